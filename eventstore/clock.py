@@ -1,0 +1,101 @@
+"""Where times come from: a :class:`Clock` is injected wherever the library needs one.
+
+Times are integers, nanoseconds since the epoch, UTC. ``time_ns`` stamps events and may go backwards
+when an operator sets the clock; the order of events is their sequence number. ``monotonic_ns`` only
+measures elapsed time (the snapshot policy) and never goes backwards.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from eventstore.errors import ConfigError
+
+__all__ = ["Clock", "SimulatedClock", "SystemClock", "to_datetime", "to_ns"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Clock(Protocol):
+    """A source of times."""
+
+    def time_ns(self) -> int:
+        """Wall-clock time in nanoseconds since the epoch, UTC."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since an arbitrary moment, never decreasing."""
+
+    def now(self) -> datetime:
+        """Wall-clock time as an aware ``datetime`` in UTC (microsecond resolution)."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class SimulatedClock:
+    """A clock that moves only when it is told to: for backtests and for tests.
+
+    ``start`` is an aware ``datetime`` or nanoseconds since the epoch.
+
+    >>> clock = SimulatedClock(datetime(2024, 1, 15, 9, 30, tzinfo=UTC))
+    >>> clock.advance(1.5)
+    >>> clock.now().isoformat()
+    '2024-01-15T09:30:01.500000+00:00'
+    """
+
+    def __init__(self, start: datetime | int = 0) -> None:
+        self._wall = to_ns(start)
+        self._elapsed = 0
+
+    def time_ns(self) -> int:
+        return self._wall
+
+    def monotonic_ns(self) -> int:
+        return self._elapsed
+
+    def now(self) -> datetime:
+        return to_datetime(self._wall)
+
+    def advance(self, by: timedelta | float) -> None:
+        """Move forward by a ``timedelta`` or by seconds; backwards is refused: see :meth:`set`."""
+        if isinstance(by, timedelta):
+            nanoseconds = by // _MICROSECOND * 1000
+        else:
+            nanoseconds = round(by * 1_000_000_000)
+        if nanoseconds < 0:
+            raise ValueError("a clock only advances; set() puts the wall clock anywhere")
+        self._wall += nanoseconds
+        self._elapsed += nanoseconds
+
+    def set(self, moment: datetime | int) -> None:
+        """Put the wall clock anywhere, also backwards. The monotonic time never goes back."""
+        wall = to_ns(moment)
+        self._elapsed += max(0, wall - self._wall)
+        self._wall = wall
+
+
+def to_ns(moment: datetime | int) -> int:
+    """Nanoseconds since the epoch. A naive ``datetime`` is refused: it names no moment."""
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ConfigError(f"{moment!r} has no time zone: pass an aware datetime, such as UTC's")
+        return (moment - _EPOCH) // _MICROSECOND * 1000
+    return moment
+
+
+def to_datetime(nanoseconds: int) -> datetime:
+    """The aware UTC ``datetime`` of a time in nanoseconds, cut to microseconds."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -1,0 +1,234 @@
+"""Events to bytes and back, through one msgspec decoder over the union of all payload types.
+
+An event is the MessagePack array ``[seq, time, data, key, metadata]``. Events of one record are
+concatenated; with a five-byte array header in front, a single call decodes any number of them.
+``immutables.Map`` is carried as a map, in payloads as in states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import immutables
+import msgspec
+
+from eventstore.errors import (
+    CorruptLogError,
+    EventStoreError,
+    InvalidPayloadError,
+    UnknownOperationError,
+)
+from eventstore.operation import OPERATION_FIELD, Event, Operation
+
+__all__ = ["EventCodec", "array_header", "decode_hook", "describe_type", "encode_hook"]
+
+_ARRAY32 = struct.Struct(">BI")
+
+
+def array_header(count: int) -> bytes:
+    """The five bytes (MessagePack ``array 32``) that make ``count`` events one array."""
+    return _ARRAY32.pack(0xDD, count)
+
+
+def encode_hook(value: Any) -> Any:
+    """Carry what msgspec does not know: a persistent map as a map."""
+    if isinstance(value, immutables.Map):
+        return dict(value)
+    raise NotImplementedError(f"objects of type {type(value).__name__} cannot be recorded")
+
+
+def decode_hook(kind: Any, value: Any) -> Any:
+    """The reverse of :func:`encode_hook`, with the types of keys and values checked."""
+    if (typing.get_origin(kind) or kind) is immutables.Map:
+        arguments = typing.get_args(kind)
+        if arguments:
+            value = msgspec.convert(
+                value, dict[arguments[0], arguments[1]], dec_hook=decode_hook  # type: ignore[valid-type]  # a run-time type
+            )
+        return immutables.Map(value)
+    raise NotImplementedError(f"objects of type {kind} cannot be recorded")
+
+
+class EventCodec:
+    """Encodes events, and decodes them for a closed set of payload types (or for any values)."""
+
+    def __init__(self, payload_types: Sequence[type[Operation]] = (), *, value_type: Any = Any):
+        if payload_types:
+            value_type = typing.Union[tuple(payload_types)]  # noqa: UP007  built at run time
+        self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
+        self._decode_one = msgspec.msgpack.Decoder(
+            Event[value_type], dec_hook=decode_hook
+        ).decode
+        self._decode_many = msgspec.msgpack.Decoder(
+            list[Event[value_type]],
+            dec_hook=decode_hook,
+        ).decode
+
+    def encode(self, event: Event[Any]) -> bytes:
+        """The bytes of one event."""
+        return self._encode(event)
+
+    def encode_all(self, events: Sequence[Event[Any]]) -> bytes:
+        """The bytes of several events, concatenated, in one call."""
+        encoded = self._encode(events)
+        count = len(events)
+        return encoded[1 if count < 16 else 3 if count < 65536 else 5 :]
+
+    def round_trip(self, event: Event[Any]) -> tuple[Event[Any], bytes]:
+        """Encode ``event`` and decode it again: what the log will give back, and its bytes.
+
+        Raises :class:`InvalidPayloadError` where the two differ or either step fails. NaN is always
+        refused: it equals nothing, not even itself after a restart.
+        """
+        try:
+            encoded = self._encode(event)
+            decoded = self._decode_one(encoded)
+        except (
+            msgspec.ValidationError,
+            msgspec.EncodeError,
+            NotImplementedError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+            ValueError,
+        ) as error:
+            raise self._invalid(event, str(error)) from error
+        if decoded != event:
+            path = _difference(event.data, decoded.data, "$")
+            if path is None:
+                path = _difference(event.metadata, decoded.metadata, "$metadata") or "$"
+            raise self._invalid(
+                event, f"the value does not survive being recorded - at `{path}`"
+            )
+        return decoded, encoded
+
+    @staticmethod
+    def _invalid(event: Event[Any], reason: str) -> InvalidPayloadError:
+        reason = reason.replace("`$[2]", "`$").replace("`$[3]", "`$key").replace(
+            "`$[4]", "`$metadata"
+        )
+        _, marker, path = reason.rpartition(" - at `")
+        field = path.rstrip("`") if marker else "$"
+        if "required field `" in reason:
+            field = f"{field}.{reason.partition('required field `')[2].partition('`')[0]}"
+        return InvalidPayloadError(
+            f"{event.operation}: {reason}; nothing was written",
+            operation=event.operation,
+            field=field,
+        )
+
+    def decode(self, body: bytes, count: int, first_seq: int) -> list[Event[Any]]:
+        """Decode ``count`` concatenated events, the first of which is number ``first_seq``.
+
+        Raises :class:`UnknownOperationError` for an operation outside the union, and
+        :class:`CorruptLogError` for bytes that are no such events.
+        """
+        try:
+            events: list[Event[Any]] = self._decode_many(array_header(count) + body)
+        except msgspec.DecodeError as error:
+            raise self._explain(body, count, first_seq, error) from error
+        if events and (
+            events[0].seq != first_seq or events[-1].seq != first_seq + count - 1
+        ):
+            raise CorruptLogError(
+                f"a record of events {first_seq} to {first_seq + count - 1} holds "
+                f"{events[0].seq} to {events[-1].seq}",
+                path="",
+                expected_seq=first_seq,
+            )
+        return events
+
+    def _explain(
+        self, body: bytes, count: int, first_seq: int, error: Exception
+    ) -> EventStoreError:
+        """Find the event that made a decode fail, and say whether it is unknown or broken."""
+        try:
+            raw = msgspec.msgpack.decode(array_header(count) + body, type=list[msgspec.Raw])
+        except msgspec.DecodeError:
+            return CorruptLogError(
+                f"the record of event {first_seq} is no sequence of {count} events: {error}",
+                path="",
+                expected_seq=first_seq,
+            )
+        for seq, item in enumerate(raw, first_seq):
+            try:
+                self._decode_one(item)
+            except msgspec.DecodeError as reason:
+                data = msgspec.msgpack.decode(item)
+                payload = data[2] if isinstance(data, list) and len(data) > 2 else None
+                tag = payload.get(OPERATION_FIELD) if isinstance(payload, dict) else None
+                if str(reason).startswith("Invalid value"):
+                    name = str(tag).partition("@")[0]
+                    return UnknownOperationError(
+                        f"event {seq} is a {tag!r}, for which no handler is registered: install "
+                        "the plugin that recorded it, or register its handler (or, for an old "
+                        "version of a payload, its upcaster), then open again",
+                        operation=name,
+                        seq=seq,
+                    )
+                return InvalidPayloadError(
+                    f"event {seq} ({tag}) does not fit its payload class any more: {reason}; give "
+                    "new fields a default, or a new version and an upcaster",
+                    operation=str(tag),
+                    field="$",
+                )
+        return CorruptLogError(str(error), path="", expected_seq=first_seq)
+
+
+def _difference(before: Any, after: Any, path: str) -> str | None:
+    """The path of the first part of ``before`` that ``after`` does not equal."""
+    if before == after:
+        return None
+    if isinstance(before, msgspec.Struct) and type(before) is type(after):
+        for name in before.__struct_fields__:
+            found = _difference(getattr(before, name), getattr(after, name), f"{path}.{name}")
+            if found:
+                return found
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in before:
+            found = _difference(before[key], after.get(key), f"{path}[{key!r}]")
+            if found:
+                return found
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        for index, (one, other) in enumerate(zip(before, after, strict=False)):
+            found = _difference(one, other, f"{path}[{index}]")
+            if found:
+                return found
+    return path
+
+
+def describe_type(kind: Any, *facts: str) -> str:
+    """A short digest of a type's schema and of ``facts``, the same on every Python."""
+    try:
+        schema: Any = msgspec.json.schema(kind, schema_hook=_schema_hook)
+    except (TypeError, NotImplementedError, RuntimeError):
+        schema = _plain_name(kind)
+    canonical = msgspec.json.encode([_without_prose(schema), *facts], order="deterministic")
+    return hashlib.blake2b(canonical, digest_size=8).hexdigest()
+
+
+def _schema_hook(kind: Any) -> dict[str, Any]:
+    arguments = [_plain_name(argument) for argument in typing.get_args(kind)]
+    return {"type": _plain_name(kind), "of": arguments}
+
+
+def _plain_name(kind: Any) -> str:
+    named = typing.get_origin(kind) or kind
+    return f"{named.__module__}.{named.__qualname__}" if isinstance(named, type) else str(named)
+
+
+def _without_prose(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: _without_prose(value)
+            for key, value in schema.items()
+            if key not in ("description", "title", "examples")
+        }
+    if isinstance(schema, list):
+        return [_without_prose(item) for item in schema]
+    return schema
+
