@@ -1,0 +1,80 @@
+"""An embedded, asyncio-native, append-only event store for the state of a trading engine.
+
+Everything public is importable from here. Start with :class:`EventStore`.
+"""
+
+from eventstore.clock import Clock, SimulatedClock, SystemClock
+from eventstore.config import Durability, StoreConfig
+from eventstore.errors import (
+    ConfigError,
+    CorruptLogError,
+    CorruptSnapshotError,
+    CorruptStoreError,
+    EventStoreError,
+    HistoryUnavailableError,
+    InvalidPayloadError,
+    ReadFailedError,
+    RegistrationError,
+    ReplayError,
+    SnapshotMismatchError,
+    StoreAccessError,
+    StoreClosedError,
+    StoreFailedError,
+    StoreFullError,
+    StoreLockedError,
+    StoreNotFoundError,
+    StoreOverloadedError,
+    StoreReadOnlyError,
+    UnknownOperationError,
+)
+from eventstore.history import read_events, replay, state_at
+from eventstore.log.log import EventLog
+from eventstore.operation import Event, Operation, Receipt
+from eventstore.registry import HandlerRegistry, handler, upcaster
+from eventstore.report import RecoveryReport, StoreStats
+from eventstore.state import state_digest
+from eventstore.store import EventStore
+from eventstore.subscription import Subscription
+
+__all__ = [
+    "Clock",
+    "ConfigError",
+    "CorruptLogError",
+    "CorruptSnapshotError",
+    "CorruptStoreError",
+    "Durability",
+    "Event",
+    "EventLog",
+    "EventStore",
+    "EventStoreError",
+    "HandlerRegistry",
+    "HistoryUnavailableError",
+    "InvalidPayloadError",
+    "Operation",
+    "ReadFailedError",
+    "Receipt",
+    "RecoveryReport",
+    "RegistrationError",
+    "ReplayError",
+    "SimulatedClock",
+    "SnapshotMismatchError",
+    "StoreAccessError",
+    "StoreClosedError",
+    "StoreConfig",
+    "StoreFailedError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StoreNotFoundError",
+    "StoreOverloadedError",
+    "StoreReadOnlyError",
+    "StoreStats",
+    "Subscription",
+    "SystemClock",
+    "UnknownOperationError",
+    "handler",
+    "read_events",
+    "replay",
+    "state_at",
+    "state_digest",
+    "upcaster",
+]

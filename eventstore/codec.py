@@ -24,7 +24,14 @@ from eventstore.errors import (
 )
 from eventstore.operation import OPERATION_FIELD, Event, Operation
 
-__all__ = ["EventCodec", "array_header", "decode_hook", "describe_type", "encode_hook"]
+__all__ = [
+    "EventCodec",
+    "array_header",
+    "decode_hook",
+    "describe_type",
+    "encode_hook",
+    "freeze",
+]
 
 _ARRAY32 = struct.Struct(">BI")
 
@@ -41,13 +48,32 @@ def encode_hook(value: Any) -> Any:
     raise NotImplementedError(f"objects of type {type(value).__name__} cannot be recorded")
 
 
+def freeze(value: Any) -> Any:
+    """A deep copy of plain data that nobody can change: maps for mappings, tuples for lists.
+
+    >>> freeze({"a": [1, 2]})
+    immutables.Map({'a': (1, 2)})
+    """
+    if isinstance(value, Mapping):
+        return immutables.Map({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return value
+
+
 def decode_hook(kind: Any, value: Any) -> Any:
     """The reverse of :func:`encode_hook`, with the types of keys and values checked."""
     if (typing.get_origin(kind) or kind) is immutables.Map:
-        arguments = typing.get_args(kind)
-        if arguments:
+        key_type, value_type = typing.get_args(kind) or (Any, Any)
+        if value_type is Any:
+            value = {key: freeze(item) for key, item in value.items()}
+        else:
             value = msgspec.convert(
-                value, dict[arguments[0], arguments[1]], dec_hook=decode_hook  # type: ignore[valid-type]  # a run-time type
+                value,
+                dict[key_type, value_type],  # type: ignore[valid-type]  # a run-time type
+                dec_hook=decode_hook,
             )
         return immutables.Map(value)
     raise NotImplementedError(f"objects of type {kind} cannot be recorded")

@@ -27,13 +27,22 @@ from pathlib import Path
 from typing import Protocol
 
 from eventstore.errors import (
+    NO_ACCESS,
     StoreAccessError,
     StoreLockedError,
     StoreNotFoundError,
     unreadable,
 )
 
-__all__ = ["Disk", "File", "LocalDisk", "write_fully"]
+__all__ = [
+    "Disk",
+    "File",
+    "LocalDisk",
+    "SyncFailedError",
+    "sync",
+    "sync_folder",
+    "write_fully",
+]
 
 Bytes = bytes | bytearray | memoryview
 
@@ -93,6 +102,32 @@ def write_fully(file: File, offset: int, data: Bytes) -> None:
             raise OSError(errno.EIO, "the disk accepted no bytes")
         offset += written
         view = view[written:]
+
+
+class SyncFailedError(OSError):
+    """A sync failed, whatever its errno: what is on stable storage is unknown from here on."""
+
+
+def sync(file: File) -> None:
+    """Put a file on stable storage. Raises :class:`SyncFailedError`, after which nobody retries."""
+    while True:
+        try:
+            return file.sync()
+        except InterruptedError:
+            continue
+        except OSError as error:
+            raise SyncFailedError(error.errno, f"sync failed: {error.strerror}") from error
+
+
+def sync_folder(disk: Disk, folder: str = "") -> None:
+    """Put a folder's names on stable storage. Raises :class:`SyncFailedError`."""
+    while True:
+        try:
+            return disk.sync_folder(folder)
+        except InterruptedError:
+            continue
+        except OSError as error:
+            raise SyncFailedError(error.errno, f"sync failed: {error.strerror}") from error
 
 
 class LocalFile:
@@ -248,8 +283,13 @@ class LocalDisk:
             ) from None
         _locked.add(self)
         self._owner = True
-        with contextlib.suppress(OSError):  # a hint for the error above; the lock does not need it
+        try:
             self._write_owner_pid()
+        except OSError as error:
+            if error.errno in NO_ACCESS:
+                self.close()
+                raise unreadable(error, self.path) from error
+            # Else the hint is missing, say on a full disk; the lock does not need it.
 
     def _write_owner_pid(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

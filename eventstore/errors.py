@@ -2,8 +2,8 @@
 
 Each class carries the facts as attributes, and each message says what happened, where, and what to
 do next. ``OSError`` never reaches a caller: it is translated once, at the edge of the log or of the
-snapshot vault, by :func:`refused_or_failed` (writes) or :func:`unreadable` (reads), and stays
-available as ``__cause__``.
+snapshot vault, by :func:`no_space`, :func:`commit_failed` and :func:`unreadable`, and stays available
+as ``__cause__``.
 
 What to catch::
 
@@ -265,34 +265,34 @@ class CorruptSnapshotError(CorruptStoreError):
     """A snapshot is damaged. Recovery falls back to an older one and says so."""
 
 
-def refused_or_failed(cause: OSError, doing: str, path: str) -> StoreFullError | StoreFailedError:
-    """Translate an ``OSError`` from a write: no space is a refusal, all else a failure."""
-    code = cause.errno
-    name = _errno.errorcode.get(code, str(code)) if code is not None else "unknown"
-    if code in NO_SPACE:
-        return StoreFullError(
-            f"no space while {doing} {path} ({name}): the events were refused and are not in the "
-            "log; free some space and append again",
-            path=path,
-            errno=code,
-        )
-    return failed(f"{doing} failed with {name}", path, code)
+def errno_name(error: OSError) -> str:
+    """``ENOSPC`` and the like."""
+    return "unknown error" if error.errno is None else _errno.errorcode.get(error.errno, "error")
 
 
-def failed(what: str, path: str, errno: int | None = None) -> StoreFailedError:
-    """The error of a store that has to be reopened."""
-    return StoreFailedError(
-        f"{path}: {what}; whether the events in flight are in the log is unknown. The store is "
-        "read-only now: reopen it to find out and to go on",
+def no_space(cause: OSError, doing: str, path: str) -> StoreFullError:
+    """The error of a commit that was refused, and cut back, for lack of space."""
+    return StoreFullError(
+        f"no space while {doing} {path} ({errno_name(cause)}): the events were refused and are not "
+        "in the log; free some space and append again",
         path=path,
-        errno=errno,
+        errno=cause.errno,
+    )
+
+
+def commit_failed(cause: OSError, doing: str, path: str) -> StoreFailedError:
+    """The error of a store whose last commit nobody can vouch for."""
+    return StoreFailedError(
+        f"{doing} {path} failed with {errno_name(cause)}; whether the events in flight are in the "
+        "log is unknown. The store is read-only now: reopen it to find out and to go on",
+        path=path,
+        errno=cause.errno,
     )
 
 
 def unreadable(cause: OSError, path: str, offset: int | None = None) -> EventStoreError:
     """Translate an ``OSError`` from a read or from opening a file."""
-    code = cause.errno
-    name = _errno.errorcode.get(code, str(code)) if code is not None else "unknown"
+    code, name = cause.errno, errno_name(cause)
     where = path if offset is None else f"{path} at offset {offset}"
     if code in NO_ACCESS:
         return StoreAccessError(

@@ -1,0 +1,99 @@
+"""Which events the trading loop records: a function of the tape, event by event.
+
+The first event sets the opening capital. After it, every fill is one group of two operations, all
+or nothing: the fill (``record_trade``) and the position that it led to with its weight in the
+account (``update_position``; left out when the fill closed the position, for then there is nothing
+to mark).
+
+Because all of this follows from the tape, event number ``n`` is the same in every run: a process
+that finds ``n`` events in its store knows exactly where to go on. The marks repeat the shares and
+the average price of the journal's own ledger, so they leave the accounts as they are if, and only
+if, the handler of ``record_trade`` keeps the same ones; ``verify`` also folds the trades without
+the marks, so that a mark cannot hide a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from eventstore.demo.ledger import Ledger
+from eventstore.demo.strategy import DEFAULT_RULES, Fill, Rules, Strategy
+from eventstore.demo.tape import Print
+
+__all__ = ["Group", "Journal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Appended together: events ``first_seq`` to ``last_seq``, received at ``time`` (ns)."""
+
+    first_seq: int
+    last_seq: int
+    time: int
+    key: str
+    operations: tuple[tuple[str, dict[str, Any]], ...]
+
+
+class Journal:
+    """Runs the strategy over moments and says what to record.
+
+    ``ledger`` accounts for every group handed out so far, and for nothing else.
+    """
+
+    def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
+        self._rules = rules
+        self._strategy = Strategy(rules)
+        self._last: dict[str, float] = {}
+        self._seq = 0
+        self.ledger: Ledger[float] = Ledger(float, rules.capital)
+
+    @property
+    def seq(self) -> int:
+        """The number of the last event handed out."""
+        return self._seq
+
+    def moment(self, prints: tuple[Print, ...]) -> Iterator[Group]:
+        """The groups of one moment, one at a time; the ledger keeps step with each."""
+        if not self._seq:
+            opening = {"cash": self._rules.capital, "positions": {}}
+            yield self._group(prints[0].received, "opening", ("full_state", opening))
+        for one in prints:
+            self._last[one.symbol] = one.price
+        for fill in self._strategy.trade(prints):
+            self.ledger.record(fill)
+            yield self._group(fill.time, fill.trade_id, _trade(fill), *self._mark(fill))
+
+    def _group(self, time: int, key: str, *operations: tuple[str, dict[str, Any]]) -> Group:
+        first = self._seq + 1
+        self._seq += len(operations)
+        return Group(first, self._seq, time, key, operations)
+
+    def _mark(self, fill: Fill) -> Iterator[tuple[str, dict[str, Any]]]:
+        held = self.ledger.positions.get(fill.symbol)
+        if held is not None:
+            value = held.shares * self._last[fill.symbol]
+            yield (
+                "update_position",
+                {
+                    "symbol": fill.symbol,
+                    "shares": held.shares,
+                    "price": held.price,
+                    "weight": value / self.ledger.equity(self._last),
+                },
+            )
+
+
+def _trade(fill: Fill) -> tuple[str, dict[str, Any]]:
+    return (
+        "record_trade",
+        {
+            "trade_id": fill.trade_id,
+            "symbol": fill.symbol,
+            "side": fill.side,
+            "shares": fill.shares,
+            "price": fill.price,
+            "fee": fill.fee,
+        },
+    )

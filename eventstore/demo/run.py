@@ -1,0 +1,286 @@
+"""The demonstration: start a worker, kill it, look at what is left, start it again, compare.
+
+A *life* is one worker process, from its start to its death or the end of the tape. Where a life
+ends is drawn from a seed: after which acknowledged event, and how long after it; now and then
+while the store is still being opened. The seed fixes the plan, not the instant: what the process
+was doing in that millisecond is left to the machine, which is the point.
+
+After each kill the promise is checked before anything else happens: what the worker had reported
+as acknowledged must be there for the next one. What was on its way may be there or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from eventstore.demo.journal import Journal
+from eventstore.demo.messages import (
+    Acknowledged,
+    Failed,
+    Finished,
+    Message,
+    Opening,
+    Progress,
+    Ready,
+    decode,
+)
+from eventstore.demo.tape import read_moments, shipped_tape
+from eventstore.demo.verify import Verification, verify
+from eventstore.demo.worker import DemoError, trading_registry
+from eventstore.errors import EventStoreError
+from eventstore.report import RecoveryReport, StoreStats
+
+__all__ = ["DemoOptions", "Kill", "Life", "Result", "Tape", "View", "plan_kills", "run", "survey"]
+
+LONGEST_DELAY = 0.004
+"""Seconds between the acknowledgement that triggers a kill and the kill, at most."""
+
+LONGEST_OPENING = 0.010
+"""Seconds between the start of an opening and a kill that is meant to hit it, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the user chose. ``store``: ``None`` for a temporary directory, removed at the end."""
+
+    tape: Path = field(default_factory=shipped_tape)
+    store: Path | None = None
+    kills: int = 5
+    seed: int = field(default_factory=lambda: secrets.randbelow(1_000_000))
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """What the tape will lead to, found by running the journal over it once."""
+
+    path: Path
+    prints: int
+    moments: int
+    fills: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """When to kill: ``delay`` seconds after ``after_seq`` is acknowledged, or (0) in opening."""
+
+    after_seq: int
+    delay: float
+
+
+@dataclass(slots=True)
+class Life:
+    """One worker process, as seen from outside. ``trading`` is in seconds, without start-up."""
+
+    number: int
+    recovery: RecoveryReport | None = None
+    acknowledged: int = 0
+    stats: StoreStats | None = None
+    trading: float = 0.0
+    killed: bool = False
+
+    @property
+    def found(self) -> int:
+        """The last event that the store held when this life began."""
+        return self.recovery.seq if self.recovery else 0
+
+    @property
+    def recorded(self) -> int:
+        """How many events were acknowledged in this life."""
+        return max(0, self.acknowledged - self.found) if self.recovery else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All lives, and the comparison at the end. ``seconds`` is the whole run's time.
+
+    ``kept``: the store is still there.
+    """
+
+    tape: Tape
+    store: Path
+    kept: bool
+    lives: tuple[Life, ...]
+    verification: Verification
+    seconds: float
+
+
+class View(Protocol):
+    """Who watches the run."""
+
+    def begin(self, options: DemoOptions, tape: Tape, store: Path) -> None: ...
+    def advance(self, life: Life) -> None: ...
+    def recovered(self, life: Life) -> None: ...
+    def ended(self, life: Life) -> None: ...
+    def verifying(self) -> None: ...
+
+
+def survey(path: Path) -> Tape:
+    """Read the whole tape and count. Raises :class:`TapeError` before anything is started."""
+    journal = Journal()
+    prints = moments = 0
+    for moment in read_moments(path):
+        prints += len(moment)
+        moments += 1
+        for _ in journal.moment(moment):
+            pass
+    return Tape(path, prints, moments, journal.ledger.trade_count, journal.seq)
+
+
+def plan_kills(kills: int, events: int, seed: int) -> list[Kill]:
+    """``kills`` moments, one in each part of the events and random within it.
+
+    About one in five, but never the first, hits an opening instead of the trading.
+    """
+    dice = random.Random(seed)
+    planned: list[Kill] = []
+    for part in range(kills):
+        after = int(events * dice.uniform(part + 0.1, part + 0.9) / kills)
+        in_opening = dice.random() < 0.2 and part > 0
+        delay = dice.uniform(0.0, LONGEST_OPENING if in_opening else LONGEST_DELAY)
+        planned.append(Kill(0 if in_opening else max(1, after), delay))
+    return planned
+
+
+def run(options: DemoOptions, view: View) -> Result:
+    """Run the demonstration; the result says whether everything was as it must be.
+
+    Raises :class:`DemoError` when a worker fails on its own, when an acknowledged event is gone
+    after a kill, and when the store's directory cannot be used; :class:`TapeError` for the tape.
+    A temporary store is removed, except where something went wrong that one may want to look at.
+    """
+    started = time.perf_counter()
+    tape = survey(options.tape)
+    store = _directory(options)
+    temporary = options.store is None and not options.keep
+    try:
+        view.begin(options, tape, store)
+        lives = _live_through(options, tape, store, view)
+        view.verifying()
+        verification = asyncio.run(verify(store, options.tape, trading_registry()))
+        temporary = temporary and verification.passed
+    except EventStoreError:
+        temporary = False
+        raise
+    finally:
+        if temporary:
+            shutil.rmtree(store, ignore_errors=True)
+    return Result(
+        tape, store, not temporary, tuple(lives), verification, time.perf_counter() - started
+    )
+
+
+def _directory(options: DemoOptions) -> Path:
+    """The store's directory: a new one, an empty one, or one with a store to go on with."""
+    if options.store is None:
+        return Path(tempfile.mkdtemp(prefix="eventstore-demo-"))
+    try:
+        names = {entry.name for entry in options.store.iterdir()}
+    except FileNotFoundError:
+        return options.store
+    except OSError as error:
+        raise DemoError(f"{options.store} cannot be used: {error.strerror}") from error
+    if names and "store.json" not in names:
+        raise DemoError(f"{options.store} is neither empty nor a store; name another directory")
+    return options.store
+
+
+def _live_through(options: DemoOptions, tape: Tape, store: Path, view: View) -> list[Life]:
+    """Worker after worker, until one gets to the end of the tape."""
+    planned = plan_kills(options.kills, tape.events, options.seed)
+    lives: list[Life] = []
+    acknowledged = 0
+    while not lives or lives[-1].killed:
+        kill = planned[len(lives)] if len(lives) < len(planned) else None
+        life = Life(len(lives) + 1)
+        lives.append(life)
+        _live(life, store, tape.path, kill, acknowledged, view)
+        acknowledged = max(acknowledged, life.acknowledged, life.found)
+    return lives
+
+
+def _live(
+    life: Life, store: Path, tape: Path, kill: Kill | None, acknowledged: int, view: View
+) -> None:
+    """One worker, from its start to its end; ``acknowledged`` is what it has to find."""
+    command = [sys.executable, "-m", "eventstore.demo.worker", str(store), "--tape", str(tape)]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+        ) as worker,
+    ):
+        try:
+            finished = _follow(worker, life, kill, acknowledged, view)
+        except BaseException:
+            worker.kill()
+            raise
+        code = worker.wait()
+        if code != (-signal.SIGKILL if life.killed else 0) or finished is life.killed is False:
+            complaints.seek(0)
+            said = complaints.read().decode(errors="replace").strip()
+            raise DemoError(f"the worker ended by itself, with exit status {code}. {said[-2000:]}")
+    view.ended(life)
+
+
+def _follow(
+    worker: subprocess.Popen[bytes], life: Life, kill: Kill | None, acknowledged: int, view: View
+) -> bool:
+    """Listen to a worker until its pipe ends, and kill it when it is time; whether it finished."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    finished = False
+    ready_at = time.perf_counter()
+    for line in worker.stdout:
+        if not line.endswith(b"\n"):
+            break  # the kill came in the middle of a message, so that was not said
+        message = decode(line)
+        match message:
+            case Ready(recovery=recovery):
+                life.recovery = recovery
+                ready_at = time.perf_counter()
+                if recovery.seq < acknowledged:
+                    raise DemoError(
+                        f"LOST: event {acknowledged} had been acknowledged before the kill, but "
+                        f"the store was recovered up to event {recovery.seq} only"
+                    )
+                view.recovered(life)
+            case Acknowledged(seq=seq):
+                life.acknowledged = seq
+                life.trading = time.perf_counter() - ready_at
+                view.advance(life)
+            case Progress(stats=stats):
+                life.stats = stats
+            case Finished(stats=stats):
+                life.stats = stats
+                finished = True
+            case Failed(reason=reason):
+                raise DemoError(reason)
+        if kill is not None and not life.killed and _is_due(kill, message, life):
+            time.sleep(kill.delay)
+            worker.kill()
+            life.killed = True
+        elif finished and not life.killed:
+            worker.stdin.write(b"close\n")
+            worker.stdin.flush()
+    return finished
+
+
+def _is_due(kill: Kill, message: Message, life: Life) -> bool:
+    if isinstance(message, Opening):
+        return kill.after_seq == 0
+    if isinstance(message, Finished):
+        return True
+    return 0 < kill.after_seq <= max(life.acknowledged, life.found)

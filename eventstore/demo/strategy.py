@@ -1,0 +1,144 @@
+"""A small strategy that is honest about what it could have known and what it would have paid.
+
+Per symbol it keeps an exponential average of the prints. When the last print is ``entry_bps``
+below the average, it wants to be long by ``limit`` (in money); as far above, short by as much; and
+when the price is back at the average, flat. Then:
+
+* **No look-ahead.** A target is set after a moment's prints are all known, and is worked in the
+  *following* moments only.
+* **No fantasy fills.** An order fills where somebody else's did: at the price of a print whose
+  taker was on the same side (so the spread is paid), and for no more than that print's amount
+  (rounding aside).
+* **Costs.** Every fill pays the taker's fee, ``fee_bps`` of its value.
+* **Limits.** The position never exceeds ``limit`` in money, at the price when the target was set.
+
+It is deterministic: the fills are a function of the prints, which is what lets a restarted process
+find its place again. It also loses money, since the fee is several times what it trades for: this
+is a demonstration of a store, and an account that only ever grows would have been a lie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from eventstore.demo.tape import Print
+
+__all__ = ["DEFAULT_RULES", "Fill", "Rules", "Strategy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The strategy's parameters; money is in the tape's quote currency."""
+
+    capital: float = 100_000.0
+    limit: float = 20_000.0
+    span: int = 20
+    entry_bps: float = 0.5
+    fee_bps: float = 4.0
+
+
+DEFAULT_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What the venue reports of one fill. ``time`` is when it was received, in ns."""
+
+    number: int
+    time: int
+    symbol: str
+    side: str
+    shares: float
+    price: float
+    fee: float
+
+    @property
+    def trade_id(self) -> str:
+        return f"fill-{self.number}"
+
+
+class Strategy:
+    """Turns moments (prints of one timestamp) into fills."""
+
+    def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
+        self._rules = rules
+        self._books: dict[str, _Book] = {}
+        self._fills = 0
+
+    def trade(self, moment: Iterable[Print]) -> list[Fill]:
+        """The fills of one moment, from orders that were sent before it; then new targets."""
+        rules = self._rules
+        fills: list[Fill] = []
+        touched: dict[str, _Book] = {}
+        for one in moment:
+            book = self._books.get(one.symbol)
+            if book is None:
+                book = self._books[one.symbol] = _Book(one.price, rules)
+            touched[one.symbol] = book
+            shares = book.fill(one)
+            if shares:
+                self._fills += 1
+                fee = shares * one.price * (rules.fee_bps / 10_000.0)
+                fills.append(
+                    Fill(self._fills, one.received, one.symbol, one.side, shares, one.price, fee)
+                )
+            book.see(one.price)
+        for book in touched.values():
+            book.decide()
+        return fills
+
+    def run(self, moments: Iterable[Iterable[Print]]) -> Iterator[Fill]:
+        """All fills of a tape."""
+        for moment in moments:
+            yield from self.trade(moment)
+
+
+class _Book:
+    """Average, position and target of one symbol."""
+
+    __slots__ = ("_average", "_last", "_lot", "_pull", "_rules", "_shares", "_target")
+
+    def __init__(self, price: float, rules: Rules) -> None:
+        self._rules = rules
+        self._pull = 2.0 / (rules.span + 1)
+        self._average = self._last = price
+        self._shares = 0.0
+        self._target = 0.0
+        # orders are in whole lots: a power of ten of shares worth at most a thousandth of the limit
+        self._lot = float(f"1e{math.floor(math.log10(rules.limit / 1000.0 / price))}")
+
+    def see(self, price: float) -> None:
+        self._last = price
+        self._average += (price - self._average) * self._pull
+
+    def decide(self) -> None:
+        ahead = (self._last / self._average - 1.0) * 10_000.0
+        if abs(ahead) >= self._rules.entry_bps:
+            if ahead * self._target >= 0.0:  # not on that side yet: a held target is not resized
+                lots = math.floor(self._rules.limit / self._last / self._lot)
+                self._target = lots * self._lot * (-1.0 if ahead > 0.0 else 1.0)
+        elif ahead * self._shares >= 0.0:
+            self._target = 0.0
+
+    def fill(self, one: Print) -> float:
+        """How many shares of our order this print fills: 0.0 for none.
+
+        Less than half a lot is nothing: what would leave so little to do does it all, and what
+        would leave so little of the position closes it. So positions close at exactly zero,
+        although sums of decimal amounts are not exact in binary.
+        """
+        wanted = self._target - self._shares
+        nothing = self._lot / 2.0
+        if abs(wanted) < nothing or one.side != ("buy" if wanted > 0.0 else "sell"):
+            return 0.0
+        shares = one.amount if abs(wanted) - one.amount >= nothing else abs(wanted)
+        if (
+            self._shares
+            and abs(abs(self._shares) - shares) < nothing
+            and wanted * self._shares < 0.0
+        ):
+            shares = abs(self._shares)
+        self._shares += shares if wanted > 0.0 else -shares
+        return shares

@@ -1,0 +1,133 @@
+"""Whether the store holds what it must, after everything that was done to the worker.
+
+Five questions, each answered by what differs:
+
+1. Is every event in the store the one that the journal makes of the tape, in the same place, with
+   nothing missing, doubled or added?
+2. Is the reopened state the ledger's, bit for bit?
+3. Are the accounts the ledger's, too, when only the trades are folded, without the marks?
+4. Is the reopened state (a snapshot and the events after it) the one that folding every event from
+   the first gives?
+5. Does opening it again give the same state and the same end?
+
+The store is opened read-only: verifying changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventstore import Event, EventStore, HandlerRegistry, state_digest
+from eventstore.codec import encode_hook
+from eventstore.demo.journal import Journal
+from eventstore.demo.ledger import Ledger, differences, drift, exact_ledger
+from eventstore.demo.strategy import DEFAULT_RULES, Strategy
+from eventstore.demo.tape import read_moments
+
+__all__ = ["Check", "Verification", "verify"]
+
+MOST = 5
+"""Differences listed per question."""
+
+
+@dataclass(slots=True)
+class Check:
+    """One question, and what speaks against it."""
+
+    question: str
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, difference: str) -> None:
+        if len(self.wrong) < MOST:
+            self.wrong.append(difference)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The answers; ``drift`` is how far floats are off exact arithmetic, by amount."""
+
+    checks: tuple[Check, ...]
+    ledger: Ledger[float]
+    drift: dict[str, Decimal]
+    events: int
+
+    @property
+    def passed(self) -> bool:
+        return not any(check.wrong for check in self.checks)
+
+
+async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -> Verification:
+    """Compare a closed store with the tape. Raises what opening or reading it raises."""
+    fills = list(Strategy(DEFAULT_RULES).run(read_moments(tape)))
+    ledger: Ledger[float] = Ledger(float, DEFAULT_RULES.capital)
+    for fill in fills:
+        ledger.record(fill)
+    events = Check("every event is there once, in its place, as the tape makes it")
+    accounts = Check("the reopened state is the independent ledger's, to the last bit")
+    trades = Check("so it is when only the trades are folded, without the marks")
+    folded = Check("snapshot and tail give the state that folding every event gives")
+    again = Check("opening it again gives the same")
+    async with EventStore.open(store_path, registry, read_only=True) as store:
+        state, seq = store.state, store.seq
+        all_events = all_trades = registry.initial()
+        expected = _expected(tape)
+        count = 0
+        async for event in store.events(start=1):
+            count += 1
+            _compare(events, event, count, next(expected, None))
+            all_events = registry.fold(all_events, [event])
+            if event.operation != "update_position":
+                all_trades = registry.fold(all_trades, [event])
+        missing = sum(1 for _ in expected)
+        if missing:
+            events.add(f"the last {missing} events of the tape are not in the store")
+        if count != seq:
+            events.add(f"the store says it ends at event {seq}, but {count} can be read")
+    accounts.wrong += differences(ledger, state)[:MOST]
+    trades.wrong += differences(ledger, all_trades)[:MOST]
+    digest = state_digest(state)
+    if state_digest(all_events) != digest:
+        folded.add(f"digests {digest} and {state_digest(all_events)} differ")
+    async with EventStore.open(store_path, registry, read_only=True) as store:
+        if (store.seq, state_digest(store.state)) != (seq, digest):
+            again.add(f"event {store.seq} and digest {state_digest(store.state)}")
+    return Verification(
+        (events, accounts, trades, folded, again),
+        ledger,
+        drift(ledger, exact_ledger(fills, DEFAULT_RULES.capital)),
+        count,
+    )
+
+
+def _expected(tape: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    """Time, key, operation and payload of every event that the tape makes."""
+    journal = Journal()
+    for prints in read_moments(tape):
+        for group in journal.moment(prints):
+            for operation, data in group.operations:
+                yield group.time, group.key, operation, data
+
+
+def _compare(
+    check: Check, event: Event[Any], seq: int, expected: tuple[int, str, str, dict[str, Any]] | None
+) -> None:
+    if expected is None:
+        check.add(f"event {event.seq} ({event.operation}) is not one of the tape's")
+        return
+    time, key, operation, data = expected
+    if (event.seq, event.time, event.key, event.operation) != (seq, time, key, operation):
+        check.add(
+            f"event {event.seq} is {event.operation} {event.key!r} of {event.datetime}, not event "
+            f"{seq}, {operation} {key!r}"
+        )
+        return
+    recorded = msgspec.to_builtins(event.data, enc_hook=encode_hook)
+    for name, value in data.items():
+        if recorded.get(name) != value:
+            check.add(f"event {seq}: {name} is {recorded.get(name)!r}, not {value!r}")

@@ -1,0 +1,179 @@
+"""The process that trades, and that is killed: ``python -m eventstore.demo.worker STORE``.
+
+It opens the store, runs the journal over the tape and appends what the store does not have yet.
+The fills of one moment are submitted together and awaited before the next moment is looked at:
+they are facts that the venue reports at the same time, so they may share a commit, but no order is
+ever based on a fill that a crash could take back.
+
+Exactly once: the journal gives event ``n`` the same content in every run, and the store numbers
+its events without a gap. So a restarted worker runs the journal over the tape from its beginning,
+hands over nothing up to the number that the store ended at, checks there that the recovered
+accounts are bit for bit the journal's own, and appends from there on. An event can neither be
+missing nor be doubled without the numbers, or the accounts, disagreeing.
+
+Events carry the tape's own times, through a :class:`~eventstore.SimulatedClock`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from importlib.metadata import entry_points
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from eventstore import EventStore, EventStoreError, HandlerRegistry, Receipt, SimulatedClock
+from eventstore.demo.journal import Group, Journal
+from eventstore.demo.ledger import differences
+from eventstore.demo.messages import (
+    Acknowledged,
+    Failed,
+    Finished,
+    Message,
+    Opening,
+    Progress,
+    Ready,
+    send,
+)
+from eventstore.demo.tape import Print, read_moments
+from eventstore.registry import ENTRY_POINT_GROUP, Handler
+
+__all__ = ["STORE_OPTIONS", "DemoError", "main", "record_tape", "trading_registry"]
+
+STORE_OPTIONS: dict[str, Any] = {
+    "segment_size": 64 * 1024,
+    "wal_max_entries": 500,
+    "auto_save_interval": None,
+}
+"""Small segments and frequent snapshots, so that a short run has some of everything."""
+
+READ_AHEAD = 256
+"""Moments of the tape that are read in one hop to a thread."""
+
+STATS_EVERY = 32
+"""Moments with fills between two reports of the store's counters."""
+
+
+class DemoError(EventStoreError):
+    """The demonstration cannot go on: what is in the store is not what should be there."""
+
+
+def trading_registry() -> HandlerRegistry[Any]:
+    """The installed trading handlers: those for the state that ``record_trade`` belongs to.
+
+    Raises :class:`DemoError` where none is installed.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == "record_trade":
+            found = point.load()
+            if isinstance(found, Handler):
+                return HandlerRegistry.discover(found.types()[0])
+    raise DemoError(
+        "no handler of record_trade is installed: the demonstration needs the trading handlers, "
+        f"which are found through the entry-point group {ENTRY_POINT_GROUP!r}; install the project "
+        "(pip install -e .), so that its entry points are known"
+    )
+
+
+async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], None]) -> None:
+    """Open the store, record what it lacks of the tape, and close it when told to.
+
+    Raises :class:`DemoError` if the store holds anything else than this tape's events.
+    """
+    clock = SimulatedClock()
+    say(Opening())
+    async with EventStore.open(
+        store_path, trading_registry(), clock=clock, **STORE_OPTIONS
+    ) as store:
+        work = _Work(store, clock, say)
+        journal = Journal()
+        if not store.seq:
+            say(Ready(store.recovery))
+        async for prints in _moments(tape):
+            await work.record(journal, prints)
+        if journal.seq < work.found:
+            raise DemoError(
+                f"{store_path} holds {work.found} events, but this tape makes {journal.seq}: it "
+                "was made from another tape, or added to; take another --store"
+            )
+        say(Finished(store.stats()))
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.readline)
+
+
+class _Work:
+    """One life of the worker: ``found`` is the number of events that the store was opened with."""
+
+    def __init__(
+        self, store: EventStore[Any], clock: SimulatedClock, say: Callable[[Message], None]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._say = say
+        self._moments = 0
+        self.found = store.seq
+
+    async def record(self, journal: Journal, prints: tuple[Print, ...]) -> None:
+        receipts: list[Receipt] = []
+        for group in journal.moment(prints):
+            if group.last_seq < self.found:
+                continue
+            if group.first_seq <= self.found:
+                self._check(group, journal)
+                continue
+            self._clock.set(group.time)
+            receipts.append(self._store.submit(*group.operations, key=group.key))
+            if receipts[-1].seq != group.last_seq:
+                raise DemoError(f"{receipts[-1]!r} is not event {group.last_seq} of the journal")
+        for receipt in receipts:
+            await receipt
+        if receipts:
+            self._say(Acknowledged(receipts[-1].seq))
+            self._moments += 1
+            if self._moments % STATS_EVERY == 0:
+                self._say(Progress(self._store.stats()))
+
+    def _check(self, group: Group, journal: Journal) -> None:
+        """The journal is where the store ends: the accounts must be the same."""
+        if group.last_seq != self.found:
+            raise DemoError(
+                f"the store ends at event {self.found}, inside the group of events "
+                f"{group.first_seq} to {group.last_seq}: a group must be whole or absent"
+            )
+        wrong = differences(journal.ledger, self._store.state)
+        if wrong:
+            raise DemoError(
+                f"the state recovered at event {self.found} is not what this tape leads to: "
+                + "; ".join(wrong)
+            )
+        self._say(Ready(self._store.recovery))
+
+
+async def _moments(tape: Path) -> AsyncIterator[tuple[Print, ...]]:
+    """The tape, read in a thread some moments ahead."""
+    moments = read_moments(tape)
+    while batch := await asyncio.to_thread(lambda: list(islice(moments, READ_AHEAD))):
+        for prints in batch:
+            yield prints
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the worker; messages go to standard output, everything else to standard error."""
+    parser = argparse.ArgumentParser(prog="python -m eventstore.demo.worker")
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--tape", type=Path, required=True)
+    chosen = parser.parse_args(arguments)
+    say = partial(send, sys.stdout.fileno())
+    try:
+        asyncio.run(record_tape(chosen.store, chosen.tape, say))
+    except EventStoreError as error:
+        say(Failed(str(error)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

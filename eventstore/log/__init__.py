@@ -1,0 +1,1 @@
+"""The log: segments of records, group commit, recovery and reading."""

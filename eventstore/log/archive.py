@@ -1,0 +1,168 @@
+"""Archiving: sealed segments that no kept snapshot needs, repacked and compressed.
+
+Theory of operation
+-------------------
+An archive is a segment like any other (``format.py``), whose events were repacked into large records
+and which ends with a seal; the whole is one Zstandard frame with a content checksum. So the same
+reader reads both, and months of history decode at full speed.
+
+The order makes a crash harmless at any point: the archive is written aside and synced, read back and
+compared with the segment event for event, renamed and its folder synced; ``store.json`` then counts it
+as archived; only then does the segment go. A segment that is still there although it was archived is
+removed when the store is opened; an archive that ``store.json`` does not count is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import msgspec
+
+from eventstore.disk import Disk, sync_folder
+from eventstore.errors import CorruptLogError
+from eventstore.identity import StoreIdentity, save_identity, write_atomically
+from eventstore.log.format import HEADER_SIZE, SegmentHeader
+from eventstore.log.mend import build_segment, corrupt_segment, read_header, read_whole
+from eventstore.log.recovery import Corrupt, classify
+from eventstore.log.segment import LOG_FOLDER, segment_name, sequence_in_name
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+__all__ = [
+    "ARCHIVE_FOLDER",
+    "archive_name",
+    "compact",
+    "read_archive",
+    "remove_archived_segments",
+]
+
+ARCHIVE_FOLDER = "archive"
+_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
+_RECORD_EVENTS = 4096
+_RECORD_BYTES = 256 << 10
+_CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+_MAX_SEGMENT = (1 << 30) + (1 << 29)
+
+
+def archive_name(first_seq: int) -> str:
+    """The archive of the segment that begins with event ``first_seq``."""
+    return f"{ARCHIVE_FOLDER}/{first_seq:020d}.log.zst"
+
+
+def read_archive(disk: Disk, name: str) -> bytes:
+    """An archive's segment, decompressed and as long as its header says at most.
+
+    Raises :class:`CorruptLogError` where it is damaged.
+    """
+    compressed = read_whole(disk, name)
+    try:
+        decompressor = zstd.ZstdDecompressor()
+        data: bytes = decompressor.decompress(compressed, max_length=_MAX_SEGMENT)
+    except zstd.ZstdError as error:
+        raise _damaged(disk, name, str(error)) from error
+    if not decompressor.eof or decompressor.unused_data:
+        raise _damaged(disk, name, "it is not one whole Zstandard frame")
+    return data
+
+
+def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> StoreIdentity:
+    """Archive (or discard) every finished segment whose last event is ``horizon`` or earlier.
+
+    Returns the identity as it then stands in ``store.json``. ``OSError`` is the caller's to
+    translate; whatever was not finished is done the next time.
+    """
+    if history == "keep":
+        return identity
+    firsts = sorted(
+        first
+        for base in disk.list(LOG_FOLDER)
+        if (first := sequence_in_name(base)) is not None and first >= identity.log_start
+    )
+    for first, successor in zip(firsts, firsts[1:], strict=False):
+        if successor - 1 > horizon:
+            break
+        if history == "archive":
+            _archive(disk, identity, first, successor)
+            identity = msgspec.structs.replace(
+                identity,
+                log_start=successor,
+                archived=(*identity.archived, (first, successor - 1)),
+            )
+        else:
+            identity = msgspec.structs.replace(
+                identity, log_start=successor, history_start=successor, archived=()
+            )
+        identity = save_identity(disk, identity)
+    remove_archived_segments(disk, identity)
+    return identity
+
+
+def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
+    """Remove the files that ``store.json`` says are archived or discarded by now."""
+    removed = False
+    for base in disk.list(LOG_FOLDER):
+        first = sequence_in_name(base)
+        if first is not None and first < identity.log_start:
+            disk.remove(f"{LOG_FOLDER}/{base}")
+            removed = True
+    if removed:
+        sync_folder(disk, LOG_FOLDER)
+    kept = {archive_name(first) for first, _ in identity.archived}
+    removed = False
+    for base in disk.list(ARCHIVE_FOLDER):
+        name = f"{ARCHIVE_FOLDER}/{base}"
+        first = sequence_in_name(base.removesuffix(".zst"))
+        if first is not None and first < identity.history_start and name not in kept:
+            disk.remove(name)
+            removed = True
+    if removed:
+        sync_folder(disk, ARCHIVE_FOLDER)
+
+
+def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) -> None:
+    name = segment_name(first)
+    header = read_header(disk, name, identity.store)
+    data = read_whole(disk, name)
+    runs = _runs(disk, name, data, header, successor)
+    packed, _ = build_segment(disk, header, runs, successor)
+    disk.make_folder(ARCHIVE_FOLDER)
+    sync_folder(disk)
+    compressed = zstd.compress(packed, options=_CHECKED)
+    target = archive_name(first)
+    write_atomically(disk, target, _TEMPORARY, compressed)
+    kept = read_archive(disk, target)
+    again = _runs(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor)
+    if b"".join(body for _, _, body in again) != b"".join(body for _, _, body in runs):
+        with contextlib.suppress(OSError):
+            disk.remove(target)
+        raise _damaged(disk, target, "it does not hold what was written to it")
+
+
+def _runs(
+    disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int
+) -> list[tuple[int, int, bytes]]:
+    """The events of a finished segment as large records: first number, count, bytes."""
+    tail = classify(data, header)
+    if isinstance(tail, Corrupt):
+        raise corrupt_segment(disk, name, tail.offset, tail.expected_seq, tail.reason)
+    if tail.next_seq != successor:
+        raise corrupt_segment(disk, name, tail.end, tail.next_seq, "it ends too early")
+    runs: list[tuple[int, int, bytes]] = []
+    bodies: list[bytes] = []
+    first, events, size = header.first_seq, 0, 0
+    for record in tail.records:
+        bodies.append(data[record.body])
+        events += record.events
+        size += record.body_length
+        if events >= _RECORD_EVENTS or size >= _RECORD_BYTES or record is tail.records[-1]:
+            runs.append((first, events, b"".join(bodies)))
+            bodies, first, events, size = [], first + events, 0, 0
+    return runs
+
+
+def _damaged(disk: Disk, name: str, reason: str) -> CorruptLogError:
+    return corrupt_segment(disk, name, 0, sequence_in_name(name[len(ARCHIVE_FOLDER) + 1 : -4]), reason)

@@ -1,0 +1,519 @@
+"""Group commit: many appends, one record, one write and one ``fdatasync``.
+
+Theory of operation
+-------------------
+Two sides. :class:`GroupCommit` lives on the event loop and is touched by nobody else; the writer
+(:class:`_Thread`, or :class:`_Inline` for a disk that never blocks) runs jobs on its own thread, one
+at a time, and touches nothing of the loop but ``call_soon_threadsafe``.
+
+*At most one job is in flight.* ``submit`` queues its events and, when nothing is in flight, hands the
+queue over at once: a lone append costs one hop to the thread and one back. While a commit is in
+flight further submits queue up; they are the next record. When several waiters were just woken by
+one commit, they are about to submit again in the same turn of the loop, so the hand-over waits for
+the end of that turn: otherwise the first of them would get a record for itself.
+
+*Sequence numbers* are given out on submission (``head_seq``), and become durable in that order
+(``durable_seq``). When a commit is refused or fails, everything queued behind it fails with it,
+because it was numbered, and folded, on top of events that never came to be; ``head_seq`` returns to
+``durable_seq``.
+
+*The owner* is told on the loop: ``on_commit`` with what became durable, before any receipt is
+resolved; ``on_reset`` when the queue was dropped.
+
+*When the loop goes away* without ``close`` (closed in mid-append, or forgotten), the thread notices,
+at the latest after a second: it finishes the record in hand, seals, frees the lock and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from eventstore.config import Durability, StoreConfig
+from eventstore.errors import (
+    EventStoreError,
+    StoreClosedError,
+    StoreFailedError,
+    StoreOverloadedError,
+)
+from eventstore.log.writer import LogWriter
+from eventstore.operation import Receipt
+
+__all__ = ["GroupCommit", "Pending"]
+
+_logger = logging.getLogger(__name__)
+
+MAX_RECORD_EVENTS = 65_536
+MAX_RECORD_BYTES = 4 << 20
+_LOOP_CHECK = 1.0  # seconds between an idle thread's looks at whether its loop still lives
+
+
+class Pending(NamedTuple):
+    """What one ``submit`` asked for. ``attachment`` is the owner's, handed back on commit."""
+
+    receipt: Receipt
+    body: bytes
+    events: int
+    attachment: Any
+
+
+class _Job(NamedTuple):
+    """What the writer is to do: commit ``entries``, or else ``action``.
+
+    ``finished`` is called on the loop. It keeps the :class:`GroupCommit` alive while jobs are under
+    way, also when nobody else does: somebody may be waiting for a receipt.
+    """
+
+    finished: Callable[[_Job, Exception | None], None]
+    entries: list[Pending]
+    action: Callable[[], None] | None = None
+    done: asyncio.Future[None] | None = None
+
+
+class _Runner(Protocol):
+    def put(self, job: _Job) -> None: ...
+    def stop(self) -> None: ...
+
+
+class GroupCommit:
+    """The loop's side of the commit path.
+
+    ``writer`` is the log's writing side; ``release`` frees what the store holds (its lock) and runs
+    after the last job, on the writer's thread. Bound to the running event loop.
+    """
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        config: StoreConfig,
+        *,
+        path: str,
+        blocking: bool,
+        release: Callable[[], None],
+        on_commit: Callable[[list[Pending]], None],
+        on_reset: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._config = config
+        self._path = path
+        self._on_commit = on_commit
+        self._on_reset = on_reset
+        self._sync_each = config.durability is Durability.COMMIT
+        self._queue: deque[Pending] = deque()
+        self._in_flight: _Job | None = None
+        self._actions: deque[_Job] = deque()
+        self._scheduled = False
+        self._company = False
+        self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._unobserved: Exception | None = None
+        self._refusal: EventStoreError | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._sync_timer: asyncio.TimerHandle | None = None
+        self._last_commit = 0.0
+        self.pending = 0
+        self.head_seq = self.durable_seq = writer.next_seq - 1
+        kind = _Thread if blocking else _Inline
+        self._runner: _Runner = kind(writer, release, self._loop, self._sync_each)
+        _living.add(self)
+
+    # ---- submitting ------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise what keeps this log from taking events, if anything does."""
+        if self._refusal is not None:
+            raise self._refusal
+
+    def has_room(self, count: int) -> bool:
+        """Whether ``count`` more events may be queued now (any number if nothing is queued)."""
+        return not self._room and (
+            self.pending + count <= self._config.max_pending or self.pending == 0
+        )
+
+    def overloaded(self) -> StoreOverloadedError:
+        """The error of a ``submit`` that found the queue full."""
+        return StoreOverloadedError(
+            f"{self.pending} events wait to be written, the limit (max_pending) is "
+            f"{self._config.max_pending}: await append(), which waits, or submit less at once",
+            pending=self.pending,
+            limit=self._config.max_pending,
+        )
+
+    async def wait_for_room(self, count: int) -> None:
+        """Wait, in order of arrival, until ``count`` events may be queued.
+
+        Cancelling it gives up the place in line; nothing was submitted yet.
+        """
+        if self.has_room(count):
+            return
+        place = self._loop.create_future()
+        self._room.append((count, place))
+        try:
+            await place
+        except asyncio.CancelledError:
+            self._room = deque(entry for entry in self._room if entry[1] is not place)
+            self._admit()
+            raise
+        self.check()
+
+    def submit(
+        self, body: bytes, count: int, time: int, attachment: Any = None
+    ) -> Receipt:
+        """Queue ``count`` encoded events, numbered from ``head_seq + 1``."""
+        self.check()
+        first = self.head_seq + 1
+        self.head_seq += count
+        self.pending += count
+        receipt = Receipt(first, self.head_seq, time)
+        self._queue.append(Pending(receipt, body, count, attachment))
+        if self._in_flight is None and not self._scheduled:
+            if self._company:
+                self._scheduled = True
+                self._loop.call_soon(self._next)
+            else:
+                self._next()
+        return receipt
+
+    def _next(self) -> None:
+        """Hand the writer its next job: an action, or the head of the queue as one record."""
+        self._scheduled = False
+        if self._in_flight is not None:
+            return
+        if self._actions:
+            job = self._actions.popleft()
+        elif self._queue:
+            job = _Job(self._finished, self._take_record())
+        else:
+            return
+        self._in_flight = job
+        self._runner.put(job)
+
+    def _take_record(self) -> list[Pending]:
+        waiting = self._queue
+        entry = waiting.popleft()
+        entries, events, size = [entry], entry.events, len(entry.body)
+        while waiting:
+            entry = waiting[0]
+            events += entry.events
+            size += len(entry.body)
+            if events > MAX_RECORD_EVENTS or size > MAX_RECORD_BYTES:
+                break
+            entries.append(waiting.popleft())
+        return entries
+
+    def _act(self, action: Callable[[], None], done: asyncio.Future[None] | None = None) -> None:
+        """Have the writer do something between two records."""
+        self._actions.append(_Job(self._finished, [], action, done))
+        self._next()
+
+    # ---- finishing (on the loop) -----------------------------------------------------------
+
+    def _finished(self, job: _Job, error: Exception | None) -> None:
+        self._in_flight = None
+        if error is not None:
+            self._drop(job, error)
+        elif job.entries:
+            self._committed(job.entries)
+        if job.done is not None and not job.done.done():
+            if error is None:
+                job.done.set_result(None)
+            else:
+                job.done.set_exception(error)
+        self._next()
+        self._admit()
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._in_flight is None and not self._queue:
+            for waiter in self._idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._idle.clear()
+
+    def _committed(self, entries: list[Pending]) -> None:
+        self.durable_seq = entries[-1].receipt.seq
+        for entry in entries:
+            self.pending -= entry.events
+        self._company = len(entries) > 1
+        self._next()  # the writer need not wait for what follows
+        try:
+            self._on_commit(entries)
+        finally:
+            for entry in entries:
+                entry.receipt.resolve()
+        self._arm_timers()
+
+    def _drop(self, job: _Job, error: Exception) -> None:
+        """A commit was not made: fail it and all that was folded on top of it."""
+        if isinstance(error, StoreFailedError):
+            self._refusal = error
+        dropped = [*job.entries, *self._queue]
+        self._queue.clear()
+        self.head_seq = self.durable_seq
+        self.pending = 0
+        self._company = False
+        self._on_reset()
+        for entry in dropped:
+            if not entry.receipt.resolve(error):
+                self._unobserved = error
+        if dropped:
+            _logger.error(
+                "%s: %d events were not committed: %s",
+                self._path,
+                sum(entry.events for entry in dropped),
+                error,
+            )
+
+    def _admit(self) -> None:
+        """Let those who wait for room go on, first come first served."""
+        pending = self.pending
+        while self._room:
+            count, place = self._room[0]
+            crowded = pending > 0 and pending + count > self._config.max_pending
+            if crowded and self._refusal is None:
+                break
+            self._room.popleft()
+            if not place.done():
+                place.set_result(None)
+                pending += count
+
+    # ---- timers ----------------------------------------------------------------------------
+
+    def _arm_timers(self) -> None:
+        self._last_commit = self._loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._config.idle_seal, self._idle_over)
+        if self._config.durability is Durability.INTERVAL and self._sync_timer is None:
+            self._sync_timer = self._loop.call_later(
+                self._config.sync_interval, self._sync_over
+            )
+
+    def _idle_over(self) -> None:
+        self._idle_timer = None
+        left = self._last_commit + self._config.idle_seal - self._loop.time()
+        if self._refusal is not None:
+            return
+        if left > 0 or self._in_flight is not None:
+            self._idle_timer = self._loop.call_later(max(left, 0.01), self._idle_over)
+        else:
+            self._act(self._writer.seal_idle)
+
+    def _sync_over(self) -> None:
+        self._sync_timer = None
+        if self._refusal is None:
+            self._act(self._writer.sync)
+
+    # ---- waiting and ending ----------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Wait until everything submitted so far is on stable storage, in every durability mode.
+
+        Raises what became of it, and of commits before it that nobody was told about.
+        """
+        self._raise_unobserved()
+        if self._queue:
+            await self._queue[-1].receipt
+        elif self._in_flight is not None and self._in_flight.entries:
+            await self._in_flight.entries[-1].receipt
+        self.check()
+        if not self._sync_each:
+            done = self._loop.create_future()
+            self._act(self._writer.sync, done)
+            await done
+
+    async def close(self) -> None:
+        """Drain, seal, free the lock, end the thread. Raises what nobody was told about.
+
+        Cancelling it cancels the waiting; the closing goes on.
+        """
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._refusal is None:
+            self._refusal = StoreClosedError(f"{self._path} is closed", path=self._path)
+        for timer in (self._idle_timer, self._sync_timer):
+            if timer is not None:
+                timer.cancel()
+        while self._in_flight is not None or self._queue:
+            waiter = self._loop.create_future()
+            self._idle.append(waiter)
+            await waiter
+        done = self._loop.create_future()
+        self._act(self._writer.close, done)
+        try:
+            await done
+        finally:
+            _living.discard(self)
+        self._raise_unobserved()
+
+    def _raise_unobserved(self) -> None:
+        error, self._unobserved = self._unobserved, None
+        if error is not None:
+            raise error
+
+    def fail(self, error: StoreFailedError) -> None:
+        """Make the log read-only: something outside the commit path failed beyond doubt."""
+        if self._refusal is None:
+            self._refusal = error
+
+    @property
+    def failed(self) -> bool:
+        """Whether the log is read-only until it is reopened."""
+        return isinstance(self._refusal, StoreFailedError)
+
+    def abandon(self) -> None:
+        """Give up without closing: the owner was forgotten. The writer ends on its own."""
+        self._runner.stop()
+
+    def _forked(self) -> None:
+        self._refusal = StoreClosedError(
+            f"{self._path} belongs to the process that opened it, not to this fork of it: open a "
+            "store of its own after the fork",
+            path=self._path,
+        )
+
+
+def _perform(writer: LogWriter, job: _Job, sync: bool) -> Exception | None:
+    """Do a job on the writer's thread; the error that it ended with, if any."""
+    try:
+        if job.action is not None:
+            job.action()
+        else:
+            entries = job.entries
+            if len(entries) == 1:
+                writer.commit(entries[0].events, entries[0].body, sync=sync)
+            else:
+                writer.commit(
+                    sum(entry.events for entry in entries),
+                    b"".join([entry.body for entry in entries]),
+                    sync=sync,
+                )
+    except EventStoreError as error:
+        return error
+    except Exception as error:  # whatever it is, every waiter must be told, and told the truth
+        writer.failure = StoreFailedError(
+            f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
+            "flight are in the log is unknown. Reopen the store to find out and to go on",
+            path="",
+        )
+        writer.failure.__cause__ = error
+        return writer.failure
+    return None
+
+
+class _Thread:
+    """Runs jobs on a thread of its own, which refers to no :class:`GroupCommit` between jobs."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        release: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
+        sync: bool,
+    ) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        threading.Thread(
+            target=_work,
+            args=(self._jobs, writer, release, loop, sync),
+            name="eventstore-writer",
+            daemon=True,
+        ).start()
+
+    def put(self, job: _Job) -> None:
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        self._jobs.put(None)
+
+
+def _work(
+    jobs: queue.SimpleQueue[_Job | None],
+    writer: LogWriter,
+    release: Callable[[], None],
+    loop: asyncio.AbstractEventLoop,
+    sync: bool,
+) -> None:
+    """The writer's thread. It ends with the close job, with ``stop``, or with its loop."""
+    job: _Job | None = None
+    error: Exception | None = None
+    closed = False
+    try:
+        while True:
+            try:
+                job = jobs.get(timeout=_LOOP_CHECK)
+            except queue.Empty:
+                if loop.is_closed():
+                    return
+                continue
+            if job is None:
+                return
+            error = _perform(writer, job, sync)
+            if job.action == writer.close:
+                closed = True
+                return
+            if not _report(loop, job, error):
+                return
+            job = error = None
+    finally:
+        if not closed:
+            with contextlib.suppress(EventStoreError):
+                writer.close()
+        release()
+        if closed and job is not None:
+            _report(loop, job, error)
+
+
+def _report(loop: asyncio.AbstractEventLoop, job: _Job, error: Exception | None) -> bool:
+    try:
+        loop.call_soon_threadsafe(job.finished, job, error)
+    except RuntimeError:  # the loop is closed
+        return False
+    return True
+
+
+class _Inline:
+    """Runs jobs where they are handed over; their ends still arrive by way of the loop."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        release: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
+        sync: bool,
+    ) -> None:
+        self._writer = writer
+        self._release = release
+        self._loop = loop
+        self._sync = sync
+
+    def put(self, job: _Job) -> None:
+        error = _perform(self._writer, job, self._sync)
+        if job.action == self._writer.close:
+            self.stop()
+        self._loop.call_soon(job.finished, job, error)
+
+    def stop(self) -> None:
+        self._release()
+
+
+_living: weakref.WeakSet[GroupCommit] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for group in list(_living):
+        group._forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,270 @@
+"""An opened log: what :class:`eventstore.EventLog` and :class:`eventstore.EventStore` both stand on.
+
+Theory of operation
+-------------------
+A :class:`LogCore` joins the parts on the loop's side: the group commit, the reader, and a small pool
+of threads for work beside the commit path (the spare segment, snapshots, reading history). It refers
+to its owner weakly, so that a store that was forgotten is noticed at once; it holds no state but the
+log's.
+
+:class:`Log` is the interface; :class:`eventstore.log.memory.MemoryLog` is the other implementation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import aiofiles.os
+
+from eventstore.config import StoreConfig
+from eventstore.disk import Disk
+from eventstore.errors import (
+    StoreClosedError,
+    StoreFailedError,
+    StoreOverloadedError,
+    StoreReadOnlyError,
+)
+from eventstore.identity import StoreIdentity
+from eventstore.log.commit import GroupCommit, Pending
+from eventstore.log.mend import OpenedLog
+from eventstore.log.reader import Chunk, LogReader
+from eventstore.log.writer import LogWriter
+from eventstore.operation import Receipt
+from eventstore.report import StoreStats
+
+__all__ = ["Log", "LogCore", "run_blocking"]
+
+_SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare on a full disk
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _InlineExecutor(Executor):
+    """For a disk that never blocks: the call is made where it is asked for."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # it belongs to whoever awaits the future
+            future.set_exception(error)
+        return future
+
+
+def executor_for(disk: Disk, workers: int) -> Executor:
+    """Threads for calls to ``disk``, or none where it never blocks."""
+    if not disk.blocking:
+        return _InlineExecutor()
+    return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
+
+
+async def run_blocking(
+    executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Make a blocking call off the loop. Cancelling it cancels the waiting, not the call."""
+    wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
+    result: T = await wrapped(*args, executor=executor, **kwargs)
+    return result
+
+
+class Log(Protocol):
+    """What a store needs of its log."""
+
+    path: str
+
+    @property
+    def head_seq(self) -> int:
+        """The last sequence number given out."""
+
+    @property
+    def durable_seq(self) -> int:
+        """The last sequence number that is durable."""
+
+    def check(self) -> None:
+        """Raise what keeps the log from taking events, if anything does."""
+
+    def has_room(self, count: int) -> bool: ...
+    def overloaded(self) -> StoreOverloadedError: ...
+    async def wait_for_room(self, count: int) -> None: ...
+    def submit(self, body: bytes, count: int, time: int, attachment: Any) -> Receipt: ...
+    def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def flush(self) -> None: ...
+    async def close(self) -> None: ...
+    def fail(self, error: StoreFailedError) -> None: ...
+    def abandon(self) -> None: ...
+    def stats(self) -> StoreStats: ...
+
+
+class LogCore:
+    """The durable :class:`Log` of one store directory, bound to the running event loop.
+
+    ``on_commit`` and ``on_reset`` are bound methods of the owner, which is held weakly.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        identity: StoreIdentity,
+        opened: OpenedLog,
+        config: StoreConfig,
+        *,
+        read_only: bool,
+        on_commit: Callable[[list[Pending]], None],
+        on_reset: Callable[[], None],
+    ) -> None:
+        self.path = disk.path
+        self.disk = disk
+        self._executor = executor_for(disk, 2)
+        self._reader = LogReader(disk, identity.store)
+        self._on_commit = weakref.WeakMethod(on_commit)
+        self._on_reset = weakref.WeakMethod(on_reset)
+        self._spare: asyncio.Task[None] | None = None
+        self._spare_tried = float("-inf")
+        self._loop = asyncio.get_running_loop()
+        self._last_seq = opened.next_seq - 1
+        self._group: GroupCommit | None = None
+        self._refusal: Exception = StoreReadOnlyError(
+            f"{self.path} was opened with read_only=True: open it for writing to append",
+            path=self.path,
+        )
+        if not read_only:
+            self._writer = LogWriter(
+                disk,
+                identity.store,
+                opened.last,
+                opened.next_seq,
+                segment_size=config.segment_size,
+                slow_sync=config.slow_sync,
+            )
+            self._group = GroupCommit(
+                self._writer,
+                config,
+                path=self.path,
+                blocking=disk.blocking,
+                release=disk.close,
+                on_commit=self._committed,
+                on_reset=self._reset,
+            )
+
+    @property
+    def head_seq(self) -> int:
+        return self._last_seq if self._group is None else self._group.head_seq
+
+    @property
+    def durable_seq(self) -> int:
+        return self._last_seq if self._group is None else self._group.durable_seq
+
+    def check(self) -> None:
+        self._writable().check()
+
+    def has_room(self, count: int) -> bool:
+        return self._writable().has_room(count)
+
+    def overloaded(self) -> StoreOverloadedError:
+        return self._writable().overloaded()
+
+    async def wait_for_room(self, count: int) -> None:
+        await self._writable().wait_for_room(count)
+
+    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
+        return self._writable().submit(body, count, time, attachment)
+
+    def _writable(self) -> GroupCommit:
+        if self._group is None:
+            raise self._refusal
+        return self._group
+
+    def _committed(self, entries: list[Pending]) -> None:
+        owner = self._on_commit()
+        if owner is not None:
+            owner(entries)
+        if self._spare is None and self._writer.wants_spare:
+            now = self._loop.time()
+            if now - self._spare_tried >= _SPARE_RETRY or self._writer.space_warning is None:
+                self._spare_tried = now
+                self._spare = self._loop.create_task(self._prepare_spare())
+
+    def _reset(self) -> None:
+        owner = self._on_reset()
+        if owner is not None:
+            owner()
+
+    async def _prepare_spare(self) -> None:
+        try:
+            await self.run(self._writer.prepare_spare)
+        finally:
+            self._spare = None
+        if self._writer.failure is not None:
+            self.fail(self._writer.failure)
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
+        """Runs of events from ``start`` up to ``stop`` (exclusive), read off the loop."""
+        chunks = self._reader.chunks(start, stop)
+        while True:
+            chunk = await self.run(next, chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a blocking call on a thread beside the commit path."""
+        return await run_blocking(self._executor, call, *args, **kwargs)
+
+    async def flush(self) -> None:
+        if self._group is not None:
+            await self._group.flush()
+
+    async def close(self) -> None:
+        """End background work, drain, seal, free the lock."""
+        if self._spare is not None:
+            await asyncio.wait([self._spare])
+        try:
+            if self._group is not None:
+                await self._group.close()
+            else:
+                self._refusal = StoreClosedError(f"{self.path} is closed", path=self.path)
+                self.disk.close()
+        finally:
+            self._executor.shutdown(wait=False)
+
+    def fail(self, error: StoreFailedError) -> None:
+        if self._group is not None:
+            self._group.fail(error)
+
+    def abandon(self) -> None:
+        """The owner was forgotten: free what it held, without waiting for anything."""
+        if self._group is not None:
+            self._group.abandon()
+        else:
+            self.disk.close()
+        self._executor.shutdown(wait=False)
+
+    def stats(self) -> StoreStats:
+        if self._group is None:
+            return StoreStats(seq=self.durable_seq)
+        writer = self._writer
+        times = sorted(writer.sync_times_ns)
+        return StoreStats(
+            seq=self._group.durable_seq,
+            pending=self._group.pending,
+            events=self._group.durable_seq - self._last_seq,
+            commits=writer.commits,
+            syncs=writer.syncs,
+            bytes_written=writer.bytes_written,
+            sync_p50=_quantile(times, 0.5),
+            sync_p99=_quantile(times, 0.99),
+            sync_max=writer.sync_max_ns / 1e9,
+            spare_ready=writer.spare_ready,
+            space_warning=writer.space_warning,
+            failed=self._group.failed,
+        )
+
+
+def _quantile(times_ns: list[int], share: float) -> float:
+    return times_ns[min(int(len(times_ns) * share), len(times_ns) - 1)] / 1e9 if times_ns else 0.0

@@ -1,0 +1,252 @@
+"""The bytes of a segment. Nothing here touches a file: functions from bytes to values and back.
+
+A segment is a header followed by records, all little-endian. ``0`` is zero fill::
+
+    offset 0        512                                        data end          size
+    +---------------+----------+----------+-----+--------+-----+------+---------+
+    | SegmentHeader | record   | record   | ... | record | ... | seal | 0 0 0 0 |
+    +---------------+----------+----------+-----+--------+-----+------+---------+
+
+Segment header, 512 bytes::
+
+    0   8s  magic              b"EVSTLOG\\n"
+    8   H   format version     1
+    10  H   checksum algorithm 1 = CRC-32 (zlib)
+    12  I   reserved           0
+    16  16s store UUID
+    32  Q   size               bytes the file was zero-filled to before it was named
+    40  Q   first_seq          sequence number of the first event, which also names the file
+    48  8s  salt               random and not zero; every record of this segment begins with it
+    56  Q   previous_first     first_seq of the segment before, 0 for the first of the store
+    64  Q   previous_end       data end of the segment before
+    72  I   previous_crc       CRC-32 of the segment before, from 0 to its data end
+    76  ..  zeros
+    508 I   CRC-32 of bytes 0 to 508
+
+Record, 8-byte aligned; a header of 40 bytes, the body, zeros up to a multiple of 8::
+
+    0   8s  salt
+    8   Q   first_seq          sequence number of the first event
+    16  I   count              events in the body
+    20  I   body_length        bytes, without the padding; 0 is never valid
+    24  Q   synced_end         offset up to which the segment was on stable storage before this write
+    32  I   body_crc           CRC-32 of body and padding
+    36  I   header_crc         CRC-32 of bytes 0 to 36, started from the record's own offset
+    40  ..  body: the events, each MessagePack, concatenated (see eventstore.codec)
+
+A *seal* is a record without events: ``count`` 0, ``first_seq`` the next event's number, and a body
+of 8 bytes: ``I`` kind, ``I`` CRC-32 of the segment from 0 to the seal. Its ``synced_end`` is its own
+offset: all before it is durable. Kinds: ``IDLE`` (nothing was written for a while; records may
+follow), ``CLOSED`` (the writer closed the store), ``CONTINUED`` (another segment follows).
+
+Two rules make loss visible:
+
+* A file is zero-filled to ``size`` and synced *before* it gets its name, and is cut shorter only
+  after a seal was synced. So a segment is either ``size`` bytes long or ends with a seal; every
+  other length means that somebody cut it.
+* A segment's data end and CRC stand in its successor's header, and a ``CONTINUED`` seal says that
+  there must be one. So a segment that is short, missing, or changed anywhere is found without
+  decoding it.
+
+The salt tells this segment's records from whatever the disk held before; the offset in the CRC
+tells a record from a copy of itself elsewhere. LevelDB's log format and SQLite's WAL (whose salts
+these are) are the models; ``synced_end`` is what tells a torn end from corruption, see
+``recovery.py``.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import uuid
+import zlib
+from typing import NamedTuple
+
+import msgspec
+
+__all__ = [
+    "ALIGNMENT",
+    "HEADER_SIZE",
+    "MAX_BODY",
+    "RECORD_HEADER_SIZE",
+    "SEAL_SIZE",
+    "InvalidBytesError",
+    "Record",
+    "SealKind",
+    "SegmentHeader",
+    "encode_record",
+    "encode_seal",
+    "read_record",
+    "read_seal",
+    "record_size",
+]
+
+MAGIC = b"EVSTLOG\n"
+VERSION = 1
+CRC32 = 1
+
+_HEADER = struct.Struct("<8sHHI16sQQ8sQQI")
+_CRC = struct.Struct("<I")
+_RECORD = struct.Struct("<8sQIIQII")
+_RECORD_CHECKED = struct.Struct("<8sQIIQI")
+_SEAL = struct.Struct("<II")
+
+HEADER_SIZE = 512
+RECORD_HEADER_SIZE = 40
+ALIGNMENT = 8
+SEAL_SIZE = RECORD_HEADER_SIZE + _SEAL.size
+MAX_BODY = 1 << 30
+"""The largest body, in bytes: one gibibyte."""
+
+assert _HEADER.size == 76
+assert _RECORD.size == RECORD_HEADER_SIZE
+assert _RECORD_CHECKED.size == RECORD_HEADER_SIZE - 4
+assert SEAL_SIZE == 48
+assert HEADER_SIZE % ALIGNMENT == RECORD_HEADER_SIZE % ALIGNMENT == SEAL_SIZE % ALIGNMENT == 0
+
+_PADDING = tuple(b"\0" * length for length in range(ALIGNMENT))
+
+
+class InvalidBytesError(ValueError):
+    """Bytes that are no header or no record; the message says why."""
+
+
+class SealKind(enum.IntEnum):
+    """Why a seal was written."""
+
+    IDLE = 1
+    CLOSED = 2
+    CONTINUED = 3
+
+
+class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """The first 512 bytes of a segment."""
+
+    store: uuid.UUID
+    size: int
+    first_seq: int
+    salt: bytes
+    previous_first: int = 0
+    previous_end: int = 0
+    previous_crc: int = 0
+
+    def encode(self) -> bytes:
+        """The header's bytes."""
+        fields = _HEADER.pack(
+            MAGIC,
+            VERSION,
+            CRC32,
+            0,
+            self.store.bytes,
+            self.size,
+            self.first_seq,
+            self.salt,
+            self.previous_first,
+            self.previous_end,
+            self.previous_crc,
+        )
+        checked = fields.ljust(HEADER_SIZE - _CRC.size, b"\0")
+        return checked + _CRC.pack(zlib.crc32(checked))
+
+    @classmethod
+    def decode(cls, data: bytes) -> SegmentHeader:
+        """Read a header. Raises :class:`InvalidBytesError`."""
+        if len(data) < HEADER_SIZE:
+            raise InvalidBytesError(f"the header is cut short at {len(data)} of 512 bytes")
+        if data[: len(MAGIC)] != MAGIC:
+            raise InvalidBytesError("it does not begin like a segment")
+        (stored,) = _CRC.unpack_from(data, HEADER_SIZE - _CRC.size)
+        if zlib.crc32(data[: HEADER_SIZE - _CRC.size]) != stored:
+            raise InvalidBytesError("the header's checksum does not match")
+        (_, version, checksum, _, store, size, first, salt, previous, end, crc) = (
+            _HEADER.unpack_from(data)
+        )
+        if version != VERSION or checksum != CRC32:
+            raise InvalidBytesError(
+                f"format version {version} with checksum {checksum} is not known to this release"
+            )
+        if first < 1 or salt == bytes(8) or size < HEADER_SIZE:
+            raise InvalidBytesError("the header's values are impossible")
+        return cls(
+            store=uuid.UUID(bytes=store),
+            size=size,
+            first_seq=first,
+            salt=salt,
+            previous_first=previous,
+            previous_end=end,
+            previous_crc=crc,
+        )
+
+
+class Record(NamedTuple):
+    """Where a valid record lies in a segment. ``end`` is the offset of the next one."""
+
+    offset: int
+    first_seq: int
+    events: int
+    body_length: int
+    synced_end: int
+    end: int
+
+    @property
+    def body(self) -> slice:
+        """Where the events are."""
+        start = self.offset + RECORD_HEADER_SIZE
+        return slice(start, start + self.body_length)
+
+
+def record_size(body_length: int) -> int:
+    """The bytes that a record with such a body takes up, padding included."""
+    return RECORD_HEADER_SIZE + body_length + -body_length % ALIGNMENT
+
+
+def encode_record(
+    salt: bytes, offset: int, first_seq: int, count: int, body: bytes, synced_end: int
+) -> bytes:
+    """The bytes of a record that will stand at ``offset``."""
+    length = len(body)
+    padded = body + _PADDING[-length % ALIGNMENT]
+    checked = _RECORD_CHECKED.pack(
+        salt, first_seq, count, length, synced_end, zlib.crc32(padded)
+    )
+    return b"".join((checked, _CRC.pack(zlib.crc32(checked, offset & 0xFFFFFFFF)), padded))
+
+
+def encode_seal(salt: bytes, offset: int, next_seq: int, kind: SealKind, segment_crc: int) -> bytes:
+    """The bytes of a seal that will stand at ``offset``."""
+    return encode_record(salt, offset, next_seq, 0, _SEAL.pack(kind, segment_crc), offset)
+
+
+def read_record(data: bytes | memoryview, offset: int, salt: bytes) -> Record:
+    """The record at ``offset``, with header and body verified.
+
+    Lengths are checked against the data at hand before they are used. Raises
+    :class:`InvalidBytesError`, which is also the answer to zero fill.
+    """
+    if offset + RECORD_HEADER_SIZE > len(data):
+        raise InvalidBytesError("the record's header is cut short")
+    found, first_seq, count, length, synced_end, body_crc, header_crc = _RECORD.unpack_from(
+        data, offset
+    )
+    if found != salt:
+        raise InvalidBytesError("no record of this segment begins here")
+    start = offset + RECORD_HEADER_SIZE
+    if zlib.crc32(data[offset : start - 4], offset & 0xFFFFFFFF) != header_crc:
+        raise InvalidBytesError("the record header's checksum does not match")
+    end = start + length + -length % ALIGNMENT
+    if length == 0 or end > len(data):
+        raise InvalidBytesError(f"a body of {length} bytes does not fit the segment")
+    if zlib.crc32(data[start:end]) != body_crc:
+        raise InvalidBytesError("the record body's checksum does not match")
+    if synced_end > offset or (count == 0 and length != _SEAL.size):
+        raise InvalidBytesError("the record's values are impossible")
+    return Record(offset, first_seq, count, length, synced_end, end)
+
+
+def read_seal(data: bytes | memoryview, record: Record) -> tuple[SealKind, int]:
+    """A seal's kind and the CRC of the segment before it. Raises :class:`InvalidBytesError`."""
+    kind, segment_crc = _SEAL.unpack_from(data, record.body.start)
+    try:
+        return SealKind(kind), segment_crc
+    except ValueError:
+        raise InvalidBytesError(f"a seal of kind {kind} is not known to this release") from None

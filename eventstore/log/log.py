@@ -1,0 +1,250 @@
+"""The log on its own: durable, ordered, group-committed, without handlers and without state."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from eventstore.clock import Clock, SystemClock
+from eventstore.codec import EventCodec
+from eventstore.config import StoreConfig
+from eventstore.disk import Disk, LocalDisk
+from eventstore.errors import InvalidPayloadError
+from eventstore.identity import StoreIdentity
+from eventstore.log.commit import Pending
+from eventstore.log.core import LogCore, run_blocking
+from eventstore.log.format import MAX_BODY
+from eventstore.log.mend import OpenedLog, open_log
+from eventstore.log.prepare import prepare, unknown_files
+from eventstore.operation import Event, Receipt
+from eventstore.opening import Opening
+from eventstore.report import RecoveryReport, StoreStats
+
+__all__ = ["EventLog", "check_size"]
+
+
+def check_size(body: bytes, operation: str) -> None:
+    """Refuse what does not fit one record."""
+    if len(body) > MAX_BODY:
+        raise InvalidPayloadError(
+            f"{operation}: {len(body)} bytes do not fit one record of at most {MAX_BODY}; append "
+            "less at once; nothing was written",
+            operation=operation,
+        )
+
+
+class EventLog:
+    """An append-only log of bytes or of any values that msgspec can encode.
+
+    >>> import asyncio, tempfile
+    >>> async def main(path: str) -> list[bytes]:
+    ...     async with EventLog.open(path) as log:
+    ...         await log.append(b"one", b"two")              # one record: both or neither
+    ...         return [event.data async for event in log.read(start=2)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     asyncio.run(main(folder))
+    [b'two']
+
+    It is bound to the event loop it was opened on; its methods are called there only.
+    """
+
+    def __init__(self) -> None:
+        self._core: LogCore
+        self._closed = True
+        raise TypeError("open a log with EventLog.open(path)")
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = "",
+        *,
+        value_type: Any = Any,
+        config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        read_only: bool = False,
+        **options: Any,
+    ) -> Opening[EventLog]:
+        """Open (or make) the log in directory ``path``; await the result or enter it.
+
+        ``value_type`` is the type that values are decoded to when read. ``config`` and ``options``
+        are a :class:`StoreConfig` and its keys. ``disk`` replaces the directory.
+
+        Raises :class:`StoreLockedError`, :class:`CorruptLogError`, :class:`StoreAccessError`,
+        :class:`ConfigError` and :class:`ReadFailedError`.
+        """
+
+        async def opens() -> EventLog:
+            settings, found, identity, opened = await run_blocking(
+                None, _open, path, config, options, clock or SystemClock(), disk, read_only
+            )
+            log = cls.__new__(cls)
+            log._begin(found, identity, opened, settings, clock or SystemClock(), value_type)
+            log._core = LogCore(
+                found,
+                identity,
+                opened,
+                settings,
+                read_only=read_only,
+                on_commit=log._committed,
+                on_reset=log._reset,
+            )
+            return log
+
+        return Opening(opens)
+
+    def _begin(
+        self,
+        disk: Disk,
+        identity: StoreIdentity,
+        opened: OpenedLog,
+        config: StoreConfig,
+        clock: Clock,
+        value_type: Any,
+    ) -> None:
+        self._closed = False
+        self._clock = clock
+        self._codec = EventCodec(value_type=value_type)
+        self.path = disk.path
+        self.recovery = RecoveryReport(
+            seq=opened.next_seq - 1,
+            clean=opened.clean,
+            torn_bytes=opened.torn_bytes,
+            quarantined=opened.quarantined,
+            rewritten=opened.rewritten,
+            segments=len(opened.segments),
+            unknown_files=(*unknown_files(disk, identity), *opened.unknown),
+            warnings=tuple(opened.warnings),
+        )
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last durable event, 0 where there is none."""
+        return self._core.durable_seq
+
+    async def append(
+        self, *values: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> Receipt:
+        """Append values as one atomic group, and return when they are durable.
+
+        Waits while the queue is full. Cancelling it cancels the waiting: before there was room
+        nothing was submitted, after that the write goes on.
+
+        Raises :class:`InvalidPayloadError`, :class:`StoreFullError`, :class:`StoreFailedError`,
+        :class:`StoreClosedError` and :class:`StoreReadOnlyError`.
+        """
+        self._core.check()
+        if not self._core.has_room(len(values)):
+            await self._core.wait_for_room(len(values))
+        return await self._submit(values, key, metadata)
+
+    def submit(
+        self, *values: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> Receipt:
+        """Queue values as one atomic group, and return at once with a :class:`Receipt`.
+
+        Raises what :meth:`append` raises, and :class:`StoreOverloadedError` when the queue is full.
+        """
+        self._core.check()
+        if not self._core.has_room(len(values)):
+            raise self._core.overloaded()
+        return self._submit(values, key, metadata)
+
+    def _submit(
+        self, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
+    ) -> Receipt:
+        if not values:
+            raise InvalidPayloadError("nothing to append: pass values", operation="append")
+        time = self._clock.time_ns()
+        first = self._core.head_seq + 1
+        events = [
+            Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)
+        ]
+        try:
+            body = self._codec.encode_all(events)
+        except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+            raise InvalidPayloadError(
+                f"a value cannot be encoded: {error}; nothing was written", operation="append"
+            ) from error
+        check_size(body, "append")
+        return self._core.submit(body, len(events), time)
+
+    async def read(self, start: int = 1, stop: int | None = None) -> AsyncIterator[Event[Any]]:
+        """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one.
+
+        Read in batches off the event loop; memory is flat. Raises :class:`CorruptLogError`,
+        :class:`ReadFailedError` and :class:`HistoryUnavailableError`.
+        """
+        end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
+        first = max(start, 1)
+        if first >= end:
+            return
+        async for chunk in self._core.read(first, end):
+            events = await self._core.run(
+                self._codec.decode, chunk.body, chunk.events, chunk.first_seq
+            )
+            for event in events[max(0, first - chunk.first_seq) : end - chunk.first_seq]:
+                yield event
+
+    async def flush(self) -> None:
+        """Wait until everything submitted is on stable storage, whatever the durability mode.
+
+        Raises what became of commits that nobody awaited.
+        """
+        await self._core.flush()
+
+    async def close(self) -> None:
+        """Write what is queued, seal the log and free its lock. Closing twice is harmless.
+
+        Cancelling it cancels the waiting; the closing goes on. Raises what became of commits that
+        nobody awaited.
+        """
+        self._closed = True
+        await self._core.close()
+
+    def stats(self) -> StoreStats:
+        """Counters since the log was opened."""
+        return self._core.stats()
+
+    def _committed(self, entries: list[Pending]) -> None:
+        """Nothing but the receipts depends on a commit here."""
+
+    def _reset(self) -> None:
+        """Nothing is folded here."""
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(
+                f"the event log {self.path} was not closed: use `async with`, or await close()",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+            self._core.abandon()
+
+
+def _open(
+    path: str | os.PathLike[str],
+    config: Any,
+    options: dict[str, Any],
+    clock: Clock,
+    disk: Disk | None,
+    read_only: bool,
+) -> tuple[StoreConfig, Disk, StoreIdentity, OpenedLog]:
+    settings = StoreConfig.of(config, **options)
+    disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
+    try:
+        identity = prepare(disk, clock, settings, read_only=read_only)
+        opened = open_log(
+            disk,
+            identity.store,
+            log_start=identity.log_start,
+            verify_from=identity.log_start,
+            writable=not read_only,
+        )
+    except BaseException:
+        disk.close()
+        raise
+    return settings, disk, identity, opened

@@ -1,0 +1,370 @@
+"""Opening a log: which segments there are, whether they belong together, and mending the last one.
+
+Theory of operation
+-------------------
+The segments in ``log`` form a chain: each header states its predecessor, where that one ends and
+its CRC. :func:`open_log` walks the chain from ``log_start`` and refuses whatever does not fit, naming
+the file. Segments that recovery may have to read are verified byte by byte (one CRC call each);
+older ones are verified when they are read.
+
+Only the last segment may have an unclean end, and only that one is mended: torn bytes go to
+``quarantine``, then the valid part is written to a new file with a new salt, sealed, synced, and
+renamed over the old one, *before* anything in it is served. What the page cache shows of an unsealed
+segment need not be what the disk holds (a sync may have failed), and the copy ends that doubt.
+
+A segment that got its name but no record yet is a special case in two ways: its predecessor may lack
+the seal that announces it, and the next writer takes over its name.
+
+Every step leaves a log that opens: a crash during mending finds the old segment or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+
+from eventstore.disk import Disk, sync_folder
+from eventstore.errors import (
+    NO_ACCESS,
+    NO_SPACE,
+    CorruptLogError,
+    EventStoreError,
+    StoreAccessError,
+    StoreFailedError,
+    StoreFullError,
+    errno_name,
+    unreadable,
+)
+from eventstore.identity import write_atomically
+from eventstore.log.format import (
+    HEADER_SIZE,
+    SEAL_SIZE,
+    InvalidBytesError,
+    SealKind,
+    SegmentHeader,
+    encode_record,
+    encode_seal,
+    read_record,
+    read_seal,
+)
+from eventstore.log.recovery import Clean, Corrupt, TornTail, classify
+from eventstore.log.segment import (
+    LOG_FOLDER,
+    SegmentEnd,
+    fresh_salt,
+    segment_name,
+    sequence_in_name,
+)
+from eventstore.log.writer import SPARE, TEMPORARY
+
+__all__ = [
+    "QUARANTINE_FOLDER",
+    "OpenedLog",
+    "build_segment",
+    "corrupt_segment",
+    "mending_refused",
+    "open_log",
+    "read_header",
+    "read_whole",
+]
+
+QUARANTINE_FOLDER = "quarantine"
+_REWRITE = f"{LOG_FOLDER}/rewrite.tmp"
+_TORN_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
+OWN_NAMES = frozenset(name.partition("/")[2] for name in (SPARE, TEMPORARY, _REWRITE))
+
+
+class OpenedLog(msgspec.Struct, kw_only=True):
+    """What opening the log found: where it ends, and what was done about it."""
+
+    next_seq: int
+    last: SegmentEnd | None
+    segments: list[int]
+    clean: bool = True
+    torn_bytes: int = 0
+    quarantined: str | None = None
+    rewritten: str | None = None
+    unknown: list[str] = []
+    warnings: list[str] = []
+
+
+def open_log(
+    disk: Disk, store: uuid.UUID, *, log_start: int, verify_from: int, writable: bool
+) -> OpenedLog:
+    """Verify the chain of segments and mend the last one (unless not ``writable``).
+
+    ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
+    recovery may need. Raises :class:`CorruptLogError`, :class:`ReadFailedError`, and where mending
+    is refused :class:`StoreFullError` or :class:`StoreAccessError`.
+    """
+    return _Opening(disk, store, writable).run(log_start, verify_from)
+
+
+class _Opening:
+    def __init__(self, disk: Disk, store: uuid.UUID, writable: bool) -> None:
+        self._disk = disk
+        self._store = store
+        self._writable = writable
+        self._found = OpenedLog(next_seq=1, last=None, segments=[])
+
+    def run(self, log_start: int, verify_from: int) -> OpenedLog:
+        headers = self._chain(log_start)
+        found = self._found
+        found.segments = [header.first_seq for header in headers]
+        last = headers[-1]
+        predecessor = None
+        for header, successor in zip(headers, headers[1:], strict=False):
+            needed = successor.first_seq > verify_from
+            empty_last = successor is last and self._is_empty(last)
+            if needed or empty_last:
+                predecessor = self._verify(header, successor, sealed=not empty_last)
+            else:
+                self._check_length(header, successor)
+        end = self._mend_last(last)
+        found.next_seq = end.next_seq
+        # An empty segment is replaced by the next one, so its predecessor is what that one follows.
+        found.last = end if end.next_seq > last.first_seq else predecessor
+        return found
+
+    def _chain(self, log_start: int) -> list[SegmentHeader]:
+        """The headers from ``log_start`` on, each of which fits the one before."""
+        firsts = []
+        for base in self._disk.list(LOG_FOLDER):
+            first = sequence_in_name(base)
+            if first is not None and first >= log_start:
+                firsts.append(first)
+            elif first is None and base not in OWN_NAMES:
+                self._found.unknown.append(f"{LOG_FOLDER}/{base}")
+        if not firsts or firsts[0] != log_start:
+            raise self._corrupt(
+                segment_name(log_start), 0, log_start, "the segment is missing"
+            )
+        headers: list[SegmentHeader] = []
+        for first in firsts:
+            header = read_header(self._disk, segment_name(first), self._store)
+            if headers and header.previous_first != headers[-1].first_seq:
+                raise self._corrupt(
+                    segment_name(header.previous_first or first),
+                    0,
+                    header.previous_first,
+                    f"the segment before {segment_name(first)} is missing, or does not belong here",
+                )
+            headers.append(header)
+        return headers
+
+    def _is_empty(self, last: SegmentHeader) -> bool:
+        data = read_whole(self._disk, segment_name(last.first_seq))
+        try:
+            return read_record(data, HEADER_SIZE, last.salt).events == 0
+        except InvalidBytesError:
+            return True
+
+    def _check_length(self, header: SegmentHeader, successor: SegmentHeader) -> None:
+        name = segment_name(header.first_seq)
+        file = self._disk.open(name)
+        try:
+            size = file.size()
+        finally:
+            file.close()
+        if size < successor.previous_end:
+            raise self._shorter(header, successor, size)
+
+    def _verify(
+        self, header: SegmentHeader, successor: SegmentHeader, *, sealed: bool
+    ) -> SegmentEnd:
+        """Check a finished segment against what its successor says, and its seal if it must be."""
+        name = segment_name(header.first_seq)
+        data = read_whole(self._disk, name)
+        end = successor.previous_end
+        if len(data) < end:
+            raise self._shorter(header, successor, len(data))
+        crc = zlib.crc32(data[:end])
+        if crc != successor.previous_crc:
+            tail = classify(data, header)
+            offset, seq = (tail.offset, tail.expected_seq) if isinstance(tail, Corrupt) else (0, 0)
+            raise self._corrupt(
+                name,
+                offset,
+                seq or header.first_seq,
+                f"it is not what {segment_name(successor.first_seq)} says it was",
+            )
+        facts = SegmentEnd(
+            header.first_seq, successor.first_seq, header.salt, end, crc, end, crc
+        )
+        offset, kind = end, None
+        while kind is not SealKind.CONTINUED:
+            try:
+                record = read_record(data, offset, header.salt)
+                kind, seal_crc = read_seal(data, record)
+                if record.events or record.first_seq != successor.first_seq or seal_crc != crc:
+                    raise InvalidBytesError("the seal does not belong here")
+            except InvalidBytesError as error:
+                if sealed:
+                    raise self._corrupt(name, offset, successor.first_seq, str(error)) from error
+                return facts._replace(seal_at=offset, seal_crc=crc)
+            crc = zlib.crc32(data[offset : record.end], crc)
+            offset = record.end
+        if any(data[offset:]):
+            raise self._corrupt(name, offset, successor.first_seq, "bytes follow the last seal")
+        return facts._replace(seal_at=offset, seal_crc=crc, continued=True)
+
+    def _mend_last(self, header: SegmentHeader) -> SegmentEnd:
+        name = segment_name(header.first_seq)
+        data = read_whole(self._disk, name)
+        tail = classify(data, header)
+        if isinstance(tail, Corrupt):
+            raise self._corrupt(name, tail.offset, tail.expected_seq, tail.reason)
+        if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
+            raise self._corrupt(
+                segment_name(tail.next_seq),
+                0,
+                tail.next_seq,
+                f"the segment is missing: {name} says that there is one after it",
+            )
+        found = self._found
+        found.clean = isinstance(tail, Clean) and tail.sealed is not None
+        if found.clean:
+            crc = zlib.crc32(data[: tail.end])
+            at = tail.end
+            if isinstance(tail, Clean) and tail.sealed is SealKind.CLOSED:
+                at = read_record(data, tail.end, header.salt).end
+            seal_crc = zlib.crc32(data[tail.end : at], crc)
+            return SegmentEnd(
+                header.first_seq, tail.next_seq, header.salt, tail.end, crc, at, seal_crc
+            )
+        if isinstance(tail, TornTail):
+            found.torn_bytes = tail.torn_end - tail.end
+        if not self._writable:
+            return SegmentEnd(header.first_seq, tail.next_seq, header.salt, tail.end, 0, 0, 0)
+        try:
+            if isinstance(tail, TornTail):
+                found.quarantined = self._quarantine(name, data, tail)
+            records = [(record.first_seq, record.events, data[record.body]) for record in tail.records]
+            rewritten, end = build_segment(self._disk, header, records, tail.next_seq)
+            write_atomically(self._disk, name, _REWRITE, rewritten)
+        except OSError as error:
+            raise mending_refused(error, f"{self._disk.path}/{name}") from error
+        found.rewritten = name
+        return end
+
+    def _quarantine(self, name: str, data: bytes, tail: TornTail) -> str:
+        """Set torn bytes aside, durably, before the segment that holds them is replaced."""
+        disk, torn = self._disk, data[tail.end : tail.torn_end]
+        disk.make_folder(QUARANTINE_FOLDER)
+        sync_folder(disk)
+        taken = disk.list(QUARANTINE_FOLDER)
+        base = f"{name.rpartition('/')[2]}.{tail.end}"
+        number = 0
+        while (candidate := f"{base}-{number}" if number else base) in taken:
+            if read_whole(disk, f"{QUARANTINE_FOLDER}/{candidate}") == torn:
+                break
+            number += 1
+        target = f"{QUARANTINE_FOLDER}/{candidate}"
+        write_atomically(disk, target, _TORN_TEMPORARY, torn)
+        return target
+
+    def _shorter(
+        self, header: SegmentHeader, successor: SegmentHeader, size: int
+    ) -> CorruptLogError:
+        return self._corrupt(
+            segment_name(header.first_seq),
+            size,
+            None,
+            f"it has {size} bytes, but {segment_name(successor.first_seq)} says it had "
+            f"{successor.previous_end}",
+        )
+
+    def _corrupt(
+        self, name: str, offset: int, expected_seq: int | None, reason: str
+    ) -> CorruptLogError:
+        return corrupt_segment(self._disk, name, offset, expected_seq, reason)
+
+
+def corrupt_segment(
+    disk: Disk, name: str, offset: int, expected_seq: int | None, reason: str
+) -> CorruptLogError:
+    """The error for a damaged segment."""
+    path = f"{disk.path}/{name}"
+    expected = "" if expected_seq is None else f", where event {expected_seq} should begin"
+    return CorruptLogError(
+        f"{path} is corrupt at offset {offset}{expected}: {reason}. Nothing was written. Restore "
+        "the file from a backup, or open a copy of the store to salvage what is before the damage",
+        path=path,
+        offset=offset,
+        expected_seq=expected_seq,
+    )
+
+
+def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
+    """Read and verify a segment's header: it must be this store's and fit the file's name."""
+    data = read_whole(disk, name, HEADER_SIZE)
+    expected = sequence_in_name(name.rpartition("/")[2])
+    try:
+        header = SegmentHeader.decode(data)
+    except InvalidBytesError as error:
+        raise corrupt_segment(disk, name, 0, expected, str(error)) from error
+    if header.store != store:
+        raise corrupt_segment(
+            disk, name, 0, expected, f"it belongs to another store ({header.store})"
+        )
+    if header.first_seq != expected:
+        raise corrupt_segment(
+            disk, name, 0, expected, f"it is the segment of event {header.first_seq}, renamed"
+        )
+    return header
+
+
+def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
+    """The file's bytes (its first ``limit``).
+
+    Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = disk.open(name)
+            stack.callback(file.close)
+            return file.read(0, file.size() if limit is None else limit)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise unreadable(error, f"{disk.path}/{name}", 0) from error
+
+
+def build_segment(
+    disk: Disk, header: SegmentHeader, runs: Iterable[tuple[int, int, bytes]], next_seq: int
+) -> tuple[bytes, SegmentEnd]:
+    """A sealed segment of its own, with a new salt: of ``runs`` (first number, count, bytes)."""
+    salt = fresh_salt(disk)
+    parts: list[bytes] = [b""]
+    offset = HEADER_SIZE
+    for first, count, body in runs:
+        part = encode_record(salt, offset, first, count, body, offset)
+        parts.append(part)
+        offset += len(part)
+    size = offset + SEAL_SIZE
+    parts[0] = msgspec.structs.replace(header, salt=salt, size=size).encode()
+    content = b"".join(parts)
+    crc = zlib.crc32(content)
+    seal = encode_seal(salt, offset, next_seq, SealKind.CLOSED, crc)
+    end = SegmentEnd(
+        header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc)
+    )
+    return content + seal, end
+
+
+def mending_refused(error: OSError, path: str) -> EventStoreError:
+    """The error of an opening that could not write what it has to. Nothing is lost by it."""
+    text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
+    if error.errno in NO_SPACE:
+        return StoreFullError(
+            text + "free some space and open again", path=path, errno=error.errno
+        )
+    if error.errno in NO_ACCESS:
+        return StoreAccessError(
+            text + "check permissions, or open the store read-only", path=path, errno=error.errno
+        )
+    return StoreFailedError(text + "check the device, then open again", path=path, errno=error.errno)

@@ -1,0 +1,166 @@
+"""Making a store's directory, and getting an existing one ready: lock, identity, leftovers.
+
+A store is made in an order in which a crash leaves either no store or a whole one: the ``log``
+folder and an empty, sealed first segment, and last ``store.json``. From then on a log without
+segments is a log that lost them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import msgspec
+
+from eventstore.clock import Clock
+from eventstore.config import StoreConfig
+from eventstore.disk import Disk, sync_folder
+from eventstore.errors import (
+    ConfigError,
+    CorruptLogError,
+    CorruptStoreError,
+    EventStoreError,
+    StoreNotFoundError,
+)
+from eventstore.identity import FILE, StoreIdentity, load_identity, save_identity, write_atomically
+from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, remove_archived_segments
+from eventstore.log.format import InvalidBytesError, SegmentHeader
+from eventstore.log.mend import (
+    QUARANTINE_FOLDER,
+    build_segment,
+    mending_refused,
+    read_header,
+    read_whole,
+)
+from eventstore.log.recovery import Clean, classify
+from eventstore.log.segment import LOG_FOLDER, fresh_salt, segment_name, sequence_in_name
+from eventstore.log.writer import TEMPORARY
+
+__all__ = ["begin_log", "prepare", "unknown_files"]
+
+_LEFTOVERS = (
+    TEMPORARY,
+    f"{LOG_FOLDER}/rewrite.tmp",
+    f"{QUARANTINE_FOLDER}/torn.tmp",
+    f"{ARCHIVE_FOLDER}/new.tmp",
+    f"{FILE}.tmp",
+)
+_ROOT_NAMES = frozenset(
+    {FILE, f"{FILE}.tmp", "writer.pid", LOG_FOLDER, ARCHIVE_FOLDER, QUARANTINE_FOLDER, "snapshots"}
+)
+
+
+def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -> StoreIdentity:
+    """Lock the store, make it if it is not there, and clear away what a crash left half made.
+
+    Raises :class:`StoreLockedError`, :class:`StoreNotFoundError` (read-only),
+    :class:`CorruptStoreError`, :class:`ConfigError`, and what opening raises for lack of space.
+    """
+    if read_only:
+        identity = load_identity(disk)
+    else:
+        disk.lock()
+        try:
+            identity = load_identity(disk)
+        except StoreNotFoundError:
+            with _writing(disk):
+                identity = _create(disk, clock, config)
+        else:
+            with _writing(disk):
+                _clear(disk, identity)
+            if identity.logged and not config.use_wal:
+                raise ConfigError(
+                    f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
+                    "use_wal=True, or begin a new store for snapshots only",
+                    key="use_wal",
+                )
+    archives = set(disk.list(ARCHIVE_FOLDER))
+    for first, _ in identity.archived:
+        name = archive_name(first)
+        if name.partition("/")[2] not in archives:
+            raise CorruptLogError(
+                f"{disk.path}/{name} is missing: {FILE} says it was archived. Nothing was written. "
+                "Restore it from a backup",
+                path=f"{disk.path}/{name}",
+                expected_seq=first,
+            )
+    return identity
+
+
+def begin_log(disk: Disk, identity: StoreIdentity, first_seq: int) -> StoreIdentity:
+    """Begin the log of a store that had none, with event ``first_seq``."""
+    _first_segment(disk, identity.store, first_seq)
+    return save_identity(
+        disk,
+        msgspec.structs.replace(
+            identity, logged=True, log_start=first_seq, history_start=first_seq
+        ),
+    )
+
+
+def unknown_files(disk: Disk, identity: StoreIdentity) -> list[str]:
+    """Files at the top and in the archive that are none of the store's."""
+    unknown = [name for name in disk.list() if name not in _ROOT_NAMES]
+    known = {archive_name(first) for first, _ in identity.archived}
+    for base in disk.list(ARCHIVE_FOLDER):
+        name = f"{ARCHIVE_FOLDER}/{base}"
+        if name not in known and name not in _LEFTOVERS:
+            unknown.append(name)
+    return unknown
+
+
+@contextlib.contextmanager
+def _writing(disk: Disk) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise mending_refused(error, disk.path) from error
+
+
+def _create(disk: Disk, clock: Clock, config: StoreConfig) -> StoreIdentity:
+    _refuse_orphans(disk)
+    store = uuid.UUID(bytes=disk.entropy(16), version=4)
+    if config.use_wal:
+        _first_segment(disk, store, 1)
+    return save_identity(
+        disk, StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal)
+    )
+
+
+def _refuse_orphans(disk: Disk) -> None:
+    """Without ``store.json`` there may be an empty first segment, from a crash; nothing else."""
+    orphans = [f"snapshots/{base}" for base in disk.list("snapshots")]
+    orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
+    for base in disk.list(LOG_FOLDER):
+        name = f"{LOG_FOLDER}/{base}"
+        if sequence_in_name(base) is None:
+            continue
+        data = read_whole(disk, name)
+        with contextlib.suppress(EventStoreError, InvalidBytesError):
+            header = read_header(disk, name, SegmentHeader.decode(data).store)
+            tail = classify(data, header)
+            if header.first_seq == 1 and isinstance(tail, Clean) and not tail.records:
+                continue
+        orphans.append(name)
+    if orphans:
+        raise CorruptStoreError(
+            f"{disk.path}/{FILE} is missing, but there is {orphans[0]}: this was a store. Nothing "
+            f"was written. Restore {FILE} from a backup",
+            path=f"{disk.path}/{FILE}",
+        )
+
+
+def _first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
+    disk.make_folder(LOG_FOLDER)
+    sync_folder(disk)
+    header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))
+    data, _ = build_segment(disk, header, [], first_seq)
+    write_atomically(disk, segment_name(first_seq), TEMPORARY, data)
+
+
+def _clear(disk: Disk, identity: StoreIdentity) -> None:
+    for name in _LEFTOVERS:
+        with contextlib.suppress(FileNotFoundError):
+            disk.remove(name)
+    remove_archived_segments(disk, identity)

@@ -1,0 +1,189 @@
+"""Reading the log: archive and segments as one history, as runs of encoded events.
+
+Theory of operation
+-------------------
+A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It reads
+one segment at a time (memory is flat in the length of history), verifies every record it passes, and
+joins the bodies of many records, so that one call decodes them all.
+
+What it must not do is take damage for the end of the log. A segment that has a successor must reach
+it. In the last one, the end is what ``recovery.classify`` says it is; since the writer may be in the
+middle of a write there, a verdict of damage is given only when a fresh read still says so.
+
+A segment may disappear while the history is read: compaction moved it to the archive. Then the
+listing is made again and reading goes on at the same event.
+
+A reader outside the writer may see the record in flight, which a power cut can still take back; the
+store itself never serves anything beyond what is durable.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from eventstore.disk import Disk
+from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
+from eventstore.identity import load_identity
+from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader, read_record
+from eventstore.log.mend import corrupt_segment, read_whole
+from eventstore.log.recovery import Corrupt, classify
+from eventstore.log.segment import LOG_FOLDER, segment_name, sequence_in_name
+
+__all__ = ["Chunk", "LogReader"]
+
+CHUNK_BYTES = 256 << 10
+CHUNK_EVENTS = 4096
+_ATTEMPTS = 5
+
+
+class Chunk(NamedTuple):
+    """Encoded events, concatenated: ``events`` of them, the first with number ``first_seq``."""
+
+    first_seq: int
+    events: int
+    body: bytes
+
+
+class _MovedError(Exception):
+    """The segment was replaced while it was read: the next writer mended it, or took its name."""
+
+
+class _Source(NamedTuple):
+    first_seq: int
+    archived: bool
+
+    @property
+    def name(self) -> str:
+        return (archive_name if self.archived else segment_name)(self.first_seq)
+
+
+class LogReader:
+    """Reads the events of one store. Calls block: use it off the event loop."""
+
+    def __init__(self, disk: Disk, store: uuid.UUID) -> None:
+        self._disk = disk
+        self._store = store
+
+    def chunks(self, start: int = 1, stop: int | None = None) -> Iterator[Chunk]:
+        """Runs of events from number ``start`` on, up to ``stop`` (exclusive) or the end.
+
+        The first run may begin before ``start`` and the last may end after ``stop``.
+
+        Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
+        :class:`CorruptLogError` and :class:`ReadFailedError`.
+        """
+        start = max(start, 1)
+        available = load_identity(self._disk).history_start
+        if start < available:
+            raise HistoryUnavailableError(
+                f"{self._disk.path}: event {start} is not available any more: events before "
+                f"{available} were discarded; start at {available}, or from a snapshot",
+                requested=start,
+                first_available=available,
+            )
+        seq, attempts = start, 0
+        while stop is None or seq < stop:
+            sources = self._sources()
+            candidates = [source for source in sources if source.first_seq <= seq]
+            if not candidates:
+                return
+            source = candidates[-1]
+            following = [other.first_seq for other in sources if other.first_seq > seq]
+            try:
+                for chunk in self._read(source, seq, stop, following[0] if following else None):
+                    yield chunk
+                    seq = chunk.first_seq + chunk.events
+                attempts = 0
+            except (FileNotFoundError, _MovedError):
+                attempts += 1
+                if attempts == _ATTEMPTS:
+                    raise ReadFailedError(
+                        f"{self._disk.path}/{source.name} disappears whenever it is to be read",
+                        path=f"{self._disk.path}/{source.name}",
+                    ) from None
+                continue
+            if not following and not self._has_grown(sources):
+                return
+
+    def _has_grown(self, sources: list[_Source]) -> bool:
+        return self._sources()[-1].first_seq > sources[-1].first_seq
+
+    def _sources(self) -> list[_Source]:
+        """Every file of the history by its first event; the log's where both have one."""
+        found: dict[int, _Source] = {}
+        for base in self._disk.list(ARCHIVE_FOLDER):
+            first = sequence_in_name(base.removesuffix(".zst"))
+            if first is not None and base.endswith(".zst"):
+                found[first] = _Source(first, True)
+        for base in self._disk.list(LOG_FOLDER):
+            first = sequence_in_name(base)
+            if first is not None:
+                found[first] = _Source(first, False)
+        return [found[first] for first in sorted(found)]
+
+    def _load(self, source: _Source) -> bytes:
+        if source.archived:
+            return read_archive(self._disk, source.name)
+        return read_whole(self._disk, source.name)
+
+    def _header(self, source: _Source, data: bytes) -> SegmentHeader:
+        try:
+            header = SegmentHeader.decode(data[:HEADER_SIZE])
+        except InvalidBytesError as error:
+            raise self._corrupt(source, 0, source.first_seq, str(error)) from error
+        if header.store != self._store or header.first_seq != source.first_seq:
+            raise self._corrupt(source, 0, source.first_seq, "it is another segment's file")
+        return header
+
+    def _read(
+        self, source: _Source, start: int, stop: int | None, successor: int | None
+    ) -> Iterator[Chunk]:
+        data = self._load(source)
+        header = self._header(source, data)
+        offset, seq, attempts = HEADER_SIZE, header.first_seq, 0
+        bodies: list[bytes] = []
+        first, size = seq, 0
+        while stop is None or seq < stop:
+            try:
+                record = read_record(data, offset, header.salt)
+                if record.first_seq != seq:
+                    raise InvalidBytesError(f"a record of event {record.first_seq} stands here")
+            except InvalidBytesError as error:
+                if successor == seq:
+                    break
+                if successor is not None:
+                    raise self._corrupt(source, offset, seq, str(error)) from error
+                attempts += 1
+                data = self._load(source)
+                if self._header(source, data) != header:
+                    raise _MovedError from error
+                tail = classify(data, header)
+                if not isinstance(tail, Corrupt) and tail.next_seq <= seq:
+                    break
+                if isinstance(tail, Corrupt) and attempts == _ATTEMPTS:
+                    raise self._corrupt(
+                        source, tail.offset, tail.expected_seq, tail.reason
+                    ) from error
+                continue
+            offset = record.end
+            if record.events == 0:
+                continue
+            seq += record.events
+            if seq <= start:
+                first = seq
+                continue
+            bodies.append(data[record.body])
+            size += record.body_length
+            if size >= CHUNK_BYTES or seq - first >= CHUNK_EVENTS:
+                yield Chunk(first, seq - first, b"".join(bodies))
+                bodies, first, size = [], seq, 0
+        if bodies:
+            yield Chunk(first, seq - first, b"".join(bodies))
+
+    def _corrupt(
+        self, source: _Source, offset: int, expected_seq: int, reason: str
+    ) -> CorruptLogError:
+        return corrupt_segment(self._disk, source.name, offset, expected_seq, reason)

@@ -1,0 +1,200 @@
+"""One segment file: its name, its creation, and the writing of records and seals to it.
+
+Theory of operation
+-------------------
+An :class:`ActiveSegment` belongs to the writer's thread alone. ``end`` is where the next record
+goes; all before it is valid. ``synced_end`` is the part of it known to be on stable storage: only a
+``sync`` that succeeded moves it. ``crc`` runs along with ``end``, so that the successor's header
+and the seals can vouch for the whole file without reading it.
+
+A write that fails for lack of space is cut back: its range is filled with zeros again (it was
+before), so that the next record finds the place as if nothing had been. Every other failure, and a
+cut that fails, leaves bytes nobody can vouch for: the caller must stop using the segment.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import uuid
+import zlib
+from typing import NamedTuple
+
+from eventstore.disk import Disk, File, sync, write_fully
+from eventstore.errors import NO_SPACE
+from eventstore.log.format import (
+    HEADER_SIZE,
+    SEAL_SIZE,
+    SealKind,
+    SegmentHeader,
+    encode_record,
+    encode_seal,
+)
+
+__all__ = [
+    "LOG_FOLDER",
+    "ActiveSegment",
+    "SegmentEnd",
+    "fresh_salt",
+    "segment_name",
+    "sequence_in_name",
+    "write_seal",
+    "zero_fill",
+]
+
+LOG_FOLDER = "log"
+RESERVED = 3 * SEAL_SIZE
+"""Kept free at the end of a segment: an idle seal, a closing one, and one that says it goes on."""
+
+_NAME = re.compile(r"(\d{20})\.log")
+_FILL = bytes(1 << 20)
+
+
+def segment_name(first_seq: int) -> str:
+    """The file of the segment that begins with event ``first_seq``."""
+    return f"{LOG_FOLDER}/{first_seq:020d}.log"
+
+
+def sequence_in_name(base: str) -> int | None:
+    """The first sequence number that a file's name states, ``None`` where it is no segment."""
+    match = _NAME.fullmatch(base)
+    return int(match[1]) if match else None
+
+
+def fresh_salt(disk: Disk) -> bytes:
+    """Eight random bytes that are not all zero, which zero fill must never look like."""
+    while True:
+        salt = disk.entropy(8)
+        if any(salt):
+            return salt
+
+
+def zero_fill(file: File, size: int) -> None:
+    """Make ``file`` ``size`` bytes of zeros that have their place on the disk."""
+    for offset in range(0, size, len(_FILL)):
+        write_fully(file, offset, memoryview(_FILL)[: size - offset])
+
+
+class SegmentEnd(NamedTuple):
+    """What a successor has to know of a segment that gets no more records.
+
+    ``end`` and ``crc``: the data end, and the CRC up to it, for the successor's header.
+    ``seal_at`` and ``seal_crc``: where the seal goes that says there is a successor.
+    ``continued``: that seal stands already.
+    """
+
+    first_seq: int
+    next_seq: int
+    salt: bytes
+    end: int
+    crc: int
+    seal_at: int
+    seal_crc: int
+    continued: bool = False
+
+
+class ActiveSegment:
+    """The segment that records are appended to."""
+
+    def __init__(self, file: File, header: SegmentHeader) -> None:
+        self.file = file
+        self.header = header
+        self.next_seq = header.first_seq
+        self.end = HEADER_SIZE
+        self.synced_end = HEADER_SIZE
+        self.crc = zlib.crc32(header.encode())
+
+    @classmethod
+    def write_header(
+        cls,
+        disk: Disk,
+        file: File,
+        store: uuid.UUID,
+        size: int,
+        first_seq: int,
+        previous: SegmentEnd | None,
+    ) -> ActiveSegment:
+        """Begin a segment in a zero-filled file: its header is on stable storage on return."""
+        header = SegmentHeader(
+            store=store,
+            size=size,
+            first_seq=first_seq,
+            salt=fresh_salt(disk),
+            previous_first=previous.first_seq if previous else 0,
+            previous_end=previous.end if previous else 0,
+            previous_crc=previous.crc if previous else 0,
+        )
+        write_fully(file, 0, header.encode())
+        sync(file)
+        return cls(file, header)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no event yet; then a successor takes its name and its place."""
+        return self.next_seq == self.header.first_seq
+
+    def has_room(self, size: int) -> bool:
+        """Whether a record of ``size`` bytes fits, with the seals that must follow."""
+        return self.end + size + RESERVED <= self.header.size
+
+    def append(self, count: int, body: bytes) -> int:
+        """Write one record behind the last one; the bytes written. Not synced yet.
+
+        Raises ``OSError``; if it is for lack of space, the segment is as it was before.
+        """
+        data = encode_record(
+            self.header.salt, self.end, self.next_seq, count, body, self.synced_end
+        )
+        self._write(data)
+        self.next_seq += count
+        return len(data)
+
+    def seal_idle(self) -> None:
+        """Attest that all before is durable (it must be synced). Records may follow."""
+        self._write(
+            encode_seal(self.header.salt, self.end, self.next_seq, SealKind.IDLE, self.crc)
+        )
+
+    def _write(self, data: bytes) -> None:
+        try:
+            write_fully(self.file, self.end, data)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                self._cut_back(len(data))
+            raise
+        self.end += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+
+    def _cut_back(self, length: int) -> None:
+        try:
+            write_fully(self.file, self.end, bytes(length))
+        except OSError as error:
+            raise OSError(errno.EIO, "a refused record could not be cut back") from error
+
+    def sync(self) -> None:
+        """Put all that was written on stable storage. Raises ``SyncFailedError``, for good."""
+        sync(self.file)
+        self.synced_end = self.end
+
+    def finished(self) -> SegmentEnd:
+        """What the successor has to know."""
+        return SegmentEnd(
+            self.header.first_seq,
+            self.next_seq,
+            self.header.salt,
+            self.end,
+            self.crc,
+            self.end,
+            self.crc,
+        )
+
+
+def write_seal(file: File, end: SegmentEnd, kind: SealKind) -> None:
+    """Seal a segment whose data is durable, cut the zeros off behind the seal, and sync.
+
+    Repeating it after a failure that was no failed sync writes the same bytes again.
+    """
+    seal = encode_seal(end.salt, end.seal_at, end.next_seq, kind, end.seal_crc)
+    write_fully(file, end.seal_at, seal)
+    sync(file)
+    file.truncate(end.seal_at + len(seal))

@@ -1,0 +1,1 @@
+"""Snapshots: the state as of one sequence number, in a file of its own."""

@@ -1,0 +1,165 @@
+"""The bytes of a snapshot. Nothing here touches a file.
+
+Little-endian::
+
+    +--------+-------+-------+-----+-------+--------+
+    | header | about | slice | ... | slice | footer |
+    +--------+-------+-------+-----+-------+--------+
+
+Header, 64 bytes::
+
+    0   8s  magic           b"EVSTSNP\\n"
+    8   H   format version  1
+    10  H   checksum        1 = CRC-32 (zlib)
+    12  16s store UUID
+    28  Q   seq             the state is that after event ``seq``
+    36  Q   created         nanoseconds since the epoch
+    44  Q   latest          the latest time of any event up to ``seq``, nanoseconds since the epoch
+    52  8x  zeros
+    60  I   CRC-32 of bytes 0 to 60
+
+A slice: ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content. The
+first, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the state's type. The
+others are the state's, see ``eventstore.state``.
+
+Footer, 96 bytes::
+
+    0   8s  magic           b"EVSTSEND"
+    8   I   slices          how many, *about* included
+    12  I   zeros
+    16  32s state digest    of eventstore.state_digest
+    48  32s BLAKE2b         of everything before the footer
+    80  12x zeros
+    92  I   CRC-32 of bytes 0 to 92
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator
+
+import msgspec
+
+__all__ = ["About", "SnapshotBuilder", "SnapshotHeader", "InvalidSnapshotError", "parse"]
+
+MAGIC = b"EVSTSNP\n"
+END_MAGIC = b"EVSTSEND"
+VERSION = 1
+CRC32 = 1
+
+_HEADER = struct.Struct("<8sHH16sQQQ8xI")
+_SLICE = struct.Struct("<II")
+_FOOTER = struct.Struct("<8sI4x32s32s12xI")
+
+assert _HEADER.size == 64
+assert _SLICE.size == 8
+assert _FOOTER.size == 96
+
+
+class InvalidSnapshotError(ValueError):
+    """Bytes that are no whole snapshot; the message says why."""
+
+
+class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot covers. Times are nanoseconds since the epoch."""
+
+    store: uuid.UUID
+    seq: int
+    created: int
+    latest: int
+
+    def encode(self) -> bytes:
+        """The header's bytes."""
+        data = _HEADER.pack(
+            MAGIC, VERSION, CRC32, self.store.bytes, self.seq, self.created, self.latest, 0
+        )
+        return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+    @classmethod
+    def decode(cls, data: bytes) -> SnapshotHeader:
+        """Read a header. Raises :class:`InvalidSnapshotError`."""
+        if len(data) < _HEADER.size or data[:8] != MAGIC:
+            raise InvalidSnapshotError("it does not begin like a snapshot")
+        _, version, checksum, store, seq, created, latest, crc = _HEADER.unpack_from(data)
+        if zlib.crc32(data[: _HEADER.size - 4]) != crc:
+            raise InvalidSnapshotError("the header's checksum does not match")
+        if version != VERSION or checksum != CRC32:
+            raise InvalidSnapshotError(f"format version {version} is not known to this release")
+        return cls(store=uuid.UUID(bytes=store), seq=seq, created=created, latest=latest)
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What the state depends on: ``fingerprint`` by operation (see ``HandlerRegistry``)."""
+
+    fingerprint: dict[str, str]
+    state: str
+
+
+class SnapshotBuilder:
+    """Turns slices into the bytes to be written, one after the other."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=32)
+        self._slices = 0
+
+    def begin(self, header: SnapshotHeader, about: About) -> bytes:
+        """The header and the first slice."""
+        data = header.encode()
+        self._hash.update(data)
+        return data + self.slice(msgspec.msgpack.encode(about, order="deterministic"))
+
+    def slice(self, content: bytes) -> bytes:
+        """One more slice."""
+        data = _SLICE.pack(len(content), zlib.crc32(content, self._slices)) + content
+        self._slices += 1
+        self._hash.update(data)
+        return data
+
+    def end(self, state_digest: str) -> bytes:
+        """The footer."""
+        data = _FOOTER.pack(
+            END_MAGIC, self._slices, bytes.fromhex(state_digest), self._hash.digest(), 0
+        )
+        return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+def parse(data: bytes) -> tuple[SnapshotHeader, About, str, Iterator[bytes]]:
+    """A snapshot's header, about, state digest and slices, after verifying every byte of it.
+
+    Raises :class:`InvalidSnapshotError`.
+    """
+    header = SnapshotHeader.decode(data)
+    end = len(data) - _FOOTER.size
+    if end < _HEADER.size + _SLICE.size:
+        raise InvalidSnapshotError("it is cut short")
+    magic, count, state, whole, crc = _FOOTER.unpack_from(data, end)
+    if magic != END_MAGIC or zlib.crc32(data[end:-4]) != crc:
+        raise InvalidSnapshotError("it has no valid footer: it is cut short or damaged")
+    if hashlib.blake2b(memoryview(data)[:end], digest_size=32).digest() != whole:
+        raise InvalidSnapshotError("its digest does not match: it is damaged")
+    slices = _slices(data, _HEADER.size, end, count)
+    try:
+        about = msgspec.msgpack.decode(next(slices), type=About)
+    except (StopIteration, msgspec.DecodeError) as error:
+        raise InvalidSnapshotError(f"it does not say what it is about: {error}") from None
+    return header, about, state.hex(), slices
+
+
+def _slices(data: bytes, offset: int, end: int, count: int) -> Iterator[bytes]:
+    for number in range(count):
+        if offset + _SLICE.size > end:
+            raise InvalidSnapshotError(f"slice {number} is missing")
+        length, crc = _SLICE.unpack_from(data, offset)
+        offset += _SLICE.size
+        if length > end - offset:
+            raise InvalidSnapshotError(f"slice {number} does not fit")
+        content = data[offset : offset + length]
+        if zlib.crc32(content, number) != crc:
+            raise InvalidSnapshotError(f"slice {number}'s checksum does not match")
+        offset += length
+        yield content
+    if offset != end:
+        raise InvalidSnapshotError("there is more than the slices it counts")

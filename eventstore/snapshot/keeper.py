@@ -1,0 +1,193 @@
+"""Taking snapshots of a running store: when they are due, one at a time, and what follows them.
+
+Theory of operation
+-------------------
+A snapshot runs as a task of its own, so that cancelling whoever asked for it cancels only the wait, and
+so that two never write at once: who asks while one is under way waits for it, and takes another only if
+the store has moved on since.
+
+The steps, each off the loop: sync the log up to the snapshot (in the stricter durability mode it is);
+write the snapshot; remove the oldest; archive the segments that no kept snapshot needs.
+
+For lack of space the store goes on without the snapshot, says so, and tries again when the next is due.
+A failed sync is the store's end until it is reopened, whichever file it was for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from typing import Any, Protocol
+
+import msgspec
+
+from eventstore.clock import Clock
+from eventstore.config import StoreConfig
+from eventstore.disk import Disk, SyncFailedError
+from eventstore.errors import (
+    NO_SPACE,
+    EventStoreError,
+    StoreFailedError,
+    StoreFullError,
+    commit_failed,
+    errno_name,
+)
+from eventstore.identity import StoreIdentity
+from eventstore.log.archive import compact
+from eventstore.log.core import Log
+from eventstore.report import StoreStats
+from eventstore.snapshot.policy import SnapshotPolicy
+from eventstore.snapshot.vault import SNAPSHOT_FOLDER, SnapshotVault
+
+__all__ = ["SnapshotKeeper"]
+
+_logger = logging.getLogger(__name__)
+
+
+class _Owner(Protocol):
+    _latest: int
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def state(self) -> Any: ...
+
+
+class SnapshotKeeper:
+    """The snapshots of one open store. ``seq`` is what the newest one covers."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        log: Log,
+        vault: SnapshotVault[Any],
+        identity: StoreIdentity,
+        config: StoreConfig,
+        clock: Clock,
+        *,
+        seq: int,
+        owner: _Owner,
+    ) -> None:
+        self._disk = disk
+        self._log = log
+        self._vault = vault
+        self._identity = identity
+        self._config = config
+        self._clock = clock
+        self._owner = weakref.ref(owner)
+        self._seq = seq
+        self._taken = 0
+        self._archived = 0
+        self._warning: str | None = None
+        self._task: asyncio.Task[int] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._policy = SnapshotPolicy(
+            every=config.wal_max_entries,
+            interval=config.auto_save_interval,
+            seq=seq,
+            now=clock.monotonic_ns(),
+        )
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._config.auto_save_interval is not None and not self._closed:
+            self._timer = self._loop.call_later(
+                self._config.auto_save_interval, _timer_over, weakref.ref(self)
+            )
+
+    def changed(self, seq: int) -> None:
+        """The store has become durable up to ``seq``: begin a snapshot if one is due."""
+        if self._task is None and self._policy.due(seq, self._clock.monotonic_ns()):
+            self._begin()
+
+    def _begin(self) -> asyncio.Task[int]:
+        self._task = self._loop.create_task(self._take())
+        self._task.add_done_callback(self._ended)
+        return self._task
+
+    def _ended(self, task: asyncio.Task[int]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
+
+    async def snapshot(self) -> int:
+        """Take a snapshot of everything durable now; the sequence number it covers."""
+        owner = self._owner()
+        wanted = owner.seq if owner is not None else 0
+        while self._seq < wanted:
+            await asyncio.shield(self._task if self._task is not None else self._begin())
+        return self._seq
+
+    async def _take(self) -> int:
+        owner = self._owner()
+        if owner is None or owner.seq == self._seq:
+            return self._seq
+        seq, state, latest = owner.seq, owner.state, owner._latest
+        del owner
+        self._policy.taken(seq, self._clock.monotonic_ns())
+        await self._log.flush()
+        try:
+            await self._log.run(
+                self._vault.write, state, seq, created=self._clock.time_ns(), latest=latest
+            )
+            self._seq = seq
+            self._taken += 1
+            await self._log.run(self._tidy)
+        except OSError as error:
+            raise self._translated(error) from error
+        self._warning = None
+        return seq
+
+    def _tidy(self) -> None:
+        """Remove the oldest snapshots, and archive what none of the others needs."""
+        kept = self._vault.retain(self._config.backup_count)
+        enough = len(kept) >= min(2, self._config.backup_count)
+        if self._identity.logged and (enough or self._config.history == "archive"):
+            before = len(self._identity.archived)
+            self._identity = compact(self._disk, self._identity, kept[0], self._config.history)
+            self._archived += len(self._identity.archived) - before
+
+    def _translated(self, error: OSError) -> EventStoreError:
+        path = f"{self._log.path}/{SNAPSHOT_FOLDER}"
+        if not isinstance(error, SyncFailedError) and error.errno in NO_SPACE:
+            self._warning = (
+                f"no space for a snapshot in {path} ({errno_name(error)}): the older ones are "
+                "intact and appending goes on; free some space"
+            )
+            return StoreFullError(self._warning, path=path, errno=error.errno)
+        failure: StoreFailedError = commit_failed(error, "writing a snapshot to", path)
+        self._log.fail(failure)
+        return failure
+
+    async def close(self) -> None:
+        """Finish what is under way; without a log, take the last snapshot."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        if not self._config.use_wal:
+            await self.snapshot()
+
+    def amend(self, stats: StoreStats) -> StoreStats:
+        """Add what is known here."""
+        return msgspec.structs.replace(
+            stats,
+            snapshots=self._taken,
+            snapshot_seq=self._seq,
+            segments_archived=self._archived,
+            space_warning=stats.space_warning or self._warning,
+        )
+
+
+def _timer_over(reference: weakref.ref[SnapshotKeeper]) -> None:
+    keeper = reference()
+    if keeper is None:
+        return
+    owner = keeper._owner()
+    if owner is not None:
+        keeper.changed(owner.seq)
+        keeper._arm()

@@ -1,0 +1,196 @@
+"""The snapshots of a store: writing, loading and retaining them.
+
+Theory of operation
+-------------------
+A snapshot is written aside, slice by slice, synced, renamed to its name and the folder synced; only
+what has its name counts. It is written after the log was synced up to its sequence number, so a
+snapshot is never ahead of the log.
+
+:meth:`SnapshotVault.load_newest` takes the newest that is whole, is this store's, and was made by
+handlers that mean the same as today's; it reports every one it passed over, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+
+from eventstore.disk import Disk, sync, sync_folder, write_fully
+from eventstore.errors import CorruptSnapshotError
+from eventstore.log.mend import read_whole
+from eventstore.snapshot.format import (
+    About,
+
+    SnapshotBuilder,
+    SnapshotHeader,
+    parse,
+)
+from eventstore.state import StateCodec, StateDigest
+
+__all__ = ["SNAPSHOT_FOLDER", "LoadedSnapshot", "Rejected", "SnapshotVault"]
+
+SNAPSHOT_FOLDER = "snapshots"
+_TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
+_NAME = re.compile(r"(\d{20})\.snap")
+
+StateT = TypeVar("StateT")
+
+
+class LoadedSnapshot(NamedTuple, Generic[StateT]):
+    """A snapshot that can be trusted. ``latest``: the latest time of any event it covers."""
+
+    name: str
+    seq: int
+    latest: int
+    state: StateT
+    digest: str
+
+
+class Rejected(NamedTuple):
+    """A snapshot that was passed over; ``operations`` names what other handlers made."""
+
+    name: str
+    reason: str
+    operations: tuple[str, ...] = ()
+
+
+class SnapshotVault(Generic[StateT]):
+    """The ``snapshots`` folder of one store. Calls block: use it off the event loop."""
+
+    def __init__(
+        self, disk: Disk, store: uuid.UUID, state_type: Any, fingerprint: Mapping[str, str]
+    ) -> None:
+        self._disk = disk
+        self._store = store
+        self._codec = StateCodec[StateT](state_type)
+        self._fingerprint = dict(fingerprint)
+        self._state_name = getattr(state_type, "__qualname__", str(state_type))
+
+    def sequences(self) -> list[int]:
+        """The sequence numbers that have a snapshot, ascending."""
+        found = (_NAME.fullmatch(base) for base in self._disk.list(SNAPSHOT_FOLDER))
+        return sorted(int(match[1]) for match in found if match)
+
+    def unknown(self) -> list[str]:
+        """Files in the folder that are none of the store's."""
+        return [
+            f"{SNAPSHOT_FOLDER}/{base}"
+            for base in self._disk.list(SNAPSHOT_FOLDER)
+            if not _NAME.fullmatch(base) and f"{SNAPSHOT_FOLDER}/{base}" != _TEMPORARY
+        ]
+
+    def write(self, state: StateT, seq: int, *, created: int, latest: int) -> str:
+        """Write the snapshot of ``state`` as of event ``seq``; its name.
+
+        ``OSError`` is the caller's to translate; a failure leaves the earlier snapshots as they
+        are. Between slices the interpreter's lock is free.
+        """
+        disk = self._disk
+        disk.make_folder(SNAPSHOT_FOLDER)
+        sync_folder(disk)
+        with contextlib.suppress(FileNotFoundError):
+            disk.remove(_TEMPORARY)
+        header = SnapshotHeader(store=self._store, seq=seq, created=created, latest=latest)
+        about = About(fingerprint=self._fingerprint, state=self._state_name)
+        builder, digest = SnapshotBuilder(), StateDigest()
+        file = disk.create(_TEMPORARY)
+        try:
+            data = builder.begin(header, about)
+            write_fully(file, 0, data)
+            offset = len(data)
+            for content in self._codec.slices(state, digest):
+                data = builder.slice(content)
+                write_fully(file, offset, data)
+                offset += len(data)
+                if disk.blocking:
+                    time.sleep(0)  # the event loop's turn
+            write_fully(file, offset, builder.end(digest.hexdigest()))
+            sync(file)
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                disk.remove(_TEMPORARY)
+            raise
+        file.close()
+        name = snapshot_name(seq)
+        disk.rename(_TEMPORARY, name)
+        sync_folder(disk, SNAPSHOT_FOLDER)
+        return name
+
+    def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
+        """Load one snapshot, or say why it cannot be used. Raises :class:`ReadFailedError`."""
+        name = snapshot_name(seq)
+        data = read_whole(self._disk, name)
+        try:
+            header, about, digest, slices = parse(data)
+            if header.store != self._store:
+                return Rejected(name, f"it belongs to another store ({header.store})")
+            if header.seq != seq:
+                return Rejected(name, f"it is the snapshot of event {header.seq}, renamed")
+            differing = self._differing(about.fingerprint)
+            if differing:
+                return Rejected(
+                    name, f"it was made by other handlers of {', '.join(differing)}", differing
+                )
+            state = self._codec.load(slices)
+        except (ValueError, TypeError) as error:  # invalid bytes, or a state type that refuses them
+            return Rejected(name, f"it is damaged: {error}")
+        return LoadedSnapshot(name, seq, header.latest, state, digest)
+
+    def load_newest(
+        self, *, upto: int | None = None
+    ) -> tuple[LoadedSnapshot[StateT] | None, list[Rejected]]:
+        """The newest usable snapshot (of event ``upto`` or earlier), and those passed over."""
+        rejected: list[Rejected] = []
+        for seq in reversed(self.sequences()):
+            if upto is not None and seq > upto:
+                continue
+            loaded = self.load(seq)
+            if isinstance(loaded, LoadedSnapshot):
+                return loaded, rejected
+            rejected.append(loaded)
+        return None, rejected
+
+    def retain(self, count: int) -> list[int]:
+        """Remove all but the newest ``count`` snapshots; the sequence numbers that are kept."""
+        sequences = self.sequences()
+        for seq in sequences[:-count]:
+            self._disk.remove(snapshot_name(seq))
+        if sequences[:-count]:
+            sync_folder(self._disk, SNAPSHOT_FOLDER)
+        return sequences[-count:]
+
+    def remove_temporary(self) -> None:
+        """Remove what a crash left of a snapshot that was being written."""
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.remove(_TEMPORARY)
+
+    def _differing(self, other: Mapping[str, str]) -> tuple[str, ...]:
+        """What in a snapshot's fingerprint is not as it is now; a new operation does not count."""
+        return tuple(
+            sorted(
+                name or "the state's type"
+                for name, value in other.items()
+                if self._fingerprint.get(name) != value
+            )
+        )
+
+    def refusal(self, rejected: list[Rejected]) -> CorruptSnapshotError:
+        """The error for a store whose snapshots are all damaged and whose history is gone."""
+        path = f"{self._disk.path}/{rejected[0].name}" if rejected else self._disk.path
+        reasons = "; ".join(f"{item.name}: {item.reason}" for item in rejected) or "there is none"
+        return CorruptSnapshotError(
+            f"no snapshot can be used and the history before it was discarded ({reasons}). Nothing "
+            "was written. Restore a snapshot from a backup",
+            path=path,
+        )
+
+
+def snapshot_name(seq: int) -> str:
+    """The file of the snapshot that covers event ``seq``."""
+    return f"{SNAPSHOT_FOLDER}/{seq:020d}.snap"

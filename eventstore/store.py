@@ -1,0 +1,430 @@
+"""The event store: a durable log, the state folded from it, and snapshots of that state.
+
+Theory of operation
+-------------------
+There are two states. The *head* is folded from everything submitted; it exists so that an event can be
+validated by folding it before it is written, on top of those that are still on their way. The
+*published* state (:attr:`EventStore.state`) is folded from what is durable; nobody sees anything else.
+With pure handlers over immutable states these are two references, and taking back what a refused
+commit had folded is one assignment.
+
+``submit`` runs on the loop from check to queue without a pause, so that numbers are given out, events
+folded and records written in one order. What can fail is done first: the payload is encoded and decoded
+again (the bytes that will be written are the ones that were read back), the handler is called; only then
+is anything changed.
+
+When a commit has become durable, in this order: the state is published, subscribers are handed the
+events, receipts are resolved.
+
+Snapshots are taken of the published state, one at a time, on a thread beside the commit path, after
+the log was synced up to them; afterwards old snapshots are removed and the segments that none of the
+kept ones needs are archived.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Any, Generic, TypeVar, overload
+
+
+from eventstore.clock import Clock, SystemClock
+from eventstore.config import StoreConfig
+from eventstore.disk import Disk, LocalDisk
+from eventstore.errors import InvalidPayloadError
+from eventstore.log.commit import Pending
+from eventstore.log.core import Log, LogCore, executor_for, run_blocking
+from eventstore.log.log import check_size
+from eventstore.log.memory import MemoryLog
+from eventstore.opening import Opening
+from eventstore.operation import Event, Operation, Receipt
+from eventstore.recovery import Recovered, decode_chunk, recover
+from eventstore.registry import HandlerRegistry
+from eventstore.report import RecoveryReport, StoreStats
+from eventstore.snapshot.keeper import SnapshotKeeper
+from eventstore.subscription import Subscription
+
+__all__ = ["EventStore"]
+
+StateT = TypeVar("StateT")
+AnyOperation = Operation | tuple[str, Mapping[str, Any]]
+
+
+class EventStore(Generic[StateT]):
+    """A store, open for one writer and bound to the event loop it was opened on.
+
+    Make one with :meth:`open` or :meth:`in_memory`. Its methods are called on that loop's thread.
+    """
+
+    def __init__(self, registry: HandlerRegistry[StateT], clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._log: Log
+        self._keeper: SnapshotKeeper | None = None
+        self._head: StateT
+        self._state: StateT
+        self._latest = 0
+        self._closed = True
+        self._subscriptions: list[Subscription] = []
+        self.path = ""
+        self.recovery = RecoveryReport()
+
+    # ---- opening ---------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        registry: HandlerRegistry[StateT],
+        config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        *,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        read_only: bool = False,
+        **options: Any,
+    ) -> Opening[EventStore[StateT]]:
+        """Open the store in directory ``path``, making it if there is none, and recover its state.
+
+        ``config`` is a :class:`StoreConfig`, a mapping, or a YAML or TOML file; ``options`` are keys
+        of it. ``clock`` gives the times of events. ``disk`` replaces the directory (for tests).
+        ``read_only`` takes no lock and changes nothing, not even a torn end.
+
+        Await the result and close the store yourself, or use ``async with``. Cancelling the await
+        gives the store up again.
+
+        Raises :class:`StoreLockedError`; :class:`CorruptLogError`, :class:`CorruptSnapshotError`
+        and :class:`CorruptStoreError` where the store is damaged;
+        :class:`SnapshotMismatchError`, :class:`UnknownOperationError` and :class:`ReplayError`
+        where the registry does not fit its history; :class:`StoreAccessError`,
+        :class:`StoreFullError`, :class:`ReadFailedError`, :class:`ConfigError`; and read-only
+        :class:`StoreNotFoundError`.
+        """
+        time_source = clock if clock is not None else SystemClock()
+
+        async def opens() -> EventStore[StateT]:
+            settings, found, recovered = await run_blocking(
+                None, _recover, path, registry, config, options, time_source, disk, read_only
+            )
+            store = cls(registry, time_source)
+            store._start(found, settings, recovered, read_only)
+            return store
+
+        return Opening(opens)
+
+    @classmethod
+    def in_memory(
+        cls,
+        registry: HandlerRegistry[StateT],
+        *,
+        state: StateT | None = None,
+        clock: Clock | None = None,
+    ) -> Opening[EventStore[StateT]]:
+        """A store with nothing on disk, and the same interface: for backtests and unit tests.
+
+        ``state`` is where it begins (default: the registry's initial state). Events are kept in
+        memory for :meth:`events`. Durable means accepted here, and ``snapshot`` does nothing.
+        """
+
+        async def opens() -> EventStore[StateT]:
+            store = cls(registry, clock if clock is not None else SystemClock())
+            store.path = ":memory:"
+            store._head = store._state = registry.initial() if state is None else state
+            store._log = MemoryLog(store.path, 0, keep=True, on_commit=store._committed)
+            store._closed = False
+            return store
+
+        return Opening(opens)
+
+    def _start(
+        self, disk: Disk, config: StoreConfig, recovered: Recovered[StateT], read_only: bool
+    ) -> None:
+        self.path = disk.path
+        self.recovery = recovered.report
+        self._head = self._state = recovered.state
+        self._latest = recovered.latest
+        if config.use_wal or read_only:
+            self._log = LogCore(
+                disk,
+                recovered.identity,
+                recovered.opened,
+                config,
+                read_only=read_only,
+                on_commit=self._committed,
+                on_reset=self._reset,
+            )
+        else:
+            executor = executor_for(disk, 1)
+            self._log = MemoryLog(
+                self.path,
+                recovered.seq,
+                keep=False,
+                on_commit=self._committed,
+                runner=functools.partial(run_blocking, executor),
+                release=disk.close,
+            )
+        if not read_only:
+            self._keeper = SnapshotKeeper(
+                disk, self._log, recovered.vault, recovered.identity, config, self._clock,
+                seq=recovered.report.snapshot_seq, owner=self,
+            )
+        self._closed = False
+
+    # ---- appending -------------------------------------------------------------------------
+
+    @overload
+    async def append(
+        self,
+        operation: str,
+        data: Mapping[str, Any],
+        /,
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
+    @overload
+    async def append(
+        self,
+        *operations: AnyOperation,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
+    async def append(
+        self,
+        *operations: Any,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt:
+        """Record operations as one atomic group, and return when they are durable.
+
+        Operations are payload objects, ``(name, mapping)`` pairs, or one name and one mapping.
+        ``key`` and ``metadata`` are recorded with each event. Durable is what the store's
+        :class:`Durability` says. While the queue is full it waits for room.
+
+        Cancelling it cancels the waiting: while it waits for room nothing was submitted; after that
+        the write goes on, and the event is in the log unless the commit fails.
+
+        Raises, with nothing written and the sequence unchanged: :class:`InvalidPayloadError`,
+        :class:`UnknownOperationError`, whatever the handler raises, :class:`StoreFullError`,
+        :class:`StoreClosedError`, :class:`StoreReadOnlyError`. Raises :class:`StoreFailedError`
+        where the outcome is unknown.
+        """
+        self._log.check()
+        payloads = self._payloads(operations)
+        if not self._log.has_room(len(payloads)):
+            await self._log.wait_for_room(len(payloads))
+        return await self._submit(payloads, key, metadata)
+
+    @overload
+    def submit(
+        self,
+        operation: str,
+        data: Mapping[str, Any],
+        /,
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
+    @overload
+    def submit(
+        self,
+        *operations: AnyOperation,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
+    def submit(
+        self,
+        *operations: Any,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt:
+        """Queue operations as one atomic group and return at once; await the receipt, or not.
+
+        Raises what :meth:`append` raises before writing, and :class:`StoreOverloadedError` when the
+        queue is full. What becomes of the commit is told by the receipt; if nobody awaits it,
+        :meth:`flush` and :meth:`close` tell.
+        """
+        self._log.check()
+        payloads = self._payloads(operations)
+        if not self._log.has_room(len(payloads)):
+            raise self._log.overloaded()
+        return self._submit(payloads, key, metadata)
+
+    def _payloads(self, operations: tuple[Any, ...]) -> list[Operation]:
+        if operations and isinstance(operations[0], str):
+            if len(operations) != 2:
+                raise InvalidPayloadError(
+                    f"{operations[0]}: a name goes with one mapping; for several operations pass "
+                    "(name, mapping) pairs; nothing was written",
+                    operation=operations[0],
+                )
+            return [self._registry.payload(operations[0], operations[1])]
+        if not operations:
+            raise InvalidPayloadError("nothing to append: pass operations", operation="append")
+        return [
+            self._registry.payload(*operation) if isinstance(operation, tuple) else operation
+            for operation in operations
+        ]
+
+    def _submit(
+        self, payloads: list[Operation], key: str | None, metadata: Mapping[str, Any] | None
+    ) -> Receipt:
+        registry, log = self._registry, self._log
+        time = self._clock.time_ns()
+        seq, state = log.head_seq, self._head
+        events: list[Event[Any]] = []
+        bodies: list[bytes] = []
+        for payload in payloads:
+            seq += 1
+            event, body = registry.record(seq, time, payload, key, metadata)
+            state = registry.apply(state, event)
+            events.append(event)
+            bodies.append(body)
+        body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
+        check_size(body, events[0].operation)
+        before, self._head = self._head, state
+        try:
+            return log.submit(body, len(events), time, (events, state))
+        except BaseException:
+            self._head = before
+            raise
+
+    # ---- what commits bring about ----------------------------------------------------------
+
+    def _committed(self, entries: list[Pending]) -> None:
+        for entry in entries:
+            events, self._state = entry.attachment
+            self._latest = max(self._latest, events[0].time)
+            for subscription in self._subscriptions:
+                subscription.push(events)
+        if self._keeper is not None:
+            self._keeper.changed(entries[-1].receipt.seq)
+
+    def _reset(self) -> None:
+        self._head = self._state
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> StateT:
+        """The state folded from every durable event, and from no other."""
+        return self._state
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last durable event, 0 where there is none."""
+        return self._log.durable_seq
+
+    async def events(
+        self,
+        start: int = 1,
+        stop: int | None = None,
+        *,
+        operations: Collection[str] | None = None,
+    ) -> AsyncIterator[Event[Any]]:
+        """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one now.
+
+        Archive and log are one history, read in batches off the event loop; memory is flat.
+        ``operations`` keeps only events of those names.
+
+        Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
+        :class:`CorruptLogError` and :class:`ReadFailedError`.
+        """
+        first = max(start, 1)
+        end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
+        if first >= end:
+            return
+        async for chunk in self._log.read(first, end):
+            batch = await self._log.run(decode_chunk, self._registry, chunk, first, end)
+            for event in batch:
+                if operations is None or event.operation in operations:
+                    yield event
+
+    def subscribe(
+        self, *, start: int | None = None, operations: Collection[str] | None = None
+    ) -> Subscription:
+        """Follow the store: an asynchronous iterator over durable events as they come.
+
+        ``start`` begins with an earlier event, read from the log; the default is the next one.
+        """
+        subscription = Subscription(
+            self.seq + 1 if start is None else max(start, 1),
+            operations,
+            self.events,
+            lambda: self.seq,
+            self._subscriptions.remove,
+        )
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def stats(self) -> StoreStats:
+        """Counters since the store was opened."""
+        stats = self._log.stats()
+        return stats if self._keeper is None else self._keeper.amend(stats)
+
+    # ---- snapshots and ending --------------------------------------------------------------
+
+    async def snapshot(self) -> int:
+        """Write a snapshot of the published state now; the sequence number that it covers.
+
+        Nothing is written when the newest snapshot covers that already. Cancelling it cancels the
+        waiting; the snapshot is finished. Raises :class:`StoreFullError` (older snapshots are
+        intact, appending goes on), :class:`StoreFailedError`, :class:`StoreClosedError`.
+        """
+        self._log.check()
+        return self.seq if self._keeper is None else await self._keeper.snapshot()
+
+    async def flush(self) -> None:
+        """Wait until everything submitted is on stable storage, whatever the durability mode.
+
+        Raises what became of it, and of commits before it that nobody awaited.
+        """
+        await self._log.flush()
+
+    async def close(self) -> None:
+        """Write what is queued, seal the log, free the lock. Closing twice is harmless.
+
+        A snapshot under way is finished; a store without a log takes a last one. Cancelling it
+        cancels the waiting; the closing goes on. Raises what became of commits that nobody awaited.
+        """
+        self._closed = True
+        try:
+            if self._keeper is not None:
+                await self._keeper.close()
+        finally:
+            await self._log.close()
+            for subscription in self._subscriptions:
+                subscription.end()
+
+    def __repr__(self) -> str:
+        return f"<EventStore {self.path!r} seq={self.seq if hasattr(self, '_log') else '?'}>"
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(
+                f"the event store {self.path} was not closed: use `async with`, or await close(). "
+                "Nothing that was acknowledged is lost",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+            self._log.abandon()
+
+
+def _recover(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    config: Any,
+    options: dict[str, Any],
+    clock: Clock,
+    disk: Disk | None,
+    read_only: bool,
+) -> tuple[StoreConfig, Disk, Recovered[StateT]]:
+    settings = StoreConfig.of(config, **options)
+    if disk is None:
+        disk = LocalDisk(path, create=not read_only, read_only=read_only)
+    recovered = recover(disk, registry, settings, clock, read_only=read_only)
+    return settings, disk, recovered
+
+

@@ -1,0 +1,25 @@
+"""For the tests of those who build on the store: disks that crash, and checks.
+
+* :class:`SimulatedDisk` is a disk in memory: it fails at the call you choose, crashes, and shows
+  every image that a power cut could leave behind.
+* :func:`check_disks_agree` and :func:`check_lock` hold any two implementations of
+  :class:`~eventstore.disk.Disk` against each other.
+"""
+
+from eventstore.testing.disk import SimulatedDisk
+from eventstore.testing.disk_conformance import check_disks_agree, check_lock
+from eventstore.testing.faults import Call, Fault, SimulatedCrash
+from eventstore.testing.machine import SimulatedFile
+from eventstore.testing.power import SECTOR, Adversary
+
+__all__ = [
+    "SECTOR",
+    "Adversary",
+    "Call",
+    "Fault",
+    "SimulatedCrash",
+    "SimulatedDisk",
+    "SimulatedFile",
+    "check_disks_agree",
+    "check_lock",
+]

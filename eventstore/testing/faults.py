@@ -1,0 +1,138 @@
+"""What goes wrong, and at which call: the record of calls and the plan of faults.
+
+Every call on a simulated disk passes through :meth:`FaultPlan.enter` before it does anything. The
+plan records the call, asks its rules, and answers with the :class:`Fault` to act out, if any. All
+handles on one simulated disk share one plan, so a number means the same call whoever makes it.
+
+Calls are numbered from 1, in the order they are made. A rule may count all calls, or only those of
+one kind, of one name, or both. Kinds are the names of the methods: ``lock create open list
+make_folder rename remove sync_folder`` and ``close_disk`` of a disk, ``read write sync truncate
+size close`` of a file. ``entropy`` touches no file and is not a call.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, NamedTuple
+
+__all__ = ["Call", "Effect", "Fault", "FaultPlan", "Rule", "SimulatedCrash"]
+
+Effect = Literal["none", "partial", "whole"]
+"""How much of a call takes place before it fails; only a write can be partial."""
+
+
+class SimulatedCrash(BaseException):
+    """The simulated process is dead: raised by the call it died in and by every later one.
+
+    Not an ``Exception``: code that survives errors must not survive its own death.
+    """
+
+
+class Call(NamedTuple):
+    """One call on a disk or on a file of it.
+
+    ``name`` is the file's or folder's, ``""`` for the store's own directory. ``args`` are the
+    others: ``(offset, length)`` of ``read`` and ``write``, ``(size,)`` of ``truncate``, ``(new,)``
+    of ``rename``.
+    """
+
+    kind: str
+    name: str
+    args: tuple[int | str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.kind, self.name or ".", *map(str, self.args)])
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one call instead of succeeding.
+
+    ``errno`` is raised as the ``OSError`` subclass that belongs to it, after as much of the call's
+    ``effect`` as said. With ``short``, a write stores that many bytes at most and returns the
+    count, without an error; other calls are not affected. With ``crash``, the process dies.
+    """
+
+    errno: int = _errno.EIO
+    effect: Effect = "none"
+    short: int | None = None
+    crash: bool = False
+
+    def length(self, asked: int, random: Random) -> int:
+        """How many of the ``asked`` bytes a write stores."""
+        if self.short is not None:
+            return min(self.short, asked)
+        if self.effect == "partial":
+            return random.randrange(1, asked) if asked > 1 else 0
+        return asked if self.effect == "whole" else 0
+
+    def error(self, name: str) -> BaseException:
+        if self.crash:
+            return SimulatedCrash()
+        return OSError(self.errno, os.strerror(self.errno), name)
+
+
+Rule = Callable[[Call], Fault | None]
+"""Asked at each call; answers with what goes wrong, or ``None``."""
+
+
+class FaultPlan:
+    """The calls made so far, and the rules for those to come."""
+
+    __slots__ = ("_rules", "calls", "crashed")
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.crashed = False
+        self._rules: list[Rule] = []
+
+    def enter(self, kind: str, name: str, args: tuple[int | str, ...]) -> Fault | None:
+        if self.crashed:
+            raise SimulatedCrash
+        call = Call(kind, name, args)
+        self.calls.append(call)
+        answer: Fault | None = None
+        for rule in self._rules:  # each rule sees each call, since rules count
+            fault = rule(call)
+            if fault is None or (fault.short is not None and kind != "write"):
+                continue
+            if answer is None or fault.crash:
+                answer = fault
+        if answer is not None and answer.crash:
+            self.crashed = True
+        return answer
+
+    def add(self, rule: Rule) -> None:
+        self._rules.append(rule)
+
+    def clear(self) -> None:
+        self._rules.clear()
+
+    def at(
+        self, number: int | None, kind: str | None, name: str | None, forever: bool, fault: Fault
+    ) -> None:
+        """Add a rule: ``fault`` at the matching call of that number, or from it on.
+
+        Numbers count from the first call ever made; ``None`` is the next one that matches.
+        """
+
+        def matches(call: Call) -> bool:
+            return (kind is None or call.kind == kind) and (name is None or call.name == name)
+
+        made = sum(map(matches, self.calls))
+        wanted = made + 1 if number is None else number
+        if wanted <= made and not forever:
+            raise ValueError(f"call {wanted} has been made already: {made} so far")
+
+        def rule(call: Call) -> Fault | None:
+            nonlocal made
+            if not matches(call):
+                return None
+            made += 1
+            return fault if made == wanted or (forever and made > wanted) else None
+
+        self.add(rule)

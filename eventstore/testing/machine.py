@@ -1,0 +1,180 @@
+"""One simulated computer with one disk, and the files that are open on it.
+
+A :class:`Machine` is what all handles of a :class:`~eventstore.testing.disk.SimulatedDisk` share:
+the names and the files behind them, the lock, the plan of faults, and the source of chance. Every
+call, on the disk or on a file, is made through :meth:`Machine.call`, which acts out its fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import weakref
+from collections.abc import Callable
+from hashlib import blake2b
+from random import Random
+from typing import TypeVar
+
+from eventstore.disk import Bytes
+from eventstore.errors import StoreLockedError
+from eventstore.testing.faults import FaultPlan, SimulatedCrash
+from eventstore.testing.names import Names
+from eventstore.testing.platter import Inode
+from eventstore.testing.power import Adversary
+
+__all__ = ["Machine", "SimulatedFile"]
+
+_T = TypeVar("_T")
+
+
+class Machine:
+    """What all handles share. ``owner`` is the handle that has the lock, if it still exists."""
+
+    __slots__ = ("_drawn", "_random", "names", "owner", "owner_pid", "plan", "seed", "writes")
+
+    def __init__(self, seed: int, names: Names, drawn: int = 0, writes: int = 0) -> None:
+        self.seed = seed
+        self.names = names
+        self.plan = FaultPlan()
+        self.owner: weakref.ref[object] | None = None
+        self.owner_pid = 0
+        self.writes = writes
+        self._drawn = drawn
+        self._random: Random | None = None
+
+    @property
+    def random(self) -> Random:
+        """For choices that no caller seeds. Made when it is needed: it is slow to make."""
+        if self._random is None:
+            self._random = Random(f"{self.seed}/{self._drawn}")
+        return self._random
+
+    def entropy(self, length: int) -> bytes:
+        if self.plan.crashed:
+            raise SimulatedCrash
+        drawn = b""
+        while len(drawn) < length:
+            self._drawn += 1
+            drawn += blake2b(b"%d/%d" % (self.seed, self._drawn)).digest()
+        return drawn[:length]
+
+    def call(
+        self,
+        kind: str,
+        name: str,
+        args: tuple[int | str, ...],
+        effect: Callable[[], _T],
+        spoil: Callable[[], object] | None = None,
+    ) -> _T:
+        """Make a call: its ``effect``, or else the fault planned for it.
+
+        ``spoil`` is what a failure without effect does all the same.
+        """
+        fault = self.plan.enter(kind, name, args)
+        if fault is None:
+            return effect()
+        if fault.effect == "whole":
+            with contextlib.suppress(OSError, StoreLockedError):
+                effect()
+        elif spoil is not None and not fault.crash:
+            spoil()
+        raise fault.error(name)
+
+    def files(self) -> list[Inode]:
+        """Every file that has a name, live or durable."""
+        found = dict.fromkeys([*self.names.live.values(), *self.names.durable.values()])
+        return [node for node in found if isinstance(node, Inode)]
+
+    def copy(self) -> Machine:
+        return Machine(self.seed, self.names.copy({}), self._drawn, self.writes)
+
+    def cut(self, adversary: Adversary) -> Machine:
+        """The machine after a power cut."""
+        left: dict[Inode, Inode] = {}
+        names = Names()
+        for name, node in self.names.cut(adversary).items():
+            if isinstance(node, Inode):
+                if node not in left:
+                    left[node] = node.cut(adversary)
+                node = left[node]
+            names.live[name] = node
+        names.durable = names.live.copy()
+        return Machine(self.seed, names, self._drawn)
+
+
+class SimulatedFile:
+    """An open file of a :class:`SimulatedDisk`; it can be used after its name is gone."""
+
+    __slots__ = ("_inode", "_machine", "_writable", "name")
+
+    def __init__(self, machine: Machine, inode: Inode, name: str, writable: bool) -> None:
+        self._machine = machine
+        self._inode: Inode | None = inode
+        self._writable = writable
+        self.name = name
+
+    def read(self, offset: int, length: int) -> bytes:
+        def effect() -> bytes:
+            inode = self._opened()
+            if offset < 0 or length < 0:
+                raise _error(errno.EINVAL, self.name)
+            return inode.read(offset, length)
+
+        return self._machine.call("read", self.name, (offset, length), effect)
+
+    def write(self, offset: int, data: Bytes) -> int:
+        machine = self._machine
+        length = len(data)
+        fault = machine.plan.enter("write", self.name, (offset, length))
+        inode = self._opened()
+        if offset < 0:
+            raise _error(errno.EINVAL, self.name)
+        if not self._writable:
+            raise _error(errno.EBADF, self.name)
+        if fault is not None:
+            length = fault.length(length, machine.random)
+            data = memoryview(data)[:length]
+        if length:
+            machine.writes += 1
+            inode.write(offset, data, machine.writes)
+        if fault is not None and (fault.crash or fault.short is None):
+            raise fault.error(self.name)
+        return length
+
+    def sync(self) -> None:
+        def effect() -> None:
+            self._opened().sync()
+
+        def spoil() -> None:
+            self._opened().fail_sync()
+
+        self._machine.call("sync", self.name, (), effect, spoil)
+
+    def truncate(self, size: int) -> None:
+        def effect() -> None:
+            inode = self._opened()
+            if size < 0 or not self._writable:
+                raise _error(errno.EINVAL, self.name)
+            self._machine.writes += 1
+            inode.truncate(size, self._machine.writes)
+
+        self._machine.call("truncate", self.name, (size,), effect)
+
+    def size(self) -> int:
+        return self._machine.call("size", self.name, (), lambda: self._opened().size)
+
+    def close(self) -> None:
+        """The file is closed even where the call fails, as on Linux."""
+        if self._inode is not None:
+            self._inode = None
+            self._machine.call("close", self.name, (), lambda: None)
+
+    def _opened(self) -> Inode:
+        if self._inode is None:
+            raise _error(errno.EBADF, self.name)
+        return self._inode
+
+
+def _error(code: int, name: str) -> OSError:
+    return OSError(code, os.strerror(code), name)

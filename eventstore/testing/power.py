@@ -1,0 +1,202 @@
+"""What a power cut leaves of everything that was not synced: who decides, and how.
+
+An :class:`Adversary` decides for each thing in doubt: which version of a sector is on the platter,
+which size, and whether a change of names is. :class:`RandomCut` draws every combination with some
+probability; :func:`extremes` are the combinations that programs most often get wrong.
+
+The decisions are independent of each other and of the order in which the writes were made, which
+is what reordering is. What no adversary does is damage bytes that were not being written: a tear
+mixes two versions of a sector, so bytes equal in both stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import NamedTuple, Protocol
+
+__all__ = ["SECTOR", "Adversary", "Extreme", "RandomCut", "Version", "extremes"]
+
+SECTOR = 512
+
+
+class Version(NamedTuple):
+    """A sector as one write left it: its 512 bytes, the range that was written, and by which write.
+
+    ``write`` counts the writes to the disk; 0 is what was on the platter before.
+    """
+
+    content: bytes
+    start: int = 0
+    end: int = SECTOR
+    write: int = 0
+
+
+class Adversary(Protocol):
+    """Decides what a power cut leaves. In each sequence, the first is the old, the last the new."""
+
+    def name(self) -> bool:
+        """Whether the next pending change of names took place."""
+
+    def size(self, sizes: Sequence[int]) -> int: ...
+    def sector(self, versions: Sequence[Version]) -> bytes: ...
+
+
+class RandomCut:
+    """Each thing kept, lost or torn at random, after drawing how often each is to happen.
+
+    Drawing the odds once for a cut gives cuts that keep nearly everything and cuts that lose nearly
+    everything, which independent coin flips would almost never give.
+    """
+
+    __slots__ = ("_keep", "_random", "_tear")
+
+    def __init__(self, random: Random) -> None:
+        self._random = random.random
+        self._keep = (0.0, 0.1, 0.5, 0.5, 0.9, 1.0)[int(random.random() * 6)]
+        self._tear = (0.0, 0.0, 0.1, 0.5)[int(random.random() * 4)]
+
+    def name(self) -> bool:
+        return self._random() < self._keep
+
+    def size(self, sizes: Sequence[int]) -> int:
+        if self._random() < self._keep:
+            return sizes[-1]
+        return sizes[int(self._random() * len(sizes))]
+
+    def sector(self, versions: Sequence[Version]) -> bytes:
+        random = self._random
+        if random() < self._tear:
+            return self._torn(versions)
+        if random() < self._keep:
+            return versions[-1].content
+        return versions[int(random() * (len(versions) - 1))].content
+
+    def _torn(self, versions: Sequence[Version]) -> bytes:
+        """A prefix, a suffix or a range of one write over an older version."""
+        random = self._random
+        upper = 1 + int(random() * (len(versions) - 1))
+        old = versions[int(random() * upper)].content
+        new, start, end, _ = versions[upper]
+        first = start + int(random() * (end - start + 1))
+        second = start + int(random() * (end - start + 1))
+        shape = random()
+        if shape < 0.4:
+            return new[:first] + old[first:]
+        if shape < 0.8:
+            return old[:first] + new[first:]
+        first, second = min(first, second), max(first, second)
+        return old[:first] + new[first:second] + old[second:]
+
+
+class Extreme:
+    """A cut that decides by a fixed rule. ``asked`` counts its decisions, the latest included."""
+
+    __slots__ = ("_names", "_sectors", "_sizes", "asked")
+
+    def __init__(
+        self,
+        names: Callable[[int], bool],
+        sizes: Callable[[int], bool],
+        sectors: Callable[[int, Sequence[Version]], bytes],
+    ) -> None:
+        self.asked = 0
+        self._names = names
+        self._sizes = sizes
+        self._sectors = sectors
+
+    def name(self) -> bool:
+        self.asked += 1
+        return self._names(self.asked)
+
+    def size(self, sizes: Sequence[int]) -> int:
+        self.asked += 1
+        return sizes[-1 if self._sizes(self.asked) else 0]
+
+    def sector(self, versions: Sequence[Version]) -> bytes:
+        self.asked += 1
+        return self._sectors(self.asked, versions)
+
+
+def extremes(last_write: int, doubts: int) -> Iterator[Extreme]:
+    """Adversarial cuts, the most telling first, where ``doubts`` things are in doubt.
+
+    All eight ways to keep or lose names, sizes and data altogether; then, with names and sizes
+    kept: only the last write, all but it, the last write torn, overwritten versions; then all but
+    one thing, and, of the data, only one sector, for one after the other.
+    """
+    yield from (
+        _flat(*kept)
+        for kept in (
+            (False, False, False),
+            (True, True, True),
+            (True, True, False),
+            (True, False, True),
+            (False, True, True),
+            (True, False, False),
+            (False, True, False),
+            (False, False, True),
+        )
+    )
+    yield from map(_data, _patterns(last_write))
+    for number in range(1, doubts + 1):
+        yield _all_but(number)
+        yield _only(number)
+
+
+def _flat(names: bool, sizes: bool, sectors: bool) -> Extreme:
+    return Extreme(
+        lambda _: names,
+        lambda _: sizes,
+        lambda _, versions: versions[-1 if sectors else 0].content,
+    )
+
+
+def _data(pattern: Callable[[Sequence[Version]], bytes]) -> Extreme:
+    return Extreme(_kept, _kept, lambda _, versions: pattern(versions))
+
+
+def _all_but(number: int) -> Extreme:
+    return Extreme(
+        lambda asked: asked != number,
+        lambda asked: asked != number,
+        lambda asked, versions: versions[0 if asked == number else -1].content,
+    )
+
+
+def _only(number: int) -> Extreme:
+    return Extreme(
+        _kept, _kept, lambda asked, versions: versions[-1 if asked == number else 0].content
+    )
+
+
+def _kept(_: int) -> bool:
+    return True
+
+
+def _patterns(last_write: int) -> list[Callable[[Sequence[Version]], bytes]]:
+    def split(versions: Sequence[Version]) -> tuple[bytes, bytes, int]:
+        """The sector before the last write, after it, and where the write has its middle."""
+        new = versions[-1]
+        if new.write != last_write:
+            return new.content, new.content, SECTOR
+        return versions[-2].content, new.content, (new.start + new.end) // 2
+
+    def only_last(versions: Sequence[Version]) -> bytes:
+        return versions[-1 if versions[-1].write == last_write else 0].content
+
+    def all_but_last(versions: Sequence[Version]) -> bytes:
+        return split(versions)[0]
+
+    def head_of_last(versions: Sequence[Version]) -> bytes:
+        old, new, middle = split(versions)
+        return new[:middle] + old[middle:]
+
+    def tail_of_last(versions: Sequence[Version]) -> bytes:
+        old, new, middle = split(versions)
+        return old[:middle] + new[middle:]
+
+    def overwritten(versions: Sequence[Version]) -> bytes:
+        return versions[1].content
+
+    return [only_last, all_but_last, head_of_last, tail_of_last, overwritten]

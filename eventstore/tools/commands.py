@@ -1,0 +1,212 @@
+"""The commands behind ``eventstore``: needs click and rich, the extra ``[cli]``.
+
+Reading commands never change a store: they take no lock and mend nothing. A typed error is one
+message on standard error and exit status 1; wrong usage is 2, as click has it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eventstore.clock import to_datetime
+from eventstore.codec import encode_hook
+from eventstore.demo.report import Screen, show_result
+from eventstore.demo.run import DemoOptions
+from eventstore.demo.run import run as run_demo
+from eventstore.errors import EventStoreError
+from eventstore.history import read_events
+from eventstore.operation import OPERATION_FIELD
+from eventstore.tools.overview import Overview, SegmentFacts, overview
+
+__all__ = ["commands"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _told_plainly(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn a typed error into one message and exit status 1."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except EventStoreError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapper
+
+
+def _console() -> Console:
+    """Standard output; no control codes unless it is a terminal."""
+    terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout, force_terminal=None if terminal else False, no_color=not terminal or None
+    )
+
+
+@click.group()
+@click.version_option(version("eventstore"), prog_name="eventstore")
+def commands() -> None:
+    """An embedded event store for a trading engine's state."""
+
+
+@commands.command()
+@click.option(
+    "--tape",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another tape: CSV or CSV in gzip.  [default: the one shipped]",
+)
+@click.option("--kills", type=click.IntRange(0, 1000), default=5, show_default=True)
+@click.option("--seed", type=int, help="What the moments of the kills are drawn from.")
+@click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The store's directory, which is kept.  [default: a temporary one]",
+)
+@click.option("--keep", is_flag=True, help="Keep a temporary store.")
+@_told_plainly
+def demo(tape: Path | None, kills: int, seed: int | None, store: Path | None, keep: bool) -> None:
+    """Kill a trading loop on real trades, again and again, and see that nothing is lost.
+
+    Exits with status 1 if anything differs from an independent ledger.
+    """
+    console = _console()
+    given = {"tape": tape, "seed": seed, "store": store}
+    options = DemoOptions(
+        kills=kills,
+        keep=keep,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]  # each value has its own option's type
+    )
+    with Screen(console) as screen:
+        result = run_demo(options, screen)
+    show_result(console, result)
+    if not result.verification.passed:
+        raise click.exceptions.Exit(1)
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_told_plainly
+def info(path: Path) -> None:
+    """Show what is in the store at PATH: segments, snapshots, archive. Changes nothing.
+
+    Exits with status 1 if a segment is damaged.
+    """
+    found = overview(path)
+    console = _console()
+    for line in _facts(found):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    if found.segments:
+        console.print(_segments(found.segments))
+    for title, files in (
+        ("snapshots", found.snapshots),
+        ("archive", found.archives),
+        ("quarantine", found.quarantine),
+    ):
+        for file in files:
+            where = "" if file.seq is None else f"  event {file.seq:,}"
+            console.print(
+                escape(f"{title}: {file.name.partition('/')[2]}  {file.size:,} bytes{where}"),
+                highlight=False,
+                soft_wrap=True,
+            )
+    for segment in found.damaged:
+        click.echo(f"DAMAGED: {segment.name}: {segment.damage}", err=True)
+    if found.damaged:
+        raise click.exceptions.Exit(1)
+
+
+def _facts(found: Overview) -> list[str]:
+    identity = found.identity
+    lines = [
+        f"{found.path}: store {identity.store}, format {identity.format}",
+        f"created {found.created}, {found.size:,} bytes",
+        f"events {identity.history_start:,} to {found.last_seq:,}"
+        if found.last_seq >= identity.history_start
+        else "no events",
+    ]
+    if found.writer is not None:
+        lines.append(f"a writer is, or was when it ended, process {found.writer}")
+    torn = sum(segment.torn_bytes for segment in found.segments)
+    if torn:
+        lines.append(f"{torn:,} torn bytes wait to be set aside by the next writer")
+    return lines
+
+
+def _segments(segments: tuple[SegmentFacts, ...]) -> Table:
+    table = Table(title="Segments of the log", title_justify="left")
+    table.add_column("segment", overflow="fold")
+    for heading in ("events", "records", "used", "bytes", "torn"):
+        table.add_column(heading, justify="right")
+    table.add_column("sealed")
+    for one in segments:
+        table.add_row(
+            one.name.partition("/")[2],
+            f"{one.first_seq:,} to {one.last_seq:,}" if one.last_seq >= one.first_seq else "none",
+            f"{one.records:,}",
+            f"{one.used:,}",
+            f"{one.size:,}",
+            f"{one.torn_bytes:,}" if one.torn_bytes else "-",
+            "DAMAGED" if one.damage else one.sealed or "no",
+        )
+    return table
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--start", type=click.IntRange(1), default=1, show_default=True, help="First event.")
+@click.option("--stop", type=click.IntRange(1), help="The event to stop before.  [default: none]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_told_plainly
+def dump(path: Path, start: int, stop: int | None, as_json: bool) -> None:
+    """Print the events of the store at PATH. Needs no handler and changes nothing."""
+    for event in read_events(path, start=start, stop=stop):
+        data = dict(event.data) if isinstance(event.data, dict) else {"": event.data}
+        operation = data.pop(OPERATION_FIELD, None)
+        fields: dict[str, Any] = {
+            "seq": event.seq,
+            "time": event.time,
+            "operation": operation,
+            "data": data,
+            "key": event.key,
+            "metadata": event.metadata,
+        }
+        if as_json:
+            click.echo(msgspec.json.encode(fields, enc_hook=_plain))
+        else:
+            click.echo(_line(fields))
+
+
+def _line(fields: dict[str, Any]) -> str:
+    """One event for people: number, time, operation, fields; key and metadata where given."""
+    parts = [
+        f"{fields['seq']:>8}",
+        to_datetime(fields["time"]).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        f"{fields['operation']}",
+        *(f"{name}={value!r}" for name, value in fields["data"].items()),
+    ]
+    if fields["key"] is not None:
+        parts.append(f"key={fields['key']!r}")
+    if fields["metadata"]:
+        parts.append(f"metadata={fields['metadata']!r}")
+    return "  ".join(parts[:3]) + "  " + " ".join(parts[3:])
+
+
+def _plain(value: Any) -> Any:
+    """Whatever JSON cannot say is shown as Python would."""
+    try:
+        return encode_hook(value)
+    except NotImplementedError:
+        return repr(value)

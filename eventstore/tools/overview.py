@@ -1,0 +1,187 @@
+"""What is in a store's directory, without opening the store: :func:`overview`.
+
+Nothing is locked, mended or written, and no handler is needed. Every segment of the log is read
+once and verified record by record, one at a time; archives and snapshots are only measured. Damage
+does not end the survey: it is one of the things to be told.
+
+While a writer is at work the last segment may show a record that is just being written, and a file
+may be gone between being listed and being read; such a file is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from eventstore.clock import to_datetime
+from eventstore.disk import Disk, LocalDisk
+from eventstore.errors import EventStoreError, unreadable
+from eventstore.identity import StoreIdentity, load_identity
+from eventstore.log.archive import ARCHIVE_FOLDER
+from eventstore.log.mend import QUARANTINE_FOLDER, read_header, read_whole
+from eventstore.log.recovery import Clean, Corrupt, TornTail, classify
+from eventstore.log.segment import LOG_FOLDER, sequence_in_name
+
+__all__ = ["FileFacts", "Overview", "SegmentFacts", "overview"]
+
+SNAPSHOT_FOLDER = "snapshots"
+OWNER = "writer.pid"
+_SNAPSHOT = re.compile(r"(\d{20})\.snap")
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """A file of the store: name, size in bytes, and the event that its name states."""
+
+    name: str
+    size: int
+    seq: int | None = None
+
+
+class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment of the log.
+
+    ``last_seq`` is ``first_seq - 1`` for one without events. ``used``: bytes up to the end of the
+    valid records. ``sealed``: the kind of seal it ends with. ``torn_bytes``: those of an unfinished
+    commit that the next writer will set aside. ``damage``: why it is corrupt.
+    """
+
+    name: str
+    size: int
+    first_seq: int
+    last_seq: int = 0
+    records: int = 0
+    used: int = 0
+    sealed: str | None = None
+    torn_bytes: int = 0
+    damage: str | None = None
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that ``eventstore info`` shows. ``writer``: the pid that a writer left behind."""
+
+    path: str
+    identity: StoreIdentity
+    segments: tuple[SegmentFacts, ...]
+    snapshots: tuple[FileFacts, ...]
+    archives: tuple[FileFacts, ...]
+    quarantine: tuple[FileFacts, ...]
+    writer: int | None = None
+
+    @property
+    def last_seq(self) -> int:
+        """The last event in the log: 0 for none."""
+        return max((segment.last_seq for segment in self.segments), default=0)
+
+    @property
+    def created(self) -> str:
+        """When the store was made, UTC."""
+        return f"{to_datetime(self.identity.created):%Y-%m-%d %H:%M:%S} UTC"
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files listed here."""
+        return sum(
+            file.size
+            for files in (self.segments, self.snapshots, self.archives, self.quarantine)
+            for file in files
+        )
+
+    @property
+    def damaged(self) -> tuple[SegmentFacts, ...]:
+        """The segments that are corrupt."""
+        return tuple(segment for segment in self.segments if segment.damage)
+
+
+def overview(path: str | os.PathLike[str]) -> Overview:
+    """Survey the store at ``path``.
+
+    Raises :class:`StoreNotFoundError`, :class:`StoreAccessError`, :class:`CorruptStoreError` for a
+    damaged ``store.json``, and :class:`ReadFailedError`.
+    """
+    disk = LocalDisk(path, read_only=True)
+    try:
+        identity = load_identity(disk)
+        return Overview(
+            path=disk.path,
+            identity=identity,
+            segments=tuple(_segments(disk, identity)),
+            snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
+            archives=tuple(_files(disk, ARCHIVE_FOLDER)),
+            quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
+            writer=_writer(disk),
+        )
+    except OSError as error:
+        raise unreadable(error, disk.path) from error
+    finally:
+        disk.close()
+
+
+def _segments(disk: Disk, identity: StoreIdentity) -> Iterator[SegmentFacts]:
+    for base in disk.list(LOG_FOLDER):
+        first = sequence_in_name(base)
+        if first is None or first < identity.log_start:
+            continue
+        name = f"{LOG_FOLDER}/{base}"
+        try:
+            size = _size(disk, name)
+            header = read_header(disk, name, identity.store)
+            tail = classify(read_whole(disk, name), header)
+        except FileNotFoundError:
+            continue
+        except EventStoreError as error:
+            yield SegmentFacts(
+                name=name, size=size, first_seq=first, last_seq=first - 1, damage=str(error)
+            )
+            continue
+        match tail:
+            case Corrupt(offset=offset, expected_seq=seq, reason=reason):
+                yield SegmentFacts(
+                    name=name,
+                    size=size,
+                    first_seq=first,
+                    last_seq=seq - 1,
+                    used=offset,
+                    damage=f"corrupt at offset {offset}, where event {seq} should begin: {reason}",
+                )
+            case Clean() | TornTail():
+                yield SegmentFacts(
+                    name=name,
+                    size=size,
+                    first_seq=first,
+                    last_seq=tail.next_seq - 1,
+                    records=len(tail.records),
+                    used=tail.end,
+                    sealed=tail.sealed.name.lower()
+                    if isinstance(tail, Clean) and tail.sealed
+                    else None,
+                    torn_bytes=tail.torn_end - tail.end if isinstance(tail, TornTail) else 0,
+                )
+
+
+def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
+    for base in disk.list(folder):
+        name = f"{folder}/{base}"
+        snapshot = _SNAPSHOT.fullmatch(base)
+        seq = int(snapshot[1]) if snapshot else sequence_in_name(base.removesuffix(".zst"))
+        try:
+            yield FileFacts(name, _size(disk, name), seq)
+        except FileNotFoundError:
+            continue
+
+
+def _size(disk: Disk, name: str) -> int:
+    file = disk.open(name)
+    try:
+        return file.size()
+    finally:
+        file.close()
+
+
+def _writer(disk: Disk) -> int | None:
+    try:
+        return int(read_whole(disk, OWNER, 32))
+    except (EventStoreError, FileNotFoundError, ValueError):
+        return None

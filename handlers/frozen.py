@@ -1,0 +1,67 @@
+"""Plain data made immutable, and back: what ``extra`` of a state holds.
+
+Handlers share parts of one state with the next, and readers keep old states, so nothing inside may
+ever change. :func:`freeze` turns dictionaries into persistent maps and lists into tuples, all the
+way down; :func:`thaw` gives dictionaries and lists of the caller's own. Data that came from JSON
+comes back from ``thaw(freeze(data))`` exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from immutables import Map
+
+__all__ = ["freeze", "freeze_map", "is_frozen", "thaw"]
+
+_SCALARS = (str, int, float, bool, bytes, type(None))
+_FROZEN = frozenset((*_SCALARS, Map, tuple))
+
+
+def freeze(value: Any, path: str = "$") -> Any:  # any plain data
+    """An immutable copy of plain data; ``path`` names the place in errors.
+
+    Raises ``msgspec.ValidationError`` with the path of what is no plain data.
+    """
+    if isinstance(value, _SCALARS):
+        return value
+    if isinstance(value, Mapping):
+        return freeze_map(value, path)
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item, f"{path}[{index}]") for index, item in enumerate(value))
+    raise msgspec.ValidationError(
+        f"Expected plain data (mappings, lists, strings, numbers, bytes, None), got "
+        f"`{type(value).__name__}` - at `{path}`"
+    )
+
+
+def freeze_map(value: Mapping[str, Any], path: str = "$") -> Map[str, Any]:
+    """A persistent map of frozen values. Keys must be strings, as they are in JSON."""
+    frozen = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise msgspec.ValidationError(
+                f"Expected `str` keys, got `{type(key).__name__}` - at `{path}[{key!r}]`"
+            )
+        frozen[key] = freeze(item, f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]")
+    return Map(frozen)
+
+
+def is_frozen(value: Mapping[str, Any]) -> bool:
+    """Whether ``value`` is a persistent map whose values are frozen.
+
+    Looks one level deep only, because it is asked for every new state: maps and tuples inside are
+    taken to be what :func:`freeze` or the store's decoder made.
+    """
+    return type(value) is Map and _FROZEN.issuperset(map(type, value.values()))
+
+
+def thaw(value: Any) -> Any:  # any frozen data
+    """Dictionaries (keys sorted, so that hash seeds do not show) and lists, all new."""
+    if isinstance(value, Mapping):
+        return {key: thaw(value[key]) for key in sorted(value)}
+    if isinstance(value, tuple):
+        return [thaw(item) for item in value]
+    return value

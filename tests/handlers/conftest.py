@@ -1,0 +1,50 @@
+"""What the tests of the trading handlers share: a registry built by hand, and a way to record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eventstore import Event, HandlerRegistry, Operation
+from handlers import EngineState, full_state, record_trade, update_position
+
+Record = Callable[..., Event[Any]]
+
+
+@pytest.fixture(scope="session")
+def registry() -> HandlerRegistry[EngineState]:
+    return HandlerRegistry(update_position, record_trade, full_state)
+
+
+@pytest.fixture(scope="session")
+def record(registry: HandlerRegistry[EngineState]) -> Record:
+    """Make an event the way a store does: checked, encoded, decoded."""
+
+    def make(
+        operation: Operation | str,
+        data: dict[str, Any] | None = None,
+        *,
+        seq: int = 1,
+        time: int = 7,
+    ) -> Event[Any]:
+        if isinstance(operation, str):
+            operation = registry.payload(operation, data or {})
+        event, _ = registry.record(seq, time, operation, None, None)
+        return event
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fold(registry: HandlerRegistry[EngineState], record: Record) -> Callable[..., EngineState]:
+    """Record operations and fold them; the n-th event has sequence number n and time n."""
+
+    def run(*operations: Operation, start: EngineState | None = None) -> EngineState:
+        state = registry.initial() if start is None else start
+        for seq, operation in enumerate(operations, 1):
+            state = registry.apply(state, record(operation, seq=seq, time=seq))
+        return state
+
+    return run

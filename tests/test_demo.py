@@ -1,0 +1,494 @@
+"""The demonstration: tape, strategy and ledger by themselves, then whole runs with real kills."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from eventstore import Event, EventStore
+from eventstore.demo.journal import Journal
+from eventstore.demo.ledger import Holding, Ledger, differences, drift, exact_ledger
+from eventstore.demo.messages import Acknowledged, Failed, Ready, decode, send
+from eventstore.demo.report import show_result
+from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
+from eventstore.demo.strategy import Fill, Rules, Strategy
+from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
+from eventstore.demo.verify import verify
+from eventstore.demo.worker import DemoError, trading_registry
+from eventstore.report import RecoveryReport
+from handlers import EngineState, Position
+
+HEADER = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
+ROW = "venue,XYZ,1000000,1000250,1,buy,10.5,2"
+
+
+def write_tape(path: Path, *rows: str, header: str = HEADER) -> Path:
+    path.write_text("\n".join((header, *rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def random_rows(count: int, seed: int, symbols: tuple[str, ...] = ("XYZ",)) -> Iterator[str]:
+    """A random walk per symbol, about one print in three sharing its moment with the last."""
+    dice = random.Random(seed)
+    prices = dict.fromkeys(symbols, 25.0)
+    time = 1_600_000_000_000_000
+    for number in range(count):
+        time += dice.choice((0, 1000, 2500))
+        symbol = dice.choice(symbols)
+        prices[symbol] *= 1.0 + dice.gauss(0.0, 0.0004)
+        side = dice.choice(("buy", "sell"))
+        amount = dice.randint(1, 400)
+        price = round(prices[symbol], 2)
+        yield f"venue,{symbol},{time},{time + 300},{number},{side},{price},{amount}"
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    return write_tape(tmp_path / "tape.csv", *random_rows(700, seed=11))
+
+
+class TestTape:
+    def test_the_shipped_tape_is_whole(self) -> None:
+        prints = list(read_tape(shipped_tape()))
+        assert len(prints) == 9_999
+        assert {one.symbol for one in prints} == {"BTCUSDT"}
+        assert prints[0] == Print(
+            "BTCUSDT", 1582329602111000_000, 1582329602418379_000, "buy", 9682.0, 0.132
+        )
+
+    def test_plain_and_compressed_tapes_read_the_same(self, tmp_path: Path) -> None:
+        plain = write_tape(tmp_path / "tape.csv", ROW, ROW)
+        packed = tmp_path / "tape-without-a-suffix"
+        packed.write_bytes(gzip.compress(plain.read_bytes()))
+        assert list(read_tape(plain)) == list(read_tape(packed))
+        assert len(list(read_tape(plain))) == 2
+
+    def test_columns_may_be_in_any_order_and_more_than_needed(self, tmp_path: Path) -> None:
+        path = write_tape(
+            tmp_path / "tape.csv",
+            "2,10.5,sell,1,1000250,1000000,XYZ,venue,whatever",
+            header="amount,price,side,id,local_timestamp,timestamp,symbol,exchange,note",
+        )
+        assert list(read_tape(path)) == [Print("XYZ", 10**9, 1_000_250_000, "sell", 10.5, 2.0)]
+
+    @pytest.mark.parametrize(
+        ("row", "reason"),
+        [
+            ("venue,XYZ,1000000,1000250,1,buy,10.5", "7 fields"),
+            ("venue,XYZ,1000000,1000250,1,buy,10.5,2,9", "9 fields"),
+            ("venue,,1000000,1000250,1,buy,10.5,2", "symbol is empty"),
+            ("venue,XYZ,1000000,1000250,1,hold,10.5,2", "side is 'hold'"),
+            ("venue,XYZ,noon,1000250,1,buy,10.5,2", "timestamp is 'noon'"),
+            ("venue,XYZ,-5,1000250,1,buy,10.5,2", "timestamp is '-5'"),
+            ("venue,XYZ,1000000,99999999999999999999,1,buy,10.5,2", "local_timestamp"),
+            ("venue,XYZ,1000000,1000250,1,buy,ten,2", "price is 'ten'"),
+            ("venue,XYZ,1000000,1000250,1,buy,nan,2", "price is 'nan'"),
+            ("venue,XYZ,1000000,1000250,1,buy,1_0,2", "price is '1_0'"),
+            ("venue,XYZ,1000000,1000250,1,buy,10.5,0", "amount is '0'"),
+            ("venue,XYZ,1000000,1000250,1,buy,10.5,inf", "amount is 'inf'"),
+        ],
+    )
+    def test_a_malformed_row_is_named_by_its_line(
+        self, tmp_path: Path, row: str, reason: str
+    ) -> None:
+        path = write_tape(tmp_path / "tape.csv", ROW, ROW, row, ROW)
+        with pytest.raises(TapeError, match=reason) as caught:
+            list(read_tape(path))
+        assert caught.value.line == 4
+        assert caught.value.path == str(path)
+        assert f"{path}, line 4: " in str(caught.value)
+
+    def test_a_missing_column_is_named(self, tmp_path: Path) -> None:
+        path = write_tape(tmp_path / "tape.csv", header="symbol,side,price,amount")
+        with pytest.raises(TapeError, match="missing: exchange, timestamp, local_timestamp, id"):
+            list(read_tape(path))
+
+    @pytest.mark.parametrize(
+        "content", [b"", HEADER.encode(), b"\xff\xfe\x00", b"\x1f\x8b\x08rest"]
+    )
+    def test_what_is_no_tape_is_refused(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "tape.csv"
+        path.write_bytes(content)
+        with pytest.raises(TapeError):
+            list(read_tape(path))
+
+    def test_a_compressed_tape_that_was_cut_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "tape.csv.gz"
+        path.write_bytes(shipped_tape().read_bytes()[:50_000])
+        with pytest.raises(TapeError, match="is damaged after"):
+            list(read_tape(path))
+
+    def test_a_missing_tape_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(TapeError, match="cannot be read"):
+            list(read_tape(tmp_path / "nowhere.csv"))
+
+    def test_prints_of_one_timestamp_are_one_moment(self, tmp_path: Path) -> None:
+        rows = [f"venue,XYZ,{time},{time},1,buy,10,1" for time in (1, 1, 2, 3, 3, 3)]
+        moments = read_moments(write_tape(tmp_path / "tape.csv", *rows))
+        assert [len(prints) for prints in moments] == [2, 1, 3]
+
+
+def moments_of(*prints: tuple[str, float, float]) -> list[tuple[Print, ...]]:
+    return [
+        (Print("XYZ", number, number, side, price, amount),)
+        for number, (side, price, amount) in enumerate(prints, 1)
+    ]
+
+
+class TestStrategy:
+    RULES = Rules(capital=1000.0, limit=100.0, span=3, entry_bps=10.0, fee_bps=4.0)
+
+    def test_the_same_prints_make_the_same_fills(self) -> None:
+        def fills() -> list[Fill]:
+            return list(Strategy().run(read_moments(shipped_tape())))
+
+        assert fills() == fills()
+        assert len(fills()) == 2_259
+
+    def test_a_fill_depends_on_nothing_that_comes_after_it(self, tape: Path) -> None:
+        moments = list(read_moments(tape))
+        whole = list(Strategy().run(moments))
+        for cut in (50, 200, 400):
+            part = list(Strategy().run(moments[:cut]))
+            assert part == whole[: len(part)]
+
+    def test_an_order_waits_for_the_next_moment_and_for_a_print_on_its_side(self) -> None:
+        fills = list(
+            Strategy(self.RULES).run(
+                moments_of(
+                    ("sell", 10.0, 5.0),
+                    ("sell", 9.0, 5.0),  # far below the average: buy, from the next moment on
+                    ("sell", 9.0, 5.0),  # a seller's print fills no buyer
+                    ("buy", 9.1, 4.0),
+                )
+            )
+        )
+        assert [(fill.side, fill.shares, fill.price) for fill in fills] == [("buy", 4.0, 9.1)]
+        assert fills[0].fee == 4.0 * 9.1 * (4.0 / 10_000.0)
+
+    def test_a_side_that_is_not_known_fills_nothing(self) -> None:
+        moments = moments_of(("sell", 10.0, 5.0), ("sell", 9.0, 5.0), ("unknown", 9.0, 50.0))
+        assert list(Strategy(self.RULES).run(moments)) == []
+
+    @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+    def test_positions_stay_within_their_limit_at_any_price_level(
+        self, tape: Path, scale: float
+    ) -> None:
+        rules = Rules()
+        held, fills = 0.0, 0
+        strategy = Strategy(rules)
+        for moment in read_moments(tape):
+            scaled = [
+                Print(p.symbol, p.time, p.received, p.side, p.price * scale, p.amount / scale)
+                for p in moment
+            ]
+            for fill in strategy.trade(scaled):
+                held += fill.shares if fill.side == "buy" else -fill.shares
+                fills += 1
+                assert abs(held) * fill.price < rules.limit * 1.05  # the price moves on
+        assert fills > 100
+
+    def test_positions_close_at_exactly_zero(self) -> None:
+        journal = Journal()
+        closed = 0
+        for moment in read_moments(shipped_tape()):
+            for _ in journal.moment(moment):
+                closed += not journal.ledger.positions
+                for holding in journal.ledger.positions.values():
+                    assert abs(holding.shares) >= 0.0005
+        assert closed > 50
+
+
+def fill(side: str, shares: float, price: float, fee: float = 0.0, symbol: str = "XYZ") -> Fill:
+    return Fill(1, 0, symbol, side, shares, price, fee)
+
+
+class TestLedger:
+    def test_open_add_reduce_flip_and_close(self) -> None:
+        ledger: Ledger[float] = Ledger(float, 1000.0)
+        ledger.record(fill("buy", 10.0, 10.0, fee=1.0))
+        ledger.record(fill("buy", 10.0, 20.0, fee=1.0))
+        assert ledger.positions == {"XYZ": Holding(20.0, 15.0)}
+        ledger.record(fill("sell", 5.0, 17.0))
+        assert ledger.positions == {"XYZ": Holding(15.0, 15.0)}
+        assert ledger.realized_pnl == 10.0
+        ledger.record(fill("sell", 20.0, 13.0))
+        assert ledger.positions == {"XYZ": Holding(-5.0, 13.0)}
+        assert ledger.realized_pnl == -20.0
+        ledger.record(fill("buy", 5.0, 11.0, fee=0.5))
+        assert ledger.positions == {}
+        assert ledger.realized_pnl == -10.0
+        assert (ledger.fees, ledger.trade_count) == (2.5, 5)
+        assert ledger.cash == 1000.0 - 10.0 - 2.5
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(("buy", "sell")), st.integers(1, 50), st.integers(1, 99_999)),
+            max_size=40,
+        )
+    )
+    def test_it_follows_exact_rational_accounts(self, trades: list[tuple[str, int, int]]) -> None:
+        """Profit by what was paid and received for the shares, kept as fractions, in cents."""
+        cash = realized = cost = Fraction(0)
+        held = 0
+        fills = []
+        for side, shares, cents in trades:
+            signed = shares if side == "buy" else -shares
+            fills.append(fill(side, float(shares), cents / 100))
+            cash -= signed * Fraction(cents, 100)
+            closing = min(abs(held), shares) if held * signed < 0 else 0
+            if closing:
+                part = cost * Fraction(closing, abs(held))
+                proceeds = Fraction(cents, 100) * closing * (1 if held > 0 else -1)
+                realized += proceeds - part
+                cost -= part
+            opening = shares - closing
+            cost += Fraction(cents, 100) * opening * (1 if signed > 0 else -1)
+            held += signed
+        exact = exact_ledger(fills, 0.0)
+        assert exact.cash == Decimal(cash.numerator) / Decimal(cash.denominator)
+        assert abs(Fraction(exact.realized_pnl) - realized) < Fraction(1, 10**40)
+        position = exact.positions.get("XYZ")
+        assert (position.shares if position else 0) == held
+        if position:
+            assert abs(Fraction(position.shares) * Fraction(position.price) - cost) < Fraction(
+                1, 10**40
+            )
+
+    def test_floats_stay_close_to_exact_arithmetic_over_the_tape(self) -> None:
+        fills = list(Strategy().run(read_moments(shipped_tape())))
+        ledger: Ledger[float] = Ledger(float, 100_000.0)
+        for one in fills:
+            ledger.record(one)
+        off = drift(ledger, exact_ledger(fills, 100_000.0))
+        assert all(abs(value) < Decimal("1e-8") for value in off.values())
+        assert any(value != 0 for value in off.values())
+
+    def test_every_amount_is_compared_to_the_last_bit(self) -> None:
+        ledger: Ledger[float] = Ledger(float, 100.0)
+        ledger.record(fill("buy", 3.0, 0.1, fee=0.01))
+        position = Position("XYZ", 3.0, 0.1)
+        right = EngineState(
+            cash=ledger.cash,
+            positions={"XYZ": position},  # type: ignore[arg-type]  # EngineState freezes it
+            fees=0.01,
+            trade_count=1,
+        )
+        assert differences(ledger, right) == []
+        nearly = ledger.cash + 2e-14
+        assert nearly != ledger.cash
+        for changes, named in (
+            ({"cash": nearly}, "cash"),
+            ({"fees": 0.01 + 2e-18}, "fees"),
+            ({"realized_pnl": -0.0}, "realized_pnl"),
+            ({"trade_count": 2}, "trade_count"),
+            ({"positions": right.positions.set("XYZ", position.replace(shares=4.0))}, "shares"),
+            ({"positions": right.positions.set("XYZ", position.replace(price=0.2))}, "price of"),
+            ({"positions": right.positions.delete("XYZ")}, "position XYZ"),
+            ({"positions": right.positions.set("ABC", position)}, "position ABC"),
+        ):
+            found = differences(ledger, right.replace(**changes))
+            assert len(found) == 1
+            assert found[0].startswith(named)
+
+
+class TestJournal:
+    def test_handlers_and_ledger_agree_after_every_group(self, tape: Path) -> None:
+        """And with the trades alone, so that marks leave the accounts as they are."""
+        registry = trading_registry()
+        journal = Journal()
+        state = trades = registry.initial()
+        seq = 0
+        for moment in read_moments(tape):
+            for group in journal.moment(moment):
+                assert group.first_seq == seq + 1
+                for operation, data in group.operations:
+                    seq += 1
+                    event = Event(seq, group.time, registry.payload(operation, data))
+                    state = registry.apply(state, event)
+                    if operation != "update_position":
+                        trades = registry.apply(trades, event)
+                assert group.last_seq == seq == journal.seq
+                assert differences(journal.ledger, state) == []
+                assert differences(journal.ledger, trades) == []
+        assert state.trade_count > 100
+
+    def test_a_mark_carries_the_weight_in_the_account(self) -> None:
+        rules = Rules(capital=1000.0, limit=100.0, span=3, entry_bps=10.0, fee_bps=0.0)
+        journal = Journal(rules)
+        groups = [
+            group
+            for moment in moments_of(("sell", 10.0, 9.0), ("sell", 9.0, 9.0), ("buy", 9.0, 4.0))
+            for group in journal.moment(moment)
+        ]
+        assert groups[0].operations == (("full_state", {"cash": 1000.0, "positions": {}}),)
+        mark = {"symbol": "XYZ", "shares": 4.0, "price": 9.0, "weight": 36.0 / 1000.0}
+        assert groups[1].operations[1] == ("update_position", mark)
+
+
+class TestKills:
+    def test_they_are_drawn_from_the_seed_and_spread_over_the_run(self) -> None:
+        planned = plan_kills(10, 1000, seed=5)
+        assert planned == plan_kills(10, 1000, seed=5)
+        assert planned != plan_kills(10, 1000, seed=6)
+        for part, kill in enumerate(planned):
+            assert kill.after_seq == 0 or part * 100 <= kill.after_seq < (part + 1) * 100
+
+    def test_messages_are_one_line_each_and_come_back(self, tmp_path: Path) -> None:
+        messages = [Ready(RecoveryReport(seq=3)), Acknowledged(7), Failed("two\nlines")]
+        with (tmp_path / "pipe").open("w+b") as file:
+            for message in messages:
+                send(file.fileno(), message)
+            file.seek(0)
+            assert [decode(line) for line in file] == messages
+
+
+class Recorder:
+    """A view that remembers the lives."""
+
+    def __init__(self) -> None:
+        self.lives: list[Life] = []
+        self.store = Path()
+
+    def begin(self, options: DemoOptions, tape: object, store: Path) -> None:
+        self.store = store
+
+    def advance(self, life: Life) -> None: ...
+    def recovered(self, life: Life) -> None: ...
+    def verifying(self) -> None: ...
+
+    def ended(self, life: Life) -> None:
+        self.lives.append(life)
+
+
+def shown(result: Result) -> str:
+    output = StringIO()
+    show_result(Console(file=output, width=100), result)
+    return output.getvalue()
+
+
+class TestRun:
+    def test_killed_twice_and_nothing_is_lost(self, tape: Path, tmp_path: Path) -> None:
+        options = DemoOptions(tape=tape, store=tmp_path / "store", kills=2, seed=1)
+        view = Recorder()
+        result = run(options, view)
+        assert [check.wrong for check in result.verification.checks] == [[], [], [], [], []]
+        assert result.verification.passed
+        assert [life.killed for life in result.lives] == [True, True, False]
+        assert view.lives == list(result.lives)
+        for earlier, later in zip(result.lives, result.lives[1:], strict=False):
+            assert later.found >= earlier.acknowledged
+        assert result.verification.events == result.tape.events == survey(tape).events
+        text = shown(result)
+        assert "Nothing lost, nothing doubled" in text
+        for word in ("commits", "events per second", "fdatasync p50", "snapshots", "recoveries"):
+            assert word in text
+        assert f"eventstore info {tmp_path / 'store'}" in text
+        assert "\x1b" not in text
+
+    def test_many_symbols_and_a_store_that_is_complete_already(self, tmp_path: Path) -> None:
+        rows = random_rows(300, seed=3, symbols=("ABC", "XYZ", "LONG.NAME-USD"))
+        options = DemoOptions(
+            tape=write_tape(tmp_path / "tape.csv", *rows), store=tmp_path / "store", kills=0
+        )
+        assert run(options, Recorder()).verification.passed
+        again = run(options, Recorder())
+        assert again.verification.passed
+        assert [life.recorded for life in again.lives] == [0]
+
+    def test_a_tape_without_a_single_fill_is_fine(self, tmp_path: Path) -> None:
+        options = DemoOptions(
+            tape=write_tape(tmp_path / "tape.csv", ROW), store=tmp_path / "store", kills=1
+        )
+        result = run(options, Recorder())
+        assert result.verification.passed
+        assert result.verification.events == 1
+
+    def test_a_temporary_store_is_removed_unless_it_is_kept(self, tmp_path: Path) -> None:
+        path = write_tape(tmp_path / "tape.csv", *random_rows(50, seed=2))
+        view = Recorder()
+        assert not run(DemoOptions(tape=path, kills=0), view).kept
+        assert not view.store.exists()
+
+    def test_a_malformed_tape_starts_nothing(self, tmp_path: Path) -> None:
+        path = write_tape(tmp_path / "tape.csv", ROW, "broken")
+        with pytest.raises(TapeError, match="line 3"):
+            run(DemoOptions(tape=path, store=tmp_path / "store"), Recorder())
+        assert not (tmp_path / "store").exists()
+
+    def test_a_directory_with_other_files_is_refused(self, tape: Path) -> None:
+        with pytest.raises(DemoError, match="neither empty nor a store"):
+            run(DemoOptions(tape=tape, store=tape.parent), Recorder())
+
+
+TRADE = {"trade_id": "t", "symbol": "XYZ", "side": "buy", "shares": 1.0, "price": 1.0, "fee": 0.0}
+
+
+def record(store: Path, operation: str, data: dict[str, Any]) -> None:
+    """Append to a store behind the demonstration's back."""
+
+    async def append() -> None:
+        async with EventStore.open(store, trading_registry()) as opened:
+            await opened.append(operation, data)
+
+    asyncio.run(append())
+
+
+class TestTampering:
+    """What must not be in the store is found: by the next worker, or by the comparison."""
+
+    @pytest.fixture
+    def options(self, tmp_path: Path) -> DemoOptions:
+        path = write_tape(tmp_path / "tape.csv", *random_rows(120, seed=4))
+        options = DemoOptions(tape=path, store=tmp_path / "store", kills=0)
+        assert run(options, Recorder()).verification.passed
+        return options
+
+    def test_an_event_too_many(self, options: DemoOptions, tmp_path: Path) -> None:
+        record(tmp_path / "store", "record_trade", TRADE)
+        verification = asyncio.run(verify(tmp_path / "store", options.tape, trading_registry()))
+        events, accounts, trades, folded, again = (check.wrong for check in verification.checks)
+        assert "is not one of the tape's" in events[0]
+        assert any(line.startswith("trade_count") for line in accounts)
+        assert trades
+        assert (folded, again) == ([], [])
+        with pytest.raises(DemoError, match="but this tape makes"):
+            run(options, Recorder())
+
+    def test_events_missing_at_the_end(self, options: DemoOptions, tmp_path: Path) -> None:
+        longer = write_tape(tmp_path / "longer.csv", *random_rows(200, seed=4))
+        verification = asyncio.run(verify(tmp_path / "store", longer, trading_registry()))
+        assert not verification.passed
+        assert "are not in the store" in verification.checks[0].wrong[0]
+
+    def test_another_tape(self, options: DemoOptions, tmp_path: Path) -> None:
+        other = write_tape(tmp_path / "other.csv", *random_rows(200, seed=5))
+        with pytest.raises(DemoError):
+            run(replace(options, tape=other), Recorder())
+
+    def test_events_that_differ_in_their_times_only(
+        self, options: DemoOptions, tmp_path: Path
+    ) -> None:
+        """The accounts agree, so only the comparison event by event can tell."""
+        late = tmp_path / "late.csv"
+        rows = options.tape.read_text(encoding="utf-8").splitlines()[1:]
+        fields = [row.split(",") for row in rows]
+        write_tape(late, *(",".join((*row[:3], f"{row[3][:-1]}9", *row[4:])) for row in fields))
+        result = run(replace(options, tape=late), Recorder())
+        assert not result.verification.passed
+        assert [bool(check.wrong) for check in result.verification.checks] == [True] + [False] * 4
+        assert result.kept
+        assert "The store is not what it must be" in shown(result)
