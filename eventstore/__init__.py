@@ -27,10 +27,11 @@ from eventstore.errors import (
     StoreReadOnlyError,
     UnknownOperationError,
 )
+from eventstore.handler import handler, upcaster
 from eventstore.history import read_events, replay, state_at
 from eventstore.log.log import EventLog
 from eventstore.operation import Event, Operation, Receipt
-from eventstore.registry import HandlerRegistry, handler, upcaster
+from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.state import state_digest
 from eventstore.store import EventStore

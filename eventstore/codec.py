@@ -30,6 +30,7 @@ __all__ = [
     "decode_hook",
     "describe_type",
     "encode_hook",
+    "field_of",
     "freeze",
 ]
 
@@ -86,9 +87,7 @@ class EventCodec:
         if payload_types:
             value_type = typing.Union[tuple(payload_types)]  # noqa: UP007  built at run time
         self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
-        self._decode_one = msgspec.msgpack.Decoder(
-            Event[value_type], dec_hook=decode_hook
-        ).decode
+        self._decode_one = msgspec.msgpack.Decoder(Event[value_type], dec_hook=decode_hook).decode
         self._decode_many = msgspec.msgpack.Decoder(
             list[Event[value_type]],
             dec_hook=decode_hook,
@@ -127,22 +126,17 @@ class EventCodec:
             path = _difference(event.data, decoded.data, "$")
             if path is None:
                 path = _difference(event.metadata, decoded.metadata, "$metadata") or "$"
-            raise self._invalid(
-                event, f"the value does not survive being recorded - at `{path}`"
-            )
+            raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
 
     @staticmethod
     def _invalid(event: Event[Any], reason: str) -> InvalidPayloadError:
-        reason = reason.replace("`$[2]", "`$").replace("`$[3]", "`$key").replace(
-            "`$[4]", "`$metadata"
+        reason = (
+            reason.replace("`$[2]", "`$").replace("`$[3]", "`$key").replace("`$[4]", "`$metadata")
         )
-        _, marker, path = reason.rpartition(" - at `")
-        field = path.rstrip("`") if marker else "$"
-        if "required field `" in reason:
-            field = f"{field}.{reason.partition('required field `')[2].partition('`')[0]}"
+        field = field_of(reason)
         return InvalidPayloadError(
-            f"{event.operation}: {reason}; nothing was written",
+            f"{event.operation}, field `{field}`: {reason}; nothing was written",
             operation=event.operation,
             field=field,
         )
@@ -157,9 +151,7 @@ class EventCodec:
             events: list[Event[Any]] = self._decode_many(array_header(count) + body)
         except msgspec.DecodeError as error:
             raise self._explain(body, count, first_seq, error) from error
-        if events and (
-            events[0].seq != first_seq or events[-1].seq != first_seq + count - 1
-        ):
+        if events and (events[0].seq != first_seq or events[-1].seq != first_seq + count - 1):
             raise CorruptLogError(
                 f"a record of events {first_seq} to {first_seq + count - 1} holds "
                 f"{events[0].seq} to {events[-1].seq}",
@@ -205,6 +197,18 @@ class EventCodec:
         return CorruptLogError(str(error), path="", expected_seq=first_seq)
 
 
+def field_of(reason: str) -> str:
+    """The path of the field that a validation error of msgspec is about.
+
+    >>> field_of("Object missing required field `price` - at `$.legs[0]`")
+    '$.legs[0].price'
+    """
+    reason, _, path = reason.partition(" - at `")
+    path = path.rstrip("`") or "$"
+    _, named, name = reason.partition(" field `")
+    return f"{path}.{name.partition('`')[0]}" if named else path
+
+
 def _difference(before: Any, after: Any, path: str) -> str | None:
     """The path of the first part of ``before`` that ``after`` does not equal."""
     if before == after:
@@ -229,17 +233,22 @@ def _difference(before: Any, after: Any, path: str) -> str | None:
 
 def describe_type(kind: Any, *facts: str) -> str:
     """A short digest of a type's schema and of ``facts``, the same on every Python."""
-    try:
-        schema: Any = msgspec.json.schema(kind, schema_hook=_schema_hook)
-    except (TypeError, NotImplementedError, RuntimeError):
-        schema = _plain_name(kind)
-    canonical = msgspec.json.encode([_without_prose(schema), *facts], order="deterministic")
+    canonical = msgspec.json.encode([_without_prose(_schema(kind)), *facts], order="deterministic")
     return hashlib.blake2b(canonical, digest_size=8).hexdigest()
 
 
 def _schema_hook(kind: Any) -> dict[str, Any]:
-    arguments = [_plain_name(argument) for argument in typing.get_args(kind)]
-    return {"type": _plain_name(kind), "of": arguments}
+    return {
+        "type": _plain_name(kind),
+        "of": [_schema(argument) for argument in typing.get_args(kind)],
+    }
+
+
+def _schema(kind: Any) -> Any:
+    try:
+        return msgspec.json.schema(kind, schema_hook=_schema_hook)
+    except (TypeError, NotImplementedError, RuntimeError):
+        return _plain_name(kind)
 
 
 def _plain_name(kind: Any) -> str:
@@ -257,4 +266,3 @@ def _without_prose(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_prose(item) for item in schema]
     return schema
-

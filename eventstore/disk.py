@@ -87,7 +87,7 @@ class Disk(Protocol):
         """Random bytes, for salts and identities."""
 
     def close(self) -> None:
-        """Give up the lock and every handle."""
+        """Give up the lock and the directory; files that are open stay usable."""
 
 
 def write_fully(file: File, offset: int, data: Bytes) -> None:
@@ -154,6 +154,8 @@ class LocalFile:
         return os.pwrite(self._fd, data, offset)
 
     def sync(self) -> None:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, "the file is closed")
         _fdatasync(self._fd)
 
     def truncate(self, size: int) -> None:
@@ -211,9 +213,7 @@ class LocalDisk:
         try:
             self._folders[""] = os.open(self.path, _FOLDER_FLAGS)
         except FileNotFoundError:
-            raise StoreNotFoundError(
-                f"there is no store at {self.path}", path=self.path
-            ) from None
+            raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
         except OSError as error:
             raise unreadable(error, self.path) from error
         if not read_only:
@@ -272,7 +272,7 @@ class LocalDisk:
         if self._read_only:
             raise StoreAccessError(f"{self.path} was opened read-only", path=self.path)
         try:
-            fcntl.flock(self._folders[""], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._folder(""), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = self._owner_pid()
             raise StoreLockedError(
@@ -331,7 +331,7 @@ class LocalDisk:
 
     def make_folder(self, folder: str) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700, dir_fd=self._folders[""])
+            os.mkdir(folder, 0o700, dir_fd=self._folder(""))
         self._folder(folder)
 
     def rename(self, old: str, new: str) -> None:

@@ -32,6 +32,7 @@ What to catch::
 from __future__ import annotations
 
 import errno as _errno
+from typing import Any
 
 __all__ = [
     "ConfigError",
@@ -61,7 +62,19 @@ NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, 
 
 
 class EventStoreError(Exception):
-    """Base of every error raised by this library."""
+    """Base of every error raised by this library. Errors can be copied and pickled, facts and all."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[EventStoreError], arguments: tuple[Any, ...], facts: dict[str, Any]
+) -> EventStoreError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(EventStoreError, ValueError):

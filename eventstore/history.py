@@ -114,9 +114,7 @@ def _base(
 ) -> tuple[StateT, int]:
     """The newest usable snapshot that is not too late, or the initial state."""
     identity = load_identity(disk)
-    vault = SnapshotVault[StateT](
-        disk, identity.store, registry.state_type, registry.fingerprint()
-    )
+    vault = SnapshotVault[StateT](disk, identity.store, registry.state_type, registry.fingerprint())
     latest = to_ns(moment) if isinstance(moment, datetime) else None
     while True:
         snapshot, _ = vault.load_newest(upto=upto)

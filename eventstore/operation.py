@@ -25,9 +25,7 @@ OPERATION_FIELD = "op"
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-@dataclass_transform(
-    kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,)
-)
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class OperationMeta(msgspec.StructMeta):
     """Makes every payload class frozen, keyword-only and tagged, without anybody asking for it.
 

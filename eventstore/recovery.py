@@ -15,6 +15,7 @@ refused: a state that merely looks complete is worse than none.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +23,7 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk import Disk
+from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import CorruptLogError, SnapshotMismatchError
 from eventstore.identity import StoreIdentity
 from eventstore.log.mend import OpenedLog, open_log
@@ -32,7 +33,7 @@ from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
-__all__ = ["Recovered", "decode_chunk", "recover"]
+__all__ = ["Recovered", "decode_chunk", "open_and_recover", "recover"]
 
 StateT = TypeVar("StateT")
 
@@ -49,6 +50,22 @@ class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
     seq: int
     latest: int
     report: RecoveryReport
+
+
+def open_and_recover(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    config: Any,
+    options: dict[str, Any],
+    clock: Clock,
+    disk: Disk | None,
+    read_only: bool,
+) -> tuple[StoreConfig, Disk, Recovered[StateT]]:
+    """What ``EventStore.open`` does off the loop: configuration, directory, recovery."""
+    settings = StoreConfig.of(config, **options)
+    if disk is None:
+        disk = LocalDisk(path, create=not read_only, read_only=read_only)
+    return settings, disk, recover(disk, registry, settings, clock, read_only=read_only)
 
 
 def recover(
@@ -84,9 +101,7 @@ def _recover(
     read_only: bool,
 ) -> Recovered[StateT]:
     identity = prepare(disk, clock, config, read_only=read_only)
-    vault = SnapshotVault[StateT](
-        disk, identity.store, registry.state_type, registry.fingerprint()
-    )
+    vault = SnapshotVault[StateT](disk, identity.store, registry.state_type, registry.fingerprint())
     if not read_only:
         vault.remove_temporary()
     snapshot, rejected = vault.load_newest()
@@ -133,9 +148,7 @@ def _recover(
     )
 
 
-def decode_chunk(
-    registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int
-) -> list[Any]:
+def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
     """The events of a chunk with numbers from ``start`` to ``stop`` (exclusive), upcast."""
     events = registry.codec.decode(chunk.body, chunk.events, chunk.first_seq)
     if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:

@@ -14,130 +14,27 @@ step by step to what handlers know today.
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from eventstore.codec import EventCodec, describe_type
+from eventstore.codec import EventCodec, describe_type, field_of
 from eventstore.errors import (
     InvalidPayloadError,
     RegistrationError,
     ReplayError,
     UnknownOperationError,
 )
+from eventstore.handler import Handler, Upcaster
 from eventstore.operation import Event, Operation, operation_name, tag_of
+from eventstore.plugins import ENTRY_POINT_GROUP, distribution_of, installed, load, members, named
 
-__all__ = ["ENTRY_POINT_GROUP", "Handler", "HandlerRegistry", "Upcaster", "handler", "upcaster"]
-
-ENTRY_POINT_GROUP = "eventstore.handlers"
+__all__ = ["HandlerRegistry"]
 
 StateT = TypeVar("StateT")
-PayloadT = TypeVar("PayloadT", bound=Operation)
-OldT = TypeVar("OldT", bound=Operation)
-
-
-class Handler(Generic[StateT, PayloadT]):
-    """A function marked by :func:`handler`. Calling it calls the function."""
-
-    def __init__(self, function: Callable[[StateT, Event[PayloadT]], StateT], version: int) -> None:
-        self.function = function
-        self.version = version
-        self.__doc__ = function.__doc__
-        self.__name__: str = function.__name__
-        self.__module__ = function.__module__
-        self.__wrapped__ = function
-
-    def __call__(self, state: StateT, event: Event[PayloadT]) -> StateT:
-        return self.function(state, event)
-
-    def __repr__(self) -> str:
-        return f"<handler {self.__module__}.{self.__name__}>"
-
-    def types(self) -> tuple[Any, type[Operation]]:
-        """The state type and the payload type, from the annotations.
-
-        Raises :class:`RegistrationError` where they are missing or are something else.
-        """
-        hints, parameters = _annotations(self.function, "handler", 2)
-        state_type = hints.get(parameters[0])
-        event_type = hints.get(parameters[1])
-        if typing.get_origin(event_type) is not Event or state_type is None:
-            raise RegistrationError(
-                f"{self!r} must be annotated as (state: YourState, event: Event[YourOperation]) -> "
-                f"YourState; found state: {state_type!r}, event: {event_type!r}"
-            )
-        payload_type = typing.get_args(event_type)[0]
-        if not (isinstance(payload_type, type) and issubclass(payload_type, Operation)):
-            raise RegistrationError(
-                f"{self!r}: {payload_type!r} is no payload class; derive it from eventstore.Operation"
-            )
-        return state_type, payload_type
-
-
-class Upcaster(Generic[OldT]):
-    """A function marked by :func:`upcaster`. Calling it calls the function."""
-
-    def __init__(self, function: Callable[[OldT], Any]) -> None:
-        self.function = function
-        self.__doc__ = function.__doc__
-        self.__name__: str = function.__name__
-        self.__module__ = function.__module__
-
-    def __call__(self, old: OldT) -> Any:
-        return self.function(old)
-
-    def __repr__(self) -> str:
-        return f"<upcaster {self.__module__}.{self.__name__}>"
-
-    def old_type(self) -> type[Operation]:
-        """The payload class that this upcaster takes, from the annotations."""
-        hints, parameters = _annotations(self.function, "upcaster", 1)
-        old = hints.get(parameters[0])
-        if not (isinstance(old, type) and issubclass(old, Operation)):
-            raise RegistrationError(
-                f"{self!r} must be annotated as (old: OldOperation) -> NewOperation; found {old!r}"
-            )
-        return old
-
-
-@overload
-def handler(
-    function: Callable[[StateT, Event[PayloadT]], StateT], /
-) -> Handler[StateT, PayloadT]: ...
-@overload
-def handler(
-    *, version: int = 1
-) -> Callable[
-    [Callable[[StateT, Event[PayloadT]], StateT]], Handler[StateT, PayloadT]
-]: ...
-def handler(function: Any = None, /, *, version: int = 1) -> Any:
-    """Mark a pure function ``(state, event) -> new state`` as the handler of an operation.
-
-    The operation and the state type are read from the annotations when the handler is registered.
-    Raise ``version`` whenever the same events should give another state than before: snapshots made
-    by another version are not trusted.
-
-    >>> class Deposit(Operation):
-    ...     amount: float
-    >>> @handler
-    ... def deposit(state: float, event: Event[Deposit]) -> float:
-    ...     return state + event.data.amount
-    >>> deposit(1.0, Event(1, 0, Deposit(amount=2.0)))
-    3.0
-    """
-    if function is None:
-        return lambda marked: Handler(marked, version)
-    return Handler(function, version)
-
-
-def upcaster(function: Callable[[OldT], Any]) -> Upcaster[OldT]:
-    """Mark a function that turns an old payload into a newer one of the same operation."""
-    return Upcaster(function)
 
 
 class HandlerRegistry(Generic[StateT]):
@@ -184,8 +81,8 @@ class HandlerRegistry(Generic[StateT]):
         cannot be imported or two of them handle the same operation.
         """
         registry = cls(initial=initial, state_type=state_type)
-        for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
-            for item in _load(point):
+        for point in installed(group):
+            for item in load(point):
                 try:
                     if (
                         isinstance(item, Handler)
@@ -196,10 +93,10 @@ class HandlerRegistry(Generic[StateT]):
                     registry.register(item)
                 except RegistrationError as error:
                     raise RegistrationError(
-                        f"{_named(point)}: {error}",
+                        f"{named(point)}: {error}",
                         operation=error.operation,
                         plugin=point.name,
-                        distribution=_distribution(point),
+                        distribution=distribution_of(point),
                     ) from error
         return registry
 
@@ -217,7 +114,7 @@ class HandlerRegistry(Generic[StateT]):
             self._upcasters[old] = item
             self._payloads[tag_of(old)] = old
         elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str):
-            found = list(_members(item)) if isinstance(item, ModuleType) else list(item)
+            found = list(members(item)) if isinstance(item, ModuleType) else list(item)
             if not found:
                 raise RegistrationError(f"{item!r} holds no function marked with @handler")
             for member in found:
@@ -298,12 +195,33 @@ class HandlerRegistry(Generic[StateT]):
         try:
             payload: Operation = self._current[operation].from_mapping(data)
         except (msgspec.ValidationError, TypeError) as error:
+            field = field_of(str(error))
             raise InvalidPayloadError(
-                f"{operation}: {error}; nothing was written",
+                f"{operation}, field `{field}`: {error}; nothing was written",
                 operation=operation,
-                field=_field_of(error),
+                field=field,
             ) from error
         return payload
+
+    def payloads(self, operations: tuple[Any, ...]) -> list[Operation]:
+        """The payloads that ``append(*operations)`` means, not yet validated if they are objects.
+
+        Operations are payload objects, ``(name, mapping)`` pairs, or one name and one mapping.
+        """
+        if operations and isinstance(operations[0], str):
+            if len(operations) != 2:
+                raise InvalidPayloadError(
+                    f"{operations[0]}: a name goes with one mapping; for several operations pass "
+                    "(name, mapping) pairs; nothing was written",
+                    operation=operations[0],
+                )
+            return [self.payload(operations[0], operations[1])]
+        if not operations:
+            raise InvalidPayloadError("nothing to append: pass operations", operation="append")
+        return [
+            self.payload(*operation) if isinstance(operation, tuple) else operation
+            for operation in operations
+        ]
 
     def record(
         self, seq: int, time: int, data: Operation, key: str | None, metadata: Any
@@ -415,70 +333,3 @@ class HandlerRegistry(Generic[StateT]):
         }
         prints[""] = describe_type(self._state_type, "state")
         return prints
-
-
-def _annotations(
-    function: Callable[..., Any], kind: str, count: int
-) -> tuple[dict[str, Any], list[str]]:
-    name = f"{kind} {function.__module__}.{getattr(function, '__qualname__', function)}"
-    try:
-        hints = typing.get_type_hints(function)
-    except NameError as error:
-        frame_locals = inspect.getclosurevars(function).nonlocals
-        try:
-            hints = typing.get_type_hints(function, localns=dict(frame_locals))
-        except NameError:
-            raise RegistrationError(
-                f"{name}: its annotations cannot be resolved ({error}); import those names at run "
-                "time, not only for type checking"
-            ) from error
-    parameters = list(inspect.signature(function).parameters)
-    if len(parameters) != count:
-        raise RegistrationError(f"{name} must take {count} argument(s), it takes {parameters}")
-    return hints, parameters
-
-
-def _members(module: ModuleType) -> Iterator[Any]:
-    for value in vars(module).values():
-        if isinstance(value, Handler | Upcaster) and value.__module__ == module.__name__:
-            yield value
-
-
-def _load(point: EntryPoint) -> list[Any]:
-    try:
-        loaded = point.load()
-    except Exception as error:
-        raise RegistrationError(
-            f"{_named(point)} cannot be imported: {type(error).__name__}: {error}; mend or "
-            "uninstall it",
-            plugin=point.name,
-            distribution=_distribution(point),
-        ) from error
-    if isinstance(loaded, ModuleType):
-        found = list(_members(loaded))
-        if not found:
-            raise RegistrationError(
-                f"{_named(point)}: module {loaded.__name__} holds no function marked with @handler",
-                plugin=point.name,
-                distribution=_distribution(point),
-            )
-        return found
-    if isinstance(loaded, Iterable):
-        return list(loaded)
-    return [loaded]
-
-
-def _distribution(point: EntryPoint) -> str | None:
-    return point.dist.name if point.dist is not None else None
-
-
-def _named(point: EntryPoint) -> str:
-    return f"plugin {point.name!r} ({point.value}) of distribution {_distribution(point)!r}"
-
-
-def _field_of(error: Exception) -> str:
-    _, marker, path = str(error).rpartition(" - at `")
-    if marker:
-        return path.rstrip("`")
-    _, marker, name = str(error).partition("field `")
-    return "$." + name.partition("`")[0] if marker else "$"

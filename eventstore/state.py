@@ -86,9 +86,7 @@ class StateCodec(Generic[StateT]):
     def __init__(self, state_type: Any) -> None:
         self._type = state_type
         self._origin = typing.get_origin(state_type) or state_type
-        self._encode = msgspec.msgpack.Encoder(
-            enc_hook=encode_hook, order="deterministic"
-        ).encode
+        self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook, order="deterministic").encode
         self._fields = _fields(self._origin)
         types = dict(self._fields) if self._fields is not None else {"": state_type}
         self._decoders = {name: _decoder(kind) for name, kind in types.items()}

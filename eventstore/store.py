@@ -32,15 +32,14 @@ from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, SystemClock
 from eventstore.config import StoreConfig
-from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import InvalidPayloadError
+from eventstore.disk import Disk
 from eventstore.log.commit import Pending
 from eventstore.log.core import Log, LogCore, executor_for, run_blocking
 from eventstore.log.log import check_size
 from eventstore.log.memory import MemoryLog
 from eventstore.opening import Opening
 from eventstore.operation import Event, Operation, Receipt
-from eventstore.recovery import Recovered, decode_chunk, recover
+from eventstore.recovery import Recovered, decode_chunk, open_and_recover
 from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.snapshot.keeper import SnapshotKeeper
@@ -105,7 +104,15 @@ class EventStore(Generic[StateT]):
 
         async def opens() -> EventStore[StateT]:
             settings, found, recovered = await run_blocking(
-                None, _recover, path, registry, config, options, time_source, disk, read_only
+                None,
+                open_and_recover,
+                path,
+                registry,
+                config,
+                options,
+                time_source,
+                disk,
+                read_only,
             )
             store = cls(registry, time_source)
             store._start(found, settings, recovered, read_only)
@@ -166,8 +173,14 @@ class EventStore(Generic[StateT]):
             )
         if not read_only:
             self._keeper = SnapshotKeeper(
-                disk, self._log, recovered.vault, recovered.identity, config, self._clock,
-                seq=recovered.report.snapshot_seq, owner=self,
+                disk,
+                self._log,
+                recovered.vault,
+                recovered.identity,
+                config,
+                self._clock,
+                seq=recovered.report.snapshot_seq,
+                owner=self,
             )
         self._closed = False
 
@@ -211,7 +224,7 @@ class EventStore(Generic[StateT]):
         where the outcome is unknown.
         """
         self._log.check()
-        payloads = self._payloads(operations)
+        payloads = self._registry.payloads(operations)
         if not self._log.has_room(len(payloads)):
             await self._log.wait_for_room(len(payloads))
         return await self._submit(payloads, key, metadata)
@@ -246,26 +259,10 @@ class EventStore(Generic[StateT]):
         :meth:`flush` and :meth:`close` tell.
         """
         self._log.check()
-        payloads = self._payloads(operations)
+        payloads = self._registry.payloads(operations)
         if not self._log.has_room(len(payloads)):
             raise self._log.overloaded()
         return self._submit(payloads, key, metadata)
-
-    def _payloads(self, operations: tuple[Any, ...]) -> list[Operation]:
-        if operations and isinstance(operations[0], str):
-            if len(operations) != 2:
-                raise InvalidPayloadError(
-                    f"{operations[0]}: a name goes with one mapping; for several operations pass "
-                    "(name, mapping) pairs; nothing was written",
-                    operation=operations[0],
-                )
-            return [self._registry.payload(operations[0], operations[1])]
-        if not operations:
-            raise InvalidPayloadError("nothing to append: pass operations", operation="append")
-        return [
-            self._registry.payload(*operation) if isinstance(operation, tuple) else operation
-            for operation in operations
-        ]
 
     def _submit(
         self, payloads: list[Operation], key: str | None, metadata: Mapping[str, Any] | None
@@ -410,21 +407,3 @@ class EventStore(Generic[StateT]):
                 stacklevel=1,
             )
             self._log.abandon()
-
-
-def _recover(
-    path: str | os.PathLike[str],
-    registry: HandlerRegistry[StateT],
-    config: Any,
-    options: dict[str, Any],
-    clock: Clock,
-    disk: Disk | None,
-    read_only: bool,
-) -> tuple[StoreConfig, Disk, Recovered[StateT]]:
-    settings = StoreConfig.of(config, **options)
-    if disk is None:
-        disk = LocalDisk(path, create=not read_only, read_only=read_only)
-    recovered = recover(disk, registry, settings, clock, read_only=read_only)
-    return settings, disk, recovered
-
-

@@ -28,7 +28,7 @@ def deposit(state: float, event: Event[Deposit]) -> float:
     return state + event.data.amount
 
 
-REGISTRY = HandlerRegistry(deposit)
+REGISTRY: HandlerRegistry[float] = HandlerRegistry(deposit)
 
 
 def eventstore(*arguments: str | int | Path) -> Result:

@@ -21,7 +21,7 @@ from rich.console import Console
 from eventstore import Event, EventStore
 from eventstore.demo.journal import Journal
 from eventstore.demo.ledger import Holding, Ledger, differences, drift, exact_ledger
-from eventstore.demo.messages import Acknowledged, Failed, Ready, decode, send
+from eventstore.demo.messages import Acknowledged, Failed, Message, Ready, decode, send
 from eventstore.demo.report import show_result
 from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
 from eventstore.demo.strategy import Fill, Rules, Strategy
@@ -201,6 +201,15 @@ class TestStrategy:
                 assert abs(held) * fill.price < rules.limit * 1.05  # the price moves on
         assert fills > 100
 
+    def test_a_ruined_account_closes_what_is_open_and_stops(self, tape: Path) -> None:
+        moments = list(read_moments(tape))
+        rules = Rules(capital=40_100.0, fee_bps=40.0)
+        fills = list(Strategy(rules).run(moments))
+        held = sum(one.shares if one.side == "buy" else -one.shares for one in fills)
+        assert held == 0.0
+        assert 0 < len(fills) < 20
+        assert len(fills) < len(list(Strategy().run(moments)))
+
     def test_positions_close_at_exactly_zero(self) -> None:
         journal = Journal()
         closed = 0
@@ -348,7 +357,11 @@ class TestKills:
             assert kill.after_seq == 0 or part * 100 <= kill.after_seq < (part + 1) * 100
 
     def test_messages_are_one_line_each_and_come_back(self, tmp_path: Path) -> None:
-        messages = [Ready(RecoveryReport(seq=3)), Acknowledged(7), Failed("two\nlines")]
+        messages: list[Message] = [
+            Ready(RecoveryReport(seq=3)),
+            Acknowledged(7),
+            Failed("two\nlines"),
+        ]
         with (tmp_path / "pipe").open("w+b") as file:
             for message in messages:
                 send(file.fileno(), message)

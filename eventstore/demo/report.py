@@ -153,7 +153,7 @@ def _summary(result: Result) -> Table:
     commits = sum(one.commits for one in stats)
     covered = sum(one.events for one in stats)
     table.add_row("events in the store", f"{result.verification.events:,}")
-    table.add_row("commits", f"{commits:,} for {covered:,} events (as last reported by each life)")
+    table.add_row("commits", f"{commits:,} for {covered:,} events (as each life last reported)")
     table.add_row("events per second", f"{recorded / trading:,.0f}" if trading else "-")
     table.add_row("fdatasync p50", _range(stats, "sync_p50"))
     table.add_row("fdatasync p99", _range(stats, "sync_p99"))

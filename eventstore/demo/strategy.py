@@ -11,6 +11,7 @@ when the price is back at the average, flat. Then:
   (rounding aside).
 * **Costs.** Every fill pays the taker's fee, ``fee_bps`` of its value.
 * **Limits.** The position never exceeds ``limit`` in money, at the price when the target was set.
+* **Ruin.** Once the account is worth less than twice the ``limit``, it only closes what is open.
 
 It is deterministic: the fills are a function of the prints, which is what lets a restarted process
 find its place again. It also loses money, since the fee is several times what it trades for: this
@@ -66,6 +67,8 @@ class Strategy:
         self._rules = rules
         self._books: dict[str, _Book] = {}
         self._fills = 0
+        self._cash = rules.capital
+        self._ruined = False
 
     def trade(self, moment: Iterable[Print]) -> list[Fill]:
         """The fills of one moment, from orders that were sent before it; then new targets."""
@@ -81,12 +84,16 @@ class Strategy:
             if shares:
                 self._fills += 1
                 fee = shares * one.price * (rules.fee_bps / 10_000.0)
+                self._cash -= (shares if one.side == "buy" else -shares) * one.price + fee
                 fills.append(
                     Fill(self._fills, one.received, one.symbol, one.side, shares, one.price, fee)
                 )
             book.see(one.price)
+        if fills and not self._ruined:
+            equity = self._cash + sum(book.value for book in self._books.values())
+            self._ruined = equity < 2.0 * rules.limit
         for book in touched.values():
-            book.decide()
+            book.decide(self._ruined)
         return fills
 
     def run(self, moments: Iterable[Iterable[Print]]) -> Iterator[Fill]:
@@ -113,9 +120,15 @@ class _Book:
         self._last = price
         self._average += (price - self._average) * self._pull
 
-    def decide(self) -> None:
+    @property
+    def value(self) -> float:
+        return self._shares * self._last
+
+    def decide(self, ruined: bool) -> None:
         ahead = (self._last / self._average - 1.0) * 10_000.0
-        if abs(ahead) >= self._rules.entry_bps:
+        if ruined:
+            self._target = 0.0
+        elif abs(ahead) >= self._rules.entry_bps:
             if ahead * self._target >= 0.0:  # not on that side yet: a held target is not resized
                 lots = math.floor(self._rules.limit / self._last / self._lot)
                 self._target = lots * self._lot * (-1.0 if ahead > 0.0 else 1.0)

@@ -40,7 +40,6 @@ from eventstore.demo.messages import (
     send,
 )
 from eventstore.demo.tape import Print, read_moments
-from eventstore.registry import ENTRY_POINT_GROUP, Handler
 
 __all__ = ["STORE_OPTIONS", "DemoError", "main", "record_tape", "trading_registry"]
 
@@ -50,6 +49,9 @@ STORE_OPTIONS: dict[str, Any] = {
     "auto_save_interval": None,
 }
 """Small segments and frequent snapshots, so that a short run has some of everything."""
+
+PLUGINS = "eventstore.handlers"
+"""The entry-point group of handlers."""
 
 READ_AHEAD = 256
 """Moments of the tape that are read in one hop to a thread."""
@@ -67,14 +69,11 @@ def trading_registry() -> HandlerRegistry[Any]:
 
     Raises :class:`DemoError` where none is installed.
     """
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == "record_trade":
-            found = point.load()
-            if isinstance(found, Handler):
-                return HandlerRegistry.discover(found.types()[0])
+    for point in entry_points(group=PLUGINS, name="record_trade"):
+        return HandlerRegistry.discover(HandlerRegistry(point.load()).state_type)
     raise DemoError(
         "no handler of record_trade is installed: the demonstration needs the trading handlers, "
-        f"which are found through the entry-point group {ENTRY_POINT_GROUP!r}; install the project "
+        f"which are found through the entry-point group {PLUGINS!r}; install the project "
         "(pip install -e .), so that its entry points are known"
     )
 
@@ -84,7 +83,8 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
 
     Raises :class:`DemoError` if the store holds anything else than this tape's events.
     """
-    clock = SimulatedClock()
+    first = await asyncio.to_thread(lambda: next(read_moments(tape)))
+    clock = SimulatedClock(first[0].received)
     say(Opening())
     async with EventStore.open(
         store_path, trading_registry(), clock=clock, **STORE_OPTIONS

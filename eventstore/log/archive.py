@@ -165,4 +165,6 @@ def _runs(
 
 
 def _damaged(disk: Disk, name: str, reason: str) -> CorruptLogError:
-    return corrupt_segment(disk, name, 0, sequence_in_name(name[len(ARCHIVE_FOLDER) + 1 : -4]), reason)
+    return corrupt_segment(
+        disk, name, 0, sequence_in_name(name[len(ARCHIVE_FOLDER) + 1 : -4]), reason
+    )

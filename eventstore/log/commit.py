@@ -3,10 +3,9 @@
 Theory of operation
 -------------------
 Two sides. :class:`GroupCommit` lives on the event loop and is touched by nobody else; the writer
-(:class:`_Thread`, or :class:`_Inline` for a disk that never blocks) runs jobs on its own thread, one
-at a time, and touches nothing of the loop but ``call_soon_threadsafe``.
+(see ``runner.py``) runs jobs on its own thread, one at a time.
 
-*At most one job is in flight.* ``submit`` queues its events and, when nothing is in flight, hands the
+*At most one job is in flight*, and it keeps this object alive: somebody may wait for a receipt. ``submit`` queues its events and, when nothing is in flight, hands the
 queue over at once: a lone append costs one hop to the thread and one back. While a commit is in
 flight further submits queue up; they are the next record. When several waiters were just woken by
 one commit, they are about to submit again in the same turn of the loop, so the hand-over waits for
@@ -27,15 +26,12 @@ at the latest after a second: it finishes the record in hand, seals, frees the l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import queue
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from eventstore.config import Durability, StoreConfig
 from eventstore.errors import (
@@ -44,6 +40,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreOverloadedError,
 )
+from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.writer import LogWriter
 from eventstore.operation import Receipt
 
@@ -53,7 +50,6 @@ _logger = logging.getLogger(__name__)
 
 MAX_RECORD_EVENTS = 65_536
 MAX_RECORD_BYTES = 4 << 20
-_LOOP_CHECK = 1.0  # seconds between an idle thread's looks at whether its loop still lives
 
 
 class Pending(NamedTuple):
@@ -63,24 +59,6 @@ class Pending(NamedTuple):
     body: bytes
     events: int
     attachment: Any
-
-
-class _Job(NamedTuple):
-    """What the writer is to do: commit ``entries``, or else ``action``.
-
-    ``finished`` is called on the loop. It keeps the :class:`GroupCommit` alive while jobs are under
-    way, also when nobody else does: somebody may be waiting for a receipt.
-    """
-
-    finished: Callable[[_Job, Exception | None], None]
-    entries: list[Pending]
-    action: Callable[[], None] | None = None
-    done: asyncio.Future[None] | None = None
-
-
-class _Runner(Protocol):
-    def put(self, job: _Job) -> None: ...
-    def stop(self) -> None: ...
 
 
 class GroupCommit:
@@ -109,8 +87,10 @@ class GroupCommit:
         self._on_reset = on_reset
         self._sync_each = config.durability is Durability.COMMIT
         self._queue: deque[Pending] = deque()
-        self._in_flight: _Job | None = None
-        self._actions: deque[_Job] = deque()
+        self._busy = False
+        self._in_flight: list[Pending] = []
+        self._awaited: asyncio.Future[None] | None = None
+        self._actions: deque[tuple[Callable[[], None], asyncio.Future[None] | None]] = deque()
         self._scheduled = False
         self._company = False
         self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -123,8 +103,8 @@ class GroupCommit:
         self._last_commit = 0.0
         self.pending = 0
         self.head_seq = self.durable_seq = writer.next_seq - 1
-        kind = _Thread if blocking else _Inline
-        self._runner: _Runner = kind(writer, release, self._loop, self._sync_each)
+        kind = ThreadRunner if blocking else InlineRunner
+        self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
         _living.add(self)
 
     # ---- submitting ------------------------------------------------------------------------
@@ -166,9 +146,7 @@ class GroupCommit:
             raise
         self.check()
 
-    def submit(
-        self, body: bytes, count: int, time: int, attachment: Any = None
-    ) -> Receipt:
+    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
         """Queue ``count`` encoded events, numbered from ``head_seq + 1``."""
         self.check()
         first = self.head_seq + 1
@@ -176,7 +154,7 @@ class GroupCommit:
         self.pending += count
         receipt = Receipt(first, self.head_seq, time)
         self._queue.append(Pending(receipt, body, count, attachment))
-        if self._in_flight is None and not self._scheduled:
+        if not self._busy and not self._scheduled:
             if self._company:
                 self._scheduled = True
                 self._loop.call_soon(self._next)
@@ -187,15 +165,21 @@ class GroupCommit:
     def _next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
         self._scheduled = False
-        if self._in_flight is not None:
+        if self._busy:
             return
         if self._actions:
-            job = self._actions.popleft()
+            action, self._awaited = self._actions.popleft()
+            job = Job(self._finished, action=action)
         elif self._queue:
-            job = _Job(self._finished, self._take_record())
+            entries = self._in_flight = self._take_record()
+            if len(entries) == 1:
+                job = Job(self._finished, entries[0].events, (entries[0].body,))
+            else:
+                events = sum(entry.events for entry in entries)
+                job = Job(self._finished, events, [entry.body for entry in entries])
         else:
             return
-        self._in_flight = job
+        self._busy = True
         self._runner.put(job)
 
     def _take_record(self) -> list[Pending]:
@@ -213,28 +197,30 @@ class GroupCommit:
 
     def _act(self, action: Callable[[], None], done: asyncio.Future[None] | None = None) -> None:
         """Have the writer do something between two records."""
-        self._actions.append(_Job(self._finished, [], action, done))
+        self._actions.append((action, done))
         self._next()
 
     # ---- finishing (on the loop) -----------------------------------------------------------
 
-    def _finished(self, job: _Job, error: Exception | None) -> None:
-        self._in_flight = None
+    def _finished(self, error: Exception | None) -> None:
+        entries, self._in_flight = self._in_flight, []
+        awaited, self._awaited = self._awaited, None
+        self._busy = False
         if error is not None:
-            self._drop(job, error)
-        elif job.entries:
-            self._committed(job.entries)
-        if job.done is not None and not job.done.done():
+            self._drop(entries, error)
+        elif entries:
+            self._committed(entries)
+        if awaited is not None and not awaited.done():
             if error is None:
-                job.done.set_result(None)
+                awaited.set_result(None)
             else:
-                job.done.set_exception(error)
+                awaited.set_exception(error)
         self._next()
         self._admit()
         self._tell_idle()
 
     def _tell_idle(self) -> None:
-        if self._in_flight is None and not self._queue:
+        if not self._busy and not self._queue:
             for waiter in self._idle:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -253,11 +239,11 @@ class GroupCommit:
                 entry.receipt.resolve()
         self._arm_timers()
 
-    def _drop(self, job: _Job, error: Exception) -> None:
+    def _drop(self, entries: list[Pending], error: Exception) -> None:
         """A commit was not made: fail it and all that was folded on top of it."""
         if isinstance(error, StoreFailedError):
             self._refusal = error
-        dropped = [*job.entries, *self._queue]
+        dropped = [*entries, *self._queue]
         self._queue.clear()
         self.head_seq = self.durable_seq
         self.pending = 0
@@ -294,16 +280,14 @@ class GroupCommit:
         if self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._config.idle_seal, self._idle_over)
         if self._config.durability is Durability.INTERVAL and self._sync_timer is None:
-            self._sync_timer = self._loop.call_later(
-                self._config.sync_interval, self._sync_over
-            )
+            self._sync_timer = self._loop.call_later(self._config.sync_interval, self._sync_over)
 
     def _idle_over(self) -> None:
         self._idle_timer = None
         left = self._last_commit + self._config.idle_seal - self._loop.time()
         if self._refusal is not None:
             return
-        if left > 0 or self._in_flight is not None:
+        if left > 0 or self._busy:
             self._idle_timer = self._loop.call_later(max(left, 0.01), self._idle_over)
         else:
             self._act(self._writer.seal_idle)
@@ -323,8 +307,8 @@ class GroupCommit:
         self._raise_unobserved()
         if self._queue:
             await self._queue[-1].receipt
-        elif self._in_flight is not None and self._in_flight.entries:
-            await self._in_flight.entries[-1].receipt
+        elif self._in_flight:
+            await self._in_flight[-1].receipt
         self.check()
         if not self._sync_each:
             done = self._loop.create_future()
@@ -346,7 +330,7 @@ class GroupCommit:
         for timer in (self._idle_timer, self._sync_timer):
             if timer is not None:
                 timer.cancel()
-        while self._in_flight is not None or self._queue:
+        while self._busy or self._queue:
             waiter = self._loop.create_future()
             self._idle.append(waiter)
             await waiter
@@ -383,129 +367,6 @@ class GroupCommit:
             "store of its own after the fork",
             path=self._path,
         )
-
-
-def _perform(writer: LogWriter, job: _Job, sync: bool) -> Exception | None:
-    """Do a job on the writer's thread; the error that it ended with, if any."""
-    try:
-        if job.action is not None:
-            job.action()
-        else:
-            entries = job.entries
-            if len(entries) == 1:
-                writer.commit(entries[0].events, entries[0].body, sync=sync)
-            else:
-                writer.commit(
-                    sum(entry.events for entry in entries),
-                    b"".join([entry.body for entry in entries]),
-                    sync=sync,
-                )
-    except EventStoreError as error:
-        return error
-    except Exception as error:  # whatever it is, every waiter must be told, and told the truth
-        writer.failure = StoreFailedError(
-            f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
-            "flight are in the log is unknown. Reopen the store to find out and to go on",
-            path="",
-        )
-        writer.failure.__cause__ = error
-        return writer.failure
-    return None
-
-
-class _Thread:
-    """Runs jobs on a thread of its own, which refers to no :class:`GroupCommit` between jobs."""
-
-    def __init__(
-        self,
-        writer: LogWriter,
-        release: Callable[[], None],
-        loop: asyncio.AbstractEventLoop,
-        sync: bool,
-    ) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        threading.Thread(
-            target=_work,
-            args=(self._jobs, writer, release, loop, sync),
-            name="eventstore-writer",
-            daemon=True,
-        ).start()
-
-    def put(self, job: _Job) -> None:
-        self._jobs.put(job)
-
-    def stop(self) -> None:
-        self._jobs.put(None)
-
-
-def _work(
-    jobs: queue.SimpleQueue[_Job | None],
-    writer: LogWriter,
-    release: Callable[[], None],
-    loop: asyncio.AbstractEventLoop,
-    sync: bool,
-) -> None:
-    """The writer's thread. It ends with the close job, with ``stop``, or with its loop."""
-    job: _Job | None = None
-    error: Exception | None = None
-    closed = False
-    try:
-        while True:
-            try:
-                job = jobs.get(timeout=_LOOP_CHECK)
-            except queue.Empty:
-                if loop.is_closed():
-                    return
-                continue
-            if job is None:
-                return
-            error = _perform(writer, job, sync)
-            if job.action == writer.close:
-                closed = True
-                return
-            if not _report(loop, job, error):
-                return
-            job = error = None
-    finally:
-        if not closed:
-            with contextlib.suppress(EventStoreError):
-                writer.close()
-        release()
-        if closed and job is not None:
-            _report(loop, job, error)
-
-
-def _report(loop: asyncio.AbstractEventLoop, job: _Job, error: Exception | None) -> bool:
-    try:
-        loop.call_soon_threadsafe(job.finished, job, error)
-    except RuntimeError:  # the loop is closed
-        return False
-    return True
-
-
-class _Inline:
-    """Runs jobs where they are handed over; their ends still arrive by way of the loop."""
-
-    def __init__(
-        self,
-        writer: LogWriter,
-        release: Callable[[], None],
-        loop: asyncio.AbstractEventLoop,
-        sync: bool,
-    ) -> None:
-        self._writer = writer
-        self._release = release
-        self._loop = loop
-        self._sync = sync
-
-    def put(self, job: _Job) -> None:
-        error = _perform(self._writer, job, self._sync)
-        if job.action == self._writer.close:
-            self.stop()
-        self._loop.call_soon(job.finished, job, error)
-
-    def stop(self) -> None:
-        self._release()
 
 
 _living: weakref.WeakSet[GroupCommit] = weakref.WeakSet()

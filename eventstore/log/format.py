@@ -206,9 +206,7 @@ def encode_record(
     """The bytes of a record that will stand at ``offset``."""
     length = len(body)
     padded = body + _PADDING[-length % ALIGNMENT]
-    checked = _RECORD_CHECKED.pack(
-        salt, first_seq, count, length, synced_end, zlib.crc32(padded)
-    )
+    checked = _RECORD_CHECKED.pack(salt, first_seq, count, length, synced_end, zlib.crc32(padded))
     return b"".join((checked, _CRC.pack(zlib.crc32(checked, offset & 0xFFFFFFFF)), padded))
 
 

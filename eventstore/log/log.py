@@ -159,9 +159,7 @@ class EventLog:
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
         time = self._clock.time_ns()
         first = self._core.head_seq + 1
-        events = [
-            Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)
-        ]
+        events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
         try:
             body = self._codec.encode_all(events)
         except (TypeError, ValueError, OverflowError, NotImplementedError) as error:

@@ -140,9 +140,7 @@ class _Opening:
             elif first is None and base not in OWN_NAMES:
                 self._found.unknown.append(f"{LOG_FOLDER}/{base}")
         if not firsts or firsts[0] != log_start:
-            raise self._corrupt(
-                segment_name(log_start), 0, log_start, "the segment is missing"
-            )
+            raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
         headers: list[SegmentHeader] = []
         for first in firsts:
             header = read_header(self._disk, segment_name(first), self._store)
@@ -192,9 +190,7 @@ class _Opening:
                 seq or header.first_seq,
                 f"it is not what {segment_name(successor.first_seq)} says it was",
             )
-        facts = SegmentEnd(
-            header.first_seq, successor.first_seq, header.salt, end, crc, end, crc
-        )
+        facts = SegmentEnd(header.first_seq, successor.first_seq, header.salt, end, crc, end, crc)
         offset, kind = end, None
         while kind is not SealKind.CONTINUED:
             try:
@@ -243,7 +239,9 @@ class _Opening:
         try:
             if isinstance(tail, TornTail):
                 found.quarantined = self._quarantine(name, data, tail)
-            records = [(record.first_seq, record.events, data[record.body]) for record in tail.records]
+            records = [
+                (record.first_seq, record.events, data[record.body]) for record in tail.records
+            ]
             rewritten, end = build_segment(self._disk, header, records, tail.next_seq)
             write_atomically(self._disk, name, _REWRITE, rewritten)
         except OSError as error:
@@ -350,9 +348,7 @@ def build_segment(
     content = b"".join(parts)
     crc = zlib.crc32(content)
     seal = encode_seal(salt, offset, next_seq, SealKind.CLOSED, crc)
-    end = SegmentEnd(
-        header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc)
-    )
+    end = SegmentEnd(header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc))
     return content + seal, end
 
 
@@ -360,11 +356,11 @@ def mending_refused(error: OSError, path: str) -> EventStoreError:
     """The error of an opening that could not write what it has to. Nothing is lost by it."""
     text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
     if error.errno in NO_SPACE:
-        return StoreFullError(
-            text + "free some space and open again", path=path, errno=error.errno
-        )
+        return StoreFullError(text + "free some space and open again", path=path, errno=error.errno)
     if error.errno in NO_ACCESS:
         return StoreAccessError(
             text + "check permissions, or open the store read-only", path=path, errno=error.errno
         )
-    return StoreFailedError(text + "check the device, then open again", path=path, errno=error.errno)
+    return StoreFailedError(
+        text + "check the device, then open again", path=path, errno=error.errno
+    )

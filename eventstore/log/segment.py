@@ -151,9 +151,7 @@ class ActiveSegment:
 
     def seal_idle(self) -> None:
         """Attest that all before is durable (it must be synced). Records may follow."""
-        self._write(
-            encode_seal(self.header.salt, self.end, self.next_seq, SealKind.IDLE, self.crc)
-        )
+        self._write(encode_seal(self.header.salt, self.end, self.next_seq, SealKind.IDLE, self.crc))
 
     def _write(self, data: bytes) -> None:
         try:

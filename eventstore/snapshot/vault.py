@@ -25,7 +25,6 @@ from eventstore.errors import CorruptSnapshotError
 from eventstore.log.mend import read_whole
 from eventstore.snapshot.format import (
     About,
-
     SnapshotBuilder,
     SnapshotHeader,
     parse,

@@ -49,11 +49,10 @@ def _told_plainly(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _console() -> Console:
-    """Standard output; no control codes unless it is a terminal."""
-    terminal = sys.stdout.isatty()
-    return Console(
-        file=sys.stdout, force_terminal=None if terminal else False, no_color=not terminal or None
-    )
+    """Standard output; wide and without control codes unless it is a terminal."""
+    if sys.stdout.isatty():
+        return Console()
+    return Console(file=sys.stdout, force_terminal=False, no_color=True, width=120)
 
 
 @click.group()
@@ -147,7 +146,7 @@ def _facts(found: Overview) -> list[str]:
 
 def _segments(segments: tuple[SegmentFacts, ...]) -> Table:
     table = Table(title="Segments of the log", title_justify="left")
-    table.add_column("segment", overflow="fold")
+    table.add_column("segment", no_wrap=True)
     for heading in ("events", "records", "used", "bytes", "torn"):
         table.add_column(heading, justify="right")
     table.add_column("sealed")

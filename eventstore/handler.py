@@ -1,0 +1,140 @@
+"""What plugin authors write: functions marked as handlers and upcasters.
+
+A *handler* is a pure function ``(state, event) -> new state``; :func:`handler` marks it. An *upcaster*
+turns an older payload of an operation into a newer one; :func:`upcaster` marks it. Which operation and
+which state they are for is read from the annotations, when they are registered.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+from eventstore.errors import RegistrationError
+from eventstore.operation import Event, Operation
+
+__all__ = ["Handler", "Upcaster", "handler", "upcaster"]
+
+StateT = TypeVar("StateT")
+PayloadT = TypeVar("PayloadT", bound=Operation)
+OldT = TypeVar("OldT", bound=Operation)
+
+
+class Handler(Generic[StateT, PayloadT]):
+    """A function marked by :func:`handler`. Calling it calls the function."""
+
+    def __init__(self, function: Callable[[StateT, Event[PayloadT]], StateT], version: int) -> None:
+        self.function = function
+        self.version = version
+        self.__doc__ = function.__doc__
+        self.__name__: str = function.__name__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    def __call__(self, state: StateT, event: Event[PayloadT]) -> StateT:
+        return self.function(state, event)
+
+    def __repr__(self) -> str:
+        return f"<handler {self.__module__}.{self.__name__}>"
+
+    def types(self) -> tuple[Any, type[Operation]]:
+        """The state type and the payload type, from the annotations.
+
+        Raises :class:`RegistrationError` where they are missing or are something else.
+        """
+        hints, parameters = _annotations(self.function, "handler", 2)
+        state_type = hints.get(parameters[0])
+        event_type = hints.get(parameters[1])
+        if typing.get_origin(event_type) is not Event or state_type is None:
+            raise RegistrationError(
+                f"{self!r} must be annotated as (state: YourState, event: Event[YourOperation]) -> "
+                f"YourState; found state: {state_type!r}, event: {event_type!r}"
+            )
+        payload_type = typing.get_args(event_type)[0]
+        if not (isinstance(payload_type, type) and issubclass(payload_type, Operation)):
+            raise RegistrationError(
+                f"{self!r}: {payload_type!r} is no payload class; derive it from eventstore.Operation"
+            )
+        return state_type, payload_type
+
+
+class Upcaster(Generic[OldT]):
+    """A function marked by :func:`upcaster`. Calling it calls the function."""
+
+    def __init__(self, function: Callable[[OldT], Any]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.__name__: str = function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, old: OldT) -> Any:
+        return self.function(old)
+
+    def __repr__(self) -> str:
+        return f"<upcaster {self.__module__}.{self.__name__}>"
+
+    def old_type(self) -> type[Operation]:
+        """The payload class that this upcaster takes, from the annotations."""
+        hints, parameters = _annotations(self.function, "upcaster", 1)
+        old = hints.get(parameters[0])
+        if not (isinstance(old, type) and issubclass(old, Operation)):
+            raise RegistrationError(
+                f"{self!r} must be annotated as (old: OldOperation) -> NewOperation; found {old!r}"
+            )
+        return old
+
+
+@overload
+def handler(
+    function: Callable[[StateT, Event[PayloadT]], StateT], /
+) -> Handler[StateT, PayloadT]: ...
+@overload
+def handler(
+    *, version: int = 1
+) -> Callable[[Callable[[StateT, Event[PayloadT]], StateT]], Handler[StateT, PayloadT]]: ...
+def handler(function: Any = None, /, *, version: int = 1) -> Any:
+    """Mark a pure function ``(state, event) -> new state`` as the handler of an operation.
+
+    The operation and the state type are read from the annotations when the handler is registered.
+    Raise ``version`` whenever the same events should give another state than before: snapshots made
+    by another version are not trusted.
+
+    >>> class Deposit(Operation):
+    ...     amount: float
+    >>> @handler
+    ... def deposit(state: float, event: Event[Deposit]) -> float:
+    ...     return state + event.data.amount
+    >>> deposit(1.0, Event(1, 0, Deposit(amount=2.0)))
+    3.0
+    """
+    if function is None:
+        return lambda marked: Handler(marked, version)
+    return Handler(function, version)
+
+
+def upcaster(function: Callable[[OldT], Any]) -> Upcaster[OldT]:
+    """Mark a function that turns an old payload into a newer one of the same operation."""
+    return Upcaster(function)
+
+
+def _annotations(
+    function: Callable[..., Any], kind: str, count: int
+) -> tuple[dict[str, Any], list[str]]:
+    name = f"{kind} {function.__module__}.{getattr(function, '__qualname__', function)}"
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        frame_locals = inspect.getclosurevars(function).nonlocals
+        try:
+            hints = typing.get_type_hints(function, localns=dict(frame_locals))
+        except NameError:
+            raise RegistrationError(
+                f"{name}: its annotations cannot be resolved ({error}); import those names at run "
+                "time, not only for type checking"
+            ) from error
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) != count:
+        raise RegistrationError(f"{name} must take {count} argument(s), it takes {parameters}")
+    return hints, parameters
