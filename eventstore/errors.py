@@ -1,9 +1,9 @@
 """Every error the library raises, as one small tree under :class:`EventStoreError`.
 
-Each class carries the facts as attributes, and each message says what happened, where, and what to
-do next. ``OSError`` never reaches a caller: it is translated once, at the edge of the log or of the
-snapshot vault, by :func:`no_space`, :func:`commit_failed` and :func:`unreadable`, and stays available
-as ``__cause__``.
+Each class carries the facts as attributes, and each message says what happened, where, and what
+to do next. ``OSError`` never reaches a caller: it is translated once, at the edge of the log or
+of the snapshot vault, by :func:`no_space`, :func:`commit_failed` and :func:`unreadable`, and
+stays available as ``__cause__``.
 
 What to catch::
 
@@ -62,7 +62,7 @@ NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, 
 
 
 class EventStoreError(Exception):
-    """Base of every error raised by this library. Errors can be copied and pickled, facts and all."""
+    """Base of every error raised by this library. They can be pickled, facts and all."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)

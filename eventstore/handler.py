@@ -1,8 +1,9 @@
 """What plugin authors write: functions marked as handlers and upcasters.
 
-A *handler* is a pure function ``(state, event) -> new state``; :func:`handler` marks it. An *upcaster*
-turns an older payload of an operation into a newer one; :func:`upcaster` marks it. Which operation and
-which state they are for is read from the annotations, when they are registered.
+A *handler* is a pure function ``(state, event) -> new state``; :func:`handler` marks it. An
+*upcaster* turns an older payload of an operation into a newer one; :func:`upcaster` marks it.
+Which operation and which state they are for is read from the annotations, when they are
+registered.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Handler(Generic[StateT, PayloadT]):
         payload_type = typing.get_args(event_type)[0]
         if not (isinstance(payload_type, type) and issubclass(payload_type, Operation)):
             raise RegistrationError(
-                f"{self!r}: {payload_type!r} is no payload class; derive it from eventstore.Operation"
+                f"{self!r}: {payload_type!r} is no payload class; derive it from "
+                "eventstore.Operation"
             )
         return state_type, payload_type
 

@@ -40,9 +40,9 @@ def read_events(
 ) -> Iterator[Event[Any]]:
     """The events of the store at ``path``, in order.
 
-    ``start`` and ``stop`` are a sequence number or an aware ``datetime``: from the first event at or
-    after ``start``, and up to the first at or after ``stop`` (exclusive). ``operations`` keeps only
-    those. Without a ``registry`` payloads are plain dictionaries and no handler is needed.
+    ``start`` and ``stop`` are a sequence number or an aware ``datetime``: from the first event at
+    or after ``start``, and up to the first at or after ``stop`` (exclusive). ``operations`` keeps
+    only those. Without a ``registry`` payloads are plain dictionaries and no handler is needed.
 
     Raises :class:`StoreNotFoundError`, :class:`HistoryUnavailableError`, :class:`CorruptLogError`,
     :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError`.

@@ -68,8 +68,8 @@ def load_identity(disk: Disk) -> StoreIdentity:
         identity = msgspec.json.decode(data, type=StoreIdentity)
     except msgspec.DecodeError as error:
         raise CorruptStoreError(
-            f"{path} is damaged ({error}): restore it from a backup; without it nothing here can be "
-            "told from another store's files",
+            f"{path} is damaged ({error}): restore it from a backup; without it nothing here "
+            "can be told from another store's files",
             path=path,
         ) from error
     if identity.format != FORMAT:

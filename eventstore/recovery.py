@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-All of it runs off the event loop, in this order: the lock and the identity (``log/prepare.py``); the
-newest snapshot that can be trusted; the log, verified from the oldest kept snapshot on and its last
-segment mended (``log/mend.py``); then the events after the snapshot are decoded and folded. Nothing
-is served before that, so nothing is served that a crash could take back.
+All of it runs off the event loop, in this order: the lock and the identity (``log/prepare.py``);
+the newest snapshot that can be trusted; the log, verified from the oldest kept snapshot on and
+its last segment mended (``log/mend.py``); then the events after the snapshot are decoded and
+folded. Nothing is served before that, so nothing is served that a crash could take back.
 
 When a snapshot is passed over, damaged or made by other handlers, the next older one is tried, and
 then the whole history, archive included. Where history does not reach back far enough, opening is
@@ -127,14 +127,14 @@ def _recover(
         if opened.next_seq <= seq:
             raise CorruptLogError(
                 f"{disk.path}: the log ends with event {opened.next_seq - 1}, but there is a "
-                f"snapshot of event {seq}: part of the log is missing. Nothing was written. Restore "
-                "it from a backup",
+                f"snapshot of event {seq}: part of the log is missing. Nothing was written. "
+                "Restore it from a backup",
                 path=disk.path,
                 expected_seq=opened.next_seq,
             )
         for chunk in LogReader(disk, identity.store).chunks(seq + 1, opened.next_seq):
             events = decode_chunk(registry, chunk, seq + 1, opened.next_seq)
-            latest = max(latest, max(event.time for event in events))
+            latest = max(latest, *(event.time for event in events))
             state = registry.fold(state, events)
             seq = events[-1].seq
     return Recovered(

@@ -263,8 +263,8 @@ class HandlerRegistry(Generic[StateT]):
         folded = self._fold[type(event.data)](state, event)
         if folded is None and state is not None:
             raise InvalidPayloadError(
-                f"the handler of {event.operation!r} returned None instead of a state: does it lack "
-                "a return? Nothing was written",
+                f"the handler of {event.operation!r} returned None instead of a state: does it "
+                "lack a return? Nothing was written",
                 operation=event.operation,
             )
         return folded

@@ -2,20 +2,20 @@
 
 Theory of operation
 -------------------
-One call that encodes a state of 100,000 positions would hold the interpreter's lock, and with it the
-event loop, for tens of milliseconds, from whatever thread. So a state is cut: into the fields of a
-Struct or dataclass (a mapping counts as one field), and fields that are mappings or sequences into
-runs of ``SLICE`` entries. A persistent map makes the view consistent for free; a plain ``dict`` state
-is consistent too, as long as handlers are pure.
+One call that encodes a state of 100,000 positions would hold the interpreter's lock, and with it
+the event loop, for tens of milliseconds, from whatever thread. So a state is cut: into the fields
+of a Struct or dataclass (a mapping counts as one field), and fields that are mappings or
+sequences into runs of ``SLICE`` entries. A persistent map makes the view consistent for free; a
+plain ``dict`` state is consistent too, as long as handlers are pure.
 
-A slice is the MessagePack array ``[field, value]``, and for a cut field ``[field, [entry, ...]]``, with
-an entry ``[key, value]`` in a mapping.
+A slice is the MessagePack array ``[field, value]``, and for a cut field ``[field, [entry,
+...]]``, with an entry ``[key, value]`` in a mapping.
 
-The digest has to be the same for equal states, whatever the order in which a map grew, the hash seed
-or the version of Python; and it has to be computed in slices as well, so it cannot sort a large map.
-The digests (BLAKE2b) of a mapping's entries are therefore added up modulo 2**256, which forgets the
-order and nothing else; sequences and single values are digested as they are, mappings within them
-with sorted keys.
+The digest has to be the same for equal states, whatever the order in which a map grew, the hash
+seed or the version of Python; and it has to be computed in slices as well, so it cannot sort a
+large map. The digests (BLAKE2b) of a mapping's entries are therefore added up modulo 2**256,
+which forgets the order and nothing else; sequences and single values are digested as they are,
+mappings within them with sorted keys.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ class StateDigest:
 
     def add_unordered(self, field: str, entries: Iterable[bytes]) -> None:
         """Entries of a mapping, encoded."""
-        total, count = self._sums.get(field, 0), 0
-        for count, entry in enumerate(entries, 1):
+        total, count = self._sums.get(field, 0), self._counts.get(field, 0)
+        for entry in entries:
+            count += 1
             total += int.from_bytes(hashlib.blake2b(entry, digest_size=32).digest(), "little")
         self._sums[field] = total % _MODULUS
-        self._counts[field] = self._counts.get(field, 0) + count
+        self._counts[field] = count
 
     def add_ordered(self, field: str, entries: Iterable[bytes]) -> None:
         """Entries of a sequence, or the one value of a plain field, encoded."""

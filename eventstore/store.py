@@ -2,23 +2,23 @@
 
 Theory of operation
 -------------------
-There are two states. The *head* is folded from everything submitted; it exists so that an event can be
-validated by folding it before it is written, on top of those that are still on their way. The
-*published* state (:attr:`EventStore.state`) is folded from what is durable; nobody sees anything else.
-With pure handlers over immutable states these are two references, and taking back what a refused
-commit had folded is one assignment.
+There are two states. The *head* is folded from everything submitted; it exists so that an event
+can be validated by folding it before it is written, on top of those that are still on their way.
+The *published* state (:attr:`EventStore.state`) is folded from what is durable; nobody sees
+anything else. With pure handlers over immutable states these are two references, and taking back
+what a refused commit had folded is one assignment.
 
-``submit`` runs on the loop from check to queue without a pause, so that numbers are given out, events
-folded and records written in one order. What can fail is done first: the payload is encoded and decoded
-again (the bytes that will be written are the ones that were read back), the handler is called; only then
-is anything changed.
+``submit`` runs on the loop from check to queue without a pause, so that numbers are given out,
+events folded and records written in one order. What can fail is done first: the payload is
+encoded and decoded again (the bytes that will be written are the ones that were read back), the
+handler is called; only then is anything changed.
 
 When a commit has become durable, in this order: the state is published, subscribers are handed the
 events, receipts are resolved.
 
-Snapshots are taken of the published state, one at a time, on a thread beside the commit path, after
-the log was synced up to them; afterwards old snapshots are removed and the segments that none of the
-kept ones needs are archived.
+Snapshots are taken of the published state, one at a time, on a thread beside the commit path,
+after the log was synced up to them; afterwards old snapshots are removed and the segments that
+none of the kept ones needs are archived.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Generic, TypeVar, overload
-
 
 from eventstore.clock import Clock, SystemClock
 from eventstore.config import StoreConfig
@@ -86,9 +85,9 @@ class EventStore(Generic[StateT]):
     ) -> Opening[EventStore[StateT]]:
         """Open the store in directory ``path``, making it if there is none, and recover its state.
 
-        ``config`` is a :class:`StoreConfig`, a mapping, or a YAML or TOML file; ``options`` are keys
-        of it. ``clock`` gives the times of events. ``disk`` replaces the directory (for tests).
-        ``read_only`` takes no lock and changes nothing, not even a torn end.
+        ``config`` is a :class:`StoreConfig`, a mapping, or a YAML or TOML file; ``options`` are
+        keys of it. ``clock`` gives the times of events. ``disk`` replaces the directory (for
+        tests). ``read_only`` takes no lock and changes nothing, not even a torn end.
 
         Await the result and close the store yourself, or use ``async with``. Cancelling the await
         gives the store up again.

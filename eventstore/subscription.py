@@ -3,10 +3,9 @@
 Theory of operation
 -------------------
 A subscription is a cursor: the number of the next event. Commits push their events into a short
-buffer; a subscriber that keeps up is served from it. One that does not loses the buffer, not events:
-it reads on from the log until it has caught up. So neither a slow subscriber nor a late one costs
-memory, and the store never waits for any.
-"""
+buffer; a subscriber that keeps up is served from it. One that does not loses the buffer, not
+events: it reads on from the log until it has caught up. So neither a slow subscriber nor a late
+one costs memory, and the store never waits for any."""
 
 from __future__ import annotations
 

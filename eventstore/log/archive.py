@@ -2,19 +2,21 @@
 
 Theory of operation
 -------------------
-An archive is a segment like any other (``format.py``), whose events were repacked into large records
-and which ends with a seal; the whole is one Zstandard frame with a content checksum. So the same
-reader reads both, and months of history decode at full speed.
+An archive is a segment like any other (``format.py``), whose events were repacked into large
+records and which ends with a seal; the whole is one Zstandard frame with a content checksum. So
+the same reader reads both, and months of history decode at full speed.
 
-The order makes a crash harmless at any point: the archive is written aside and synced, read back and
-compared with the segment event for event, renamed and its folder synced; ``store.json`` then counts it
-as archived; only then does the segment go. A segment that is still there although it was archived is
-removed when the store is opened; an archive that ``store.json`` does not count is made again.
+The order makes a crash harmless at any point: the archive is written aside and synced, read back
+and compared with the segment event for event, renamed and its folder synced; ``store.json`` then
+counts it as archived; only then does the segment go. A segment that is still there although it
+was archived is removed when the store is opened; an archive that ``store.json`` does not count is
+made again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 
 import msgspec
@@ -82,7 +84,7 @@ def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> 
         for base in disk.list(LOG_FOLDER)
         if (first := sequence_in_name(base)) is not None and first >= identity.log_start
     )
-    for first, successor in zip(firsts, firsts[1:], strict=False):
+    for first, successor in itertools.pairwise(firsts):
         if successor - 1 > horizon:
             break
         if history == "archive":

@@ -5,11 +5,12 @@ Theory of operation
 Two sides. :class:`GroupCommit` lives on the event loop and is touched by nobody else; the writer
 (see ``runner.py``) runs jobs on its own thread, one at a time.
 
-*At most one job is in flight*, and it keeps this object alive: somebody may wait for a receipt. ``submit`` queues its events and, when nothing is in flight, hands the
-queue over at once: a lone append costs one hop to the thread and one back. While a commit is in
-flight further submits queue up; they are the next record. When several waiters were just woken by
-one commit, they are about to submit again in the same turn of the loop, so the hand-over waits for
-the end of that turn: otherwise the first of them would get a record for itself.
+*At most one job is in flight*, and it keeps this object alive: somebody may wait for a receipt.
+``submit`` queues its events and, when nothing is in flight, hands the queue over at once: a lone
+append costs one hop to the thread and one back. While a commit is in flight further submits queue
+up; they are the next record. When several waiters were just woken by one commit, they are about
+to submit again in the same turn of the loop, so the hand-over waits for the end of that turn:
+otherwise the first of them would get a record for itself.
 
 *Sequence numbers* are given out on submission (``head_seq``), and become durable in that order
 (``durable_seq``). When a commit is refused or fails, everything queued behind it fails with it,
@@ -19,8 +20,9 @@ because it was numbered, and folded, on top of events that never came to be; ``h
 *The owner* is told on the loop: ``on_commit`` with what became durable, before any receipt is
 resolved; ``on_reset`` when the queue was dropped.
 
-*When the loop goes away* without ``close`` (closed in mid-append, or forgotten), the thread notices,
-at the latest after a second: it finishes the record in hand, seals, frees the lock and ends.
+*When the loop goes away* without ``close`` (closed in mid-append, or forgotten), the thread
+notices, at the latest after a second: it finishes the record in hand, seals, frees the lock and
+ends.
 """
 
 from __future__ import annotations

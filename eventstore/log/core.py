@@ -1,11 +1,11 @@
-"""An opened log: what :class:`eventstore.EventLog` and :class:`eventstore.EventStore` both stand on.
+"""An opened log: what ``EventLog`` and ``EventStore`` both stand on.
 
 Theory of operation
 -------------------
-A :class:`LogCore` joins the parts on the loop's side: the group commit, the reader, and a small pool
-of threads for work beside the commit path (the spare segment, snapshots, reading history). It refers
-to its owner weakly, so that a store that was forgotten is noticed at once; it holds no state but the
-log's.
+A :class:`LogCore` joins the parts on the loop's side: the group commit, the reader, and a small
+pool of threads for work beside the commit path (the spare segment, snapshots, reading history).
+It refers to its owner weakly, so that a store that was forgotten is noticed at once; it holds no
+state but the log's.
 
 :class:`Log` is the interface; :class:`eventstore.log.memory.MemoryLog` is the other implementation.
 """
@@ -51,7 +51,7 @@ class _InlineExecutor(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # it belongs to whoever awaits the future
+        except Exception as error:  # noqa: BLE001  it belongs to whoever awaits the future
             future.set_exception(error)
         return future
 

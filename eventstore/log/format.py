@@ -29,15 +29,16 @@ Record, 8-byte aligned; a header of 40 bytes, the body, zeros up to a multiple o
     8   Q   first_seq          sequence number of the first event
     16  I   count              events in the body
     20  I   body_length        bytes, without the padding; 0 is never valid
-    24  Q   synced_end         offset up to which the segment was on stable storage before this write
+    24  Q   synced_end         offset up to which the segment was durable before this write
     32  I   body_crc           CRC-32 of body and padding
     36  I   header_crc         CRC-32 of bytes 0 to 36, started from the record's own offset
     40  ..  body: the events, each MessagePack, concatenated (see eventstore.codec)
 
-A *seal* is a record without events: ``count`` 0, ``first_seq`` the next event's number, and a body
-of 8 bytes: ``I`` kind, ``I`` CRC-32 of the segment from 0 to the seal. Its ``synced_end`` is its own
-offset: all before it is durable. Kinds: ``IDLE`` (nothing was written for a while; records may
-follow), ``CLOSED`` (the writer closed the store), ``CONTINUED`` (another segment follows).
+A *seal* is a record without events: ``count`` 0, ``first_seq`` the next event's number, and a
+body of 8 bytes: ``I`` kind, ``I`` CRC-32 of the segment from 0 to the seal. Its ``synced_end`` is
+its own offset: all before it is durable. Kinds: ``IDLE`` (nothing was written for a while;
+records may follow), ``CLOSED`` (the writer closed the store), ``CONTINUED`` (another segment
+follows).
 
 Two rules make loss visible:
 

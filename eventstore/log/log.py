@@ -18,8 +18,8 @@ from eventstore.log.core import LogCore, run_blocking
 from eventstore.log.format import MAX_BODY
 from eventstore.log.mend import OpenedLog, open_log
 from eventstore.log.prepare import prepare, unknown_files
-from eventstore.operation import Event, Receipt
 from eventstore.opening import Opening
+from eventstore.operation import Event, Receipt
 from eventstore.report import RecoveryReport, StoreStats
 
 __all__ = ["EventLog", "check_size"]

@@ -1,7 +1,8 @@
 """A log with nothing on disk: for backtests, for unit tests, and for stores without a log.
 
-It has the interface of the durable log and acknowledges at once. With ``keep`` it holds the events, so
-that they can be read again; without, they are gone (a store that only takes snapshots).
+It has the interface of the durable log and acknowledges at once. With ``keep`` it holds the
+events, so that they can be read again; without, they are gone (a store that only takes
+snapshots).
 """
 
 from __future__ import annotations

@@ -3,17 +3,18 @@
 Theory of operation
 -------------------
 The segments in ``log`` form a chain: each header states its predecessor, where that one ends and
-its CRC. :func:`open_log` walks the chain from ``log_start`` and refuses whatever does not fit, naming
-the file. Segments that recovery may have to read are verified byte by byte (one CRC call each);
-older ones are verified when they are read.
+its CRC. :func:`open_log` walks the chain from ``log_start`` and refuses whatever does not fit,
+naming the file. Segments that recovery may have to read are verified byte by byte (one CRC call
+each); older ones are verified when they are read.
 
 Only the last segment may have an unclean end, and only that one is mended: torn bytes go to
 ``quarantine``, then the valid part is written to a new file with a new salt, sealed, synced, and
-renamed over the old one, *before* anything in it is served. What the page cache shows of an unsealed
-segment need not be what the disk holds (a sync may have failed), and the copy ends that doubt.
+renamed over the old one, *before* anything in it is served. What the page cache shows of an
+unsealed segment need not be what the disk holds (a sync may have failed), and the copy ends that
+doubt.
 
-A segment that got its name but no record yet is a special case in two ways: its predecessor may lack
-the seal that announces it, and the next writer takes over its name.
+A segment that got its name but no record yet is a special case in two ways: its predecessor may
+lack the seal that announces it, and the next writer takes over its name.
 
 Every step leaves a log that opens: a crash during mending finds the old segment or the new one.
 """
@@ -21,6 +22,7 @@ Every step leaves a log that opens: a crash during mending finds the old segment
 from __future__ import annotations
 
 import contextlib
+import itertools
 import uuid
 import zlib
 from collections.abc import Iterable
@@ -117,7 +119,7 @@ class _Opening:
         found.segments = [header.first_seq for header in headers]
         last = headers[-1]
         predecessor = None
-        for header, successor in zip(headers, headers[1:], strict=False):
+        for header, successor in itertools.pairwise(headers):
             needed = successor.first_seq > verify_from
             empty_last = successor is last and self._is_empty(last)
             if needed or empty_last:

@@ -2,13 +2,14 @@
 
 Theory of operation
 -------------------
-A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It reads
-one segment at a time (memory is flat in the length of history), verifies every record it passes, and
-joins the bodies of many records, so that one call decodes them all.
+A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It
+reads one segment at a time (memory is flat in the length of history), verifies every record it
+passes, and joins the bodies of many records, so that one call decodes them all.
 
-What it must not do is take damage for the end of the log. A segment that has a successor must reach
-it. In the last one, the end is what ``recovery.classify`` says it is; since the writer may be in the
-middle of a write there, a verdict of damage is given only when a fresh read still says so.
+What it must not do is take damage for the end of the log. A segment that has a successor must
+reach it. In the last one, the end is what ``recovery.classify`` says it is; since the writer may
+be in the middle of a write there, a verdict of damage is given only when a fresh read still says
+so.
 
 A segment may disappear while the history is read: compaction moved it to the archive. Then the
 listing is made again and reading goes on at the same event.

@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 Jobs run one at a time, in the order they are put. A job's end is told on the event loop, by one
-``call_soon_threadsafe``. The thread keeps nothing alive but the job in hand, so that an owner that was
-forgotten is noticed; and it looks, when idle, whether its loop still lives. When it ends, for whatever
-reason, it closes the log's files and calls ``release``, which frees the lock.
+``call_soon_threadsafe``. The thread keeps nothing alive but the job in hand, so that an owner
+that was forgotten is noticed; and it looks, when idle, whether its loop still lives. When it
+ends, for whatever reason, it closes the log's files and calls ``release``, which frees the lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOOP_CHECK = 1.0  # seconds between an idle thread's looks at whether its loop 
 
 
 class Job(NamedTuple):
-    """What the writer is to do: commit ``bodies``, which hold ``events`` events, or else ``action``.
+    """What the writer is to do: commit ``bodies`` (of ``events`` events), or else ``action``.
 
     ``finished`` is called on the loop with the error that the job ended with, if any.
     """
@@ -57,7 +57,7 @@ def _perform(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
             writer.commit(job.events, body, sync=sync)
     except EventStoreError as error:
         return error
-    except Exception as error:  # whatever it is, every waiter must be told, and told the truth
+    except Exception as error:  # noqa: BLE001  whatever it is, every waiter must be told, and told the truth
         writer.failure = StoreFailedError(
             f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
             "flight are in the log is unknown. Reopen the store to find out and to go on",

@@ -15,11 +15,12 @@ predecessor that ends with a seal.
 disk is known a whole segment before it matters and so that rolling takes no long write. It holds no
 event and waits under the name ``log/spare``.
 
-*Every opening that appends begins a new segment*: what earlier writers left is never appended to, so
-no salt is ever reused and nothing depends on what their last sync really did.
+*Every opening that appends begins a new segment*: what earlier writers left is never appended to,
+so no salt is ever reused and nothing depends on what their last sync really did.
 
-*Failure.* ``StoreFullError`` leaves the log as it was, and the next commit may work. Everything else
-sets ``failure``, for good: a failed sync must not be followed by another one that appears to work.
+*Failure.* ``StoreFullError`` leaves the log as it was, and the next commit may work. Everything
+else sets ``failure``, for good: a failed sync must not be followed by another one that appears to
+work.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ Header, 64 bytes::
     52  8x  zeros
     60  I   CRC-32 of bytes 0 to 60
 
-A slice: ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content. The
-first, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the state's type. The
-others are the state's, see ``eventstore.state``.
+A slice: ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content.
+The first, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the state's
+type. The others are the state's, see ``eventstore.state``.
 
 Footer, 96 bytes::
 
@@ -43,7 +43,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-__all__ = ["About", "SnapshotBuilder", "SnapshotHeader", "InvalidSnapshotError", "parse"]
+__all__ = ["About", "InvalidSnapshotError", "SnapshotBuilder", "SnapshotHeader", "parse"]
 
 MAGIC = b"EVSTSNP\n"
 END_MAGIC = b"EVSTSEND"

@@ -2,15 +2,15 @@
 
 Theory of operation
 -------------------
-A snapshot runs as a task of its own, so that cancelling whoever asked for it cancels only the wait, and
-so that two never write at once: who asks while one is under way waits for it, and takes another only if
-the store has moved on since.
+A snapshot runs as a task of its own, so that cancelling whoever asked for it cancels only the
+wait, and so that two never write at once: who asks while one is under way waits for it, and takes
+another only if the store has moved on since.
 
-The steps, each off the loop: sync the log up to the snapshot (in the stricter durability mode it is);
-write the snapshot; remove the oldest; archive the segments that no kept snapshot needs.
+The steps, each off the loop: sync the log up to the snapshot (in the stricter durability mode it
+is); write the snapshot; remove the oldest; archive the segments that no kept snapshot needs.
 
-For lack of space the store goes on without the snapshot, says so, and tries again when the next is due.
-A failed sync is the store's end until it is reopened, whichever file it was for.
+For lack of space the store goes on without the snapshot, says so, and tries again when the next
+is due. A failed sync is the store's end until it is reopened, whichever file it was for.
 """
 
 from __future__ import annotations

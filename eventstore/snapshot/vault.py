@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-
 from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import CorruptSnapshotError
 from eventstore.log.mend import read_whole

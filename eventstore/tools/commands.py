@@ -83,11 +83,8 @@ def demo(tape: Path | None, kills: int, seed: int | None, store: Path | None, ke
     """
     console = _console()
     given = {"tape": tape, "seed": seed, "store": store}
-    options = DemoOptions(
-        kills=kills,
-        keep=keep,
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]  # each value has its own option's type
-    )
+    chosen = {name: value for name, value in given.items() if value is not None}
+    options = DemoOptions(kills=kills, keep=keep, **chosen)  # type: ignore[arg-type]  # each has its type
     with Screen(console) as screen:
         result = run_demo(options, screen)
     show_result(console, result)

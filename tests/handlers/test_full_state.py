@@ -92,7 +92,7 @@ def test_a_state_reached_by_other_operations_can_be_restored(fold: Fold) -> None
             {"positions": {"AAPL": {"shares": float("nan"), "price": 1}}},
             "$.positions['AAPL'].shares",
         ),
-        ({"positions": {"AAPL": {"price": 1}}}, "$.positions['AAPL']"),
+        ({"positions": {"AAPL": {"price": 1}}}, "$.positions['AAPL'].shares"),
         ({"positions": {"": {"shares": 1, "price": 1}}}, "$.positions[''].symbol"),
         ({"regime": {"scores": [1, {2}]}}, "$.regime.scores[1]"),
     ],
