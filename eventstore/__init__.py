@@ -5,6 +5,7 @@ Everything public is importable from here. Start with :class:`EventStore`.
 
 from eventstore.clock import Clock, SimulatedClock, SystemClock
 from eventstore.config import Durability, StoreConfig
+from eventstore.decorators import handler, upcaster
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -27,7 +28,6 @@ from eventstore.errors import (
     StoreReadOnlyError,
     UnknownOperationError,
 )
-from eventstore.handler import handler, upcaster
 from eventstore.history import read_events, replay, state_at
 from eventstore.log.log import EventLog
 from eventstore.operation import Event, Operation, Receipt

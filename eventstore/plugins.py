@@ -11,8 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
+from eventstore.decorators import Handler, Upcaster
 from eventstore.errors import RegistrationError
-from eventstore.handler import Handler, Upcaster
 
 __all__ = ["ENTRY_POINT_GROUP", "distribution_of", "installed", "load", "members", "named"]
 

@@ -22,13 +22,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from eventstore.codec import EventCodec, describe_type, field_of
+from eventstore.decorators import Handler, Upcaster
 from eventstore.errors import (
     InvalidPayloadError,
     RegistrationError,
     ReplayError,
     UnknownOperationError,
 )
-from eventstore.handler import Handler, Upcaster
 from eventstore.operation import Event, Operation, operation_name, tag_of
 from eventstore.plugins import ENTRY_POINT_GROUP, distribution_of, installed, load, members, named
 

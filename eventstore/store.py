@@ -27,7 +27,7 @@ import functools
 import os
 import warnings
 from collections.abc import AsyncIterator, Collection, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 from eventstore.clock import Clock, SystemClock
 from eventstore.config import StoreConfig
@@ -47,7 +47,8 @@ from eventstore.subscription import Subscription
 __all__ = ["EventStore"]
 
 StateT = TypeVar("StateT")
-AnyOperation = Operation | tuple[str, Mapping[str, Any]]
+AnyOperation = Operation | tuple[str, Mapping[str, Any]] | str | Mapping[str, Any]
+"""What ``append`` takes: payloads, pairs of name and mapping, or one name and one mapping."""
 
 
 class EventStore(Generic[StateT]):
@@ -185,26 +186,9 @@ class EventStore(Generic[StateT]):
 
     # ---- appending -------------------------------------------------------------------------
 
-    @overload
-    async def append(
-        self,
-        operation: str,
-        data: Mapping[str, Any],
-        /,
-        *,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Receipt: ...
-    @overload
     async def append(
         self,
         *operations: AnyOperation,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Receipt: ...
-    async def append(
-        self,
-        *operations: Any,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
@@ -228,26 +212,9 @@ class EventStore(Generic[StateT]):
             await self._log.wait_for_room(len(payloads))
         return await self._submit(payloads, key, metadata)
 
-    @overload
-    def submit(
-        self,
-        operation: str,
-        data: Mapping[str, Any],
-        /,
-        *,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Receipt: ...
-    @overload
     def submit(
         self,
         *operations: AnyOperation,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Receipt: ...
-    def submit(
-        self,
-        *operations: Any,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
