@@ -31,7 +31,9 @@ What to catch::
 
 from __future__ import annotations
 
+import contextlib
 import errno as _errno
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
@@ -319,3 +321,12 @@ def unreadable(cause: OSError, path: str, offset: int | None = None) -> EventSto
         offset=offset,
         errno=code,
     )
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Translate whatever ``OSError`` a read of the store at ``path`` ends with."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(error, path) from error

@@ -24,7 +24,7 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import CorruptLogError, SnapshotMismatchError
+from eventstore.errors import CorruptLogError, SnapshotMismatchError, reading
 from eventstore.identity import StoreIdentity
 from eventstore.log.mend import OpenedLog, open_log
 from eventstore.log.prepare import begin_log, prepare, unknown_files
@@ -82,7 +82,8 @@ def recover(
     """
     began = time.perf_counter()
     try:
-        recovered = _recover(disk, registry, config, clock, read_only)
+        with reading(disk.path):
+            recovered = _recover(disk, registry, config, clock, read_only)
     except BaseException:
         disk.close()
         raise

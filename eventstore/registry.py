@@ -235,6 +235,8 @@ class HandlerRegistry(Generic[StateT]):
         """
         if type(data) not in self._fold:
             self._refuse(data)
+        if metadata is not None:
+            metadata = dict(metadata)
         return self.codec.round_trip(Event(seq, time, data, key, metadata))
 
     def _refuse(self, data: Any) -> typing.NoReturn:

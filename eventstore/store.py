@@ -23,6 +23,7 @@ none of the kept ones needs are archived.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import warnings
@@ -33,7 +34,7 @@ from eventstore.clock import Clock, SystemClock
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk
 from eventstore.log.commit import Pending
-from eventstore.log.core import Log, LogCore, executor_for, run_blocking
+from eventstore.log.core import Log, LogCore, executor_for, opening_executor, run_blocking
 from eventstore.log.log import check_size
 from eventstore.log.memory import MemoryLog
 from eventstore.opening import Opening
@@ -66,6 +67,7 @@ class EventStore(Generic[StateT]):
         self._state: StateT
         self._latest = 0
         self._closed = True
+        self._closing: asyncio.Task[None] | None = None
         self._subscriptions: list[Subscription] = []
         self.path = ""
         self.recovery = RecoveryReport()
@@ -104,7 +106,7 @@ class EventStore(Generic[StateT]):
 
         async def opens() -> EventStore[StateT]:
             settings, found, recovered = await run_blocking(
-                None,
+                opening_executor(disk),
                 open_and_recover,
                 path,
                 registry,
@@ -352,13 +354,20 @@ class EventStore(Generic[StateT]):
         cancels the waiting; the closing goes on. Raises what became of commits that nobody awaited.
         """
         self._closed = True
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         try:
             if self._keeper is not None:
                 await self._keeper.close()
         finally:
-            await self._log.close()
-            for subscription in self._subscriptions:
-                subscription.end()
+            try:
+                await self._log.close()
+            finally:
+                for subscription in self._subscriptions:
+                    subscription.end()
 
     def __repr__(self) -> str:
         return f"<EventStore {self.path!r} seq={self.seq if hasattr(self, '_log') else '?'}>"

@@ -208,18 +208,20 @@ class GroupCommit:
         entries, self._in_flight = self._in_flight, []
         awaited, self._awaited = self._awaited, None
         self._busy = False
-        if error is not None:
-            self._drop(entries, error)
-        elif entries:
-            self._committed(entries)
-        if awaited is not None and not awaited.done():
-            if error is None:
-                awaited.set_result(None)
-            else:
-                awaited.set_exception(error)
-        self._next()
-        self._admit()
-        self._tell_idle()
+        try:
+            if error is not None:
+                self._drop(entries, error)
+            elif entries:
+                self._committed(entries)
+        finally:
+            if awaited is not None and not awaited.done():
+                if error is None:
+                    awaited.set_result(None)
+                else:
+                    awaited.set_exception(error)
+            self._next()
+            self._admit()
+            self._tell_idle()
 
     def _tell_idle(self) -> None:
         if not self._busy and not self._queue:
@@ -312,6 +314,10 @@ class GroupCommit:
         elif self._in_flight:
             await self._in_flight[-1].receipt
         self.check()
+        await self.sync()
+
+    async def sync(self) -> None:
+        """Put everything acknowledged on stable storage, which in the strictest mode it is."""
         if not self._sync_each:
             done = self._loop.create_future()
             self._act(self._writer.sync, done)

@@ -36,7 +36,7 @@ from eventstore.log.writer import LogWriter
 from eventstore.operation import Receipt
 from eventstore.report import StoreStats
 
-__all__ = ["Log", "LogCore", "run_blocking"]
+__all__ = ["Log", "LogCore", "executor_for", "opening_executor", "run_blocking"]
 
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare on a full disk
 
@@ -63,10 +63,19 @@ def executor_for(disk: Disk, workers: int) -> Executor:
     return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
 
 
+def opening_executor(disk: Disk | None) -> Executor | None:
+    """Where a store is opened: the loop's own threads, or inline where ``disk`` never blocks."""
+    return None if disk is None or disk.blocking else _InlineExecutor()
+
+
 async def run_blocking(
     executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Make a blocking call off the loop. Cancelling it cancels the waiting, not the call."""
+    if isinstance(executor, _InlineExecutor):
+        made = call(*args, **kwargs)
+        await asyncio.sleep(0)  # others on the loop have their turn, as they would meanwhile
+        return made
     wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
     result: T = await wrapped(*args, executor=executor, **kwargs)
     return result
@@ -95,6 +104,7 @@ class Log(Protocol):
     def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def flush(self) -> None: ...
+    async def sync(self) -> None: ...
     async def close(self) -> None: ...
     def fail(self, error: StoreFailedError) -> None: ...
     def abandon(self) -> None: ...
@@ -128,6 +138,7 @@ class LogCore:
         self._spare_tried = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._last_seq = opened.next_seq - 1
+        self._closed = False
         self._group: GroupCommit | None = None
         self._refusal: Exception = StoreReadOnlyError(
             f"{self.path} was opened with read_only=True: open it for writing to append",
@@ -139,6 +150,7 @@ class LogCore:
                 identity.store,
                 opened.last,
                 opened.next_seq,
+                spare_ready=opened.spare_ready,
                 segment_size=config.segment_size,
                 slow_sync=config.slow_sync,
             )
@@ -207,6 +219,8 @@ class LogCore:
         """Runs of events from ``start`` up to ``stop`` (exclusive), read off the loop."""
         chunks = self._reader.chunks(start, stop)
         while True:
+            if self._closed:
+                raise StoreClosedError(f"{self.path} is closed", path=self.path)
             chunk = await self.run(next, chunks, None)
             if chunk is None:
                 return
@@ -220,17 +234,22 @@ class LogCore:
         if self._group is not None:
             await self._group.flush()
 
+    async def sync(self) -> None:
+        if self._group is not None:
+            await self._group.sync()
+
     async def close(self) -> None:
-        """End background work, drain, seal, free the lock."""
+        """End background work, drain, seal, free the lock. Once is enough."""
         if self._spare is not None:
             await asyncio.wait([self._spare])
         try:
             if self._group is not None:
                 await self._group.close()
-            else:
+            elif not self._closed:
                 self._refusal = StoreClosedError(f"{self.path} is closed", path=self.path)
-                self.disk.close()
+                await self.run(self.disk.close)
         finally:
+            self._closed = True
             self._executor.shutdown(wait=False)
 
     def fail(self, error: StoreFailedError) -> None:

@@ -43,8 +43,8 @@ follows).
 Two rules make loss visible:
 
 * A file is zero-filled to ``size`` and synced *before* it gets its name, and is cut shorter only
-  after a seal was synced. So a segment is either ``size`` bytes long or ends with a seal; every
-  other length means that somebody cut it.
+  after a seal was synced that is not ``IDLE``. So a segment is either ``size`` bytes long or ends
+  with such a seal; every other length means that somebody cut it.
 * A segment's data end and CRC stand in its successor's header, and a ``CONTINUED`` seal says that
   there must be one. So a segment that is short, missing, or changed anywhere is found without
   decoding it.

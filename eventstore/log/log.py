@@ -11,10 +11,10 @@ from eventstore.clock import Clock, SystemClock
 from eventstore.codec import EventCodec
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import InvalidPayloadError
+from eventstore.errors import InvalidPayloadError, reading
 from eventstore.identity import StoreIdentity
 from eventstore.log.commit import Pending
-from eventstore.log.core import LogCore, run_blocking
+from eventstore.log.core import LogCore, opening_executor, run_blocking
 from eventstore.log.format import MAX_BODY
 from eventstore.log.mend import OpenedLog, open_log
 from eventstore.log.prepare import prepare, unknown_files
@@ -77,11 +77,18 @@ class EventLog:
         """
 
         async def opens() -> EventLog:
-            settings, found, identity, opened = await run_blocking(
-                None, _open, path, config, options, clock or SystemClock(), disk, read_only
+            settings, found, identity, opened, unknown = await run_blocking(
+                opening_executor(disk),
+                _open,
+                path,
+                config,
+                options,
+                clock or SystemClock(),
+                disk,
+                read_only,
             )
             log = cls.__new__(cls)
-            log._begin(found, identity, opened, settings, clock or SystemClock(), value_type)
+            log._begin(found, opened, unknown, clock or SystemClock(), value_type)
             log._core = LogCore(
                 found,
                 identity,
@@ -98,9 +105,8 @@ class EventLog:
     def _begin(
         self,
         disk: Disk,
-        identity: StoreIdentity,
         opened: OpenedLog,
-        config: StoreConfig,
+        unknown: list[str],
         clock: Clock,
         value_type: Any,
     ) -> None:
@@ -115,7 +121,7 @@ class EventLog:
             quarantined=opened.quarantined,
             rewritten=opened.rewritten,
             segments=len(opened.segments),
-            unknown_files=(*unknown_files(disk, identity), *opened.unknown),
+            unknown_files=(*unknown, *opened.unknown),
             warnings=tuple(opened.warnings),
         )
 
@@ -230,19 +236,21 @@ def _open(
     clock: Clock,
     disk: Disk | None,
     read_only: bool,
-) -> tuple[StoreConfig, Disk, StoreIdentity, OpenedLog]:
+) -> tuple[StoreConfig, Disk, StoreIdentity, OpenedLog, list[str]]:
     settings = StoreConfig.of(config, **options)
     disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
     try:
-        identity = prepare(disk, clock, settings, read_only=read_only)
-        opened = open_log(
-            disk,
-            identity.store,
-            log_start=identity.log_start,
-            verify_from=identity.log_start,
-            writable=not read_only,
-        )
+        with reading(disk.path):
+            identity = prepare(disk, clock, settings, read_only=read_only)
+            opened = open_log(
+                disk,
+                identity.store,
+                log_start=identity.log_start,
+                verify_from=identity.log_start,
+                writable=not read_only,
+            )
+            unknown = unknown_files(disk, identity)
     except BaseException:
         disk.close()
         raise
-    return settings, disk, identity, opened
+    return settings, disk, identity, opened, unknown

@@ -98,9 +98,12 @@ class MemoryLog:
     async def flush(self) -> None:
         self.check()
 
+    async def sync(self) -> None:
+        return
+
     async def close(self) -> None:
         self._refusal = StoreClosedError(f"{self.path} is closed", path=self.path)
-        self._release()
+        await self.run(self._release)
 
     def fail(self, error: StoreFailedError) -> None:
         self._refusal = error

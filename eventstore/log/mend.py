@@ -77,6 +77,7 @@ __all__ = [
 QUARANTINE_FOLDER = "quarantine"
 _REWRITE = f"{LOG_FOLDER}/rewrite.tmp"
 _TORN_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
+_SPARE_BASE = SPARE.partition("/")[2]
 OWN_NAMES = frozenset(name.partition("/")[2] for name in (SPARE, TEMPORARY, _REWRITE))
 
 
@@ -92,6 +93,7 @@ class OpenedLog(msgspec.Struct, kw_only=True):
     rewritten: str | None = None
     unknown: list[str] = []
     warnings: list[str] = []
+    spare_ready: bool = False
 
 
 def open_log(
@@ -118,18 +120,21 @@ class _Opening:
         found = self._found
         found.segments = [header.first_seq for header in headers]
         last = headers[-1]
+        data = read_whole(self._disk, segment_name(last.first_seq))
+        tail = self._classify_last(data, last)
+        empty = tail.next_seq == last.first_seq
         predecessor = None
         for header, successor in itertools.pairwise(headers):
             needed = successor.first_seq > verify_from
-            empty_last = successor is last and self._is_empty(last)
-            if needed or empty_last:
-                predecessor = self._verify(header, successor, sealed=not empty_last)
+            before_empty = empty and successor is last
+            if needed or before_empty:
+                predecessor = self._verify(header, successor, sealed=not before_empty)
             else:
                 self._check_length(header, successor)
-        end = self._mend_last(last)
+        end = self._mend_last(last, data, tail)
         found.next_seq = end.next_seq
         # An empty segment is replaced by the next one, so its predecessor is what that one follows.
-        found.last = end if end.next_seq > last.first_seq else predecessor
+        found.last = predecessor if empty else end
         return found
 
     def _chain(self, log_start: int) -> list[SegmentHeader]:
@@ -137,6 +142,7 @@ class _Opening:
         firsts = []
         for base in self._disk.list(LOG_FOLDER):
             first = sequence_in_name(base)
+            self._found.spare_ready |= base == _SPARE_BASE
             if first is not None and first >= log_start:
                 firsts.append(first)
             elif first is None and base not in OWN_NAMES:
@@ -155,13 +161,6 @@ class _Opening:
                 )
             headers.append(header)
         return headers
-
-    def _is_empty(self, last: SegmentHeader) -> bool:
-        data = read_whole(self._disk, segment_name(last.first_seq))
-        try:
-            return read_record(data, HEADER_SIZE, last.salt).events == 0
-        except InvalidBytesError:
-            return True
 
     def _check_length(self, header: SegmentHeader, successor: SegmentHeader) -> None:
         name = segment_name(header.first_seq)
@@ -210,9 +209,8 @@ class _Opening:
             raise self._corrupt(name, offset, successor.first_seq, "bytes follow the last seal")
         return facts._replace(seal_at=offset, seal_crc=crc, continued=True)
 
-    def _mend_last(self, header: SegmentHeader) -> SegmentEnd:
+    def _classify_last(self, data: bytes, header: SegmentHeader) -> Clean | TornTail:
         name = segment_name(header.first_seq)
-        data = read_whole(self._disk, name)
         tail = classify(data, header)
         if isinstance(tail, Corrupt):
             raise self._corrupt(name, tail.offset, tail.expected_seq, tail.reason)
@@ -223,6 +221,10 @@ class _Opening:
                 tail.next_seq,
                 f"the segment is missing: {name} says that there is one after it",
             )
+        return tail
+
+    def _mend_last(self, header: SegmentHeader, data: bytes, tail: Clean | TornTail) -> SegmentEnd:
+        name = segment_name(header.first_seq)
         found = self._found
         found.clean = isinstance(tail, Clean) and tail.sealed is not None
         if found.clean:

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from eventstore.disk import Disk
-from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
+from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
 from eventstore.identity import load_identity
 from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader, read_record
@@ -76,7 +76,10 @@ class LogReader:
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
-        start = max(start, 1)
+        with reading(self._disk.path):
+            yield from self._chunks(max(start, 1), stop)
+
+    def _chunks(self, start: int, stop: int | None) -> Iterator[Chunk]:
         available = load_identity(self._disk).history_start
         if start < available:
             raise HistoryUnavailableError(

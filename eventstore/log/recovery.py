@@ -18,8 +18,10 @@ Let X be the first offset at which no valid record stands.
   is what those modes permit a power cut to take. ``TornTail``.
 
 A segment's length decides too (see ``format.py``): zero-filled to the header's ``size``, or ending
-exactly with a seal. A shorter one was cut by somebody. And a record that is whole, with valid
-checksums, but of the wrong sequence number was never written by this code: ``Corrupt``.
+exactly with a seal of a finished segment. A shorter one was cut by somebody; an idle seal is never
+followed by a cut. And a record that is whole, with valid checksums, but of the wrong sequence number
+was never written by this code: ``Corrupt``. So is an invalid last seal of a segment that was made as
+a whole: a writer to a preallocated one stops earlier.
 
 The damage that no single disk can decide: a flipped bit in the very last record of a segment that
 was not sealed looks like a torn write, and is set aside and reported. After a seal (a second of
@@ -34,6 +36,7 @@ from typing import NamedTuple
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
+    SEAL_SIZE,
     InvalidBytesError,
     Record,
     SealKind,
@@ -109,7 +112,8 @@ def classify(data: bytes, header: SegmentHeader) -> Tail:
                 data_end = record.end
         seq += record.events
         offset = record.end
-    whole = len(data) == header.size or (sealed is not None and offset == len(data))
+    finished = sealed is SealKind.CLOSED or sealed is SealKind.CONTINUED
+    whole = len(data) == header.size or (finished and offset == len(data))
     torn_end = len(data.rstrip(b"\0"))
     if torn_end <= offset:
         if not whole:
@@ -124,6 +128,8 @@ def classify(data: bytes, header: SegmentHeader) -> Tail:
         )
     if not whole:
         return Corrupt(offset, seq, f"{reason}, and {_cut(len(data), header)}")
+    if offset + SEAL_SIZE == header.size:
+        return Corrupt(offset, seq, f"{reason}, though only a seal can stand here")
     return TornTail(records, data_end if sealed is None else offset, seq, torn_end)
 
 

@@ -57,7 +57,8 @@ class LogWriter:
     """Appends records to the log of one store.
 
     ``last`` tells where the log ends (``None``: it has no segment yet), ``next_seq`` the number of
-    the next event. ``segment_size`` is in bytes, ``slow_sync`` in seconds.
+    the next event, ``spare_ready`` whether an earlier writer left a spare.
+    ``segment_size`` is in bytes, ``slow_sync`` in seconds.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class LogWriter:
         last: SegmentEnd | None,
         next_seq: int,
         *,
+        spare_ready: bool,
         segment_size: int,
         slow_sync: float,
     ) -> None:
@@ -80,7 +82,7 @@ class LogWriter:
         self._spare_lock = threading.Lock()
         self.next_seq = next_seq
         self.failure: StoreFailedError | None = None
-        self.spare_ready = SPARE.partition("/")[2] in disk.list(LOG_FOLDER)
+        self.spare_ready = spare_ready
         self.space_warning: str | None = None
         self.commits = 0
         self.bytes_written = 0

@@ -128,7 +128,7 @@ class SnapshotKeeper:
         seq, state, latest = owner.seq, owner.state, owner._latest
         del owner
         self._policy.taken(seq, self._clock.monotonic_ns())
-        await self._log.flush()
+        await self._log.sync()
         try:
             await self._log.run(
                 self._vault.write, state, seq, created=self._clock.time_ns(), latest=latest

@@ -1,0 +1,87 @@
+"""A small state to test stores with: accounts, and a chain of everything that ever happened.
+
+Every event carries a number that no other event has. ``chain`` depends on all of them and on their
+order, so that a state from which an event is missing, doubled or out of order is never equal to
+the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from immutables import Map
+
+from eventstore import Event, HandlerRegistry, Operation, handler
+
+__all__ = ["Deposit", "Ledger", "Transfer", "ledger_after", "ledger_registry"]
+
+_MODULUS = (1 << 61) - 1
+
+
+class Deposit(Operation):
+    """Put an amount on an account; a negative one is refused by the handler."""
+
+    number: int
+    account: str
+    amount: int
+    memo: str = ""
+
+
+class Transfer(Operation):
+    """Move an amount between accounts."""
+
+    number: int
+    source: str
+    target: str
+    amount: int
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """How many events there were, what they were, and the balance of each account."""
+
+    count: int = 0
+    chain: int = 0
+    balances: Map[str, int] = Map()
+
+
+def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
+    """The state after one more event."""
+    balances = state.balances
+    if isinstance(payload, Deposit):
+        moves = ((payload.account, payload.amount),)
+    else:
+        moves = ((payload.source, -payload.amount), (payload.target, payload.amount))
+    for account, amount in moves:
+        balances = balances.set(account, balances.get(account, 0) + amount)
+    return Ledger(
+        state.count + 1, (state.chain * 1_000_003 + payload.number) % _MODULUS, balances
+    )
+
+
+def ledger_registry(
+    observe: Callable[[Event[Any]], None] | None = None,
+) -> HandlerRegistry[Ledger]:
+    """The handlers of both operations. ``observe`` sees every event that they fold.
+
+    >>> registry = ledger_registry()
+    >>> registry.apply(registry.initial(), Event(1, 0, Deposit(number=1, account="a", amount=5)))
+    Ledger(count=1, chain=1, balances=immutables.Map({'a': 5}))
+    """
+
+    @handler
+    def deposit(state: Ledger, event: Event[Deposit]) -> Ledger:
+        if event.data.amount < 0:
+            raise ValueError("a deposit is not negative")
+        if observe is not None:
+            observe(event)
+        return ledger_after(state, event.data)
+
+    @handler
+    def transfer(state: Ledger, event: Event[Transfer]) -> Ledger:
+        if observe is not None:
+            observe(event)
+        return ledger_after(state, event.data)
+
+    return HandlerRegistry(deposit, transfer)
