@@ -32,6 +32,7 @@ __all__ = [
     "encode_hook",
     "field_of",
     "freeze",
+    "latest_time",
 ]
 
 _ARRAY32 = struct.Struct(">BI")
@@ -141,16 +142,16 @@ class EventCodec:
             field=field,
         )
 
-    def decode(self, body: bytes, count: int, first_seq: int) -> list[Event[Any]]:
-        """Decode ``count`` concatenated events, the first of which is number ``first_seq``.
+    def decode(self, array: bytes, count: int, first_seq: int) -> list[Event[Any]]:
+        """Decode an array of ``count`` events, the first of which is number ``first_seq``.
 
         Raises :class:`UnknownOperationError` for an operation outside the union, and
         :class:`CorruptLogError` for bytes that are no such events.
         """
         try:
-            events: list[Event[Any]] = self._decode_many(array_header(count) + body)
+            events: list[Event[Any]] = self._decode_many(array)
         except msgspec.DecodeError as error:
-            raise self._explain(body, count, first_seq, error) from error
+            raise self._explain(array, count, first_seq, error) from error
         if events and (events[0].seq != first_seq or events[-1].seq != first_seq + count - 1):
             raise CorruptLogError(
                 f"a record of events {first_seq} to {first_seq + count - 1} holds "
@@ -161,11 +162,11 @@ class EventCodec:
         return events
 
     def _explain(
-        self, body: bytes, count: int, first_seq: int, error: Exception
+        self, array: bytes, count: int, first_seq: int, error: Exception
     ) -> EventStoreError:
         """Find the event that made a decode fail, and say whether it is unknown or broken."""
         try:
-            raw = msgspec.msgpack.decode(array_header(count) + body, type=list[msgspec.Raw])
+            raw = msgspec.msgpack.decode(array, type=list[msgspec.Raw])
         except msgspec.DecodeError:
             return CorruptLogError(
                 f"the record of event {first_seq} is no sequence of {count} events: {error}",
@@ -195,6 +196,21 @@ class EventCodec:
                     field="$",
                 )
         return CorruptLogError(str(error), path="", expected_seq=first_seq)
+
+
+class _Timed(msgspec.Struct, array_like=True, gc=False):
+    """The first two members of an event; a decoder passes over the rest."""
+
+    seq: int
+    time: int
+
+
+_decode_timed = msgspec.msgpack.Decoder(list[_Timed]).decode
+
+
+def latest_time(body: bytes, count: int) -> int:
+    """The latest time of ``count`` concatenated events, whatever their payloads."""
+    return max(event.time for event in _decode_timed(array_header(count) + body))
 
 
 def field_of(reason: str) -> str:

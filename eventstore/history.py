@@ -3,29 +3,33 @@
 Synchronous, without an event loop and without the writer's lock, also while the writer is at work.
 Archive and log are one history; memory is flat however long it is. What a reader outside the writer
 sees last may be a record still in flight, which a power cut can take back.
+
+A time as the start is not searched from the first event on: the archives and the snapshots each
+know the latest time of any event up to their end, so reading begins behind the last that is too
+early.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Iterator
-from datetime import datetime
 from typing import Any, TypeVar
 
-from eventstore.clock import to_ns
 from eventstore.codec import EventCodec
 from eventstore.disk import Disk, LocalDisk
-from eventstore.identity import load_identity
+from eventstore.errors import reading
+from eventstore.identity import StoreIdentity, load_identity
 from eventstore.log.reader import LogReader
+from eventstore.moments import Moment, TimeWindow, as_sequence, as_time
 from eventstore.operation import OPERATION_FIELD, Event
 from eventstore.recovery import decode_chunk
-from eventstore.registry import HandlerRegistry
-from eventstore.snapshot.vault import SnapshotVault
+from eventstore.registry import HandlerRegistry, replay_error
+from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
 __all__ = ["read_events", "replay", "state_at"]
 
 StateT = TypeVar("StateT")
-Moment = int | datetime
 _END = 1 << 62
 
 
@@ -40,17 +44,19 @@ def read_events(
 ) -> Iterator[Event[Any]]:
     """The events of the store at ``path``, in order.
 
-    ``start`` and ``stop`` are a sequence number or an aware ``datetime``: from the first event at
-    or after ``start``, and up to the first at or after ``stop`` (exclusive). ``operations`` keeps
-    only those. Without a ``registry`` payloads are plain dictionaries and no handler is needed.
+    ``start`` and ``stop`` are sequence numbers or times (an aware ``datetime``, or nanoseconds
+    since the epoch): from the first event at or after ``start``, and up to the first at or after
+    ``stop`` (exclusive). ``operations`` keeps only those. Without a ``registry`` payloads are
+    plain dictionaries and no handler is needed.
 
     Raises :class:`StoreNotFoundError`, :class:`HistoryUnavailableError`, :class:`CorruptLogError`,
     :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError`.
     """
-    for _, batch in _batches(path, registry, start, stop, disk):
-        for event in batch:
-            if operations is None or _name(event) in operations:
-                yield event
+    batches = _batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
+    events = itertools.chain.from_iterable(batches)
+    if operations is None:
+        return events
+    return (event for event in events if _name(event) in operations)
 
 
 def replay(
@@ -69,17 +75,24 @@ def replay(
     them are folded. Raises what :func:`read_events` raises, and :class:`ReplayError`.
     """
     disk = disk or LocalDisk(path, read_only=True)
-    begin = start if isinstance(start, int) else None
-    state, seq = _base(disk, registry, None if begin is None else begin - 1, start)
-    first_time = None if isinstance(start, int) else to_ns(start)
-    for _, batch in _batches(path, registry, seq + 1, stop, disk):
-        for event in batch:
-            state = registry.fold(state, (event,))
-            reached = event.seq >= begin if begin is not None else event.time >= (first_time or 0)
-            if reached:
-                begin, first_time = event.seq, None
-                if operations is None or event.operation in operations:
-                    yield event, state
+    first = as_sequence(start)
+    upto = None if first is None else first - 1
+    state, seq = _base(disk, registry, upto=upto, before=as_time(start))
+    functions = registry.functions
+    handing_over = False
+    for batch in _batches(disk, registry, seq + 1, stop):
+        events = batch
+        if not handing_over:
+            events = _from_start(batch, start)
+            state = registry.fold(state, batch[: len(batch) - len(events)])
+            handing_over = bool(events)
+        for event in events:
+            try:
+                state = functions[type(event.data)](state, event)
+            except Exception as error:
+                raise replay_error(event, error) from error
+            if operations is None or event.operation in operations:
+                yield event, state
 
 
 def state_at(
@@ -95,70 +108,70 @@ def state_at(
     snapshot. Raises what :func:`replay` raises.
     """
     disk = disk or LocalDisk(path, read_only=True)
-    seq_limit = at if isinstance(at, int) else None
-    state, seq = _base(disk, registry, seq_limit, at)
-    latest = to_ns(at) if isinstance(at, datetime) else None
-    stop = None if seq_limit is None else seq_limit + 1
-    for _, batch in _batches(path, registry, seq + 1, stop, disk):
-        late = next(
-            (i for i, event in enumerate(batch) if latest is not None and event.time > latest), None
-        )
-        state = registry.fold(state, batch if late is None else batch[:late])
-        if late is not None:
-            break
+    seq, time = as_sequence(at), as_time(at)
+    after = None if time is None else time + 1
+    state, base = _base(disk, registry, upto=seq, before=after)
+    stop: Moment | None = after if after is not None else None if seq is None else seq + 1
+    for batch in _batches(disk, registry, base + 1, stop):
+        state = registry.fold(state, batch)
     return state
 
 
+def first_from(disk: Disk, identity: StoreIdentity, time: int) -> int:
+    """A sequence number before which every event is earlier than ``time`` (nanoseconds)."""
+    known = [(last, latest) for _, last, latest in identity.archived]
+    known += snapshot_times(disk, identity.store)
+    before = max((seq for seq, latest in known if latest < time), default=0)
+    return max(before + 1, identity.history_start)
+
+
 def _base(
-    disk: Disk, registry: HandlerRegistry[StateT], upto: int | None, moment: Moment | None
+    disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
 ) -> tuple[StateT, int]:
     """The newest usable snapshot that is not too late, or the initial state."""
-    identity = load_identity(disk)
-    vault = SnapshotVault[StateT](disk, identity.store, registry.state_type, registry.fingerprint())
-    latest = to_ns(moment) if isinstance(moment, datetime) else None
-    while True:
+    with reading(disk.path):
+        identity = load_identity(disk)
+        if before is not None:
+            times = snapshot_times(disk, identity.store)
+            upto = max((seq for seq, latest in times if latest < before), default=0)
+        vault = SnapshotVault[StateT](
+            disk, identity.store, registry.state_type, registry.fingerprint()
+        )
         snapshot, _ = vault.load_newest(upto=upto)
-        if snapshot is None:
-            return registry.initial(), 0
-        if latest is None or snapshot.latest <= latest:
-            return snapshot.state, snapshot.seq
-        upto = snapshot.seq - 1
+    return (registry.initial(), 0) if snapshot is None else (snapshot.state, snapshot.seq)
 
 
 def _batches(
-    path: str | os.PathLike[str],
-    registry: HandlerRegistry[Any] | None,
-    start: Moment,
-    stop: Moment | None,
-    disk: Disk | None,
-) -> Iterator[tuple[int, list[Event[Any]]]]:
-    disk = disk or LocalDisk(path, read_only=True)
-    identity = load_identity(disk)
+    disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
+) -> Iterator[list[Event[Any]]]:
+    with reading(disk.path):
+        identity = load_identity(disk)
+        earliest = as_time(start)
+        first = as_sequence(start) if earliest is None else first_from(disk, identity, earliest)
+    first = max(first or 1, 1)
+    end = as_sequence(stop) if stop is not None and as_time(stop) is None else _END
+    window = TimeWindow(start, stop)
     codec = EventCodec()
-    first = start if isinstance(start, int) else max(1, identity.history_start)
-    first = max(first, 1)
-    end = stop if isinstance(stop, int) else _END
-    earliest = to_ns(start) if isinstance(start, datetime) else None
-    latest = to_ns(stop) if isinstance(stop, datetime) else None
-    if first >= end:
+    if end is None or first >= end:
         return
     for chunk in LogReader(disk, identity.store).chunks(first, end):
         if registry is not None:
             batch = decode_chunk(registry, chunk, first, end)
         else:
-            events = codec.decode(chunk.body, chunk.events, chunk.first_seq)
-            batch = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]
-        if earliest is not None:
-            found = next((i for i, event in enumerate(batch) if event.time >= earliest), None)
-            if found is None:
-                continue
-            batch, earliest = batch[found:], None
-        if latest is not None:
-            late = next((i for i, event in enumerate(batch) if event.time >= latest), None)
-            if late is not None:
-                yield chunk.first_seq, batch[:late]
-                return
-        yield chunk.first_seq, batch
+            batch = codec.decode(chunk.array, chunk.events, chunk.first_seq)
+            batch = batch[max(0, first - chunk.first_seq) : end - chunk.first_seq]
+        batch = window.cut(batch)
+        if batch:
+            yield batch
+        if window.over:
+            return
+
+
+def _from_start(batch: list[Event[Any]], start: Moment) -> list[Event[Any]]:
+    first = as_sequence(start)
+    if first is None:
+        return TimeWindow(start, None).cut(batch)
+    return [event for event in batch if event.seq >= first]
 
 
 def _name(event: Event[Any]) -> str:

@@ -31,7 +31,8 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ``created``: nanoseconds since the epoch. ``logged``: whether events are logged at all
     (``use_wal``). ``log_start``: the first event that the ``log`` folder must hold; all before it
     was archived, discarded, or (``history_start`` tells) never logged. ``history_start``: the first
-    event that can be read, from archive or log. ``archived``: first and last event of each archive.
+    event that can be read, from archive or log. ``archived``: of each archive the first and
+    the last event, and the latest time of any event up to there (nanoseconds since the epoch).
     """
 
     store: uuid.UUID
@@ -39,7 +40,7 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     logged: bool = True
     log_start: int = 1
     history_start: int = 1
-    archived: tuple[tuple[int, int], ...] = ()
+    archived: tuple[tuple[int, int, int], ...] = ()
     format: int = FORMAT
     crc: int = 0
 

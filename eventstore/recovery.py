@@ -151,7 +151,7 @@ def _recover(
 
 def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
     """The events of a chunk with numbers from ``start`` to ``stop`` (exclusive), upcast."""
-    events = registry.codec.decode(chunk.body, chunk.events, chunk.first_seq)
+    events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
     if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:
         events = events[max(0, start - chunk.first_seq) : stop - chunk.first_seq]
     return list(registry.upcast(events))

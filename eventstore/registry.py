@@ -307,21 +307,17 @@ class HandlerRegistry(Generic[StateT]):
         Raises :class:`ReplayError` from whatever a handler raised, naming event and operation.
         """
         handlers = self._fold
-        event: Event[Any] | None = None
-        try:
-            for event in events:
+        for event in events:
+            try:
                 state = handlers[type(event.data)](state, event)
-        except Exception as error:
-            if event is None:
-                raise
-            raise ReplayError(
-                f"the handler of {event.operation!r} raised {type(error).__name__} on event "
-                f"{event.seq}: {error}. Nothing was written; install the plugin version that "
-                "recorded it, or correct the handler",
-                seq=event.seq,
-                operation=event.operation,
-            ) from error
+            except Exception as error:
+                raise replay_error(event, error) from error
         return state
+
+    @property
+    def functions(self) -> Mapping[type[Any], Callable[[StateT, Event[Any]], StateT]]:
+        """The handlers' functions by payload type, for loops that cannot afford a call more."""
+        return self._fold
 
     def fingerprint(self) -> dict[str, str]:
         """What a snapshot's state depends on: a digest per operation and one of the state type.
@@ -335,3 +331,14 @@ class HandlerRegistry(Generic[StateT]):
         }
         prints[""] = describe_type(self._state_type, "state")
         return prints
+
+
+def replay_error(event: Event[Any], error: Exception) -> ReplayError:
+    """The error for an event of the log that its handler raised on."""
+    return ReplayError(
+        f"the handler of {event.operation!r} raised {type(error).__name__} on event {event.seq}: "
+        f"{error}. Nothing was written; install the plugin version that recorded it, or correct "
+        "the handler",
+        seq=event.seq,
+        operation=event.operation,
+    )

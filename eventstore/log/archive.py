@@ -21,6 +21,7 @@ import sys
 
 import msgspec
 
+from eventstore.codec import latest_time
 from eventstore.disk import Disk, sync_folder
 from eventstore.errors import CorruptLogError
 from eventstore.identity import StoreIdentity, save_identity, write_atomically
@@ -88,11 +89,13 @@ def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> 
         if successor - 1 > horizon:
             break
         if history == "archive":
-            _archive(disk, identity, first, successor)
+            latest = _archive(disk, identity, first, successor)
+            if identity.archived:
+                latest = max(latest, identity.archived[-1][2])
             identity = msgspec.structs.replace(
                 identity,
                 log_start=successor,
-                archived=(*identity.archived, (first, successor - 1)),
+                archived=(*identity.archived, (first, successor - 1, latest)),
             )
         else:
             identity = msgspec.structs.replace(
@@ -113,7 +116,7 @@ def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
             removed = True
     if removed:
         sync_folder(disk, LOG_FOLDER)
-    kept = {archive_name(first) for first, _ in identity.archived}
+    kept = {archive_name(first) for first, _, _ in identity.archived}
     removed = False
     for base in disk.list(ARCHIVE_FOLDER):
         name = f"{ARCHIVE_FOLDER}/{base}"
@@ -125,7 +128,8 @@ def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
         sync_folder(disk, ARCHIVE_FOLDER)
 
 
-def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) -> None:
+def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) -> int:
+    """Archive one segment; the latest time of its events."""
     name = segment_name(first)
     header = read_header(disk, name, identity.store)
     data = read_whole(disk, name)
@@ -142,6 +146,7 @@ def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) ->
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _damaged(disk, target, "it does not hold what was written to it")
+    return max(latest_time(body, count) for _, count, body in runs)
 
 
 def _runs(

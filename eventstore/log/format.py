@@ -77,9 +77,11 @@ __all__ = [
     "SegmentHeader",
     "encode_record",
     "encode_seal",
+    "read_lengths",
     "read_record",
     "read_seal",
     "record_size",
+    "sealed_end",
 ]
 
 MAGIC = b"EVSTLOG\n"
@@ -90,6 +92,7 @@ _HEADER = struct.Struct("<8sHHI16sQQ8sQQI")
 _CRC = struct.Struct("<I")
 _RECORD = struct.Struct("<8sQIIQII")
 _RECORD_CHECKED = struct.Struct("<8sQIIQI")
+_LENGTHS = struct.Struct("<QII")
 _SEAL = struct.Struct("<II")
 
 HEADER_SIZE = 512
@@ -240,6 +243,29 @@ def read_record(data: bytes | memoryview, offset: int, salt: bytes) -> Record:
     if synced_end > offset or (count == 0 and length != _SEAL.size):
         raise InvalidBytesError("the record's values are impossible")
     return Record(offset, first_seq, count, length, synced_end, end)
+
+
+def sealed_end(data: bytes, salt: bytes) -> int | None:
+    """The offset of the seal that the file ends with, if it vouches for all before it.
+
+    ``None`` where the file does not end with a closing seal, or is not what the seal says.
+    """
+    offset = len(data) - SEAL_SIZE
+    if offset < HEADER_SIZE:
+        return None
+    try:
+        record = read_record(data, offset, salt)
+        kind, segment_crc = read_seal(data, record)
+    except InvalidBytesError:
+        return None
+    whole = record.events == 0 and kind is not SealKind.IDLE
+    return offset if whole and zlib.crc32(memoryview(data)[:offset]) == segment_crc else None
+
+
+def read_lengths(data: bytes, offset: int) -> tuple[int, int, int]:
+    """First sequence number, number of events and body length of a record known to be valid."""
+    lengths: tuple[int, int, int] = _LENGTHS.unpack_from(data, offset + 8)
+    return lengths
 
 
 def read_seal(data: bytes | memoryview, record: Record) -> tuple[SealKind, int]:

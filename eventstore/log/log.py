@@ -187,7 +187,7 @@ class EventLog:
             return
         async for chunk in self._core.read(first, end):
             events = await self._core.run(
-                self._codec.decode, chunk.body, chunk.events, chunk.first_seq
+                self._codec.decode, chunk.array, chunk.events, chunk.first_seq
             )
             for event in events[max(0, first - chunk.first_seq) : end - chunk.first_seq]:
                 yield event

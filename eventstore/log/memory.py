@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ParamSpec, TypeVar
 
+from eventstore.codec import array_header
 from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
@@ -69,7 +70,7 @@ class MemoryLog:
         self.check()
         receipt = Receipt(self.head_seq + 1, self.head_seq + count, time)
         if self._chunks is not None:
-            self._chunks.append(Chunk(receipt.first_seq, count, body))
+            self._chunks.append(Chunk(receipt.first_seq, count, array_header(count) + body))
         self.head_seq = self.durable_seq = receipt.seq
         self._on_commit([Pending(receipt, body, count, attachment)])
         receipt.resolve()

@@ -76,7 +76,7 @@ def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -
                     key="use_wal",
                 )
     archives = set(disk.list(ARCHIVE_FOLDER))
-    for first, _ in identity.archived:
+    for first, _, _ in identity.archived:
         name = archive_name(first)
         if name.partition("/")[2] not in archives:
             raise CorruptLogError(
@@ -102,7 +102,7 @@ def begin_log(disk: Disk, identity: StoreIdentity, first_seq: int) -> StoreIdent
 def unknown_files(disk: Disk, identity: StoreIdentity) -> list[str]:
     """Files at the top and in the archive that are none of the store's."""
     unknown = [name for name in disk.list() if name not in _ROOT_NAMES]
-    known = {archive_name(first) for first, _ in identity.archived}
+    known = {archive_name(first) for first, _, _ in identity.archived}
     for base in disk.list(ARCHIVE_FOLDER):
         name = f"{ARCHIVE_FOLDER}/{base}"
         if name not in known and name not in _LEFTOVERS:

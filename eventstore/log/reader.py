@@ -24,11 +24,21 @@ import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from eventstore.codec import array_header
 from eventstore.disk import Disk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
-from eventstore.identity import load_identity
+from eventstore.identity import StoreIdentity, load_identity
 from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
-from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader, read_record
+from eventstore.log.format import (
+    ALIGNMENT,
+    HEADER_SIZE,
+    RECORD_HEADER_SIZE,
+    InvalidBytesError,
+    SegmentHeader,
+    read_lengths,
+    read_record,
+    sealed_end,
+)
 from eventstore.log.mend import corrupt_segment, read_whole
 from eventstore.log.recovery import Corrupt, classify
 from eventstore.log.segment import LOG_FOLDER, segment_name, sequence_in_name
@@ -41,11 +51,11 @@ _ATTEMPTS = 5
 
 
 class Chunk(NamedTuple):
-    """Encoded events, concatenated: ``events`` of them, the first with number ``first_seq``."""
+    """``events`` encoded events as one MessagePack array, the first with number ``first_seq``."""
 
     first_seq: int
     events: int
-    body: bytes
+    array: bytes
 
 
 class _MovedError(Exception):
@@ -59,6 +69,10 @@ class _Source(NamedTuple):
     @property
     def name(self) -> str:
         return (archive_name if self.archived else segment_name)(self.first_seq)
+
+
+def _chunk(first: int, end: int, bodies: list[bytes]) -> Chunk:
+    return Chunk(first, end - first, b"".join((array_header(end - first), *bodies)))
 
 
 class LogReader:
@@ -80,20 +94,16 @@ class LogReader:
             yield from self._chunks(max(start, 1), stop)
 
     def _chunks(self, start: int, stop: int | None) -> Iterator[Chunk]:
-        available = load_identity(self._disk).history_start
-        if start < available:
-            raise HistoryUnavailableError(
-                f"{self._disk.path}: event {start} is not available any more: events before "
-                f"{available} were discarded; start at {available}, or from a snapshot",
-                requested=start,
-                first_available=available,
-            )
+        self._check_available(start)
         seq, attempts = start, 0
         while stop is None or seq < stop:
             sources = self._sources()
             candidates = [source for source in sources if source.first_seq <= seq]
             if not candidates:
-                return
+                identity = self._check_available(seq)
+                if not identity.logged:
+                    return
+                raise self._missing(identity, seq)
             source = candidates[-1]
             following = [other.first_seq for other in sources if other.first_seq > seq]
             try:
@@ -112,20 +122,37 @@ class LogReader:
             if not following and not self._has_grown(sources):
                 return
 
+    def _check_available(self, seq: int) -> StoreIdentity:
+        identity = load_identity(self._disk)
+        available = identity.history_start
+        if seq < available:
+            raise HistoryUnavailableError(
+                f"{self._disk.path}: event {seq} is not available any more: events before "
+                f"{available} were discarded; start at {available}, or from a snapshot",
+                requested=seq,
+                first_available=available,
+            )
+        return identity
+
+    def _missing(self, identity: StoreIdentity, seq: int) -> CorruptLogError:
+        names = [archive_name(first) for first, last, *_ in identity.archived if first <= seq <= last]
+        name = names[0] if names else segment_name(identity.log_start)
+        return corrupt_segment(self._disk, name, 0, seq, "the file is missing")
+
     def _has_grown(self, sources: list[_Source]) -> bool:
         return self._sources()[-1].first_seq > sources[-1].first_seq
 
     def _sources(self) -> list[_Source]:
         """Every file of the history by its first event; the log's where both have one."""
         found: dict[int, _Source] = {}
-        for base in self._disk.list(ARCHIVE_FOLDER):
-            first = sequence_in_name(base.removesuffix(".zst"))
-            if first is not None and base.endswith(".zst"):
-                found[first] = _Source(first, True)
-        for base in self._disk.list(LOG_FOLDER):
+        for base in self._disk.list(LOG_FOLDER):  # first: an archive is there before this one goes
             first = sequence_in_name(base)
             if first is not None:
                 found[first] = _Source(first, False)
+        for base in self._disk.list(ARCHIVE_FOLDER):
+            first = sequence_in_name(base.removesuffix(".zst"))
+            if first is not None and base.endswith(".zst"):
+                found.setdefault(first, _Source(first, True))
         return [found[first] for first in sorted(found)]
 
     def _load(self, source: _Source) -> bytes:
@@ -147,6 +174,55 @@ class LogReader:
     ) -> Iterator[Chunk]:
         data = self._load(source)
         header = self._header(source, data)
+        end = sealed_end(data, header.salt)
+        if end is not None:
+            return self._sealed(source, data, header, end, start, stop, successor)
+        return self._unsealed(source, data, header, start, stop, successor)
+
+    def _sealed(
+        self,
+        source: _Source,
+        data: bytes,
+        header: SegmentHeader,
+        end: int,
+        start: int,
+        stop: int | None,
+        successor: int | None,
+    ) -> Iterator[Chunk]:
+        """A segment whose seal vouches for every byte: only the lengths are left to be read."""
+        offset, seq = HEADER_SIZE, header.first_seq
+        bodies: list[bytes] = []
+        first, size = seq, 0
+        while offset < end and (stop is None or seq < stop):
+            number, events, length = read_lengths(data, offset)
+            if number != seq:
+                raise self._corrupt(source, offset, seq, f"a record of event {number} stands here")
+            body = offset + RECORD_HEADER_SIZE
+            offset = body + length + -length % ALIGNMENT
+            seq += events
+            if seq <= start:
+                first = seq
+            elif events:
+                bodies.append(data[body : body + length])
+                size += length
+                if size >= CHUNK_BYTES or seq - first >= CHUNK_EVENTS:
+                    yield _chunk(first, seq, bodies)
+                    bodies, first, size = [], seq, 0
+        if bodies:
+            yield _chunk(first, seq, bodies)
+        if offset >= end and successor not in (None, seq):
+            raise self._corrupt(source, end, seq, f"it ends too early: event {successor} is next")
+
+    def _unsealed(
+        self,
+        source: _Source,
+        data: bytes,
+        header: SegmentHeader,
+        start: int,
+        stop: int | None,
+        successor: int | None,
+    ) -> Iterator[Chunk]:
+        """A segment that the writer may still be at: every record is verified by itself."""
         offset, seq, attempts = HEADER_SIZE, header.first_seq, 0
         bodies: list[bytes] = []
         first, size = seq, 0
@@ -172,7 +248,7 @@ class LogReader:
                         source, tail.offset, tail.expected_seq, tail.reason
                     ) from error
                 continue
-            offset = record.end
+            offset, attempts = record.end, 0
             if record.events == 0:
                 continue
             seq += record.events
@@ -182,10 +258,10 @@ class LogReader:
             bodies.append(data[record.body])
             size += record.body_length
             if size >= CHUNK_BYTES or seq - first >= CHUNK_EVENTS:
-                yield Chunk(first, seq - first, b"".join(bodies))
+                yield _chunk(first, seq, bodies)
                 bodies, first, size = [], seq, 0
         if bodies:
-            yield Chunk(first, seq - first, b"".join(bodies))
+            yield _chunk(first, seq, bodies)
 
     def _corrupt(
         self, source: _Source, offset: int, expected_seq: int, reason: str

@@ -17,11 +17,11 @@ Let X be the first offset at which no valid record stands.
   can be behind X; in the others, whatever lies there was acknowledged without being synced, which
   is what those modes permit a power cut to take. ``TornTail``.
 
-A segment's length decides too (see ``format.py``): zero-filled to the header's ``size``, or ending
-exactly with a seal of a finished segment. A shorter one was cut by somebody; an idle seal is never
-followed by a cut. And a record that is whole, with valid checksums, but of the wrong sequence number
-was never written by this code: ``Corrupt``. So is an invalid last seal of a segment that was made as
-a whole: a writer to a preallocated one stops earlier.
+A segment's length decides too (see ``format.py``): zero-filled to the header's ``size``, or
+ending exactly with a seal of a finished segment. A shorter one was cut by somebody; an idle seal
+is never followed by a cut. And a record that is whole, with valid checksums, but of the wrong
+sequence number was never written by this code: ``Corrupt``. So is an invalid last seal of a
+segment that was made as a whole: a writer to a preallocated one stops earlier.
 
 The damage that no single disk can decide: a flipped bit in the very last record of a segment that
 was not sealed looks like a torn write, and is set aside and reported. After a seal (a second of

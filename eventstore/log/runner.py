@@ -57,7 +57,7 @@ def _perform(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
             writer.commit(job.events, body, sync=sync)
     except EventStoreError as error:
         return error
-    except Exception as error:  # noqa: BLE001  whatever it is, every waiter must be told, and told the truth
+    except Exception as error:  # noqa: BLE001  every waiter must be told
         writer.failure = StoreFailedError(
             f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
             "flight are in the log is unknown. Reopen the store to find out and to go on",

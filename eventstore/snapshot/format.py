@@ -43,7 +43,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-__all__ = ["About", "InvalidSnapshotError", "SnapshotBuilder", "SnapshotHeader", "parse"]
+__all__ = [
+    "HEADER_SIZE",
+    "About",
+    "InvalidSnapshotError",
+    "SnapshotBuilder",
+    "SnapshotHeader",
+    "parse",
+]
 
 MAGIC = b"EVSTSNP\n"
 END_MAGIC = b"EVSTSEND"
@@ -54,7 +61,9 @@ _HEADER = struct.Struct("<8sHH16sQQQ8xI")
 _SLICE = struct.Struct("<II")
 _FOOTER = struct.Struct("<8sI4x32s32s12xI")
 
-assert _HEADER.size == 64
+HEADER_SIZE = _HEADER.size
+
+assert HEADER_SIZE == 64
 assert _SLICE.size == 8
 assert _FOOTER.size == 96
 

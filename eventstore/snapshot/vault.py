@@ -23,14 +23,16 @@ from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import CorruptSnapshotError
 from eventstore.log.mend import read_whole
 from eventstore.snapshot.format import (
+    HEADER_SIZE,
     About,
+    InvalidSnapshotError,
     SnapshotBuilder,
     SnapshotHeader,
     parse,
 )
 from eventstore.state import StateCodec, StateDigest
 
-__all__ = ["SNAPSHOT_FOLDER", "LoadedSnapshot", "Rejected", "SnapshotVault"]
+__all__ = ["SNAPSHOT_FOLDER", "LoadedSnapshot", "Rejected", "SnapshotVault", "snapshot_times"]
 
 SNAPSHOT_FOLDER = "snapshots"
 _TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
@@ -187,6 +189,19 @@ class SnapshotVault(Generic[StateT]):
             "was written. Restore a snapshot from a backup",
             path=path,
         )
+
+
+def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
+    """Of each snapshot the event it covers and the latest time up to it, read from its header."""
+    times = []
+    for base in disk.list(SNAPSHOT_FOLDER):
+        if _NAME.fullmatch(base):
+            data = read_whole(disk, f"{SNAPSHOT_FOLDER}/{base}", HEADER_SIZE)
+            with contextlib.suppress(InvalidSnapshotError):
+                header = SnapshotHeader.decode(data)
+                if header.store == store:
+                    times.append((header.seq, header.latest))
+    return times
 
 
 def snapshot_name(seq: int) -> str:

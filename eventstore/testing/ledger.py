@@ -55,9 +55,7 @@ def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
         moves = ((payload.source, -payload.amount), (payload.target, payload.amount))
     for account, amount in moves:
         balances = balances.set(account, balances.get(account, 0) + amount)
-    return Ledger(
-        state.count + 1, (state.chain * 1_000_003 + payload.number) % _MODULUS, balances
-    )
+    return Ledger(state.count + 1, (state.chain * 1_000_003 + payload.number) % _MODULUS, balances)
 
 
 def ledger_registry(

@@ -8,10 +8,11 @@ the order in which events were submitted without asking the store for it. Seen f
 event is from then on *submitted*; it may be in the log or not until the store has *published* it;
 and one that was *refused* must not be.
 
-A :class:`Claim` is what can be demanded at one instant: of all that was submitted and not refused, a
-prefix, which ends between groups and holds at least what was published (after a kill) or flushed
-(after a power cut; the same thing where a commit is an ``fdatasync``). Claims are cheap: they share
-the record's lists, which only grow; where the record has to shorten one, it begins another.
+A :class:`Claim` is what can be demanded at one instant: of all that was submitted and not
+refused, a prefix, which ends between groups and holds at least what was published (after a kill)
+or flushed (after a power cut; the same thing where a commit is an ``fdatasync``). Claims are
+cheap: they share the record's lists, which only grow; where the record has to shorten one, it
+begins another.
 
 :func:`recovered_as_claimed` holds a recovered store against a claim.
 """
@@ -47,6 +48,7 @@ class Claim(NamedTuple):
     length: int
     after_kill: int
     after_power_cut: int
+    keeps_history: bool = True
 
     def ends_between_groups(self, count: int) -> bool:
         """Whether the first ``count`` events are whole groups."""
@@ -58,11 +60,13 @@ class Claim(NamedTuple):
 class Record:
     """What a program did to a store, and what it was told.
 
-    ``published`` and ``flushed`` are how many events, from the first on, are known to be in the log,
-    and known to be on stable storage.
+    ``published`` and ``flushed`` are how many events, from the first on, are known to be in the
+    log, and known to be on stable storage. ``discards`` says whether the store may discard
+    history.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, discards: bool = False) -> None:
+        self.discards = discards
         self.submitted: list[Submitted] = []
         self.states: list[Ledger] = [Ledger()]
         self.published = 0
@@ -115,7 +119,12 @@ class Record:
     def claim(self) -> Claim:
         """What can be demanded now."""
         return Claim(
-            self.submitted, self.states, len(self.submitted), self.published, self.flushed
+            self.submitted,
+            self.states,
+            len(self.submitted),
+            self.published,
+            self.flushed,
+            not self.discards,
         )
 
     def _cut(self, length: int) -> None:
@@ -148,8 +157,10 @@ async def events_as_claimed(store: EventStore[Ledger], claim: Claim, count: int)
         found = [event async for event in store.events()]
     except HistoryUnavailableError as error:  # discarded, as the configuration says
         first = error.first_available
-        if first > store.recovery.snapshot_seq + 1:
-            raise OracleError(f"events before {first} are gone, and no snapshot covers them") from error
+        if claim.keeps_history or first > store.recovery.snapshot_seq + 1:
+            raise OracleError(
+                f"events before {first} are gone, and no snapshot covers them"
+            ) from error
         found = [event async for event in store.events(first)]
     expected = [submitted.event for submitted in claim.submitted[first - 1 : count]]
     if found != expected:
