@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.errors import RegistrationError
@@ -45,6 +45,10 @@ class Handler(Generic[StateT, PayloadT]):
 
         Raises :class:`RegistrationError` where they are missing or are something else.
         """
+        if not _is_plain(self.function):
+            raise RegistrationError(
+                f"{self!r} must be a plain function that returns a state: it may not await or yield"
+            )
         hints, parameters = _annotations(self.function, "handler", 2)
         state_type = hints.get(parameters[0])
         event_type = hints.get(parameters[1])
@@ -87,6 +91,25 @@ class Upcaster(Generic[OldT]):
             )
         return old
 
+    def new_types(self) -> frozenset[type[Operation]] | None:
+        """The payload classes that it leads to, ``None`` where its annotation leaves that open.
+
+        ``-> New``, ``-> tuple[One, Other]``, ``-> list[One | Other]`` and ``-> New | None`` are
+        understood; ``-> Operation`` leaves it open.
+        """
+        if not _is_plain(self.function):
+            raise RegistrationError(f"{self!r} must be a plain function: it may not await or yield")
+        hints, _ = _annotations(self.function, "upcaster", 1)
+        found = frozenset(_classes_in(hints.get("return")))
+        if not all(isinstance(kind, type) and issubclass(kind, Operation) for kind in found):
+            found = frozenset()
+        if not found:
+            raise RegistrationError(
+                f"{self!r} must be annotated as (old: OldOperation) -> NewOperation, or a list or "
+                f"tuple of operations; it returns {hints.get('return', 'nothing that it says')!r}"
+            )
+        return None if Operation in found else found
+
 
 @overload
 def handler(
@@ -111,8 +134,14 @@ def handler(function: Any = None, /, *, version: int = 1) -> Any:
     >>> deposit(1.0, Event(1, 0, Deposit(amount=2.0)))
     3.0
     """
+    if type(version) is not int or version < 1:
+        raise RegistrationError(f"@handler: the version must be a positive integer, not {version}")
     if function is None:
         return lambda marked: Handler(marked, version)
+    if not callable(function):
+        raise RegistrationError(
+            f"@handler marks a function; for a version: @handler(version={function})"
+        )
     return Handler(function, version)
 
 
@@ -121,22 +150,47 @@ def upcaster(function: Callable[[OldT], Any]) -> Upcaster[OldT]:
     return Upcaster(function)
 
 
+def _is_plain(function: Callable[..., Any]) -> bool:
+    """Whether calling it runs it: no coroutine, no generator."""
+    return not (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
+
+
+def _classes_in(kind: Any) -> Iterator[Any]:
+    """What an annotation is made of, inside unions, lists and tuples."""
+    arguments = typing.get_args(kind)
+    if not arguments and kind not in (None, type(None), ...):
+        yield kind
+    for argument in arguments:
+        yield from _classes_in(argument)
+
+
 def _annotations(
     function: Callable[..., Any], kind: str, count: int
 ) -> tuple[dict[str, Any], list[str]]:
     name = f"{kind} {function.__module__}.{getattr(function, '__qualname__', function)}"
     try:
         hints = typing.get_type_hints(function)
-    except NameError as error:
-        frame_locals = inspect.getclosurevars(function).nonlocals
-        try:
-            hints = typing.get_type_hints(function, localns=dict(frame_locals))
-        except NameError:
-            raise RegistrationError(
-                f"{name}: its annotations cannot be resolved ({error}); import those names at run "
-                "time, not only for type checking"
-            ) from error
+    except NameError:
+        hints = _hints_in_closure(function, name)
+    except (AttributeError, TypeError, SyntaxError) as error:
+        raise RegistrationError(f"{name}: its annotations cannot be resolved ({error})") from error
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) != count:
         raise RegistrationError(f"{name} must take {count} argument(s), it takes {parameters}")
     return hints, parameters
+
+
+def _hints_in_closure(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """The annotations of a function within a function, whose classes may be the outer one's."""
+    nonlocals = inspect.getclosurevars(function).nonlocals
+    try:
+        return typing.get_type_hints(function, localns=dict(nonlocals))
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise RegistrationError(
+            f"{name}: its annotations cannot be resolved ({error}); import those names at run "
+            "time, not only for type checking, and define them at the top of a module"
+        ) from error

@@ -23,6 +23,7 @@ import fcntl
 import os
 import stat
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -211,13 +212,18 @@ class LocalDisk:
         if create and not read_only:
             self._make(Path(self.path))
         try:
-            self._folders[""] = os.open(self.path, _FOLDER_FLAGS)
+            # A slash at the end would have a symbolic link followed in spite of O_NOFOLLOW.
+            self._folders[""] = os.open(self.path.rstrip("/") or self.path, _FOLDER_FLAGS)
         except FileNotFoundError:
             raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
         except OSError as error:
             raise unreadable(error, self.path) from error
         if not read_only:
-            self._check_owner()
+            try:
+                _check_owner(self._folders[""], self.path)
+            except StoreAccessError:
+                self.close()
+                raise
 
     def _make(self, path: Path) -> None:
         missing = [path, *path.parents]
@@ -238,23 +244,6 @@ class LocalDisk:
                 errno=error.errno,
             ) from error
 
-    def _check_owner(self) -> None:
-        status = os.fstat(self._folders[""])
-        if status.st_uid != os.geteuid():
-            self.close()
-            raise StoreAccessError(
-                f"{self.path} belongs to user {status.st_uid}, not to this process's user "
-                f"{os.geteuid()}: run as the owner, or change the owner",
-                path=self.path,
-            )
-        if status.st_mode & stat.S_IWOTH:
-            self.close()
-            raise StoreAccessError(
-                f"{self.path} can be written by anybody (mode {stat.S_IMODE(status.st_mode):04o}): "
-                "chmod o-w it, and check who else has been there",
-                path=self.path,
-            )
-
     def _at(self, name: str) -> tuple[str, int]:
         folder, _, base = name.rpartition("/")
         return base, self._folder(folder)
@@ -265,6 +254,12 @@ class LocalDisk:
         fd = self._folders.get(folder)
         if fd is None:
             fd = os.open(folder, _FOLDER_FLAGS, dir_fd=self._folders[""])
+            if not self._read_only:
+                try:
+                    _check_owner(fd, f"{self.path}/{folder}")
+                except StoreAccessError:
+                    os.close(fd)
+                    raise
             fd = self._folders.setdefault(folder, fd)
         return fd
 
@@ -312,12 +307,14 @@ class LocalDisk:
     def create(self, name: str) -> LocalFile:
         base, folder = self._at(name)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return LocalFile(os.open(base, flags, 0o600, dir_fd=folder), name)
+        with _about(name):
+            return LocalFile(os.open(base, flags, 0o600, dir_fd=folder), name)
 
     def open(self, name: str, *, writable: bool = False) -> LocalFile:
         base, folder = self._at(name)
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
+        with _about(name):
+            fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.ELOOP, "not a regular file")
@@ -365,6 +362,40 @@ class LocalDisk:
 
     def __del__(self) -> None:
         self._release()
+
+
+def _check_owner(fd: int, path: str) -> None:
+    """Refuse a writer a folder that it may not write to, or that others may."""
+    status, user = os.fstat(fd), os.geteuid()
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+    if status.st_uid != user:
+        raise StoreAccessError(
+            f"{path} belongs to user {status.st_uid}, not to this process's user {user}: run as "
+            "the owner, or change the owner",
+            path=path,
+        )
+    if status.st_mode & stat.S_IWOTH:
+        raise StoreAccessError(
+            f"{path} can be written by anybody ({mode}): chmod o-w it, and check who else has been "
+            "there",
+            path=path,
+        )
+    if not status.st_mode & stat.S_IWUSR and user != 0:
+        raise StoreAccessError(
+            f"{path} may not be written to ({mode}): chmod u+w it, or open this store read-only",
+            path=path,
+            errno=errno.EACCES,
+        )
+
+
+@contextlib.contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Have an ``OSError`` name the file with its folder."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = name
+        raise
 
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -329,4 +329,11 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unreadable(error, path) from error
+        raise unreadable(error, named_in(error, path)) from error
+
+
+def named_in(error: OSError, path: str) -> str:
+    """The path of the file that ``error`` names in the store at ``path``, else the store's own."""
+    name = error.filename
+    inside = isinstance(name, str) and not name.startswith("/")
+    return f"{path}/{name}" if inside and name else path

@@ -17,12 +17,20 @@ import msgspec
 from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import CorruptStoreError, StoreNotFoundError, unreadable
 
-__all__ = ["FILE", "StoreIdentity", "load_identity", "save_identity", "write_atomically"]
+__all__ = ["FILE", "Branched", "StoreIdentity", "load_identity", "save_identity", "write_atomically"]
 
 FILE = "store.json"
 FORMAT = 1
 _TEMPORARY = "store.json.tmp"
 _MAX_SIZE = 1 << 26
+
+
+class Branched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which store another one branched from: its directory at the time, UUID, and last event."""
+
+    path: str
+    store: uuid.UUID
+    seq: int
 
 
 class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +41,8 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     was archived, discarded, or (``history_start`` tells) never logged. ``history_start``: the first
     event that can be read, from archive or log. ``archived``: of each archive the first and
     the last event, and the latest time of any event up to there (nanoseconds since the epoch).
+    ``branched``: where events before ``history_start`` are, in a store that branched from another;
+    the member is left out in every other.
     """
 
     store: uuid.UUID
@@ -42,6 +52,7 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     history_start: int = 1
     archived: tuple[tuple[int, int, int], ...] = ()
     format: int = FORMAT
+    branched: Branched | msgspec.UnsetType = msgspec.UNSET
     crc: int = 0
 
     def checksum(self) -> int:
@@ -67,7 +78,7 @@ def load_identity(disk: Disk) -> StoreIdentity:
         raise unreadable(error, path) from error
     try:
         identity = msgspec.json.decode(data, type=StoreIdentity)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptStoreError(
             f"{path} is damaged ({error}): restore it from a backup; without it nothing here "
             "can be told from another store's files",

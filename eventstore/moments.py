@@ -6,6 +6,9 @@ into 1970; no store gets there by counting).
 
 The order of a history is its sequence numbers, and clocks may go backwards. So a time means the
 first event, in that order, that is at or after it.
+
+A time is not searched for from the first event on: the archives and the snapshots each know the
+latest time of any event up to their end, so reading begins behind the last that is too early.
 """
 
 from __future__ import annotations
@@ -14,9 +17,15 @@ from datetime import datetime
 from typing import Any
 
 from eventstore.clock import to_ns
+from eventstore.codec import EventCodec
+from eventstore.disk import Disk
+from eventstore.errors import reading
+from eventstore.identity import load_identity
+from eventstore.log.reader import LogReader
 from eventstore.operation import Event
+from eventstore.snapshot.vault import snapshot_times
 
-__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time"]
+__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "first_from"]
 
 Moment = int | datetime
 TIMES_FROM = 10**15
@@ -62,3 +71,23 @@ class TimeWindow:
 
 def _first_from(batch: list[Event[Any]], time: int) -> int | None:
     return next((index for index, event in enumerate(batch) if event.time >= time), None)
+
+
+def first_from(disk: Disk, time: int) -> int:
+    """A sequence number before which every event is earlier than ``time`` (nanoseconds).
+
+    Reading from there raises :class:`HistoryUnavailableError` where events that may be meant were
+    discarded: it begins behind them only if the first one left is earlier than ``time``.
+    """
+    with reading(disk.path):
+        identity = load_identity(disk)
+        known = [(last, latest) for _, last, latest in identity.archived]
+        known += snapshot_times(disk, identity.store)
+    first = max((seq for seq, latest in known if latest < time), default=0) + 1
+    available = identity.history_start
+    if first >= available:
+        return first
+    for chunk in LogReader(disk, identity.store).chunks(available, available + 1):
+        oldest: Event[Any] = EventCodec().decode(chunk.array, chunk.events, chunk.first_seq)[0]
+        return available if oldest.time < time else first
+    return first

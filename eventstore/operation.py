@@ -173,6 +173,11 @@ class Receipt:
         """What became of a commit that was not made, ``None`` while pending or when durable."""
         return self._error
 
+    def disown(self, error: Exception) -> None:
+        """In a forked child: the outcome is the parent's, as are those who wait for it."""
+        self._waiters = None
+        self.resolve(error)
+
     def resolve(self, error: Exception | None = None) -> bool:
         """Tell every waiter; called once, by the log. Returns whether anybody was waiting."""
         self._done = True

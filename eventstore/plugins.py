@@ -6,6 +6,7 @@ iterable that holds some.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -14,7 +15,16 @@ from typing import Any
 from eventstore.decorators import Handler, Upcaster
 from eventstore.errors import RegistrationError
 
-__all__ = ["ENTRY_POINT_GROUP", "distribution_of", "installed", "load", "members", "named"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "blamed",
+    "blaming",
+    "distribution_of",
+    "installed",
+    "load",
+    "members",
+    "named",
+]
 
 ENTRY_POINT_GROUP = "eventstore.handlers"
 
@@ -25,9 +35,12 @@ def installed(group: str) -> list[EntryPoint]:
 
 
 def members(module: ModuleType) -> Iterator[Any]:
-    """The handlers and upcasters that a module defines."""
+    """The handlers and upcasters that a module defines; a package's, those of its modules too."""
     for value in vars(module).values():
-        if isinstance(value, Handler | Upcaster) and value.__module__ == module.__name__:
+        if isinstance(value, Handler | Upcaster) and (
+            value.__module__ == module.__name__
+            or value.__module__.startswith(f"{module.__name__}.")
+        ):
             yield value
 
 
@@ -54,6 +67,25 @@ def load(point: EntryPoint) -> list[Any]:
     if isinstance(loaded, Iterable):
         return list(loaded)
     return [loaded]
+
+
+@contextlib.contextmanager
+def blaming(point: EntryPoint) -> Iterator[None]:
+    """Have a :class:`RegistrationError` name the plugin that it is about."""
+    try:
+        yield
+    except RegistrationError as error:
+        raise blamed(error, point) from error
+
+
+def blamed(error: RegistrationError, point: EntryPoint) -> RegistrationError:
+    """``error``, with plugin and distribution."""
+    return RegistrationError(
+        f"{named(point)}: {error}",
+        operation=error.operation,
+        plugin=point.name,
+        distribution=distribution_of(point),
+    )
 
 
 def distribution_of(point: EntryPoint) -> str | None:

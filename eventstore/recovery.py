@@ -27,7 +27,7 @@ from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import CorruptLogError, SnapshotMismatchError, reading
 from eventstore.identity import StoreIdentity
 from eventstore.log.mend import OpenedLog, open_log
-from eventstore.log.prepare import begin_log, prepare, unknown_files
+from eventstore.log.prepare import begin_log, clear_leftovers, prepare, unknown_files
 from eventstore.log.reader import LogReader
 from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport
@@ -103,8 +103,6 @@ def _recover(
 ) -> Recovered[StateT]:
     identity = prepare(disk, clock, config, read_only=read_only)
     vault = SnapshotVault[StateT](disk, identity.store, registry.state_type, registry.fingerprint())
-    if not read_only:
-        vault.remove_temporary()
     snapshot, rejected = vault.load_newest()
     if snapshot is None and identity.history_start > 1:
         raise _refusal(disk, identity, vault, rejected)
@@ -135,9 +133,12 @@ def _recover(
             )
         for chunk in LogReader(disk, identity.store).chunks(seq + 1, opened.next_seq):
             events = decode_chunk(registry, chunk, seq + 1, opened.next_seq)
-            latest = max(latest, *(event.time for event in events))
+            latest = max([latest, *(event.time for event in events)])
             state = registry.fold(state, events)
-            seq = events[-1].seq
+            seq = min(chunk.first_seq + chunk.events, opened.next_seq) - 1
+    if not read_only:
+        clear_leftovers(disk, identity)
+        vault.remove_temporary()
     return Recovered(
         identity=identity,
         opened=opened,

@@ -9,13 +9,17 @@ others accept too.
 
 An *upcaster* turns an older payload of an operation into a newer one. Old payload classes stay
 registered, as members of the union, for ever: old events are decoded as what they were and led
-step by step to what handlers know today.
+step by step to what handlers know today (``upcasting.py``).
+
+What one item alone can tell is checked when it is registered; what takes all of them together (do
+upcasters arrive anywhere?) when the codec is built, which is when a store is opened.
 """
 
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -29,8 +33,10 @@ from eventstore.errors import (
     ReplayError,
     UnknownOperationError,
 )
-from eventstore.operation import Event, Operation, operation_name, tag_of
-from eventstore.plugins import ENTRY_POINT_GROUP, distribution_of, installed, load, members, named
+from eventstore.operation import OPERATION_FIELD, Event, Operation, operation_name, tag_of
+from eventstore.plugins import ENTRY_POINT_GROUP, blamed, blaming, installed, load, members, named
+from eventstore.shape import copy_value, unsupported
+from eventstore.upcasting import Upcasters
 
 __all__ = ["HandlerRegistry"]
 
@@ -56,8 +62,9 @@ class HandlerRegistry(Generic[StateT]):
         self._handlers: dict[str, Handler[StateT, Any]] = {}
         self._current: dict[str, type[Operation]] = {}
         self._payloads: dict[str, type[Operation]] = {}
-        self._upcasters: dict[type[Operation], Upcaster[Any]] = {}
         self._fold: dict[type[Any], Callable[[StateT, Event[Any]], StateT]] = {}
+        self._upcasters = Upcasters(self._fold.keys())
+        self._points: dict[Any, EntryPoint] = {}
         self._state_type: Any = state_type
         self._initial = initial
         self._codec: EventCodec | None = None
@@ -81,78 +88,132 @@ class HandlerRegistry(Generic[StateT]):
         cannot be imported or two of them handle the same operation.
         """
         registry = cls(initial=initial, state_type=state_type)
+        steps: list[tuple[EntryPoint, Upcaster[Any]]] = []
+        foreign: set[type[Operation]] = set()
         for point in installed(group):
             for item in load(point):
-                try:
-                    if (
+                with blaming(point):
+                    if isinstance(item, Upcaster):
+                        steps.append((point, item))
+                    elif (
                         isinstance(item, Handler)
                         and state_type is not None
-                        and item.types()[0] is not state_type
+                        and item.types()[0] != state_type
                     ):
-                        continue
-                    registry.register(item)
-                except RegistrationError as error:
-                    raise RegistrationError(
-                        f"{named(point)}: {error}",
-                        operation=error.operation,
-                        plugin=point.name,
-                        distribution=distribution_of(point),
-                    ) from error
+                        foreign.add(item.types()[1])
+                    else:
+                        registry._add(item, point)
+        registry._add_ours(steps, foreign)
         return registry
+
+    def _add_ours(
+        self, steps: list[tuple[EntryPoint, Upcaster[Any]]], foreign: set[type[Operation]]
+    ) -> None:
+        """Register upcasters, but for those that lead to operations of another state only."""
+        elsewhere = foreign.difference(self._fold)
+        before = -1
+        while len(steps) != before:
+            before = len(steps)
+            remaining = []
+            for point, step in steps:
+                with blaming(point):
+                    new = step.new_types()
+                    if new is not None and new <= elsewhere:
+                        elsewhere.add(step.old_type())
+                    else:
+                        remaining.append((point, step))
+            steps = remaining
+        for point, step in steps:
+            with blaming(point):
+                self._add(step, point)
 
     def register(self, item: Any) -> None:
         """Add a handler, an upcaster, or all of those in a module or an iterable."""
+        self._add(item, None)
+
+    def _add(self, item: Any, point: EntryPoint | None) -> None:
         if isinstance(item, Handler):
-            self._register_handler(item)
+            self._add_handler(item)
         elif isinstance(item, Upcaster):
-            old = item.old_type()
-            if old in self._upcasters:
-                raise RegistrationError(
-                    f"{item!r} and {self._upcasters[old]!r} both take {old.__name__}",
-                    operation=operation_name(old),
-                )
-            self._upcasters[old] = item
-            self._payloads[tag_of(old)] = old
+            self._add_upcaster(item)
         elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str):
             found = list(members(item)) if isinstance(item, ModuleType) else list(item)
             if not found:
                 raise RegistrationError(f"{item!r} holds no function marked with @handler")
             for member in found:
-                self.register(member)
+                self._add(member, point)
         else:
             raise RegistrationError(
                 f"{item!r} is no handler: mark the function with @eventstore.handler"
             )
+        if point is not None and isinstance(item, Handler | Upcaster):
+            self._points.setdefault(item, point)
         self._codec = None
 
-    def _register_handler(self, item: Handler[StateT, Any]) -> None:
+    def _add_handler(self, item: Handler[StateT, Any]) -> None:
         state_type, payload_type = item.types()
         operation = operation_name(payload_type)
         other = self._handlers.get(operation)
         if other is not None and other is not item:
             raise RegistrationError(
-                f"{item!r} and {other!r} both handle {operation!r}: remove one of them",
+                f"{item!r} and {self._named(other)} both handle {operation!r}: remove one of them",
                 operation=operation,
             )
-        if self._state_type is None:
-            self._state_type = state_type
-        elif state_type is not self._state_type and state_type != self._state_type:
+        if self._state_type is not None and state_type != self._state_type:
             raise RegistrationError(
                 f"{item!r} is for {state_type!r}, but this registry's state is "
                 f"{self._state_type!r}",
                 operation=operation,
             )
-        try:
-            EventCodec([payload_type])
-        except TypeError as error:
-            raise RegistrationError(
-                f"{item!r}: msgspec cannot handle {payload_type.__name__}: {error}",
-                operation=operation,
-            ) from error
+        self._check_payload(item, payload_type)
+        self._state_type = state_type
         self._handlers[operation] = item
         self._current[operation] = payload_type
         self._payloads[tag_of(payload_type)] = payload_type
         self._fold[payload_type] = item.function
+
+    def _add_upcaster(self, item: Upcaster[Any]) -> None:
+        old = item.old_type()
+        item.new_types()
+        other = self._upcasters.of(old)
+        if other is not None and other is not item:
+            raise RegistrationError(
+                f"{item!r} and {self._named(other)} both take {old.__name__}: remove one of them",
+                operation=operation_name(old),
+            )
+        self._check_payload(item, old)
+        self._upcasters.add(old, item)
+        self._payloads[tag_of(old)] = old
+
+    def _check_payload(self, item: Any, payload_type: type[Operation]) -> None:
+        """Refuse a payload class that cannot be recorded, or told from another one."""
+        operation, tag = operation_name(payload_type), tag_of(payload_type)
+        try:
+            EventCodec([payload_type])
+            reason = unsupported(payload_type)
+        except (TypeError, NameError) as error:
+            reason = str(error)
+        if reason is None and payload_type.__struct_config__.tag_field != OPERATION_FIELD:
+            reason = f"its tag_field is not {OPERATION_FIELD!r}"
+        if reason is not None:
+            raise RegistrationError(
+                f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
+                operation=operation,
+            )
+        other = self._payloads.get(tag, payload_type)
+        if other is not payload_type:
+            raise RegistrationError(
+                f"{item!r}: {payload_type.__module__}.{payload_type.__qualname__} and "
+                f"{other.__module__}.{other.__qualname__} are both recorded as {tag!r}: give the "
+                "newer one a version, class New(Operation, tag=..., version=2), and an upcaster "
+                "from the older one",
+                operation=operation,
+            )
+
+    def _named(self, item: Any) -> str:
+        """A handler or upcaster, for messages, with the plugin that it came from."""
+        point = self._points.get(item)
+        return repr(item) if point is None else f"{item!r} of {named(point)}"
 
     @property
     def state_type(self) -> Any:
@@ -166,15 +227,26 @@ class HandlerRegistry(Generic[StateT]):
 
     @property
     def codec(self) -> EventCodec:
-        """The codec over all payload types, built when first used and after a registration."""
+        """The codec over all payload types, built when first used and after a registration.
+
+        Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle.
+        """
         if self._codec is None:
+            fault = self._upcasters.fault()
+            if fault is not None:
+                item, reason = fault
+                error = RegistrationError(
+                    f"{item!r}: {reason}", operation=operation_name(item.old_type())
+                )
+                point = self._points.get(item)
+                raise error if point is None else blamed(error, point)
             self._codec = EventCodec(list(self._payloads.values()))
         return self._codec
 
     def initial(self) -> StateT:
         """The state before the first event."""
         if self._initial is not None:
-            return self._initial()
+            return copy_value(self._initial())
         if self._state_type is None:
             raise RegistrationError("this registry has no handlers, so it has no state either")
         origin = typing.get_origin(self._state_type) or self._state_type
@@ -273,33 +345,7 @@ class HandlerRegistry(Generic[StateT]):
 
     def upcast(self, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
         """Lead old payloads to current ones. A split payload becomes events of the same seq."""
-        if not self._upcasters or not any(type(event.data) in self._upcasters for event in events):
-            return events
-        current: list[Event[Any]] = []
-        for event in events:
-            for payload in self._lead(event, event.data):
-                if payload is event.data:
-                    current.append(event)
-                else:
-                    current.append(msgspec.structs.replace(event, data=payload))
-        return current
-
-    def _lead(self, event: Event[Any], payload: Any) -> Iterator[Any]:
-        step = self._upcasters.get(type(payload))
-        if step is None:
-            yield payload
-            return
-        try:
-            newer = step(payload)
-        except Exception as error:
-            raise ReplayError(
-                f"{step!r} raised {type(error).__name__} on event {event.seq} "
-                f"({event.operation}): {error}",
-                seq=event.seq,
-                operation=event.operation,
-            ) from error
-        for part in newer if isinstance(newer, tuple | list) else (newer,):
-            yield from self._lead(event, part)
+        return self._upcasters.lead(events)
 
     def fold(self, state: StateT, events: Iterable[Event[Any]]) -> StateT:
         """Fold events from the log, upcast before; for recovery and replay.
@@ -318,6 +364,13 @@ class HandlerRegistry(Generic[StateT]):
     def functions(self) -> Mapping[type[Any], Callable[[StateT, Event[Any]], StateT]]:
         """The handlers' functions by payload type, for loops that cannot afford a call more."""
         return self._fold
+
+    def check(self) -> None:
+        """Find out whether what is registered fits together, as opening a store does.
+
+        Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle.
+        """
+        _ = self.codec
 
     def fingerprint(self) -> dict[str, str]:
         """What a snapshot's state depends on: a digest per operation and one of the state type.

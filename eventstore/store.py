@@ -30,6 +30,7 @@ import warnings
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
+from eventstore.beginning import Beginning
 from eventstore.clock import Clock, SystemClock
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk
@@ -37,11 +38,14 @@ from eventstore.log.commit import Pending
 from eventstore.log.core import Log, LogCore, executor_for, opening_executor, run_blocking
 from eventstore.log.log import check_size
 from eventstore.log.memory import MemoryLog
+from eventstore.moments import Moment
 from eventstore.opening import Opening
 from eventstore.operation import Event, Operation, Receipt
-from eventstore.recovery import Recovered, decode_chunk, open_and_recover
+from eventstore.reading import durable_events
+from eventstore.recovery import Recovered, open_and_recover
 from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport, StoreStats
+from eventstore.shape import copier, copy_value
 from eventstore.snapshot.keeper import SnapshotKeeper
 from eventstore.subscription import Subscription
 
@@ -60,15 +64,18 @@ class EventStore(Generic[StateT]):
 
     def __init__(self, registry: HandlerRegistry[StateT], clock: Clock) -> None:
         self._registry = registry
+        self._copy = copier(registry.state_type)
         self._clock = clock
         self._log: Log
         self._keeper: SnapshotKeeper | None = None
+        self._beginning: Beginning | None = None
         self._head: StateT
         self._state: StateT
         self._latest = 0
         self._closed = True
         self._closing: asyncio.Task[None] | None = None
         self._subscriptions: list[Subscription] = []
+        self._pid = os.getpid()
         self.path = ""
         self.recovery = RecoveryReport()
 
@@ -137,14 +144,26 @@ class EventStore(Generic[StateT]):
         """
 
         async def opens() -> EventStore[StateT]:
-            store = cls(registry, clock if clock is not None else SystemClock())
-            store.path = ":memory:"
-            store._head = store._state = registry.initial() if state is None else state
-            store._log = MemoryLog(store.path, 0, keep=True, on_commit=store._committed)
-            store._closed = False
-            return store
+            first = registry.initial() if state is None else copy_value(state)
+            return cls._begin(registry, clock or SystemClock(), Beginning(first))
 
         return Opening(opens)
+
+    @classmethod
+    def _begin(
+        cls, registry: HandlerRegistry[StateT], clock: Clock, begins: Beginning, **shared: Any
+    ) -> EventStore[StateT]:
+        """A store in memory; ``shared`` tells its log where earlier events are read."""
+        store = cls(registry, clock)
+        store.path = begins.path
+        store._beginning = begins
+        store._head = store._state = begins.state
+        store._latest = begins.latest
+        store._log = MemoryLog(
+            store.path, begins.seq, keep=True, on_commit=store._committed, **shared
+        )
+        store._closed = False
+        return store
 
     def _start(
         self, disk: Disk, config: StoreConfig, recovered: Recovered[StateT], read_only: bool
@@ -165,6 +184,7 @@ class EventStore(Generic[StateT]):
             )
         else:
             executor = executor_for(disk, 1)
+            self._beginning = Beginning(recovered.state, recovered.seq)
             self._log = MemoryLog(
                 self.path,
                 recovered.seq,
@@ -273,38 +293,35 @@ class EventStore(Generic[StateT]):
 
     @property
     def state(self) -> StateT:
-        """The state folded from every durable event, and from no other."""
-        return self._state
+        """The state folded from every durable event, and from no other.
+
+        Of a type whose values can change (a ``dict``, an unfrozen Struct) it is a copy, the
+        caller's own; of an immutable type it is the state itself, at no cost.
+        """
+        return self._state if self._copy is None else self._copy(self._state)
 
     @property
     def seq(self) -> int:
         """The sequence number of the last durable event, 0 where there is none."""
         return self._log.durable_seq
 
-    async def events(
+    def events(
         self,
-        start: int = 1,
-        stop: int | None = None,
+        start: Moment = 1,
+        stop: Moment | None = None,
         *,
         operations: Collection[str] | None = None,
     ) -> AsyncIterator[Event[Any]]:
-        """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one now.
+        """Durable events from ``start`` on, up to ``stop`` (exclusive) or the last one now.
 
-        Archive and log are one history, read in batches off the event loop; memory is flat.
-        ``operations`` keeps only events of those names.
+        Both are sequence numbers or times, as for :func:`read_events`. Archive and log are one
+        history, read in batches off the event loop; memory is flat. ``operations`` keeps only
+        events of those names.
 
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
-        first = max(start, 1)
-        end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
-        if first >= end:
-            return
-        async for chunk in self._log.read(first, end):
-            batch = await self._log.run(decode_chunk, self._registry, chunk, first, end)
-            for event in batch:
-                if operations is None or event.operation in operations:
-                    yield event
+        return durable_events(self._log, self._registry, start, stop, operations)
 
     def subscribe(
         self, *, start: int | None = None, operations: Collection[str] | None = None
@@ -354,6 +371,8 @@ class EventStore(Generic[StateT]):
         cancels the waiting; the closing goes on. Raises what became of commits that nobody awaited.
         """
         self._closed = True
+        if os.getpid() != self._pid:
+            return  # a fork of the owner: it is not ours to close
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
@@ -373,7 +392,7 @@ class EventStore(Generic[StateT]):
         return f"<EventStore {self.path!r} seq={self.seq if hasattr(self, '_log') else '?'}>"
 
     def __del__(self) -> None:
-        if not self._closed:
+        if not self._closed and os.getpid() == self._pid:
             warnings.warn(
                 f"the event store {self.path} was not closed: use `async with`, or await close(). "
                 "Nothing that was acknowledged is lost",

@@ -2,20 +2,26 @@
 
 Theory of operation
 -------------------
-A subscription is a cursor: the number of the next event. Commits push their events into a short
-buffer; a subscriber that keeps up is served from it. One that does not loses the buffer, not
-events: it reads on from the log until it has caught up. So neither a slow subscriber nor a late
-one costs memory, and the store never waits for any."""
+A subscription is a cursor and a short buffer. The cursor is the number of the first event that is
+not in the buffer yet. Commits push their events into the buffer; a subscriber that keeps up is
+served from it. Once the buffer is full, further events are left in the log; when the subscriber has
+emptied the buffer it reads on from there, batch by batch, until it has caught up. So neither a slow
+subscriber nor a late one costs memory, and the store never waits for any.
+
+Nothing is taken out of the buffer but to be handed over at once, and a batch is put in whole: a
+cancelled wait loses nothing. An old event that an upcaster split has several parts of one number.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from eventstore.operation import Event
+from eventstore.shape import copy_value
 
 __all__ = ["Subscription"]
 
@@ -25,7 +31,9 @@ BUFFER = 4096
 class Subscription:
     """An asynchronous iterator over events, to be entered with ``async with`` or closed.
 
-    It ends when it is closed or when the store is. Cancelling a wait for the next event loses none.
+    It ends when it is closed, and after the last event when the store is. Where a subscriber is too
+    far behind for that when the store is closed, :class:`StoreClosedError` says so: the rest is in
+    the log. Cancelling a wait for the next event loses none. One task at a time may wait.
     """
 
     def __init__(
@@ -42,18 +50,29 @@ class Subscription:
         self._durable_seq = durable_seq
         self._forget = forget
         self._buffer: deque[Event[Any]] = deque()
-        self._missed = True
+        self._missed = start <= durable_seq()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
+        self._closed = False
 
-    def push(self, events: Iterable[Event[Any]]) -> None:
+    def push(self, events: Sequence[Event[Any]]) -> None:
         """Durable events, from the store."""
         if not self._missed:
-            self._buffer.extend(events)
-            if len(self._buffer) > BUFFER:
-                self._buffer.clear()
+            if len(self._buffer) < BUFFER:
+                self._put(events, events[-1].seq + 1)
+            else:
                 self._missed = True
         self._wake()
+
+    def _put(self, events: Iterable[Event[Any]], then: int) -> None:
+        """Take events into the buffer; ``then`` is the number of the first that follows them."""
+        wanted, first = self._operations, self._next
+        self._buffer.extend(
+            event
+            for event in events
+            if event.seq >= first and (wanted is None or event.operation in wanted)
+        )
+        self._next = max(first, then)
 
     def end(self) -> None:
         """No more events will come."""
@@ -61,9 +80,12 @@ class Subscription:
         self._wake()
 
     async def close(self) -> None:
-        """Stop following."""
-        self._forget(self)
-        self.end()
+        """Stop following. Closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._buffer.clear()
+            self._forget(self)
+            self.end()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -73,23 +95,20 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event[Any]:
-        while True:
-            while self._buffer:
-                event = self._buffer.popleft()
-                if event.seq >= self._next:
-                    self._next = event.seq + 1
-                    if self._operations is None or event.operation in self._operations:
-                        return event
-            if self._ended:
-                raise StopAsyncIteration
+        while not self._closed:
+            if self._buffer:
+                return copy_value(self._buffer.popleft())  # others are handed it too
             if self._missed:
                 await self._catch_up()
+            elif self._ended:
+                break
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
                 try:
                     await self._waiter
                 finally:
                     self._waiter = None
+        raise StopAsyncIteration
 
     async def _catch_up(self) -> None:
         """Read a batch from the log; once there is nothing to read, be served by pushes."""
@@ -98,8 +117,7 @@ class Subscription:
             self._missed = False
             return
         stop = min(self._next + BUFFER, last + 1)
-        batch = [event async for event in self._read(self._next, stop)]
-        self._buffer.extend(batch)
+        self._put([event async for event in self._read(self._next, stop)], stop)
 
     async def __aenter__(self) -> Subscription:
         return self

@@ -4,7 +4,9 @@ Theory of operation
 -------------------
 An archive is a segment like any other (``format.py``), whose events were repacked into large
 records and which ends with a seal; the whole is one Zstandard frame with a content checksum. So
-the same reader reads both, and months of history decode at full speed.
+the same reader reads both, and months of history decode at full speed. Some bits of a frame mean
+nothing to who decompresses it, so behind it stands the CRC-32 of its bytes, in a frame of the kind
+that Zstandard skips.
 
 The order makes a crash harmless at any point: the archive is written aside and synced, read back
 and compared with the segment event for event, renamed and its folder synced; ``store.json`` then
@@ -17,7 +19,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import struct
 import sys
+import zlib
 
 import msgspec
 
@@ -38,6 +42,7 @@ else:
 __all__ = [
     "ARCHIVE_FOLDER",
     "archive_name",
+    "archived_segments",
     "compact",
     "read_archive",
     "remove_archived_segments",
@@ -47,6 +52,8 @@ ARCHIVE_FOLDER = "archive"
 _TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
 _RECORD_EVENTS = 4096
 _RECORD_BYTES = 256 << 10
+_TRAILER = struct.Struct("<III")
+_SKIPPED = 0x184D2A5E  # the magic number of a frame that decompressors skip
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 _MAX_SEGMENT = (1 << 30) + (1 << 29)
 
@@ -61,7 +68,10 @@ def read_archive(disk: Disk, name: str) -> bytes:
 
     Raises :class:`CorruptLogError` where it is damaged.
     """
-    compressed = read_whole(disk, name)
+    content = read_whole(disk, name)
+    compressed = content[: -_TRAILER.size]
+    if content[-_TRAILER.size :] != _trailer(compressed):
+        raise _damaged(disk, name, "its checksum does not match")
     try:
         decompressor = zstd.ZstdDecompressor()
         data: bytes = decompressor.decompress(compressed, max_length=_MAX_SEGMENT)
@@ -70,6 +80,11 @@ def read_archive(disk: Disk, name: str) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise _damaged(disk, name, "it is not one whole Zstandard frame")
     return data
+
+
+def _trailer(compressed: bytes) -> bytes:
+    """What stands behind an archive's frame: a frame to skip, with the CRC of the one before."""
+    return _TRAILER.pack(_SKIPPED, 4, zlib.crc32(compressed))
 
 
 def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> StoreIdentity:
@@ -106,21 +121,32 @@ def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> 
     return identity
 
 
-def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
-    """Remove the files that ``store.json`` says are archived or discarded by now."""
-    removed = False
+def archived_segments(disk: Disk, identity: StoreIdentity) -> list[str]:
+    """The segments in the log that ``store.json`` says are archived or discarded by now.
+
+    Raises :class:`CorruptLogError` where one is not what its name says: it may be the only copy.
+    """
+    names = []
     for base in disk.list(LOG_FOLDER):
         first = sequence_in_name(base)
         if first is not None and first < identity.log_start:
-            disk.remove(f"{LOG_FOLDER}/{base}")
-            removed = True
-    if removed:
+            names.append(segment_name(first))
+            read_header(disk, names[-1], identity.store)
+    return names
+
+
+def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
+    """Remove the files that ``store.json`` says are archived or discarded by now."""
+    names = archived_segments(disk, identity)
+    for name in names:
+        disk.remove(name)
+    if names:
         sync_folder(disk, LOG_FOLDER)
     kept = {archive_name(first) for first, _, _ in identity.archived}
     removed = False
     for base in disk.list(ARCHIVE_FOLDER):
         name = f"{ARCHIVE_FOLDER}/{base}"
-        first = sequence_in_name(base.removesuffix(".zst"))
+        first = sequence_in_name(base.removesuffix(".zst")) if base.endswith(".zst") else None
         if first is not None and first < identity.history_start and name not in kept:
             disk.remove(name)
             removed = True
@@ -139,7 +165,7 @@ def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) ->
     sync_folder(disk)
     compressed = zstd.compress(packed, options=_CHECKED)
     target = archive_name(first)
-    write_atomically(disk, target, _TEMPORARY, compressed)
+    write_atomically(disk, target, _TEMPORARY, compressed + _trailer(compressed))
     kept = read_archive(disk, target)
     again = _runs(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor)
     if b"".join(body for _, _, body in again) != b"".join(body for _, _, body in runs):

@@ -375,6 +375,11 @@ class GroupCommit:
             "store of its own after the fork",
             path=self._path,
         )
+        # Their outcome will be known in the parent only; nobody here is to wait for it.
+        for entry in (*self._in_flight, *self._queue):
+            entry.receipt.disown(self._refusal)
+        self._in_flight = []
+        self._queue.clear()
 
 
 _living: weakref.WeakSet[GroupCommit] = weakref.WeakSet()

@@ -87,6 +87,10 @@ class Log(Protocol):
     path: str
 
     @property
+    def disk(self) -> Disk | None:
+        """Where earlier events are read from, ``None`` for a log that holds all it has."""
+
+    @property
     def head_seq(self) -> int:
         """The last sequence number given out."""
 
@@ -139,6 +143,7 @@ class LogCore:
         self._loop = asyncio.get_running_loop()
         self._last_seq = opened.next_seq - 1
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._group: GroupCommit | None = None
         self._refusal: Exception = StoreReadOnlyError(
             f"{self.path} was opened with read_only=True: open it for writing to append",
@@ -196,7 +201,7 @@ class LogCore:
         owner = self._on_commit()
         if owner is not None:
             owner(entries)
-        if self._spare is None and self._writer.wants_spare:
+        if self._closing is None and self._spare is None and self._writer.wants_spare:
             now = self._loop.time()
             if now - self._spare_tried >= _SPARE_RETRY or self._writer.space_warning is None:
                 self._spare_tried = now
@@ -239,13 +244,21 @@ class LogCore:
             await self._group.sync()
 
     async def close(self) -> None:
-        """End background work, drain, seal, free the lock. Once is enough."""
+        """End background work, drain, seal, free the lock. Once is enough.
+
+        Cancelling it cancels the waiting; the closing goes on.
+        """
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         if self._spare is not None:
             await asyncio.wait([self._spare])
         try:
             if self._group is not None:
                 await self._group.close()
-            elif not self._closed:
+            else:
                 self._refusal = StoreClosedError(f"{self.path} is closed", path=self.path)
                 await self.run(self.disk.close)
         finally:

@@ -17,7 +17,7 @@ from eventstore.log.commit import Pending
 from eventstore.log.core import LogCore, opening_executor, run_blocking
 from eventstore.log.format import MAX_BODY
 from eventstore.log.mend import OpenedLog, open_log
-from eventstore.log.prepare import prepare, unknown_files
+from eventstore.log.prepare import clear_leftovers, prepare, unknown_files
 from eventstore.opening import Opening
 from eventstore.operation import Event, Receipt
 from eventstore.report import RecoveryReport, StoreStats
@@ -111,6 +111,7 @@ class EventLog:
         value_type: Any,
     ) -> None:
         self._closed = False
+        self._pid = os.getpid()
         self._clock = clock
         self._codec = EventCodec(value_type=value_type)
         self.path = disk.path
@@ -206,7 +207,8 @@ class EventLog:
         nobody awaited.
         """
         self._closed = True
-        await self._core.close()
+        if os.getpid() == self._pid:  # else a fork of the owner: it is not ours to close
+            await self._core.close()
 
     def stats(self) -> StoreStats:
         """Counters since the log was opened."""
@@ -219,7 +221,7 @@ class EventLog:
         """Nothing is folded here."""
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
+        if not getattr(self, "_closed", True) and os.getpid() == self._pid:
             warnings.warn(
                 f"the event log {self.path} was not closed: use `async with`, or await close()",
                 ResourceWarning,
@@ -249,6 +251,8 @@ def _open(
                 verify_from=identity.log_start,
                 writable=not read_only,
             )
+            if not read_only:
+                clear_leftovers(disk, identity)
             unknown = unknown_files(disk, identity)
     except BaseException:
         disk.close()

@@ -2,15 +2,20 @@
 
 It has the interface of the durable log and acknowledges at once. With ``keep`` it holds the
 events, so that they can be read again; without, they are gone (a store that only takes
-snapshots).
+snapshots). A log that goes on where another store's history was left (a branch) reads what came
+before from that store's files.
 """
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
+
 from eventstore.codec import array_header
+from eventstore.disk import Disk
 from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
@@ -18,7 +23,7 @@ from eventstore.errors import (
     StoreOverloadedError,
 )
 from eventstore.log.commit import Pending
-from eventstore.log.reader import Chunk
+from eventstore.log.reader import Chunk, LogReader
 from eventstore.operation import Receipt
 from eventstore.report import StoreStats
 
@@ -27,10 +32,34 @@ __all__ = ["MemoryLog"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_BATCH = 1024
+_HEADER = len(array_header(0))
+
+
+def _first_seq(chunk: Chunk) -> int:
+    return chunk.first_seq
+
+
+def _before(seq: int, chunk: Chunk) -> Chunk:
+    """The part of a chunk that is before event ``seq``."""
+    count = min(chunk.events, seq - chunk.first_seq)
+    if count == chunk.events:
+        return chunk
+    events = msgspec.msgpack.decode(chunk.array, type=list[msgspec.Raw])[:count]
+    return Chunk(chunk.first_seq, count, b"".join((array_header(count), *events)))
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    """Consecutive chunks as one, which one call decodes."""
+    count = sum(chunk.events for chunk in chunks)
+    bodies = [chunk.array[_HEADER:] for chunk in chunks]
+    return Chunk(chunks[0].first_seq, count, b"".join((array_header(count), *bodies)))
+
 
 class MemoryLog:
     """A :class:`eventstore.log.core.Log` whose events last as long as it does.
 
+    ``seq`` is the last event before its own; ``earlier`` reads those up to there, from ``disk``.
     ``run`` makes the owner's blocking calls: where they go to a disk, it is given one that uses a
     thread. ``release`` is called when the log is closed or forgotten.
     """
@@ -42,11 +71,15 @@ class MemoryLog:
         *,
         keep: bool,
         on_commit: Callable[[list[Pending]], None],
+        disk: Disk | None = None,
+        earlier: LogReader | None = None,
         runner: Callable[..., Any] | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
-        self.head_seq = self.durable_seq = self._first = seq
+        self.disk = disk
+        self.head_seq = self.durable_seq = self.begins = seq
+        self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
         self._on_commit = on_commit
         self._runner = runner
@@ -77,18 +110,24 @@ class MemoryLog:
         return receipt
 
     async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
-        if self._chunks is None or start <= self._first:
+        own = self.begins + 1
+        if self._chunks is None or (start < own and self._earlier is None):
             raise HistoryUnavailableError(
                 f"{self.path} does not hold event {start}"
                 + ("" if self._chunks is not None else ": it has no log (use_wal=False)"),
                 requested=start,
-                first_available=self._first + 1 if self._chunks is not None else stop,
+                first_available=own if self._chunks is not None else stop,
             )
-        for chunk in list(self._chunks):
-            if chunk.first_seq >= stop:
-                break
-            if chunk.first_seq + chunk.events > start:
-                yield chunk
+        if start < own and self._earlier is not None:
+            chunks = self._earlier.chunks(start, min(stop, own))
+            while (chunk := await self.run(next, chunks, None)) is not None:
+                yield _before(own, chunk)
+                if isinstance(self._refusal, StoreClosedError):
+                    raise self._refusal
+        first = max(bisect.bisect_right(self._chunks, start, key=_first_seq) - 1, 0)
+        last = bisect.bisect_left(self._chunks, stop, key=_first_seq)
+        for index in range(first, last, _BATCH):
+            yield _joined(self._chunks[index : min(index + _BATCH, last)])
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._runner is None:
@@ -113,7 +152,7 @@ class MemoryLog:
         self._release()
 
     def stats(self) -> StoreStats:
-        events = self.durable_seq - self._first
+        events = self.durable_seq - self.begins
         return StoreStats(
             seq=self.durable_seq,
             events=events,

@@ -191,9 +191,8 @@ class _Opening:
                 seq or header.first_seq,
                 f"it is not what {segment_name(successor.first_seq)} says it was",
             )
-        facts = SegmentEnd(header.first_seq, successor.first_seq, header.salt, end, crc, end, crc)
-        offset, kind = end, None
-        while kind is not SealKind.CONTINUED:
+        offset = end
+        while True:
             try:
                 record = read_record(data, offset, header.salt)
                 kind, seal_crc = read_seal(data, record)
@@ -202,12 +201,28 @@ class _Opening:
             except InvalidBytesError as error:
                 if sealed:
                     raise self._corrupt(name, offset, successor.first_seq, str(error)) from error
-                return facts._replace(seal_at=offset, seal_crc=crc)
+                break
+            if kind is SealKind.CONTINUED:
+                if any(data[record.end :]):
+                    raise self._corrupt(
+                        name, record.end, successor.first_seq, "bytes follow the last seal"
+                    )
+                break
             crc = zlib.crc32(data[offset : record.end], crc)
             offset = record.end
-        if any(data[offset:]):
-            raise self._corrupt(name, offset, successor.first_seq, "bytes follow the last seal")
-        return facts._replace(seal_at=offset, seal_crc=crc, continued=True)
+        # Unless a record vouches for it, nobody knows whether the seal that was just read is on the
+        # disk or only in the page cache: then it is written again.
+        return SegmentEnd(
+            header.first_seq,
+            successor.first_seq,
+            header.salt,
+            end,
+            successor.previous_crc,
+            offset,
+            crc,
+            continued=sealed,
+            seals=data[end:offset],
+        )
 
     def _classify_last(self, data: bytes, header: SegmentHeader) -> Clean | TornTail:
         name = segment_name(header.first_seq)
@@ -227,14 +242,19 @@ class _Opening:
         name = segment_name(header.first_seq)
         found = self._found
         found.clean = isinstance(tail, Clean) and tail.sealed is not None
-        if found.clean:
-            crc = zlib.crc32(data[: tail.end])
-            at = tail.end
-            if isinstance(tail, Clean) and tail.sealed is SealKind.CLOSED:
-                at = read_record(data, tail.end, header.salt).end
-            seal_crc = zlib.crc32(data[tail.end : at], crc)
+        if isinstance(tail, Clean) and tail.sealed is not None:
+            start = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
+            crc = zlib.crc32(data[:start])
+            seal = data[start : start + SEAL_SIZE]
             return SegmentEnd(
-                header.first_seq, tail.next_seq, header.salt, tail.end, crc, at, seal_crc
+                header.first_seq,
+                tail.next_seq,
+                header.salt,
+                start,
+                crc,
+                start + SEAL_SIZE,
+                zlib.crc32(seal, crc),
+                seals=seal,
             )
         if isinstance(tail, TornTail):
             found.torn_bytes = tail.torn_end - tail.end

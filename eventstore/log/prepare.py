@@ -1,5 +1,8 @@
 """Making a store's directory, and getting an existing one ready: lock, identity, leftovers.
 
+What a crash left half made is cleared away last, when everything else was found to be sound: in a
+store that is refused, a file under such a name may be the only copy of something.
+
 A store is made in an order in which a crash leaves either no store or a whole one: the ``log``
 folder and an empty, sealed first segment, and last ``store.json``. From then on a log without
 segments is a log that lost them.
@@ -22,9 +25,15 @@ from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     StoreNotFoundError,
+    named_in,
 )
 from eventstore.identity import FILE, StoreIdentity, load_identity, save_identity, write_atomically
-from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, remove_archived_segments
+from eventstore.log.archive import (
+    ARCHIVE_FOLDER,
+    archive_name,
+    archived_segments,
+    remove_archived_segments,
+)
 from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.mend import (
     QUARANTINE_FOLDER,
@@ -37,7 +46,7 @@ from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import LOG_FOLDER, fresh_salt, segment_name, sequence_in_name
 from eventstore.log.writer import TEMPORARY
 
-__all__ = ["begin_log", "prepare", "unknown_files"]
+__all__ = ["begin_log", "clear_leftovers", "prepare", "unknown_files"]
 
 _LEFTOVERS = (
     TEMPORARY,
@@ -52,7 +61,7 @@ _ROOT_NAMES = frozenset(
 
 
 def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -> StoreIdentity:
-    """Lock the store, make it if it is not there, and clear away what a crash left half made.
+    """Lock the store, and make it if it is not there.
 
     Raises :class:`StoreLockedError`, :class:`StoreNotFoundError` (read-only),
     :class:`CorruptStoreError`, :class:`ConfigError`, and what opening raises for lack of space.
@@ -67,8 +76,6 @@ def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -
             with _writing(disk):
                 identity = _create(disk, clock, config)
         else:
-            with _writing(disk):
-                _clear(disk, identity)
             if identity.logged and not config.use_wal:
                 raise ConfigError(
                     f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
@@ -99,10 +106,29 @@ def begin_log(disk: Disk, identity: StoreIdentity, first_seq: int) -> StoreIdent
     )
 
 
+def clear_leftovers(disk: Disk, identity: StoreIdentity) -> None:
+    """Remove what a crash left half made, or already archived, from a store that is sound.
+
+    Raises :class:`CorruptLogError` where a segment that was archived is not what its name says, and
+    what opening raises where it may not write.
+    """
+    with _writing(disk):
+        if archived_segments(disk, identity):
+            # If the sync of store.json was what failed, only the page cache says that they may go.
+            save_identity(disk, identity)
+        for name in _LEFTOVERS:
+            with contextlib.suppress(FileNotFoundError):
+                disk.remove(name)
+        remove_archived_segments(disk, identity)
+
+
 def unknown_files(disk: Disk, identity: StoreIdentity) -> list[str]:
     """Files at the top and in the archive that are none of the store's."""
     unknown = [name for name in disk.list() if name not in _ROOT_NAMES]
     known = {archive_name(first) for first, _, _ in identity.archived}
+    for base in disk.list(LOG_FOLDER):  # an archive may be ready and not counted yet
+        if (first := sequence_in_name(base)) is not None:
+            known.add(archive_name(first))
     for base in disk.list(ARCHIVE_FOLDER):
         name = f"{ARCHIVE_FOLDER}/{base}"
         if name not in known and name not in _LEFTOVERS:
@@ -115,7 +141,7 @@ def _writing(disk: Disk) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise mending_refused(error, disk.path) from error
+        raise mending_refused(error, named_in(error, disk.path)) from error
 
 
 def _create(disk: Disk, clock: Clock, config: StoreConfig) -> StoreIdentity:
@@ -157,10 +183,3 @@ def _first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
     header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))
     data, _ = build_segment(disk, header, [], first_seq)
     write_atomically(disk, segment_name(first_seq), TEMPORARY, data)
-
-
-def _clear(disk: Disk, identity: StoreIdentity) -> None:
-    for name in _LEFTOVERS:
-        with contextlib.suppress(FileNotFoundError):
-            disk.remove(name)
-    remove_archived_segments(disk, identity)

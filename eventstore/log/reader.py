@@ -7,7 +7,8 @@ reads one segment at a time (memory is flat in the length of history), verifies 
 passes, and joins the bodies of many records, so that one call decodes them all.
 
 What it must not do is take damage for the end of the log. A segment that has a successor must
-reach it. In the last one, the end is what ``recovery.classify`` says it is; since the writer may
+reach it; one that says it has a successor must have it, and one whose successor has a successor
+must say so. In the last one, the end is what ``recovery.classify`` says it is; since the writer may
 be in the middle of a write there, a verdict of damage is given only when a fresh read still says
 so.
 
@@ -34,13 +35,15 @@ from eventstore.log.format import (
     HEADER_SIZE,
     RECORD_HEADER_SIZE,
     InvalidBytesError,
+    SealKind,
     SegmentHeader,
     read_lengths,
     read_record,
+    read_seal,
     sealed_end,
 )
 from eventstore.log.mend import corrupt_segment, read_whole
-from eventstore.log.recovery import Corrupt, classify
+from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import LOG_FOLDER, segment_name, sequence_in_name
 
 __all__ = ["Chunk", "LogReader"]
@@ -107,7 +110,7 @@ class LogReader:
             source = candidates[-1]
             following = [other.first_seq for other in sources if other.first_seq > seq]
             try:
-                for chunk in self._read(source, seq, stop, following[0] if following else None):
+                for chunk in self._read(source, seq, stop, following):
                     yield chunk
                     seq = chunk.first_seq + chunk.events
                 attempts = 0
@@ -120,15 +123,26 @@ class LogReader:
                     ) from None
                 continue
             if not following and not self._has_grown(sources):
+                if source.archived and (identity := load_identity(self._disk)).logged:
+                    raise self._missing(identity, seq)
                 return
 
     def _check_available(self, seq: int) -> StoreIdentity:
         identity = load_identity(self._disk)
         available = identity.history_start
         if seq < available:
+            reason = (
+                f"is not available any more: events before {available} were discarded; start at "
+                f"{available}, or from a snapshot"
+            )
+            if identity.branched and seq <= identity.branched.seq:
+                reason = (
+                    f"is not in this store, a branch that begins with event "
+                    f"{identity.branched.seq + 1}; it is in {identity.branched.path}, the store "
+                    f"{identity.branched.store} that this one branched from"
+                )
             raise HistoryUnavailableError(
-                f"{self._disk.path}: event {seq} is not available any more: events before "
-                f"{available} were discarded; start at {available}, or from a snapshot",
+                f"{self._disk.path}: event {seq} {reason}",
                 requested=seq,
                 first_available=available,
             )
@@ -170,14 +184,14 @@ class LogReader:
         return header
 
     def _read(
-        self, source: _Source, start: int, stop: int | None, successor: int | None
+        self, source: _Source, start: int, stop: int | None, following: list[int]
     ) -> Iterator[Chunk]:
         data = self._load(source)
         header = self._header(source, data)
         end = sealed_end(data, header.salt)
         if end is not None:
-            return self._sealed(source, data, header, end, start, stop, successor)
-        return self._unsealed(source, data, header, start, stop, successor)
+            return self._sealed(source, data, header, end, start, stop, following)
+        return self._unsealed(source, data, header, start, stop, following)
 
     def _sealed(
         self,
@@ -187,7 +201,7 @@ class LogReader:
         end: int,
         start: int,
         stop: int | None,
-        successor: int | None,
+        following: list[int],
     ) -> Iterator[Chunk]:
         """A segment whose seal vouches for every byte: only the lengths are left to be read."""
         offset, seq = HEADER_SIZE, header.first_seq
@@ -210,8 +224,13 @@ class LogReader:
                     bodies, first, size = [], seq, 0
         if bodies:
             yield _chunk(first, seq, bodies)
-        if offset >= end and successor not in (None, seq):
-            raise self._corrupt(source, end, seq, f"it ends too early: event {successor} is next")
+        if offset >= end:
+            if following and following[0] != seq:
+                reason = f"it ends too early: event {following[0]} is next"
+                raise self._corrupt(source, end, seq, reason)
+            kind, _ = read_seal(data, read_record(data, end, header.salt))
+            if kind is SealKind.CONTINUED and (stop is None or seq < stop):
+                self._check_followed(source, seq)
 
     def _unsealed(
         self,
@@ -220,19 +239,21 @@ class LogReader:
         header: SegmentHeader,
         start: int,
         stop: int | None,
-        successor: int | None,
+        following: list[int],
     ) -> Iterator[Chunk]:
         """A segment that the writer may still be at: every record is verified by itself."""
         offset, seq, attempts = HEADER_SIZE, header.first_seq, 0
         bodies: list[bytes] = []
         first, size = seq, 0
+        successor = following[0] if following else None
+        sealed: SealKind | None = None
         while stop is None or seq < stop:
             try:
                 record = read_record(data, offset, header.salt)
                 if record.first_seq != seq:
                     raise InvalidBytesError(f"a record of event {record.first_seq} stands here")
             except InvalidBytesError as error:
-                if successor == seq:
+                if successor == seq and (len(following) == 1 or sealed is SealKind.CONTINUED):
                     break
                 if successor is not None:
                     raise self._corrupt(source, offset, seq, str(error)) from error
@@ -242,6 +263,8 @@ class LogReader:
                     raise _MovedError from error
                 tail = classify(data, header)
                 if not isinstance(tail, Corrupt) and tail.next_seq <= seq:
+                    if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
+                        self._check_followed(source, seq)
                     break
                 if isinstance(tail, Corrupt) and attempts == _ATTEMPTS:
                     raise self._corrupt(
@@ -250,6 +273,7 @@ class LogReader:
                 continue
             offset, attempts = record.end, 0
             if record.events == 0:
+                sealed, _ = read_seal(data, record)
                 continue
             seq += record.events
             if seq <= start:
@@ -262,6 +286,12 @@ class LogReader:
                 bodies, first, size = [], seq, 0
         if bodies:
             yield _chunk(first, seq, bodies)
+
+    def _check_followed(self, source: _Source, seq: int) -> None:
+        """A seal says that there is a segment after this one, and it never goes before that one."""
+        if self._sources()[-1].first_seq < seq:
+            reason = f"the segment is missing: {source.name} says that there is one after it"
+            raise corrupt_segment(self._disk, segment_name(seq), 0, seq, reason)
 
     def _corrupt(
         self, source: _Source, offset: int, expected_seq: int, reason: str

@@ -80,7 +80,9 @@ class SegmentEnd(NamedTuple):
 
     ``end`` and ``crc``: the data end, and the CRC up to it, for the successor's header.
     ``seal_at`` and ``seal_crc``: where the seal goes that says there is a successor.
-    ``continued``: that seal stands already.
+    ``continued``: that seal stands already. ``seals``: seals right before it that an earlier process
+    wrote. Whether they are on the disk, or only in the page cache, is unknown, since that process may
+    have died before its sync, or been told that it failed; so they are written again with it.
     """
 
     first_seq: int
@@ -91,6 +93,7 @@ class SegmentEnd(NamedTuple):
     seal_at: int
     seal_crc: int
     continued: bool = False
+    seals: bytes = b""
 
 
 class ActiveSegment:
@@ -164,8 +167,10 @@ class ActiveSegment:
         self.crc = zlib.crc32(data, self.crc)
 
     def _cut_back(self, length: int) -> None:
+        """Zero what was written of a record, and no more: that might be refused as well."""
         try:
-            write_fully(self.file, self.end, bytes(length))
+            written = self.file.read(self.end, length).rstrip(b"\0")
+            write_fully(self.file, self.end, bytes(len(written)))
         except OSError as error:
             raise OSError(errno.EIO, "a refused record could not be cut back") from error
 
@@ -193,6 +198,6 @@ def write_seal(file: File, end: SegmentEnd, kind: SealKind) -> None:
     Repeating it after a failure that was no failed sync writes the same bytes again.
     """
     seal = encode_seal(end.salt, end.seal_at, end.next_seq, kind, end.seal_crc)
-    write_fully(file, end.seal_at, seal)
+    write_fully(file, end.seal_at - len(end.seals), end.seals + seal)
     sync(file)
     file.truncate(end.seal_at + len(seal))

@@ -33,7 +33,14 @@ import uuid
 from collections import deque
 
 from eventstore.disk import Disk, File, SyncFailedError, sync, sync_folder
-from eventstore.errors import NO_SPACE, StoreFailedError, StoreFullError, commit_failed, no_space
+from eventstore.errors import (
+    NO_ACCESS,
+    NO_SPACE,
+    StoreFailedError,
+    StoreFullError,
+    commit_failed,
+    no_space,
+)
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import (
     LOG_FOLDER,
@@ -159,7 +166,8 @@ class LogWriter:
                 self.sync()
                 self._seal(active.finished(), active.file, SealKind.CLOSED)
         finally:
-            self._active = None
+            with self._spare_lock:  # one that is under way is finished while the store is still ours
+                self._active = None
             for file in (active.file if active is not None else None, self._last_file):
                 if file is not None:
                     file.close()
@@ -217,14 +225,25 @@ class LogWriter:
     def _take_file(self, size: int) -> tuple[File, str]:
         """A zero-filled, synced file of at least ``size`` bytes, and the name it has for now."""
         if self.spare_ready:
-            file = self._disk.open(SPARE, writable=True)
-            if file.size() >= size and not any(file.read(0, HEADER_SIZE)):
-                return file, SPARE
-            file.close()
-            if size <= self._segment_size:
-                self._disk.remove(SPARE)
+            file = self._open_spare()
+            if file is not None:
+                if file.size() >= size and not any(file.read(0, HEADER_SIZE)):
+                    return file, SPARE
+                file.close()
+            if file is None or size <= self._segment_size:
+                with contextlib.suppress(FileNotFoundError):
+                    self._disk.remove(SPARE)
                 self.spare_ready = False
         return self._create(size), TEMPORARY
+
+    def _open_spare(self) -> File | None:
+        """The spare, ``None`` where somebody removed or replaced it: it held nothing."""
+        try:
+            return self._disk.open(SPARE, writable=True)
+        except OSError as error:
+            if error.errno in NO_ACCESS or isinstance(error, FileNotFoundError):
+                return None
+            raise
 
     def _create(self, size: int) -> File:
         with contextlib.suppress(FileNotFoundError):

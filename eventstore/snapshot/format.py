@@ -13,8 +13,8 @@ Header, 64 bytes::
     10  H   checksum        1 = CRC-32 (zlib)
     12  16s store UUID
     28  Q   seq             the state is that after event ``seq``
-    36  Q   created         nanoseconds since the epoch
-    44  Q   latest          the latest time of any event up to ``seq``, nanoseconds since the epoch
+    36  q   created         nanoseconds since the epoch
+    44  q   latest          the latest time of any event up to ``seq``, nanoseconds since the epoch
     52  8x  zeros
     60  I   CRC-32 of bytes 0 to 60
 
@@ -57,7 +57,7 @@ END_MAGIC = b"EVSTSEND"
 VERSION = 1
 CRC32 = 1
 
-_HEADER = struct.Struct("<8sHH16sQQQ8xI")
+_HEADER = struct.Struct("<8sHH16sQqq8xI")
 _SLICE = struct.Struct("<II")
 _FOOTER = struct.Struct("<8sI4x32s32s12xI")
 

@@ -47,11 +47,10 @@ _logger = logging.getLogger(__name__)
 
 class _Owner(Protocol):
     _latest: int
+    _state: Any
 
     @property
     def seq(self) -> int: ...
-    @property
-    def state(self) -> Any: ...
 
 
 class SnapshotKeeper:
@@ -109,7 +108,8 @@ class SnapshotKeeper:
         return self._task
 
     def _ended(self, task: asyncio.Task[int]) -> None:
-        self._task = None
+        if self._task is task:  # else the next one was begun before this was called
+            self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
 
@@ -118,14 +118,17 @@ class SnapshotKeeper:
         owner = self._owner()
         wanted = owner.seq if owner is not None else 0
         while self._seq < wanted:
-            await asyncio.shield(self._task if self._task is not None else self._begin())
+            task = self._task
+            if task is None or task.done():  # done, but `_ended` has not been called yet
+                task = self._begin()
+            await asyncio.shield(task)
         return self._seq
 
     async def _take(self) -> int:
         owner = self._owner()
         if owner is None or owner.seq == self._seq:
             return self._seq
-        seq, state, latest = owner.seq, owner.state, owner._latest
+        seq, state, latest = owner.seq, owner._state, owner._latest
         del owner
         self._policy.taken(seq, self._clock.monotonic_ns())
         await self._log.sync()

@@ -7,7 +7,8 @@ what has its name counts. It is written after the log was synced up to its seque
 snapshot is never ahead of the log.
 
 :meth:`SnapshotVault.load_newest` takes the newest that is whole, is this store's, and was made by
-handlers that mean the same as today's; it reports every one it passed over, with the reason.
+handlers that mean the same as today's; it reports every one it passed over, with the reason. Those
+do not count as kept: history that only they could stand in for must not be discarded.
 """
 
 from __future__ import annotations
@@ -69,10 +70,14 @@ class SnapshotVault(Generic[StateT]):
         self._store = store
         self._codec = StateCodec[StateT](state_type)
         self._fingerprint = dict(fingerprint)
+        self._passed_over: set[int] = set()
         self._state_name = getattr(state_type, "__qualname__", str(state_type))
 
     def sequences(self) -> list[int]:
-        """The sequence numbers that have a snapshot, ascending."""
+        """The sequence numbers that have a snapshot that was not passed over, ascending."""
+        return [seq for seq in self._named() if seq not in self._passed_over]
+
+    def _named(self) -> list[int]:
         found = (_NAME.fullmatch(base) for base in self._disk.list(SNAPSHOT_FOLDER))
         return sorted(int(match[1]) for match in found if match)
 
@@ -120,6 +125,7 @@ class SnapshotVault(Generic[StateT]):
         name = snapshot_name(seq)
         disk.rename(_TEMPORARY, name)
         sync_folder(disk, SNAPSHOT_FOLDER)
+        self._passed_over.discard(seq)
         return name
 
     def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
@@ -147,23 +153,25 @@ class SnapshotVault(Generic[StateT]):
     ) -> tuple[LoadedSnapshot[StateT] | None, list[Rejected]]:
         """The newest usable snapshot (of event ``upto`` or earlier), and those passed over."""
         rejected: list[Rejected] = []
-        for seq in reversed(self.sequences()):
+        for seq in reversed(self._named()):
             if upto is not None and seq > upto:
                 continue
             loaded = self.load(seq)
             if isinstance(loaded, LoadedSnapshot):
                 return loaded, rejected
+            self._passed_over.add(seq)
             rejected.append(loaded)
         return None, rejected
 
     def retain(self, count: int) -> list[int]:
-        """Remove all but the newest ``count`` snapshots; the sequence numbers that are kept."""
-        sequences = self.sequences()
-        for seq in sequences[:-count]:
+        """Remove all older than the newest ``count`` snapshots; the numbers that are kept."""
+        kept = self.sequences()[-count:]
+        outdated = [seq for seq in self._named() if kept and seq < kept[0]]
+        for seq in outdated:
             self._disk.remove(snapshot_name(seq))
-        if sequences[:-count]:
+        if outdated:
             sync_folder(self._disk, SNAPSHOT_FOLDER)
-        return sequences[-count:]
+        return kept
 
     def remove_temporary(self) -> None:
         """Remove what a crash left of a snapshot that was being written."""

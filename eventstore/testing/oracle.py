@@ -26,7 +26,15 @@ from typing import Any, NamedTuple
 from eventstore import Event, EventStore, HistoryUnavailableError
 from eventstore.testing.ledger import Ledger, ledger_after
 
-__all__ = ["Claim", "OracleError", "Record", "Submitted", "recovered_as_claimed"]
+__all__ = [
+    "Claim",
+    "OracleError",
+    "Record",
+    "Submitted",
+    "history_as_claimed",
+    "recovered_as_claimed",
+    "state_as_claimed",
+]
 
 
 class OracleError(AssertionError):
@@ -134,10 +142,16 @@ class Record:
 
 
 async def recovered_as_claimed(store: EventStore[Ledger], claim: Claim, required: int) -> None:
-    """Check a store that was just opened; ``required`` events at least must be there.
+    """Check a store that was just opened: of what was claimed, ``required`` events at least.
 
     Raises :class:`OracleError`.
     """
+    state_as_claimed(store, claim, required)
+    await history_as_claimed(store, claim)
+
+
+def state_as_claimed(store: EventStore[Ledger], claim: Claim, required: int) -> None:
+    """Check that the store has a prefix of the claim, of whole groups, and its state."""
     count = store.seq
     if count < required:
         raise OracleError(f"events {count + 1} to {required} are lost")
@@ -147,11 +161,11 @@ async def recovered_as_claimed(store: EventStore[Ledger], claim: Claim, required
         raise OracleError(f"event {count} was recovered without the rest of its group")
     if store.state != claim.states[count]:
         raise OracleError(f"the state is not that of {count} events: {store.state}")
-    await events_as_claimed(store, claim, count)
 
 
-async def events_as_claimed(store: EventStore[Ledger], claim: Claim, count: int) -> None:
-    """Check that the store's history is the first ``count`` submitted events, and no other."""
+async def history_as_claimed(store: EventStore[Ledger], claim: Claim) -> None:
+    """Check that the store's events are the first ones of the claim, and no others."""
+    count = store.seq
     first = 1
     try:
         found = [event async for event in store.events()]

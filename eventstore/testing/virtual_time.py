@@ -28,23 +28,27 @@ class _Selector(selectors.SelectSelector):
     """Waits for nothing: asked to wait, it says for how long it would have."""
 
     jumped = 0.0
+    patience = float("inf")
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise StalledError("the program waits for something that will never happen")
         if timeout > 0:
             self.jumped += timeout
+            if self.jumped > self.patience:
+                raise StalledError(f"the program is not done after {self.patience} seconds")
         return []  # there is nothing to be read: what wakes the loop is in its queue already
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop for one program without threads, sockets or signals.
 
-    ``errors`` collects what callbacks and forgotten tasks raised, which asyncio would only log.
+    ``patience`` is how many seconds it may take, in its own time. ``errors`` collects what callbacks and forgotten tasks raised, which asyncio would only log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
         self._jumps = _Selector()
+        self._jumps.patience = patience
         super().__init__(self._jumps)
         self.errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.errors.append(context))
@@ -53,15 +57,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumps.jumped
 
 
-def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.0) -> T:
     """Run ``main`` on a :class:`VirtualTimeLoop` of its own.
 
-    Raises :class:`StalledError` where it hangs, and what any callback raised unseen.
+    Raises :class:`StalledError` where it hangs or takes more than ``patience`` seconds of its own
+    time, and what any callback raised unseen.
 
     >>> run_in_virtual_time(asyncio.sleep(3600, "an hour later"))
     'an hour later'
     """
-    loop = VirtualTimeLoop()
+    loop = VirtualTimeLoop(patience)
     try:
         result = loop.run_until_complete(main)
     finally:

@@ -3,10 +3,6 @@
 Synchronous, without an event loop and without the writer's lock, also while the writer is at work.
 Archive and log are one history; memory is flat however long it is. What a reader outside the writer
 sees last may be a record still in flight, which a power cut can take back.
-
-A time as the start is not searched from the first event on: the archives and the snapshots each
-know the latest time of any event up to their end, so reading begins behind the last that is too
-early.
 """
 
 from __future__ import annotations
@@ -14,20 +10,20 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.codec import EventCodec
 from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import reading
-from eventstore.identity import StoreIdentity, load_identity
+from eventstore.identity import load_identity
 from eventstore.log.reader import LogReader
-from eventstore.moments import Moment, TimeWindow, as_sequence, as_time
+from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, first_from
 from eventstore.operation import OPERATION_FIELD, Event
 from eventstore.recovery import decode_chunk
 from eventstore.registry import HandlerRegistry, replay_error
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
-__all__ = ["read_events", "replay", "state_at"]
+__all__ = ["Folded", "batches", "fold_to", "read_events", "replay", "state_at"]
 
 StateT = TypeVar("StateT")
 _END = 1 << 62
@@ -52,8 +48,8 @@ def read_events(
     Raises :class:`StoreNotFoundError`, :class:`HistoryUnavailableError`, :class:`CorruptLogError`,
     :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError`.
     """
-    batches = _batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
-    events = itertools.chain.from_iterable(batches)
+    found = batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
+    events = itertools.chain.from_iterable(found)
     if operations is None:
         return events
     return (event for event in events if _name(event) in operations)
@@ -77,10 +73,10 @@ def replay(
     disk = disk or LocalDisk(path, read_only=True)
     first = as_sequence(start)
     upto = None if first is None else first - 1
-    state, seq = _base(disk, registry, upto=upto, before=as_time(start))
+    state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
     functions = registry.functions
     handing_over = False
-    for batch in _batches(disk, registry, seq + 1, stop):
+    for batch in batches(disk, registry, seq + 1, stop):
         events = batch
         if not handing_over:
             events = _from_start(batch, start)
@@ -107,27 +103,37 @@ def state_at(
     As of a moment: before the first event that is later than ``at``. Starts from the nearest
     snapshot. Raises what :func:`replay` raises.
     """
-    disk = disk or LocalDisk(path, read_only=True)
-    seq, time = as_sequence(at), as_time(at)
+    return fold_to(disk or LocalDisk(path, read_only=True), registry, at).state
+
+
+class Folded(NamedTuple, Generic[StateT]):
+    """A state folded from history: that after event ``seq``, with the latest time up to there."""
+
+    state: StateT
+    seq: int
+    latest: int
+
+
+def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) -> Folded[StateT]:
+    """The state after event number ``at``, as of a time, or after the last event, and which it is.
+
+    Raises what :func:`state_at` raises.
+    """
+    upto, time = as_sequence(at), as_time(at)
     after = None if time is None else time + 1
-    state, base = _base(disk, registry, upto=seq, before=after)
-    stop: Moment | None = after if after is not None else None if seq is None else seq + 1
-    for batch in _batches(disk, registry, base + 1, stop):
+    folded = _base(disk, registry, upto=upto, before=after)
+    stop: Moment | None = after if after is not None else None if upto is None else upto + 1
+    state, seq, latest = folded
+    for batch in batches(disk, registry, seq + 1, stop):
         state = registry.fold(state, batch)
-    return state
-
-
-def first_from(disk: Disk, identity: StoreIdentity, time: int) -> int:
-    """A sequence number before which every event is earlier than ``time`` (nanoseconds)."""
-    known = [(last, latest) for _, last, latest in identity.archived]
-    known += snapshot_times(disk, identity.store)
-    before = max((seq for seq, latest in known if latest < time), default=0)
-    return max(before + 1, identity.history_start)
+        seq = batch[-1].seq
+        latest = max(latest, max(event.time for event in batch))
+    return Folded(state, seq, latest)
 
 
 def _base(
     disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
-) -> tuple[StateT, int]:
+) -> Folded[StateT]:
     """The newest usable snapshot that is not too late, or the initial state."""
     with reading(disk.path):
         identity = load_identity(disk)
@@ -138,16 +144,19 @@ def _base(
             disk, identity.store, registry.state_type, registry.fingerprint()
         )
         snapshot, _ = vault.load_newest(upto=upto)
-    return (registry.initial(), 0) if snapshot is None else (snapshot.state, snapshot.seq)
+    if snapshot is None:
+        return Folded(registry.initial(), 0, 0)
+    return Folded(snapshot.state, snapshot.seq, snapshot.latest)
 
 
-def _batches(
+def batches(
     disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
 ) -> Iterator[list[Event[Any]]]:
+    """The events from ``start`` to ``stop`` (exclusive), some thousands at a time."""
     with reading(disk.path):
         identity = load_identity(disk)
-        earliest = as_time(start)
-        first = as_sequence(start) if earliest is None else first_from(disk, identity, earliest)
+    earliest = as_time(start)
+    first = as_sequence(start) if earliest is None else first_from(disk, earliest)
     first = max(first or 1, 1)
     end = as_sequence(stop) if stop is not None and as_time(stop) is None else _END
     window = TimeWindow(start, stop)

@@ -1,0 +1,34 @@
+"""Where a store in memory begins: with a state, as of one event of another store's history.
+
+An in-memory store that branched from a store on disk shares that one's history up to there: its
+events are read from the other's files when they are asked for, and never copied.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from eventstore.disk import Disk
+from eventstore.identity import StoreIdentity
+
+__all__ = ["Beginning"]
+
+
+class Beginning(NamedTuple):
+    """``state``: that after event ``seq``; ``latest``: the latest time up to there, nanoseconds.
+
+    ``disk`` and ``parent``: the store that events up to ``seq`` are read from, ``None`` where there
+    are none. ``owned``: whether ``disk`` is to be closed with the store that begins here.
+    """
+
+    state: Any
+    seq: int = 0
+    latest: int = 0
+    disk: Disk | None = None
+    parent: StoreIdentity | None = None
+    owned: bool = False
+
+    @property
+    def path(self) -> str:
+        """What the store is called in messages."""
+        return ":memory:" if self.disk is None else f":memory: from {self.disk.path}@{self.seq}"

@@ -1,0 +1,283 @@
+"""What a type is made of: whether MessagePack can carry it, and whether its values can change.
+
+Theory of operation
+-------------------
+Three questions are asked of the types that users bring, once for each, when a registry is made or
+a store is opened:
+
+* Can the log or a snapshot carry its values? (:func:`unsupported`)
+* Can a value be changed by whoever holds it? (:func:`is_immutable`)
+* If so, what makes a copy that shares nothing that can change? (:func:`copier`)
+
+The last two are how a store keeps what it has published: of an immutable state it hands out the
+state itself, of any other a copy. Nothing is asked of a value while a store runs, except where its
+type does not tell (``Any``, a union, an abstract type).
+
+Two conventions keep the answers simple. A persistent map without a type for its values, or with
+``Any``, holds nothing that can change, because that is how the codec makes it. And what is hashable
+enough to be a key, or a member of a set, is taken not to change.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import types
+import typing
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import immutables
+import msgspec
+
+__all__ = ["copier", "copy_value", "fields_of", "is_immutable", "plain_type", "unsupported"]
+
+Copier = Callable[[Any], Any]
+ValueT = TypeVar("ValueT")
+
+_ATOMS = (
+    str, int, float, complex, bytes, frozenset, range, type(None), enum.Enum, uuid.UUID,
+    decimal.Decimal, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
+)  # fmt: skip
+_QUALIFIERS = (typing.Required, typing.NotRequired, typing.Final)
+_UNIONS = (typing.Union, types.UnionType)
+
+
+def plain_type(kind: Any) -> Any:
+    """A type without what only annotates or renames it.
+
+    >>> plain_type(Annotated[int, msgspec.Meta(ge=0)])
+    <class 'int'>
+    """
+    while True:
+        if typing.get_origin(kind) is Annotated:
+            kind = kind.__origin__
+        elif typing.get_origin(kind) in _QUALIFIERS:
+            kind = typing.get_args(kind)[0]
+        elif isinstance(kind, typing.NewType):
+            kind = kind.__supertype__
+        elif type(kind).__name__ == "TypeAliasType":  # ``type X = ...``, from Python 3.12 on
+            kind = kind.__value__
+        else:
+            return kind
+
+
+def fields_of(kind: Any) -> dict[str, Any] | None:
+    """Names and types of the fields of a Struct, dataclass, named tuple or typed dictionary.
+
+    ``None`` for a type that has none. Raises ``NameError`` for annotations that name nothing.
+    """
+    kind = typing.get_origin(kind) or kind
+    if not isinstance(kind, type):
+        return None
+    if issubclass(kind, msgspec.Struct):
+        return {field.name: field.type for field in msgspec.structs.fields(kind)}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    if typing.is_typeddict(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        names: Any = getattr(kind, "_fields", hints)
+        return {name: hints.get(name, Any) for name in names}
+    return None
+
+
+# ---- can it be carried? --------------------------------------------------------------------
+
+
+def unsupported(kind: Any, path: str = "$") -> str | None:
+    """Which part of ``kind`` MessagePack cannot carry, in words, or ``None``.
+
+    Raises ``TypeError`` where msgspec refuses the type as a whole (an ambiguous union), and
+    ``NameError`` for annotations that name nothing.
+
+    >>> unsupported(dict[str, list[int]])
+    >>> unsupported(dict[str, complex])
+    '`$[...]` is of type complex'
+    """
+    return _unsupported(kind, path, frozenset())
+
+
+def _unsupported(kind: Any, path: str, seen: frozenset[Any]) -> str | None:
+    kind = plain_type(kind)
+    origin = typing.get_origin(kind) or kind
+    if kind is Any or isinstance(kind, typing.TypeVar) or origin is typing.Literal:
+        return None
+    if origin in seen:
+        return None
+    fields = fields_of(kind)
+    if fields is not None:
+        for name, part in fields.items():
+            found = _unsupported(part, f"{path}.{name}", seen | {origin})
+            if found is not None:
+                return found
+        return None
+    for part in typing.get_args(kind):
+        within = path if origin in _UNIONS else f"{path}[...]"
+        found = None if part is ... else _unsupported(part, within, seen)
+        if found is not None:
+            return found
+    if origin is immutables.Map:
+        return None
+    info = msgspec.inspect.type_info(kind)
+    if isinstance(info, msgspec.inspect.CustomType):
+        return f"`{path}` is of type {getattr(origin, '__qualname__', origin)}"
+    return None
+
+
+# ---- can it change? ------------------------------------------------------------------------
+
+
+def is_immutable(kind: Any) -> bool:
+    """Whether no value of this type can be changed by whoever holds it.
+
+    >>> is_immutable(tuple[int, str]), is_immutable(tuple[list[int], ...])
+    (True, False)
+    """
+    return _is_immutable(kind, frozenset())
+
+
+def _is_immutable(kind: Any, seen: frozenset[Any]) -> bool:
+    kind = plain_type(kind)
+    origin = typing.get_origin(kind) or kind
+    arguments = typing.get_args(kind)
+    if kind is None or origin is typing.Literal or origin in seen:
+        return True  # a type within itself is as immutable as its other parts are
+    if origin in _UNIONS:
+        return all(_is_immutable(part, seen) for part in arguments)
+    if not isinstance(origin, type):
+        return False
+    if origin is immutables.Map:
+        return not arguments or arguments[1] is Any or _is_immutable(arguments[1], seen)
+    fields = fields_of(origin)
+    if fields is not None:
+        return _is_frozen(origin) and all(
+            _is_immutable(part, seen | {origin}) for part in fields.values()
+        )
+    if origin is tuple:
+        return bool(arguments) and all(
+            part is ... or _is_immutable(part, seen) for part in arguments
+        )
+    return issubclass(origin, _ATOMS)
+
+
+def _is_frozen(kind: type) -> bool:
+    """Whether the fields of a class with fields cannot be set."""
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_config__.frozen
+    if dataclasses.is_dataclass(kind):
+        parameters: Any = getattr(kind, "__dataclass_params__")  # noqa: B009  mypy knows no such name
+        return bool(parameters.frozen)
+    return issubclass(kind, tuple)
+
+
+# ---- copies --------------------------------------------------------------------------------
+
+
+def copy_value(value: ValueT) -> ValueT:
+    """A copy of ``value`` that shares nothing that can change, or ``value`` if nothing can.
+
+    >>> inner = [1]
+    >>> copied = copy_value({"a": inner})
+    >>> inner.append(2)
+    >>> copied
+    {'a': [1]}
+    """
+    kind: type = type(value)
+    make = _copier_of_class(kind)
+    if make is None:
+        return value
+    copied: ValueT = make(value)
+    return copied
+
+
+def copier(kind: Any) -> Copier | None:
+    """What copies values of a type, ``None`` where a copy would be no different."""
+    if _is_immutable(kind, frozenset()):
+        return None
+    kind = plain_type(kind)
+    origin = typing.get_origin(kind) or kind
+    arguments = typing.get_args(kind)
+    if kind is Any:
+        return copy_value
+    if origin is list:
+        return _list_copier(copier(arguments[0])) if arguments else _list_copier(copy_value)
+    if origin is dict:
+        return _dict_copier(copier(arguments[1])) if arguments else _dict_copier(copy_value)
+    if origin is immutables.Map:
+        return _map_copier(copier(arguments[1]) or copy_value)
+    if arguments and isinstance(origin, type) and fields_of(origin) is None:
+        return copy_value  # an abstract type, or one that is rare: the value tells
+    return _copier_of_class(origin) if isinstance(origin, type) else copy_value
+
+
+@functools.lru_cache(maxsize=1024)
+def _copier_of_class(kind: type) -> Copier | None:
+    """What copies the instances of a class."""
+    if kind is immutables.Map or issubclass(kind, _ATOMS) or issubclass(kind, type):
+        return None
+    if kind in (set, bytearray):
+        return kind
+    if kind is list:
+        return _list_copier(copy_value)
+    if kind is dict or typing.is_typeddict(kind):
+        return _dict_copier(copy_value)
+    if kind is tuple:
+        return _copy_tuple
+    fields = fields_of(kind)
+    if fields is None:
+        return copy.deepcopy
+    if _is_immutable(kind, frozenset()):
+        return None
+    if issubclass(kind, tuple):
+        return lambda value: kind(*map(copy_value, value))
+    changing = [name for name, part in fields.items() if not is_immutable(part)]
+    return _fields_copier(changing, kind)
+
+
+def _fields_copier(changing: list[str], kind: type) -> Copier:
+    put: Any = (
+        msgspec.structs.force_setattr if issubclass(kind, msgspec.Struct) else object.__setattr__
+    )
+    frozen = _is_frozen(kind)
+
+    def copy_fields(value: Any) -> Any:
+        parts = []
+        for name in changing:
+            before = getattr(value, name, None)
+            after = copy_value(before)
+            if after is not before:
+                parts.append((name, after))
+        if frozen and not parts:
+            return value
+        copied = copy.copy(value)
+        for name, part in parts:
+            put(copied, name, part)
+        return copied
+
+    return copy_fields
+
+
+def _list_copier(item: Copier | None) -> Copier:
+    if item is None:
+        return list
+    return lambda value: [item(part) for part in value]
+
+
+def _dict_copier(item: Copier | None) -> Copier:
+    if item is None:
+        return dict
+    return lambda value: {key: item(part) for key, part in value.items()}
+
+
+def _map_copier(item: Copier) -> Copier:
+    return lambda value: immutables.Map({key: item(part) for key, part in value.items()})
+
+
+def _copy_tuple(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(map(copy_value, value))

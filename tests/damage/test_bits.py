@@ -1,0 +1,140 @@
+"""Every bit of a sealed store, flipped: what the store says to each.
+
+A store that was closed detects every flipped bit of its log and of its newest snapshot when it is
+opened, and of its archives when they are read. Where a bit is not looked at (an older snapshot
+beside a good newer one, the empty spare), the state and the history are exact.
+
+By default every third bit of the store with archives is flipped, and fewer in long runs of zeros
+and in the other stores. With ``EVENTSTORE_COMPLETE=1`` every bit of all of them is; it takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from eventstore import CorruptLogError
+from tests.damage.golden_store import Golden, History, golden
+from tests.damage.judge import Damage, verdicts
+
+COMPLETE = bool(os.environ.get("EVENTSTORE_COMPLETE"))
+STEP, SPARSE_STEP = 3, 15  # odd, so that a sample has every bit of a byte in it
+RUN = 16  # zeros that make a run
+
+
+def flips(golden: Golden, name: str, *, sparse: bool = False) -> Iterator[Damage]:
+    """Copies of the store, each with one bit of the file flipped."""
+    content = golden.disk.read_file(name)
+    for bit in range(8 * len(content)):
+        byte = bit // 8
+        dull = not any(content[max(0, byte - RUN) : byte + RUN])
+        if bit % (SPARSE_STEP if sparse or dull else STEP) and not COMPLETE:
+            continue
+        disk = golden.disk.clone()
+        disk.flip_bit(name, bit)
+        yield Damage(f"bit {bit} of {name}", disk)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_flipped_bit_of_the_log_is_refused_when_the_store_is_opened(number: int) -> None:
+    store = golden("archive")
+    name = store.segments[number]
+    for what, verdict in verdicts(store, flips(store, name), inside=COMPLETE):
+        assert verdict.refuses(name), f"{what}: {verdict}"
+        assert isinstance(verdict.refused, CorruptLogError)
+        assert str(verdict.refused.path).endswith(name)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_flipped_bit_of_an_archive_is_told_to_whoever_reads_it(number: int) -> None:
+    store = golden("archive")
+    name = store.archives[number]
+    for what, verdict in verdicts(store, flips(store, name), inside=COMPLETE):
+        assert verdict.spoils_history(name), f"{what}: {verdict}"
+
+
+def test_every_flipped_bit_of_the_newest_snapshot_is_passed_over_and_reported() -> None:
+    store = golden("archive")
+    older, newest = store.snapshots
+    for what, verdict in verdicts(store, flips(store, newest), inside=COMPLETE):
+        assert verdict.unharmed, f"{what}: {verdict}"
+        assert verdict.rejects(newest), f"{what}: {verdict}"
+        assert verdict.report is not None
+        assert verdict.report.snapshot == older
+
+
+def test_no_flipped_bit_of_an_older_snapshot_matters_while_there_is_a_newer_one() -> None:
+    store = golden("archive")
+    older, newest = store.snapshots
+    for what, verdict in verdicts(store, flips(store, older, sparse=True), inside=COMPLETE):
+        assert verdict.unharmed, f"{what}: {verdict}"
+        assert verdict.report is not None
+        assert verdict.report.snapshot == newest
+
+
+@pytest.mark.parametrize("history", ["archive", "discard"])
+def test_every_flipped_bit_of_the_only_snapshot_is_reported_or_refused(history: History) -> None:
+    """With the history it is folded again; where that was discarded, nothing is left to go by."""
+    store = golden(history)
+    older, newest = store.snapshots
+    disk = store.disk.clone()
+    disk.remove_file(newest)
+    bare = store._replace(disk=disk)
+    for what, verdict in verdicts(
+        bare, flips(bare, older, sparse=history == "archive"), inside=COMPLETE
+    ):
+        if history == "archive":
+            assert verdict.unharmed, f"{what}: {verdict}"
+            assert verdict.rejects(older), f"{what}: {verdict}"
+        else:
+            assert verdict.refuses(older), f"{what}: {verdict}"
+
+
+def test_every_flipped_bit_of_the_identity_is_refused() -> None:
+    store = golden("archive")
+    for what, verdict in verdicts(store, flips(store, "store.json"), inside=COMPLETE):
+        assert verdict.refuses("store.json"), f"{what}: {verdict}"
+
+
+def test_no_flipped_bit_of_the_spare_matters_to_what_is_in_the_store() -> None:
+    store = golden("archive")
+    for what, verdict in verdicts(store, flips(store, "log/spare"), inside=COMPLETE):
+        assert verdict.unharmed, f"{what}: {verdict}"
+
+
+def test_a_spare_with_flipped_bits_makes_a_sound_segment_all_the_same() -> None:
+    store = golden("archive")
+    size = len(store.disk.read_file("log/spare"))
+    damages = []
+    for bit in range(0, 8 * size, 8 * size // 50 + 1):
+        disk = store.disk.clone()
+        disk.flip_bit("log/spare", bit)
+        damages.append(Damage(f"bit {bit} of log/spare", disk))
+    for what, verdict in verdicts(store, damages, go_on=True):
+        assert verdict.unharmed, f"{what}: {verdict}"
+
+
+def test_flipped_bits_of_a_store_that_discards_its_history() -> None:
+    store = golden("discard")
+    for name in store.segments:
+        for what, verdict in verdicts(store, flips(store, name, sparse=True), inside=COMPLETE):
+            assert verdict.refuses(name), f"{what}: {verdict}"
+    older, newest = store.snapshots
+    for what, verdict in verdicts(store, flips(store, newest, sparse=True), inside=COMPLETE):
+        assert verdict.rejects(newest), f"{what}: {verdict}"
+        assert verdict.report is not None
+        assert verdict.report.snapshot == older
+
+
+def test_flipped_bits_of_old_segments_that_are_kept_are_told_to_whoever_reads_them() -> None:
+    """Opening reads only what recovery may need, and of the others their headers and lengths."""
+    store = golden("keep")
+    *old, _, _, _ = store.segments
+    for name in old:
+        for what, verdict in verdicts(store, flips(store, name, sparse=True), inside=COMPLETE):
+            assert verdict.refuses(name) or verdict.spoils_history(name), f"{what}: {verdict}"
+    for name in store.segments[-3:]:
+        for what, verdict in verdicts(store, flips(store, name, sparse=True), inside=COMPLETE):
+            assert verdict.refuses(name), f"{what}: {verdict}"

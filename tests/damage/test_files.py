@@ -1,0 +1,285 @@
+"""Whole files of a sealed store: cut, removed, renamed, doubled, swapped, zeroed, of another store.
+
+The outcome of each is held against the contract by ``judge``: refused with nothing written, or
+opened with exactly the right state. Here it is demanded that the damage is noticed as well, wherever
+it could matter. A store that opens is also used further, so that it stays right.
+
+By default every third length is tried, or fewer; with ``EVENTSTORE_COMPLETE=1`` every one is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from eventstore import CorruptLogError, CorruptSnapshotError, CorruptStoreError
+from eventstore.identity import load_identity, save_identity
+from tests.damage.golden_store import Golden, History, golden
+from tests.damage.judge import Damage, Verdict, verdicts
+
+COMPLETE = bool(os.environ.get("EVENTSTORE_COMPLETE"))
+HISTORIES: list[History] = ["archive", "keep", "discard"]
+LEFTOVERS = (
+    "log/new.tmp",
+    "log/rewrite.tmp",
+    "snapshots/new.tmp",
+    "archive/new.tmp",
+    "quarantine/torn.tmp",
+    "store.json.tmp",
+)
+"""Names under which the store makes its files: what has one is a crash's, and is cleared away."""
+
+OUTDATED = "archive/00000000000000000004.log.zst"
+"""No archive of this store, but where history is discarded such a name belongs to what was."""
+
+UNKNOWN = (
+    "log/copy of a segment.log",
+    "log/00000000000000000008.log.bak",
+    "log/8.log",
+    "snapshots/00000000000000000008.snap~",
+    OUTDATED,
+    "archive/00000000000000000001.log",
+    "notes.txt",
+)
+
+
+def other_names(store: Golden) -> list[str]:
+    """Names that a file of the store could have been given, and that no file has."""
+    numbers = [*range(1, 15), 99]
+    names = [f"log/{number:020d}.log" for number in numbers]
+    names += [f"snapshots/{number:020d}.snap" for number in (0, *numbers)]
+    names += [*UNKNOWN, *LEFTOVERS]
+    taken = store.disk.files()
+    return [name for name in names if name not in taken]
+
+
+def changed(
+    store: Golden, name: str, contents: Iterator[tuple[str, bytes | None]]
+) -> Iterator[Damage]:
+    """Copies of the store in which the file has other contents, or is not there at all."""
+    for what, content in contents:
+        disk = store.disk.clone()
+        if content is None:
+            disk.remove_file(name)
+        else:
+            disk.write_file(name, content)
+        yield Damage(f"{name} {what}", disk)
+
+
+def noticed(store: Golden, name: str, verdict: Verdict) -> bool:
+    """Whether damage to the whole of a file was noticed in the way that befits it."""
+    older, newest = store.snapshots
+    if name == "log/spare":  # it holds nothing
+        return verdict.unharmed
+    if name == older:  # nothing depends on it
+        return verdict.unharmed
+    if name == newest:
+        return verdict.unharmed and verdict.rejects(name)
+    if name in store.archives:
+        return verdict.spoils_history(name)
+    return verdict.refuses(name)
+
+
+# ---- cut short, grown, zeroed --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_the_lengths_to_which_a_file_can_be_cut(history: History) -> None:
+    store = golden(history)
+    unread = store.segments[:-3]  # opening asks only for their headers and lengths
+    for name in store.disk.files():
+        content = store.disk.read_file(name)
+        step = 97 if name == "log/spare" else 3 if history == "archive" else 15
+        if COMPLETE:
+            step = 1
+        lengths = ((f"cut to {n} bytes", content[:n]) for n in range(0, len(content), step))
+        for what, verdict in verdicts(store, changed(store, name, lengths), inside=COMPLETE):
+            if name in unread and not verdict.refuses(name):
+                assert verdict.spoils_history(name), f"{what}: {verdict}"
+            else:
+                assert noticed(store, name, verdict), f"{what}: {verdict}"
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_file_of_zeros(history: History) -> None:
+    store = golden(history)
+    for name in store.disk.files():
+        zeros = bytes(len(store.disk.read_file(name)))
+        for what, verdict in verdicts(store, changed(store, name, iter([("zeroed", zeros)]))):
+            assert noticed(store, name, verdict), f"{what}: {verdict}"
+
+
+@pytest.mark.parametrize("added", [b"\0", b"\xff", b"\0" * 512, b"x" * 512])
+def test_bytes_at_the_end_of_a_file(added: bytes) -> None:
+    """Zeros behind a segment's last seal are what a crash may leave of it, and mean nothing."""
+    store = golden("archive")
+    for name in store.disk.files():
+        content = store.disk.read_file(name) + added
+        for what, verdict in verdicts(store, changed(store, name, iter([("grown", content)]))):
+            if name in store.segments[:-1] and not any(added):
+                assert verdict.unharmed, f"{what}: {verdict}"
+            else:
+                assert noticed(store, name, verdict), f"{what}: {verdict}"
+
+
+# ---- gone, doubled, renamed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_file_that_is_gone(history: History) -> None:
+    store = golden(history)
+    for name in store.disk.files():
+        gone = changed(store, name, iter([("removed", None)]))
+        for what, verdict in verdicts(store, gone, go_on=True):
+            if name == "log/spare" or name in store.snapshots:  # another one does
+                assert verdict.unharmed, f"{what}: {verdict}"
+            else:
+                assert verdict.refuses(name), f"{what}: {verdict}"
+
+
+def test_both_snapshots_gone_and_the_history_discarded() -> None:
+    store = golden("discard")
+    disk = store.disk.clone()
+    for name in store.snapshots:
+        disk.remove_file(name)
+    ((_, verdict),) = verdicts(store, [Damage("no snapshots", disk)])
+    assert isinstance(verdict.refused, CorruptSnapshotError)
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_file_that_is_there_twice(history: History) -> None:
+    """Nothing is lost by it, but nothing that could be taken for the store's own is left unsaid."""
+    store = golden(history)
+    for name, other in itertools.product(store.disk.files(), other_names(store)):
+        disk = store.disk.clone()
+        disk.write_file(other, store.disk.read_file(name))
+        what = f"{name} also as {other}"
+        for _, verdict in verdicts(store, [Damage(what, disk)], go_on=True):
+            assert told(store, other, verdict), f"{what}: {verdict}"
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_an_empty_file_under_a_name_of_the_store(history: History) -> None:
+    store = golden(history)
+    for other in other_names(store):
+        disk = store.disk.clone()
+        disk.write_file(other, b"")
+        for what, verdict in verdicts(store, [Damage(f"empty {other}", disk)], go_on=True):
+            assert told(store, other, verdict), f"{what}: {verdict}"
+
+
+def told(store: Golden, other: str, verdict: Verdict) -> bool:
+    """Whether a file that is too many, named ``other``, was noticed."""
+    if other in LEFTOVERS:
+        return verdict.unharmed and verdict.removed == {other}
+    if other == OUTDATED and store.archives == [] and store.first > 1:
+        return verdict.unharmed and verdict.removed == {other}
+    if other in UNKNOWN:
+        return verdict.report is not None and verdict.report.unknown_files == (other,)
+    if other.startswith("snapshots/") and other < store.snapshots[-1]:
+        return verdict.unharmed  # not asked for while a newer one is good
+    return verdict.rejects(other) or verdict.refuses(other)
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_file_under_a_wrong_name(history: History) -> None:
+    """Refused, with the file left where it is; it may be the only copy."""
+    store = golden(history)
+    for name, other in itertools.product(store.disk.files(), other_names(store)):
+        disk = store.disk.clone()
+        disk.write_file(other, store.disk.read_file(name))
+        disk.remove_file(name)
+        what = f"{name} renamed to {other}"
+        for _, verdict in verdicts(store, [Damage(what, disk)], go_on=True):
+            if name == "log/spare" or name in store.snapshots:
+                assert verdict.refused is not None or told(store, other, verdict), (
+                    f"{what}: {verdict}"
+                )
+            else:
+                assert verdict.refuses(name) or verdict.refuses(other), f"{what}: {verdict}"
+
+
+# ---- other files in its place --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_two_files_that_have_changed_places(history: History) -> None:
+    store = golden(history)
+    for one, two in itertools.combinations(store.disk.files(), 2):
+        disk = store.disk.clone()
+        disk.write_file(one, store.disk.read_file(two))
+        disk.write_file(two, store.disk.read_file(one))
+        what = f"{one} and {two} swapped"
+        for _, verdict in verdicts(store, [Damage(what, disk)]):
+            if {one, two} <= {"log/spare", store.snapshots[0]}:
+                assert verdict.unharmed, f"{what}: {verdict}"
+            elif [one, two] == store.snapshots and history == "discard":  # none is left
+                assert verdict.refuses(one), f"{what}: {verdict}"
+            else:
+                assert any(
+                    noticed(store, name, verdict)
+                    for name in (one, two)
+                    if name not in ("log/spare", store.snapshots[0])
+                ), f"{what}: {verdict}"
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_file_of_another_store(history: History) -> None:
+    """Of the same shape, with the same events: only its identity and its salts are others."""
+    store, stranger = golden(history), golden(history, 2)
+    assert store.disk.files() == stranger.disk.files()
+    for name in store.disk.files():
+        foreign = stranger.disk.read_file(name)
+        for what, verdict in verdicts(
+            store, changed(store, name, iter([("of another store", foreign)])), go_on=True
+        ):
+            if name == "store.json":  # then all the others are foreign
+                assert isinstance(verdict.refused, CorruptStoreError), f"{what}: {verdict}"
+            else:
+                assert noticed(store, name, verdict), f"{what}: {verdict}"
+
+
+def test_all_segments_of_another_store() -> None:
+    store, stranger = golden("archive"), golden("archive", 2)
+    disk = store.disk.clone()
+    for name in store.segments:
+        disk.write_file(name, stranger.disk.read_file(name))
+    ((_, verdict),) = verdicts(store, [Damage("all segments", disk)])
+    assert isinstance(verdict.refused, CorruptLogError)
+    assert "another store" in str(verdict.refused)
+
+
+def test_an_older_identity_of_the_same_store() -> None:
+    """It does not know of the last archive, whose segment it asks for: nothing begins too late."""
+    store = golden("archive")
+    disk = store.disk.clone()
+    identity = load_identity(disk)
+    first = identity.archived[-1][0]
+    save_identity(
+        disk,
+        msgspec.structs.replace(identity, archived=identity.archived[:-1], log_start=first),
+    )
+    ((_, verdict),) = verdicts(store, [Damage("an older store.json", disk)])
+    assert verdict.refuses(f"{first:020d}.log")
+
+
+# ---- snapshots that must not count ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("retain", [1, 2])
+def test_a_snapshot_that_was_passed_over_does_not_count_as_one_that_is_kept(
+    history: History, retain: int
+) -> None:
+    """Else a bad one with a high number would make the store discard what the good ones need."""
+    store = golden(history, 1, retain)
+    source = store.snapshots[-1]
+    for other in ("snapshots/00000000000000000099.snap", "snapshots/00000000000000000098.snap"):
+        disk = store.disk.clone()
+        disk.write_file(other, store.disk.read_file(source))
+        for what, verdict in verdicts(store, [Damage(f"{source} as {other}", disk)], go_on=True):
+            assert verdict.rejects(other), f"{what}: {verdict}"

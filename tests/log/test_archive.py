@@ -1,0 +1,297 @@
+"""Compaction: sealed segments into archives, and one history over both."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+import pytest
+
+from eventstore.config import History
+from eventstore.disk import SyncFailedError
+from eventstore.errors import (
+    CorruptLogError,
+    CorruptStoreError,
+    EventStoreError,
+    HistoryUnavailableError,
+)
+from eventstore.identity import load_identity
+from eventstore.log.archive import archive_name, compact, read_archive
+from eventstore.log.format import HEADER_SIZE, SegmentHeader
+from eventstore.log.log import EventLog
+from eventstore.log.recovery import Clean, SealKind, classify
+from eventstore.log.segment import segment_name
+from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
+from tests.log.samples import flipped, open_on, several_segments, values_on
+
+SEGMENTS = [segment_name(seq) for seq in (1, 3, 5, 7)]
+ARCHIVES = [archive_name(seq) for seq in (1, 3, 5)]
+
+
+def compacted(horizon: int, history: History) -> tuple[SimulatedDisk, list[object]]:
+    disk, values = several_segments()
+    compact(disk, load_identity(disk), horizon, history)
+    return disk, values
+
+
+def of_history(disk: SimulatedDisk) -> list[str]:
+    return [name for name in disk.files() if name.startswith(("log/", "archive/"))]
+
+
+def calls_of_compaction(start: SimulatedDisk) -> list[Call]:
+    disk = start.clone()
+    compact(disk, load_identity(disk), 6, "archive")
+    return list(disk.calls)
+
+
+class TestHorizon:
+    @pytest.mark.parametrize(
+        ("horizon", "archived"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3), (8, 3), (999, 3)]
+    )
+    def test_only_whole_segments_up_to_it_and_never_the_last(
+        self, horizon: int, archived: int
+    ) -> None:
+        disk, values = compacted(horizon, "archive")
+        assert of_history(disk) == ARCHIVES[:archived] + SEGMENTS[archived:]
+        identity = load_identity(disk)
+        assert identity.log_start == 1 + 2 * archived
+        assert identity.history_start == 1
+        spans = [(first, last) for first, last, *_ in identity.archived]
+        assert spans == [(seq, seq + 1) for seq in range(1, 1 + 2 * archived, 2)]
+        assert values_on(disk) == values
+        assert open_on(disk).next_seq == 9
+
+    def test_to_keep_is_to_do_nothing(self) -> None:
+        before, _ = several_segments()
+        disk, values = compacted(999, "keep")
+        assert disk.contents() == before.contents()
+        assert values_on(disk) == values
+
+    def test_to_discard_leaves_no_archive(self) -> None:
+        disk, values = compacted(4, "discard")
+        assert of_history(disk) == SEGMENTS[2:]
+        identity = load_identity(disk)
+        assert (identity.log_start, identity.history_start, identity.archived) == (5, 5, ())
+        assert values_on(disk, start=5) == values[4:]
+        assert open_on(disk).next_seq == 9
+
+    def test_to_discard_later_discards_the_archives_too(self) -> None:
+        disk, values = compacted(4, "archive")
+        compact(disk, load_identity(disk), 6, "discard")
+        assert of_history(disk) == SEGMENTS[3:]
+        assert values_on(disk, start=7) == values[6:]
+
+    def test_a_second_time_goes_on_where_the_first_ended(self) -> None:
+        disk, values = compacted(2, "archive")
+        compact(disk, load_identity(disk), 6, "archive")
+        assert of_history(disk) == ARCHIVES + SEGMENTS[3:]
+        assert values_on(disk) == values
+
+
+class TestArchive:
+    def test_it_is_a_sealed_segment_of_fewer_and_larger_records(self) -> None:
+        disk, _ = compacted(6, "archive")
+        data = read_archive(disk, ARCHIVES[1])
+        header = SegmentHeader.decode(data)
+        tail = classify(data, header)
+        assert isinstance(tail, Clean)
+        assert (tail.sealed, len(tail.records), tail.next_seq) == (SealKind.CLOSED, 1, 5)
+        assert (header.first_seq, header.previous_first) == (3, 1)
+
+    def test_it_is_verified_and_synced_before_the_segment_goes(self) -> None:
+        disk, _ = several_segments()
+        since = len(disk.calls)
+        compact(disk, load_identity(disk), 2, "archive")
+        made = [str(call) for call in disk.calls[since:]]
+        steps = [
+            "sync archive/new.tmp",
+            f"rename archive/new.tmp {ARCHIVES[0]}",
+            "sync_folder archive",
+            f"open {ARCHIVES[0]}",
+            "rename store.json.tmp store.json",
+            "sync_folder .",
+            f"remove {SEGMENTS[0]}",
+            "sync_folder log",
+        ]
+        positions = [len(made) - 1 - made[::-1].index(step) for step in steps]
+        assert positions == sorted(positions)
+
+    @pytest.mark.parametrize("bit", [8 * 30 + 1, 8 * 70 + 3, 8 * 120 + 5])
+    def test_a_segment_whose_archive_reads_back_otherwise_stays(self, bit: int) -> None:
+        class Lying(SimulatedDisk):
+            """What is renamed into the archive is damaged on its way."""
+
+            def rename(self, old: str, new: str) -> None:
+                super().rename(old, new)
+                if new == ARCHIVES[0]:
+                    self.flip_bit(new, bit)
+
+        disk = Lying()
+        honest, values = several_segments()
+        for name, content in honest.contents().items():
+            disk.write_file(name, content)
+        with pytest.raises(CorruptLogError):
+            compact(disk, load_identity(disk), 2, "archive")
+        assert SEGMENTS[0] in disk.files()
+        assert load_identity(disk).archived == ()
+        assert values_on(disk) == values
+
+    @pytest.mark.parametrize("history", ["archive", "discard"])
+    def test_a_damaged_segment_is_not_archived(self, history: History) -> None:
+        disk, _ = several_segments()
+        disk.flip_bit(SEGMENTS[1], 8 * (HEADER_SIZE + 45))
+        before = disk.read_file(SEGMENTS[1])
+        if history == "discard":
+            compact(disk, load_identity(disk), 6, history)  # nobody will ever read it
+            assert of_history(disk) == SEGMENTS[3:]
+            return
+        with pytest.raises(CorruptLogError) as raised:
+            compact(disk, load_identity(disk), 6, history)
+        assert raised.value.path.endswith(SEGMENTS[1])
+        assert disk.read_file(SEGMENTS[1]) == before
+        assert [first for first, *_ in load_identity(disk).archived] == [1]
+
+
+class TestCrashes:
+    @pytest.mark.parametrize("history", ["archive", "discard"])
+    def test_at_every_call_of_a_compaction(self, history: History) -> None:
+        """Process kill and power cut after each call: a store that opens, with its whole history."""
+        start, values = several_segments()
+        counted = start.clone()
+        compact(counted, load_identity(counted), 6, history)
+        for number in range(1, len(counted.calls) + 1):
+            disk = start.clone()
+            disk.crash_at(number)
+            with pytest.raises(SimulatedCrash):
+                compact(disk, load_identity(disk), 6, history)
+            for after in (disk.after_kill(), *disk.images(limit=12)):
+                identity = load_identity(after)
+                first = identity.history_start
+                assert values_on(after, start=first) == values[first - 1 :]
+                assert open_on(after).next_seq == 9
+                compact(after, identity, 6, history)
+                assert load_identity(after).log_start == 7
+                assert SEGMENTS[0] not in after.files()
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+    def test_at_every_call_that_fails(self, code: int) -> None:
+        """It is done again, unless a sync failed: then only the next opening goes on."""
+        start, values = several_segments()
+        for number, call in enumerate(calls_of_compaction(start), 1):
+            disk = start.clone()
+            disk.fail(number, errno=code)
+            if call.kind in ("sync", "sync_folder"):
+                with pytest.raises(SyncFailedError):
+                    compact(disk, load_identity(disk), 6, "archive")
+                continue
+            with contextlib.suppress(OSError, EventStoreError):
+                compact(disk, load_identity(disk), 6, "archive")
+            disk.heal()
+            assert values_on(disk) == values
+            compact(disk, load_identity(disk), 6, "archive")
+            assert of_history(disk) == ARCHIVES + SEGMENTS[3:]
+            assert values_on(disk.after_power_cut(number)) == values
+
+    @pytest.mark.asyncio
+    async def test_a_failed_sync_is_not_believed_by_the_next_opening(self) -> None:
+        """What the failed sync was for is visible to the next process, and still not durable."""
+        start, values = several_segments()
+        for number, call in enumerate(calls_of_compaction(start), 1):
+            if call.kind not in ("sync", "sync_folder"):
+                continue
+            disk = start.clone()
+            disk.fail(number)
+            with pytest.raises(SyncFailedError):
+                compact(disk, load_identity(disk), 6, "archive")
+            after = disk.after_kill()
+            async with EventLog.open(disk=after) as log:
+                assert [event.data async for event in log.read()] == values
+            for image in after.images(limit=12):
+                assert values_on(image) == values, call
+                assert open_on(image).next_seq == 9, call
+
+    @pytest.mark.asyncio
+    async def test_leftovers_are_removed_when_the_store_is_opened(self) -> None:
+        disk, values = several_segments()
+        segment = disk.read_file(SEGMENTS[0])
+        compact(disk, load_identity(disk), 2, "archive")
+        disk.write_file(SEGMENTS[0], segment)  # archived, not removed yet
+        disk.write_file("archive/new.tmp", b"half")  # not finished
+        disk.write_file(archive_name(3), b"half")  # not counted: it is made again
+        async with EventLog.open(disk=disk) as log:
+            assert [event.data async for event in log.read()] == values
+            assert log.recovery.unknown_files == (archive_name(3),)
+        disk = disk.reopen()
+        assert SEGMENTS[0] not in disk.files()
+        assert "archive/new.tmp" not in disk.files()
+        compact(disk, load_identity(disk), 4, "archive")
+        assert values_on(disk) == values
+
+
+class TestReading:
+    def test_archive_and_log_are_one_history(self) -> None:
+        disk, values = compacted(4, "archive")
+        for start in range(1, 10):
+            assert values_on(disk, start) == values[start - 1 :]
+            for stop in range(start, 10):
+                assert values_on(disk, start, stop) == values[start - 1 : stop - 1]
+
+    def test_discarded_history_says_what_is_left(self) -> None:
+        disk, _ = compacted(4, "discard")
+        for start in (1, 4):
+            with pytest.raises(HistoryUnavailableError, match="event 5|before 5") as raised:
+                values_on(disk, start)
+            assert (raised.value.requested, raised.value.first_available) == (start, 5)
+
+    def test_a_damaged_archive_is_never_believed(self) -> None:
+        disk, values = compacted(2, "archive")
+        data = disk.read_file(ARCHIVES[0])
+        for bit in range(8 * len(data)):
+            disk.write_file(ARCHIVES[0], flipped(data, bit))
+            try:
+                found = values_on(disk, stop=3)
+            except CorruptLogError as error:
+                assert error.path == f"simulated/{ARCHIVES[0]}"
+            else:
+                assert found == values[:2], bit  # a bit that Zstandard does not use
+
+    def test_a_shortened_archive_is_never_believed(self) -> None:
+        disk, _ = compacted(2, "archive")
+        data = disk.read_file(ARCHIVES[0])
+        for length in range(len(data)):
+            disk.write_file(ARCHIVES[0], data[:length])
+            with pytest.raises(CorruptLogError):
+                values_on(disk, stop=3)
+
+    def test_neither_is_a_lengthened_one(self) -> None:
+        disk, _ = compacted(2, "archive")
+        disk.write_file(ARCHIVES[0], disk.read_file(ARCHIVES[0]) * 2)
+        with pytest.raises(CorruptLogError, match="not one whole"):
+            values_on(disk, stop=3)
+
+    def test_archives_under_each_others_names(self) -> None:
+        disk, _ = compacted(4, "archive")
+        contents = disk.contents()
+        disk.write_file(ARCHIVES[0], contents[ARCHIVES[1]])
+        disk.write_file(ARCHIVES[1], contents[ARCHIVES[0]])
+        with pytest.raises(CorruptLogError, match="another segment's"):
+            values_on(disk)
+
+    @pytest.mark.parametrize("name", ARCHIVES[:2])
+    def test_a_missing_archive_is_not_the_end_of_history(self, name: str) -> None:
+        disk, _ = compacted(4, "archive")
+        disk.remove_file(name)
+        with pytest.raises(CorruptStoreError):
+            values_on(disk)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", ARCHIVES[:2])
+    @pytest.mark.parametrize("read_only", [False, True])
+    async def test_a_missing_archive_is_told_when_the_store_is_opened(
+        self, name: str, read_only: bool
+    ) -> None:
+        disk, _ = compacted(4, "archive")
+        disk.remove_file(name)
+        with pytest.raises(CorruptLogError, match="missing") as raised:
+            await EventLog.open(disk=disk, read_only=read_only)
+        assert raised.value.path == f"simulated/{name}"

@@ -1,0 +1,342 @@
+"""Reading the log: from anywhere in it, beside a writer, while it is compacted, from a bad disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eventstore.codec import EventCodec
+from eventstore.disk import Disk, LocalDisk
+from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
+from eventstore.identity import load_identity
+from eventstore.log.archive import compact
+from eventstore.log.format import HEADER_SIZE
+from eventstore.log.log import EventLog
+from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader
+from eventstore.log.segment import segment_name
+from eventstore.testing import Call, Fault, SimulatedDisk
+from tests.log.samples import (
+    STORE,
+    commit,
+    new_log,
+    open_on,
+    several_segments,
+    values_on,
+    writer_after,
+    writer_on,
+)
+
+FIRST, SECOND = segment_name(1), segment_name(3)
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def chunks(disk: Disk, start: int = 1, stop: int | None = None) -> list[Chunk]:
+    return list(LogReader(disk, load_identity(disk).store).chunks(start, stop))
+
+
+def values_in(chunk: Chunk) -> list[object]:
+    return [event.data for event in EventCodec().decode(chunk.array, chunk.events, chunk.first_seq)]
+
+
+class TestRange:
+    def grouped(self) -> tuple[SimulatedDisk, list[object]]:
+        """Records of one to five events, over several segments, the last one unsealed."""
+        disk = new_log()
+        writer = writer_on(disk)
+        values: list[object] = []
+        for size in (1, 5, 2, 4, 3) * 4:
+            group = [f"{len(values) + index}" + "x" * 90 for index in range(size)]
+            commit(writer, *group)
+            values += group
+        assert len([name for name in disk.files() if name.startswith("log/")]) > 1
+        return disk, values
+
+    def test_every_start_in_the_middle_of_records_too(self) -> None:
+        disk, values = self.grouped()
+        for start in range(1, len(values) + 1):
+            assert values_on(disk, start) == values[start - 1 :]
+
+    def test_every_stop(self) -> None:
+        disk, values = self.grouped()
+        for start in (1, 3, 30):
+            for stop in range(start, len(values) + 2):
+                assert values_on(disk, start, stop) == values[start - 1 : stop - 1]
+
+    def test_nothing_before_the_first_record_wanted_is_handed_over(self) -> None:
+        disk, _ = self.grouped()
+        for start in range(1, 60, 7):
+            (first, *_) = chunks(disk, start)
+            assert first.first_seq <= start < first.first_seq + first.events
+
+    @pytest.mark.parametrize("start", [61, 1000])
+    def test_a_start_behind_the_end_finds_nothing(self, start: int) -> None:
+        disk, values = self.grouped()
+        assert len(values) == 60
+        assert chunks(disk, start) == []
+
+    @pytest.mark.parametrize("start", [0, -5])
+    def test_a_start_before_the_beginning_is_the_beginning(self, start: int) -> None:
+        disk, values = self.grouped()
+        assert chunks(disk, start) == chunks(disk, 1)
+        assert sum(chunk.events for chunk in chunks(disk)) == len(values)
+
+    def test_records_are_joined_so_that_one_call_decodes_them_all(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk, segment_size=1 << 20)
+        for number in range(2000):
+            writer.commit(1, EventCodec().encode_all([_event(number + 1)]), sync=False)
+        assert [chunk.events for chunk in chunks(disk)] == [2000]
+
+    def test_chunks_are_bounded(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk, segment_size=8 << 20)
+        seq = 1
+        for _ in range(30):
+            group = [_event(seq + index) for index in range(500)]
+            writer.commit(500, EventCodec().encode_all(group), sync=False)
+            seq += 500
+        for chunk in chunks(disk):
+            assert chunk.events < CHUNK_EVENTS + 500
+            assert len(chunk.array) < CHUNK_BYTES + 50_000
+        assert sum(chunk.events for chunk in chunks(disk)) == 15_000
+
+
+def _event(seq: int) -> object:
+    from eventstore.operation import Event  # noqa: PLC0415  kept beside its only use
+
+    return Event(seq, 0, "value")
+
+
+class TestBesideTheWriter:
+    def test_it_sees_what_is_written_while_it_reads(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        reader = LogReader(disk, STORE).chunks()
+        found = [value for value in values_in(next(reader))]
+        for value in ("second", "x" * 3000, "x" * 3001, "last"):
+            commit(writer, value)
+        assert found == ["first"]
+        assert len(values_on(disk)) == 5
+        rest = [value for chunk in reader for value in values_in(chunk)]
+        assert rest in ([], values_on(disk, start=2))
+
+    def test_it_follows_a_writer_call_by_call(self) -> None:
+        """A read after every single call that the writer makes sees a prefix, and all that is durable."""
+        disk = new_log()
+        writer = writer_on(disk)
+        durable: list[object] = []
+        seen: list[int] = []
+        looking = False
+
+        def look(call: Call) -> Fault | None:
+            nonlocal looking
+            if not looking and call.kind in ("write", "sync", "rename", "truncate", "create"):
+                looking = True
+                found = values_on(disk) if FIRST in disk.files() else []
+                assert found[: len(durable)] == durable
+                assert len(found) <= len(durable) + 1
+                seen.append(len(found))
+                looking = False
+            return None
+
+        disk.add_rule(look)
+        for number in range(12):
+            value = f"{number}" + "x" * 900
+            commit(writer, value)
+            durable.append(value)
+            if number % 5 == 0:
+                writer.seal_idle()
+                writer.prepare_spare()
+        writer.close()
+        assert seen == sorted(seen)
+        assert len(set(seen)) > 10
+
+    def test_a_mended_segment_is_read_on_from_the_same_event(self) -> None:
+        """A reader is in the middle of a segment that the next writer rewrites with a new salt."""
+        disk = new_log()
+        writer = writer_on(disk, segment_size=1 << 20)
+        values: list[object] = [f"{number}" for number in range(20)]
+        writer.commit(5000, EventCodec().encode_all([_event(seq + 1) for seq in range(5000)]), sync=True)
+        for value in values:
+            commit(writer, value)
+        survivor = disk.after_kill()
+        reader = LogReader(survivor, STORE).chunks()
+        first = next(reader)
+        assert first.events == 5000
+        open_on(survivor)
+        writer = writer_after(survivor)
+        commit(writer, "later")
+        rest = [value for chunk in reader for value in values_in(chunk)]
+        assert rest[:20] == values
+        assert values_on(survivor, start=5021) == ["later"]
+
+    def test_a_torn_end_is_the_end(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        disk.fail(kind="write", errno=errno.EIO, effect="partial")
+        with pytest.raises(Exception, match="EIO"):
+            commit(writer, "x" * 1000)
+        assert values_on(disk) == ["first"]
+
+    @pytest.mark.asyncio
+    async def test_a_read_only_log_beside_the_writer_in_one_process(self, tmp_path: Path) -> None:
+        async with EventLog.open(tmp_path / "s") as log:
+            for number in range(5):
+                await log.append(number)
+                async with EventLog.open(tmp_path / "s", read_only=True) as other:
+                    assert [event.data async for event in other.read()] == list(range(number + 1))
+            assert [event.data async for event in log.read()] == list(range(5))
+
+    @pytest.mark.asyncio
+    async def test_a_second_process_reads_while_the_first_writes(self, tmp_path: Path) -> None:
+        script = (
+            "import sys; from eventstore import read_events; "
+            "print(*[event.data for event in read_events(sys.argv[1])])"
+        )
+        async with EventLog.open(tmp_path / "s", segment_size=4096) as log:
+            for number in range(100):
+                await log.append(number)
+            run = subprocess.run(  # noqa: ASYNC221  the loop has nothing else to do
+                [sys.executable, "-c", script, str(tmp_path / "s")],
+                capture_output=True,
+                check=True,
+                text=True,
+                cwd=ROOT,
+            )
+            await log.append("after")
+        assert run.stdout.split() == [str(number) for number in range(100)]
+
+
+class TestCompaction:
+    @pytest.mark.parametrize("read_before", range(4))
+    def test_segments_move_to_the_archive_while_they_are_read(self, read_before: int) -> None:
+        disk, values = several_segments()
+        reader = LogReader(disk, STORE).chunks()
+        found = [value for _ in range(read_before) for value in values_in(next(reader))]
+        compact(disk, load_identity(disk), 6, "archive")
+        found += [value for chunk in reader for value in values_in(chunk)]
+        assert found == values
+
+    def test_at_every_call_of_the_reader(self) -> None:
+        start, values = several_segments()
+        counted = start.clone()
+        values_on(counted)
+        for number in range(1, len(counted.calls) + 1):
+            disk = start.clone()
+            made = 0
+
+            def rule(call: Call) -> Fault | None:
+                nonlocal made
+                made += 1
+                if made == number:  # noqa: B023  called within this turn only
+                    compact(disk, load_identity(disk), 6, "archive")  # noqa: B023  the same
+                return None
+
+            disk.add_rule(rule)
+            assert values_on(disk) == values, number
+
+    @pytest.mark.parametrize("read_before", [0, 1, 2])
+    def test_what_is_discarded_meanwhile_is_an_error_and_no_end(self, read_before: int) -> None:
+        disk, values = several_segments()
+        reader = LogReader(disk, STORE).chunks()
+        found = [value for _ in range(read_before) for value in values_in(next(reader))]
+        compact(disk, load_identity(disk), 6, "discard")
+        with pytest.raises(HistoryUnavailableError) as raised:
+            list(reader)
+        assert found == values[: 2 * read_before]
+        assert raised.value.requested == 2 * read_before + 1
+        assert raised.value.first_available == 7
+
+
+class TestFailures:
+    @pytest.mark.parametrize("name", [FIRST, SECOND])
+    @pytest.mark.parametrize("kind", ["open", "read", "size"])
+    def test_an_unreadable_file_is_named_and_never_the_end(self, name: str, kind: str) -> None:
+        disk, _ = several_segments()
+        disk.fail(kind=kind, name=name, errno=errno.EIO, forever=True)
+        with pytest.raises(ReadFailedError, match="cannot be read.*EIO") as raised:
+            values_on(disk)
+        assert raised.value.path == f"simulated/{name}"
+        assert raised.value.offset == 0
+        assert raised.value.errno == errno.EIO
+        disk.heal()
+        assert len(values_on(disk)) == 8
+
+    def test_an_unreadable_folder_too(self) -> None:
+        disk, _ = several_segments()
+        disk.fail(kind="list", errno=errno.EIO)
+        with pytest.raises(ReadFailedError):
+            chunks(disk)
+
+    def test_a_file_that_disappears_whenever_it_is_read(self) -> None:
+        disk, _ = several_segments()
+        disk.fail(kind="open", name=FIRST, errno=errno.ENOENT, forever=True)
+        with pytest.raises(ReadFailedError, match="disappears"):
+            chunks(disk)
+
+    def test_damage_that_stays_is_corruption_also_in_the_segment_being_written(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        for value in ("first", "second", "third"):
+            commit(writer, value)
+        disk.flip_bit(FIRST, 8 * (HEADER_SIZE + 45))
+        with pytest.raises(CorruptLogError) as raised:
+            chunks(disk)
+        assert (raised.value.offset, raised.value.expected_seq) == (HEADER_SIZE, 1)
+
+    def test_damage_that_a_second_look_does_not_see_is_none(self) -> None:
+        """A reader may look while the writer writes, and see a later page before an earlier one."""
+
+        class Glimpsing(SimulatedDisk):
+            glimpses = 3
+
+        disk = Glimpsing()
+        source, values = several_segments(segments=1, close=False)
+        for name, content in source.contents().items():
+            disk.write_file(name, content)
+        whole = disk.read_file(FIRST)
+        broken = bytearray(whole)
+        broken[HEADER_SIZE + 45] ^= 1
+
+        def rule(call: Call) -> Fault | None:
+            if (call.kind, call.name) == ("open", FIRST):
+                disk.glimpses -= 1
+                disk.write_file(FIRST, broken if disk.glimpses >= 0 else whole)
+            return None
+
+        disk.add_rule(rule)
+        assert values_on(disk) == values
+
+    def test_a_segment_that_ends_before_its_successor_begins(self) -> None:
+        disk, _ = several_segments()
+        disk.write_file(SECOND, several_segments(segments=1)[0].read_file(FIRST))
+        with pytest.raises(CorruptLogError, match="another segment's file"):
+            chunks(disk)
+
+    def test_a_missing_segment_is_no_end_and_no_gap(self) -> None:
+        for seq in (1, 3, 5):
+            disk, _ = several_segments()
+            disk.remove_file(segment_name(seq))
+            with pytest.raises(CorruptLogError):
+                chunks(disk)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+    def test_no_segment_stays_open_between_chunks(self, tmp_path: Path) -> None:
+        source, _ = several_segments(segments=8)
+        for name, content in source.contents().items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+        disk = LocalDisk(tmp_path)
+        reader = LogReader(disk, STORE).chunks()
+        next(reader)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for _ in reader:
+            assert len(os.listdir("/proc/self/fd")) == descriptors
+        disk.close()

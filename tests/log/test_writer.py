@@ -1,0 +1,541 @@
+"""The writing side of the log: from one segment into the next, and what failures leave."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from eventstore.errors import StoreFailedError, StoreFullError
+from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
+from eventstore.log.recovery import Clean, classify
+from eventstore.log.segment import segment_name
+from eventstore.log.writer import SPARE, TEMPORARY, LogWriter
+from eventstore.testing import Call, Fault, SimulatedDisk
+from tests.log.samples import (
+    SIZE,
+    commit,
+    new_log,
+    open_on,
+    several_segments,
+    values_on,
+    writer_after,
+    writer_on,
+)
+
+CHANGES = {"create", "write", "sync", "rename", "sync_folder", "truncate"}
+BIG = "x" * 1500
+"""Two of these fit a segment, three do not."""
+
+FIRST, SECOND, THIRD = segment_name(1), segment_name(3), segment_name(5)
+
+
+def changes(disk: SimulatedDisk, since: int = 0) -> list[str]:
+    """The calls that change something, with the size of what was written."""
+    told = []
+    for call in disk.calls[since:]:
+        if call.kind == "write":
+            told.append(f"write {call.name} at {call.args[0]}")
+        elif call.kind in CHANGES:
+            told.append(str(call))
+    return told
+
+
+def full_segment() -> tuple[SimulatedDisk, LogWriter]:
+    """A writer whose next big record needs a new segment."""
+    disk = new_log()
+    writer = writer_on(disk)
+    commit(writer, BIG)
+    commit(writer, BIG)
+    return disk, writer
+
+
+def tail_of(disk: SimulatedDisk, name: str) -> Clean:
+    data = disk.read_file(name)
+    tail = classify(data, SegmentHeader.decode(data))
+    assert isinstance(tail, Clean)
+    return tail
+
+
+class TestOrder:
+    def test_a_new_log_begins_with_a_durable_segment(self) -> None:
+        disk = new_log()
+        since = len(disk.calls)
+        commit(writer_on(disk), "first")
+        assert changes(disk, since) == [
+            f"create {TEMPORARY}",
+            f"write {TEMPORARY} at 0",
+            f"sync {TEMPORARY}",
+            f"write {TEMPORARY} at 0",
+            f"sync {TEMPORARY}",
+            f"rename {TEMPORARY} {FIRST}",
+            "sync_folder log",
+            f"write {FIRST} at 512",
+            f"sync {FIRST}",
+        ]
+
+    def test_a_roll_seals_the_predecessor_before_the_first_record(self) -> None:
+        disk, writer = full_segment()
+        end, since = tail_of(disk, FIRST).end, len(disk.calls)
+        commit(writer, BIG)
+        assert changes(disk, since) == [
+            f"create {TEMPORARY}",
+            f"write {TEMPORARY} at 0",
+            f"sync {TEMPORARY}",
+            f"write {TEMPORARY} at 0",
+            f"sync {TEMPORARY}",
+            f"rename {TEMPORARY} {SECOND}",
+            "sync_folder log",
+            f"write {FIRST} at {end}",
+            f"sync {FIRST}",
+            f"truncate {FIRST} {end + SEAL_SIZE}",
+            f"write {SECOND} at 512",
+            f"sync {SECOND}",
+        ]
+        assert tail_of(disk, FIRST).sealed is SealKind.CONTINUED
+        assert [call for call in disk.calls[since:] if call.kind == "close"] == [
+            Call("close", FIRST)
+        ]
+
+    def test_the_new_segment_states_where_the_old_one_ends(self) -> None:
+        disk, writer = full_segment()
+        commit(writer, BIG)
+        header = SegmentHeader.decode(disk.read_file(SECOND))
+        assert (header.first_seq, header.previous_first) == (3, 1)
+        assert header.previous_end == tail_of(disk, FIRST).end
+        assert header.salt != SegmentHeader.decode(disk.read_file(FIRST)).salt
+
+    def test_unsynced_records_are_synced_before_the_roll(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        for _ in range(2):
+            writer.commit(1, BIG.encode(), sync=False)
+        since = len(disk.calls)
+        writer.commit(1, BIG.encode(), sync=False)
+        assert changes(disk, since)[0] == f"sync {FIRST}"
+
+    def test_a_commit_is_one_write_and_one_sync(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        since = len(disk.calls)
+        commit(writer, "a", "b", "c")
+        assert [call.kind for call in disk.calls[since:]] == ["write", "sync"]
+
+    def test_a_later_opening_never_appends_to_an_old_segment(self) -> None:
+        disk, values = several_segments(segments=2)
+        before = disk.contents()
+        writer = writer_after(disk)
+        commit(writer, "new")
+        after = disk.contents()
+        assert after[FIRST] == before[FIRST]
+        assert after[SECOND].startswith(before[SECOND])
+        assert tail_of(disk, SECOND).sealed is SealKind.CONTINUED
+        assert values_on(disk) == [*values, "new"]
+
+    def test_an_empty_segment_is_replaced_by_the_next_one(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, BIG)
+        commit(writer, BIG)
+        disk.fail(kind="write", name=SECOND, errno=errno.ENOSPC)  # the roll works, the record not
+        with pytest.raises(StoreFullError):
+            commit(writer, BIG)
+        oversize = "y" * (2 * SIZE)
+        commit(writer, oversize)
+        header = SegmentHeader.decode(disk.read_file(SECOND))
+        assert (header.first_seq, header.previous_first) == (3, 1)
+        assert values_on(disk) == [BIG, BIG, oversize]
+        writer.close()
+        assert open_on(disk).clean
+
+
+class TestSpare:
+    def test_it_is_zero_filled_synced_and_named_durably(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        assert not writer.wants_spare
+        commit(writer, "first")
+        assert writer.wants_spare
+        since = len(disk.calls)
+        writer.prepare_spare()
+        assert changes(disk, since) == [
+            f"create {TEMPORARY}",
+            f"write {TEMPORARY} at 0",
+            f"sync {TEMPORARY}",
+            f"rename {TEMPORARY} {SPARE}",
+            "sync_folder log",
+        ]
+        assert disk.read_file(SPARE) == bytes(SIZE)
+        assert writer.spare_ready
+        assert not writer.wants_spare
+
+    def test_the_next_segment_is_made_of_it_without_a_long_write(self) -> None:
+        disk, writer = full_segment()
+        writer.prepare_spare()
+        end, since = tail_of(disk, FIRST).end, len(disk.calls)
+        commit(writer, BIG)
+        assert changes(disk, since) == [
+            f"write {SPARE} at 0",
+            f"sync {SPARE}",
+            f"rename {SPARE} {SECOND}",
+            "sync_folder log",
+            f"write {FIRST} at {end}",
+            f"sync {FIRST}",
+            f"truncate {FIRST} {end + SEAL_SIZE}",
+            f"write {SECOND} at 512",
+            f"sync {SECOND}",
+        ]
+        assert Call("write", SPARE, (0, 512)) in disk.calls[since:]
+        assert writer.wants_spare
+        writer.prepare_spare()
+        assert SPARE in disk.files()
+
+    def test_one_that_was_left_is_used_by_the_next_writer(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        writer.prepare_spare()
+        writer.close()
+        again = writer_after(disk)
+        since = len(disk.calls)
+        commit(again, "second")
+        assert "create" not in {call.kind for call in disk.calls[since:]}
+        assert SPARE not in disk.files()
+        assert values_on(disk) == ["first", "second"]
+
+    @pytest.mark.parametrize(
+        "content", [bytes(512), b"EVSTLOG\n" + bytes(SIZE), b""], ids=["short", "begun", "empty"]
+    )
+    def test_one_that_does_not_fit_is_thrown_away(self, content: bytes) -> None:
+        disk = new_log()
+        disk.write_file(SPARE, content)
+        writer = writer_on(disk, spare_ready=True)
+        commit(writer, "first")
+        assert SPARE not in disk.files()
+        assert values_on(disk) == ["first"]
+
+    def test_a_longer_one_is_as_good(self) -> None:
+        disk = new_log()
+        disk.write_file(SPARE, bytes(3 * SIZE))
+        commit(writer_on(disk, spare_ready=True), "first")
+        assert SegmentHeader.decode(disk.read_file(FIRST)).size == 3 * SIZE
+        assert values_on(disk) == ["first"]
+
+    def test_a_full_disk_is_told_a_segment_ahead(self, caplog: pytest.LogCaptureFixture) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        disk.fail(kind="write", name=TEMPORARY, errno=errno.ENOSPC, forever=True)
+        with caplog.at_level(logging.WARNING, "eventstore"):
+            writer.prepare_spare()
+            writer.prepare_spare()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "no space for the next segment" in caplog.text
+        assert writer.space_warning is not None
+        assert TEMPORARY not in disk.files()
+        commit(writer, "closing trades can still be logged")
+        disk.heal()
+        writer.prepare_spare()
+        assert (writer.spare_ready, writer.space_warning) == (True, None)
+
+    def test_another_failure_to_make_it_is_the_stores_end(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        disk.fail(kind="sync", name=TEMPORARY, errno=errno.ENOSPC)  # a failed sync, whatever errno
+        writer.prepare_spare()
+        with pytest.raises(StoreFailedError):
+            commit(writer, "second")
+
+
+class TestOversize:
+    def test_a_record_gets_a_segment_it_fits(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        values = ["small", "x" * (5 * SIZE), "small again"]
+        for value in values:
+            commit(writer, value)
+        writer.close()
+        assert [len(disk.read_file(name)) > SIZE for name in (FIRST, segment_name(2))] == [
+            False,
+            True,
+        ]
+        assert values_on(disk) == values
+        assert open_on(disk).clean
+
+    def test_the_spare_stays_for_the_next_ordinary_roll(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "small")
+        writer.prepare_spare()
+        commit(writer, "x" * (5 * SIZE))
+        assert SPARE in disk.files()
+        assert writer.spare_ready
+        commit(writer, BIG)
+        assert SPARE not in disk.files()
+
+
+NO_SPACE = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("code", NO_SPACE)
+    def test_a_refused_commit_leaves_the_log_as_it_was(self, code: int) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        before = disk.contents()
+        disk.fail(kind="write", errno=code, effect="partial")
+        with pytest.raises(StoreFullError, match="free some space") as raised:
+            commit(writer, "refused")
+        assert (raised.value.errno, raised.value.path) == (code, f"simulated/{FIRST}")
+        assert isinstance(raised.value.__cause__, OSError)
+        assert disk.contents() == before
+        assert (writer.next_seq, writer.failure) == (2, None)
+        commit(writer, "second")
+        assert values_on(disk) == ["first", "second"]
+
+    @pytest.mark.parametrize("kind", ["create", "write", "rename", "truncate"])
+    @pytest.mark.parametrize("spare", [False, True])
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_in_the_middle_of_a_roll(self, kind: str, spare: bool, nth: int) -> None:
+        """Whatever step of a roll finds no space, the next commit works, with all before it."""
+        disk, writer = full_segment()
+        if spare:
+            writer.prepare_spare()
+        count = 0
+
+        def rule(call: Call) -> Fault | None:
+            nonlocal count
+            count += call.kind == kind
+            return Fault(errno.ENOSPC) if call.kind == kind and count == nth else None
+
+        disk.add_rule(rule)
+        values = [BIG, BIG]
+        for value in (BIG, "small", BIG):
+            try:
+                commit(writer, value)
+            except StoreFullError:
+                assert values_on(disk) == values
+            else:
+                values.append(value)
+        disk.heal()
+        commit(writer, "healed")
+        values.append("healed")
+        assert values_on(disk) == values
+        writer.close()
+        opened = open_on(disk.after_power_cut(1))
+        assert (opened.clean, opened.next_seq) == (True, len(values) + 1)
+
+    def test_the_seal_of_the_predecessor_is_tried_again_before_any_record(self) -> None:
+        disk, writer = full_segment()
+        disk.fail(kind="write", name=FIRST, errno=errno.ENOSPC, effect="partial", forever=True)
+        for _ in range(2):
+            with pytest.raises(StoreFullError, match="sealing"):
+                commit(writer, BIG)
+        assert tail_of(disk, SECOND).records == []
+        assert open_on(disk.after_kill()).next_seq == 3
+        disk.heal()
+        commit(writer, BIG)
+        assert tail_of(disk, FIRST).sealed is SealKind.CONTINUED
+        assert values_on(disk) == [BIG] * 3
+
+    def test_the_seal_of_an_earlier_writers_segment_too(self) -> None:
+        disk, values = several_segments(segments=1)
+        writer = writer_after(disk)
+        disk.fail(kind="open", name=FIRST, errno=errno.ENOSPC)
+        disk.fail(kind="write", name=FIRST, errno=errno.ENOSPC)
+        for _ in range(2):
+            with pytest.raises(StoreFullError):
+                commit(writer, "third")
+        commit(writer, "third")
+        assert values_on(disk) == [*values, "third"]
+
+    def test_closing_after_a_seal_that_failed_leaves_a_log_that_opens(self) -> None:
+        disk, writer = full_segment()
+        disk.fail(kind="write", name=FIRST, errno=errno.ENOSPC, effect="partial", forever=True)
+        with pytest.raises(StoreFullError):
+            commit(writer, BIG)
+        writer.close()
+        disk.heal()
+        assert open_on(disk).next_seq == 3
+        commit(writer_after(disk), "later")
+        assert values_on(disk) == [BIG, BIG, "later"]
+        assert open_on(disk.after_kill()).next_seq == 4
+
+
+def write_fails(disk: SimulatedDisk) -> None:
+    disk.fail(kind="write", errno=errno.EIO, effect="partial")
+
+
+def sync_fails(disk: SimulatedDisk) -> None:
+    disk.fail(kind="sync", errno=errno.EIO)
+
+
+def sync_finds_no_space(disk: SimulatedDisk) -> None:
+    disk.fail(kind="sync", errno=errno.ENOSPC)
+
+
+def cut_back_fails(disk: SimulatedDisk) -> None:
+    disk.fail(kind="write", errno=errno.ENOSPC, effect="partial")
+    disk.fail(kind="write", errno=errno.ENOSPC, forever=True)
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        ("breaks", "rolling"),
+        [
+            (write_fails, False),
+            (write_fails, True),
+            (sync_fails, False),
+            (sync_fails, True),
+            (sync_finds_no_space, False),
+            (sync_finds_no_space, True),
+            (cut_back_fails, False),
+        ],
+    )
+    def test_nothing_is_written_or_synced_ever_after(
+        self,
+        breaks: Callable[[SimulatedDisk], None],
+        rolling: bool,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        disk, writer = full_segment()
+        breaks(disk)
+        with caplog.at_level(logging.CRITICAL, "eventstore"):
+            with pytest.raises(StoreFailedError, match="reopen it") as raised:
+                commit(writer, BIG if rolling else "small")
+        assert raised.value.errno is not None
+        assert len(caplog.records) == 1
+        disk.heal()
+        since = len(disk.calls)
+        for attempt in (
+            lambda: commit(writer, "again"),
+            writer.sync,
+            writer.seal_idle,
+        ):
+            with pytest.raises(StoreFailedError) as again:
+                attempt()
+            assert again.value is raised.value
+        writer.prepare_spare()
+        writer.close()
+        assert {call.kind for call in disk.calls[since:]} <= {"close"}
+        assert writer.failure is raised.value
+
+    def test_what_was_acknowledged_before_is_there_after_reopening(self) -> None:
+        for cut in range(50):
+            disk, writer = full_segment()
+            disk.fail(kind="sync", errno=errno.EIO)
+            with pytest.raises(StoreFailedError):
+                commit(writer, "unknown")
+            after = disk.after_power_cut(cut)
+            opened = open_on(after)
+            assert values_on(after, stop=3) == [BIG, BIG]
+            assert opened.next_seq in (3, 4)
+
+    def test_a_failed_rename_or_create_of_a_segment_is_one(self) -> None:
+        for kind in ("create", "rename"):
+            disk, writer = full_segment()
+            disk.fail(kind=kind, errno=errno.EIO)
+            with pytest.raises(StoreFailedError, match="beginning"):
+                commit(writer, BIG)
+            assert open_on(disk.after_kill()).next_seq == 3
+
+
+class TestSeals:
+    def test_idleness_is_sealed_and_writing_goes_on(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        writer.seal_idle()
+        assert tail_of(disk, FIRST).sealed is SealKind.IDLE
+        commit(writer, "second")
+        assert tail_of(disk, FIRST).sealed is None
+        assert values_on(disk) == ["first", "second"]
+
+    def test_the_seal_attests_what_was_synced_before_it(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        writer.commit(1, b"\x90", sync=False)
+        since = len(disk.calls)
+        writer.seal_idle()
+        assert [call.kind for call in disk.calls[since:]] == ["sync", "write", "sync"]
+
+    def test_a_log_without_a_new_record_needs_none(self) -> None:
+        disk, _ = several_segments(segments=1)
+        writer = writer_after(disk)
+        since = len(disk.calls)
+        writer.seal_idle()
+        writer.close()
+        assert len(disk.calls) == since
+
+    def test_seals_without_end_never_run_over_the_segment(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        for _ in range(2 * SIZE // SEAL_SIZE):
+            writer.seal_idle()
+        commit(writer, "second")
+        writer.close()
+        assert len(disk.read_file(FIRST)) <= SIZE
+        assert open_on(disk).next_seq == 3
+
+    def test_closing_seals(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        writer.commit(1, b"\x90", sync=False)
+        writer.close()
+        assert tail_of(disk, FIRST).sealed is SealKind.CLOSED
+        assert disk.after_power_cut(3).read_file(FIRST)[: len(disk.read_file(FIRST))] == (
+            disk.read_file(FIRST)
+        )
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+    def test_a_close_that_cannot_seal_says_so_and_closes(self, code: int) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        disk.fail(kind="write", errno=code)
+        with pytest.raises(StoreFullError if code == errno.ENOSPC else StoreFailedError):
+            writer.close()
+        assert disk.calls[-1] == Call("close", FIRST)
+        assert open_on(disk).next_seq == 2
+
+
+class TestTelling:
+    def test_a_slow_sync_is_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
+        disk = new_log()
+        writer = writer_on(disk, slow_sync=1e-9)
+        with caplog.at_level(logging.WARNING, "eventstore"):
+            commit(writer, "first")
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.name.startswith("eventstore.")
+        assert f"fdatasync of simulated/{FIRST} took" in record.getMessage()
+
+    def test_a_quick_one_is_none(self, caplog: pytest.LogCaptureFixture) -> None:
+        writer = writer_on(new_log(), slow_sync=3600)
+        with caplog.at_level(logging.WARNING, "eventstore"):
+            commit(writer, "first")
+        assert caplog.records == []
+
+    def test_it_counts_what_it_does(self) -> None:
+        writer = writer_on(new_log())
+        for _ in range(3):
+            commit(writer, "x")
+        assert (writer.commits, writer.syncs, len(writer.sync_times_ns)) == (3, 3, 3)
+        assert writer.sync_max_ns == max(writer.sync_times_ns)
+        assert writer.bytes_written % 8 == 0
+
+    def test_a_sync_with_nothing_to_sync_makes_no_call(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        writer.sync()
+        commit(writer, "first")
+        since = len(disk.calls)
+        writer.sync()
+        assert len(disk.calls) == since

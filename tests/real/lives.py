@@ -1,0 +1,172 @@
+"""Writers that end in mid-sentence, and the witness of what they said.
+
+Theory of operation
+-------------------
+:func:`live` is a child's program: several appenders side by side, single events and groups, and
+receipts that nobody awaits, over a store that rolls, takes snapshots and archives all the time. It
+says what it is about to submit before, and what was acknowledged after.
+
+What event number N is follows from the store's seed, so :class:`Witness`, in the parent, knows from
+these reports exactly what may be in the store and what must be. It looks at a *copy* of what the
+child left behind: so the next child begins with the same unclean end, and may be killed while it
+recovers from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from pathlib import Path
+from random import Random
+from typing import Any, NoReturn
+
+from eventstore import Durability, Event, EventStore, RecoveryReport, SimulatedClock, StoreConfig
+from eventstore.disk import LocalDisk
+from eventstore.testing.ledger import Deposit, Ledger, Transfer, ledger_after, ledger_registry
+from eventstore.testing.oracle import Claim, OracleError, Submitted, recovered_as_claimed
+from tests.real.children import Child, Parent
+
+__all__ = ["Witness", "busy_config", "contents", "live", "payload"]
+
+_ACCOUNTS = ("cash", "fees", "AAPL", "MSFT")
+_APPENDERS = 3
+
+
+def busy_config(seed: int, durability: Durability = Durability.COMMIT) -> StoreConfig:
+    """A configuration under which a few events roll, snapshot and archive."""
+    random = Random(seed)
+    return StoreConfig(
+        durability=durability,
+        segment_size=random.choice((4096, 4096, 8192)),
+        wal_max_entries=random.choice((7, 15, 40)),
+        backup_count=random.choice((1, 2)),
+        history=random.choice(("archive", "archive", "keep")),
+        idle_seal=0.001,
+        sync_interval=0.005,
+    )
+
+
+def payload(seed: int, number: int) -> Deposit | Transfer:
+    """What event ``number`` is in the store of this seed."""
+    random = Random(seed << 32 | number)
+    account, amount = random.choice(_ACCOUNTS), random.randrange(1000)
+    if random.random() < 0.3:
+        return Transfer(number=number, source=account, target="cash", amount=amount)
+    memo = "x" * random.choice((0, 5, 40, 40, 300, 1800))
+    return Deposit(number=number, account=account, amount=amount, memo=memo)
+
+
+def _key(first: int, count: int) -> str:
+    return f"{first}+{count}"
+
+
+async def live(parent: Parent, path: str, seed: int, time: int, config: StoreConfig) -> NoReturn:
+    """Append to the store until the end of this process. ``time`` is that of its events."""
+    random = Random(seed ^ time)
+    store = await EventStore.open(path, ledger_registry(), config, clock=SimulatedClock(time))
+    parent.report("opened", store.seq)
+    numbers = itertools.count(store.seq + 1)
+
+    async def appender(pause: bool) -> NoReturn:
+        while True:
+            count = random.choice((1, 1, 1, 2, 5))
+            group = [next(numbers) for _ in range(count)]
+            parent.report("submits", group[0], count)
+            operations = [payload(seed, number) for number in group]
+            receipt = store.submit(*operations, key=_key(group[0], count))
+            if random.random() < 0.2:
+                await asyncio.sleep(0)
+                continue  # nobody awaits it
+            await receipt
+            parent.report("acknowledged", receipt.seq)
+            if pause and random.random() < 0.1:
+                await asyncio.sleep(0.002)  # long enough to be sealed
+
+    await asyncio.gather(*(appender(pause=number == 0) for number in range(_APPENDERS)))
+    raise AssertionError("appenders never end")
+
+
+class Witness:
+    """What the children of one store said, and what must therefore be found in it."""
+
+    def __init__(self, path: Path, seed: int, config: StoreConfig) -> None:
+        self.path = path
+        self.seed = seed
+        self.config = config
+        self.acknowledged = 0
+        self.time = 0
+        self.reports: list[RecoveryReport] = []
+        self._submitted: list[Submitted] = []
+        self._states: list[Ledger] = [Ledger()]
+
+    def hear(self, child: Child, seconds: float | None = None) -> None:
+        """Take down what ``child`` says in so many seconds, or until it has gone."""
+        for report in child.reports(seconds):
+            self.take(*report)
+
+    def take(self, what: str, *numbers: int) -> None:
+        """Take down one report."""
+        if what == "opened":
+            assert numbers[0] == len(self._submitted), "recovered differently than the copy"
+        elif what == "submits":
+            self._submits(*numbers)
+        else:
+            self.acknowledged = max(self.acknowledged, *numbers)
+
+    def _submits(self, first: int, count: int) -> None:
+        assert first == len(self._submitted) + 1
+        for number in range(first, first + count):
+            data = payload(self.seed, number)
+            event: Event[Any] = Event(number, self.time, data, _key(first, count))
+            self._submitted.append(Submitted(event, first))
+            self._states.append(ledger_after(self._states[-1], data))
+
+    async def examine(self, copy: Path, *, lock: bool = True) -> RecoveryReport:
+        """Hold what the last child left against what it said; what recovery reported.
+
+        The next child's events are later ones.
+        """
+        if lock:
+            disk = LocalDisk(self.path, create=True)
+            disk.lock()  # it is free
+            disk.close()
+        shutil.copytree(self.path, copy)
+        claim = Claim(
+            self._submitted,
+            self._states,
+            len(self._submitted),
+            self.acknowledged,
+            self.acknowledged,
+        )
+        async with self._open(copy) as store:
+            await recovered_as_claimed(store, claim, self.acknowledged)
+            report, state = store.recovery, store.state
+        before = contents(copy)
+        async with self._open(copy) as store:
+            await recovered_as_claimed(store, claim, self.acknowledged)
+            if (store.seq, store.state) != (report.seq, state) or not store.recovery.clean:
+                raise OracleError("the second opening gave another result than the first")
+        if contents(copy) != before:
+            raise OracleError("the second opening changed the store")
+        if report.unknown_files:
+            raise OracleError(f"files of its own are not known to it: {report.unknown_files}")
+        shutil.rmtree(copy)
+        del self._submitted[report.seq :]
+        del self._states[report.seq + 1 :]
+        self.acknowledged = report.seq
+        self.time += 1
+        self.reports.append(report)
+        return report
+
+    def _open(self, path: Path) -> Any:
+        return EventStore.open(path, ledger_registry(), self.config)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a store, without the note on who has it open."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "writer.pid"
+    }
