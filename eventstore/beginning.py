@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from eventstore.disk import Disk
 from eventstore.identity import StoreIdentity
 
 __all__ = ["Beginning"]
@@ -17,18 +16,16 @@ __all__ = ["Beginning"]
 class Beginning(NamedTuple):
     """``state``: that after event ``seq``; ``latest``: the latest time up to there, nanoseconds.
 
-    ``disk`` and ``parent``: the store that events up to ``seq`` are read from, ``None`` where there
-    are none. ``owned``: whether ``disk`` is to be closed with the store that begins here.
+    ``parent_path`` and ``parent``: the store that has the events up to ``seq``.
     """
 
     state: Any
     seq: int = 0
     latest: int = 0
-    disk: Disk | None = None
+    parent_path: str = ""
     parent: StoreIdentity | None = None
-    owned: bool = False
 
     @property
     def path(self) -> str:
         """What the store is called in messages."""
-        return ":memory:" if self.disk is None else f":memory: from {self.disk.path}@{self.seq}"
+        return ":memory:" if self.parent is None else f":memory: from {self.parent_path}@{self.seq}"

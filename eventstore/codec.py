@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import immutables
@@ -23,6 +23,7 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.operation import OPERATION_FIELD, Event, Operation
+from eventstore.shape import unsupported
 
 __all__ = [
     "EventCodec",
@@ -33,9 +34,21 @@ __all__ = [
     "field_of",
     "freeze",
     "latest_time",
+    "unrecordable",
 ]
 
 _ARRAY32 = struct.Struct(">BI")
+
+
+_ENCODING = (
+    msgspec.EncodeError,
+    NotImplementedError,
+    TypeError,
+    ValueError,  # which a UnicodeEncodeError is
+    OverflowError,
+    RecursionError,
+)
+"""What an encoder raises for a value it cannot carry."""
 
 
 def array_header(count: int) -> bytes:
@@ -72,11 +85,12 @@ def decode_hook(kind: Any, value: Any) -> Any:
         if value_type is Any:
             value = {key: freeze(item) for key, item in value.items()}
         else:
-            value = msgspec.convert(
-                value,
-                dict[key_type, value_type],  # type: ignore[valid-type]  # a run-time type
-                dec_hook=decode_hook,
-            )
+            wanted: Any = dict[key_type, value_type]  # type: ignore[valid-type]  # at run time
+            try:
+                value = msgspec.convert(value, wanted, dec_hook=decode_hook)
+            except msgspec.ValidationError as error:  # as a ValueError it is given the map's path
+                reason, _, path = str(error).partition(" - at `$")
+                raise ValueError(f"{reason} in {path.rstrip('`') or 'it'}") from error
         return immutables.Map(value)
     raise NotImplementedError(f"objects of type {kind} cannot be recorded")
 
@@ -112,16 +126,20 @@ class EventCodec:
         """
         try:
             encoded = self._encode(event)
+        except _ENCODING as error:
+            path = next(
+                found
+                for part, name in (
+                    (event.data, "$"),
+                    (event.key, "$key"),
+                    (event.metadata, "$metadata"),
+                )
+                if (found := self._unencodable(part, name)) is not None
+            )
+            raise self._invalid(event, f"{error} - at `{path}`") from error
+        try:
             decoded = self._decode_one(encoded)
-        except (
-            msgspec.ValidationError,
-            msgspec.EncodeError,
-            NotImplementedError,
-            TypeError,
-            OverflowError,
-            RecursionError,
-            ValueError,
-        ) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._invalid(event, str(error)) from error
         if decoded != event:
             path = _difference(event.data, decoded.data, "$")
@@ -129,6 +147,20 @@ class EventCodec:
                 path = _difference(event.metadata, decoded.metadata, "$metadata") or "$"
             raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
+
+    def _unencodable(self, value: Any, path: str) -> str | None:
+        """The path of the innermost part of ``value`` that cannot be encoded."""
+        try:
+            self._encode(value)
+        except RecursionError:
+            return path
+        except _ENCODING:
+            for part, name in _parts(value, path):
+                found = self._unencodable(part, name)
+                if found is not None:
+                    return found
+            return path
+        return None
 
     @staticmethod
     def _invalid(event: Event[Any], reason: str) -> InvalidPayloadError:
@@ -213,16 +245,43 @@ def latest_time(body: bytes, count: int) -> int:
     return max(event.time for event in _decode_timed(array_header(count) + body))
 
 
+def unrecordable(payload_type: type[Operation]) -> str | None:
+    """Why events of a payload class could not be recorded, or ``None``."""
+    try:
+        EventCodec([payload_type])
+        found = unsupported(payload_type)
+    except (TypeError, NameError) as error:
+        return str(error)
+    if found is not None:
+        return f"{found}, which MessagePack cannot carry"
+    if payload_type.__struct_config__.tag_field != OPERATION_FIELD:
+        return f"its tag_field is not {OPERATION_FIELD!r}"
+    return None
+
+
 def field_of(reason: str) -> str:
     """The path of the field that a validation error of msgspec is about.
 
     >>> field_of("Object missing required field `price` - at `$.legs[0]`")
     '$.legs[0].price'
     """
-    reason, _, path = reason.partition(" - at `")
-    path = path.rstrip("`") or "$"
+    reason, _, path = reason.rpartition(" - at `") if " - at `" in reason else (reason, "", "")
+    path = path.rpartition("`$")[2] if "`$" in path else path.removeprefix("$")
+    path = "$" + path.rstrip("`")
     _, named, name = reason.partition(" field `")
     return f"{path}.{name.partition('`')[0]}" if named else path
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield getattr(value, name), f"{path}.{name}"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield item, f"{path}[{key!r}]"
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield item, f"{path}[{index}]"
 
 
 def _difference(before: Any, after: Any, path: str) -> str | None:

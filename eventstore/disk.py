@@ -29,7 +29,9 @@ from typing import Protocol
 
 from eventstore.errors import (
     NO_ACCESS,
+    NO_SPACE,
     StoreAccessError,
+    StoreFullError,
     StoreLockedError,
     StoreNotFoundError,
     unreadable,
@@ -213,17 +215,11 @@ class LocalDisk:
             self._make(Path(self.path))
         try:
             # A slash at the end would have a symbolic link followed in spite of O_NOFOLLOW.
-            self._folders[""] = os.open(self.path.rstrip("/") or self.path, _FOLDER_FLAGS)
+            self._folders[""] = self._open_folder(self.path.rstrip("/") or self.path, None)
         except FileNotFoundError:
             raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
         except OSError as error:
             raise unreadable(error, self.path) from error
-        if not read_only:
-            try:
-                _check_owner(self._folders[""], self.path)
-            except StoreAccessError:
-                self.close()
-                raise
 
     def _make(self, path: Path) -> None:
         missing = [path, *path.parents]
@@ -238,7 +234,8 @@ class LocalDisk:
                 finally:
                     os.close(parent)
         except OSError as error:
-            raise StoreAccessError(
+            kind = StoreFullError if error.errno in NO_SPACE else StoreAccessError
+            raise kind(
                 f"the store's directory {path} cannot be made: {error.strerror}",
                 path=str(path),
                 errno=error.errno,
@@ -253,14 +250,13 @@ class LocalDisk:
             raise OSError(errno.EBADF, "the disk is closed")
         fd = self._folders.get(folder)
         if fd is None:
-            fd = os.open(folder, _FOLDER_FLAGS, dir_fd=self._folders[""])
-            if not self._read_only:
-                try:
-                    _check_owner(fd, f"{self.path}/{folder}")
-                except StoreAccessError:
-                    os.close(fd)
-                    raise
-            fd = self._folders.setdefault(folder, fd)
+            fd = self._folders.setdefault(folder, self._open_folder(folder, self._folders[""]))
+        return fd
+
+    def _open_folder(self, name: str, within: int | None) -> int:
+        fd = os.open(name, _FOLDER_FLAGS, dir_fd=within)
+        if not self._read_only:
+            _check_owner(fd, self.path if within is None else f"{self.path}/{name}")
         return fd
 
     def lock(self) -> None:
@@ -341,7 +337,7 @@ class LocalDisk:
         os.unlink(base, dir_fd=folder)
 
     def sync_folder(self, folder: str = "") -> None:
-        os.fsync(self._folder(folder))
+        (os.fsync if _FULL_SYNC is None else _fdatasync)(self._folder(folder))
 
     def entropy(self, length: int) -> bytes:
         return os.urandom(length)
@@ -365,27 +361,21 @@ class LocalDisk:
 
 
 def _check_owner(fd: int, path: str) -> None:
-    """Refuse a writer a folder that it may not write to, or that others may."""
+    """Close a folder that its writer may not write to, or that others may, and say so."""
     status, user = os.fstat(fd), os.geteuid()
-    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+    mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
+    code = None
     if status.st_uid != user:
-        raise StoreAccessError(
-            f"{path} belongs to user {status.st_uid}, not to this process's user {user}: run as "
-            "the owner, or change the owner",
-            path=path,
-        )
-    if status.st_mode & stat.S_IWOTH:
-        raise StoreAccessError(
-            f"{path} can be written by anybody ({mode}): chmod o-w it, and check who else has been "
-            "there",
-            path=path,
-        )
-    if not status.st_mode & stat.S_IWUSR and user != 0:
-        raise StoreAccessError(
-            f"{path} may not be written to ({mode}): chmod u+w it, or open this store read-only",
-            path=path,
-            errno=errno.EACCES,
-        )
+        problem = f"belongs to user {status.st_uid}, not to {user}: run as the owner, or change it"
+    elif status.st_mode & stat.S_IWOTH:
+        problem = f"can be written by anybody {mode}: chmod o-w it, and check who has been there"
+    elif not status.st_mode & stat.S_IWUSR and user != 0:
+        problem = f"may not be written to {mode}: chmod u+w it, or open this store read-only"
+        code = errno.EACCES
+    else:
+        return
+    os.close(fd)
+    raise StoreAccessError(f"{path} {problem}", path=path, errno=code)
 
 
 @contextlib.contextmanager

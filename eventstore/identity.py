@@ -11,13 +11,21 @@ from __future__ import annotations
 import contextlib
 import uuid
 import zlib
+from typing import Literal
 
 import msgspec
 
 from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import CorruptStoreError, StoreNotFoundError, unreadable
 
-__all__ = ["FILE", "Branched", "StoreIdentity", "load_identity", "save_identity", "write_atomically"]
+__all__ = [
+    "FILE",
+    "Branched",
+    "StoreIdentity",
+    "load_identity",
+    "save_identity",
+    "write_atomically",
+]
 
 FILE = "store.json"
 FORMAT = 1
@@ -36,6 +44,7 @@ class Branched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The facts in ``store.json``.
 
+    ``kind``: whether an ``EventStore`` or an ``EventLog`` writes here; the other would refuse it.
     ``created``: nanoseconds since the epoch. ``logged``: whether events are logged at all
     (``use_wal``). ``log_start``: the first event that the ``log`` folder must hold; all before it
     was archived, discarded, or (``history_start`` tells) never logged. ``history_start``: the first
@@ -51,6 +60,7 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     log_start: int = 1
     history_start: int = 1
     archived: tuple[tuple[int, int, int], ...] = ()
+    kind: Literal["store", "log"] = "store"
     format: int = FORMAT
     branched: Branched | msgspec.UnsetType = msgspec.UNSET
     crc: int = 0

@@ -14,6 +14,7 @@ refused: a state that merely looks complete is worse than none.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -24,7 +25,7 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import CorruptLogError, SnapshotMismatchError, reading
+from eventstore.errors import CorruptLogError, ReadFailedError, SnapshotMismatchError, reading
 from eventstore.identity import StoreIdentity
 from eventstore.log.mend import OpenedLog, open_log
 from eventstore.log.prepare import begin_log, clear_leftovers, prepare, unknown_files
@@ -36,6 +37,8 @@ from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 __all__ = ["Recovered", "decode_chunk", "open_and_recover", "recover"]
 
 StateT = TypeVar("StateT")
+
+_READER_ATTEMPTS = 2
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ def recover(
     began = time.perf_counter()
     try:
         with reading(disk.path):
-            recovered = _recover(disk, registry, config, clock, read_only)
+            recovered = _attempt(disk, registry, config, clock, read_only)
     except BaseException:
         disk.close()
         raise
@@ -92,6 +95,20 @@ def recover(
     )
     _tell(disk.path, recovered.report)
     return recovered
+
+
+def _attempt(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    config: StoreConfig,
+    clock: Clock,
+    read_only: bool,
+) -> Recovered[StateT]:
+    """Recover; without the lock again, where the writer may have moved a file in between."""
+    for _ in range(_READER_ATTEMPTS if read_only else 0):
+        with contextlib.suppress(CorruptLogError, ReadFailedError, FileNotFoundError):
+            return _recover(disk, registry, config, clock, read_only)
+    return _recover(disk, registry, config, clock, read_only)
 
 
 def _recover(
@@ -111,8 +128,7 @@ def _recover(
         identity = begin_log(disk, identity, seq + 1)
     if snapshot is not None and snapshot.seq + 1 < identity.history_start:
         raise _refusal(disk, identity, vault, rejected)
-    state = registry.initial() if snapshot is None else snapshot.state
-    latest = snapshot.latest if snapshot is not None else 0
+    fold = _Fold(disk, registry, identity, snapshot)
     opened = OpenedLog(next_seq=seq + 1, last=None, segments=[])
     if identity.logged:
         kept = vault.sequences()
@@ -122,20 +138,8 @@ def _recover(
             log_start=identity.log_start,
             verify_from=min(kept[0] if kept else 0, seq) + 1,
             writable=not read_only,
+            before_writing=fold.tail,
         )
-        if opened.next_seq <= seq:
-            raise CorruptLogError(
-                f"{disk.path}: the log ends with event {opened.next_seq - 1}, but there is a "
-                f"snapshot of event {seq}: part of the log is missing. Nothing was written. "
-                "Restore it from a backup",
-                path=disk.path,
-                expected_seq=opened.next_seq,
-            )
-        for chunk in LogReader(disk, identity.store).chunks(seq + 1, opened.next_seq):
-            events = decode_chunk(registry, chunk, seq + 1, opened.next_seq)
-            latest = max([latest, *(event.time for event in events)])
-            state = registry.fold(state, events)
-            seq = min(chunk.first_seq + chunk.events, opened.next_seq) - 1
     if not read_only:
         clear_leftovers(disk, identity)
         vault.remove_temporary()
@@ -143,11 +147,49 @@ def _recover(
         identity=identity,
         opened=opened,
         vault=vault,
-        state=state,
-        seq=seq,
-        latest=latest,
-        report=_report(disk, identity, opened, vault, snapshot, rejected, seq),
+        state=fold.state,
+        seq=fold.seq,
+        latest=fold.latest,
+        report=_report(disk, identity, opened, vault, snapshot, rejected, fold.seq),
     )
+
+
+class _Fold(Generic[StateT]):
+    """Folds what the log holds after the snapshot, when it is verified and before it is mended.
+
+    So a store that today's handlers cannot fold is refused as it is, and not a byte is written.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        registry: HandlerRegistry[StateT],
+        identity: StoreIdentity,
+        snapshot: LoadedSnapshot[StateT] | None,
+    ) -> None:
+        self._disk = disk
+        self._registry = registry
+        self._store = identity.store
+        self.state = registry.initial() if snapshot is None else snapshot.state
+        self.seq = 0 if snapshot is None else snapshot.seq
+        self.latest = 0 if snapshot is None else snapshot.latest
+
+    def tail(self, opened: OpenedLog) -> None:
+        """Fold every event after ``seq``."""
+        stop = opened.next_seq
+        if stop <= self.seq:
+            raise CorruptLogError(
+                f"{self._disk.path}: the log ends with event {stop - 1}, but there is a snapshot "
+                f"of event {self.seq}: part of the log is missing. Nothing was written. Restore it "
+                "from a backup",
+                path=self._disk.path,
+                expected_seq=stop,
+            )
+        for chunk in LogReader(self._disk, self._store).chunks(self.seq + 1, stop):
+            events = decode_chunk(self._registry, chunk, self.seq + 1, stop)
+            self.latest = max([self.latest, *(event.time for event in events)])
+            self.state = self._registry.fold(self.state, events)
+            self.seq = min(chunk.first_seq + chunk.events, stop) - 1
 
 
 def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
@@ -188,6 +230,12 @@ def _report(
     seq: int,
 ) -> RecoveryReport:
     snapshot_seq = snapshot.seq if snapshot is not None else 0
+    unknown = (*unknown_files(disk, identity), *opened.unknown, *vault.unknown())
+    warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
+    warnings += [f"{name} is none of the store's files and was left alone" for name in unknown]
+    if opened.torn_bytes:
+        aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
+        warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")
     return RecoveryReport(
         seq=seq,
         snapshot=snapshot.name if snapshot is not None else None,
@@ -199,8 +247,8 @@ def _report(
         rewritten=opened.rewritten,
         segments=len(opened.segments),
         snapshots_rejected=tuple(f"{item.name}: {item.reason}" for item in rejected),
-        unknown_files=(*unknown_files(disk, identity), *opened.unknown, *vault.unknown()),
-        warnings=tuple(opened.warnings),
+        unknown_files=unknown,
+        warnings=tuple(warnings),
     )
 
 
@@ -214,14 +262,5 @@ def _tell(path: str, report: RecoveryReport) -> None:
         report.snapshot_seq,
         report.events_folded,
     )
-    if report.torn_bytes:
-        _logger.warning(
-            "%s: %d bytes of an unfinished commit were found%s",
-            path,
-            report.torn_bytes,
-            f" and set aside in {report.quarantined}" if report.quarantined else "",
-        )
-    for rejected in report.snapshots_rejected:
-        _logger.warning("%s: %s; it was passed over", path, rejected)
-    for unknown in report.unknown_files:
-        _logger.warning("%s: %s is none of the store's files; left alone", path, unknown)
+    for warning in report.warnings:
+        _logger.warning("%s: %s", path, warning)

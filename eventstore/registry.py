@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from eventstore.codec import EventCodec, describe_type, field_of
+from eventstore.codec import EventCodec, describe_type, field_of, unrecordable
 from eventstore.decorators import Handler, Upcaster
 from eventstore.errors import (
     InvalidPayloadError,
@@ -33,10 +33,10 @@ from eventstore.errors import (
     ReplayError,
     UnknownOperationError,
 )
-from eventstore.operation import OPERATION_FIELD, Event, Operation, operation_name, tag_of
+from eventstore.operation import Event, Operation, operation_name, tag_of
 from eventstore.plugins import ENTRY_POINT_GROUP, blamed, blaming, installed, load, members, named
-from eventstore.shape import copy_value, unsupported
-from eventstore.upcasting import Upcasters
+from eventstore.shape import copy_value
+from eventstore.upcasting import Upcasters, leading_home
 
 __all__ = ["HandlerRegistry"]
 
@@ -94,6 +94,7 @@ class HandlerRegistry(Generic[StateT]):
             for item in load(point):
                 with blaming(point):
                     if isinstance(item, Upcaster):
+                        item.new_types()
                         steps.append((point, item))
                     elif (
                         isinstance(item, Handler)
@@ -103,29 +104,10 @@ class HandlerRegistry(Generic[StateT]):
                         foreign.add(item.types()[1])
                     else:
                         registry._add(item, point)
-        registry._add_ours(steps, foreign)
-        return registry
-
-    def _add_ours(
-        self, steps: list[tuple[EntryPoint, Upcaster[Any]]], foreign: set[type[Operation]]
-    ) -> None:
-        """Register upcasters, but for those that lead to operations of another state only."""
-        elsewhere = foreign.difference(self._fold)
-        before = -1
-        while len(steps) != before:
-            before = len(steps)
-            remaining = []
-            for point, step in steps:
-                with blaming(point):
-                    new = step.new_types()
-                    if new is not None and new <= elsewhere:
-                        elsewhere.add(step.old_type())
-                    else:
-                        remaining.append((point, step))
-            steps = remaining
-        for point, step in steps:
+        for point, step in leading_home(steps, foreign.difference(registry._fold)):
             with blaming(point):
-                self._add(step, point)
+                registry._add(step, point)
+        return registry
 
     def register(self, item: Any) -> None:
         """Add a handler, an upcaster, or all of those in a module or an iterable."""
@@ -188,13 +170,7 @@ class HandlerRegistry(Generic[StateT]):
     def _check_payload(self, item: Any, payload_type: type[Operation]) -> None:
         """Refuse a payload class that cannot be recorded, or told from another one."""
         operation, tag = operation_name(payload_type), tag_of(payload_type)
-        try:
-            EventCodec([payload_type])
-            reason = unsupported(payload_type)
-        except (TypeError, NameError) as error:
-            reason = str(error)
-        if reason is None and payload_type.__struct_config__.tag_field != OPERATION_FIELD:
-            reason = f"its tag_field is not {OPERATION_FIELD!r}"
+        reason = unrecordable(payload_type)
         if reason is not None:
             raise RegistrationError(
                 f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
@@ -224,6 +200,16 @@ class HandlerRegistry(Generic[StateT]):
     def operations(self) -> tuple[str, ...]:
         """The names of the operations that have a handler, sorted."""
         return tuple(sorted(self._handlers))
+
+    @property
+    def items(self) -> tuple[Handler[StateT, Any] | Upcaster[Any], ...]:
+        """Every handler and upcaster that is registered."""
+        return (*self._handlers.values(), *self._upcasters)
+
+    @property
+    def payload_types(self) -> tuple[type[Operation], ...]:
+        """Every payload class that can be read, old ones included."""
+        return tuple(self._payloads.values())
 
     @property
     def codec(self) -> EventCodec:
@@ -291,9 +277,16 @@ class HandlerRegistry(Generic[StateT]):
         if not operations:
             raise InvalidPayloadError("nothing to append: pass operations", operation="append")
         return [
-            self.payload(*operation) if isinstance(operation, tuple) else operation
+            self._from_pair(operation) if isinstance(operation, tuple) else operation
             for operation in operations
         ]
+
+    def _from_pair(self, pair: tuple[Any, ...]) -> Operation:
+        if len(pair) != 2 or not isinstance(pair[0], str):
+            raise InvalidPayloadError(
+                f"{pair!r} is no (name, mapping) pair; nothing was written", operation="append"
+            )
+        return self.payload(pair[0], pair[1])
 
     def record(
         self, seq: int, time: int, data: Operation, key: str | None, metadata: Any
@@ -307,7 +300,14 @@ class HandlerRegistry(Generic[StateT]):
         """
         if type(data) not in self._fold:
             self._refuse(data)
-        if metadata is not None:
+        if metadata is not None and type(metadata) is not dict:
+            if not isinstance(metadata, Mapping):
+                raise InvalidPayloadError(
+                    f"{operation_name(type(data))}, field `$metadata`: a mapping is expected, not "
+                    f"{type(metadata).__name__}; nothing was written",
+                    operation=operation_name(type(data)),
+                    field="$metadata",
+                )
             metadata = dict(metadata)
         return self.codec.round_trip(Event(seq, time, data, key, metadata))
 
@@ -355,9 +355,12 @@ class HandlerRegistry(Generic[StateT]):
         handlers = self._fold
         for event in events:
             try:
-                state = handlers[type(event.data)](state, event)
+                folded = handlers[type(event.data)](state, event)
             except Exception as error:
                 raise replay_error(event, error) from error
+            if folded is None and state is not None:
+                raise replay_error(event, TypeError("it returned None instead of a state"))
+            state = folded
         return state
 
     @property

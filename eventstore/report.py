@@ -16,7 +16,8 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     or had been idle. ``torn_bytes``: how many bytes of an unfinished commit were set aside, in the
     file ``quarantined``. ``rewritten``: the segment that was rewritten after an unclean end.
     ``snapshots_rejected``: damaged or outdated snapshots, each with the reason. ``unknown_files``:
-    files that are not the store's and were left alone. ``warnings``: whatever else is worth a look.
+    files that are not the store's and were left alone. ``warnings``: all of this that is worth a
+    look, in words.
     """
 
     seq: int = 0

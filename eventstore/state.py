@@ -20,6 +20,7 @@ mappings within them with sorted keys.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import itertools
@@ -87,7 +88,7 @@ class StateCodec(Generic[StateT]):
     def __init__(self, state_type: Any) -> None:
         self._type = state_type
         self._origin = typing.get_origin(state_type) or state_type
-        self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook, order="deterministic").encode
+        self._encode = _encode
         self._fields = _fields(self._origin)
         types = dict(self._fields) if self._fields is not None else {"": state_type}
         self._decoders = {name: _decoder(kind) for name, kind in types.items()}
@@ -102,6 +103,9 @@ class StateCodec(Generic[StateT]):
                 yield from self._cut(field, value.items(), digest, name, ordered=False)
             elif isinstance(value, list | tuple) and self._makers[name] is not None:
                 yield from self._cut(field, value, digest, name, ordered=True)
+            elif isinstance(value, list | tuple):  # of a fixed length, or of a type that is not cut
+                digest.add_ordered(name, map(self._encode, value))
+                yield _PAIR + field + self._encode(value)
             else:
                 encoded = self._encode(value)
                 digest.add_ordered(name, (encoded,))
@@ -153,6 +157,38 @@ class StateCodec(Generic[StateT]):
                 raise msgspec.ValidationError(f"the state's field {missing[0]!r} is missing")
             state = self._origin(**parts)
         return state
+
+
+_encode_sorted = msgspec.msgpack.Encoder(enc_hook=encode_hook, order="deterministic").encode
+_encode_as_is = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
+
+
+def _encode(value: Any) -> bytes:
+    """The one encoding of a value: mappings and sets within it are sorted."""
+    try:
+        return _encode_sorted(value)
+    except TypeError:  # msgspec sorts mappings only where all keys are strings
+        return _encode_as_is(_in_order(value))
+
+
+def _in_order(value: Any) -> Any:
+    """``value`` with mappings and sets, all the way down, in the order of their members' bytes."""
+    if isinstance(value, Mapping):
+        return {key: _in_order(value[key]) for key in sorted(value, key=_encode)}
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=_encode)
+    if isinstance(value, list | tuple):
+        return [_in_order(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        ordered = copy.copy(value)  # of the same class, whose tag and names are encoded too
+        for name in value.__struct_fields__:
+            msgspec.structs.force_setattr(ordered, name, _in_order(getattr(value, name)))
+        return ordered
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _in_order(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    return value
 
 
 def state_digest(state: Any) -> str:

@@ -112,16 +112,9 @@ class EventStore(Generic[StateT]):
         time_source = clock if clock is not None else SystemClock()
 
         async def opens() -> EventStore[StateT]:
+            recover = functools.partial(open_and_recover, path, registry, config, options)
             settings, found, recovered = await run_blocking(
-                opening_executor(disk),
-                open_and_recover,
-                path,
-                registry,
-                config,
-                options,
-                time_source,
-                disk,
-                read_only,
+                opening_executor(disk), recover, time_source, disk, read_only
             )
             store = cls(registry, time_source)
             store._start(found, settings, recovered, read_only)

@@ -1,4 +1,4 @@
-"""The real disk: who may use a store's directory, what its files are, and what the kernel refuses."""
+"""The real disk: who may use a directory, what its files are, and what the kernel refuses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def mode(path: Path) -> int:
 class TestModes:
     @pytest.mark.asyncio
     @pytest.mark.usefixtures("no_umask")
-    async def test_only_the_owner_can_read_or_write_whatever_the_umask(self, tmp_path: Path) -> None:
+    async def test_only_the_owner_can_read_or_write_whatever_the_umask(
+        self, tmp_path: Path
+    ) -> None:
         store = tmp_path / "parent" / "store"
         async with EventLog.open(store, segment_size=4096) as log:
             await log.append("first")
@@ -200,14 +202,26 @@ if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 path = sys.argv[1]
-print(json.dumps({kind: asyncio.run(attempt(path, kind == "reader")) for kind in ("writer", "reader")}))
+outcomes = {kind: asyncio.run(attempt(path, kind == "reader")) for kind in ("writer", "reader")}
+print(json.dumps(outcomes))
 """
+
+
+def output_of(script: str, path: Path) -> str:
+    command = [sys.executable, "-c", script, str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 def as_ordinary_user(path: Path) -> Any:
     """What a writer and then a reader meet at ``path`` who are not root."""
     run = subprocess.run(
-        [sys.executable, "-c", DROP, str(path)], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", DROP, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
@@ -336,10 +350,14 @@ class TestFileSystems:
             acknowledged = []
             async with EventLog.open(place / "store", segment_size=64 * 1024) as log:
                 (place / "balloon").write_bytes(bytes(512 * 1024))
-                with pytest.raises(StoreFullError):
+
+                async def fill() -> None:
                     for number in range(1000):
                         await log.append("x" * 4000 + str(number))
                         acknowledged.append("x" * 4000 + str(number))
+
+                with pytest.raises(StoreFullError):
+                    await fill()
                 assert 50 < len(acknowledged) < 250
                 assert log.stats().space_warning is not None
                 assert [event.data async for event in log.read()] == acknowledged
@@ -392,15 +410,10 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
 def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path / "store")],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout) == [errno.EFBIG, ["before", "smaller", "yyyyyyy"]]
+    assert json.loads(output_of(LIMITED, tmp_path / "store")) == [
+        errno.EFBIG,
+        ["before", "smaller", "yyyyyyy"],
+    ]
 
 
 CALLS: dict[str, Callable[[LocalDisk], object]] = {

@@ -91,7 +91,7 @@ def no_operation(state: Bank, event: Event[int]) -> Bank:
     return state
 
 
-def unresolvable(state: Bank, event: Event[TypeCheckingOnly]) -> Bank:  # type: ignore[type-var]
+def unresolvable(state: Bank, event: Event[TypeCheckingOnly]) -> Bank:
     return state
 
 

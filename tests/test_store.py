@@ -887,20 +887,20 @@ class TestStates:
     @pytest.mark.asyncio
     async def test_a_number(self, tmp_path: Path) -> None:
         for expected in (5, 10):
-            async with EventStore.open(tmp_path, HandlerRegistry(add)) as store:
+            async with EventStore.open(tmp_path, ADDING) as store:
                 await store.append(Add(amount=5))
                 assert store.state == expected
                 await store.snapshot()
 
     @pytest.mark.asyncio
     async def test_the_caller_s_hand_on_a_plain_dictionary(self, tmp_path: Path) -> None:
-        async with EventStore.open(tmp_path, HandlerRegistry(count)) as store:
+        async with EventStore.open(tmp_path, COUNTING) as store:
             await store.append(Count(word="a"))
             await store.append(Count(word="a"))
             assert store.state == {"a": 2}
             expected = dict(store.state)
             await store.snapshot()
-        async with EventStore.open(tmp_path, HandlerRegistry(count)) as store:
+        async with EventStore.open(tmp_path, COUNTING) as store:
             assert store.state == expected
 
 
@@ -920,6 +920,10 @@ def add(state: int, event: Event[Add]) -> int:
 @handler
 def count(state: dict[str, int], event: Event[Count]) -> dict[str, int]:
     return {**state, event.data.word: state.get(event.data.word, 0) + 1}
+
+
+ADDING: HandlerRegistry[int] = HandlerRegistry(add)
+COUNTING: HandlerRegistry[dict[str, int]] = HandlerRegistry(count)
 
 
 class TestStats:

@@ -19,11 +19,10 @@ from eventstore.identity import load_identity
 from eventstore.log.reader import LogReader
 from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, first_from
 from eventstore.operation import OPERATION_FIELD, Event
-from eventstore.recovery import decode_chunk
 from eventstore.registry import HandlerRegistry, replay_error
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
-__all__ = ["Folded", "batches", "fold_to", "read_events", "replay", "state_at"]
+__all__ = ["Folded", "batches", "fold_to", "read_events", "recorded", "replay", "state_at"]
 
 StateT = TypeVar("StateT")
 _END = 1 << 62
@@ -84,9 +83,12 @@ def replay(
             handing_over = bool(events)
         for event in events:
             try:
-                state = functions[type(event.data)](state, event)
+                folded = functions[type(event.data)](state, event)
             except Exception as error:
                 raise replay_error(event, error) from error
+            if folded is None and state is not None:
+                raise replay_error(event, TypeError("it returned None instead of a state"))
+            state = folded
             if operations is None or event.operation in operations:
                 yield event, state
 
@@ -124,10 +126,10 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
     folded = _base(disk, registry, upto=upto, before=after)
     stop: Moment | None = after if after is not None else None if upto is None else upto + 1
     state, seq, latest = folded
-    for batch in batches(disk, registry, seq + 1, stop):
-        state = registry.fold(state, batch)
-        seq = batch[-1].seq
-        latest = max(latest, max(event.time for event in batch))
+    for events in recorded(disk, registry.codec, seq + 1, stop):
+        state = registry.fold(state, registry.upcast(events))
+        seq = events[-1].seq
+        latest = max([latest, *(event.time for event in events)])
     return Folded(state, seq, latest)
 
 
@@ -152,7 +154,17 @@ def _base(
 def batches(
     disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
 ) -> Iterator[list[Event[Any]]]:
-    """The events from ``start`` to ``stop`` (exclusive), some thousands at a time."""
+    """The events from ``start`` to ``stop`` (exclusive), upcast, some thousands at a time."""
+    if registry is None:
+        return recorded(disk, EventCodec(), start, stop)
+    found = recorded(disk, registry.codec, start, stop)
+    return (list(registry.upcast(events)) for events in found)
+
+
+def recorded(
+    disk: Disk, codec: EventCodec, start: Moment, stop: Moment | None
+) -> Iterator[list[Event[Any]]]:
+    """The events from ``start`` to ``stop`` (exclusive) as they were recorded."""
     with reading(disk.path):
         identity = load_identity(disk)
     earliest = as_time(start)
@@ -160,18 +172,13 @@ def batches(
     first = max(first or 1, 1)
     end = as_sequence(stop) if stop is not None and as_time(stop) is None else _END
     window = TimeWindow(start, stop)
-    codec = EventCodec()
     if end is None or first >= end:
         return
     for chunk in LogReader(disk, identity.store).chunks(first, end):
-        if registry is not None:
-            batch = decode_chunk(registry, chunk, first, end)
-        else:
-            batch = codec.decode(chunk.array, chunk.events, chunk.first_seq)
-            batch = batch[max(0, first - chunk.first_seq) : end - chunk.first_seq]
-        batch = window.cut(batch)
-        if batch:
-            yield batch
+        events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
+        events = window.cut(events[max(0, first - chunk.first_seq) : end - chunk.first_seq])
+        if events:
+            yield events
         if window.over:
             return
 

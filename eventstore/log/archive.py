@@ -30,9 +30,9 @@ from eventstore.disk import Disk, sync_folder
 from eventstore.errors import CorruptLogError
 from eventstore.identity import StoreIdentity, save_identity, write_atomically
 from eventstore.log.format import HEADER_SIZE, SegmentHeader
-from eventstore.log.mend import build_segment, corrupt_segment, read_header, read_whole
+from eventstore.log.mend import corrupt_segment, read_header, read_whole
 from eventstore.log.recovery import Corrupt, classify
-from eventstore.log.segment import LOG_FOLDER, segment_name, sequence_in_name
+from eventstore.log.segment import LOG_FOLDER, build_segment, segment_name, sequence_in_name
 
 if sys.version_info >= (3, 14):
     from compression import zstd

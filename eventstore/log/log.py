@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from eventstore.clock import Clock, SystemClock
-from eventstore.codec import EventCodec
+from eventstore.codec import EventCodec, array_header
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import InvalidPayloadError, reading
+from eventstore.errors import EventStoreError, InvalidPayloadError, reading
 from eventstore.identity import StoreIdentity
 from eventstore.log.commit import Pending
 from eventstore.log.core import LogCore, opening_executor, run_blocking
@@ -123,7 +123,6 @@ class EventLog:
             rewritten=opened.rewritten,
             segments=len(opened.segments),
             unknown_files=(*unknown, *opened.unknown),
-            warnings=tuple(opened.warnings),
         )
 
     @property
@@ -169,11 +168,24 @@ class EventLog:
         events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
         try:
             body = self._codec.encode_all(events)
-        except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            NotImplementedError,
+            RecursionError,
+        ) as error:
             raise InvalidPayloadError(
                 f"a value cannot be encoded: {error}; nothing was written", operation="append"
             ) from error
         check_size(body, "append")
+        try:  # what is in the log can always be read, key and metadata included
+            self._codec.decode(array_header(len(events)) + body, len(events), first)
+        except (EventStoreError, RecursionError) as error:
+            raise InvalidPayloadError(
+                f"a value could not be read again: {error.__cause__ or error}; nothing was written",
+                operation="append",
+            ) from error
         return self._core.submit(body, len(events), time)
 
     async def read(self, start: int = 1, stop: int | None = None) -> AsyncIterator[Event[Any]]:
@@ -243,7 +255,7 @@ def _open(
     disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
     try:
         with reading(disk.path):
-            identity = prepare(disk, clock, settings, read_only=read_only)
+            identity = prepare(disk, clock, settings, read_only=read_only, kind="log")
             opened = open_log(
                 disk,
                 identity.store,

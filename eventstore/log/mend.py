@@ -25,7 +25,7 @@ import contextlib
 import itertools
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -48,8 +48,6 @@ from eventstore.log.format import (
     InvalidBytesError,
     SealKind,
     SegmentHeader,
-    encode_record,
-    encode_seal,
     read_record,
     read_seal,
 )
@@ -57,7 +55,7 @@ from eventstore.log.recovery import Clean, Corrupt, TornTail, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     SegmentEnd,
-    fresh_salt,
+    build_segment,
     segment_name,
     sequence_in_name,
 )
@@ -66,7 +64,6 @@ from eventstore.log.writer import SPARE, TEMPORARY
 __all__ = [
     "QUARANTINE_FOLDER",
     "OpenedLog",
-    "build_segment",
     "corrupt_segment",
     "mending_refused",
     "open_log",
@@ -92,20 +89,27 @@ class OpenedLog(msgspec.Struct, kw_only=True):
     quarantined: str | None = None
     rewritten: str | None = None
     unknown: list[str] = []
-    warnings: list[str] = []
     spare_ready: bool = False
 
 
 def open_log(
-    disk: Disk, store: uuid.UUID, *, log_start: int, verify_from: int, writable: bool
+    disk: Disk,
+    store: uuid.UUID,
+    *,
+    log_start: int,
+    verify_from: int,
+    writable: bool,
+    before_writing: Callable[[OpenedLog], None] = lambda found: None,
 ) -> OpenedLog:
     """Verify the chain of segments and mend the last one (unless not ``writable``).
 
     ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
-    recovery may need. Raises :class:`CorruptLogError`, :class:`ReadFailedError`, and where mending
-    is refused :class:`StoreFullError` or :class:`StoreAccessError`.
+    recovery may need. ``before_writing`` is called when all is verified and nothing is written
+    yet; what it raises refuses the opening. Raises :class:`CorruptLogError`,
+    :class:`ReadFailedError`, and where mending is refused :class:`StoreFullError` or
+    :class:`StoreAccessError`.
     """
-    return _Opening(disk, store, writable).run(log_start, verify_from)
+    return _Opening(disk, store, writable).run(log_start, verify_from, before_writing)
 
 
 class _Opening:
@@ -115,7 +119,9 @@ class _Opening:
         self._writable = writable
         self._found = OpenedLog(next_seq=1, last=None, segments=[])
 
-    def run(self, log_start: int, verify_from: int) -> OpenedLog:
+    def run(
+        self, log_start: int, verify_from: int, before_writing: Callable[[OpenedLog], None]
+    ) -> OpenedLog:
         headers = self._chain(log_start)
         found = self._found
         found.segments = [header.first_seq for header in headers]
@@ -131,8 +137,9 @@ class _Opening:
                 predecessor = self._verify(header, successor, sealed=not before_empty)
             else:
                 self._check_length(header, successor)
+        found.next_seq = tail.next_seq
+        before_writing(found)
         end = self._mend_last(last, data, tail)
-        found.next_seq = end.next_seq
         # An empty segment is replaced by the next one, so its predecessor is what that one follows.
         found.last = predecessor if empty else end
         return found
@@ -292,10 +299,12 @@ class _Opening:
     def _shorter(
         self, header: SegmentHeader, successor: SegmentHeader, size: int
     ) -> CorruptLogError:
+        name = segment_name(header.first_seq)
+        tail = classify(read_whole(self._disk, name), header)
         return self._corrupt(
-            segment_name(header.first_seq),
+            name,
             size,
-            None,
+            tail.expected_seq if isinstance(tail, Corrupt) else tail.next_seq,
             f"it has {size} bytes, but {segment_name(successor.first_seq)} says it had "
             f"{successor.previous_end}",
         )
@@ -354,26 +363,6 @@ def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
             raise
         except OSError as error:
             raise unreadable(error, f"{disk.path}/{name}", 0) from error
-
-
-def build_segment(
-    disk: Disk, header: SegmentHeader, runs: Iterable[tuple[int, int, bytes]], next_seq: int
-) -> tuple[bytes, SegmentEnd]:
-    """A sealed segment of its own, with a new salt: of ``runs`` (first number, count, bytes)."""
-    salt = fresh_salt(disk)
-    parts: list[bytes] = [b""]
-    offset = HEADER_SIZE
-    for first, count, body in runs:
-        part = encode_record(salt, offset, first, count, body, offset)
-        parts.append(part)
-        offset += len(part)
-    size = offset + SEAL_SIZE
-    parts[0] = msgspec.structs.replace(header, salt=salt, size=size).encode()
-    content = b"".join(parts)
-    crc = zlib.crc32(content)
-    seal = encode_seal(salt, offset, next_seq, SealKind.CLOSED, crc)
-    end = SegmentEnd(header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc))
-    return content + seal, end
 
 
 def mending_refused(error: OSError, path: str) -> EventStoreError:

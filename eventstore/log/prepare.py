@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -37,16 +38,21 @@ from eventstore.log.archive import (
 from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.mend import (
     QUARANTINE_FOLDER,
-    build_segment,
     mending_refused,
     read_header,
     read_whole,
 )
 from eventstore.log.recovery import Clean, classify
-from eventstore.log.segment import LOG_FOLDER, fresh_salt, segment_name, sequence_in_name
+from eventstore.log.segment import (
+    LOG_FOLDER,
+    build_segment,
+    fresh_salt,
+    segment_name,
+    sequence_in_name,
+)
 from eventstore.log.writer import TEMPORARY
 
-__all__ = ["begin_log", "clear_leftovers", "prepare", "unknown_files"]
+__all__ = ["begin_log", "clear_leftovers", "first_segment", "prepare", "unknown_files"]
 
 _LEFTOVERS = (
     TEMPORARY,
@@ -60,7 +66,14 @@ _ROOT_NAMES = frozenset(
 )
 
 
-def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -> StoreIdentity:
+def prepare(
+    disk: Disk,
+    clock: Clock,
+    config: StoreConfig,
+    *,
+    read_only: bool,
+    kind: Literal["store", "log"] = "store",
+) -> StoreIdentity:
     """Lock the store, and make it if it is not there.
 
     Raises :class:`StoreLockedError`, :class:`StoreNotFoundError` (read-only),
@@ -74,8 +87,14 @@ def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -
             identity = load_identity(disk)
         except StoreNotFoundError:
             with _writing(disk):
-                identity = _create(disk, clock, config)
+                identity = _create(disk, clock, config, kind)
         else:
+            if identity.kind != kind:
+                raise ConfigError(
+                    f"{disk.path} was made by an Event{identity.kind.title()}: open it with that, or "
+                    "read-only",
+                    key="kind",
+                )
             if identity.logged and not config.use_wal:
                 raise ConfigError(
                     f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
@@ -97,7 +116,7 @@ def prepare(disk: Disk, clock: Clock, config: StoreConfig, *, read_only: bool) -
 
 def begin_log(disk: Disk, identity: StoreIdentity, first_seq: int) -> StoreIdentity:
     """Begin the log of a store that had none, with event ``first_seq``."""
-    _first_segment(disk, identity.store, first_seq)
+    first_segment(disk, identity.store, first_seq)
     return save_identity(
         disk,
         msgspec.structs.replace(
@@ -144,13 +163,15 @@ def _writing(disk: Disk) -> Iterator[None]:
         raise mending_refused(error, named_in(error, disk.path)) from error
 
 
-def _create(disk: Disk, clock: Clock, config: StoreConfig) -> StoreIdentity:
+def _create(
+    disk: Disk, clock: Clock, config: StoreConfig, kind: Literal["store", "log"]
+) -> StoreIdentity:
     _refuse_orphans(disk)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
-        _first_segment(disk, store, 1)
+        first_segment(disk, store, 1)
     return save_identity(
-        disk, StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal)
+        disk, StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
     )
 
 
@@ -177,7 +198,8 @@ def _refuse_orphans(disk: Disk) -> None:
         )
 
 
-def _first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
+def first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
+    """Make the log of a new store: one empty, sealed segment that ``first_seq`` would follow."""
     disk.make_folder(LOG_FOLDER)
     sync_folder(disk)
     header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))

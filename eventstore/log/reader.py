@@ -28,7 +28,7 @@ from typing import NamedTuple
 from eventstore.codec import array_header
 from eventstore.disk import Disk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
-from eventstore.identity import StoreIdentity, load_identity
+from eventstore.identity import Branched, StoreIdentity, load_identity
 from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
 from eventstore.log.format import (
     ALIGNMENT,
@@ -135,7 +135,7 @@ class LogReader:
                 f"is not available any more: events before {available} were discarded; start at "
                 f"{available}, or from a snapshot"
             )
-            if identity.branched and seq <= identity.branched.seq:
+            if isinstance(identity.branched, Branched) and seq <= identity.branched.seq:
                 reason = (
                     f"is not in this store, a branch that begins with event "
                     f"{identity.branched.seq + 1}; it is in {identity.branched.path}, the store "
@@ -149,7 +149,9 @@ class LogReader:
         return identity
 
     def _missing(self, identity: StoreIdentity, seq: int) -> CorruptLogError:
-        names = [archive_name(first) for first, last, *_ in identity.archived if first <= seq <= last]
+        names = [
+            archive_name(first) for first, last, *_ in identity.archived if first <= seq <= last
+        ]
         name = names[0] if names else segment_name(identity.log_start)
         return corrupt_segment(self._disk, name, 0, seq, "the file is missing")
 

@@ -61,7 +61,7 @@ def _perform(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
         writer.failure = StoreFailedError(
             f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
             "flight are in the log is unknown. Reopen the store to find out and to go on",
-            path="",
+            path=writer.path,
         )
         writer.failure.__cause__ = error
         return writer.failure

@@ -18,7 +18,10 @@ import errno
 import re
 import uuid
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
+
+import msgspec
 
 from eventstore.disk import Disk, File, sync, write_fully
 from eventstore.errors import NO_SPACE
@@ -35,6 +38,7 @@ __all__ = [
     "LOG_FOLDER",
     "ActiveSegment",
     "SegmentEnd",
+    "build_segment",
     "fresh_salt",
     "segment_name",
     "sequence_in_name",
@@ -80,9 +84,10 @@ class SegmentEnd(NamedTuple):
 
     ``end`` and ``crc``: the data end, and the CRC up to it, for the successor's header.
     ``seal_at`` and ``seal_crc``: where the seal goes that says there is a successor.
-    ``continued``: that seal stands already. ``seals``: seals right before it that an earlier process
-    wrote. Whether they are on the disk, or only in the page cache, is unknown, since that process may
-    have died before its sync, or been told that it failed; so they are written again with it.
+    ``continued``: that seal stands already. ``seals``: seals right before it that an earlier
+    process wrote. Whether they are on the disk, or only in the page cache, is unknown, since that
+    process may have died before its sync, or been told that it failed; so they are written again
+    with it.
     """
 
     first_seq: int
@@ -201,3 +206,23 @@ def write_seal(file: File, end: SegmentEnd, kind: SealKind) -> None:
     write_fully(file, end.seal_at - len(end.seals), end.seals + seal)
     sync(file)
     file.truncate(end.seal_at + len(seal))
+
+
+def build_segment(
+    disk: Disk, header: SegmentHeader, runs: Iterable[tuple[int, int, bytes]], next_seq: int
+) -> tuple[bytes, SegmentEnd]:
+    """A sealed segment of its own, with a new salt: of ``runs`` (first number, count, bytes)."""
+    salt = fresh_salt(disk)
+    parts: list[bytes] = [b""]
+    offset = HEADER_SIZE
+    for first, count, body in runs:
+        part = encode_record(salt, offset, first, count, body, offset)
+        parts.append(part)
+        offset += len(part)
+    size = offset + SEAL_SIZE
+    parts[0] = msgspec.structs.replace(header, salt=salt, size=size).encode()
+    content = b"".join(parts)
+    crc = zlib.crc32(content)
+    seal = encode_seal(salt, offset, next_seq, SealKind.CLOSED, crc)
+    end = SegmentEnd(header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc))
+    return content + seal, end

@@ -98,6 +98,11 @@ class LogWriter:
         self.sync_times_ns: deque[int] = deque(maxlen=4096)
 
     @property
+    def path(self) -> str:
+        """The store's directory."""
+        return self._disk.path
+
+    @property
     def wants_spare(self) -> bool:
         """Whether a spare should be prepared now."""
         return self._active is not None and not self.spare_ready and self.failure is None
@@ -166,7 +171,9 @@ class LogWriter:
                 self.sync()
                 self._seal(active.finished(), active.file, SealKind.CLOSED)
         finally:
-            with self._spare_lock:  # one that is under way is finished while the store is still ours
+            with (
+                self._spare_lock
+            ):  # one that is under way is finished while the store is still ours
                 self._active = None
             for file in (active.file if active is not None else None, self._last_file):
                 if file is not None:

@@ -156,7 +156,10 @@ class SnapshotVault(Generic[StateT]):
         for seq in reversed(self._named()):
             if upto is not None and seq > upto:
                 continue
-            loaded = self.load(seq)
+            try:
+                loaded = self.load(seq)
+            except FileNotFoundError:  # the writer retired it while this reader looked
+                continue
             if isinstance(loaded, LoadedSnapshot):
                 return loaded, rejected
             self._passed_over.add(seq)

@@ -272,6 +272,12 @@ class SimulatedDisk:
         """What is found after a power cut in which ``adversary`` decided."""
         return self._handle(self._machine.cut(adversary))
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a power cut could change anything."""
+        names = self._machine.names
+        return bool(names.pending) or any(inode.volatile for inode in self._machine.files())
+
     def images(self, limit: int | None = None) -> Iterator[SimulatedDisk]:
         """The images a program is most likely to get wrong, no two alike, at most ``limit``.
 

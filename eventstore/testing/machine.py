@@ -77,8 +77,8 @@ class Machine:
         if fault.effect == "whole":
             with contextlib.suppress(OSError, StoreLockedError):
                 effect()
-        elif spoil is not None and not fault.crash:
-            spoil()
+        elif spoil is not None and not fault.crash and fault.errno != errno.EINTR:
+            spoil()  # an interrupted call has given nothing up
         raise fault.error(name)
 
     def files(self) -> list[Inode]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import re
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -42,6 +42,9 @@ PayloadT = TypeVar("PayloadT", bound=Operation)
 
 WORDS = ("AAPL", "MSFT", "TSLA", "a", "b")
 """Texts that are drawn again and again, where the type allows them."""
+
+EXTREMES = (0.0, -0.0, 1e-300, 0.1, -0.1, 1e16, -1e16, math.inf, -math.inf)
+"""Numbers that are drawn again and again, where the type allows them."""
 
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 _MAP = "eventstore.persistent-map"
@@ -126,7 +129,8 @@ class _Deriving:
         )
         step = info.multiple_of
         if step is None:
-            return drawn
+            fitting = list(filter(_accepts(Annotated[float, _meta(info)]), EXTREMES))
+            return self.st.one_of(drawn, self.st.sampled_from(fitting)) if fitting else drawn
         exact = self.st.integers(
             -1_000_000 if low is None else int(-(-low // step)),
             1_000_000 if high is None else int(high // step),
@@ -138,7 +142,9 @@ class _Deriving:
         if info.pattern is not None:
             drawn = self.st.from_regex(info.pattern)
             return drawn.filter(_accepts(Annotated[str, _meta(info)]))
-        fitting = [word for word in WORDS if len(word) >= least and (most is None or len(word) <= most)]
+        fitting = [
+            word for word in WORDS if len(word) >= least and (most is None or len(word) <= most)
+        ]
         drawn = self.st.text(min_size=least, max_size=most)
         return self.st.one_of(self.st.sampled_from(fitting), drawn) if fitting else drawn
 

@@ -158,13 +158,16 @@ class Workload:
                 return
             for _ in range(1 + int(self.random.random() * self._steps)):
                 self.clock.advance(0.001)
-                step = self.random.choices(list(_STEPS), _STEPS.values())[0]
-                await getattr(self, f"_{step}")()
+                await self.step(self.random.choices(list(_STEPS), _STEPS.values())[0])
                 if self._open().stats().failed:
                     break
             last = life == self.lives - 1
             end = self.random.choice(("close", "close", "kill", "power cut"))
             await self.end("close" if last else end)
+
+    async def step(self, name: str) -> None:
+        """Make one step, by the name it has in ``_STEPS``."""
+        await getattr(self, f"_{name}")()
 
     async def open(self) -> bool:
         """Open the store, and check what was recovered. Returns whether it could be opened."""
@@ -173,13 +176,16 @@ class Workload:
                 "ledger", self._registry, self.config, disk=self.disk, clock=self.clock
             )
         except EventStoreError as error:
+            self.disk = self.disk.reopen()  # an opening that fails closes its disk
             self._report(error)
             return False
         try:
             await recovered_as_claimed(store, self._claim, self._claim.after_kill)
-        except BaseException:
-            await store.close()
-            raise
+        except EventStoreError as error:
+            await self._attempt(store.close())
+            self.disk = self.disk.reopen()
+            self._report(error)
+            return False
         self.record.reopened(store.seq)
         self._published_at.clear()
         self.store = store
@@ -287,13 +293,15 @@ class Workload:
         if first is not None:
             submit = self.random.random() < 0.5
             seq = first
-            with contextlib.suppress(StopAsyncIteration):
+            try:
                 async for event in store.events(first):
                     if event != self.record.submitted[seq - 1].event:
                         raise OracleError(f"while writing, event {seq} was read as {event}")
                     if submit and seq == first:
                         self._submit(1)
                     seq += 1
+            except EventStoreError as error:
+                self._report(error)
 
     async def _follow(self) -> None:
         """Another process reads the store while it is written."""

@@ -1,1 +1,8 @@
-"""Tools around a store: what ``eventstore info`` and ``eventstore dump`` are made of."""
+"""Tools around a store: :func:`verify`, and what the ``eventstore`` command is made of.
+
+The function ``verify`` hides the module of the same name that it comes from.
+"""
+
+from eventstore.tools.verify import Damage, Parting, Refold, Verification, verify
+
+__all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]

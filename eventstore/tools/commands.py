@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -27,9 +27,15 @@ from eventstore.demo.run import run as run_demo
 from eventstore.errors import EventStoreError
 from eventstore.history import read_events
 from eventstore.operation import OPERATION_FIELD
+from eventstore.registry import HandlerRegistry
 from eventstore.tools.overview import Overview, SegmentFacts, overview
+from eventstore.tools.verify import Parting, Verification
+from eventstore.tools.verify import verify as verify_store
 
 __all__ = ["commands"]
+
+MOST_DIFFERENCES = 10
+"""Places that are shown in which a state folded again differs."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,6 +128,64 @@ def info(path: Path) -> None:
         click.echo(f"DAMAGED: {segment.name}: {segment.damage}", err=True)
     if found.damaged:
         raise click.exceptions.Exit(1)
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--no-refold", is_flag=True, help="Check the bytes only; needs no handler.")
+@_told_plainly
+def verify(path: Path, no_refold: bool) -> None:
+    """Check every byte of the store at PATH, and fold its history again. Changes nothing.
+
+    The state's digest is compared at every snapshot, with the handlers installed here. Exits with
+    status 1 if anything is damaged or differs.
+    """
+    found = verify_store(path, None if no_refold else HandlerRegistry.discover())
+    for line in _verified(found):
+        click.echo(line)
+    for damage in found.damage:
+        click.echo(f"DAMAGED: {damage.name}: {damage.reason}", err=True)
+    if found.refolded is not None and found.refolded.refusal is not None:
+        click.echo(f"NOT FOLDED: {found.refolded.refusal}", err=True)
+    if found.parting is not None:
+        for line in _parting(found.parting):
+            click.echo(line, err=True)
+    if not found.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _verified(found: Verification) -> Iterator[str]:
+    """What was checked, one fact a line."""
+    events = f"events {found.first_seq:,} to {found.last_seq:,}"
+    yield (
+        f"{found.path}: {events if found.last_seq >= found.first_seq else 'no events'} checked in "
+        f"{found.segments} segments, {found.archives} archives, {found.snapshots} snapshots"
+    )
+    folded = found.refolded
+    if folded is None:
+        yield "not folded again"
+        return
+    begun = f"event {folded.begun_at:,}" if folded.begun_at else "the beginning"
+    yield f"folded again from {begun}: {len(folded.agreeing)} snapshots agree"
+    for reason in folded.passed_over:
+        yield f"not compared: {reason}"
+
+
+def _parting(parting: Parting) -> Iterator[str]:
+    """A difference, and who is responsible."""
+    yield (
+        f"DIFFERS: the snapshot of event {parting.differs_at:,} is not the state folded again; up "
+        f"to event {parting.agrees_at:,} they agree"
+    )
+    if parting.seq is not None:
+        sure = "they part at" if parting.exact else "they part, as far as can be inferred, at"
+        yield f"{sure} event {parting.seq:,}, {parting.operation}, by {parting.handler}"
+    yield parting.explanation
+    for difference in parting.differences[:MOST_DIFFERENCES]:
+        yield f"  {difference.path}: {difference.one!r} then, {difference.other!r} now"
+    left = len(parting.differences) - MOST_DIFFERENCES
+    if left > 0:
+        yield f"  and {left:,} more"
 
 
 def _facts(found: Overview) -> list[str]:

@@ -25,7 +25,7 @@ from eventstore.log.mend import QUARANTINE_FOLDER, read_header, read_whole
 from eventstore.log.recovery import Clean, Corrupt, TornTail, classify
 from eventstore.log.segment import LOG_FOLDER, sequence_in_name
 
-__all__ = ["FileFacts", "Overview", "SegmentFacts", "overview"]
+__all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments"]
 
 SNAPSHOT_FOLDER = "snapshots"
 OWNER = "writer.pid"
@@ -107,7 +107,7 @@ def overview(path: str | os.PathLike[str]) -> Overview:
         return Overview(
             path=disk.path,
             identity=identity,
-            segments=tuple(_segments(disk, identity)),
+            segments=tuple(survey_segments(disk, identity)),
             snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
             archives=tuple(_files(disk, ARCHIVE_FOLDER)),
             quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
@@ -119,7 +119,8 @@ def overview(path: str | os.PathLike[str]) -> Overview:
         disk.close()
 
 
-def _segments(disk: Disk, identity: StoreIdentity) -> Iterator[SegmentFacts]:
+def survey_segments(disk: Disk, identity: StoreIdentity) -> Iterator[SegmentFacts]:
+    """Every segment of the log, read and verified record by record, one at a time."""
     for base in disk.list(LOG_FOLDER):
         first = sequence_in_name(base)
         if first is None or first < identity.log_start:

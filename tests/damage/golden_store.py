@@ -55,12 +55,15 @@ class Golden(NamedTuple):
 
 
 @functools.cache
-def golden(history: History, seed: int = 1, retain: int = 2) -> Golden:
-    """The golden store. ``retain`` is the number of snapshots kept. Clone its disk to use it."""
-    return run_in_virtual_time(_golden(history, seed, retain))
+def golden(history: History, seed: int = 1, retain: int = 2, lives: int = len(LIVES)) -> Golden:
+    """The golden store, or its first ``lives``. ``retain`` is the number of snapshots kept.
+
+    It is made once, and everybody gets the same: clone its disk to use it.
+    """
+    return run_in_virtual_time(_golden(history, seed, retain, lives))
 
 
-async def _golden(history: History, seed: int, retain: int) -> Golden:
+async def _golden(history: History, seed: int, retain: int, lives: int) -> Golden:
     disk = SimulatedDisk(seed, PATH)
     clock = SimulatedClock(1_700_000_000_000_000_000)
     config = StoreConfig(
@@ -72,7 +75,7 @@ async def _golden(history: History, seed: int, retain: int) -> Golden:
         history=history,
     )
     number = 0
-    for life in LIVES:
+    for life in LIVES[:lives]:
         async with EventStore.open(PATH, REGISTRY, config, disk=disk, clock=clock) as store:
             for step in life.split():
                 clock.advance(1)

@@ -83,28 +83,34 @@ class Verdict(NamedTuple):
 
 
 def verdicts(
-    golden: Golden, damages: Iterable[Damage], *, inside: bool = True, go_on: bool = False
+    golden: Golden,
+    damages: Iterable[Damage],
+    *,
+    outside: bool = True,
+    inside: bool = True,
+    go_on: bool = False,
 ) -> list[tuple[str, Verdict]]:
     """The verdict on each damage. Raises :class:`UnfitError`, naming all that are unfit.
 
-    The history is always read as a backtest reads it, and with ``inside`` by the opened store too.
-    With ``go_on`` each store that opens is also written to, closed and opened once more.
+    The history is read without opening the store (``outside``), as a backtest does, and ``inside``
+    by the opened store. With ``go_on`` each store that opens is also written to, closed and opened
+    once more.
     """
     logging.disable()  # thousands of warnings, each of them deserved
     try:
-        return run_in_virtual_time(_verdicts(golden, damages, inside, go_on))
+        return run_in_virtual_time(_verdicts(golden, damages, outside, inside, go_on))
     finally:
         logging.disable(logging.NOTSET)
 
 
 async def _verdicts(
-    golden: Golden, damages: Iterable[Damage], inside: bool, go_on: bool
+    golden: Golden, damages: Iterable[Damage], outside: bool, inside: bool, go_on: bool
 ) -> list[tuple[str, Verdict]]:
     found: list[tuple[str, Verdict]] = []
     unfit: list[str] = []
     for damage in damages:
         try:
-            found.append((damage.what, await _judge(golden, damage.disk, inside, go_on)))
+            found.append((damage.what, await _judge(golden, damage.disk, outside, inside, go_on)))
         except Exception as error:  # noqa: BLE001  whatever is not an allowed outcome, all told at the end
             unfit.append(f"{damage.what}: {type(error).__name__}: {error}")
     if unfit:
@@ -112,10 +118,12 @@ async def _verdicts(
     return found
 
 
-async def _judge(golden: Golden, disk: SimulatedDisk, inside: bool, go_on: bool) -> Verdict:
+async def _judge(
+    golden: Golden, disk: SimulatedDisk, reads_outside: bool, reads_inside: bool, go_on: bool
+) -> Verdict:
     before = disk.contents()
     _limit_calls(disk)
-    outside = _read_outside(golden, disk.reopen())
+    outside = _read_outside(golden, disk.reopen()) if reads_outside else None
     try:
         store = await EventStore.open(PATH, REGISTRY, golden.config, disk=disk, clock=golden.clock)
     except CorruptStoreError as error:
@@ -125,7 +133,7 @@ async def _judge(golden: Golden, disk: SimulatedDisk, inside: bool, go_on: bool)
     try:
         if store.state != golden.state or store.seq != golden.seq:
             raise UnfitError(f"it opened at event {store.seq} with {store.state}")
-        history = await _read_inside(golden, store) if inside else outside
+        history = await _read_inside(golden, store) if reads_inside else outside
     finally:
         await store.close()
     after = disk.contents()

@@ -253,6 +253,21 @@ def test_all_segments_of_another_store() -> None:
     assert "another store" in str(verdict.refused)
 
 
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_a_log_from_an_older_backup(lives: int) -> None:
+    """It is whole, and every file is this store's; but there are snapshots of what it lacks."""
+    store = golden("keep")
+    older = golden("keep", lives=lives)
+    disk = store.disk.clone()
+    for name in store.segments:
+        disk.remove_file(name)
+    for name in older.segments:
+        disk.write_file(name, older.disk.read_file(name))
+    ((_, verdict),) = verdicts(store, [Damage("an older log", disk)], outside=False)
+    assert isinstance(verdict.refused, CorruptLogError)
+    assert "a snapshot of event 8" in str(verdict.refused)
+
+
 def test_an_older_identity_of_the_same_store() -> None:
     """It does not know of the last archive, whose segment it asks for: nothing begins too late."""
     store = golden("archive")

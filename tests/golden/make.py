@@ -92,13 +92,11 @@ def make() -> dict[str, bytes]:
     )
     last = last_header.encode()
     event: Event[object] = Event(5, TIME + 3, "the last")
-    last += encode_record(
-        last_header.salt, len(last), 5, 1, codec.encode_all([event]), len(last)
-    )
+    last += encode_record(last_header.salt, len(last), 5, 1, codec.encode_all([event]), len(last))
     closed = last + encode_seal(last_header.salt, len(last), 6, SealKind.CLOSED, zlib.crc32(last))
 
     disk = SimulatedDisk()
-    save_identity(disk, StoreIdentity(store=STORE, created=TIME))
+    save_identity(disk, StoreIdentity(kind="log", store=STORE, created=TIME))
     return {
         "segment-continued.hex": continued,
         "segment-open.hex": last.ljust(SIZE, b"\0"),

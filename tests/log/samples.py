@@ -27,7 +27,9 @@ _CODEC = EventCodec()
 
 def body(first_seq: int, *values: object) -> bytes:
     """The encoded events of one record, one for each value."""
-    return _CODEC.encode_all([Event(seq, TIME, value) for seq, value in enumerate(values, first_seq)])
+    return _CODEC.encode_all(
+        [Event(seq, TIME, value) for seq, value in enumerate(values, first_seq)]
+    )
 
 
 class SegmentBytes:
@@ -48,9 +50,7 @@ class SegmentBytes:
         """Add a record of one event; as in the strict mode, all before it was synced."""
         first = self.next_seq if seq is None else seq
         synced = self.end if synced_end is None else synced_end
-        self.data += encode_record(
-            self.header.salt, self.end, first, 1, body(first, value), synced
-        )
+        self.data += encode_record(self.header.salt, self.end, first, 1, body(first, value), synced)
         self.next_seq = first + 1
         return self
 
@@ -76,7 +76,7 @@ def new_log(seed: int = 0) -> SimulatedDisk:
     disk = SimulatedDisk(seed)
     disk.make_folder("log")
     disk.sync_folder()
-    save_identity(disk, StoreIdentity(store=STORE, created=TIME))
+    save_identity(disk, StoreIdentity(kind="log", store=STORE, created=TIME))
     return disk
 
 

@@ -17,9 +17,9 @@ from eventstore.errors import (
 )
 from eventstore.identity import load_identity
 from eventstore.log.archive import archive_name, compact, read_archive
-from eventstore.log.format import HEADER_SIZE, SegmentHeader
+from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.log import EventLog
-from eventstore.log.recovery import Clean, SealKind, classify
+from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
 from tests.log.samples import flipped, open_on, several_segments, values_on
@@ -155,7 +155,7 @@ class TestArchive:
 class TestCrashes:
     @pytest.mark.parametrize("history", ["archive", "discard"])
     def test_at_every_call_of_a_compaction(self, history: History) -> None:
-        """Process kill and power cut after each call: a store that opens, with its whole history."""
+        """A kill and power cuts after each call: a store that opens, with its whole history."""
         start, values = several_segments()
         counted = start.clone()
         compact(counted, load_identity(counted), 6, history)
@@ -220,7 +220,7 @@ class TestCrashes:
         disk.write_file(archive_name(3), b"half")  # not counted: it is made again
         async with EventLog.open(disk=disk) as log:
             assert [event.data async for event in log.read()] == values
-            assert log.recovery.unknown_files == (archive_name(3),)
+            assert log.recovery.unknown_files == ()
         disk = disk.reopen()
         assert SEGMENTS[0] not in disk.files()
         assert "archive/new.tmp" not in disk.files()
@@ -239,21 +239,18 @@ class TestReading:
     def test_discarded_history_says_what_is_left(self) -> None:
         disk, _ = compacted(4, "discard")
         for start in (1, 4):
-            with pytest.raises(HistoryUnavailableError, match="event 5|before 5") as raised:
+            with pytest.raises(HistoryUnavailableError, match=r"event 5|before 5") as raised:
                 values_on(disk, start)
             assert (raised.value.requested, raised.value.first_available) == (start, 5)
 
     def test_a_damaged_archive_is_never_believed(self) -> None:
-        disk, values = compacted(2, "archive")
+        disk, _ = compacted(2, "archive")
         data = disk.read_file(ARCHIVES[0])
         for bit in range(8 * len(data)):
             disk.write_file(ARCHIVES[0], flipped(data, bit))
-            try:
-                found = values_on(disk, stop=3)
-            except CorruptLogError as error:
-                assert error.path == f"simulated/{ARCHIVES[0]}"
-            else:
-                assert found == values[:2], bit  # a bit that Zstandard does not use
+            with pytest.raises(CorruptLogError) as raised:
+                values_on(disk, stop=3)
+            assert raised.value.path == f"simulated/{ARCHIVES[0]}"
 
     def test_a_shortened_archive_is_never_believed(self) -> None:
         disk, _ = compacted(2, "archive")
@@ -266,7 +263,7 @@ class TestReading:
     def test_neither_is_a_lengthened_one(self) -> None:
         disk, _ = compacted(2, "archive")
         disk.write_file(ARCHIVES[0], disk.read_file(ARCHIVES[0]) * 2)
-        with pytest.raises(CorruptLogError, match="not one whole"):
+        with pytest.raises(CorruptLogError, match="corrupt"):
             values_on(disk, stop=3)
 
     def test_archives_under_each_others_names(self) -> None:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ SEGMENT = segment_name(1)
 PATIENCE = 20.0
 SMALL: dict[str, Any] = {"segment_size": 1 << 16}
 """Segments that are zero-filled in no time."""
-
 
 
 class WatchedFile(LocalFile):
@@ -128,12 +127,17 @@ def again(disk: AnyDisk) -> AnyDisk:
     return disk.reopen() if isinstance(disk, SimulatedDisk) else WatchedDisk(Path(disk.path))
 
 
+async def turns_until(happened: Callable[[], bool]) -> None:
+    """Let the loop turn until something has happened that wakes nobody."""
+    while not happened():  # noqa: ASYNC110  there is no event to wait for
+        await asyncio.sleep(0)
+
+
 async def begun(disk: AnyDisk, **options: Any) -> EventLog:
     """An open log with one event, so that its segment and its spare are there."""
     log = await EventLog.open(disk=disk, **SMALL | options)
     await log.append(0)
-    while log.stats().spare_ready is False:
-        await asyncio.sleep(0)  # the spare is made beside: a turn of the loop is not a wait
+    await turns_until(lambda: log.stats().spare_ready)
     return log
 
 
@@ -381,8 +385,7 @@ class TestFailing:
             await log.append(0)
             disk.fail(kind="write", name=SEGMENT, errno=errno.ENOSPC)
             receipt = log.submit("refused")
-            while not receipt.done:
-                await asyncio.sleep(0)
+            await turns_until(lambda: receipt.done)
             with pytest.raises(StoreFullError):
                 await receipt
             await log.flush()
@@ -390,23 +393,23 @@ class TestFailing:
 
     @pytest.mark.asyncio
     async def test_leaving_the_block_reports_it_too(self, disk: AnyDisk) -> None:
-        with pytest.raises(StoreFullError):
+        async def session() -> None:
             async with EventLog.open(disk=disk, **SMALL) as log:
                 await log.append(0)
                 disk.fail(kind="write", name=SEGMENT, errno=errno.ENOSPC)
                 log.submit("refused")
+
+        with pytest.raises(StoreFullError):
+            await session()
         assert await stored(disk) == [0]
 
     @pytest.mark.asyncio
     async def test_a_spare_that_fails_is_the_end_too(self) -> None:
         disk = SimulatedDisk()
         async with EventLog.open(disk=disk, **SMALL) as log:
-            disk.add_rule(
-                lambda call: Fault(errno.EIO) if call.args == ("log/spare",) else None
-            )
+            disk.add_rule(lambda call: Fault(errno.EIO) if call.args == ("log/spare",) else None)
             await log.append(0)
-            while not log.stats().failed:
-                await asyncio.sleep(0)
+            await turns_until(lambda: log.stats().failed)
             with pytest.raises(StoreFailedError, match="preparing"):
                 await log.append(1)
         assert await stored(disk) == [0]
@@ -415,12 +418,9 @@ class TestFailing:
     async def test_a_spare_that_finds_no_space_is_not(self) -> None:
         disk = SimulatedDisk()
         async with EventLog.open(disk=disk, **SMALL) as log:
-            disk.add_rule(
-                lambda call: Fault(errno.ENOSPC) if call.args == ("log/spare",) else None
-            )
+            disk.add_rule(lambda call: Fault(errno.ENOSPC) if call.args == ("log/spare",) else None)
             await log.append(0)
-            while log.stats().space_warning is None:
-                await asyncio.sleep(0)
+            await turns_until(lambda: log.stats().space_warning is not None)
             await log.append(1)
             assert not log.stats().failed
 
@@ -524,21 +524,27 @@ class TestClosing:
 
     @pytest.mark.asyncio
     async def test_also_when_the_body_raised(self, disk: AnyDisk) -> None:
-        with pytest.raises(ZeroDivisionError):
+        async def session() -> None:
             async with EventLog.open(disk=disk, **SMALL) as log:
                 await log.append(0)
                 log.submit(1)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await session()
         assert await stored(disk) == [0, 1]
 
     @pytest.mark.asyncio
     async def test_what_the_body_raised_wins(self, disk: AnyDisk) -> None:
-        with pytest.raises(ZeroDivisionError):
+        async def session() -> None:
             async with EventLog.open(disk=disk, **SMALL) as log:
                 await log.append(0)
                 disk.fail(kind="write", name=SEGMENT, errno=errno.ENOSPC)
                 log.submit("refused")
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await session()
         assert await stored(disk) == [0]
 
     @pytest.mark.asyncio
@@ -548,7 +554,9 @@ class TestClosing:
         await log.close()
 
     @pytest.mark.asyncio
-    async def test_in_the_first_moment(self, disk: AnyDisk, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_in_the_first_moment(
+        self, disk: AnyDisk, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """Nothing is left to run beside it: no spare is made for a store that is closing."""
         for number in range(10):
             log = await EventLog.open(disk=disk, **SMALL)
@@ -627,6 +635,11 @@ def _writers(before: set[threading.Thread]) -> list[threading.Thread]:
     ]
 
 
+def forget(logs: list[EventLog]) -> None:
+    logs.clear()
+    gc.collect()
+
+
 class TestAbandoned:
     @pytest.mark.parametrize("in_flight", [False, True])
     def test_a_loop_closed_in_mid_append(self, local: WatchedDisk, in_flight: bool) -> None:
@@ -641,26 +654,24 @@ class TestAbandoned:
             await loop.shutdown_default_executor()
             return log
 
-        log = loop.run_until_complete(opens())
+        logs = [loop.run_until_complete(opens())]
         (thread,) = _writers(before)
         loop.close()
         local.let_go()
         thread.join(PATIENCE)
         assert not thread.is_alive()
         with pytest.warns(ResourceWarning, match="was not closed"):
-            del log
-            gc.collect()
+            forget(logs)
         assert asyncio.run(stored(local)) == ([0, 1] if in_flight else [0])
 
     @pytest.mark.asyncio
     async def test_a_forgotten_log_warns_and_loses_nothing(self, local: WatchedDisk) -> None:
         before = set(threading.enumerate())
-        log = await begun(local)
+        logs = [await begun(local)]
         (thread,) = _writers(before)
-        receipt = log.submit(1)
+        receipt = logs[0].submit(1)
         with pytest.warns(ResourceWarning, match="was not closed: use `async with`"):
-            del log
-            gc.collect()
+            forget(logs)
         await receipt
         await asyncio.to_thread(thread.join, PATIENCE)
         assert not thread.is_alive()
@@ -671,26 +682,23 @@ class TestAbandoned:
     @pytest.mark.asyncio
     async def test_a_forgotten_one_without_a_thread(self) -> None:
         disk = SimulatedDisk()
-        log = await begun(disk)
+        logs = [await begun(disk)]
         with pytest.warns(ResourceWarning):
-            del log
-            gc.collect()
+            forget(logs)
         assert await stored(disk) == [0]
 
     @pytest.mark.asyncio
     async def test_a_forgotten_reader(self, local: WatchedDisk) -> None:
         await (await begun(local)).close()
-        reader = await EventLog.open(local.path, read_only=True)
+        readers = [await EventLog.open(local.path, read_only=True)]
         with pytest.warns(ResourceWarning):
-            del reader
-            gc.collect()
+            forget(readers)
 
     @pytest.mark.asyncio
     async def test_a_closed_one_is_quiet(self, disk: AnyDisk) -> None:
-        log = await begun(disk)
-        await log.close()
-        del log
-        gc.collect()
+        logs = [await begun(disk)]
+        await logs[0].close()
+        forget(logs)
 
 
 def script(body: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:

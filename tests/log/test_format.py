@@ -44,7 +44,7 @@ HEADER = SegmentHeader(
 
 
 def outcome(data: bytes) -> tuple[list[Record], bool] | None:
-    """What a segment's bytes are taken for: records and whether it is sealed; ``None`` is refused."""
+    """What a segment's bytes are taken for: records, and if it is sealed; ``None``: refused."""
     try:
         header = SegmentHeader.decode(data)
     except InvalidBytesError:
@@ -156,7 +156,9 @@ class TestDamage:
     def test_no_flipped_bit_of_a_closed_segment_goes_unnoticed(self) -> None:
         data = golden("segment-closed.hex")
         assert outcome(data) is not None
-        assert [bit for bit in range(8 * len(data)) if outcome(flipped(data, bit)) is not None] == []
+        assert [
+            bit for bit in range(8 * len(data)) if outcome(flipped(data, bit)) is not None
+        ] == []
 
     def test_no_flipped_bit_of_a_continued_segment_goes_unnoticed(self) -> None:
         data = golden("segment-continued.hex")

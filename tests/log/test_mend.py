@@ -37,6 +37,7 @@ from tests.log.samples import (
 )
 
 FIRST, SECOND, THIRD, LAST = (segment_name(seq) for seq in (1, 3, 5, 7))
+READING = {"list", "open", "read", "size", "close"}
 QUARANTINED = "quarantine/00000000000000000001.log"
 
 
@@ -356,7 +357,13 @@ class TestReadOnly:
         before, since = disk.contents(), len(disk.calls)
         opened = open_on(disk, writable=False)
         assert disk.contents() == before
-        assert {call.kind for call in disk.calls[since:]} <= {"list", "open", "read", "size", "close"}
+        assert {call.kind for call in disk.calls[since:]} <= {
+            "list",
+            "open",
+            "read",
+            "size",
+            "close",
+        }
         assert (opened.next_seq, opened.clean, opened.torn_bytes) == (3, False, len(garbage))
         assert (opened.quarantined, opened.rewritten) == (None, None)
         assert values_on(disk) == ["one", "two"]
@@ -438,5 +445,5 @@ def refused(
     assert raised.value.path == f"simulated/{name}"
     assert name in str(raised.value)
     assert disk.contents() == before
-    assert {call.kind for call in disk.calls[since:]} <= {"list", "open", "read", "size", "close"}
+    assert {call.kind for call in disk.calls[since:]} <= READING
     return raised.value

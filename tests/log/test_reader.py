@@ -22,6 +22,7 @@ from eventstore.log.segment import segment_name
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
     STORE,
+    body,
     commit,
     new_log,
     open_on,
@@ -89,7 +90,7 @@ class TestRange:
         disk = new_log()
         writer = writer_on(disk, segment_size=1 << 20)
         for number in range(2000):
-            writer.commit(1, EventCodec().encode_all([_event(number + 1)]), sync=False)
+            writer.commit(1, run_of(number + 1, 1), sync=False)
         assert [chunk.events for chunk in chunks(disk)] == [2000]
 
     def test_chunks_are_bounded(self) -> None:
@@ -97,8 +98,7 @@ class TestRange:
         writer = writer_on(disk, segment_size=8 << 20)
         seq = 1
         for _ in range(30):
-            group = [_event(seq + index) for index in range(500)]
-            writer.commit(500, EventCodec().encode_all(group), sync=False)
+            writer.commit(500, run_of(seq, 500), sync=False)
             seq += 500
         for chunk in chunks(disk):
             assert chunk.events < CHUNK_EVENTS + 500
@@ -106,10 +106,8 @@ class TestRange:
         assert sum(chunk.events for chunk in chunks(disk)) == 15_000
 
 
-def _event(seq: int) -> object:
-    from eventstore.operation import Event  # noqa: PLC0415  kept beside its only use
-
-    return Event(seq, 0, "value")
+def run_of(first_seq: int, count: int) -> bytes:
+    return body(first_seq, *["value"] * count)
 
 
 class TestBesideTheWriter:
@@ -118,7 +116,7 @@ class TestBesideTheWriter:
         writer = writer_on(disk)
         commit(writer, "first")
         reader = LogReader(disk, STORE).chunks()
-        found = [value for value in values_in(next(reader))]
+        found = values_in(next(reader))
         for value in ("second", "x" * 3000, "x" * 3001, "last"):
             commit(writer, value)
         assert found == ["first"]
@@ -127,7 +125,7 @@ class TestBesideTheWriter:
         assert rest in ([], values_on(disk, start=2))
 
     def test_it_follows_a_writer_call_by_call(self) -> None:
-        """A read after every single call that the writer makes sees a prefix, and all that is durable."""
+        """A read before any call that the writer makes sees a prefix, with all that is durable."""
         disk = new_log()
         writer = writer_on(disk)
         durable: list[object] = []
@@ -162,7 +160,7 @@ class TestBesideTheWriter:
         disk = new_log()
         writer = writer_on(disk, segment_size=1 << 20)
         values: list[object] = [f"{number}" for number in range(20)]
-        writer.commit(5000, EventCodec().encode_all([_event(seq + 1) for seq in range(5000)]), sync=True)
+        writer.commit(5000, run_of(1, 5000), sync=True)
         for value in values:
             commit(writer, value)
         survivor = disk.after_kill()
@@ -261,7 +259,7 @@ class TestFailures:
     def test_an_unreadable_file_is_named_and_never_the_end(self, name: str, kind: str) -> None:
         disk, _ = several_segments()
         disk.fail(kind=kind, name=name, errno=errno.EIO, forever=True)
-        with pytest.raises(ReadFailedError, match="cannot be read.*EIO") as raised:
+        with pytest.raises(ReadFailedError, match=r"cannot be read.*EIO") as raised:
             values_on(disk)
         assert raised.value.path == f"simulated/{name}"
         assert raised.value.offset == 0

@@ -36,10 +36,12 @@ CLEAN = {
     "a header and zeros": CleanCase(lambda: SegmentBytes().filled(), 0, None),
     "records and zeros": CleanCase(lambda: begun().filled(), 2, None),
     "full to the last byte that records may use": CleanCase(
-        lambda: SegmentBytes(size=begun().end + 3 * SEAL_SIZE)
-        .record(b"first")
-        .record(b"second")
-        .filled(),
+        lambda: (
+            SegmentBytes(size=begun().end + 3 * SEAL_SIZE)
+            .record(b"first")
+            .record(b"second")
+            .filled()
+        ),
         2,
         None,
     ),
@@ -132,7 +134,7 @@ def test_torn(torn: Torn, zeros: str) -> None:
 
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN.keys())
 def test_torn_behind_an_idle_seal(torn: Torn) -> None:
-    """The same bytes are no record of this place either, and nothing before the seal is in doubt."""
+    """The same bytes are no record of this place either; what is before the seal stays."""
     segment = begun()
     bytes_ = torn(segment.end)
     segment.seal(IDLE)

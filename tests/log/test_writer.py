@@ -156,9 +156,9 @@ class TestSpare:
     def test_it_is_zero_filled_synced_and_named_durably(self) -> None:
         disk = new_log()
         writer = writer_on(disk)
-        assert not writer.wants_spare
+        wanted = writer.wants_spare
         commit(writer, "first")
-        assert writer.wants_spare
+        assert (wanted, writer.wants_spare) == (False, True)
         since = len(disk.calls)
         writer.prepare_spare()
         assert changes(disk, since) == [
@@ -169,8 +169,7 @@ class TestSpare:
             "sync_folder log",
         ]
         assert disk.read_file(SPARE) == bytes(SIZE)
-        assert writer.spare_ready
-        assert not writer.wants_spare
+        assert (writer.spare_ready, writer.wants_spare) == (True, False)
 
     def test_the_next_segment_is_made_of_it_without_a_long_write(self) -> None:
         disk, writer = full_segment()
@@ -234,7 +233,7 @@ class TestSpare:
             writer.prepare_spare()
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "no space for the next segment" in caplog.text
-        assert writer.space_warning is not None
+        assert "of 4096 bytes" in str(writer.space_warning)
         assert TEMPORARY not in disk.files()
         commit(writer, "closing trades can still be logged")
         disk.heal()
@@ -405,18 +404,21 @@ class TestFailure:
     ) -> None:
         disk, writer = full_segment()
         breaks(disk)
-        with caplog.at_level(logging.CRITICAL, "eventstore"):
-            with pytest.raises(StoreFailedError, match="reopen it") as raised:
-                commit(writer, BIG if rolling else "small")
+        with (
+            caplog.at_level(logging.CRITICAL, "eventstore"),
+            pytest.raises(StoreFailedError, match="reopen it") as raised,
+        ):
+            commit(writer, BIG if rolling else "small")
         assert raised.value.errno is not None
         assert len(caplog.records) == 1
         disk.heal()
         since = len(disk.calls)
-        for attempt in (
+        attempts: list[Callable[[], None]] = [
             lambda: commit(writer, "again"),
             writer.sync,
             writer.seal_idle,
-        ):
+        ]
+        for attempt in attempts:
             with pytest.raises(StoreFailedError) as again:
                 attempt()
             assert again.value is raised.value

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from eventstore import Durability, Event, EventStore, RecoveryReport, SimulatedClock, StoreConfig
 from eventstore.disk import LocalDisk
+from eventstore.opening import Opening
 from eventstore.testing.ledger import Deposit, Ledger, Transfer, ledger_after, ledger_registry
 from eventstore.testing.oracle import Claim, OracleError, Submitted, recovered_as_claimed
 from tests.real.children import Child, Parent
@@ -100,8 +101,13 @@ class Witness:
         self._submitted: list[Submitted] = []
         self._states: list[Ledger] = [Ledger()]
 
-    def hear(self, child: Child, seconds: float | None = None) -> None:
-        """Take down what ``child`` says in so many seconds, or until it has gone."""
+    def hear(self, child: Child, seconds: float | None = None, *, once_open: bool = False) -> None:
+        """Take down what ``child`` says in so many seconds, or until it has gone.
+
+        ``once_open``: the time begins when the store is open, not before.
+        """
+        if once_open:
+            self.take(*child.report())
         for report in child.reports(seconds):
             self.take(*report)
 
@@ -159,7 +165,7 @@ class Witness:
         self.reports.append(report)
         return report
 
-    def _open(self, path: Path) -> Any:
+    def _open(self, path: Path) -> Opening[EventStore[Ledger]]:
         return EventStore.open(path, ledger_registry(), self.config)
 
 

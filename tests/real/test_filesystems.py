@@ -58,7 +58,7 @@ async def test_whatever_was_acknowledged_survives_a_power_cut(
             witness = Witness(at / f"store-{cycle}", cycle, config)
         mounts.mount(at, "-t", kind, device)
         child = start(live, str(witness.path), witness.seed, witness.time, witness.config)
-        witness.hear(child, random.uniform(0.02, 0.1))
+        witness.hear(child, random.uniform(0.02, 0.08), once_open=random.random() < 0.8)
         child.stop()
         cut_power(at, random.choice((NO_LOG_FLUSH, NO_LOG_FLUSH, LOG_FLUSH)))
         child.kill()
@@ -129,7 +129,7 @@ async def test_a_device_that_fails_beneath_is_never_acknowledged(
     run("mount", "-o", f"remount,size={80 * MIB}", beneath)
     run("e2fsck", "-f", "-y", device, succeeds=(0, 1))
     mounts.mount(at, "-t", "ext4", device)
-    report = await witness.examine(tmp_path / "copy")
-    assert report.rewritten is not None
+    recovery = await witness.examine(tmp_path / "copy")
+    assert recovery.rewritten is not None
     async with EventStore.open(witness.path, ledger_registry(), config) as store:
         await store.append(payload(0, store.seq + 1))

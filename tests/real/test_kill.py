@@ -26,13 +26,12 @@ async def test_whatever_was_acknowledged_survives_being_killed(
     witness = Witness(tmp_path / "store", seed, config)
     for _ in range(LIVES):
         child = start(live, str(witness.path), seed, witness.time, config)
-        witness.hear(child, random.uniform(0.02, 0.06))
+        witness.hear(child, random.uniform(0.02, 0.06), once_open=random.random() < 0.8)
         child.kill()
         witness.hear(child)
         await witness.examine(tmp_path / "copy")
     # It was worth looking: there was something to lose, and the store was in the middle of things.
-    assert witness.acknowledged > 10 * LIVES
+    assert witness.acknowledged > 4 * LIVES
     assert sum(not report.clean for report in witness.reports) > LIVES / 3
     assert any(report.snapshot for report in witness.reports)
     assert any(report.segments > 1 for report in witness.reports)
-    assert config.history != "archive" or any((witness.path / "archive").iterdir())

@@ -1,0 +1,17 @@
+"""A store's history: read, replayed, folded to a moment, branched from, and branches compared."""
+
+from eventstore.history.branching import branch
+from eventstore.history.comparing import ABSENT, Comparison, Difference, compare, differences
+from eventstore.history.replaying import read_events, replay, state_at
+
+__all__ = [
+    "ABSENT",
+    "Comparison",
+    "Difference",
+    "branch",
+    "compare",
+    "differences",
+    "read_events",
+    "replay",
+    "state_at",
+]

@@ -1,0 +1,228 @@
+"""Whether a store is what it was: every byte checked, and every snapshot folded again.
+
+:func:`verify` takes no lock and changes nothing; it may run beside a live writer. Damage does not
+end it: all that can be checked is checked, and told.
+
+The bytes: ``store.json`` by its checksum; each segment record by record, its seal, and its place in
+the chain of segments; each archive; each snapshot by its digest; and the events of all of them
+decoded, with numbers that have no gap. The states: see ``refolding.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from eventstore.codec import EventCodec
+from eventstore.disk import Disk, LocalDisk
+from eventstore.errors import CorruptStoreError, EventStoreError, reading
+from eventstore.history.replaying import recorded
+from eventstore.identity import FILE, StoreIdentity, load_identity
+from eventstore.log.archive import archive_name, read_archive
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
+from eventstore.log.mend import corrupt_segment, open_log, read_whole
+from eventstore.log.recovery import Corrupt, classify
+from eventstore.registry import HandlerRegistry
+from eventstore.snapshot.format import InvalidSnapshotError, parse
+from eventstore.snapshot.vault import SNAPSHOT_FOLDER, snapshot_name
+from eventstore.tools.overview import survey_segments
+from eventstore.tools.refolding import Parting, Refold
+from eventstore.tools.refolding import refold as fold_again
+
+__all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]
+
+_ATTEMPTS = 3
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """What is wrong with one file of the store; ``name`` is relative to its directory."""
+
+    name: str
+    reason: str
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What :func:`verify` found.
+
+    ``first_seq`` and ``last_seq``: the events that were read and decoded (none where the second is
+    smaller). ``segments``, ``archives``, ``snapshots``: how many files of each were checked.
+    ``refolded``: what folding again found, ``None`` where it was not asked for, or damage kept it
+    from being done.
+    """
+
+    path: str
+    first_seq: int = 1
+    last_seq: int = 0
+    segments: int = 0
+    archives: int = 0
+    snapshots: int = 0
+    damage: tuple[Damage, ...] = ()
+    refolded: Refold | None = None
+
+    @property
+    def parting(self) -> Parting | None:
+        """Where folding again leaves what was folded live, if it does."""
+        return None if self.refolded is None else self.refolded.parting
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is damaged, and folding again gave what there is."""
+        folded = self.refolded
+        return not self.damage and (
+            folded is None or (folded.parting is None and folded.refusal is None)
+        )
+
+
+def verify(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[Any] | None = None,
+    refold: bool = True,
+) -> Verification:
+    """Check every byte of the store at ``path``, and fold its history again.
+
+    ``refold`` needs the ``registry``: from the first event (or the first snapshot there is, where
+    history was discarded) every event is folded again, and the state's digest compared at every
+    snapshot. Where they differ, ``parting`` of the result names event, operation and handler.
+
+    The time it takes follows the length of the history, the memory the size of the state.
+
+    Raises :class:`StoreNotFoundError`, :class:`StoreAccessError` and :class:`ReadFailedError`;
+    whatever else is wrong is in the result.
+    """
+    disk = LocalDisk(path, read_only=True)
+    try:
+        with reading(disk.path):
+            found = _checked(disk)
+            if found.damage or registry is None or not refold:
+                return found
+            identity = load_identity(disk)
+            if not identity.logged:
+                return found
+            folded = fold_again(disk, identity, registry)
+    finally:
+        disk.close()
+    wrong = tuple(
+        Damage(name, "its digest is not that of the state in it") for name in folded.wrong_digests
+    )
+    return msgspec.structs.replace(found, refolded=folded, damage=wrong)
+
+
+def _checked(disk: Disk) -> Verification:
+    """Check the bytes. A writer at work may make it look again: damage stays, work goes on."""
+    for _ in range(_ATTEMPTS):
+        found = _Checking(disk).run()
+        if not found.damage:
+            break
+    return found
+
+
+class _Checking:
+    """One pass over all files of a store."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._damage: list[Damage] = []
+
+    def run(self) -> Verification:
+        try:
+            identity = load_identity(self._disk)
+        except CorruptStoreError as error:
+            return Verification(path=self._disk.path, damage=(Damage(FILE, str(error)),))
+        snapshots = [
+            self._snapshot(identity, base)
+            for base in self._disk.list(SNAPSHOT_FOLDER)
+            if base.endswith(".snap")
+        ]
+        for first, last, _ in identity.archived:
+            with self._telling(archive_name(first)):
+                self._archive(identity, first, last)
+        segments = 0
+        for segment in survey_segments(self._disk, identity):
+            segments += 1
+            if segment.damage:
+                self._damage.append(Damage(segment.name, segment.damage))
+        last_seq = identity.history_start - 1
+        if identity.logged and not self._damage:
+            with self._telling("log"):
+                last_seq = self._chain(identity, max(snapshots, default=0))
+        return Verification(
+            path=self._disk.path,
+            first_seq=identity.history_start,
+            last_seq=last_seq,
+            segments=segments,
+            archives=len(identity.archived),
+            snapshots=len(snapshots),
+            damage=tuple(self._damage),
+        )
+
+    @contextlib.contextmanager
+    def _telling(self, name: str) -> Iterator[None]:
+        """Note damage that is found, under the name of its file where that is known."""
+        try:
+            yield
+        except FileNotFoundError:
+            self._damage.append(Damage(name, "the file is missing"))
+        except CorruptStoreError as error:
+            found = error.path.removeprefix(f"{self._disk.path}/") if error.path else name
+            self._damage.append(Damage(found, str(error)))
+        except EventStoreError as error:
+            self._damage.append(Damage(name, str(error)))
+
+    def _snapshot(self, identity: StoreIdentity, base: str) -> int:
+        """Check one snapshot; the event it covers, 0 where it cannot be told."""
+        name = f"{SNAPSHOT_FOLDER}/{base}"
+        try:
+            header, _, _, slices = parse(read_whole(self._disk, name))
+            for _ in slices:
+                pass
+        except FileNotFoundError:  # retired by the writer
+            return 0
+        except InvalidSnapshotError as error:
+            self._damage.append(Damage(name, f"it is damaged: {error}"))
+            return 0
+        if header.store != identity.store:
+            self._damage.append(Damage(name, f"it belongs to another store ({header.store})"))
+        elif snapshot_name(header.seq) != name:
+            reason = f"it is the snapshot of event {header.seq}, renamed"
+            self._damage.append(Damage(name, reason))
+        return header.seq
+
+    def _archive(self, identity: StoreIdentity, first: int, last: int) -> None:
+        name = archive_name(first)
+        data = read_archive(self._disk, name)
+        try:
+            header = SegmentHeader.decode(data[:HEADER_SIZE])
+        except InvalidBytesError as error:
+            raise corrupt_segment(self._disk, name, 0, first, str(error)) from error
+        if header.store != identity.store or header.first_seq != first:
+            raise corrupt_segment(self._disk, name, 0, first, "it is another segment's archive")
+        tail = classify(data, header)
+        if isinstance(tail, Corrupt):
+            raise corrupt_segment(self._disk, name, tail.offset, tail.expected_seq, tail.reason)
+        if tail.next_seq != last + 1:
+            reason = f"it ends with event {tail.next_seq - 1}, not {last}"
+            raise corrupt_segment(self._disk, name, tail.end, tail.next_seq, reason)
+
+    def _chain(self, identity: StoreIdentity, newest_snapshot: int) -> int:
+        """Check that all files make one history without a gap; its last event."""
+        disk, start = self._disk, identity.log_start
+        open_log(disk, identity.store, log_start=start, verify_from=start, writable=False)
+        seq = identity.history_start - 1
+        for events in recorded(disk, EventCodec(), seq + 1, None):
+            for event in events:
+                seq += 1
+                if event.seq != seq:
+                    raise CorruptStoreError(
+                        f"event {event.seq} stands where event {seq} should", path=""
+                    )
+        if seq < newest_snapshot:
+            raise CorruptStoreError(
+                f"the log ends with event {seq}, but there is a snapshot of event "
+                f"{newest_snapshot}: part of the log is missing",
+                path="",
+            )
+        return seq

@@ -1,0 +1,718 @@
+"""The sabotages. Each is a mistake that somebody could make, and that must not go unnoticed."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["SABOTAGES"]
+
+ARCHIVE = "log/archive.py"
+COMMIT = "log/commit.py"
+DISK = "disk.py"
+FORMAT = "log/format.py"
+IDENTITY = "identity.py"
+KEEPER = "snapshot/keeper.py"
+MEND = "log/mend.py"
+PREPARE = "log/prepare.py"
+READER = "log/reader.py"
+RECOVERY = "recovery.py"
+SEGMENT = "log/segment.py"
+STORE = "store.py"
+TAIL = "log/recovery.py"
+VAULT = "snapshot/vault.py"
+WRITER = "log/writer.py"
+
+BITS = "tests/damage/test_bits.py"
+FILES = "tests/damage/test_files.py"
+POWER = "tests/test_sabotage_power.py"
+
+SABOTAGES = (
+    # ---- durability ------------------------------------------------------------------------
+    Sabotage(
+        name="no sync of a commit",
+        breaks="an acknowledged event survives a power cut",
+        edits=(
+            edit(
+                WRITER,
+                "        self.commits += 1\n        if sync:\n            self.sync()\n",
+                "        self.commits += 1\n",
+            ),
+        ),
+        caught_by=("tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="a sync that does nothing",
+        breaks="an acknowledged event survives a power cut",
+        edits=(
+            edit(
+                DISK,
+                "            return file.sync()\n        except InterruptedError:",
+                "            return None\n        except InterruptedError:",
+            ),
+        ),
+        caught_by=("tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="no fdatasync on the real disk",
+        breaks="the real disk does what the simulated one is trusted to do",
+        edits=(edit(DISK, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
+        caught_by=("tests/test_disk.py", "tests/real/test_strace.py"),
+    ),
+    Sabotage(
+        name="no fsync of a real folder",
+        breaks="the real disk does what the simulated one is trusted to do",
+        edits=(edit(DISK, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
+        caught_by=("tests/test_disk.py", "tests/real/test_strace.py"),
+    ),
+    Sabotage(
+        name="no folder sync for a segment",
+        breaks="a segment keeps its name after a power cut",
+        edits=(
+            edit(
+                WRITER,
+                "                    self.spare_ready = False\n"
+                "                sync_folder(self._disk, LOG_FOLDER)\n",
+                "                    self.spare_ready = False\n",
+            ),
+        ),
+        caught_by=("tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="no folder sync for a snapshot",
+        breaks="history is discarded only when a durable snapshot stands in for it",
+        edits=(
+            edit(
+                VAULT,
+                "        disk.rename(_TEMPORARY, name)\n        sync_folder(disk, SNAPSHOT_FOLDER)\n",
+                "        disk.rename(_TEMPORARY, name)\n",
+            ),
+        ),
+        caught_by=(POWER,),
+    ),
+    Sabotage(
+        name="no folder sync for store.json",
+        breaks="segments go only when store.json durably says so",
+        edits=(
+            edit(
+                IDENTITY,
+                '    sync_folder(disk, name.rpartition("/")[0])\n',
+                '    if name != FILE:\n        sync_folder(disk, name.rpartition("/")[0])\n',
+            ),
+        ),
+        caught_by=(POWER,),
+    ),
+    Sabotage(
+        name="no folder sync for an archive",
+        breaks="a segment goes only when its archive is durable",
+        edits=(
+            edit(
+                IDENTITY,
+                '    sync_folder(disk, name.rpartition("/")[0])\n',
+                '    if not name.startswith("archive/"):\n'
+                '        sync_folder(disk, name.rpartition("/")[0])\n',
+            ),
+        ),
+        caught_by=("tests/log/test_archive.py", POWER),
+    ),
+    Sabotage(
+        name="no folder sync for quarantined bytes",
+        breaks="torn bytes are set aside durably before their segment is replaced",
+        edits=(
+            edit(
+                IDENTITY,
+                '    sync_folder(disk, name.rpartition("/")[0])\n',
+                '    if not name.startswith("quarantine/"):\n'
+                '        sync_folder(disk, name.rpartition("/")[0])\n',
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", POWER),
+    ),
+    Sabotage(
+        name="no folder sync for a mended segment",
+        breaks="what is served after an unclean end is durable",
+        edits=(
+            edit(
+                IDENTITY,
+                '    sync_folder(disk, name.rpartition("/")[0])\n',
+                '    if temporary != "log/rewrite.tmp":\n'
+                '        sync_folder(disk, name.rpartition("/")[0])\n',
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", POWER),
+    ),
+    Sabotage(
+        name="no folder sync for a new folder",
+        breaks="the folder of quarantined bytes survives a power cut",
+        edits=(
+            edit(
+                MEND,
+                "        disk.make_folder(QUARANTINE_FOLDER)\n        sync_folder(disk)\n",
+                "        disk.make_folder(QUARANTINE_FOLDER)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", POWER),
+    ),
+    Sabotage(
+        name="a segment's header not synced",
+        breaks="a file with a segment's name has a valid header",
+        edits=(
+            edit(
+                SEGMENT,
+                "        write_fully(file, 0, header.encode())\n        sync(file)\n",
+                "        write_fully(file, 0, header.encode())\n",
+            ),
+        ),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="a seal not synced",
+        breaks="a segment is cut short only behind a durable seal",
+        edits=(
+            edit(
+                SEGMENT,
+                "    sync(file)\n    file.truncate(end.seal_at + len(seal))\n",
+                "    file.truncate(end.seal_at + len(seal))\n",
+            ),
+        ),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="truncated before the seal is synced",
+        breaks="a segment is cut short only behind a durable seal",
+        edits=(
+            edit(
+                SEGMENT,
+                "    sync(file)\n    file.truncate(end.seal_at + len(seal))\n",
+                "    file.truncate(end.seal_at + len(seal))\n    sync(file)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="an idle seal before the sync",
+        breaks="a seal attests only what is durable",
+        edits=(
+            edit(
+                WRITER,
+                "            return\n        self.sync()\n        try:\n"
+                "            active.seal_idle()\n",
+                "            return\n        try:\n            active.seal_idle()\n",
+            ),
+        ),
+        caught_by=("tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="synced_end is what was written",
+        breaks="a torn end is told from corruption when syncs are rare",
+        edits=(
+            edit(
+                SEGMENT,
+                "self.header.salt, self.end, self.next_seq, count, body, self.synced_end\n",
+                "self.header.salt, self.end, self.next_seq, count, body, self.end\n",
+            ),
+        ),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+    ),
+    Sabotage(
+        name="a mended segment not rewritten",
+        breaks="what a failed sync left in the page cache is not served",
+        edits=(
+            edit(
+                MEND,
+                "        if isinstance(tail, Clean) and tail.sealed is not None:\n            start",
+                "        if isinstance(tail, Clean) and tail.sealed is None:\n"
+                "            crc = zlib.crc32(data[: tail.end])\n"
+                "            return SegmentEnd(\n"
+                "                header.first_seq, tail.next_seq, header.salt,\n"
+                "                tail.end, crc, tail.end, crc,\n"
+                "            )\n"
+                "        if isinstance(tail, Clean) and tail.sealed is not None:\n            start",
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", POWER),
+    ),
+    Sabotage(
+        name="salt reused on rewriting",
+        breaks="no record of a replaced segment is taken for one of its successor",
+        edits=(edit(MEND, "    salt = fresh_salt(disk)\n", "    salt = header.salt\n"),),
+        caught_by=("tests/log/test_mend.py", POWER),
+    ),
+    Sabotage(
+        name="snapshot renamed before its sync",
+        breaks="a file with a snapshot's name is whole",
+        edits=(
+            edit(
+                VAULT,
+                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
+                "            sync(file)\n",
+                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
+                "            disk.rename(_TEMPORARY, snapshot_name(seq))\n"
+                "            sync(file)\n",
+            ),
+            edit(
+                VAULT,
+                "        name = snapshot_name(seq)\n        disk.rename(_TEMPORARY, name)\n",
+                "        name = snapshot_name(seq)\n",
+            ),
+        ),
+        caught_by=(POWER,),
+    ),
+    Sabotage(
+        name="a snapshot never synced",
+        breaks="history is discarded only when a durable snapshot stands in for it",
+        edits=(
+            edit(
+                VAULT,
+                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
+                "            sync(file)\n",
+                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n",
+            ),
+        ),
+        caught_by=(POWER,),
+    ),
+    Sabotage(
+        name="segment removed before its archive",
+        breaks="a segment goes only when its archive is durable and counted",
+        edits=(
+            edit(
+                ARCHIVE,
+                "    compressed = zstd.compress(packed, options=_CHECKED)\n",
+                "    disk.remove(name)\n    sync_folder(disk, LOG_FOLDER)\n"
+                "    compressed = zstd.compress(packed, options=_CHECKED)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_archive.py", POWER),
+    ),
+    Sabotage(
+        name="segment removed before store.json",
+        breaks="a segment goes only when its archive is durable and counted",
+        edits=(
+            edit(
+                ARCHIVE,
+                "        identity = save_identity(disk, identity)\n    remove_archived",
+                "        disk.remove(segment_name(first))\n"
+                "        identity = save_identity(disk, identity)\n    remove_archived",
+            ),
+        ),
+        caught_by=("tests/log/test_archive.py", POWER),
+    ),
+    Sabotage(
+        name="history cut at the newest snapshot",
+        breaks="each kept snapshot is a real fallback",
+        edits=(
+            edit(
+                KEEPER,
+                "compact(self._disk, self._identity, kept[0],",
+                "compact(self._disk, self._identity, kept[-1],",
+            ),
+        ),
+        caught_by=(f"{BITS} -k discards_its_history", POWER),
+    ),
+    # ---- order and truth of what the caller is told ----------------------------------------
+    Sabotage(
+        name="acknowledged before the commit",
+        breaks="append returns when its events are durable",
+        edits=(
+            edit(
+                COMMIT,
+                "        self._busy = True\n        self._runner.put(job)\n",
+                "        self._busy = True\n        for entry in self._in_flight:\n"
+                "            entry.receipt.resolve()\n        self._runner.put(job)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_commit.py",),
+    ),
+    Sabotage(
+        name="published before the commit",
+        breaks="nobody sees a state that a crash can take back",
+        edits=(
+            edit(
+                STORE,
+                "        before, self._head = self._head, state\n",
+                "        before, self._head = self._head, state\n        self._state = state\n",
+            ),
+        ),
+        caught_by=("tests/test_store.py",),
+    ),
+    Sabotage(
+        name="the head kept after a failed commit",
+        breaks="events are folded on what is in the log",
+        edits=(edit(STORE, "        self._head = self._state\n", "        pass\n"),),
+        caught_by=("tests/test_store.py",),
+    ),
+    Sabotage(
+        name="the queue behind a failed commit kept",
+        breaks="events folded on a refused one are refused with it",
+        edits=(
+            edit(
+                COMMIT,
+                "        dropped = [*entries, *self._queue]\n        self._queue.clear()\n",
+                "        dropped = [*entries]\n",
+            ),
+        ),
+        caught_by=("tests/log/test_commit.py",),
+    ),
+    Sabotage(
+        name="a failed sync tried again",
+        breaks="a sync that failed is never believed afterwards",
+        edits=(
+            edit(
+                DISK,
+                "        except OSError as error:\n            raise SyncFailedError(error.errno, "
+                'f"sync failed: {error.strerror}") from error\n\n\ndef sync_folder',
+                "        except OSError:\n            return file.sync()\n\n\ndef sync_folder",
+            ),
+        ),
+        caught_by=("tests/log/test_writer.py",),
+    ),
+    Sabotage(
+        name="a failed store goes on",
+        breaks="after an unknown outcome the store is read-only",
+        edits=(
+            edit(
+                COMMIT,
+                "        if isinstance(error, StoreFailedError):\n            self._refusal = error\n",
+                "",
+            ),
+            edit(
+                WRITER,
+                "            self.failure = commit_failed(error, doing, self._path(name))\n"
+                '            _logger.critical("%s", self.failure)\n        return self.failure\n',
+                "            return commit_failed(error, doing, self._path(name))\n"
+                "        return self.failure\n",
+            ),
+        ),
+        caught_by=("tests/log/test_commit.py tests/log/test_writer.py",),
+    ),
+    Sabotage(
+        name="a refused record not cut back",
+        breaks="after ENOSPC the log is as it was",
+        edits=(
+            edit(SEGMENT, "                self._cut_back(len(data))\n", "                pass\n"),
+        ),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py",),
+    ),
+    Sabotage(
+        name="a short write taken for a whole one",
+        breaks="short writes are finished",
+        edits=(
+            edit(DISK, "        view = view[written:]\n", "        view = view[len(view) :]\n"),
+        ),
+        caught_by=("tests/test_disk.py", "tests/log/test_segment.py"),
+    ),
+    Sabotage(
+        name="EINTR taken for a failure",
+        breaks="interruptions are invisible",
+        edits=(
+            edit(
+                DISK,
+                "        except InterruptedError:\n            continue\n        if written <= 0:",
+                "        except InterruptedError:\n            raise\n        if written <= 0:",
+            ),
+        ),
+        caught_by=("tests/test_disk.py", "tests/log/test_segment.py"),
+    ),
+    Sabotage(
+        name="handler called after the write",
+        breaks="what a handler refuses is not in the log",
+        edits=(
+            edit(
+                STORE,
+                "            state = registry.apply(state, event)\n            events.append(event)\n",
+                "            events.append(event)\n",
+            ),
+            edit(
+                STORE,
+                "            return log.submit(body, len(events), time, (events, state))\n",
+                "            for event in events:\n                refused = None\n"
+                "                try:\n                    state = registry.apply(state, event)\n"
+                "                except Exception as error:\n                    refused = error\n"
+                "            receipt = log.submit(body, len(events), time, (events, state))\n"
+                "            self._head = state\n            if refused is not None:\n"
+                "                raise refused\n            return receipt\n",
+            ),
+        ),
+        caught_by=("tests/test_store.py",),
+    ),
+    # ---- damage ----------------------------------------------------------------------------
+    Sabotage(
+        name="body checksum skipped",
+        breaks="a flipped bit in a record's body is noticed",
+        edits=(
+            edit(
+                FORMAT,
+                "    if zlib.crc32(data[start:end]) != body_crc:\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_format.py",),
+    ),
+    Sabotage(
+        name="header checksum skipped",
+        breaks="a flipped bit in a record's header is noticed",
+        edits=(
+            edit(
+                FORMAT,
+                "    if zlib.crc32(data[offset : start - 4], offset & 0xFFFFFFFF) != header_crc:\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_format.py",),
+    ),
+    Sabotage(
+        name="segment header's checksum skipped",
+        breaks="a flipped bit in a segment's header is noticed",
+        edits=(
+            edit(
+                FORMAT,
+                "        if zlib.crc32(data[: HEADER_SIZE - _CRC.size]) != stored:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_format.py",),
+    ),
+    Sabotage(
+        name="length unchecked",
+        breaks="a length that does not fit is refused before it is used",
+        edits=(edit(FORMAT, "    if length == 0 or end > len(data):\n", "    if length == 0:\n"),),
+        caught_by=("tests/log/test_format.py",),
+    ),
+    Sabotage(
+        name="a length of zero accepted",
+        breaks="zero fill is never a record",
+        edits=(
+            edit(
+                FORMAT,
+                "    if length == 0 or end > len(data):\n",
+                "    if end > len(data):\n",
+            ),
+        ),
+        caught_by=("tests/log/test_format.py",),
+    ),
+    Sabotage(
+        name="header checksum without the offset",
+        breaks="a record copied elsewhere is no record",
+        edits=(
+            edit(
+                FORMAT,
+                "_CRC.pack(zlib.crc32(checked, offset & 0xFFFFFFFF))",
+                "_CRC.pack(zlib.crc32(checked))",
+            ),
+            edit(
+                FORMAT,
+                "    if zlib.crc32(data[offset : start - 4], offset & 0xFFFFFFFF) != header_crc:\n",
+                "    if zlib.crc32(data[offset : start - 4]) != header_crc:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_format.py",),
+    ),
+    Sabotage(
+        name="a gap in the sequence accepted",
+        breaks="sequence numbers have no gap",
+        edits=(edit(TAIL, "        if record.first_seq != seq:\n", "        if False:\n"),),
+        caught_by=("tests/log/test_recovery.py",),
+    ),
+    Sabotage(
+        name="a gap in the sequence read over",
+        breaks="sequence numbers have no gap",
+        edits=(
+            edit(
+                READER,
+                "                if record.first_seq != seq:\n",
+                "                if False:\n",
+            ),
+            edit(READER, "            if number != seq:\n", "            if False:\n"),
+        ),
+        caught_by=("tests/log/test_reader.py",),
+    ),
+    Sabotage(
+        name="no witness looked for",
+        breaks="what was durable and is damaged is not taken for a torn end",
+        edits=(
+            edit(
+                TAIL,
+                "    witness = durable_beyond(data, header, offset)\n",
+                "    witness = None\n",
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py",),
+    ),
+    Sabotage(
+        name="every record is a witness",
+        breaks="a torn end is not taken for damage",
+        edits=(
+            edit(
+                TAIL,
+                "                if read_record(data, position, header.salt).synced_end > offset:\n",
+                "                if read_record(data, position, header.salt):\n",
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py",),
+    ),
+    Sabotage(
+        name="a shortened segment accepted",
+        breaks="a segment that was cut is refused",
+        edits=(
+            edit(
+                TAIL,
+                "    whole = len(data) == header.size or (finished and offset == len(data))\n",
+                "    whole = True\n",
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py", f"{FILES} -k lengths"),
+    ),
+    Sabotage(
+        name="CONTINUED seal ignored",
+        breaks="a last segment that is gone is missed",
+        edits=(
+            edit(
+                MEND,
+                "        if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", f"{FILES} -k gone"),
+    ),
+    Sabotage(
+        name="CONTINUED seal ignored by readers",
+        breaks="a last segment that is gone is missed, also without opening",
+        edits=(
+            edit(
+                READER,
+                "        if self._sources()[-1].first_seq < seq:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=(f"{FILES} -k gone",),
+    ),
+    Sabotage(
+        name="the chain of segments unchecked",
+        breaks="a segment in the middle that is gone is missed",
+        edits=(
+            edit(
+                MEND,
+                "            if headers and header.previous_first != headers[-1].first_seq:\n",
+                "            if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", f"{FILES} -k gone"),
+    ),
+    Sabotage(
+        name="finished segments unverified",
+        breaks="damage before the last segment is refused at opening",
+        edits=(edit(MEND, "        if crc != successor.previous_crc:\n", "        if False:\n"),),
+        caught_by=("tests/log/test_mend.py", f"{BITS} -k log_is_refused"),
+    ),
+    Sabotage(
+        name="another store's segment accepted",
+        breaks="foreign files are refused",
+        edits=(
+            edit(
+                MEND,
+                "    if header.store != store:\n        raise corrupt_segment(",
+                "    if False:\n        raise corrupt_segment(",
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py", f"{FILES} -k another_store"),
+    ),
+    Sabotage(
+        name="another store's snapshot accepted",
+        breaks="foreign files are refused",
+        edits=(
+            edit(VAULT, "            if header.store != self._store:\n", "            if False:\n"),
+        ),
+        caught_by=(f"{FILES} -k another_store",),
+    ),
+    Sabotage(
+        name="a snapshot ahead of the log accepted",
+        breaks="a log that lost its end is missed",
+        edits=(edit(RECOVERY, "        if stop <= self.seq:\n", "        if False:\n"),),
+        caught_by=(f"{FILES} -k older_backup",),
+    ),
+    Sabotage(
+        name="torn bytes dropped",
+        breaks="torn bytes are set aside, never deleted",
+        edits=(
+            edit(
+                MEND,
+                "                found.quarantined = self._quarantine(name, data, tail)\n",
+                "                found.quarantined = None\n",
+            ),
+        ),
+        caught_by=("tests/log/test_mend.py",),
+    ),
+    Sabotage(
+        name="store.json's checksum skipped",
+        breaks="a changed digit in store.json is noticed",
+        edits=(
+            edit(
+                IDENTITY,
+                "    if identity.checksum() != identity.crc or _encode(identity) != data:\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=(f"{BITS} -k identity",),
+    ),
+    Sabotage(
+        name="an archive's checksum skipped",
+        breaks="every flipped bit of an archive is noticed",
+        edits=(
+            edit(
+                ARCHIVE,
+                "    if content[-_TRAILER.size :] != _trailer(compressed):\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=(f"{BITS} -k archive_is_told",),
+    ),
+    Sabotage(
+        name="leftovers cleared before all is verified",
+        breaks="a store that is refused is not written to",
+        edits=(
+            edit(
+                PREPARE,
+                "        else:\n            if identity.kind != kind:\n",
+                "        else:\n            clear_leftovers(disk, identity)\n"
+                "            if identity.kind != kind:\n",
+            ),
+        ),
+        caught_by=(f"{FILES} -k wrong_name",),
+    ),
+    Sabotage(
+        name="a damaged snapshot counted as kept",
+        breaks="history is discarded only when a good snapshot stands in for it",
+        edits=(edit(VAULT, "            self._passed_over.add(seq)\n", ""),),
+        caught_by=(f"{FILES} -k passed_over",),
+    ),
+    # ---- ownership -------------------------------------------------------------------------
+    Sabotage(
+        name="lockf for flock",
+        breaks="the lock holds within one process, and whatever is closed",
+        edits=(edit(DISK, "            fcntl.flock(", "            fcntl.lockf("),),
+        caught_by=("tests/test_disk.py",),
+    ),
+    Sabotage(
+        name="a forked child keeps the lock",
+        breaks="the lock is free when its owner is gone",
+        edits=(
+            edit(
+                DISK,
+                "    for disk in list(_locked):\n        disk._release()\n",
+                "    return\n",
+            ),
+        ),
+        caught_by=("tests/test_disk.py", "tests/real/test_lock.py"),
+    ),
+    Sabotage(
+        name="symbolic links followed",
+        breaks="no link leads out of the store",
+        edits=(
+            edit(
+                DISK,
+                "os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC\n",
+                "os.O_RDONLY) | os.O_CLOEXEC\n",
+            ),
+        ),
+        caught_by=("tests/test_disk.py",),
+    ),
+)
