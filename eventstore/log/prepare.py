@@ -91,8 +91,8 @@ def prepare(
         else:
             if identity.kind != kind:
                 raise ConfigError(
-                    f"{disk.path} was made by an Event{identity.kind.title()}: open it with that, or "
-                    "read-only",
+                    f"{disk.path} was made by an Event{identity.kind.title()}: open it with that, "
+                    "or read-only",
                     key="kind",
                 )
             if identity.logged and not config.use_wal:

@@ -13,9 +13,8 @@ in this order:
    depends on the order of a set, on ``hash()``, or on the process. The event is exact.
 3. Else folding is repeatable, and gives something else than it once gave: a handler was changed
    without a new version (or read something that changes rarely, a date or a file). No state between
-   the two snapshots was kept, so the event is inferred: among the operations of the interval, the
-   one whose events now change most of the places in which the two states differ, and the first of
-   its events that does.
+   the two snapshots was kept, so the event is inferred: the first of those that, folded now, change
+   most of the places in which the two states differ.
 """
 
 from __future__ import annotations
@@ -287,33 +286,31 @@ class _Explaining:
         """Infer which event it was from what it touches now."""
         found = differing(self._stored, self._refolded, exact=True)
         places = [steps for steps, _, _ in itertools.islice(found, PLACES)]
-        touched: dict[str, set[Steps]] = {}
-        first: dict[str, int] = {}
+        most, suspect = 0, None
+        touching: dict[str, bool] = {}
         for event, before, after in self._steps():
-            known = touched.setdefault(event.operation, set())
-            for steps in places:
-                values = value_at(before, steps), value_at(after, steps)
-                if next(differing(*values, exact=True), None) is not None:
-                    known.add(steps)
-                    first.setdefault(event.operation, event.seq)
-        suspects = sorted(first, key=lambda name: (-len(touched[name]), first[name]))
-        if not suspects:
+            touched = sum(_changes(before, after, place) for place in places)
+            touching[event.operation] = touching.get(event.operation, False) or touched > 0
+            if touched > most:
+                most, suspect = touched, event
+        if suspect is None:
             return self._parting(
                 None,
                 "changed",
                 "folding is repeatable, but gives another state than it gave: a handler was "
                 "changed without a new version. No event of the interval changes these places now; "
-                f"its operations are {', '.join(sorted(touched))}{self._untried}",
+                f"its operations are {', '.join(sorted(touching))}{self._untried}",
             )
-        name = suspects[0]
-        also = f" (or that of {', '.join(suspects[1:])})" if suspects[1:] else ""
+        name = suspect.operation
+        others = sorted(other for other, touches in touching.items() if touches and other != name)
+        also = f" (or that of {', '.join(others)})" if others else ""
         return self._parting(
-            first[name],
+            suspect.seq,
             "changed",
             f"folding is repeatable, but gives another state than it gave: the handler of "
             f"{name}{also} was changed without a new version, or reads something that changes "
-            f"rarely. The event is inferred: it is the first {name} after event "
-            f"{self._agrees_at} that changes one of these places{self._untried}",
+            f"rarely. The event is inferred: it is the first that changes the most ({most}) of the "
+            f"{len(places)} places that differ now{self._untried}",
             name,
         )
 
@@ -347,3 +344,9 @@ class _Explaining:
             differences=tuple(differences(self._stored, self._refolded, exact=True)),
             explanation=explanation,
         )
+
+
+def _changes(before: Any, after: Any, place: Steps) -> bool:
+    """Whether one event changed what is in one place of the state."""
+    values = value_at(before, place), value_at(after, place)
+    return next(differing(*values, exact=True), None) is not None
