@@ -10,13 +10,14 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-others test-all check format clean
+.PHONY: help demo test test-others test-all mutants check format clean
 
 help:
 	@echo "make demo         a trading loop on real trades is killed and recovers, several times"
 	@echo "make test         every test, under $(PYTHON) (PYTHON=python3.12 VENV=.venv-3.12 for another)"
 	@echo "make test-others  the tests under every other supported Python that is present"
 	@echo "make test-all     test and test-others"
+	@echo "make mutants      every sabotage of a list is applied in turn, and the tests must notice it"
 	@echo "make check        formatting, lint, types, import rules, examples in the documentation"
 	@echo "make format       put the code into the shape that check asks for"
 	@echo "make clean        remove environments, caches and builds"
@@ -54,6 +55,9 @@ test-others:
 	done
 
 test-all: test test-others
+
+mutants: $(VENV)/.ready-test,cli
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 check: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff format --check .

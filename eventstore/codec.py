@@ -245,17 +245,19 @@ def latest_time(body: bytes, count: int) -> int:
     return max(event.time for event in _decode_timed(array_header(count) + body))
 
 
-def unrecordable(payload_type: type[Operation]) -> str | None:
-    """Why events of a payload class could not be recorded, or ``None``."""
+def unrecordable(kind: Any) -> str | None:
+    """Why values of a payload class or of a state's type could not be recorded, or ``None``."""
     try:
-        EventCodec([payload_type])
-        found = unsupported(payload_type)
+        msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
+        found = unsupported(kind)
     except (TypeError, NameError) as error:
         return str(error)
     if found is not None:
         return f"{found}, which MessagePack cannot carry"
-    if payload_type.__struct_config__.tag_field != OPERATION_FIELD:
-        return f"its tag_field is not {OPERATION_FIELD!r}"
+    if isinstance(kind, type) and issubclass(kind, Operation):
+        tag_field = kind.__struct_config__.tag_field
+        if tag_field != OPERATION_FIELD:
+            return f"its tag_field is {tag_field!r} instead of {OPERATION_FIELD!r}"
     return None
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "distribution_of",
     "installed",
     "load",
+    "marked_in",
     "members",
     "named",
 ]
@@ -44,7 +45,27 @@ def members(module: ModuleType) -> Iterator[Any]:
             yield value
 
 
-def load(point: EntryPoint) -> list[Any]:
+def marked_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
+    """``item``, if it is a handler or an upcaster; all that a module or an iterable holds.
+
+    Raises :class:`RegistrationError` for what is none, and for what holds none.
+    """
+    if isinstance(item, Handler | Upcaster):
+        yield item
+    elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str):
+        found = list(members(item)) if isinstance(item, ModuleType) else list(item)
+        if not found:
+            name = getattr(item, "__name__", repr(item))
+            raise RegistrationError(f"{name} holds no function marked with @handler")
+        for member in found:
+            yield from marked_in(member)
+    else:
+        raise RegistrationError(
+            f"{item!r} is no handler: mark the function with @eventstore.handler"
+        )
+
+
+def load(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any]]:
     """What an entry point names. Raises :class:`RegistrationError`, naming the plugin."""
     try:
         loaded = point.load()
@@ -55,18 +76,8 @@ def load(point: EntryPoint) -> list[Any]:
             plugin=point.name,
             distribution=distribution_of(point),
         ) from error
-    if isinstance(loaded, ModuleType):
-        found = list(members(loaded))
-        if not found:
-            raise RegistrationError(
-                f"{named(point)}: module {loaded.__name__} holds no function marked with @handler",
-                plugin=point.name,
-                distribution=distribution_of(point),
-            )
-        return found
-    if isinstance(loaded, Iterable):
-        return list(loaded)
-    return [loaded]
+    with blaming(point):
+        return list(marked_in(loaded))
 
 
 @contextlib.contextmanager

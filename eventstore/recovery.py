@@ -66,6 +66,7 @@ def open_and_recover(
 ) -> tuple[StoreConfig, Disk, Recovered[StateT]]:
     """What ``EventStore.open`` does off the loop: configuration, directory, recovery."""
     settings = StoreConfig.of(config, **options)
+    registry.check()
     if disk is None:
         disk = LocalDisk(path, create=not read_only, read_only=read_only)
     return settings, disk, recover(disk, registry, settings, clock, read_only=read_only)

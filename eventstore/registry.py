@@ -20,7 +20,6 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint
-from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -34,7 +33,7 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.operation import Event, Operation, operation_name, tag_of
-from eventstore.plugins import ENTRY_POINT_GROUP, blamed, blaming, installed, load, members, named
+from eventstore.plugins import ENTRY_POINT_GROUP, blamed, blaming, installed, load, marked_in, named
 from eventstore.shape import copy_value
 from eventstore.upcasting import Upcasters, leading_home
 
@@ -96,11 +95,7 @@ class HandlerRegistry(Generic[StateT]):
                     if isinstance(item, Upcaster):
                         item.new_types()
                         steps.append((point, item))
-                    elif (
-                        isinstance(item, Handler)
-                        and state_type is not None
-                        and item.types()[0] != state_type
-                    ):
+                    elif state_type is not None and item.types()[0] != state_type:
                         foreign.add(item.types()[1])
                     else:
                         registry._add(item, point)
@@ -111,24 +106,15 @@ class HandlerRegistry(Generic[StateT]):
 
     def register(self, item: Any) -> None:
         """Add a handler, an upcaster, or all of those in a module or an iterable."""
-        self._add(item, None)
+        for member in marked_in(item):
+            self._add(member, None)
 
-    def _add(self, item: Any, point: EntryPoint | None) -> None:
+    def _add(self, item: Handler[StateT, Any] | Upcaster[Any], point: EntryPoint | None) -> None:
         if isinstance(item, Handler):
             self._add_handler(item)
-        elif isinstance(item, Upcaster):
-            self._add_upcaster(item)
-        elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str):
-            found = list(members(item)) if isinstance(item, ModuleType) else list(item)
-            if not found:
-                raise RegistrationError(f"{item!r} holds no function marked with @handler")
-            for member in found:
-                self._add(member, point)
         else:
-            raise RegistrationError(
-                f"{item!r} is no handler: mark the function with @eventstore.handler"
-            )
-        if point is not None and isinstance(item, Handler | Upcaster):
+            self._add_upcaster(item)
+        if point is not None:
             self._points.setdefault(item, point)
         self._codec = None
 
@@ -371,9 +357,13 @@ class HandlerRegistry(Generic[StateT]):
     def check(self) -> None:
         """Find out whether what is registered fits together, as opening a store does.
 
-        Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle.
+        Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle, and for
+        a state that a snapshot cannot carry.
         """
         _ = self.codec
+        reason = unrecordable(self._state_type) if self._handlers else None
+        if reason is not None:
+            raise RegistrationError(f"a snapshot cannot carry {self._state_type!r}: {reason}")
 
     def fingerprint(self) -> dict[str, str]:
         """What a snapshot's state depends on: a digest per operation and one of the state type.
@@ -381,6 +371,7 @@ class HandlerRegistry(Generic[StateT]):
         Every entry covers the payload's schema and the handler's version, so that a snapshot made
         by other handlers is recognised; a new operation alone invalidates nothing.
         """
+        self.check()
         prints = {
             operation: describe_type(self._current[operation], str(found.version))
             for operation, found in self._handlers.items()

@@ -139,6 +139,20 @@ class TestLinks:
         await filled(store)
         assert (tmp_path / "victim").read_text() == "precious"
 
+    @pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+    def test_a_new_file_is_never_one_that_was_there(self, tmp_path: Path, kind: str) -> None:
+        if kind == "file":
+            (tmp_path / "new").write_text("precious")
+        else:
+            (tmp_path / "new").symlink_to("victim")
+        if kind == "link":
+            (tmp_path / "victim").write_text("precious")
+        disk = LocalDisk(tmp_path)
+        with pytest.raises(FileExistsError):
+            disk.create("new")
+        disk.close()
+        assert (tmp_path / "victim").exists() == (kind == "link")
+
     @pytest.mark.parametrize("kind", ["fifo", "folder"])
     def test_what_is_no_regular_file(self, tmp_path: Path, kind: str) -> None:
         os.mkfifo(tmp_path / "odd") if kind == "fifo" else (tmp_path / "odd").mkdir()

@@ -1,8 +1,8 @@
 """Power cuts at every call of short lives that are written down, not drawn at random.
 
 Each is there for an order of calls that must not change: what a segment, a snapshot, an archive,
-``store.json``, a seal and a mended segment each wait for before the next step. Of the images that a power
-cut may leave, the most awkward are tried.
+``store.json``, a seal and a mended segment each wait for before the next step. Of the images that a
+power cut may leave, the most awkward are tried.
 """
 
 from __future__ import annotations

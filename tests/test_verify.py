@@ -220,7 +220,7 @@ def copied(store: Path, to: Path) -> Path:
 
 class TestHandlersThatAreNotPure:
     def test_one_that_reads_the_clock(self, tmp_path: Path) -> None:
-        registry = HandlerRegistry(pay, sell_by_the_clock)
+        registry: HandlerRegistry[Account] = HandlerRegistry(pay, sell_by_the_clock)
         path = filled(tmp_path / "s", registry, timed=26)
         parting = verify(path, registry).parting
         assert parting is not None
@@ -288,6 +288,7 @@ class TestHandlersThatAreNotPure:
 
 
 LABELS = """
+import msgspec
 from eventstore import Event, Operation, handler
 
 class Labels(msgspec.Struct, frozen=True):
@@ -384,7 +385,7 @@ class TestTheCommand:
         self, tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = filled(tmp_path / "s")
-        changed = HandlerRegistry(pay, sell_with_fee)
+        changed: HandlerRegistry[Account] = HandlerRegistry(pay, sell_with_fee)
         monkeypatch.setattr(HandlerRegistry, "discover", lambda: changed)
         result = run("verify", path)
         assert result.exit_code == 1

@@ -75,13 +75,14 @@ def replay(
     state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
     functions = registry.functions
     handing_over = False
-    for batch in batches(disk, registry, seq + 1, stop):
+    window = TimeWindow(None, stop)  # it counts from ``start`` on: clocks may go backwards
+    for batch in batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
         events = batch
         if not handing_over:
             events = _from_start(batch, start)
             state = registry.fold(state, batch[: len(batch) - len(events)])
             handing_over = bool(events)
-        for event in events:
+        for event in window.cut(events):
             try:
                 folded = functions[type(event.data)](state, event)
             except Exception as error:
@@ -91,6 +92,8 @@ def replay(
             state = folded
             if operations is None or event.operation in operations:
                 yield event, state
+        if window.over:
+            return
 
 
 def state_at(
@@ -124,6 +127,8 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
     upto, time = as_sequence(at), as_time(at)
     after = None if time is None else time + 1
     folded = _base(disk, registry, upto=upto, before=after)
+    if upto is None and _is_all_there_is(disk, folded.seq, time):
+        return folded
     stop: Moment | None = after if after is not None else None if upto is None else upto + 1
     state, seq, latest = folded
     for events in recorded(disk, registry.codec, seq + 1, stop):
@@ -131,6 +136,16 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
         seq = events[-1].seq
         latest = max([latest, *(event.time for event in events)])
     return Folded(state, seq, latest)
+
+
+def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
+    """Whether the store has no log and ``seq`` is the newest of its snapshots that can be used."""
+    with reading(disk.path):
+        identity = load_identity(disk)
+        if identity.logged:
+            return False
+        newest = max((seq for seq, _ in snapshot_times(disk, identity.store)), default=0)
+    return time is None or seq == newest
 
 
 def _base(

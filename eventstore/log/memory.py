@@ -9,6 +9,7 @@ before from that store's files.
 from __future__ import annotations
 
 import bisect
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -60,8 +61,10 @@ class MemoryLog:
     """A :class:`eventstore.log.core.Log` whose events last as long as it does.
 
     ``seq`` is the last event before its own; ``earlier`` reads those up to there, from ``disk``.
-    ``run`` makes the owner's blocking calls: where they go to a disk, it is given one that uses a
-    thread. ``release`` is called when the log is closed or forgotten.
+    ``on_commit`` is a bound method of the owner, which is held weakly, so that an owner that was
+    forgotten is noticed at once. ``runner`` makes the owner's blocking calls: where they go to a
+    disk, it is given one that uses a thread. ``release`` is called when the log is closed or
+    forgotten.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class MemoryLog:
         self.head_seq = self.durable_seq = self.begins = seq
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
-        self._on_commit = on_commit
+        self._on_commit = weakref.WeakMethod(on_commit)
         self._runner = runner
         self._release = release
         self._refusal: Exception | None = None
@@ -105,7 +108,9 @@ class MemoryLog:
         if self._chunks is not None:
             self._chunks.append(Chunk(receipt.first_seq, count, array_header(count) + body))
         self.head_seq = self.durable_seq = receipt.seq
-        self._on_commit([Pending(receipt, body, count, attachment)])
+        owner = self._on_commit()
+        if owner is not None:
+            owner([Pending(receipt, body, count, attachment)])
         receipt.resolve()
         return receipt
 

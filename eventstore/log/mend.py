@@ -29,7 +29,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from eventstore.disk import Disk, sync_folder
+from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -274,11 +274,26 @@ class _Opening:
                 (record.first_seq, record.events, data[record.body]) for record in tail.records
             ]
             rewritten, end = build_segment(self._disk, header, records, tail.next_seq)
-            write_atomically(self._disk, name, _REWRITE, rewritten)
+            unsealed, seal = rewritten[:-SEAL_SIZE], rewritten[-SEAL_SIZE:]
+            write_atomically(self._disk, name, _REWRITE, unsealed + bytes(SEAL_SIZE))
+            self._write_seal(name, len(unsealed), seal)
         except OSError as error:
             raise mending_refused(error, f"{self._disk.path}/{name}") from error
         found.rewritten = name
         return end
+
+    def _write_seal(self, name: str, offset: int, seal: bytes) -> None:
+        """Seal what was rewritten, now that it has its name on the disk.
+
+        Sealed before that, it would look finished to the next opening, after a crash or a failed
+        sync, although the unsealed segment may still be the one that a power cut leaves.
+        """
+        file = self._disk.open(name, writable=True)
+        try:
+            write_fully(file, offset, seal)
+            sync(file)
+        finally:
+            file.close()
 
     def _quarantine(self, name: str, data: bytes, tail: TornTail) -> str:
         """Set torn bytes aside, durably, before the segment that holds them is replaced."""

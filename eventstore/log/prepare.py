@@ -19,7 +19,7 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk import Disk, sync_folder
+from eventstore.disk import Disk, SyncFailedError, sync_folder
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -135,6 +135,8 @@ def clear_leftovers(disk: Disk, identity: StoreIdentity) -> None:
         if archived_segments(disk, identity):
             # If the sync of store.json was what failed, only the page cache says that they may go.
             save_identity(disk, identity)
+        else:
+            sync_folder(disk)  # a writer may have died between renaming store.json and syncing it
         for name in _LEFTOVERS:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
@@ -170,9 +172,17 @@ def _create(
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
         first_segment(disk, store, 1)
-    return save_identity(
-        disk, StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
+    identity = StoreIdentity(
+        store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind
     )
+    try:
+        return save_identity(disk, identity)
+    except SyncFailedError:
+        # Whether store.json will still be there after a power cut is unknown, and no later sync can
+        # tell. Without it, the next opening makes the store again, and syncs its own.
+        with contextlib.suppress(OSError):
+            disk.remove(FILE)
+        raise
 
 
 def _refuse_orphans(disk: Disk) -> None:

@@ -90,7 +90,7 @@ class LogReader:
 
         The first run may begin before ``start`` and the last may end after ``stop``.
 
-        Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
+        Raises :class:`HistoryUnavailableError` where ``start`` was discarded or nothing is logged,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
         with reading(self._disk.path):
@@ -103,10 +103,7 @@ class LogReader:
             sources = self._sources()
             candidates = [source for source in sources if source.first_seq <= seq]
             if not candidates:
-                identity = self._check_available(seq)
-                if not identity.logged:
-                    return
-                raise self._missing(identity, seq)
+                raise self._missing(self._check_available(seq), seq)
             source = candidates[-1]
             following = [other.first_seq for other in sources if other.first_seq > seq]
             try:
@@ -123,12 +120,19 @@ class LogReader:
                     ) from None
                 continue
             if not following and not self._has_grown(sources):
-                if source.archived and (identity := load_identity(self._disk)).logged:
-                    raise self._missing(identity, seq)
+                if source.archived:
+                    raise self._missing(load_identity(self._disk), seq)
                 return
 
     def _check_available(self, seq: int) -> StoreIdentity:
         identity = load_identity(self._disk)
+        if not identity.logged:
+            raise HistoryUnavailableError(
+                f"{self._disk.path} has no log (use_wal=False): there are snapshots of the state, "
+                "and no events",
+                requested=seq,
+                first_available=0,
+            )
         available = identity.history_start
         if seq < available:
             reason = (

@@ -139,9 +139,12 @@ class Names:
                 _apply(self.durable, change.entries)
 
     def fail_sync(self, folder: str) -> None:
-        """Give up on what changed in ``folder``: no later sync makes it durable."""
+        """Give up on what changed in ``folder``: no later sync makes it durable.
+
+        Except for new folders, since there is no call with which a program could make one again.
+        """
         for change in self.pending:
-            if change.folder == folder:
+            if change.folder == folder and not isinstance(change.entries[0][1], Folder):
                 change.lost = True
 
     def settle(self, name: str, node: Node | None) -> None:

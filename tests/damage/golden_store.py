@@ -13,13 +13,14 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 from eventstore import Event, EventStore, SimulatedClock, StoreConfig
+from eventstore.identity import load_identity
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.ledger import Deposit, Ledger, ledger_registry
 from eventstore.testing.virtual_time import run_in_virtual_time
 
 PATH = "golden"
 REGISTRY = ledger_registry()
-LIVES = ("1 idle 1", "1 2 snapshot", "1 1 snapshot", "1 snapshot", "1 idle 1", "2")
+LIVES = ("1 idle 1", "1 2 snapshot", "1 1 snapshot", "1", "1 snapshot idle 1", "2")
 History = Literal["archive", "keep", "discard"]
 
 
@@ -91,6 +92,6 @@ async def _golden(history: History, seed: int, retain: int, lives: int) -> Golde
                     )
         disk = disk.reopen()
     async with EventStore.open(PATH, REGISTRY, config, disk=disk.clone(), clock=clock) as store:
-        first = 1 if history != "discard" else store.recovery.snapshot_seq
+        first = load_identity(disk).history_start
         events = [event async for event in store.events(first)]
         return Golden(disk, config, clock, store.state, store.seq, events)

@@ -22,7 +22,16 @@ from eventstore.log.log import EventLog
 from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
-from tests.log.samples import flipped, open_on, several_segments, values_on
+from tests.log.samples import (
+    commit,
+    flipped,
+    new_log,
+    open_on,
+    several_segments,
+    values_on,
+    writer_after,
+    writer_on,
+)
 
 SEGMENTS = [segment_name(seq) for seq in (1, 3, 5, 7)]
 ARCHIVES = [archive_name(seq) for seq in (1, 3, 5)]
@@ -135,6 +144,31 @@ class TestArchive:
         assert SEGMENTS[0] in disk.files()
         assert load_identity(disk).archived == ()
         assert values_on(disk) == values
+
+    def test_nor_one_whose_archive_is_sound_and_holds_something_else(self) -> None:
+        other = new_log(seed=9)
+        writer = writer_on(other)
+        for value in ("other", "values"):
+            commit(writer, value)
+        writer.close()
+        commit(writer_after(other), "and a successor")
+        compact(other, load_identity(other), 2, "archive")
+        foreign = other.read_file(ARCHIVES[0])
+
+        class Mistaken(SimulatedDisk):
+            """Another archive is found where this one was put."""
+
+            def rename(self, old: str, new: str) -> None:
+                super().rename(old, new)
+                if new == ARCHIVES[0]:
+                    self.write_file(new, foreign)
+
+        disk = Mistaken()
+        for name, content in several_segments()[0].contents().items():
+            disk.write_file(name, content)
+        with pytest.raises(CorruptLogError, match="does not hold what was written"):
+            compact(disk, load_identity(disk), 2, "archive")
+        assert (SEGMENTS[0] in disk.files(), ARCHIVES[0] in disk.files()) == (True, False)
 
     @pytest.mark.parametrize("history", ["archive", "discard"])
     def test_a_damaged_segment_is_not_archived(self, history: History) -> None:
