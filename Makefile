@@ -39,7 +39,7 @@ $(VENV)/.ready-%: pyproject.toml
 demo: $(VENV)/.ready-cli
 	$(BIN)/eventstore demo
 
-test: $(VENV)/.ready-test,cli
+test: $(VENV)/.ready-test,cli,plot
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-others:

@@ -142,9 +142,7 @@ class EventCodec:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._invalid(event, str(error)) from error
         if decoded != event:
-            path = _difference(event.data, decoded.data, "$")
-            if path is None:
-                path = _difference(event.metadata, decoded.metadata, "$metadata") or "$"
+            path = _difference(event.data, decoded.data, "$") or "$metadata"
             raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
 

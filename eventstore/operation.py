@@ -132,13 +132,13 @@ class Receipt:
     waiter has a future of its own, because a shared one would be cancelled for all of them.
     """
 
-    __slots__ = ("_done", "_error", "_waiters", "first_seq", "seq", "time")
+    __slots__ = ("_done", "_error", "_told", "_waiters", "first_seq", "seq", "time")
 
     def __init__(self, first_seq: int, seq: int, time: int) -> None:
         self.first_seq = first_seq
         self.seq = seq
         self.time = time
-        self._done = False
+        self._done = self._told = False
         self._error: Exception | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
 
@@ -151,6 +151,7 @@ class Receipt:
                 self._waiters.append(waiter)
             yield from waiter
         if self._error is not None:
+            self._told = True
             raise self._error
         return self
 
@@ -178,16 +179,17 @@ class Receipt:
         self._waiters = None
         self.resolve(error)
 
-    def resolve(self, error: Exception | None = None) -> bool:
-        """Tell every waiter; called once, by the log. Returns whether anybody was waiting."""
+    def resolve(self, error: Exception | None = None) -> None:
+        """Tell every waiter; called once, by the log."""
         self._done = True
         self._error = error
         waiters, self._waiters = self._waiters, None
-        if waiters is None:
-            return False
-        told = False
-        for waiter in waiters:
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
-                told = True
-        return told
+                self._told = True
+
+    @property
+    def told(self) -> bool:
+        """Whether somebody was told what became of it, or is about to be."""
+        return self._told

@@ -6,7 +6,7 @@ decoded in one call each, off the loop too, and cut to what was asked for. Memor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 from eventstore.log.core import Log
@@ -25,7 +25,7 @@ async def durable_events(
     start: Moment,
     stop: Moment | None,
     operations: Collection[str] | None,
-) -> AsyncIterator[Event[Any]]:
+) -> AsyncGenerator[Event[Any], None]:
     """The events of ``log`` from ``start`` up to ``stop`` (exclusive) or the last durable one."""
     end = log.durable_seq + 1
     upto = as_sequence(stop)

@@ -27,7 +27,7 @@ import asyncio
 import functools
 import os
 import warnings
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
 from eventstore.beginning import Beginning
@@ -304,7 +304,7 @@ class EventStore(Generic[StateT]):
         stop: Moment | None = None,
         *,
         operations: Collection[str] | None = None,
-    ) -> AsyncIterator[Event[Any]]:
+    ) -> AsyncGenerator[Event[Any], None]:
         """Durable events from ``start`` on, up to ``stop`` (exclusive) or the last one now.
 
         Both are sequence numbers or times, as for :func:`read_events`. Archive and log are one

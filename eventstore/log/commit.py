@@ -97,7 +97,8 @@ class GroupCommit:
         self._company = False
         self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._idle: list[asyncio.Future[None]] = []
-        self._unobserved: Exception | None = None
+        self._granted = 0
+        self._failed: list[Receipt] = []
         self._refusal: EventStoreError | None = None
         self._closing: asyncio.Task[None] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -116,10 +117,15 @@ class GroupCommit:
         if self._refusal is not None:
             raise self._refusal
 
+    @property
+    def _taken(self) -> int:
+        """The places in the queue that are taken, or promised to who waited for them."""
+        return self.pending + self._granted
+
     def has_room(self, count: int) -> bool:
         """Whether ``count`` more events may be queued now (any number if nothing is queued)."""
         return not self._room and (
-            self.pending + count <= self._config.max_pending or self.pending == 0
+            self._taken + count <= self._config.max_pending or self._taken == 0
         )
 
     def overloaded(self) -> StoreOverloadedError:
@@ -143,9 +149,12 @@ class GroupCommit:
         try:
             await place
         except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._granted -= count
             self._room = deque(entry for entry in self._room if entry[1] is not place)
             self._admit()
             raise
+        self._granted -= count
         self.check()
 
     def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
@@ -253,9 +262,10 @@ class GroupCommit:
         self.pending = 0
         self._company = False
         self._on_reset()
+        self._failed = [receipt for receipt in self._failed if not receipt.told][:1]
         for entry in dropped:
-            if not entry.receipt.resolve(error):
-                self._unobserved = error
+            entry.receipt.resolve(error)
+            self._failed.append(entry.receipt)
         if dropped:
             _logger.error(
                 "%s: %d events were not committed: %s",
@@ -266,16 +276,15 @@ class GroupCommit:
 
     def _admit(self) -> None:
         """Let those who wait for room go on, first come first served."""
-        pending = self.pending
         while self._room:
             count, place = self._room[0]
-            crowded = pending > 0 and pending + count > self._config.max_pending
+            crowded = self._taken > 0 and self._taken + count > self._config.max_pending
             if crowded and self._refusal is None:
                 break
             self._room.popleft()
             if not place.done():
                 place.set_result(None)
-                pending += count
+                self._granted += count
 
     # ---- timers ----------------------------------------------------------------------------
 
@@ -308,7 +317,7 @@ class GroupCommit:
 
         Raises what became of it, and of commits before it that nobody was told about.
         """
-        self._raise_unobserved()
+        self._raise_untold()
         if self._queue:
             await self._queue[-1].receipt
         elif self._in_flight:
@@ -348,12 +357,13 @@ class GroupCommit:
             await done
         finally:
             _living.discard(self)
-        self._raise_unobserved()
+        self._raise_untold()
 
-    def _raise_unobserved(self) -> None:
-        error, self._unobserved = self._unobserved, None
-        if error is not None:
-            raise error
+    def _raise_untold(self) -> None:
+        failed, self._failed = self._failed, []
+        for receipt in failed:
+            if not receipt.told and receipt.error is not None:
+                raise receipt.error
 
     def fail(self, error: StoreFailedError) -> None:
         """Make the log read-only: something outside the commit path failed beyond doubt."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from eventstore.clock import Clock, SystemClock
@@ -188,7 +188,9 @@ class EventLog:
             ) from error
         return self._core.submit(body, len(events), time)
 
-    async def read(self, start: int = 1, stop: int | None = None) -> AsyncIterator[Event[Any]]:
+    async def read(
+        self, start: int = 1, stop: int | None = None
+    ) -> AsyncGenerator[Event[Any], None]:
         """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one.
 
         Read in batches off the event loop; memory is flat. Raises :class:`CorruptLogError`,

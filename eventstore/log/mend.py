@@ -8,10 +8,10 @@ naming the file. Segments that recovery may have to read are verified byte by by
 each); older ones are verified when they are read.
 
 Only the last segment may have an unclean end, and only that one is mended: torn bytes go to
-``quarantine``, then the valid part is written to a new file with a new salt, sealed, synced, and
-renamed over the old one, *before* anything in it is served. What the page cache shows of an
-unsealed segment need not be what the disk holds (a sync may have failed), and the copy ends that
-doubt.
+``quarantine``, then the valid part is written to a new file with a new salt, synced, renamed over
+the old one, and sealed once its name is durable too, *before* anything in it is served. What the
+page cache shows of an unsealed segment need not be what the disk holds (a sync may have failed),
+and the copy ends that doubt.
 
 A segment that got its name but no record yet is a special case in two ways: its predecessor may
 lack the seal that announces it, and the next writer takes over its name.
@@ -29,7 +29,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from eventstore.disk import Disk, sync, sync_folder, write_fully
+from eventstore.disk import Disk, sync_folder
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -43,6 +43,7 @@ from eventstore.errors import (
 )
 from eventstore.identity import write_atomically
 from eventstore.log.format import (
+    ALIGNMENT,
     HEADER_SIZE,
     SEAL_SIZE,
     InvalidBytesError,
@@ -58,6 +59,7 @@ from eventstore.log.segment import (
     build_segment,
     segment_name,
     sequence_in_name,
+    write_seal,
 )
 from eventstore.log.writer import SPARE, TEMPORARY
 
@@ -273,25 +275,26 @@ class _Opening:
             records = [
                 (record.first_seq, record.events, data[record.body]) for record in tail.records
             ]
-            rewritten, end = build_segment(self._disk, header, records, tail.next_seq)
-            unsealed, seal = rewritten[:-SEAL_SIZE], rewritten[-SEAL_SIZE:]
-            write_atomically(self._disk, name, _REWRITE, unsealed + bytes(SEAL_SIZE))
-            self._write_seal(name, len(unsealed), seal)
+            rewritten, end = build_segment(
+                self._disk, header, records, tail.next_seq, room=ALIGNMENT
+            )
+            unsealed = rewritten[:-SEAL_SIZE] + bytes(SEAL_SIZE + ALIGNMENT)
+            write_atomically(self._disk, name, _REWRITE, unsealed)
+            self._seal(name, end)
         except OSError as error:
             raise mending_refused(error, f"{self._disk.path}/{name}") from error
         found.rewritten = name
         return end
 
-    def _write_seal(self, name: str, offset: int, seal: bytes) -> None:
-        """Seal what was rewritten, now that it has its name on the disk.
+    def _seal(self, name: str, end: SegmentEnd) -> None:
+        """Seal what was rewritten, now that its name is on the disk.
 
         Sealed before that, it would look finished to the next opening, after a crash or a failed
-        sync, although the unsealed segment may still be the one that a power cut leaves.
+        sync, although a power cut may still leave the unsealed segment under that name.
         """
         file = self._disk.open(name, writable=True)
         try:
-            write_fully(file, offset, seal)
-            sync(file)
+            write_seal(file, end._replace(seal_at=end.end, seal_crc=end.crc), SealKind.CLOSED)
         finally:
             file.close()
 

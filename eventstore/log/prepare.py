@@ -172,9 +172,7 @@ def _create(
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
         first_segment(disk, store, 1)
-    identity = StoreIdentity(
-        store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind
-    )
+    identity = StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
     try:
         return save_identity(disk, identity)
     except SyncFailedError:

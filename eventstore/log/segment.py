@@ -209,9 +209,17 @@ def write_seal(file: File, end: SegmentEnd, kind: SealKind) -> None:
 
 
 def build_segment(
-    disk: Disk, header: SegmentHeader, runs: Iterable[tuple[int, int, bytes]], next_seq: int
+    disk: Disk,
+    header: SegmentHeader,
+    runs: Iterable[tuple[int, int, bytes]],
+    next_seq: int,
+    *,
+    room: int = 0,
 ) -> tuple[bytes, SegmentEnd]:
-    """A sealed segment of its own, with a new salt: of ``runs`` (first number, count, bytes)."""
+    """A sealed segment of its own, with a new salt: of ``runs`` (first number, count, bytes).
+
+    ``room`` is how many bytes are to follow the seal in the file until it is sealed.
+    """
     salt = fresh_salt(disk)
     parts: list[bytes] = [b""]
     offset = HEADER_SIZE
@@ -220,7 +228,7 @@ def build_segment(
         parts.append(part)
         offset += len(part)
     size = offset + SEAL_SIZE
-    parts[0] = msgspec.structs.replace(header, salt=salt, size=size).encode()
+    parts[0] = msgspec.structs.replace(header, salt=salt, size=size + room).encode()
     content = b"".join(parts)
     crc = zlib.crc32(content)
     seal = encode_seal(salt, offset, next_seq, SealKind.CLOSED, crc)

@@ -63,8 +63,7 @@ from eventstore.testing.workload import Workload
 __all__ = ["CrashError", "Crashes", "Point", "Report", "Watcher", "explore", "replay"]
 
 _CHANGING = frozenset(
-    ("lock", "create", "make_folder", "rename", "remove", "sync_folder")
-    + ("write", "sync", "truncate", "close_disk")
+    "lock create make_folder rename remove sync_folder write sync truncate close_disk".split()
 )
 _REGISTRY = ledger_registry()
 

@@ -26,7 +26,7 @@ from eventstore import (
     StoreFailedError,
     StoreFullError,
 )
-from eventstore.testing.crash import Crashes, CrashError, Report
+from eventstore.testing.crash import CrashError, Crashes, Report
 from eventstore.testing.faults import Call, Fault
 from eventstore.testing.oracle import OracleError
 from eventstore.testing.virtual_time import run_in_virtual_time
@@ -57,7 +57,7 @@ def calls_of(workload: int) -> list[Call]:
     """The calls that a workload makes where nothing fails."""
     calls: list[Call] = []
     program = Workload(workload, tolerant=True)
-    program.watch = calls.append  # type: ignore[assignment]  # list.append returns None: no fault
+    program.watch = calls.append
     run_in_virtual_time(program.run())
     return calls
 

@@ -49,6 +49,7 @@ class Ledger(msgspec.Struct, frozen=True):
 def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
     """The state after one more event."""
     balances = state.balances
+    moves: tuple[tuple[str, int], ...]
     if isinstance(payload, Deposit):
         moves = ((payload.account, payload.amount),)
     else:

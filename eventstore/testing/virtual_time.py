@@ -43,7 +43,8 @@ class _Selector(selectors.SelectSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop for one program without threads, sockets or signals.
 
-    ``patience`` is how many seconds it may take, in its own time. ``errors`` collects what callbacks and forgotten tasks raised, which asyncio would only log.
+    ``patience`` is how many seconds it may take, in its own time. ``errors`` collects what
+    callbacks and forgotten tasks raised, which asyncio would only log.
     """
 
     def __init__(self, patience: float) -> None:

@@ -158,7 +158,7 @@ class Workload:
                 return
             for _ in range(1 + int(self.random.random() * self._steps)):
                 self.clock.advance(0.001)
-                await self.step(self.random.choices(list(_STEPS), _STEPS.values())[0])
+                await self.step(self.random.choices(list(_STEPS), list(_STEPS.values()))[0])
                 if self._open().stats().failed:
                     break
             last = life == self.lives - 1

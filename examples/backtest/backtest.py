@@ -191,18 +191,19 @@ def draw(backtest: Backtest, to: Path) -> None:
 
     figure = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for curve, colour in zip(backtest.curves, COLOURS, strict=True):
-        change = curve.equity[-1] - curve.equity[0]
+    for number, (curve, colour) in enumerate(zip(backtest.curves, COLOURS, strict=True)):
+        change = f"{curve.equity[-1] - curve.equity[0]:+,.0f}".replace("-", "\N{MINUS SIGN}")
         top.plot(
             curve.times,
             curve.equity,
             color=colour,
             linewidth=1.3,
-            label=f"{curve.name}: {change:+,.0f} USDT, {curve.trades:,} fills",
+            zorder=4 - number,  # where a branch shares the live history, the live curve is seen
+            label=f"{curve.name}: {change} USDT, {curve.trades:,} fills",
         )
     top.axvline(FORK, color="#888888", linewidth=0.9, linestyle="--")
     top.annotate(
-        "branch at 01:00",
+        f"branch at {FORK:%H:%M}",
         (FORK, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(5, -14),
@@ -213,7 +214,7 @@ def draw(backtest: Backtest, to: Path) -> None:
     top.set_title("What if? Two backtests on branches of one live history", loc="left")
     top.set_ylabel("equity (USDT)")
     top.yaxis.set_major_formatter("{x:,.0f}")
-    top.legend(loc="lower left", frameon=False)
+    top.legend(loc="lower left", framealpha=1.0, edgecolor="none")
     bottom.plot(backtest.curves[0].times, backtest.prices, color="#777777", linewidth=0.8)
     bottom.set_ylabel("BTCUSDT (USDT)")
     bottom.yaxis.set_major_formatter("{x:,.0f}")
