@@ -13,6 +13,7 @@ latest time of any event up to their end, so reading begins behind the last that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +55,7 @@ class TimeWindow:
         self._latest = as_time(stop)
         self.over = False
 
-    def cut(self, batch: list[Event[Any]]) -> list[Event[Any]]:
+    def cut(self, batch: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
         """The part of the next batch that is in the window."""
         if self._earliest is not None:
             found = _first_from(batch, self._earliest)
@@ -69,7 +70,7 @@ class TimeWindow:
         return batch
 
 
-def _first_from(batch: list[Event[Any]], time: int) -> int | None:
+def _first_from(batch: Sequence[Event[Any]], time: int) -> int | None:
     return next((index for index, event in enumerate(batch) if event.time >= time), None)
 
 

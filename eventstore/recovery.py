@@ -214,8 +214,9 @@ def _refusal(
     return SnapshotMismatchError(
         f"{disk.path}: the snapshots were made by other handlers of {', '.join(operations)}, and "
         f"history before event {identity.history_start} was discarded, so the state cannot be "
-        "folded again. Nothing was written. Install the handlers that made them, or give the "
-        "changed handlers back their old version",
+        "folded again. Nothing was written. Install the version of the plugin that made them, and "
+        "the store opens as before. To carry the state over to the new handlers, open the store "
+        "with the old ones, and append the state that it has as the first event of a new store",
         path=disk.path,
         operations=operations,
     )

@@ -28,6 +28,7 @@ from eventstore import (
 from eventstore.disk import LocalDisk
 from eventstore.history import ABSENT, branch, compare, differences
 from eventstore.identity import load_identity
+from eventstore.testing import SimulatedDisk
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry
 from handlers.record_trade import record_trade
 
@@ -219,6 +220,15 @@ class TestInMemory:
                     await seqs(what_if)
                 await what_if.append(trade(1))
                 assert await seqs(what_if, 26) == [26]
+
+    async def test_from_another_disk_which_stays_open(self) -> None:
+        disk, clock = SimulatedDisk(), SimulatedClock(BEGAN)
+        async with EventStore.open("", REGISTRY, clock=clock, disk=disk, **OPTIONS) as store:
+            await record(store, clock, 60)
+            for _ in range(2):
+                async with branch("", REGISTRY, at=55, disk=disk) as what_if:
+                    await what_if.append(trade(1))
+                    assert await seqs(what_if) == list(range(1, 57))
 
     async def test_once_closed_it_says_so(self, live: Path) -> None:
         async with branch(live, REGISTRY, at=150) as store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,6 @@ from eventstore import (
     EventStore,
     HandlerRegistry,
     HistoryUnavailableError,
-    Operation,
     ReplayError,
     SimulatedClock,
     StoreNotFoundError,
@@ -77,12 +77,12 @@ def state_of(upto: int) -> Bank:
 @pytest_asyncio.fixture(params=["log", "snapshots", "archive"])
 async def disk(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedDisk]:
     """120 events: in the log alone, with snapshots, and for the most part in the archive."""
-    options: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "log": {"history": "keep"},
         "snapshots": {"history": "keep", "snapshots": (30, 60, 90)},
         "archive": {"backup_count": 2, "snapshots": (30, 60, 90, 110)},
-    }[request.param]
-    made = await recorded(SimulatedDisk(), 120, **options)
+    }
+    made = await recorded(SimulatedDisk(), 120, **kinds[request.param])
     archived = [name for name in made.files() if name.startswith("archive/")]
     assert bool(archived) == (request.param == "archive")
     before = made.contents()
@@ -299,7 +299,7 @@ class TestBesideAWriter:
     async def test_nothing_is_left_open(self, tmp_path: Path) -> None:
         async with EventStore.open(tmp_path, bank_registry()) as store:
             await store.append(pay(), pay())
-        folder = "/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"  # noqa: ASYNC240
+        folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
         before = len(os.listdir(folder))
         for _ in range(5):
             next(replay(tmp_path, bank_registry()))
@@ -416,7 +416,3 @@ def twice(state: Bank, event: Event[Deposit]) -> Bank:
     data = event.data
     made = state.balances.get(data.account, 0) + 2 * data.amount
     return Bank(state.balances.set(data.account, made), event.seq)
-
-
-class Unused(Operation):
-    """An operation of nobody's."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,9 +47,14 @@ async def test_it_does_what_a_store_on_disk_does() -> None:
             log.append(await anext(events))
             receipt = await store.append(pay(4), ("withdraw", {"account": "a", "amount": 2}))
             log += [receipt.first_seq, receipt.seq, receipt.time]
-            for bad in (Withdraw(account="a", amount=99), ("deposit", {}), ("unheard", {})):
+            refused: list[Any] = [
+                Withdraw(account="a", amount=99),
+                ("deposit", {}),
+                ("unheard", {}),
+            ]
+            for bad in refused:
                 try:
-                    await store.append(pay(1), bad)  # type: ignore[arg-type]  # what is tested
+                    await store.append(pay(1), bad)
                 except Exception as error:  # noqa: BLE001  each is compared
                     log += [type(error), str(error)]
             receipt = store.submit("deposit", {"account": "b", "amount": 1})
@@ -148,11 +152,10 @@ async def test_a_closed_one_refuses() -> None:
     await store.append(pay())
     await store.close()
     await store.close()
-    for ask in (store.append, store.submit):
-        with pytest.raises(StoreClosedError):
-            made = ask(pay())
-            if inspect.isawaitable(made):
-                await made
+    with pytest.raises(StoreClosedError):
+        await store.append(pay())
+    with pytest.raises(StoreClosedError):
+        store.submit(pay())
     with pytest.raises(StoreClosedError):
         await store.snapshot()
     with pytest.raises(StoreClosedError):

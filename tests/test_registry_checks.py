@@ -1,9 +1,8 @@
-"""What cannot work is said when it is registered or when a store is opened, with who is to blame."""
+"""What cannot work is said when it is registered or a store is opened, and who is to blame."""
 
 from __future__ import annotations
 
 import decimal
-import functools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -420,7 +419,7 @@ class TestPlugins:
 
 def test_a_refused_registration_leaves_a_registry_that_works() -> None:
     registry = HandlerRegistry[Bank](note)
-    for item in (handling(WithForeign), upcaster(functools.wraps(a_number)(a_number))):
+    for item in (handling(WithForeign), upcaster(a_number)):
         with pytest.raises(RegistrationError):
             registry.register(item)
     registry.check()

@@ -1,8 +1,8 @@
 """Operations that change while their old events stay: every reader gives them as they are today.
 
-One store is written by the first version of a plugin, and opened by the next ones. What they read is
-the same by every way there is: recovery, replay, the state at an event, the history with and without
-a running store.
+One store is written by the first version of a plugin, and opened by the next ones. What they read
+is the same by every way there is: recovery, replay, the state at an event, the history with and
+without a running store.
 """
 
 from __future__ import annotations

@@ -100,6 +100,25 @@ class Life:
                     assert store.seq == seq, f"{where}, recovered, and cut off again"
                     assert store.recovery.clean, where
 
+    async def check_kills(self, images: int) -> None:
+        """Kill the process at each call, use the store again, and cut the power only then.
+
+        What the next process saw was in the page cache; what it serves must be on the disk.
+        """
+        for point in self.points:
+            where = f"a kill before {point.call}, and a power cut after the next append"
+            next_life = Life()
+            next_life.config = self.config
+            async with next_life.open(point.disk) as store:
+                assert point.owed <= store.seq, where
+                next_life.states = self.states[: store.seq + 1]
+                next_life.fits(store, store.seq, where)
+                await next_life.append(store, 7)
+                await next_life.flush(store)
+                for image in point.disk.images(images):
+                    async with next_life.open(image) as after:
+                        next_life.fits(after, next_life.owed, where)
+
     def fits(self, store: EventStore[Ledger], owed: int, where: str) -> None:
         assert owed <= store.seq < len(self.states), where
         assert store.state == self.states[store.seq], where
@@ -150,6 +169,7 @@ def test_snapshots_and_what_follows_them(history: str) -> None:
             await life.append(store, 10)
             await store.snapshot()
         await life.check(30)
+        await life.check_kills(12)
 
     run_in_virtual_time(program())
 
@@ -188,6 +208,22 @@ def test_an_unclean_end_is_mended() -> None:
                 ]
                 assert found in kept, where
         assert torn > 3
+
+    run_in_virtual_time(program())
+
+
+def test_mending_is_killed_and_the_power_is_cut_later() -> None:
+    async def program() -> None:
+        life = Life()
+        async with life.open(life.disk) as store:
+            await life.append(store, 10)
+            await life.append(store, 20)
+            killed = life.disk.after_kill()
+        life.watch(killed)
+        async with life.open(killed):
+            pass
+        assert any(call.name == "log/rewrite.tmp" for call, _, _ in life.points)
+        await life.check_kills(12)
 
     run_in_virtual_time(program())
 

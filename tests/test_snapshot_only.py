@@ -199,15 +199,16 @@ class TestChangingOnesMind:
             assert (await store.append(pay(4))).seq == 1
 
     async def test_a_crash_during_the_change_leaves_one_or_the_other(self) -> None:
+        small: dict[str, Any] = {"segment_size": 4096}
         disk = (await made(1, 2, 3)).clone()
         crashes: list[SimulatedDisk] = []
         disk.add_rule(lambda call: crashes.append(disk.clone()))
-        async with EventStore.open("", bank_registry(), disk=disk) as store:
+        async with EventStore.open("", bank_registry(), disk=disk, **small) as store:
             await store.append(pay(4))
         assert len(crashes) > 20
         for crash in crashes:
-            for image in crash.images(limit=8):
-                async with EventStore.open("", bank_registry(), disk=image) as again:
+            for image in crash.images(limit=4):
+                async with EventStore.open("", bank_registry(), disk=image, **small) as again:
                     assert again.seq in (3, 4)
                     assert again.state == bank_after(*range(1, again.seq + 1))
                     assert (await again.append(pay(9))).seq == again.seq

@@ -175,18 +175,24 @@ class TestSlow:
             assert await take(events, 2 * BUFFER) == list(range(1, 2 * BUFFER + 1))
 
 
+async def settled(waiting: asyncio.Future[Event[Any]]) -> Event[Any] | None:
+    """The event that came of a wait which was cancelled, if one did."""
+    await asyncio.wait([waiting])
+    return None if waiting.cancelled() else waiting.result()
+
+
 class TestCancellation:
     async def test_cancelling_a_wait_loses_nothing(self) -> None:
         async with simulated() as store, store.subscribe() as events:
             seen: list[int] = []
             for _ in range(10):
-                waiting = asyncio.ensure_future(anext(events))
+                waiting: asyncio.Future[Event[Any]] = asyncio.ensure_future(anext(events))
                 await asyncio.sleep(0)
                 waiting.cancel()
                 await store.append(pay())
-                outcome = await asyncio.gather(waiting, return_exceptions=True)
-                if isinstance(outcome[0], Event):
-                    seen.append(outcome[0].seq)
+                outcome = await settled(waiting)
+                if outcome is not None:
+                    seen.append(outcome.seq)
                 else:
                     seen += await take(events, 1)
             assert seen == list(range(1, 11))
@@ -196,12 +202,12 @@ class TestCancellation:
         async with simulated() as store:
             await store.append(*[pay()] * 100)
             async with store.subscribe(start=1) as events:
-                waiting = asyncio.ensure_future(anext(events))
+                waiting: asyncio.Future[Event[Any]] = asyncio.ensure_future(anext(events))
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 waiting.cancel()
-                [outcome] = await asyncio.gather(waiting, return_exceptions=True)
-                taken = 1 if isinstance(outcome, Event) else 0
+                outcome = await settled(waiting)
+                taken = 0 if outcome is None else 1
                 await store.append(pay())
                 assert await take(events, 101 - taken) == list(range(1 + taken, 102))
 
@@ -241,17 +247,21 @@ class TestEnding:
         for _ in range(4):
             await store.append(*[pay()] * BUFFER)
         await store.close()
-        seen = []
-        with pytest.raises(StoreClosedError):
+        seen: list[int] = []
+
+        async def follow() -> None:
             async for event in events:
                 seen.append(event.seq)
+
+        with pytest.raises(StoreClosedError):
+            await follow()
         assert seen == list(range(1, len(seen) + 1))
         assert len(seen) >= BUFFER
         async with (
             EventStore.open(tmp_path, bank_registry(), **NEVER) as store,
-            store.subscribe(start=len(seen) + 1) as events,
+            store.subscribe(start=len(seen) + 1) as rest_of_them,
         ):
-            assert await take(events, 4 * BUFFER - len(seen)) == list(
+            assert await take(rest_of_them, 4 * BUFFER - len(seen)) == list(
                 range(len(seen) + 1, 4 * BUFFER + 1)
             )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.codec import EventCodec
@@ -168,17 +168,17 @@ def _base(
 
 def batches(
     disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
-) -> Iterator[list[Event[Any]]]:
+) -> Iterator[Sequence[Event[Any]]]:
     """The events from ``start`` to ``stop`` (exclusive), upcast, some thousands at a time."""
     if registry is None:
         return recorded(disk, EventCodec(), start, stop)
     found = recorded(disk, registry.codec, start, stop)
-    return (list(registry.upcast(events)) for events in found)
+    return map(registry.upcast, found)
 
 
 def recorded(
     disk: Disk, codec: EventCodec, start: Moment, stop: Moment | None
-) -> Iterator[list[Event[Any]]]:
+) -> Iterator[Sequence[Event[Any]]]:
     """The events from ``start`` to ``stop`` (exclusive) as they were recorded."""
     with reading(disk.path):
         identity = load_identity(disk)
@@ -191,14 +191,16 @@ def recorded(
         return
     for chunk in LogReader(disk, identity.store).chunks(first, end):
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
-        events = window.cut(events[max(0, first - chunk.first_seq) : end - chunk.first_seq])
-        if events:
-            yield events
+        if chunk.first_seq < first or chunk.first_seq + chunk.events > end:
+            events = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]
+        wanted = window.cut(events)
+        if wanted:
+            yield wanted
         if window.over:
             return
 
 
-def _from_start(batch: list[Event[Any]], start: Moment) -> list[Event[Any]]:
+def _from_start(batch: Sequence[Event[Any]], start: Moment) -> Sequence[Event[Any]]:
     first = as_sequence(start)
     if first is None:
         return TimeWindow(start, None).cut(batch)

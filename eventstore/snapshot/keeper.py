@@ -33,7 +33,7 @@ from eventstore.errors import (
     commit_failed,
     errno_name,
 )
-from eventstore.identity import StoreIdentity
+from eventstore.identity import StoreIdentity, load_identity
 from eventstore.log.archive import compact
 from eventstore.log.core import Log
 from eventstore.report import StoreStats
@@ -71,7 +71,7 @@ class SnapshotKeeper:
         self._disk = disk
         self._log = log
         self._vault = vault
-        self._identity = identity
+        self._logged = identity.logged
         self._config = config
         self._clock = clock
         self._owner = weakref.ref(owner)
@@ -148,10 +148,12 @@ class SnapshotKeeper:
         """Remove the oldest snapshots, and archive what none of the others needs."""
         kept = self._vault.retain(self._config.backup_count)
         enough = len(kept) >= min(2, self._config.backup_count)
-        if self._identity.logged and (enough or self._config.history == "archive"):
-            before = len(self._identity.archived)
-            self._identity = compact(self._disk, self._identity, kept[0], self._config.history)
-            self._archived += len(self._identity.archived) - before
+        if self._logged and (enough or self._config.history == "archive"):
+            # Not what was known after the last time: it may have failed after store.json was saved.
+            identity = load_identity(self._disk)
+            before = len(identity.archived)
+            identity = compact(self._disk, identity, kept[0], self._config.history)
+            self._archived += len(identity.archived) - before
 
     def _translated(self, error: OSError) -> EventStoreError:
         path = f"{self._log.path}/{SNAPSHOT_FOLDER}"

@@ -66,6 +66,8 @@ class Inode:
         if end > len(self._buffer):
             self._buffer.extend(bytes(end - len(self._buffer)))
             self._resized()
+        elif end == len(self._buffer):  # the size goes with the last byte
+            self._size_lost = False
         self._buffer[offset:end] = data
         self._record(offset, end, before, write)
 

@@ -90,7 +90,7 @@ def demo(tape: Path | None, kills: int, seed: int | None, store: Path | None, ke
     console = _console()
     given = {"tape": tape, "seed": seed, "store": store}
     chosen = {name: value for name, value in given.items() if value is not None}
-    options = DemoOptions(kills=kills, keep=keep, **chosen)  # type: ignore[arg-type]  # mixed
+    options = DemoOptions(kills=kills, keep=keep, **chosen)  # type: ignore[arg-type]  # mixed types
     with Screen(console) as screen:
         result = run_demo(options, screen)
     show_result(console, result)

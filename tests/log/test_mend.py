@@ -218,7 +218,8 @@ class TestMending:
         made = [str(call) for call in disk.calls[since:] if call.kind not in ("read", "size")]
         at = made.index("create log/rewrite.tmp")
         kinds = [entry.split()[0] for entry in made[at:]]
-        assert kinds == ["create", "write", "sync", "close", "rename", "sync_folder"]
+        named = ["create", "write", "sync", "close", "rename", "sync_folder"]
+        assert kinds == [*named, "open", "write", "sync", "truncate", "close"]
         new = SegmentHeader.decode(disk.read_file(FIRST))
         assert new.salt != old.salt
         assert values_on(disk) == ["one", "two"]

@@ -235,6 +235,33 @@ SABOTAGES = (
         caught_by=("tests/log/test_mend.py", POWER),
     ),
     Sabotage(
+        name="a mended segment sealed too early",
+        breaks="what looks finished has its name on the disk",
+        edits=(
+            edit(
+                MEND,
+                "            write_atomically(self._disk, name, _REWRITE, unsealed)\n"
+                "            self._seal(name, end)\n",
+                "            sealed = rewritten + bytes(ALIGNMENT)\n"
+                "            write_atomically(self._disk, name, _REWRITE, sealed)\n",
+            ),
+        ),
+        caught_by=(POWER,),
+    ),
+    Sabotage(
+        name="the page cache believed about store.json",
+        breaks="segments go only when store.json durably says so",
+        edits=(
+            edit(
+                PREPARE,
+                "            save_identity(disk, identity)\n"
+                "        else:\n            sync_folder(disk)",
+                "            pass\n        else:\n            pass",
+            ),
+        ),
+        caught_by=(POWER,),
+    ),
+    Sabotage(
         name="salt reused on rewriting",
         breaks="no record of a replaced segment is taken for one of its successor",
         edits=(edit(SEGMENT, "    salt = fresh_salt(disk)\n", "    salt = header.salt\n"),),

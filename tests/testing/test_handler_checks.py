@@ -66,8 +66,8 @@ PURE = {
     careless.returns_the_state_changed: "it changed the old state: `$.lines` has 0 items before",
     careless.changes_the_payload: "it changed the event: `$.data.lines` has 0 items before and 1",
     careless.changes_the_metadata: "it changed the event: `$.metadata` has 'seen' after only",
-    careless.keeps_the_payloads_list: "holds at `$.by_topic['AAPL']` the very object that the event "
-    "holds at `$.lines`",
+    careless.keeps_the_payloads_list: "holds at `$.by_topic['AAPL']` the very object that the "
+    "event holds at `$.lines`",
     careless.reads_the_clock: "it calls time.time_ns() at {file}",
     careless.reads_the_date: "it calls datetime.now() at {file}",
     careless.draws_a_number: "it calls random.getrandbits() at",
