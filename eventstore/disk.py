@@ -22,7 +22,6 @@ import errno
 import fcntl
 import os
 import stat
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +35,7 @@ from eventstore.errors import (
     StoreNotFoundError,
     unreadable,
 )
+from eventstore.forking import keep_from_forks
 
 __all__ = [
     "Disk",
@@ -184,7 +184,6 @@ def _fdatasync(fd: int) -> None:
 
 
 _OWNER = "writer.pid"
-_locked: weakref.WeakSet[LocalDisk] = weakref.WeakSet()
 
 
 class LocalDisk:
@@ -272,7 +271,7 @@ class LocalDisk:
                 path=self.path,
                 pid=pid,
             ) from None
-        _locked.add(self)
+        keep_from_forks(self)
         self._owner = True
         try:
             self._write_owner_pid()
@@ -349,6 +348,10 @@ class LocalDisk:
                 os.unlink(_OWNER, dir_fd=self._folders[""])
         self._release()
 
+    def forked(self) -> None:
+        """In a forked child: let go of the descriptors that hold the parent's lock."""
+        self._release()
+
     def _release(self) -> None:
         self._owner = False
         folders, self._folders = self._folders, {}
@@ -389,12 +392,3 @@ def _about(name: str) -> Iterator[None]:
 
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def _forked() -> None:
-    """In a forked child: let go of the descriptors that hold the parent's locks."""
-    for disk in list(_locked):
-        disk._release()
-
-
-os.register_at_fork(after_in_child=_forked)

@@ -27,6 +27,7 @@ LAYERS = (
     ("decorators",),
     ("plugins", "upcasting"),
     ("registry", "state"),
+    ("forking",),
     ("config", "disk", "report", "identity", "opening", "beginning"),
     ("log",),
     ("snapshot",),

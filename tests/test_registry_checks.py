@@ -200,7 +200,7 @@ class TestPayloads:
             (WithForeign, "`$.value` is of type Foreign, which MessagePack cannot carry"),
             (WithNested, "`$.nested[...].inner[...][...]` is of type Foreign"),
             (WithArray, "name 'array' is not defined"),
-            (WithAmbiguity, "more than one array-like type"),
+            (WithAmbiguity, "more than one array-like (list, set, tuple) type"),
             (OtherTag, "its tag_field is 'kind' instead of 'op'"),
         ],
     )

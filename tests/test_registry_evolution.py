@@ -191,6 +191,17 @@ async def old_store(**options: Any) -> SimulatedDisk:
     return disk.reopen()
 
 
+async def discarded_store() -> SimulatedDisk:
+    """A store whose first segments are gone."""
+    disk = await old_store(segment_size=65_536)
+    options: Any = {"history": "discard", "backup_count": 2, "segment_size": 65_536}
+    async with EventStore.open("", FIRST, disk=disk, **options) as store:
+        for _ in range(4):
+            await store.append(Memo(text="x" * 40_000))
+            await store.snapshot()
+    return disk.reopen()
+
+
 def told(events: Any) -> list[tuple[int, Operation]]:
     return [(event.seq, event.data) for event in events]
 
@@ -302,7 +313,7 @@ class TestSnapshotsOfOtherHandlers:
 
     @pytest.mark.asyncio
     async def test_without_history_it_is_refused_with_what_to_do(self) -> None:
-        disk = await old_store(snapshot=True, history="discard", backup_count=2)
+        disk = await discarded_store()
         before = disk.contents()
         with pytest.raises(SnapshotMismatchError) as caught:
             await EventStore.open("", CORRECTED, disk=disk, history="discard")
@@ -320,7 +331,7 @@ class TestSnapshotsOfOtherHandlers:
     @pytest.mark.asyncio
     async def test_what_it_says_to_do_works(self) -> None:
         """Open with the old handlers, and begin a new store whose first event sets the state."""
-        disk = await old_store(snapshot=True, history="discard", backup_count=2)
+        disk = await discarded_store()
         async with EventStore.open("", FIRST, disk=disk, history="discard") as old:
             carried = old.state
 

@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -42,6 +40,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreOverloadedError,
 )
+from eventstore.forking import forget, keep_from_forks
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.writer import LogWriter
 from eventstore.operation import Receipt
@@ -108,7 +107,7 @@ class GroupCommit:
         self.head_seq = self.durable_seq = writer.next_seq - 1
         kind = ThreadRunner if blocking else InlineRunner
         self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
-        _living.add(self)
+        keep_from_forks(self)
 
     # ---- submitting ------------------------------------------------------------------------
 
@@ -356,7 +355,7 @@ class GroupCommit:
         try:
             await done
         finally:
-            _living.discard(self)
+            forget(self)
         self._raise_untold()
 
     def _raise_untold(self) -> None:
@@ -379,7 +378,8 @@ class GroupCommit:
         """Give up without closing: the owner was forgotten. The writer ends on its own."""
         self._runner.stop()
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
+        """In a forked child: the log is the parent's."""
         self._refusal = StoreClosedError(
             f"{self._path} belongs to the process that opened it, not to this fork of it: open a "
             "store of its own after the fork",
@@ -390,14 +390,3 @@ class GroupCommit:
             entry.receipt.disown(self._refusal)
         self._in_flight = []
         self._queue.clear()
-
-
-_living: weakref.WeakSet[GroupCommit] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    for group in list(_living):
-        group._forked()
-
-
-os.register_at_fork(after_in_child=_forked)
