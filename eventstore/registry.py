@@ -67,6 +67,7 @@ class HandlerRegistry(Generic[StateT]):
         self._state_type: Any = state_type
         self._initial = initial
         self._codec: EventCodec | None = None
+        self._prints: dict[str, str] | None = None
         for item in handlers:
             self.register(item)
 
@@ -116,7 +117,7 @@ class HandlerRegistry(Generic[StateT]):
             self._add_upcaster(item)
         if point is not None:
             self._points.setdefault(item, point)
-        self._codec = None
+        self._codec = self._prints = None
 
     def _add_handler(self, item: Handler[StateT, Any]) -> None:
         state_type, payload_type = item.types()
@@ -371,13 +372,15 @@ class HandlerRegistry(Generic[StateT]):
         Every entry covers the payload's schema and the handler's version, so that a snapshot made
         by other handlers is recognised; a new operation alone invalidates nothing.
         """
-        self.check()
-        prints = {
-            operation: describe_type(self._current[operation], str(found.version))
-            for operation, found in self._handlers.items()
-        }
-        prints[""] = describe_type(self._state_type, "state")
-        return prints
+        if self._prints is None:
+            self.check()
+            prints = {
+                operation: describe_type(self._current[operation], str(found.version))
+                for operation, found in self._handlers.items()
+            }
+            prints[""] = describe_type(self._state_type, "state")
+            self._prints = prints
+        return self._prints.copy()
 
 
 def replay_error(event: Event[Any], error: Exception) -> ReplayError:

@@ -323,7 +323,7 @@ class TestStates:
 
     @pytest.mark.asyncio
     async def test_in_memory_it_may_be_anything(self) -> None:
-        async with EventStore.in_memory(HandlerRegistry(uncarried)) as store:
+        async with EventStore.in_memory(HandlerRegistry[Uncarried](uncarried)) as store:
             await store.append(Note(text=""))
             assert store.state.values == (1j,)
 

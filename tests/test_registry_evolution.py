@@ -280,6 +280,15 @@ def fee_doubled(state: Totals, event: Event[Fee]) -> Totals:
     return plus(state, event.data.account, -event.data.cents / 50)
 
 
+class Carry(Operation):
+    totals: Map[str, float]
+
+
+@handler
+def carry(state: Totals, event: Event[Carry]) -> Totals:
+    return event.data.totals
+
+
 CORRECTED = HandlerRegistry[Totals](fee_doubled, trade, swap, memo)
 CORRECTED_STATE = OLD_STATE.set("cash", -5.0)
 
@@ -334,15 +343,6 @@ class TestSnapshotsOfOtherHandlers:
         disk = await discarded_store()
         async with EventStore.open("", FIRST, disk=disk, history="discard") as old:
             carried = old.state
-
-        class Carry(Operation):
-            totals: Map[str, float]
-
-        globals()["Carry"] = Carry
-
-        @handler
-        def carry(state: Totals, event: Event[Carry]) -> Totals:
-            return event.data.totals
 
         registry = HandlerRegistry[Totals](fee_doubled, trade, swap, memo, carry)
         async with EventStore.open("", registry, disk=SimulatedDisk()) as new:

@@ -20,6 +20,7 @@ from eventstore.log.reader import LogReader
 from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, first_from
 from eventstore.operation import OPERATION_FIELD, Event
 from eventstore.registry import HandlerRegistry, replay_error
+from eventstore.shape import copier
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
 __all__ = ["Folded", "batches", "fold_to", "read_events", "recorded", "replay", "state_at"]
@@ -73,7 +74,7 @@ def replay(
     first = as_sequence(start)
     upto = None if first is None else first - 1
     state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
-    functions = registry.functions
+    functions, copy = registry.functions, copier(registry.state_type)
     handing_over = False
     window = TimeWindow(None, stop)  # it counts from ``start`` on: clocks may go backwards
     for batch in batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
@@ -91,7 +92,7 @@ def replay(
                 raise replay_error(event, TypeError("it returned None instead of a state"))
             state = folded
             if operations is None or event.operation in operations:
-                yield event, state
+                yield event, state if copy is None else copy(state)
         if window.over:
             return
 

@@ -332,8 +332,8 @@ SABOTAGES = (
         edits=(
             edit(
                 KEEPER,
-                "compact(self._disk, self._identity, kept[0],",
-                "compact(self._disk, self._identity, kept[-1],",
+                "compact(self._disk, identity, kept[0],",
+                "compact(self._disk, identity, kept[-1],",
             ),
         ),
         caught_by=(f"{BITS} -k discards_its_history", POWER),
@@ -732,8 +732,8 @@ SABOTAGES = (
         edits=(
             edit(
                 DISK,
-                "    for disk in list(_locked):\n        disk._release()\n",
-                "    return\n",
+                'the parent\'s lock."""\n        self._release()\n',
+                'the parent\'s lock."""\n',
             ),
         ),
         caught_by=("tests/test_disk.py", "tests/real/test_lock.py"),

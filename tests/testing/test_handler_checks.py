@@ -172,7 +172,7 @@ class TestRefusals:
 
     def test_start_states_show_what_the_initial_one_does_not(self) -> None:
         check_handler(withdraw_all, hash_seeds=())
-        rich = Bank(msgspec.convert({"a": 3}, dict))  # type: ignore[arg-type]  # what is tested
+        rich = Bank(msgspec.convert({"a": 3}, dict))
         assert "start state" in str(found_in(withdraw_all, states=[rich]))
         assert "it raised ArithmeticError" in str(
             found_in(withdraw_all, states=[bank.bank_after(3)])
@@ -330,7 +330,7 @@ class TestDifferences:
 @pytest.mark.asyncio
 async def test_what_the_check_finds_is_what_goes_wrong() -> None:
     """An infinity that nobody kept out makes a state that no snapshot brings back."""
-    async with EventStore.in_memory(HandlerRegistry(careless.adds_without_bounds)) as store:
+    async with EventStore.in_memory(HandlerRegistry[Book](careless.adds_without_bounds)) as store:
         await store.append("weigh", {"weight": float("inf")})
         await store.append("weigh", {"weight": float("-inf")})
         assert math.isnan(store.state.total)
