@@ -142,8 +142,8 @@ class EventCodec:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._invalid(event, str(error)) from error
         if decoded != event:
-            path = _difference(event.data, decoded.data, "$")
-            path = path or _difference(event.metadata, decoded.metadata, "$metadata") or "$"
+            found = _difference(event.data, decoded.data, "$")
+            path = found or _difference(event.metadata, decoded.metadata, "$metadata") or "$"
             raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
 
