@@ -361,6 +361,8 @@ class HandlerRegistry(Generic[StateT]):
         Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle, and for
         a state that a snapshot cannot carry.
         """
+        if self._prints is not None:  # found out before, and nothing was registered since
+            return
         _ = self.codec
         reason = unrecordable(self._state_type) if self._handlers else None
         if reason is not None:

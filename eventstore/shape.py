@@ -73,8 +73,12 @@ def fields_of(kind: Any) -> dict[str, Any] | None:
     ``None`` for a type that has none. Raises ``NameError`` for annotations that name nothing.
     """
     kind = typing.get_origin(kind) or kind
-    if not isinstance(kind, type):
-        return None
+    fields = _fields_of_class(kind) if isinstance(kind, type) else None
+    return None if fields is None else fields.copy()
+
+
+@functools.lru_cache(maxsize=1024)
+def _fields_of_class(kind: type) -> dict[str, Any] | None:
     if issubclass(kind, msgspec.Struct):
         return {field.name: field.type for field in msgspec.structs.fields(kind)}
     if dataclasses.is_dataclass(kind):

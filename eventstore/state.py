@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import itertools
 import typing
@@ -206,6 +207,7 @@ def state_digest(state: Any) -> str:
     return digest.hexdigest()
 
 
+@functools.lru_cache(maxsize=256)
 def _fields(kind: Any) -> list[tuple[str, Any]] | None:
     """The names and types of a Struct's or dataclass's fields, ``None`` for any other type."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):

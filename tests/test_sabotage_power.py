@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
@@ -106,18 +107,23 @@ class Life:
         What the next process saw was in the page cache; what it serves must be on the disk.
         """
         for point in self.points:
-            where = f"a kill before {point.call}, and a power cut after the next append"
-            next_life = Life()
-            next_life.config = self.config
-            async with next_life.open(point.disk) as store:
-                assert point.owed <= store.seq, where
-                next_life.states = self.states[: store.seq + 1]
-                next_life.fits(store, store.seq, where)
-                await next_life.append(store, 7)
-                await next_life.flush(store)
-                for image in point.disk.images(images):
-                    async with next_life.open(image) as after:
-                        next_life.fits(after, next_life.owed, where)
+            where = f"a kill before {point.call}"
+            await self.go_on(point.disk, point.owed, images, where)
+
+    async def go_on(self, disk: SimulatedDisk, owed: int, images: int, where: str) -> None:
+        """The next process appends to what it finds; then the power is cut."""
+        where = f"{where}, and a power cut after the next append"
+        next_life = Life()
+        next_life.config = self.config
+        async with next_life.open(disk) as store:
+            assert owed <= store.seq, where
+            next_life.states = self.states[: store.seq + 1]
+            next_life.fits(store, store.seq, where)
+            await next_life.append(store, 7)
+            await next_life.flush(store)
+            for image in disk.images(images):
+                async with next_life.open(image) as after:
+                    next_life.fits(after, next_life.owed, where)
 
     def fits(self, store: EventStore[Ledger], owed: int, where: str) -> None:
         assert owed <= store.seq < len(self.states), where
@@ -226,6 +232,55 @@ def test_mending_is_killed_and_the_power_is_cut_later() -> None:
         await life.check_kills(12)
 
     run_in_virtual_time(program())
+
+
+@pytest.mark.parametrize("program", ["archive", "discard", "mending"])
+def test_any_sync_fails_and_the_power_is_cut_later(program: str) -> None:
+    """Whatever the next process finds in the page cache may be there only."""
+
+    async def fails_at(number: int) -> bool:
+        life = Life(history="archive" if program == "mending" else program)
+        failing: list[Call] = []
+        disk = life.disk
+        with contextlib.suppress(StoreFailedError):
+            async with life.open(disk) as store:
+                for size in (1200, 1500, 1400):
+                    await life.append(store, size, size)
+                    if program != "mending":
+                        await store.snapshot()
+                if program == "mending":
+                    disk = disk.after_kill()
+                failing = fail_sync(disk, number)
+                if program != "mending":
+                    await life.append(store, 10)
+                    await store.snapshot()
+        if program == "mending":
+            with contextlib.suppress(StoreFailedError):
+                async with life.open(disk):
+                    pass
+        disk.heal()
+        await life.go_on(disk.reopen(), life.owed, 20, f"{failing or 'no sync'} failed")
+        return bool(failing)
+
+    for number in range(1, 100):
+        if not run_in_virtual_time(fails_at(number)):
+            assert number > 4
+            break
+
+
+def fail_sync(disk: SimulatedDisk, number: int) -> list[Call]:
+    """Let the ``number``-th sync from now on fail; the list will hold it."""
+    left = iter(range(number - 1))
+    failing: list[Call] = []
+
+    def rule(call: Call) -> Fault | None:
+        if failing or not call.kind.startswith("sync") or next(left, None) is not None:
+            return None
+        failing.append(call)
+        return Fault(errno=errno.EIO)
+
+    disk.add_rule(rule)
+    return failing
 
 
 @pytest.mark.parametrize("kind", ["record", "seal"])

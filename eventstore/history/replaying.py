@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.codec import EventCodec
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import reading
+from eventstore.errors import HistoryUnavailableError, reading
 from eventstore.identity import load_identity
 from eventstore.log.reader import LogReader
 from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, first_from
@@ -136,6 +136,13 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
         state = registry.fold(state, registry.upcast(events))
         seq = events[-1].seq
         latest = max([latest, *(event.time for event in events)])
+    if upto is not None and seq < upto:
+        raise HistoryUnavailableError(
+            f"{disk.path}: event {upto} is not recorded yet, the history ends with event {seq}; ask "
+            "for that one, or for None, which is the last",
+            requested=upto,
+            first_available=load_identity(disk).history_start,
+        )
     return Folded(state, seq, latest)
 
 

@@ -1,352 +1,32 @@
-"""Crashes at every call on the disk, recoveries from whatever they leave, and crashes during those.
+"""Explore crashes and failures: by the thousand in a test, by the million on request.
 
-Theory of operation
--------------------
-A program dies at most once, but nothing has to be run again to see it die elsewhere: while a
-workload runs, the whole simulated disk is cloned at each of its calls (a clone shares all bytes
-that nobody changes), together with the claim of what recovery would owe at that instant. Each
-such :class:`Point` is a crash. What the next process finds is one of many images: all that was
-written if only the process died, and after a power cut any of what the simulated disk may have
-left.
-
-Each image is opened with the real :class:`~eventstore.EventStore` and held against the claim;
-opened again, to see that it gives the same and changes nothing; of some, the recovery itself is
-watched in the same way and crashed at each of its calls; and some are appended to and cut off
-once more.
-
-Calls that change nothing on the disk make no new crash; so numbers that lie between two changes
-share one point, which has the last of them.
-
-A failure prints one line, such as ``workload=17 crash=203:before image=random:5``, that says which
-workload, at which call, and which image; and again for a crash during recovery. Hand it to
-:func:`replay`, or::
+Each workload, drawn from its number, is crashed at every call on the disk and recovered from what
+that may leave (``crash_points``), or has its calls fail one after the other (``failing``). A broken
+promise prints one line, such as ``workload=17 crash=203:before image=random:5``, that says which
+workload, at which call, and which image; it goes on in the same way for a crash during recovery.
+Hand it to :func:`replay`, or::
 
     python -m eventstore.testing.crash --case "workload=17 crash=203:before image=random:5"
     python -m eventstore.testing.crash --states 1000000 --seed 7 --jobs 4
+    python -m eventstore.testing.crash --failures 20 --seed 7
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import logging
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from random import Random
-from typing import NamedTuple
+from collections.abc import Callable
 
-from eventstore import (
-    Durability,
-    Event,
-    EventStore,
-    EventStoreError,
-    RecoveryReport,
-    SimulatedClock,
-    StoreConfig,
-)
-from eventstore.testing.disk import SimulatedDisk
-from eventstore.testing.faults import Call
-from eventstore.testing.ledger import Deposit, Ledger, ledger_after, ledger_registry
-from eventstore.testing.oracle import (
-    Claim,
-    OracleError,
-    Submitted,
-    recovered_as_claimed,
-    state_as_claimed,
-)
+from eventstore.testing.crash_points import CrashError, Crashes, Report
+from eventstore.testing.failing import fail_every_call, replay_failure
 from eventstore.testing.virtual_time import run_in_virtual_time
-from eventstore.testing.workload import Workload
 
-__all__ = ["CrashError", "Crashes", "Point", "Report", "Watcher", "explore", "replay"]
-
-_CHANGING = frozenset(
-    "lock create make_folder rename remove sync_folder write sync truncate close_disk".split()
-)
-_REGISTRY = ledger_registry()
-
-
-class CrashError(AssertionError):
-    """A crash after which a promise was broken; ``case`` replays it."""
-
-    def __init__(self, case: str, reason: BaseException) -> None:
-        super().__init__(f"{reason}\n  replay: python -m eventstore.testing.crash --case {case!r}")
-        self.case = case
-
-
-@dataclass
-class Report:
-    """How much was explored. ``states`` are images that were recovered and checked."""
-
-    workloads: int = 0
-    calls: int = 0
-    points: int = 0
-    states: int = 0
-    recoveries: int = 0
-    crashed_recoveries: int = 0
-    seconds: float = 0.0
-    failures: list[str] = field(default_factory=list)
-
-    def __iadd__(self, other: Report) -> Report:
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-        return self
-
-    def __str__(self) -> str:
-        return (
-            f"{self.states} crash states of {self.points} crash points in {self.calls} calls of "
-            f"{self.workloads} workloads; {self.recoveries} recoveries, {self.crashed_recoveries} "
-            f"of them crashed at every call; {self.states / max(self.seconds, 1e-9):.0f} states/s; "
-            f"{len(self.failures)} failures"
-        )
-
-
-class Point(NamedTuple):
-    """An instant at which everything stops: at call ``number``, ``before`` or ``during`` it.
-
-    ``disk`` is what is there then; ``claim`` what may be demanded of whoever opens it.
-    """
-
-    number: int
-    when: str
-    disk: SimulatedDisk
-    claim: Claim
-
-    def images(self, random: Random, count: int) -> Iterator[tuple[str, SimulatedDisk, int]]:
-        """``count`` images that the crash may leave, drawn by ``random``: name, image, required."""
-        if not self.disk.in_doubt and self.claim.after_kill >= self.claim.after_power_cut:
-            yield self.image("kill")
-            return
-        for _ in range(count):
-            chosen = random.random()
-            if chosen < 0.2:
-                yield self.image("kill")
-            elif chosen < 0.6:
-                yield self.image(f"extreme:{int(random.random() ** 2 * 20)}")
-            else:
-                yield self.image(f"random:{random.getrandbits(20)}")
-
-    def image(self, name: str) -> tuple[str, SimulatedDisk, int]:
-        """The image of that name, and how many events must be recovered from it."""
-        kind, _, number = name.partition(":")
-        if kind == "kill":
-            return name, self.disk.after_kill(), self.claim.after_kill
-        if kind == "random":
-            image = self.disk.after_power_cut(int(number))
-        else:
-            *_, image = itertools.islice(self.disk.images(), int(number) + 1)  # the last if fewer
-        return name, image, self.claim.after_power_cut
-
-    def __str__(self) -> str:
-        return f"crash={self.number}:{self.when}"
-
-
-class Watcher:
-    """A rule for a disk: makes a :class:`Point` of every call that comes after a change.
-
-    ``claim`` and ``disk`` tell what is claimed, and of which disk, at the time of the call.
-    """
-
-    def __init__(self, disk: Callable[[], SimulatedDisk], claim: Callable[[], Claim]) -> None:
-        self.points: list[Point] = []
-        self.calls = 0
-        self._disk = disk
-        self._claim = claim
-        self._changed = True
-        self._writing: tuple[Point, Call] | None = None
-
-    def __call__(self, call: Call) -> None:
-        self.look()
-        self.calls += 1
-        if call.kind == "write":
-            last = self.points[-1]
-            self._writing = Point(self.calls, "during", last.disk, last.claim), call
-        self._changed = call.kind in _CHANGING
-
-    def look(self) -> None:
-        """Make a point of this instant, if it is not the one of the last."""
-        claim = self._claim()
-        if not self._changed and self.points and claim == self.points[-1].claim:
-            return
-        disk = self._disk().clone()
-        self._changed = False
-        if self._writing is not None:
-            self._split(*self._writing, disk)
-            self._writing = None
-        self.points.append(Point(self.calls + 1, "before", disk, claim))
-
-    def _split(self, point: Point, call: Call, after: SimulatedDisk) -> None:
-        """The point at which only a part of a write had been made."""
-        offset, length = map(int, call.args)
-        part = 1 + (point.number * 2_654_435_761) % length
-        if part < length:
-            disk = point.disk.clone()
-            content = after.read_file(call.name)[offset : offset + part]
-            disk.open(call.name, writable=True).write(offset, content)
-            self.points.append(point._replace(disk=disk))
-
-
-def _files(disk: SimulatedDisk) -> dict[str, bytes]:
-    """The contents of all files but the hint to who has the lock."""
-    contents = disk.contents()
-    contents.pop("writer.pid", None)
-    return contents
-
-
-class Crashes:
-    """The crashes of one workload: what explores them, and what replays one."""
-
-    def __init__(self, workload: int, config: StoreConfig | None = None) -> None:
-        self.report = Report(workloads=1)
-        self._seed = workload
-        self._random = Random(f"crashes of {workload}")
-        self._config = config if config is not None else StoreConfig()
-
-    async def points(self) -> list[Point]:
-        """Run the workload, and let it die everywhere."""
-        workload = Workload(self._seed)
-        self._config = workload.config
-        watcher = Watcher(lambda: workload.disk, workload.claim)
-        workload.watch = watcher
-        await workload.run()
-        watcher.look()
-        self.report.calls += watcher.calls
-        return watcher.points
-
-    async def explore(self, images: int, again: float, states: int) -> Report:
-        """Check ``images`` images of each point, up to ``states`` in all.
-
-        ``again`` is the share of recoveries that are crashed everywhere in turn.
-        """
-        case = f"workload={self._seed}"
-        try:
-            points = await self.points()
-        except Exception as error:
-            raise CrashError(case, error) from error
-        for point in points:
-            await self._explore(point, f"{case} {point}", images, again)
-            if self.report.states >= states:
-                break
-        return self.report
-
-    async def _explore(self, point: Point, case: str, images: int, again: float) -> None:
-        self.report.points += 1
-        for name, image, required in point.images(self._random, images):
-            inner = f"{case} image={name}"
-            try:
-                if self._random.random() < again:
-                    self.report.crashed_recoveries += 1
-                    points = await self.recovery(image.clone(), point.claim, required)
-                    for crash in points:
-                        await self._explore(crash, f"{inner} {crash}", 1, 0.0)
-                await self.check(image, point.claim, required)
-            except CrashError:
-                raise
-            except Exception as error:
-                raise CrashError(inner, error) from error
-
-    async def recovery(self, image: SimulatedDisk, claim: Claim, required: int) -> list[Point]:
-        """Recover an image, append to it, close it, and let it die everywhere on the way."""
-        clock = SimulatedClock()
-        store: EventStore[Ledger] | None = None
-        owed = claim._replace(
-            after_kill=required, after_power_cut=min(required, claim.after_power_cut)
-        )
-
-        def claimed() -> Claim:
-            nonlocal owed
-            if store is not None and store.seq > owed.after_kill:
-                synced = store.seq if self._config.durability is Durability.COMMIT else count
-                owed = owed._replace(after_kill=store.seq, after_power_cut=synced)
-            return owed
-
-        watcher = Watcher(lambda: image, claimed)
-        image.add_rule(watcher)
-        self.report.recoveries += 1
-        opened = await EventStore.open("image", _REGISTRY, self._config, disk=image, clock=clock)
-        count = opened.seq
-        owed = Claim(
-            claim.submitted[:count],
-            claim.states[: count + 1],
-            count,
-            count,
-            count,
-            claim.keeps_history,
-        )
-        store = opened
-        for group in (-1, -2):
-            payload = Deposit(number=group, account="after", amount=1, memo="x" * 700)
-            event = Event(owed.length + 1, clock.time_ns(), payload)
-            owed = owed._replace(
-                submitted=[*owed.submitted, Submitted(event, group)],
-                states=[*owed.states, ledger_after(owed.states[-1], payload)],
-                length=owed.length + 1,
-            )
-            await store.append(payload)
-        claimed()
-        store = None
-        await opened.close()
-        owed = owed._replace(after_power_cut=owed.length)
-        watcher.look()
-        return watcher.points
-
-    async def check(self, image: SimulatedDisk, claim: Claim, required: int) -> None:
-        """Recover an image, hold it against the claim, and open it again."""
-        self.report.states += 1
-        self.report.recoveries += 1
-        config, clock = self._config, SimulatedClock()
-        try:
-            store = await EventStore.open("image", _REGISTRY, config, disk=image, clock=clock)
-        except EventStoreError as error:
-            raise OracleError(f"it does not open: {type(error).__name__}: {error}") from error
-        try:
-            await recovered_as_claimed(store, claim, required)
-        finally:
-            await store.close()
-        count, report = store.seq, store.recovery
-        if report.torn_bytes and report.quarantined not in image.files():
-            raise OracleError(f"{report.torn_bytes} torn bytes are not in {report.quarantined}")
-        if report.snapshots_rejected or report.unknown_files:
-            raise OracleError(f"a crash is no reason for {report}")
-        claim = claim._replace(length=count)
-        before = _files(image)
-        cut = next(image.images(limit=1))  # what was served must not depend on anything unsynced
-        if _files(cut) != before:
-            await self._check_again(cut, claim)
-            cut = image.reopen()
-        report = await self._check_again(cut, claim)
-        if _files(cut) != before or not report.clean:
-            raise OracleError(f"opening it a second time changed it: {report}")
-
-    async def _check_again(self, disk: SimulatedDisk, claim: Claim) -> RecoveryReport:
-        """Open once more what was recovered, and check that it has all that was served then."""
-        self.report.recoveries += 1
-        try:
-            store = await EventStore.open(
-                "image", _REGISTRY, self._config, disk=disk, clock=SimulatedClock()
-            )
-        except EventStoreError as error:
-            raise OracleError(
-                f"opened again, it does not open: {type(error).__name__}: {error}"
-            ) from error
-        try:
-            state_as_claimed(store, claim, claim.length)
-        finally:
-            await store.close()
-        return store.recovery
-
-    async def replay(self, steps: list[tuple[str, str]]) -> None:
-        """Check one image: of each crash in ``steps``, at its call, the image of that name."""
-        points = await self.points()
-        for number, (crash, name) in enumerate(steps, 1):
-            point = next(point for point in points if str(point) == f"crash={crash}")
-            _, image, required = point.image(name)
-            if number == len(steps):
-                await self.check(image, point.claim, required)
-            else:
-                points = await self.recovery(image, point.claim, required)
+__all__ = ["CrashError", "Report", "explore", "main", "replay"]
 
 
 def explore(
@@ -354,23 +34,27 @@ def explore(
     seed: int = 0,
     *,
     images: int = 2,
-    again: float = 0.03,
-    per_workload: int = 1500,
+    again: float = 0.01,
+    per_workload: int | None = None,
     keep_going: bool = False,
 ) -> Report:
-    """Check so many crash states, of workloads from number ``seed`` on.
+    """Check at least so many crash states, of workloads from number ``seed`` on.
 
-    Raises :class:`CrashError` at the first broken promise, or goes on and lists them all.
+    ``images`` of each crash point are recovered; ``again`` is the share of recoveries that are
+    crashed in turn, at each of their calls. ``per_workload`` bounds the states of one workload.
+
+    Raises :class:`CrashError` at the first broken promise, or with ``keep_going`` lists them all.
     """
     began = time.perf_counter()
     report = Report()
     for workload in itertools.count(seed):
-        limit = min(per_workload, states - report.states)
+        limit = states - report.states
         if limit <= 0:
             break
         crashes = Crashes(workload)
         try:
-            run_in_virtual_time(crashes.explore(images, again, limit))
+            bound = limit if per_workload is None else min(limit, per_workload)
+            run_in_virtual_time(crashes.explore(images, again, bound))
         except AssertionError as error:
             if not keep_going:
                 raise
@@ -386,37 +70,56 @@ def replay(case: str) -> None:
     >>> replay("workload=17 crash=100:before image=kill")
     """
     words = [word.partition("=") for word in case.split()]
+    failing = [value for key, _, value in words if key == "fail"]
     seed = next(int(value) for key, _, value in words if key == "workload")
+    if failing:
+        replay_failure(seed, failing[0])
+        return
     crashes = [value for key, _, value in words if key == "crash"]
     images = [value for key, _, value in words if key == "image"]
     run_in_virtual_time(Crashes(seed).replay(list(zip(crashes, images, strict=True))))
 
 
-def _share(states: int, seed: int) -> Report:
+def _explored(states: int, job: tuple[int, int]) -> Report:
     logging.disable()
-    return explore(states, seed, keep_going=True)
+    seed, jobs = job
+    return explore(-(-states // jobs), seed, keep_going=True)
+
+
+def _failed(workloads: int, job: tuple[int, int]) -> Report:
+    logging.disable()
+    seed, jobs = job
+    report = Report()
+    for workload in range(seed, seed + -(-workloads // jobs)):
+        report += fail_every_call(workload, keep_going=True)
+    return report
 
 
 def main(arguments: list[str] | None = None) -> int:
     """``python -m eventstore.testing.crash``; returns the exit status."""
     parser = argparse.ArgumentParser("python -m eventstore.testing.crash", description=__doc__)
     parser.add_argument("--case", help="replay one failure")
-    parser.add_argument("--states", type=int, default=10_000, help="how many to explore")
+    parser.add_argument("--states", type=int, default=10_000, help="crash states to explore")
+    parser.add_argument("--failures", type=int, help="workloads to fail every call of, instead")
     parser.add_argument("--seed", type=int, default=0, help="number of the first workload")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args(arguments)
     if options.case is not None:
         replay(options.case)
         return 0
-    share = -(-options.states // options.jobs)
-    seeds = [options.seed + job * 1_000_000 for job in range(options.jobs)]
+    share: Callable[[tuple[int, int]], Report]
+    if options.failures is None:
+        share = functools.partial(_explored, options.states)
+    else:
+        share = functools.partial(_failed, options.failures)
+    jobs = [(options.seed + job * 1_000_000, options.jobs) for job in range(options.jobs)]
     began = time.perf_counter()
     total = Report()
-    if options.jobs == 1:
-        total += _share(share, options.seed)
+    if len(jobs) == 1:
+        total += share(jobs[0])
     else:
         with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-            for report in pool.starmap(_share, [(share, seed) for seed in seeds]):
+            for report in pool.imap(share, jobs):
                 total += report
     total.seconds = time.perf_counter() - began
     sys.stdout.write("".join(f"{failure}\n" for failure in total.failures) + f"{total}\n")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from eventstore import (
     CorruptStoreError,
@@ -26,13 +26,13 @@ from eventstore import (
     StoreFailedError,
     StoreFullError,
 )
-from eventstore.testing.crash import CrashError, Crashes, Report
-from eventstore.testing.faults import Call, Fault
+from eventstore.testing.crash_points import CrashError, Crashes, Report
+from eventstore.testing.faults import Call, Effect, Fault
 from eventstore.testing.oracle import OracleError
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.testing.workload import Workload
 
-__all__ = ["Failure", "calls_of", "fail_every_call", "failures", "play"]
+__all__ = ["Failure", "calls_of", "fail_every_call", "failures", "play", "replay_failure"]
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SYNCS = ("sync", "sync_folder")
@@ -44,7 +44,7 @@ class Failure(NamedTuple):
     workload: int
     number: int
     code: int
-    effect: str = "none"
+    effect: Effect = "none"
     forever: bool = False
 
     def __str__(self) -> str:
@@ -62,8 +62,10 @@ def calls_of(workload: int) -> list[Call]:
     return calls
 
 
-def failures(workload: int, calls: list[Call], every: int = 1) -> Iterator[Failure]:
-    """All faults that ``calls`` can meet, or each ``every``-th of them."""
+def failures(
+    workload: int, calls: list[Call], *, every: int = 1, first: int = 0
+) -> Iterator[Failure]:
+    """All faults that ``calls`` can meet, or each ``every``-th of them from ``first`` on."""
 
     def found() -> Iterator[Failure]:
         for number, call in enumerate(calls, 1):
@@ -75,7 +77,7 @@ def failures(workload: int, calls: list[Call], every: int = 1) -> Iterator[Failu
                 for forever in (False, True):
                     yield Failure(workload, number, code, "none", forever)
                     if call.kind == "write" or (call.kind in _SYNCS and code == errno.EIO):
-                        effect = "partial" if call.kind == "write" else "whole"
+                        effect: Effect = "partial" if call.kind == "write" else "whole"
                         yield Failure(workload, number, code, effect, forever)
             if call.kind == "write":
                 yield Failure(workload, number, 0)
@@ -83,7 +85,7 @@ def failures(workload: int, calls: list[Call], every: int = 1) -> Iterator[Failu
             if call.kind == "write" or call.kind in _SYNCS:
                 yield Failure(workload, number, errno.EINTR)
 
-    yield from itertools.islice(found(), workload % every, None, every)
+    yield from itertools.islice(found(), first, None, every)
 
 
 def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool) -> bool:
@@ -101,18 +103,14 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
     return True
 
 
-async def play(failure: Failure, images: int = 3) -> None:
+async def play(failure: Failure, images: int = 2) -> None:
     """Let it happen. Raises :class:`OracleError` where a promise is broken."""
     program = Workload(failure.workload, tolerant=True)
     made = itertools.count(1)
     failed: list[tuple[Call, bool]] = []
     fault = Fault(
         errno=failure.code or errno.EIO,
-        effect="partial"
-        if failure.effect == "partial"
-        else "whole"
-        if failure.effect == "whole"
-        else "none",
+        effect=failure.effect,
         short=None if failure.code else 7,
     )
 
@@ -151,12 +149,25 @@ async def play(failure: Failure, images: int = 3) -> None:
         await crashes.check(image, claim, claim.length)
 
 
-def fail_every_call(workload: int, every: int = 1, *, keep_going: bool = False) -> Report:
-    """Play every fault (or each ``every``-th) at every call of a workload."""
+def replay_failure(workload: int, text: str) -> None:
+    """Play the failure of that text, as a case says it: ``EIO:none:at:57``."""
+    name, effect, kind, number = text.split(":")
+    code = getattr(errno, name, 0)
+    extent = next(known for known in get_args(Effect) if known == effect)
+    run_in_virtual_time(play(Failure(workload, int(number), code, extent, kind == "from")))
+
+
+def fail_every_call(
+    workload: int, *, every: int = 1, first: int = 0, keep_going: bool = False
+) -> Report:
+    """Play every fault at every call of a workload, or each ``every``-th from ``first`` on.
+
+    Raises :class:`CrashError` at the first broken promise, or with ``keep_going`` lists them all.
+    """
     report = Report(workloads=1)
     calls = calls_of(workload)
     report.calls = len(calls)
-    for failure in failures(workload, calls, every):
+    for failure in failures(workload, calls, every=every, first=first):
         report.states += 1
         try:
             run_in_virtual_time(play(failure))
