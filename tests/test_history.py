@@ -422,6 +422,6 @@ def twice(state: Bank, event: Event[Deposit]) -> Bank:
 async def test_a_state_that_is_not_there_yet_is_not_made_up(tmp_path: Path) -> None:
     async with EventStore.open(tmp_path / "store", bank_registry()) as store:
         await store.append(pay(1), pay(2))
-        with pytest.raises(HistoryUnavailableError, match="ends with event 2") as caught:
+        with pytest.raises(HistoryUnavailableError, match="the last is event 2") as caught:
             state_at(tmp_path / "store", bank_registry(), 3)
     assert (caught.value.requested, caught.value.first_available) == (3, 1)
