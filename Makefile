@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 VERSIONS ?= 3.11 3.12 3.13 3.14
 
 BIN := $(VENV)/bin

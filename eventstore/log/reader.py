@@ -237,6 +237,9 @@ class LogReader:
             kind, _ = read_seal(data, read_record(data, end, header.salt))
             if kind is SealKind.CONTINUED and (stop is None or seq < stop):
                 self._check_followed(source, seq)
+            elif kind is SealKind.CLOSED and len(following) > 1 and not source.archived:
+                reason = "the seal is missing that says that a segment follows"
+                raise self._corrupt(source, len(data), seq, reason)
 
     def _unsealed(
         self,

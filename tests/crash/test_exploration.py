@@ -34,7 +34,7 @@ def test_workloads_do_everything() -> None:
         workload = Workload(seed)
 
         calls: list[Call] = []
-        workload.watch = calls.append  # type: ignore[assignment]  # None, as where nothing fails
+        workload.watch = calls.append
         run_in_virtual_time(workload.run())
         seen.update(re.sub(r"\d+", "N", str(call)).partition(" N")[0] for call in calls)
         seen |= {str(workload.config.durability), workload.config.history}
@@ -55,7 +55,7 @@ def test_a_workload_is_decided_by_its_seed() -> None:
     def lived(seed: int) -> tuple[list[Call], dict[str, bytes]]:
         workload = Workload(seed)
         calls: list[Call] = []
-        workload.watch = calls.append  # type: ignore[assignment]  # None, as where nothing fails
+        workload.watch = calls.append
         run_in_virtual_time(workload.run())
         return calls, workload.disk.contents()
 

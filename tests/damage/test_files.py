@@ -96,8 +96,9 @@ def test_the_lengths_to_which_a_file_can_be_cut(history: History) -> None:
         step = 97 if name == "log/spare" else 3 if history == "archive" else 15
         if COMPLETE:
             step = 1
-        lengths = ((f"cut to {n} bytes", content[:n]) for n in range(0, len(content), step))
-        for what, verdict in verdicts(store, changed(store, name, lengths), inside=COMPLETE):
+        lengths = {*range(0, len(content), step), *range(len(content) - 8, len(content) - 99, -8)}
+        cuts = ((f"cut to {n} bytes", content[:n]) for n in sorted(lengths))
+        for what, verdict in verdicts(store, changed(store, name, cuts), inside=COMPLETE):
             if name in unread and not verdict.refuses(name):
                 assert verdict.spoils_history(name), f"{what}: {verdict}"
             else:
