@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import statistics
 import tempfile
 import time
@@ -82,16 +83,12 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
     disk.close()
 
 
-def timed(action: Callable[[], Any]) -> float:
+def timed(history: Callable[..., Any], *arguments: Any) -> float:
     gc.collect()
     began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
-
-
-def drain(iterator: Any) -> None:
-    for _ in iterator:
+    for _ in history(*arguments, *([REGISTRY] if arguments else [])):
         pass
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -110,19 +107,20 @@ def main() -> None:
     handlers = REGISTRY._fold
     del whole
 
-    def bare_decode() -> None:
-        for part in parts:
-            for _ in decode_many(part):
-                pass
+    def bare_decode() -> Any:
+        return itertools.chain.from_iterable(map(decode_many, parts))
 
-    def bare_loop() -> None:
+    def bare_loop() -> Any:
         state: Any = EngineState()
         for event in decoded:
             state = handlers[type(event.data)](state, event)
+        return ()
 
     print(f"{options.events:,} events, {options.rounds} rounds; medians")
-    print(f"{'records of':>12} {'decode ns':>10} {'read ns':>9} {'ratio':>6}  "
-          f"{'loop ns':>8} {'replay ns':>10} {'replay/(read+loop)':>19}")
+    print(
+        f"{'records of':>12} {'decode ns':>10} {'read ns':>9} {'ratio':>6}  "
+        f"{'loop ns':>8} {'replay ns':>10} {'replay/(read+loop)':>19}"
+    )
     with tempfile.TemporaryDirectory(dir=".") as folder:
         for per_record, archived in ((1, False), (8, False), (64, False), (1000, False), (1, True)):
             path = Path(folder) / f"{per_record}-{archived}"
@@ -130,9 +128,9 @@ def main() -> None:
             rows: dict[str, list[float]] = {"decode": [], "read": [], "loop": [], "replay": []}
             for _ in range(options.rounds):
                 rows["decode"].append(timed(bare_decode))
-                rows["read"].append(timed(lambda: drain(read_events(path, REGISTRY))))
+                rows["read"].append(timed(read_events, path))
                 rows["loop"].append(timed(bare_loop))
-                rows["replay"].append(timed(lambda: drain(replay(path, REGISTRY))))
+                rows["replay"].append(timed(replay, path))
             each = {k: statistics.median(v) / options.events * 1e9 for k, v in rows.items()}
             label = "archive" if archived else str(per_record)
             print(

@@ -138,8 +138,8 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
         latest = max([latest, *(event.time for event in events)])
     if upto is not None and seq < upto:
         raise HistoryUnavailableError(
-            f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that one, "
-            "or for None, which is the last",
+            f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that "
+            "one, or for None, which is the last",
             requested=upto,
             first_available=load_identity(disk).history_start,
         )
