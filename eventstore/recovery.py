@@ -191,6 +191,14 @@ class _Fold(Generic[StateT]):
             self.latest = max([self.latest, *(event.time for event in events)])
             self.state = self._registry.fold(self.state, events)
             self.seq = min(chunk.first_seq + chunk.events, stop) - 1
+        if self.seq != stop - 1:
+            raise CorruptLogError(
+                f"{self._disk.path}: the log was verified up to event {stop - 1}, and reading it "
+                f"again ended with event {self.seq}: the device gives different answers. Nothing "
+                "was written. Check it, then open again",
+                path=self._disk.path,
+                expected_seq=self.seq + 1,
+            )
 
 
 def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:

@@ -56,13 +56,13 @@ SABOTAGES = (
         name="no fdatasync on the real disk",
         breaks="the real disk does what the simulated one is trusted to do",
         edits=(edit(DISK, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
-        caught_by=("tests/test_disk.py", "tests/real/test_strace.py"),
+        caught_by=("tests/test_sabotage_real_disk.py",),
     ),
     Sabotage(
         name="no fsync of a real folder",
         breaks="the real disk does what the simulated one is trusted to do",
         edits=(edit(DISK, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
-        caught_by=("tests/test_disk.py", "tests/real/test_strace.py"),
+        caught_by=("tests/test_sabotage_real_disk.py",),
     ),
     Sabotage(
         name="no folder sync for a segment",
