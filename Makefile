@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2
+STATES ?= 1000000
+SEED ?= 1
+JOBS ?= 2
 VERSIONS ?= 3.11 3.12 3.13 3.14
 
 BIN := $(VENV)/bin
@@ -10,13 +13,14 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-others test-all mutants check format clean
+.PHONY: help demo test test-others test-all torture mutants check format clean
 
 help:
 	@echo "make demo         a trading loop on real trades is killed and recovers, several times"
 	@echo "make test         every test, under $(PYTHON) (PYTHON=python3.12 VENV=.venv-3.12 for another)"
 	@echo "make test-others  the tests under every other supported Python that is present"
 	@echo "make test-all     test and test-others"
+	@echo "make torture      crash states by the million: STATES=1000000 SEED=1 JOBS=2"
 	@echo "make mutants      every sabotage of a list is applied in turn, and the tests must notice it"
 	@echo "make check        formatting, lint, types, import rules, examples in the documentation"
 	@echo "make format       put the code into the shape that check asks for"
@@ -55,6 +59,9 @@ test-others:
 	done
 
 test-all: test test-others
+
+torture: $(VENV)/.ready-test,cli
+	$(BIN)/python -m eventstore.testing.crash --states $(STATES) --seed $(SEED) --jobs $(JOBS)
 
 mutants: $(VENV)/.ready-test,cli
 	$(BIN)/python -m tests.mutants $(MUTANTS)

@@ -29,9 +29,9 @@ from eventstore.codec import latest_time
 from eventstore.disk import Disk, sync_folder
 from eventstore.errors import CorruptLogError
 from eventstore.identity import StoreIdentity, save_identity, write_atomically
-from eventstore.log.format import HEADER_SIZE, SegmentHeader
+from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.mend import corrupt_segment, read_header, read_whole
-from eventstore.log.recovery import Corrupt, classify
+from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import LOG_FOLDER, build_segment, segment_name, sequence_in_name
 
 if sys.version_info >= (3, 14):
@@ -103,6 +103,8 @@ def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> 
     for first, successor in itertools.pairwise(firsts):
         if successor - 1 > horizon:
             break
+        if successor == firsts[-1] and not _is_continued(disk, identity, first):
+            break  # the writer has yet to seal it, and needs it for that
         if history == "archive":
             latest = _archive(disk, identity, first, successor)
             if identity.archived:
@@ -119,6 +121,13 @@ def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> 
         identity = save_identity(disk, identity)
     remove_archived_segments(disk, identity)
     return identity
+
+
+def _is_continued(disk: Disk, identity: StoreIdentity, first: int) -> bool:
+    """Whether a segment has the seal that says that another one follows."""
+    name = segment_name(first)
+    tail = classify(read_whole(disk, name), read_header(disk, name, identity.store))
+    return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
 
 
 def archived_segments(disk: Disk, identity: StoreIdentity) -> list[str]:

@@ -11,10 +11,18 @@ import errno
 import signal
 from collections.abc import Iterator
 from types import FrameType
+from typing import Literal
 
 import pytest
 
-from eventstore import Durability, EventStore, EventStoreError, StoreConfig, StoreFailedError
+from eventstore import (
+    Durability,
+    EventStore,
+    EventStoreError,
+    StoreConfig,
+    StoreFailedError,
+    StoreFullError,
+)
 from eventstore.testing import SECTOR, SimulatedDisk
 from eventstore.testing.crash_points import Watcher
 from eventstore.testing.ledger import Deposit, Ledger, ledger_after, ledger_registry
@@ -242,16 +250,17 @@ class TestNamesThatOnlyThePageCacheHas:
         run_in_virtual_time(program())
 
 
-class TestCompactionThatFailedHalfWay:
-    """``workload=5 fail=ENOSPC:none:at:285``: the segments were counted as archived, and could not
-    be removed; the next compaction began from what was known before, and forgot an archive."""
+class TestCompaction:
+    CONFIG = StoreConfig(
+        segment_size=4096, wal_max_entries=None, auto_save_interval=None, backup_count=1
+    )
 
     def test_no_archive_is_forgotten(self) -> None:
+        """``workload=5 fail=ENOSPC:none:at:285``: segments were counted as archived, and could not
+        be removed; the next compaction began from what was known before, and forgot an archive."""
+
         async def program() -> None:
-            disk = SimulatedDisk()
-            config = StoreConfig(
-                segment_size=4096, wal_max_entries=None, auto_save_interval=None, backup_count=1
-            )
+            disk, config = SimulatedDisk(), self.CONFIG
             store = await opened(disk, config)
             await append(store, 12)
             second = [name for name in disk.files() if name.endswith(".log")][1]
@@ -266,6 +275,32 @@ class TestCompactionThatFailedHalfWay:
             numbers = [event.seq async for event in again.events()]
             assert numbers == list(range(1, again.seq + 1))
             await again.close()
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize("effect", ["none", "partial"])
+    def test_a_segment_is_left_alone_until_it_is_sealed(
+        self, effect: Literal["none", "partial"]
+    ) -> None:
+        """``workload=79 fail=EIO:partial:at:133``: the next segment had its name, this one lacked
+        the seal that says so, and was read as damaged, or archived before it could be sealed."""
+
+        async def program() -> None:
+            disk = SimulatedDisk()
+            store = await opened(disk, self.CONFIG)
+            await append(store)
+            await store.close()
+            disk = disk.reopen()
+            store = await opened(disk, self.CONFIG)
+            first = next(name for name in disk.files() if name.endswith(".log"))
+            disk.fail(kind="write", name=first, errno=errno.ENOSPC, effect=effect)
+            with pytest.raises(StoreFullError):
+                await append(store)
+            assert await store.snapshot() == 1
+            assert first in disk.files()
+            await append(store)
+            await store.close()
+            await survives(disk.after_kill(), self.CONFIG)
 
         run_in_virtual_time(program())
 
