@@ -10,8 +10,9 @@ if only the process died, and after a power cut any of what the simulated disk m
 
 Each image is opened with the real :class:`~eventstore.EventStore` and held against the claim. Then
 the power is cut, so that whatever was served and not durable is gone, and it is opened again, to
-see that it gives the same and changes nothing. Of some images, the recovery itself, and two
-appends after it, are watched in the same way and crashed at each of their calls.
+see that it gives the same and changes nothing. Some images are first read by a process that may
+not write; of some, the recovery itself, and two appends after it, are watched in the same way and
+crashed at each of their calls.
 
 Calls that change nothing on the disk make no new crash: the calls after a change, up to the next
 one, share one point, which has the number of the first of them.
@@ -33,6 +34,7 @@ from eventstore import (
     RecoveryReport,
     SimulatedClock,
     StoreConfig,
+    StoreNotFoundError,
 )
 from eventstore.testing.disk import SimulatedDisk
 from eventstore.testing.faults import Call
@@ -51,6 +53,9 @@ __all__ = ["CrashError", "Crashes", "Point", "Report", "Watcher"]
 _CHANGING = frozenset(
     "lock create make_folder rename remove sync_folder write sync truncate close_disk".split()
 )
+_READERS = 0.05
+"""The share of images that are opened read-only first."""
+
 _REGISTRY = ledger_registry()
 
 
@@ -240,6 +245,8 @@ class Crashes:
                     points = await self.recovery(image.clone(), point.claim, required)
                     for crash in points:
                         await self._explore(crash, f"{inner} {crash}", 1, 0.0)
+                if self._random.random() < _READERS:
+                    await self.check_reader(image, point.claim, required)
                 await self.check(image, point.claim, required)
             except CrashError:
                 raise
@@ -319,6 +326,25 @@ class Crashes:
         if _files(cut) != before or not report.clean:
             raise OracleError(f"opening it a second time changed it: {report}")
 
+    async def check_reader(self, image: SimulatedDisk, claim: Claim, required: int) -> None:
+        """Hold what a reader finds against the claim, before any writer has mended it."""
+        self.report.recoveries += 1
+        config, before = self._config, image.contents()
+        try:
+            store = await EventStore.open(
+                "image", _REGISTRY, config, disk=image.reopen(), read_only=True
+            )
+        except EventStoreError as error:
+            if isinstance(error, StoreNotFoundError) and not required:
+                return
+            raise OracleError(f"read-only, it does not open: {error}") from error
+        try:
+            await recovered_as_claimed(store, claim, required)
+        finally:
+            await store.close()
+        if image.contents() != before:
+            raise OracleError("reading it changed it")
+
     async def _check_again(self, disk: SimulatedDisk, claim: Claim) -> RecoveryReport:
         """Open once more what was recovered, and check that it has all that was served then."""
         self.report.recoveries += 1
@@ -343,6 +369,7 @@ class Crashes:
             point = _found(points, crash)
             _, image, required = point.image(name)
             if number == len(steps):
+                await self.check_reader(image, point.claim, required)
                 await self.check(image, point.claim, required)
             else:
                 points = await self.recovery(image, point.claim, required)
