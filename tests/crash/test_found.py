@@ -90,7 +90,7 @@ class TestTheLoopHangs:
     """``snapshot()`` waited for one that had just ended, again and again, without a pause.
 
     It was called in the one turn of the loop in which the task of the last snapshot is done and its
-    callback has not been called yet. ``workload=18`` of the exploration never came back.
+    callback has not been called yet.
     """
 
     @pytest.fixture(autouse=True)
