@@ -45,7 +45,7 @@ class Opening(Generic[OpenedT]):
             return
         try:
             await opened.close()
-        except Exception:
+        except Exception:  # whatever closing raised: see below
             # What the body raised says more; what close raised was logged when it happened.
             if error is None:
                 raise

@@ -69,7 +69,7 @@ def load(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any]]:
     """What an entry point names. Raises :class:`RegistrationError`, naming the plugin."""
     try:
         loaded = point.load()
-    except Exception as error:
+    except Exception as error:  # importing a plugin may raise anything
         raise RegistrationError(
             f"{named(point)} cannot be imported: {type(error).__name__}: {error}; mend or "
             "uninstall it",

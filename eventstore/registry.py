@@ -343,7 +343,7 @@ class HandlerRegistry(Generic[StateT]):
         for event in events:
             try:
                 folded = handlers[type(event.data)](state, event)
-            except Exception as error:
+            except Exception as error:  # a handler may raise anything
                 raise replay_error(event, error) from error
             if folded is None and state is not None:
                 raise replay_error(event, TypeError("it returned None instead of a state"))

@@ -86,7 +86,7 @@ def replay(
         for event in window.cut(events):
             try:
                 folded = functions[type(event.data)](state, event)
-            except Exception as error:
+            except Exception as error:  # a handler may raise anything
                 raise replay_error(event, error) from error
             if folded is None and state is not None:
                 raise replay_error(event, TypeError("it returned None instead of a state"))

@@ -165,7 +165,7 @@ class RunCheck:
             return self.registry.functions[type(event.data)](state, event), None
         except self.refuses as error:
             return None, error
-        except Exception as error:
+        except Exception as error:  # the handler under check may raise anything
             raise self._fault(
                 event,
                 "total",

@@ -226,7 +226,7 @@ class Crashes:
         case = f"workload={self._seed}"
         try:
             points = await self.points()
-        except Exception as error:
+        except Exception as error:  # reported with its case
             raise CrashError(case, error) from error
         self._random.shuffle(points)
         for point in points:
@@ -250,7 +250,7 @@ class Crashes:
                 await self.check(image, point.claim, required)
             except CrashError:
                 raise
-            except Exception as error:
+            except Exception as error:  # reported with its case
                 raise CrashError(inner, error) from error
 
     async def recovery(self, image: SimulatedDisk, claim: Claim, required: int) -> list[Point]:

@@ -171,7 +171,7 @@ def fail_every_call(
         report.states += 1
         try:
             run_in_virtual_time(play(failure))
-        except Exception as error:
+        except Exception as error:  # reported with its case
             wrapped = CrashError(str(failure), error)
             if not keep_going:
                 raise wrapped from error
