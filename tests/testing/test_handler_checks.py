@@ -83,8 +83,8 @@ DETERMINISTIC = {
 }
 
 ELSEWHERE = {
-    careless.goes_by_the_order_of_a_set: "`$.symbols[0]` is",
-    careless.goes_by_the_order_of_a_map: "`$.symbols[0]` is",
+    careless.goes_by_the_order_of_a_set: "`$.symbols[",
+    careless.goes_by_the_order_of_a_map: "`$.symbols[",
     careless.hashes_a_text: "`$.at` is",
     careless.goes_by_local_time: "`$.at` is",
 }
