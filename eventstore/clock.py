@@ -88,11 +88,19 @@ class SimulatedClock:
 
 
 def to_ns(moment: datetime | int) -> int:
-    """Nanoseconds since the epoch. A naive ``datetime`` is refused: it names no moment."""
+    """Nanoseconds since the epoch. A naive ``datetime`` is refused: it names no moment.
+
+    Raises :class:`ConfigError`.
+    """
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise ConfigError(f"{moment!r} has no time zone: pass an aware datetime, such as UTC's")
         return (moment - _EPOCH) // _MICROSECOND * 1000
+    if not isinstance(moment, int):
+        raise ConfigError(
+            f"{moment!r} is no moment: pass an aware datetime, whole nanoseconds since the epoch, "
+            "or, where a history is read, a sequence number"
+        )
     return moment
 
 

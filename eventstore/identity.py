@@ -31,6 +31,7 @@ FILE = "store.json"
 FORMAT = 1
 _TEMPORARY = "store.json.tmp"
 _MAX_SIZE = 1 << 26
+_PIECE = 1 << 16  # read at a time: a read asks for the memory first
 
 
 class Branched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +80,10 @@ def load_identity(disk: Disk) -> StoreIdentity:
     try:
         file = disk.open(FILE)
         try:
-            data = file.read(0, _MAX_SIZE)
+            data = piece = file.read(0, _PIECE)
+            while len(piece) == _PIECE and len(data) < _MAX_SIZE:
+                piece = file.read(len(data), _PIECE)
+                data += piece
         finally:
             file.close()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where in a history to begin and to end: at a sequence number, or at a time.
+"""Which part of a history is meant: from and to a sequence number or a time, and what kinds of it.
 
 A :data:`Moment` is a sequence number, an aware ``datetime``, or nanoseconds since the epoch. The
 two kinds of integer are told apart by their size: from ``10**15`` on it is a time (twelve days
@@ -13,20 +13,20 @@ latest time of any event up to their end, so reading begins behind the last that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from eventstore.clock import to_ns
 from eventstore.codec import EventCodec
 from eventstore.disk import Disk
-from eventstore.errors import reading
+from eventstore.errors import UnknownOperationError, reading
 from eventstore.identity import load_identity
 from eventstore.log.reader import LogReader
 from eventstore.operation import Event
 from eventstore.snapshot.vault import snapshot_times
 
-__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "first_from"]
+__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "chosen", "first_from"]
 
 Moment = int | datetime
 TIMES_FROM = 10**15
@@ -42,6 +42,27 @@ def as_time(moment: Moment | None) -> int | None:
     if moment is None or as_sequence(moment) is not None:
         return None
     return to_ns(moment)
+
+
+def chosen(
+    operations: Collection[str] | None, known: Collection[str] | None
+) -> Collection[str] | None:
+    """The names of the operations to keep, ``None`` for all of them.
+
+    Raises :class:`UnknownOperationError` for a name that is not among ``known``: a slip of the pen
+    would otherwise look like a history without such events.
+    """
+    if operations is None:
+        return None
+    names = frozenset((operations,) if isinstance(operations, str) else operations)
+    for name in sorted(names) if known is not None else ():
+        if name not in known:
+            raise UnknownOperationError(
+                f"no handler is registered for {name!r}, which was asked for (known: "
+                f"{', '.join(known) or 'none'}); register one, or read without a registry",
+                operation=name,
+            )
+    return names
 
 
 class TimeWindow:

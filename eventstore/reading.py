@@ -11,7 +11,7 @@ from typing import Any
 
 from eventstore.log.core import Log
 from eventstore.log.memory import MemoryLog
-from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, first_from
+from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, chosen, first_from
 from eventstore.operation import Event
 from eventstore.recovery import decode_chunk
 from eventstore.registry import HandlerRegistry
@@ -27,6 +27,7 @@ async def durable_events(
     operations: Collection[str] | None,
 ) -> AsyncGenerator[Event[Any], None]:
     """The events of ``log`` from ``start`` up to ``stop`` (exclusive) or the last durable one."""
+    operations = chosen(operations, registry.operations)
     end = log.durable_seq + 1
     upto = as_sequence(stop)
     if upto is not None:

@@ -38,7 +38,7 @@ from eventstore.log.commit import Pending
 from eventstore.log.core import Log, LogCore, executor_for, opening_executor, run_blocking
 from eventstore.log.log import check_size
 from eventstore.log.memory import MemoryLog
-from eventstore.moments import Moment
+from eventstore.moments import Moment, chosen
 from eventstore.opening import Opening
 from eventstore.operation import Event, Operation, Receipt
 from eventstore.reading import durable_events
@@ -325,7 +325,7 @@ class EventStore(Generic[StateT]):
         """
         subscription = Subscription(
             self.seq + 1 if start is None else max(start, 1),
-            operations,
+            chosen(operations, self._registry.operations),
             self.events,
             lambda: self.seq,
             self._subscriptions.remove,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
+import gc
 import os
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +19,7 @@ from immutables import Map
 
 from eventstore import (
     ConfigError,
+    Durability,
     Event,
     EventStore,
     HandlerRegistry,
@@ -139,6 +144,15 @@ class TestReadEvents:
             assert [event.seq for event in found] == list(range(10, 121, 5))
         assert list(read_events("", operations=set(), disk=disk)) == []
         assert list(read_events("", operations={"unheard_of"}, disk=disk)) == []
+        found = read_events("", bank_registry(), operations="withdraw", disk=disk)
+        assert [event.seq for event in found] == list(range(5, 121, 5))
+
+    def test_a_name_that_no_handler_has_is_refused(self, disk: SimulatedDisk) -> None:
+        for asked in ({"deposit", "withdrawl"}, "withdrawl"):
+            for reading in (read_events, replay):
+                with pytest.raises(UnknownOperationError, match="deposit, withdraw") as caught:
+                    list(reading("", bank_registry(), operations=asked, disk=disk))
+                assert (caught.value.operation, caught.value.seq) == ("withdrawl", None)
 
     def test_without_a_registry_payloads_are_plain(self, disk: SimulatedDisk) -> None:
         event = next(read_events("", start=6, disk=disk))
@@ -148,6 +162,16 @@ class TestReadEvents:
     def test_a_naive_time_is_refused(self, disk: SimulatedDisk) -> None:
         with pytest.raises(ConfigError, match="time zone"):
             list(read_events("", start=datetime(2026, 3, 2), disk=disk))
+
+    @pytest.mark.parametrize("moment", ["2026-03-02", 1.5e18, (1,)])
+    def test_what_is_no_moment_is_refused(self, disk: SimulatedDisk, moment: Any) -> None:
+        for reading in (read_events, replay):
+            with pytest.raises(ConfigError, match="is no moment"):
+                list(reading("", bank_registry(), start=moment, disk=disk))
+            with pytest.raises(ConfigError, match="is no moment"):
+                list(reading("", bank_registry(), stop=moment, disk=disk))
+        with pytest.raises(ConfigError, match="is no moment"):
+            state_at("", bank_registry(), moment, disk=disk)
 
 
 class TestReplay:
@@ -365,6 +389,10 @@ class TestEventsOfAnOpenStore:
             assert await read(62) == []
             assert await read(5, 5) == []
             assert await read(operations={"withdraw"}, stop=21) == [5, 10, 15, 20]
+            with pytest.raises(UnknownOperationError, match="withdrawl"):
+                await read(operations={"withdrawl"})
+            with pytest.raises(UnknownOperationError, match="withdrawl"):
+                store.subscribe(operations={"withdrawl"})
 
     @pytest.mark.asyncio
     async def test_what_is_appended_meanwhile_is_not_part_of_it(self) -> None:
@@ -375,6 +403,55 @@ class TestEventsOfAnOpenStore:
                 seen.append(event.seq)
                 await store.append(pay())
             assert seen == [1, 2]
+
+
+class TestMemory:
+    """What reading allocates at most is a matter of the segments' size, not of how many they are."""
+
+    async def make(self, path: Path, groups: int) -> Path:
+        options: dict[str, Any] = {"segment_size": 64 << 10, "durability": Durability.NONE}
+        async with EventStore.open(
+            path, bank_registry(), wal_max_entries=2000, backup_count=1, **options
+        ) as store:
+            for _ in range(groups):
+                await store.append(*[pay(1, ACCOUNT) for _ in range(100)])
+        assert len(os.listdir(path / "archive")) > groups // 4
+        return path
+
+    @pytest.mark.asyncio
+    async def test_it_is_flat_in_the_length_of_history(self, tmp_path: Path) -> None:
+        short = await self.make(tmp_path / "short", 20)
+        long = await self.make(tmp_path / "long", 160)
+
+        async def every_event(path: Path) -> None:
+            async with EventStore.open(path, bank_registry(), read_only=True) as store:
+                async for _ in store.events():
+                    pass
+
+        for read in (
+            lambda path: collections.deque(read_events(path), 0),
+            lambda path: collections.deque(read_events(path, bank_registry()), 0),
+            lambda path: collections.deque(replay(path, bank_registry()), 0),
+            lambda path: state_at(path, bank_registry(), 1900),
+            lambda path: asyncio.run(every_event(path)),
+        ):
+            peaks = [
+                await asyncio.get_running_loop().run_in_executor(None, peak_of, read, path)
+                for path in (short, short, long)  # what is made once is made by the first
+            ]
+            assert peaks[2] < 1.25 * peaks[1] + 32 * 1024
+            assert peaks[1] < 4 << 20
+
+
+def peak_of(read: Callable[[Path], Any], path: Path) -> int:
+    """The most memory that ``read`` had allocated at one time, bytes."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        read(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 class TestNoStore:

@@ -17,7 +17,7 @@ from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import HistoryUnavailableError, reading
 from eventstore.identity import load_identity
 from eventstore.log.reader import LogReader
-from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, first_from
+from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, chosen, first_from
 from eventstore.operation import OPERATION_FIELD, Event
 from eventstore.registry import HandlerRegistry, replay_error
 from eventstore.shape import copier
@@ -46,8 +46,10 @@ def read_events(
     plain dictionaries and no handler is needed.
 
     Raises :class:`StoreNotFoundError`, :class:`HistoryUnavailableError`, :class:`CorruptLogError`,
-    :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError`.
+    :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError` (for an event, and
+    for a name in ``operations`` that the registry does not know).
     """
+    operations = chosen(operations, None if registry is None else registry.operations)
     found = batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
     events = itertools.chain.from_iterable(found)
     if operations is None:
@@ -70,6 +72,7 @@ def replay(
     nearest snapshot where there is one. ``operations`` chooses which events are handed over; all of
     them are folded. Raises what :func:`read_events` raises, and :class:`ReplayError`.
     """
+    operations = chosen(operations, registry.operations)
     disk = disk or LocalDisk(path, read_only=True)
     first = as_sequence(start)
     upto = None if first is None else first - 1
