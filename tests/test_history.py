@@ -406,7 +406,7 @@ class TestEventsOfAnOpenStore:
 
 
 class TestMemory:
-    """What reading allocates at most is a matter of the segments' size, not of how many they are."""
+    """What reading allocates at most depends on the size of the segments, not on their number."""
 
     async def make(self, path: Path, groups: int) -> Path:
         options: dict[str, Any] = {"segment_size": 64 << 10, "durability": Durability.NONE}

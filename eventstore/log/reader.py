@@ -256,6 +256,7 @@ class LogReader:
         first, size = seq, 0
         successor = following[0] if following else None
         sealed: SealKind | None = None
+        damage: CorruptLogError | None = None
         while stop is None or seq < stop:
             try:
                 record = read_record(data, offset, header.salt)
@@ -265,7 +266,8 @@ class LogReader:
                 if successor == seq and (len(following) == 1 or sealed is SealKind.CONTINUED):
                     break
                 if successor is not None:
-                    raise self._corrupt(source, offset, seq, str(error)) from error
+                    damage = self._corrupt(source, offset, seq, str(error))
+                    break
                 attempts += 1
                 data = self._load(source)
                 if self._header(source, data) != header:
@@ -276,9 +278,8 @@ class LogReader:
                         self._check_followed(source, seq)
                     break
                 if isinstance(tail, Corrupt) and attempts == _ATTEMPTS:
-                    raise self._corrupt(
-                        source, tail.offset, tail.expected_seq, tail.reason
-                    ) from error
+                    damage = self._corrupt(source, tail.offset, tail.expected_seq, tail.reason)
+                    break
                 continue
             offset, attempts = record.end, 0
             if record.events == 0:
@@ -294,7 +295,9 @@ class LogReader:
                 yield _chunk(first, seq, bodies)
                 bodies, first, size = [], seq, 0
         if bodies:
-            yield _chunk(first, seq, bodies)
+            yield _chunk(first, seq, bodies)  # what is sound before the damage can be had
+        if damage is not None:
+            raise damage
 
     def _check_followed(self, source: _Source, seq: int) -> None:
         """A seal says that there is a segment after this one, and it never goes before that one."""

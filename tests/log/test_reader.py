@@ -15,13 +15,14 @@ from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.identity import load_identity
 from eventstore.log.archive import compact
-from eventstore.log.format import HEADER_SIZE
+from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind
 from eventstore.log.log import EventLog
 from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader
 from eventstore.log.segment import segment_name
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
     STORE,
+    SegmentBytes,
     body,
     commit,
     new_log,
@@ -105,6 +106,23 @@ class TestRange:
             assert len(chunk.array) < CHUNK_BYTES + 50_000
         assert sum(chunk.events for chunk in chunks(disk)) == 15_000
 
+    @pytest.mark.parametrize("size", [1, 2000])
+    def test_those_of_a_sealed_segment_too(self, size: int) -> None:
+        disk = new_log()
+        writer = writer_on(disk, segment_size=8 << 20)
+        for number in range(30):
+            writer.commit(500, body(1 + 500 * number, *["x" * size] * 500), sync=False)
+        writer.close()
+        found = chunks(disk)
+        assert [chunk.first_seq for chunk in found] == [
+            1 + sum(chunk.events for chunk in found[:number]) for number in range(len(found))
+        ]
+        assert sum(chunk.events for chunk in found) == 15_000
+        for chunk in found:
+            assert chunk.events < CHUNK_EVENTS + 500
+            assert len(chunk.array) < CHUNK_BYTES + 500 * (size + 100)
+        assert values_on(disk, start=14_000) == ["x" * size] * 1001
+
 
 def run_of(first_seq: int, count: int) -> bytes:
     return body(first_seq, *["value"] * count)
@@ -173,6 +191,35 @@ class TestBesideTheWriter:
         rest = [value for chunk in reader for value in values_in(chunk)]
         assert rest[:20] == values
         assert values_on(survivor, start=5021) == ["later"]
+
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_the_writer_goes_on_to_the_next_segment_behind_the_reader_s_back(
+        self, lost: bool
+    ) -> None:
+        """It looks again where its data ends, and finds that the segment has a successor by now."""
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        looks = 0
+
+        def rule(call: Call) -> Fault | None:
+            nonlocal looks
+            if (call.kind, call.name) == ("open", FIRST):
+                looks += 1
+                if looks == 2:
+                    commit(writer, "x" * 4000)
+                    if lost:
+                        disk.remove_file(segment_name(2))
+            return None
+
+        disk.add_rule(rule)
+        if lost:
+            with pytest.raises(CorruptLogError, match="says that there is one after it") as raised:
+                values_on(disk)
+            assert raised.value.path == f"simulated/{segment_name(2)}"
+            assert raised.value.expected_seq == 2
+        else:
+            assert values_on(disk) == ["first", "x" * 4000]
 
     def test_a_torn_end_is_the_end(self) -> None:
         disk = new_log()
@@ -289,6 +336,24 @@ class TestFailures:
             chunks(disk)
         assert (raised.value.offset, raised.value.expected_seq) == (HEADER_SIZE, 1)
 
+    @pytest.mark.parametrize(
+        "last", [True, False], ids=["in the last segment", "in an earlier one"]
+    )
+    def test_what_stands_before_the_damage_can_be_had(self, last: bool) -> None:
+        segment = SegmentBytes().record(b"1").record(b"2")
+        offset = segment.end
+        segment.record(b"3").record(b"4")
+        disk = new_log()
+        disk.write_file(FIRST, segment.filled())
+        disk.flip_bit(FIRST, 8 * (offset + 45))
+        if not last:
+            disk.write_file(segment_name(5), SegmentBytes(first_seq=5).record().filled())
+        found = LogReader(disk, STORE).chunks()
+        assert values_in(next(found)) == [b"1", b"2"]
+        with pytest.raises(CorruptLogError) as raised:
+            next(found)
+        assert (raised.value.offset, raised.value.expected_seq) == (offset, 3)
+
     def test_damage_that_a_second_look_does_not_see_is_none(self) -> None:
         """A reader may look while the writer writes, and see a later page before an earlier one."""
 
@@ -311,6 +376,40 @@ class TestFailures:
 
         disk.add_rule(rule)
         assert values_on(disk) == values
+
+    def test_a_segment_that_does_not_say_that_others_follow(self) -> None:
+        """The last but one may still lack that seal; one before it never does."""
+        disk, _ = several_segments()
+        data = disk.read_file(SECOND)
+        disk.write_file(SECOND, data[:-SEAL_SIZE])
+        with pytest.raises(CorruptLogError, match="seal is missing") as raised:
+            values_on(disk)
+        assert (raised.value.path, raised.value.expected_seq) == (f"simulated/{SECOND}", 5)
+        assert raised.value.offset == len(data) - SEAL_SIZE
+        disk, values = several_segments(segments=3)
+        disk.write_file(SECOND, disk.read_file(SECOND)[:-SEAL_SIZE])
+        assert values_on(disk) == values
+
+    @pytest.mark.parametrize("name", [FIRST, SECOND])
+    def test_a_damaged_header(self, name: str) -> None:
+        disk, _ = several_segments()
+        disk.flip_bit(name, 8 * 20)
+        with pytest.raises(CorruptLogError, match="header") as raised:
+            values_on(disk)
+        assert (raised.value.path, raised.value.offset) == (f"simulated/{name}", 0)
+        assert raised.value.expected_seq == (1 if name == FIRST else 3)
+
+    @pytest.mark.parametrize("sealed", [False, True])
+    def test_a_record_of_another_number_is_never_handed_over(self, sealed: bool) -> None:
+        """Whole and with every checksum in order, as only a mistake of a program could leave it."""
+        segment = SegmentBytes().record(b"1")
+        offset = segment.end
+        segment.record(b"5", seq=5)
+        disk = new_log()
+        disk.write_file(FIRST, segment.seal(SealKind.CLOSED).data if sealed else segment.filled())
+        with pytest.raises(CorruptLogError, match="record of event 5 stands here") as raised:
+            values_on(disk)
+        assert (raised.value.offset, raised.value.expected_seq) == (offset, 2)
 
     def test_a_segment_that_ends_before_its_successor_begins(self) -> None:
         disk, _ = several_segments()
