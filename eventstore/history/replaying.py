@@ -200,7 +200,7 @@ def recorded(
     window = TimeWindow(start, stop)
     if end is None or first >= end:
         return
-    for chunk in LogReader(disk, identity.store).chunks(first, end):
+    for chunk in LogReader(disk, identity.store).chunks(first, end, ahead=True):
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
         if chunk.first_seq < first or chunk.first_seq + chunk.events > end:
             events = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]

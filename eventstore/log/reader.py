@@ -12,6 +12,9 @@ must say so. In the last one, the end is what ``recovery.classify`` says it is; 
 be in the middle of a write there, a verdict of damage is given only when a fresh read still says
 so.
 
+A file may be loaded ahead of its turn (``ahead.py``) only if nothing more will be written to it:
+an archive, or a segment whose successor has a successor, and so has its seal.
+
 A segment may disappear while the history is read: compaction moved it to the archive. Then the
 listing is made again and reading goes on at the same event.
 
@@ -29,6 +32,7 @@ from eventstore.codec import array_header
 from eventstore.disk import Disk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
 from eventstore.identity import Branched, StoreIdentity, load_identity
+from eventstore.log.ahead import ReadAhead
 from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
 from eventstore.log.format import (
     ALIGNMENT,
@@ -85,18 +89,26 @@ class LogReader:
         self._disk = disk
         self._store = store
 
-    def chunks(self, start: int = 1, stop: int | None = None) -> Iterator[Chunk]:
+    def chunks(
+        self, start: int = 1, stop: int | None = None, *, ahead: bool = False
+    ) -> Iterator[Chunk]:
         """Runs of events from number ``start`` on, up to ``stop`` (exclusive) or the end.
 
-        The first run may begin before ``start`` and the last may end after ``stop``.
+        The first run may begin before ``start`` and the last may end after ``stop``. With ``ahead``
+        the next file is loaded in a thread while this one's runs are consumed; an iterator that is
+        dropped then waits for that thread.
 
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded or nothing is logged,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
         with reading(self._disk.path):
-            yield from self._chunks(max(start, 1), stop)
+            files = ReadAhead(self._load, threads=ahead and self._disk.blocking)
+            try:
+                yield from self._chunks(max(start, 1), stop, files)
+            finally:
+                files.close()
 
-    def _chunks(self, start: int, stop: int | None) -> Iterator[Chunk]:
+    def _chunks(self, start: int, stop: int | None, files: ReadAhead[_Source]) -> Iterator[Chunk]:
         self._check_available(start)
         seq, attempts = start, 0
         while stop is None or seq < stop:
@@ -105,11 +117,18 @@ class LogReader:
             if not candidates:
                 raise self._missing(self._check_available(seq), seq)
             source = candidates[-1]
-            following = [other.first_seq for other in sources if other.first_seq > seq]
+            later = [other for other in sources if other.first_seq > seq]
+            following = [other.first_seq for other in later]
+            ahead = later[0] if later and (later[0].archived or len(later) > 2) else None
+            if ahead is not None and stop is not None and ahead.first_seq >= stop:
+                ahead = None
             try:
-                for chunk in self._read(source, seq, stop, following):
+                data = files.take(source)
+                for chunk in self._read(source, data, seq, stop, following):
                     yield chunk
                     seq = chunk.first_seq + chunk.events
+                    if ahead is not None:
+                        files.begin(ahead)
                 attempts = 0
             except (FileNotFoundError, _MovedError):
                 attempts += 1
@@ -190,9 +209,8 @@ class LogReader:
         return header
 
     def _read(
-        self, source: _Source, start: int, stop: int | None, following: list[int]
+        self, source: _Source, data: bytes, start: int, stop: int | None, following: list[int]
     ) -> Iterator[Chunk]:
-        data = self._load(source)
         header = self._header(source, data)
         end = sealed_end(data, header.salt)
         if end is not None:
