@@ -80,6 +80,9 @@ class Corrupt(NamedTuple):
 
 Tail = Clean | TornTail | Corrupt
 
+_BLOCK = 1 << 16
+_ZEROS = bytes(_BLOCK)
+
 
 def classify(data: bytes, header: SegmentHeader) -> Tail:
     """Say what the end of the last segment is; ``data`` is the whole file."""
@@ -114,7 +117,7 @@ def classify(data: bytes, header: SegmentHeader) -> Tail:
         offset = record.end
     finished = sealed is SealKind.CLOSED or sealed is SealKind.CONTINUED
     whole = len(data) == header.size or (finished and offset == len(data))
-    torn_end = len(data.rstrip(b"\0"))
+    torn_end = end_of_data(data)
     if torn_end <= offset:
         if not whole:
             return Corrupt(offset, seq, _cut(len(data), header))
@@ -131,6 +134,15 @@ def classify(data: bytes, header: SegmentHeader) -> Tail:
     if offset + SEAL_SIZE == header.size:
         return Corrupt(offset, seq, f"{reason}, though only a seal can stand here")
     return TornTail(records, data_end if sealed is None else offset, seq, torn_end)
+
+
+def end_of_data(data: bytes) -> int:
+    """The offset behind the last byte that is not zero, looked for from the end, block by block."""
+    end = len(data)
+    while data[max(0, end - _BLOCK) : end] == _ZEROS:
+        end -= _BLOCK
+    last = data[max(0, end - _BLOCK) : end]
+    return end - len(last) + len(last.rstrip(b"\0"))
 
 
 def durable_beyond(data: bytes, header: SegmentHeader, offset: int) -> int | None:

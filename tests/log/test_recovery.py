@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, SegmentHeader, read_record
-from eventstore.log.recovery import Clean, Corrupt, TornTail, classify, durable_beyond
+from eventstore.log.recovery import Clean, Corrupt, TornTail, classify, durable_beyond, end_of_data
 from tests.log.samples import SALT, SIZE, STORE, SegmentBytes, body, flipped
 
 IDLE, CLOSED, CONTINUED = SealKind.IDLE, SealKind.CLOSED, SealKind.CONTINUED
@@ -317,3 +317,11 @@ def test_a_segment_that_begins_later_counts_from_there() -> None:
     assert isinstance(tail, Clean)
     assert tail.next_seq == 1_000_002
     assert segment.header.store == STORE
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 65535, 65536, 65537, 131072, 200_001])
+@pytest.mark.parametrize("zeros", [0, 1, 65535, 65536, 65537, 131072])
+def test_the_end_of_data_is_behind_its_last_byte(length: int, zeros: int) -> None:
+    data = b"\0" * (length - 1) + b"x" if length else b""
+    assert end_of_data(data + bytes(zeros)) == length
+    assert end_of_data(b"x" * length + bytes(zeros)) == length
