@@ -7,6 +7,7 @@ concatenated; with a five-byte array header in front, a single call decodes any 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 import typing
@@ -50,10 +51,18 @@ _ENCODING = (
 )
 """What an encoder raises for a value it cannot carry."""
 
+_DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes it cannot read: text that is no UTF-8, and nesting too deep."""
+
 
 def array_header(count: int) -> bytes:
     """The five bytes (MessagePack ``array 32``) that make ``count`` events one array."""
     return _ARRAY32.pack(0xDD, count)
+
+
+def _array_header_length(count: int) -> int:
+    """The bytes that an encoder puts in front of an array of ``count``."""
+    return 1 if count < 16 else 3 if count < 65536 else 5
 
 
 def encode_hook(value: Any) -> Any:
@@ -114,9 +123,7 @@ class EventCodec:
 
     def encode_all(self, events: Sequence[Event[Any]]) -> bytes:
         """The bytes of several events, concatenated, in one call."""
-        encoded = self._encode(events)
-        count = len(events)
-        return encoded[1 if count < 16 else 3 if count < 65536 else 5 :]
+        return self._encode(events)[_array_header_length(len(events)) :]
 
     def round_trip(self, event: Event[Any]) -> tuple[Event[Any], bytes]:
         """Encode ``event`` and decode it again: what the log will give back, and its bytes.
@@ -139,13 +146,26 @@ class EventCodec:
             raise self._invalid(event, f"{error} - at `{path}`") from error
         try:
             decoded = self._decode_one(encoded)
+            survives = decoded == event
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._invalid(event, str(error)) from error
-        if decoded != event:
+        if not survives:
             found = _difference(event.data, decoded.data, "$")
             path = found or _difference(event.metadata, decoded.metadata, "$metadata") or "$"
             raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
+
+    def round_trips(self, events: list[Event[Any]]) -> tuple[list[Event[Any]], bytes]:
+        """The same for several events, in one call each way: the events, and their joined bytes."""
+        decoded: list[Event[Any]] | None = None
+        with contextlib.suppress(*_ENCODING, msgspec.DecodeError):
+            encoded = self._encode(events)
+            decoded = self._decode_many(encoded)
+        if decoded is None or decoded != events:
+            list(map(self.round_trip, events))  # the one to blame raises, and says where
+            reason = "nested too deeply for a group"  # pragma: no cover - it has raised
+            raise self._invalid(events[0], reason)  # pragma: no cover - it has raised
+        return decoded, encoded[_array_header_length(len(events)) :]
 
     def _unencodable(self, value: Any, path: str) -> str | None:
         """The path of the innermost part of ``value`` that cannot be encoded."""
@@ -181,7 +201,7 @@ class EventCodec:
         """
         try:
             events: list[Event[Any]] = self._decode_many(array)
-        except msgspec.DecodeError as error:
+        except _DECODING as error:
             raise self._explain(array, count, first_seq, error) from error
         if events and (events[0].seq != first_seq or events[-1].seq != first_seq + count - 1):
             raise CorruptLogError(
@@ -198,17 +218,17 @@ class EventCodec:
         """Find the event that made a decode fail, and say whether it is unknown or broken."""
         try:
             raw = msgspec.msgpack.decode(array, type=list[msgspec.Raw])
-        except msgspec.DecodeError:
-            return CorruptLogError(
-                f"the record of event {first_seq} is no sequence of {count} events: {error}",
-                path="",
-                expected_seq=first_seq,
-            )
+        except _DECODING as broken:
+            what = f"the record of event {first_seq} is no sequence of {count} events"
+            return _undecodable(what, first_seq, broken)
         for seq, item in enumerate(raw, first_seq):
             try:
                 self._decode_one(item)
-            except msgspec.DecodeError as reason:
-                data = msgspec.msgpack.decode(item)
+            except _DECODING as reason:
+                try:
+                    data = msgspec.msgpack.decode(item)
+                except _DECODING as broken:
+                    return _undecodable(f"event {seq} is no MessagePack", seq, broken)
                 payload = data[2] if isinstance(data, list) and len(data) > 2 else None
                 tag = payload.get(OPERATION_FIELD) if isinstance(payload, dict) else None
                 if str(reason).startswith("Invalid value"):
@@ -229,6 +249,17 @@ class EventCodec:
         return CorruptLogError(str(error), path="", expected_seq=first_seq)
 
 
+def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
+    """The error for bytes that cannot be decoded; too deep a stack is no damage."""
+    if isinstance(error, RecursionError):
+        return InvalidPayloadError(
+            f"event {seq} or one soon after it is nested too deeply to be read from here: {error}; "
+            "read it from fewer calls deep",
+            operation="",
+        )
+    return CorruptLogError(f"{what}: {error}", path="", expected_seq=seq)
+
+
 class _Timed(msgspec.Struct, array_like=True, gc=False):
     """The first two members of an event; a decoder passes over the rest."""
 
@@ -240,8 +271,14 @@ _decode_timed = msgspec.msgpack.Decoder(list[_Timed]).decode
 
 
 def latest_time(body: bytes, count: int) -> int:
-    """The latest time of ``count`` concatenated events, whatever their payloads."""
-    return max(event.time for event in _decode_timed(array_header(count) + body))
+    """The latest time of ``count`` concatenated events, whatever their payloads.
+
+    Raises :class:`CorruptLogError` for bytes that are no events.
+    """
+    try:
+        return max(event.time for event in _decode_timed(array_header(count) + body))
+    except _DECODING as error:
+        raise CorruptLogError(f"a record holds no {count} events: {error}", path="") from error
 
 
 def unrecordable(kind: Any) -> str | None:

@@ -22,7 +22,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -37,15 +37,7 @@ from eventstore.errors import (
 )
 from eventstore.forking import keep_from_forks
 
-__all__ = [
-    "Disk",
-    "File",
-    "LocalDisk",
-    "SyncFailedError",
-    "sync",
-    "sync_folder",
-    "write_fully",
-]
+__all__ = ["Disk", "File", "LocalDisk", "SyncFailedError", "sync", "sync_folder", "write_fully"]
 
 Bytes = bytes | bytearray | memoryview
 
@@ -93,18 +85,26 @@ class Disk(Protocol):
         """Give up the lock and the directory; files that are open stay usable."""
 
 
+_ATTEMPTS = 100  # more than signals call for: a call that is interrupted every time has failed
+
+
 def write_fully(file: File, offset: int, data: Bytes) -> None:
     """Write all of ``data``: short writes are finished, interruptions are invisible."""
     view = memoryview(data)
+    interrupted = 0
     while view:
         try:
             written = file.write(offset, view)
         except InterruptedError:
+            interrupted += 1
+            if interrupted == _ATTEMPTS:
+                raise
             continue
         if written <= 0:
             raise OSError(errno.EIO, "the disk accepted no bytes")
         offset += written
         view = view[written:]
+        interrupted = 0
 
 
 class SyncFailedError(OSError):
@@ -113,24 +113,23 @@ class SyncFailedError(OSError):
 
 def sync(file: File) -> None:
     """Put a file on stable storage. Raises :class:`SyncFailedError`, after which nobody retries."""
-    while True:
-        try:
-            return file.sync()
-        except InterruptedError:
-            continue
-        except OSError as error:
-            raise SyncFailedError(error.errno, f"sync failed: {error.strerror}") from error
+    _synced(file.sync)
 
 
 def sync_folder(disk: Disk, folder: str = "") -> None:
     """Put a folder's names on stable storage. Raises :class:`SyncFailedError`."""
-    while True:
+    _synced(disk.sync_folder, folder)
+
+
+def _synced(call: Callable[..., None], *args: str) -> None:
+    for _ in range(_ATTEMPTS):
         try:
-            return disk.sync_folder(folder)
+            return call(*args)
         except InterruptedError:
             continue
         except OSError as error:
             raise SyncFailedError(error.errno, f"sync failed: {error.strerror}") from error
+    raise SyncFailedError(errno.EINTR, "sync failed: interrupted every time")
 
 
 class LocalFile:

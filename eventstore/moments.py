@@ -55,7 +55,9 @@ def chosen(
     if operations is None:
         return None
     names = frozenset((operations,) if isinstance(operations, str) else operations)
-    for name in sorted(names) if known is not None else ():
+    if known is None:
+        return names
+    for name in sorted(names):
         if name not in known:
             raise UnknownOperationError(
                 f"no handler is registered for {name!r}, which was asked for (known: "

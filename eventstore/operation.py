@@ -120,7 +120,7 @@ class Event(msgspec.Struct, Generic[PayloadT], frozen=True, array_like=True, gc=
         return to_datetime(self.time)
 
 
-class Receipt:
+class Receipt(msgspec.Struct, eq=False):
     """The promise of a commit, returned by ``submit`` and by ``append``.
 
     ``seq`` is the sequence number of the (last) event, ``first_seq`` of the first of its group,
@@ -132,15 +132,13 @@ class Receipt:
     waiter has a future of its own, because a shared one would be cancelled for all of them.
     """
 
-    __slots__ = ("_done", "_error", "_told", "_waiters", "first_seq", "seq", "time")
-
-    def __init__(self, first_seq: int, seq: int, time: int) -> None:
-        self.first_seq = first_seq
-        self.seq = seq
-        self.time = time
-        self._done = self._told = False
-        self._error: Exception | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
+    first_seq: int
+    seq: int
+    time: int
+    _done: bool = False
+    _told: bool = False
+    _error: Exception | None = None
+    _waiters: list[asyncio.Future[None]] | None = None
 
     def __await__(self) -> Generator[Any, None, Receipt]:
         if not self._done:
@@ -184,10 +182,11 @@ class Receipt:
         self._done = True
         self._error = error
         waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
-                self._told = True
+        if waiters is not None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+                    self._told = True
 
     @property
     def told(self) -> bool:

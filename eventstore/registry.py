@@ -248,11 +248,13 @@ class HandlerRegistry(Generic[StateT]):
             ) from error
         return payload
 
-    def payloads(self, operations: tuple[Any, ...]) -> list[Operation]:
+    def payloads(self, operations: tuple[Any, ...]) -> Sequence[Operation]:
         """The payloads that ``append(*operations)`` means, not yet validated if they are objects.
 
         Operations are payload objects, ``(name, mapping)`` pairs, or one name and one mapping.
         """
+        if len(operations) == 1 and type(operations[0]) in self._fold:
+            return operations
         if operations and isinstance(operations[0], str):
             if len(operations) != 2:
                 raise InvalidPayloadError(
@@ -263,10 +265,7 @@ class HandlerRegistry(Generic[StateT]):
             return [self.payload(operations[0], operations[1])]
         if not operations:
             raise InvalidPayloadError("nothing to append: pass operations", operation="append")
-        return [
-            self._from_pair(operation) if isinstance(operation, tuple) else operation
-            for operation in operations
-        ]
+        return [self._from_pair(item) if isinstance(item, tuple) else item for item in operations]
 
     def _from_pair(self, pair: tuple[Any, ...]) -> Operation:
         if len(pair) != 2 or not isinstance(pair[0], str):
@@ -276,17 +275,17 @@ class HandlerRegistry(Generic[StateT]):
         return self.payload(pair[0], pair[1])
 
     def record(
-        self, seq: int, time: int, data: Operation, key: str | None, metadata: Any
-    ) -> tuple[Event[Any], bytes]:
-        """Encode one event, and decode it again as recovery will: the event and its bytes.
+        self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
+    ) -> tuple[list[Event[Any]], bytes]:
+        """Encode events, and decode them again as recovery will: the events and their bytes.
 
-        The event's payload is the decoded one: it shares nothing with the caller's object, and
-        whatever would not survive the log is found here, before anything is written.
-
-        Raises :class:`UnknownOperationError` and :class:`InvalidPayloadError`.
+        The events' payloads are the decoded ones: they share nothing with the caller's objects, and
+        whatever would not survive the log is found here, before anything is written. Raises
+        :class:`UnknownOperationError` and :class:`InvalidPayloadError`.
         """
-        if type(data) not in self._fold:
-            self._refuse(data)
+        for data in payloads:
+            if type(data) not in self._fold:
+                self._refuse(data)
         if metadata is not None and type(metadata) is not dict:
             if not isinstance(metadata, Mapping):
                 raise InvalidPayloadError(
@@ -296,7 +295,12 @@ class HandlerRegistry(Generic[StateT]):
                     field="$metadata",
                 )
             metadata = dict(metadata)
-        return self.codec.round_trip(Event(seq, time, data, key, metadata))
+        codec = self._codec or self.codec
+        if len(payloads) == 1:
+            event, body = codec.round_trip(Event(first, time, data, key, metadata))
+            return [event], body
+        numbered = enumerate(payloads, first)
+        return codec.round_trips([Event(seq, time, data, key, metadata) for seq, data in numbered])
 
     def _refuse(self, data: Any) -> typing.NoReturn:
         if not isinstance(data, Operation):

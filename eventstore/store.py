@@ -27,7 +27,7 @@ import asyncio
 import functools
 import os
 import warnings
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from eventstore.beginning import Beginning
@@ -221,10 +221,11 @@ class EventStore(Generic[StateT]):
         :class:`StoreClosedError`, :class:`StoreReadOnlyError`. Raises :class:`StoreFailedError`
         where the outcome is unknown.
         """
-        self._log.check()
+        appender = self._log.appender
+        appender.check()
         payloads = self._registry.payloads(operations)
-        if not self._log.has_room(len(payloads)):
-            await self._log.wait_for_room(len(payloads))
+        if not appender.has_room(len(payloads)):
+            await appender.wait_for_room(len(payloads))
         return await self._submit(payloads, key, metadata)
 
     def submit(
@@ -239,34 +240,25 @@ class EventStore(Generic[StateT]):
         queue is full. What becomes of the commit is told by the receipt; if nobody awaits it,
         :meth:`flush` and :meth:`close` tell.
         """
-        self._log.check()
+        appender = self._log.appender
+        appender.check()
         payloads = self._registry.payloads(operations)
-        if not self._log.has_room(len(payloads)):
-            raise self._log.overloaded()
+        if not appender.has_room(len(payloads)):
+            raise appender.overloaded()
         return self._submit(payloads, key, metadata)
 
     def _submit(
-        self, payloads: list[Operation], key: str | None, metadata: Mapping[str, Any] | None
+        self, payloads: Sequence[Operation], key: str | None, metadata: Mapping[str, Any] | None
     ) -> Receipt:
-        registry, log = self._registry, self._log
+        registry, appender = self._registry, self._log.appender
         time = self._clock.time_ns()
-        seq, state = log.head_seq, self._head
-        events: list[Event[Any]] = []
-        bodies: list[bytes] = []
-        for payload in payloads:
-            seq += 1
-            event, body = registry.record(seq, time, payload, key, metadata)
+        events, body = registry.record(appender.head_seq + 1, time, payloads, key, metadata)
+        state = self._head
+        for event in events:
             state = registry.apply(state, event)
-            events.append(event)
-            bodies.append(body)
-        body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
-        check_size(body, events[0].operation)
-        before, self._head = self._head, state
-        try:
-            return log.submit(body, len(events), time, (events, state))
-        except BaseException:
-            self._head = before
-            raise
+        check_size(body, events[0])
+        self._head = state
+        return appender.submit(body, len(events), time, (events, state))
 
     # ---- what commits bring about ----------------------------------------------------------
 
@@ -347,7 +339,7 @@ class EventStore(Generic[StateT]):
         waiting; the snapshot is finished. Raises :class:`StoreFullError` (older snapshots are
         intact, appending goes on), :class:`StoreFailedError`, :class:`StoreClosedError`.
         """
-        self._log.check()
+        self._log.appender.check()
         return self.seq if self._keeper is None else await self._keeper.snapshot()
 
     async def flush(self) -> None:
@@ -364,8 +356,8 @@ class EventStore(Generic[StateT]):
         cancels the waiting; the closing goes on. Raises what became of commits that nobody awaited.
         """
         self._closed = True
-        if os.getpid() != self._pid:
-            return  # a fork of the owner: it is not ours to close
+        if os.getpid() != self._pid:  # a fork of the owner: it is not ours to close
+            return  # pragma: no cover - no tracer follows a fork: TestFork does
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)

@@ -376,6 +376,45 @@ class TestDecoding:
         assert events[0].data == Unregistered(amount=2)
 
 
+class TestGroups:
+    """Several events take one call each way; what comes of it is what each by itself gives."""
+
+    def group(self, *payloads: Spread) -> list[Event[Spread]]:
+        return [Event(seq, 1_000, data, "k", {"m": 1}) for seq, data in enumerate(payloads, 7)]
+
+    @pytest.mark.parametrize("count", [2, 15, 16, 300])
+    def test_the_bytes_are_those_of_each_event(self, count: int) -> None:
+        codec = SPREADS.codec
+        plain = [spread_with(note=number, tags=frozenset("a")) for number in range(count)]
+        events, body = codec.round_trips(self.group(*plain))
+        each = [codec.round_trip(event) for event in self.group(*plain)]
+        assert (events, body) == ([event for event, _ in each], b"".join(b for _, b in each))
+        assert codec.decode(array_header(count) + body, count, 7) == events
+
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    @pytest.mark.parametrize(
+        ("bad", "field"),
+        [
+            (spread_with(legs=(Leg(1.0), Leg(INF))), "$.legs[1].price"),  # cannot be decoded
+            (spread_with(note=object()), "$.note"),  # nor this be encoded
+            (spread_with(note=(1, 2)), "$.note"),  # and this is not the same afterwards
+        ],
+    )
+    @pytest.mark.asyncio
+    async def test_the_one_to_blame_is_named(self, bad: Spread, field: str, place: int) -> None:
+        group = [spread_with(note=number) for number in range(3)]
+        group[place] = bad
+        error = await refusal(SPREADS, *group)
+        assert isinstance(error, InvalidPayloadError)
+        assert error.field == field
+
+    @pytest.mark.asyncio
+    async def test_one_that_is_no_operation_refuses_all(self) -> None:
+        error = await refusal(SPREADS, spread_with(), Unregistered(), spread_with())
+        assert isinstance(error, UnknownOperationError)
+        assert error.operation == "unregistered"
+
+
 class TestFreeze:
     def test_the_copy_is_deep_and_cannot_change(self) -> None:
         plain: dict[str, Any] = {"a": [1, {"b": bytearray(b"x")}]}

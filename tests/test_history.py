@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import tracemalloc
+import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,8 @@ from eventstore import (
     replay,
     state_at,
 )
+from eventstore.identity import load_identity
+from eventstore.snapshot.format import SnapshotHeader
 from eventstore.testing import Call, SimulatedDisk
 from tests.bank import Bank, Deposit, Withdraw, bank_after, bank_registry, deposit, pay, withdraw
 
@@ -158,6 +161,20 @@ class TestReadEvents:
         event = next(read_events("", start=6, disk=disk))
         assert event.data == {"op": "deposit", "account": ACCOUNT, "amount": 6}
         assert (event.seq, event.datetime) == (6, minute(6))
+
+    def test_what_else_is_beside_the_snapshots_tells_no_time(self, disk: SimulatedDisk) -> None:
+        """Where to begin to look for a time is taken from snapshots; from this store's only."""
+        disk = disk.clone()
+        for name, store in (
+            (f"{100:020d}.snap", uuid.uuid4()),  # another store's
+            ("kept.snap", load_identity(disk).store),  # this one's, under no name of its own
+        ):
+            header = SnapshotHeader(store=store, seq=100, created=0, latest=0)
+            disk.write_file(f"snapshots/{name}", header.encode())
+        times = [minute(100), minute(101)]
+        for start in (minute(50), minute(100)):
+            events = list(read_events("", start=start, disk=disk))
+            assert [event.datetime for event in events if event.datetime in times] == times
 
     def test_a_naive_time_is_refused(self, disk: SimulatedDisk) -> None:
         with pytest.raises(ConfigError, match="time zone"):

@@ -354,7 +354,7 @@ class TestPlugins:
         install("acme-a", {"a": "acme_a"}, acme_a=PLUGIN.format(name="Aa"))
         registry = HandlerRegistry.discover(Bank)
         payload = registry.payload("aa", {"amount": 5})
-        event, _ = registry.record(1, 0, payload, None, None)
+        (event,), _ = registry.record(1, 0, [payload], None, None)
         assert event.data == payload
 
 

@@ -30,6 +30,7 @@ from eventstore import (
     StoreFullError,
     StoreLockedError,
     StoreNotFoundError,
+    StoreOverloadedError,
     StoreReadOnlyError,
     handler,
     read_events,
@@ -420,6 +421,44 @@ def once(kind: str, error: int, prefix: str = "log/0") -> Any:
         return None
 
     return rule
+
+
+class TestFullQueue:
+    @pytest.mark.asyncio
+    async def test_append_waits_and_submit_is_refused(self, tmp_path: Path) -> None:
+        disk = GatedDisk(tmp_path / "s", commits)
+        async with EventStore.open("", bank_registry(), disk=disk, max_pending=2) as store:
+            await store.append(pay(1))
+            disk.gate.shut()
+            receipts = [store.submit(pay(2)), store.submit(pay(3))]
+            waiting = [asyncio.create_task(store.append(pay(amount))) for amount in (4, 5, 6)]
+            await disk.gate.reached()
+            assert not any(task.done() for task in waiting)
+            with pytest.raises(StoreOverloadedError, match="max_pending") as raised:
+                store.submit(pay(100))
+            assert (raised.value.pending, raised.value.limit) == (2, 2)
+            assert store.state == bank_after(1)
+            disk.gate.open()
+            async with asyncio.timeout(PATIENCE):
+                assert [(await receipt).seq for receipt in receipts] == [2, 3]
+                assert [(await task).seq for task in waiting] == [4, 5, 6]
+            assert store.state == bank_after(1, 2, 3, 4, 5, 6)
+
+    @pytest.mark.asyncio
+    async def test_what_waited_is_folded_on_what_came_before_it(self, tmp_path: Path) -> None:
+        """Not on the state of the moment when it was asked for."""
+        disk = GatedDisk(tmp_path / "s", commits)
+        async with EventStore.open("", bank_registry(), disk=disk, max_pending=1) as store:
+            await store.append(pay(5))
+            disk.gate.shut()
+            first = store.submit(Withdraw(account="a", amount=4))
+            second = asyncio.create_task(store.append(Withdraw(account="a", amount=4)))
+            await disk.gate.reached()
+            disk.gate.open()
+            await first
+            with pytest.raises(InsufficientFundsError):
+                await second
+            assert store.seq == 2
 
 
 class TestFullDisk:

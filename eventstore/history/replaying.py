@@ -138,7 +138,7 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
     for events in recorded(disk, registry.codec, seq + 1, stop):
         state = registry.fold(state, registry.upcast(events))
         seq = events[-1].seq
-        latest = max([latest, *(event.time for event in events)])
+        latest = max(latest, *[event.time for event in events])
     if upto is not None and seq < upto:
         raise HistoryUnavailableError(
             f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that "

@@ -29,15 +29,15 @@ from eventstore.codec import latest_time
 from eventstore.disk import Disk, sync_folder
 from eventstore.errors import CorruptLogError
 from eventstore.identity import StoreIdentity, save_identity, write_atomically
-from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.mend import corrupt_segment, read_header, read_whole
 from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import LOG_FOLDER, build_segment, segment_name, sequence_in_name
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd  # pragma: no cover - only one of the two is there
 else:
-    from backports import zstd
+    from backports import zstd  # pragma: no cover - only one of the two is there
 
 __all__ = [
     "ARCHIVE_FOLDER",
@@ -74,9 +74,17 @@ def read_archive(disk: Disk, name: str) -> bytes:
         raise _damaged(disk, name, "its checksum does not match")
     try:
         decompressor = zstd.ZstdDecompressor()
-        data: bytes = decompressor.decompress(compressed, max_length=_MAX_SEGMENT)
-    except zstd.ZstdError as error:
+        data: bytes = decompressor.decompress(compressed, max_length=HEADER_SIZE)
+        size = SegmentHeader.decode(data).size
+        if size > _MAX_SEGMENT:
+            raise InvalidBytesError(f"a segment of {size} bytes is none that was archived")
+        if not decompressor.eof:
+            rest: bytes = decompressor.decompress(b"", max_length=size - HEADER_SIZE + 1)
+            data += rest
+    except (zstd.ZstdError, InvalidBytesError) as error:
         raise _damaged(disk, name, str(error)) from error
+    if len(data) != size:
+        raise _damaged(disk, name, f"its segment is not of the {size} bytes that it says")
     if not decompressor.eof or decompressor.unused_data:
         raise _damaged(disk, name, "it is not one whole Zstandard frame")
     return data

@@ -8,9 +8,11 @@ Two sides. :class:`GroupCommit` lives on the event loop and is touched by nobody
 *At most one job is in flight*, and it keeps this object alive: somebody may wait for a receipt.
 ``submit`` queues its events and, when nothing is in flight, hands the queue over at once: a lone
 append costs one hop to the thread and one back. While a commit is in flight further submits queue
-up; they are the next record. When several waiters were just woken by one commit, they are about
-to submit again in the same turn of the loop, so the hand-over waits for the end of that turn:
-otherwise the first of them would get a record for itself.
+up; they are the next record. A commit in *company* (of several waiters, or with others queued
+behind it) wakes waiters who are about to submit again in the same turn of the loop, so the next
+hand-over waits for the end of that turn. Otherwise the first of them, or the one who was queued,
+would get a record alone, and from then on two records would take turns where one would do. It
+costs no time: the thread cannot begin before the loop's turn has given up the interpreter's lock.
 
 *Sequence numbers* are given out on submission (``head_seq``), and become durable in that order
 (``durable_seq``). When a commit is refused or fails, everything queued behind it fails with it,
@@ -31,7 +33,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from eventstore.config import Durability, StoreConfig
 from eventstore.errors import (
@@ -53,7 +57,7 @@ MAX_RECORD_EVENTS = 65_536
 MAX_RECORD_BYTES = 4 << 20
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True, eq=False):
     """What one ``submit`` asked for. ``attachment`` is the owner's, handed back on commit."""
 
     receipt: Receipt
@@ -83,6 +87,7 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._config = config
+        self._max_pending = config.max_pending
         self._path = path
         self._on_commit = on_commit
         self._on_reset = on_reset
@@ -90,6 +95,7 @@ class GroupCommit:
         self._queue: deque[Pending] = deque()
         self._busy = False
         self._in_flight: list[Pending] = []
+        self._events_in_flight = 0
         self._awaited: asyncio.Future[None] | None = None
         self._actions: deque[tuple[Callable[[], None], asyncio.Future[None] | None]] = deque()
         self._scheduled = False
@@ -98,8 +104,8 @@ class GroupCommit:
         self._idle: list[asyncio.Future[None]] = []
         self._granted = 0
         self._failed: list[Receipt] = []
+        self._forgotten = False
         self._refusal: EventStoreError | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self._last_commit = 0.0
@@ -116,16 +122,10 @@ class GroupCommit:
         if self._refusal is not None:
             raise self._refusal
 
-    @property
-    def _taken(self) -> int:
-        """The places in the queue that are taken, or promised to who waited for them."""
-        return self.pending + self._granted
-
     def has_room(self, count: int) -> bool:
         """Whether ``count`` more events may be queued now (any number if nothing is queued)."""
-        return not self._room and (
-            self._taken + count <= self._config.max_pending or self._taken == 0
-        )
+        taken = self.pending + self._granted  # queued, or promised to who waited for room
+        return not self._room and (not taken or taken + count <= self._max_pending)
 
     def overloaded(self) -> StoreOverloadedError:
         """The error of a ``submit`` that found the queue full."""
@@ -137,12 +137,10 @@ class GroupCommit:
         )
 
     async def wait_for_room(self, count: int) -> None:
-        """Wait, in order of arrival, until ``count`` events may be queued.
+        """Where ``has_room`` said no: wait, in order of arrival, until ``count`` may be queued.
 
         Cancelling it gives up the place in line; nothing was submitted yet.
         """
-        if self.has_room(count):
-            return
         place = self._loop.create_future()
         self._room.append((count, place))
         try:
@@ -157,20 +155,23 @@ class GroupCommit:
         self.check()
 
     def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        """Queue ``count`` encoded events, numbered from ``head_seq + 1``."""
-        self.check()
-        first = self.head_seq + 1
-        self.head_seq += count
+        """After ``check``: queue ``count`` encoded events, numbered from ``head_seq + 1``."""
+        before = self.head_seq
+        self.head_seq = before + count
         self.pending += count
-        receipt = Receipt(first, self.head_seq, time)
+        receipt = Receipt(before + 1, before + count, time)
         self._queue.append(Pending(receipt, body, count, attachment))
         if not self._busy and not self._scheduled:
             if self._company:
-                self._scheduled = True
-                self._loop.call_soon(self._next)
+                self._hand_over_soon()
             else:
                 self._next()
         return receipt
+
+    def _hand_over_soon(self) -> None:
+        """Hand over at the end of this turn of the loop, or of the one that begins now."""
+        self._scheduled = True
+        self._loop.call_soon(self._next)
 
     def _next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
@@ -181,29 +182,29 @@ class GroupCommit:
             action, self._awaited = self._actions.popleft()
             job = Job(self._finished, action=action)
         elif self._queue:
-            entries = self._in_flight = self._take_record()
-            if len(entries) == 1:
-                job = Job(self._finished, entries[0].events, (entries[0].body,))
-            else:
-                events = sum(entry.events for entry in entries)
-                job = Job(self._finished, events, [entry.body for entry in entries])
+            bodies = self._take_record()
+            job = Job(self._finished, self._events_in_flight, bodies)
         else:
             return
         self._busy = True
         self._runner.put(job)
 
-    def _take_record(self) -> list[Pending]:
+    def _take_record(self) -> list[bytes]:
+        """Move what makes the next record from the queue into flight; the bodies of its events."""
         waiting = self._queue
         entry = waiting.popleft()
-        entries, events, size = [entry], entry.events, len(entry.body)
+        entries, bodies = [entry], [entry.body]
+        events, size = entry.events, len(entry.body)
         while waiting:
             entry = waiting[0]
-            events += entry.events
             size += len(entry.body)
-            if events > MAX_RECORD_EVENTS or size > MAX_RECORD_BYTES:
+            if events + entry.events > MAX_RECORD_EVENTS or size > MAX_RECORD_BYTES:
                 break
+            events += entry.events
             entries.append(waiting.popleft())
-        return entries
+            bodies.append(entry.body)
+        self._in_flight, self._events_in_flight = entries, events
+        return bodies
 
     def _act(self, action: Callable[[], None], done: asyncio.Future[None] | None = None) -> None:
         """Have the writer do something between two records."""
@@ -227,28 +228,29 @@ class GroupCommit:
                     awaited.set_result(None)
                 else:
                     awaited.set_exception(error)
-            self._next()
-            self._admit()
-            self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        if not self._busy and not self._queue:
-            for waiter in self._idle:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._idle.clear()
+            if not self._scheduled and (self._queue or self._actions):
+                self._next()
+            if self._room:
+                self._admit()
+            if self._idle and not (self._busy or self._queue):
+                for waiter in self._idle:
+                    if not waiter.done():
+                        waiter.set_result(None)
+                self._idle.clear()
+            if self._forgotten and not (self._busy or self._queue):
+                self._runner.stop()
 
     def _committed(self, entries: list[Pending]) -> None:
         self.durable_seq = entries[-1].receipt.seq
-        for entry in entries:
-            self.pending -= entry.events
-        self._company = len(entries) > 1
-        self._next()  # the writer need not wait for what follows
+        self.pending -= self._events_in_flight
+        self._company = len(entries) > 1 or bool(self._queue)
         try:
             self._on_commit(entries)
         finally:
             for entry in entries:
                 entry.receipt.resolve()
+            if self._company and not self._actions:
+                self._hand_over_soon()  # after those who were just woken
         self._arm_timers()
 
     def _drop(self, entries: list[Pending], error: Exception) -> None:
@@ -277,7 +279,8 @@ class GroupCommit:
         """Let those who wait for room go on, first come first served."""
         while self._room:
             count, place = self._room[0]
-            crowded = self._taken > 0 and self._taken + count > self._config.max_pending
+            taken = self.pending + self._granted
+            crowded = taken > 0 and taken + count > self._max_pending
             if crowded and self._refusal is None:
                 break
             self._room.popleft()
@@ -332,15 +335,10 @@ class GroupCommit:
             await done
 
     async def close(self) -> None:
-        """Drain, seal, free the lock, end the thread. Raises what nobody was told about.
+        """Drain, seal, free the lock, end the thread: once, and in a task of its own.
 
-        Cancelling it cancels the waiting; the closing goes on.
+        Raises what nobody was told about.
         """
-        if self._closing is None:
-            self._closing = self._loop.create_task(self._close())
-        await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
         if self._refusal is None:
             self._refusal = StoreClosedError(f"{self._path} is closed", path=self._path)
         for timer in (self._idle_timer, self._sync_timer):
@@ -375,10 +373,16 @@ class GroupCommit:
         return isinstance(self._refusal, StoreFailedError)
 
     def abandon(self) -> None:
-        """Give up without closing: the owner was forgotten. The writer ends on its own."""
-        self._runner.stop()
+        """Give up without closing: the owner was forgotten.
 
-    def forked(self) -> None:
+        The writer ends on its own, after what was submitted: somebody may wait for a receipt.
+        """
+        self._forgotten = True
+        self._refusal = StoreClosedError(f"{self._path} was not closed", path=self._path)
+        if self._loop.is_closed() or not (self._busy or self._queue):
+            self._runner.stop()
+
+    def forked(self) -> None:  # pragma: no cover - no tracer follows a fork: TestFork does
         """In a forked child: the log is the parent's."""
         self._refusal = StoreClosedError(
             f"{self._path} belongs to the process that opened it, not to this fork of it: open a "

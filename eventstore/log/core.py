@@ -13,9 +13,10 @@ state but the log's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import weakref
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import aiofiles.os
@@ -23,6 +24,7 @@ import aiofiles.os
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk
 from eventstore.errors import (
+    ReadFailedError,
     StoreClosedError,
     StoreFailedError,
     StoreOverloadedError,
@@ -45,15 +47,7 @@ T = TypeVar("T")
 
 
 class _InlineExecutor(Executor):
-    """For a disk that never blocks: the call is made where it is asked for."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  it belongs to whoever awaits the future
-            future.set_exception(error)
-        return future
+    """For a disk that never blocks: ``run_blocking`` makes the call where it is asked for."""
 
 
 def executor_for(disk: Disk, workers: int) -> Executor:
@@ -81,6 +75,22 @@ async def run_blocking(
     return result
 
 
+class Appender(Protocol):
+    """What takes the events of a log. It is called directly: nothing passes an append on."""
+
+    @property
+    def head_seq(self) -> int:
+        """The last sequence number given out."""
+
+    def check(self) -> None:
+        """Raise what keeps the log from taking events, if anything does."""
+
+    def has_room(self, count: int) -> bool: ...
+    def overloaded(self) -> StoreOverloadedError: ...
+    async def wait_for_room(self, count: int) -> None: ...
+    def submit(self, body: bytes, count: int, time: int, attachment: Any) -> Receipt: ...
+
+
 class Log(Protocol):
     """What a store needs of its log."""
 
@@ -91,20 +101,13 @@ class Log(Protocol):
         """Where earlier events are read from, ``None`` for a log that holds all it has."""
 
     @property
-    def head_seq(self) -> int:
-        """The last sequence number given out."""
-
-    @property
     def durable_seq(self) -> int:
         """The last sequence number that is durable."""
 
-    def check(self) -> None:
-        """Raise what keeps the log from taking events, if anything does."""
+    @property
+    def appender(self) -> Appender:
+        """What takes events. Raises what keeps a log from ever taking any."""
 
-    def has_room(self, count: int) -> bool: ...
-    def overloaded(self) -> StoreOverloadedError: ...
-    async def wait_for_room(self, count: int) -> None: ...
-    def submit(self, body: bytes, count: int, time: int, attachment: Any) -> Receipt: ...
     def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def flush(self) -> None: ...
@@ -170,42 +173,29 @@ class LogCore:
             )
 
     @property
-    def head_seq(self) -> int:
-        return self._last_seq if self._group is None else self._group.head_seq
-
-    @property
     def durable_seq(self) -> int:
         return self._last_seq if self._group is None else self._group.durable_seq
 
-    def check(self) -> None:
-        self._writable().check()
-
-    def has_room(self, count: int) -> bool:
-        return self._writable().has_room(count)
-
-    def overloaded(self) -> StoreOverloadedError:
-        return self._writable().overloaded()
-
-    async def wait_for_room(self, count: int) -> None:
-        await self._writable().wait_for_room(count)
-
-    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        return self._writable().submit(body, count, time, attachment)
-
-    def _writable(self) -> GroupCommit:
+    @property
+    def appender(self) -> GroupCommit:
         if self._group is None:
             raise self._refusal
         return self._group
 
     def _committed(self, entries: list[Pending]) -> None:
         owner = self._on_commit()
-        if owner is not None:
-            owner(entries)
-        if self._closing is None and self._spare is None and self._writer.wants_spare:
-            now = self._loop.time()
-            if now - self._spare_tried >= _SPARE_RETRY or self._writer.space_warning is None:
-                self._spare_tried = now
-                self._spare = self._loop.create_task(self._prepare_spare())
+        if owner is None:
+            return  # forgotten: nothing is begun for it any more
+        owner(entries)
+        writer = self._writer
+        if not writer.spare_ready and self._spare is None and self._closing is None:
+            self._begin_spare()
+
+    def _begin_spare(self) -> None:
+        now = self._loop.time()
+        if now - self._spare_tried >= _SPARE_RETRY or self._writer.space_warning is None:
+            self._spare_tried = now
+            self._spare = self._loop.create_task(self._prepare_spare())
 
     def _reset(self) -> None:
         owner = self._on_reset()
@@ -214,7 +204,8 @@ class LogCore:
 
     async def _prepare_spare(self) -> None:
         try:
-            await self.run(self._writer.prepare_spare)
+            if self._on_commit() is not None:  # else forgotten meanwhile: the disk is closed
+                await self.run(self._writer.prepare_spare)
         finally:
             self._spare = None
         if self._writer.failure is not None:
@@ -224,15 +215,20 @@ class LogCore:
         """Runs of events from ``start`` up to ``stop`` (exclusive), read off the loop."""
         chunks = self._reader.chunks(start, stop)
         while True:
-            if self._closed:
-                raise StoreClosedError(f"{self.path} is closed", path=self.path)
-            chunk = await self.run(next, chunks, None)
+            try:
+                chunk = await self.run(next, chunks, None)
+            except ReadFailedError as error:
+                if self._closing is None or error.errno != errno.EBADF:
+                    raise
+                raise self._ended() from error  # the disk was closed while it was read
             if chunk is None:
                 return
             yield chunk
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a blocking call on a thread beside the commit path."""
+        if self._closed:
+            raise self._ended()
         return await run_blocking(self._executor, call, *args, **kwargs)
 
     async def flush(self) -> None:
@@ -240,8 +236,7 @@ class LogCore:
             await self._group.flush()
 
     async def sync(self) -> None:
-        if self._group is not None:
-            await self._group.sync()
+        await self.appender.sync()
 
     async def close(self) -> None:
         """End background work, drain, seal, free the lock. Once is enough.
@@ -259,15 +254,17 @@ class LogCore:
             if self._group is not None:
                 await self._group.close()
             else:
-                self._refusal = StoreClosedError(f"{self.path} is closed", path=self.path)
+                self._refusal = self._ended()
                 await self.run(self.disk.close)
         finally:
             self._closed = True
             self._executor.shutdown(wait=False)
 
+    def _ended(self) -> StoreClosedError:
+        return StoreClosedError(f"{self.path} is closed", path=self.path)
+
     def fail(self, error: StoreFailedError) -> None:
-        if self._group is not None:
-            self._group.fail(error)
+        self.appender.fail(error)
 
     def abandon(self) -> None:
         """The owner was forgotten: free what it held, without waiting for anything."""

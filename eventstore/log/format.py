@@ -69,6 +69,7 @@ __all__ = [
     "ALIGNMENT",
     "HEADER_SIZE",
     "MAX_BODY",
+    "MAX_SEQ",
     "RECORD_HEADER_SIZE",
     "SEAL_SIZE",
     "InvalidBytesError",
@@ -101,6 +102,8 @@ ALIGNMENT = 8
 SEAL_SIZE = RECORD_HEADER_SIZE + _SEAL.size
 MAX_BODY = 1 << 30
 """The largest body, in bytes: one gibibyte."""
+MAX_SEQ = 1 << 62
+"""The largest number that the first event of a segment can have."""
 
 assert _HEADER.size == 76
 assert _RECORD.size == RECORD_HEADER_SIZE
@@ -169,7 +172,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidBytesError(
                 f"format version {version} with checksum {checksum} is not known to this release"
             )
-        if first < 1 or salt == bytes(8) or size < HEADER_SIZE:
+        if not 1 <= first <= MAX_SEQ or salt == bytes(8) or size < HEADER_SIZE:
             raise InvalidBytesError("the header's values are impossible")
         return cls(
             store=uuid.UUID(bytes=store),
@@ -240,7 +243,7 @@ def read_record(data: bytes | memoryview, offset: int, salt: bytes) -> Record:
         raise InvalidBytesError(f"a body of {length} bytes does not fit the segment")
     if zlib.crc32(data[start:end]) != body_crc:
         raise InvalidBytesError("the record body's checksum does not match")
-    if synced_end > offset or (count == 0 and length != _SEAL.size):
+    if synced_end > offset or count > length or (count == 0 and length != _SEAL.size):
         raise InvalidBytesError("the record's values are impossible")
     return Record(offset, first_seq, count, length, synced_end, end)
 

@@ -25,9 +25,10 @@ from eventstore.report import RecoveryReport, StoreStats
 __all__ = ["EventLog", "check_size"]
 
 
-def check_size(body: bytes, operation: str) -> None:
-    """Refuse what does not fit one record."""
+def check_size(body: bytes, first: Event[Any] | None = None) -> None:
+    """Refuse what does not fit one record; ``first`` is the first event of it."""
     if len(body) > MAX_BODY:
+        operation = "append" if first is None else first.operation
         raise InvalidPayloadError(
             f"{operation}: {len(body)} bytes do not fit one record of at most {MAX_BODY}; append "
             "less at once; nothing was written",
@@ -141,9 +142,10 @@ class EventLog:
         Raises :class:`InvalidPayloadError`, :class:`StoreFullError`, :class:`StoreFailedError`,
         :class:`StoreClosedError` and :class:`StoreReadOnlyError`.
         """
-        self._core.check()
-        if not self._core.has_room(len(values)):
-            await self._core.wait_for_room(len(values))
+        appender = self._core.appender
+        appender.check()
+        if not appender.has_room(len(values)):
+            await appender.wait_for_room(len(values))
         return await self._submit(values, key, metadata)
 
     def submit(
@@ -153,9 +155,10 @@ class EventLog:
 
         Raises what :meth:`append` raises, and :class:`StoreOverloadedError` when the queue is full.
         """
-        self._core.check()
-        if not self._core.has_room(len(values)):
-            raise self._core.overloaded()
+        appender = self._core.appender
+        appender.check()
+        if not appender.has_room(len(values)):
+            raise appender.overloaded()
         return self._submit(values, key, metadata)
 
     def _submit(
@@ -164,7 +167,8 @@ class EventLog:
         if not values:
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
         time = self._clock.time_ns()
-        first = self._core.head_seq + 1
+        appender = self._core.appender
+        first = appender.head_seq + 1
         events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
         try:
             body = self._codec.encode_all(events)
@@ -178,7 +182,7 @@ class EventLog:
             raise InvalidPayloadError(
                 f"a value cannot be encoded: {error}; nothing was written", operation="append"
             ) from error
-        check_size(body, "append")
+        check_size(body)
         try:  # what is in the log can always be read, key and metadata included
             self._codec.decode(array_header(len(events)) + body, len(events), first)
         except (EventStoreError, RecursionError) as error:
@@ -186,7 +190,7 @@ class EventLog:
                 f"a value could not be read again: {error.__cause__ or error}; nothing was written",
                 operation="append",
             ) from error
-        return self._core.submit(body, len(events), time)
+        return appender.submit(body, len(events), time)
 
     async def read(
         self, start: int = 1, stop: int | None = None
@@ -221,7 +225,8 @@ class EventLog:
         nobody awaited.
         """
         self._closed = True
-        if os.getpid() == self._pid:  # else a fork of the owner: it is not ours to close
+        # In a fork of the owner it is not ours to close.
+        if os.getpid() == self._pid:  # pragma: no branch - no tracer follows a fork: TestFork does
             await self._core.close()
 
     def stats(self) -> StoreStats:

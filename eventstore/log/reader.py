@@ -235,6 +235,9 @@ class LogReader:
             number, events, length = read_lengths(data, offset)
             if number != seq:
                 raise self._corrupt(source, offset, seq, f"a record of event {number} stands here")
+            if events > length:
+                reason = f"{length} bytes cannot hold {events} events"
+                raise self._corrupt(source, offset, seq, reason)
             body = offset + RECORD_HEADER_SIZE
             offset = body + length + -length % ALIGNMENT
             seq += events

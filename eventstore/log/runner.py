@@ -2,20 +2,30 @@
 
 Theory of operation
 -------------------
-Jobs run one at a time, in the order they are put. A job's end is told on the event loop, by one
-``call_soon_threadsafe``. The thread keeps nothing alive but the job in hand, so that an owner
-that was forgotten is noticed; and it looks, when idle, whether its loop still lives. When it
-ends, for whatever reason, it closes the log's files and calls ``release``, which frees the lock.
+Jobs run one at a time, in the order they are put. The thread keeps nothing alive but the job in
+hand, so that an owner that was forgotten is noticed; and it looks, when idle, whether its loop
+still lives. When it ends, for whatever reason, it closes the log's files and calls ``release``,
+which frees the lock.
+
+*A job's end* is told on the event loop by ringing a bell: one byte through a pipe whose other end
+the loop watches as long as the thread lives. ``call_soon_threadsafe`` does the same and more: it
+makes a handle on the writer's thread, and the loop reads a socket until nothing is left in it,
+giving up the interpreter's lock each time. The last end is told by ``call_soon_threadsafe``, which
+also takes the bell down.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from eventstore.errors import EventStoreError, StoreFailedError
 from eventstore.log.writer import LogWriter
@@ -25,7 +35,7 @@ __all__ = ["InlineRunner", "Job", "Runner", "ThreadRunner"]
 _LOOP_CHECK = 1.0  # seconds between an idle thread's looks at whether its loop still lives
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct, frozen=True, eq=False):
     """What the writer is to do: commit ``bodies`` (of ``events`` events), or else ``action``.
 
     ``finished`` is called on the loop with the error that the job ended with, if any.
@@ -68,6 +78,57 @@ def _perform(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
     return None
 
 
+class _Bell:
+    """Tells the loop of jobs that have ended. Hung up and answered there, rung by the thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ended: deque[tuple[Job, Exception | None]] = deque()
+        self._ear, self._rope = os.pipe()
+        os.set_blocking(self._ear, False)
+        loop.add_reader(self._ear, self._answer)
+
+    def ring(self, job: Job, error: Exception | None) -> bool:
+        """Have ``job`` finished on the loop; ``False`` if there is no loop any more."""
+        if self._loop.is_closed():
+            return False
+        self._ended.append((job, error))
+        os.write(self._rope, b"\0")
+        return True
+
+    def _answer(self) -> None:
+        os.read(self._ear, 16)
+        self._finish()
+
+    def _finish(self) -> None:
+        while self._ended:
+            job, error = self._ended.popleft()
+            job.finished(error)
+
+    def take_down(self, job: Job | None, error: Exception | None) -> None:
+        """The thread ends: finish what has not been answered yet, and ``job`` if there is one."""
+        if job is not None:
+            self._ended.append((job, error))
+        try:
+            self._loop.call_soon_threadsafe(self._taken_down)
+        except RuntimeError:  # the loop is closed
+            self._close()
+
+    def _taken_down(self) -> None:
+        self._loop.remove_reader(self._ear)
+        self._close()
+        self._finish()
+
+    def _close(self) -> None:
+        ends, self._ear, self._rope = (self._ear, self._rope), -1, -1
+        for end in ends:
+            if end >= 0:
+                os.close(end)
+
+    def __del__(self) -> None:  # the loop was closed before it took the bell down
+        self._close()
+
+
 class ThreadRunner:
     """Runs jobs on a thread of its own, which keeps nobody alive between jobs."""
 
@@ -81,7 +142,7 @@ class ThreadRunner:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         threading.Thread(
             target=_work,
-            args=(self._jobs, writer, release, loop, sync),
+            args=(self._jobs, writer, release, loop, _Bell(loop), sync),
             name="eventstore-writer",
             daemon=True,
         ).start()
@@ -98,6 +159,7 @@ def _work(
     writer: LogWriter,
     release: Callable[[], None],
     loop: asyncio.AbstractEventLoop,
+    bell: _Bell,
     sync: bool,
 ) -> None:
     """The writer's thread. It ends with the close job, with ``stop``, or with its loop."""
@@ -118,7 +180,7 @@ def _work(
             if job.action == writer.close:
                 closed = True
                 return
-            if not _report(loop, job, error):
+            if not bell.ring(job, error):
                 return
             job = error = None
     finally:
@@ -128,16 +190,7 @@ def _work(
                     writer.close()
         finally:
             release()
-        if closed and job is not None:
-            _report(loop, job, error)
-
-
-def _report(loop: asyncio.AbstractEventLoop, job: Job, error: Exception | None) -> bool:
-    try:
-        loop.call_soon_threadsafe(job.finished, error)
-    except RuntimeError:  # the loop is closed
-        return False
-    return True
+            bell.take_down(job if closed else None, error)
 
 
 class InlineRunner:

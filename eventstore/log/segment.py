@@ -50,7 +50,7 @@ LOG_FOLDER = "log"
 RESERVED = 3 * SEAL_SIZE
 """Kept free at the end of a segment: an idle seal, a closing one, and one that says it goes on."""
 
-_NAME = re.compile(r"(\d{20})\.log")
+_NAME = re.compile(r"([0-9]{20})\.log")
 _FILL = bytes(1 << 20)
 
 

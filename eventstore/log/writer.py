@@ -36,11 +36,13 @@ from eventstore.disk import Disk, File, SyncFailedError, sync, sync_folder
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
+    EventStoreError,
     StoreFailedError,
     StoreFullError,
     commit_failed,
     no_space,
 )
+from eventstore.identity import load_identity
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import (
     LOG_FOLDER,
@@ -191,12 +193,21 @@ class LogWriter:
                 if self._last_file is None:
                     self._last_file = self._disk.open(name, writable=True)
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and self._is_archived(last.first_seq):
+                    self._last = last._replace(continued=True)
+                    return active
                 raise self._refuse_or_fail(error, "opening", name) from error
             self._seal(last, self._last_file, SealKind.CONTINUED)
             self._last = last._replace(continued=True)
             self._last_file.close()
             self._last_file = None
         return active
+
+    def _is_archived(self, first_seq: int) -> bool:
+        """Whether compaction took a segment: its seal had been read, and nobody needs it again."""
+        with contextlib.suppress(EventStoreError):
+            return first_seq < load_identity(self._disk).log_start
+        return False
 
     def _roll(self, size: int) -> ActiveSegment:
         """Begin a new segment. Until the folder is synced, the old one stays the active one."""

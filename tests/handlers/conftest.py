@@ -31,7 +31,7 @@ def record(registry: HandlerRegistry[EngineState]) -> Record:
     ) -> Event[Any]:
         if isinstance(operation, str):
             operation = registry.payload(operation, data or {})
-        event, _ = registry.record(seq, time, operation, None, None)
+        (event,), _ = registry.record(seq, time, [operation], None, None)
         return event
 
     return make

@@ -107,7 +107,7 @@ class Ledger:
 def replay(registry: HandlerRegistry[EngineState], operations: Sequence[Operation]) -> EngineState:
     state = registry.initial()
     for seq, operation in enumerate(operations, 1):
-        event, _ = registry.record(seq, seq, operation, None, None)
+        (event,), _ = registry.record(seq, seq, [operation], None, None)
         state = registry.apply(state, event)
     return state
 
@@ -285,7 +285,7 @@ def test_every_state_on_the_way_stays_as_it_was(registry: HandlerRegistry[Engine
         state = registry.initial()
         seen = []
         for seq, operation in enumerate(operations, 1):
-            event, _ = registry.record(seq, seq, operation, None, None)
+            (event,), _ = registry.record(seq, seq, [operation], None, None)
             state = registry.apply(state, event)
             seen.append((state, state.to_dict()))
             assert EngineState.from_dict(state.to_dict()) == state

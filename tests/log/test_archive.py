@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import struct
+import sys
+import zlib
+from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from eventstore.config import History
@@ -33,6 +38,11 @@ from tests.log.samples import (
     writer_on,
 )
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 SEGMENTS = [segment_name(seq) for seq in (1, 3, 5, 7)]
 ARCHIVES = [archive_name(seq) for seq in (1, 3, 5)]
 
@@ -45,6 +55,17 @@ def compacted(horizon: int, history: History) -> tuple[SimulatedDisk, list[objec
 
 def of_history(disk: SimulatedDisk) -> list[str]:
     return [name for name in disk.files() if name.startswith(("log/", "archive/"))]
+
+
+def with_checksum(frame: bytes) -> bytes:
+    """What an archive of ``frame`` would be."""
+    return frame + struct.pack("<III", 0x184D2A5E, 4, zlib.crc32(frame))
+
+
+def of_size(data: bytes, size: int) -> bytes:
+    """A segment whose header says another size."""
+    header = msgspec.structs.replace(SegmentHeader.decode(data), size=size)
+    return header.encode() + data[HEADER_SIZE:]
 
 
 def calls_of_compaction(start: SimulatedDisk) -> list[Call]:
@@ -169,6 +190,17 @@ class TestArchive:
         with pytest.raises(CorruptLogError, match="does not hold what was written"):
             compact(disk, load_identity(disk), 2, "archive")
         assert (SEGMENTS[0] in disk.files(), ARCHIVES[0] in disk.files()) == (True, False)
+
+    def test_a_segment_that_ends_before_the_next_one_is_not_archived(self) -> None:
+        """Between them a segment was lost: its events are in no archive, and no archive says so."""
+        disk, _ = several_segments()
+        disk.remove_file(SEGMENTS[2])
+        with pytest.raises(CorruptLogError, match="ends too early") as raised:
+            compact(disk, load_identity(disk), 6, "archive")
+        assert raised.value.path == f"simulated/{SEGMENTS[1]}"
+        assert raised.value.expected_seq == 5
+        assert of_history(disk) == [ARCHIVES[0], *SEGMENTS[:2], SEGMENTS[3]]
+        assert [first for first, *_ in load_identity(disk).archived] == [1]
 
     @pytest.mark.parametrize("history", ["archive", "discard"])
     def test_a_damaged_segment_is_not_archived(self, history: History) -> None:
@@ -300,6 +332,50 @@ class TestReading:
         with pytest.raises(CorruptLogError, match="corrupt"):
             values_on(disk, stop=3)
 
+    @pytest.mark.parametrize(
+        ("spoil", "reason"),
+        [
+            pytest.param(lambda frame: b"no frame" * 9, "corrupt", id="no frame at all"),
+            pytest.param(lambda frame: flipped(frame, 200), "corrupt", id="a frame damaged"),
+            pytest.param(lambda frame: frame[:-9], "corrupt", id="half a one"),
+            pytest.param(lambda frame: frame * 2, "not one whole Zstandard frame", id="two"),
+            pytest.param(
+                lambda frame: frame + b"!", "not one whole Zstandard frame", id="and more"
+            ),
+        ],
+    )
+    def test_a_checksum_that_fits_makes_no_archive_of_it(
+        self, spoil: Callable[[bytes], bytes], reason: str
+    ) -> None:
+        """A checksum says that nothing changed since it was made, and nothing else."""
+        disk, values = compacted(2, "archive")
+        frame = disk.read_file(ARCHIVES[0])[:-12]
+        disk.write_file(ARCHIVES[0], with_checksum(spoil(frame)))
+        with pytest.raises(CorruptLogError, match=reason) as raised:
+            values_on(disk, stop=3)
+        assert (raised.value.path, raised.value.expected_seq) == (f"simulated/{ARCHIVES[0]}", 1)
+        disk.write_file(ARCHIVES[0], with_checksum(frame))
+        assert values_on(disk) == values
+
+    @pytest.mark.parametrize(
+        ("forge", "reason"),
+        [
+            pytest.param(lambda data: data + bytes(8), "not of the", id="more than it says"),
+            pytest.param(lambda data: data[:-8], "not of the", id="less than it says"),
+            pytest.param(lambda data: data[:HEADER_SIZE], "not of the", id="the header alone"),
+            pytest.param(lambda data: b"", "header is cut short", id="nothing"),
+            pytest.param(lambda data: of_size(data, 1 << 40), "none that was archived", id="huge"),
+        ],
+    )
+    def test_a_whole_frame_of_something_else(
+        self, forge: Callable[[bytes], bytes], reason: str
+    ) -> None:
+        disk, _ = compacted(2, "archive")
+        forged = zstd.compress(forge(read_archive(disk, ARCHIVES[0])))
+        disk.write_file(ARCHIVES[0], with_checksum(forged))
+        with pytest.raises(CorruptLogError, match=reason):
+            values_on(disk, stop=3)
+
     def test_archives_under_each_others_names(self) -> None:
         disk, _ = compacted(4, "archive")
         contents = disk.contents()
@@ -307,6 +383,14 @@ class TestReading:
         disk.write_file(ARCHIVES[1], contents[ARCHIVES[0]])
         with pytest.raises(CorruptLogError, match="another segment's"):
             values_on(disk)
+
+    def test_the_last_archive_is_not_the_end_where_the_log_is_missing(self) -> None:
+        disk, _ = compacted(4, "archive")
+        for name in SEGMENTS[2:]:
+            disk.remove_file(name)
+        with pytest.raises(CorruptLogError, match="the file is missing") as raised:
+            values_on(disk)
+        assert (raised.value.path, raised.value.expected_seq) == (f"simulated/{SEGMENTS[2]}", 5)
 
     @pytest.mark.parametrize("name", ARCHIVES[:2])
     def test_a_missing_archive_is_not_the_end_of_history(self, name: str) -> None:

@@ -29,11 +29,14 @@ from eventstore.errors import (
     StoreLockedError,
     StoreOverloadedError,
 )
+from eventstore.history import read_events
+from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.log import EventLog
 from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
 from eventstore.testing import Call, Fault, SimulatedDisk
+from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.log.samples import open_on, values_on
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -208,6 +211,22 @@ class TestSharing:
         await log.close()
 
     @pytest.mark.asyncio
+    async def test_in_company_one_waits_for_the_end_of_the_turn(self, disk: AnyDisk) -> None:
+        """After a record that was shared the first to submit again is not written alone."""
+        log = await begun(disk)
+        commits = log.stats().commits
+        for receipt in [log.submit(value) for value in (1, 2, 3)]:
+            await receipt
+        assert log.stats().commits == commits + 2  # the first alone: nobody had company yet
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for receipt in [log.submit(value) for value in (4, 5, 6)]:
+            await receipt
+        assert log.stats().commits == commits + 3
+        await log.close()
+        assert await stored(disk) == [0, 1, 2, 3, 4, 5, 6]
+
+    @pytest.mark.asyncio
     async def test_one_job_is_in_flight_and_the_rest_is_the_next_record(
         self, local: WatchedDisk
     ) -> None:
@@ -224,6 +243,29 @@ class TestSharing:
             assert await receipt is receipt
         assert calls_on_segment(local, since) == ["write", "sync"] * 2
         assert (log.seq, log.stats().pending) == (10, 0)
+        await log.close()
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(
+        ("groups", "records"),
+        [
+            pytest.param([["x" * 1_000_000]] * 9, [1, 4, 4], id="of many bytes"),
+            pytest.param([[0] * 30_000] * 5, [30_000, 60_000, 60_000], id="of many events"),
+        ],
+    )
+    async def test_a_record_is_bounded(
+        self, groups: list[list[object]], records: list[int], disk: AnyDisk
+    ) -> None:
+        """However much has queued up: recovery holds a record in memory, and writes it again."""
+        log = await EventLog.open(disk=disk, segment_size=32 << 20, max_pending=200_000)
+        receipts = [log.submit(*group) for group in groups]
+        await log.flush()
+        assert all(receipt.done for receipt in receipts)
+        assert log.stats().commits == 3
+        data = disk.open(SEGMENT).read(0, 32 << 20)
+        tail = classify(data, SegmentHeader.decode(data))
+        assert isinstance(tail, Clean)
+        assert [record.events for record in tail.records] == records
         await log.close()
 
     @pytest.mark.asyncio
@@ -293,6 +335,43 @@ class TestCancelling:
         assert [(await task).seq for task in waiting[1:]] == [4, 5]
         await log.close()
         assert await stored(local) == [0, 1, 2, 4, 5]
+
+    @pytest.mark.asyncio
+    async def test_room_that_was_granted_already_is_given_back(self, disk: AnyDisk) -> None:
+        """Cancelled between being let in and noticing it."""
+        log = await begun(disk, max_pending=2)
+        log.submit(1)
+        receipt = log.submit(2)
+        waiting = asyncio.create_task(log.append("given up", "too"))
+        await receipt  # whoever waited for it is woken first, whoever waits for room after that
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        await log.flush()
+        assert [log.submit(value).seq for value in (3, 4)] == [4, 5]
+        await log.close()
+        assert await stored(disk) == [0, 1, 2, 3, 4]
+
+    def test_who_gave_up_is_not_let_in(self) -> None:
+        """Cancelled, and not yet out of the line when there is room again."""
+        disk = SimulatedDisk()
+
+        async def session() -> None:
+            log = await begun(disk, max_pending=2)
+            log.submit(1)
+            second = log.submit(2)
+            waiting = asyncio.create_task(log.append("given", "up"))
+            await turns_until(lambda: log.stats().commits == 3)
+            assert not second.done  # it is written, and the loop is told next
+            waiting.cancel()
+            await second
+            await asyncio.wait([waiting])
+            assert waiting.cancelled()
+            assert [log.submit(value).seq for value in (3, 4)] == [4, 5]
+            await log.close()
+
+        run_in_virtual_time(session())  # which raises what a callback raised
+        assert asyncio.run(stored(disk)) == [0, 1, 2, 3, 4]
 
 
 async def _wait(receipt: Any) -> Any:
@@ -680,6 +759,109 @@ class TestAbandoned:
             assert reopened.recovery.clean
 
     @pytest.mark.asyncio
+    async def test_a_forgotten_one_writes_what_was_queued(self, disk: AnyDisk) -> None:
+        """Whoever waits for a receipt is told, and the lock is free after that."""
+        before = set(threading.enumerate())
+        logs = [await begun(disk)]
+        threads = _writers(before)
+        receipts = [logs[0].submit(value) for value in range(1, 6)]
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            forget(logs)
+        for receipt in receipts:
+            assert await asyncio.wait_for(_wait(receipt), PATIENCE) is receipt
+        for thread in threads:
+            await asyncio.to_thread(thread.join, PATIENCE)
+            assert not thread.is_alive()
+        assert await stored(disk) == [0, 1, 2, 3, 4, 5]
+
+    def test_a_forgotten_one_does_nothing_more(self) -> None:
+        """Its lock is free: whatever it wrote now would be written to another's log."""
+        disk = SimulatedDisk()
+
+        async def session() -> None:
+            logs = [await EventLog.open(disk=disk, durability="interval", **SMALL)]
+            await logs[0].append(0)
+            receipt = logs[0].submit(1)
+            with pytest.warns(ResourceWarning, match="was not closed"):
+                forget(logs)
+            await receipt
+            since = len(disk.calls)
+            await asyncio.sleep(1000)
+            assert disk.calls[since:] == []
+
+        run_in_virtual_time(session())
+        assert asyncio.run(stored(disk)) == [0, 1]
+
+    @pytest.mark.asyncio
+    async def test_a_forgotten_one_whose_commit_fails(self, local: WatchedDisk) -> None:
+        """Whoever still waits is told."""
+        logs = [await begun(local)]
+        receipt = await held(logs[0], local, 1)
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            forget(logs)
+        local.fail(kind="sync", errno=errno.EIO)
+        local.let_go()
+        with pytest.raises(StoreFailedError, match="syncing"):
+            await asyncio.wait_for(_wait(receipt), PATIENCE)
+
+    def test_a_loop_that_cancels_everything_in_the_middle_of_a_close(
+        self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As ``asyncio.run`` does at its end: the record is finished, and the lock free."""
+        monkeypatch.setattr(runner, "_LOOP_CHECK", 0.001)
+        before = set(threading.enumerate())
+        loop = asyncio.new_event_loop()
+        problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: problems.append(context))
+
+        async def session() -> None:
+            log = await begun(local)
+            receipt = await held(log, local, 1)
+            closing = loop.create_task(log.close())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            assert closing in tasks
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            local.let_go()
+            await receipt
+            await loop.shutdown_default_executor()
+
+        loop.run_until_complete(session())
+        (thread,) = _writers(before)
+        loop.close()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        assert problems == []
+        assert asyncio.run(stored(local)) == [0, 1]
+
+    def test_a_loop_that_lives_is_left_alone(
+        self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An idle thread looks whether its loop was closed, again and again, and stays."""
+        monkeypatch.setattr(runner, "_LOOP_CHECK", 0.001)
+        looks = threading.Semaphore(0)
+
+        class Watched(asyncio.SelectorEventLoop):
+            def is_closed(self) -> bool:
+                if threading.current_thread().name == "eventstore-writer":
+                    looks.release()
+                return super().is_closed()
+
+        async def session() -> None:
+            log = await begun(local)
+            for _ in range(5):
+                assert await asyncio.to_thread(looks.acquire, timeout=PATIENCE)
+            assert (await log.append(1)).seq == 2
+            await log.close()
+
+        with asyncio.Runner(loop_factory=Watched) as loop:
+            loop.run(session())
+        assert asyncio.run(stored(local)) == [0, 1]
+
+    @pytest.mark.asyncio
     async def test_a_forgotten_one_without_a_thread(self) -> None:
         disk = SimulatedDisk()
         logs = [await begun(disk)]
@@ -783,13 +965,23 @@ class TestOneWriter:
 
 
 FORK = """
-log = await EventLog.open(path, segment_size=1 << 16)
-await log.append("before")
-ready, tell = os.pipe()
+from tests.bank import bank_registry, pay
+if sys.argv[2] == "log":
+    log = await EventLog.open(path, segment_size=1 << 16)
+    value = str
+else:
+    log = await EventStore.open(path, bank_registry(), segment_size=1 << 16)
+    value = lambda account: pay(1, account)
+await log.append(value("before"))
+receipts = [log.submit(value(name)) for name in ("in flight", "queued", "queued too")]
 child = os.fork()
 if child == 0:
     told = []
-    for attempt in (lambda: log.submit("child"), lambda: log.append("child").send(None)):
+    for attempt in (
+        lambda: log.submit(value("child")),
+        lambda: log.append(value("child")).send(None),
+        *(receipt.__await__().__next__ for receipt in receipts),
+    ):
         try:
             attempt()
         except StoreClosedError as error:
@@ -802,7 +994,9 @@ if child == 0:
     print(json.dumps(told), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
-await log.append("after")
+for receipt in receipts:
+    await receipt
+await log.append(value("after"))
 await log.close()
 """
 
@@ -821,18 +1015,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 class TestFork:
-    @pytest.mark.asyncio
-    async def test_the_child_is_refused_and_the_parent_goes_on(self, tmp_path: Path) -> None:
-        with script(FORK, tmp_path / "store") as process:
+    @pytest.mark.parametrize("kind", ["log", "store"])
+    def test_the_child_is_refused_and_the_parent_goes_on(self, kind: str, tmp_path: Path) -> None:
+        with script(FORK, tmp_path / "store", kind) as process:
             output, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
         told = json.loads(output.splitlines()[0])
-        assert len(told) == 3
-        assert all("belongs to the process that opened it" in line for line in told[:2])
-        assert told[2] == "closed"
-        async with EventLog.open(tmp_path / "store") as log:
-            assert [event.data async for event in log.read()] == ["before", "after"]
-            assert log.recovery.clean
+        assert len(told) == 6
+        assert all("belongs to the process that opened it" in line for line in told[:5])
+        assert told[5] == "closed"
+        found = [event.data for event in read_events(tmp_path / "store")]
+        accounts = [data if kind == "log" else data["account"] for data in found]
+        assert accounts == ["before", "in flight", "queued", "queued too", "after"]
 
     @pytest.mark.asyncio
     async def test_the_lock_dies_with_the_parent_though_the_child_lives(

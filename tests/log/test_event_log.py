@@ -26,7 +26,9 @@ from eventstore.errors import (
 )
 from eventstore.log.log import EventLog
 from eventstore.log.segment import segment_name
+from eventstore.store import EventStore
 from eventstore.testing import SimulatedCrash, SimulatedDisk
+from tests.bank import bank_registry, pay
 
 START = datetime(2024, 1, 15, 9, 30, tzinfo=UTC)
 
@@ -312,6 +314,29 @@ class TestRefusals:
         with pytest.raises(ConfigError, match="did you mean 'segment_size'"):
             await EventLog.open(disk=disk, segment_sizes=4096)
         assert disk.files() == []
+
+    @pytest.mark.asyncio
+    async def test_a_store_is_not_written_to_as_a_log(self, disk: SimulatedDisk) -> None:
+        """Its handlers never saw what a log would put between their events."""
+        async with EventStore.open("", bank_registry(), disk=disk) as store:
+            await store.append(pay(5))
+        before = disk.contents()
+        with pytest.raises(ConfigError, match="was made by an EventStore") as raised:
+            await EventLog.open(disk=disk.reopen())
+        assert raised.value.key == "kind"
+        assert {**disk.contents(), "writer.pid": b""} == {**before, "writer.pid": b""}
+        async with EventLog.open(disk=disk.reopen(), read_only=True) as log:
+            assert [event.seq async for event in log.read()] == [1]
+
+    @pytest.mark.asyncio
+    async def test_a_log_is_not_written_to_as_a_store(self, disk: SimulatedDisk) -> None:
+        async with EventLog.open(disk=disk) as log:
+            await log.append("no operation")
+        with pytest.raises(ConfigError, match="was made by an EventLog") as raised:
+            await EventStore.open("", bank_registry(), disk=disk.reopen())
+        assert raised.value.key == "kind"
+        async with EventLog.open(disk=disk.reopen()) as log:
+            assert [event.data async for event in log.read()] == ["no operation"]
 
     def test_it_is_opened_and_not_made(self) -> None:
         with pytest.raises(TypeError, match=r"EventLog\.open"):

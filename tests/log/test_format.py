@@ -26,6 +26,7 @@ from eventstore.log.format import (
     read_record,
     read_seal,
     record_size,
+    sealed_end,
 )
 from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.testing import SimulatedDisk
@@ -306,6 +307,14 @@ class TestSeals:
         struct.pack_into("<I", data, 552, 9)
         with pytest.raises(InvalidBytesError, match="kind 9"):
             read_seal(bytes(data), Record(512, 1, 0, 8, 512, 560))
+
+    def test_what_is_too_short_for_one_has_none(self) -> None:
+        """Also where nothing but a header was left, or not even that."""
+        sealed = SegmentBytes().seal(SealKind.CLOSED).data
+        assert len(sealed) == HEADER_SIZE + SEAL_SIZE
+        assert sealed_end(sealed, SALT) == HEADER_SIZE
+        for length in range(len(sealed)):
+            assert sealed_end(sealed[len(sealed) - length :], SALT) is None
 
 
 def test_the_largest_body_fits_the_length_field() -> None:

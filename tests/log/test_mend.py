@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import struct
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +19,16 @@ from eventstore.errors import (
     StoreFullError,
 )
 from eventstore.identity import load_identity, save_identity
-from eventstore.log.format import HEADER_SIZE, SegmentHeader, encode_record
+from eventstore.log.format import (
+    HEADER_SIZE,
+    SEAL_SIZE,
+    SealKind,
+    SegmentHeader,
+    encode_record,
+    encode_seal,
+    read_record,
+    read_seal,
+)
 from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
 from eventstore.testing import SimulatedDisk
@@ -181,6 +191,26 @@ class TestDamage:
         disk, _ = several_segments()
         disk.write_file(SECOND, disk.read_file(SECOND) + b"more")
         refused(disk, SECOND, "bytes follow")
+
+    @pytest.mark.parametrize("wrong", ["number", "checksum", "events"])
+    def test_a_last_seal_that_does_not_belong_there(self, wrong: str) -> None:
+        """Valid by itself, and not the one that was written when the next segment was begun."""
+        disk, _ = several_segments()
+        data = disk.read_file(SECOND)
+        header = SegmentHeader.decode(data)
+        end = len(data) - 2 * SEAL_SIZE  # a closing seal, and the one that says that it goes on
+        kind, crc = read_seal(data, read_record(data, end + SEAL_SIZE, header.salt))
+        assert kind is SealKind.CONTINUED
+        seal = {
+            "number": encode_seal(header.salt, end + SEAL_SIZE, 6, kind, crc),
+            "checksum": encode_seal(header.salt, end + SEAL_SIZE, 5, kind, crc ^ 1),
+            "events": encode_record(
+                header.salt, end + SEAL_SIZE, 5, 1, struct.pack("<II", kind, crc), end + SEAL_SIZE
+            ),
+        }[wrong]
+        disk.write_file(SECOND, data[: end + SEAL_SIZE] + seal)
+        error = refused(disk, SECOND, "the seal does not belong here")
+        assert (error.offset, error.expected_seq) == (end + SEAL_SIZE, 5)
 
     def test_zeros_behind_the_last_seal_are_what_a_lost_truncation_leaves(self) -> None:
         disk, values = several_segments()

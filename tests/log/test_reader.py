@@ -15,7 +15,7 @@ from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.identity import load_identity
 from eventstore.log.archive import compact
-from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind
+from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
 from eventstore.log.log import EventLog
 from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader
 from eventstore.log.segment import segment_name
@@ -409,6 +409,18 @@ class TestFailures:
         disk.write_file(FIRST, segment.seal(SealKind.CLOSED).data if sealed else segment.filled())
         with pytest.raises(CorruptLogError, match="record of event 5 stands here") as raised:
             values_on(disk)
+        assert (raised.value.offset, raised.value.expected_seq) == (offset, 2)
+
+    def test_a_record_that_cannot_hold_as_many_events_as_it_says(self) -> None:
+        """It is refused before anybody makes room for them."""
+        segment = SegmentBytes().record(b"1")
+        offset = segment.end
+        segment.data += encode_record(segment.header.salt, offset, 2, 2**31, b"\x90" * 8, offset)
+        segment.next_seq += 2**31
+        disk = new_log()
+        disk.write_file(FIRST, segment.seal(SealKind.CLOSED).data)
+        with pytest.raises(CorruptLogError, match="cannot hold 2147483648 events") as raised:
+            list(LogReader(disk, STORE).chunks())
         assert (raised.value.offset, raised.value.expected_seq) == (offset, 2)
 
     def test_a_segment_that_ends_before_its_successor_begins(self) -> None:

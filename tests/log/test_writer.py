@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from eventstore.errors import StoreFailedError, StoreFullError
+from eventstore.identity import load_identity
+from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
 from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
@@ -383,6 +385,44 @@ def cut_back_fails(disk: SimulatedDisk) -> None:
     disk.fail(kind="write", errno=errno.ENOSPC, forever=True)
 
 
+class TestCompaction:
+    def before_the_first_record(self) -> tuple[SimulatedDisk, list[object]]:
+        """A log whose last segment is empty: its predecessor may be archived, seal and all."""
+        disk, values = several_segments(segments=2)
+        writer = writer_after(disk)
+        disk.fail(kind="write", name=THIRD, errno=errno.ENOSPC)
+        with pytest.raises(StoreFullError):
+            commit(writer, "refused")
+        disk.heal()
+        assert tail_of(disk, SECOND).sealed is SealKind.CONTINUED
+        return disk.after_kill(), values
+
+    def test_a_predecessor_that_was_archived_meanwhile_needs_no_seal(self) -> None:
+        disk, values = self.before_the_first_record()
+        writer = writer_after(disk)
+        compact(disk, load_identity(disk), 4, "archive")
+        assert SECOND not in disk.files()
+        commit(writer, "first")
+        commit(writer, "second")
+        writer.close()
+        assert values_on(disk) == [*values, "first", "second"]
+        assert open_on(disk).next_seq == 7
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_one_that_is_gone_otherwise_is_the_end(self, told: bool) -> None:
+        """Whether ``store.json`` says that it should be there, or cannot be read either."""
+        disk, _ = self.before_the_first_record()
+        writer = writer_after(disk)
+        disk.remove_file(SECOND)
+        if not told:
+            disk.fail(kind="open", name="store.json", errno=errno.EIO, forever=True)
+        with pytest.raises(StoreFailedError, match="opening") as raised:
+            commit(writer, "first")
+        assert raised.value.path == f"simulated/{SECOND}"
+        with pytest.raises(StoreFailedError):
+            commit(writer, "second")
+
+
 class TestFailure:
     @pytest.mark.parametrize(
         ("breaks", "rolling"),
@@ -426,6 +466,27 @@ class TestFailure:
         writer.close()
         assert {call.kind for call in disk.calls[since:]} <= {"close"}
         assert writer.failure is raised.value
+
+    def test_the_first_failure_is_the_one_that_is_told(self) -> None:
+        """A spare fails in the background, in the middle of a commit that then fails as well."""
+        disk, writer = full_segment()
+        told: list[StoreFailedError | None] = []
+
+        def rule(call: Call) -> Fault | None:
+            if call.kind == "create":
+                return Fault(errno.EIO)
+            if (call.kind, call.name) == ("sync", FIRST):
+                writer.prepare_spare()
+                told.append(writer.failure)
+                return Fault(errno.ENOSPC)
+            return None
+
+        writer.commit(1, b"\x90", sync=False)
+        disk.add_rule(rule)
+        with pytest.raises(StoreFailedError, match=f"preparing.*{SPARE}") as raised:
+            writer.sync()
+        assert told == [raised.value] == [writer.failure]
+        assert raised.value.errno == errno.EIO
 
     def test_what_was_acknowledged_before_is_there_after_reopening(self) -> None:
         for cut in range(50):
@@ -484,6 +545,36 @@ class TestSeals:
         writer.close()
         assert len(disk.read_file(FIRST)) <= SIZE
         assert open_on(disk).next_seq == 3
+
+    def test_one_that_finds_no_space_leaves_the_log_as_it_was(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        before = disk.read_file(FIRST)
+        disk.fail(kind="write", errno=errno.ENOSPC, effect="partial")
+        with pytest.raises(StoreFullError) as raised:
+            writer.seal_idle()
+        assert raised.value.path == f"simulated/{FIRST}"
+        assert disk.read_file(FIRST) == before
+        disk.heal()
+        commit(writer, "second")
+        writer.seal_idle()
+        assert tail_of(disk, FIRST).sealed is SealKind.IDLE
+        assert values_on(disk) == ["first", "second"]
+
+    def test_one_that_fails_otherwise_ends_the_log(self) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        disk.fail(kind="write", errno=errno.EIO)
+        with pytest.raises(StoreFailedError, match="sealing") as raised:
+            writer.seal_idle()
+        since = len(disk.calls)
+        with pytest.raises(StoreFailedError) as again:
+            commit(writer, "second")
+        assert again.value is raised.value is writer.failure
+        assert len(disk.calls) == since
+        assert open_on(disk).next_seq == 2
 
     def test_closing_seals(self) -> None:
         disk = new_log()

@@ -7,6 +7,7 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
+CODEC = "codec.py"
 COMMIT = "log/commit.py"
 DISK = "disk.py"
 FORMAT = "log/format.py"
@@ -23,6 +24,7 @@ VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
 BITS = "tests/damage/test_bits.py"
+COSTS = "tests/test_costs.py"
 FILES = "tests/damage/test_files.py"
 POWER = "tests/test_sabotage_power.py"
 
@@ -46,8 +48,8 @@ SABOTAGES = (
         edits=(
             edit(
                 DISK,
-                "            return file.sync()\n        except InterruptedError:",
-                "            return None\n        except InterruptedError:",
+                "    _synced(file.sync)\n",
+                "    return\n",
             ),
         ),
         caught_by=("tests/log/test_writer.py", POWER),
@@ -358,8 +360,8 @@ SABOTAGES = (
         edits=(
             edit(
                 STORE,
-                "        before, self._head = self._head, state\n",
-                "        before, self._head = self._head, state\n        self._state = state\n",
+                "        self._head = state\n",
+                "        self._head = self._state = state\n",
             ),
         ),
         caught_by=("tests/test_store.py",),
@@ -389,8 +391,8 @@ SABOTAGES = (
             edit(
                 DISK,
                 "        except OSError as error:\n            raise SyncFailedError(error.errno, "
-                'f"sync failed: {error.strerror}") from error\n\n\ndef sync_folder',
-                "        except OSError:\n            return file.sync()\n\n\ndef sync_folder",
+                'f"sync failed: {error.strerror}") from error\n',
+                "        except OSError:\n            return call(*args)\n",
             ),
         ),
         caught_by=("tests/log/test_writer.py",),
@@ -437,8 +439,9 @@ SABOTAGES = (
         edits=(
             edit(
                 DISK,
-                "        except InterruptedError:\n            continue\n        if written <= 0:",
-                "        except InterruptedError:\n            raise\n        if written <= 0:",
+                "            interrupted += 1\n            if interrupted == _ATTEMPTS:\n"
+                "                raise\n            continue\n",
+                "            raise\n",
             ),
         ),
         caught_by=("tests/test_disk.py", "tests/log/test_segment.py"),
@@ -455,15 +458,15 @@ SABOTAGES = (
             ),
             edit(
                 STORE,
-                "        bodies: list[bytes] = []\n",
-                "        bodies: list[bytes] = []\n        refused: list[Exception] = []\n",
+                "        state = self._head\n",
+                "        state = self._head\n        refused: list[Exception] = []\n",
             ),
             edit(
                 STORE,
-                "            return log.submit(body, len(events), time, (events, state))\n",
-                "            receipt = log.submit(body, len(events), time, (events, state))\n"
-                "            if refused:\n                raise refused[0]\n"
-                "            return receipt\n",
+                "        return appender.submit(body, len(events), time, (events, state))\n",
+                "        receipt = appender.submit(body, len(events), time, (events, state))\n"
+                "        if refused:\n            raise refused[0]\n"
+                "        return receipt\n",
             ),
         ),
         caught_by=("tests/test_store.py",),
@@ -749,5 +752,54 @@ SABOTAGES = (
             ),
         ),
         caught_by=("tests/test_disk.py",),
+    ),
+    # ---- cost ------------------------------------------------------------------------------
+    Sabotage(
+        name="a second sync of each commit",
+        breaks="an append is one write and one sync",
+        edits=(
+            edit(
+                WRITER,
+                "        if sync:\n            self.sync()\n",
+                "        if sync:\n            self.sync()\n            active.file.sync()\n",
+            ),
+        ),
+        caught_by=(f"{COSTS} -k one_sync",),
+    ),
+    Sabotage(
+        name="a hop more for each commit",
+        breaks="a commit goes to the writer's thread and back once",
+        edits=(
+            edit(
+                COMMIT,
+                "        self._arm_timers()\n\n    def _drop",
+                "        self._arm_timers()\n        self._act(lambda: None)\n\n    def _drop",
+            ),
+        ),
+        caught_by=(f"{COSTS} -k thread_and_back",),
+    ),
+    Sabotage(
+        name="no waiting for company",
+        breaks="who awaits at the same time shares commits",
+        edits=(
+            edit(
+                COMMIT,
+                "        self._company = len(entries) > 1 or bool(self._queue)\n",
+                "        self._company = False\n",
+            ),
+        ),
+        caught_by=(f"{COSTS} -k awaiters_share",),
+    ),
+    Sabotage(
+        name="an event encoded twice",
+        breaks="an event is encoded once",
+        edits=(
+            edit(
+                CODEC,
+                "            decoded = self._decode_one(encoded)\n",
+                "            decoded = self._decode_one(self._encode(event))\n",
+            ),
+        ),
+        caught_by=(f"{COSTS} -k lone_append",),
     ),
 )

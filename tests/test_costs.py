@@ -1,0 +1,426 @@
+"""What an append and a read cost, counted and not timed: calls, hops, system calls, copies.
+
+Nobody notices a second sync, an event encoded twice or a call more for each event in any other
+test, and a benchmark shows it only to somebody who looks. These counts are exact where a promise
+or the design fixes them (one write, one sync, one hop there and one back), and upper bounds with
+little room elsewhere. Whoever makes a bound smaller may write the smaller number down; whoever
+needs a larger one has found what the change costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import sys
+import threading
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import eventstore
+from eventstore import EventLog, EventStore, read_events, replay, state_at
+from eventstore.log.segment import segment_name
+from eventstore.testing import SimulatedDisk
+from tests.bank import Bank, bank_registry, pay
+from tests.real.children import Child, Parent
+from tests.real.tracing import disk_calls, read_trace, traced
+
+PRODUCT = str(Path(eventstore.__file__).parent)
+SEGMENT = segment_name(1)
+CALL_SOON = "BaseEventLoop.call_soon"
+THREADSAFE = "BaseEventLoop.call_soon_threadsafe"
+CREATE_FUTURE = "BaseEventLoop.create_future"
+SYNC = "fcntl" if hasattr(fcntl, "F_FULLFSYNC") else "fdatasync"
+QUIET: dict[str, Any] = {
+    "segment_size": 1 << 20,
+    "idle_seal": 3600.0,
+    "wal_max_entries": None,
+    "auto_save_interval": None,
+}
+"""Nothing but appends: no seal, no snapshot, no second segment."""
+
+
+class Calls:
+    """The function calls of this thread and of the writer's, between ``begin`` and ``end``.
+
+    ``loop`` and ``writer`` count functions by qualified name, those of the interpreter and of
+    libraries included; ``product`` counts, for either thread, the calls of functions written in
+    Python that belong to the product.
+    """
+
+    def __init__(self) -> None:
+        self.loop: Counter[str] = Counter()
+        self.writer: Counter[str] = Counter()
+        self.product: Counter[str] = Counter()
+        self._here = threading.get_ident()
+        self._counting = False
+
+    def begin(self) -> None:
+        self._counting = True
+
+    def end(self) -> None:
+        self._counting = False
+
+    def seen(self, frame: FrameType, event: str, function: Any) -> None:
+        if not self._counting or event not in ("call", "c_call"):
+            return
+        here = threading.get_ident() == self._here
+        if not here and threading.current_thread().name != "eventstore-writer":
+            return
+        names = self.loop if here else self.writer
+        if event == "c_call":
+            names[getattr(function, "__qualname__", repr(function))] += 1
+        else:
+            names[frame.f_code.co_qualname] += 1
+            if frame.f_code.co_filename.startswith(PRODUCT):
+                self.product["loop" if here else "writer"] += 1
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    """Counts in this thread and in those that are started from now on."""
+    calls = Calls()
+    before = sys.getprofile()
+    threading.setprofile(calls.seen)
+    sys.setprofile(calls.seen)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)
+
+
+@contextmanager
+def counting(calls: Calls) -> Iterator[None]:
+    calls.begin()
+    try:
+        yield
+    finally:
+        calls.end()
+
+
+@asynccontextmanager
+async def begun(opening: Any) -> AsyncIterator[Any]:
+    """What is opened, with one event, its segment and its spare; closed in the end."""
+    async with opening as opened:
+        await (opened.append(pay()) if isinstance(opened, EventStore) else opened.append(b""))
+        # The spare is there, and the task that made it has ended.
+        while not opened.stats().spare_ready or len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0)
+        yield opened
+
+
+def store_at(path: Path | str, **options: Any) -> Any:
+    return begun(EventStore.open(path, bank_registry(), **QUIET | options))
+
+
+def log_at(path: Path | str, **options: Any) -> Any:
+    return begun(EventLog.open(path, **QUIET | options))
+
+
+async def awaiters(store: EventStore[Bank], number: int, each: int) -> int:
+    """Have ``number`` tasks append ``each`` events, one by one; the commits that it took."""
+
+    async def one() -> None:
+        for _ in range(each):
+            await store.append(pay())
+
+    before = store.stats().commits
+    await asyncio.gather(*(one() for _ in range(number)))
+    return store.stats().commits - before
+
+
+# ---- what reaches the disk -------------------------------------------------------------------
+
+
+class TestTheDisk:
+    @pytest.mark.asyncio
+    async def test_an_append_is_one_write_and_one_sync(self) -> None:
+        disk = SimulatedDisk()
+        async with store_at("", disk=disk) as store:
+            before = len(disk.calls)
+            for _ in range(5):
+                await store.append(pay(), pay(2))
+            assert [(call.kind, call.name) for call in disk.calls[before:]] == [
+                ("write", SEGMENT),
+                ("sync", SEGMENT),
+            ] * 5
+
+    @pytest.mark.asyncio
+    async def test_nor_does_a_log_make_more_of_it(self) -> None:
+        disk = SimulatedDisk()
+        async with log_at("", disk=disk) as log:
+            before = len(disk.calls)
+            for _ in range(5):
+                await log.append(b"a value")
+            assert [call.kind for call in disk.calls[before:]] == ["write", "sync"] * 5
+
+    @pytest.mark.parametrize("append", ["store", "log"])
+    def test_the_kernel_sees_no_more(self, append: str, tmp_path: Path) -> None:
+        seen: list[Counter[tuple[str, str]]] = []
+        for number in (10, 30):
+            path, trace = tmp_path / f"{number}", tmp_path / f"trace-{number}"
+            child = Child(appends, append, str(path), number)
+            try:
+                child.report()
+                with traced(child, trace, "that an append is one write and one sync"):
+                    child.wait()
+            finally:
+                child.kill()
+            made = disk_calls(read_trace(trace), path)
+            seen.append(Counter((call.kind, call.name) for call in made))
+        few, many = seen
+        few.subtract(many)  # not `-`, which would forget what there is less of
+        assert {call: number for call, number in few.items() if number} == {
+            ("write", SEGMENT): -20,
+            ("sync", SEGMENT): -20,
+        }
+
+
+async def appends(parent: Parent, kind: str, path: str, number: int) -> None:
+    """Open, append ``number`` times, close; in a process of its own."""
+    parent.report("ready")
+    parent.order()
+    async with (store_at if kind == "store" else log_at)(path) as opened:
+        for _ in range(number):
+            await opened.append(pay() if kind == "store" else b"a value")
+
+
+# ---- threads ---------------------------------------------------------------------------------
+
+
+class TestHops:
+    @pytest.mark.asyncio
+    async def test_an_append_goes_to_the_thread_and_back_once(
+        self, calls: Calls, tmp_path: Path
+    ) -> None:
+        async with store_at(tmp_path / "store") as store:
+            with counting(calls):
+                for _ in range(20):
+                    await store.append(pay())
+            assert calls.loop["SimpleQueue.put"] == 20
+            assert calls.writer["pwrite"] == calls.writer[SYNC] == 20
+            assert calls.writer["write"] == calls.loop["read"] == 20, "the bell, rung and answered"
+            assert calls.writer[THREADSAFE] == calls.loop[THREADSAFE] == 0
+            assert calls.loop[CALL_SOON] == 20, "the waiter's future alone"
+            assert not {"pwrite", SYNC, "fsync", "pread"} & set(calls.loop)
+
+    @pytest.mark.asyncio
+    async def test_it_goes_there_at_once(self, calls: Calls, tmp_path: Path) -> None:
+        async with store_at(tmp_path / "store") as store:
+            await store.append(pay())
+            with counting(calls):
+                receipt = store.submit(pay())
+            assert calls.loop["SimpleQueue.put"] == 1
+            assert calls.loop[CALL_SOON] == 0
+            await receipt
+
+    @pytest.mark.asyncio
+    async def test_a_batch_goes_there_and_back_once(self, calls: Calls, tmp_path: Path) -> None:
+        async with store_at(tmp_path / "store") as store:
+            with counting(calls):
+                receipts = [store.submit(pay()) for _ in range(65)]  # the first one goes alone
+                for receipt in receipts:
+                    await receipt
+            assert calls.loop["SimpleQueue.put"] == calls.writer["write"] == 2
+            assert calls.writer["pwrite"] == calls.writer[SYNC] == 2
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("number", [2, 64])
+    async def test_awaiters_share_commits_from_the_second_on(
+        self, number: int, calls: Calls, tmp_path: Path
+    ) -> None:
+        async with store_at(tmp_path / "store") as store:
+            with counting(calls):
+                commits = await awaiters(store, number, 10)
+            assert commits == 11, "the first of all goes alone, and from then on all go together"
+            assert calls.loop["SimpleQueue.put"] == calls.writer["write"] == 11
+            assert calls.writer["pwrite"] == calls.writer[SYNC] == 11
+
+    @pytest.mark.asyncio
+    async def test_so_they_do_without_threads(self) -> None:
+        async with store_at("", disk=SimulatedDisk()) as store:
+            assert await awaiters(store, 64, 10) == 11
+
+
+# ---- calls -----------------------------------------------------------------------------------
+
+
+LONE = 32
+"""The most calls of the product's own functions for a lone append, on the loop. A coroutine or
+generator that is resumed counts again."""
+
+SHARED = 18
+"""For one of 64 that share a record."""
+
+GROUPED = 1
+"""For an event more in a group: it is folded."""
+
+RECORD = 22
+"""For a record, on the writer's thread."""
+
+
+class TestCalls:
+    @pytest.mark.asyncio
+    async def test_for_a_lone_append(self, calls: Calls, tmp_path: Path) -> None:
+        async with store_at(tmp_path / "store") as store:
+            with counting(calls):
+                for _ in range(50):
+                    await store.append(pay())
+            assert calls.product["loop"] <= 50 * LONE
+            assert calls.product["writer"] <= 50 * RECORD
+            assert calls.loop["Encoder.encode"] == calls.loop["Decoder.decode"] == 50
+            assert calls.loop["deposit"] == 50, "folded once"
+            assert "Encoder.encode" not in calls.writer
+
+    @pytest.mark.asyncio
+    async def test_for_an_append_among_64_awaiters(self, calls: Calls, tmp_path: Path) -> None:
+        async with store_at(tmp_path / "store") as store:
+            with counting(calls):
+                await awaiters(store, 64, 10)
+            assert calls.product["loop"] <= 640 * SHARED
+            assert calls.product["writer"] <= 11 * RECORD
+            assert calls.loop["Encoder.encode"] == calls.loop["Decoder.decode"] == 640
+            assert calls.loop[CREATE_FUTURE] == 640
+
+    @pytest.mark.asyncio
+    async def test_for_an_event_of_a_group(self, calls: Calls, tmp_path: Path) -> None:
+        async with store_at(tmp_path / "store") as store:
+            operations = [pay()] * 1000
+            with counting(calls):
+                await store.append(*operations)
+            assert calls.product["loop"] <= LONE + 1000 * GROUPED
+            assert calls.product["writer"] <= RECORD
+            assert calls.loop["Encoder.encode"] == calls.loop["Decoder.decode"] == 1
+
+    @pytest.mark.asyncio
+    async def test_for_a_value_of_a_log(self, calls: Calls, tmp_path: Path) -> None:
+        async with log_at(tmp_path / "log") as log:
+            with counting(calls):
+                await log.append(*[b"a value"] * 1000)
+            assert calls.product["loop"] <= LONE, "for a thousand of them"
+            assert calls.loop["Encoder.encode"] == calls.loop["Decoder.decode"] == 1
+
+
+# ---- memory ----------------------------------------------------------------------------------
+
+MIB = 1 << 20
+
+
+async def taken(append: Callable[[], Awaitable[Any]]) -> float:
+    """The memory that was taken up at the most while ``append`` ran, in MiB."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        await append()
+        return tracemalloc.get_traced_memory()[1] / MIB
+    finally:
+        tracemalloc.stop()
+
+
+class TestMemory:
+    @pytest.mark.asyncio
+    async def test_nothing_of_an_append_is_kept(self, tmp_path: Path) -> None:
+        # With syncs, the times of the last 4096 of them are kept.
+        async with store_at(tmp_path / "store", durability="none") as store:
+
+            async def kept(number: int) -> int:
+                gc.collect()
+                before = sys.getallocatedblocks()
+                for _ in range(number):
+                    await store.append(pay())
+                gc.collect()
+                return sys.getallocatedblocks() - before
+
+            await kept(500)
+            assert await kept(2000) < 200, "blocks: not even one for ten appends"
+
+    @pytest.mark.asyncio
+    async def test_how_often_a_value_is_copied(self, tmp_path: Path) -> None:
+        value = "x" * MIB
+        async with log_at(tmp_path / "log") as log:
+            assert await taken(lambda: log.append(value)) < 3.25
+
+    @pytest.mark.asyncio
+    async def test_how_often_a_payload_is_copied(self, tmp_path: Path) -> None:
+        value = "x" * MIB
+        async with store_at(tmp_path / "store") as store:
+            assert await taken(lambda: store.append(pay(account=value))) < 4.75
+            group = [pay(account="x" * 1024)] * 1024
+            assert await taken(lambda: store.append(*group)) < 4.75
+
+
+# ---- reading ---------------------------------------------------------------------------------
+
+
+def history(records: int, events: int) -> SimulatedDisk:
+    """A closed store of so many records of so many events."""
+    disk = SimulatedDisk()
+
+    async def write() -> None:
+        async with EventStore.open("", bank_registry(), disk=disk, **QUIET) as store:
+            for _ in range(records):
+                await store.append(*[pay()] * events)
+
+    asyncio.run(write())
+    return disk.reopen()
+
+
+def folds(disk: SimulatedDisk) -> None:
+    assert state_at("", bank_registry(), disk=disk).last > 0
+
+
+def reads(disk: SimulatedDisk) -> None:
+    assert sum(1 for _ in read_events("", bank_registry(), disk=disk)) > 0
+
+
+def replays(disk: SimulatedDisk) -> None:
+    assert sum(1 for _ in replay("", bank_registry(), disk=disk)) > 0
+
+
+def calls_of(calls: Calls, read: Callable[[SimulatedDisk], None], disk: SimulatedDisk) -> int:
+    calls.product.clear()
+    calls.loop.clear()
+    with counting(calls):
+        read(disk)
+    return calls.product["loop"]
+
+
+class TestReading:
+    @pytest.mark.parametrize(("read", "each"), [(folds, 0), (reads, 0), (replays, 1)])
+    def test_an_event_more_of_a_record_costs_no_call(
+        self, read: Callable[[SimulatedDisk], None], each: int, calls: Calls
+    ) -> None:
+        """``replay`` is resumed for each event, by whoever asks for the next one."""
+        few = calls_of(calls, read, history(50, 10))
+        decoded = calls.loop["Decoder.decode"]
+        many = calls_of(calls, read, history(50, 30))
+        assert many - few <= 1000 * each + 10
+        assert calls.loop["Decoder.decode"] == decoded, "many records are decoded in one call"
+
+    @pytest.mark.parametrize(("read", "each"), [(folds, 1), (reads, 1), (replays, 2)])
+    def test_a_record_more_costs_next_to_no_call(
+        self, read: Callable[[SimulatedDisk], None], each: int, calls: Calls
+    ) -> None:
+        """Of one event each; its lengths are read in one call."""
+        few = calls_of(calls, read, history(100, 1))
+        many = calls_of(calls, read, history(300, 1))
+        assert many - few <= 200 * each + 10
+
+    @pytest.mark.parametrize("read", [folds, reads, replays])
+    def test_a_segment_is_read_in_one_call(self, read: Callable[[SimulatedDisk], None]) -> None:
+        made = []
+        for records in (10, 500):
+            disk = history(records, 2)
+            before = len(disk.calls)
+            read(disk)
+            made.append([call for call in disk.calls[before:] if call.name == SEGMENT])
+        assert [call.kind for call in made[1]] == ["open", "size", "read", "close"]
+        assert len(made[0]) == len(made[1])
