@@ -200,7 +200,7 @@ did you mean 'backup_count'?
             found = parse(file.read_bytes())
         except OSError as error:
             raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
-        except (msgspec.DecodeError, ValueError) as error:  # ValueError: a date like 2020-99-99
+        except (msgspec.DecodeError, *_SCALARS) as error:
             raise ConfigError(f"{file} is malformed: {_where(error)}") from error
         try:
             return cls.from_mapping({} if found is None else found)
@@ -208,6 +208,8 @@ did you mean 'backup_count'?
             raise ConfigError(f"{file}: {error}", key=error.key) from error
 
 
+_SCALARS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What parsers let through: for a date like 2020-99-99, for ``!!int ''``, for nesting too deep."""
 _PARSERS = {".yaml": msgspec.yaml.decode, ".yml": msgspec.yaml.decode, ".toml": msgspec.toml.decode}
 _HINTS: dict[str, Any] = {
     field: typing.get_type_hints(StoreConfig, include_extras=True)[field]
@@ -225,7 +227,9 @@ def _block(mapping: Any) -> tuple[Mapping[Any, Any], str]:
     path = outer
     block = _mapping(block[outer], path)
     if inner not in block:
-        for misspelt in difflib.get_close_matches(inner, [str(key) for key in block], n=1):
+        for misspelt in difflib.get_close_matches(
+            inner, [key for key in block if isinstance(key, str)], n=1
+        ):
             raise ConfigError(
                 f"{path}.{misspelt}: no such key; did you mean {inner!r}?", key=f"{path}.{misspelt}"
             )
@@ -239,7 +243,7 @@ def _mapping(value: Any, path: str) -> Mapping[Any, Any]:
         return {}
     if not isinstance(value, Mapping):
         where = path or "the configuration"
-        raise ConfigError(f"{where} must be a mapping of keys, not {reprlib.repr(value)}", key=path)
+        raise ConfigError(f"{where} must be a mapping of keys, not {_shown(value)}", key=path)
     return value
 
 
@@ -247,7 +251,7 @@ def _native(source: Mapping[Any, Any], path: str) -> dict[str, Any]:
     """Check one source and bring it to native names; ``path`` comes before each key in errors."""
     values: dict[str, Any] = {}
     for key, value in source.items():
-        where = f"{path}{key}"
+        where = f"{path}{key if isinstance(key, str) else _shown(key)}"
         field = ALIASES.get(key, key) if isinstance(key, str) else None
         if field not in _HINTS:
             raise ConfigError(f"{where}: no such key{_suggestion(key)}", key=where)
@@ -260,7 +264,8 @@ def _native(source: Mapping[Any, Any], path: str) -> dict[str, Any]:
 
 def _suggestion(key: Any) -> str:
     known = [*_HINTS, *ALIASES]
-    close = difflib.get_close_matches(str(key).lower().replace("-", "_"), known, n=1)
+    name = key if isinstance(key, str) else _shown(key)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
 
 
@@ -273,8 +278,16 @@ def _checked(field: str, value: Any, where: str) -> Any:
         reason = _choices(hint) or f"{str(error)[0].lower()}{str(error)[1:]}"
     unit = unit_of(field)
     raise ConfigError(
-        f"{where} = {reprlib.repr(value)}: {reason}{f' ({unit})' if unit else ''}", key=where
+        f"{where} = {_shown(value)}: {reason}{f' ({unit})' if unit else ''}", key=where
     )
+
+
+def _shown(value: Any) -> str:
+    """A value as it is shown in an error: shortened, and also where it has too many digits."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return f"a {type(value).__name__} that is too long to be shown"
 
 
 def _choices(hint: Any) -> str | None:

@@ -31,6 +31,8 @@ FILE = "store.json"
 FORMAT = 1
 _TEMPORARY = "store.json.tmp"
 _MAX_SIZE = 1 << 26
+_MAX_SEQ = 1 << 62
+_TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 to 9999
 _PIECE = 1 << 16  # read at a time: a read asks for the memory first
 
 
@@ -105,6 +107,10 @@ def load_identity(disk: Disk) -> StoreIdentity:
     if identity.checksum() != identity.crc or _encode(identity) != data:
         raise CorruptStoreError(
             f"{path} is damaged (its checksum does not match): restore it from a backup", path=path
+        )
+    if not 1 <= identity.log_start <= _MAX_SEQ or identity.created not in _TIMES:
+        raise CorruptStoreError(
+            f"{path} has values that are impossible: restore it from a backup", path=path
         )
     return identity
 

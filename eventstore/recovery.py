@@ -25,9 +25,15 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import CorruptLogError, ReadFailedError, SnapshotMismatchError, reading
+from eventstore.errors import (
+    CorruptLogError,
+    ReadFailedError,
+    SnapshotMismatchError,
+    named_in,
+    reading,
+)
 from eventstore.identity import StoreIdentity
-from eventstore.log.mend import OpenedLog, open_log
+from eventstore.log.mend import OpenedLog, mending_refused, open_log
 from eventstore.log.prepare import begin_log, clear_leftovers, prepare, unknown_files
 from eventstore.log.reader import LogReader
 from eventstore.registry import HandlerRegistry
@@ -125,6 +131,12 @@ def _recover(
     if snapshot is None and identity.history_start > 1:
         raise _refusal(disk, identity, vault, rejected)
     seq = snapshot.seq if snapshot is not None else 0
+    if snapshot is not None and not identity.logged and not read_only:
+        # No log vouches for it, and its name, or its bytes, may be in the page cache only.
+        try:
+            vault.write_again(snapshot.name)
+        except OSError as error:
+            raise mending_refused(error, named_in(error, disk.path)) from error
     if not identity.logged and config.use_wal and not read_only:
         identity = begin_log(disk, identity, seq + 1)
     if snapshot is not None and snapshot.seq + 1 < identity.history_start:

@@ -151,6 +151,8 @@ class StateCodec(Generic[StateT]):
                 parts[name] = maker(parts[name])
         state: StateT
         if self._fields is None:
+            if not parts:
+                raise msgspec.ValidationError("the state is missing")
             state = parts[""]
         else:
             missing = [name for name, _ in self._fields if name not in parts]

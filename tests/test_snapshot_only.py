@@ -15,6 +15,7 @@ from eventstore import (
     EventStore,
     HistoryUnavailableError,
     StoreClosedError,
+    StoreFailedError,
     StoreFullError,
     StoreLockedError,
     StoreReadOnlyError,
@@ -145,6 +146,24 @@ class TestTheSameInterface:
         gc.collect()
         async with EventStore.open(tmp_path, bank_registry(), **ONLY):
             pass
+
+
+class TestFailures:
+    async def test_a_sync_that_failed_ends_the_store(self) -> None:
+        """As in a store with a log: whether the snapshot is on the disk, nobody knows."""
+        disk = SimulatedDisk()
+        async with opened(disk) as store:
+            await store.append(pay(1))
+            disk.fail(kind="sync_folder", name="snapshots", errno=errno.EIO)
+            with pytest.raises(StoreFailedError, match="snapshot") as raised:
+                await store.snapshot()
+            for _ in range(2):
+                with pytest.raises(StoreFailedError) as again:
+                    await store.append(pay(2))
+                assert again.value is raised.value
+            assert (store.seq, store.state, store.stats().failed) == (1, bank_after(1), True)
+        async with opened(disk.reopen()) as store:
+            assert store.state == bank_after(1)
 
 
 class TestClosing:

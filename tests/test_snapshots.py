@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import gc
 import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from immutables import Map
 
 from eventstore import (
     CorruptSnapshotError,
+    Durability,
     Event,
     EventStore,
     HandlerRegistry,
@@ -392,6 +395,52 @@ class TestFailures:
         async with EventStore.open("", bank_registry(), disk=disk.reopen()) as again:
             assert again.state == bank_after(1)
 
+    @pytest.mark.parametrize("durability", Durability)
+    def test_afterwards_nothing_is_written_to_the_log(self, durability: Durability) -> None:
+        """Neither the seal of an idle log nor the sync of an interval: the store is read-only."""
+        disk = SimulatedDisk()
+
+        async def session() -> None:
+            store = await EventStore.open(
+                "", bank_registry(), disk=disk, durability=durability, **NEVER
+            )
+            await store.append(pay(1))
+            await settle()
+
+            def rule(call: Call) -> Fault | None:
+                if call.kind != "sync" or not call.name.startswith("snapshots"):
+                    return None
+                store.submit(pay(2))  # one that the log still takes, and has not synced yet
+                return Fault(errno.EIO)
+
+            disk.add_rule(rule)
+            with pytest.raises(StoreFailedError):
+                await store.snapshot()
+            since = len(disk.calls)
+            await asyncio.sleep(1000)
+            assert disk.calls[since:] == []
+            await store.close()
+
+        run_in_virtual_time(session())
+
+    @pytest.mark.asyncio
+    async def test_the_first_failure_is_the_one_that_is_told(self) -> None:
+        """A commit fails when a snapshot was asked for, and then the snapshot fails too."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay(1))
+            await settle()
+            disk.add_rule(lambda call: Fault(errno.EIO) if call.kind == "sync" else None)
+            asked = asyncio.create_task(store.snapshot())
+            receipt = store.submit(pay(2))
+            with pytest.raises(StoreFailedError, match="syncing") as first:
+                await receipt
+            with pytest.raises(StoreFailedError, match="snapshot"):
+                await asked
+            with pytest.raises(StoreFailedError) as later:
+                await store.append(pay(3))
+            assert later.value is first.value
+
     @pytest.mark.asyncio
     async def test_a_cancelled_one_goes_on(self, tmp_path: Path) -> None:
         disk = GatedDisk(tmp_path / "s", snapshot_writes)
@@ -415,6 +464,36 @@ class TestFailures:
         ]
 
     @pytest.mark.asyncio
+    async def test_the_log_is_synced_first_and_after_the_commit_under_way(
+        self, tmp_path: Path
+    ) -> None:
+        """Else a power cut could leave a snapshot of events that the log does not have."""
+        calls: list[str] = []
+
+        def at_gate(call: str, name: str) -> bool:
+            calls.append(f"{call} {name.partition('/')[0]}")
+            return call == "write" and name.startswith("log/0")
+
+        disk = GatedDisk(tmp_path / "s", at_gate)
+        async with EventStore.open(
+            "", bank_registry(), disk=disk, durability="interval", sync_interval=3600.0, **NEVER
+        ) as store:
+            await store.append(pay(1))
+            disk.gate.shut()
+            receipt = store.submit(pay(2))
+            await disk.gate.reached()
+            asked = asyncio.ensure_future(store.snapshot())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            calls.clear()
+            disk.gate.open()
+            async with asyncio.timeout(PATIENCE):
+                assert await asked == 1
+                await receipt
+            assert "sync snapshots" in calls
+            assert calls.index("sync log") < calls.index("write snapshots")
+
+    @pytest.mark.asyncio
     async def test_two_who_ask_at_once_get_the_same_one(self, tmp_path: Path) -> None:
         disk = GatedDisk(tmp_path / "s", snapshot_writes)
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
@@ -425,6 +504,38 @@ class TestFailures:
             disk.gate.open()
             assert await asyncio.gather(*asked) == [1, 1, 1]
             assert store.stats().snapshots == 1
+
+    @pytest.mark.asyncio
+    async def test_who_asks_as_one_ends_gets_the_next_and_there_is_only_one(
+        self, tmp_path: Path
+    ) -> None:
+        """It has ended, and its end has not been noticed yet, when the next one is begun."""
+        disk = GatedDisk(tmp_path / "s", snapshot_writes)
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay(5))
+            others = asyncio.all_tasks()  # the one that prepares a segment may be among them
+            disk.gate.shut()
+            first = asyncio.ensure_future(store.snapshot())
+            await disk.gate.reached()
+            (under_way,) = asyncio.all_tasks() - others - {first}  # the one that takes it
+            await store.append(pay(6))
+            disk.gate.open()
+            while not under_way.done():  # noqa: ASYNC110  to be there before anybody is told
+                await asyncio.sleep(0)
+
+            async def asks_as_well() -> int:
+                await disk.gate.reached()
+                third = asyncio.ensure_future(store.snapshot())
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                disk.gate.open()
+                return await third
+
+            disk.gate.shut()
+            third = asyncio.ensure_future(asks_as_well())
+            async with asyncio.timeout(PATIENCE):
+                assert (await store.snapshot(), await third, await first) == (2, 2, 1)
+            assert store.stats().snapshots == 2
 
     @pytest.mark.asyncio
     async def test_close_finishes_the_one_under_way(self, tmp_path: Path) -> None:
@@ -455,6 +566,53 @@ class TestFailures:
             assert store.recovery.snapshot is None
             [reason] = store.recovery.snapshots_rejected
             assert "Expected `int`, got `str`" in reason
+
+
+class TestForgottenStores:
+    @pytest.mark.asyncio
+    async def test_one_that_was_due(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The store goes away between the commit that makes it due and its first step."""
+        disk = SimulatedDisk()
+        stores = [
+            await EventStore.open("", bank_registry(), disk=disk, **{**NEVER, "wal_max_entries": 1})
+        ]
+        receipt = stores[0].submit(pay(1))
+        asyncio.get_running_loop().call_soon(forget, stores)  # next after the commit's end
+        await receipt
+        await settle()
+        assert stores == []
+        assert snapshots(disk) == []
+        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+        async with EventStore.open("", bank_registry(), disk=disk.reopen(), **NEVER) as store:
+            assert store.state == bank_after(1)
+
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_the_time_for_the_next_one_passes(self, kept: bool) -> None:
+        """Nothing comes of it, also where something such as a snapshot under way goes on."""
+        disk = SimulatedDisk()
+
+        async def session() -> None:
+            stores = [
+                await EventStore.open("", bank_registry(), disk=disk, auto_save_interval=60.0)
+            ]
+            await stores[0].append(pay(1))
+            keeper = stores[0]._keeper if kept else None
+            forget(stores)
+            since = len(disk.calls)
+            await asyncio.sleep(1000)
+            assert disk.calls[since:] == []
+            assert (keeper is not None) == kept
+
+        run_in_virtual_time(session())  # which raises what a timer raised
+        assert snapshots(disk) == []
+
+
+def forget(stores: list[EventStore[Any]]) -> None:
+    """As nobody would who heeds the warning, which would keep the store alive if it was caught."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        stores.clear()
+        gc.collect()
 
 
 class Rate(Operation):

@@ -152,7 +152,7 @@ def parse(data: bytes) -> tuple[SnapshotHeader, About, str, Iterator[bytes]]:
     slices = _slices(data, _HEADER.size, end, count)
     try:
         about = msgspec.msgpack.decode(next(slices), type=About)
-    except (StopIteration, msgspec.DecodeError) as error:
+    except (StopIteration, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidSnapshotError(f"it does not say what it is about: {error}") from None
     return header, about, state.hex(), slices
 

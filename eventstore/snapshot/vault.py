@@ -20,8 +20,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import CorruptSnapshotError
+from eventstore.identity import write_atomically
 from eventstore.log.mend import read_whole
 from eventstore.snapshot.format import (
     HEADER_SIZE,
@@ -37,7 +40,7 @@ __all__ = ["SNAPSHOT_FOLDER", "LoadedSnapshot", "Rejected", "SnapshotVault", "sn
 
 SNAPSHOT_FOLDER = "snapshots"
 _TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
-_NAME = re.compile(r"(\d{20})\.snap")
+_NAME = re.compile(r"([0-9]{20})\.snap")
 
 StateT = TypeVar("StateT")
 
@@ -100,7 +103,9 @@ class SnapshotVault(Generic[StateT]):
         sync_folder(disk)
         with contextlib.suppress(FileNotFoundError):
             disk.remove(_TEMPORARY)
-        header = SnapshotHeader(store=self._store, seq=seq, created=created, latest=latest)
+        header = SnapshotHeader(
+            store=self._store, seq=seq, created=_fitting(created), latest=_fitting(latest)
+        )
         about = About(fingerprint=self._fingerprint, state=self._state_name)
         builder, digest = SnapshotBuilder(), StateDigest()
         file = disk.create(_TEMPORARY)
@@ -128,6 +133,15 @@ class SnapshotVault(Generic[StateT]):
         self._passed_over.discard(seq)
         return name
 
+    def write_again(self, name: str) -> None:
+        """Write a snapshot again, byte for byte, so that it is known to be on stable storage.
+
+        Its writer may have died before its name was, or been told that the sync had failed.
+        """
+        data = read_whole(self._disk, name)
+        sync_folder(self._disk)  # the folder's own name
+        write_atomically(self._disk, name, _TEMPORARY, data)
+
     def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
         """Load one snapshot, or say why it cannot be used. Raises :class:`ReadFailedError`."""
         name = snapshot_name(seq)
@@ -144,7 +158,8 @@ class SnapshotVault(Generic[StateT]):
                     name, f"it was made by other handlers of {', '.join(differing)}", differing
                 )
             state = self._codec.load(slices)
-        except (ValueError, TypeError) as error:  # invalid bytes, or a state type that refuses them
+        except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+            # Invalid bytes, or a state type that refuses them.
             return Rejected(name, f"it is damaged: {error}")
         return LoadedSnapshot(name, seq, header.latest, state, digest)
 
@@ -213,6 +228,11 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
                 if header.store == store:
                     times.append((header.seq, header.latest))
     return times
+
+
+def _fitting(time: int) -> int:
+    """A time as a header can say it: from 1677 to 2262."""
+    return max(-(1 << 63), min(time, (1 << 63) - 1))
 
 
 def snapshot_name(seq: int) -> str:

@@ -29,7 +29,7 @@ __all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments
 
 SNAPSHOT_FOLDER = "snapshots"
 OWNER = "writer.pid"
-_SNAPSHOT = re.compile(r"(\d{20})\.snap")
+_SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
 
 
 class FileFacts(msgspec.Struct, frozen=True):
