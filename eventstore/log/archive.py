@@ -73,14 +73,12 @@ def read_archive(disk: Disk, name: str) -> bytes:
     if content[-_TRAILER.size :] != _trailer(compressed):
         raise _damaged(disk, name, "its checksum does not match")
     try:
-        decompressor = zstd.ZstdDecompressor()
-        data: bytes = decompressor.decompress(compressed, max_length=HEADER_SIZE)
-        size = SegmentHeader.decode(data).size
+        header: bytes = zstd.ZstdDecompressor().decompress(compressed, max_length=HEADER_SIZE)
+        size = SegmentHeader.decode(header).size
         if size > _MAX_SEGMENT:
             raise InvalidBytesError(f"a segment of {size} bytes is none that was archived")
-        if not decompressor.eof:
-            rest: bytes = decompressor.decompress(b"", max_length=size - HEADER_SIZE + 1)
-            data += rest
+        decompressor = zstd.ZstdDecompressor()
+        data: bytes = decompressor.decompress(compressed, max_length=size + 1)
     except (zstd.ZstdError, InvalidBytesError) as error:
         raise _damaged(disk, name, str(error)) from error
     if len(data) != size:
