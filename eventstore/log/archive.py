@@ -77,6 +77,8 @@ def read_archive(disk: Disk, name: str) -> bytes:
         size = SegmentHeader.decode(header).size
         if size > _MAX_SEGMENT:
             raise InvalidBytesError(f"a segment of {size} bytes is none that was archived")
+        if zstd.get_frame_info(compressed).decompressed_size != size:
+            raise InvalidBytesError(f"its segment is not of the {size} bytes that it says")
         decompressor = zstd.ZstdDecompressor()
         data: bytes = decompressor.decompress(compressed, max_length=size + 1)
     except (zstd.ZstdError, InvalidBytesError) as error:

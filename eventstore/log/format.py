@@ -81,6 +81,7 @@ __all__ = [
     "read_lengths",
     "read_record",
     "read_seal",
+    "read_synced_end",
     "record_size",
     "sealed_end",
 ]
@@ -246,6 +247,22 @@ def read_record(data: bytes | memoryview, offset: int, salt: bytes) -> Record:
     if synced_end > offset or count > length or (count == 0 and length != _SEAL.size):
         raise InvalidBytesError("the record's values are impossible")
     return Record(offset, first_seq, count, length, synced_end, end)
+
+
+def read_synced_end(data: bytes | memoryview, offset: int, salt: bytes) -> int:
+    """What the record header at ``offset`` says was durable; its body is not looked at.
+
+    Raises :class:`InvalidBytesError` where no valid record header stands.
+    """
+    if offset + RECORD_HEADER_SIZE > len(data):
+        raise InvalidBytesError("the record's header is cut short")
+    found, _, _, _, synced_end, _, header_crc = _RECORD.unpack_from(data, offset)
+    if found != salt:
+        raise InvalidBytesError("no record of this segment begins here")
+    checked = data[offset : offset + RECORD_HEADER_SIZE - _CRC.size]
+    if zlib.crc32(checked, offset & 0xFFFFFFFF) != header_crc or synced_end > offset:
+        raise InvalidBytesError("the record header's checksum does not match")
+    return int(synced_end)
 
 
 def sealed_end(data: bytes, salt: bytes) -> int | None:

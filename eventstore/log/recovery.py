@@ -11,8 +11,8 @@ Let X be the first offset at which no valid record stands.
 * *Only zeros behind X*: the writer had not got any further. ``Clean``.
 * Otherwise look behind X for records of this segment (its salt, aligned). A record carries
   ``synced_end``, the offset up to which everything was on stable storage *before it was written*. A
-  fully valid one with ``synced_end > X`` proves that the bytes at X were once durable, and
-  therefore once valid: they have been damaged since. ``Corrupt``.
+  valid header with ``synced_end > X`` proves that the bytes at X were once durable, and therefore
+  once valid: they have been damaged since. ``Corrupt``.
 * No such record: in the strictest mode only one record is ever in flight, so nothing acknowledged
   can be behind X; in the others, whatever lies there was acknowledged without being synced, which
   is what those modes permit a power cut to take. ``TornTail``.
@@ -43,6 +43,7 @@ from eventstore.log.format import (
     SegmentHeader,
     read_record,
     read_seal,
+    read_synced_end,
 )
 
 __all__ = ["Clean", "Corrupt", "Tail", "TornTail", "classify", "durable_beyond"]
@@ -146,12 +147,17 @@ def end_of_data(data: bytes) -> int:
 
 
 def durable_beyond(data: bytes, header: SegmentHeader, offset: int) -> int | None:
-    """The offset of a valid record that proves the bytes at ``offset`` were once durable."""
+    """The offset of a record that proves the bytes at ``offset`` were once durable.
+
+    Its header is proof enough: it was written, in one piece, by who knew what was durable. Whether
+    its body is whole as well says nothing about that, and to ask would take quadratic time where
+    many headers claim long bodies.
+    """
     position = data.find(header.salt, offset + ALIGNMENT)
     while position >= 0:
         if position % ALIGNMENT == 0:
             try:
-                if read_record(data, position, header.salt).synced_end > offset:
+                if read_synced_end(data, position, header.salt) > offset:
                     return position
             except InvalidBytesError:
                 pass

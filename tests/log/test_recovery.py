@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 import pytest
 
-from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, SegmentHeader, read_record
+from eventstore.log import format as log_format
+from eventstore.log.format import (
+    HEADER_SIZE,
+    RECORD_HEADER_SIZE,
+    SEAL_SIZE,
+    SealKind,
+    SegmentHeader,
+    read_record,
+)
 from eventstore.log.recovery import Clean, Corrupt, TornTail, classify, durable_beyond, end_of_data
 from tests.log.samples import SALT, SIZE, STORE, SegmentBytes, body, flipped
 
@@ -295,6 +303,50 @@ class TestSaltsInPayloads:
         tail = classify(data, segment.header)
         assert isinstance(tail, Corrupt)
         assert durable_beyond(data, segment.header, offset) == witness
+
+    def test_one_whose_body_is_damaged_too_is_a_witness(self) -> None:
+        """Its header was written by who knew what was durable; its body has no part in that."""
+        segment = begun()
+        offset = segment.end
+        segment.record(b"third")
+        witness = segment.end
+        damaged = broken(segment.record(b"fourth").filled(), offset)
+        data = flipped(damaged, 8 * (witness + RECORD_HEADER_SIZE + 3))
+        assert isinstance(classify(data, segment.header), Corrupt)
+        assert durable_beyond(data, segment.header, offset) == witness
+        headless = flipped(damaged, 8 * (witness + 20))
+        assert durable_beyond(headless, segment.header, offset) is None
+
+    def test_looking_for_one_takes_linear_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However long the bodies are that headers claim to have."""
+        size, step = 1 << 16, RECORD_HEADER_SIZE
+        segment = SegmentBytes(size=size)
+        data = bytearray(segment.filled())
+        for offset in range(segment.end + step, size - step, step):
+            length = size - offset - step
+            header = struct.pack("<8sQIIQI", SALT, 9, 1, length, offset, 0)
+            data[offset : offset + step] = header + struct.pack("<I", zlib.crc32(header, offset))
+        data[segment.end] = 1
+        summed = 0
+
+        class Counting:
+            @staticmethod
+            def crc32(part: bytes, start: int = 0) -> int:
+                nonlocal summed
+                summed += len(part)
+                return zlib.crc32(part, start)
+
+        monkeypatch.setattr(log_format, "zlib", Counting)
+        assert durable_beyond(bytes(data), segment.header, segment.end) == segment.end + step
+        for position in range(segment.end + step, size - step, step):  # none knows anything
+            header = data[position : position + step - 4]
+            header[24:32] = struct.pack("<Q", segment.end)
+            data[position : position + step] = header + struct.pack(
+                "<I", zlib.crc32(header, position)
+            )
+        summed = 0
+        assert durable_beyond(bytes(data), segment.header, segment.end) is None
+        assert step * 1000 < summed <= size
 
     def test_a_valid_one_is_read_like_any_other(self) -> None:
         segment = begun().record(begun().data)

@@ -580,9 +580,8 @@ SABOTAGES = (
         edits=(
             edit(
                 TAIL,
-                "                if read_record(data, position, header.salt).synced_end > offset:\n"
-                "",
-                "                if read_record(data, position, header.salt):\n",
+                "                if read_synced_end(data, position, header.salt) > offset:\n",
+                "                if read_synced_end(data, position, header.salt):\n",
             ),
         ),
         caught_by=("tests/log/test_recovery.py",),

@@ -1,0 +1,395 @@
+"""One store through its lives, on a simulated disk, and what it owes: the machine's hands.
+
+Theory of operation
+-------------------
+A :class:`Session` does to a real :class:`~eventstore.EventStore` what it is told, and keeps the
+plain model beside it: a :class:`~eventstore.testing.oracle.Record` of every event in the order of
+submission, the states folded from them, how many were published, and how many must survive a power
+cut. It runs on one virtual-time loop, a step at a time; between steps nothing moves.
+
+Three things are believed only from outside of the store: what was handed in (``intended``), what
+receipts said (``acknowledged``), and which calls were made to fail (``trouble``). An error is right
+only where a call has failed that may cause it; otherwise it is a broken promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from eventstore import (
+    Durability,
+    Event,
+    EventStore,
+    EventStoreError,
+    Receipt,
+    SimulatedClock,
+    StoreConfig,
+    StoreFullError,
+    StoreNotFoundError,
+    StoreOverloadedError,
+)
+from eventstore.testing import SimulatedDisk
+from eventstore.testing.crash_points import Crashes, Point
+from eventstore.testing.failing import Failure, expected
+from eventstore.testing.ledger import Deposit, Ledger, Transfer, ledger_registry
+from eventstore.testing.oracle import (
+    Claim,
+    OracleError,
+    Record,
+    history_as_claimed,
+    recovered_as_claimed,
+    state_as_claimed,
+)
+from eventstore.testing.virtual_time import VirtualTimeLoop
+from tests.stateful.faults import Crash, Trouble
+
+__all__ = ["PATH", "Session"]
+
+PATH = "ledger"
+START = 1_700_000_000_000_000_000
+_INSTANT = 1e-6  # seconds: a sync that is due now has not been made yet
+_EXTREMES = 13  # all, nothing, and mixtures in which programs most often go wrong
+_FURTHEST = 23  # calls from one glimpse of a crash to the next, at most
+_READERS = ledger_registry()
+
+T = TypeVar("T")
+
+
+class Session:
+    """One store, from its first opening on."""
+
+    def __init__(self, seed: int) -> None:
+        self.loop = VirtualTimeLoop(patience=1e9)
+        self.clock = SimulatedClock(START)
+        self.disk = SimulatedDisk(seed)
+        self.config = StoreConfig()
+        self.record = Record()
+        self.store: EventStore[Ledger] | None = None
+        self.acknowledged = 0
+        self.receipts: list[tuple[int, Receipt]] = []
+        self.background: list[asyncio.Task[Any]] = []
+        self.refused: list[str] = []
+        self._registry = ledger_registry(self._folded)
+        self._intended: dict[int, tuple[Any, str | None, Any]] = {}
+        self._claim = self.record.claim()
+        self._published_at: deque[tuple[float, int]] = deque()
+        self._checks = -1
+        self.trouble = self._trouble()
+
+    # ---- running ---------------------------------------------------------------------------
+
+    def run(self, step: Coroutine[Any, Any, T]) -> T:
+        """Make a step; then nothing moves until the next one."""
+        made = self.loop.run_until_complete(step)
+        for context in self.loop.errors:
+            raise AssertionError(context["message"]) from context.get("exception")
+        return made
+
+    def end(self) -> None:
+        """Put everything away."""
+        self.trouble.failing = self.trouble.crash = None
+        self.run(self._bury())
+        self.loop.close()
+
+    @property
+    def open_store(self) -> EventStore[Ledger]:
+        assert self.store is not None
+        return self.store
+
+    @property
+    def failed(self) -> bool:
+        """Whether the store has said that it takes no more events until it is opened again."""
+        return self.store is not None and self.store.stats().failed
+
+    # ---- the model -------------------------------------------------------------------------
+
+    def claim(self) -> Claim:
+        """What can be demanded of the disk at this instant, also in the middle of a call."""
+        store, record = self.store, self.record
+        if store is None:
+            return self._claim
+        if store.seq != record.published:
+            record.publish(store.seq)
+            self._published_at.append((self.loop.time(), store.seq))
+        if self.config.durability is Durability.COMMIT:
+            record.flushed = record.published
+        elif self.config.durability is Durability.INTERVAL and not self.failed:
+            due = self.loop.time() - self.config.sync_interval - _INSTANT
+            while self._published_at and self._published_at[0][0] < due:
+                record.flushed = max(record.flushed, self._published_at.popleft()[1])
+        return record.claim()
+
+    def _folded(self, event: Event[Any]) -> None:
+        if self.store is None:
+            return  # recovery folds what was recorded before
+        self.record.observe(event)
+        payload, key, metadata = self._intended[event.data.number]
+        if (event.data, event.key, event.metadata) != (payload, key, metadata):
+            raise OracleError(f"{payload} with {key!r} and {metadata!r} was taken for {event}")
+        if event.time != self.clock.time_ns():
+            raise OracleError(f"{event} was given another time than {self.clock.time_ns()}")
+
+    def _trouble(self) -> Trouble:
+        trouble = Trouble(lambda: self.disk, self.claim, lambda: self.store is None)
+        self.disk.add_rule(trouble)
+        return trouble
+
+    def blame(self, error: EventStoreError) -> None:
+        """Accept an error that a failed call explains, and no other."""
+        for call, failing, opening in self.trouble.fired:
+            fault = failing.fault
+            code = 0 if fault.short is not None else fault.errno
+            failure = Failure(0, 0, code, fault.effect, failing.forever)
+            if expected(failure, call, error, opening):
+                return
+        raise OracleError(
+            f"told {type(error).__name__}: {error}, and what failed was "
+            f"{[str(call) for call, _, _ in self.trouble.fired] or 'nothing'}"
+        ) from error
+
+    async def attempt(self, made: Awaitable[T], group: int | None = None) -> T | None:
+        """Await what a failed call may have spoilt; ``None`` where it was."""
+        try:
+            return await made
+        except EventStoreError as error:
+            self.blame(error)
+            if isinstance(error, StoreFullError) and group is not None:
+                self.record.refuse(group)
+            return None
+
+    # ---- events ----------------------------------------------------------------------------
+
+    def group(
+        self, payloads: list[Any], key: str | None = None, metadata: Any = None
+    ) -> tuple[int, list[Any]]:
+        """A group about to be submitted; each payload gets the number that tells it from others."""
+        group, numbers = self.record.new_group(len(payloads))
+        numbered = [
+            payload.__class__(**{**_fields(payload), "number": number})
+            for payload, number in zip(payloads, numbers, strict=True)
+        ]
+        for payload in numbered:
+            self._intended[payload.number] = (payload, key, metadata)
+        return group, numbered
+
+    async def append(
+        self, payloads: list[Any], *, named: bool, key: str | None, metadata: Any
+    ) -> None:
+        """Append a group, as objects or by name and mapping, and hold the receipt to it."""
+        group, numbered = self.group(payloads, key, metadata)
+        operations = [_named(payload) if named else payload for payload in numbered]
+        if named and len(operations) == 1:
+            operations = list(operations[0])
+        store = self.open_store
+        receipt = await self.attempt(store.append(*operations, key=key, metadata=metadata), group)
+        if receipt is not None:
+            self._acknowledge(group, receipt)
+            if receipt.seq > store.seq:
+                raise OracleError(f"event {receipt.seq} is acknowledged and not published")
+            if receipt.seq - receipt.first_seq + 1 != len(payloads):
+                raise OracleError(f"{len(payloads)} events were acknowledged as {receipt}")
+
+    def submit(self, payloads: list[Any], key: str | None = None) -> None:
+        """Submit a group; its receipt is kept, to be awaited later or never."""
+        group, numbered = self.group(payloads, key)
+        try:
+            receipt = self.open_store.submit(*numbered, key=key)
+        except StoreOverloadedError as error:
+            if not self.config.max_pending >= error.pending > self.config.max_pending - 6:
+                raise OracleError(f"overloaded with {error.pending} of {error.limit}") from error
+            self.record.refuse(group)
+        except EventStoreError as error:
+            self.blame(error)
+        else:
+            if self.record.submitted[receipt.seq - 1].group != group:
+                raise OracleError(f"{receipt} is another group's number")
+            self.receipts.append((group, receipt))
+
+    def _acknowledge(self, group: int, receipt: Receipt) -> None:
+        submitted = self.record.submitted[receipt.seq - 1]
+        if submitted.group != group:
+            raise OracleError(f"{receipt} is for {submitted}, not for group {group}")
+        self.acknowledged = max(self.acknowledged, receipt.seq)
+
+    # ---- after every step ------------------------------------------------------------------
+
+    async def check(self) -> None:
+        """Hold the running store against the model, and a power cut now against the claim.
+
+        And so is what a cut in the middle of the last step would have left, if one was due. The
+        cuts are extremes, first that everything is lost which was not synced; each step has the
+        next one.
+        """
+        store = self.store
+        if store is None:
+            return
+        claim = self.claim()
+        for group, receipt in self.receipts:
+            if receipt.done and receipt.error is None:
+                self.acknowledged = max(self.acknowledged, receipt.seq)
+            elif receipt.done:
+                assert isinstance(receipt.error, EventStoreError)
+                self.blame(receipt.error)
+                if isinstance(receipt.error, StoreFullError):
+                    self.record.refuse(group)
+        claim = self.claim()
+        if not self.acknowledged <= store.seq <= claim.length:
+            raise OracleError(
+                f"{self.acknowledged} acknowledged, {store.seq} published, {claim.length} submitted"
+            )
+        if store.state != claim.states[store.seq]:
+            raise OracleError(f"the state is not that of {store.seq} events: {store.state}")
+        self._checks += 1
+        await self._check_cut(self.disk, claim)
+        glimpse = self.trouble.glimpse
+        if glimpse is None:
+            self.trouble.glimpse = Crash(1 + self._checks * 7 % _FURTHEST)
+        elif glimpse.disk is not None and glimpse.claim is not None:
+            await self._check_cut(glimpse.disk, glimpse.claim)
+            self.trouble.glimpse = None
+
+    async def _check_cut(self, disk: SimulatedDisk, claim: Claim) -> None:
+        """What a reader finds after a power cut; another one each time."""
+        *_, cut = itertools.islice(disk.images(), 1 + self._checks % _EXTREMES)
+        opening = EventStore.open(PATH, _READERS, disk=cut, clock=SimulatedClock(), read_only=True)
+        try:
+            async with opening as reader:
+                state_as_claimed(reader, claim, claim.after_power_cut)
+                if reader.recovery.snapshots_rejected:
+                    raise OracleError(f"a crash is no reason for {reader.recovery}")
+        except StoreNotFoundError as error:
+            if claim.after_power_cut:
+                raise OracleError(f"the store is lost: {error}") from error
+
+    async def check_reader(self) -> None:
+        """Another process reads the store while it is written, and changes nothing."""
+        before, claim = self.disk.contents(), self.claim()
+        opening = EventStore.open(
+            PATH, _READERS, self.config, disk=self.disk.reopen(), read_only=True
+        )
+        reader = await self.attempt(opening)
+        if reader is None:
+            return
+        try:
+            state_as_claimed(reader, claim, claim.after_kill)
+            await self.attempt(history_as_claimed(reader, claim))
+        finally:
+            await reader.close()
+        if self.disk.contents() != before:
+            raise OracleError("reading changed the store")
+
+    # ---- lives -----------------------------------------------------------------------------
+
+    async def open(self, config: StoreConfig) -> bool:
+        """Open the store, and hold what was recovered against the claim."""
+        self.config = config
+        self.record.discards |= config.history == "discard"
+        self._claim = self._claim._replace(keeps_history=not self.record.discards)
+        opening = EventStore.open(PATH, self._registry, config, disk=self.disk, clock=self.clock)
+        store = await self.attempt(opening)
+        if store is None:
+            self.disk = self.disk.reopen()  # an opening that fails closes its disk
+            return False
+        try:
+            await recovered_as_claimed(store, self._claim, self._claim.after_kill)
+        except EventStoreError as error:
+            self.blame(error)
+            await self.attempt(store.close())
+            self.disk = self.disk.reopen()
+            return False
+        record, claim = self.record, self._claim
+        record.submitted = list(claim.submitted[: store.seq])
+        record.states = list(claim.states[: store.seq + 1])
+        record.reopened(store.seq)
+        self.acknowledged = store.seq
+        self._published_at.clear()
+        self.store = store
+        return True
+
+    async def close(self) -> None:
+        """Close the store. What was submitted and not refused is durable then."""
+        store = self.open_store
+        for task in self.background:
+            await self.attempt(task)
+        self.background.clear()
+        await self.attempt(store.close())
+        await self.check_receipts()
+        if not self.trouble.fired:
+            self.record.publish(store.seq)
+            if store.seq != len(self.record.submitted):
+                raise OracleError(f"closed at event {store.seq} of {len(self.record.submitted)}")
+            self.record.flushed = store.seq
+        self._claim = self.claim()
+        self.store = None
+        self.receipts.clear()
+        self.trouble.fired.clear()
+        self.disk = self.disk.reopen()
+
+    async def check_receipts(self) -> None:
+        """Everybody is told what became of it, sooner or later."""
+        for group, receipt in self.receipts:
+            if not receipt.done:
+                raise OracleError(f"{receipt} was never told")
+            await self.attempt(receipt, group)
+
+    async def die(self, point: Point, image: str, config: StoreConfig) -> None:
+        """The process of this life ends at ``point``; ``image`` is what the next one finds."""
+        await self._bury()
+        claim = point.claim._replace(
+            keeps_history=not (self.record.discards or config.history == "discard")
+        )
+        point = point._replace(claim=claim)
+        _, found, required = point.image(image)
+        crashes = Crashes(0, config)
+        await crashes.check_reader(found.clone(), claim, required)
+        await crashes.check(found.clone(), claim, required)
+        self.disk = found
+        self._claim = claim._replace(
+            after_kill=required, after_power_cut=min(required, claim.after_power_cut)
+        )
+        failing = self.trouble.failing
+        self.trouble = self._trouble()
+        self.trouble.failing = failing  # it may be recovery that meets it
+
+    def point(self) -> Point:
+        """This instant, to die at."""
+        return Point(0, "before", self.disk.clone(), self.claim())
+
+    def crashed(self) -> Point | None:
+        """The instant in the last step at which everything was to stop, if it came to that."""
+        crash = self.trouble.crash
+        if crash is None or crash.disk is None or crash.claim is None:
+            return None
+        return Point(0, "before", crash.disk, crash.claim)
+
+    def crash_later(self, calls: int) -> None:
+        """Let everything stop before the call that comes after so many others."""
+        self.trouble.crash = Crash(calls)
+
+    async def _bury(self) -> None:
+        """End the old process: what it still does is of no interest, as nobody will see it."""
+        self.trouble.crash = None
+        store, self.store = self.store, None
+        failing, self.trouble.failing = self.trouble.failing, None
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+        self.background.clear()
+        self.receipts.clear()
+        if store is not None:
+            with contextlib.suppress(EventStoreError):
+                await store.close()
+        self.trouble.failing = failing
+
+
+def _fields(payload: Any) -> dict[str, Any]:
+    return {name: getattr(payload, name) for name in payload.__struct_fields__}
+
+
+def _named(payload: Deposit | Transfer) -> tuple[str, dict[str, Any]]:
+    return ("deposit" if isinstance(payload, Deposit) else "transfer"), _fields(payload)

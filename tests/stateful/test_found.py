@@ -1,0 +1,49 @@
+"""What the property tests found, as programs of a few steps."""
+
+from __future__ import annotations
+
+from eventstore import EventStore, StoreConfig
+from eventstore.testing import SimulatedDisk
+from eventstore.testing.crash_points import Point
+from eventstore.testing.ledger import Deposit, ledger_registry
+from eventstore.testing.oracle import Record
+from eventstore.testing.virtual_time import run_in_virtual_time
+
+REGISTRY = ledger_registry()
+CONFIG = StoreConfig(segment_size=4096, wal_max_entries=None, auto_save_interval=None)
+
+
+def deposit(number: int, memo: str = "") -> Deposit:
+    return Deposit(number=number, account="cash", amount=1, memo=memo)
+
+
+def test_a_segment_that_compaction_takes_before_its_seal_was_written_again() -> None:
+    """A crash between a new segment's name and its first record; a snapshot; an append.
+
+    Nobody knows whether the seal of the segment before is on the disk, so the next append writes it
+    again; and the snapshot has that segment archived meanwhile. The append failed the store.
+    """
+
+    async def program() -> None:
+        disk = SimulatedDisk()
+        claims = Record().claim()
+        before_the_record: list[SimulatedDisk] = []
+        async with EventStore.open("ledger", REGISTRY, CONFIG, disk=disk) as store:
+            await store.append(deposit(1, "x" * 5000))
+
+            def watch(call: object) -> None:
+                if str(call).startswith("write log/00000000000000000002.log 512"):
+                    before_the_record.append(disk.clone())
+
+            disk.add_rule(watch)
+            await store.append(deposit(2, "x" * 5000))
+        _, left, _ = Point(0, "before", before_the_record[0], claims).image("kill")
+        async with EventStore.open("ledger", REGISTRY, CONFIG, disk=left) as store:
+            assert await store.snapshot() == store.seq == 1
+            assert "archive/00000000000000000001.log.zst" in left.files()
+            assert "log/00000000000000000001.log" not in left.files()
+            assert (await store.append(deposit(3))).seq == 2
+        async with EventStore.open("ledger", REGISTRY, CONFIG, disk=left.reopen()) as store:
+            assert [event.data.number async for event in store.events()] == [1, 3]
+
+    run_in_virtual_time(program())

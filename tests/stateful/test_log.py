@@ -1,0 +1,247 @@
+"""A bare log, used in every way: any values, in batches, read back from any number.
+
+The model is a list of the events. After a crash a prefix of it is left, of whole batches, with all
+that was acknowledged; in the looser modes a power cut leaves what was flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from eventstore import (
+    Durability,
+    Event,
+    EventLog,
+    InvalidPayloadError,
+    Receipt,
+    SimulatedClock,
+    StoreConfig,
+    StoreLockedError,
+    StoreOverloadedError,
+    StoreReadOnlyError,
+)
+from eventstore.testing import SimulatedDisk
+from eventstore.testing.crash_points import Point
+from eventstore.testing.oracle import Record
+from eventstore.testing.virtual_time import VirtualTimeLoop
+from tests.stateful import draws
+from tests.stateful.profile import examples
+
+PATH = "log"
+
+_REFUSED: tuple[tuple[Any, ...], ...] = ((), (object(),), (1, 2**64), ("\ud800",), ({1: object()},))
+_batches = st.lists(draws.values, min_size=1, max_size=5)
+
+
+class LogMachine(RuleBasedStateMachine):
+    """One log, and one program that uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.disable()
+        self.loop = VirtualTimeLoop(patience=1e9)
+        self.clock = SimulatedClock(1_700_000_000_000_000_000)
+        self.events: list[Event[Any]] = []
+        self.batches: list[int] = [0]  # how many events there were after each batch
+        self.receipts: list[Receipt] = []
+        self.acknowledged = self.flushed = 0
+        self.log: EventLog | None = None
+
+    def teardown(self) -> None:
+        logging.disable(logging.NOTSET)
+        if self.log is not None:
+            self.run(self.log.close())
+        self.loop.close()
+
+    def run(self, step: Any) -> Any:
+        made = self.loop.run_until_complete(step)
+        assert self.loop.errors == []
+        return made
+
+    @property
+    def opened(self) -> EventLog:
+        assert self.log is not None
+        return self.log
+
+    @initialize(seed=st.integers(0, 2**16), config=draws.configs)
+    def begin(self, seed: int, config: StoreConfig) -> None:
+        self.disk = SimulatedDisk(seed)
+        self.open(config, 0)
+
+    def open(self, config: StoreConfig, required: int) -> None:
+        """Open it: of what was handed in, ``required`` events are there at least."""
+        self.config = config
+        self.log = self.run(
+            EventLog.open(PATH, config=config, disk=self.disk, clock=self.clock).__aenter__()
+        )
+        count = self.opened.seq
+        assert required <= count <= len(self.events)
+        assert count in self.batches, "a batch was torn"
+        del self.events[count:]
+        self.batches = [end for end in self.batches if end <= count]
+        self.receipts.clear()
+        self.acknowledged = self.flushed = count
+        assert self.run(self.found(1, None)) == self.events
+
+    async def found(self, start: int, stop: int | None) -> list[Event[Any]]:
+        return [event async for event in self.opened.read(start, stop)]
+
+    @invariant()
+    def only_what_is_durable_is_seen(self) -> None:
+        if self.log is None:
+            return
+        seq = self.log.seq
+        done = [receipt.seq for receipt in self.receipts if receipt.done]
+        self.acknowledged = max([self.acknowledged, *done])
+        assert self.acknowledged <= seq <= len(self.events)
+        assert all(receipt.error is None for receipt in self.receipts)
+        if self.config.durability is Durability.COMMIT:
+            self.flushed = seq
+        worst = next(self.disk.images(limit=1))
+        reader = self.run(EventLog.open(PATH, disk=worst, read_only=True).__aenter__())
+        assert self.flushed <= reader.seq <= len(self.events)
+        self.run(reader.close())
+
+    # ---- writing ---------------------------------------------------------------------------
+
+    def _expect(self, values: list[Any], key: str | None, metadata: Any) -> None:
+        """These are in the log from now on, unless it is cut behind them."""
+        first, time = len(self.events) + 1, self.clock.time_ns()
+        self.events += [
+            Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)
+        ]
+        self.batches.append(len(self.events))
+
+    @rule(values=_batches, key=draws.keys, metadata=draws.metadata)
+    def append(self, values: list[Any], key: str | None, metadata: Any) -> None:
+        receipt = self.run(self._append(values, key, metadata))
+        assert (receipt.first_seq, receipt.seq) == (
+            len(self.events) - len(values) + 1,
+            len(self.events),
+        )
+        assert receipt.seq <= self.opened.seq
+
+    async def _append(self, values: list[Any], key: str | None = None, metadata: Any = None) -> Any:
+        self._expect(values, key, metadata)
+        return await self.opened.append(*values, key=key, metadata=metadata)
+
+    @rule(batches=st.lists(_batches, min_size=1, max_size=4))
+    def submit(self, batches: list[list[Any]]) -> None:
+        async def submitted() -> None:
+            for values in batches:
+                try:
+                    receipt = self.opened.submit(*values)
+                except StoreOverloadedError:
+                    assert self.config.max_pending == 6
+                else:
+                    self._expect(values, None, None)
+                    self.receipts.append(receipt)
+
+        self.run(submitted())
+
+    @rule(size=st.sampled_from((3_000, 5_000, 20_000)))
+    def append_what_is_longer_than_a_segment(self, size: int) -> None:
+        self.run(self._append([b"\0" * size]))
+
+    @rule(values=_batches, turns=st.integers(0, 3))
+    def cancel(self, values: list[Any], turns: int) -> None:
+        """It is in the log all the same: there was room for it."""
+
+        async def cancelled() -> None:
+            await self.opened.flush()
+            task = asyncio.ensure_future(self._append(values))
+            await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self.run(cancelled())
+
+    @rule(values=st.sampled_from(_REFUSED))
+    def append_what_is_refused(self, values: tuple[Any, ...]) -> None:
+        async def refused() -> bool:
+            try:
+                await self.opened.append(*values)
+            except InvalidPayloadError:
+                return True
+            return False
+
+        assert self.run(refused())
+
+    @rule()
+    def flush(self) -> None:
+        self.run(self.opened.flush())
+        assert self.opened.seq == self.flushed or self.opened.seq == len(self.events)
+        self.flushed = len(self.events)
+
+    @rule(seconds=st.sampled_from((0.06, 0.6, 4.0)))
+    def idle(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.run(asyncio.sleep(seconds))
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    @rule(start=st.integers(-1, 60), length=st.one_of(st.none(), st.integers(0, 20)))
+    def read(self, start: int, length: int | None) -> None:
+        stop = None if length is None else start + length
+        last = self.opened.seq
+        end = last + 1 if stop is None else min(stop, last + 1)
+        expected = self.events[max(start, 1) - 1 : max(end, 1) - 1]
+        assert self.run(self.found(start, stop)) == expected
+
+    @rule()
+    def open_for_reading_and_for_writing(self) -> None:
+        """Any number of readers, and one writer."""
+
+        async def others() -> None:
+            async with EventLog.open(PATH, disk=self.disk.reopen(), read_only=True) as reader:
+                assert self.opened.seq <= reader.seq <= len(self.events)
+                try:
+                    await reader.append(1)
+                except StoreReadOnlyError:
+                    pass
+                else:
+                    raise AssertionError("a reader wrote")
+            try:
+                await EventLog.open(PATH, disk=self.disk.reopen())
+            except StoreLockedError:
+                return
+            raise AssertionError("two writers")
+
+        before = self.disk.contents()
+        self.run(others())
+        assert self.disk.contents() == before
+
+    # ---- ends ------------------------------------------------------------------------------
+
+    @rule(config=draws.configs)
+    def close_and_open_again(self, config: StoreConfig) -> None:
+        self.run(self.opened.close())
+        assert all(receipt.done and receipt.error is None for receipt in self.receipts)
+        self.disk = self.disk.reopen()
+        self.open(config, len(self.events))
+
+    @rule(image=draws.images, config=draws.configs)
+    def crash(self, image: str, config: StoreConfig) -> None:
+        claim = Record().claim()._replace(after_kill=self.opened.seq, after_power_cut=self.flushed)
+        point = Point(0, "before", self.disk.clone(), claim)
+        _, found, required = point.image(image)
+        self.run(self.opened.close())  # on the machine that is no more
+        self.disk = found
+        self.open(config, required)
+        again = next(self.disk.images(limit=1))
+        assert self.run(self._seq(again)) == self.opened.seq
+
+    async def _seq(self, disk: SimulatedDisk) -> int:
+        async with EventLog.open(PATH, disk=disk) as log:
+            return log.seq
+
+
+LogMachine.TestCase.settings = examples(40)
+TestLog = LogMachine.TestCase
