@@ -8,25 +8,34 @@ Hand it to :func:`replay`, or::
 
     python -m eventstore.testing.crash --case "workload=17 crash=203:before image=random:5"
     python -m eventstore.testing.crash --states 1000000 --seed 7 --jobs 4
-    python -m eventstore.testing.crash --failures 20 --seed 7
+    python -m eventstore.testing.crash --resume --jobs 4
+    python -m eventstore.testing.crash --failures 20 --seed 7 --kinds store,log
+
+What a run has come to is kept in a file (``torture``), so that it can be stopped and resumed.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import itertools
-import logging
-import multiprocessing
+import os
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 from eventstore.testing.crash_points import CrashError, Crashes, Report
-from eventstore.testing.failing import fail_every_call, replay_failure
+from eventstore.testing.failing import replay_failure
+from eventstore.testing.kinds import KINDS, programs
+from eventstore.testing.torture import Parameters, Progress, ResumeError, run, version
+from eventstore.testing.torture_display import display
 from eventstore.testing.virtual_time import run_in_virtual_time
 
 __all__ = ["CrashError", "Report", "explore", "main", "replay"]
+
+_STATES = 10_000
+_STOPPED = 130
+"""The exit status of what Ctrl-C stopped."""
 
 
 def explore(
@@ -36,29 +45,23 @@ def explore(
     images: int = 2,
     again: float = 0.01,
     per_workload: int | None = None,
-    keep_going: bool = False,
 ) -> Report:
-    """Check at least so many crash states, of workloads from number ``seed`` on.
+    """Check at least so many crash states, of workloads of all kinds from number ``seed`` on.
 
     ``images`` of each crash point are recovered; ``again`` is the share of recoveries that are
     crashed in turn, at each of their calls. ``per_workload`` bounds the states of one workload.
 
-    Raises :class:`CrashError` at the first broken promise, or with ``keep_going`` lists them all.
+    Raises :class:`CrashError` at the first broken promise.
     """
     began = time.perf_counter()
     report = Report()
-    for workload in itertools.count(seed):
+    for workload in programs(seed):
         limit = states - report.states
         if limit <= 0:
             break
         crashes = Crashes(workload)
-        try:
-            bound = limit if per_workload is None else min(limit, per_workload)
-            run_in_virtual_time(crashes.explore(images, again, bound))
-        except AssertionError as error:
-            if not keep_going:
-                raise
-            report.failures.append(str(error))
+        bound = limit if per_workload is None else min(limit, per_workload)
+        crashes.explore(images, again, bound)
         report += crashes.report
     report.seconds = time.perf_counter() - began
     return report
@@ -71,59 +74,126 @@ def replay(case: str) -> None:
     """
     words = [word.partition("=") for word in case.split()]
     failing = [value for key, _, value in words if key == "fail"]
-    seed = next(int(value) for key, _, value in words if key == "workload")
+    name = next((value for key, _, value in words if key == "workload"), None)
+    if name is None:
+        raise ValueError(f"{case!r} is no case: it begins with workload=")
     if failing:
-        replay_failure(seed, failing[0])
+        replay_failure(name, failing[0])
         return
     crashes = [value for key, _, value in words if key == "crash"]
     images = [value for key, _, value in words if key == "image"]
-    run_in_virtual_time(Crashes(seed).replay(list(zip(crashes, images, strict=True))))
+    run_in_virtual_time(Crashes(name).replay(list(zip(crashes, images, strict=True))))
 
 
-def _explored(states: int, job: tuple[int, int]) -> Report:
-    logging.disable()
-    seed, jobs = job
-    return explore(-(-states // jobs), seed, keep_going=True)
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple("" if kind == "store" else kind for kind in text.split(","))
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise argparse.ArgumentTypeError(f"there is no kind {unknown[0]!r} of workload")
+    return kinds
 
 
-def _failed(workloads: int, job: tuple[int, int]) -> Report:
-    logging.disable()
-    seed, jobs = job
-    report = Report()
-    for workload in range(seed, seed + -(-workloads // jobs)):
-        report += fail_every_call(workload, keep_going=True)
-    return report
+def _default_path() -> Path:
+    """Outside of the sources, where programs keep what outlives them."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "eventstore" / "torture.json"
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m eventstore.testing.crash",
+        description="Explore crash states of the store on a simulated disk, or failing calls.",
+    )
+    parser.add_argument("--case", help="replay one failure")
+    parser.add_argument("--states", type=int, help=f"crash states to explore ({_STATES})")
+    parser.add_argument("--failures", type=int, help="workloads to fail every call of, instead")
+    parser.add_argument("--seed", type=int, help="number of the first workload (0)")
+    parser.add_argument("--kinds", type=_kinds, help="of store,log,snapshots,busy (all)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was stopped")
+    parser.add_argument(
+        "--every", type=float, default=10.0, help="seconds between lines, if no bar"
+    )
+    parser.add_argument("--progress", type=Path, default=_default_path(), help="its file")
+    options = parser.parse_args(arguments)
+    if options.states is not None and options.failures is not None:
+        parser.error("--states and --failures are two kinds of runs: choose one")
+    return options
+
+
+def _progress(options: argparse.Namespace) -> Progress:
+    """Where to begin. Raises :class:`ResumeError`."""
+    path: Path = options.progress
+    found = Progress.load(path) if options.resume else None
+    old = None if found is None else found.parameters
+    asked = options.states if options.failures is None else options.failures
+    if options.states is None and options.failures is None and old is not None:
+        what = old.what
+    else:
+        what = "states" if options.failures is None else "failures"
+    default = Parameters(what, 0, tuple(KINDS)) if old is None else old
+    wanted = Parameters(
+        what,
+        default.seed if options.seed is None else options.seed,
+        default.kinds if options.kinds is None else options.kinds,
+    )
+    if found is None:
+        return Progress(version(), wanted, _STATES if asked is None else asked)
+    found.check(wanted, path)
+    found.asked = found.asked if asked is None else asked
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m eventstore.testing.crash``; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m eventstore.testing.crash", description=__doc__)
-    parser.add_argument("--case", help="replay one failure")
-    parser.add_argument("--states", type=int, default=10_000, help="crash states to explore")
-    parser.add_argument("--failures", type=int, help="workloads to fail every call of, instead")
-    parser.add_argument("--seed", type=int, default=0, help="number of the first workload")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    options = parser.parse_args(arguments)
+    """``python -m eventstore.testing.crash``; returns the exit status.
+
+    It is 0 where every promise was kept, 1 where one was broken, 2 where there is nothing to be
+    resumed, and 130 where it was stopped.
+    """
+    options = _options(arguments)
     if options.case is not None:
         replay(options.case)
         return 0
-    share: Callable[[tuple[int, int]], Report]
-    if options.failures is None:
-        share = functools.partial(_explored, options.states)
-    else:
-        share = functools.partial(_failed, options.failures)
-    jobs = [(options.seed + job * 1_000_000, options.jobs) for job in range(options.jobs)]
-    began = time.perf_counter()
-    total = Report()
-    if len(jobs) == 1:
-        total += share(jobs[0])
-    else:
-        with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-            for report in pool.imap(share, jobs):
-                total += report
-    total.seconds = time.perf_counter() - began
-    sys.stdout.write("".join(f"{failure}\n" for failure in total.failures) + f"{total}\n")
-    return 1 if total.failures else 0
+    path: Path = options.progress
+    try:
+        progress = _progress(options)
+    except ResumeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if not options.resume and path.exists():
+        path.replace(path.with_name(f"{path.name}.previous"))
+    resumed = f", {progress.reached:,} of them done" if options.resume else ""
+    what = (
+        "crash states" if progress.parameters.what == "states" else "workloads with failing calls"
+    )
+    sys.stdout.write(
+        f"{progress.asked:,} {what}{resumed}, from seed {progress.parameters.seed} on, "
+        f"{options.jobs} at a time; progress is kept in {path}\n"
+    )
+    sys.stdout.flush()
+    try:
+        with display(options.every) as shown:
+            finished = run(progress, path, options.jobs, shown)
+    except BrokenExecutor:
+        sys.stderr.write("one of the processes was killed\n")
+        finished = False
+    _summarize(progress)
+    if not finished:
+        again = ["python", "-m", "eventstore.testing.crash", "--resume", f"--jobs={options.jobs}"]
+        if path != _default_path():
+            again.append(f"--progress={path}")
+        sys.stdout.write(f"stopped; go on with: {shlex.join(again)}\n")
+        return _STOPPED
+    return 1 if progress.total.failures else 0
+
+
+def _summarize(progress: Progress) -> None:
+    total, parameters = progress.total, progress.parameters
+    if progress.done:
+        first, last = parameters.program(0), parameters.program(progress.done - 1)
+        sys.stdout.write(f"workloads {first} to {last}\n")
+    sys.stdout.write(f"{total}\n")
+    if total.failures:
+        sys.stdout.write("".join(f"{failure}\n" for failure in ("", *total.failures)))
 
 
 if __name__ == "__main__":

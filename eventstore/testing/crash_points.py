@@ -8,7 +8,7 @@ that nobody changes), together with the claim of what recovery would owe at that
 :class:`Point` is a crash. What the next process finds is one of many images: all that was written
 if only the process died, and after a power cut any of what the simulated disk may have left.
 
-Each image is opened with the real :class:`~eventstore.EventStore` and held against the claim. Then
+Each image is opened as the workload opens it, with the real store, and held against the claim. Then
 the power is cut, so that whatever was served and not durable is gone, and it is opened again, to
 see that it gives the same and changes nothing. Some images are first read by a process that may
 not write; of some, the recovery itself, and two appends after it, are watched in the same way and
@@ -21,6 +21,7 @@ one, share one point, which has the number of the first of them.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -29,7 +30,6 @@ from typing import NamedTuple
 from eventstore import (
     Durability,
     Event,
-    EventStore,
     EventStoreError,
     RecoveryReport,
     SimulatedClock,
@@ -38,7 +38,8 @@ from eventstore import (
 )
 from eventstore.testing.disk import SimulatedDisk
 from eventstore.testing.faults import Call
-from eventstore.testing.ledger import Deposit, Ledger, ledger_after, ledger_registry
+from eventstore.testing.kinds import program_named
+from eventstore.testing.ledger import Deposit, ledger_after
 from eventstore.testing.oracle import (
     Claim,
     OracleError,
@@ -46,7 +47,9 @@ from eventstore.testing.oracle import (
     recovered_as_claimed,
     state_as_claimed,
 )
-from eventstore.testing.workload import Workload
+from eventstore.testing.power import extremes
+from eventstore.testing.subjects import Opened
+from eventstore.testing.virtual_time import run_in_virtual_time
 
 __all__ = ["CrashError", "Crashes", "Point", "Report", "Watcher"]
 
@@ -55,8 +58,6 @@ _CHANGING = frozenset(
 )
 _READERS = 0.05
 """The share of images that are opened read-only first."""
-
-_REGISTRY = ledger_registry()
 
 
 class CrashError(AssertionError):
@@ -201,16 +202,18 @@ def _files(disk: SimulatedDisk) -> dict[str, bytes]:
 class Crashes:
     """The crashes of one workload: what explores them, and what replays one."""
 
-    def __init__(self, workload: int, config: StoreConfig | None = None) -> None:
+    def __init__(self, workload: int | str, config: StoreConfig | None = None) -> None:
         self.report = Report(workloads=1)
-        self._seed = workload
+        self._name = workload
+        self._case = f"workload={workload}"
+        program = program_named(workload)
+        self._subject = program.subject
         self._random = Random(f"crashes of {workload}")
-        self._config = config if config is not None else StoreConfig()
+        self._config = config if config is not None else program.config
 
     async def points(self) -> list[Point]:
         """Run the workload, and let it die everywhere."""
-        workload = Workload(self._seed)
-        self._config = workload.config
+        workload = program_named(self._name)
         watcher = Watcher(lambda: workload.disk, workload.claim)
         workload.watch = watcher
         await workload.run()
@@ -218,12 +221,21 @@ class Crashes:
         self.report.calls += watcher.calls
         return watcher.points
 
-    async def explore(self, images: int, again: float, states: int) -> Report:
-        """Check ``images`` images of each point, up to ``states`` in all.
+    def explore(self, images: int, again: float, states: int = sys.maxsize) -> Report:
+        """Check ``images`` images of each point, up to ``states`` in all, on a loop of its own.
 
-        ``again`` is the share of recoveries that are crashed everywhere in turn.
+        ``again`` is the share of recoveries that are crashed everywhere in turn. Raises
+        :class:`CrashError`, also where something hangs.
         """
-        case = f"workload={self._seed}"
+        try:
+            return run_in_virtual_time(self._explore_all(images, again, states))
+        except CrashError:
+            raise
+        except AssertionError as error:
+            raise CrashError(self._case, error) from error
+
+    async def _explore_all(self, images: int, again: float, states: int) -> Report:
+        case = self._case
         try:
             points = await self.points()
         except Exception as error:  # reported with its case
@@ -238,7 +250,7 @@ class Crashes:
     async def _explore(self, point: Point, case: str, images: int, again: float) -> None:
         self.report.points += 1
         for name, image, required in point.images(self._random, images):
-            inner = f"{case} image={name}"
+            inner = self._case = f"{case} image={name}"
             try:
                 if self._random.random() < again:
                     self.report.crashed_recoveries += 1
@@ -256,14 +268,14 @@ class Crashes:
     async def recovery(self, image: SimulatedDisk, claim: Claim, required: int) -> list[Point]:
         """Recover an image, append to it, close it, and let it die everywhere on the way."""
         clock = SimulatedClock()
-        store: EventStore[Ledger] | None = None
+        store: Opened | None = None
         owed = claim._replace(
             after_kill=required, after_power_cut=min(required, claim.after_power_cut)
         )
 
         def claimed() -> Claim:
             nonlocal owed
-            if store is not None and store.seq > owed.after_kill:
+            if claim.logged and store is not None and store.seq > owed.after_kill:
                 synced = store.seq if self._config.durability is Durability.COMMIT else count
                 owed = owed._replace(after_kill=store.seq, after_power_cut=synced)
             return owed
@@ -271,7 +283,7 @@ class Crashes:
         watcher = Watcher(lambda: image, claimed)
         image.add_rule(watcher)
         self.report.recoveries += 1
-        opened = await EventStore.open("image", _REGISTRY, self._config, disk=image, clock=clock)
+        opened = await self._subject(image, self._config, clock=clock)
         count = opened.seq
         owed = Claim(
             claim.submitted[:count],
@@ -280,6 +292,7 @@ class Crashes:
             count,
             count,
             claim.keeps_history,
+            claim.logged,
         )
         store = opened
         for group in (-1, -2):
@@ -294,7 +307,7 @@ class Crashes:
         claimed()
         store = None
         await opened.close()
-        owed = owed._replace(after_power_cut=owed.length)
+        owed = owed._replace(after_kill=owed.length, after_power_cut=owed.length)
         watcher.look()
         return watcher.points
 
@@ -304,7 +317,7 @@ class Crashes:
         self.report.recoveries += 1
         config, clock = self._config, SimulatedClock()
         try:
-            store = await EventStore.open("image", _REGISTRY, config, disk=image, clock=clock)
+            store = await self._subject(image, config, clock=clock)
         except EventStoreError as error:
             raise OracleError(f"it does not open: {type(error).__name__}: {error}") from error
         try:
@@ -318,7 +331,8 @@ class Crashes:
             raise OracleError(f"a crash is no reason for {report}")
         claim = claim._replace(length=count)
         before = _files(image)
-        cut = next(image.images(limit=1))  # what was served must not depend on anything unsynced
+        # What was served must not depend on anything unsynced: all of that is lost.
+        cut = image.after_cut(next(extremes(0, 0)))
         if _files(cut) != before:
             await self._check_again(cut, claim)
             cut = image.reopen()
@@ -331,9 +345,7 @@ class Crashes:
         self.report.recoveries += 1
         config, before = self._config, image.contents()
         try:
-            store = await EventStore.open(
-                "image", _REGISTRY, config, disk=image.reopen(), read_only=True
-            )
+            store = await self._subject(image.reopen(), config, read_only=True)
         except EventStoreError as error:
             if isinstance(error, StoreNotFoundError) and not required:
                 return
@@ -349,9 +361,7 @@ class Crashes:
         """Open once more what was recovered, and check that it has all that was served then."""
         self.report.recoveries += 1
         try:
-            store = await EventStore.open(
-                "image", _REGISTRY, self._config, disk=disk, clock=SimulatedClock()
-            )
+            store = await self._subject(disk, self._config, clock=SimulatedClock())
         except EventStoreError as error:
             raise OracleError(
                 f"opened again, it does not open: {type(error).__name__}: {error}"

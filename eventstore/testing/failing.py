@@ -3,13 +3,16 @@
 Theory of operation
 -------------------
 A workload is run once to count its calls, and then again for each of them and each fault: the call
-fails once, or it and all later ones of its kind do. The workload goes on as a program would (see
+fails once; or it and all later ones of its kind do; or, from it on, all calls that this errno stops
+(a device that is gone, remounted read-only, or full). The workload goes on as a program would (see
 ``tolerant``), with the oracle holding at each of its openings; then the fault is healed, the store
 must open, hold what it owes and take another event; and a power cut after that must take nothing
 back, which is what a sync that was wrongly believed would do.
 
-What the program may be told is the table in :func:`expected`. Interruptions are played only where
-system calls are not restarted by Python itself: for writes and syncs.
+What the program may be told is the table in :func:`expected`. One interruption of a write or of a
+sync is invisible; endless ones, and those of other calls, which Python restarts itself on a real
+disk, are errors like any other. Nothing ever hangs: a program that waits for something that will
+never happen, or goes on for ever, is noticed by the loop it runs on.
 """
 
 from __future__ import annotations
@@ -28,70 +31,122 @@ from eventstore import (
 )
 from eventstore.testing.crash_points import CrashError, Crashes, Report
 from eventstore.testing.faults import Call, Effect, Fault
+from eventstore.testing.kinds import program_named
 from eventstore.testing.oracle import OracleError
 from eventstore.testing.virtual_time import run_in_virtual_time
-from eventstore.testing.workload import Workload
 
 __all__ = ["Failure", "calls_of", "fail_every_call", "failures", "play", "replay_failure"]
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+SHORT, NOTHING = 0, -1
+"""Codes that are no errno: a write of seven bytes, and one of none, without an error."""
+
+_CODES = {name: code for code, name in errno.errorcode.items()} | {
+    "short": SHORT,
+    "nothing": NOTHING,
+}
+_NAMES = {code: name for name, code in _CODES.items()}
 _SYNCS = ("sync", "sync_folder")
+_WHOLE = (*_SYNCS, "lock")
+_LOOKS = ("read", "size", "list", "close", "close_disk")
+_GROWS = frozenset({"create", "make_folder", "write"})
+_STOPPED = {
+    errno.EROFS: _GROWS | {"rename", "remove", "truncate"},
+    errno.ENOSPC: _GROWS,
+    errno.EDQUOT: _GROWS,
+}
+"""The kinds of calls that an errno stops when it stops all it can; any other stops every one."""
 
 
 class Failure(NamedTuple):
-    """One fault at one call of one workload; ``code`` 0 is a short write."""
+    """One fault at one call of one workload: an errno, ``SHORT`` or ``NOTHING``.
 
-    workload: int
+    ``forever`` is the call and all later ones of its kind, ``everything`` all later ones that the
+    errno can stop.
+    """
+
+    workload: int | str
     number: int
     code: int
     effect: Effect = "none"
     forever: bool = False
+    everything: bool = False
+
+    @property
+    def fault(self) -> Fault:
+        """What happens to a call that it hits."""
+        if self.code > 0:
+            return Fault(errno=self.code, effect=self.effect)
+        return Fault(short=0 if self.code == NOTHING else 7)
+
+    def goes_on(self, first: Call, call: Call) -> bool:
+        """Whether it hits ``call`` too, after ``first``."""
+        if self.everything:
+            stopped = _STOPPED.get(self.code)
+            return stopped is None or call.kind in stopped
+        return self.forever and call.kind == first.kind
 
     def __str__(self) -> str:
-        name = errno.errorcode[self.code] if self.code else "short"
-        kind = "from" if self.forever else "at"
+        kind = "all" if self.everything else "from" if self.forever else "at"
+        name = _NAMES[self.code]
         return f"workload={self.workload} fail={name}:{self.effect}:{kind}:{self.number}"
 
+    @classmethod
+    def parse(cls, workload: int | str, text: str) -> Failure:
+        """The failure of that text, as a case says it: ``EIO:none:at:57``."""
+        name, effect, kind, number = text.split(":")
+        extent = next(known for known in get_args(Effect) if known == effect)
+        code = _CODES[name]
+        return cls(workload, int(number), code, extent, kind == "from", kind == "all")
 
-def calls_of(workload: int) -> list[Call]:
+
+def calls_of(workload: int | str) -> list[Call]:
     """The calls that a workload makes where nothing fails."""
     calls: list[Call] = []
-    program = Workload(workload, tolerant=True)
+    program = program_named(workload, tolerant=True)
     program.watch = calls.append
     run_in_virtual_time(program.run())
     return calls
 
 
 def failures(
-    workload: int, calls: list[Call], *, every: int = 1, first: int = 0
+    workload: int | str, calls: list[Call], *, every: int = 1, first: int = 0
 ) -> Iterator[Failure]:
     """All faults that ``calls`` can meet, or each ``every``-th of them from ``first`` on."""
 
     def found() -> Iterator[Failure]:
         for number, call in enumerate(calls, 1):
-            if call.kind in ("close_disk", "lock"):
-                continue
             for code in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                if call.kind in ("read", "size", "list", "close") and code != errno.EIO:
+                if call.kind in _LOOKS and code != errno.EIO:
                     continue
                 for forever in (False, True):
                     yield Failure(workload, number, code, "none", forever)
-                    if call.kind == "write" or (call.kind in _SYNCS and code == errno.EIO):
+                    if call.kind == "write" or (call.kind in _WHOLE and code == errno.EIO):
                         effect: Effect = "partial" if call.kind == "write" else "whole"
                         yield Failure(workload, number, code, effect, forever)
+                if code != errno.EDQUOT and call.kind in _STOPPED[errno.EROFS]:
+                    yield Failure(workload, number, code, everything=True)
             if call.kind == "write":
-                yield Failure(workload, number, 0)
-                yield Failure(workload, number, 0, forever=True)
-            if call.kind == "write" or call.kind in _SYNCS:
+                for code in (SHORT, NOTHING):
+                    yield Failure(workload, number, code)
+                    yield Failure(workload, number, code, forever=True)
+            if call.kind not in _LOOKS:
                 yield Failure(workload, number, errno.EINTR)
+                yield Failure(workload, number, errno.EINTR, forever=True)
 
     yield from itertools.islice(found(), first, None, every)
 
 
 def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool) -> bool:
     """Whether a program may be told ``error`` when ``call`` fails so."""
-    if failure.code in (0, errno.EINTR) or isinstance(error, CorruptStoreError):
+    once = not failure.forever and not failure.everything
+    endured = call.kind == "write" or call.kind in _SYNCS
+    if isinstance(error, CorruptStoreError) or failure.code == SHORT:
         return False
+    if failure.code == errno.EINTR and once and endured:
+        return False
+    if failure.everything:
+        return True
     if opening or (failure.forever and isinstance(error, StoreFailedError)):
         return True  # nothing was served; or what was written could not be cut back either
     if call.kind in _SYNCS:
@@ -105,27 +160,16 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
 
 async def play(failure: Failure, images: int = 2) -> None:
     """Let it happen. Raises :class:`OracleError` where a promise is broken."""
-    program = Workload(failure.workload, tolerant=True)
+    program = program_named(failure.workload, tolerant=True)
     made = itertools.count(1)
     failed: list[tuple[Call, bool]] = []
-    fault = Fault(
-        errno=failure.code or errno.EIO,
-        effect=failure.effect,
-        short=None if failure.code else 7,
-    )
 
     def watch(call: Call) -> Fault | None:
         number = next(made)
-        hit = number == failure.number or (
-            failure.forever
-            and failed
-            and number > failure.number
-            and call.kind == failed[0][0].kind
-        )
-        if not hit:
+        if number != failure.number and not (failed and failure.goes_on(failed[0][0], call)):
             return None
         failed.append((call, program.store is None))
-        return fault
+        return failure.fault
 
     program.watch = watch
     await program.run()
@@ -149,16 +193,13 @@ async def play(failure: Failure, images: int = 2) -> None:
         await crashes.check(image, claim, claim.length)
 
 
-def replay_failure(workload: int, text: str) -> None:
+def replay_failure(workload: int | str, text: str) -> None:
     """Play the failure of that text, as a case says it: ``EIO:none:at:57``."""
-    name, effect, kind, number = text.split(":")
-    code = getattr(errno, name, 0)
-    extent = next(known for known in get_args(Effect) if known == effect)
-    run_in_virtual_time(play(Failure(workload, int(number), code, extent, kind == "from")))
+    run_in_virtual_time(play(Failure.parse(workload, text)))
 
 
 def fail_every_call(
-    workload: int, *, every: int = 1, first: int = 0, keep_going: bool = False
+    workload: int | str, *, every: int = 1, first: int = 0, keep_going: bool = False
 ) -> Report:
     """Play every fault at every call of a workload, or each ``every``-th from ``first`` on.
 

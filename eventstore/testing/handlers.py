@@ -183,7 +183,7 @@ def _explore(check: RunCheck, runs: Any, states: list[Any], examples: int) -> No
         raise ValueError(
             "no payload could be generated that its class accepts: pass payloads= with a strategy"
         ) from error
-    except Exception:
+    except Exception:  # what Hypothesis made of a check that failed: told below
         if failure is None:
             raise
     if failure is not None:

@@ -15,6 +15,7 @@ A file whose folder's own entry is lost is lost with it, however well it was syn
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ FOLDER = Folder()
 Node = Inode | Folder
 
 
+@functools.lru_cache(4096)
 def folder_of(name: str) -> str:
     return name.rpartition("/")[0]
 
@@ -51,19 +53,25 @@ class _Change:
 
 
 class Names:
-    """The directory tree. Errors are those of Linux."""
+    """The directory tree. Errors are those of Linux.
 
-    __slots__ = ("durable", "live", "pending")
+    ``live`` and ``durable`` are changed by these methods only, once the tree was listed.
+    """
+
+    __slots__ = ("_listed", "durable", "live", "pending")
 
     def __init__(self) -> None:
         self.live: dict[str, Node] = {}
         self.durable: dict[str, Node] = {}
         self.pending: list[_Change] = []
+        self._listed: dict[str, list[str]] | None = None
 
     def check_folder(self, folder: str) -> None:
         if not folder:
             return
         node = self.live.get(folder)
+        if node is FOLDER:
+            return
         if node is None:
             self.check_folder(folder_of(folder))
             raise _error(errno.ENOENT, folder)
@@ -84,8 +92,11 @@ class Names:
             self.check_folder(folder)
         except FileNotFoundError:
             return []
-        start = len(folder) + 1 if folder else 0
-        return sorted(name[start:] for name in self.live if folder_of(name) == folder)
+        if self._listed is None:
+            self._listed = {}
+            for name in sorted(self.live):
+                self._listed.setdefault(folder_of(name), []).append(name.rpartition("/")[2])
+        return self._listed.get(folder, []).copy()
 
     def create(self, name: str, node: Node) -> None:
         self.check_folder(folder_of(name))
@@ -152,6 +163,7 @@ class Names:
         for change in self.pending:
             _apply(self.durable, change.entries)
         self.pending.clear()
+        self._listed = None
         for names in (self.live, self.durable):
             _apply(names, ((name, node),))
 
@@ -199,6 +211,7 @@ class Names:
     ) -> None:
         change = _Change(folder, tuple(entries.items()), names or frozenset(entries))
         _apply(self.live, change.entries)
+        self._listed = None
         self.pending.append(change)
 
 

@@ -11,6 +11,7 @@ in every run, its idle seals and sync intervals included.
 from __future__ import annotations
 
 import asyncio
+import gc
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -18,6 +19,10 @@ from typing import Any, TypeVar
 __all__ = ["StalledError", "VirtualTimeLoop", "run_in_virtual_time"]
 
 T = TypeVar("T")
+
+
+_COLLECTED = (20_000, 20, 20)
+"""How seldom garbage is looked for: simulated disks are large, and little of them is garbage."""
 
 
 class StalledError(AssertionError):
@@ -68,9 +73,12 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.
     'an hour later'
     """
     loop = VirtualTimeLoop(patience)
+    collected = gc.get_threshold()
+    gc.set_threshold(*_COLLECTED)
     try:
         result = loop.run_until_complete(main)
     finally:
+        gc.set_threshold(*collected)
         loop.close()
     for context in loop.errors:
         raise AssertionError(context["message"]) from context.get("exception")

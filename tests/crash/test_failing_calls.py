@@ -6,11 +6,28 @@ import errno
 
 import pytest
 
-from eventstore import CorruptLogError, EventStoreError, StoreFailedError, StoreFullError
+from eventstore import (
+    CorruptLogError,
+    EventStore,
+    EventStoreError,
+    StoreFailedError,
+    StoreFullError,
+)
 from eventstore.disk import File, SyncFailedError, sync
 from eventstore.testing.crash import CrashError, main
-from eventstore.testing.failing import Failure, calls_of, expected, fail_every_call, failures
-from eventstore.testing.faults import Call
+from eventstore.testing.disk import SimulatedDisk
+from eventstore.testing.failing import (
+    NOTHING,
+    SHORT,
+    Failure,
+    calls_of,
+    expected,
+    fail_every_call,
+    failures,
+)
+from eventstore.testing.faults import Call, Fault
+from eventstore.testing.ledger import Deposit, ledger_registry
+from eventstore.testing.virtual_time import run_in_virtual_time
 
 LIFE_CYCLE = 10
 PARTS = 6
@@ -46,14 +63,76 @@ def test_all_faults_are_played() -> None:
     calls = calls_of(LIFE_CYCLE)
     found = list(failures(LIFE_CYCLE, calls))
     assert {failure.code for failure in found} == {
-        *(0, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        *(SHORT, NOTHING, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     }
     assert {failure.effect for failure in found} == {"none", "partial", "whole"}
     assert {failure.forever for failure in found} == {False, True}
-    passed_over = {"lock", "close_disk"}  # the lock is no file, and closing it never fails
-    assert {failure.number for failure in found} == {
-        number for number, call in enumerate(calls, 1) if call.kind not in passed_over
+    assert {failure.everything for failure in found} == {False, True}
+    assert {failure.number for failure in found} == set(range(1, len(calls) + 1))
+    forever = {
+        (calls[failure.number - 1].kind, failure.code) for failure in found if failure.forever
     }
+    for code in (SHORT, NOTHING, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        assert ("write", code) in forever
+    for kind in ("lock", "sync", "sync_folder", "create", "rename", "remove"):
+        assert {(kind, code) for code in (errno.EINTR, errno.EIO, errno.EROFS)} <= forever
+    assert ("close_disk", errno.EIO) in forever
+
+
+@pytest.mark.parametrize("kind", ["log", "snapshots", "busy"])
+def test_failures_of_other_kinds_of_programs(kind: str) -> None:
+    """A log alone, a store without one, and a store with subscribers and other processes."""
+    for number in range(3):
+        report = fail_every_call(f"{kind}:{number}", every=29, first=number)
+        assert report.states > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ("EIO:none:at:3", [3]),
+        ("EIO:none:from:3", [3, 5]),
+        ("EIO:none:all:3", [3, 4, 5, 6]),
+        ("EROFS:none:all:3", [3, 4, 5]),
+        ("ENOSPC:none:all:3", [3, 5]),
+        ("short:none:from:3", [3, 5]),
+    ],
+)
+def test_what_a_failure_hits(text: str, hit: list[int]) -> None:
+    failure = Failure.parse("log:7", text)
+    assert str(failure) == f"workload=log:7 fail={text}"
+    kinds = ["write", "write", "write", "rename", "write", "read"]
+    calls = [Call(kind, "log/x") for kind in kinds]
+    found = [
+        number
+        for number, call in enumerate(calls, 1)
+        if number == failure.number
+        or (number > failure.number and failure.goes_on(calls[failure.number - 1], call))
+    ]
+    assert found == hit
+
+
+@pytest.mark.parametrize("kind", ["write", "sync", "sync_folder"])
+@pytest.mark.parametrize("folder", ["log", "snapshots"])
+def test_endless_interruptions_are_an_error_and_not_the_end_of_time(kind: str, folder: str) -> None:
+    async def program() -> None:
+        disk = SimulatedDisk()
+        store = await EventStore.open("ledger", ledger_registry(), disk=disk)
+        await store.append(Deposit(number=1, account="cash", amount=1))
+        interrupted = Fault(errno=errno.EINTR)
+        disk.add_rule(
+            lambda call: interrupted if call.kind == kind and call.name.startswith(folder) else None
+        )
+        large = Deposit(number=2, account="cash", amount=1, memo="x" * 9_000_000)
+        with pytest.raises(StoreFailedError) as raised:  # the large one begins a segment
+            await (store.snapshot() if folder == "snapshots" else store.append(large))
+        assert raised.value.errno == errno.EINTR
+        await store.close()
+        again = await EventStore.open("ledger", ledger_registry(), disk=disk.after_kill())
+        assert again.seq in (1, 2)
+        await again.close()
+
+    run_in_virtual_time(program())
 
 
 @pytest.mark.parametrize(
@@ -61,7 +140,8 @@ def test_all_faults_are_played() -> None:
     [
         ("write", errno.EINTR, ()),
         ("sync", errno.EINTR, ()),
-        ("write", 0, ()),
+        ("write", SHORT, ()),
+        ("write", NOTHING, (StoreFailedError,)),
         ("write", errno.ENOSPC, (StoreFullError,)),
         ("write", errno.EDQUOT, (StoreFullError,)),
         ("write", errno.EIO, (StoreFailedError,)),

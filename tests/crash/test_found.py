@@ -10,19 +10,25 @@ import asyncio
 import errno
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+import msgspec
 import pytest
 
 from eventstore import (
     Durability,
     EventStore,
     EventStoreError,
+    StoreAccessError,
+    StoreClosedError,
     StoreConfig,
     StoreFailedError,
     StoreFullError,
 )
+from eventstore.subscription import Subscription
 from eventstore.testing import SECTOR, SimulatedDisk
 from eventstore.testing.crash_points import Watcher
 from eventstore.testing.ledger import Deposit, Ledger, ledger_after, ledger_registry
@@ -248,6 +254,126 @@ class TestNamesThatOnlyThePageCacheHas:
                     return
 
         run_in_virtual_time(program())
+
+
+class TestSnapshotsThatOnlyThePageCacheHas:
+    """A store without a log served a snapshot whose name was not durable.
+
+    ``workload=snapshots:2 crash=80:before image=kill``: killed between the renaming of a snapshot
+    and the sync of its folder; reopened; the power cut took what had been served.
+    """
+
+    CONFIG = StoreConfig(use_wal=False, wal_max_entries=None, auto_save_interval=None)
+
+    async def left_behind(self) -> SimulatedDisk:
+        disk = SimulatedDisk()
+        store = await opened(disk, self.CONFIG)
+        await append(store)
+        await store.close()
+        return disk.reopen()
+
+    async def never_taken_back(self, disk: SimulatedDisk, config: StoreConfig) -> None:
+        store = await opened(disk, config)
+        served, images = store.seq, list(cuts(disk))
+        await store.close()
+        for image in images:
+            again = await opened(image, config)
+            assert again.seq >= served
+            await again.close()
+
+    @pytest.mark.parametrize("use_wal", [False, True])
+    def test_a_process_killed_while_it_writes_one(self, *, use_wal: bool) -> None:
+        """What opens it next may also begin a log, behind a snapshot that must then stay."""
+
+        async def program() -> None:
+            disk = await self.left_behind()
+            config = msgspec.structs.replace(self.CONFIG, use_wal=use_wal)
+            store = await opened(disk, self.CONFIG)
+            await append(store)
+            watcher = kills(disk)
+            assert await store.snapshot() == 2
+            await store.close()
+            watcher.look()
+            for point in watcher.points:
+                await self.never_taken_back(point.disk.after_kill(), config)
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+    def test_the_folders_sync_failed(self, code: int) -> None:
+        async def program() -> None:
+            disk = await self.left_behind()
+            store = await opened(disk, self.CONFIG)
+            await append(store)
+            disk.fail(kind="sync_folder", name="snapshots", errno=code)
+            with pytest.raises(StoreFailedError):
+                await store.snapshot()
+            left = disk.after_kill()
+            await store.close()  # which writes another one
+            await self.never_taken_back(left, self.CONFIG)
+            again = await opened(left.reopen(), self.CONFIG)
+            assert again.seq == 2
+            await again.close()
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize(
+        ("code", "error"),
+        [(errno.ENOSPC, StoreFullError), (errno.EROFS, StoreAccessError), (errno.EIO, None)],
+    )
+    def test_it_cannot_be_written_again(
+        self, code: int, error: type[EventStoreError] | None
+    ) -> None:
+        async def program() -> None:
+            disk = await self.left_behind()
+            disk.fail(kind="create", name="snapshots/new.tmp", errno=code)
+            with pytest.raises(error or StoreFailedError):
+                await opened(disk, self.CONFIG)
+            again = await opened(disk.reopen(), self.CONFIG)
+            assert again.seq == 1
+            await again.close()
+
+        run_in_virtual_time(program())
+
+
+class TestReadingWhileTheStoreIsClosed:
+    """``workload=busy:2``: a subscriber that was still reading what came before was told, when the
+    store was closed, that the device could not be read."""
+
+    @pytest.mark.parametrize("turns", range(0, 60, 3))
+    def test_a_subscriber_is_told_that_it_was_closed(self, turns: int) -> None:
+        async def program() -> None:
+            store = await opened(SimulatedDisk())
+            await append(store, 20)
+            subscription = store.subscribe(start=1)
+            following = asyncio.ensure_future(self.follow(subscription))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await store.close()
+            seen = await following
+            assert seen == list(range(1, len(seen) + 1))
+
+        run_in_virtual_time(program())
+
+    async def follow(self, subscription: Subscription) -> list[int]:
+        seen = []
+        try:
+            async for event in subscription:
+                seen.append(event.seq)
+        except StoreClosedError:
+            return seen
+        assert len(seen) == 20
+        return seen
+
+    @pytest.mark.asyncio
+    async def test_nothing_is_read_of_a_store_that_is_closed(self, tmp_path: Path) -> None:
+        """Of a real directory, whose threads were gone: it was a ``RuntimeError``."""
+        store = await EventStore.open(tmp_path / "store", REGISTRY)
+        await append(store)
+        await store.close()
+        for start in (1, datetime(2026, 3, 2, tzinfo=UTC)):
+            with pytest.raises(StoreClosedError):
+                await anext(store.events(start))
 
 
 class TestCompaction:
