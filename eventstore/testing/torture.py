@@ -14,7 +14,7 @@ atomically after each program. So whatever stops a run, at most the programs in 
 again. It belongs to one version of the code, told by a digest of its sources, since with another
 the same names mean other calls.
 
-The processes ignore Ctrl-C, which is the parent's to obey, and end when the parent has died.
+The processes do not hear Ctrl-C, which is the parent's to obey, and end when the parent has died.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def run(progress: Progress, path: Path, jobs: int, shown: Shown) -> bool:
     with _interrupts() as interrupted:
         try:
             while not progress.finished and not interrupted.is_set():
-                with _ignored():  # by processes that are started now, from their first instant on
+                with _held_back():  # and for ever in the processes that are started now
                     while len(waiting) < jobs:
                         place = next(places)
                         waiting[pool.submit(progress.parameters.explored, place)] = place
@@ -241,12 +241,13 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _ignored() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _held_back() -> Iterator[None]:
+    """Ctrl-C comes when this ends. To ignore it meanwhile would lose one pressed meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -40,18 +41,23 @@ def torture(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def begun(path: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A run without an end, of which a program is done."""
-    run = subprocess.Popen(
+@contextlib.contextmanager
+def begun(path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run without an end, of which a program is done. Nothing of it outlives the block."""
+    with subprocess.Popen(
         [*COMMAND, f"--progress={path}", *KIND, f"--seed={SEED}", "--states=999999", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    assert run.stdout is not None
-    assert any(re.match(r"\d+ of [\d,]+ states, ", line) for line in run.stdout)
-    return run
+    ) as run:
+        try:
+            assert run.stdout is not None
+            assert any(re.match(r"\d+ of [\d,]+ states, ", line) for line in run.stdout)
+            yield run
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 def figures(path: Path) -> tuple[int, Report]:
@@ -109,9 +115,9 @@ class TestStopped:
 
     def test_by_ctrl_c(self, tmp_path: Path) -> None:
         path = tmp_path / "progress.json"
-        run = begun(path, "--jobs=2")
-        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: its processes are told, too
-        output, errors = run.communicate(timeout=60)
+        with begun(path, "--jobs=2") as run:
+            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: its processes are told, too
+            output, errors = run.communicate(timeout=60)
         assert (run.returncode, errors) == (130, "")
         go_on = f"python -m eventstore.testing.crash --resume --jobs=2 --progress={path}"
         assert output.splitlines()[-1] == f"stopped; go on with: {go_on}"
@@ -119,17 +125,17 @@ class TestStopped:
 
     def test_by_kill(self, tmp_path: Path) -> None:
         path = tmp_path / "progress.json"
-        run = begun(path)
-        run.kill()
-        run.communicate(timeout=60)  # until its processes have let go of the pipe: none is left
+        with begun(path) as run:
+            run.kill()
+            run.communicate(timeout=60)  # until its processes have let go of the pipe: none is left
         assert run.returncode == -signal.SIGKILL
         self.resumed(path)
 
     def test_one_of_its_processes_by_kill(self, tmp_path: Path) -> None:
         path = tmp_path / "progress.json"
-        run = begun(path)
-        os.kill(child_of(run.pid), signal.SIGKILL)
-        output, errors = run.communicate(timeout=60)
+        with begun(path) as run:
+            os.kill(child_of(run.pid), signal.SIGKILL)
+            output, errors = run.communicate(timeout=60)
         assert (run.returncode, errors) == (130, "one of the processes was killed\n")
         assert "stopped; go on with: " in output
         self.resumed(path)
@@ -138,7 +144,7 @@ class TestStopped:
 def child_of(pid: int) -> int:
     """The process that explores for ``pid``."""
     found = subprocess.run(
-        ["ps", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True
     )
     rows = (line.split(maxsplit=2) for line in found.stdout.splitlines())
     return next(int(row[1]) for row in rows if int(row[0]) == pid and "spawn_main" in row[2])
