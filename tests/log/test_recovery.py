@@ -339,11 +339,10 @@ class TestSaltsInPayloads:
         monkeypatch.setattr(log_format, "zlib", Counting)
         assert durable_beyond(bytes(data), segment.header, segment.end) == segment.end + step
         for position in range(segment.end + step, size - step, step):  # none knows anything
-            header = data[position : position + step - 4]
-            header[24:32] = struct.pack("<Q", segment.end)
-            data[position : position + step] = header + struct.pack(
-                "<I", zlib.crc32(header, position)
-            )
+            ignorant = data[position : position + step - 4]
+            ignorant[24:32] = struct.pack("<Q", segment.end)
+            checksum = struct.pack("<I", zlib.crc32(ignorant, position))
+            data[position : position + step] = ignorant + checksum
         summed = 0
         assert durable_beyond(bytes(data), segment.header, segment.end) is None
         assert step * 1000 < summed <= size
