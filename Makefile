@@ -1,4 +1,4 @@
-# make demo | test | check | test-all | format | clean. Each sets up the environment it needs, once.
+# make demo | test | check | test-all | bench | format | clean. Each sets up the environment it needs, once.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,22 +6,31 @@ PYTEST_ARGS ?= -n 2
 STATES ?= 1000000
 SEED ?= 1
 JOBS ?= 2
+BENCH_VENV ?= .venv-bench
+BENCH ?=
 VERSIONS ?= 3.11 3.12 3.13 3.14
+COVERED ?= tests/log tests/test_store.py tests/test_snapshots.py tests/test_snapshot_format.py \
+    tests/test_snapshot_only.py tests/test_in_memory.py tests/test_recovery_report.py \
+    tests/test_history.py tests/test_branching.py tests/test_subscription.py tests/crash/test_found.py
 
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-others test-all torture mutants check format clean
+.PHONY: help demo bench bench-quick .bench .bench-quick test test-others test-all coverage fuzz torture mutants check format clean
 
 help:
 	@echo "make demo         a trading loop on real trades is killed and recovers, several times"
 	@echo "make test         every test, under $(PYTHON) (PYTHON=python3.12 VENV=.venv-3.12 for another)"
 	@echo "make test-others  the tests under every other supported Python that is present"
 	@echo "make test-all     test and test-others"
-	@echo "make torture      crash states by the million: STATES=1000000 SEED=1 JOBS=2"
+	@echo "make coverage     no line or branch of the log, the snapshots and the store is without a test"
+	@echo "make torture      crash states by the million: STATES=1000000 SEED=1 JOBS=2, RESUME=1 to go on"
+	@echo "make fuzz         changed and forged bytes for whatever reads a file, until stopped: SEED=1"
 	@echo "make mutants      every sabotage of a list is applied in turn, and the tests must notice it"
+	@echo "make bench        measured side by side with its peers, into benchmarks/results (25 minutes)"
+	@echo "make bench-quick  the same in small sizes: under three minutes"
 	@echo "make check        formatting, lint, types, import rules, examples in the documentation"
 	@echo "make format       put the code into the shape that check asks for"
 	@echo "make clean        remove environments, caches and builds"
@@ -60,11 +69,29 @@ test-others:
 
 test-all: test test-others
 
+# The tests that are about what is measured; the others reach it too, and show nothing more there.
+coverage: $(VENV)/.ready-test,cli
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --quiet $(COVERED) --cov
+
 torture: $(VENV)/.ready-test,cli
-	$(BIN)/python -m eventstore.testing.crash --states $(STATES) --seed $(SEED) --jobs $(JOBS)
+	$(BIN)/python -m eventstore.testing.crash --states $(STATES) --seed $(SEED) --jobs $(JOBS) \
+	    $(if $(RESUME),--resume)
+
+fuzz: $(VENV)/.ready-test,cli
+	$(BIN)/python -m tests.fuzz $(TARGETS) --seed $(SEED) $(if $(RUNS),--runs $(RUNS))
 
 mutants: $(VENV)/.ready-test,cli
 	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+# In an environment of its own: peers are no business of the tests.
+bench bench-quick:
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) .$@
+
+.bench: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks $(BENCH)
+
+.bench-quick: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 check: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff format --check .

@@ -1,0 +1,31 @@
+"""The twelve cases, in order; see :mod:`benchmarks.cases.base` for what a case is."""
+
+from __future__ import annotations
+
+from benchmarks.cases.appending import Awaiters, Burst, Groups, OneAwaiter
+from benchmarks.cases.base import Case, Cell, History, Profile, Task
+from benchmarks.cases.growing import Growth
+from benchmarks.cases.holding_up import HoldUp
+from benchmarks.cases.opening import OpenAfterCrash, Starting
+from benchmarks.cases.reading import Replay, StateAt
+from benchmarks.cases.space import DiskSpace, Memory
+
+__all__ = ["CASES", "Case", "Cell", "History", "Profile", "Task"]
+
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        OneAwaiter(),
+        Awaiters(),
+        Groups(),
+        Burst(),
+        OpenAfterCrash(),
+        Replay(),
+        StateAt(),
+        HoldUp(),
+        DiskSpace(),
+        Memory(),
+        Starting(),
+        Growth(),
+    )
+}

@@ -1,0 +1,147 @@
+"""Case 8: how long the event loop is held up.
+
+One task notes every millisecond how much later it was woken than it had asked for. Meanwhile 10,000
+events a second are appended, ten each millisecond, by another task; and snapshots of a state of
+100,000 positions are taken one after the other. The same loop was measured idle just before, with
+nothing but the note-taker: what timers and the machine do by themselves is told by that.
+
+The peers do what one would do with them: fold with the same handlers, append each ten as a group,
+and encode a snapshot in one call (``aiosqlite`` in another thread), since they know no other way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from benchmarks.cases.appending import percentiles
+from benchmarks.cases.base import Case, Cell, History, Profile, Task
+from benchmarks.contenders import Contender
+from benchmarks.peers.base import Peer
+from benchmarks.workload import FUNCTIONS, payloads
+from eventstore import Event, Operation
+from handlers import EngineState
+
+__all__ = ["HoldUp"]
+
+TICK = 0.001
+
+
+async def lags(seconds: float) -> list[float]:
+    """How much later than asked for this task was woken, each millisecond."""
+    loop = asyncio.get_running_loop()
+    found = []
+    end = loop.time() + seconds
+    while (now := loop.time()) < end:
+        wanted = now + TICK
+        await asyncio.sleep(TICK)
+        found.append(max(0.0, loop.time() - wanted))
+    return found
+
+
+class HoldUp(Case):
+    """The loop, while there is work."""
+
+    name = "hold-up"
+    title = "8. How long the loop is held up by 10,000 events a second and a snapshot"
+    headline = "more than idle, p99.9"
+    figures: ClassVar = {
+        "idle p99.9": "ms",
+        "p50": "ms",
+        "p99.9": "ms",
+        "longest": "ms",
+        "more than idle, p99.9": "ms",
+        "snapshots": "",
+        "rate": "/s",
+    }
+
+    POSITIONS: ClassVar = {"tiny": 100, "quick": 100_000, "full": 100_000}
+    SECONDS: ClassVar = {"tiny": 0.05, "quick": 1.0, "full": 4.0}
+    MEASURED = ("EventStore", "EventStore (uvloop)", "aiosqlite", "aiosqlite (uvloop)", "sqlite3")
+
+    def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
+        for contender in self.only(contenders, self.MEASURED):
+            size = self.POSITIONS[profile]
+            history = History(0, positions=size, tail=0)
+            options = {"rate": 10_000, "seconds": self.SECONDS[profile]}
+            yield Cell(self.name, f"{size:,} positions", contender.name, options, history)
+
+    async def run(self, task: Task) -> dict[str, float]:
+        peer = task.adapter(task.folder)
+        await peer.open()
+        try:
+            work = _Work(peer, await peer.recover(), task.count("rate"))
+            await work.append(0.05)
+            await peer.settle()
+            seconds = float(task.options["seconds"])
+            idle = percentiles(await lags(seconds / 2))
+            appended = asyncio.create_task(work.append(seconds))
+            snapshots = asyncio.create_task(work.snapshots(seconds))
+            found = await lags(seconds)
+            events, taken = await appended, await snapshots
+        finally:
+            await peer.close()
+        busy = percentiles(found)
+        return {
+            "idle p99.9": idle["p99.9"],
+            "p50": busy["p50"],
+            "p99.9": busy["p99.9"],
+            "longest": max(found),
+            "more than idle, p99.9": busy["p99.9"] - idle["p99.9"],
+            "snapshots": float(taken),
+            "rate": events / seconds,
+        }
+
+
+class _Work:
+    """What a trading engine would be doing: folding, appending, taking snapshots."""
+
+    def __init__(self, peer: Peer, state: EngineState, rate: int) -> None:
+        self._peer = peer
+        self._state = state
+        self._each = int(rate * TICK)
+        self._operations = payloads(1000)
+        self._events = 0
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def _next(self) -> list[Operation]:
+        start = self._events % len(self._operations)
+        group = self._operations[start : start + self._each]
+        self._events += len(group)
+        if not self._peer.folds:
+            for payload in group:
+                event: Event[Any] = Event(self._events, 0, payload)
+                self._state = FUNCTIONS[type(payload)](self._state, event)
+        return group
+
+    async def append(self, seconds: float) -> int:
+        """Ten events each millisecond; a late millisecond is made up for. How many there were."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        before = self._events
+        while (gone := loop.time() - began) < seconds:
+            due = int(gone / TICK + 1) * self._each
+            while self._events - before < due:
+                if self._peer.asynchronous:
+                    task = asyncio.ensure_future(self._peer.append(self._next()))
+                    self._pending.add(task)
+                    task.add_done_callback(self._pending.discard)
+                else:
+                    await self._peer.append(self._next())
+                    if loop.time() - began > seconds:
+                        break
+            await asyncio.sleep(TICK)
+        await asyncio.gather(*self._pending)
+        return self._events - before
+
+    async def snapshots(self, seconds: float) -> int:
+        """One snapshot after the other; how many there were."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        taken = 0
+        while loop.time() < end:
+            await self._peer.save_snapshot(self._peer.seq, self._state)
+            taken += 1
+            await asyncio.sleep(TICK)
+        return taken

@@ -1,0 +1,229 @@
+"""The project's targets, and whether a run met them.
+
+A target compares two measurements, or one with the best of several: its figure is the median of
+the ratios within rounds. *Best* is judged the hard way: the peer whose ratio is the worst for us
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from benchmarks.figures import Rounds, Summary, ratio, summary
+
+__all__ = ["Verdict", "verdicts"]
+
+
+class Verdict(NamedTuple):
+    """One target and what became of it."""
+
+    case: str
+    target: str
+    figure: str
+    met: bool | None
+    """``None``: what it takes was not measured."""
+
+    against: str = ""
+
+
+class _Judge:
+    """The rounds, and the few ways of comparing within them."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+        self.found: list[Verdict] = []
+
+    def variants(self, case: str, contender: str) -> list[str]:
+        """The variants of a case that a contender was measured in."""
+        parts = [key.split("|") for key in self._rounds]
+        return [part[1] for part in parts if part[0] == case and part[2] == contender]
+
+    def ratio(self, cell: str, other: str, figure: str, other_figure: str = "") -> Summary | None:
+        return ratio(self._rounds, cell, other, figure, other_figure)
+
+    def best(self, ours: str, peers: Sequence[str], figure: str) -> tuple[Summary, str] | None:
+        """How many times as long the best of the peers takes, and which it is."""
+        found = [
+            (compared, peer.split("|")[2])
+            for peer in peers
+            if (compared := self.ratio(peer, ours, figure)) is not None
+        ]
+        return min(found, key=lambda pair: pair[0].median) if found else None
+
+    def at_most(self, case: str, target: str, found: Summary | None, limit: float) -> None:
+        """A ratio that should be small."""
+        met = None if found is None else found.median <= limit
+        self._add(case, target, found, met)
+
+    def at_least(
+        self, case: str, target: str, found: tuple[Summary, str] | None, limit: float
+    ) -> None:
+        """A ratio to the best of some peers that should be large."""
+        if found is None:
+            self._add(case, target, None, None)
+        else:
+            self._add(case, target, found[0], found[0].median >= limit, found[1])
+
+    def _add(
+        self, case: str, target: str, found: Summary | None, met: bool | None, against: str = ""
+    ) -> None:
+        figure = "not measured"
+        if found is not None:
+            figure = f"{found.median:.2f} ({found.low:.2f} to {found.high:.2f})"
+        self.found.append(Verdict(case, target, figure, met, against))
+
+
+def verdicts(rounds: Rounds) -> list[Verdict]:
+    """Every target of the project, judged by one run."""
+    judge = _Judge(rounds)
+    _appending(judge)
+    _grouping(judge)
+    _replaying(judge)
+    _opening(judge)
+    _holding_up(judge, rounds)
+    _remembering(judge, rounds)
+    return judge.found
+
+
+def _appending(judge: _Judge) -> None:
+    one = "one awaiter||"
+    for name, limit in (("EventStore", 1.8), ("EventStore (uvloop)", 1.3)):
+        judge.at_most(
+            "one awaiter, p50",
+            f"{name}: at most {limit} times the bare limit",
+            judge.ratio(one + name, one + "write + fdatasync", "p50"),
+            limit,
+        )
+    for ours, peer in (
+        ("EventStore", "aiosqlite"),
+        ("EventStore (uvloop)", "aiosqlite (uvloop)"),
+    ):
+        judge.at_most(
+            "one awaiter, p50",
+            f"{ours}: at most half of {peer}",
+            judge.ratio(one + ours, one + peer, "p50"),
+            0.5,
+        )
+    many = "awaiters|64|"
+    plain = ("aiosqlite", "py-event-sourcing", "eventsource-py", "Redis")
+    for ours, peers in (
+        ("EventStore", plain),
+        ("EventStore (uvloop)", (*plain, "aiosqlite (uvloop)")),
+    ):
+        judge.at_least(
+            "64 awaiters",
+            f"{ours}: at least 4 times the best asyncio peer",
+            judge.best(many + ours, [many + peer for peer in peers], "per event"),
+            4.0,
+        )
+
+
+def _grouping(judge: _Judge) -> None:
+    group = "groups|1000|"
+    judge.at_least(
+        "groups of 1000",
+        "EventLog: at least 1.3 times the best of LMDB, RocksDB and SQLite",
+        judge.best(
+            group + "EventLog",
+            [group + peer for peer in ("LMDB", "RocksDB", "sqlite3", "APSW", "aiosqlite")],
+            "per event",
+        ),
+        1.3,
+    )
+    for peer, limit, words in (
+        ("eventsourcing", 10.0, "at least 10 times eventsourcing"),
+        ("sqlite3 folding", 1.0, "not behind SQLite that folds the same"),
+    ):
+        judge.at_least(
+            "groups of 1000",
+            f"EventStore: {words}",
+            judge.best(group + "EventStore", [group + peer], "per event"),
+            limit,
+        )
+
+
+def _replaying(judge: _Judge) -> None:
+    peers = [
+        f"replay|one row each|{peer}"
+        for peer in (
+            "sqlite3",
+            "APSW",
+            "aiosqlite",
+            "LMDB",
+            "RocksDB",
+            "eventsourcing",
+            "eventsourcing msgspec",
+            "py-event-sourcing",
+            "eventsource-py",
+            "Redis",
+        )
+    ]
+    for variant, limit in (
+        ("records of 1", 1.0),
+        ("records of 64", 1.4),
+        ("records of 1000", 1.4),
+        ("archive", 1.4),
+    ):
+        words = "not behind any peer" if limit == 1.0 else "at least 1.4 times the best peer"
+        ours = f"replay|{variant}|EventStore"
+        judge.at_least(
+            "replay, decode only", f"{variant}: {words}", judge.best(ours, peers, "decode"), limit
+        )
+    for variant in ("records of 1", "records of 8", "records of 64", "records of 1000", "archive"):
+        ours = f"replay|{variant}|EventStore"
+        judge.at_least(
+            "replay with handlers",
+            f"{variant}: ahead of every peer",
+            judge.best(ours, peers, "fold"),
+            1.0,
+        )
+    judge.at_least(
+        "replay with handlers",
+        "records of 64: 20 times eventsourcing",
+        judge.best(
+            "replay|records of 64|EventStore", ["replay|one row each|eventsourcing"], "fold"
+        ),
+        20.0,
+    )
+
+
+def _opening(judge: _Judge) -> None:
+    for variant in judge.variants("open after a crash", "EventStore"):
+        cell = f"open after a crash|{variant}|EventStore"
+        for figure, limit in (("tail decoded and folded", 1.2), ("tail folded", 1.2)):
+            judge.at_most(
+                "open after a crash",
+                f"{variant} events: under {limit} times the {figure}, in memory",
+                judge.ratio(cell, cell, "whole", figure),
+                limit,
+            )
+
+
+def _holding_up(judge: _Judge, rounds: Rounds) -> None:
+    for ours in ("EventStore", "EventStore (uvloop)"):
+        for variant in judge.variants("hold-up", ours):
+            found = [
+                figures["more than idle, p99.9"] * 1000
+                for figures in rounds[f"hold-up|{variant}|{ours}"]
+                if figures is not None
+            ]
+            judge.at_most(
+                "loop hold-up",
+                f"{ours}: p99.9 at most 2 ms more than idle",
+                summary(found),
+                2.0,
+            )
+
+
+def _remembering(judge: _Judge, rounds: Rounds) -> None:
+    for variant in judge.variants("memory", "EventStore"):
+        for figures in rounds[f"memory|{variant}|EventStore"]:
+            if figures is not None:
+                grown = figures["growth"] / 2**20
+                judge.at_most(
+                    "memory",
+                    f"{variant} events: flat (under 16 MiB from a fifth of it to all)",
+                    Summary(grown, grown, grown, 1),
+                    16.0,
+                )

@@ -1,0 +1,93 @@
+"""The events that every contender records: the same payloads, in the same order.
+
+Trades in a number of symbols, with a mark of the position after every third. ``symbols`` is the
+size of the state, ``size`` adds so many characters to the trade's identifier: payloads of any size
+that no contender can know more about than another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventstore import Event, Operation
+from handlers import EngineState, RecordTrade, UpdatePosition, trading_registry
+
+__all__ = [
+    "EMPTY",
+    "EVENT_DECODER",
+    "FUNCTIONS",
+    "PAYLOAD_DECODER",
+    "REGISTRY",
+    "Payload",
+    "events",
+    "fold",
+    "pack_state",
+    "payloads",
+    "positions",
+    "unpack_state",
+]
+
+REGISTRY = trading_registry()
+FUNCTIONS = REGISTRY.functions
+EMPTY = EngineState()
+
+Payload = RecordTrade | UpdatePosition
+EVENT_DECODER = msgspec.msgpack.Decoder(Event[Payload])
+PAYLOAD_DECODER = msgspec.msgpack.Decoder(Payload)
+
+
+def payloads(count: int, *, first: int = 1, symbols: int = 20, size: int = 0) -> list[Operation]:
+    """The payloads of the events ``first`` to ``first + count - 1``."""
+    padding = "x" * size
+    return [_payload(seq, symbols, padding) for seq in range(first, first + count)]
+
+
+def _payload(seq: int, symbols: int, padding: str) -> Operation:
+    symbol = f"SYM{seq % symbols:02d}"
+    if seq % 4 == 0 and not padding:
+        return UpdatePosition(symbol=symbol, shares=100.0 + seq % 7, price=50.0 + seq % 11)
+    return RecordTrade(
+        trade_id=f"t-{seq}{padding}",
+        symbol=symbol,
+        side="buy" if seq % 3 else "sell",
+        shares=1.0 + seq % 5,
+        price=50.0 + seq % 13 / 8,
+        fee=0.01,
+    )
+
+
+def positions(count: int) -> list[Operation]:
+    """One payload for each of ``count`` symbols: what makes a state of that size."""
+    return [
+        UpdatePosition(symbol=f"P{number}", shares=1.0 + number % 9, price=10.0)
+        for number in range(count)
+    ]
+
+
+def events(operations: list[Operation], first: int = 1) -> list[Event[Any]]:
+    """Events with those payloads, a millisecond apart."""
+    start = 1_600_000_000_000_000_000
+    return [
+        Event(seq, start + seq * 1_000_000, payload)
+        for seq, payload in enumerate(operations, first)
+    ]
+
+
+def fold(state: EngineState, found: Any) -> EngineState:
+    """Events folded by the trading handlers in the plainest loop there is."""
+    functions = FUNCTIONS
+    for event in found:
+        state = functions[type(event.data)](state, event)
+    return state
+
+
+def pack_state(state: EngineState) -> bytes:
+    """A state as the bytes that peers without snapshots of their own keep."""
+    return msgspec.msgpack.encode(state.to_dict())
+
+
+def unpack_state(packed: bytes) -> EngineState:
+    """The state that :func:`pack_state` packed."""
+    return EngineState.from_dict(msgspec.msgpack.decode(packed))
