@@ -9,6 +9,7 @@ __all__ = ["SABOTAGES"]
 ARCHIVE = "log/archive.py"
 CODEC = "codec.py"
 COMMIT = "log/commit.py"
+CORE = "log/core.py"
 DISK = "disk.py"
 FORMAT = "log/format.py"
 IDENTITY = "identity.py"
@@ -751,6 +752,44 @@ SABOTAGES = (
             ),
         ),
         caught_by=("tests/test_disk.py",),
+    ),
+    Sabotage(
+        name="a snapshot believed because it can be read",
+        breaks="what is served from snapshots alone is durable",
+        edits=(
+            edit(RECOVERY, "            vault.write_again(snapshot.name)\n", "            pass\n"),
+        ),
+        caught_by=("tests/crash/test_found.py", "tests/test_snapshots.py"),
+    ),
+    Sabotage(
+        name="reading a log that was closed meanwhile",
+        breaks="whoever reads while a store is closed is told that it was closed",
+        edits=(
+            edit(
+                CORE,
+                "                if self._closing is None or error.errno != errno.EBADF:\n",
+                "                if True:\n",
+            ),
+        ),
+        caught_by=("tests/crash/test_found.py",),
+    ),
+    Sabotage(
+        name="blocking calls after closing",
+        breaks="whoever reads after a store was closed is told that it was closed",
+        edits=(
+            edit(
+                CORE,
+                "        if self._closed:\n            raise self._ended()\n        return await ",
+                "        return await ",
+            ),
+        ),
+        caught_by=("tests/crash/test_found.py",),
+    ),
+    Sabotage(
+        name="a segment read ahead while it is written",
+        breaks="what is read early is what is there",
+        edits=(edit(READER, " or len(later) > 2) else None\n", " or True) else None\n"),),
+        caught_by=("tests/log/test_reading_ahead.py",),
     ),
     # ---- cost ------------------------------------------------------------------------------
     Sabotage(
