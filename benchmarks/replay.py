@@ -19,7 +19,8 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,11 @@ def trades(count: int) -> list[Event[Any]]:
     return events
 
 
-async def build(path: Path, events: list[Event[Any]], per_record: int, archived: bool) -> None:
-    """A store whose records hold ``per_record`` events each."""
+async def build(path: Path, events: list[Event[Any]], per_record: int, archived: bool) -> int:
+    """A store whose records hold ``per_record`` events each; how many of them are to be read.
+
+    Of an archived history they are those in the archive: the last segment stays in the log.
+    """
     async with EventStore.open(path, REGISTRY, clock=SimulatedClock(0)):
         pass
     disk = LocalDisk(path)
@@ -79,16 +83,18 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
         writer.commit(len(batch), encode(batch), sync=False)
     writer.close()
     if archived:
-        compact(disk, identity, len(events), "archive")
+        identity = compact(disk, identity, len(events), "archive")
     disk.close()
+    return identity.archived[-1][1] if archived else len(events)
 
 
-def timed(history: Callable[..., Any], *arguments: Any) -> float:
+def timed(history: Callable[[], Iterable[Any]], count: int) -> float:
+    """Nanoseconds for each of ``count`` events."""
     gc.collect()
     began = time.perf_counter()
-    for _ in history(*arguments, *([REGISTRY] if arguments else [])):
+    for _ in history():
         pass
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) / count * 1e9
 
 
 def main() -> None:
@@ -124,14 +130,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         for per_record, archived in ((1, False), (8, False), (64, False), (1000, False), (1, True)):
             path = Path(folder) / f"{per_record}-{archived}"
-            asyncio.run(build(path, events, per_record, archived))
+            count = asyncio.run(build(path, events, per_record, archived))
+            read = partial(read_events, path, REGISTRY, stop=count + 1)
+            fold = partial(replay, path, REGISTRY, stop=count + 1)
             rows: dict[str, list[float]] = {"decode": [], "read": [], "loop": [], "replay": []}
             for _ in range(options.rounds):
-                rows["decode"].append(timed(bare_decode))
-                rows["read"].append(timed(read_events, path))
-                rows["loop"].append(timed(bare_loop))
-                rows["replay"].append(timed(replay, path))
-            each = {k: statistics.median(v) / options.events * 1e9 for k, v in rows.items()}
+                rows["decode"].append(timed(bare_decode, options.events))
+                rows["read"].append(timed(read, count))
+                rows["loop"].append(timed(bare_loop, options.events))
+                rows["replay"].append(timed(fold, count))
+            each = {name: statistics.median(figures) for name, figures in rows.items()}
             label = "archive" if archived else str(per_record)
             print(
                 f"{label:>12} {each['decode']:10.0f} {each['read']:9.0f} "

@@ -68,6 +68,7 @@ import msgspec
 __all__ = [
     "ALIGNMENT",
     "HEADER_SIZE",
+    "LENGTHS_AT",
     "MAX_BODY",
     "MAX_SEQ",
     "RECORD_HEADER_SIZE",
@@ -101,6 +102,11 @@ HEADER_SIZE = 512
 RECORD_HEADER_SIZE = 40
 ALIGNMENT = 8
 SEAL_SIZE = RECORD_HEADER_SIZE + _SEAL.size
+LENGTHS_AT = 8
+read_lengths = _LENGTHS.unpack_from
+"""First number, number of events, and body length of a record known to be valid: of the segment's
+bytes, at the record's offset plus ``LENGTHS_AT``. Called for every record of a history, so nothing
+is around it."""
 MAX_BODY = 1 << 30
 """The largest body, in bytes: one gibibyte."""
 MAX_SEQ = 1 << 62
@@ -280,12 +286,6 @@ def sealed_end(data: bytes, salt: bytes) -> int | None:
         return None
     whole = record.events == 0 and kind is not SealKind.IDLE
     return offset if whole and zlib.crc32(memoryview(data)[:offset]) == segment_crc else None
-
-
-def read_lengths(data: bytes, offset: int) -> tuple[int, int, int]:
-    """First sequence number, number of events and body length of a record known to be valid."""
-    lengths: tuple[int, int, int] = _LENGTHS.unpack_from(data, offset + 8)
-    return lengths
 
 
 def read_seal(data: bytes | memoryview, record: Record) -> tuple[SealKind, int]:

@@ -37,6 +37,7 @@ from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
+    LENGTHS_AT,
     RECORD_HEADER_SIZE,
     InvalidBytesError,
     SealKind,
@@ -78,6 +79,14 @@ class _Source(NamedTuple):
         return (archive_name if self.archived else segment_name)(self.first_seq)
 
 
+class _Loaded(NamedTuple):
+    """A file's bytes, its header, and where its seal stands if that vouches for all before it."""
+
+    data: bytes
+    header: SegmentHeader
+    end: int | None
+
+
 def _chunk(first: int, end: int, bodies: list[bytes]) -> Chunk:
     return Chunk(first, end - first, b"".join((array_header(end - first), *bodies)))
 
@@ -108,7 +117,9 @@ class LogReader:
             finally:
                 files.close()
 
-    def _chunks(self, start: int, stop: int | None, files: ReadAhead[_Source]) -> Iterator[Chunk]:
+    def _chunks(
+        self, start: int, stop: int | None, files: ReadAhead[_Source, _Loaded]
+    ) -> Iterator[Chunk]:
         self._check_available(start)
         seq, attempts = start, 0
         while stop is None or seq < stop:
@@ -123,8 +134,7 @@ class LogReader:
             if ahead is not None and stop is not None and ahead.first_seq >= stop:
                 ahead = None
             try:
-                data = files.take(source)
-                for chunk in self._read(source, data, seq, stop, following):
+                for chunk in self._read(source, files.take(source), seq, stop, following):
                     yield chunk
                     seq = chunk.first_seq + chunk.events
                     if ahead is not None:
@@ -194,10 +204,11 @@ class LogReader:
                 found.setdefault(first, _Source(first, True))
         return [found[first] for first in sorted(found)]
 
-    def _load(self, source: _Source) -> bytes:
-        if source.archived:
-            return read_archive(self._disk, source.name)
-        return read_whole(self._disk, source.name)
+    def _load(self, source: _Source) -> _Loaded:
+        read = read_archive if source.archived else read_whole
+        data = read(self._disk, source.name)
+        header = self._header(source, data)
+        return _Loaded(data, header, sealed_end(data, header.salt))
 
     def _header(self, source: _Source, data: bytes) -> SegmentHeader:
         try:
@@ -209,10 +220,9 @@ class LogReader:
         return header
 
     def _read(
-        self, source: _Source, data: bytes, start: int, stop: int | None, following: list[int]
+        self, source: _Source, loaded: _Loaded, start: int, stop: int | None, following: list[int]
     ) -> Iterator[Chunk]:
-        header = self._header(source, data)
-        end = sealed_end(data, header.salt)
+        data, header, end = loaded
         if end is not None:
             return self._sealed(source, data, header, end, start, stop, following)
         return self._unsealed(source, data, header, start, stop, following)
@@ -230,25 +240,26 @@ class LogReader:
         """A segment whose seal vouches for every byte: only the lengths are left to be read."""
         offset, seq = HEADER_SIZE, header.first_seq
         bodies: list[bytes] = []
-        first, size = seq, 0
+        first, size, full = seq, 0, seq + CHUNK_EVENTS
         while offset < end and (stop is None or seq < stop):
-            number, events, length = read_lengths(data, offset)
+            number, events, length = read_lengths(data, offset + LENGTHS_AT)
             if number != seq:
                 raise self._corrupt(source, offset, seq, f"a record of event {number} stands here")
             if events > length:
                 reason = f"{length} bytes cannot hold {events} events"
                 raise self._corrupt(source, offset, seq, reason)
             body = offset + RECORD_HEADER_SIZE
-            offset = body + length + -length % ALIGNMENT
+            behind = body + length
+            offset = behind + -length % ALIGNMENT
             seq += events
             if seq <= start:
-                first = seq
+                first, full = seq, seq + CHUNK_EVENTS
             elif events:
-                bodies.append(data[body : body + length])
+                bodies.append(data[body:behind])
                 size += length
-                if size >= CHUNK_BYTES or seq - first >= CHUNK_EVENTS:
+                if size >= CHUNK_BYTES or seq >= full:
                     yield _chunk(first, seq, bodies)
-                    bodies, first, size = [], seq, 0
+                    bodies, first, size, full = [], seq, 0, seq + CHUNK_EVENTS
         if bodies:
             yield _chunk(first, seq, bodies)
         if offset >= end:
@@ -290,8 +301,8 @@ class LogReader:
                     damage = self._corrupt(source, offset, seq, str(error))
                     break
                 attempts += 1
-                data = self._load(source)
-                if self._header(source, data) != header:
+                data, fresh, _ = self._load(source)
+                if fresh != header:
                     raise _MovedError from error
                 tail = classify(data, header)
                 if not isinstance(tail, Corrupt) and tail.next_seq <= seq:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from eventstore.disk import LocalDisk
 from eventstore.errors import CorruptLogError, ReadFailedError
 from eventstore.identity import load_identity
-from eventstore.log import reader
+from eventstore.log import ahead, reader
 from eventstore.log.ahead import ReadAhead
 from eventstore.log.archive import compact
 from eventstore.log.reader import LogReader
@@ -165,7 +166,7 @@ class TestTheThread:
                 second.set()
             return bytes(source)
 
-        files = ReadAhead[int](load, threads=True)
+        files = ReadAhead[int, bytes](load, threads=True)
         files.begin(1)
         files.begin(1)
         assert files.take(1) == b"\0"
@@ -174,6 +175,32 @@ class TestTheThread:
         assert files.take(3) == b"\0\0\0"
         files.close()
         assert sorted(loaded) == [(1, f"{THREAD}_0"), (2, f"{THREAD}_0"), (3, "MainThread")]
+
+    def test_it_is_let_come_forward_as_long_as_it_loads(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits: list[float] = []
+        go_on, ended = threading.Event(), threading.Event()
+
+        def load(source: int) -> int:
+            assert go_on.wait(60)
+            return source
+
+        files = ReadAhead[int, int](load, threads=True)
+        monkeypatch.setattr(ahead, "time", SimpleNamespace(sleep=waits.append))
+        files.begin(1)
+        assert waits == []
+        files.begin(1)
+        files.begin(1)
+        assert waits == [0, 0]
+        assert files._begun is not None
+        files._begun[1].add_done_callback(lambda future: ended.set())
+        go_on.set()
+        assert ended.wait(60)
+        files.begin(1)
+        assert waits == [0, 0]
+        assert files.take(1) == 1
+        files.close()
 
 
 def threads() -> int:
