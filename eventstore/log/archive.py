@@ -56,6 +56,7 @@ _TRAILER = struct.Struct("<III")
 _SKIPPED = 0x184D2A5E  # the magic number of a frame that decompressors skip
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 _MAX_SEGMENT = (1 << 30) + (1 << 29)
+_Run = tuple[int, int, bytes]
 
 
 def archive_name(first_seq: int) -> str:
@@ -175,33 +176,35 @@ def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) ->
     """Archive one segment; the latest time of its events."""
     name = segment_name(first)
     header = read_header(disk, name, identity.store)
-    data = read_whole(disk, name)
-    runs = _runs(disk, name, data, header, successor)
-    packed, _ = build_segment(disk, header, runs, successor)
+    runs = _runs(disk, name, read_whole(disk, name), header, successor)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
-    compressed = zstd.compress(packed, options=_CHECKED)
+    compressed = _packed(disk, header, runs, successor)
     target = archive_name(first)
-    write_atomically(disk, target, _TEMPORARY, compressed + _trailer(compressed))
+    write_atomically(disk, target, _TEMPORARY, compressed)
     kept = read_archive(disk, target)
-    again = _runs(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor)
-    if b"".join(body for _, _, body in again) != b"".join(body for _, _, body in runs):
+    if _runs(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor) != runs:
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _damaged(disk, target, "it does not hold what was written to it")
     return max(latest_time(body, count) for _, count, body in runs)
 
 
-def _runs(
-    disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int
-) -> list[tuple[int, int, bytes]]:
+def _packed(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
+    """The content of an archive. A function of its own, so that no more is held than it takes."""
+    packed, _ = build_segment(disk, header, runs, successor)
+    compressed = zstd.compress(packed, options=_CHECKED)
+    return compressed + _trailer(compressed)
+
+
+def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int) -> list[_Run]:
     """The events of a finished segment as large records: first number, count, bytes."""
     tail = classify(data, header)
     if isinstance(tail, Corrupt):
         raise corrupt_segment(disk, name, tail.offset, tail.expected_seq, tail.reason)
     if tail.next_seq != successor:
         raise corrupt_segment(disk, name, tail.end, tail.next_seq, "it ends too early")
-    runs: list[tuple[int, int, bytes]] = []
+    runs: list[_Run] = []
     bodies: list[bytes] = []
     first, events, size = header.first_seq, 0, 0
     for record in tail.records:

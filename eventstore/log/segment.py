@@ -229,8 +229,10 @@ def build_segment(
         offset += len(part)
     size = offset + SEAL_SIZE
     parts[0] = msgspec.structs.replace(header, salt=salt, size=size + room).encode()
-    content = b"".join(parts)
-    crc = zlib.crc32(content)
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
     seal = encode_seal(salt, offset, next_seq, SealKind.CLOSED, crc)
+    parts.append(seal)
     end = SegmentEnd(header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc))
-    return content + seal, end
+    return b"".join(parts), end
