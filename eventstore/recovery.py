@@ -18,6 +18,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -33,9 +34,9 @@ from eventstore.errors import (
     reading,
 )
 from eventstore.identity import StoreIdentity
-from eventstore.log.mend import OpenedLog, mending_refused, open_log
+from eventstore.log.mend import LastSegment, OpenedLog, mending_refused, open_log
 from eventstore.log.prepare import begin_log, clear_leftovers, prepare, unknown_files
-from eventstore.log.reader import LogReader
+from eventstore.log.reader import Chunk, LogReader, chunks_of
 from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
@@ -187,8 +188,8 @@ class _Fold(Generic[StateT]):
         self.seq = 0 if snapshot is None else snapshot.seq
         self.latest = 0 if snapshot is None else snapshot.latest
 
-    def tail(self, opened: OpenedLog) -> None:
-        """Fold every event after ``seq``."""
+    def tail(self, opened: OpenedLog, last: LastSegment) -> None:
+        """Fold every event after ``seq``; those of the segment just verified are not read again."""
         stop = opened.next_seq
         if stop <= self.seq:
             raise CorruptLogError(
@@ -198,19 +199,25 @@ class _Fold(Generic[StateT]):
                 path=self._disk.path,
                 expected_seq=stop,
             )
-        for chunk in LogReader(self._disk, self._store).chunks(self.seq + 1, stop):
-            events = decode_chunk(self._registry, chunk, self.seq + 1, stop)
+        if self.seq + 1 < last.first_seq:
+            self._fold(LogReader(self._disk, self._store).chunks(self.seq + 1, last.first_seq))
+            if self.seq != last.first_seq - 1:
+                raise CorruptLogError(
+                    f"{self._disk.path}: the log was verified up to event {stop - 1}, and reading "
+                    f"it again ended with event {self.seq}: the device gives different answers. "
+                    "Nothing was written. Check it, then open again",
+                    path=self._disk.path,
+                    expected_seq=self.seq + 1,
+                )
+        self._fold(chunks_of(last.data, last.records, self.seq + 1))
+
+    def _fold(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            end = chunk.first_seq + chunk.events
+            events = decode_chunk(self._registry, chunk, self.seq + 1, end)
             self.latest = max([self.latest, *(event.time for event in events)])
             self.state = self._registry.fold(self.state, events)
-            self.seq = min(chunk.first_seq + chunk.events, stop) - 1
-        if self.seq != stop - 1:
-            raise CorruptLogError(
-                f"{self._disk.path}: the log was verified up to event {stop - 1}, and reading it "
-                f"again ended with event {self.seq}: the device gives different answers. Nothing "
-                "was written. Check it, then open again",
-                path=self._disk.path,
-                expected_seq=self.seq + 1,
-            )
+            self.seq = end - 1
 
 
 def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:

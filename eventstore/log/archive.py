@@ -30,9 +30,16 @@ from eventstore.disk import Disk, sync_folder
 from eventstore.errors import CorruptLogError
 from eventstore.identity import StoreIdentity, save_identity, write_atomically
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.mend import corrupt_segment, read_header, read_whole
 from eventstore.log.recovery import Clean, Corrupt, classify
-from eventstore.log.segment import LOG_FOLDER, build_segment, segment_name, sequence_in_name
+from eventstore.log.segment import (
+    LOG_FOLDER,
+    build_segment,
+    corrupt_segment,
+    read_header,
+    read_whole,
+    segment_name,
+    sequence_in_name,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there

@@ -21,11 +21,11 @@ Every step leaves a log that opens: a crash during mending finds the old segment
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import uuid
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,14 +39,13 @@ from eventstore.errors import (
     StoreFailedError,
     StoreFullError,
     errno_name,
-    unreadable,
 )
 from eventstore.identity import write_atomically
 from eventstore.log.format import (
     ALIGNMENT,
-    HEADER_SIZE,
     SEAL_SIZE,
     InvalidBytesError,
+    Record,
     SealKind,
     SegmentHeader,
     read_record,
@@ -57,6 +56,9 @@ from eventstore.log.segment import (
     LOG_FOLDER,
     SegmentEnd,
     build_segment,
+    corrupt_segment,
+    read_header,
+    read_whole,
     segment_name,
     sequence_in_name,
     write_seal,
@@ -65,12 +67,10 @@ from eventstore.log.writer import SPARE, TEMPORARY
 
 __all__ = [
     "QUARANTINE_FOLDER",
+    "LastSegment",
     "OpenedLog",
-    "corrupt_segment",
     "mending_refused",
     "open_log",
-    "read_header",
-    "read_whole",
 ]
 
 QUARANTINE_FOLDER = "quarantine"
@@ -94,6 +94,14 @@ class OpenedLog(msgspec.Struct, kw_only=True):
     spare_ready: bool = False
 
 
+class LastSegment(NamedTuple):
+    """The segment that the log ends with, verified: its bytes, and where its records are."""
+
+    first_seq: int
+    data: bytes
+    records: list[Record]
+
+
 def open_log(
     disk: Disk,
     store: uuid.UUID,
@@ -101,7 +109,7 @@ def open_log(
     log_start: int,
     verify_from: int,
     writable: bool,
-    before_writing: Callable[[OpenedLog], None] = lambda found: None,
+    before_writing: Callable[[OpenedLog, LastSegment], None] = lambda found, last: None,
 ) -> OpenedLog:
     """Verify the chain of segments and mend the last one (unless not ``writable``).
 
@@ -122,7 +130,10 @@ class _Opening:
         self._found = OpenedLog(next_seq=1, last=None, segments=[])
 
     def run(
-        self, log_start: int, verify_from: int, before_writing: Callable[[OpenedLog], None]
+        self,
+        log_start: int,
+        verify_from: int,
+        before_writing: Callable[[OpenedLog, LastSegment], None],
     ) -> OpenedLog:
         headers = self._chain(log_start)
         found = self._found
@@ -140,7 +151,7 @@ class _Opening:
             else:
                 self._check_length(header, successor)
         found.next_seq = tail.next_seq
-        before_writing(found)
+        before_writing(found, LastSegment(last.first_seq, data, tail.records))
         end = self._mend_last(last, data, tail)
         # An empty segment is replaced by the next one, so its predecessor is what that one follows.
         found.last = predecessor if empty else end
@@ -331,56 +342,6 @@ class _Opening:
         self, name: str, offset: int, expected_seq: int | None, reason: str
     ) -> CorruptLogError:
         return corrupt_segment(self._disk, name, offset, expected_seq, reason)
-
-
-def corrupt_segment(
-    disk: Disk, name: str, offset: int, expected_seq: int | None, reason: str
-) -> CorruptLogError:
-    """The error for a damaged segment."""
-    path = f"{disk.path}/{name}"
-    expected = "" if expected_seq is None else f", where event {expected_seq} should begin"
-    return CorruptLogError(
-        f"{path} is corrupt at offset {offset}{expected}: {reason}. Nothing was written. Restore "
-        "the file from a backup, or open a copy of the store to salvage what is before the damage",
-        path=path,
-        offset=offset,
-        expected_seq=expected_seq,
-    )
-
-
-def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
-    """Read and verify a segment's header: it must be this store's and fit the file's name."""
-    data = read_whole(disk, name, HEADER_SIZE)
-    expected = sequence_in_name(name.rpartition("/")[2])
-    try:
-        header = SegmentHeader.decode(data)
-    except InvalidBytesError as error:
-        raise corrupt_segment(disk, name, 0, expected, str(error)) from error
-    if header.store != store:
-        raise corrupt_segment(
-            disk, name, 0, expected, f"it belongs to another store ({header.store})"
-        )
-    if header.first_seq != expected:
-        raise corrupt_segment(
-            disk, name, 0, expected, f"it is the segment of event {header.first_seq}, renamed"
-        )
-    return header
-
-
-def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
-    """The file's bytes (its first ``limit``).
-
-    Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            file = disk.open(name)
-            stack.callback(file.close)
-            return file.read(0, file.size() if limit is None else limit)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise unreadable(error, f"{disk.path}/{name}", 0) from error
 
 
 def mending_refused(error: OSError, path: str) -> EventStoreError:

@@ -39,14 +39,14 @@ from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.mend import (
     QUARANTINE_FOLDER,
     mending_refused,
-    read_header,
-    read_whole,
 )
 from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     build_segment,
     fresh_salt,
+    read_header,
+    read_whole,
     segment_name,
     sequence_in_name,
 )

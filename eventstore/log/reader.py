@@ -25,7 +25,7 @@ store itself never serves anything beyond what is durable.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from eventstore.codec import array_header
@@ -40,6 +40,7 @@ from eventstore.log.format import (
     LENGTHS_AT,
     RECORD_HEADER_SIZE,
     InvalidBytesError,
+    Record,
     SealKind,
     SegmentHeader,
     read_lengths,
@@ -47,11 +48,16 @@ from eventstore.log.format import (
     read_seal,
     sealed_end,
 )
-from eventstore.log.mend import corrupt_segment, read_whole
 from eventstore.log.recovery import Clean, Corrupt, classify
-from eventstore.log.segment import LOG_FOLDER, segment_name, sequence_in_name
+from eventstore.log.segment import (
+    LOG_FOLDER,
+    corrupt_segment,
+    read_whole,
+    segment_name,
+    sequence_in_name,
+)
 
-__all__ = ["Chunk", "LogReader"]
+__all__ = ["Chunk", "LogReader", "chunks_of"]
 
 CHUNK_BYTES = 256 << 10
 CHUNK_EVENTS = 4096
@@ -77,6 +83,25 @@ class _Source(NamedTuple):
     @property
     def name(self) -> str:
         return (archive_name if self.archived else segment_name)(self.first_seq)
+
+
+def chunks_of(data: bytes, records: Iterable[Record], start: int) -> Iterator[Chunk]:
+    """The events of verified records of one segment's bytes, from ``start`` on."""
+    bodies: list[bytes] = []
+    first, seq, size = start, start, 0
+    for record in records:
+        end = record.first_seq + record.events
+        if end <= start:
+            continue
+        if not bodies:
+            first = record.first_seq
+        bodies.append(data[record.body])
+        size, seq = size + record.body_length, end
+        if size >= CHUNK_BYTES or seq - first >= CHUNK_EVENTS:
+            yield _chunk(first, seq, bodies)
+            bodies, size = [], 0
+    if bodies:
+        yield _chunk(first, seq, bodies)
 
 
 class _Loaded(NamedTuple):

@@ -14,6 +14,7 @@ cut that fails, leaves bytes nobody can vouch for: the caller must stop using th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import uuid
@@ -24,10 +25,11 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.disk import Disk, File, sync, write_fully
-from eventstore.errors import NO_SPACE
+from eventstore.errors import NO_SPACE, CorruptLogError, unreadable
 from eventstore.log.format import (
     HEADER_SIZE,
     SEAL_SIZE,
+    InvalidBytesError,
     SealKind,
     SegmentHeader,
     encode_record,
@@ -39,7 +41,10 @@ __all__ = [
     "ActiveSegment",
     "SegmentEnd",
     "build_segment",
+    "corrupt_segment",
     "fresh_salt",
+    "read_header",
+    "read_whole",
     "segment_name",
     "sequence_in_name",
     "write_seal",
@@ -236,3 +241,53 @@ def build_segment(
     parts.append(seal)
     end = SegmentEnd(header.first_seq, next_seq, salt, offset, crc, size, zlib.crc32(seal, crc))
     return b"".join(parts), end
+
+
+def corrupt_segment(
+    disk: Disk, name: str, offset: int, expected_seq: int | None, reason: str
+) -> CorruptLogError:
+    """The error for a damaged segment."""
+    path = f"{disk.path}/{name}"
+    expected = "" if expected_seq is None else f", where event {expected_seq} should begin"
+    return CorruptLogError(
+        f"{path} is corrupt at offset {offset}{expected}: {reason}. Nothing was written. Restore "
+        "the file from a backup, or open a copy of the store to salvage what is before the damage",
+        path=path,
+        offset=offset,
+        expected_seq=expected_seq,
+    )
+
+
+def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
+    """Read and verify a segment's header: it must be this store's and fit the file's name."""
+    data = read_whole(disk, name, HEADER_SIZE)
+    expected = sequence_in_name(name.rpartition("/")[2])
+    try:
+        header = SegmentHeader.decode(data)
+    except InvalidBytesError as error:
+        raise corrupt_segment(disk, name, 0, expected, str(error)) from error
+    if header.store != store:
+        raise corrupt_segment(
+            disk, name, 0, expected, f"it belongs to another store ({header.store})"
+        )
+    if header.first_seq != expected:
+        raise corrupt_segment(
+            disk, name, 0, expected, f"it is the segment of event {header.first_seq}, renamed"
+        )
+    return header
+
+
+def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
+    """The file's bytes (its first ``limit``).
+
+    Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = disk.open(name)
+            stack.callback(file.close)
+            return file.read(0, file.size() if limit is None else limit)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise unreadable(error, f"{disk.path}/{name}", 0) from error

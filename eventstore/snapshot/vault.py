@@ -25,7 +25,7 @@ import msgspec
 from eventstore.disk import Disk, sync, sync_folder, write_fully
 from eventstore.errors import CorruptSnapshotError
 from eventstore.identity import write_atomically
-from eventstore.log.mend import read_whole
+from eventstore.log.segment import read_whole
 from eventstore.snapshot.format import (
     HEADER_SIZE,
     About,

@@ -646,7 +646,7 @@ SABOTAGES = (
         breaks="foreign files are refused",
         edits=(
             edit(
-                MEND,
+                SEGMENT,
                 "    if header.store != store:\n        raise corrupt_segment(",
                 "    if False:\n        raise corrupt_segment(",
             ),
