@@ -208,6 +208,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--count", type=int, default=500, help="appends per case and round")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("--rounds: the spread between rounds takes two of them at least")
 
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
     if importlib.util.find_spec("uvloop") is not None:

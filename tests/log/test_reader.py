@@ -14,10 +14,12 @@ from eventstore.codec import EventCodec
 from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.identity import load_identity
+from eventstore.log import reader
 from eventstore.log.archive import compact
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
 from eventstore.log.log import EventLog
-from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader
+from eventstore.log.mend import LastSegment, open_log
+from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader, chunks_of
 from eventstore.log.segment import segment_name
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
@@ -74,6 +76,30 @@ class TestRange:
         for start in range(1, 60, 7):
             (first, *_) = chunks(disk, start)
             assert first.first_seq <= start < first.first_seq + first.events
+
+    @pytest.mark.parametrize(("events", "size"), [(3, CHUNK_BYTES), (CHUNK_EVENTS, 300)])
+    def test_a_segment_in_memory_gives_the_same(
+        self, events: int, size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """From the bytes that were verified when it was opened, chunk by chunk."""
+        monkeypatch.setattr(reader, "CHUNK_EVENTS", events)
+        monkeypatch.setattr(reader, "CHUNK_BYTES", size)
+        disk, values = self.grouped()
+        given: list[LastSegment] = []
+        open_log(
+            disk,
+            STORE,
+            log_start=1,
+            verify_from=1,
+            writable=False,
+            before_writing=lambda found, last: given.append(last),
+        )
+        (last,) = given
+        assert last.first_seq > 1
+        for start in range(last.first_seq, len(values) + 2):
+            found = list(chunks_of(last.data, last.records, start))
+            assert found == (chunks(disk, start) if start <= len(values) else [])
+        assert len(list(chunks_of(last.data, last.records, last.first_seq))) > 1
 
     @pytest.mark.parametrize("start", [61, 1000])
     def test_a_start_behind_the_end_finds_nothing(self, start: int) -> None:
