@@ -376,6 +376,16 @@ class TestReading:
         with pytest.raises(CorruptLogError, match=reason):
             values_on(disk, stop=3)
 
+    def test_the_first_block_of_a_frame(self) -> None:
+        disk, _ = compacted(2, "archive")
+        data = read_archive(disk, ARCHIVES[0])
+        compressor = zstd.ZstdCompressor()
+        compressor.set_pledged_input_size(len(data))
+        block = compressor.compress(data[: HEADER_SIZE + 100], zstd.ZstdCompressor.FLUSH_BLOCK)
+        disk.write_file(ARCHIVES[0], with_checksum(block))
+        with pytest.raises(CorruptLogError, match=f"not of the {len(data)} bytes"):
+            values_on(disk, stop=3)
+
     def test_archives_under_each_others_names(self) -> None:
         disk, _ = compacted(4, "archive")
         contents = disk.contents()

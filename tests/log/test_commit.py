@@ -1130,6 +1130,26 @@ class TestDurability:
         for seed in range(10):
             assert open_on(disk.after_power_cut(seed)).next_seq == 81
 
+    def test_idleness_begins_again_with_every_commit(self) -> None:
+        async def session() -> None:
+            disk, loop = SimulatedDisk(), asyncio.get_running_loop()
+            log = await EventLog.open(disk=disk, idle_seal=1.0)
+            await log.append(0)
+            await asyncio.sleep(0.6)
+            await log.append(1)
+            began, written = loop.time(), []
+
+            def watch(call: Call) -> None:
+                if call.kind == "write" and call.name == SEGMENT:
+                    written.append(loop.time() - began)
+
+            disk.add_rule(watch)
+            await asyncio.sleep(5)
+            assert written == [pytest.approx(1.0, abs=0.02)]
+            await log.close()
+
+        run_in_virtual_time(session())
+
     @pytest.mark.asyncio
     async def test_after_idleness_the_log_is_sealed(self) -> None:
         disk = SimulatedDisk()

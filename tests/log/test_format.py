@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import uuid
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from eventstore.log.format import (
     encode_seal,
     read_record,
     read_seal,
+    read_synced_end,
     record_size,
     sealed_end,
 )
@@ -245,6 +247,27 @@ class TestLengths:
         data = bytes(512) + forged(512, count=0)
         with pytest.raises(InvalidBytesError, match="impossible"):
             read_record(data, 512, SALT)
+
+    @pytest.mark.parametrize(
+        ("damage", "reason"),
+        [
+            (lambda data: data, None),
+            (lambda data: data[:551], "cut short"),
+            (lambda data: data.replace(SALT, b"another!"), "no record of this segment"),
+            (lambda data: data[:530] + b"!" + data[531:], "checksum"),
+            (lambda data: data[:-1] + b"!", None),
+        ],
+        ids=["whole", "cut", "another salt", "its header", "its body"],
+    )
+    def test_a_header_alone_says_what_was_durable(
+        self, damage: Callable[[bytes], bytes], reason: str | None
+    ) -> None:
+        data = damage(bytes(512) + forged(512, synced_end=504))
+        if reason is None:
+            assert read_synced_end(data, 512, SALT) == 504
+        else:
+            with pytest.raises(InvalidBytesError, match=reason):
+                read_synced_end(data, 512, SALT)
 
     def test_offsets_beyond_four_gibibytes_are_sealed_into_the_checksum_modulo_that(self) -> None:
         assert encode_record(SALT, (1 << 32) + 512, 1, 1, b"x", 0) == encode_record(
