@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from benchmarks.cases.reading import READERS
 from benchmarks.figures import Rounds, Summary, ratio, summary
 
 __all__ = ["Verdict", "verdicts"]
@@ -144,21 +145,7 @@ def _grouping(judge: _Judge) -> None:
 
 
 def _replaying(judge: _Judge) -> None:
-    peers = [
-        f"replay|one row each|{peer}"
-        for peer in (
-            "sqlite3",
-            "APSW",
-            "aiosqlite",
-            "LMDB",
-            "RocksDB",
-            "eventsourcing",
-            "eventsourcing msgspec",
-            "py-event-sourcing",
-            "eventsource-py",
-            "Redis",
-        )
-    ]
+    peers = [f"replay|one row each|{peer}" for peer in READERS]
     for variant, limit in (
         ("records of 1", 1.0),
         ("records of 64", 1.4),

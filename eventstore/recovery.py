@@ -3,9 +3,10 @@
 Theory of operation
 -------------------
 All of it runs off the event loop, in this order: the lock and the identity (``log/prepare.py``);
-the newest snapshot that can be trusted; the log, verified from the oldest kept snapshot on and
-its last segment mended (``log/mend.py``); then the events after the snapshot are decoded and
-folded. Nothing is served before that, so nothing is served that a crash could take back.
+the newest snapshot that can be trusted; the log, verified from the oldest kept snapshot on
+(``log/mend.py``); the events after the snapshot, decoded and folded, those of the last segment from
+the bytes that were verified; and then the mending of that segment. Nothing is served before that,
+so nothing is served that a crash could take back.
 
 When a snapshot is passed over, damaged or made by other handlers, the next older one is tried, and
 then the whole history, archive included. Where history does not reach back far enough, opening is

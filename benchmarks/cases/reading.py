@@ -19,7 +19,7 @@ from benchmarks.cases.base import Case, Cell, History, Profile, Task
 from benchmarks.cases.histories import archived_events, check_folded
 from benchmarks.contenders import Contender
 
-__all__ = ["Replay", "StateAt", "read_through"]
+__all__ = ["READERS", "Replay", "StateAt", "read_through"]
 
 READERS = (
     "sqlite3",
@@ -33,6 +33,7 @@ READERS = (
     "eventsource-py",
     "Redis",
 )
+"""The peers that history is read from."""
 WARM_UP = 100
 
 

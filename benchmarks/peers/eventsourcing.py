@@ -242,10 +242,10 @@ class NoTranscoder(Transcoder):  # type: ignore[misc]  # the library is not ther
     """The application wants one; the mapper needs none."""
 
     def encode(self, obj: Any) -> bytes:
-        raise NotImplementedError
+        raise NotImplementedError("the mapper encodes")
 
     def decode(self, data: bytes) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("the mapper decodes")
 
 
 class MsgspecEngines(Application):  # type: ignore[misc]  # the library is not there when types are checked
