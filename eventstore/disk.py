@@ -13,6 +13,7 @@ What callers may rely on, and what a simulated disk has to model:
 * A failed ``sync`` says nothing about which bytes are on the platter, and a later one that succeeds
   says nothing about them either. Nobody calls it again.
 * ``rename`` replaces its target atomically.
+* Calls may be made by several threads at once, whatever they are about.
 """
 
 from __future__ import annotations
@@ -248,7 +249,10 @@ class LocalDisk:
             raise OSError(errno.EBADF, "the disk is closed")
         fd = self._folders.get(folder)
         if fd is None:
-            fd = self._folders.setdefault(folder, self._open_folder(folder, self._folders[""]))
+            opened = self._open_folder(folder, self._folders[""])
+            fd = self._folders.setdefault(folder, opened)
+            if fd != opened:  # another thread was faster
+                os.close(opened)
         return fd
 
     def _open_folder(self, name: str, within: int | None) -> int:
@@ -315,10 +319,13 @@ class LocalDisk:
         return LocalFile(fd, name)
 
     def list(self, folder: str = "") -> list[str]:
-        try:
-            return sorted(os.listdir(self._folder(folder)))
-        except FileNotFoundError:
-            return []
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder(folder))
+            try:  # with a position in the names that is this call's own
+                return sorted(os.listdir(fd))
+            finally:
+                os.close(fd)
+        return []
 
     def make_folder(self, folder: str) -> None:
         with contextlib.suppress(FileExistsError):

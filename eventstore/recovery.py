@@ -15,7 +15,6 @@ refused: a state that merely looks complete is worse than none.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -24,12 +23,12 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from eventstore.beside import beside_writer
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import (
     CorruptLogError,
-    ReadFailedError,
     SnapshotMismatchError,
     named_in,
     reading,
@@ -45,8 +44,6 @@ from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 __all__ = ["Recovered", "decode_chunk", "open_and_recover", "recover"]
 
 StateT = TypeVar("StateT")
-
-_READER_ATTEMPTS = 2
 
 _logger = logging.getLogger(__name__)
 
@@ -114,10 +111,11 @@ def _attempt(
     read_only: bool,
 ) -> Recovered[StateT]:
     """Recover; without the lock again, where the writer may have moved a file in between."""
-    for _ in range(_READER_ATTEMPTS if read_only else 0):
-        with contextlib.suppress(CorruptLogError, ReadFailedError, FileNotFoundError):
-            return _recover(disk, registry, config, clock, read_only)
-    return _recover(disk, registry, config, clock, read_only)
+
+    def look() -> Recovered[StateT]:
+        return _recover(disk, registry, config, clock, read_only)
+
+    return beside_writer(disk, look) if read_only else look()
 
 
 def _recover(
@@ -260,7 +258,7 @@ def _report(
     seq: int,
 ) -> RecoveryReport:
     snapshot_seq = snapshot.seq if snapshot is not None else 0
-    unknown = (*unknown_files(disk, identity), *opened.unknown, *vault.unknown())
+    unknown = (*unknown_files(disk), *opened.unknown, *vault.unknown())
     warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
     warnings += [f"{name} is none of the store's files and was left alone" for name in unknown]
     if opened.torn_bytes:

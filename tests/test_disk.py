@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
@@ -11,7 +12,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -512,6 +515,48 @@ class TestDirectory:
         disk.create("file").close()
         disk.close()
         assert (tmp_path / "moved" / "file").exists()
+
+
+class TestThreads:
+    """One store's threads share its disk: they list, open and make folders at the same time."""
+
+    NAMES = tuple(f"{number:020d}.log" for number in range(40))
+
+    @staticmethod
+    def at_once(*calls: Callable[[], object]) -> None:
+        """Make all the calls, each on a thread of its own, begun at the same moment."""
+        begun = threading.Barrier(len(calls))
+
+        def make(call: Callable[[], object]) -> object:
+            begun.wait()
+            return call()
+
+        with ThreadPoolExecutor(len(calls)) as threads:
+            for made in [threads.submit(make, call) for call in calls]:
+                made.result()
+
+    def test_each_listing_is_whole_and_names_nothing_twice(self, tmp_path: Path) -> None:
+        (tmp_path / "log").mkdir()
+        for name in self.NAMES:
+            (tmp_path / "log" / name).touch()
+        disk = LocalDisk(tmp_path)
+
+        def lists() -> None:
+            for _ in range(1000):
+                assert disk.list("log") == list(self.NAMES)
+
+        self.at_once(lists, lists, lists)
+        disk.close()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which descriptors are open")
+    def test_a_folder_that_several_open_is_opened_once(self, tmp_path: Path) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(200):
+            disk = LocalDisk(tmp_path / str(number), create=True)
+            make = functools.partial(disk.make_folder, "log")
+            self.at_once(make, make)
+            disk.close()
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 class TestLock:

@@ -28,7 +28,7 @@ LAYERS = (
     ("plugins", "upcasting"),
     ("registry", "state"),
     ("forking",),
-    ("config", "disk", "report", "identity", "opening", "beginning"),
+    ("config", "disk", "beside", "report", "identity", "opening", "beginning"),
     ("log",),
     ("snapshot",),
     ("recovery", "moments"),

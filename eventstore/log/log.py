@@ -7,6 +7,7 @@ import warnings
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from eventstore.beside import beside_writer
 from eventstore.clock import Clock, SystemClock
 from eventstore.codec import EventCodec, array_header
 from eventstore.config import StoreConfig
@@ -262,18 +263,26 @@ def _open(
     disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
     try:
         with reading(disk.path):
-            identity = prepare(disk, clock, settings, read_only=read_only, kind="log")
-            opened = open_log(
-                disk,
-                identity.store,
-                log_start=identity.log_start,
-                verify_from=identity.log_start,
-                writable=not read_only,
-            )
-            if not read_only:
+            if read_only:
+                identity, opened = beside_writer(
+                    disk, lambda: _recover(disk, clock, settings, read_only)
+                )
+            else:
+                identity, opened = _recover(disk, clock, settings, read_only)
                 clear_leftovers(disk, identity)
-            unknown = unknown_files(disk, identity)
+            unknown = unknown_files(disk)
     except BaseException:
         disk.close()
         raise
     return settings, disk, identity, opened, unknown
+
+
+def _recover(
+    disk: Disk, clock: Clock, settings: StoreConfig, read_only: bool
+) -> tuple[StoreIdentity, OpenedLog]:
+    identity = prepare(disk, clock, settings, read_only=read_only, kind="log")
+    start = identity.log_start
+    opened = open_log(
+        disk, identity.store, log_start=start, verify_from=start, writable=not read_only
+    )
+    return identity, opened

@@ -143,17 +143,19 @@ def clear_leftovers(disk: Disk, identity: StoreIdentity) -> None:
         remove_archived_segments(disk, identity)
 
 
-def unknown_files(disk: Disk, identity: StoreIdentity) -> list[str]:
-    """Files at the top and in the archive that are none of the store's."""
+def unknown_files(disk: Disk) -> list[str]:
+    """Files at the top and in the archive that are none of the store's.
+
+    Beside a writer that archives, too: an archive is there before ``store.json`` counts it, and
+    that counts it before its segment goes.
+    """
     unknown = [name for name in disk.list() if name not in _ROOT_NAMES]
-    known = {archive_name(first) for first, _, _ in identity.archived}
-    for base in disk.list(LOG_FOLDER):  # an archive may be ready and not counted yet
-        if (first := sequence_in_name(base)) is not None:
-            known.add(archive_name(first))
-    for base in disk.list(ARCHIVE_FOLDER):
-        name = f"{ARCHIVE_FOLDER}/{base}"
-        if name not in known and name not in _LEFTOVERS:
-            unknown.append(name)
+    archives = [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
+    if archives:
+        log = [sequence_in_name(base) for base in disk.list(LOG_FOLDER)]
+        known = {*_LEFTOVERS, *(archive_name(first) for first in log if first is not None)}
+        known |= {archive_name(first) for first, _, _ in load_identity(disk).archived}
+        unknown += [name for name in archives if name not in known]
     return unknown
 
 

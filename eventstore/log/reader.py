@@ -214,7 +214,11 @@ class LogReader:
         return corrupt_segment(self._disk, name, 0, seq, "the file is missing")
 
     def _has_grown(self, sources: list[_Source]) -> bool:
-        return self._sources()[-1].first_seq > sources[-1].first_seq
+        return self._newest() > sources[-1].first_seq
+
+    def _newest(self) -> int:
+        """The first event of the last file there is now."""
+        return max((source.first_seq for source in self._sources()), default=0)
 
     def _sources(self) -> list[_Source]:
         """Every file of the history by its first event; the log's where both have one."""
@@ -358,7 +362,7 @@ class LogReader:
 
     def _check_followed(self, source: _Source, seq: int) -> None:
         """A seal says that there is a segment after this one, and it never goes before that one."""
-        if self._sources()[-1].first_seq < seq:
+        if self._newest() < seq:
             reason = f"the segment is missing: {source.name} says that there is one after it"
             raise corrupt_segment(self._disk, segment_name(seq), 0, seq, reason)
 

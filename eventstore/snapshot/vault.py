@@ -222,8 +222,9 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
     times = []
     for base in disk.list(SNAPSHOT_FOLDER):
         if _NAME.fullmatch(base):
-            data = read_whole(disk, f"{SNAPSHOT_FOLDER}/{base}", HEADER_SIZE)
-            with contextlib.suppress(InvalidSnapshotError):
+            # Its writer may retire it, between the listing and the reading.
+            with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
+                data = read_whole(disk, f"{SNAPSHOT_FOLDER}/{base}", HEADER_SIZE)
                 header = SnapshotHeader.decode(data)
                 if header.store == store:
                     times.append((header.seq, header.latest))

@@ -17,9 +17,15 @@ from typing import Any
 
 import msgspec
 
+from eventstore.beside import beside_writer, looks
 from eventstore.codec import EventCodec
 from eventstore.disk import Disk, LocalDisk
-from eventstore.errors import CorruptStoreError, EventStoreError, reading
+from eventstore.errors import (
+    CorruptStoreError,
+    EventStoreError,
+    HistoryUnavailableError,
+    reading,
+)
 from eventstore.history.replaying import recorded
 from eventstore.identity import FILE, StoreIdentity, load_identity
 from eventstore.log.archive import archive_name, read_archive
@@ -36,7 +42,7 @@ from eventstore.tools.refolding import refold as fold_again
 
 __all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]
 
-_ATTEMPTS = 3
+_PASSES = 5  # over everything there is: of each file that moves, more
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -100,10 +106,9 @@ def verify(
             found = _checked(disk)
             if found.damage or registry is None or not refold:
                 return found
-            identity = load_identity(disk)
-            if not identity.logged:
+            if not load_identity(disk).logged:
                 return found
-            folded = fold_again(disk, identity, registry)
+            folded = _refolded(disk, registry)
     finally:
         disk.close()
     wrong = tuple(
@@ -114,11 +119,22 @@ def verify(
 
 def _checked(disk: Disk) -> Verification:
     """Check the bytes. A writer at work may make it look again: damage stays, work goes on."""
-    for _ in range(_ATTEMPTS):
+    for _ in looks(disk, _PASSES):
         found = _Checking(disk).run()
         if not found.damage:
             break
     return found
+
+
+def _refolded(disk: Disk, registry: HandlerRegistry[Any]) -> Refold:
+    """Fold again; begin anew where a writer at work retired what folding needed."""
+    for _ in range(_PASSES):
+        with contextlib.suppress(FileNotFoundError, HistoryUnavailableError):
+            return fold_again(disk, load_identity(disk), registry)
+    return Refold(
+        refusal="its writer removed snapshots or history that folding needed, each time it was "
+        "begun: keep more of them (backup_count), or verify a copy"
+    )
 
 
 class _Checking:
@@ -140,7 +156,11 @@ class _Checking:
         ]
         for first, last, _ in identity.archived:
             with self._telling(archive_name(first)):
-                self._archive(identity, first, last)
+                try:
+                    self._archive(identity, first, last)
+                except FileNotFoundError:
+                    if first >= load_identity(self._disk).history_start:  # not discarded meanwhile
+                        raise
         segments = 0
         for segment in survey_segments(self._disk, identity):
             segments += 1
@@ -149,7 +169,7 @@ class _Checking:
         last_seq = identity.history_start - 1
         if identity.logged and not self._damage:
             with self._telling("log"):
-                last_seq = self._chain(identity, max(snapshots, default=0))
+                last_seq = self._chain(max(snapshots, default=0))
         return Verification(
             path=self._disk.path,
             first_seq=identity.history_start,
@@ -208,11 +228,10 @@ class _Checking:
             reason = f"it ends with event {tail.next_seq - 1}, not {last}"
             raise corrupt_segment(self._disk, name, tail.end, tail.next_seq, reason)
 
-    def _chain(self, identity: StoreIdentity, newest_snapshot: int) -> int:
+    def _chain(self, newest_snapshot: int) -> int:
         """Check that all files make one history without a gap; its last event."""
-        disk, start = self._disk, identity.log_start
-        open_log(disk, identity.store, log_start=start, verify_from=start, writable=False)
-        seq = identity.history_start - 1
+        disk = self._disk
+        seq = beside_writer(disk, self._log) - 1
         for events in recorded(disk, EventCodec(), seq + 1, None):
             for event in events:
                 seq += 1
@@ -227,3 +246,10 @@ class _Checking:
                 path="",
             )
         return seq
+
+    def _log(self) -> int:
+        """Check the chain of segments; the first event of the whole history."""
+        identity = load_identity(self._disk)
+        start = identity.log_start
+        open_log(self._disk, identity.store, log_start=start, verify_from=start, writable=False)
+        return identity.history_start

@@ -7,6 +7,7 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
+BESIDE = "beside.py"
 CODEC = "codec.py"
 COMMIT = "log/commit.py"
 CORE = "log/core.py"
@@ -25,6 +26,7 @@ VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
 BITS = "tests/damage/test_bits.py"
+COMPANY = "tests/test_beside_a_writer.py"
 COSTS = "tests/test_costs.py"
 FILES = "tests/damage/test_files.py"
 POWER = "tests/test_sabotage_power.py"
@@ -617,7 +619,7 @@ SABOTAGES = (
         edits=(
             edit(
                 READER,
-                "        if self._sources()[-1].first_seq < seq:\n",
+                "        if self._newest() < seq:\n",
                 "        if False:\n",
             ),
         ),
@@ -790,6 +792,49 @@ SABOTAGES = (
         breaks="what is read early is what is there",
         edits=(edit(READER, " or len(later) > 2) else None\n", " or True) else None\n"),),
         caught_by=("tests/log/test_reading_ahead.py",),
+    ),
+    # ---- company ---------------------------------------------------------------------------
+    Sabotage(
+        name="folders listed by a shared descriptor",
+        breaks="two threads that list a folder at once are both told all of its names",
+        edits=(
+            edit(
+                DISK,
+                '            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder(folder))\n',
+                "            fd = os.dup(self._folder(folder))\n",
+            ),
+        ),
+        caught_by=("tests/test_disk.py -k listing",),
+    ),
+    Sabotage(
+        name="the first look believed",
+        breaks="what a writer moves while a store is opened to read is not taken for damage",
+        edits=(edit(BESIDE, "    for _ in looks(disk):\n", "    for _ in ():\n"),),
+        caught_by=(COMPANY,),
+    ),
+    Sabotage(
+        name="a retired snapshot taken for an error",
+        breaks="reading from a time goes on beside a writer",
+        edits=(
+            edit(
+                VAULT,
+                "suppress(InvalidSnapshotError, FileNotFoundError)",
+                "suppress(InvalidSnapshotError)",
+            ),
+        ),
+        caught_by=(COMPANY,),
+    ),
+    Sabotage(
+        name="archives known before they are listed",
+        breaks="an archive that is made meanwhile is not reported as nobody's",
+        edits=(
+            edit(
+                PREPARE,
+                "for first, _, _ in load_identity(disk).archived}\n",
+                "for first, _, _ in ()}\n",
+            ),
+        ),
+        caught_by=(COMPANY,),
     ),
     # ---- cost ------------------------------------------------------------------------------
     Sabotage(
