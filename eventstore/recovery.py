@@ -36,7 +36,7 @@ from eventstore.errors import (
 from eventstore.identity import StoreIdentity
 from eventstore.log.mend import LastSegment, OpenedLog, mending_refused, open_log
 from eventstore.log.prepare import begin_log, clear_leftovers, prepare, unknown_files
-from eventstore.log.reader import Chunk, LogReader, chunks_of
+from eventstore.log.reader import CACHED_BYTES, Chunk, LogReader, chunks_of
 from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
@@ -199,7 +199,8 @@ class _Fold(Generic[StateT]):
                 expected_seq=stop,
             )
         if self.seq + 1 < last.first_seq:
-            self._fold(LogReader(self._disk, self._store).chunks(self.seq + 1, last.first_seq))
+            reader = LogReader(self._disk, self._store, CACHED_BYTES)
+            self._fold(reader.chunks(self.seq + 1, last.first_seq))
             if self.seq != last.first_seq - 1:
                 raise CorruptLogError(
                     f"{self._disk.path}: the log was verified up to event {stop - 1}, and reading "

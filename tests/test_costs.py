@@ -26,9 +26,11 @@ import pytest
 
 import eventstore
 from eventstore import EventLog, EventStore, read_events, replay, state_at
+from eventstore.identity import load_identity
 from eventstore.log.format import HEADER_SIZE
-from eventstore.log.segment import segment_name
-from eventstore.testing import SimulatedDisk
+from eventstore.log.reader import CACHED_BYTES, Chunk, LogReader
+from eventstore.log.segment import WINDOW, segment_name
+from eventstore.testing import Call, SimulatedDisk
 from tests.bank import Bank, bank_registry, pay
 from tests.real.children import Child, Parent
 from tests.real.tracing import disk_calls, read_trace, traced
@@ -394,16 +396,26 @@ def calls_of(calls: Calls, read: Callable[[SimulatedDisk], None], disk: Simulate
     return calls.product["loop"]
 
 
+def calls_on_segment(disk: SimulatedDisk, read: Callable[[SimulatedDisk], None]) -> list[Call]:
+    before = len(disk.calls)
+    read(disk)
+    return [call for call in disk.calls[before:] if call.name == SEGMENT]
+
+
+def chunks_of_log(disk: SimulatedDisk) -> Iterator[Chunk]:
+    return LogReader(disk, load_identity(disk).store, CACHED_BYTES).chunks()
+
+
 class TestReading:
     @pytest.mark.parametrize(("read", "each"), [(folds, 0), (reads, 0), (replays, 1)])
     def test_an_event_more_of_a_record_costs_no_call(
         self, read: Callable[[SimulatedDisk], None], each: int, calls: Calls
     ) -> None:
         """``replay`` is resumed for each event, by whoever asks for the next one."""
-        few = calls_of(calls, read, history(50, 10))
+        few = calls_of(calls, read, history(20, 10))
         decoded = calls.loop["Decoder.decode"]
-        many = calls_of(calls, read, history(50, 30))
-        assert many - few <= 1000 * each + 10
+        many = calls_of(calls, read, history(20, 30))
+        assert many - few <= 400 * each + 10
         assert calls.loop["Decoder.decode"] == decoded, "many records are decoded in one call"
 
     @pytest.mark.parametrize(("read", "each"), [(folds, 0), (reads, 0), (replays, 1)])
@@ -416,15 +428,42 @@ class TestReading:
         assert many - few <= 200 * each + 10
 
     @pytest.mark.parametrize("read", [folds, reads, replays])
-    def test_a_segment_is_read_in_one_call(self, read: Callable[[SimulatedDisk], None]) -> None:
-        made = []
-        for records in (10, 500):
-            disk = history(records, 2)
-            before = len(disk.calls)
-            read(disk)
-            made.append([call for call in disk.calls[before:] if call.name == SEGMENT])
+    def test_a_small_segment_is_read_in_one_call(
+        self, read: Callable[[SimulatedDisk], None]
+    ) -> None:
+        made = [calls_on_segment(history(records, 2), read) for records in (10, 300)]
         assert [call.kind for call in made[1]] == ["open", "size", "read", "close"]
         assert len(made[0]) == len(made[1])
+
+    @pytest.mark.parametrize("read", [folds, reads, replays])
+    def test_a_large_one_is_read_twice_in_windows(
+        self, read: Callable[[SimulatedDisk], None]
+    ) -> None:
+        """To be summed, and to be decoded: its seal, and each byte with its neighbours."""
+        disk = history(2500, 4)
+        size = len(disk.read_file(SEGMENT))
+        made = calls_on_segment(disk, read)
+        windows = -(-size // WINDOW)
+        assert windows > 5
+        assert sum(call.kind == "read" for call in made) <= 2 * windows + 2
+        assert [call.kind for call in made if call.kind != "read"] == [
+            *("open", "size", "close"),
+            *("open", "close"),
+        ]
+
+    def test_reading_a_large_one_takes_no_memory_for_all_of_it(self) -> None:
+        disk = history(70, 1000)
+        assert len(disk.read_file(SEGMENT)) > 12 * WINDOW
+        for _ in chunks_of_log(disk):
+            pass
+        tracemalloc.start()
+        try:
+            for _ in chunks_of_log(disk):
+                pass
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 8 * WINDOW
 
     @pytest.mark.asyncio
     async def test_opening_reads_the_last_segment_once(self) -> None:

@@ -16,7 +16,7 @@ from eventstore.codec import EventCodec
 from eventstore.disk import Disk, LocalDisk
 from eventstore.errors import HistoryUnavailableError, reading
 from eventstore.identity import load_identity
-from eventstore.log.reader import LogReader
+from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.moments import Moment, TimeWindow, as_sequence, as_time, chosen, first_from
 from eventstore.operation import OPERATION_FIELD, Event
 from eventstore.registry import HandlerRegistry, replay_error
@@ -200,7 +200,8 @@ def recorded(
     window = TimeWindow(start, stop)
     if end is None or first >= end:
         return
-    for chunk in LogReader(disk, identity.store).chunks(first, end, ahead=True):
+    reader = LogReader(disk, identity.store, CACHED_BYTES)
+    for chunk in reader.chunks(first, end):
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
         if chunk.first_seq < first or chunk.first_seq + chunk.events > end:
             events = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]

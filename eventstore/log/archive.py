@@ -22,6 +22,7 @@ import itertools
 import struct
 import sys
 import zlib
+from collections.abc import Generator
 
 import msgspec
 
@@ -33,6 +34,7 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, Segm
 from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
+    WINDOW,
     build_segment,
     corrupt_segment,
     read_header,
@@ -51,6 +53,7 @@ __all__ = [
     "archive_name",
     "archived_segments",
     "compact",
+    "open_archive",
     "read_archive",
     "remove_archived_segments",
 ]
@@ -58,10 +61,14 @@ __all__ = [
 ARCHIVE_FOLDER = "archive"
 _TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
 _RECORD_EVENTS = 4096
-_RECORD_BYTES = 256 << 10
+_RECORD_BYTES = 32 << 10
 _TRAILER = struct.Struct("<III")
 _SKIPPED = 0x184D2A5E  # the magic number of a frame that decompressors skip
-_CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+_OPTIONS: dict[int, int] = {
+    zstd.CompressionParameter.checksum_flag: 1,
+    # Whoever decompresses needs so much memory; events resemble the last few, so it is enough.
+    zstd.CompressionParameter.window_log: 18,
+}
 _MAX_SEGMENT = (1 << 30) + (1 << 29)
 _Run = tuple[int, int, bytes]
 
@@ -72,33 +79,67 @@ def archive_name(first_seq: int) -> str:
 
 
 def read_archive(disk: Disk, name: str) -> bytes:
-    """An archive's segment, decompressed and as long as its header says at most.
+    """An archive's segment, decompressed. Raises what :func:`open_archive` raises."""
+    _, windows = open_archive(disk, name)
+    return b"".join(windows)
 
-    Raises :class:`CorruptLogError` where it is damaged.
+
+def open_archive(disk: Disk, name: str) -> tuple[SegmentHeader, Generator[bytes, None, None]]:
+    """The header of an archive's segment, and all of its bytes, which is as many as that says.
+
+    The checksum of the compressed bytes is verified before anything is decompressed. Raises
+    ``FileNotFoundError``, :class:`ReadFailedError`, and :class:`CorruptLogError` where it is
+    damaged; so do the windows, the last of which comes when all is seen to be whole.
     """
     content = read_whole(disk, name)
-    compressed = content[: -_TRAILER.size]
+    compressed = memoryview(content)[: -_TRAILER.size]
     if content[-_TRAILER.size :] != _trailer(compressed):
         raise _damaged(disk, name, "its checksum does not match")
     try:
-        header: bytes = zstd.ZstdDecompressor().decompress(compressed, max_length=HEADER_SIZE)
-        size = SegmentHeader.decode(header).size
-        if size > _MAX_SEGMENT:
+        size = zstd.get_frame_info(compressed).decompressed_size
+        if not size or size > _MAX_SEGMENT:
             raise InvalidBytesError(f"a segment of {size} bytes is none that was archived")
-        if zstd.get_frame_info(compressed).decompressed_size != size:
-            raise InvalidBytesError(f"its segment is not of the {size} bytes that it says")
-        decompressor = zstd.ZstdDecompressor()
-        data: bytes = decompressor.decompress(compressed, max_length=size + 1)
+        windows = _decompressed(disk, name, compressed, size)
+        window = next(windows)
+        header = SegmentHeader.decode(window[:HEADER_SIZE])
     except (zstd.ZstdError, InvalidBytesError) as error:
         raise _damaged(disk, name, str(error)) from error
-    if len(data) != size:
+    if header.size != size:
+        raise _damaged(disk, name, f"its segment is not of the {header.size} bytes that it says")
+    return header, _begun(window, windows)
+
+
+def _begun(window: bytes, windows: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    yield window
+    yield from windows
+
+
+def _decompressed(
+    disk: Disk, name: str, compressed: memoryview, size: int
+) -> Generator[bytes, None, None]:
+    """``size`` bytes altogether, or an error: instead of the last window at the latest."""
+    decompressor, window, left, at = zstd.ZstdDecompressor(), b"", size, 0
+    try:
+        while left >= 0 and not decompressor.eof:
+            piece = compressed[at : at + WINDOW if decompressor.needs_input else at]
+            if decompressor.needs_input and not piece:
+                break
+            at += len(piece)
+            # One byte more than there should be, so that it is seen if there are more.
+            found = decompressor.decompress(piece, max_length=min(WINDOW, left + 1))
+            if found and window:
+                yield window
+            window, left = found or window, left - len(found)
+    except zstd.ZstdError as error:
+        raise _damaged(disk, name, str(error)) from error
+    if left:
         raise _damaged(disk, name, f"its segment is not of the {size} bytes that it says")
-    if not decompressor.eof or decompressor.unused_data:
+    if not decompressor.eof or decompressor.unused_data or at < len(compressed):
         raise _damaged(disk, name, "it is not one whole Zstandard frame")
-    return data
+    yield window
 
 
-def _trailer(compressed: bytes) -> bytes:
+def _trailer(compressed: bytes | memoryview) -> bytes:
     """What stands behind an archive's frame: a frame to skip, with the CRC of the one before."""
     return _TRAILER.pack(_SKIPPED, 4, zlib.crc32(compressed))
 
@@ -200,7 +241,7 @@ def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) ->
 def _packed(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
     """The content of an archive. A function of its own, so that no more is held than it takes."""
     packed, _ = build_segment(disk, header, runs, successor)
-    compressed = zstd.compress(packed, options=_CHECKED)
+    compressed = zstd.compress(packed, options=_OPTIONS)
     return compressed + _trailer(compressed)
 
 

@@ -77,6 +77,7 @@ __all__ = [
     "Record",
     "SealKind",
     "SegmentHeader",
+    "closing_seal",
     "encode_record",
     "encode_seal",
     "read_lengths",
@@ -84,7 +85,6 @@ __all__ = [
     "read_seal",
     "read_synced_end",
     "record_size",
-    "sealed_end",
 ]
 
 MAGIC = b"EVSTLOG\n"
@@ -229,12 +229,16 @@ def encode_seal(salt: bytes, offset: int, next_seq: int, kind: SealKind, segment
     return encode_record(salt, offset, next_seq, 0, _SEAL.pack(kind, segment_crc), offset)
 
 
-def read_record(data: bytes | memoryview, offset: int, salt: bytes) -> Record:
+def read_record(
+    data: bytes | memoryview, offset: int, salt: bytes, place: int | None = None
+) -> Record:
     """The record at ``offset``, with header and body verified.
 
-    Lengths are checked against the data at hand before they are used. Raises
-    :class:`InvalidBytesError`, which is also the answer to zero fill.
+    ``place``: its offset in the segment, where ``data`` is not all of that. Lengths are checked
+    against the data at hand before they are used. Raises :class:`InvalidBytesError`, which is also
+    the answer to zero fill.
     """
+    place = offset if place is None else place
     if offset + RECORD_HEADER_SIZE > len(data):
         raise InvalidBytesError("the record's header is cut short")
     found, first_seq, count, length, synced_end, body_crc, header_crc = _RECORD.unpack_from(
@@ -243,14 +247,14 @@ def read_record(data: bytes | memoryview, offset: int, salt: bytes) -> Record:
     if found != salt:
         raise InvalidBytesError("no record of this segment begins here")
     start = offset + RECORD_HEADER_SIZE
-    if zlib.crc32(data[offset : start - 4], offset & 0xFFFFFFFF) != header_crc:
+    if zlib.crc32(data[offset : start - 4], place & 0xFFFFFFFF) != header_crc:
         raise InvalidBytesError("the record header's checksum does not match")
     end = start + length + -length % ALIGNMENT
     if length == 0 or end > len(data):
         raise InvalidBytesError(f"a body of {length} bytes does not fit the segment")
     if zlib.crc32(data[start:end]) != body_crc:
         raise InvalidBytesError("the record body's checksum does not match")
-    if synced_end > offset or count > length or (count == 0 and length != _SEAL.size):
+    if synced_end > place or count > length or (count == 0 and length != _SEAL.size):
         raise InvalidBytesError("the record's values are impossible")
     return Record(offset, first_seq, count, length, synced_end, end)
 
@@ -271,21 +275,20 @@ def read_synced_end(data: bytes | memoryview, offset: int, salt: bytes) -> int:
     return int(synced_end)
 
 
-def sealed_end(data: bytes, salt: bytes) -> int | None:
-    """The offset of the seal that the file ends with, if it vouches for all before it.
+def closing_seal(tail: bytes, offset: int, salt: bytes) -> tuple[SealKind, int] | None:
+    """The kind of the seal that a file ends with, and the CRC-32 it states of all before it.
 
-    ``None`` where the file does not end with a closing seal, or is not what the seal says.
+    ``tail``: the file's last ``SEAL_SIZE`` bytes, which stand at ``offset``. ``None`` where they
+    are no closing seal.
     """
-    offset = len(data) - SEAL_SIZE
     if offset < HEADER_SIZE:
         return None
     try:
-        record = read_record(data, offset, salt)
-        kind, segment_crc = read_seal(data, record)
+        record = read_record(tail, 0, salt, place=offset)
+        kind, segment_crc = read_seal(tail, record)
     except InvalidBytesError:
         return None
-    whole = record.events == 0 and kind is not SealKind.IDLE
-    return offset if whole and zlib.crc32(memoryview(data)[:offset]) == segment_crc else None
+    return None if record.events or kind is SealKind.IDLE else (kind, segment_crc)
 
 
 def read_seal(data: bytes | memoryview, record: Record) -> tuple[SealKind, int]:

@@ -57,10 +57,12 @@ from eventstore.log.segment import (
     SegmentEnd,
     build_segment,
     corrupt_segment,
+    opened,
     read_header,
     read_whole,
     segment_name,
     sequence_in_name,
+    summed,
     write_seal,
 )
 from eventstore.log.writer import SPARE, TEMPORARY
@@ -197,13 +199,14 @@ class _Opening:
     ) -> SegmentEnd:
         """Check a finished segment against what its successor says, and its seal if it must be."""
         name = segment_name(header.first_seq)
-        data = read_whole(self._disk, name)
         end = successor.previous_end
-        if len(data) < end:
-            raise self._shorter(header, successor, len(data))
-        crc = zlib.crc32(data[:end])
+        with opened(self._disk, name) as file:
+            size = file.size()
+            if size < end:
+                raise self._shorter(header, successor, size)
+            crc, seals = summed(file, end), file.read(end, size - end)
         if crc != successor.previous_crc:
-            tail = classify(data, header)
+            tail = classify(read_whole(self._disk, name), header)
             offset, seq = (tail.offset, tail.expected_seq) if isinstance(tail, Corrupt) else (0, 0)
             raise self._corrupt(
                 name,
@@ -211,25 +214,25 @@ class _Opening:
                 seq or header.first_seq,
                 f"it is not what {segment_name(successor.first_seq)} says it was",
             )
-        offset = end
+        at = 0
         while True:
             try:
-                record = read_record(data, offset, header.salt)
-                kind, seal_crc = read_seal(data, record)
+                record = read_record(seals, at, header.salt, place=end + at)
+                kind, seal_crc = read_seal(seals, record)
                 if record.events or record.first_seq != successor.first_seq or seal_crc != crc:
                     raise InvalidBytesError("the seal does not belong here")
             except InvalidBytesError as error:
                 if sealed:
-                    raise self._corrupt(name, offset, successor.first_seq, str(error)) from error
+                    raise self._corrupt(name, end + at, successor.first_seq, str(error)) from error
                 break
             if kind is SealKind.CONTINUED:
-                if any(data[record.end :]):
+                if any(seals[record.end :]):
                     raise self._corrupt(
-                        name, record.end, successor.first_seq, "bytes follow the last seal"
+                        name, end + record.end, successor.first_seq, "bytes follow the last seal"
                     )
                 break
-            crc = zlib.crc32(data[offset : record.end], crc)
-            offset = record.end
+            crc = zlib.crc32(seals[at : record.end], crc)
+            at = record.end
         # Unless a record vouches for it, nobody knows whether the seal that was just read is on the
         # disk or only in the page cache: then it is written again.
         return SegmentEnd(
@@ -238,10 +241,10 @@ class _Opening:
             header.salt,
             end,
             successor.previous_crc,
-            offset,
+            end + at,
             crc,
             continued=sealed,
-            seals=data[end:offset],
+            seals=seals[:at],
         )
 
     def _classify_last(self, data: bytes, header: SegmentHeader) -> Clean | TornTail:

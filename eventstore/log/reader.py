@@ -12,9 +12,6 @@ must say so. In the last one, the end is what ``recovery.classify`` says it is; 
 be in the middle of a write there, a verdict of damage is given only when a fresh read still says
 so.
 
-A file may be loaded ahead of its turn (``ahead.py``) only if nothing more will be written to it:
-an archive, or a segment whose successor has a successor, and so has its seal.
-
 A segment may disappear while the history is read: compaction moved it to the archive. Then the
 listing is made again and reading goes on at the same event.
 
@@ -32,34 +29,42 @@ from eventstore.codec import array_header
 from eventstore.disk import Disk
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
 from eventstore.identity import Branched, StoreIdentity, load_identity
-from eventstore.log.ahead import ReadAhead
-from eventstore.log.archive import ARCHIVE_FOLDER, archive_name, read_archive
+from eventstore.log.archive import ARCHIVE_FOLDER, archive_name
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
     LENGTHS_AT,
     RECORD_HEADER_SIZE,
+    SEAL_SIZE,
     InvalidBytesError,
     Record,
     SealKind,
-    SegmentHeader,
     read_lengths,
     read_record,
     read_seal,
-    sealed_end,
 )
 from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     corrupt_segment,
-    read_whole,
     segment_name,
     sequence_in_name,
 )
+from eventstore.log.source import (
+    Loaded,
+    MovedError,
+    Source,
+    further,
+    load,
+    load_whole,
+)
 
-__all__ = ["Chunk", "LogReader", "chunks_of"]
+__all__ = ["CACHED_BYTES", "Chunk", "LogReader", "chunks_of"]
 
 CHUNK_BYTES = 256 << 10
+"""How large a run may become: each costs the event loop two visits to a thread."""
+CACHED_BYTES = 64 << 10
+"""The same for who decodes on the spot: it is still in the processor's cache then."""
 CHUNK_EVENTS = 4096
 _ATTEMPTS = 5
 
@@ -70,19 +75,6 @@ class Chunk(NamedTuple):
     first_seq: int
     events: int
     array: bytes
-
-
-class _MovedError(Exception):
-    """The segment was replaced while it was read: the next writer mended it, or took its name."""
-
-
-class _Source(NamedTuple):
-    first_seq: int
-    archived: bool
-
-    @property
-    def name(self) -> str:
-        return (archive_name if self.archived else segment_name)(self.first_seq)
 
 
 def chunks_of(data: bytes, records: Iterable[Record], start: int) -> Iterator[Chunk]:
@@ -104,14 +96,6 @@ def chunks_of(data: bytes, records: Iterable[Record], start: int) -> Iterator[Ch
         yield _chunk(first, seq, bodies)
 
 
-class _Loaded(NamedTuple):
-    """A file's bytes, its header, and where its seal stands if that vouches for all before it."""
-
-    data: bytes
-    header: SegmentHeader
-    end: int | None
-
-
 def _chunk(first: int, end: int, bodies: list[bytes]) -> Chunk:
     return Chunk(first, end - first, b"".join((array_header(end - first), *bodies)))
 
@@ -119,32 +103,23 @@ def _chunk(first: int, end: int, bodies: list[bytes]) -> Chunk:
 class LogReader:
     """Reads the events of one store. Calls block: use it off the event loop."""
 
-    def __init__(self, disk: Disk, store: uuid.UUID) -> None:
+    def __init__(self, disk: Disk, store: uuid.UUID, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._disk = disk
         self._store = store
+        self._chunk_bytes = chunk_bytes
 
-    def chunks(
-        self, start: int = 1, stop: int | None = None, *, ahead: bool = False
-    ) -> Iterator[Chunk]:
+    def chunks(self, start: int = 1, stop: int | None = None) -> Iterator[Chunk]:
         """Runs of events from number ``start`` on, up to ``stop`` (exclusive) or the end.
 
-        The first run may begin before ``start`` and the last may end after ``stop``. With ``ahead``
-        the next file is loaded in a thread while this one's runs are consumed; an iterator that is
-        dropped then waits for that thread.
+        The first run may begin before ``start`` and the last may end after ``stop``.
 
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded or nothing is logged,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
         with reading(self._disk.path):
-            files = ReadAhead(self._load, threads=ahead and self._disk.blocking)
-            try:
-                yield from self._chunks(max(start, 1), stop, files)
-            finally:
-                files.close()
+            yield from self._chunks(max(start, 1), stop)
 
-    def _chunks(
-        self, start: int, stop: int | None, files: ReadAhead[_Source, _Loaded]
-    ) -> Iterator[Chunk]:
+    def _chunks(self, start: int, stop: int | None) -> Iterator[Chunk]:
         self._check_available(start)
         seq, attempts = start, 0
         while stop is None or seq < stop:
@@ -153,19 +128,13 @@ class LogReader:
             if not candidates:
                 raise self._missing(self._check_available(seq), seq)
             source = candidates[-1]
-            later = [other for other in sources if other.first_seq > seq]
-            following = [other.first_seq for other in later]
-            ahead = later[0] if later and (later[0].archived or len(later) > 2) else None
-            if ahead is not None and stop is not None and ahead.first_seq >= stop:
-                ahead = None
+            following = [other.first_seq for other in sources if other.first_seq > seq]
             try:
-                for chunk in self._read(source, files.take(source), seq, stop, following):
+                for chunk in self._read(source, seq, stop, following):
                     yield chunk
                     seq = chunk.first_seq + chunk.events
-                    if ahead is not None:
-                        files.begin(ahead)
                 attempts = 0
-            except (FileNotFoundError, _MovedError):
+            except (FileNotFoundError, MovedError):
                 attempts += 1
                 if attempts == _ATTEMPTS:
                     raise ReadFailedError(
@@ -213,105 +182,102 @@ class LogReader:
         name = names[0] if names else segment_name(identity.log_start)
         return corrupt_segment(self._disk, name, 0, seq, "the file is missing")
 
-    def _has_grown(self, sources: list[_Source]) -> bool:
+    def _has_grown(self, sources: list[Source]) -> bool:
         return self._newest() > sources[-1].first_seq
 
     def _newest(self) -> int:
         """The first event of the last file there is now."""
         return max((source.first_seq for source in self._sources()), default=0)
 
-    def _sources(self) -> list[_Source]:
+    def _sources(self) -> list[Source]:
         """Every file of the history by its first event; the log's where both have one."""
-        found: dict[int, _Source] = {}
+        found: dict[int, Source] = {}
         for base in self._disk.list(LOG_FOLDER):  # first: an archive is there before this one goes
             first = sequence_in_name(base)
             if first is not None:
-                found[first] = _Source(first, False)
+                found[first] = Source(first, False)
         for base in self._disk.list(ARCHIVE_FOLDER):
             first = sequence_in_name(base.removesuffix(".zst"))
             if first is not None and base.endswith(".zst"):
-                found.setdefault(first, _Source(first, True))
+                found.setdefault(first, Source(first, True))
         return [found[first] for first in sorted(found)]
 
-    def _load(self, source: _Source) -> _Loaded:
-        read = read_archive if source.archived else read_whole
-        data = read(self._disk, source.name)
-        header = self._header(source, data)
-        return _Loaded(data, header, sealed_end(data, header.salt))
-
-    def _header(self, source: _Source, data: bytes) -> SegmentHeader:
-        try:
-            header = SegmentHeader.decode(data[:HEADER_SIZE])
-        except InvalidBytesError as error:
-            raise self._corrupt(source, 0, source.first_seq, str(error)) from error
-        if header.store != self._store or header.first_seq != source.first_seq:
-            raise self._corrupt(source, 0, source.first_seq, "it is another segment's file")
-        return header
-
     def _read(
-        self, source: _Source, loaded: _Loaded, start: int, stop: int | None, following: list[int]
+        self, source: Source, start: int, stop: int | None, following: list[int]
     ) -> Iterator[Chunk]:
-        data, header, end = loaded
-        if end is not None:
-            return self._sealed(source, data, header, end, start, stop, following)
-        return self._unsealed(source, data, header, start, stop, following)
+        loaded = load(self._disk, self._store, source)
+        read = self._unsealed if loaded.seal is None else self._sealed
+        try:
+            yield from read(source, loaded, start, stop, following)
+        finally:
+            loaded.windows.close()
 
     def _sealed(
-        self,
-        source: _Source,
-        data: bytes,
-        header: SegmentHeader,
-        end: int,
-        start: int,
-        stop: int | None,
-        following: list[int],
+        self, source: Source, loaded: Loaded, start: int, stop: int | None, following: list[int]
     ) -> Iterator[Chunk]:
-        """A segment whose seal vouches for every byte: only the lengths are left to be read."""
-        offset, seq = HEADER_SIZE, header.first_seq
+        """A file whose seal vouches for every byte: only the lengths are left to be read."""
+        end, seq = loaded.end, loaded.header.first_seq
+        data, base, at = b"", 0, HEADER_SIZE  # ``data`` stands at ``base``, and goes on at ``at``
+        wanted = RECORD_HEADER_SIZE
         bodies: list[bytes] = []
         first, size, full = seq, 0, seq + CHUNK_EVENTS
-        while offset < end and (stop is None or seq < stop):
-            number, events, length = read_lengths(data, offset + LENGTHS_AT)
-            if number != seq:
-                raise self._corrupt(source, offset, seq, f"a record of event {number} stands here")
-            if events > length:
-                reason = f"{length} bytes cannot hold {events} events"
-                raise self._corrupt(source, offset, seq, reason)
-            body = offset + RECORD_HEADER_SIZE
-            behind = body + length
-            offset = behind + -length % ALIGNMENT
-            seq += events
-            if seq <= start:
-                first, full = seq, seq + CHUNK_EVENTS
-            elif events:
-                bodies.append(data[body:behind])
-                size += length
-                if size >= CHUNK_BYTES or seq >= full:
-                    yield _chunk(first, seq, bodies)
-                    bodies, first, size, full = [], seq, 0, seq + CHUNK_EVENTS
+        chunk_bytes = self._chunk_bytes
+        while base + at < end and (stop is None or seq < stop):
+            if wanted > end - base - at:
+                reason = f"a record of {wanted} bytes does not fit the segment"
+                raise self._corrupt(source, base + at, seq, reason)
+            base += min(at, len(data))
+            data, at = further(loaded.windows, data, at, wanted)
+            if at + wanted > len(data):
+                raise self._corrupt(source, base + at, seq, "it is cut short")
+            limit, wanted = min(len(data), end - base), RECORD_HEADER_SIZE
+            while at + RECORD_HEADER_SIZE <= limit and (stop is None or seq < stop):
+                number, events, length = read_lengths(data, at + LENGTHS_AT)
+                if number != seq:
+                    reason = f"a record of event {number} stands here"
+                    raise self._corrupt(source, base + at, seq, reason)
+                if events > length:
+                    reason = f"{length} bytes cannot hold {events} events"
+                    raise self._corrupt(source, base + at, seq, reason)
+                body = at + RECORD_HEADER_SIZE
+                behind = body + length
+                if behind > limit:
+                    wanted += length
+                    break
+                at = behind + -length % ALIGNMENT
+                seq += events
+                if seq <= start:
+                    first, full = seq, seq + CHUNK_EVENTS
+                elif events:
+                    bodies.append(data[body:behind])
+                    size += length
+                    if size >= chunk_bytes or seq >= full:
+                        yield _chunk(first, seq, bodies)
+                        bodies, first, size, full = [], seq, 0, seq + CHUNK_EVENTS
         if bodies:
             yield _chunk(first, seq, bodies)
-        if offset >= end:
+        if base + at >= end:
+            for _ in loaded.windows:
+                pass  # an archive that does not end as it should says so behind its last byte
             if following and following[0] != seq:
                 reason = f"it ends too early: event {following[0]} is next"
                 raise self._corrupt(source, end, seq, reason)
-            kind, _ = read_seal(data, read_record(data, end, header.salt))
-            if kind is SealKind.CONTINUED and (stop is None or seq < stop):
+            if loaded.seal is SealKind.CONTINUED and (stop is None or seq < stop):
                 self._check_followed(source, seq)
-            elif kind is SealKind.CLOSED and len(following) > 1 and not source.archived:
+            elif loaded.seal is SealKind.CLOSED and len(following) > 1 and not source.archived:
                 reason = "the seal is missing that says that a segment follows"
-                raise self._corrupt(source, len(data), seq, reason)
+                raise self._corrupt(source, end + SEAL_SIZE, seq, reason)
 
     def _unsealed(
         self,
-        source: _Source,
-        data: bytes,
-        header: SegmentHeader,
+        source: Source,
+        loaded: Loaded,
         start: int,
         stop: int | None,
         following: list[int],
     ) -> Iterator[Chunk]:
         """A segment that the writer may still be at: every record is verified by itself."""
+        header, data = loaded.header, loaded.data
         offset, seq, attempts = HEADER_SIZE, header.first_seq, 0
         bodies: list[bytes] = []
         first, size = seq, 0
@@ -330,9 +296,9 @@ class LogReader:
                     damage = self._corrupt(source, offset, seq, str(error))
                     break
                 attempts += 1
-                data, fresh, _ = self._load(source)
+                fresh, data = load_whole(self._disk, self._store, source)
                 if fresh != header:
-                    raise _MovedError from error
+                    raise MovedError from error
                 tail = classify(data, header)
                 if not isinstance(tail, Corrupt) and tail.next_seq <= seq:
                     if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
@@ -352,7 +318,7 @@ class LogReader:
                 continue
             bodies.append(data[record.body])
             size += record.body_length
-            if size >= CHUNK_BYTES or seq - first >= CHUNK_EVENTS:
+            if size >= self._chunk_bytes or seq - first >= CHUNK_EVENTS:
                 yield _chunk(first, seq, bodies)
                 bodies, first, size = [], seq, 0
         if bodies:
@@ -360,13 +326,13 @@ class LogReader:
         if damage is not None:
             raise damage
 
-    def _check_followed(self, source: _Source, seq: int) -> None:
+    def _check_followed(self, source: Source, seq: int) -> None:
         """A seal says that there is a segment after this one, and it never goes before that one."""
         if self._newest() < seq:
             reason = f"the segment is missing: {source.name} says that there is one after it"
             raise corrupt_segment(self._disk, segment_name(seq), 0, seq, reason)
 
     def _corrupt(
-        self, source: _Source, offset: int, expected_seq: int, reason: str
+        self, source: Source, offset: int, expected_seq: int, reason: str
     ) -> CorruptLogError:
         return corrupt_segment(self._disk, source.name, offset, expected_seq, reason)

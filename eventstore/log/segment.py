@@ -19,7 +19,7 @@ import errno
 import re
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -38,20 +38,25 @@ from eventstore.log.format import (
 
 __all__ = [
     "LOG_FOLDER",
+    "WINDOW",
     "ActiveSegment",
     "SegmentEnd",
     "build_segment",
     "corrupt_segment",
     "fresh_salt",
+    "opened",
     "read_header",
     "read_whole",
     "segment_name",
     "sequence_in_name",
+    "summed",
     "write_seal",
     "zero_fill",
 ]
 
 LOG_FOLDER = "log"
+WINDOW = 64 << 10
+"""The bytes that are read at a time where a file is read through: few enough to stay in a cache."""
 RESERVED = 3 * SEAL_SIZE
 """Kept free at the end of a segment: an idle seal, a closing one, and one that says it goes on."""
 
@@ -277,17 +282,40 @@ def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
     return header
 
 
-def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
-    """The file's bytes (its first ``limit``).
+@contextlib.contextmanager
+def opened(disk: Disk, name: str) -> Iterator[File]:
+    """A file to read from.
 
     Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
     """
-    with contextlib.ExitStack() as stack:
+    try:
+        file = disk.open(name)
         try:
-            file = disk.open(name)
-            stack.callback(file.close)
-            return file.read(0, file.size() if limit is None else limit)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise unreadable(error, f"{disk.path}/{name}", 0) from error
+            yield file
+        finally:
+            file.close()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(error, f"{disk.path}/{name}", 0) from error
+
+
+def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
+    """The file's bytes (its first ``limit``). Raises what :func:`opened` raises."""
+    with opened(disk, name) as file:
+        return file.read(0, file.size() if limit is None else limit)
+
+
+def summed(file: File, end: int, head: bytes = b"") -> int:
+    """The CRC-32 of a file up to ``end``; ``head`` is what is known of its beginning.
+
+    Of a shorter file it is that of all there is.
+    """
+    crc, offset = zlib.crc32(memoryview(head)[:end]), len(head)
+    while offset < end:
+        window = file.read(offset, min(WINDOW, end - offset))
+        if not window:
+            break
+        crc = zlib.crc32(window, crc)
+        offset += len(window)
+    return crc

@@ -99,7 +99,11 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def refold(disk: Disk, identity: StoreIdentity, registry: HandlerRegistry[Any]) -> Refold:
-    """Fold history again, compare at every snapshot, and explain the first difference."""
+    """Fold history again, compare at every snapshot, and explain the first difference.
+
+    Raises ``FileNotFoundError`` and :class:`HistoryUnavailableError` where a writer at work removed
+    what was needed.
+    """
     return _Refolding(disk, identity, registry).run()
 
 
@@ -115,6 +119,7 @@ class _Refolding:
         self._digests: dict[int, str] = {}
         self._passed_over: list[str] = []
         self._wrong: list[str] = []
+        self._retired = False
 
     def run(self) -> Refold:
         self._survey()
@@ -122,6 +127,8 @@ class _Refolding:
         begun_at = 0
         if available:
             usable = [seq for seq in sorted(self._digests) if seq >= available]
+            if not usable and self._retired:
+                raise FileNotFoundError(f"snapshots of {self._disk.path} went while it was read")
             if not usable:
                 return self._result(
                     0,
@@ -164,6 +171,7 @@ class _Refolding:
             try:
                 found = self._vault.load(seq)
             except FileNotFoundError:  # the writer retired it
+                self._retired = True
                 continue
             if not isinstance(found, LoadedSnapshot):
                 if found.operations:

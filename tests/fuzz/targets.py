@@ -26,9 +26,9 @@ from eventstore.log.format import (
     HEADER_SIZE,
     InvalidBytesError,
     SegmentHeader,
+    closing_seal,
     read_record,
     read_seal,
-    sealed_end,
 )
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import Clean, TornTail, classify
@@ -104,8 +104,7 @@ def _segment(data: bytes) -> None:
             assert record.offset + 40 < record.end <= len(data)
             if record.events == 0:
                 read_seal(data, record)
-    end = sealed_end(data, salt)
-    assert end is None or end == len(data) - 48
+    closing_seal(data[-48:], len(data) - 48, salt)
     with contextlib.suppress(InvalidBytesError):
         header = SegmentHeader.decode(data[:HEADER_SIZE])
         tail = classify(data, header)

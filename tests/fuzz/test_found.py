@@ -173,7 +173,7 @@ class TestArchivesThatDecompressToFarMoreThanTheySay:
 
     def test_what_is_no_segment_is_not_decompressed(self) -> None:
         disk = SimulatedDisk()
-        disk.write_file(ARCHIVE, forged_archive(bomb(1000) + bytes(12)))
+        disk.write_file(ARCHIVE, forged_archive(bomb(1000, told=1000 << 17) + bytes(12)))
         with limited(8000), pytest.raises(CorruptLogError, match="does not begin like a segment"):
             read_archive(disk, ARCHIVE)
 

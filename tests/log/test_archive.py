@@ -363,8 +363,9 @@ class TestReading:
             pytest.param(lambda data: data + bytes(8), "not of the", id="more than it says"),
             pytest.param(lambda data: data[:-8], "not of the", id="less than it says"),
             pytest.param(lambda data: data[:HEADER_SIZE], "not of the", id="the header alone"),
-            pytest.param(lambda data: b"", "header is cut short", id="nothing"),
-            pytest.param(lambda data: of_size(data, 1 << 40), "none that was archived", id="huge"),
+            pytest.param(lambda data: b"", "none that was archived", id="nothing"),
+            pytest.param(lambda data: b"short", "header is cut short", id="hardly anything"),
+            pytest.param(lambda data: of_size(data, 1 << 40), "not of the", id="huge"),
         ],
     )
     def test_a_whole_frame_of_something_else(

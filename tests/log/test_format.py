@@ -22,13 +22,13 @@ from eventstore.log.format import (
     Record,
     SealKind,
     SegmentHeader,
+    closing_seal,
     encode_record,
     encode_seal,
     read_record,
     read_seal,
     read_synced_end,
     record_size,
-    sealed_end,
 )
 from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.testing import SimulatedDisk
@@ -335,9 +335,14 @@ class TestSeals:
         """Also where nothing but a header was left, or not even that."""
         sealed = SegmentBytes().seal(SealKind.CLOSED).data
         assert len(sealed) == HEADER_SIZE + SEAL_SIZE
-        assert sealed_end(sealed, SALT) == HEADER_SIZE
-        for length in range(len(sealed)):
-            assert sealed_end(sealed[len(sealed) - length :], SALT) is None
+        tail = sealed[-SEAL_SIZE:]
+        told = SealKind.CLOSED, zlib.crc32(sealed[:HEADER_SIZE])
+        assert closing_seal(tail, HEADER_SIZE, SALT) == told
+        for offset in (-SEAL_SIZE, 0, HEADER_SIZE - 8):
+            assert closing_seal(tail, offset, SALT) is None
+        for length in range(SEAL_SIZE):
+            assert closing_seal(tail[:length], HEADER_SIZE, SALT) is None
+            assert closing_seal(tail[-length:] if length else b"", HEADER_SIZE, SALT) is None
 
 
 def test_the_largest_body_fits_the_length_field() -> None:

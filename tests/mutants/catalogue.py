@@ -20,6 +20,7 @@ PREPARE = "log/prepare.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
 SEGMENT = "log/segment.py"
+SOURCE = "log/source.py"
 STORE = "store.py"
 TAIL = "log/recovery.py"
 VAULT = "snapshot/vault.py"
@@ -311,9 +312,9 @@ SABOTAGES = (
         edits=(
             edit(
                 ARCHIVE,
-                "    compressed = zstd.compress(packed, options=_CHECKED)\n",
+                "    compressed = zstd.compress(packed, options=_OPTIONS)\n",
                 "    disk.remove(name)\n    sync_folder(disk, LOG_FOLDER)\n"
-                "    compressed = zstd.compress(packed, options=_CHECKED)\n",
+                "    compressed = zstd.compress(packed, options=_OPTIONS)\n",
             ),
         ),
         caught_by=("tests/log/test_archive.py", POWER),
@@ -493,7 +494,7 @@ SABOTAGES = (
         edits=(
             edit(
                 FORMAT,
-                "    if zlib.crc32(data[offset : start - 4], offset & 0xFFFFFFFF) != header_crc:\n",
+                "    if zlib.crc32(data[offset : start - 4], place & 0xFFFFFFFF) != header_crc:\n",
                 "    if False:\n",
             ),
         ),
@@ -540,7 +541,7 @@ SABOTAGES = (
             ),
             edit(
                 FORMAT,
-                "    if zlib.crc32(data[offset : start - 4], offset & 0xFFFFFFFF) != header_crc:\n",
+                "    if zlib.crc32(data[offset : start - 4], place & 0xFFFFFFFF) != header_crc:\n",
                 "    if zlib.crc32(data[offset : start - 4]) != header_crc:\n",
             ),
         ),
@@ -788,10 +789,24 @@ SABOTAGES = (
         caught_by=("tests/crash/test_found.py",),
     ),
     Sabotage(
-        name="a segment read ahead while it is written",
-        breaks="what is read early is what is there",
-        edits=(edit(READER, " or len(later) > 2) else None\n", " or True) else None\n"),),
-        caught_by=("tests/log/test_reading_ahead.py",),
+        name="a seal believed unsummed",
+        breaks="a flipped bit in a finished segment is noticed by who reads it",
+        edits=(
+            edit(
+                SOURCE,
+                "        if seal is not None and summed(file, end, head) == seal[1]:\n",
+                "        if seal is not None:\n",
+            ),
+        ),
+        caught_by=(BITS,),
+    ),
+    Sabotage(
+        name="a replaced segment read on",
+        breaks="what is read is what was summed",
+        edits=(
+            edit(SOURCE, "        if window[:HEADER_SIZE] != header:\n", "        if False:\n"),
+        ),
+        caught_by=("tests/log/test_source.py",),
     ),
     # ---- company ---------------------------------------------------------------------------
     Sabotage(
