@@ -4,6 +4,9 @@ For this store the size of the records matters, since a record is checked and de
 have a row or a key for each event, and are asked once. All files are in the page cache: they were
 just written.
 
+Each is measured in a process of its own, as a backtest is one, so that what a worker did before is
+no part of it.
+
 The same run does both, decoding first, after a hundred events that are not counted. What was folded
 is checked against what was recorded, and garbage is collected beforehand.
 """
@@ -15,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from benchmarks.cases.base import Case, Cell, History, Profile, Task
+from benchmarks.cases.base import Case, Cell, History, Options, Profile, Task
 from benchmarks.cases.histories import archived_events, check_folded
 from benchmarks.contenders import Contender
 
@@ -82,12 +85,15 @@ class Replay(Case):
                 # Where each record is a commit that is waited for, a part of the events is enough.
                 count = max(1000, events // 3) if group == 1 else events
                 history = History(count, group=group)
-                yield Cell(self.name, f"records of {group}", contender.name, {}, history)
+                label = f"records of {group}"
+                yield Cell(self.name, label, contender.name, {}, history, fresh=True)
             history = History(events, segment_size=self.SEGMENT[profile])
-            yield Cell(self.name, "archive", contender.name, {"archive": 1}, history)
+            options: Options = {"archive": 1}
+            yield Cell(self.name, "archive", contender.name, options, history, fresh=True)
         for contender in self.only(contenders, READERS):
             count = max(1000, events // 5) if contender.slow else events
-            yield Cell(self.name, "one row each", contender.name, {}, History(count))
+            history = History(count)
+            yield Cell(self.name, "one row each", contender.name, {}, history, fresh=True)
 
     async def run(self, task: Task) -> dict[str, float]:
         upto = archived_events(task.folder) if task.options.get("archive") else None
@@ -109,7 +115,8 @@ class StateAt(Case):
         events = self.EVENTS[profile]
         for contender in self.only(contenders, self.FAST):
             history = History(events)
-            yield Cell(self.name, f"of {events:,}", contender.name, {}, history)
+            label = f"of {events:,}"
+            yield Cell(self.name, label, contender.name, {}, history, fresh=True)
 
     async def run(self, task: Task) -> dict[str, float]:
         assert task.history is not None

@@ -121,10 +121,12 @@ def _decompressed(
     decompressor, window, left, at = zstd.ZstdDecompressor(), b"", size, 0
     try:
         while left >= 0 and not decompressor.eof:
-            piece = compressed[at : at + WINDOW if decompressor.needs_input else at]
-            if decompressor.needs_input and not piece:
-                break
-            at += len(piece)
+            piece = b""
+            if decompressor.needs_input:
+                piece = bytes(compressed[at : at + WINDOW])
+                at += len(piece)
+                if not piece:
+                    break
             # One byte more than there should be, so that it is seen if there are more.
             found = decompressor.decompress(piece, max_length=min(WINDOW, left + 1))
             if found and window:

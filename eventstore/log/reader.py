@@ -3,8 +3,9 @@
 Theory of operation
 -------------------
 A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It
-reads one segment at a time (memory is flat in the length of history), verifies every record it
-passes, and joins the bodies of many records, so that one call decodes them all.
+reads through one file at a time, in windows once a seal vouches for it (``source.py``), so memory
+is flat in the length of history. Nothing is handed over that was not verified, and the bodies of
+many records are joined, so that one call decodes them all.
 
 What it must not do is take damage for the end of the log. A segment that has a successor must
 reach it; one that says it has a successor must have it, and one whose successor has a successor
