@@ -288,6 +288,7 @@ def lengths(look: Look, begun: tuple[SimulatedDisk, str]) -> tuple[int, int]:
     return writer.calls, looking
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.__name__)
 def test_nothing_is_wrong_wherever_it_is_disturbed(
     look: Look, begun: tuple[SimulatedDisk, str]

@@ -18,6 +18,7 @@ made again.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import struct
 import sys
@@ -81,7 +82,9 @@ def archive_name(first_seq: int) -> str:
 def read_archive(disk: Disk, name: str) -> bytes:
     """An archive's segment, decompressed. Raises what :func:`open_archive` raises."""
     _, windows = open_archive(disk, name)
-    return b"".join(windows)
+    whole = io.BytesIO()  # one large piece of memory, which goes back; not a thousand small ones
+    whole.writelines(windows)
+    return whole.getvalue()
 
 
 def open_archive(disk: Disk, name: str) -> tuple[SegmentHeader, Generator[bytes, None, None]]:
