@@ -112,7 +112,9 @@ class LogReader:
     def chunks(self, start: int = 1, stop: int | None = None) -> Iterator[Chunk]:
         """Runs of events from number ``start`` on, up to ``stop`` (exclusive) or the end.
 
-        The first run may begin before ``start`` and the last may end after ``stop``.
+        The first run may begin before ``start`` and the last may end after ``stop``. A large file
+        stays open while its runs are asked for, until the last one, or until the iterator is closed
+        or dropped.
 
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded or nothing is logged,
         :class:`CorruptLogError` and :class:`ReadFailedError`.

@@ -464,7 +464,7 @@ class TestFailures:
                 chunks(disk)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
-    def test_no_segment_stays_open_between_chunks(self, tmp_path: Path) -> None:
+    def test_no_segment_of_one_window_stays_open_between_chunks(self, tmp_path: Path) -> None:
         source, _ = several_segments(segments=8)
         for name, content in source.contents().items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
