@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It
 reads through one file at a time, in windows once a seal vouches for it (``source.py``), so memory
-is flat in the length of history. Nothing is handed over that was not verified, and the bodies of
-many records are joined, so that one call decodes them all.
+is flat in the length of history. Nothing is handed over before its checksum was seen to be right,
+and the bodies of many records are joined, so that one call decodes them all.
 
 What it must not do is take damage for the end of the log. A segment that has a successor must
 reach it; one that says it has a successor must have it, and one whose successor has a successor

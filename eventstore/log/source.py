@@ -42,7 +42,6 @@ from eventstore.log.segment import (
 
 __all__ = ["Loaded", "MovedError", "Source", "further", "load", "load_whole"]
 
-
 Windows = Generator[bytes, None, None]
 
 

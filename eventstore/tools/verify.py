@@ -42,7 +42,7 @@ from eventstore.tools.refolding import refold as fold_again
 
 __all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]
 
-_PASSES = 5  # over everything there is: of each file that moves, more
+_PASSES = 5  # over all files; the chain of segments, which moves, is looked at again by itself
 
 
 class Damage(msgspec.Struct, frozen=True):
