@@ -74,7 +74,7 @@ coverage: $(VENV)/.ready-test,cli
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --quiet $(COVERED) --cov
 
 torture: $(VENV)/.ready-test,cli
-	$(BIN)/python -m eventstore.testing.crash --states $(STATES) --seed $(SEED) --jobs $(JOBS) \
+	$(BIN)/python -m tests.torture --states $(STATES) --seed $(SEED) --jobs $(JOBS) \
 	    $(if $(RESUME),--resume)
 
 fuzz: $(VENV)/.ready-test,cli

@@ -43,7 +43,7 @@ LAYERS = (
 
 BYTES_ONLY = (
     "eventstore/log/format.py",
-    "eventstore/log/recovery.py",
+    "eventstore/log/tail.py",
     "eventstore/snapshot/format.py",
 )
 """Formats and decisions: functions of bytes and values, without files and without a loop."""

@@ -32,7 +32,6 @@ from eventstore.disk import Disk, sync_folder
 from eventstore.errors import CorruptLogError
 from eventstore.identity import StoreIdentity, save_identity, write_atomically
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     WINDOW,
@@ -43,6 +42,7 @@ from eventstore.log.segment import (
     segment_name,
     sequence_in_name,
 )
+from eventstore.log.tail import Clean, Corrupt, classify
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there

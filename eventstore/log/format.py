@@ -52,7 +52,7 @@ Two rules make loss visible:
 The salt tells this segment's records from whatever the disk held before; the offset in the CRC
 tells a record from a copy of itself elsewhere. LevelDB's log format and SQLite's WAL (whose salts
 these are) are the models; ``synced_end`` is what tells a torn end from corruption, see
-``recovery.py``.
+``tail.py``.
 """
 
 from __future__ import annotations

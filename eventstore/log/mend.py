@@ -51,7 +51,6 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.recovery import Clean, Corrupt, TornTail, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     SegmentEnd,
@@ -65,6 +64,7 @@ from eventstore.log.segment import (
     summed,
     write_seal,
 )
+from eventstore.log.tail import Clean, Corrupt, TornTail, classify
 from eventstore.log.writer import SPARE, TEMPORARY
 
 __all__ = [

@@ -40,7 +40,6 @@ from eventstore.log.mend import (
     QUARANTINE_FOLDER,
     mending_refused,
 )
-from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     build_segment,
@@ -50,6 +49,7 @@ from eventstore.log.segment import (
     segment_name,
     sequence_in_name,
 )
+from eventstore.log.tail import Clean, classify
 from eventstore.log.writer import TEMPORARY
 
 __all__ = ["begin_log", "clear_leftovers", "first_segment", "prepare", "unknown_files"]

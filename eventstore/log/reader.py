@@ -44,7 +44,6 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.recovery import Clean, Corrupt, classify
 from eventstore.log.segment import (
     LOG_FOLDER,
     corrupt_segment,
@@ -59,6 +58,7 @@ from eventstore.log.source import (
     load,
     load_whole,
 )
+from eventstore.log.tail import Clean, Corrupt, classify
 
 __all__ = ["CACHED_BYTES", "Chunk", "LogReader", "chunks_of"]
 

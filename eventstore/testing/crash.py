@@ -6,10 +6,10 @@ promise prints one line, such as ``workload=17 crash=203:before image=random:5``
 workload, at which call, and which image; it goes on in the same way for a crash during recovery.
 Hand it to :func:`replay`, or::
 
-    python -m eventstore.testing.crash --case "workload=17 crash=203:before image=random:5"
-    python -m eventstore.testing.crash --states 1000000 --seed 7 --jobs 4
-    python -m eventstore.testing.crash --resume --jobs 4
-    python -m eventstore.testing.crash --failures 20 --seed 7 --kinds store,log
+    python -m tests.torture --case "workload=17 crash=203:before image=random:5"
+    python -m tests.torture --states 1000000 --seed 7 --jobs 4
+    python -m tests.torture --resume --jobs 4
+    python -m tests.torture --failures 20 --seed 7 --kinds store,log
 
 What a run has come to is kept in a file (``torture``), so that it can be stopped and resumed.
 """
@@ -100,7 +100,7 @@ def _default_path() -> Path:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python -m eventstore.testing.crash",
+        "python -m tests.torture",
         description="Explore crash states of the store on a simulated disk, or failing calls.",
     )
     parser.add_argument("--case", help="replay one failure")
@@ -144,7 +144,7 @@ def _progress(options: argparse.Namespace) -> Progress:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m eventstore.testing.crash``; returns the exit status.
+    """``python -m tests.torture``; returns the exit status.
 
     It is 0 where every promise was kept, 1 where one was broken, 2 where there is nothing to be
     resumed, and 130 where it was stopped.
@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         finished = False
     _summarize(progress)
     if not finished:
-        again = ["python", "-m", "eventstore.testing.crash", "--resume", f"--jobs={options.jobs}"]
+        again = ["python", "-m", "tests.torture", "--resume", f"--jobs={options.jobs}"]
         if path != _default_path():
             again.append(f"--progress={path}")
         sys.stdout.write(f"stopped; go on with: {shlex.join(again)}\n")

@@ -64,7 +64,7 @@ class CrashError(AssertionError):
     """A crash after which a promise was broken; ``case`` replays it."""
 
     def __init__(self, case: str, reason: BaseException) -> None:
-        super().__init__(f"{reason}\n  replay: python -m eventstore.testing.crash --case {case!r}")
+        super().__init__(f"{reason}\n  replay: python -m tests.torture --case {case!r}")
         self.case = case
 
 

@@ -22,8 +22,8 @@ from eventstore.errors import EventStoreError, unreadable
 from eventstore.identity import StoreIdentity, load_identity
 from eventstore.log.archive import ARCHIVE_FOLDER
 from eventstore.log.mend import QUARANTINE_FOLDER
-from eventstore.log.recovery import Clean, Corrupt, TornTail, classify
 from eventstore.log.segment import LOG_FOLDER, read_header, read_whole, sequence_in_name
+from eventstore.log.tail import Clean, Corrupt, TornTail, classify
 
 __all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments"]
 

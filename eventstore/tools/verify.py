@@ -31,8 +31,8 @@ from eventstore.identity import FILE, StoreIdentity, load_identity
 from eventstore.log.archive import archive_name, read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.mend import open_log
-from eventstore.log.recovery import Corrupt, classify
 from eventstore.log.segment import corrupt_segment, read_whole
+from eventstore.log.tail import Corrupt, classify
 from eventstore.registry import HandlerRegistry
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import SNAPSHOT_FOLDER, snapshot_name

@@ -88,7 +88,7 @@ class TestSabotage:
             segment.synced_end = segment.end
 
         message = self.broken_by(monkeypatch, ActiveSegment, "sync", sync)
-        assert "python -m eventstore.testing.crash --case 'workload=1" in message
+        assert "python -m tests.torture --case 'workload=1" in message
 
     def test_names_that_are_not_synced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.broken_by(monkeypatch, SimulatedDisk, "sync_folder", lambda disk, folder="": None)

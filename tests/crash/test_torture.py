@@ -20,7 +20,7 @@ from eventstore.testing.crash_points import Report
 from eventstore.testing.kinds import KINDS, program_at
 from eventstore.testing.torture import Parameters, Progress, ResumeError, version
 
-COMMAND = (sys.executable, "-m", "eventstore.testing.crash", "--every=0")
+COMMAND = (sys.executable, "-m", "tests.torture", "--every=0")
 KIND = ("--kinds=snapshots",)  # the quickest
 STATES, SEED = 500, 29
 ASKED = (*KIND, f"--states={STATES}", f"--seed={SEED}")
@@ -119,7 +119,7 @@ class TestStopped:
             os.killpg(run.pid, signal.SIGINT)  # as a terminal does: its processes are told, too
             output, errors = run.communicate(timeout=60)
         assert (run.returncode, errors) == (130, "")
-        go_on = f"python -m eventstore.testing.crash --resume --jobs=2 --progress={path}"
+        go_on = f"python -m tests.torture --resume --jobs=2 --progress={path}"
         assert output.splitlines()[-1] == f"stopped; go on with: {go_on}"
         self.resumed(path)
 
@@ -255,7 +255,7 @@ def test_failures_are_told_with_the_lines_that_replay_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "progress.json"
-    failure = "an event is lost\n  replay: python -m eventstore.testing.crash --case 'workload=1'"
+    failure = "an event is lost\n  replay: python -m tests.torture --case 'workload=1'"
     progress = Progress(version(), parameters(), asked=10)
     progress.add(0, Report(workloads=1, states=10, failures=[failure]))
     progress.save(path)

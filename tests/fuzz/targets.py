@@ -31,7 +31,7 @@ from eventstore.log.format import (
     read_seal,
 )
 from eventstore.log.reader import LogReader
-from eventstore.log.recovery import Clean, TornTail, classify
+from eventstore.log.tail import Clean, TornTail, classify
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
 from eventstore.testing import Call, SimulatedDisk

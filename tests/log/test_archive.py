@@ -24,8 +24,8 @@ from eventstore.identity import load_identity
 from eventstore.log.archive import archive_name, compact, read_archive
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.log import EventLog
-from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
+from eventstore.log.tail import Clean, classify
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
 from tests.log.samples import (
     commit,

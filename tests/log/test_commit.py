@@ -33,8 +33,8 @@ from eventstore.history import read_events
 from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.log import EventLog
-from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
+from eventstore.log.tail import Clean, classify
 from eventstore.testing import Call, Fault, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.log.samples import open_on, values_on

@@ -29,8 +29,8 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
+from eventstore.log.tail import Clean, classify
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import (
     FOREIGN,

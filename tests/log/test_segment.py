@@ -10,7 +10,6 @@ import pytest
 
 from eventstore.disk import SyncFailedError
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, SegmentHeader, read_record
-from eventstore.log.recovery import Clean, TornTail, classify
 from eventstore.log.segment import (
     RESERVED,
     ActiveSegment,
@@ -21,6 +20,7 @@ from eventstore.log.segment import (
     write_seal,
     zero_fill,
 )
+from eventstore.log.tail import Clean, TornTail, classify
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import SIZE, STORE, body
 

@@ -12,8 +12,8 @@ from eventstore.errors import StoreFailedError, StoreFullError
 from eventstore.identity import load_identity
 from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
-from eventstore.log.recovery import Clean, classify
 from eventstore.log.segment import segment_name
+from eventstore.log.tail import Clean, classify
 from eventstore.log.writer import SPARE, TEMPORARY, LogWriter
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (

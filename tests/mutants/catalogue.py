@@ -22,7 +22,7 @@ RECOVERY = "recovery.py"
 SEGMENT = "log/segment.py"
 SOURCE = "log/source.py"
 STORE = "store.py"
-TAIL = "log/recovery.py"
+TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
@@ -551,7 +551,7 @@ SABOTAGES = (
         name="a gap in the sequence accepted",
         breaks="sequence numbers have no gap",
         edits=(edit(TAIL, "        if record.first_seq != seq:\n", "        if False:\n"),),
-        caught_by=("tests/log/test_recovery.py",),
+        caught_by=("tests/log/test_tail.py",),
     ),
     Sabotage(
         name="a gap in the sequence read over",
@@ -576,7 +576,7 @@ SABOTAGES = (
                 "    witness = None\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py",),
+        caught_by=("tests/log/test_tail.py",),
     ),
     Sabotage(
         name="every record is a witness",
@@ -588,7 +588,7 @@ SABOTAGES = (
                 "                if read_synced_end(data, position, header.salt):\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py",),
+        caught_by=("tests/log/test_tail.py",),
     ),
     Sabotage(
         name="a shortened segment accepted",
@@ -600,7 +600,7 @@ SABOTAGES = (
                 "    whole = True\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", f"{FILES} -k lengths"),
+        caught_by=("tests/log/test_tail.py", f"{FILES} -k lengths"),
     ),
     Sabotage(
         name="CONTINUED seal ignored",

@@ -18,7 +18,7 @@ from eventstore.log.format import (
     SegmentHeader,
     read_record,
 )
-from eventstore.log.recovery import Clean, Corrupt, TornTail, classify, durable_beyond, end_of_data
+from eventstore.log.tail import Clean, Corrupt, TornTail, classify, durable_beyond, end_of_data
 from tests.log.samples import SALT, SIZE, STORE, SegmentBytes, body, flipped
 
 IDLE, CLOSED, CONTINUED = SealKind.IDLE, SealKind.CLOSED, SealKind.CONTINUED
