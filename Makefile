@@ -9,9 +9,9 @@ JOBS ?= 2
 BENCH_VENV ?= .venv-bench
 BENCH ?=
 VERSIONS ?= 3.11 3.12 3.13 3.14
-COVERED ?= tests/log tests/test_store.py tests/test_snapshots.py tests/test_snapshot_format.py \
-    tests/test_snapshot_only.py tests/test_in_memory.py tests/test_recovery_report.py \
-    tests/test_history.py tests/test_branching.py tests/test_subscription.py tests/crash/test_found.py
+COVERED ?= tests/log tests/test_store.py tests/snapshot/test_snapshots.py tests/snapshot/test_format.py \
+    tests/snapshot/test_snapshots_only.py tests/test_in_memory.py tests/test_recovery_report.py \
+    tests/reading/test_replay.py tests/history/test_branch_and_compare.py tests/reading/test_subscription.py tests/torture/test_found.py tests/test_event_log.py
 
 BIN := $(VENV)/bin
 
@@ -97,7 +97,7 @@ check: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quiet tests/test_import_rules.py tests/test_docs.py
+	$(BIN)/python -m pytest --quiet tests/project/test_import_rules.py tests/project/test_docs.py
 
 format: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff check --fix-only --quiet .

@@ -5,7 +5,6 @@ Everything public is importable from here. Start with :class:`EventStore`.
 
 from eventstore.clock import Clock, SimulatedClock, SystemClock
 from eventstore.config import Durability, StoreConfig
-from eventstore.decorators import handler, upcaster
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -28,14 +27,15 @@ from eventstore.errors import (
     StoreReadOnlyError,
     UnknownOperationError,
 )
+from eventstore.event_log import EventLog
 from eventstore.history import read_events, replay, state_at
-from eventstore.log.log import EventLog
-from eventstore.operation import Event, Operation, Receipt
-from eventstore.registry import HandlerRegistry
+from eventstore.model.handler import handler, upcaster
+from eventstore.model.operation import Event, Operation, Receipt
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state import state_digest
+from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
-from eventstore.state import state_digest
 from eventstore.store import EventStore
-from eventstore.subscription import Subscription
 
 __all__ = [
     "Clock",

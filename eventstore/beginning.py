@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from eventstore.identity import StoreIdentity
+from eventstore.disk.manifest import StoreIdentity
 
 __all__ = ["Beginning"]
 

@@ -2,11 +2,11 @@
 
 Theory of operation
 -------------------
-All of it runs off the event loop, in this order: the lock and the identity (``log/prepare.py``);
+All of it runs off the event loop, in this order: the lock and the identity (``directory.py``);
 the newest snapshot that can be trusted; the log, verified from the oldest kept snapshot on
-(``log/mend.py``); the events after the snapshot, decoded and folded, those of the last segment from
-the bytes that were verified; and then the mending of that segment. Nothing is served before that,
-so nothing is served that a crash could take back.
+(``log/recovery.py``); the events after the snapshot, decoded and folded, those of the last segment
+from the bytes that were verified; and then the mending of that segment. Nothing is served before
+that, so nothing is served that a crash could take back.
 
 When a snapshot is passed over, damaged or made by other handlers, the next older one is tried, and
 then the whole history, archive included. Where history does not reach back far enough, opening is
@@ -23,21 +23,21 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from eventstore.beside import beside_writer
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk import Disk, LocalDisk
+from eventstore.directory import begin_log, clear_leftovers, prepare, unknown_files
+from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.manifest import StoreIdentity
+from eventstore.disk.optimistic import beside_writer
 from eventstore.errors import (
     CorruptLogError,
     SnapshotMismatchError,
     named_in,
     reading,
 )
-from eventstore.identity import StoreIdentity
-from eventstore.log.mend import LastSegment, OpenedLog, mending_refused, open_log
-from eventstore.log.prepare import begin_log, clear_leftovers, prepare, unknown_files
 from eventstore.log.reader import CACHED_BYTES, Chunk, LogReader, chunks_of
-from eventstore.registry import HandlerRegistry
+from eventstore.log.recovery import LastSegment, OpenedLog, mending_refused, open_log
+from eventstore.model.registry import HandlerRegistry
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 

@@ -32,22 +32,22 @@ from typing import Any, Generic, TypeVar
 
 from eventstore.beginning import Beginning
 from eventstore.clock import Clock, SystemClock
+from eventstore.concurrency import Opening
 from eventstore.config import StoreConfig
-from eventstore.disk import Disk
+from eventstore.disk.local import Disk
+from eventstore.event_log import check_size
 from eventstore.log.commit import Pending
-from eventstore.log.core import Log, LogCore, executor_for, opening_executor, run_blocking
-from eventstore.log.log import check_size
+from eventstore.log.durable import Log, LogCore, executor_for, opening_executor, run_blocking
 from eventstore.log.memory import MemoryLog
-from eventstore.moments import Moment, chosen
-from eventstore.opening import Opening
-from eventstore.operation import Event, Operation, Receipt
-from eventstore.reading import durable_events
+from eventstore.model.operation import Event, Operation, Receipt
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.value_types import copier, copy_value
+from eventstore.reading.live import durable_events
+from eventstore.reading.selection import Moment, chosen
+from eventstore.reading.subscription import Subscription
 from eventstore.recovery import Recovered, open_and_recover
-from eventstore.registry import HandlerRegistry
 from eventstore.report import RecoveryReport, StoreStats
-from eventstore.shape import copier, copy_value
 from eventstore.snapshot.keeper import SnapshotKeeper
-from eventstore.subscription import Subscription
 
 __all__ = ["EventStore"]
 

@@ -26,14 +26,14 @@ import pytest
 
 import eventstore
 from eventstore import EventLog, EventStore, read_events, replay, state_at
-from eventstore.identity import load_identity
+from eventstore.disk.manifest import load_identity
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import CACHED_BYTES, Chunk, LogReader
 from eventstore.log.segment import WINDOW, segment_name
 from eventstore.testing import Call, SimulatedDisk
-from tests.bank import Bank, bank_registry, pay
 from tests.real.children import Child, Parent
 from tests.real.tracing import disk_calls, read_trace, traced
+from tests.support.bank import Bank, bank_registry, pay
 
 PRODUCT = str(Path(eventstore.__file__).parent)
 SEGMENT = segment_name(1)

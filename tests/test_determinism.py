@@ -20,7 +20,7 @@ from immutables import Map
 
 from eventstore import EventStore, SimulatedClock, state_digest
 from handlers import EngineState, Position
-from tests import folding
+from tests.support import folding
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS = [
@@ -35,7 +35,8 @@ if sys.version_info < (3, 14):
 """
 
 LIVE = "20a16b2cdd183bf1f50fe16c5715661813c7a7560cfdb44e5368d5b1a8e55835"
-"""The digest of the state after every operation of ``folding.py``, as it was when this was written.
+"""The digest of the state after every operation of ``support/folding.py``, as it was when this was
+written.
 
 It changes if a handler's arithmetic, the digest or its encoding does. None of them may without a
 version that says so: digests are in every snapshot there is.
@@ -58,7 +59,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def elsewhere(python: str, path: Path, seed: str) -> dict[str, str]:
     """What another process finds in the same store."""
     ended = subprocess.run(
-        [python, "-W", "error", str(ROOT / "tests" / "folding.py"), str(path)],
+        [python, "-W", "error", str(ROOT / "tests" / "support" / "folding.py"), str(path)],
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ from eventstore import (
 )
 from eventstore.testing import SimulatedDisk
 from handlers import EngineState, FullState, RecordTrade, trading_registry
-from tests.bank import (
+from tests.support.bank import (
     Bank,
     InsufficientFundsError,
     Withdraw,
@@ -29,7 +29,7 @@ from tests.bank import (
     pay,
     seqs,
 )
-from tests.gates import PATIENCE
+from tests.support.gates import PATIENCE
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eventstore import Event, EventLog, EventStore, HandlerRegistry, Operation, handler
-from eventstore.disk import LocalDisk
+from eventstore.disk.local import LocalDisk
 
 
 class Add(Operation, tag="add"):

@@ -12,7 +12,7 @@ import pytest
 
 from eventstore import EventStore, RecoveryReport
 from eventstore.testing import Fault, SimulatedDisk
-from tests.bank import bank_after, bank_registry, pay
+from tests.support.bank import bank_after, bank_registry, pay
 
 QUIET: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
 

@@ -39,7 +39,7 @@ from eventstore import (
 )
 from eventstore.testing import Call, Fault, SimulatedDisk
 from handlers import EngineState, FullState, Position, RecordTrade, UpdatePosition, trading_registry
-from tests.bank import (
+from tests.support.bank import (
     Bank,
     Deposit,
     InsufficientFundsError,
@@ -50,7 +50,7 @@ from tests.bank import (
     pay,
     withdraw,
 )
-from tests.gates import PATIENCE, GatedDisk, commits
+from tests.support.gates import PATIENCE, GatedDisk, commits
 
 
 async def history(store: EventStore[Any]) -> list[Event[Any]]:
@@ -383,7 +383,7 @@ class TestRefusals:
     async def test_a_payload_too_large_for_any_record_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("eventstore.log.log.MAX_BODY", 1000)
+        monkeypatch.setattr("eventstore.event_log.MAX_BODY", 1000)
         async with EventStore.open("", bank_registry(), disk=SimulatedDisk()) as store:
             with pytest.raises(InvalidPayloadError, match="do not fit one record"):
                 await store.append(Deposit(account="a" * 1000, amount=1))

@@ -21,7 +21,7 @@ from benchmarks.cases.base import Case, Cell, History, Profile, Task
 from benchmarks.cases.histories import check_folded
 from benchmarks.contenders import Contender
 from benchmarks.workload import EMPTY, REGISTRY, events, fold, payloads
-from eventstore.codec import array_header
+from eventstore.model.codec import array_header
 
 __all__ = ["OpenAfterCrash", "Starting"]
 

@@ -27,10 +27,9 @@ from collections.abc import Generator
 
 import msgspec
 
-from eventstore.codec import latest_time
-from eventstore.disk import Disk, sync_folder
+from eventstore.disk.local import Disk, sync_folder
+from eventstore.disk.manifest import StoreIdentity, save_identity, write_atomically
 from eventstore.errors import CorruptLogError
-from eventstore.identity import StoreIdentity, save_identity, write_atomically
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.segment import (
     LOG_FOLDER,
@@ -43,6 +42,7 @@ from eventstore.log.segment import (
     sequence_in_name,
 )
 from eventstore.log.tail import Clean, Corrupt, classify
+from eventstore.model.codec import latest_time
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there

@@ -38,16 +38,16 @@ from typing import Any
 import msgspec
 
 from eventstore.config import Durability, StoreConfig
+from eventstore.disk.fork import forget, keep_from_forks
 from eventstore.errors import (
     EventStoreError,
     StoreClosedError,
     StoreFailedError,
     StoreOverloadedError,
 )
-from eventstore.forking import forget, keep_from_forks
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.writer import LogWriter
-from eventstore.operation import Receipt
+from eventstore.model.operation import Receipt
 
 __all__ = ["GroupCommit", "Pending"]
 

@@ -32,7 +32,7 @@ Record, 8-byte aligned; a header of 40 bytes, the body, zeros up to a multiple o
     24  Q   synced_end         offset up to which the segment was durable before this write
     32  I   body_crc           CRC-32 of body and padding
     36  I   header_crc         CRC-32 of bytes 0 to 36, started from the record's own offset
-    40  ..  body: the events, each MessagePack, concatenated (see eventstore.codec)
+    40  ..  body: the events, each MessagePack, concatenated (see eventstore.model.codec)
 
 A *seal* is a record without events: ``count`` 0, ``first_seq`` the next event's number, and a
 body of 8 bytes: ``I`` kind, ``I`` CRC-32 of the segment from 0 to the seal. Its ``synced_end`` is

@@ -15,8 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from eventstore.codec import array_header
-from eventstore.disk import Disk
+from eventstore.disk.local import Disk
 from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
@@ -25,7 +24,8 @@ from eventstore.errors import (
 )
 from eventstore.log.commit import Pending
 from eventstore.log.reader import Chunk, LogReader
-from eventstore.operation import Receipt
+from eventstore.model.codec import array_header
+from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
 
 __all__ = ["MemoryLog"]
@@ -58,7 +58,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 
 
 class MemoryLog:
-    """A :class:`eventstore.log.core.Log` whose events last as long as it does.
+    """A :class:`eventstore.log.durable.Log` whose events last as long as it does.
 
     ``seq`` is the last event before its own; ``earlier`` reads those up to there, from ``disk``.
     ``on_commit`` is a bound method of the owner, which is held weakly, so that an owner that was

@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It
-reads through one file at a time, in windows once a seal vouches for it (``source.py``), so memory
-is flat in the length of history. Nothing is handed over before its checksum was seen to be right,
-and the bodies of many records are joined, so that one call decodes them all.
+reads through one file at a time, in windows once a seal vouches for it (``segment_reader.py``), so
+memory is flat in the length of history. Nothing is handed over before its checksum was seen to be
+right, and the bodies of many records are joined, so that one call decodes them all.
 
 What it must not do is take damage for the end of the log. A segment that has a successor must
 reach it; one that says it has a successor must have it, and one whose successor has a successor
@@ -26,10 +26,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from eventstore.codec import array_header
-from eventstore.disk import Disk
+from eventstore.disk.local import Disk
+from eventstore.disk.manifest import Branched, StoreIdentity, load_identity
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
-from eventstore.identity import Branched, StoreIdentity, load_identity
 from eventstore.log.archive import ARCHIVE_FOLDER, archive_name
 from eventstore.log.format import (
     ALIGNMENT,
@@ -50,7 +49,7 @@ from eventstore.log.segment import (
     segment_name,
     sequence_in_name,
 )
-from eventstore.log.source import (
+from eventstore.log.segment_reader import (
     Loaded,
     MovedError,
     Source,
@@ -59,6 +58,7 @@ from eventstore.log.source import (
     load_whole,
 )
 from eventstore.log.tail import Clean, Corrupt, classify
+from eventstore.model.codec import array_header
 
 __all__ = ["CACHED_BYTES", "Chunk", "LogReader", "chunks_of"]
 

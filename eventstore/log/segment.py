@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.disk import Disk, File, sync, write_fully
+from eventstore.disk.local import Disk, File, sync, write_fully
 from eventstore.errors import NO_SPACE, CorruptLogError, unreadable
 from eventstore.log.format import (
     HEADER_SIZE,

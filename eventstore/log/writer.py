@@ -32,7 +32,8 @@ import time
 import uuid
 from collections import deque
 
-from eventstore.disk import Disk, File, SyncFailedError, sync, sync_folder
+from eventstore.disk.local import Disk, File, SyncFailedError, sync, sync_folder
+from eventstore.disk.manifest import load_identity
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -42,7 +43,6 @@ from eventstore.errors import (
     commit_failed,
     no_space,
 )
-from eventstore.identity import load_identity
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import (
     LOG_FOLDER,

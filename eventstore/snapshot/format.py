@@ -20,7 +20,7 @@ Header, 64 bytes::
 
 A slice: ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content.
 The first, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the state's
-type. The others are the state's, see ``eventstore.state``.
+type. The others are the state's, see ``eventstore.model.state``.
 
 Footer, 96 bytes::
 

@@ -24,7 +24,8 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk import Disk, SyncFailedError
+from eventstore.disk.local import Disk, SyncFailedError
+from eventstore.disk.manifest import StoreIdentity, load_identity
 from eventstore.errors import (
     NO_SPACE,
     EventStoreError,
@@ -33,9 +34,8 @@ from eventstore.errors import (
     commit_failed,
     errno_name,
 )
-from eventstore.identity import StoreIdentity, load_identity
 from eventstore.log.archive import compact
-from eventstore.log.core import Log
+from eventstore.log.durable import Log
 from eventstore.report import StoreStats
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.snapshot.vault import SNAPSHOT_FOLDER, SnapshotVault

@@ -22,10 +22,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from eventstore.disk import Disk, sync, sync_folder, write_fully
+from eventstore.disk.local import Disk, sync, sync_folder, write_fully
+from eventstore.disk.manifest import write_atomically
 from eventstore.errors import CorruptSnapshotError
-from eventstore.identity import write_atomically
 from eventstore.log.segment import read_whole
+from eventstore.model.state import StateCodec, StateDigest
 from eventstore.snapshot.format import (
     HEADER_SIZE,
     About,
@@ -34,7 +35,6 @@ from eventstore.snapshot.format import (
     SnapshotHeader,
     parse,
 )
-from eventstore.state import StateCodec, StateDigest
 
 __all__ = ["SNAPSHOT_FOLDER", "LoadedSnapshot", "Rejected", "SnapshotVault", "snapshot_times"]
 

@@ -5,20 +5,20 @@
 * :func:`check_handler` and :func:`check_registry` are a plugin author's one line: is the handler
   pure, deterministic, total, and does its state last? :func:`payloads` generates the payloads.
 * :func:`check_disks_agree` and :func:`check_lock` hold any two implementations of
-  :class:`~eventstore.disk.Disk` against each other.
+  :class:`~eventstore.disk.local.Disk` against each other.
 """
 
-from eventstore.testing.disk import SimulatedDisk
 from eventstore.testing.disk_conformance import check_disks_agree, check_lock
 from eventstore.testing.faults import Call, Fault, SimulatedCrash
-from eventstore.testing.handlers import (
+from eventstore.testing.handler_checks import (
     HandlerCheckError,
     HandlerReport,
     check_handler,
     check_registry,
 )
 from eventstore.testing.machine import SimulatedFile
-from eventstore.testing.power import SECTOR, Adversary
+from eventstore.testing.power_cut import SECTOR, Adversary
+from eventstore.testing.simulated_disk import SimulatedDisk
 from eventstore.testing.strategies import payloads, values
 
 __all__ = [

@@ -1,8 +1,9 @@
 """One simulated computer with one disk, and the files that are open on it.
 
-A :class:`Machine` is what all handles of a :class:`~eventstore.testing.disk.SimulatedDisk` share:
-the names and the files behind them, the lock, the plan of faults, and the source of chance. Every
-call, on the disk or on a file, is made through :meth:`Machine.call`, which acts out its fault.
+A :class:`Machine` is what all handles of a
+:class:`~eventstore.testing.simulated_disk.SimulatedDisk` share: the names and the files behind
+them, the lock, the plan of faults, and the source of chance. Every call, on the disk or on a file,
+is made through :meth:`Machine.call`, which acts out its fault.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from hashlib import blake2b
 from random import Random
 from typing import TypeVar
 
-from eventstore.disk import Bytes
+from eventstore.disk.local import Bytes
 from eventstore.errors import StoreLockedError
+from eventstore.testing.directory_entries import Names
 from eventstore.testing.faults import FaultPlan, SimulatedCrash
-from eventstore.testing.names import Names
-from eventstore.testing.platter import Inode
-from eventstore.testing.power import Adversary
+from eventstore.testing.file_contents import Inode
+from eventstore.testing.power_cut import Adversary
 
 __all__ = ["Machine", "SimulatedFile"]
 

@@ -29,9 +29,9 @@ import immutables
 import msgspec
 from msgspec import inspect as shapes
 
-from eventstore.codec import freeze
-from eventstore.operation import Operation
-from eventstore.shape import fields_of, plain_type
+from eventstore.model.codec import freeze
+from eventstore.model.operation import Operation
+from eventstore.model.value_types import fields_of, plain_type
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -20,14 +20,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from eventstore.clock import to_datetime
-from eventstore.codec import encode_hook
 from eventstore.demo.report import Screen, show_result
 from eventstore.demo.run import DemoOptions
 from eventstore.demo.run import run as run_demo
 from eventstore.errors import EventStoreError
 from eventstore.history import read_events
-from eventstore.operation import OPERATION_FIELD
-from eventstore.registry import HandlerRegistry
+from eventstore.model.codec import encode_hook
+from eventstore.model.operation import OPERATION_FIELD
+from eventstore.model.registry import HandlerRegistry
 from eventstore.tools.overview import Overview, SegmentFacts, overview
 from eventstore.tools.verify import Parting, Verification
 from eventstore.tools.verify import verify as verify_store

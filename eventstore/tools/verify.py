@@ -5,7 +5,7 @@ end it: all that can be checked is checked, and told.
 
 The bytes: ``store.json`` by its checksum; each segment record by record, its seal, and its place in
 the chain of segments; each archive; each snapshot by its digest; and the events of all of them
-decoded, with numbers that have no gap. The states: see ``refolding.py``.
+decoded, with numbers that have no gap. The states: see ``refold.py``.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any
 
 import msgspec
 
-from eventstore.beside import beside_writer, looks
-from eventstore.codec import EventCodec
-from eventstore.disk import Disk, LocalDisk
+from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.manifest import FILE, StoreIdentity, load_identity
+from eventstore.disk.optimistic import beside_writer, looks
 from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     HistoryUnavailableError,
     reading,
 )
-from eventstore.history.replaying import recorded
-from eventstore.identity import FILE, StoreIdentity, load_identity
 from eventstore.log.archive import archive_name, read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
-from eventstore.log.mend import open_log
+from eventstore.log.recovery import open_log
 from eventstore.log.segment import corrupt_segment, read_whole
 from eventstore.log.tail import Corrupt, classify
-from eventstore.registry import HandlerRegistry
+from eventstore.model.codec import EventCodec
+from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.replay import recorded
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import SNAPSHOT_FOLDER, snapshot_name
 from eventstore.tools.overview import survey_segments
-from eventstore.tools.refolding import Parting, Refold
-from eventstore.tools.refolding import refold as fold_again
+from eventstore.tools.refold import Parting, Refold
+from eventstore.tools.refold import refold as fold_again
 
 __all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]
 

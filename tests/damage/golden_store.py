@@ -13,10 +13,10 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 from eventstore import Event, EventStore, SimulatedClock, StoreConfig
-from eventstore.identity import load_identity
+from eventstore.disk.manifest import load_identity
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.ledger import Deposit, Ledger, ledger_registry
 from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.torture.ledger import Deposit, Ledger, ledger_registry
 
 PATH = "golden"
 REGISTRY = ledger_registry()

@@ -26,9 +26,9 @@ from eventstore import (
 )
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Fault
-from eventstore.testing.ledger import Deposit, ledger_after
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.damage.golden_store import PATH, REGISTRY, Golden
+from tests.torture.ledger import Deposit, ledger_after
 
 _CALLS = 3000  # on the disk; a sound opening and reading take some two hundred
 

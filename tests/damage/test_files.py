@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from eventstore import CorruptLogError, CorruptSnapshotError, CorruptStoreError
-from eventstore.identity import load_identity, save_identity
+from eventstore.disk.manifest import load_identity, save_identity
 from tests.damage.golden_store import Golden, History, golden
 from tests.damage.judge import Damage, Verdict, verdicts
 

@@ -12,12 +12,12 @@ import zlib
 import pytest
 
 from eventstore import CorruptLogError, Event, EventStore, read_events
-from eventstore.codec import EventCodec
-from eventstore.identity import StoreIdentity, save_identity
+from eventstore.disk.manifest import StoreIdentity, save_identity
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
+from eventstore.model.codec import EventCodec
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.ledger import Deposit, ledger_registry
 from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.torture.ledger import Deposit, ledger_registry
 
 STORE = uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 SALT = b"\1salted!"

@@ -15,11 +15,11 @@ import pytest
 from eventstore import CorruptLogError, EventStore
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SegmentHeader, read_record
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.ledger import Deposit, Ledger, ledger_after
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.damage.golden_store import PATH, REGISTRY, Golden, golden
 from tests.damage.judge import Damage, verdicts
 from tests.damage.test_bits import SPARSE, flips
+from tests.torture.ledger import Deposit, Ledger, ledger_after
 
 EVENTS = 3
 

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore import EventStore, SimulatedClock, StoreConfig, read_events, replay, state_at
-from eventstore.codec import EventCodec, array_header, latest_time
-from eventstore.identity import StoreIdentity, load_identity, save_identity
+from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -32,10 +31,10 @@ from eventstore.log.format import (
 )
 from eventstore.log.reader import LogReader
 from eventstore.log.tail import Clean, TornTail, classify
+from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
 from eventstore.testing import Call, SimulatedDisk
-from eventstore.testing.ledger import Deposit, Ledger, ledger_registry
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.tools.overview import overview
 from eventstore.tools.verify import verify
@@ -43,6 +42,7 @@ from tests.damage.golden_store import PATH, golden
 from tests.fuzz.forging import unpacked_size
 from tests.fuzz.inputs import GENERATORS, files
 from tests.fuzz.limits import TYPED, EndlessError
+from tests.torture.ledger import Deposit, Ledger, ledger_registry
 
 __all__ = ["TARGETS", "Target"]
 

@@ -29,8 +29,7 @@ from eventstore import (
     StoreConfig,
     read_events,
 )
-from eventstore.codec import EventCodec, array_header, latest_time
-from eventstore.identity import StoreIdentity, load_identity, save_identity
+from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -41,17 +40,18 @@ from eventstore.log.format import (
     encode_seal,
     read_record,
 )
+from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import About, InvalidSnapshotError, SnapshotBuilder, SnapshotHeader
 from eventstore.snapshot.format import parse as parse_snapshot
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.ledger import Deposit, ledger_registry
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.tools.verify import verify
 from tests.damage.golden_store import PATH, golden
 from tests.damage.golden_store import REGISTRY as LEDGER
 from tests.fuzz.forging import bomb, forged_archive, forged_identity, forged_segment
 from tests.fuzz.limits import limited
+from tests.torture.ledger import Deposit, ledger_registry
 
 STORE = uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 SALT = b"\1salted!"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from eventstore.codec import EventCodec
-from eventstore.identity import StoreIdentity, save_identity
+from eventstore.disk.manifest import StoreIdentity, save_identity
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
-from eventstore.operation import Event
+from eventstore.model.codec import EventCodec
+from eventstore.model.operation import Event
 from eventstore.testing import SimulatedDisk
 
 FOLDER = Path(__file__).resolve().parent

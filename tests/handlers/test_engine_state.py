@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from immutables import Map
 
-from eventstore.codec import decode_hook, encode_hook
+from eventstore.model.codec import decode_hook, encode_hook
 from handlers import EngineState, Position
 
 PLAN = {"positions": {"AAPL": {"shares": 100, "price": 150.0}}, "cash": 50000.0}

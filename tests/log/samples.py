@@ -5,15 +5,15 @@ from __future__ import annotations
 import uuid
 import zlib
 
-from eventstore.codec import EventCodec
-from eventstore.disk import Disk
-from eventstore.identity import StoreIdentity, load_identity, save_identity
+from eventstore.disk.local import Disk
+from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
-from eventstore.log.mend import OpenedLog, open_log
 from eventstore.log.reader import LogReader
+from eventstore.log.recovery import OpenedLog, open_log
 from eventstore.log.segment import SegmentEnd
 from eventstore.log.writer import LogWriter
-from eventstore.operation import Event
+from eventstore.model.codec import EventCodec
+from eventstore.model.operation import Event
 from eventstore.testing import SimulatedDisk
 
 STORE = uuid.UUID("6f1d3a52-8c0e-4b7a-9d4e-2b5c7a90e1f3")

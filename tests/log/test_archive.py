@@ -13,17 +13,17 @@ import msgspec
 import pytest
 
 from eventstore.config import History
-from eventstore.disk import SyncFailedError
+from eventstore.disk.local import SyncFailedError
+from eventstore.disk.manifest import load_identity
 from eventstore.errors import (
     CorruptLogError,
     CorruptStoreError,
     EventStoreError,
     HistoryUnavailableError,
 )
-from eventstore.identity import load_identity
+from eventstore.event_log import EventLog
 from eventstore.log.archive import archive_name, compact, read_archive
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.log import EventLog
 from eventstore.log.segment import segment_name
 from eventstore.log.tail import Clean, classify
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk

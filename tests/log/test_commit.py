@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from eventstore.config import Durability
-from eventstore.disk import Bytes, LocalDisk, LocalFile
+from eventstore.disk.local import Bytes, LocalDisk, LocalFile
 from eventstore.errors import (
     EventStoreError,
     StoreClosedError,
@@ -29,10 +29,10 @@ from eventstore.errors import (
     StoreLockedError,
     StoreOverloadedError,
 )
+from eventstore.event_log import EventLog
 from eventstore.history import read_events
 from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.log import EventLog
 from eventstore.log.segment import segment_name
 from eventstore.log.tail import Clean, classify
 from eventstore.testing import Call, Fault, SimulatedDisk
@@ -965,7 +965,7 @@ class TestOneWriter:
 
 
 FORK = """
-from tests.bank import bank_registry, pay
+from tests.support.bank import bank_registry, pay
 if sys.argv[2] == "log":
     log = await EventLog.open(path, segment_size=1 << 16)
     value = str

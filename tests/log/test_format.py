@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventstore.identity import load_identity
+from eventstore.disk.manifest import load_identity
 from eventstore.log import format as log_format
 from eventstore.log.format import (
     HEADER_SIZE,

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.codec import EventCodec
-from eventstore.disk import Disk, LocalDisk
+from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.manifest import load_identity
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
-from eventstore.identity import load_identity
+from eventstore.event_log import EventLog
 from eventstore.log import reader
 from eventstore.log.archive import compact
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
-from eventstore.log.log import EventLog
-from eventstore.log.mend import LastSegment, open_log
 from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader, chunks_of
+from eventstore.log.recovery import LastSegment, open_log
 from eventstore.log.segment import segment_name
+from eventstore.model.codec import EventCodec
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
     STORE,

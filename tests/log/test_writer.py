@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from eventstore.disk.manifest import load_identity
 from eventstore.errors import StoreFailedError, StoreFullError
-from eventstore.identity import load_identity
 from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
 from eventstore.log.segment import segment_name

@@ -7,30 +7,30 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
-BESIDE = "beside.py"
-CODEC = "codec.py"
+BESIDE = "disk/optimistic.py"
+CODEC = "model/codec.py"
 COMMIT = "log/commit.py"
-CORE = "log/core.py"
-DISK = "disk.py"
+CORE = "log/durable.py"
+DISK = "disk/local.py"
 FORMAT = "log/format.py"
-IDENTITY = "identity.py"
+IDENTITY = "disk/manifest.py"
 KEEPER = "snapshot/keeper.py"
-MEND = "log/mend.py"
-PREPARE = "log/prepare.py"
+MEND = "log/recovery.py"
+PREPARE = "directory.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
 SEGMENT = "log/segment.py"
-SOURCE = "log/source.py"
+SOURCE = "log/segment_reader.py"
 STORE = "store.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
 BITS = "tests/damage/test_bits.py"
-COMPANY = "tests/test_beside_a_writer.py"
+COMPANY = "tests/reading/test_beside_a_writer.py"
 COSTS = "tests/test_costs.py"
 FILES = "tests/damage/test_files.py"
-POWER = "tests/test_sabotage_power.py"
+POWER = "tests/mutants/test_power.py"
 
 SABOTAGES = (
     # ---- durability ------------------------------------------------------------------------
@@ -62,13 +62,13 @@ SABOTAGES = (
         name="no fdatasync on the real disk",
         breaks="the real disk does what the simulated one is trusted to do",
         edits=(edit(DISK, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
-        caught_by=("tests/test_sabotage_real_disk.py",),
+        caught_by=("tests/mutants/test_real_disk.py",),
     ),
     Sabotage(
         name="no fsync of a real folder",
         breaks="the real disk does what the simulated one is trusted to do",
         edits=(edit(DISK, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
-        caught_by=("tests/test_sabotage_real_disk.py",),
+        caught_by=("tests/mutants/test_real_disk.py",),
     ),
     Sabotage(
         name="no folder sync for a segment",
@@ -132,7 +132,7 @@ SABOTAGES = (
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
-        caught_by=("tests/log/test_mend.py", POWER),
+        caught_by=("tests/log/test_recovery.py", POWER),
     ),
     Sabotage(
         name="no folder sync for a mended segment",
@@ -145,7 +145,7 @@ SABOTAGES = (
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
-        caught_by=("tests/log/test_mend.py", POWER),
+        caught_by=("tests/log/test_recovery.py", POWER),
     ),
     Sabotage(
         name="no folder sync for a new folder",
@@ -157,7 +157,7 @@ SABOTAGES = (
                 "        disk.make_folder(QUARANTINE_FOLDER)\n",
             ),
         ),
-        caught_by=("tests/log/test_mend.py", POWER),
+        caught_by=("tests/log/test_recovery.py", POWER),
     ),
     Sabotage(
         name="a segment's header not synced",
@@ -238,7 +238,7 @@ SABOTAGES = (
                 "            start",
             ),
         ),
-        caught_by=("tests/log/test_mend.py", POWER),
+        caught_by=("tests/log/test_recovery.py", POWER),
     ),
     Sabotage(
         name="a mended segment sealed too early",
@@ -271,7 +271,7 @@ SABOTAGES = (
         name="salt reused on rewriting",
         breaks="no record of a replaced segment is taken for one of its successor",
         edits=(edit(SEGMENT, "    salt = fresh_salt(disk)\n", "    salt = header.salt\n"),),
-        caught_by=("tests/log/test_mend.py", POWER),
+        caught_by=("tests/log/test_recovery.py", POWER),
     ),
     Sabotage(
         name="snapshot renamed before its sync",
@@ -435,7 +435,7 @@ SABOTAGES = (
         edits=(
             edit(DISK, "        view = view[written:]\n", "        view = view[len(view) :]\n"),
         ),
-        caught_by=("tests/test_disk.py", "tests/log/test_segment.py"),
+        caught_by=("tests/disk/test_local.py", "tests/log/test_segment.py"),
     ),
     Sabotage(
         name="EINTR taken for a failure",
@@ -448,7 +448,7 @@ SABOTAGES = (
                 "            raise\n",
             ),
         ),
-        caught_by=("tests/test_disk.py", "tests/log/test_segment.py"),
+        caught_by=("tests/disk/test_local.py", "tests/log/test_segment.py"),
     ),
     Sabotage(
         name="handler called after the write",
@@ -612,7 +612,7 @@ SABOTAGES = (
                 "        if False:\n",
             ),
         ),
-        caught_by=("tests/log/test_mend.py", f"{FILES} -k gone"),
+        caught_by=("tests/log/test_recovery.py", f"{FILES} -k gone"),
     ),
     Sabotage(
         name="CONTINUED seal ignored by readers",
@@ -636,13 +636,13 @@ SABOTAGES = (
                 "            if False:\n",
             ),
         ),
-        caught_by=("tests/log/test_mend.py", f"{FILES} -k gone"),
+        caught_by=("tests/log/test_recovery.py", f"{FILES} -k gone"),
     ),
     Sabotage(
         name="finished segments unverified",
         breaks="damage before the last segment is refused at opening",
         edits=(edit(MEND, "        if crc != successor.previous_crc:\n", "        if False:\n"),),
-        caught_by=("tests/log/test_mend.py", f"{BITS} -k log_is_refused"),
+        caught_by=("tests/log/test_recovery.py", f"{BITS} -k log_is_refused"),
     ),
     Sabotage(
         name="another store's segment accepted",
@@ -654,7 +654,7 @@ SABOTAGES = (
                 "    if False:\n        raise corrupt_segment(",
             ),
         ),
-        caught_by=("tests/log/test_mend.py", f"{FILES} -k another_store"),
+        caught_by=("tests/log/test_recovery.py", f"{FILES} -k another_store"),
     ),
     Sabotage(
         name="another store's snapshot accepted",
@@ -680,7 +680,7 @@ SABOTAGES = (
                 "                found.quarantined = None\n",
             ),
         ),
-        caught_by=("tests/log/test_mend.py",),
+        caught_by=("tests/log/test_recovery.py",),
     ),
     Sabotage(
         name="store.json's checksum skipped",
@@ -730,7 +730,7 @@ SABOTAGES = (
         name="lockf for flock",
         breaks="the lock holds within one process, and whatever is closed",
         edits=(edit(DISK, "            fcntl.flock(", "            fcntl.lockf("),),
-        caught_by=("tests/test_disk.py",),
+        caught_by=("tests/disk/test_local.py",),
     ),
     Sabotage(
         name="a forked child keeps the lock",
@@ -742,7 +742,7 @@ SABOTAGES = (
                 'the parent\'s lock."""\n',
             ),
         ),
-        caught_by=("tests/test_disk.py", "tests/real/test_lock.py"),
+        caught_by=("tests/disk/test_local.py", "tests/real/test_lock.py"),
     ),
     Sabotage(
         name="symbolic links followed",
@@ -754,7 +754,7 @@ SABOTAGES = (
                 "os.O_RDONLY) | os.O_CLOEXEC\n",
             ),
         ),
-        caught_by=("tests/test_disk.py",),
+        caught_by=("tests/disk/test_local.py",),
     ),
     Sabotage(
         name="a snapshot believed because it can be read",
@@ -762,7 +762,7 @@ SABOTAGES = (
         edits=(
             edit(RECOVERY, "            vault.write_again(snapshot.name)\n", "            pass\n"),
         ),
-        caught_by=("tests/crash/test_found.py", "tests/test_snapshots.py"),
+        caught_by=("tests/torture/test_found.py", "tests/snapshot/test_snapshots.py"),
     ),
     Sabotage(
         name="reading a log that was closed meanwhile",
@@ -774,7 +774,7 @@ SABOTAGES = (
                 "                if True:\n",
             ),
         ),
-        caught_by=("tests/crash/test_found.py",),
+        caught_by=("tests/torture/test_found.py",),
     ),
     Sabotage(
         name="blocking calls after closing",
@@ -786,7 +786,7 @@ SABOTAGES = (
                 "        return await ",
             ),
         ),
-        caught_by=("tests/crash/test_found.py",),
+        caught_by=("tests/torture/test_found.py",),
     ),
     Sabotage(
         name="a seal believed unsummed",
@@ -806,7 +806,7 @@ SABOTAGES = (
         edits=(
             edit(SOURCE, "        if window[:HEADER_SIZE] != header:\n", "        if False:\n"),
         ),
-        caught_by=("tests/log/test_source.py",),
+        caught_by=("tests/log/test_segment_reader.py",),
     ),
     # ---- company ---------------------------------------------------------------------------
     Sabotage(
@@ -819,7 +819,7 @@ SABOTAGES = (
                 "            fd = os.dup(self._folder(folder))\n",
             ),
         ),
-        caught_by=("tests/test_disk.py -k listing",),
+        caught_by=("tests/disk/test_local.py -k listing",),
     ),
     Sabotage(
         name="the first look believed",

@@ -37,10 +37,10 @@ COPIED = (
     *"eventstore handlers tests benchmarks docs examples".split(),
     *"pyproject.toml README.md CHANGELOG.md LICENSE Makefile".split(),
 )
-CATALOGUE_TEST = "tests/test_sabotage_catalogue.py"
+CATALOGUE_TEST = "tests/mutants/test_catalogue.py"
 """It asks whether the product is as the catalogue expects, which a sabotaged one is not."""
 TIMEOUT = 180.0  # seconds for the tests that a sabotage names
-FALLBACK = ("tests/test_sabotage_power.py tests/damage tests/log", "tests")
+FALLBACK = ("tests/mutants/test_power.py tests/damage tests/log", "tests")
 """What is run when the tests that were named notice nothing; the last is the whole suite."""
 
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)

@@ -22,11 +22,11 @@ from random import Random
 from typing import Any, NoReturn
 
 from eventstore import Durability, Event, EventStore, RecoveryReport, SimulatedClock, StoreConfig
-from eventstore.disk import LocalDisk
-from eventstore.opening import Opening
-from eventstore.testing.ledger import Deposit, Ledger, Transfer, ledger_after, ledger_registry
-from eventstore.testing.oracle import Claim, OracleError, Submitted, recovered_as_claimed
+from eventstore.concurrency import Opening
+from eventstore.disk.local import LocalDisk
 from tests.real.children import Child, Parent
+from tests.torture.ledger import Deposit, Ledger, Transfer, ledger_after, ledger_registry
+from tests.torture.oracle import Claim, OracleError, Submitted, recovered_as_claimed
 
 __all__ = ["Witness", "busy_config", "contents", "live", "payload"]
 

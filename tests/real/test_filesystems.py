@@ -18,11 +18,11 @@ from random import Random
 import pytest
 
 from eventstore import Durability, EventStore, EventStoreError, SimulatedClock, StoreConfig
-from eventstore.testing.ledger import ledger_registry
 from tests.real.children import Parent
 from tests.real.conftest import Start
 from tests.real.lives import Witness, busy_config, live, payload
 from tests.real.mounts import MIB, Mounts, make_image, needs, run
+from tests.torture.ledger import ledger_registry
 
 pytestmark = pytest.mark.filesystem
 

@@ -27,11 +27,11 @@ from eventstore import (
     StoreConfig,
     StoreFullError,
 )
-from eventstore.testing.ledger import Ledger, ledger_registry
 from tests.real.children import NOBODY, Parent
 from tests.real.conftest import Start
 from tests.real.lives import contents, payload
 from tests.real.mounts import MIB, Mounts, make_image, needs, run, unchecked
+from tests.torture.ledger import Ledger, ledger_registry
 
 CONFIG = StoreConfig(segment_size=16384, wal_max_entries=None, auto_save_interval=None)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from eventstore import EventStore, StoreClosedError, StoreLockedError
-from eventstore.testing.ledger import Deposit, Ledger, ledger_registry
 from tests.real.children import PATIENCE, Parent
 from tests.real.conftest import Start
+from tests.torture.ledger import Deposit, Ledger, ledger_registry
 
 
 def deposit(number: int) -> Deposit:

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from eventstore import EventStore, EventStoreError, ReadFailedError, SimulatedClock, StoreConfig
-from eventstore.disk import Disk, LocalDisk
+from eventstore.disk.local import Disk, LocalDisk
 from eventstore.testing import Call, SimulatedDisk
-from eventstore.testing.ledger import Ledger, ledger_registry
 from tests.real.children import Parent
 from tests.real.conftest import Start
 from tests.real.lives import contents, payload
 from tests.real.tracing import Syscall, disk_calls, merged, read_trace, traced
+from tests.torture.ledger import Ledger, ledger_registry
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace traces Linux only")
 

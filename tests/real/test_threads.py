@@ -15,7 +15,7 @@ import pytest
 
 from eventstore import EventStore, HistoryUnavailableError, SimulatedClock, read_events, state_at
 from eventstore.tools import verify
-from tests.bank import Bank, bank_after, bank_registry, pay
+from tests.support.bank import Bank, bank_after, bank_registry, pay
 
 REGISTRY = bank_registry()
 OPENING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from eventstore import Durability, StoreConfig
 from eventstore.testing.faults import Effect, Fault
-from eventstore.testing.ledger import Deposit, Transfer
 from tests.stateful.faults import Failing
+from tests.torture.ledger import Deposit, Transfer
 
 __all__ = ["configs", "failing", "groups", "images", "keys", "metadata", "values"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventstore.testing import Call, Fault, SimulatedDisk
-from eventstore.testing.oracle import Claim
+from tests.torture.oracle import Claim
 
 __all__ = ["Crash", "Failing", "Trouble"]
 

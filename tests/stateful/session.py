@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 A :class:`Session` does to a real :class:`~eventstore.EventStore` what it is told, and keeps the
-plain model beside it: a :class:`~eventstore.testing.oracle.Record` of every event in the order of
+plain model beside it: a :class:`~tests.torture.oracle.Record` of every event in the order of
 submission, the states folded from them, how many were published, and how many must survive a power
 cut. It runs on one virtual-time loop, a step at a time; between steps nothing moves.
 
@@ -34,10 +34,12 @@ from eventstore import (
     StoreOverloadedError,
 )
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.crash_points import Crashes, Point
-from eventstore.testing.failing import Failure, expected
-from eventstore.testing.ledger import Deposit, Ledger, Transfer, ledger_registry
-from eventstore.testing.oracle import (
+from eventstore.testing.virtual_time import VirtualTimeLoop
+from tests.stateful.faults import Crash, Trouble
+from tests.torture.crash_points import Crashes, Point
+from tests.torture.failing_calls import Failure, expected
+from tests.torture.ledger import Deposit, Ledger, Transfer, ledger_registry
+from tests.torture.oracle import (
     Claim,
     OracleError,
     Record,
@@ -45,8 +47,6 @@ from eventstore.testing.oracle import (
     recovered_as_claimed,
     state_as_claimed,
 )
-from eventstore.testing.virtual_time import VirtualTimeLoop
-from tests.stateful.faults import Crash, Trouble
 
 __all__ = ["PATH", "Session"]
 

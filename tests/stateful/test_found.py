@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from eventstore import EventStore, StoreConfig
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.crash_points import Point
-from eventstore.testing.ledger import Deposit, ledger_registry
-from eventstore.testing.oracle import Record
 from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.torture.crash_points import Point
+from tests.torture.ledger import Deposit, ledger_registry
+from tests.torture.oracle import Record
 
 REGISTRY = ledger_registry()
 CONFIG = StoreConfig(segment_size=4096, wal_max_entries=None, auto_save_interval=None)

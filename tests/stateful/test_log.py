@@ -26,11 +26,11 @@ from eventstore import (
     StoreReadOnlyError,
 )
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.crash_points import Point
-from eventstore.testing.oracle import Record
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful import draws
 from tests.stateful.profile import examples
+from tests.torture.crash_points import Point
+from tests.torture.oracle import Record
 
 PATH = "log"
 

@@ -23,12 +23,12 @@ from eventstore import (
     StoreConfig,
 )
 from eventstore.testing import SimulatedDisk
-from eventstore.testing.crash_points import Point
-from eventstore.testing.ledger import Ledger, ledger_after, ledger_registry
-from eventstore.testing.oracle import Record
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful import draws
 from tests.stateful.profile import examples
+from tests.torture.crash_points import Point
+from tests.torture.ledger import Ledger, ledger_after, ledger_registry
+from tests.torture.oracle import Record
 
 PATH = "ledger"
 _REGISTRY = ledger_registry()

@@ -37,13 +37,13 @@ from eventstore import (
     replay,
     state_at,
 )
-from eventstore.subscription import Subscription
-from eventstore.testing.ledger import Deposit, ledger_registry
-from eventstore.testing.oracle import OracleError
+from eventstore.reading.subscription import Subscription
 from tests.stateful import draws
 from tests.stateful.faults import Failing
 from tests.stateful.profile import examples
 from tests.stateful.session import PATH, Session
+from tests.torture.ledger import Deposit, ledger_registry
+from tests.torture.oracle import OracleError
 
 _REGISTRY = ledger_registry()
 

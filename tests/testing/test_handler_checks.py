@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from eventstore import Event, EventStore, HandlerRegistry, Operation, handler
 from eventstore.testing import HandlerCheckError, check_handler, check_registry
 from eventstore.testing.differences import difference, shared_part
-from eventstore.testing.watching import watching
+from eventstore.testing.impure_calls import watching
 from handlers import trading_registry
-from tests import bank
-from tests.bank import Bank, InsufficientFundsError, deposit, withdraw
+from tests.support import bank
+from tests.support.bank import Bank, InsufficientFundsError, deposit, withdraw
 from tests.testing import careless
 from tests.testing.careless import Book, Notes, Place, RefusedError, Write
 

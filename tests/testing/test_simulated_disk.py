@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from eventstore.disk import Bytes, Disk, LocalDisk, write_fully
+from eventstore.disk.local import Bytes, Disk, LocalDisk, write_fully
 from eventstore.errors import StoreLockedError
 from eventstore.testing import (
     SECTOR,

@@ -20,7 +20,7 @@ from immutables import Map
 from msgspec import Meta
 
 from eventstore import Event, Operation
-from eventstore.codec import EventCodec
+from eventstore.model.codec import EventCodec
 from eventstore.testing import payloads, values
 from handlers import FullState, RecordTrade, UpdatePosition
 

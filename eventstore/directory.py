@@ -1,0 +1,223 @@
+"""Making a store's directory, and getting an existing one ready: lock, identity, leftovers.
+
+What a crash left half made is cleared away last, when everything else was found to be sound: in a
+store that is refused, a file under such a name may be the only copy of something.
+
+A store is made in an order in which a crash leaves either no store or a whole one: the ``log``
+folder and an empty, sealed first segment, and last ``store.json``. From then on a log without
+segments is a log that lost them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from eventstore.clock import Clock
+from eventstore.config import StoreConfig
+from eventstore.disk.local import Disk, SyncFailedError, sync_folder
+from eventstore.disk.manifest import (
+    FILE,
+    StoreIdentity,
+    load_identity,
+    save_identity,
+    write_atomically,
+)
+from eventstore.errors import (
+    ConfigError,
+    CorruptLogError,
+    CorruptStoreError,
+    EventStoreError,
+    StoreNotFoundError,
+    named_in,
+)
+from eventstore.log.archive import (
+    ARCHIVE_FOLDER,
+    archive_name,
+    archived_segments,
+    remove_archived_segments,
+)
+from eventstore.log.format import InvalidBytesError, SegmentHeader
+from eventstore.log.recovery import (
+    QUARANTINE_FOLDER,
+    mending_refused,
+)
+from eventstore.log.segment import (
+    LOG_FOLDER,
+    build_segment,
+    fresh_salt,
+    read_header,
+    read_whole,
+    segment_name,
+    sequence_in_name,
+)
+from eventstore.log.tail import Clean, classify
+from eventstore.log.writer import TEMPORARY
+
+__all__ = ["begin_log", "clear_leftovers", "first_segment", "prepare", "unknown_files"]
+
+_LEFTOVERS = (
+    TEMPORARY,
+    f"{LOG_FOLDER}/rewrite.tmp",
+    f"{QUARANTINE_FOLDER}/torn.tmp",
+    f"{ARCHIVE_FOLDER}/new.tmp",
+    f"{FILE}.tmp",
+)
+_ROOT_NAMES = frozenset(
+    {FILE, f"{FILE}.tmp", "writer.pid", LOG_FOLDER, ARCHIVE_FOLDER, QUARANTINE_FOLDER, "snapshots"}
+)
+
+
+def prepare(
+    disk: Disk,
+    clock: Clock,
+    config: StoreConfig,
+    *,
+    read_only: bool,
+    kind: Literal["store", "log"] = "store",
+) -> StoreIdentity:
+    """Lock the store, and make it if it is not there.
+
+    Raises :class:`StoreLockedError`, :class:`StoreNotFoundError` (read-only),
+    :class:`CorruptStoreError`, :class:`ConfigError`, and what opening raises for lack of space.
+    """
+    if read_only:
+        identity = load_identity(disk)
+    else:
+        disk.lock()
+        try:
+            identity = load_identity(disk)
+        except StoreNotFoundError:
+            with _writing(disk):
+                identity = _create(disk, clock, config, kind)
+        else:
+            if identity.kind != kind:
+                raise ConfigError(
+                    f"{disk.path} was made by an Event{identity.kind.title()}: open it with that, "
+                    "or read-only",
+                    key="kind",
+                )
+            if identity.logged and not config.use_wal:
+                raise ConfigError(
+                    f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
+                    "use_wal=True, or begin a new store for snapshots only",
+                    key="use_wal",
+                )
+    archives = set(disk.list(ARCHIVE_FOLDER))
+    for first, _, _ in identity.archived:
+        name = archive_name(first)
+        if name.partition("/")[2] not in archives:
+            raise CorruptLogError(
+                f"{disk.path}/{name} is missing: {FILE} says it was archived. Nothing was written. "
+                "Restore it from a backup",
+                path=f"{disk.path}/{name}",
+                expected_seq=first,
+            )
+    return identity
+
+
+def begin_log(disk: Disk, identity: StoreIdentity, first_seq: int) -> StoreIdentity:
+    """Begin the log of a store that had none, with event ``first_seq``."""
+    first_segment(disk, identity.store, first_seq)
+    return save_identity(
+        disk,
+        msgspec.structs.replace(
+            identity, logged=True, log_start=first_seq, history_start=first_seq
+        ),
+    )
+
+
+def clear_leftovers(disk: Disk, identity: StoreIdentity) -> None:
+    """Remove what a crash left half made, or already archived, from a store that is sound.
+
+    Raises :class:`CorruptLogError` where a segment that was archived is not what its name says, and
+    what opening raises where it may not write.
+    """
+    with _writing(disk):
+        if archived_segments(disk, identity):
+            # If the sync of store.json was what failed, only the page cache says that they may go.
+            save_identity(disk, identity)
+        else:
+            sync_folder(disk)  # a writer may have died between renaming store.json and syncing it
+        for name in _LEFTOVERS:
+            with contextlib.suppress(FileNotFoundError):
+                disk.remove(name)
+        remove_archived_segments(disk, identity)
+
+
+def unknown_files(disk: Disk) -> list[str]:
+    """Files at the top and in the archive that are none of the store's.
+
+    Beside a writer that archives, too: an archive is there before ``store.json`` counts it, and
+    that counts it before its segment goes.
+    """
+    unknown = [name for name in disk.list() if name not in _ROOT_NAMES]
+    archives = [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
+    if archives:
+        log = [sequence_in_name(base) for base in disk.list(LOG_FOLDER)]
+        known = {*_LEFTOVERS, *(archive_name(first) for first in log if first is not None)}
+        known |= {archive_name(first) for first, _, _ in load_identity(disk).archived}
+        unknown += [name for name in archives if name not in known]
+    return unknown
+
+
+@contextlib.contextmanager
+def _writing(disk: Disk) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise mending_refused(error, named_in(error, disk.path)) from error
+
+
+def _create(
+    disk: Disk, clock: Clock, config: StoreConfig, kind: Literal["store", "log"]
+) -> StoreIdentity:
+    _refuse_orphans(disk)
+    store = uuid.UUID(bytes=disk.entropy(16), version=4)
+    if config.use_wal:
+        first_segment(disk, store, 1)
+    identity = StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
+    try:
+        return save_identity(disk, identity)
+    except SyncFailedError:
+        # Whether store.json will still be there after a power cut is unknown, and no later sync can
+        # tell. Without it, the next opening makes the store again, and syncs its own.
+        with contextlib.suppress(OSError):
+            disk.remove(FILE)
+        raise
+
+
+def _refuse_orphans(disk: Disk) -> None:
+    """Without ``store.json`` there may be an empty first segment, from a crash; nothing else."""
+    orphans = [f"snapshots/{base}" for base in disk.list("snapshots")]
+    orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
+    for base in disk.list(LOG_FOLDER):
+        name = f"{LOG_FOLDER}/{base}"
+        if sequence_in_name(base) is None:
+            continue
+        data = read_whole(disk, name)
+        with contextlib.suppress(EventStoreError, InvalidBytesError):
+            header = read_header(disk, name, SegmentHeader.decode(data).store)
+            tail = classify(data, header)
+            if header.first_seq == 1 and isinstance(tail, Clean) and not tail.records:
+                continue
+        orphans.append(name)
+    if orphans:
+        raise CorruptStoreError(
+            f"{disk.path}/{FILE} is missing, but there is {orphans[0]}: this was a store. Nothing "
+            f"was written. Restore {FILE} from a backup",
+            path=f"{disk.path}/{FILE}",
+        )
+
+
+def first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
+    """Make the log of a new store: one empty, sealed segment that ``first_seq`` would follow."""
+    disk.make_folder(LOG_FOLDER)
+    sync_folder(disk)
+    header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))
+    data, _ = build_segment(disk, header, [], first_seq)
+    write_atomically(disk, segment_name(first_seq), TEMPORARY, data)

@@ -1,0 +1,400 @@
+"""The only way to files: the :class:`Disk` protocol, and :class:`LocalDisk`, which is the real one.
+
+A disk is one store directory. Names are relative to it, at most one folder deep (``log/spare``).
+Every call is synchronous and may block, so none is made on the event loop's thread; a disk whose
+calls never block (a simulated one) says so with ``blocking = False`` and is called inline.
+
+What callers may rely on, and what a simulated disk has to model:
+
+* ``write`` may write fewer bytes than asked for, and says how many; ``read`` returns fewer only at
+  the end of the file. Failures are ``OSError``.
+* What ``write``, ``truncate`` and ``size`` changes survive a power cut is known only after ``sync``
+  of that file; what names survive, only after ``sync_folder`` of that folder.
+* A failed ``sync`` says nothing about which bytes are on the platter, and a later one that succeeds
+  says nothing about them either. Nobody calls it again.
+* ``rename`` replaces its target atomically.
+* Calls may be made by several threads at once, whatever they are about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from eventstore.disk.fork import keep_from_forks
+from eventstore.errors import (
+    NO_ACCESS,
+    NO_SPACE,
+    StoreAccessError,
+    StoreFullError,
+    StoreLockedError,
+    StoreNotFoundError,
+    unreadable,
+)
+
+__all__ = ["Disk", "File", "LocalDisk", "SyncFailedError", "sync", "sync_folder", "write_fully"]
+
+Bytes = bytes | bytearray | memoryview
+
+
+class File(Protocol):
+    """An open file."""
+
+    name: str
+
+    def read(self, offset: int, length: int) -> bytes: ...
+    def write(self, offset: int, data: Bytes) -> int: ...
+    def sync(self) -> None: ...
+    def truncate(self, size: int) -> None: ...
+    def size(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """One store directory."""
+
+    path: str
+    blocking: bool
+
+    def lock(self) -> None:
+        """Own the store until ``close``. Raises ``StoreLockedError`` at once if another does."""
+
+    def create(self, name: str) -> File:
+        """A new file for reading and writing; ``FileExistsError`` if the name is taken."""
+
+    def open(self, name: str, *, writable: bool = False) -> File:
+        """An existing file; ``FileNotFoundError`` if there is none."""
+
+    def list(self, folder: str = "") -> list[str]:
+        """The sorted names in a folder, without its path; none if the folder does not exist."""
+
+    def make_folder(self, folder: str) -> None: ...
+    def rename(self, old: str, new: str) -> None: ...
+    def remove(self, name: str) -> None: ...
+    def sync_folder(self, folder: str = "") -> None: ...
+
+    def entropy(self, length: int) -> bytes:
+        """Random bytes, for salts and identities."""
+
+    def close(self) -> None:
+        """Give up the lock and the directory; files that are open stay usable."""
+
+
+_ATTEMPTS = 100  # more than signals call for: a call that is interrupted every time has failed
+
+
+def write_fully(file: File, offset: int, data: Bytes) -> None:
+    """Write all of ``data``: short writes are finished, interruptions are invisible."""
+    view = memoryview(data)
+    interrupted = 0
+    while view:
+        try:
+            written = file.write(offset, view)
+        except InterruptedError:
+            interrupted += 1
+            if interrupted == _ATTEMPTS:
+                raise
+            continue
+        if written <= 0:
+            raise OSError(errno.EIO, "the disk accepted no bytes")
+        offset += written
+        view = view[written:]
+        interrupted = 0
+
+
+class SyncFailedError(OSError):
+    """A sync failed, whatever its errno: what is on stable storage is unknown from here on."""
+
+
+def sync(file: File) -> None:
+    """Put a file on stable storage. Raises :class:`SyncFailedError`, after which nobody retries."""
+    _synced(file.sync)
+
+
+def sync_folder(disk: Disk, folder: str = "") -> None:
+    """Put a folder's names on stable storage. Raises :class:`SyncFailedError`."""
+    _synced(disk.sync_folder, folder)
+
+
+def _synced(call: Callable[..., None], *args: str) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            return call(*args)
+        except InterruptedError:
+            continue
+        except OSError as error:
+            raise SyncFailedError(error.errno, f"sync failed: {error.strerror}") from error
+    raise SyncFailedError(errno.EINTR, "sync failed: interrupted every time")
+
+
+class LocalFile:
+    """A file of a :class:`LocalDisk`: ``pread``, ``pwrite`` and ``fdatasync`` on a descriptor."""
+
+    __slots__ = ("_fd", "name")
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self.name = name
+
+    def read(self, offset: int, length: int) -> bytes:
+        first = os.pread(self._fd, length, offset)
+        if len(first) == length or not first:
+            return first
+        parts = [first]
+        got = len(first)
+        while got < length and (part := os.pread(self._fd, length - got, offset + got)):
+            parts.append(part)
+            got += len(part)
+        return b"".join(parts)
+
+    def write(self, offset: int, data: Bytes) -> int:
+        return os.pwrite(self._fd, data, offset)
+
+    def sync(self) -> None:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, "the file is closed")
+        _fdatasync(self._fd)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+def _fdatasync(fd: int) -> None:
+    if _FULL_SYNC is None:
+        os.fdatasync(fd)
+    else:  # macOS: fsync alone leaves the bytes in the drive's cache
+        fcntl.fcntl(fd, _FULL_SYNC)
+
+
+_OWNER = "writer.pid"
+
+
+class LocalDisk:
+    """A directory of a local file system.
+
+    Everything is opened relative to the directory's descriptor and without following symbolic
+    links; new files are 0600 and new folders 0700. A directory that others may write to, or that
+    belongs to somebody else, is refused to a writer, since anybody could replace its files.
+
+    The lock is ``flock`` on the directory's descriptor: it conflicts with a second one in the same
+    process too, and, unlike ``lockf``, no unrelated ``close`` drops it. A forked child gives up its
+    copy at once, so that the lock never outlives the owner. ``writer.pid`` only tells whom to ask.
+
+    ``create`` makes the directory (and its parents) if it is missing. Raises
+    :class:`StoreNotFoundError` and :class:`StoreAccessError`.
+    """
+
+    blocking = True
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
+    ) -> None:
+        self.path = os.fspath(path)
+        self._read_only = read_only
+        self._folders: dict[str, int] = {}
+        self._owner = False
+        if create and not read_only:
+            self._make(Path(self.path))
+        try:
+            # A slash at the end would have a symbolic link followed in spite of O_NOFOLLOW.
+            self._folders[""] = self._open_folder(self.path.rstrip("/") or self.path, None)
+        except FileNotFoundError:
+            raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
+        except OSError as error:
+            raise unreadable(error, self.path) from error
+
+    def _make(self, path: Path) -> None:
+        missing = [path, *path.parents]
+        missing = missing[: next((i for i, p in enumerate(missing) if os.path.lexists(p)), 0)]
+        try:
+            for folder in reversed(missing):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder, 0o700)
+                parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(parent)
+                finally:
+                    os.close(parent)
+        except OSError as error:
+            kind = StoreFullError if error.errno in NO_SPACE else StoreAccessError
+            raise kind(
+                f"the store's directory {path} cannot be made: {error.strerror}",
+                path=str(path),
+                errno=error.errno,
+            ) from error
+
+    def _at(self, name: str) -> tuple[str, int]:
+        folder, _, base = name.rpartition("/")
+        return base, self._folder(folder)
+
+    def _folder(self, folder: str) -> int:
+        if not self._folders:
+            raise OSError(errno.EBADF, "the disk is closed")
+        fd = self._folders.get(folder)
+        if fd is None:
+            opened = self._open_folder(folder, self._folders[""])
+            fd = self._folders.setdefault(folder, opened)
+            if fd != opened:  # another thread was faster
+                os.close(opened)
+        return fd
+
+    def _open_folder(self, name: str, within: int | None) -> int:
+        fd = os.open(name, _FOLDER_FLAGS, dir_fd=within)
+        if not self._read_only:
+            _check_owner(fd, self.path if within is None else f"{self.path}/{name}")
+        return fd
+
+    def lock(self) -> None:
+        if self._read_only:
+            raise StoreAccessError(f"{self.path} was opened read-only", path=self.path)
+        try:
+            fcntl.flock(self._folder(""), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = self._owner_pid()
+            raise StoreLockedError(
+                f"{self.path} is in use by process {pid if pid is not None else '(unknown)'}: stop "
+                "it, or open this store read-only",
+                path=self.path,
+                pid=pid,
+            ) from None
+        keep_from_forks(self)
+        self._owner = True
+        try:
+            self._write_owner_pid()
+        except OSError as error:
+            if error.errno in NO_ACCESS:
+                self.close()
+                raise unreadable(error, self.path) from error
+            # Else the hint is missing, say on a full disk; the lock does not need it.
+
+    def _write_owner_pid(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(_OWNER, flags, 0o600, dir_fd=self._folders[""])
+        try:
+            os.write(fd, b"%d\n" % os.getpid())
+        finally:
+            os.close(fd)
+
+    def _owner_pid(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(_OWNER, flags, dir_fd=self._folders[""])
+            try:
+                return int(os.read(fd, 32))
+            finally:
+                os.close(fd)
+        return None
+
+    def create(self, name: str) -> LocalFile:
+        base, folder = self._at(name)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _about(name):
+            return LocalFile(os.open(base, flags, 0o600, dir_fd=folder), name)
+
+    def open(self, name: str, *, writable: bool = False) -> LocalFile:
+        base, folder = self._at(name)
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _about(name):
+            fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.ELOOP, "not a regular file")
+        return LocalFile(fd, name)
+
+    def list(self, folder: str = "") -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder(folder))
+            try:  # with a position in the names that is this call's own
+                return sorted(os.listdir(fd))
+            finally:
+                os.close(fd)
+        return []
+
+    def make_folder(self, folder: str) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700, dir_fd=self._folder(""))
+        self._folder(folder)
+
+    def rename(self, old: str, new: str) -> None:
+        old_base, old_folder = self._at(old)
+        new_base, new_folder = self._at(new)
+        os.rename(old_base, new_base, src_dir_fd=old_folder, dst_dir_fd=new_folder)
+
+    def remove(self, name: str) -> None:
+        base, folder = self._at(name)
+        os.unlink(base, dir_fd=folder)
+
+    def sync_folder(self, folder: str = "") -> None:
+        (os.fsync if _FULL_SYNC is None else _fdatasync)(self._folder(folder))
+
+    def entropy(self, length: int) -> bytes:
+        return os.urandom(length)
+
+    def close(self) -> None:
+        """Closing the directory's descriptor frees the lock."""
+        if self._owner and self._folders:
+            with contextlib.suppress(OSError):
+                os.unlink(_OWNER, dir_fd=self._folders[""])
+        self._release()
+
+    def forked(self) -> None:
+        """In a forked child: let go of the descriptors that hold the parent's lock."""
+        self._release()
+
+    def _release(self) -> None:
+        self._owner = False
+        folders, self._folders = self._folders, {}
+        for fd in folders.values():
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def __del__(self) -> None:
+        self._release()
+
+
+def _check_owner(fd: int, path: str) -> None:
+    """Close a folder that its writer may not write to, or that others may, and say so."""
+    status, user = os.fstat(fd), os.geteuid()
+    mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
+    code = None
+    if status.st_uid != user:
+        problem = f"belongs to user {status.st_uid}, not to {user}: run as the owner, or change it"
+    elif status.st_mode & stat.S_IWOTH:
+        problem = f"can be written by anybody {mode}: chmod o-w it, and check who has been there"
+    elif not status.st_mode & stat.S_IWUSR and user != 0:
+        problem = f"may not be written to {mode}: chmod u+w it, or open this store read-only"
+        code = errno.EACCES
+    else:
+        return
+    os.close(fd)
+    raise StoreAccessError(f"{path} {problem}", path=path, errno=code)
+
+
+@contextlib.contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Have an ``OSError`` name the file with its folder."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = name
+        raise
+
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,0 +1,140 @@
+"""``store.json``: which store this is, and which part of its history it still has.
+
+The file is rewritten atomically (a temporary file, synced, renamed, folder synced) and carries a
+CRC-32 of its other members, because a changed digit in it would otherwise look like another fact.
+
+It is the last thing that is made when a store is made: a directory without it holds no event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import zlib
+from typing import Literal
+
+import msgspec
+
+from eventstore.disk.local import Disk, sync, sync_folder, write_fully
+from eventstore.errors import CorruptStoreError, StoreNotFoundError, unreadable
+
+__all__ = [
+    "FILE",
+    "Branched",
+    "StoreIdentity",
+    "load_identity",
+    "save_identity",
+    "write_atomically",
+]
+
+FILE = "store.json"
+FORMAT = 1
+_TEMPORARY = "store.json.tmp"
+_MAX_SIZE = 1 << 26
+_MAX_SEQ = 1 << 62
+_TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 to 9999
+_PIECE = 1 << 16  # read at a time: a read asks for the memory first
+
+
+class Branched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which store another one branched from: its directory at the time, UUID, and last event."""
+
+    path: str
+    store: uuid.UUID
+    seq: int
+
+
+class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The facts in ``store.json``.
+
+    ``kind``: whether an ``EventStore`` or an ``EventLog`` writes here; the other would refuse it.
+    ``created``: nanoseconds since the epoch. ``logged``: whether events are logged at all
+    (``use_wal``). ``log_start``: the first event that the ``log`` folder must hold; all before it
+    was archived, discarded, or (``history_start`` tells) never logged. ``history_start``: the first
+    event that can be read, from archive or log. ``archived``: of each archive the first and
+    the last event, and the latest time of any event up to there (nanoseconds since the epoch).
+    ``branched``: where events before ``history_start`` are, in a store that branched from another;
+    the member is left out in every other.
+    """
+
+    store: uuid.UUID
+    created: int
+    logged: bool = True
+    log_start: int = 1
+    history_start: int = 1
+    archived: tuple[tuple[int, int, int], ...] = ()
+    kind: Literal["store", "log"] = "store"
+    format: int = FORMAT
+    branched: Branched | msgspec.UnsetType = msgspec.UNSET
+    crc: int = 0
+
+    def checksum(self) -> int:
+        """The CRC-32 of everything but the checksum."""
+        return zlib.crc32(msgspec.json.encode(msgspec.structs.replace(self, crc=0)))
+
+
+def load_identity(disk: Disk) -> StoreIdentity:
+    """Read ``store.json``.
+
+    Raises :class:`StoreNotFoundError` where there is none, and :class:`CorruptStoreError`.
+    """
+    path = f"{disk.path}/{FILE}"
+    try:
+        file = disk.open(FILE)
+        try:
+            data = piece = file.read(0, _PIECE)
+            while len(piece) == _PIECE and len(data) < _MAX_SIZE:
+                piece = file.read(len(data), _PIECE)
+                data += piece
+        finally:
+            file.close()
+    except FileNotFoundError:
+        raise StoreNotFoundError(f"there is no store at {disk.path}", path=disk.path) from None
+    except OSError as error:
+        raise unreadable(error, path) from error
+    try:
+        identity = msgspec.json.decode(data, type=StoreIdentity)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptStoreError(
+            f"{path} is damaged ({error}): restore it from a backup; without it nothing here "
+            "can be told from another store's files",
+            path=path,
+        ) from error
+    if identity.format != FORMAT:
+        raise CorruptStoreError(
+            f"{path} is of format {identity.format}, which this release does not know", path=path
+        )
+    if identity.checksum() != identity.crc or _encode(identity) != data:
+        raise CorruptStoreError(
+            f"{path} is damaged (its checksum does not match): restore it from a backup", path=path
+        )
+    if not 1 <= identity.log_start <= _MAX_SEQ or identity.created not in _TIMES:
+        raise CorruptStoreError(
+            f"{path} has values that are impossible: restore it from a backup", path=path
+        )
+    return identity
+
+
+def save_identity(disk: Disk, identity: StoreIdentity) -> StoreIdentity:
+    """Replace ``store.json`` durably. ``OSError`` is the caller's to translate."""
+    identity = msgspec.structs.replace(identity, crc=identity.checksum())
+    write_atomically(disk, FILE, _TEMPORARY, _encode(identity))
+    return identity
+
+
+def _encode(identity: StoreIdentity) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(identity)) + b"\n"
+
+
+def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None:
+    """Make ``name`` hold ``data``, or leave it as it was: write aside, sync, rename, sync."""
+    with contextlib.suppress(FileNotFoundError):
+        disk.remove(temporary)
+    file = disk.create(temporary)
+    try:
+        write_fully(file, 0, data)
+        sync(file)
+    finally:
+        file.close()
+    disk.rename(temporary, name)
+    sync_folder(disk, name.rpartition("/")[0])

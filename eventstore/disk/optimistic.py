@@ -1,0 +1,55 @@
+"""Looking at a store beside its writer, without its lock: damage told from work that goes on.
+
+Theory of operation
+-------------------
+While a reader looks, the writer may begin a segment, move one to the archive, or retire a snapshot:
+a file that was just listed is gone, or the last segment says that another follows which was not
+listed yet. Every such step makes, renames or removes a file. So when a look ends badly although all
+names stayed what they were, it was not for that reason.
+
+A record that is being written, at that instant, changes no name. It is on the disk a moment later,
+so one undisturbed look that ends badly is not believed either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from eventstore.disk.local import Disk
+from eventstore.errors import CorruptLogError, ReadFailedError
+
+__all__ = ["beside_writer", "looks"]
+
+T = TypeVar("T")
+
+_FOLDERS = ("log", "archive", "snapshots")
+_BELIEVED = 2
+_MOST = 20
+
+
+def looks(disk: Disk, most: int = _MOST) -> Iterator[None]:
+    """A turn for each look that may end badly because of the writer; leave when one ends well.
+
+    They end when two were undisturbed, or after ``most``: the next look is to be believed.
+    """
+    undisturbed = 0
+    for _ in range(most):
+        before = _names(disk)
+        yield
+        undisturbed += _names(disk) == before
+        if undisturbed == _BELIEVED:
+            return
+
+
+def beside_writer(disk: Disk, look: Callable[[], T]) -> T:
+    """What ``look`` returns. What it raises is raised when no writer explains it."""
+    for _ in looks(disk):
+        with contextlib.suppress(CorruptLogError, ReadFailedError, FileNotFoundError):
+            return look()
+    return look()
+
+
+def _names(disk: Disk) -> list[list[str]]:
+    return [disk.list(folder) for folder in _FOLDERS]

@@ -1,0 +1,288 @@
+"""The log on its own: durable, ordered, group-committed, without handlers and without state."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from eventstore.clock import Clock, SystemClock
+from eventstore.concurrency import Opening
+from eventstore.config import StoreConfig
+from eventstore.directory import clear_leftovers, prepare, unknown_files
+from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.manifest import StoreIdentity
+from eventstore.disk.optimistic import beside_writer
+from eventstore.errors import EventStoreError, InvalidPayloadError, reading
+from eventstore.log.commit import Pending
+from eventstore.log.durable import LogCore, opening_executor, run_blocking
+from eventstore.log.format import MAX_BODY
+from eventstore.log.recovery import OpenedLog, open_log
+from eventstore.model.codec import EventCodec, array_header
+from eventstore.model.operation import Event, Receipt
+from eventstore.report import RecoveryReport, StoreStats
+
+__all__ = ["EventLog", "check_size"]
+
+
+def check_size(body: bytes, first: Event[Any] | None = None) -> None:
+    """Refuse what does not fit one record; ``first`` is the first event of it."""
+    if len(body) > MAX_BODY:
+        operation = "append" if first is None else first.operation
+        raise InvalidPayloadError(
+            f"{operation}: {len(body)} bytes do not fit one record of at most {MAX_BODY}; append "
+            "less at once; nothing was written",
+            operation=operation,
+        )
+
+
+class EventLog:
+    """An append-only log of bytes or of any values that msgspec can encode.
+
+    >>> import asyncio, tempfile
+    >>> async def main(path: str) -> list[bytes]:
+    ...     async with EventLog.open(path) as log:
+    ...         await log.append(b"one", b"two")              # one record: both or neither
+    ...         return [event.data async for event in log.read(start=2)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     asyncio.run(main(folder))
+    [b'two']
+
+    It is bound to the event loop it was opened on; its methods are called there only.
+    """
+
+    def __init__(self) -> None:
+        self._core: LogCore
+        self._closed = True
+        raise TypeError("open a log with EventLog.open(path)")
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = "",
+        *,
+        value_type: Any = Any,
+        config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        read_only: bool = False,
+        **options: Any,
+    ) -> Opening[EventLog]:
+        """Open (or make) the log in directory ``path``; await the result or enter it.
+
+        ``value_type`` is the type that values are decoded to when read. ``config`` and ``options``
+        are a :class:`StoreConfig` and its keys. ``disk`` replaces the directory.
+
+        Raises :class:`StoreLockedError`, :class:`CorruptLogError`, :class:`StoreAccessError`,
+        :class:`ConfigError` and :class:`ReadFailedError`.
+        """
+
+        async def opens() -> EventLog:
+            settings, found, identity, opened, unknown = await run_blocking(
+                opening_executor(disk),
+                _open,
+                path,
+                config,
+                options,
+                clock or SystemClock(),
+                disk,
+                read_only,
+            )
+            log = cls.__new__(cls)
+            log._begin(found, opened, unknown, clock or SystemClock(), value_type)
+            log._core = LogCore(
+                found,
+                identity,
+                opened,
+                settings,
+                read_only=read_only,
+                on_commit=log._committed,
+                on_reset=log._reset,
+            )
+            return log
+
+        return Opening(opens)
+
+    def _begin(
+        self,
+        disk: Disk,
+        opened: OpenedLog,
+        unknown: list[str],
+        clock: Clock,
+        value_type: Any,
+    ) -> None:
+        self._closed = False
+        self._pid = os.getpid()
+        self._clock = clock
+        self._codec = EventCodec(value_type=value_type)
+        self.path = disk.path
+        self.recovery = RecoveryReport(
+            seq=opened.next_seq - 1,
+            clean=opened.clean,
+            torn_bytes=opened.torn_bytes,
+            quarantined=opened.quarantined,
+            rewritten=opened.rewritten,
+            segments=len(opened.segments),
+            unknown_files=(*unknown, *opened.unknown),
+        )
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last durable event, 0 where there is none."""
+        return self._core.durable_seq
+
+    async def append(
+        self, *values: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> Receipt:
+        """Append values as one atomic group, and return when they are durable.
+
+        Waits while the queue is full. Cancelling it cancels the waiting: before there was room
+        nothing was submitted, after that the write goes on.
+
+        Raises :class:`InvalidPayloadError`, :class:`StoreFullError`, :class:`StoreFailedError`,
+        :class:`StoreClosedError` and :class:`StoreReadOnlyError`.
+        """
+        appender = self._core.appender
+        appender.check()
+        if not appender.has_room(len(values)):
+            await appender.wait_for_room(len(values))
+        return await self._submit(values, key, metadata)
+
+    def submit(
+        self, *values: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> Receipt:
+        """Queue values as one atomic group, and return at once with a :class:`Receipt`.
+
+        Raises what :meth:`append` raises, and :class:`StoreOverloadedError` when the queue is full.
+        """
+        appender = self._core.appender
+        appender.check()
+        if not appender.has_room(len(values)):
+            raise appender.overloaded()
+        return self._submit(values, key, metadata)
+
+    def _submit(
+        self, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
+    ) -> Receipt:
+        if not values:
+            raise InvalidPayloadError("nothing to append: pass values", operation="append")
+        time = self._clock.time_ns()
+        appender = self._core.appender
+        first = appender.head_seq + 1
+        events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
+        try:
+            body = self._codec.encode_all(events)
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            NotImplementedError,
+            RecursionError,
+        ) as error:
+            raise InvalidPayloadError(
+                f"a value cannot be encoded: {error}; nothing was written", operation="append"
+            ) from error
+        check_size(body)
+        try:  # what is in the log can always be read, key and metadata included
+            self._codec.decode(array_header(len(events)) + body, len(events), first)
+        except (EventStoreError, RecursionError) as error:
+            raise InvalidPayloadError(
+                f"a value could not be read again: {error.__cause__ or error}; nothing was written",
+                operation="append",
+            ) from error
+        return appender.submit(body, len(events), time)
+
+    async def read(
+        self, start: int = 1, stop: int | None = None
+    ) -> AsyncGenerator[Event[Any], None]:
+        """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one.
+
+        Read in batches off the event loop; memory is flat. Raises :class:`CorruptLogError`,
+        :class:`ReadFailedError` and :class:`HistoryUnavailableError`.
+        """
+        end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
+        first = max(start, 1)
+        if first >= end:
+            return
+        async for chunk in self._core.read(first, end):
+            events = await self._core.run(
+                self._codec.decode, chunk.array, chunk.events, chunk.first_seq
+            )
+            for event in events[max(0, first - chunk.first_seq) : end - chunk.first_seq]:
+                yield event
+
+    async def flush(self) -> None:
+        """Wait until everything submitted is on stable storage, whatever the durability mode.
+
+        Raises what became of commits that nobody awaited.
+        """
+        await self._core.flush()
+
+    async def close(self) -> None:
+        """Write what is queued, seal the log and free its lock. Closing twice is harmless.
+
+        Cancelling it cancels the waiting; the closing goes on. Raises what became of commits that
+        nobody awaited.
+        """
+        self._closed = True
+        # In a fork of the owner it is not ours to close.
+        if os.getpid() == self._pid:  # pragma: no branch - no tracer follows a fork: TestFork does
+            await self._core.close()
+
+    def stats(self) -> StoreStats:
+        """Counters since the log was opened."""
+        return self._core.stats()
+
+    def _committed(self, entries: list[Pending]) -> None:
+        """Nothing but the receipts depends on a commit here."""
+
+    def _reset(self) -> None:
+        """Nothing is folded here."""
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and os.getpid() == self._pid:
+            warnings.warn(
+                f"the event log {self.path} was not closed: use `async with`, or await close()",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+            self._core.abandon()
+
+
+def _open(
+    path: str | os.PathLike[str],
+    config: Any,
+    options: dict[str, Any],
+    clock: Clock,
+    disk: Disk | None,
+    read_only: bool,
+) -> tuple[StoreConfig, Disk, StoreIdentity, OpenedLog, list[str]]:
+    settings = StoreConfig.of(config, **options)
+    disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
+    try:
+        with reading(disk.path):
+            if read_only:
+                identity, opened = beside_writer(
+                    disk, lambda: _recover(disk, clock, settings, read_only)
+                )
+            else:
+                identity, opened = _recover(disk, clock, settings, read_only)
+                clear_leftovers(disk, identity)
+            unknown = unknown_files(disk)
+    except BaseException:
+        disk.close()
+        raise
+    return settings, disk, identity, opened, unknown
+
+
+def _recover(
+    disk: Disk, clock: Clock, settings: StoreConfig, read_only: bool
+) -> tuple[StoreIdentity, OpenedLog]:
+    identity = prepare(disk, clock, settings, read_only=read_only, kind="log")
+    start = identity.log_start
+    opened = open_log(
+        disk, identity.store, log_start=start, verify_from=start, writable=not read_only
+    )
+    return identity, opened

@@ -1,0 +1,168 @@
+"""What-if stores: one that goes on from a moment of another store's history.
+
+Theory of operation
+-------------------
+A branch is made of two references: the state as of a moment, folded like any other, and the place
+where the history before that moment is. No event is copied, and the store that it branches from
+is only ever read, without its lock, also while its writer is at work.
+
+In memory, the branch reads the shared part from the other store's files when it is asked for, so
+its history is one. On disk, it is a store like any other, whose history begins with the event
+after the moment: a snapshot holds the state, and ``store.json`` says which store has the events
+before it. That one may move, grow, be compacted or be deleted.
+
+What a reader outside the writer sees last may be a record still in flight, which a power cut can
+take back; a branch at ``None`` may stand on it. A branch at a sequence number known to be durable
+never does.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+from pathlib import Path
+from typing import TypeVar
+
+from eventstore.beginning import Beginning
+from eventstore.clock import Clock, SimulatedClock
+from eventstore.concurrency import Opening
+from eventstore.directory import first_segment
+from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.manifest import Branched, StoreIdentity, load_identity, save_identity
+from eventstore.errors import ConfigError, HistoryUnavailableError, reading
+from eventstore.log.durable import executor_for, opening_executor, run_blocking
+from eventstore.log.reader import LogReader
+from eventstore.log.recovery import mending_refused
+from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.replay import Folded, fold_to
+from eventstore.reading.selection import Moment, as_sequence
+from eventstore.snapshot.vault import SnapshotVault
+from eventstore.store import EventStore
+
+__all__ = ["branch"]
+
+StateT = TypeVar("StateT")
+
+
+def branch(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    at: Moment | None = None,
+    *,
+    to: str | os.PathLike[str] | None = None,
+    clock: Clock | None = None,
+    disk: Disk | None = None,
+) -> Opening[EventStore[StateT]]:
+    """A store that goes on from a moment in the history of the store at ``path``.
+
+    ``at`` is a sequence number (0: before the first event), a time (an aware ``datetime`` or
+    nanoseconds since the epoch: before the first event that is later), or ``None``: after the last
+    event there is now. The state is folded by ``registry``, and sequence numbers go on from there.
+
+    In memory by default: :meth:`EventStore.events` reads the shared part from the store at
+    ``path``. With ``to``, a durable store in that directory, which must be empty or not be there;
+    open it again with :meth:`EventStore.open`. Events of the shared part are not in it.
+
+    ``clock`` gives the times of new events. The default is a :class:`SimulatedClock` that stands at
+    the latest time of the shared part. ``disk`` replaces the directory ``path`` (for tests).
+
+    Await the result and close the store yourself, or use ``async with``. Raises what
+    :func:`state_at` raises; :class:`HistoryUnavailableError` also where there is no event ``at``
+    yet; and with ``to`` what :meth:`EventStore.open` raises, and :class:`ConfigError` for a
+    directory with something in it.
+    """
+
+    async def opens() -> EventStore[StateT]:
+        parent, identity, folded = await run_blocking(
+            opening_executor(disk), _folded, path, registry, at, disk
+        )
+        time = clock if clock is not None else SimulatedClock(folded.latest)
+        if to is not None:
+            try:
+                await run_blocking(
+                    None, _found, to, registry, folded, identity, parent.path, time.time_ns()
+                )
+            finally:
+                if disk is None:
+                    parent.close()
+            return await EventStore.open(to, registry, clock=time)
+        return EventStore._begin(
+            registry,
+            time,
+            Beginning(folded.state, folded.seq, folded.latest, parent.path, identity),
+            disk=parent,
+            earlier=LogReader(parent, identity.store),
+            runner=functools.partial(run_blocking, executor_for(parent, 1)),
+            release=parent.close if disk is None else lambda: None,
+        )
+
+    return Opening(opens)
+
+
+def _folded(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    at: Moment | None,
+    disk: Disk | None,
+) -> tuple[Disk, StoreIdentity, Folded[StateT]]:
+    parent = disk or LocalDisk(path, read_only=True)
+    try:
+        with reading(parent.path):
+            identity = load_identity(parent)
+        folded = fold_to(parent, registry, at)
+        asked = as_sequence(at)
+        if asked is not None and asked != folded.seq:
+            raise HistoryUnavailableError(
+                f"{parent.path}: there is no event {asked} to branch from: the last is event "
+                f"{folded.seq}",
+                requested=asked,
+                first_available=identity.history_start,
+            )
+    except BaseException:
+        if disk is None:
+            parent.close()
+        raise
+    return parent, identity, folded
+
+
+def _found(
+    to: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    folded: Folded[StateT],
+    parent: StoreIdentity,
+    parent_path: str,
+    now: int,
+) -> None:
+    """Make the directory of a durable branch: segment, snapshot, and ``store.json`` last."""
+    disk = LocalDisk(to, create=True)
+    try:
+        disk.lock()
+        found = [name for name in disk.list() if name != "writer.pid"]
+        if found:
+            raise ConfigError(
+                f"{disk.path} is not empty (there is {found[0]}): a branch is made in a directory "
+                "of its own",
+                key="to",
+            )
+        store = uuid.UUID(bytes=disk.entropy(16), version=4)
+        first_segment(disk, store, folded.seq + 1)
+        if folded.seq:
+            vault = SnapshotVault[StateT](disk, store, registry.state_type, registry.fingerprint())
+            vault.write(folded.state, folded.seq, created=now, latest=folded.latest)
+        save_identity(
+            disk,
+            StoreIdentity(
+                store=store,
+                created=now,
+                log_start=folded.seq + 1,
+                history_start=folded.seq + 1,
+                branched=Branched(
+                    path=str(Path(parent_path).absolute()), store=parent.store, seq=folded.seq
+                ),
+            ),
+        )
+    except OSError as error:
+        raise mending_refused(error, disk.path) from error
+    finally:
+        disk.close()

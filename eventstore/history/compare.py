@@ -1,0 +1,268 @@
+"""Two stores compared: from which event on their states differ, and what differs in the end.
+
+Theory of operation
+-------------------
+Branches of one store share its history up to where they left it, and ``compare`` knows how far
+without reading any of it. From there on both histories are read side by side. With the same
+handlers and the same events the states stay the same, so one fold does for both; from the first
+event that is not the same on, both are folded, and the states compared after every event until they
+differ. With other handlers there is nothing to be taken for granted: both are folded from as far
+back as history reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from eventstore.disk.manifest import StoreIdentity, load_identity
+from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.value_types import copy_value, fields_of
+from eventstore.reading.replay import fold_to
+from eventstore.store import EventStore
+
+__all__ = [
+    "ABSENT",
+    "Comparison",
+    "Difference",
+    "compare",
+    "differences",
+    "differing",
+    "value_at",
+]
+
+
+class _Absent:
+    """The type of ``ABSENT``."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Final = _Absent()
+"""Stands for an entry that only the other state has."""
+
+
+class Difference(NamedTuple):
+    """One place in which two states differ, such as ``positions['AAPL'].shares``."""
+
+    path: str
+    one: Any
+    other: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.one!r} and {self.other!r}"
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What :func:`compare` found.
+
+    ``differs_from``: the first sequence number after which the states are not the same, ``None``
+    where they always were; a history that has ended stays in its last state. ``differences``: what
+    differs in the end, sorted by field and key; it may be nothing, where histories that parted came
+    to the same. ``one_seq`` and ``other_seq``: the last events.
+    """
+
+    differs_from: int | None
+    differences: tuple[Difference, ...]
+    one_seq: int
+    other_seq: int
+
+    @property
+    def same(self) -> bool:
+        """Whether the states were the same after every event, and are."""
+        return self.differs_from is None
+
+
+async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
+    """From which event on the states of two stores differ, and what differs in them now.
+
+    Branches, stores in memory, and stores on disk (a live one: opened with ``read_only=True``) can
+    be compared with one another. Values are compared by ``==``.
+
+    Raises what :meth:`EventStore.events` raises, among it :class:`HistoryUnavailableError` where
+    the histories part before the first event that one of the two still has.
+    """
+    seqs, states = (one.seq, other.seq), (one.state, other.state)
+    alike = _same_handlers(one._registry, other._registry)
+    mine, theirs = await _Past.of(one), await _Past.of(other)
+    start = mine.shared_with(theirs) if alike else 0
+    if start:
+        first = await min(mine, theirs, key=lambda past: past.begins).state_at(start)
+        second = copy_value(first)
+    else:
+        start = max(mine.begins, theirs.begins)
+        first = await mine.state_at(min(start, seqs[0]))
+        second = await theirs.state_at(min(start, seqs[1]))
+    differs_from = None if first == second else start
+    if differs_from is None:
+        differs_from = await _parting(one, other, first, second, start + 1, alike)
+    found = tuple(differences(*states))
+    if differs_from is None and found:
+        differs_from = min(seqs)  # folding again gave the same, yet the states are not: impure
+    return Comparison(
+        differs_from=differs_from, differences=found, one_seq=seqs[0], other_seq=seqs[1]
+    )
+
+
+async def _parting(
+    one: EventStore[Any], other: EventStore[Any], first: Any, second: Any, start: int, alike: bool
+) -> int | None:
+    """The first event from ``start`` on after which the states are not the same."""
+    parted = not alike
+    async for seq, mine, theirs in _abreast(one.events(start), other.events(start)):
+        parted = parted or mine != theirs
+        first = one._registry.fold(first, mine)
+        second = other._registry.fold(second, theirs) if parted else first
+        if parted and first != second:
+            return seq
+    return None
+
+
+async def _abreast(
+    one: AsyncIterator[Event[Any]], other: AsyncIterator[Event[Any]]
+) -> AsyncIterator[tuple[int, list[Event[Any]], list[Event[Any]]]]:
+    """Both histories by sequence number; an old event may have become several, or none."""
+    left, right = await anext(one, None), await anext(other, None)
+    while left is not None or right is not None:
+        seq = min(event.seq for event in (left, right) if event is not None)
+        mine: list[Event[Any]] = []
+        theirs: list[Event[Any]] = []
+        while left is not None and left.seq == seq:
+            mine.append(left)
+            left = await anext(one, None)
+        while right is not None and right.seq == seq:
+            theirs.append(right)
+            right = await anext(other, None)
+        yield seq, mine, theirs
+
+
+def _same_handlers(one: HandlerRegistry[Any], other: HandlerRegistry[Any]) -> bool:
+    if one is other:
+        return True
+    return one.functions == other.functions and set(one._upcasters) == set(other._upcasters)
+
+
+class _Past:
+    """Where one store's history comes from, and its states on the way.
+
+    ``begins``: the first number that its state can be given for.
+    """
+
+    def __init__(self, store: EventStore[Any], begins: int, lineage: Mapping[Any, int]) -> None:
+        self._store = store
+        self.begins = begins
+        self._lineage = lineage
+
+    @classmethod
+    async def of(cls, store: EventStore[Any]) -> _Past:
+        disk, beginning = store._log.disk, store._beginning
+        if disk is None:
+            return cls(store, beginning.seq if beginning is not None else 0, {})
+        identity = await store._log.run(load_identity, disk)
+        seq = store.seq if beginning is None else beginning.seq
+        return cls(store, min(identity.history_start - 1, seq), _lineage(identity, seq))
+
+    def shared_with(self, other: _Past) -> int:
+        """The number up to which both have the same events, as far as is known without reading."""
+        common = self._lineage.keys() & other._lineage.keys()
+        return max((min(self._lineage[key], other._lineage[key]) for key in common), default=0)
+
+    async def state_at(self, seq: int) -> Any:
+        store, beginning = self._store, self._store._beginning
+        if seq == store.seq:
+            return store.state
+        if beginning is None or seq < beginning.seq:
+            disk = store._log.disk
+            assert disk is not None
+            return (await store._log.run(fold_to, disk, store._registry, seq)).state
+        state = copy_value(beginning.state)
+        async for event in store.events(beginning.seq + 1, seq + 1):
+            state = store._registry.fold(state, (event,))
+        return state
+
+
+def _lineage(identity: StoreIdentity, seq: int) -> dict[Any, int]:
+    """The stores that events up to ``seq`` are from, each with the last event from there."""
+    lineage: dict[Any, int] = {identity.store: seq}
+    if isinstance(identity.branched, msgspec.UnsetType):
+        return lineage
+    lineage[identity.branched.store] = min(identity.branched.seq, seq)
+    return lineage
+
+
+def differences(one: Any, other: Any, *, exact: bool = False) -> Iterator[Difference]:
+    """Where two states differ: in fields, in the entries of maps, and in those entries' fields.
+
+    ``exact`` also tells ``1`` from ``1.0`` and ``0.0`` from ``-0.0``, as :func:`state_digest` does.
+
+    >>> [str(found) for found in differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})]
+    ["state['b']: 2 and 3", "state['c']: absent and 4"]
+    """
+    for steps, left, right in differing(one, other, exact=exact):
+        path = "".join(
+            f".{step.name}" if isinstance(step, _Field) else f"[{step!r}]" for step in steps
+        )
+        yield Difference(path[1:] if path.startswith(".") else f"state{path}", left, right)
+
+
+class _Field(NamedTuple):
+    """A step into a field; every other step is a key or an index."""
+
+    name: str
+
+
+Steps = tuple[Any, ...]
+
+
+def differing(
+    one: Any, other: Any, *, exact: bool, steps: Steps = ()
+) -> Iterator[tuple[Steps, Any, Any]]:
+    """The steps from a state to each place in which it differs from another, and both values."""
+    if one is other:
+        return
+    inner: Iterable[Any]
+    if type(one) is type(other) and (fields := fields_of(type(one))) is not None:
+        inner = map(_Field, fields)
+    elif isinstance(one, Mapping) and isinstance(other, Mapping):
+        inner = _in_order({*one, *other})
+    elif isinstance(one, list | tuple) and type(one) is type(other):
+        inner = range(max(len(one), len(other)))
+    else:
+        if not _equal(one, other, exact):
+            yield steps, one, other
+        return
+    for step in inner:
+        left, right = value_at(one, (step,)), value_at(other, (step,))
+        yield from differing(left, right, exact=exact, steps=(*steps, step))
+
+
+def value_at(state: Any, steps: Steps) -> Any:
+    """What is in one place of a state, :data:`ABSENT` where there is no such place."""
+    for step in steps:
+        if isinstance(step, _Field):
+            state = getattr(state, step.name, ABSENT)
+        else:
+            try:
+                state = state[step]
+            except (LookupError, TypeError):
+                return ABSENT
+    return state
+
+
+def _equal(one: Any, other: Any, exact: bool) -> bool:
+    if exact and type(one) is not type(other):
+        return False
+    if exact and isinstance(one, float):
+        return one.hex() == float(other).hex()
+    return bool(one == other)
+
+
+def _in_order(keys: Collection[Any]) -> list[Any]:
+    try:
+        return sorted(keys)
+    except TypeError:
+        return sorted(keys, key=repr)

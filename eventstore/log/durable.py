@@ -1,0 +1,299 @@
+"""An opened log: what ``EventLog`` and ``EventStore`` both stand on.
+
+Theory of operation
+-------------------
+A :class:`LogCore` joins the parts on the loop's side: the group commit, the reader, and a small
+pool of threads for work beside the commit path (the spare segment, snapshots, reading history).
+It refers to its owner weakly, so that a store that was forgotten is noticed at once; it holds no
+state but the log's.
+
+:class:`Log` is the interface; :class:`eventstore.log.memory.MemoryLog` is the other implementation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import weakref
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import aiofiles.os
+
+from eventstore.config import StoreConfig
+from eventstore.disk.local import Disk
+from eventstore.disk.manifest import StoreIdentity
+from eventstore.errors import (
+    ReadFailedError,
+    StoreClosedError,
+    StoreFailedError,
+    StoreOverloadedError,
+    StoreReadOnlyError,
+)
+from eventstore.log.commit import GroupCommit, Pending
+from eventstore.log.reader import Chunk, LogReader
+from eventstore.log.recovery import OpenedLog
+from eventstore.log.writer import LogWriter
+from eventstore.model.operation import Receipt
+from eventstore.report import StoreStats
+
+__all__ = ["Log", "LogCore", "executor_for", "opening_executor", "run_blocking"]
+
+_SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare on a full disk
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _InlineExecutor(Executor):
+    """For a disk that never blocks: ``run_blocking`` makes the call where it is asked for."""
+
+
+def executor_for(disk: Disk, workers: int) -> Executor:
+    """Threads for calls to ``disk``, or none where it never blocks."""
+    if not disk.blocking:
+        return _InlineExecutor()
+    return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
+
+
+def opening_executor(disk: Disk | None) -> Executor | None:
+    """Where a store is opened: the loop's own threads, or inline where ``disk`` never blocks."""
+    return None if disk is None or disk.blocking else _InlineExecutor()
+
+
+async def run_blocking(
+    executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Make a blocking call off the loop. Cancelling it cancels the waiting, not the call."""
+    if isinstance(executor, _InlineExecutor):
+        made = call(*args, **kwargs)
+        await asyncio.sleep(0)  # others on the loop have their turn, as they would meanwhile
+        return made
+    wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
+    result: T = await wrapped(*args, executor=executor, **kwargs)
+    return result
+
+
+class Appender(Protocol):
+    """What takes the events of a log. It is called directly: nothing passes an append on."""
+
+    @property
+    def head_seq(self) -> int:
+        """The last sequence number given out."""
+
+    def check(self) -> None:
+        """Raise what keeps the log from taking events, if anything does."""
+
+    def has_room(self, count: int) -> bool: ...
+    def overloaded(self) -> StoreOverloadedError: ...
+    async def wait_for_room(self, count: int) -> None: ...
+    def submit(self, body: bytes, count: int, time: int, attachment: Any) -> Receipt: ...
+
+
+class Log(Protocol):
+    """What a store needs of its log."""
+
+    path: str
+
+    @property
+    def disk(self) -> Disk | None:
+        """Where earlier events are read from, ``None`` for a log that holds all it has."""
+
+    @property
+    def durable_seq(self) -> int:
+        """The last sequence number that is durable."""
+
+    @property
+    def appender(self) -> Appender:
+        """What takes events. Raises what keeps a log from ever taking any."""
+
+    def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def flush(self) -> None: ...
+    async def sync(self) -> None: ...
+    async def close(self) -> None: ...
+    def fail(self, error: StoreFailedError) -> None: ...
+    def abandon(self) -> None: ...
+    def stats(self) -> StoreStats: ...
+
+
+class LogCore:
+    """The durable :class:`Log` of one store directory, bound to the running event loop.
+
+    ``on_commit`` and ``on_reset`` are bound methods of the owner, which is held weakly.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        identity: StoreIdentity,
+        opened: OpenedLog,
+        config: StoreConfig,
+        *,
+        read_only: bool,
+        on_commit: Callable[[list[Pending]], None],
+        on_reset: Callable[[], None],
+    ) -> None:
+        self.path = disk.path
+        self.disk = disk
+        self._executor = executor_for(disk, 2)
+        self._reader = LogReader(disk, identity.store)
+        self._on_commit = weakref.WeakMethod(on_commit)
+        self._on_reset = weakref.WeakMethod(on_reset)
+        self._spare: asyncio.Task[None] | None = None
+        self._spare_tried = float("-inf")
+        self._loop = asyncio.get_running_loop()
+        self._last_seq = opened.next_seq - 1
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self._group: GroupCommit | None = None
+        self._refusal: Exception = StoreReadOnlyError(
+            f"{self.path} was opened with read_only=True: open it for writing to append",
+            path=self.path,
+        )
+        if not read_only:
+            self._writer = LogWriter(
+                disk,
+                identity.store,
+                opened.last,
+                opened.next_seq,
+                spare_ready=opened.spare_ready,
+                segment_size=config.segment_size,
+                slow_sync=config.slow_sync,
+            )
+            self._group = GroupCommit(
+                self._writer,
+                config,
+                path=self.path,
+                blocking=disk.blocking,
+                release=disk.close,
+                on_commit=self._committed,
+                on_reset=self._reset,
+            )
+
+    @property
+    def durable_seq(self) -> int:
+        return self._last_seq if self._group is None else self._group.durable_seq
+
+    @property
+    def appender(self) -> GroupCommit:
+        if self._group is None:
+            raise self._refusal
+        return self._group
+
+    def _committed(self, entries: list[Pending]) -> None:
+        owner = self._on_commit()
+        if owner is None:
+            return  # forgotten: nothing is begun for it any more
+        owner(entries)
+        writer = self._writer
+        if not writer.spare_ready and self._spare is None and self._closing is None:
+            self._begin_spare()
+
+    def _begin_spare(self) -> None:
+        now = self._loop.time()
+        if now - self._spare_tried >= _SPARE_RETRY or self._writer.space_warning is None:
+            self._spare_tried = now
+            self._spare = self._loop.create_task(self._prepare_spare())
+
+    def _reset(self) -> None:
+        owner = self._on_reset()
+        if owner is not None:
+            owner()
+
+    async def _prepare_spare(self) -> None:
+        try:
+            if self._on_commit() is not None:  # else forgotten meanwhile: the disk is closed
+                await self.run(self._writer.prepare_spare)
+        finally:
+            self._spare = None
+        if self._writer.failure is not None:
+            self.fail(self._writer.failure)
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
+        """Runs of events from ``start`` up to ``stop`` (exclusive), read off the loop."""
+        chunks = self._reader.chunks(start, stop)
+        while True:
+            try:
+                chunk = await self.run(next, chunks, None)
+            except ReadFailedError as error:
+                if self._closing is None or error.errno != errno.EBADF:
+                    raise
+                raise self._ended() from error  # the disk was closed while it was read
+            if chunk is None:
+                return
+            yield chunk
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a blocking call on a thread beside the commit path."""
+        if self._closed:
+            raise self._ended()
+        return await run_blocking(self._executor, call, *args, **kwargs)
+
+    async def flush(self) -> None:
+        if self._group is not None:
+            await self._group.flush()
+
+    async def sync(self) -> None:
+        await self.appender.sync()
+
+    async def close(self) -> None:
+        """End background work, drain, seal, free the lock. Once is enough.
+
+        Cancelling it cancels the waiting; the closing goes on.
+        """
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._spare is not None:
+            await asyncio.wait([self._spare])
+        try:
+            if self._group is not None:
+                await self._group.close()
+            else:
+                self._refusal = self._ended()
+                await self.run(self.disk.close)
+        finally:
+            self._closed = True
+            self._executor.shutdown(wait=False)
+
+    def _ended(self) -> StoreClosedError:
+        return StoreClosedError(f"{self.path} is closed", path=self.path)
+
+    def fail(self, error: StoreFailedError) -> None:
+        self.appender.fail(error)
+
+    def abandon(self) -> None:
+        """The owner was forgotten: free what it held, without waiting for anything."""
+        if self._group is not None:
+            self._group.abandon()
+        else:
+            self.disk.close()
+        self._executor.shutdown(wait=False)
+
+    def stats(self) -> StoreStats:
+        if self._group is None:
+            return StoreStats(seq=self.durable_seq)
+        writer = self._writer
+        times = sorted(writer.sync_times_ns)
+        return StoreStats(
+            seq=self._group.durable_seq,
+            pending=self._group.pending,
+            events=self._group.durable_seq - self._last_seq,
+            commits=writer.commits,
+            syncs=writer.syncs,
+            bytes_written=writer.bytes_written,
+            sync_p50=_quantile(times, 0.5),
+            sync_p99=_quantile(times, 0.99),
+            sync_max=writer.sync_max_ns / 1e9,
+            spare_ready=writer.spare_ready,
+            space_warning=writer.space_warning,
+            failed=self._group.failed,
+        )
+
+
+def _quantile(times_ns: list[int], share: float) -> float:
+    return times_ns[min(int(len(times_ns) * share), len(times_ns) - 1)] / 1e9 if times_ns else 0.0

@@ -1,0 +1,361 @@
+"""Opening a log: which segments there are, whether they belong together, and mending the last one.
+
+Theory of operation
+-------------------
+The segments in ``log`` form a chain: each header states its predecessor, where that one ends and
+its CRC. :func:`open_log` walks the chain from ``log_start`` and refuses whatever does not fit,
+naming the file. Segments that recovery may have to read are verified byte by byte (one CRC call
+each); older ones are verified when they are read.
+
+Only the last segment may have an unclean end, and only that one is mended: torn bytes go to
+``quarantine``, then the valid part is written to a new file with a new salt, synced, renamed over
+the old one, and sealed once its name is durable too, *before* anything in it is served. What the
+page cache shows of an unsealed segment need not be what the disk holds (a sync may have failed),
+and the copy ends that doubt.
+
+A segment that got its name but no record yet is a special case in two ways: its predecessor may
+lack the seal that announces it, and the next writer takes over its name.
+
+Every step leaves a log that opens: a crash during mending finds the old segment or the new one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from eventstore.disk.local import Disk, sync_folder
+from eventstore.disk.manifest import write_atomically
+from eventstore.errors import (
+    NO_ACCESS,
+    NO_SPACE,
+    CorruptLogError,
+    EventStoreError,
+    StoreAccessError,
+    StoreFailedError,
+    StoreFullError,
+    errno_name,
+)
+from eventstore.log.format import (
+    ALIGNMENT,
+    SEAL_SIZE,
+    InvalidBytesError,
+    Record,
+    SealKind,
+    SegmentHeader,
+    read_record,
+    read_seal,
+)
+from eventstore.log.segment import (
+    LOG_FOLDER,
+    SegmentEnd,
+    build_segment,
+    corrupt_segment,
+    opened,
+    read_header,
+    read_whole,
+    segment_name,
+    sequence_in_name,
+    summed,
+    write_seal,
+)
+from eventstore.log.tail import Clean, Corrupt, TornTail, classify
+from eventstore.log.writer import SPARE, TEMPORARY
+
+__all__ = [
+    "QUARANTINE_FOLDER",
+    "LastSegment",
+    "OpenedLog",
+    "mending_refused",
+    "open_log",
+]
+
+QUARANTINE_FOLDER = "quarantine"
+_REWRITE = f"{LOG_FOLDER}/rewrite.tmp"
+_TORN_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
+_SPARE_BASE = SPARE.partition("/")[2]
+OWN_NAMES = frozenset(name.partition("/")[2] for name in (SPARE, TEMPORARY, _REWRITE))
+
+
+class OpenedLog(msgspec.Struct, kw_only=True):
+    """What opening the log found: where it ends, and what was done about it."""
+
+    next_seq: int
+    last: SegmentEnd | None
+    segments: list[int]
+    clean: bool = True
+    torn_bytes: int = 0
+    quarantined: str | None = None
+    rewritten: str | None = None
+    unknown: list[str] = []
+    spare_ready: bool = False
+
+
+class LastSegment(NamedTuple):
+    """The segment that the log ends with, verified: its bytes, and where its records are."""
+
+    first_seq: int
+    data: bytes
+    records: list[Record]
+
+
+def open_log(
+    disk: Disk,
+    store: uuid.UUID,
+    *,
+    log_start: int,
+    verify_from: int,
+    writable: bool,
+    before_writing: Callable[[OpenedLog, LastSegment], None] = lambda found, last: None,
+) -> OpenedLog:
+    """Verify the chain of segments and mend the last one (unless not ``writable``).
+
+    ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
+    recovery may need. ``before_writing`` is called when all is verified and nothing is written
+    yet; what it raises refuses the opening. Raises :class:`CorruptLogError`,
+    :class:`ReadFailedError`, and where mending is refused :class:`StoreFullError` or
+    :class:`StoreAccessError`.
+    """
+    return _Opening(disk, store, writable).run(log_start, verify_from, before_writing)
+
+
+class _Opening:
+    def __init__(self, disk: Disk, store: uuid.UUID, writable: bool) -> None:
+        self._disk = disk
+        self._store = store
+        self._writable = writable
+        self._found = OpenedLog(next_seq=1, last=None, segments=[])
+
+    def run(
+        self,
+        log_start: int,
+        verify_from: int,
+        before_writing: Callable[[OpenedLog, LastSegment], None],
+    ) -> OpenedLog:
+        headers = self._chain(log_start)
+        found = self._found
+        found.segments = [header.first_seq for header in headers]
+        last = headers[-1]
+        data = read_whole(self._disk, segment_name(last.first_seq))
+        tail = self._classify_last(data, last)
+        empty = tail.next_seq == last.first_seq
+        predecessor = None
+        for header, successor in itertools.pairwise(headers):
+            needed = successor.first_seq > verify_from
+            before_empty = empty and successor is last
+            if needed or before_empty:
+                predecessor = self._verify(header, successor, sealed=not before_empty)
+            else:
+                self._check_length(header, successor)
+        found.next_seq = tail.next_seq
+        before_writing(found, LastSegment(last.first_seq, data, tail.records))
+        end = self._mend_last(last, data, tail)
+        # An empty segment is replaced by the next one, so its predecessor is what that one follows.
+        found.last = predecessor if empty else end
+        return found
+
+    def _chain(self, log_start: int) -> list[SegmentHeader]:
+        """The headers from ``log_start`` on, each of which fits the one before."""
+        firsts = []
+        for base in self._disk.list(LOG_FOLDER):
+            first = sequence_in_name(base)
+            self._found.spare_ready |= base == _SPARE_BASE
+            if first is not None and first >= log_start:
+                firsts.append(first)
+            elif first is None and base not in OWN_NAMES:
+                self._found.unknown.append(f"{LOG_FOLDER}/{base}")
+        if not firsts or firsts[0] != log_start:
+            raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
+        headers: list[SegmentHeader] = []
+        for first in firsts:
+            header = read_header(self._disk, segment_name(first), self._store)
+            if headers and header.previous_first != headers[-1].first_seq:
+                raise self._corrupt(
+                    segment_name(header.previous_first or first),
+                    0,
+                    header.previous_first,
+                    f"the segment before {segment_name(first)} is missing, or does not belong here",
+                )
+            headers.append(header)
+        return headers
+
+    def _check_length(self, header: SegmentHeader, successor: SegmentHeader) -> None:
+        name = segment_name(header.first_seq)
+        file = self._disk.open(name)
+        try:
+            size = file.size()
+        finally:
+            file.close()
+        if size < successor.previous_end:
+            raise self._shorter(header, successor, size)
+
+    def _verify(
+        self, header: SegmentHeader, successor: SegmentHeader, *, sealed: bool
+    ) -> SegmentEnd:
+        """Check a finished segment against what its successor says, and its seal if it must be."""
+        name = segment_name(header.first_seq)
+        end = successor.previous_end
+        with opened(self._disk, name) as file:
+            size = file.size()
+            if size < end:
+                raise self._shorter(header, successor, size)
+            crc, seals = summed(file, end), file.read(end, size - end)
+        if crc != successor.previous_crc:
+            tail = classify(read_whole(self._disk, name), header)
+            offset, seq = (tail.offset, tail.expected_seq) if isinstance(tail, Corrupt) else (0, 0)
+            raise self._corrupt(
+                name,
+                offset,
+                seq or header.first_seq,
+                f"it is not what {segment_name(successor.first_seq)} says it was",
+            )
+        at = 0
+        while True:
+            try:
+                record = read_record(seals, at, header.salt, place=end + at)
+                kind, seal_crc = read_seal(seals, record)
+                if record.events or record.first_seq != successor.first_seq or seal_crc != crc:
+                    raise InvalidBytesError("the seal does not belong here")
+            except InvalidBytesError as error:
+                if sealed:
+                    raise self._corrupt(name, end + at, successor.first_seq, str(error)) from error
+                break
+            if kind is SealKind.CONTINUED:
+                if any(seals[record.end :]):
+                    raise self._corrupt(
+                        name, end + record.end, successor.first_seq, "bytes follow the last seal"
+                    )
+                break
+            crc = zlib.crc32(seals[at : record.end], crc)
+            at = record.end
+        # Unless a record vouches for it, nobody knows whether the seal that was just read is on the
+        # disk or only in the page cache: then it is written again.
+        return SegmentEnd(
+            header.first_seq,
+            successor.first_seq,
+            header.salt,
+            end,
+            successor.previous_crc,
+            end + at,
+            crc,
+            continued=sealed,
+            seals=seals[:at],
+        )
+
+    def _classify_last(self, data: bytes, header: SegmentHeader) -> Clean | TornTail:
+        name = segment_name(header.first_seq)
+        tail = classify(data, header)
+        if isinstance(tail, Corrupt):
+            raise self._corrupt(name, tail.offset, tail.expected_seq, tail.reason)
+        if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
+            raise self._corrupt(
+                segment_name(tail.next_seq),
+                0,
+                tail.next_seq,
+                f"the segment is missing: {name} says that there is one after it",
+            )
+        return tail
+
+    def _mend_last(self, header: SegmentHeader, data: bytes, tail: Clean | TornTail) -> SegmentEnd:
+        name = segment_name(header.first_seq)
+        found = self._found
+        found.clean = isinstance(tail, Clean) and tail.sealed is not None
+        if isinstance(tail, Clean) and tail.sealed is not None:
+            start = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
+            crc = zlib.crc32(data[:start])
+            seal = data[start : start + SEAL_SIZE]
+            return SegmentEnd(
+                header.first_seq,
+                tail.next_seq,
+                header.salt,
+                start,
+                crc,
+                start + SEAL_SIZE,
+                zlib.crc32(seal, crc),
+                seals=seal,
+            )
+        if isinstance(tail, TornTail):
+            found.torn_bytes = tail.torn_end - tail.end
+        if not self._writable:
+            return SegmentEnd(header.first_seq, tail.next_seq, header.salt, tail.end, 0, 0, 0)
+        try:
+            if isinstance(tail, TornTail):
+                found.quarantined = self._quarantine(name, data, tail)
+            records = [
+                (record.first_seq, record.events, data[record.body]) for record in tail.records
+            ]
+            rewritten, end = build_segment(
+                self._disk, header, records, tail.next_seq, room=ALIGNMENT
+            )
+            unsealed = rewritten[:-SEAL_SIZE] + bytes(SEAL_SIZE + ALIGNMENT)
+            write_atomically(self._disk, name, _REWRITE, unsealed)
+            self._seal(name, end)
+        except OSError as error:
+            raise mending_refused(error, f"{self._disk.path}/{name}") from error
+        found.rewritten = name
+        return end
+
+    def _seal(self, name: str, end: SegmentEnd) -> None:
+        """Seal what was rewritten, now that its name is on the disk.
+
+        Sealed before that, it would look finished to the next opening, after a crash or a failed
+        sync, although a power cut may still leave the unsealed segment under that name.
+        """
+        file = self._disk.open(name, writable=True)
+        try:
+            write_seal(file, end._replace(seal_at=end.end, seal_crc=end.crc), SealKind.CLOSED)
+        finally:
+            file.close()
+
+    def _quarantine(self, name: str, data: bytes, tail: TornTail) -> str:
+        """Set torn bytes aside, durably, before the segment that holds them is replaced."""
+        disk, torn = self._disk, data[tail.end : tail.torn_end]
+        disk.make_folder(QUARANTINE_FOLDER)
+        sync_folder(disk)
+        taken = disk.list(QUARANTINE_FOLDER)
+        base = f"{name.rpartition('/')[2]}.{tail.end}"
+        number = 0
+        while (candidate := f"{base}-{number}" if number else base) in taken:
+            if read_whole(disk, f"{QUARANTINE_FOLDER}/{candidate}") == torn:
+                break
+            number += 1
+        target = f"{QUARANTINE_FOLDER}/{candidate}"
+        write_atomically(disk, target, _TORN_TEMPORARY, torn)
+        return target
+
+    def _shorter(
+        self, header: SegmentHeader, successor: SegmentHeader, size: int
+    ) -> CorruptLogError:
+        name = segment_name(header.first_seq)
+        tail = classify(read_whole(self._disk, name), header)
+        return self._corrupt(
+            name,
+            size,
+            tail.expected_seq if isinstance(tail, Corrupt) else tail.next_seq,
+            f"it has {size} bytes, but {segment_name(successor.first_seq)} says it had "
+            f"{successor.previous_end}",
+        )
+
+    def _corrupt(
+        self, name: str, offset: int, expected_seq: int | None, reason: str
+    ) -> CorruptLogError:
+        return corrupt_segment(self._disk, name, offset, expected_seq, reason)
+
+
+def mending_refused(error: OSError, path: str) -> EventStoreError:
+    """The error of an opening that could not write what it has to. Nothing is lost by it."""
+    text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
+    if error.errno in NO_SPACE:
+        return StoreFullError(text + "free some space and open again", path=path, errno=error.errno)
+    if error.errno in NO_ACCESS:
+        return StoreAccessError(
+            text + "check permissions, or open the store read-only", path=path, errno=error.errno
+        )
+    return StoreFailedError(
+        text + "check the device, then open again", path=path, errno=error.errno
+    )

@@ -1,0 +1,1 @@
+"""Operations, handlers and state: what users write, and how it becomes bytes and state."""

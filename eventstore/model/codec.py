@@ -1,0 +1,381 @@
+"""Events to bytes and back, through one msgspec decoder over the union of all payload types.
+
+An event is the MessagePack array ``[seq, time, data, key, metadata]``. Events of one record are
+concatenated; with a five-byte array header in front, a single call decodes any number of them.
+``immutables.Map`` is carried as a map, in payloads as in states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import immutables
+import msgspec
+
+from eventstore.errors import (
+    CorruptLogError,
+    EventStoreError,
+    InvalidPayloadError,
+    UnknownOperationError,
+)
+from eventstore.model.operation import OPERATION_FIELD, Event, Operation
+from eventstore.model.value_types import unsupported
+
+__all__ = [
+    "EventCodec",
+    "array_header",
+    "decode_hook",
+    "describe_type",
+    "encode_hook",
+    "field_of",
+    "freeze",
+    "latest_time",
+    "unrecordable",
+]
+
+_ARRAY32 = struct.Struct(">BI")
+
+
+_ENCODING = (
+    msgspec.EncodeError,
+    NotImplementedError,
+    TypeError,
+    ValueError,  # which a UnicodeEncodeError is
+    OverflowError,
+    RecursionError,
+)
+"""What an encoder raises for a value it cannot carry."""
+
+_DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes it cannot read: text that is no UTF-8, and nesting too deep."""
+
+
+def array_header(count: int) -> bytes:
+    """The five bytes (MessagePack ``array 32``) that make ``count`` events one array."""
+    return _ARRAY32.pack(0xDD, count)
+
+
+def _array_header_length(count: int) -> int:
+    """The bytes that an encoder puts in front of an array of ``count``."""
+    return 1 if count < 16 else 3 if count < 65536 else 5
+
+
+def encode_hook(value: Any) -> Any:
+    """Carry what msgspec does not know: a persistent map as a map."""
+    if isinstance(value, immutables.Map):
+        return dict(value)
+    raise NotImplementedError(f"objects of type {type(value).__name__} cannot be recorded")
+
+
+def freeze(value: Any) -> Any:
+    """A deep copy of plain data that nobody can change: maps for mappings, tuples for lists.
+
+    >>> freeze({"a": [1, 2]})
+    immutables.Map({'a': (1, 2)})
+    """
+    if isinstance(value, Mapping):
+        return immutables.Map({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return value
+
+
+def decode_hook(kind: Any, value: Any) -> Any:
+    """The reverse of :func:`encode_hook`, with the types of keys and values checked."""
+    if (typing.get_origin(kind) or kind) is immutables.Map:
+        key_type, value_type = typing.get_args(kind) or (Any, Any)
+        if value_type is Any:
+            value = {key: freeze(item) for key, item in value.items()}
+        else:
+            wanted: Any = dict[key_type, value_type]  # type: ignore[valid-type]  # at run time
+            try:
+                value = msgspec.convert(value, wanted, dec_hook=decode_hook)
+            except msgspec.ValidationError as error:  # as a ValueError it is given the map's path
+                reason, _, path = str(error).partition(" - at `$")
+                raise ValueError(f"{reason} in {path.rstrip('`') or 'it'}") from error
+        return immutables.Map(value)
+    raise NotImplementedError(f"objects of type {kind} cannot be recorded")
+
+
+class EventCodec:
+    """Encodes events, and decodes them for a closed set of payload types (or for any values)."""
+
+    def __init__(self, payload_types: Sequence[type[Operation]] = (), *, value_type: Any = Any):
+        if payload_types:
+            value_type = typing.Union[tuple(payload_types)]  # noqa: UP007  built at run time
+        self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
+        self._decode_one = msgspec.msgpack.Decoder(Event[value_type], dec_hook=decode_hook).decode
+        self._decode_many = msgspec.msgpack.Decoder(
+            list[Event[value_type]],
+            dec_hook=decode_hook,
+        ).decode
+
+    def encode(self, event: Event[Any]) -> bytes:
+        """The bytes of one event."""
+        return self._encode(event)
+
+    def encode_all(self, events: Sequence[Event[Any]]) -> bytes:
+        """The bytes of several events, concatenated, in one call."""
+        return self._encode(events)[_array_header_length(len(events)) :]
+
+    def round_trip(self, event: Event[Any]) -> tuple[Event[Any], bytes]:
+        """Encode ``event`` and decode it again: what the log will give back, and its bytes.
+
+        Raises :class:`InvalidPayloadError` where the two differ or either step fails. NaN is always
+        refused: it equals nothing, not even itself after a restart.
+        """
+        try:
+            encoded = self._encode(event)
+        except _ENCODING as error:
+            path = next(
+                found
+                for part, name in (
+                    (event.data, "$"),
+                    (event.key, "$key"),
+                    (event.metadata, "$metadata"),
+                )
+                if (found := self._unencodable(part, name)) is not None
+            )
+            raise self._invalid(event, f"{error} - at `{path}`") from error
+        try:
+            decoded = self._decode_one(encoded)
+            survives = decoded == event
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise self._invalid(event, str(error)) from error
+        if not survives:
+            found = _difference(event.data, decoded.data, "$")
+            path = found or _difference(event.metadata, decoded.metadata, "$metadata") or "$"
+            raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
+        return decoded, encoded
+
+    def round_trips(self, events: list[Event[Any]]) -> tuple[list[Event[Any]], bytes]:
+        """The same for several events, in one call each way: the events, and their joined bytes."""
+        decoded: list[Event[Any]] | None = None
+        with contextlib.suppress(*_ENCODING, msgspec.DecodeError):
+            encoded = self._encode(events)
+            decoded = self._decode_many(encoded)
+        if decoded is None or decoded != events:
+            list(map(self.round_trip, events))  # the one to blame raises, and says where
+            reason = "nested too deeply for a group"  # pragma: no cover - it has raised
+            raise self._invalid(events[0], reason)  # pragma: no cover - it has raised
+        return decoded, encoded[_array_header_length(len(events)) :]
+
+    def _unencodable(self, value: Any, path: str) -> str | None:
+        """The path of the innermost part of ``value`` that cannot be encoded."""
+        try:
+            self._encode(value)
+        except RecursionError:
+            return path
+        except _ENCODING:
+            for part, name in _parts(value, path):
+                found = self._unencodable(part, name)
+                if found is not None:
+                    return found
+            return path
+        return None
+
+    @staticmethod
+    def _invalid(event: Event[Any], reason: str) -> InvalidPayloadError:
+        reason = (
+            reason.replace("`$[2]", "`$").replace("`$[3]", "`$key").replace("`$[4]", "`$metadata")
+        )
+        field = field_of(reason)
+        return InvalidPayloadError(
+            f"{event.operation}, field `{field}`: {reason}; nothing was written",
+            operation=event.operation,
+            field=field,
+        )
+
+    def decode(self, array: bytes, count: int, first_seq: int) -> list[Event[Any]]:
+        """Decode an array of ``count`` events, the first of which is number ``first_seq``.
+
+        Raises :class:`UnknownOperationError` for an operation outside the union, and
+        :class:`CorruptLogError` for bytes that are no such events.
+        """
+        try:
+            events: list[Event[Any]] = self._decode_many(array)
+        except _DECODING as error:
+            raise self._explain(array, count, first_seq, error) from error
+        if events and (events[0].seq != first_seq or events[-1].seq != first_seq + count - 1):
+            raise CorruptLogError(
+                f"a record of events {first_seq} to {first_seq + count - 1} holds "
+                f"{events[0].seq} to {events[-1].seq}",
+                path="",
+                expected_seq=first_seq,
+            )
+        return events
+
+    def _explain(
+        self, array: bytes, count: int, first_seq: int, error: Exception
+    ) -> EventStoreError:
+        """Find the event that made a decode fail, and say whether it is unknown or broken."""
+        try:
+            raw = msgspec.msgpack.decode(array, type=list[msgspec.Raw])
+        except _DECODING as broken:
+            what = f"the record of event {first_seq} is no sequence of {count} events"
+            return _undecodable(what, first_seq, broken)
+        for seq, item in enumerate(raw, first_seq):
+            try:
+                self._decode_one(item)
+            except _DECODING as reason:
+                try:
+                    data = msgspec.msgpack.decode(item)
+                except _DECODING as broken:
+                    return _undecodable(f"event {seq} is no MessagePack", seq, broken)
+                payload = data[2] if isinstance(data, list) and len(data) > 2 else None
+                tag = payload.get(OPERATION_FIELD) if isinstance(payload, dict) else None
+                if str(reason).startswith("Invalid value"):
+                    name = str(tag).partition("@")[0]
+                    return UnknownOperationError(
+                        f"event {seq} is a {tag!r}, for which no handler is registered: install "
+                        "the plugin that recorded it, or register its handler (or, for an old "
+                        "version of a payload, its upcaster), then open again",
+                        operation=name,
+                        seq=seq,
+                    )
+                return InvalidPayloadError(
+                    f"event {seq} ({tag}) does not fit its payload class any more: {reason}; give "
+                    "new fields a default, or a new version and an upcaster",
+                    operation=str(tag),
+                    field="$",
+                )
+        return CorruptLogError(str(error), path="", expected_seq=first_seq)
+
+
+def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
+    """The error for bytes that cannot be decoded; too deep a stack is no damage."""
+    if isinstance(error, RecursionError):
+        return InvalidPayloadError(
+            f"event {seq} or one soon after it is nested too deeply to be read from here: {error}; "
+            "read it from fewer calls deep",
+            operation="",
+        )
+    return CorruptLogError(f"{what}: {error}", path="", expected_seq=seq)
+
+
+class _Timed(msgspec.Struct, array_like=True, gc=False):
+    """The first two members of an event; a decoder passes over the rest."""
+
+    seq: int
+    time: int
+
+
+_decode_timed = msgspec.msgpack.Decoder(list[_Timed]).decode
+
+
+def latest_time(body: bytes, count: int) -> int:
+    """The latest time of ``count`` concatenated events, whatever their payloads.
+
+    Raises :class:`CorruptLogError` for bytes that are no events.
+    """
+    try:
+        return max(event.time for event in _decode_timed(array_header(count) + body))
+    except _DECODING as error:
+        raise CorruptLogError(f"a record holds no {count} events: {error}", path="") from error
+
+
+def unrecordable(kind: Any) -> str | None:
+    """Why values of a payload class or of a state's type could not be recorded, or ``None``."""
+    try:
+        msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
+        found = unsupported(kind)
+    except (TypeError, NameError) as error:
+        return str(error)
+    if found is not None:
+        return f"{found}, which MessagePack cannot carry"
+    if isinstance(kind, type) and issubclass(kind, Operation):
+        tag_field = kind.__struct_config__.tag_field
+        if tag_field != OPERATION_FIELD:
+            return f"its tag_field is {tag_field!r} instead of {OPERATION_FIELD!r}"
+    return None
+
+
+def field_of(reason: str) -> str:
+    """The path of the field that a validation error of msgspec is about.
+
+    >>> field_of("Object missing required field `price` - at `$.legs[0]`")
+    '$.legs[0].price'
+    """
+    reason, _, path = reason.rpartition(" - at `") if " - at `" in reason else (reason, "", "")
+    path = path.rpartition("`$")[2] if "`$" in path else path.removeprefix("$")
+    path = "$" + path.rstrip("`")
+    _, named, name = reason.partition(" field `")
+    return f"{path}.{name.partition('`')[0]}" if named else path
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield getattr(value, name), f"{path}.{name}"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield item, f"{path}[{key!r}]"
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield item, f"{path}[{index}]"
+
+
+def _difference(before: Any, after: Any, path: str) -> str | None:
+    """The path of the first part of ``before`` that ``after`` does not equal."""
+    if before == after:
+        return None
+    if isinstance(before, msgspec.Struct) and type(before) is type(after):
+        for name in before.__struct_fields__:
+            found = _difference(getattr(before, name), getattr(after, name), f"{path}.{name}")
+            if found:
+                return found
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in before:
+            found = _difference(before[key], after.get(key), f"{path}[{key!r}]")
+            if found:
+                return found
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        for index, (one, other) in enumerate(zip(before, after, strict=False)):
+            found = _difference(one, other, f"{path}[{index}]")
+            if found:
+                return found
+    return path
+
+
+def describe_type(kind: Any, *facts: str) -> str:
+    """A short digest of a type's schema and of ``facts``, the same on every Python."""
+    canonical = msgspec.json.encode([_without_prose(_schema(kind)), *facts], order="deterministic")
+    return hashlib.blake2b(canonical, digest_size=8).hexdigest()
+
+
+def _schema_hook(kind: Any) -> dict[str, Any]:
+    return {
+        "type": _plain_name(kind),
+        "of": [_schema(argument) for argument in typing.get_args(kind)],
+    }
+
+
+def _schema(kind: Any) -> Any:
+    try:
+        return msgspec.json.schema(kind, schema_hook=_schema_hook)
+    except (TypeError, NotImplementedError, RuntimeError):
+        return _plain_name(kind)
+
+
+def _plain_name(kind: Any) -> str:
+    named = typing.get_origin(kind) or kind
+    return f"{named.__module__}.{named.__qualname__}" if isinstance(named, type) else str(named)
+
+
+def _without_prose(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: _without_prose(value)
+            for key, value in schema.items()
+            if key not in ("description", "title", "examples")
+        }
+    if isinstance(schema, list):
+        return [_without_prose(item) for item in schema]
+    return schema

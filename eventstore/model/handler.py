@@ -1,0 +1,207 @@
+"""What plugin authors write: functions marked as handlers and upcasters.
+
+A *handler* is a pure function ``(state, event) -> new state``; :func:`handler` marks it. An
+*upcaster* turns an older payload of an operation into a newer one; :func:`upcaster` marks it.
+Which operation and which state they are for is read from the annotations, when they are
+registered.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, overload
+
+from eventstore.errors import RegistrationError, ReplayError
+from eventstore.model.operation import Event, Operation
+
+__all__ = ["Handler", "Upcaster", "handler", "upcaster"]
+
+StateT = TypeVar("StateT")
+PayloadT = TypeVar("PayloadT", bound=Operation)
+OldT = TypeVar("OldT", bound=Operation)
+
+
+class Handler(Generic[StateT, PayloadT]):
+    """A function marked by :func:`handler`. Calling it calls the function."""
+
+    def __init__(self, function: Callable[[StateT, Event[PayloadT]], StateT], version: int) -> None:
+        self.function = function
+        self.version = version
+        self.__doc__ = function.__doc__
+        self.__name__: str = function.__name__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    def __call__(self, state: StateT, event: Event[PayloadT]) -> StateT:
+        return self.function(state, event)
+
+    def __repr__(self) -> str:
+        return f"<handler {self.__module__}.{self.__name__}>"
+
+    def types(self) -> tuple[Any, type[Operation]]:
+        """The state type and the payload type, from the annotations.
+
+        Raises :class:`RegistrationError` where they are missing or are something else.
+        """
+        if not _is_plain(self.function):
+            raise RegistrationError(
+                f"{self!r} must be a plain function that returns a state: it may not await or yield"
+            )
+        hints, parameters = _annotations(self.function, "handler", 2)
+        state_type = hints.get(parameters[0])
+        event_type = hints.get(parameters[1])
+        if typing.get_origin(event_type) is not Event or state_type is None:
+            raise RegistrationError(
+                f"{self!r} must be annotated as (state: YourState, event: Event[YourOperation]) -> "
+                f"YourState; found state: {state_type!r}, event: {event_type!r}"
+            )
+        payload_type = typing.get_args(event_type)[0]
+        if not (isinstance(payload_type, type) and issubclass(payload_type, Operation)):
+            raise RegistrationError(
+                f"{self!r}: {payload_type!r} is no payload class; derive it from "
+                "eventstore.Operation"
+            )
+        return state_type, payload_type
+
+
+class Upcaster(Generic[OldT]):
+    """A function marked by :func:`upcaster`. Calling it calls the function."""
+
+    def __init__(self, function: Callable[[OldT], Any]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.__name__: str = function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, old: OldT) -> Any:
+        return self.function(old)
+
+    def __repr__(self) -> str:
+        return f"<upcaster {self.__module__}.{self.__name__}>"
+
+    def old_type(self) -> type[Operation]:
+        """The payload class that this upcaster takes, from the annotations."""
+        hints, parameters = _annotations(self.function, "upcaster", 1)
+        old = hints.get(parameters[0])
+        if not (isinstance(old, type) and issubclass(old, Operation)):
+            raise RegistrationError(
+                f"{self!r} must be annotated as (old: OldOperation) -> NewOperation; found {old!r}"
+            )
+        return old
+
+    def new_types(self) -> frozenset[type[Operation]] | None:
+        """The payload classes that it leads to, ``None`` where its annotation leaves that open.
+
+        ``-> New``, ``-> tuple[One, Other]``, ``-> list[One | Other]`` and ``-> New | None`` are
+        understood; ``-> Operation`` leaves it open.
+        """
+        if not _is_plain(self.function):
+            raise RegistrationError(f"{self!r} must be a plain function: it may not await or yield")
+        hints, _ = _annotations(self.function, "upcaster", 1)
+        found = frozenset(_classes_in(hints.get("return")))
+        if not all(isinstance(kind, type) and issubclass(kind, Operation) for kind in found):
+            found = frozenset()
+        if not found:
+            raise RegistrationError(
+                f"{self!r} must be annotated as (old: OldOperation) -> NewOperation, or a list or "
+                f"tuple of operations; it returns {hints.get('return', 'nothing that it says')!r}"
+            )
+        return None if Operation in found else found
+
+
+@overload
+def handler(
+    function: Callable[[StateT, Event[PayloadT]], StateT], /
+) -> Handler[StateT, PayloadT]: ...
+@overload
+def handler(
+    *, version: int = 1
+) -> Callable[[Callable[[StateT, Event[PayloadT]], StateT]], Handler[StateT, PayloadT]]: ...
+def handler(function: Any = None, /, *, version: int = 1) -> Any:
+    """Mark a pure function ``(state, event) -> new state`` as the handler of an operation.
+
+    The operation and the state type are read from the annotations when the handler is registered.
+    Raise ``version`` whenever the same events should give another state than before: snapshots made
+    by another version are not trusted.
+
+    >>> class Deposit(Operation):
+    ...     amount: float
+    >>> @handler
+    ... def deposit(state: float, event: Event[Deposit]) -> float:
+    ...     return state + event.data.amount
+    >>> deposit(1.0, Event(1, 0, Deposit(amount=2.0)))
+    3.0
+    """
+    if type(version) is not int or version < 1:
+        raise RegistrationError(f"@handler: the version must be a positive integer, not {version}")
+    if function is None:
+        return lambda marked: Handler(marked, version)
+    if not callable(function):
+        raise RegistrationError(
+            f"@handler marks a function; for a version: @handler(version={function})"
+        )
+    return Handler(function, version)
+
+
+def upcaster(function: Callable[[OldT], Any]) -> Upcaster[OldT]:
+    """Mark a function that turns an old payload into a newer one of the same operation."""
+    return Upcaster(function)
+
+
+def _is_plain(function: Callable[..., Any]) -> bool:
+    """Whether calling it runs it: no coroutine, no generator."""
+    return not (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
+
+
+def _classes_in(kind: Any) -> Iterator[Any]:
+    """What an annotation is made of, inside unions, lists and tuples."""
+    arguments = typing.get_args(kind)
+    if not arguments and kind not in (None, type(None), ...):
+        yield kind
+    for argument in arguments:
+        yield from _classes_in(argument)
+
+
+def _annotations(
+    function: Callable[..., Any], kind: str, count: int
+) -> tuple[dict[str, Any], list[str]]:
+    name = f"{kind} {function.__module__}.{getattr(function, '__qualname__', function)}"
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:
+        hints = _hints_in_closure(function, name)
+    except (AttributeError, TypeError, SyntaxError) as error:
+        raise RegistrationError(f"{name}: its annotations cannot be resolved ({error})") from error
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) != count:
+        raise RegistrationError(f"{name} must take {count} argument(s), it takes {parameters}")
+    return hints, parameters
+
+
+def _hints_in_closure(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """The annotations of a function within a function, whose classes may be the outer one's."""
+    nonlocals = inspect.getclosurevars(function).nonlocals
+    try:
+        return typing.get_type_hints(function, localns=dict(nonlocals))
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise RegistrationError(
+            f"{name}: its annotations cannot be resolved ({error}); import those names at run "
+            "time, not only for type checking, and define them at the top of a module"
+        ) from error
+
+
+def replay_error(event: Event[Any], error: Exception) -> ReplayError:
+    """The error for an event of the log that its handler raised on."""
+    return ReplayError(
+        f"the handler of {event.operation!r} raised {type(error).__name__} on event {event.seq}: "
+        f"{error}. Nothing was written; install the plugin version that recorded it, or correct "
+        "the handler",
+        seq=event.seq,
+        operation=event.operation,
+    )

@@ -1,0 +1,109 @@
+"""Finding the plugins that are installed in this environment.
+
+An entry point of the group ``eventstore.handlers`` names a handler, an upcaster, or a module or an
+iterable that holds some.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+from eventstore.errors import RegistrationError
+from eventstore.model.handler import Handler, Upcaster
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "blamed",
+    "blaming",
+    "distribution_of",
+    "installed",
+    "load",
+    "marked_in",
+    "members",
+    "named",
+]
+
+ENTRY_POINT_GROUP = "eventstore.handlers"
+
+
+def installed(group: str) -> list[EntryPoint]:
+    """The entry points of a group, in an order that does not depend on the environment's."""
+    return sorted(entry_points(group=group), key=lambda point: (point.name, point.value))
+
+
+def members(module: ModuleType) -> Iterator[Any]:
+    """The handlers and upcasters that a module defines; a package's, those of its modules too."""
+    for value in vars(module).values():
+        if isinstance(value, Handler | Upcaster) and (
+            value.__module__ == module.__name__
+            or value.__module__.startswith(f"{module.__name__}.")
+        ):
+            yield value
+
+
+def marked_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
+    """``item``, if it is a handler or an upcaster; all that a module or an iterable holds.
+
+    Raises :class:`RegistrationError` for what is none, and for what holds none.
+    """
+    if isinstance(item, Handler | Upcaster):
+        yield item
+    elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str):
+        found = list(members(item)) if isinstance(item, ModuleType) else list(item)
+        if not found:
+            name = getattr(item, "__name__", repr(item))
+            raise RegistrationError(f"{name} holds no function marked with @handler")
+        for member in found:
+            yield from marked_in(member)
+    else:
+        raise RegistrationError(
+            f"{item!r} is no handler: mark the function with @eventstore.handler"
+        )
+
+
+def load(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any]]:
+    """What an entry point names. Raises :class:`RegistrationError`, naming the plugin."""
+    try:
+        loaded = point.load()
+    except Exception as error:  # importing a plugin may raise anything
+        raise RegistrationError(
+            f"{named(point)} cannot be imported: {type(error).__name__}: {error}; mend or "
+            "uninstall it",
+            plugin=point.name,
+            distribution=distribution_of(point),
+        ) from error
+    with blaming(point):
+        return list(marked_in(loaded))
+
+
+@contextlib.contextmanager
+def blaming(point: EntryPoint) -> Iterator[None]:
+    """Have a :class:`RegistrationError` name the plugin that it is about."""
+    try:
+        yield
+    except RegistrationError as error:
+        raise blamed(error, point) from error
+
+
+def blamed(error: RegistrationError, point: EntryPoint) -> RegistrationError:
+    """``error``, with plugin and distribution."""
+    return RegistrationError(
+        f"{named(point)}: {error}",
+        operation=error.operation,
+        plugin=point.name,
+        distribution=distribution_of(point),
+    )
+
+
+def distribution_of(point: EntryPoint) -> str | None:
+    """The name of the distribution that an entry point came with."""
+    return point.dist.name if point.dist is not None else None
+
+
+def named(point: EntryPoint) -> str:
+    """A plugin, for messages."""
+    return f"plugin {point.name!r} ({point.value}) of distribution {distribution_of(point)!r}"

@@ -1,0 +1,148 @@
+"""Old payloads led to what handlers know today.
+
+Theory of operation
+-------------------
+An upcaster is an edge from one payload class to the next; the classes and the edges form paths
+that end where a handler is. Which classes an upcaster leads to is read from its annotation, so that
+a path that ends nowhere, or in a circle, is found when a registry is first used, and not years
+later at the first old event. What an annotation leaves open (``-> Operation``) is checked on the
+event.
+
+One old event may become several, which keep its number and time, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from eventstore.errors import ReplayError
+from eventstore.model.handler import Upcaster
+from eventstore.model.operation import Event, Operation
+
+__all__ = ["Upcasters", "leading_home"]
+
+Payload = type[Operation]
+FoundT = TypeVar("FoundT")
+
+
+class Upcasters:
+    """The upcasters of one registry. ``handled``: the payload classes that have a handler."""
+
+    def __init__(self, handled: Collection[type[Any]]) -> None:
+        self._handled = handled
+        self._steps: dict[type[Any], Upcaster[Any]] = {}
+
+    def __contains__(self, kind: type[Any]) -> bool:
+        return kind in self._steps
+
+    def __iter__(self) -> Iterator[Upcaster[Any]]:
+        return iter(self._steps.values())
+
+    def of(self, kind: Payload) -> Upcaster[Any] | None:
+        """The upcaster that takes payloads of this class."""
+        return self._steps.get(kind)
+
+    def add(self, old: Payload, step: Upcaster[Any]) -> None:
+        """Lead payloads of class ``old`` through ``step`` from now on."""
+        self._steps[old] = step
+
+    def fault(self) -> tuple[Upcaster[Any], str] | None:
+        """The first upcaster that leads nowhere, and why; ``None`` if all of them arrive."""
+        for old, step in self._steps.items():
+            if old in self._handled:
+                return step, (
+                    f"{old.__name__} has a handler and an upcaster: appended it would be folded as "
+                    "what it is, and as something else when it is read again; remove one of them"
+                )
+            for new in sorted(step.new_types() or (), key=lambda kind: kind.__name__):
+                if new not in self._handled and new not in self._steps:
+                    return step, (
+                        f"it leads to {new.__name__}, which has neither a handler nor an upcaster; "
+                        "register one of them"
+                    )
+            circle = self._circle(old, (old,))
+            if circle is not None:
+                names = " -> ".join(kind.__name__ for kind in circle)
+                return step, f"upcasters lead in a circle: {names}; old events would never arrive"
+        return None
+
+    def _circle(self, kind: Payload, path: tuple[Payload, ...]) -> tuple[Payload, ...] | None:
+        step = self._steps.get(kind)
+        for new in (step.new_types() or ()) if step is not None else ():
+            if new is path[0]:
+                return (*path, new)
+            if new not in path:
+                found = self._circle(new, (*path, new))
+                if found is not None:
+                    return found
+        return None
+
+    def lead(self, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
+        """Events with current payloads, of the same numbers.
+
+        Raises :class:`ReplayError`, naming upcaster and event, for one that raises or that returns
+        what nobody handles.
+        """
+        steps = self._steps
+        if not steps or not any(type(event.data) in steps for event in events):
+            return events
+        current: list[Event[Any]] = []
+        for event in events:
+            for payload in self._lead(event, event.data, ()):
+                if payload is event.data:
+                    current.append(event)
+                else:
+                    current.append(msgspec.structs.replace(event, data=payload))
+        return current
+
+    def _lead(self, event: Event[Any], payload: Any, path: tuple[type[Any], ...]) -> Iterator[Any]:
+        kind = type(payload)
+        step = self._steps.get(kind)
+        if step is None:
+            yield payload
+            return
+        if kind in path:
+            raise _failed(event, f"{step!r} leads in a circle, back to {kind.__name__},")
+        try:
+            newer = step(payload)
+        except Exception as error:
+            raise _failed(event, f"{step!r} raised {type(error).__name__}", str(error)) from error
+        for part in newer if isinstance(newer, tuple | list) else (newer,):
+            if type(part) not in self._handled and type(part) not in self._steps:
+                raise _failed(
+                    event,
+                    f"{step!r} returned {part!r}",
+                    "does it lack a return?" if part is None else "nothing handles that",
+                )
+            yield from self._lead(event, part, (*path, kind))
+
+
+def leading_home(
+    steps: Collection[tuple[FoundT, Upcaster[Any]]], foreign: Collection[Payload]
+) -> list[tuple[FoundT, Upcaster[Any]]]:
+    """The upcasters (each with where it was found) that do not lead to ``foreign`` payloads only.
+
+    What is led to foreign payloads is foreign itself.
+    """
+    elsewhere, home = set(foreign), list(steps)
+    before = -1
+    while len(home) != before:
+        before = len(home)
+        for found in list(home):
+            new = found[1].new_types()
+            if new is not None and new <= elsewhere:
+                elsewhere.add(found[1].old_type())
+                home.remove(found)
+    return home
+
+
+def _failed(event: Event[Any], what: str, why: str = "so it never arrives") -> ReplayError:
+    return ReplayError(
+        f"{what} on event {event.seq} ({event.operation}): {why}. Nothing was written; correct the "
+        "upcaster",
+        seq=event.seq,
+        operation=event.operation,
+    )

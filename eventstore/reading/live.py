@@ -1,0 +1,64 @@
+"""Reading an open store's own events: what ``EventStore.events`` does.
+
+Chunks of encoded events come from the log, durable or in memory, off the event loop; they are
+decoded in one call each, off the loop too, and cut to what was asked for. Memory is flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from typing import Any
+
+from eventstore.log.durable import Log
+from eventstore.log.memory import MemoryLog
+from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.selection import (
+    Moment,
+    TimeWindow,
+    as_sequence,
+    as_time,
+    chosen,
+    first_from,
+)
+from eventstore.recovery import decode_chunk
+
+__all__ = ["durable_events"]
+
+
+async def durable_events(
+    log: Log,
+    registry: HandlerRegistry[Any],
+    start: Moment,
+    stop: Moment | None,
+    operations: Collection[str] | None,
+) -> AsyncGenerator[Event[Any], None]:
+    """The events of ``log`` from ``start`` up to ``stop`` (exclusive) or the last durable one."""
+    operations = chosen(operations, registry.operations)
+    end = log.durable_seq + 1
+    upto = as_sequence(stop)
+    if upto is not None:
+        end = min(upto, end)
+    time = as_time(start)
+    if time is None:
+        first = max(as_sequence(start) or 1, 1)
+    else:
+        first = await _first_from(log, time)
+    if first >= end:
+        return
+    window = TimeWindow(start, stop)
+    async for chunk in log.read(first, end):
+        batch = window.cut(await log.run(decode_chunk, registry, chunk, first, end))
+        for event in batch:
+            if operations is None or event.operation in operations:
+                yield event
+        if window.over:
+            return
+
+
+async def _first_from(log: Log, time: int) -> int:
+    """A number before which every event is earlier than ``time``."""
+    if log.disk is None:
+        return 1
+    first = await log.run(first_from, log.disk, time)
+    return min(first, log.begins + 1) if isinstance(log, MemoryLog) else first

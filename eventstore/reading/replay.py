@@ -1,0 +1,234 @@
+"""Reading a store's history without opening it: replay, events, and the state at a moment.
+
+Synchronous, without an event loop and without the writer's lock, also while the writer is at work.
+Archive and log are one history; memory is flat however long it is. What a reader outside the writer
+sees last may be a record still in flight, which a power cut can take back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.manifest import load_identity
+from eventstore.errors import HistoryUnavailableError, reading
+from eventstore.log.reader import CACHED_BYTES, LogReader
+from eventstore.model.codec import EventCodec
+from eventstore.model.handler import replay_error
+from eventstore.model.operation import OPERATION_FIELD, Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.value_types import copier
+from eventstore.reading.selection import (
+    Moment,
+    TimeWindow,
+    as_sequence,
+    as_time,
+    chosen,
+    first_from,
+)
+from eventstore.snapshot.vault import SnapshotVault, snapshot_times
+
+__all__ = ["Folded", "batches", "fold_to", "read_events", "recorded", "replay", "state_at"]
+
+StateT = TypeVar("StateT")
+_END = 1 << 62
+
+
+def read_events(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    start: Moment = 1,
+    stop: Moment | None = None,
+    operations: Collection[str] | None = None,
+    disk: Disk | None = None,
+) -> Iterator[Event[Any]]:
+    """The events of the store at ``path``, in order.
+
+    ``start`` and ``stop`` are sequence numbers or times (an aware ``datetime``, or nanoseconds
+    since the epoch): from the first event at or after ``start``, and up to the first at or after
+    ``stop`` (exclusive). ``operations`` keeps only those. Without a ``registry`` payloads are
+    plain dictionaries and no handler is needed.
+
+    Raises :class:`StoreNotFoundError`, :class:`HistoryUnavailableError`, :class:`CorruptLogError`,
+    :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError` (for an event, and
+    for a name in ``operations`` that the registry does not know).
+    """
+    operations = chosen(operations, None if registry is None else registry.operations)
+    found = batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
+    events = itertools.chain.from_iterable(found)
+    if operations is None:
+        return events
+    return (event for event in events if _name(event) in operations)
+
+
+def replay(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    *,
+    start: Moment = 1,
+    stop: Moment | None = None,
+    operations: Collection[str] | None = None,
+    disk: Disk | None = None,
+) -> Iterator[tuple[Event[Any], StateT]]:
+    """Every event from ``start`` to ``stop`` with the state after it, folded by the same handlers.
+
+    The state is right from the first pair on: what came before ``start`` is folded too, from the
+    nearest snapshot where there is one. ``operations`` chooses which events are handed over; all of
+    them are folded. Raises what :func:`read_events` raises, and :class:`ReplayError`.
+    """
+    operations = chosen(operations, registry.operations)
+    disk = disk or LocalDisk(path, read_only=True)
+    first = as_sequence(start)
+    upto = None if first is None else first - 1
+    state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
+    functions, copy = registry.functions, copier(registry.state_type)
+    handing_over = False
+    window = TimeWindow(None, stop)  # it counts from ``start`` on: clocks may go backwards
+    for batch in batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
+        events = batch
+        if not handing_over:
+            events = _from_start(batch, start)
+            state = registry.fold(state, batch[: len(batch) - len(events)])
+            handing_over = bool(events)
+        for event in window.cut(events):
+            try:
+                folded = functions[type(event.data)](state, event)
+            except Exception as error:  # a handler may raise anything
+                raise replay_error(event, error) from error
+            if folded is None and state is not None:
+                raise replay_error(event, TypeError("it returned None instead of a state"))
+            state = folded
+            if operations is None or event.operation in operations:
+                yield event, state if copy is None else copy(state)
+        if window.over:
+            return
+
+
+def state_at(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[StateT],
+    at: Moment | None = None,
+    *,
+    disk: Disk | None = None,
+) -> StateT:
+    """The state after event number ``at``, or as of a moment, or (``None``) after the last event.
+
+    As of a moment: before the first event that is later than ``at``. Starts from the nearest
+    snapshot. Raises what :func:`replay` raises.
+    """
+    return fold_to(disk or LocalDisk(path, read_only=True), registry, at).state
+
+
+class Folded(NamedTuple, Generic[StateT]):
+    """A state folded from history: that after event ``seq``, with the latest time up to there."""
+
+    state: StateT
+    seq: int
+    latest: int
+
+
+def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) -> Folded[StateT]:
+    """The state after event number ``at``, as of a time, or after the last event, and which it is.
+
+    Raises what :func:`state_at` raises.
+    """
+    upto, time = as_sequence(at), as_time(at)
+    after = None if time is None else time + 1
+    folded = _base(disk, registry, upto=upto, before=after)
+    if upto is None and _is_all_there_is(disk, folded.seq, time):
+        return folded
+    stop: Moment | None = after if after is not None else None if upto is None else upto + 1
+    state, seq, latest = folded
+    for events in recorded(disk, registry.codec, seq + 1, stop):
+        state = registry.fold(state, registry.upcast(events))
+        seq = events[-1].seq
+        latest = max(latest, *[event.time for event in events])
+    if upto is not None and seq < upto:
+        raise HistoryUnavailableError(
+            f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that "
+            "one, or for None, which is the last",
+            requested=upto,
+            first_available=load_identity(disk).history_start,
+        )
+    return Folded(state, seq, latest)
+
+
+def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
+    """Whether the store has no log and ``seq`` is the newest of its snapshots that can be used."""
+    with reading(disk.path):
+        identity = load_identity(disk)
+        if identity.logged:
+            return False
+        newest = max((seq for seq, _ in snapshot_times(disk, identity.store)), default=0)
+    return time is None or seq == newest
+
+
+def _base(
+    disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
+) -> Folded[StateT]:
+    """The newest usable snapshot that is not too late, or the initial state."""
+    with reading(disk.path):
+        identity = load_identity(disk)
+        if before is not None:
+            times = snapshot_times(disk, identity.store)
+            upto = max((seq for seq, latest in times if latest < before), default=0)
+        vault = SnapshotVault[StateT](
+            disk, identity.store, registry.state_type, registry.fingerprint()
+        )
+        snapshot, _ = vault.load_newest(upto=upto)
+    if snapshot is None:
+        return Folded(registry.initial(), 0, 0)
+    return Folded(snapshot.state, snapshot.seq, snapshot.latest)
+
+
+def batches(
+    disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
+) -> Iterator[Sequence[Event[Any]]]:
+    """The events from ``start`` to ``stop`` (exclusive), upcast, some thousands at a time."""
+    if registry is None:
+        return recorded(disk, EventCodec(), start, stop)
+    found = recorded(disk, registry.codec, start, stop)
+    return map(registry.upcast, found)
+
+
+def recorded(
+    disk: Disk, codec: EventCodec, start: Moment, stop: Moment | None
+) -> Iterator[Sequence[Event[Any]]]:
+    """The events from ``start`` to ``stop`` (exclusive) as they were recorded."""
+    with reading(disk.path):
+        identity = load_identity(disk)
+    earliest = as_time(start)
+    first = as_sequence(start) if earliest is None else first_from(disk, earliest)
+    first = max(first or 1, 1)
+    end = as_sequence(stop) if stop is not None and as_time(stop) is None else _END
+    window = TimeWindow(start, stop)
+    if end is None or first >= end:
+        return
+    reader = LogReader(disk, identity.store, CACHED_BYTES)
+    for chunk in reader.chunks(first, end):
+        events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
+        if chunk.first_seq < first or chunk.first_seq + chunk.events > end:
+            events = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]
+        wanted = window.cut(events)
+        if wanted:
+            yield wanted
+        if window.over:
+            return
+
+
+def _from_start(batch: Sequence[Event[Any]], start: Moment) -> Sequence[Event[Any]]:
+    first = as_sequence(start)
+    if first is None:
+        return TimeWindow(start, None).cut(batch)
+    return [event for event in batch if event.seq >= first]
+
+
+def _name(event: Event[Any]) -> str:
+    """The operation's name, also of a payload that was decoded without a registry."""
+    if isinstance(event.data, dict):
+        return str(event.data.get(OPERATION_FIELD, "")).partition("@")[0]
+    return event.operation

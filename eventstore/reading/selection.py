@@ -1,0 +1,117 @@
+"""Which part of a history is meant: from and to a sequence number or a time, and what kinds of it.
+
+A :data:`Moment` is a sequence number, an aware ``datetime``, or nanoseconds since the epoch. The
+two kinds of integer are told apart by their size: from ``10**15`` on it is a time (twelve days
+into 1970; no store gets there by counting).
+
+The order of a history is its sequence numbers, and clocks may go backwards. So a time means the
+first event, in that order, that is at or after it.
+
+A time is not searched for from the first event on: the archives and the snapshots each know the
+latest time of any event up to their end, so reading begins behind the last that is too early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from eventstore.clock import to_ns
+from eventstore.disk.local import Disk
+from eventstore.disk.manifest import load_identity
+from eventstore.errors import UnknownOperationError, reading
+from eventstore.log.reader import LogReader
+from eventstore.model.codec import EventCodec
+from eventstore.model.operation import Event
+from eventstore.snapshot.vault import snapshot_times
+
+__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "chosen", "first_from"]
+
+Moment = int | datetime
+TIMES_FROM = 10**15
+
+
+def as_sequence(moment: Moment | None) -> int | None:
+    """The sequence number that is meant, ``None`` for a time."""
+    return moment if isinstance(moment, int) and moment < TIMES_FROM else None
+
+
+def as_time(moment: Moment | None) -> int | None:
+    """The time that is meant, in nanoseconds since the epoch, ``None`` for a sequence number."""
+    if moment is None or as_sequence(moment) is not None:
+        return None
+    return to_ns(moment)
+
+
+def chosen(
+    operations: Collection[str] | None, known: Collection[str] | None
+) -> Collection[str] | None:
+    """The names of the operations to keep, ``None`` for all of them.
+
+    Raises :class:`UnknownOperationError` for a name that is not among ``known``: a slip of the pen
+    would otherwise look like a history without such events.
+    """
+    if operations is None:
+        return None
+    names = frozenset((operations,) if isinstance(operations, str) else operations)
+    if known is None:
+        return names
+    for name in sorted(names):
+        if name not in known:
+            raise UnknownOperationError(
+                f"no handler is registered for {name!r}, which was asked for (known: "
+                f"{', '.join(known) or 'none'}); register one, or read without a registry",
+                operation=name,
+            )
+    return names
+
+
+class TimeWindow:
+    """Cuts consecutive batches of events to those from ``start`` up to ``stop`` (exclusive).
+
+    Sequence numbers do not concern it. ``over`` tells that no later batch has anything in it.
+    """
+
+    def __init__(self, start: Moment | None, stop: Moment | None) -> None:
+        self._earliest = as_time(start)
+        self._latest = as_time(stop)
+        self.over = False
+
+    def cut(self, batch: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
+        """The part of the next batch that is in the window."""
+        if self._earliest is not None:
+            found = _first_from(batch, self._earliest)
+            if found is None:
+                return []
+            batch, self._earliest = batch[found:], None
+        if self._latest is not None:
+            found = _first_from(batch, self._latest)
+            if found is not None:
+                self.over = True
+                return batch[:found]
+        return batch
+
+
+def _first_from(batch: Sequence[Event[Any]], time: int) -> int | None:
+    return next((index for index, event in enumerate(batch) if event.time >= time), None)
+
+
+def first_from(disk: Disk, time: int) -> int:
+    """A sequence number before which every event is earlier than ``time`` (nanoseconds).
+
+    Reading from there raises :class:`HistoryUnavailableError` where events that may be meant were
+    discarded: it begins behind them only if the first one left is earlier than ``time``.
+    """
+    with reading(disk.path):
+        identity = load_identity(disk)
+        known = [(last, latest) for _, last, latest in identity.archived]
+        known += snapshot_times(disk, identity.store)
+    first = max((seq for seq, latest in known if latest < time), default=0) + 1
+    available = identity.history_start
+    if first >= available:
+        return first
+    for chunk in LogReader(disk, identity.store).chunks(available, available + 1):
+        oldest: Event[Any] = EventCodec().decode(chunk.array, chunk.events, chunk.first_seq)[0]
+        return available if oldest.time < time else first
+    return first

@@ -1,0 +1,223 @@
+"""The names of a simulated disk: which the kernel shows, and which are on the platter.
+
+Theory of operation. ``live`` is what every call sees. Each change (a link made, removed or moved)
+is also put in ``pending``, in order, until ``sync`` of its folder applies it to ``durable``.
+A power cut applies some of the pending changes and loses the others: any set that, with a change,
+has every earlier change to the same entries. So each entry is as it was at some moment since its
+folder was synced; different entries may be of different moments; and a ``rename`` is atomic.
+
+Between two folders a rename is two changes, the new link and then the removal of the old one: after
+a power cut the file may have both names, but never neither.
+
+A file whose folder's own entry is lost is lost with it, however well it was synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from dataclasses import dataclass
+
+from eventstore.testing.file_contents import Inode
+from eventstore.testing.power_cut import Adversary
+
+__all__ = ["FOLDER", "Folder", "Names", "folder_of"]
+
+
+class Folder:
+    """What a folder's entry points at. Folders have no content of their own here."""
+
+
+FOLDER = Folder()
+Node = Inode | Folder
+
+
+@functools.lru_cache(4096)
+def folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _error(code: int, name: str) -> OSError:
+    return OSError(code, os.strerror(code), name)
+
+
+@dataclass(slots=True, eq=False)
+class _Change:
+    """``entries`` changed in ``folder``, all or none; ``after`` every earlier one to ``names``."""
+
+    folder: str
+    entries: tuple[tuple[str, Node | None], ...]
+    names: frozenset[str]
+    lost: bool = False
+
+
+class Names:
+    """The directory tree. Errors are those of Linux.
+
+    ``live`` and ``durable`` are changed by these methods only, once the tree was listed.
+    """
+
+    __slots__ = ("_listed", "durable", "live", "pending")
+
+    def __init__(self) -> None:
+        self.live: dict[str, Node] = {}
+        self.durable: dict[str, Node] = {}
+        self.pending: list[_Change] = []
+        self._listed: dict[str, list[str]] | None = None
+
+    def check_folder(self, folder: str) -> None:
+        if not folder:
+            return
+        node = self.live.get(folder)
+        if node is FOLDER:
+            return
+        if node is None:
+            self.check_folder(folder_of(folder))
+            raise _error(errno.ENOENT, folder)
+        if not isinstance(node, Folder):
+            raise _error(errno.ENOTDIR, folder)
+
+    def file(self, name: str, *, writable: bool = False) -> Inode:
+        self.check_folder(folder_of(name))
+        node = self.live.get(name)
+        if node is None:
+            raise _error(errno.ENOENT, name)
+        if isinstance(node, Folder):
+            raise _error(errno.EISDIR if writable else errno.ELOOP, name)
+        return node
+
+    def list(self, folder: str) -> list[str]:
+        try:
+            self.check_folder(folder)
+        except FileNotFoundError:
+            return []
+        if self._listed is None:
+            self._listed = {}
+            for name in sorted(self.live):
+                self._listed.setdefault(folder_of(name), []).append(name.rpartition("/")[2])
+        return self._listed.get(folder, []).copy()
+
+    def create(self, name: str, node: Node) -> None:
+        self.check_folder(folder_of(name))
+        if not name or name.endswith("/"):
+            raise _error(errno.ENOENT, name)
+        if name in self.live:
+            raise _error(errno.EEXIST, name)
+        self._change(folder_of(name), {name: node})
+
+    def remove(self, name: str) -> None:
+        self.check_folder(folder_of(name))
+        node = self.live.get(name)
+        if node is None:
+            raise _error(errno.ENOENT, name)
+        if isinstance(node, Folder):
+            raise _error(errno.EISDIR, name)
+        self._change(folder_of(name), {name: None})
+
+    def rename(self, old: str, new: str) -> None:
+        """Folders are not renamed: a store never does."""
+        self.check_folder(folder_of(old))
+        self.check_folder(folder_of(new))
+        node = self.live.get(old)
+        if node is None or not new or new.endswith("/"):
+            raise _error(errno.ENOENT, old)
+        if isinstance(node, Folder):
+            raise NotImplementedError("a simulated disk does not rename folders")
+        target = self.live.get(new)
+        if isinstance(target, Folder):
+            raise _error(errno.ENOTEMPTY if new == folder_of(old) else errno.EISDIR, new)
+        if target is node:
+            return
+        if folder_of(old) == folder_of(new):
+            self._change(folder_of(old), {old: None, new: node})
+        else:
+            names = frozenset((old, new))
+            self._change(folder_of(new), {new: node}, names)
+            self._change(folder_of(old), {old: None}, names)
+
+    def sync(self, folder: str) -> None:
+        """Make durable what changed in ``folder``, and whatever those changes came after."""
+        needed: set[str] = set()
+        settled: list[_Change] = []
+        for change in reversed(self.pending):
+            if (change.folder == folder and not change.lost) or not needed.isdisjoint(change.names):
+                settled.append(change)
+                needed |= change.names
+        if settled:
+            self.pending = [change for change in self.pending if change not in settled]  # identity
+            for change in reversed(settled):
+                _apply(self.durable, change.entries)
+
+    def fail_sync(self, folder: str) -> None:
+        """Give up on what changed in ``folder``: no later sync makes it durable.
+
+        Except for new folders, since there is no call with which a program could make one again.
+        """
+        for change in self.pending:
+            if change.folder == folder and not isinstance(change.entries[0][1], Folder):
+                change.lost = True
+
+    def settle(self, name: str, node: Node | None) -> None:
+        """Put an entry on the platter, with everything that is pending anywhere."""
+        for change in self.pending:
+            _apply(self.durable, change.entries)
+        self.pending.clear()
+        self._listed = None
+        for names in (self.live, self.durable):
+            _apply(names, ((name, node),))
+
+    def cut(self, adversary: Adversary) -> dict[str, Node]:
+        """The entries that a power cut leaves."""
+        left = self.durable.copy()
+        missed: set[str] = set()
+        for change in self.pending:
+            if missed.isdisjoint(change.names) and adversary.name():
+                _apply(left, change.entries)
+            else:
+                missed |= change.names
+        return {
+            name: node
+            for name, node in left.items()
+            if "/" not in name or isinstance(left.get(folder_of(name)), Folder)
+        }
+
+    def copy(self, inodes: dict[Inode, Inode]) -> Names:
+        """The same names, live and durable, for copies of the inodes; ``inodes`` is filled in."""
+
+        def moved(node: Node | None) -> Node | None:
+            if not isinstance(node, Inode):
+                return node
+            if node not in inodes:
+                inodes[node] = node.copy()
+            return inodes[node]
+
+        other = Names()
+        _apply(other.live, tuple((name, moved(node)) for name, node in self.live.items()))
+        _apply(other.durable, tuple((name, moved(node)) for name, node in self.durable.items()))
+        other.pending = [
+            _Change(
+                change.folder,
+                tuple((name, moved(node)) for name, node in change.entries),
+                change.names,
+                change.lost,
+            )
+            for change in self.pending
+        ]
+        return other
+
+    def _change(
+        self, folder: str, entries: dict[str, Node | None], names: frozenset[str] | None = None
+    ) -> None:
+        change = _Change(folder, tuple(entries.items()), names or frozenset(entries))
+        _apply(self.live, change.entries)
+        self._listed = None
+        self.pending.append(change)
+
+
+def _apply(names: dict[str, Node], entries: tuple[tuple[str, Node | None], ...]) -> None:
+    for name, node in entries:
+        if node is None:
+            names.pop(name, None)
+        else:
+            names[name] = node

@@ -1,0 +1,195 @@
+"""One file of a simulated disk: what the page cache holds, and what the platter may hold.
+
+Theory of operation. An inode has one buffer, which is the page cache: every read sees it. What the
+platter may hold is kept as differences to it:
+
+* ``dirty[sector]`` lists what the sector may be after a power cut: the platter's version, then
+  one for each write since. A sector in neither map is the same in cache and platter; past the end
+  of the buffer it is zeros.
+* ``lost[sector]`` is the same for sectors whose sync failed. Linux marks such pages clean: no later
+  sync writes them, though reads go on seeing them. Writing to one makes it dirty again.
+* ``sizes`` lists the sizes in the same way: the platter's first, the current one last.
+
+So a sync is ``dirty.clear()``, a failed one moves ``dirty`` to ``lost``, and a power cut copies the
+buffer and puts a version of each sector in doubt into it. Buffers are shared between copies of an
+inode until one of them writes.
+
+What this leaves out: pages (Linux writes 4096 bytes at a time, so that rewriting one sector saves
+its lost neighbours too: sectors are the harder case); other people's stale blocks (a sector never
+written reads as zeros); and damage to bytes that nobody was writing. It is harder than file systems
+are in one respect: sizes and sectors are decided apart, so that bytes cut off by an unsynced
+truncation can be back after a power cut, even where the file was extended again.
+"""
+
+from __future__ import annotations
+
+from eventstore.testing.power_cut import SECTOR, Adversary, Version
+
+__all__ = ["Inode"]
+
+
+class Inode:
+    """A file apart from its names."""
+
+    __slots__ = ("_buffer", "_shared", "_size_lost", "dirty", "lost", "sizes")
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._buffer = bytearray(content)
+        self._shared = False
+        self._size_lost = False
+        self.dirty: dict[int, list[Version]] = {}
+        self.lost: dict[int, list[Version]] = {}
+        self.sizes = [len(content)]
+
+    @property
+    def size(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def volatile(self) -> bool:
+        """Whether a power cut could change anything."""
+        return bool(self.dirty or self.lost or len(self.sizes) > 1)
+
+    @property
+    def fingerprint(self) -> bytes | int:
+        """Equal for copies of one file with equal content, as long as that file exists."""
+        return id(self._buffer) if self._shared else bytes(self._buffer)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return bytes(memoryview(self._buffer)[offset : offset + length])
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview, write: int) -> None:
+        """Store ``data``, some bytes at least; it is the disk's write number ``write``."""
+        end = offset + len(data)
+        before = self._sectors(offset, end)
+        self._own()
+        if end > len(self._buffer):
+            self._buffer.extend(bytes(end - len(self._buffer)))
+            self._resized()
+        elif end == len(self._buffer):  # the size goes with the last byte
+            self._size_lost = False
+        self._buffer[offset:end] = data
+        self._record(offset, end, before, write)
+
+    def truncate(self, size: int, write: int) -> None:
+        end = len(self._buffer)
+        if size == end:
+            return
+        self._own()
+        if size > end:
+            self._buffer.extend(bytes(size - end))
+        else:
+            before = self._sectors(size, end)
+            del self._buffer[size:]
+            self._record(size, end, before, write)
+        self._resized()
+
+    def sync(self) -> None:
+        """Everything is on the platter, except for what an earlier failure gave up."""
+        self.dirty.clear()
+        if not self._size_lost:
+            self.sizes = self.sizes[-1:]
+
+    def fail_sync(self) -> None:
+        """Everything is marked clean, whether or not it is on the platter: nobody knows."""
+        self.lost.update(self.dirty)
+        self.dirty.clear()
+        self._size_lost = len(self.sizes) > 1
+
+    def drop(self, adversary: Adversary) -> None:
+        """Forget clean pages, so that those of a failed sync are read from the platter again.
+
+        The size goes with the inode, which stays in memory while any page of it is dirty.
+        """
+        if self.lost:
+            self._own()
+            for sector, versions in self.lost.items():
+                self._put(self._buffer, sector, adversary.sector(versions))
+            self.lost.clear()
+        if self._size_lost and not self.dirty:
+            size = adversary.size(self.sizes)
+            self._own()
+            del self._buffer[size:]
+            self._buffer.extend(bytes(size - len(self._buffer)))
+            self.sizes = [size]
+            self._size_lost = False
+
+    def copy(self) -> Inode:
+        """The same file with the same things in doubt; neither sees the other's changes."""
+        other = self._share()
+        other._size_lost = self._size_lost
+        other.dirty = {sector: versions.copy() for sector, versions in self.dirty.items()}
+        other.lost = {sector: versions.copy() for sector, versions in self.lost.items()}
+        other.sizes = self.sizes.copy()
+        return other
+
+    def cut(self, adversary: Adversary) -> Inode:
+        """What a power cut leaves of the file."""
+        if not self.volatile:
+            return self._share()
+        size = adversary.size(self.sizes) if len(self.sizes) > 1 else self.sizes[0]
+        buffer = self._buffer[:size]
+        if len(buffer) < size:
+            buffer.extend(bytes(size - len(buffer)))
+        for doubt in (self.dirty, self.lost):
+            for sector, versions in doubt.items():
+                if sector * SECTOR < size:
+                    self._put(buffer, sector, adversary.sector(versions))
+        left = Inode.__new__(Inode)
+        left._buffer = buffer
+        left._shared = left._size_lost = False
+        left.dirty = {}
+        left.lost = {}
+        left.sizes = [size]
+        return left
+
+    def _share(self) -> Inode:
+        other = Inode.__new__(Inode)
+        other._buffer = self._buffer
+        other._shared = self._shared = True
+        other._size_lost = False
+        other.dirty = {}
+        other.lost = {}
+        other.sizes = [len(self._buffer)]
+        return other
+
+    def _own(self) -> None:
+        if self._shared:
+            self._buffer = bytearray(self._buffer)
+            self._shared = False
+
+    def _resized(self) -> None:
+        self.sizes.append(len(self._buffer))
+        self._size_lost = False
+
+    def _sectors(self, start: int, end: int) -> list[bytes]:
+        """The sectors that the bytes from ``start`` to ``end`` are in, as the cache has them."""
+        buffer = self._buffer
+        return [
+            bytes(buffer[at : at + SECTOR]).ljust(SECTOR, b"\0")
+            for at in range(start - start % SECTOR, end, SECTOR)
+        ]
+
+    def _record(self, start: int, end: int, before: list[bytes], write: int) -> None:
+        first = start // SECTOR
+        after = self._sectors(start, end)
+        for sector, (old, new) in enumerate(zip(before, after, strict=True), first):
+            versions = self.dirty.get(sector)
+            if versions is None:
+                versions = self.lost.pop(sector, None)
+                if versions is None:
+                    if new == old:  # the same bytes on the platter already
+                        continue
+                    versions = [Version(old)]
+                self.dirty[sector] = versions
+            base = sector * SECTOR
+            versions.append(Version(new, max(start - base, 0), min(end - base, SECTOR), write))
+
+    @staticmethod
+    def _put(buffer: bytearray, sector: int, content: bytes) -> None:
+        start = sector * SECTOR
+        room = len(buffer) - start
+        if room >= SECTOR:
+            buffer[start : start + SECTOR] = content
+        elif room > 0:
+            buffer[start:] = content[:room]

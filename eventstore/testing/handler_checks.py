@@ -1,0 +1,193 @@
+"""Checks for handlers: one line in a plugin's tests.
+
+Theory of operation
+-------------------
+What is in a log is folded again and again, by other processes, years later, and has to give the
+same state each time. So a handler owes more than the right result, and most of that can be checked
+without knowing what it is for. :func:`check_handler` draws runs of payloads from the payload types
+(``strategies.py``), folds each run from the start states, and demands at every event:
+
+* *total*: a state comes back, of the right type, or one of the exceptions named in ``refuses``;
+* *pure*: old state and event are as they were; nothing that can change is both in the new state and
+  in the event; no clock, no chance and no environment was asked (``impure_calls.py``);
+* *deterministic*: the same again from the same event, from the state as a snapshot would bring it
+  back, and in other interpreters under other hash seeds and time zones (``other_interpreter.py``);
+* *lasting*: payload and state come back from their bytes exactly, so that a state after a restart
+  is the state before it.
+
+Upcasters that are registered are checked on the way: old payloads are drawn too, and led on.
+
+Hypothesis draws, and shrinks what fails; its choices are derived from nothing but the types, so a
+check that fails fails every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from eventstore.model.operation import Operation
+from eventstore.model.registry import HandlerRegistry
+from eventstore.testing.handler_rules import Append, HandlerCheckError, Refusals, RunCheck
+from eventstore.testing.other_interpreter import source_of
+from eventstore.testing.strategies import hypothesis_strategies
+from eventstore.testing.strategies import payloads as payloads_of
+
+__all__ = ["HandlerCheckError", "HandlerReport", "check_handler", "check_registry"]
+
+_NOON = 1_600_000_000_000_000_000  # nanoseconds: a time of day that no clock gives any more
+_LONGEST = 6  # events in a run
+
+Strategies = Mapping[type[Operation], Any]
+
+
+class HandlerReport(NamedTuple):
+    """What a check did: events folded and refused, by operation, and the hash seeds tried."""
+
+    folded: dict[str, int]
+    refused: dict[str, int]
+    hash_seeds: tuple[int, ...]
+
+
+def check_handler(
+    *handlers: Any,
+    states: Iterable[Any] = (),
+    payloads: Any = None,  # a Hypothesis strategy, or a mapping of payload class to strategy
+    refuses: Refusals = (),
+    initial: Callable[[], Any] | None = None,
+    examples: int = 100,
+    hash_seeds: Sequence[int] = (1, 2),
+) -> HandlerReport:
+    """Check one handler or several of one state, with upcasters, if there are any.
+
+    ``handlers`` are what a :class:`HandlerRegistry` takes, or one registry. ``states``: states to
+    start from, besides the initial one (which ``initial`` makes). ``payloads``: strategies of your
+    own, where the payload's type allows more than makes sense. ``refuses``: what the handler raises
+    on purpose. ``examples``: how many runs of events are folded. ``hash_seeds``: those of the other
+    interpreters; ``()`` for none, which handlers that cannot be imported need.
+
+    Raises :class:`HandlerCheckError`, an ``AssertionError``, for the smallest run that fails.
+
+    >>> from eventstore import Event, Operation, handler
+    >>> class Deposit(Operation):
+    ...     cents: int
+    >>> @handler
+    ... def deposit(state: dict[str, int], event: Event[Deposit]) -> dict[str, int]:
+    ...     state["cents"] = state.get("cents", 0) + event.data.cents
+    ...     return state
+    >>> check_handler(deposit, hash_seeds=())
+    Traceback (most recent call last):
+    eventstore.testing.handler_rules.HandlerCheckError: <handler ...deposit> is not pure: it changed
+    ...
+    """
+    if len(handlers) == 1 and isinstance(handlers[0], HandlerRegistry):
+        registry = handlers[0]
+    else:
+        registry = HandlerRegistry(*handlers, initial=initial)
+    return check_registry(
+        registry,
+        states=states,
+        payloads=payloads,
+        refuses=refuses,
+        examples=examples,
+        hash_seeds=hash_seeds,
+    )
+
+
+def check_registry(
+    registry: HandlerRegistry[Any],
+    *,
+    states: Iterable[Any] = (),
+    payloads: Any = None,  # a Hypothesis strategy, or a mapping of payload class to strategy
+    refuses: Refusals = (),
+    examples: int = 100,
+    hash_seeds: Sequence[int] = (1, 2),
+) -> HandlerReport:
+    """Check all handlers of a registry together, in runs that mix their operations.
+
+    Arguments and errors are those of :func:`check_handler`.
+    """
+    registry.check()
+    check = RunCheck(registry, refuses)
+    sources = [source_of(item) for item in registry.items] if hash_seeds else []
+    _explore(check, _runs(registry, payloads), [None, *states], examples)
+    for operation in registry.operations:
+        if not check.folded[operation]:
+            raise HandlerCheckError(
+                f"the handler of {operation!r} refused every payload that was tried "
+                f"({check.refused[operation]}), so nothing was checked: give start states or "
+                "payloads that it accepts",
+                check="total",
+                operation=operation,
+            )
+    for seed in hash_seeds:
+        check.compare_elsewhere(sources, seed)
+    return HandlerReport(dict(check.folded), dict(check.refused), tuple(hash_seeds))
+
+
+# ---- what is tried -------------------------------------------------------------------------
+
+
+def _runs(registry: HandlerRegistry[Any], own: Any) -> Any:
+    """A strategy of runs of appends, over all current and old payloads of a registry."""
+    st = hypothesis_strategies()
+    types = registry.payload_types
+    strategies: Strategies
+    if own is None:
+        strategies = {}
+    elif isinstance(own, Mapping):
+        strategies = own
+    else:
+        strategies = dict.fromkeys(registry.functions, own)
+    drawn = [strategies[kind] if kind in strategies else payloads_of(kind) for kind in types]
+    metadata = st.just({"source": ["check"]})
+    append = st.builds(
+        Append,
+        st.one_of(drawn),
+        st.integers(_NOON, _NOON + 86_400_000_000_000),
+        st.one_of(st.none(), st.sampled_from(("k-1", "k-2"))),
+        st.one_of(st.none(), metadata),
+    )
+    return st.lists(append, min_size=1, max_size=_LONGEST)
+
+
+def _explore(check: RunCheck, runs: Any, states: list[Any], examples: int) -> None:
+    """Fold runs until one fails or ``examples`` did not; raise the smallest that fails."""
+    from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+    from hypothesis.errors import Unsatisfiable
+
+    st = hypothesis_strategies()
+    failure: HandlerCheckError | None = None
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+    )
+    @given(st.integers(0, len(states) - 1), runs)
+    def explore(start: int, run: list[Append]) -> None:
+        nonlocal failure
+        try:
+            check.run(states[start], run)
+        except HandlerCheckError as error:
+            failure = error
+            raise
+
+    try:
+        explore()
+    except Unsatisfiable as error:
+        raise ValueError(
+            "no payload could be generated that its class accepts: pass payloads= with a strategy"
+        ) from error
+    except Exception:  # what Hypothesis made of a check that failed: told below
+        if failure is None:
+            raise
+    if failure is not None:
+        raise HandlerCheckError(
+            str(failure), check=failure.check, operation=failure.operation
+        ) from failure.__cause__

@@ -1,0 +1,282 @@
+"""What is demanded of a handler at every event; see ``handler_checks.py`` for what that is and
+why."""
+
+from __future__ import annotations
+
+import typing
+from collections import Counter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventstore.errors import EventStoreError
+from eventstore.model.codec import array_header
+from eventstore.model.handler import Handler
+from eventstore.model.operation import Event, Operation, operation_name
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state import StateCodec, StateDigest
+from eventstore.model.value_types import copy_value
+from eventstore.testing.differences import difference, shared_part, shorten
+from eventstore.testing.impure_calls import watching
+from eventstore.testing.other_interpreter import Case, Source, fold_elsewhere
+
+__all__ = ["Append", "HandlerCheckError", "Refusals", "RunCheck"]
+
+Refusals = type[Exception] | tuple[type[Exception], ...]
+
+
+class HandlerCheckError(AssertionError):
+    """A handler does not keep what handlers owe; ``check`` names which of it, ``operation`` whose.
+
+    ``check`` is ``total``, ``pure``, ``deterministic`` or ``lasting``.
+    """
+
+    def __init__(self, message: str, *, check: str, operation: str) -> None:
+        super().__init__(message)
+        self.check = check
+        self.operation = operation
+
+
+class Append(NamedTuple):
+    """One event to be, without its number."""
+
+    data: Operation
+    time: int
+    key: str | None
+    metadata: dict[str, Any] | None
+
+
+class _Kept(NamedTuple):
+    """A state as a snapshot holds it."""
+
+    digest: str
+    slices: list[bytes]
+
+
+class RunCheck:
+    def __init__(self, registry: HandlerRegistry[Any], refuses: Refusals) -> None:
+        self.registry = registry
+        self.refuses = refuses
+        self.states = StateCodec[Any](registry.state_type)
+        self.folded: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.cases: list[tuple[Case, list[str], list[Event[Any]]]] = []
+
+    def run(self, start: Any, appends: list[Append]) -> None:
+        """Fold one run, checking every step; keep it, for other interpreters."""
+        state = self.registry.initial() if start is None else copy_value(start)
+        kept = self._keep(state)
+        if kept is None or difference(state, self.states.load(kept.slices)) is not None:
+            raise HandlerCheckError(
+                f"the start state does not come back from a snapshot as it is: {shorten(state)}",
+                check="lasting",
+                operation="",
+            )
+        case = Case(kept.slices, [])
+        outcomes: list[str] = []
+        events: list[Event[Any]] = []
+        for seq, append in enumerate(appends, 1):
+            event, body = self._record(seq, append)
+            outcome = ""
+            for part in self._current(event, body):
+                state, kept, outcome = self._step(state, kept, part)
+                if outcome.startswith("!"):
+                    break
+            case.events.append(body)
+            outcomes.append(outcome or kept.digest)
+            events.append(event)
+        self.cases.append((case, outcomes, events))
+
+    def _record(self, seq: int, append: Append) -> tuple[Event[Any], bytes]:
+        """The event as the log gives it back; old payloads are recorded as once they were."""
+        event = Event(seq, append.time, append.data, append.key, append.metadata)
+        try:
+            return self.registry.codec.round_trip(event)
+        except EventStoreError as error:
+            raise self._fault(
+                event, "lasting", f"a payload that its type allows is refused: {error}"
+            ) from error
+
+    def _current(self, event: Event[Any], body: bytes) -> list[Event[Any]]:
+        """What upcasters make of an old event; they owe what handlers owe."""
+        if type(event.data) in self.registry.functions:
+            return [event]
+        codec, seen = self.registry.codec, list[str]()
+        try:
+            parts = list(self.registry.upcast([event]))
+            with watching(seen):
+                repeated = list(self.registry.upcast(self._decoded(body, event.seq)))
+        except EventStoreError as error:
+            raise self._fault(event, "total", str(error)) from error
+        if seen:
+            raise self._fault(event, "pure", f"it calls {seen[0]}")
+        if codec.encode(event) != body:
+            raise self._fault(event, "pure", "it changed the old payload")
+        if codec.encode_all(parts) != codec.encode_all(repeated):
+            raise self._fault(event, "deterministic", "it makes other payloads the second time")
+        for part in parts:
+            try:
+                codec.round_trip(part)
+            except EventStoreError as error:
+                raise self._fault(
+                    event, "lasting", f"it makes a payload that its class refuses: {error}"
+                ) from error
+        return parts
+
+    def _decoded(self, body: bytes, seq: int) -> list[Event[Any]]:
+        return self.registry.codec.decode(array_header(1) + body, 1, seq)
+
+    def _step(self, state: Any, kept: _Kept, event: Event[Any]) -> tuple[Any, _Kept, str]:
+        """One event: the next state as it is, as it is kept, and what to compare elsewhere."""
+        body = self.registry.codec.encode(event)
+        (second,), (third,) = self._decoded(body, event.seq), self._decoded(body, event.seq)
+        new, refusal = self._fold(state, event)
+        self._untouched(state, kept, event, body)
+        seen: list[str] = []
+        with watching(seen):
+            repeated, refused_again = self._fold(state, second)
+        if seen:
+            raise self._fault(event, "pure", f"it calls {seen[0]}")
+        restarted, refused_then = self._fold(self.states.load(kept.slices), third)
+        if {type(refusal)} != {type(refused_again), type(refused_then)}:
+            raise self._fault(
+                event, "deterministic", "it refuses the event only some of the times it is folded"
+            )
+        if refusal is not None:
+            self.refused[event.operation] += 1
+            return state, kept, f"!{type(refusal).__name__}"
+        after = self._lasting(new, event)
+        self._same(after, repeated, event, "folding the event again gives another state")
+        self._same(
+            after, restarted, event, "folding it on the state from a snapshot gives another state"
+        )
+        shared = shared_part(event.data, new) or shared_part(event.metadata, new)
+        if shared is not None:
+            raise self._fault(
+                event,
+                "pure",
+                f"the new state holds at `{shared[1]}` the very object that the event holds at "
+                f"`{shared[0]}`, so a change to one would change the other: copy it",
+            )
+        self.folded[event.operation] += 1
+        return new, after, after.digest
+
+    def _fold(self, state: Any, event: Event[Any]) -> tuple[Any, Exception | None]:
+        try:
+            return self.registry.functions[type(event.data)](state, event), None
+        except self.refuses as error:
+            return None, error
+        except Exception as error:  # the handler under check may raise anything
+            raise self._fault(
+                event,
+                "total",
+                f"it raised {type(error).__name__}: {error} (for what is raised on purpose: "
+                f"refuses={type(error).__name__})",
+                state,
+            ) from error
+
+    def _untouched(self, state: Any, kept: _Kept, event: Event[Any], body: bytes) -> None:
+        now = self._keep(state)
+        if now is None or now.digest != kept.digest:
+            where = difference(self.states.load(kept.slices), state) or "it cannot be recorded now"
+            raise self._fault(
+                event, "pure", f"it changed the old state: {_before_and_after(where)}"
+            )
+        if self.registry.codec.encode(event) != body:
+            (before,) = self._decoded(body, event.seq)
+            where = difference(before, event) or "its bytes differ"
+            raise self._fault(event, "pure", f"it changed the event: {_before_and_after(where)}")
+
+    def _lasting(self, new: Any, event: Event[Any]) -> _Kept:
+        """The new state as a snapshot holds it, having come back exactly."""
+        wanted = self.registry.state_type
+        wanted = typing.get_origin(wanted) or wanted
+        if isinstance(wanted, type) and not isinstance(new, wanted):
+            hint = ": does it lack a return?" if new is None else ""
+            raise self._fault(
+                event, "total", f"it returned {shorten(new, 80)}, no {wanted.__name__}{hint}"
+            )
+        kept = self._keep(new)
+        if kept is None:
+            raise self._fault(event, "lasting", f"a snapshot cannot carry {shorten(new)}")
+        try:
+            loaded = self.states.load(kept.slices)
+        except (ValueError, TypeError) as error:
+            raise self._fault(
+                event,
+                "lasting",
+                f"a snapshot of the new state cannot be read again: {error}. Narrow the payload's "
+                "types (msgspec.Meta: ge, le, ...) so that no such state comes about",
+            ) from error
+        where = difference(new, loaded)
+        if where is not None:
+            raise self._fault(
+                event,
+                "lasting",
+                "the new state is another one after a snapshot: "
+                + where.replace(" in one", " before").replace(" in the other", " after"),
+            )
+        return kept
+
+    def _same(self, after: _Kept, other: Any, event: Event[Any], what: str) -> None:
+        found = self._keep(other)
+        if found is None or found.digest != after.digest:
+            where = difference(self.states.load(after.slices), other)
+            raise self._fault(event, "deterministic", f"{what}: {where or 'it cannot be recorded'}")
+
+    def _keep(self, state: Any) -> _Kept | None:
+        """A state's digest and slices, ``None`` where MessagePack cannot carry it."""
+        digest = StateDigest()
+        try:
+            slices = list(self.states.slices(state, digest))
+        except (TypeError, NotImplementedError, ValueError, OverflowError, AttributeError):
+            return None
+        return _Kept(digest.hexdigest(), slices)
+
+    def compare_elsewhere(self, sources: list[Source], seed: int) -> None:
+        """Hold the digests of every run against those of another interpreter."""
+        cases = [case for case, _, _ in self.cases]
+        found, _ = fold_elsewhere(sources, cases, seed)
+        for number, ((case, expected, events), outcomes) in enumerate(
+            zip(self.cases, found, strict=True)
+        ):
+            for step, (here, there) in enumerate(zip(expected, outcomes, strict=True)):
+                if here != there:
+                    _, slices = fold_elsewhere(sources, cases, seed, (number, step))
+                    raise self._fault(
+                        events[step],
+                        "deterministic",
+                        f"under another hash seed ({seed}) and time zone it gives another state: "
+                        f"{self._parting(case, step, slices, there)}. Does it go by the order of a "
+                        "set or a persistent map (sort it), or by local time?",
+                    )
+
+    def _parting(self, case: Case, step: int, slices: list[bytes] | None, there: str) -> str:
+        """Where the state after an event differs from the one that ``slices`` hold."""
+        if there.startswith("!") or slices is None:
+            return f"{there.lstrip('!')} was raised there"
+        state = self.states.load(case.start)
+        for body in case.events[: step + 1]:
+            seq: int = msgspec.msgpack.decode(body)[0]
+            for part in self.registry.upcast(self._decoded(body, seq)):
+                folded, refusal = self._fold(state, part)
+                state = state if refusal is not None else folded
+        return difference(state, self.states.load(slices)) or "in no part that can be named"
+
+    def _fault(self, event: Event[Any], check: str, what: str, *on: Any) -> HandlerCheckError:
+        kind = type(event.data)
+        who = next(
+            item
+            for item in self.registry.items
+            if kind is (item.types()[1] if isinstance(item, Handler) else item.old_type())
+        )
+        state = f"\n  state: {shorten(on[0])}" if on else ""
+        return HandlerCheckError(
+            f"{who!r} is not {check}: {what}\n  event: {shorten(event)}{state}",
+            check=check,
+            operation=operation_name(kind),
+        )
+
+
+def _before_and_after(where: str) -> str:
+    return where.replace(" in one", " before").replace(" in the other", " after")

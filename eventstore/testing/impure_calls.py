@@ -1,0 +1,92 @@
+"""Seeing what a handler asks of the world while it runs.
+
+Theory of operation
+-------------------
+A handler may use nothing but its arguments. The interpreter reports every call of a function to a
+profiler, C functions included, under whatever name they were imported and however deep below the
+handler; so what is watched are the few functions through which time, chance and the outside world
+come in. What depends on the order of a set shows only in another interpreter, under another hash
+seed (``other_interpreter.py``); so does what depends on the time zone.
+
+Seeded generators (``random.Random(event.seq)``) are deterministic, and not reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gc
+import os
+import random
+import sys
+from collections.abc import Iterator
+from types import FrameType, ModuleType
+from typing import Any
+
+__all__ = ["watching"]
+
+_CLOCK = "use event.time"
+_CHANCE = "let the caller of append put it into the payload"
+_WORLD = "let the caller of append put what it says into the payload"
+
+_CALLS: dict[str, dict[str, str]] = {
+    "time": dict.fromkeys(
+        "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time "
+        "process_time_ns thread_time thread_time_ns clock_gettime clock_gettime_ns localtime "
+        "ctime sleep".split(),
+        _CLOCK,
+    ),
+    "posix": {"urandom": _CHANCE, **dict.fromkeys(("getpid", "getcwd", "open", "read"), _WORLD)},
+    "_uuid": {"generate_time_safe": _CHANCE},
+    "_io": {"open": _WORLD},
+    "io": {"open": _WORLD},
+    "builtins": {"input": _WORLD},
+    "_socket": dict.fromkeys(("gethostname", "getaddrinfo"), _WORLD),
+}
+_NOW = ("now", "utcnow", "today")
+_GLOBAL_RANDOM = random.random.__self__  # type: ignore[attr-defined]  # a bound method
+_ENVIRONMENT = type(os.environ).__getitem__.__code__
+
+
+@contextlib.contextmanager
+def watching(seen: list[str]) -> Iterator[None]:
+    """Add to ``seen`` what is called in this thread that makes the same event fold differently.
+
+    Each entry says what was called, from where, and what to do instead.
+    """
+
+    def report(frame: FrameType, event: str, function: Any) -> None:
+        if event == "c_call":
+            found = _impure(function)
+            if found is not None:
+                seen.append(f"{found[0]} at {_place(frame)}: {found[1]}")
+        elif event == "call" and frame.f_code is _ENVIRONMENT:
+            seen.append(f"os.environ at {_place(frame.f_back or frame)}: {_WORLD}")
+
+    before, collecting = sys.getprofile(), gc.isenabled()
+    gc.disable()  # what runs when garbage is collected is not the handler's
+    sys.setprofile(report)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+        if collecting:
+            gc.enable()
+
+
+def _impure(function: Any) -> tuple[str, str] | None:
+    """The name of a C function that lets the world in, and what to use instead."""
+    name: str = function.__name__
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, ModuleType):
+        advice = _CALLS.get(owner.__name__, {}).get(name)
+        return None if advice is None else (f"{owner.__name__}.{name}()", advice)
+    if name in _NOW and isinstance(owner, type) and issubclass(owner, datetime.date):
+        return f"{owner.__name__}.{name}()", _CLOCK
+    if owner is _GLOBAL_RANDOM:
+        return f"random.{name}()", _CHANCE
+    return None
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,352 @@
+"""A disk in memory that fails and loses power as real ones do: :class:`SimulatedDisk`.
+
+Theory of operation. The model has three layers, each in a module of its own: what a file's page
+cache and platter hold (``file_contents``), which names are on the platter (``directory_entries``),
+and what goes wrong at which call (``faults``); what a power cut makes of the first two is decided
+by ``power_cut``. ``machine`` puts them together, and here they become a
+:class:`~eventstore.disk.local.Disk`.
+
+A ``Machine`` is one computer with one disk; a :class:`SimulatedDisk` is one process's handle
+on it. ``reopen`` gives further handles on the same machine, which share its files, its lock, its
+calls and its faults. ``after_kill``, ``after_power_cut``, ``images`` and ``clone`` give the first
+handle on another machine, which has its own of all of these and shares no change with this one;
+file contents are copied only when one side writes.
+
+What survives:
+
+* a killed process: everything that was written; the lock is free;
+* a power cut: what ``sync`` and ``sync_folder`` made durable, and any part of the rest: sectors of
+  512 bytes old, new, as any write in between left them, or torn; sizes and names old or new;
+* a failed ``sync`` or ``sync_folder``: what was pending stays in doubt, and later calls that
+  succeed do not change that; only writing the same sectors again, and syncing, does.
+
+The limits of the model are written down in those modules. Beyond these: there is one process, no
+permissions, no links, no capacity (``fail`` with ``ENOSPC`` stands for a full disk), and folders
+are neither renamed nor removed. Everything, ``entropy`` too, follows from the seed and the calls;
+only the process id in ``writer.pid`` does not. Calls are made from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno as _errno
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Literal
+
+from eventstore.disk.local import Bytes
+from eventstore.errors import StoreLockedError
+from eventstore.testing.directory_entries import FOLDER, Names, folder_of
+from eventstore.testing.faults import Call, Effect, Fault, Rule
+from eventstore.testing.file_contents import Inode
+from eventstore.testing.machine import Machine, SimulatedFile
+from eventstore.testing.power_cut import Adversary, Extreme, RandomCut, extremes
+
+__all__ = ["SimulatedDisk"]
+
+_OWNER = "writer.pid"
+_Sorted = list[str]  # in the class, ``list`` is a method
+_WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "whole"}
+
+
+class SimulatedDisk:
+    """A :class:`~eventstore.disk.local.Disk` in memory, to crash and to damage.
+
+    Without faults it behaves as an empty ``LocalDisk`` does. ``seed`` determines everything that is
+    left to chance; ``path`` is only what errors and logs call it.
+
+    >>> disk = SimulatedDisk(seed=7)
+    >>> file = disk.create("journal")
+    >>> file.write(0, b"kept"); file.sync(); disk.sync_folder(); file.write(4, b" or not")
+    4
+    7
+    >>> sorted({disk.after_power_cut(seed).read_file("journal") for seed in range(1000)})[0]
+    b'kept'
+    """
+
+    blocking = False
+
+    def __init__(self, seed: int = 0, path: str = "simulated") -> None:
+        self.path = path
+        self._machine = Machine(seed, Names())
+        self._open = True
+
+    # The Disk protocol.
+
+    def lock(self) -> None:
+        machine = self._machine
+
+        def effect() -> None:
+            self._check_open()
+            owner = None if machine.owner is None else machine.owner()
+            if owner is not None and owner is not self:
+                raise StoreLockedError(
+                    f"{self.path} is in use by process {machine.owner_pid}: stop it, or open this "
+                    "store read-only",
+                    path=self.path,
+                    pid=machine.owner_pid,
+                )
+            machine.owner = weakref.ref(self)
+            machine.owner_pid = os.getpid()
+            if _OWNER not in machine.names.live:
+                machine.names.create(_OWNER, Inode())
+            machine.writes += 1
+            file = machine.names.file(_OWNER)
+            file.truncate(0, machine.writes)
+            file.write(0, b"%d\n" % machine.owner_pid, machine.writes)
+
+        machine.call("lock", "", (), effect)
+
+    def create(self, name: str) -> SimulatedFile:
+        def effect() -> SimulatedFile:
+            self._check_open()
+            inode = Inode()
+            self._machine.names.create(name, inode)
+            return SimulatedFile(self._machine, inode, name, writable=True)
+
+        return self._machine.call("create", name, (), effect)
+
+    def open(self, name: str, *, writable: bool = False) -> SimulatedFile:
+        def effect() -> SimulatedFile:
+            self._check_open()
+            inode = self._machine.names.file(name, writable=writable)
+            return SimulatedFile(self._machine, inode, name, writable)
+
+        return self._machine.call("open", name, (), effect)
+
+    def list(self, folder: str = "") -> list[str]:
+        def effect() -> list[str]:
+            self._check_open()
+            return self._machine.names.list(folder)
+
+        return self._machine.call("list", folder, (), effect)
+
+    def make_folder(self, folder: str) -> None:
+        def effect() -> None:
+            self._check_open()
+            with contextlib.suppress(FileExistsError):
+                self._machine.names.create(folder, FOLDER)
+            self._machine.names.check_folder(folder)
+
+        self._machine.call("make_folder", folder, (), effect)
+
+    def rename(self, old: str, new: str) -> None:
+        def effect() -> None:
+            self._check_open()
+            self._machine.names.rename(old, new)
+
+        self._machine.call("rename", old, (new,), effect)
+
+    def remove(self, name: str) -> None:
+        def effect() -> None:
+            self._check_open()
+            self._machine.names.remove(name)
+
+        self._machine.call("remove", name, (), effect)
+
+    def sync_folder(self, folder: str = "") -> None:
+        names = self._machine.names
+
+        def effect() -> None:
+            self._check_open()
+            names.check_folder(folder)
+            names.sync(folder)
+
+        self._machine.call("sync_folder", folder, (), effect, lambda: names.fail_sync(folder))
+
+    def entropy(self, length: int) -> bytes:
+        return self._machine.entropy(length)
+
+    def close(self) -> None:
+        """Give up the lock. It never fails, though the process may be dead or die here."""
+        if not self._open:
+            return
+        machine = self._machine
+
+        def effect() -> None:
+            self._open = False
+            if machine.owner is not None and machine.owner() is self:
+                machine.owner = None
+                with contextlib.suppress(FileNotFoundError):
+                    machine.names.remove(_OWNER)
+
+        with contextlib.suppress(OSError):
+            machine.call("close_disk", "", (), effect, spoil=effect)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise OSError(_errno.EBADF, "the disk is closed")
+
+    # Faults.
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Every call made so far, by any handle; call number N is ``calls[N - 1]``."""
+        return self._machine.plan.calls
+
+    @property
+    def crashed(self) -> bool:
+        return self._machine.plan.crashed
+
+    def fail(
+        self,
+        at: int | None = None,
+        *,
+        kind: str | None = None,
+        name: str | None = None,
+        errno: int = _errno.EIO,
+        effect: Effect = "none",
+        short: int | None = None,
+        forever: bool = False,
+    ) -> None:
+        """Make call number ``at`` fail (``None``: the next one), or every call from it on.
+
+        With ``kind`` or ``name``, the number is among the calls of that kind, or on that name.
+        The error is raised before the call has any effect, after the whole of it, or, for a write,
+        after a part. ``short`` makes a write store so many bytes at most and return the count.
+
+        A ``sync`` or ``sync_folder`` that fails without effect leaves what it was to make durable
+        in doubt for good, as Linux does: later ones succeed without writing it.
+        """
+        fault = Fault(errno=errno, effect=effect, short=short)
+        self._machine.plan.at(at, kind, name, forever, fault)
+
+    def add_rule(self, rule: Rule) -> None:
+        """Ask ``rule`` about each call from now on: it returns a ``Fault``, or ``None``."""
+        self._machine.plan.add(rule)
+
+    def crash_at(
+        self,
+        at: int | None = None,
+        *,
+        kind: str | None = None,
+        name: str | None = None,
+        when: Literal["before", "during", "after"] = "after",
+    ) -> None:
+        """Let the process die at a call: :class:`SimulatedCrash` there and at every later one.
+
+        ``at``, ``kind`` and ``name`` are those of :meth:`fail`. ``during`` a write, a part of it is
+        done; during any other call, nothing.
+        """
+        self._machine.plan.at(at, kind, name, False, Fault(effect=_WHEN[when], crash=True))
+
+    def heal(self) -> None:
+        """Forget every fault and crash that was planned. What has happened stays."""
+        self._machine.plan.clear()
+
+    def drop_caches(self, seed: int | Random | None = None) -> None:
+        """Memory runs low: clean pages are forgotten and read from the platter again.
+
+        It is seen only after a failed ``sync``: what the platter holds then is decided now.
+        """
+        adversary = RandomCut(self._chance(seed))
+        for inode in self._machine.files():
+            inode.drop(adversary)
+
+    # Other machines and other handles.
+
+    def reopen(self) -> SimulatedDisk:
+        """Another handle on the same disk, as a second process or a second open has."""
+        return self._handle(self._machine)
+
+    def clone(self) -> SimulatedDisk:
+        """The same disk, doubts included, on a machine of its own; nobody has the lock."""
+        return self._handle(self._machine.copy())
+
+    def after_kill(self) -> SimulatedDisk:
+        """What the next process finds after this one was killed: everything that was written.
+
+        What was in doubt still is, so that a power cut can follow.
+        """
+        return self.clone()
+
+    def after_power_cut(self, seed: int | Random | None = None) -> SimulatedDisk:
+        """What is found after a power cut: one of the possible images, chosen by ``seed``.
+
+        This disk is not changed, so any number of images can be made from it.
+        """
+        return self.after_cut(RandomCut(self._chance(seed)))
+
+    def after_cut(self, adversary: Adversary) -> SimulatedDisk:
+        """What is found after a power cut in which ``adversary`` decided."""
+        return self._handle(self._machine.cut(adversary))
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a power cut could change anything."""
+        names = self._machine.names
+        return bool(names.pending) or any(inode.volatile for inode in self._machine.files())
+
+    def images(self, limit: int | None = None) -> Iterator[SimulatedDisk]:
+        """The images a program is most likely to get wrong, no two alike, at most ``limit``.
+
+        See :func:`~eventstore.testing.power_cut.extremes` for which and in which order. There are
+        about twice as many as things in doubt, and one if nothing is.
+        """
+        seen: set[frozenset[tuple[str, bytes | int]]] = set()
+        for adversary in self._extremes():
+            if limit is not None and len(seen) >= limit:
+                return
+            image = self.after_cut(adversary)
+            names = image._machine.names.live
+            content = frozenset(
+                (name, node.fingerprint if isinstance(node, Inode) else 0)
+                for name, node in names.items()
+            )
+            if content not in seen:
+                seen.add(content)
+                yield image
+
+    def _extremes(self) -> Iterator[Extreme]:
+        everything = next(adversary for number, adversary in enumerate(extremes(0, 0)) if number)
+        self._machine.cut(everything)
+        return extremes(self._machine.writes, everything.asked)
+
+    def _handle(self, machine: Machine) -> SimulatedDisk:
+        disk = SimulatedDisk.__new__(SimulatedDisk)
+        disk.path = self.path
+        disk._machine = machine
+        disk._open = True
+        return disk
+
+    def _chance(self, seed: int | Random | None) -> Random:
+        if seed is None:
+            return self._machine.random
+        return seed if isinstance(seed, Random) else Random(seed)
+
+    # For tests to look and to damage with: no calls, so nothing is recorded and nothing fails.
+
+    def files(self) -> _Sorted:
+        """The sorted names of all files, with their folders."""
+        live = self._machine.names.live
+        return sorted(name for name, node in live.items() if isinstance(node, Inode))
+
+    def contents(self) -> dict[str, bytes]:
+        """All files, as the next reader sees them."""
+        return {name: self.read_file(name) for name in self.files()}
+
+    def read_file(self, name: str) -> bytes:
+        inode = self._machine.names.file(name)
+        return inode.read(0, inode.size)
+
+    def write_file(self, name: str, content: Bytes) -> None:
+        """Replace a file, or make it and its folder, durably; so becomes every pending name."""
+        names = self._machine.names
+        folder = folder_of(name)
+        if folder and folder not in names.live:
+            names.create(folder, FOLDER)
+        names.settle(name, Inode(bytes(content)))
+
+    def remove_file(self, name: str) -> None:
+        """Remove a file, durably; so becomes every pending name."""
+        names = self._machine.names
+        names.file(name)
+        names.settle(name, None)
+
+    def flip_bit(self, name: str, bit: int) -> None:
+        """Flip a bit of a file on the platter; bit 0 is the lowest of the first byte."""
+        content = bytearray(self.read_file(name))
+        content[bit // 8] ^= 1 << bit % 8
+        self.write_file(name, content)

@@ -1,0 +1,64 @@
+"""What the real disk asks of the kernel, where no tracer is at hand to watch it.
+
+A simulated disk cannot tell whether the real one syncs at all, and neither can anybody who looks at
+the files afterwards: only the call itself can be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eventstore.disk.local import LocalDisk, sync, sync_folder
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "darwin", reason="F_FULLFSYNC stands in for both calls there"
+)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[int, int]]:
+    """The calls of ``os.<name>`` from now on, each as device and inode of what it was made on."""
+    real: Callable[[int], None] = getattr(os, name)
+    made: list[tuple[int, int]] = []
+
+    def call(fd: int) -> None:
+        real(fd)
+        status = os.fstat(fd)
+        made.append((status.st_dev, status.st_ino))
+
+    monkeypatch.setattr(os, name, call)
+    return made
+
+
+def identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def test_a_sync_of_a_file_is_an_fdatasync_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = LocalDisk(tmp_path)
+    file = disk.create("journal")
+    file.write(0, b"x")
+    made = recorded(monkeypatch, "fdatasync")
+    sync(file)
+    assert made == [identity(tmp_path / "journal")]
+    file.close()
+    disk.close()
+
+
+def test_a_sync_of_a_folder_is_an_fsync_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = LocalDisk(tmp_path)
+    disk.make_folder("log")
+    made = recorded(monkeypatch, "fsync")
+    sync_folder(disk, "log")
+    sync_folder(disk)
+    assert made == [identity(tmp_path / "log"), identity(tmp_path)]
+    disk.close()

@@ -1,0 +1,321 @@
+"""Following a store: every durable event, once, in order, however slow or late the follower is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventstore import Event, EventStore, StoreClosedError, Subscription
+from eventstore.reading.subscription import BUFFER
+from eventstore.testing import SimulatedDisk
+from tests.support.bank import Bank, Withdraw, bank_registry, pay
+from tests.support.gates import PATIENCE
+
+pytestmark = pytest.mark.asyncio
+
+NEVER: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
+
+
+def simulated(**options: Any) -> Any:
+    return EventStore.open("", bank_registry(), disk=SimulatedDisk(), **{**NEVER, **options})
+
+
+async def take(events: Subscription, count: int) -> list[int]:
+    """The numbers of the next so many events."""
+    async with asyncio.timeout(PATIENCE):
+        return [(await anext(events)).seq for _ in range(count)]
+
+
+async def rest(events: Subscription) -> list[int]:
+    async with asyncio.timeout(PATIENCE):
+        return [event.seq async for event in events]
+
+
+class TestLive:
+    async def test_events_as_they_come(self) -> None:
+        async with simulated() as store:
+            await store.append(pay())
+            async with store.subscribe() as events:
+                for seq in (2, 3, 4):
+                    await store.append(pay())
+                    assert await take(events, 1) == [seq]
+
+    async def test_a_follower_that_waits_is_woken(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            waiting = asyncio.ensure_future(take(events, 3))
+            await asyncio.sleep(0)
+            await store.append(pay(), pay())
+            assert not waiting.done()
+            await store.append(pay())
+            assert await waiting == [1, 2, 3]
+
+    async def test_the_events_are_those_that_were_appended(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            await store.append(pay(5), key="k", metadata={"a": [1]})
+            async with asyncio.timeout(PATIENCE):
+                event = await anext(events)
+            assert event == Event(1, event.time, pay(5), "k", {"a": [1]})
+            assert [event] == [each async for each in store.events()]
+
+    async def test_each_follower_gets_all_of_them(self) -> None:
+        async with (
+            simulated() as store,
+            store.subscribe() as one,
+            store.subscribe() as other,
+        ):
+            await store.append(pay(), pay())
+            assert await take(one, 2) == [1, 2]
+            await store.append(pay())
+            assert await take(other, 3) == [1, 2, 3]
+            assert await take(one, 1) == [3]
+
+    async def test_what_was_subscribed_before_is_not_missed_when_first_asked_later(self) -> None:
+        async with simulated() as store:
+            events = store.subscribe()
+            await store.append(pay(), pay())
+            assert await take(events, 2) == [1, 2]
+            await events.close()
+
+    async def test_some_operations_only(self) -> None:
+        async with simulated() as store:
+            await store.append(pay(9), Withdraw(account="a", amount=1))
+            async with store.subscribe(start=1, operations={"withdraw"}) as events:
+                await store.append(pay(1), Withdraw(account="a", amount=1), pay(1))
+                await store.append(Withdraw(account="a", amount=1))
+                assert await take(events, 3) == [2, 4, 6]
+
+    async def test_refused_events_are_never_seen(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            with pytest.raises(Exception, match="a"):
+                await store.append(pay(1), Withdraw(account="a", amount=5))
+            await store.append(pay(7))
+            async with asyncio.timeout(PATIENCE):
+                event = await anext(events)
+            assert (event.seq, event.data.amount) == (1, 7)
+
+
+class TestFromEarlier:
+    @pytest.mark.parametrize("start", [1, 0, -3])
+    async def test_from_the_beginning(self, start: int) -> None:
+        async with simulated() as store:
+            await store.append(*[pay()] * 10)
+            async with store.subscribe(start=start) as events:
+                assert await take(events, 10) == list(range(1, 11))
+                await store.append(pay())
+                assert await take(events, 1) == [11]
+
+    async def test_from_a_number(self) -> None:
+        async with simulated() as store:
+            await store.append(*[pay()] * 10)
+            async with store.subscribe(start=8) as events:
+                await store.append(pay())
+                assert await take(events, 4) == [8, 9, 10, 11]
+
+    async def test_from_one_that_is_yet_to_come(self) -> None:
+        async with simulated() as store, store.subscribe(start=4) as events:
+            for _ in range(5):
+                await store.append(pay())
+            assert await take(events, 2) == [4, 5]
+
+    async def test_what_comes_while_it_catches_up_is_neither_lost_nor_doubled(self) -> None:
+        async with simulated() as store:
+            await store.append(*[pay()] * (2 * BUFFER))
+            async with store.subscribe(start=1) as events:
+                seen: list[int] = []
+                for _ in range(2 * BUFFER + 100):
+                    if len(seen) % 40 == 0:
+                        await store.append(pay())
+                    seen += await take(events, 1)
+                assert seen == list(range(1, len(seen) + 1))
+
+    async def test_from_before_the_store_was_opened(self) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay(), pay())
+            await store.snapshot()
+        async with (
+            EventStore.open("", bank_registry(), disk=disk.reopen(), **NEVER) as store,
+            store.subscribe(start=1) as events,
+        ):
+            await store.append(pay())
+            assert await take(events, 3) == [1, 2, 3]
+
+
+class TestSlow:
+    async def test_a_slow_follower_loses_nothing(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            await store.append(pay())
+            assert await take(events, 1) == [1]
+            total = 3 * BUFFER
+            for _ in range(total // 64):
+                await store.append(*[pay()] * 64)
+            assert await take(events, total) == list(range(2, total + 2))
+            await store.append(pay())
+            assert await take(events, 1) == [total + 2]
+
+    async def test_it_costs_no_more_memory_than_its_buffer(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            for _ in range(3 * BUFFER // 64):
+                await store.append(*[pay()] * 64)
+            assert len(events._buffer) < BUFFER + 64
+            assert await take(events, 3 * BUFFER) == list(range(1, 3 * BUFFER + 1))
+
+    async def test_it_holds_nobody_up(self) -> None:
+        async with simulated() as store, store.subscribe():
+            for _ in range(10):
+                await store.append(*[pay()] * BUFFER)
+            assert store.seq == 10 * BUFFER
+
+    async def test_a_group_larger_than_the_buffer_arrives_whole(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            await store.append(*[pay()] * (2 * BUFFER))
+            assert await take(events, 2 * BUFFER) == list(range(1, 2 * BUFFER + 1))
+
+
+async def settled(waiting: asyncio.Future[Event[Any]]) -> Event[Any] | None:
+    """The event that came of a wait which was cancelled, if one did."""
+    await asyncio.wait([waiting])
+    return None if waiting.cancelled() else waiting.result()
+
+
+class TestCancellation:
+    async def test_cancelling_a_wait_loses_nothing(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            seen: list[int] = []
+            for _ in range(10):
+                waiting: asyncio.Future[Event[Any]] = asyncio.ensure_future(anext(events))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                await store.append(pay())
+                outcome = await settled(waiting)
+                if outcome is not None:
+                    seen.append(outcome.seq)
+                else:
+                    seen += await take(events, 1)
+            assert seen == list(range(1, 11))
+
+    @pytest.mark.parametrize("turns", range(12))
+    async def test_cancelling_while_it_catches_up_loses_nothing(self, turns: int) -> None:
+        async with simulated() as store:
+            await store.append(*[pay()] * 100)
+            async with store.subscribe(start=1) as events:
+                waiting: asyncio.Future[Event[Any]] = asyncio.ensure_future(anext(events))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                waiting.cancel()
+                outcome = await settled(waiting)
+                taken = 0 if outcome is None else 1
+                await store.append(pay())
+                assert await take(events, 101 - taken) == list(range(1 + taken, 102))
+
+    async def test_a_timeout_between_events(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(events)
+            await store.append(pay())
+            assert await take(events, 1) == [1]
+
+
+class TestEnding:
+    async def test_it_ends_when_the_store_is_closed(self) -> None:
+        store = await simulated()
+        events = store.subscribe()
+        waiting = asyncio.ensure_future(rest(events))
+        await asyncio.sleep(0)
+        await store.append(pay())
+        await store.append(pay())
+        await store.close()
+        assert await waiting == [1, 2]
+
+    async def test_what_is_written_by_close_still_arrives(self) -> None:
+        store = await simulated()
+        events = store.subscribe()
+        for _ in range(5):
+            store.submit(pay())
+        await store.close()
+        assert await rest(events) == [1, 2, 3, 4, 5]
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+    async def test_one_too_far_behind_is_told(self, tmp_path: Path) -> None:
+        store = await EventStore.open(tmp_path, bank_registry(), **NEVER)
+        events = store.subscribe()
+        for _ in range(4):
+            await store.append(*[pay()] * BUFFER)
+        await store.close()
+        seen: list[int] = []
+
+        async def follow() -> None:
+            async for event in events:
+                seen.append(event.seq)
+
+        with pytest.raises(StoreClosedError):
+            await follow()
+        assert seen == list(range(1, len(seen) + 1))
+        assert len(seen) >= BUFFER
+        async with (
+            EventStore.open(tmp_path, bank_registry(), **NEVER) as store,
+            store.subscribe(start=len(seen) + 1) as rest_of_them,
+        ):
+            assert await take(rest_of_them, 4 * BUFFER - len(seen)) == list(
+                range(len(seen) + 1, 4 * BUFFER + 1)
+            )
+
+    async def test_it_ends_when_it_is_closed(self) -> None:
+        async with simulated() as store:
+            async with store.subscribe() as events:
+                await store.append(pay(), pay())
+                assert await take(events, 1) == [1]
+            assert await rest(events) == []
+            await store.append(pay())
+            assert await rest(events) == []
+
+    async def test_closing_wakes_whoever_waits(self) -> None:
+        async with simulated() as store:
+            events = store.subscribe()
+            waiting = asyncio.ensure_future(rest(events))
+            await asyncio.sleep(0)
+            await events.close()
+            assert await waiting == []
+
+    async def test_closing_twice_is_harmless(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+            await events.close()
+            await events.close()
+        await events.close()
+
+    async def test_closing_after_the_store_is_harmless(self) -> None:
+        store = await simulated()
+        async with store.subscribe() as events:
+            await store.close()
+        assert await rest(events) == []
+
+    async def test_a_closed_one_is_forgotten(self) -> None:
+        async with simulated() as store:
+            for _ in range(3):
+                async with store.subscribe():
+                    await store.append(pay())
+            assert store._subscriptions == []
+
+
+class TestReactingToEvents:
+    async def test_a_follower_may_append(self) -> None:
+        async with simulated() as store, store.subscribe() as events:
+
+            async def matching() -> None:
+                async for event in events:
+                    if event.operation == "deposit" and event.seq < 10:
+                        await store.append(Withdraw(account="a", amount=1))
+                    elif event.seq >= 10:
+                        return
+
+            following = asyncio.ensure_future(matching())
+            while store.seq < 10:
+                await store.append(pay(1))
+            async with asyncio.timeout(PATIENCE):
+                await following
+            assert isinstance(store.state, Bank)

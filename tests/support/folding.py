@@ -1,0 +1,117 @@
+"""One store folded in every way there is; run as a program, also by other interpreters.
+
+``python tests/support/folding.py STORE`` prints, as JSON, the digest of the state that each way
+gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from eventstore import (
+    EventStore,
+    HandlerRegistry,
+    Operation,
+    SimulatedClock,
+    read_events,
+    replay,
+    state_at,
+    state_digest,
+)
+from handlers import (
+    EngineState,
+    FullState,
+    RecordTrade,
+    UpdatePosition,
+    full_state,
+    record_trade,
+    update_position,
+)
+
+START = 1_700_000_000 * 10**9
+EVENTS = 500
+MOMENTS = (1, 37, 100, 101, 333, 499)
+
+REGISTRY: HandlerRegistry[EngineState] = HandlerRegistry(full_state, record_trade, update_position)
+
+
+def operations() -> list[Operation]:
+    """Amounts that doubles cannot hold, symbols of many alphabets, and whatever goes to extra."""
+    made: list[Operation] = [
+        FullState.from_mapping(
+            {
+                "cash": 1e6 / 3,
+                "positions": {"ÅÄÖ": {"shares": 0.1, "price": 7.7, "note": {"b": [1], "a": 2}}},
+                "limits": {name: {"max": len(name) / 7, "on": True} for name in ("z", "yy", "xxx")},
+                "modes": ["fast", None, -0.0, 2**53 + 1],
+            }
+        )
+    ]
+    symbols = ("AAPL", "MSFT", "株式", "b", "a", "0", "ÅÄÖ")
+    for number in range(1, EVENTS):
+        symbol = symbols[number * 7919 % len(symbols)]
+        if number % 11 == 0:
+            made.append(
+                UpdatePosition(symbol=symbol, shares=number / 7, price=number / 13, weight=0.1)
+            )
+        else:
+            made.append(
+                RecordTrade(
+                    trade_id=f"t-{number}",
+                    symbol=symbol,
+                    side="sell" if number % 3 else "buy",
+                    shares=0.1 * (1 + number % 17),
+                    price=100.0 + number % 29 / 3,
+                    fee=number / 997,
+                )
+            )
+    return made
+
+
+async def write(path: Path) -> EngineState:
+    """Record the operations in groups, over archives, snapshots and log; the live state."""
+    clock = SimulatedClock(START)
+    async with EventStore.open(
+        path, REGISTRY, clock=clock, segment_size=8192, wal_max_entries=90, backup_count=2
+    ) as store:
+        rest = operations()
+        while rest:
+            clock.advance(0.1)
+            group, rest = rest[:3], rest[3:]
+            await store.append(*group)
+        return store.state
+
+
+async def recovered(path: Path) -> EngineState:
+    async with EventStore.open(path, REGISTRY, read_only=True) as store:
+        return store.state
+
+
+def folded(path: Path) -> dict[str, str]:
+    """The digest of the state by each way of getting it, and of states on the way."""
+    state = REGISTRY.initial()
+    for event in read_events(path, REGISTRY):
+        state = REGISTRY.fold(state, (event,))
+    last = REGISTRY.initial()
+    seen: dict[int, EngineState] = {}
+    for event, last in replay(path, REGISTRY):
+        seen[event.seq] = last
+    found = {
+        "fold": state,
+        "recovery": asyncio.run(recovered(path)),
+        "replay": last,
+        "state_at": state_at(path, REGISTRY),
+    }
+    digests = {name: state_digest(state) for name, state in found.items()}
+    digests["plain"] = repr(state.to_dict())  # beside the digest: what a person would compare
+    for seq in MOMENTS:
+        digests[f"replay {seq}"] = state_digest(seen[seq])
+        digests[f"state_at {seq}"] = state_digest(state_at(path, REGISTRY, seq))
+    return digests
+
+
+if __name__ == "__main__":
+    json.dump(folded(Path(sys.argv[1])), sys.stdout)

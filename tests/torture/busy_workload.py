@@ -1,0 +1,296 @@
+"""A store with company: subscribers, other processes, and callers who change their minds.
+
+Theory of operation
+-------------------
+A :class:`BusyWorkload` does what a ``Workload`` does, and beside it:
+
+* :class:`Follower` is a subscriber. It must be handed every durable event, once, in order, equal to
+  what was submitted and never before it is published, however slow it is and however often it
+  cancels its wait; and it must come to its end when the store is closed.
+* Other processes replay the history and ask for the state at a number or a time, while events are
+  appended between two of theirs; and one tries to become a second writer.
+* Whatever can be awaited is cancelled after a few turns of the loop: openings, appends, receipts,
+  snapshots, flushes, readings, closings. None of that may lose anything, or stop anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from random import Random
+from typing import Any, ClassVar
+
+from eventstore import (
+    Event,
+    EventStore,
+    EventStoreError,
+    HistoryUnavailableError,
+    StoreClosedError,
+    StoreLockedError,
+    replay,
+    state_at,
+)
+from eventstore.clock import to_datetime
+from tests.torture.ledger import Ledger, ledger_registry
+from tests.torture.oracle import OracleError, Record
+from tests.torture.store_or_log import Opened
+from tests.torture.workload import Workload
+
+__all__ = ["BusyWorkload", "Follower"]
+
+_REGISTRY = ledger_registry()
+_OPERATIONS = (None, None, {"deposit"}, {"transfer"})
+
+
+class Follower:
+    """A subscriber to ``store``, from event ``start`` on, or (``None``) from the next one."""
+
+    def __init__(
+        self,
+        store: EventStore[Ledger],
+        record: Record,
+        start: int | None,
+        operations: Collection[str] | None,
+        random: Random,
+    ) -> None:
+        self._store = store
+        self._record = record
+        self._operations = operations
+        self._random = random
+        self._late = start is not None
+        self._seen = store.seq if start is None else start - 1
+        self._subscription = store.subscribe(start=start, operations=operations)
+
+    async def follow(self) -> None:
+        """Until the store is closed. Raises :class:`OracleError`."""
+        async with self._subscription as subscription:
+            while True:
+                try:
+                    event = await self._next(subscription)
+                except StopAsyncIteration:
+                    break
+                except (StoreClosedError, HistoryUnavailableError):
+                    if not self._late:
+                        raise
+                    return  # it was still reading what came before
+                if event is not None:
+                    self._check(event)
+                for _ in range(self._random.choice((0, 0, 0, 3))):
+                    await asyncio.sleep(0)
+        self._check_passed_over(self._store.seq + 1)
+
+    async def _next(self, subscription: AsyncIterator[Event[Any]]) -> Event[Any] | None:
+        """The next event, ``None`` if it was not waited for."""
+        if self._random.random() < 0.7:
+            return await anext(subscription)
+
+        async def waits() -> Event[Any] | None:
+            try:
+                return await anext(subscription)
+            except StopAsyncIteration:  # which no task may end with
+                return None
+
+        waiting = asyncio.ensure_future(waits())
+        try:
+            await asyncio.sleep(0)
+        finally:
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        return None if waiting.cancelled() else waiting.result()
+
+    def _check(self, event: Event[Any]) -> None:
+        if event.seq > self._store.seq:
+            raise OracleError(f"a subscriber was handed event {event.seq}, which is not published")
+        if event != self._record.submitted[event.seq - 1].event:
+            raise OracleError(f"a subscriber was handed {event} as event {event.seq}")
+        self._check_passed_over(event.seq)
+        self._seen = event.seq
+
+    def _check_passed_over(self, stop: int) -> None:
+        """All between the last event seen and ``stop`` (exclusive) was none of its operations."""
+        if stop <= self._seen:
+            raise OracleError(f"a subscriber was handed event {stop} after event {self._seen}")
+        for submitted in self._record.submitted[self._seen : stop - 1]:
+            event = submitted.event
+            if self._operations is None or event.operation in self._operations:
+                raise OracleError(f"a subscriber was never handed event {event.seq}")
+
+
+class BusyWorkload(Workload):
+    """A program with a store, subscribers to it, and other processes beside it."""
+
+    kind = "busy"
+    weights: ClassVar[Mapping[str, int]] = {
+        "append": 4,
+        "group": 3,
+        "burst": 3,
+        "crowd": 2,
+        "cancel": 2,
+        "snapshot": 1,
+        "snapshot_beside_appends": 2,
+        "idle": 1,
+        "subscribe": 4,
+        "replay_beside": 3,
+        "ask": 3,
+        "second_writer": 1,
+        "change_of_mind": 4,
+    }
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._followers: list[asyncio.Task[None]] = []
+
+    async def open(self) -> bool:
+        """As others do; sometimes after an opening that was given up."""
+        if self.random.random() < 0.2:
+            opening = self.subject(self.disk, self.config, clock=self.clock)
+            opened = await self._given_up(opening)
+            if opened is not None:
+                await self._attempt(opened.close())
+            self.disk.close()
+            self.disk = self.disk.reopen()
+        return await super().open()
+
+    async def end(self, how: str) -> None:
+        """As others do; subscribers end with the store, or with the process."""
+        followers, self._followers = self._followers, []
+        if how != "close":
+            for follower in followers:
+                follower.cancel()
+        await super().end(how)
+        for told in await asyncio.gather(*followers, return_exceptions=True):
+            if isinstance(told, EventStoreError):
+                self._report(told)
+            elif isinstance(told, Exception):
+                raise told
+
+    async def closing(self, store: Opened) -> None:
+        """Sometimes by two, the first of whom does not wait for it."""
+        if self.random.random() < 0.4:
+            await self._given_up(store.close())
+        await store.close()
+
+    async def _given_up(self, awaited: Awaitable[Any]) -> Any:
+        """Cancel it after a few turns; what it came to, ``None`` if it did not come to an end."""
+        task = asyncio.ensure_future(awaited)
+        for _ in range(self.random.randrange(6)):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if task.cancelled():
+            return None
+        try:
+            return task.result()
+        except EventStoreError as error:
+            self._report(error)
+            return None
+
+    # Its steps.
+
+    async def _subscribe(self) -> None:
+        store, random = self._open_store(), self.random
+        start = None
+        if self._claim.keeps_history and random.random() < 0.5:
+            start = random.randint(1, store.seq + 1)
+        own = Random(random.getrandbits(32))
+        follower = Follower(store, self.record, start, random.choice(_OPERATIONS), own)
+        self._followers.append(asyncio.ensure_future(follower.follow()))
+
+    async def _replay_beside(self) -> None:
+        """Another process replays the history, and finds what is appended meanwhile."""
+        random, record = self.random, self.record
+        first = random.randint(1, max(1, self._open().seq))
+        operations = random.choice(_OPERATIONS)
+        required, last, appended = self.claim().after_kill, first - 1, 0
+        found = replay(
+            "ledger", _REGISTRY, start=first, operations=operations, disk=self.disk.reopen()
+        )
+        try:
+            for event, state in found:
+                submitted = record.submitted
+                if event.seq <= last or event != submitted[event.seq - 1].event:
+                    raise OracleError(f"after event {last}, {event} was replayed")
+                if state != record.states[event.seq]:
+                    raise OracleError(f"the state replayed at event {event.seq} is another one")
+                self._check_left_out(last, event.seq, operations)
+                last = event.seq
+                if appended < 3 and random.random() < 0.2:
+                    appended += 1
+                    await self._appended(1)
+            self._check_left_out(last, required + 1, operations)
+        except HistoryUnavailableError as error:
+            if not record.discards:
+                self._report(error)
+        except EventStoreError as error:
+            self._report(error)
+
+    def _check_left_out(self, last: int, stop: int, operations: Collection[str] | None) -> None:
+        for submitted in self.record.submitted[last : stop - 1]:
+            if operations is None or submitted.event.operation in operations:
+                raise OracleError(f"event {submitted.event.seq} was left out of a replay")
+
+    async def _ask(self) -> None:
+        """Another process asks for the state: now, after an event, or as of a time."""
+        random, record = self.random, self.record
+        self.claim()
+        published, submitted = record.published, record.submitted
+        least = most = random.randint(0, published)
+        at: Any = most
+        how = random.choice(("now", "number", "time"))
+        if how == "now":
+            at, least, most = None, published, len(submitted)
+        elif how == "time" and most:
+            time = submitted[most - 1].event.time
+            at = to_datetime(time)
+            later = (place for place, one in enumerate(submitted) if one.event.time > time)
+            most = next(later, len(submitted))
+            least = min(most, published)
+        try:
+            state = state_at("ledger", _REGISTRY, at, disk=self.disk.reopen())
+        except HistoryUnavailableError as error:
+            if not record.discards:
+                self._report(error)
+        except EventStoreError as error:
+            self._report(error)
+        else:
+            if not least <= state.count <= most or state != record.states[state.count]:
+                raise OracleError(f"asked for {at}, events {least} to {most}: {state}")
+
+    async def _second_writer(self) -> None:
+        try:
+            second = await self.subject(self.disk.reopen(), self.config)
+        except StoreLockedError as error:
+            if error.pid != os.getpid():
+                raise OracleError(f"the lock is held by {error.pid}") from error
+        except EventStoreError as error:
+            self._report(error)
+        else:
+            await second.close()
+            raise OracleError("a second writer was let in")
+
+    async def _change_of_mind(self) -> None:
+        store, random = self._open_store(), self.random
+        what = random.choice(("snapshot", "flush", "receipt", "append", "read"))
+        if what == "snapshot":
+            await self._given_up(store.snapshot())
+        elif what == "flush":
+            await self._given_up(store.flush())
+        elif what == "append":
+            await self._given_up(self._appended(random.choice((1, 3))))
+        elif what == "receipt":
+            group, receipt = self._submit(1)
+            if receipt is not None:
+                await self._given_up(_awaited(receipt))
+                await self._attempt(receipt, group)
+        elif self._claim.keeps_history:
+            await self._given_up(_read(store))
+
+
+async def _awaited(receipt: Awaitable[Any]) -> None:
+    await receipt
+
+
+async def _read(store: EventStore[Ledger]) -> None:
+    async for _ in store.events():
+        await asyncio.sleep(0)

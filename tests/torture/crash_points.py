@@ -1,0 +1,385 @@
+"""The crashes of a workload: where it can die, what that leaves, and what must come back.
+
+Theory of operation
+-------------------
+A program dies at most once, but nothing has to be run again to see it die elsewhere: while a
+workload runs, the whole simulated disk is cloned at each of its calls (a clone shares all bytes
+that nobody changes), together with the claim of what recovery would owe at that instant. Each such
+:class:`Point` is a crash. What the next process finds is one of many images: all that was written
+if only the process died, and after a power cut any of what the simulated disk may have left.
+
+Each image is opened as the workload opens it, with the real store, and held against the claim. Then
+the power is cut, so that whatever was served and not durable is gone, and it is opened again, to
+see that it gives the same and changes nothing. Some images are first read by a process that may
+not write; of some, the recovery itself, and two appends after it, are watched in the same way and
+crashed at each of their calls.
+
+Calls that change nothing on the disk make no new crash: the calls after a change, up to the next
+one, share one point, which has the number of the first of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from eventstore import (
+    Durability,
+    Event,
+    EventStoreError,
+    RecoveryReport,
+    SimulatedClock,
+    StoreConfig,
+    StoreNotFoundError,
+)
+from eventstore.testing.faults import Call
+from eventstore.testing.power_cut import extremes
+from eventstore.testing.simulated_disk import SimulatedDisk
+from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.torture.ledger import Deposit, ledger_after
+from tests.torture.oracle import (
+    Claim,
+    OracleError,
+    Submitted,
+    recovered_as_claimed,
+    state_as_claimed,
+)
+from tests.torture.store_or_log import Opened
+from tests.torture.workload_kinds import program_named
+
+__all__ = ["CrashError", "Crashes", "Point", "Report", "Watcher"]
+
+_CHANGING = frozenset(
+    "lock create make_folder rename remove sync_folder write sync truncate close_disk".split()
+)
+_READERS = 0.05
+"""The share of images that are opened read-only first."""
+
+
+class CrashError(AssertionError):
+    """A crash after which a promise was broken; ``case`` replays it."""
+
+    def __init__(self, case: str, reason: BaseException) -> None:
+        super().__init__(f"{reason}\n  replay: python -m tests.torture --case {case!r}")
+        self.case = case
+
+
+@dataclass
+class Report:
+    """How much was explored. ``states`` are images that were recovered and checked."""
+
+    workloads: int = 0
+    calls: int = 0
+    points: int = 0
+    states: int = 0
+    recoveries: int = 0
+    crashed_recoveries: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Report) -> Report:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+    def __str__(self) -> str:
+        return (
+            f"{self.states} crash states of {self.points} crash points in {self.calls} calls of "
+            f"{self.workloads} workloads; {self.recoveries} recoveries, {self.crashed_recoveries} "
+            f"of them crashed at every call; {self.states / max(self.seconds, 1e-9):.0f} states/s; "
+            f"{len(self.failures)} failures"
+        )
+
+
+class Point(NamedTuple):
+    """An instant at which everything stops: at call ``number``, ``before`` or ``during`` it.
+
+    ``disk`` is what is there then; ``claim`` what may be demanded of whoever opens it.
+    """
+
+    number: int
+    when: str
+    disk: SimulatedDisk
+    claim: Claim
+
+    def images(self, random: Random, count: int) -> Iterator[tuple[str, SimulatedDisk, int]]:
+        """``count`` images that the crash may leave, drawn by ``random``: name, image, required."""
+        if not self.disk.in_doubt and self.claim.after_kill >= self.claim.after_power_cut:
+            yield self.image("kill")
+            return
+        for _ in range(count):
+            chosen = random.random()
+            if chosen < 0.2:
+                yield self.image("kill")
+            elif chosen < 0.6:
+                yield self.image(f"extreme:{int(random.random() ** 2 * 20)}")
+            else:
+                yield self.image(f"random:{random.getrandbits(20)}")
+
+    def image(self, name: str) -> tuple[str, SimulatedDisk, int]:
+        """The image of that name, and how many events must be recovered from it."""
+        kind, _, number = name.partition(":")
+        if kind == "kill":
+            return name, self.disk.after_kill(), self.claim.after_kill
+        if kind == "random":
+            image = self.disk.after_power_cut(int(number))
+        else:
+            *_, image = itertools.islice(self.disk.images(), int(number) + 1)  # the last if fewer
+        return name, image, self.claim.after_power_cut
+
+    def __str__(self) -> str:
+        return f"crash={self.number}:{self.when}"
+
+
+class Watcher:
+    """A rule for a disk: makes a :class:`Point` of every call that comes after a change.
+
+    ``claim`` and ``disk`` tell what is claimed, and of which disk, at the time of the call.
+    """
+
+    def __init__(self, disk: Callable[[], SimulatedDisk], claim: Callable[[], Claim]) -> None:
+        self.points: list[Point] = []
+        self.calls = 0
+        self._disk = disk
+        self._claim = claim
+        self._changed = True
+        self._writing: tuple[Point, Call] | None = None
+
+    def __call__(self, call: Call) -> None:
+        self.look()
+        self.calls += 1
+        if call.kind == "write":
+            last = self.points[-1]
+            self._writing = Point(self.calls, "during", last.disk, last.claim), call
+        self._changed = call.kind in _CHANGING
+
+    def look(self) -> None:
+        """Make a point of this instant, if it is not the one of the last."""
+        claim = self._claim()
+        if not self._changed and self.points and claim == self.points[-1].claim:
+            return
+        disk = self._disk().clone()
+        self._changed = False
+        if self._writing is not None:
+            self._split(*self._writing, disk)
+            self._writing = None
+        self.points.append(Point(self.calls + 1, "before", disk, claim))
+
+    def _split(self, point: Point, call: Call, after: SimulatedDisk) -> None:
+        """The point at which only a part of a write had been made."""
+        offset, length = map(int, call.args)
+        part = 1 + (point.number * 2_654_435_761) % length
+        if part < length:
+            disk = point.disk.clone()
+            content = after.read_file(call.name)[offset : offset + part]
+            disk.open(call.name, writable=True).write(offset, content)
+            self.points.append(point._replace(disk=disk))
+
+
+def _found(points: list[Point], crash: str) -> Point:
+    """The point that a case calls ``crash``, such as ``203:before``."""
+    number, _, when = crash.partition(":")
+    reached = [point for point in points if point.number <= int(number) and point.when == when]
+    if not reached or (when == "during" and reached[-1].number != int(number)):
+        raise ValueError(f"there is no crash={crash}")
+    return reached[-1]
+
+
+def _files(disk: SimulatedDisk) -> dict[str, bytes]:
+    """The contents of all files that mean anything: not of those that are half made."""
+    contents = disk.contents().items()
+    return {
+        name: content
+        for name, content in contents
+        if not (name.endswith(".tmp") or name == "writer.pid")
+    }
+
+
+class Crashes:
+    """The crashes of one workload: what explores them, and what replays one."""
+
+    def __init__(self, workload: int | str, config: StoreConfig | None = None) -> None:
+        self.report = Report(workloads=1)
+        self._name = workload
+        self._case = f"workload={workload}"
+        program = program_named(workload)
+        self._subject = program.subject
+        self._random = Random(f"crashes of {workload}")
+        self._config = config if config is not None else program.config
+
+    async def points(self) -> list[Point]:
+        """Run the workload, and let it die everywhere."""
+        workload = program_named(self._name)
+        watcher = Watcher(lambda: workload.disk, workload.claim)
+        workload.watch = watcher
+        await workload.run()
+        watcher.look()
+        self.report.calls += watcher.calls
+        return watcher.points
+
+    def explore(self, images: int, again: float, states: int = sys.maxsize) -> Report:
+        """Check ``images`` images of each point, up to ``states`` in all, on a loop of its own.
+
+        ``again`` is the share of recoveries that are crashed everywhere in turn. Raises
+        :class:`CrashError`, also where something hangs.
+        """
+        try:
+            return run_in_virtual_time(self._explore_all(images, again, states))
+        except CrashError:
+            raise
+        except AssertionError as error:
+            raise CrashError(self._case, error) from error
+
+    async def _explore_all(self, images: int, again: float, states: int) -> Report:
+        case = self._case
+        try:
+            points = await self.points()
+        except Exception as error:  # reported with its case
+            raise CrashError(case, error) from error
+        self._random.shuffle(points)
+        for point in points:
+            await self._explore(point, f"{case} {point}", images, again)
+            if self.report.states >= states:
+                break
+        return self.report
+
+    async def _explore(self, point: Point, case: str, images: int, again: float) -> None:
+        self.report.points += 1
+        for name, image, required in point.images(self._random, images):
+            inner = self._case = f"{case} image={name}"
+            try:
+                if self._random.random() < again:
+                    self.report.crashed_recoveries += 1
+                    points = await self.recovery(image.clone(), point.claim, required)
+                    for crash in points:
+                        await self._explore(crash, f"{inner} {crash}", 1, 0.0)
+                if self._random.random() < _READERS:
+                    await self.check_reader(image, point.claim, required)
+                await self.check(image, point.claim, required)
+            except CrashError:
+                raise
+            except Exception as error:  # reported with its case
+                raise CrashError(inner, error) from error
+
+    async def recovery(self, image: SimulatedDisk, claim: Claim, required: int) -> list[Point]:
+        """Recover an image, append to it, close it, and let it die everywhere on the way."""
+        clock = SimulatedClock()
+        store: Opened | None = None
+        owed = claim._replace(
+            after_kill=required, after_power_cut=min(required, claim.after_power_cut)
+        )
+
+        def claimed() -> Claim:
+            nonlocal owed
+            if claim.logged and store is not None and store.seq > owed.after_kill:
+                synced = store.seq if self._config.durability is Durability.COMMIT else count
+                owed = owed._replace(after_kill=store.seq, after_power_cut=synced)
+            return owed
+
+        watcher = Watcher(lambda: image, claimed)
+        image.add_rule(watcher)
+        self.report.recoveries += 1
+        opened = await self._subject(image, self._config, clock=clock)
+        count = opened.seq
+        owed = Claim(
+            claim.submitted[:count],
+            claim.states[: count + 1],
+            count,
+            count,
+            count,
+            claim.keeps_history,
+            claim.logged,
+        )
+        store = opened
+        for group in (-1, -2):
+            payload = Deposit(number=group, account="after", amount=1, memo="x" * 700)
+            event = Event(owed.length + 1, clock.time_ns(), payload)
+            owed = owed._replace(
+                submitted=[*owed.submitted, Submitted(event, group)],
+                states=[*owed.states, ledger_after(owed.states[-1], payload)],
+                length=owed.length + 1,
+            )
+            await store.append(payload)
+        claimed()
+        store = None
+        await opened.close()
+        owed = owed._replace(after_kill=owed.length, after_power_cut=owed.length)
+        watcher.look()
+        return watcher.points
+
+    async def check(self, image: SimulatedDisk, claim: Claim, required: int) -> None:
+        """Recover an image, hold it against the claim, and open it again."""
+        self.report.states += 1
+        self.report.recoveries += 1
+        config, clock = self._config, SimulatedClock()
+        try:
+            store = await self._subject(image, config, clock=clock)
+        except EventStoreError as error:
+            raise OracleError(f"it does not open: {type(error).__name__}: {error}") from error
+        try:
+            await recovered_as_claimed(store, claim, required)
+        finally:
+            await store.close()
+        count, report = store.seq, store.recovery
+        if report.torn_bytes and report.quarantined not in image.files():
+            raise OracleError(f"{report.torn_bytes} torn bytes are not in {report.quarantined}")
+        if report.snapshots_rejected or report.unknown_files:
+            raise OracleError(f"a crash is no reason for {report}")
+        claim = claim._replace(length=count)
+        before = _files(image)
+        # What was served must not depend on anything unsynced: all of that is lost.
+        cut = image.after_cut(next(extremes(0, 0)))
+        if _files(cut) != before:
+            await self._check_again(cut, claim)
+            cut = image.reopen()
+        report = await self._check_again(cut, claim)
+        if _files(cut) != before or not report.clean:
+            raise OracleError(f"opening it a second time changed it: {report}")
+
+    async def check_reader(self, image: SimulatedDisk, claim: Claim, required: int) -> None:
+        """Hold what a reader finds against the claim, before any writer has mended it."""
+        self.report.recoveries += 1
+        config, before = self._config, image.contents()
+        try:
+            store = await self._subject(image.reopen(), config, read_only=True)
+        except EventStoreError as error:
+            if isinstance(error, StoreNotFoundError) and not required:
+                return
+            raise OracleError(f"read-only, it does not open: {error}") from error
+        try:
+            await recovered_as_claimed(store, claim, required)
+        finally:
+            await store.close()
+        if image.contents() != before:
+            raise OracleError("reading it changed it")
+
+    async def _check_again(self, disk: SimulatedDisk, claim: Claim) -> RecoveryReport:
+        """Open once more what was recovered, and check that it has all that was served then."""
+        self.report.recoveries += 1
+        try:
+            store = await self._subject(disk, self._config, clock=SimulatedClock())
+        except EventStoreError as error:
+            raise OracleError(
+                f"opened again, it does not open: {type(error).__name__}: {error}"
+            ) from error
+        try:
+            state_as_claimed(store, claim, claim.length)
+        finally:
+            await store.close()
+        return store.recovery
+
+    async def replay(self, steps: list[tuple[str, str]]) -> None:
+        """Check one image: of each crash in ``steps``, at its call, the image of that name."""
+        points = await self.points()
+        for number, (crash, name) in enumerate(steps, 1):
+            point = _found(points, crash)
+            _, image, required = point.image(name)
+            if number == len(steps):
+                await self.check_reader(image, point.claim, required)
+                await self.check(image, point.claim, required)
+            else:
+                points = await self.recovery(image, point.claim, required)

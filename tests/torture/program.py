@@ -1,0 +1,363 @@
+"""A program that lives and dies with a store: what all workloads have in common.
+
+Theory of operation
+-------------------
+A :class:`Program` opens a real store, or a log, on a simulated disk and goes through a few *lives*:
+opens, steps, and an end, which is a clean close, the death of the process or a power cut. What it
+does and is told goes into a :class:`~tests.torture.oracle.Record`, and each life begins with
+holding what was recovered against it. What a kind of program opens and which steps it makes is said
+by its class (``workload``, ``kinds``).
+
+It runs on a :class:`~eventstore.testing.virtual_time.VirtualTimeLoop`, so that seed and faults
+decide every step and every call on the disk.
+
+A program made ``tolerant`` goes on where the store reports an error: a refused commit is noted and
+the next one tried; a store that failed is closed and opened again. Otherwise an error is a broken
+promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Iterable, Mapping
+from random import Random
+from typing import Any, ClassVar
+
+from eventstore import (
+    Durability,
+    Event,
+    EventStoreError,
+    Receipt,
+    SimulatedClock,
+    StoreConfig,
+    StoreFailedError,
+    StoreFullError,
+    StoreOverloadedError,
+)
+from eventstore.testing.faults import Call, Fault, Rule
+from eventstore.testing.simulated_disk import SimulatedDisk
+from tests.torture.ledger import Deposit, Transfer
+from tests.torture.oracle import (
+    Claim,
+    OracleError,
+    Record,
+    history_as_claimed,
+    recovered_as_claimed,
+    state_as_claimed,
+)
+from tests.torture.store_or_log import Opened, Subject, open_store
+
+__all__ = ["Program", "config_for"]
+
+_ACCOUNTS = ("cash", "fees", "AAPL", "MSFT")
+_INSTANT = 1e-6
+"""Seconds: a sync that is due now has not been made yet."""
+
+
+def config_for(random: Random) -> StoreConfig:
+    """A configuration under which little data does everything: small segments, few snapshots."""
+    return StoreConfig(
+        durability=random.choice((Durability.COMMIT,) * 4 + (Durability.INTERVAL, Durability.NONE)),
+        segment_size=random.choice((4096, 4096, 4608, 8192)),
+        wal_max_entries=random.choice((None, 4, 9, 25)),
+        backup_count=random.choice((1, 2, 3)),
+        history=random.choice(("archive", "archive", "keep", "discard")),
+        max_pending=random.choice((6, 65_536)),
+        idle_seal=random.choice((0.5, 1e6)),
+        auto_save_interval=random.choice((None, 3.0)),
+    )
+
+
+class Program:
+    """One program. ``steps`` bounds the steps of each of its lives."""
+
+    kind: ClassVar[str] = ""
+    """What its cases call it; each kind draws from numbers of its own."""
+    subject: ClassVar[Subject] = staticmethod(open_store)
+    weights: ClassVar[Mapping[str, int]] = {}
+    """Its steps, and how often it makes each."""
+
+    def __init__(
+        self,
+        seed: int,
+        disk: SimulatedDisk | None = None,
+        *,
+        lives: int | None = None,
+        steps: int = 10,
+        tolerant: bool = False,
+    ) -> None:
+        self.random = Random(f"{self.kind} {seed}" if self.kind else seed)
+        self.seed = seed
+        self.disk = disk if disk is not None else SimulatedDisk(seed)
+        self.config = self.configured(config_for(self.random))
+        self.clock = SimulatedClock(1_700_000_000_000_000_000)
+        self.record = Record(discards=self.config.history == "discard", logged=self.config.use_wal)
+        self.store: Opened | None = None
+        self.errors: list[EventStoreError] = []
+        self.lives = self.random.choice((1, 2, 2, 3)) if lives is None else lives
+        self._steps = steps
+        self._tolerant = tolerant
+        self._claim = self.record.claim()
+        self._published_at: deque[tuple[float, int]] = deque()
+        self._background: list[asyncio.Task[Any]] = []
+        self.watch: Rule | None = None
+        self._machine: object = None
+        self._begin_watching()
+
+    def configured(self, config: StoreConfig) -> StoreConfig:
+        """What this kind of program makes of a configuration."""
+        return config
+
+    # What it knows.
+
+    def claim(self) -> Claim:
+        """What can be demanded of the disk at this instant, also in the middle of a call."""
+        store, record = self.store, self.record
+        if store is None:  # being opened or closed: nothing was added since the last claim
+            return self._claim
+        if store.seq != record.published:
+            record.publish(store.seq)
+            self._published_at.append((self._now(), store.seq))
+        if not record.logged:
+            record.flushed = max(record.flushed, store.stats().snapshot_seq)
+        elif self.config.durability is Durability.COMMIT:
+            record.flushed = record.published
+        elif self.config.durability is Durability.INTERVAL:
+            due = self._now() - self.config.sync_interval - _INSTANT
+            while self._published_at and self._published_at[0][0] < due:
+                record.flushed = max(record.flushed, self._published_at.popleft()[1])
+        return record.claim()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _folded(self, event: Event[Any]) -> None:
+        if self.store is not None:  # else it is recovery that folds
+            self.record.observe(event)
+
+    def _begin_watching(self) -> None:
+        """Let ``watch`` see the calls on this machine, and no more those on the one before."""
+        machine = self._machine = object()
+
+        def rule(call: Call) -> Fault | None:
+            watched = self.watch is not None and self._machine is machine
+            return self.watch(call) if watched and self.watch is not None else None
+
+        self.disk.add_rule(rule)
+
+    # Its lives.
+
+    async def run(self) -> None:
+        """Live them all. The store is closed, and ``disk`` the one it ended on."""
+        names, weights = list(self.weights), list(self.weights.values())
+        for life in range(self.lives):
+            if not await self.open():
+                return
+            for _ in range(1 + int(self.random.random() * self._steps)):
+                self.clock.advance(0.001)
+                await self.step(self.random.choices(names, weights)[0])
+                if self._open().stats().failed:
+                    break
+            last = life == self.lives - 1
+            end = self.random.choice(("close", "close", "kill", "power cut"))
+            await self.end("close" if last else end)
+
+    async def step(self, name: str) -> None:
+        """Make one step, by the name it has in ``weights``."""
+        await getattr(self, f"_{name}")()
+
+    async def open(self) -> bool:
+        """Open the store, and check what was recovered. Returns whether it could be opened."""
+        try:
+            store = await self.subject(
+                self.disk, self.config, clock=self.clock, observe=self._folded
+            )
+        except EventStoreError as error:
+            self.disk = self.disk.reopen()  # an opening that fails closes its disk
+            self._report(error)
+            return False
+        try:
+            await recovered_as_claimed(store, self._claim, self._claim.after_kill)
+        except EventStoreError as error:
+            await self._attempt(store.close())
+            self.disk = self.disk.reopen()
+            self._report(error)
+            return False
+        except OracleError:
+            with contextlib.suppress(EventStoreError):
+                await store.close()
+            raise
+        self.record.reopened(store.seq)
+        self._published_at.clear()
+        self.store = store
+        return True
+
+    async def end(self, how: str) -> None:
+        """End a life: ``close``, ``kill`` or ``power cut``."""
+        store, disk = self._open(), self.disk
+        if how == "close":
+            await self._attempt(store.flush())
+            await self._attempt(asyncio.gather(*self._background))
+            self._claim = self.claim()
+            count = self.record.published
+            self.store = None
+            if await self._attempt(self.closing(store)):
+                self._claim = self._claim._replace(after_kill=count, after_power_cut=count)
+            self.disk = disk.reopen()
+        else:
+            claim = self._claim = self.claim()
+            self.store = None
+            if how == "kill":
+                self.disk = disk.after_kill()
+            else:
+                self.disk = disk.after_power_cut(self.random.getrandbits(16))
+                self._claim = claim._replace(after_kill=claim.after_power_cut)
+            self._begin_watching()
+            with contextlib.suppress(EventStoreError):  # the dead one's end is of no interest
+                await store.close()
+            await asyncio.gather(*self._background, return_exceptions=True)
+        self._background.clear()
+
+    async def closing(self, store: Opened) -> None:
+        """Close a store that nobody uses any more."""
+        await store.close()
+
+    def _open(self) -> Opened:
+        assert self.store is not None
+        return self.store
+
+    # How it does things.
+
+    def _few(self) -> int:
+        return self.random.randint(1, 4)
+
+    def _operations(self, count: int) -> tuple[int, list[Any]]:
+        random = self.random
+        group, numbers = self.record.new_group(count)
+        operations: list[Any] = []
+        for number in numbers:
+            account, amount = random.choice(_ACCOUNTS), random.randrange(1000)
+            if random.random() < 0.3:
+                operations.append(
+                    Transfer(number=number, source=account, target="cash", amount=amount)
+                )
+            else:
+                size = random.choice((0, 5, 40, 40, 300, 900, 1800, 5000 if count == 1 else 0))
+                memo = f"{number}:".ljust(size, "x") if size else ""
+                operations.append(Deposit(number=number, account=account, amount=amount, memo=memo))
+        return group, operations
+
+    async def _appended(self, count: int) -> None:
+        group, operations = self._operations(count)
+        key = f"group {group}" if group % 3 == 0 else None
+        await self._attempt(self._acknowledged(operations, key), group)
+
+    async def _acknowledged(self, operations: Iterable[Any], key: str | None) -> None:
+        store = self._open()
+        receipt = await store.append(*operations, key=key)
+        if not receipt.seq <= store.seq:
+            raise OracleError(f"event {receipt.seq} was acknowledged, {store.seq} published")
+
+    def _submit(self, count: int) -> tuple[int, Receipt | None]:
+        group, operations = self._operations(count)
+        try:
+            return group, self._open().submit(*operations, metadata={"group": group})
+        except StoreOverloadedError:
+            self.record.refuse(group)
+        except EventStoreError as error:
+            self._report(error)
+        return group, None
+
+    async def _attempt(self, made: Awaitable[Any], group: int | None = None) -> bool:
+        """Await what may be refused; whether it was not."""
+        try:
+            await made
+        except StoreFullError as error:
+            self._report(error)
+            if group is not None:
+                self.record.refuse(group)
+            return False
+        except EventStoreError as error:
+            self._report(error)
+            return False
+        return True
+
+    def _report(self, error: EventStoreError) -> None:
+        if not self._tolerant:
+            raise OracleError(f"{type(error).__name__}: {error}") from error
+        self.errors.append(error)
+        if isinstance(error, StoreFailedError) and self.store is not None:
+            self.claim()
+
+    # Steps that every kind can make.
+
+    async def _append(self) -> None:
+        await self._appended(1)
+
+    async def _group(self) -> None:
+        await self._appended(self.random.randint(2, 5))
+
+    async def _burst(self) -> None:
+        receipts = [self._submit(self.random.choice((1, 1, 3))) for _ in range(self._few())]
+        await asyncio.sleep(0)
+        for group, receipt in receipts[self.random.choice((0, 0, len(receipts))) :]:
+            if receipt is not None:
+                await self._attempt(receipt, group)
+
+    async def _crowd(self) -> None:
+        async def appender(count: int) -> None:
+            for _ in range(count):
+                await self._appended(1)
+
+        await asyncio.gather(*(appender(self._few()) for _ in range(self._few())))
+
+    async def _cancel(self) -> None:
+        tasks = [asyncio.ensure_future(self._appended(1)) for _ in range(self._few())]
+        for _ in range(self.random.randrange(4)):
+            await asyncio.sleep(0)
+        for task in tasks[:: self.random.choice((1, 2))]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _flush(self) -> None:
+        count = len(self.record.submitted)
+        if await self._attempt(self._open().flush()) and not self._tolerant and self.record.logged:
+            self.record.flushed = max(self.record.flushed, count)
+
+    async def _read(self) -> None:
+        store = self._open()
+        first = self.random.randint(1, max(1, store.seq)) if self._claim.keeps_history else None
+        if first is not None:
+            submit = self.random.random() < 0.5
+            seq = first
+            try:
+                async for event in store.events(first):
+                    if event != self.record.submitted[seq - 1].event:
+                        raise OracleError(f"while writing, event {seq} was read as {event}")
+                    if submit and seq == first:
+                        self._submit(1)
+                    seq += 1
+            except EventStoreError as error:
+                self._report(error)
+
+    async def _follow(self) -> None:
+        """Another process reads the store while it is written."""
+        other = self.disk.reopen()
+        required = self.claim().after_kill
+        try:
+            reader = await self.subject(other, self.config, read_only=True)
+            try:
+                state_as_claimed(reader, self.claim(), required)
+                if not self.record.discards:
+                    await history_as_claimed(reader, self.claim())
+            finally:
+                await reader.close()
+        except EventStoreError as error:
+            self._report(error)
+
+    async def _idle(self) -> None:
+        seconds = self.random.choice((0.01, 0.06, 0.6, 4.0))
+        self.clock.advance(seconds)
+        await asyncio.sleep(seconds)

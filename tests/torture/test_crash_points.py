@@ -1,0 +1,143 @@
+"""Crash everywhere, recover from what is left: the oracle holds. Where it cannot, it is seen."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+
+from eventstore.log.segment import ActiveSegment
+from eventstore.testing.faults import Call
+from eventstore.testing.machine import SimulatedFile
+from eventstore.testing.simulated_disk import SimulatedDisk
+from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.torture.cli import CrashError, explore, main, replay
+from tests.torture.crash_points import Crashes
+from tests.torture.workload import Workload
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 20))
+def test_every_crash_of_a_workload_is_recovered_from(seed: int) -> None:
+    report = explore(1000, seed, per_workload=100)
+    assert report.states >= 1000
+    assert report.workloads >= 8  # of each kind, two
+    assert report.crashed_recoveries > 0
+
+
+def test_workloads_do_everything() -> None:
+    """Among a few of them there are all modes, all ends and all that is written to a disk."""
+    seen: set[str] = set()
+    for seed in range(25):
+        workload = Workload(seed)
+
+        calls: list[Call] = []
+        workload.watch = calls.append
+        run_in_virtual_time(workload.run())
+        seen.update(re.sub(r"\d+", "N", str(call)).partition(" N")[0] for call in calls)
+        seen |= {str(workload.config.durability), workload.config.history}
+    assert seen >= {
+        *("Durability.COMMIT", "Durability.INTERVAL", "Durability.NONE"),
+        *("archive", "keep", "discard"),
+        *(
+            "rename archive/new.tmp archive/N.log.zst",
+            "remove log/N.log",
+            "remove snapshots/N.snap",
+        ),
+        *("rename snapshots/new.tmp snapshots/N.snap", "rename log/rewrite.tmp log/N.log"),
+        *("rename quarantine/torn.tmp quarantine/N.log.N", "rename log/spare log/N.log"),
+    }
+
+
+def test_a_workload_is_decided_by_its_seed() -> None:
+    def lived(seed: int) -> tuple[list[Call], dict[str, bytes]]:
+        workload = Workload(seed)
+        calls: list[Call] = []
+        workload.watch = calls.append
+        run_in_virtual_time(workload.run())
+        return calls, workload.disk.contents()
+
+    assert lived(11) == lived(11)
+    assert lived(11) != lived(12)
+
+
+def test_an_exploration_is_decided_by_its_seed() -> None:
+    first, second = (explore(200, 3) for _ in range(2))
+    first.seconds = second.seconds = 0.0
+    assert first == second
+
+
+class TestSabotage:
+    """The explorer has to notice what no test may miss: each of these loses or invents events."""
+
+    def broken_by(
+        self, monkeypatch: pytest.MonkeyPatch, target: object, name: str, sabotage: object
+    ) -> str:
+        monkeypatch.setattr(target, name, sabotage)
+        with pytest.raises(CrashError) as raised:
+            explore(3000, 100, per_workload=300)
+        with pytest.raises(AssertionError):
+            replay(raised.value.case)
+        monkeypatch.undo()
+        replay(raised.value.case)  # the fault was the sabotage, and nothing else
+        return str(raised.value)
+
+    def test_a_sync_that_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def sync(segment: ActiveSegment) -> None:
+            segment.synced_end = segment.end
+
+        message = self.broken_by(monkeypatch, ActiveSegment, "sync", sync)
+        assert "python -m tests.torture --case 'workload=1" in message
+
+    def test_names_that_are_not_synced(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broken_by(monkeypatch, SimulatedDisk, "sync_folder", lambda disk, folder="": None)
+
+    def test_a_truncation_that_goes_too_far(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        truncate: Callable[[SimulatedFile, int], None] = SimulatedFile.truncate
+        monkeypatch.setattr(SimulatedFile, "truncate", lambda file, size: truncate(file, size - 8))
+        with pytest.raises(CrashError):
+            explore(1000, 100)
+
+    @pytest.mark.parametrize(
+        ("hanging", "case"),
+        [("points", r"workload=100"), ("check", r"workload=100 crash=\d+:\w+ image=\S+")],
+    )
+    def test_what_hangs(self, monkeypatch: pytest.MonkeyPatch, hanging: str, case: str) -> None:
+        async def hang(crashes: Crashes, *_: object) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(Crashes, hanging, hang)
+        with pytest.raises(CrashError, match="something that will never happen") as raised:
+            Crashes(100).explore(2, 0.0)
+        assert re.fullmatch(case, raised.value.case)
+
+    def test_a_group_that_is_cut_in_two(self) -> None:
+        """Of the oracle: a prefix that ends inside a group is not whole."""
+
+        async def claims() -> list[bool]:
+            points = await Crashes(10).points()
+            claim = points[-1].claim
+            return [claim.ends_between_groups(count) for count in range(claim.length + 1)]
+
+        whole = run_in_virtual_time(claims())
+        assert whole[0]
+        assert whole[-1]
+        assert not all(whole)
+
+
+def test_a_case_can_be_replayed_from_the_command_line() -> None:
+    assert main(["--case", "workload=17 crash=100:before image=kill"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("crash=100:before image=kill", "it begins with workload="),
+        ("workload=tree:17 crash=100:before image=kill", "there is no workload tree:17"),
+        ("workload=17 crash=9999999:during image=kill", "there is no crash=9999999:during"),
+    ],
+)
+def test_what_is_no_case_is_refused(case: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        replay(case)

@@ -1,0 +1,445 @@
+"""What the exploration found while it was being built: each bug as a short program that had it.
+
+All of the crashes but the first are of one shape: the page cache shows something that is not on the
+disk, the next process believes it and serves what follows from it, and the power goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import msgspec
+import pytest
+
+from eventstore import (
+    Durability,
+    EventStore,
+    EventStoreError,
+    StoreAccessError,
+    StoreClosedError,
+    StoreConfig,
+    StoreFailedError,
+    StoreFullError,
+)
+from eventstore.reading.subscription import Subscription
+from eventstore.testing import SECTOR, SimulatedDisk
+from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.torture.crash_points import Watcher
+from tests.torture.ledger import Deposit, Ledger, ledger_after, ledger_registry
+from tests.torture.oracle import Claim
+
+REGISTRY = ledger_registry()
+CONFIG = StoreConfig(segment_size=4096, wal_max_entries=None, auto_save_interval=None)
+
+
+def payload(number: int, size: int = 600) -> Deposit:
+    """What event ``number`` of every store here is; about five fit a segment."""
+    return Deposit(number=number, account="cash", amount=number, memo="x" * size)
+
+
+def state_after(count: int) -> Ledger:
+    state = Ledger()
+    for number in range(1, count + 1):
+        state = ledger_after(state, payload(number))
+    return state
+
+
+async def opened(disk: SimulatedDisk, config: StoreConfig = CONFIG) -> EventStore[Ledger]:
+    """Open a store; what it serves has to be what was appended to it."""
+    store = await EventStore.open("found", REGISTRY, config, disk=disk)
+    assert store.state == state_after(store.seq)
+    return store
+
+
+async def append(store: EventStore[Ledger], count: int = 1) -> None:
+    for _ in range(count):
+        await store.append(payload(store.seq + 1))
+
+
+def cuts(disk: SimulatedDisk) -> Iterator[SimulatedDisk]:
+    """A few images of a power cut: all that was not synced is lost, kept, or mixed."""
+    yield from disk.images(limit=4)
+    yield from map(disk.after_power_cut, range(4))
+
+
+async def survives(disk: SimulatedDisk, config: StoreConfig = CONFIG) -> None:
+    """A process opens what another one left, serves it, and appends; then the power goes."""
+    store = await opened(disk, config)
+    served = store.seq
+    images = [(served, cut) for cut in cuts(disk)]
+    if config.durability is Durability.COMMIT:
+        await append(store)
+        images += [(served + 1, cut) for cut in cuts(disk)]
+    await store.close()
+    for least, image in images:
+        again = await opened(image, config)
+        assert again.seq >= least, (again.seq, least)
+        await again.close()
+
+
+def kills(disk: SimulatedDisk) -> Watcher:
+    """Watches a disk, to kill the process at each of the calls to come."""
+    nothing = Claim([], [], 0, 0, 0)
+    watcher = Watcher(lambda: disk, lambda: nothing)
+    disk.add_rule(watcher)
+    return watcher
+
+
+class TestTheLoopHangs:
+    """``snapshot()`` waited for one that had just ended, again and again, without a pause.
+
+    It was called in the one turn of the loop in which the task of the last snapshot is done and its
+    callback has not been called yet.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _alarm(self) -> Iterator[None]:
+        def stop(number: int, frame: FrameType | None) -> None:
+            raise TimeoutError("the event loop hangs")
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.alarm(20)
+        yield
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+    @pytest.mark.parametrize("turns", range(12))
+    def test_a_snapshot_asked_for_as_the_last_one_ends(self, turns: int) -> None:
+        async def program() -> None:
+            store = await opened(SimulatedDisk())
+            await append(store)
+            first = asyncio.ensure_future(store.snapshot())
+            for _ in range(3):  # it has begun, of event 1
+                await asyncio.sleep(0)
+            store.submit(payload(2))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            second = asyncio.ensure_future(store.snapshot())
+            assert await first == 1
+            assert await second == await store.snapshot() == 2
+            await store.close()
+
+        run_in_virtual_time(program())
+
+
+class TestSealsThatOnlyThePageCacheHas:
+    """Recovery saw the seal that says "another segment follows" and did not write it again.
+
+    ``workload=2 crash=151:before image=kill crash=110:before image=random:320859``: killed between
+    that seal and its sync; reopened; the power cut took the seal, and the next opening refused the
+    store, since the segment after it held records.
+    """
+
+    @pytest.mark.parametrize("durability", list(Durability))
+    def test_a_process_killed_anywhere_in_a_roll(self, durability: Durability) -> None:
+        async def program() -> None:
+            disk = SimulatedDisk()
+            config = StoreConfig(
+                segment_size=4096,
+                wal_max_entries=None,
+                auto_save_interval=None,
+                durability=durability,
+            )
+            store = await opened(disk, config)
+            await append(store, 4)
+            watcher = kills(disk)
+            await append(store, 3)
+            await store.close()
+            watcher.look()
+            for point in watcher.points:
+                await survives(point.disk.after_kill(), config)
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize("idle", [False, True])
+    def test_a_seal_whose_sync_failed(self, *, idle: bool) -> None:
+        """An idle one, or the one of a clean close: the failed sync marked its pages clean."""
+
+        async def program(size: int) -> None:
+            disk = SimulatedDisk()
+            store = await opened(disk)
+            await store.append(payload(1, size))
+            disk.fail(kind="sync")
+            if idle:
+                await asyncio.sleep(2)
+                with pytest.raises(StoreFailedError):
+                    await append(store)
+                await store.close()
+            else:
+                with pytest.raises(StoreFailedError):
+                    await store.close()
+            await survives(disk.after_kill())
+
+        for size in range(0, SECTOR, 8):  # the seal that follows may share its sector, or not
+            run_in_virtual_time(program(size))
+
+
+class TestNamesThatOnlyThePageCacheHas:
+    """A rename that was not synced was believed, because what it led to was complete."""
+
+    @pytest.mark.parametrize("durability", [Durability.COMMIT, Durability.NONE])
+    def test_a_process_killed_while_it_mends(self, durability: Durability) -> None:
+        """``workload=20 crash=403:before image=kill``: the rewritten segment was sealed before it
+        had its name on the disk, so the next process took it for finished; the power cut brought
+        back the one that was never synced."""
+
+        async def program() -> None:
+            config = StoreConfig(
+                wal_max_entries=None, auto_save_interval=None, durability=durability
+            )
+            disk = SimulatedDisk()
+            store = await opened(disk, config)
+            await append(store, 3)
+            left = disk.after_kill()
+            await store.close()
+            watcher = kills(left)
+            await (await opened(left, config)).close()
+            watcher.look()
+            for point in watcher.points:
+                await survives(point.disk.after_kill(), config)
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize("forever", [False, True])
+    def test_the_folders_sync_failed_while_it_mends(self, *, forever: bool) -> None:
+        """``workload=6 fail=EDQUOT:none:at:147``."""
+
+        async def program() -> None:
+            disk = SimulatedDisk()
+            store = await opened(disk)
+            await append(store, 3)
+            left = disk.after_kill()
+            await store.close()
+            left.fail(kind="sync_folder", name="log", errno=errno.EDQUOT, forever=forever)
+            with pytest.raises(EventStoreError):
+                await opened(left)
+            left = left.after_kill()
+            await survives(left)
+
+        run_in_virtual_time(program())
+
+    def test_a_process_killed_while_it_makes_the_store(self) -> None:
+        """``store.json`` had its name, the folder was not synced; with events in the log and
+        without it, the directory was refused as a store that lost it."""
+
+        async def program() -> None:
+            disk = SimulatedDisk()
+            watcher = kills(disk)
+            await (await opened(disk)).close()
+            watcher.look()
+            for point in watcher.points:
+                await survives(point.disk.after_kill())
+
+        run_in_virtual_time(program())
+
+    def test_the_folders_sync_failed_while_it_makes_the_store(self) -> None:
+        """``workload=1 fail=EDQUOT:none:at:21``."""
+
+        async def program() -> None:
+            for number in range(1, 10):
+                disk = SimulatedDisk()
+                disk.fail(number, kind="sync_folder")
+                try:
+                    await (await opened(disk)).close()
+                except EventStoreError:
+                    await survives(disk.after_kill())
+                else:
+                    return
+
+        run_in_virtual_time(program())
+
+
+class TestSnapshotsThatOnlyThePageCacheHas:
+    """A store without a log served a snapshot whose name was not durable.
+
+    ``workload=snapshots:2 crash=80:before image=kill``: killed between the renaming of a snapshot
+    and the sync of its folder; reopened; the power cut took what had been served.
+    """
+
+    CONFIG = StoreConfig(use_wal=False, wal_max_entries=None, auto_save_interval=None)
+
+    async def left_behind(self) -> SimulatedDisk:
+        disk = SimulatedDisk()
+        store = await opened(disk, self.CONFIG)
+        await append(store)
+        await store.close()
+        return disk.reopen()
+
+    async def never_taken_back(self, disk: SimulatedDisk, config: StoreConfig) -> None:
+        store = await opened(disk, config)
+        served, images = store.seq, list(cuts(disk))
+        await store.close()
+        for image in images:
+            again = await opened(image, config)
+            assert again.seq >= served
+            await again.close()
+
+    @pytest.mark.parametrize("use_wal", [False, True])
+    def test_a_process_killed_while_it_writes_one(self, *, use_wal: bool) -> None:
+        """What opens it next may also begin a log, behind a snapshot that must then stay."""
+
+        async def program() -> None:
+            disk = await self.left_behind()
+            config = msgspec.structs.replace(self.CONFIG, use_wal=use_wal)
+            store = await opened(disk, self.CONFIG)
+            await append(store)
+            watcher = kills(disk)
+            assert await store.snapshot() == 2
+            await store.close()
+            watcher.look()
+            for point in watcher.points:
+                await self.never_taken_back(point.disk.after_kill(), config)
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+    def test_the_folders_sync_failed(self, code: int) -> None:
+        async def program() -> None:
+            disk = await self.left_behind()
+            store = await opened(disk, self.CONFIG)
+            await append(store)
+            disk.fail(kind="sync_folder", name="snapshots", errno=code)
+            with pytest.raises(StoreFailedError):
+                await store.snapshot()
+            left = disk.after_kill()
+            await store.close()  # which writes another one
+            await self.never_taken_back(left, self.CONFIG)
+            again = await opened(left.reopen(), self.CONFIG)
+            assert again.seq == 2
+            await again.close()
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize(
+        ("code", "error"),
+        [(errno.ENOSPC, StoreFullError), (errno.EROFS, StoreAccessError), (errno.EIO, None)],
+    )
+    def test_it_cannot_be_written_again(
+        self, code: int, error: type[EventStoreError] | None
+    ) -> None:
+        async def program() -> None:
+            disk = await self.left_behind()
+            disk.fail(kind="create", name="snapshots/new.tmp", errno=code)
+            with pytest.raises(error or StoreFailedError):
+                await opened(disk, self.CONFIG)
+            again = await opened(disk.reopen(), self.CONFIG)
+            assert again.seq == 1
+            await again.close()
+
+        run_in_virtual_time(program())
+
+
+class TestReadingWhileTheStoreIsClosed:
+    """``workload=busy:2``: a subscriber that was still reading what came before was told, when the
+    store was closed, that the device could not be read."""
+
+    @pytest.mark.parametrize("turns", range(0, 60, 3))
+    def test_a_subscriber_is_told_that_it_was_closed(self, turns: int) -> None:
+        async def program() -> None:
+            store = await opened(SimulatedDisk())
+            await append(store, 20)
+            subscription = store.subscribe(start=1)
+            following = asyncio.ensure_future(self.follow(subscription))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await store.close()
+            seen = await following
+            assert seen == list(range(1, len(seen) + 1))
+
+        run_in_virtual_time(program())
+
+    async def follow(self, subscription: Subscription) -> list[int]:
+        seen = []
+        try:
+            async for event in subscription:
+                seen.append(event.seq)
+        except StoreClosedError:
+            return seen
+        assert len(seen) == 20
+        return seen
+
+    @pytest.mark.asyncio
+    async def test_nothing_is_read_of_a_store_that_is_closed(self, tmp_path: Path) -> None:
+        """Of a real directory, whose threads were gone: it was a ``RuntimeError``."""
+        store = await EventStore.open(tmp_path / "store", REGISTRY)
+        await append(store)
+        await store.close()
+        for start in (1, datetime(2026, 3, 2, tzinfo=UTC)):
+            with pytest.raises(StoreClosedError):
+                await anext(store.events(start))
+
+
+class TestCompaction:
+    CONFIG = StoreConfig(
+        segment_size=4096, wal_max_entries=None, auto_save_interval=None, backup_count=1
+    )
+
+    def test_no_archive_is_forgotten(self) -> None:
+        """``workload=5 fail=ENOSPC:none:at:285``: segments were counted as archived, and could not
+        be removed; the next compaction began from what was known before, and forgot an archive."""
+
+        async def program() -> None:
+            disk, config = SimulatedDisk(), self.CONFIG
+            store = await opened(disk, config)
+            await append(store, 12)
+            second = [name for name in disk.files() if name.endswith(".log")][1]
+            disk.fail(kind="remove", name=second, errno=errno.ENOSPC)
+            with pytest.raises(EventStoreError):
+                await store.snapshot()
+            await append(store, 6)
+            await store.snapshot()
+            await store.close()
+            again = await opened(disk.reopen(), config)
+            assert again.recovery.unknown_files == ()
+            numbers = [event.seq async for event in again.events()]
+            assert numbers == list(range(1, again.seq + 1))
+            await again.close()
+
+        run_in_virtual_time(program())
+
+    @pytest.mark.parametrize("effect", ["none", "partial"])
+    def test_a_segment_is_left_alone_until_it_is_sealed(
+        self, effect: Literal["none", "partial"]
+    ) -> None:
+        """``workload=79 fail=EIO:partial:at:133``: the next segment had its name, this one lacked
+        the seal that says so, and was read as damaged, or archived before it could be sealed."""
+
+        async def program() -> None:
+            disk = SimulatedDisk()
+            store = await opened(disk, self.CONFIG)
+            await append(store)
+            await store.close()
+            disk = disk.reopen()
+            store = await opened(disk, self.CONFIG)
+            first = next(name for name in disk.files() if name.endswith(".log"))
+            disk.fail(kind="write", name=first, errno=errno.ENOSPC, effect=effect)
+            with pytest.raises(StoreFullError):
+                await append(store)
+            assert await store.snapshot() == 1
+            assert first in disk.files()
+            await append(store)
+            await store.close()
+            await survives(disk.after_kill(), self.CONFIG)
+
+        run_in_virtual_time(program())
+
+
+def test_the_programs_roll() -> None:
+    """So that none of the above passes because nothing happens in it."""
+
+    async def program() -> list[str]:
+        disk = SimulatedDisk()
+        store = await opened(disk)
+        await append(store, 7)
+        await store.close()
+        return [str(call) for call in disk.calls if call.kind == "rename"]
+
+    renames = run_in_virtual_time(program())
+    assert sum(rename.endswith(".log") for rename in renames) == 3  # made, begun and rolled

@@ -1,0 +1,22 @@
+"""A hundred thousand crash states in every run of the suite, in pieces that workers can share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.torture.cli import explore
+from tests.torture.workload_kinds import KINDS
+
+PIECES = 50
+STATES = 2000
+NUMBERS = 7
+"""Of each there is a workload of every kind. A piece takes one or two; their kinds go round."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_whatever_a_crash_leaves_is_recovered(piece: int) -> None:
+    report = explore(STATES, 1000 + piece * NUMBERS)
+    assert report.states >= STATES
+    assert report.workloads <= NUMBERS * len(KINDS)
+    assert PIECES * STATES >= 100_000

@@ -1,0 +1,76 @@
+"""Programs that use a store in every way there is, drawn from a seed.
+
+A :class:`Workload` is the :class:`~tests.torture.program.Program` of an ``EventStore`` with a
+log. The steps are appends alone and in groups, submits, appenders side by side, cancelled awaits,
+refused payloads, flushes, snapshots, idleness and reading, by this process and by others. Further
+kinds of programs, with a log alone, without one, and with company, are in ``kinds``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import ClassVar
+
+from eventstore import EventStore, EventStoreError, StoreOverloadedError
+from tests.torture.ledger import Deposit, Ledger
+from tests.torture.oracle import OracleError
+from tests.torture.program import Program, config_for
+
+__all__ = ["Workload", "config_for"]
+
+
+class Workload(Program):
+    """A program with a store."""
+
+    weights: ClassVar[Mapping[str, int]] = {
+        "append": 5,
+        "group": 4,
+        "burst": 3,
+        "crowd": 2,
+        "cancel": 2,
+        "refused_payload": 1,
+        "flush": 1,
+        "snapshot": 2,
+        "snapshot_beside_appends": 2,
+        "read": 1,
+        "follow": 1,
+        "idle": 2,
+    }
+
+    def _open_store(self) -> EventStore[Ledger]:
+        store = self._open()
+        assert isinstance(store, EventStore)
+        return store
+
+    async def _refused_payload(self) -> None:
+        group, operations = self._operations(2)
+        before = self._open().seq
+        bad = Deposit(number=operations[1].number, account="cash", amount=-1)
+        try:
+            self._open().submit(operations[0], bad)
+        except (ValueError, StoreOverloadedError):
+            self.record.refuse(group)
+        except EventStoreError as error:
+            self._report(error)
+        else:
+            raise OracleError("an event that cannot be folded was taken")
+        if self._open().seq < before:
+            raise OracleError("a refused payload changed the sequence")
+
+    async def _snapshot(self) -> None:
+        await self._attempt(self._taken())
+
+    async def _snapshot_beside_appends(self) -> None:
+        self._background.append(asyncio.ensure_future(self._attempt(self._taken())))
+        for _ in range(self._few()):
+            await self._appended(1)
+
+    async def _taken(self) -> None:
+        store = self._open_store()
+        before = store.seq
+        covered = await store.snapshot()
+        if covered < before:
+            raise OracleError(f"a snapshot of event {before} covers {covered}")
+        if store is self.store:
+            self.record.flushed = max(self.record.flushed, covered)

@@ -1,0 +1,119 @@
+"""The kinds of programs that are explored, and their names.
+
+``17`` is the :class:`~tests.torture.workload.Workload` number 17, a store and one program at
+it. ``log:17`` is an ``EventLog`` alone, ``snapshots:17`` a store without a log (``use_wal=False``),
+and ``busy:17`` a store with company (``busy_workload``). Each kind draws from numbers of its own,
+so that a new one changes none of what the others do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from eventstore import EventStoreError, InvalidPayloadError, StoreConfig, StoreOverloadedError
+from tests.torture.busy_workload import BusyWorkload
+from tests.torture.ledger import Deposit
+from tests.torture.oracle import OracleError
+from tests.torture.program import Program
+from tests.torture.store_or_log import Subject, open_log
+from tests.torture.workload import Workload
+
+__all__ = ["KINDS", "LogWorkload", "SnapshotWorkload", "program_at", "program_named", "programs"]
+
+
+class LogWorkload(Program):
+    """A program with a log and nothing else."""
+
+    kind = "log"
+    subject: ClassVar[Subject] = staticmethod(open_log)
+    weights: ClassVar[Mapping[str, int]] = {
+        "append": 5,
+        "group": 4,
+        "burst": 3,
+        "crowd": 3,
+        "cancel": 2,
+        "refused_value": 1,
+        "flush": 1,
+        "read": 2,
+        "follow": 1,
+        "idle": 2,
+    }
+
+    def configured(self, config: StoreConfig) -> StoreConfig:
+        """Nobody compacts a log."""
+        return msgspec.structs.replace(config, history="keep")
+
+    async def _refused_value(self) -> None:
+        group, operations = self._operations(2)
+        bad = Deposit(number=operations[1].number, account="cash", amount=1 << 70)
+        try:
+            self._open().submit(operations[0], bad)
+        except (InvalidPayloadError, StoreOverloadedError):
+            self.record.refuse(group)
+        except EventStoreError as error:
+            self._report(error)
+        else:
+            raise OracleError("a value that cannot be encoded was taken")
+
+
+class SnapshotWorkload(Workload):
+    """A program with a store that logs nothing: only what a snapshot covers is owed to it."""
+
+    kind = "snapshots"
+    weights: ClassVar[Mapping[str, int]] = {
+        "append": 4,
+        "group": 3,
+        "burst": 2,
+        "crowd": 1,
+        "cancel": 1,
+        "refused_payload": 1,
+        "flush": 1,
+        "snapshot": 4,
+        "snapshot_beside_appends": 4,
+        "follow": 1,
+        "idle": 2,
+    }
+
+    def configured(self, config: StoreConfig) -> StoreConfig:
+        """Without a log."""
+        return msgspec.structs.replace(config, use_wal=False)
+
+
+KINDS: Mapping[str, type[Program]] = {
+    kind.kind: kind for kind in (Workload, LogWorkload, SnapshotWorkload, BusyWorkload)
+}
+
+
+def program_named(name: int | str, **options: Any) -> Program:
+    """The program that a case calls ``name``: ``17``, or ``log:17``. ``options`` are its own.
+
+    Raises ``ValueError`` where there is no such kind.
+    """
+    kind, _, number = str(name).rpartition(":")
+    if kind not in KINDS:
+        known = ", ".join(sorted(filter(None, KINDS)))
+        raise ValueError(f"there is no workload {name}: it is a number, or one after {known} and :")
+    return KINDS[kind](int(number), **options)
+
+
+def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> str:
+    """The name of the program in that ``place`` (from 0) of those from number ``seed`` on.
+
+    There is one of each kind of each number. Which kind is the first of its number goes round, so
+    that short explorations that begin with different numbers have all of them, too.
+
+    >>> [program_at(7, place) for place in range(5)]
+    ['busy:7', '7', 'log:7', 'snapshots:7', '8']
+    """
+    number = seed + place // len(kinds)
+    kind = kinds[(number + place) % len(kinds)]
+    return f"{kind}:{number}" if kind else str(number)
+
+
+def programs(seed: int) -> Iterator[str]:
+    """The names of all programs from number ``seed`` on, in the order of :func:`program_at`."""
+    return (program_at(seed, place) for place in itertools.count())
