@@ -1,12 +1,18 @@
-"""What ``open`` returns: something to await, or to enter with ``async with``."""
+"""Work off the event loop: what ``open`` returns, and blocking calls on threads."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-__all__ = ["Opening"]
+import aiofiles.os
+
+from eventstore.disk.base import Disk
+
+__all__ = ["Opening", "executor_for", "opening_executor", "run_blocking"]
 
 
 class _Closable(Protocol):
@@ -49,3 +55,36 @@ class Opening(Generic[OpenedT]):
             # What the body raised says more; what close raised was logged when it happened.
             if error is None:
                 raise
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _InlineExecutor(Executor):
+    """For a disk that never blocks: ``run_blocking`` makes the call where it is asked for."""
+
+
+def executor_for(disk: Disk, workers: int) -> Executor:
+    """Threads for calls to ``disk``, or none where it never blocks."""
+    if not disk.blocking:
+        return _InlineExecutor()
+    return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
+
+
+def opening_executor(disk: Disk | None) -> Executor | None:
+    """Where a store is opened: the loop's own threads, or inline where ``disk`` never blocks."""
+    return None if disk is None or disk.blocking else _InlineExecutor()
+
+
+async def run_blocking(
+    executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Make a blocking call off the loop. Cancelling it cancels the waiting, not the call."""
+    if isinstance(executor, _InlineExecutor):
+        made = call(*args, **kwargs)
+        await asyncio.sleep(0)  # others on the loop have their turn, as they would meanwhile
+        return made
+    wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
+    result: T = await wrapped(*args, executor=executor, **kwargs)
+    return result

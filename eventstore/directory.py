@@ -19,14 +19,8 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk.local import Disk, SyncFailedError, sync_folder
-from eventstore.disk.manifest import (
-    FILE,
-    StoreIdentity,
-    load_identity,
-    save_identity,
-    write_atomically,
-)
+from eventstore.disk.base import Disk, SyncFailedError, read_whole, sync_folder, write_atomically
+from eventstore.disk.manifest import FILE, StoreIdentity, load_identity, save_identity
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -51,7 +45,6 @@ from eventstore.log.segment import (
     build_segment,
     fresh_salt,
     read_header,
-    read_whole,
     segment_name,
     sequence_in_name,
 )

@@ -8,33 +8,22 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from eventstore.clock import Clock, SystemClock
-from eventstore.concurrency import Opening
+from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.directory import clear_leftovers, prepare, unknown_files
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import StoreIdentity
 from eventstore.disk.optimistic import beside_writer
 from eventstore.errors import EventStoreError, InvalidPayloadError, reading
-from eventstore.log.commit import Pending
-from eventstore.log.durable import LogCore, opening_executor, run_blocking
-from eventstore.log.format import MAX_BODY
+from eventstore.log.base import Pending, check_size
+from eventstore.log.durable import LogCore
 from eventstore.log.recovery import OpenedLog, open_log
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import RecoveryReport, StoreStats
 
-__all__ = ["EventLog", "check_size"]
-
-
-def check_size(body: bytes, first: Event[Any] | None = None) -> None:
-    """Refuse what does not fit one record; ``first`` is the first event of it."""
-    if len(body) > MAX_BODY:
-        operation = "append" if first is None else first.operation
-        raise InvalidPayloadError(
-            f"{operation}: {len(body)} bytes do not fit one record of at most {MAX_BODY}; append "
-            "less at once; nothing was written",
-            operation=operation,
-        )
+__all__ = ["EventLog"]
 
 
 class EventLog:

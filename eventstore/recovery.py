@@ -19,14 +19,15 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.directory import begin_log, clear_leftovers, prepare, unknown_files
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import StoreIdentity
 from eventstore.disk.optimistic import beside_writer
 from eventstore.errors import (
@@ -35,13 +36,15 @@ from eventstore.errors import (
     named_in,
     reading,
 )
-from eventstore.log.reader import CACHED_BYTES, Chunk, LogReader, chunks_of
+from eventstore.log.base import Chunk
+from eventstore.log.reader import CACHED_BYTES, LogReader, chunks_of
 from eventstore.log.recovery import LastSegment, OpenedLog, mending_refused, open_log
 from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
-__all__ = ["Recovered", "decode_chunk", "open_and_recover", "recover"]
+__all__ = ["Beginning", "Recovered", "open_and_recover", "recover"]
 
 StateT = TypeVar("StateT")
 
@@ -220,14 +223,6 @@ class _Fold(Generic[StateT]):
             self.seq = end - 1
 
 
-def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
-    """The events of a chunk with numbers from ``start`` to ``stop`` (exclusive), upcast."""
-    events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
-    if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:
-        events = events[max(0, start - chunk.first_seq) : stop - chunk.first_seq]
-    return list(registry.upcast(events))
-
-
 def _refusal(
     disk: Disk,
     identity: StoreIdentity,
@@ -293,3 +288,21 @@ def _tell(path: str, report: RecoveryReport) -> None:
     )
     for warning in report.warnings:
         _logger.warning("%s: %s", path, warning)
+
+
+class Beginning(NamedTuple):
+    """``state``: that after event ``seq``; ``latest``: the latest time up to there, nanoseconds.
+
+    ``parent_path`` and ``parent``: the store that has the events up to ``seq``.
+    """
+
+    state: Any
+    seq: int = 0
+    latest: int = 0
+    parent_path: str = ""
+    parent: StoreIdentity | None = None
+
+    @property
+    def path(self) -> str:
+        """What the store is called in messages."""
+        return ":memory:" if self.parent is None else f":memory: from {self.parent_path}@{self.seq}"

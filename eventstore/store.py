@@ -30,14 +30,12 @@ import warnings
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from eventstore.beginning import Beginning
 from eventstore.clock import Clock, SystemClock
-from eventstore.concurrency import Opening
+from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
 from eventstore.config import StoreConfig
-from eventstore.disk.local import Disk
-from eventstore.event_log import check_size
-from eventstore.log.commit import Pending
-from eventstore.log.durable import Log, LogCore, executor_for, opening_executor, run_blocking
+from eventstore.disk.base import Disk
+from eventstore.log.base import Log, Pending, check_size
+from eventstore.log.durable import LogCore
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
@@ -45,7 +43,7 @@ from eventstore.model.value_types import copier, copy_value
 from eventstore.reading.live import durable_events
 from eventstore.reading.selection import Moment, chosen
 from eventstore.reading.subscription import Subscription
-from eventstore.recovery import Recovered, open_and_recover
+from eventstore.recovery import Beginning, Recovered, open_and_recover
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.snapshot.keeper import SnapshotKeeper
 

@@ -383,7 +383,7 @@ class TestRefusals:
     async def test_a_payload_too_large_for_any_record_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("eventstore.event_log.MAX_BODY", 1000)
+        monkeypatch.setattr("eventstore.log.base.MAX_BODY", 1000)
         async with EventStore.open("", bank_registry(), disk=SimulatedDisk()) as store:
             with pytest.raises(InvalidPayloadError, match="do not fit one record"):
                 await store.append(Deposit(account="a" * 1000, amount=1))

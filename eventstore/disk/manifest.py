@@ -8,24 +8,16 @@ It is the last thing that is made when a store is made: a directory without it h
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 import zlib
 from typing import Literal
 
 import msgspec
 
-from eventstore.disk.local import Disk, sync, sync_folder, write_fully
+from eventstore.disk.base import Disk, write_atomically
 from eventstore.errors import CorruptStoreError, StoreNotFoundError, unreadable
 
-__all__ = [
-    "FILE",
-    "Branched",
-    "StoreIdentity",
-    "load_identity",
-    "save_identity",
-    "write_atomically",
-]
+__all__ = ["FILE", "Branched", "StoreIdentity", "load_identity", "save_identity"]
 
 FILE = "store.json"
 FORMAT = 1
@@ -124,17 +116,3 @@ def save_identity(disk: Disk, identity: StoreIdentity) -> StoreIdentity:
 
 def _encode(identity: StoreIdentity) -> bytes:
     return msgspec.json.format(msgspec.json.encode(identity)) + b"\n"
-
-
-def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None:
-    """Make ``name`` hold ``data``, or leave it as it was: write aside, sync, rename, sync."""
-    with contextlib.suppress(FileNotFoundError):
-        disk.remove(temporary)
-    file = disk.create(temporary)
-    try:
-        write_fully(file, 0, data)
-        sync(file)
-    finally:
-        file.close()
-    disk.rename(temporary, name)
-    sync_folder(disk, name.rpartition("/")[0])

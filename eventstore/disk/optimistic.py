@@ -17,7 +17,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.errors import CorruptLogError, ReadFailedError
 
 __all__ = ["beside_writer", "looks"]

@@ -24,19 +24,19 @@ import uuid
 from pathlib import Path
 from typing import TypeVar
 
-from eventstore.beginning import Beginning
 from eventstore.clock import Clock, SimulatedClock
-from eventstore.concurrency import Opening
+from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
 from eventstore.directory import first_segment
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Branched, StoreIdentity, load_identity, save_identity
 from eventstore.errors import ConfigError, HistoryUnavailableError, reading
-from eventstore.log.durable import executor_for, opening_executor, run_blocking
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import mending_refused
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import Folded, fold_to
 from eventstore.reading.selection import Moment, as_sequence
+from eventstore.recovery import Beginning
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
 

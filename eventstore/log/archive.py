@@ -27,8 +27,8 @@ from collections.abc import Generator
 
 import msgspec
 
-from eventstore.disk.local import Disk, sync_folder
-from eventstore.disk.manifest import StoreIdentity, save_identity, write_atomically
+from eventstore.disk.base import Disk, read_whole, sync_folder, write_atomically
+from eventstore.disk.manifest import StoreIdentity, save_identity
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.segment import (
@@ -37,7 +37,6 @@ from eventstore.log.segment import (
     build_segment,
     corrupt_segment,
     read_header,
-    read_whole,
     segment_name,
     sequence_in_name,
 )

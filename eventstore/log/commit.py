@@ -35,8 +35,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from eventstore.config import Durability, StoreConfig
 from eventstore.disk.fork import forget, keep_from_forks
 from eventstore.errors import (
@@ -45,25 +43,17 @@ from eventstore.errors import (
     StoreFailedError,
     StoreOverloadedError,
 )
+from eventstore.log.base import Pending
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
 
-__all__ = ["GroupCommit", "Pending"]
+__all__ = ["GroupCommit"]
 
 _logger = logging.getLogger(__name__)
 
 MAX_RECORD_EVENTS = 65_536
 MAX_RECORD_BYTES = 4 << 20
-
-
-class Pending(msgspec.Struct, frozen=True, eq=False):
-    """What one ``submit`` asked for. ``attachment`` is the owner's, handed back on commit."""
-
-    receipt: Receipt
-    body: bytes
-    events: int
-    attachment: Any
 
 
 class GroupCommit:

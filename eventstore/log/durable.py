@@ -16,106 +16,31 @@ import asyncio
 import errno
 import weakref
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
-import aiofiles.os
-
+from eventstore.concurrency import executor_for, run_blocking
 from eventstore.config import StoreConfig
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.disk.manifest import StoreIdentity
 from eventstore.errors import (
     ReadFailedError,
     StoreClosedError,
     StoreFailedError,
-    StoreOverloadedError,
     StoreReadOnlyError,
 )
-from eventstore.log.commit import GroupCommit, Pending
-from eventstore.log.reader import Chunk, LogReader
+from eventstore.log.base import Chunk, Pending
+from eventstore.log.commit import GroupCommit
+from eventstore.log.reader import LogReader
 from eventstore.log.recovery import OpenedLog
 from eventstore.log.writer import LogWriter
-from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
 
-__all__ = ["Log", "LogCore", "executor_for", "opening_executor", "run_blocking"]
+__all__ = ["LogCore"]
 
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare on a full disk
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _InlineExecutor(Executor):
-    """For a disk that never blocks: ``run_blocking`` makes the call where it is asked for."""
-
-
-def executor_for(disk: Disk, workers: int) -> Executor:
-    """Threads for calls to ``disk``, or none where it never blocks."""
-    if not disk.blocking:
-        return _InlineExecutor()
-    return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
-
-
-def opening_executor(disk: Disk | None) -> Executor | None:
-    """Where a store is opened: the loop's own threads, or inline where ``disk`` never blocks."""
-    return None if disk is None or disk.blocking else _InlineExecutor()
-
-
-async def run_blocking(
-    executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Make a blocking call off the loop. Cancelling it cancels the waiting, not the call."""
-    if isinstance(executor, _InlineExecutor):
-        made = call(*args, **kwargs)
-        await asyncio.sleep(0)  # others on the loop have their turn, as they would meanwhile
-        return made
-    wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
-    result: T = await wrapped(*args, executor=executor, **kwargs)
-    return result
-
-
-class Appender(Protocol):
-    """What takes the events of a log. It is called directly: nothing passes an append on."""
-
-    @property
-    def head_seq(self) -> int:
-        """The last sequence number given out."""
-
-    def check(self) -> None:
-        """Raise what keeps the log from taking events, if anything does."""
-
-    def has_room(self, count: int) -> bool: ...
-    def overloaded(self) -> StoreOverloadedError: ...
-    async def wait_for_room(self, count: int) -> None: ...
-    def submit(self, body: bytes, count: int, time: int, attachment: Any) -> Receipt: ...
-
-
-class Log(Protocol):
-    """What a store needs of its log."""
-
-    path: str
-
-    @property
-    def disk(self) -> Disk | None:
-        """Where earlier events are read from, ``None`` for a log that holds all it has."""
-
-    @property
-    def durable_seq(self) -> int:
-        """The last sequence number that is durable."""
-
-    @property
-    def appender(self) -> Appender:
-        """What takes events. Raises what keeps a log from ever taking any."""
-
-    def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
-    async def flush(self) -> None: ...
-    async def sync(self) -> None: ...
-    async def close(self) -> None: ...
-    def fail(self, error: StoreFailedError) -> None: ...
-    def abandon(self) -> None: ...
-    def stats(self) -> StoreStats: ...
 
 
 class LogCore:

@@ -15,15 +15,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
     StoreFailedError,
     StoreOverloadedError,
 )
-from eventstore.log.commit import Pending
-from eventstore.log.reader import Chunk, LogReader
+from eventstore.log.base import Chunk, Pending
+from eventstore.log.reader import LogReader
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
@@ -58,7 +58,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 
 
 class MemoryLog:
-    """A :class:`eventstore.log.durable.Log` whose events last as long as it does.
+    """A :class:`eventstore.log.base.Log` whose events last as long as it does.
 
     ``seq`` is the last event before its own; ``earlier`` reads those up to there, from ``disk``.
     ``on_commit`` is a bound method of the owner, which is held weakly, so that an owner that was

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Branched, StoreIdentity, load_identity
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
 from eventstore.log.archive import ARCHIVE_FOLDER, archive_name
+from eventstore.log.base import Chunk
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
@@ -60,7 +60,7 @@ from eventstore.log.segment_reader import (
 from eventstore.log.tail import Clean, Corrupt, classify
 from eventstore.model.codec import array_header
 
-__all__ = ["CACHED_BYTES", "Chunk", "LogReader", "chunks_of"]
+__all__ = ["CACHED_BYTES", "LogReader", "chunks_of"]
 
 CHUNK_BYTES = 256 << 10
 """How large a run may become: each costs the event loop two visits to a thread."""
@@ -68,14 +68,6 @@ CACHED_BYTES = 64 << 10
 """The same for who decodes on the spot: it is still in the processor's cache then."""
 CHUNK_EVENTS = 4096
 _ATTEMPTS = 5
-
-
-class Chunk(NamedTuple):
-    """``events`` encoded events as one MessagePack array, the first with number ``first_seq``."""
-
-    first_seq: int
-    events: int
-    array: bytes
 
 
 def chunks_of(data: bytes, records: Iterable[Record], start: int) -> Iterator[Chunk]:

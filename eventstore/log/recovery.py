@@ -29,8 +29,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.disk.local import Disk, sync_folder
-from eventstore.disk.manifest import write_atomically
+from eventstore.disk.base import Disk, opened, read_whole, sync_folder, write_atomically
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -56,9 +55,7 @@ from eventstore.log.segment import (
     SegmentEnd,
     build_segment,
     corrupt_segment,
-    opened,
     read_header,
-    read_whole,
     segment_name,
     sequence_in_name,
     summed,

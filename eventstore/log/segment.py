@@ -14,18 +14,17 @@ cut that fails, leaves bytes nobody can vouch for: the caller must stop using th
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import re
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from eventstore.disk.local import Disk, File, sync, write_fully
-from eventstore.errors import NO_SPACE, CorruptLogError, unreadable
+from eventstore.disk.base import Disk, File, read_whole, sync, write_fully
+from eventstore.errors import NO_SPACE, CorruptLogError
 from eventstore.log.format import (
     HEADER_SIZE,
     SEAL_SIZE,
@@ -44,9 +43,7 @@ __all__ = [
     "build_segment",
     "corrupt_segment",
     "fresh_salt",
-    "opened",
     "read_header",
-    "read_whole",
     "segment_name",
     "sequence_in_name",
     "summed",
@@ -280,30 +277,6 @@ def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
             disk, name, 0, expected, f"it is the segment of event {header.first_seq}, renamed"
         )
     return header
-
-
-@contextlib.contextmanager
-def opened(disk: Disk, name: str) -> Iterator[File]:
-    """A file to read from.
-
-    Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
-    """
-    try:
-        file = disk.open(name)
-        try:
-            yield file
-        finally:
-            file.close()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise unreadable(error, f"{disk.path}/{name}", 0) from error
-
-
-def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
-    """The file's bytes (its first ``limit``). Raises what :func:`opened` raises."""
-    with opened(disk, name) as file:
-        return file.read(0, file.size() if limit is None else limit)
 
 
 def summed(file: File, end: int, head: bytes = b"") -> int:

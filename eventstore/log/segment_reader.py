@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Generator
 from typing import NamedTuple
 
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk, opened, read_whole
 from eventstore.log.archive import archive_name, open_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -31,14 +31,7 @@ from eventstore.log.format import (
     SegmentHeader,
     closing_seal,
 )
-from eventstore.log.segment import (
-    WINDOW,
-    corrupt_segment,
-    opened,
-    read_whole,
-    segment_name,
-    summed,
-)
+from eventstore.log.segment import WINDOW, corrupt_segment, segment_name, summed
 
 __all__ = ["Loaded", "MovedError", "Source", "further", "load", "load_whole"]
 

@@ -32,7 +32,7 @@ import time
 import uuid
 from collections import deque
 
-from eventstore.disk.local import Disk, File, SyncFailedError, sync, sync_folder
+from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import (
     NO_ACCESS,

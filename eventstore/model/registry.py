@@ -29,7 +29,8 @@ from eventstore.errors import (
     RegistrationError,
     UnknownOperationError,
 )
-from eventstore.model.codec import EventCodec, describe_type, field_of, unrecordable
+from eventstore.model.codec import EventCodec, field_of, unrecordable
+from eventstore.model.fingerprint import describe_type
 from eventstore.model.handler import Handler, Upcaster, replay_error
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.plugins import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
-from eventstore.log.durable import Log
+from eventstore.log.base import Log
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
@@ -19,9 +19,9 @@ from eventstore.reading.selection import (
     as_sequence,
     as_time,
     chosen,
+    decode_chunk,
     first_from,
 )
-from eventstore.recovery import decode_chunk
 
 __all__ = ["durable_events"]
 

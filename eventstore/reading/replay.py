@@ -12,7 +12,8 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import HistoryUnavailableError, reading
 from eventstore.log.reader import CACHED_BYTES, LogReader

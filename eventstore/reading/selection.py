@@ -18,15 +18,16 @@ from datetime import datetime
 from typing import Any
 
 from eventstore.clock import to_ns
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import UnknownOperationError, reading
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
 from eventstore.snapshot.vault import snapshot_times
 
-__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "chosen", "first_from"]
+__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "chosen", "decode_chunk", "first_from"]
 
 Moment = int | datetime
 TIMES_FROM = 10**15
@@ -115,3 +116,11 @@ def first_from(disk: Disk, time: int) -> int:
         oldest: Event[Any] = EventCodec().decode(chunk.array, chunk.events, chunk.first_seq)[0]
         return available if oldest.time < time else first
     return first
+
+
+def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
+    """The events of a chunk with numbers from ``start`` to ``stop`` (exclusive), upcast."""
+    events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
+    if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:
+        events = events[max(0, start - chunk.first_seq) : stop - chunk.first_seq]
+    return list(registry.upcast(events))

@@ -24,7 +24,7 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk.local import Disk, SyncFailedError
+from eventstore.disk.base import Disk, SyncFailedError
 from eventstore.disk.manifest import StoreIdentity, load_identity
 from eventstore.errors import (
     NO_SPACE,
@@ -35,7 +35,7 @@ from eventstore.errors import (
     errno_name,
 )
 from eventstore.log.archive import compact
-from eventstore.log.durable import Log
+from eventstore.log.base import Log
 from eventstore.report import StoreStats
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.snapshot.vault import SNAPSHOT_FOLDER, SnapshotVault

@@ -22,10 +22,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from eventstore.disk.local import Disk, sync, sync_folder, write_fully
-from eventstore.disk.manifest import write_atomically
+from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
 from eventstore.errors import CorruptSnapshotError
-from eventstore.log.segment import read_whole
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.snapshot.format import (
     HEADER_SIZE,

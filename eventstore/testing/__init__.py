@@ -5,7 +5,7 @@
 * :func:`check_handler` and :func:`check_registry` are a plugin author's one line: is the handler
   pure, deterministic, total, and does its state last? :func:`payloads` generates the payloads.
 * :func:`check_disks_agree` and :func:`check_lock` hold any two implementations of
-  :class:`~eventstore.disk.local.Disk` against each other.
+  :class:`~eventstore.disk.base.Disk` against each other.
 """
 
 from eventstore.testing.disk_conformance import check_disks_agree, check_lock

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from random import Random
 
-from eventstore.disk.local import Disk, File
+from eventstore.disk.base import Disk, File
 from eventstore.errors import StoreLockedError
 
 __all__ = ["check_disks_agree", "check_lock"]

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from random import Random
 from typing import TypeVar
 
-from eventstore.disk.local import Bytes
+from eventstore.disk.base import Bytes
 from eventstore.errors import StoreLockedError
 from eventstore.testing.directory_entries import Names
 from eventstore.testing.faults import FaultPlan, SimulatedCrash

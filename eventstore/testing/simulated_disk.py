@@ -4,7 +4,7 @@ Theory of operation. The model has three layers, each in a module of its own: wh
 cache and platter hold (``file_contents``), which names are on the platter (``directory_entries``),
 and what goes wrong at which call (``faults``); what a power cut makes of the first two is decided
 by ``power_cut``. ``machine`` puts them together, and here they become a
-:class:`~eventstore.disk.local.Disk`.
+:class:`~eventstore.disk.base.Disk`.
 
 A ``Machine`` is one computer with one disk; a :class:`SimulatedDisk` is one process's handle
 on it. ``reopen`` gives further handles on the same machine, which share its files, its lock, its
@@ -36,7 +36,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Literal
 
-from eventstore.disk.local import Bytes
+from eventstore.disk.base import Bytes
 from eventstore.errors import StoreLockedError
 from eventstore.testing.directory_entries import FOLDER, Names, folder_of
 from eventstore.testing.faults import Call, Effect, Fault, Rule
@@ -52,7 +52,7 @@ _WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "who
 
 
 class SimulatedDisk:
-    """A :class:`~eventstore.disk.local.Disk` in memory, to crash and to damage.
+    """A :class:`~eventstore.disk.base.Disk` in memory, to crash and to damage.
 
     Without faults it behaves as an empty ``LocalDisk`` does. ``seed`` determines everything that is
     left to chance; ``path`` is only what errors and logs call it.

@@ -24,7 +24,8 @@ from typing import Any
 
 import msgspec
 
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.reading.replay import recorded

@@ -17,12 +17,13 @@ from collections.abc import Iterator
 import msgspec
 
 from eventstore.clock import to_datetime
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import StoreIdentity, load_identity
 from eventstore.errors import EventStoreError, unreadable
 from eventstore.log.archive import ARCHIVE_FOLDER
 from eventstore.log.recovery import QUARANTINE_FOLDER
-from eventstore.log.segment import LOG_FOLDER, read_header, read_whole, sequence_in_name
+from eventstore.log.segment import LOG_FOLDER, read_header, sequence_in_name
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify
 
 __all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments"]

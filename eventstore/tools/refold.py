@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.disk.manifest import StoreIdentity
 from eventstore.errors import ReplayError, UnknownOperationError
 from eventstore.history.compare import Difference, Steps, differences, differing, value_at

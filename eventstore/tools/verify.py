@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import FILE, StoreIdentity, load_identity
 from eventstore.disk.optimistic import beside_writer, looks
 from eventstore.errors import (
@@ -29,7 +30,7 @@ from eventstore.errors import (
 from eventstore.log.archive import archive_name, read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import open_log
-from eventstore.log.segment import corrupt_segment, read_whole
+from eventstore.log.segment import corrupt_segment
 from eventstore.log.tail import Corrupt, classify
 from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry

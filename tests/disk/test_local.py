@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from eventstore.disk.local import Disk, LocalDisk, SyncFailedError, sync, sync_folder, write_fully
+from eventstore.disk.base import Disk, SyncFailedError, sync, sync_folder, write_fully
+from eventstore.disk.local import LocalDisk
 from eventstore.errors import (
     StoreAccessError,
     StoreFullError,

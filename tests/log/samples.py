@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import zlib
 
-from eventstore.disk.local import Disk
+from eventstore.disk.base import Disk
 from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.log.reader import LogReader

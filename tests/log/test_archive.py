@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from eventstore.config import History
-from eventstore.disk.local import SyncFailedError
+from eventstore.disk.base import SyncFailedError
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import (
     CorruptLogError,

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from eventstore.config import Durability
-from eventstore.disk.local import Bytes, LocalDisk, LocalFile
+from eventstore.disk.base import Bytes
+from eventstore.disk.local import LocalDisk, LocalFile
 from eventstore.errors import (
     EventStoreError,
     StoreClosedError,

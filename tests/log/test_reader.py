@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.event_log import EventLog
 from eventstore.log import reader
 from eventstore.log.archive import compact
+from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
-from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, Chunk, LogReader, chunks_of
+from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, LogReader, chunks_of
 from eventstore.log.recovery import LastSegment, open_log
 from eventstore.log.segment import segment_name
 from eventstore.model.codec import EventCodec

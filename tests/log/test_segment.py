@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from eventstore.disk.local import SyncFailedError
+from eventstore.disk.base import SyncFailedError
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, SegmentHeader, read_record
 from eventstore.log.segment import (
     RESERVED,

@@ -25,6 +25,7 @@ STORE = "store.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
+DISK_BASE = "disk/base.py"
 
 BITS = "tests/damage/test_bits.py"
 COMPANY = "tests/reading/test_beside_a_writer.py"
@@ -51,7 +52,7 @@ SABOTAGES = (
         breaks="an acknowledged event survives a power cut",
         edits=(
             edit(
-                DISK,
+                DISK_BASE,
                 "    _synced(file.sync)\n",
                 "    return\n",
             ),
@@ -101,7 +102,7 @@ SABOTAGES = (
         breaks="segments go only when store.json durably says so",
         edits=(
             edit(
-                IDENTITY,
+                DISK_BASE,
                 '    sync_folder(disk, name.rpartition("/")[0])\n',
                 '    if name != FILE:\n        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
@@ -113,7 +114,7 @@ SABOTAGES = (
         breaks="a segment goes only when its archive is durable",
         edits=(
             edit(
-                IDENTITY,
+                DISK_BASE,
                 '    sync_folder(disk, name.rpartition("/")[0])\n',
                 '    if not name.startswith("archive/"):\n'
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
@@ -126,7 +127,7 @@ SABOTAGES = (
         breaks="torn bytes are set aside durably before their segment is replaced",
         edits=(
             edit(
-                IDENTITY,
+                DISK_BASE,
                 '    sync_folder(disk, name.rpartition("/")[0])\n',
                 '    if not name.startswith("quarantine/"):\n'
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
@@ -139,7 +140,7 @@ SABOTAGES = (
         breaks="what is served after an unclean end is durable",
         edits=(
             edit(
-                IDENTITY,
+                DISK_BASE,
                 '    sync_folder(disk, name.rpartition("/")[0])\n',
                 '    if temporary != "log/rewrite.tmp":\n'
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
@@ -393,7 +394,7 @@ SABOTAGES = (
         breaks="a sync that failed is never believed afterwards",
         edits=(
             edit(
-                DISK,
+                DISK_BASE,
                 "        except OSError as error:\n            raise SyncFailedError(error.errno, "
                 'f"sync failed: {error.strerror}") from error\n',
                 "        except OSError:\n            return call(*args)\n",
@@ -433,7 +434,9 @@ SABOTAGES = (
         name="a short write taken for a whole one",
         breaks="short writes are finished",
         edits=(
-            edit(DISK, "        view = view[written:]\n", "        view = view[len(view) :]\n"),
+            edit(
+                DISK_BASE, "        view = view[written:]\n", "        view = view[len(view) :]\n"
+            ),
         ),
         caught_by=("tests/disk/test_local.py", "tests/log/test_segment.py"),
     ),
@@ -442,7 +445,7 @@ SABOTAGES = (
         breaks="interruptions are invisible",
         edits=(
             edit(
-                DISK,
+                DISK_BASE,
                 "            interrupted += 1\n            if interrupted == _ATTEMPTS:\n"
                 "                raise\n            continue\n",
                 "            raise\n",

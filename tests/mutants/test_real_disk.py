@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.disk.local import LocalDisk, sync, sync_folder
+from eventstore.disk.base import sync, sync_folder
+from eventstore.disk.local import LocalDisk
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="F_FULLFSYNC stands in for both calls there"

@@ -26,9 +26,8 @@ LAYERS = (
     ("concurrency",),
     ("log",),
     ("snapshot",),
-    ("directory",),
-    ("recovery", "beginning"),
-    ("reading",),
+    ("directory", "reading"),
+    ("recovery",),
     ("event_log", "store"),
     ("history",),
     ("",),  # eventstore/__init__.py: the public names

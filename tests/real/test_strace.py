@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from eventstore import EventStore, EventStoreError, ReadFailedError, SimulatedClock, StoreConfig
-from eventstore.disk.local import Disk, LocalDisk
+from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.testing import Call, SimulatedDisk
 from tests.real.children import Parent
 from tests.real.conftest import Start

@@ -82,7 +82,7 @@ def read_trace(output: Path) -> list[Syscall]:
 
 
 def disk_calls(syscalls: Iterable[Syscall], store: Path) -> list[Call]:
-    """The calls on a :class:`~eventstore.disk.local.Disk` of which these are the system calls.
+    """The calls on a :class:`~eventstore.disk.base.Disk` of which these are the system calls.
 
     Left out: what only looks (names, sizes), the folders' own descriptors, and the note on who has
     the store open.

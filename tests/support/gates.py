@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventstore.disk.local import Bytes, File, LocalDisk
+from eventstore.disk.base import Bytes, File
+from eventstore.disk.local import LocalDisk
 
 PATIENCE = 20.0  # seconds after which a test that waits for something has failed
 

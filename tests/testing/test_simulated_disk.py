@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from eventstore.disk.local import Bytes, Disk, LocalDisk, write_fully
+from eventstore.disk.base import Bytes, Disk, write_fully
+from eventstore.disk.local import LocalDisk
 from eventstore.errors import StoreLockedError
 from eventstore.testing import (
     SECTOR,
