@@ -20,7 +20,19 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, SyncFailedError, read_whole, sync_folder, write_atomically
-from eventstore.disk.manifest import FILE, StoreIdentity, load_identity, save_identity
+from eventstore.disk.layout import (
+    ARCHIVE_FOLDER,
+    LOG_FOLDER,
+    MANIFEST,
+    ROOT_NAMES,
+    SEGMENT_TEMPORARY,
+    SNAPSHOT_FOLDER,
+    TEMPORARIES,
+    archive_name,
+    segment_name,
+    segment_seq,
+)
+from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -29,40 +41,13 @@ from eventstore.errors import (
     StoreNotFoundError,
     named_in,
 )
-from eventstore.log.archive import (
-    ARCHIVE_FOLDER,
-    archive_name,
-    archived_segments,
-    remove_archived_segments,
-)
+from eventstore.log.archive import archived_segments, remove_archived_segments
 from eventstore.log.format import InvalidBytesError, SegmentHeader
-from eventstore.log.recovery import (
-    QUARANTINE_FOLDER,
-    mending_refused,
-)
-from eventstore.log.segment import (
-    LOG_FOLDER,
-    build_segment,
-    fresh_salt,
-    read_header,
-    segment_name,
-    sequence_in_name,
-)
+from eventstore.log.recovery import mending_refused
+from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail import Clean, classify
-from eventstore.log.writer import TEMPORARY
 
 __all__ = ["begin_log", "clear_leftovers", "first_segment", "prepare", "unknown_files"]
-
-_LEFTOVERS = (
-    TEMPORARY,
-    f"{LOG_FOLDER}/rewrite.tmp",
-    f"{QUARANTINE_FOLDER}/torn.tmp",
-    f"{ARCHIVE_FOLDER}/new.tmp",
-    f"{FILE}.tmp",
-)
-_ROOT_NAMES = frozenset(
-    {FILE, f"{FILE}.tmp", "writer.pid", LOG_FOLDER, ARCHIVE_FOLDER, QUARANTINE_FOLDER, "snapshots"}
-)
 
 
 def prepare(
@@ -105,8 +90,8 @@ def prepare(
         name = archive_name(first)
         if name.partition("/")[2] not in archives:
             raise CorruptLogError(
-                f"{disk.path}/{name} is missing: {FILE} says it was archived. Nothing was written. "
-                "Restore it from a backup",
+                f"{disk.path}/{name} is missing: {MANIFEST} says it was archived. Nothing was "
+                "written. Restore it from a backup",
                 path=f"{disk.path}/{name}",
                 expected_seq=first,
             )
@@ -136,7 +121,7 @@ def clear_leftovers(disk: Disk, identity: StoreIdentity) -> None:
             save_identity(disk, identity)
         else:
             sync_folder(disk)  # a writer may have died between renaming store.json and syncing it
-        for name in _LEFTOVERS:
+        for name in TEMPORARIES:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
         remove_archived_segments(disk, identity)
@@ -148,11 +133,11 @@ def unknown_files(disk: Disk) -> list[str]:
     Beside a writer that archives, too: an archive is there before ``store.json`` counts it, and
     that counts it before its segment goes.
     """
-    unknown = [name for name in disk.list() if name not in _ROOT_NAMES]
+    unknown = [name for name in disk.list() if name not in ROOT_NAMES]
     archives = [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
     if archives:
-        log = [sequence_in_name(base) for base in disk.list(LOG_FOLDER)]
-        known = {*_LEFTOVERS, *(archive_name(first) for first in log if first is not None)}
+        log = [segment_seq(base) for base in disk.list(LOG_FOLDER)]
+        known = {*TEMPORARIES, *(archive_name(first) for first in log if first is not None)}
         known |= {archive_name(first) for first, _, _ in load_identity(disk).archived}
         unknown += [name for name in archives if name not in known]
     return unknown
@@ -180,17 +165,17 @@ def _create(
         # Whether store.json will still be there after a power cut is unknown, and no later sync can
         # tell. Without it, the next opening makes the store again, and syncs its own.
         with contextlib.suppress(OSError):
-            disk.remove(FILE)
+            disk.remove(MANIFEST)
         raise
 
 
 def _refuse_orphans(disk: Disk) -> None:
     """Without ``store.json`` there may be an empty first segment, from a crash; nothing else."""
-    orphans = [f"snapshots/{base}" for base in disk.list("snapshots")]
+    orphans = [f"{SNAPSHOT_FOLDER}/{base}" for base in disk.list(SNAPSHOT_FOLDER)]
     orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
     for base in disk.list(LOG_FOLDER):
         name = f"{LOG_FOLDER}/{base}"
-        if sequence_in_name(base) is None:
+        if segment_seq(base) is None:
             continue
         data = read_whole(disk, name)
         with contextlib.suppress(EventStoreError, InvalidBytesError):
@@ -201,9 +186,9 @@ def _refuse_orphans(disk: Disk) -> None:
         orphans.append(name)
     if orphans:
         raise CorruptStoreError(
-            f"{disk.path}/{FILE} is missing, but there is {orphans[0]}: this was a store. Nothing "
-            f"was written. Restore {FILE} from a backup",
-            path=f"{disk.path}/{FILE}",
+            f"{disk.path}/{MANIFEST} is missing, but there is {orphans[0]}: this was a store. "
+            f"Nothing was written. Restore {MANIFEST} from a backup",
+            path=f"{disk.path}/{MANIFEST}",
         )
 
 
@@ -213,4 +198,4 @@ def first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
     sync_folder(disk)
     header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))
     data, _ = build_segment(disk, header, [], first_seq)
-    write_atomically(disk, segment_name(first_seq), TEMPORARY, data)
+    write_atomically(disk, segment_name(first_seq), SEGMENT_TEMPORARY, data)

@@ -26,11 +26,12 @@ import pytest
 
 import eventstore
 from eventstore import EventLog, EventStore, read_events, replay, state_at
+from eventstore.disk.layout import segment_name
 from eventstore.disk.manifest import load_identity
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import CACHED_BYTES, LogReader
-from eventstore.log.segment import WINDOW, segment_name
+from eventstore.log.segment import WINDOW
 from eventstore.testing import Call, SimulatedDisk
 from tests.real.children import Child, Parent
 from tests.real.tracing import disk_calls, read_trace, traced

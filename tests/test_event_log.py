@@ -14,6 +14,7 @@ import pytest
 
 from eventstore.clock import SimulatedClock
 from eventstore.config import StoreConfig
+from eventstore.disk.layout import segment_name
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -25,7 +26,6 @@ from eventstore.errors import (
     StoreReadOnlyError,
 )
 from eventstore.event_log import EventLog
-from eventstore.log.segment import segment_name
 from eventstore.store import EventStore
 from eventstore.testing import SimulatedCrash, SimulatedDisk
 from tests.support.bank import bank_registry, pay

@@ -38,6 +38,7 @@ from eventstore.demo.messages import (
 from eventstore.demo.tape import read_moments, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.demo.worker import DemoError, trading_registry
+from eventstore.disk.layout import MANIFEST
 from eventstore.errors import EventStoreError
 from eventstore.report import RecoveryReport, StoreStats
 
@@ -192,7 +193,7 @@ def _directory(options: DemoOptions) -> Path:
         return options.store
     except OSError as error:
         raise DemoError(f"{options.store} cannot be used: {error.strerror}") from error
-    if names and "store.json" not in names:
+    if names and MANIFEST not in names:
         raise DemoError(f"{options.store} is neither empty nor a store; name another directory")
     return options.store
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eventstore.disk.base import Bytes
 from eventstore.disk.fork import keep_from_forks
+from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -73,9 +74,6 @@ def _fdatasync(fd: int) -> None:
         os.fdatasync(fd)
     else:  # macOS: fsync alone leaves the bytes in the drive's cache
         fcntl.fcntl(fd, _FULL_SYNC)
-
-
-_OWNER = "writer.pid"
 
 
 class LocalDisk:
@@ -178,7 +176,7 @@ class LocalDisk:
 
     def _write_owner_pid(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(_OWNER, flags, 0o600, dir_fd=self._folders[""])
+        fd = os.open(WRITER_PID, flags, 0o600, dir_fd=self._folders[""])
         try:
             os.write(fd, b"%d\n" % os.getpid())
         finally:
@@ -187,7 +185,7 @@ class LocalDisk:
     def _owner_pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(_OWNER, flags, dir_fd=self._folders[""])
+            fd = os.open(WRITER_PID, flags, dir_fd=self._folders[""])
             try:
                 return int(os.read(fd, 32))
             finally:
@@ -243,7 +241,7 @@ class LocalDisk:
         """Closing the directory's descriptor frees the lock."""
         if self._owner and self._folders:
             with contextlib.suppress(OSError):
-                os.unlink(_OWNER, dir_fd=self._folders[""])
+                os.unlink(WRITER_PID, dir_fd=self._folders[""])
         self._release()
 
     def forked(self) -> None:

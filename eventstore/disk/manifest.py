@@ -15,13 +15,12 @@ from typing import Literal
 import msgspec
 
 from eventstore.disk.base import Disk, write_atomically
+from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
 from eventstore.errors import CorruptStoreError, StoreNotFoundError, unreadable
 
-__all__ = ["FILE", "Branched", "StoreIdentity", "load_identity", "save_identity"]
+__all__ = ["Branched", "StoreIdentity", "load_identity", "save_identity"]
 
-FILE = "store.json"
 FORMAT = 1
-_TEMPORARY = "store.json.tmp"
 _MAX_SIZE = 1 << 26
 _MAX_SEQ = 1 << 62
 _TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 to 9999
@@ -70,9 +69,9 @@ def load_identity(disk: Disk) -> StoreIdentity:
 
     Raises :class:`StoreNotFoundError` where there is none, and :class:`CorruptStoreError`.
     """
-    path = f"{disk.path}/{FILE}"
+    path = f"{disk.path}/{MANIFEST}"
     try:
-        file = disk.open(FILE)
+        file = disk.open(MANIFEST)
         try:
             data = piece = file.read(0, _PIECE)
             while len(piece) == _PIECE and len(data) < _MAX_SIZE:
@@ -110,7 +109,7 @@ def load_identity(disk: Disk) -> StoreIdentity:
 def save_identity(disk: Disk, identity: StoreIdentity) -> StoreIdentity:
     """Replace ``store.json`` durably. ``OSError`` is the caller's to translate."""
     identity = msgspec.structs.replace(identity, crc=identity.checksum())
-    write_atomically(disk, FILE, _TEMPORARY, _encode(identity))
+    write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(identity))
     return identity
 
 

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from eventstore.disk.base import Disk
+from eventstore.disk.layout import ARCHIVE_FOLDER, LOG_FOLDER, SNAPSHOT_FOLDER
 from eventstore.errors import CorruptLogError, ReadFailedError
 
 __all__ = ["beside_writer", "looks"]
 
 T = TypeVar("T")
 
-_FOLDERS = ("log", "archive", "snapshots")
+_FOLDERS = (LOG_FOLDER, ARCHIVE_FOLDER, SNAPSHOT_FOLDER)
 _BELIEVED = 2
 _MOST = 20
 

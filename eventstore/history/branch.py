@@ -28,6 +28,7 @@ from eventstore.clock import Clock, SimulatedClock
 from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
 from eventstore.directory import first_segment
 from eventstore.disk.base import Disk
+from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Branched, StoreIdentity, load_identity, save_identity
 from eventstore.errors import ConfigError, HistoryUnavailableError, reading
@@ -138,7 +139,7 @@ def _found(
     disk = LocalDisk(to, create=True)
     try:
         disk.lock()
-        found = [name for name in disk.list() if name != "writer.pid"]
+        found = [name for name in disk.list() if name != WRITER_PID]
         if found:
             raise ConfigError(
                 f"{disk.path} is not empty (there is {found[0]}): a branch is made in a directory "

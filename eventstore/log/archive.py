@@ -28,18 +28,19 @@ from collections.abc import Generator
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole, sync_folder, write_atomically
+from eventstore.disk.layout import (
+    ARCHIVE_FOLDER,
+    ARCHIVE_TEMPORARY,
+    LOG_FOLDER,
+    archive_name,
+    archive_seq,
+    segment_name,
+    segment_seq,
+)
 from eventstore.disk.manifest import StoreIdentity, save_identity
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.segment import (
-    LOG_FOLDER,
-    WINDOW,
-    build_segment,
-    corrupt_segment,
-    read_header,
-    segment_name,
-    sequence_in_name,
-)
+from eventstore.log.segment import WINDOW, build_segment, corrupt_segment, read_header
 from eventstore.log.tail import Clean, Corrupt, classify
 from eventstore.model.codec import latest_time
 
@@ -49,8 +50,6 @@ else:
     from backports import zstd  # pragma: no cover - only one of the two is there
 
 __all__ = [
-    "ARCHIVE_FOLDER",
-    "archive_name",
     "archived_segments",
     "compact",
     "open_archive",
@@ -58,8 +57,6 @@ __all__ = [
     "remove_archived_segments",
 ]
 
-ARCHIVE_FOLDER = "archive"
-_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
 _RECORD_EVENTS = 4096
 _RECORD_BYTES = 32 << 10
 _TRAILER = struct.Struct("<III")
@@ -71,11 +68,6 @@ _OPTIONS: dict[int, int] = {
 }
 _MAX_SEGMENT = (1 << 30) + (1 << 29)
 _Run = tuple[int, int, bytes]
-
-
-def archive_name(first_seq: int) -> str:
-    """The archive of the segment that begins with event ``first_seq``."""
-    return f"{ARCHIVE_FOLDER}/{first_seq:020d}.log.zst"
 
 
 def read_archive(disk: Disk, name: str) -> bytes:
@@ -159,7 +151,7 @@ def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> 
     firsts = sorted(
         first
         for base in disk.list(LOG_FOLDER)
-        if (first := sequence_in_name(base)) is not None and first >= identity.log_start
+        if (first := segment_seq(base)) is not None and first >= identity.log_start
     )
     for first, successor in itertools.pairwise(firsts):
         if successor - 1 > horizon:
@@ -198,7 +190,7 @@ def archived_segments(disk: Disk, identity: StoreIdentity) -> list[str]:
     """
     names = []
     for base in disk.list(LOG_FOLDER):
-        first = sequence_in_name(base)
+        first = segment_seq(base)
         if first is not None and first < identity.log_start:
             names.append(segment_name(first))
             read_header(disk, names[-1], identity.store)
@@ -216,7 +208,7 @@ def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
     removed = False
     for base in disk.list(ARCHIVE_FOLDER):
         name = f"{ARCHIVE_FOLDER}/{base}"
-        first = sequence_in_name(base.removesuffix(".zst")) if base.endswith(".zst") else None
+        first = archive_seq(base)
         if first is not None and first < identity.history_start and name not in kept:
             disk.remove(name)
             removed = True
@@ -233,7 +225,7 @@ def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) ->
     sync_folder(disk)
     compressed = _packed(disk, header, runs, successor)
     target = archive_name(first)
-    write_atomically(disk, target, _TEMPORARY, compressed)
+    write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     kept = read_archive(disk, target)
     if _runs(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor) != runs:
         with contextlib.suppress(OSError):
@@ -270,6 +262,4 @@ def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: 
 
 
 def _damaged(disk: Disk, name: str, reason: str) -> CorruptLogError:
-    return corrupt_segment(
-        disk, name, 0, sequence_in_name(name[len(ARCHIVE_FOLDER) + 1 : -4]), reason
-    )
+    return corrupt_segment(disk, name, 0, archive_seq(name.rpartition("/")[2]), reason)

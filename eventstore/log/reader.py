@@ -26,9 +26,16 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 from eventstore.disk.base import Disk
+from eventstore.disk.layout import (
+    ARCHIVE_FOLDER,
+    LOG_FOLDER,
+    archive_name,
+    archive_seq,
+    segment_name,
+    segment_seq,
+)
 from eventstore.disk.manifest import Branched, StoreIdentity, load_identity
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
-from eventstore.log.archive import ARCHIVE_FOLDER, archive_name
 from eventstore.log.base import Chunk
 from eventstore.log.format import (
     ALIGNMENT,
@@ -43,12 +50,7 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.segment import (
-    LOG_FOLDER,
-    corrupt_segment,
-    segment_name,
-    sequence_in_name,
-)
+from eventstore.log.segment import corrupt_segment
 from eventstore.log.segment_reader import (
     Loaded,
     MovedError,
@@ -188,12 +190,12 @@ class LogReader:
         """Every file of the history by its first event; the log's where both have one."""
         found: dict[int, Source] = {}
         for base in self._disk.list(LOG_FOLDER):  # first: an archive is there before this one goes
-            first = sequence_in_name(base)
+            first = segment_seq(base)
             if first is not None:
                 found[first] = Source(first, False)
         for base in self._disk.list(ARCHIVE_FOLDER):
-            first = sequence_in_name(base.removesuffix(".zst"))
-            if first is not None and base.endswith(".zst"):
+            first = archive_seq(base)
+            if first is not None:
                 found.setdefault(first, Source(first, True))
         return [found[first] for first in sorted(found)]
 

@@ -30,6 +30,16 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.disk.base import Disk, opened, read_whole, sync_folder, write_atomically
+from eventstore.disk.layout import (
+    LOG_FOLDER,
+    LOG_NAMES,
+    QUARANTINE_FOLDER,
+    QUARANTINE_TEMPORARY,
+    REWRITE_TEMPORARY,
+    SPARE_SEGMENT,
+    segment_name,
+    segment_seq,
+)
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -51,32 +61,16 @@ from eventstore.log.format import (
     read_seal,
 )
 from eventstore.log.segment import (
-    LOG_FOLDER,
     SegmentEnd,
     build_segment,
     corrupt_segment,
     read_header,
-    segment_name,
-    sequence_in_name,
     summed,
     write_seal,
 )
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify
-from eventstore.log.writer import SPARE, TEMPORARY
 
-__all__ = [
-    "QUARANTINE_FOLDER",
-    "LastSegment",
-    "OpenedLog",
-    "mending_refused",
-    "open_log",
-]
-
-QUARANTINE_FOLDER = "quarantine"
-_REWRITE = f"{LOG_FOLDER}/rewrite.tmp"
-_TORN_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
-_SPARE_BASE = SPARE.partition("/")[2]
-OWN_NAMES = frozenset(name.partition("/")[2] for name in (SPARE, TEMPORARY, _REWRITE))
+__all__ = ["LastSegment", "OpenedLog", "mending_refused", "open_log"]
 
 
 class OpenedLog(msgspec.Struct, kw_only=True):
@@ -160,11 +154,11 @@ class _Opening:
         """The headers from ``log_start`` on, each of which fits the one before."""
         firsts = []
         for base in self._disk.list(LOG_FOLDER):
-            first = sequence_in_name(base)
-            self._found.spare_ready |= base == _SPARE_BASE
+            first = segment_seq(base)
+            self._found.spare_ready |= f"{LOG_FOLDER}/{base}" == SPARE_SEGMENT
             if first is not None and first >= log_start:
                 firsts.append(first)
-            elif first is None and base not in OWN_NAMES:
+            elif first is None and base not in LOG_NAMES:
                 self._found.unknown.append(f"{LOG_FOLDER}/{base}")
         if not firsts or firsts[0] != log_start:
             raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
@@ -290,7 +284,7 @@ class _Opening:
                 self._disk, header, records, tail.next_seq, room=ALIGNMENT
             )
             unsealed = rewritten[:-SEAL_SIZE] + bytes(SEAL_SIZE + ALIGNMENT)
-            write_atomically(self._disk, name, _REWRITE, unsealed)
+            write_atomically(self._disk, name, REWRITE_TEMPORARY, unsealed)
             self._seal(name, end)
         except OSError as error:
             raise mending_refused(error, f"{self._disk.path}/{name}") from error
@@ -322,7 +316,7 @@ class _Opening:
                 break
             number += 1
         target = f"{QUARANTINE_FOLDER}/{candidate}"
-        write_atomically(disk, target, _TORN_TEMPORARY, torn)
+        write_atomically(disk, target, QUARANTINE_TEMPORARY, torn)
         return target
 
     def _shorter(

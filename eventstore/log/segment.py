@@ -15,7 +15,6 @@ cut that fails, leaves bytes nobody can vouch for: the caller must stop using th
 from __future__ import annotations
 
 import errno
-import re
 import uuid
 import zlib
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.disk.base import Disk, File, read_whole, sync, write_fully
+from eventstore.disk.layout import segment_seq
 from eventstore.errors import NO_SPACE, CorruptLogError
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -36,7 +36,6 @@ from eventstore.log.format import (
 )
 
 __all__ = [
-    "LOG_FOLDER",
     "WINDOW",
     "ActiveSegment",
     "SegmentEnd",
@@ -44,32 +43,17 @@ __all__ = [
     "corrupt_segment",
     "fresh_salt",
     "read_header",
-    "segment_name",
-    "sequence_in_name",
     "summed",
     "write_seal",
     "zero_fill",
 ]
 
-LOG_FOLDER = "log"
 WINDOW = 64 << 10
 """The bytes that are read at a time where a file is read through: few enough to stay in a cache."""
 RESERVED = 3 * SEAL_SIZE
 """Kept free at the end of a segment: an idle seal, a closing one, and one that says it goes on."""
 
-_NAME = re.compile(r"([0-9]{20})\.log")
 _FILL = bytes(1 << 20)
-
-
-def segment_name(first_seq: int) -> str:
-    """The file of the segment that begins with event ``first_seq``."""
-    return f"{LOG_FOLDER}/{first_seq:020d}.log"
-
-
-def sequence_in_name(base: str) -> int | None:
-    """The first sequence number that a file's name states, ``None`` where it is no segment."""
-    match = _NAME.fullmatch(base)
-    return int(match[1]) if match else None
 
 
 def fresh_salt(disk: Disk) -> bytes:
@@ -263,7 +247,7 @@ def corrupt_segment(
 def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
     """Read and verify a segment's header: it must be this store's and fit the file's name."""
     data = read_whole(disk, name, HEADER_SIZE)
-    expected = sequence_in_name(name.rpartition("/")[2])
+    expected = segment_seq(name.rpartition("/")[2])
     try:
         header = SegmentHeader.decode(data)
     except InvalidBytesError as error:

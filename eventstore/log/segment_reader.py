@@ -22,7 +22,8 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from eventstore.disk.base import Disk, opened, read_whole
-from eventstore.log.archive import archive_name, open_archive
+from eventstore.disk.layout import archive_name, segment_name
+from eventstore.log.archive import open_archive
 from eventstore.log.format import (
     HEADER_SIZE,
     SEAL_SIZE,
@@ -31,7 +32,7 @@ from eventstore.log.format import (
     SegmentHeader,
     closing_seal,
 )
-from eventstore.log.segment import WINDOW, corrupt_segment, segment_name, summed
+from eventstore.log.segment import WINDOW, corrupt_segment, summed
 
 __all__ = ["Loaded", "MovedError", "Source", "further", "load", "load_whole"]
 

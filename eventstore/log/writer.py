@@ -33,6 +33,7 @@ import uuid
 from collections import deque
 
 from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
+from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import (
     NO_ACCESS,
@@ -44,20 +45,10 @@ from eventstore.errors import (
     no_space,
 )
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
-from eventstore.log.segment import (
-    LOG_FOLDER,
-    RESERVED,
-    ActiveSegment,
-    SegmentEnd,
-    segment_name,
-    write_seal,
-    zero_fill,
-)
+from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal, zero_fill
 
-__all__ = ["SPARE", "TEMPORARY", "LogWriter"]
+__all__ = ["LogWriter"]
 
-SPARE = f"{LOG_FOLDER}/spare"
-TEMPORARY = f"{LOG_FOLDER}/new.tmp"
 
 _logger = logging.getLogger(__name__)
 
@@ -226,7 +217,7 @@ class LogWriter:
                     self._disk, file, self._store, file.size(), self.next_seq, last
                 )
                 self._disk.rename(temporary, name)
-                if temporary == SPARE:
+                if temporary == SPARE_SEGMENT:
                     self.spare_ready = False
                 sync_folder(self._disk, LOG_FOLDER)
         except OSError as error:
@@ -246,18 +237,18 @@ class LogWriter:
             file = self._open_spare()
             if file is not None:
                 if file.size() >= size and not any(file.read(0, HEADER_SIZE)):
-                    return file, SPARE
+                    return file, SPARE_SEGMENT
                 file.close()
             if file is None or size <= self._segment_size:
                 with contextlib.suppress(FileNotFoundError):
-                    self._disk.remove(SPARE)
+                    self._disk.remove(SPARE_SEGMENT)
                 self.spare_ready = False
-        return self._create(size), TEMPORARY
+        return self._create(size), SEGMENT_TEMPORARY
 
     def _open_spare(self) -> File | None:
         """The spare, ``None`` where somebody removed or replaced it: it held nothing."""
         try:
-            return self._disk.open(SPARE, writable=True)
+            return self._disk.open(SPARE_SEGMENT, writable=True)
         except OSError as error:
             if error.errno in NO_ACCESS or isinstance(error, FileNotFoundError):
                 return None
@@ -265,15 +256,15 @@ class LogWriter:
 
     def _create(self, size: int) -> File:
         with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(TEMPORARY)
-        file = self._disk.create(TEMPORARY)
+            self._disk.remove(SEGMENT_TEMPORARY)
+        file = self._disk.create(SEGMENT_TEMPORARY)
         try:
             zero_fill(file, size)
             sync(file)
         except BaseException:
             file.close()
             with contextlib.suppress(OSError):
-                self._disk.remove(TEMPORARY)
+                self._disk.remove(SEGMENT_TEMPORARY)
             raise
         return file
 
@@ -288,11 +279,11 @@ class LogWriter:
                 return
             try:
                 self._create(self._segment_size).close()
-                self._disk.rename(TEMPORARY, SPARE)
+                self._disk.rename(SEGMENT_TEMPORARY, SPARE_SEGMENT)
                 sync_folder(self._disk, LOG_FOLDER)
             except OSError as error:
                 if isinstance(error, SyncFailedError) or error.errno not in NO_SPACE:
-                    self._fail(error, "preparing", SPARE)
+                    self._fail(error, "preparing", SPARE_SEGMENT)
                 elif self.space_warning is None:
                     self.space_warning = (
                         f"no space for the next segment of {self._segment_size} bytes: appending "

@@ -25,6 +25,7 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, SyncFailedError
+from eventstore.disk.layout import SNAPSHOT_FOLDER
 from eventstore.disk.manifest import StoreIdentity, load_identity
 from eventstore.errors import (
     NO_SPACE,
@@ -38,7 +39,7 @@ from eventstore.log.archive import compact
 from eventstore.log.base import Log
 from eventstore.report import StoreStats
 from eventstore.snapshot.policy import SnapshotPolicy
-from eventstore.snapshot.vault import SNAPSHOT_FOLDER, SnapshotVault
+from eventstore.snapshot.vault import SnapshotVault
 
 __all__ = ["SnapshotKeeper"]
 

@@ -14,7 +14,6 @@ do not count as kept: history that only they could stand in for must not be disc
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
+from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot_name, snapshot_seq
 from eventstore.errors import CorruptSnapshotError
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.snapshot.format import (
@@ -34,11 +34,8 @@ from eventstore.snapshot.format import (
     parse,
 )
 
-__all__ = ["SNAPSHOT_FOLDER", "LoadedSnapshot", "Rejected", "SnapshotVault", "snapshot_times"]
+__all__ = ["LoadedSnapshot", "Rejected", "SnapshotVault", "snapshot_times"]
 
-SNAPSHOT_FOLDER = "snapshots"
-_TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
-_NAME = re.compile(r"([0-9]{20})\.snap")
 
 StateT = TypeVar("StateT")
 
@@ -79,15 +76,15 @@ class SnapshotVault(Generic[StateT]):
         return [seq for seq in self._named() if seq not in self._passed_over]
 
     def _named(self) -> list[int]:
-        found = (_NAME.fullmatch(base) for base in self._disk.list(SNAPSHOT_FOLDER))
-        return sorted(int(match[1]) for match in found if match)
+        found = map(snapshot_seq, self._disk.list(SNAPSHOT_FOLDER))
+        return sorted(seq for seq in found if seq is not None)
 
     def unknown(self) -> list[str]:
         """Files in the folder that are none of the store's."""
         return [
             f"{SNAPSHOT_FOLDER}/{base}"
             for base in self._disk.list(SNAPSHOT_FOLDER)
-            if not _NAME.fullmatch(base) and f"{SNAPSHOT_FOLDER}/{base}" != _TEMPORARY
+            if snapshot_seq(base) is None and f"{SNAPSHOT_FOLDER}/{base}" != SNAPSHOT_TEMPORARY
         ]
 
     def write(self, state: StateT, seq: int, *, created: int, latest: int) -> str:
@@ -100,13 +97,13 @@ class SnapshotVault(Generic[StateT]):
         disk.make_folder(SNAPSHOT_FOLDER)
         sync_folder(disk)
         with contextlib.suppress(FileNotFoundError):
-            disk.remove(_TEMPORARY)
+            disk.remove(SNAPSHOT_TEMPORARY)
         header = SnapshotHeader(
             store=self._store, seq=seq, created=_fitting(created), latest=_fitting(latest)
         )
         about = About(fingerprint=self._fingerprint, state=self._state_name)
         builder, digest = SnapshotBuilder(), StateDigest()
-        file = disk.create(_TEMPORARY)
+        file = disk.create(SNAPSHOT_TEMPORARY)
         try:
             data = builder.begin(header, about)
             write_fully(file, 0, data)
@@ -122,11 +119,11 @@ class SnapshotVault(Generic[StateT]):
         except BaseException:
             file.close()
             with contextlib.suppress(OSError):
-                disk.remove(_TEMPORARY)
+                disk.remove(SNAPSHOT_TEMPORARY)
             raise
         file.close()
         name = snapshot_name(seq)
-        disk.rename(_TEMPORARY, name)
+        disk.rename(SNAPSHOT_TEMPORARY, name)
         sync_folder(disk, SNAPSHOT_FOLDER)
         self._passed_over.discard(seq)
         return name
@@ -138,7 +135,7 @@ class SnapshotVault(Generic[StateT]):
         """
         data = read_whole(self._disk, name)
         sync_folder(self._disk)  # the folder's own name
-        write_atomically(self._disk, name, _TEMPORARY, data)
+        write_atomically(self._disk, name, SNAPSHOT_TEMPORARY, data)
 
     def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
         """Load one snapshot, or say why it cannot be used. Raises :class:`ReadFailedError`."""
@@ -192,7 +189,7 @@ class SnapshotVault(Generic[StateT]):
     def remove_temporary(self) -> None:
         """Remove what a crash left of a snapshot that was being written."""
         with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(_TEMPORARY)
+            self._disk.remove(SNAPSHOT_TEMPORARY)
 
     def _differing(self, other: Mapping[str, str]) -> tuple[str, ...]:
         """What in a snapshot's fingerprint is not as it is now; a new operation does not count."""
@@ -219,7 +216,7 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
     """Of each snapshot the event it covers and the latest time up to it, read from its header."""
     times = []
     for base in disk.list(SNAPSHOT_FOLDER):
-        if _NAME.fullmatch(base):
+        if snapshot_seq(base) is not None:
             # Its writer may retire it, between the listing and the reading.
             with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
                 data = read_whole(disk, f"{SNAPSHOT_FOLDER}/{base}", HEADER_SIZE)
@@ -232,8 +229,3 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
 def _fitting(time: int) -> int:
     """A time as a header can say it: from 1677 to 2262."""
     return max(-(1 << 63), min(time, (1 << 63) - 1))
-
-
-def snapshot_name(seq: int) -> str:
-    """The file of the snapshot that covers event ``seq``."""
-    return f"{SNAPSHOT_FOLDER}/{seq:020d}.snap"

@@ -37,6 +37,7 @@ from random import Random
 from typing import Literal
 
 from eventstore.disk.base import Bytes
+from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import StoreLockedError
 from eventstore.testing.directory_entries import FOLDER, Names, folder_of
 from eventstore.testing.faults import Call, Effect, Fault, Rule
@@ -46,7 +47,6 @@ from eventstore.testing.power_cut import Adversary, Extreme, RandomCut, extremes
 
 __all__ = ["SimulatedDisk"]
 
-_OWNER = "writer.pid"
 _Sorted = list[str]  # in the class, ``list`` is a method
 _WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "whole"}
 
@@ -90,10 +90,10 @@ class SimulatedDisk:
                 )
             machine.owner = weakref.ref(self)
             machine.owner_pid = os.getpid()
-            if _OWNER not in machine.names.live:
-                machine.names.create(_OWNER, Inode())
+            if WRITER_PID not in machine.names.live:
+                machine.names.create(WRITER_PID, Inode())
             machine.writes += 1
-            file = machine.names.file(_OWNER)
+            file = machine.names.file(WRITER_PID)
             file.truncate(0, machine.writes)
             file.write(0, b"%d\n" % machine.owner_pid, machine.writes)
 
@@ -170,7 +170,7 @@ class SimulatedDisk:
             if machine.owner is not None and machine.owner() is self:
                 machine.owner = None
                 with contextlib.suppress(FileNotFoundError):
-                    machine.names.remove(_OWNER)
+                    machine.names.remove(WRITER_PID)
 
         with contextlib.suppress(OSError):
             machine.call("close_disk", "", (), effect, spoil=effect)

@@ -11,26 +11,29 @@ may be gone between being listed and being read; such a file is left out.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 import msgspec
 
 from eventstore.clock import to_datetime
 from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.layout import (
+    ARCHIVE_FOLDER,
+    LOG_FOLDER,
+    QUARANTINE_FOLDER,
+    SNAPSHOT_FOLDER,
+    WRITER_PID,
+    archive_seq,
+    segment_seq,
+    snapshot_seq,
+)
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import StoreIdentity, load_identity
 from eventstore.errors import EventStoreError, unreadable
-from eventstore.log.archive import ARCHIVE_FOLDER
-from eventstore.log.recovery import QUARANTINE_FOLDER
-from eventstore.log.segment import LOG_FOLDER, read_header, sequence_in_name
+from eventstore.log.segment import read_header
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify
 
 __all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments"]
-
-SNAPSHOT_FOLDER = "snapshots"
-OWNER = "writer.pid"
-_SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
 
 
 class FileFacts(msgspec.Struct, frozen=True):
@@ -123,7 +126,7 @@ def overview(path: str | os.PathLike[str]) -> Overview:
 def survey_segments(disk: Disk, identity: StoreIdentity) -> Iterator[SegmentFacts]:
     """Every segment of the log, read and verified record by record, one at a time."""
     for base in disk.list(LOG_FOLDER):
-        first = sequence_in_name(base)
+        first = segment_seq(base)
         if first is None or first < identity.log_start:
             continue
         name = f"{LOG_FOLDER}/{base}"
@@ -166,8 +169,8 @@ def survey_segments(disk: Disk, identity: StoreIdentity) -> Iterator[SegmentFact
 def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
     for base in disk.list(folder):
         name = f"{folder}/{base}"
-        snapshot = _SNAPSHOT.fullmatch(base)
-        seq = int(snapshot[1]) if snapshot else sequence_in_name(base.removesuffix(".zst"))
+        found = (snapshot_seq(base), archive_seq(base), segment_seq(base))
+        seq = next((seq for seq in found if seq is not None), None)
         try:
             yield FileFacts(name, _size(disk, name), seq)
         except FileNotFoundError:
@@ -184,6 +187,6 @@ def _size(disk: Disk, name: str) -> int:
 
 def _writer(disk: Disk) -> int | None:
     try:
-        return int(read_whole(disk, OWNER, 32))
+        return int(read_whole(disk, WRITER_PID, 32))
     except (EventStoreError, FileNotFoundError, ValueError):
         return None

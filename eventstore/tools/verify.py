@@ -18,8 +18,15 @@ from typing import Any
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.layout import (
+    MANIFEST,
+    SNAPSHOT_FOLDER,
+    SNAPSHOT_SUFFIX,
+    archive_name,
+    snapshot_name,
+)
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import FILE, StoreIdentity, load_identity
+from eventstore.disk.manifest import StoreIdentity, load_identity
 from eventstore.disk.optimistic import beside_writer, looks
 from eventstore.errors import (
     CorruptStoreError,
@@ -27,7 +34,7 @@ from eventstore.errors import (
     HistoryUnavailableError,
     reading,
 )
-from eventstore.log.archive import archive_name, read_archive
+from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import open_log
 from eventstore.log.segment import corrupt_segment
@@ -36,7 +43,6 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import recorded
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.snapshot.vault import SNAPSHOT_FOLDER, snapshot_name
 from eventstore.tools.overview import survey_segments
 from eventstore.tools.refold import Parting, Refold
 from eventstore.tools.refold import refold as fold_again
@@ -149,11 +155,11 @@ class _Checking:
         try:
             identity = load_identity(self._disk)
         except CorruptStoreError as error:
-            return Verification(path=self._disk.path, damage=(Damage(FILE, str(error)),))
+            return Verification(path=self._disk.path, damage=(Damage(MANIFEST, str(error)),))
         snapshots = [
             self._snapshot(identity, base)
             for base in self._disk.list(SNAPSHOT_FOLDER)
-            if base.endswith(".snap")
+            if base.endswith(SNAPSHOT_SUFFIX)
         ]
         for first, last, _ in identity.archived:
             with self._telling(archive_name(first)):

@@ -14,6 +14,7 @@ import pytest
 
 from eventstore.config import History
 from eventstore.disk.base import SyncFailedError
+from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import (
     CorruptLogError,
@@ -22,9 +23,8 @@ from eventstore.errors import (
     HistoryUnavailableError,
 )
 from eventstore.event_log import EventLog
-from eventstore.log.archive import archive_name, compact, read_archive
+from eventstore.log.archive import compact, read_archive
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.segment import segment_name
 from eventstore.log.tail import Clean, classify
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
 from tests.log.samples import (

@@ -21,6 +21,7 @@ import pytest
 
 from eventstore.config import Durability
 from eventstore.disk.base import Bytes
+from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk, LocalFile
 from eventstore.errors import (
     EventStoreError,
@@ -34,7 +35,6 @@ from eventstore.event_log import EventLog
 from eventstore.history import read_events
 from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.segment import segment_name
 from eventstore.log.tail import Clean, classify
 from eventstore.testing import Call, Fault, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.disk.base import Disk
+from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
@@ -21,7 +22,6 @@ from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
 from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, LogReader, chunks_of
 from eventstore.log.recovery import LastSegment, open_log
-from eventstore.log.segment import segment_name
 from eventstore.model.codec import EventCodec
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (

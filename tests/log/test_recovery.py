@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from eventstore.disk.layout import segment_name
 from eventstore.disk.manifest import load_identity, save_identity
 from eventstore.errors import (
     CorruptLogError,
@@ -29,7 +30,6 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.segment import segment_name
 from eventstore.log.tail import Clean, classify
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import (

@@ -9,14 +9,13 @@ from typing import Literal
 import pytest
 
 from eventstore.disk.base import SyncFailedError
+from eventstore.disk.layout import segment_name, segment_seq
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, SegmentHeader, read_record
 from eventstore.log.segment import (
     RESERVED,
     ActiveSegment,
     SegmentEnd,
     fresh_salt,
-    segment_name,
-    sequence_in_name,
     write_seal,
     zero_fill,
 )
@@ -44,14 +43,14 @@ class TestNames:
     def test_a_name_says_which_event_comes_first(self, seq: int) -> None:
         name = segment_name(seq)
         assert name == f"log/{seq:020d}.log"
-        assert sequence_in_name(name.removeprefix("log/")) == seq
+        assert segment_seq(name.removeprefix("log/")) == seq
 
     @pytest.mark.parametrize(
         "base",
         ["spare", "new.tmp", "1.log", "00000000000000000001.log.zst", "00000000000000000001.snap"],
     )
     def test_other_names_are_no_segments(self, base: str) -> None:
-        assert sequence_in_name(base) is None
+        assert segment_seq(base) is None
 
     def test_the_order_of_names_is_the_order_of_events(self) -> None:
         firsts = [1, 9, 10, 99, 100, 12345678901]

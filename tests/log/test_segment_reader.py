@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
+from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import CorruptLogError
 from eventstore.log import archive
 from eventstore.log import segment_reader as source
-from eventstore.log.archive import archive_name, compact
+from eventstore.log.archive import compact
 from eventstore.log.format import HEADER_SIZE, RECORD_HEADER_SIZE, SealKind
 from eventstore.log.reader import LogReader
-from eventstore.log.segment import segment_name
 from eventstore.testing import Call, SimulatedDisk
 from tests.log.samples import (
     STORE,

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from eventstore.disk.layout import SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_identity
 from eventstore.errors import StoreFailedError, StoreFullError
 from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
-from eventstore.log.segment import segment_name
 from eventstore.log.tail import Clean, classify
-from eventstore.log.writer import SPARE, TEMPORARY, LogWriter
+from eventstore.log.writer import LogWriter
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
     SIZE,
@@ -67,12 +67,12 @@ class TestOrder:
         since = len(disk.calls)
         commit(writer_on(disk), "first")
         assert changes(disk, since) == [
-            f"create {TEMPORARY}",
-            f"write {TEMPORARY} at 0",
-            f"sync {TEMPORARY}",
-            f"write {TEMPORARY} at 0",
-            f"sync {TEMPORARY}",
-            f"rename {TEMPORARY} {FIRST}",
+            f"create {SEGMENT_TEMPORARY}",
+            f"write {SEGMENT_TEMPORARY} at 0",
+            f"sync {SEGMENT_TEMPORARY}",
+            f"write {SEGMENT_TEMPORARY} at 0",
+            f"sync {SEGMENT_TEMPORARY}",
+            f"rename {SEGMENT_TEMPORARY} {FIRST}",
             "sync_folder log",
             f"write {FIRST} at 512",
             f"sync {FIRST}",
@@ -83,12 +83,12 @@ class TestOrder:
         end, since = tail_of(disk, FIRST).end, len(disk.calls)
         commit(writer, BIG)
         assert changes(disk, since) == [
-            f"create {TEMPORARY}",
-            f"write {TEMPORARY} at 0",
-            f"sync {TEMPORARY}",
-            f"write {TEMPORARY} at 0",
-            f"sync {TEMPORARY}",
-            f"rename {TEMPORARY} {SECOND}",
+            f"create {SEGMENT_TEMPORARY}",
+            f"write {SEGMENT_TEMPORARY} at 0",
+            f"sync {SEGMENT_TEMPORARY}",
+            f"write {SEGMENT_TEMPORARY} at 0",
+            f"sync {SEGMENT_TEMPORARY}",
+            f"rename {SEGMENT_TEMPORARY} {SECOND}",
             "sync_folder log",
             f"write {FIRST} at {end}",
             f"sync {FIRST}",
@@ -164,13 +164,13 @@ class TestSpare:
         since = len(disk.calls)
         writer.prepare_spare()
         assert changes(disk, since) == [
-            f"create {TEMPORARY}",
-            f"write {TEMPORARY} at 0",
-            f"sync {TEMPORARY}",
-            f"rename {TEMPORARY} {SPARE}",
+            f"create {SEGMENT_TEMPORARY}",
+            f"write {SEGMENT_TEMPORARY} at 0",
+            f"sync {SEGMENT_TEMPORARY}",
+            f"rename {SEGMENT_TEMPORARY} {SPARE_SEGMENT}",
             "sync_folder log",
         ]
-        assert disk.read_file(SPARE) == bytes(SIZE)
+        assert disk.read_file(SPARE_SEGMENT) == bytes(SIZE)
         assert (writer.spare_ready, writer.wants_spare) == (True, False)
 
     def test_the_next_segment_is_made_of_it_without_a_long_write(self) -> None:
@@ -179,9 +179,9 @@ class TestSpare:
         end, since = tail_of(disk, FIRST).end, len(disk.calls)
         commit(writer, BIG)
         assert changes(disk, since) == [
-            f"write {SPARE} at 0",
-            f"sync {SPARE}",
-            f"rename {SPARE} {SECOND}",
+            f"write {SPARE_SEGMENT} at 0",
+            f"sync {SPARE_SEGMENT}",
+            f"rename {SPARE_SEGMENT} {SECOND}",
             "sync_folder log",
             f"write {FIRST} at {end}",
             f"sync {FIRST}",
@@ -189,10 +189,10 @@ class TestSpare:
             f"write {SECOND} at 512",
             f"sync {SECOND}",
         ]
-        assert Call("write", SPARE, (0, 512)) in disk.calls[since:]
+        assert Call("write", SPARE_SEGMENT, (0, 512)) in disk.calls[since:]
         assert writer.wants_spare
         writer.prepare_spare()
-        assert SPARE in disk.files()
+        assert SPARE_SEGMENT in disk.files()
 
     def test_one_that_was_left_is_used_by_the_next_writer(self) -> None:
         disk = new_log()
@@ -204,7 +204,7 @@ class TestSpare:
         since = len(disk.calls)
         commit(again, "second")
         assert "create" not in {call.kind for call in disk.calls[since:]}
-        assert SPARE not in disk.files()
+        assert SPARE_SEGMENT not in disk.files()
         assert values_on(disk) == ["first", "second"]
 
     @pytest.mark.parametrize(
@@ -212,15 +212,15 @@ class TestSpare:
     )
     def test_one_that_does_not_fit_is_thrown_away(self, content: bytes) -> None:
         disk = new_log()
-        disk.write_file(SPARE, content)
+        disk.write_file(SPARE_SEGMENT, content)
         writer = writer_on(disk, spare_ready=True)
         commit(writer, "first")
-        assert SPARE not in disk.files()
+        assert SPARE_SEGMENT not in disk.files()
         assert values_on(disk) == ["first"]
 
     def test_a_longer_one_is_as_good(self) -> None:
         disk = new_log()
-        disk.write_file(SPARE, bytes(3 * SIZE))
+        disk.write_file(SPARE_SEGMENT, bytes(3 * SIZE))
         commit(writer_on(disk, spare_ready=True), "first")
         assert SegmentHeader.decode(disk.read_file(FIRST)).size == 3 * SIZE
         assert values_on(disk) == ["first"]
@@ -229,14 +229,14 @@ class TestSpare:
         disk = new_log()
         writer = writer_on(disk)
         commit(writer, "first")
-        disk.fail(kind="write", name=TEMPORARY, errno=errno.ENOSPC, forever=True)
+        disk.fail(kind="write", name=SEGMENT_TEMPORARY, errno=errno.ENOSPC, forever=True)
         with caplog.at_level(logging.WARNING, "eventstore"):
             writer.prepare_spare()
             writer.prepare_spare()
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "no space for the next segment" in caplog.text
         assert "of 4096 bytes" in str(writer.space_warning)
-        assert TEMPORARY not in disk.files()
+        assert SEGMENT_TEMPORARY not in disk.files()
         commit(writer, "closing trades can still be logged")
         disk.heal()
         writer.prepare_spare()
@@ -246,7 +246,9 @@ class TestSpare:
         disk = new_log()
         writer = writer_on(disk)
         commit(writer, "first")
-        disk.fail(kind="sync", name=TEMPORARY, errno=errno.ENOSPC)  # a failed sync, whatever errno
+        disk.fail(
+            kind="sync", name=SEGMENT_TEMPORARY, errno=errno.ENOSPC
+        )  # a failed sync, whatever errno
         writer.prepare_spare()
         with pytest.raises(StoreFailedError):
             commit(writer, "second")
@@ -273,10 +275,10 @@ class TestOversize:
         commit(writer, "small")
         writer.prepare_spare()
         commit(writer, "x" * (5 * SIZE))
-        assert SPARE in disk.files()
+        assert SPARE_SEGMENT in disk.files()
         assert writer.spare_ready
         commit(writer, BIG)
-        assert SPARE not in disk.files()
+        assert SPARE_SEGMENT not in disk.files()
 
 
 NO_SPACE = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
@@ -483,7 +485,7 @@ class TestFailure:
 
         writer.commit(1, b"\x90", sync=False)
         disk.add_rule(rule)
-        with pytest.raises(StoreFailedError, match=f"preparing.*{SPARE}") as raised:
+        with pytest.raises(StoreFailedError, match=f"preparing.*{SPARE_SEGMENT}") as raised:
             writer.sync()
         assert told == [raised.value] == [writer.failure]
         assert raised.value.errno == errno.EIO

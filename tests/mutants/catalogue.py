@@ -90,9 +90,9 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "        disk.rename(_TEMPORARY, name)\n"
+                "        disk.rename(SNAPSHOT_TEMPORARY, name)\n"
                 "        sync_folder(disk, SNAPSHOT_FOLDER)\n",
-                "        disk.rename(_TEMPORARY, name)\n",
+                "        disk.rename(SNAPSHOT_TEMPORARY, name)\n",
             ),
         ),
         caught_by=(POWER,),
@@ -247,10 +247,10 @@ SABOTAGES = (
         edits=(
             edit(
                 MEND,
-                "            write_atomically(self._disk, name, _REWRITE, unsealed)\n"
+                "            write_atomically(self._disk, name, REWRITE_TEMPORARY, unsealed)\n"
                 "            self._seal(name, end)\n",
                 "            sealed = rewritten + bytes(ALIGNMENT)\n"
-                "            write_atomically(self._disk, name, _REWRITE, sealed)\n",
+                "            write_atomically(self._disk, name, REWRITE_TEMPORARY, sealed)\n",
             ),
         ),
         caught_by=(POWER,),
@@ -283,12 +283,13 @@ SABOTAGES = (
                 "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
                 "            sync(file)\n",
                 "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
-                "            disk.rename(_TEMPORARY, snapshot_name(seq))\n"
+                "            disk.rename(SNAPSHOT_TEMPORARY, snapshot_name(seq))\n"
                 "            sync(file)\n",
             ),
             edit(
                 VAULT,
-                "        name = snapshot_name(seq)\n        disk.rename(_TEMPORARY, name)\n",
+                "        name = snapshot_name(seq)\n"
+                "        disk.rename(SNAPSHOT_TEMPORARY, name)\n",
                 "        name = snapshot_name(seq)\n",
             ),
         ),

@@ -36,6 +36,7 @@ from eventstore import (
     StoreConfig,
     StoreNotFoundError,
 )
+from eventstore.disk.layout import WRITER_PID
 from eventstore.testing.faults import Call
 from eventstore.testing.power_cut import extremes
 from eventstore.testing.simulated_disk import SimulatedDisk
@@ -195,7 +196,7 @@ def _files(disk: SimulatedDisk) -> dict[str, bytes]:
     return {
         name: content
         for name, content in contents
-        if not (name.endswith(".tmp") or name == "writer.pid")
+        if not (name.endswith(".tmp") or name == WRITER_PID)
     }
 
 

@@ -1,0 +1,128 @@
+"""Every name in a store's directory, and what each is for. No other module spells one.
+
+::
+
+    store.json                             the manifest: which store this is, and what it still has
+    writer.pid                             whom to ask: the lock is on the directory itself
+    log/00000000000000000001.log           segments, by their first event
+    log/spare                              the next segment, zero-filled ahead of time
+    archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
+    snapshots/00000000000000010000.snap    snapshots, by the event they cover
+    quarantine/00000000000000000001.log.N  torn bytes set aside by recovery, from offset N on
+
+A file is written under a name that ends in ``.tmp`` and renamed when it is whole. What a crash
+leaves under such a name is removed by the next writer.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "ARCHIVE_FOLDER",
+    "ARCHIVE_TEMPORARY",
+    "LOG_FOLDER",
+    "LOG_NAMES",
+    "MANIFEST",
+    "MANIFEST_TEMPORARY",
+    "QUARANTINE_FOLDER",
+    "QUARANTINE_TEMPORARY",
+    "REWRITE_TEMPORARY",
+    "ROOT_NAMES",
+    "SEGMENT_TEMPORARY",
+    "SNAPSHOT_FOLDER",
+    "SNAPSHOT_SUFFIX",
+    "SNAPSHOT_TEMPORARY",
+    "SPARE_SEGMENT",
+    "TEMPORARIES",
+    "WRITER_PID",
+    "archive_name",
+    "archive_seq",
+    "segment_name",
+    "segment_seq",
+    "snapshot_name",
+    "snapshot_seq",
+]
+
+MANIFEST = "store.json"
+SNAPSHOT_SUFFIX = ".snap"
+WRITER_PID = "writer.pid"
+LOG_FOLDER = "log"
+ARCHIVE_FOLDER = "archive"
+SNAPSHOT_FOLDER = "snapshots"
+QUARANTINE_FOLDER = "quarantine"
+
+SPARE_SEGMENT = f"{LOG_FOLDER}/spare"
+
+MANIFEST_TEMPORARY = f"{MANIFEST}.tmp"
+SEGMENT_TEMPORARY = f"{LOG_FOLDER}/new.tmp"
+REWRITE_TEMPORARY = f"{LOG_FOLDER}/rewrite.tmp"
+ARCHIVE_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
+SNAPSHOT_TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
+QUARANTINE_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
+
+TEMPORARIES = (
+    SEGMENT_TEMPORARY,
+    REWRITE_TEMPORARY,
+    QUARANTINE_TEMPORARY,
+    ARCHIVE_TEMPORARY,
+    MANIFEST_TEMPORARY,
+)
+"""What the next writer removes. A snapshot's is removed by who takes snapshots."""
+
+ROOT_NAMES = frozenset(
+    {
+        MANIFEST,
+        MANIFEST_TEMPORARY,
+        WRITER_PID,
+        LOG_FOLDER,
+        ARCHIVE_FOLDER,
+        QUARANTINE_FOLDER,
+        SNAPSHOT_FOLDER,
+    }
+)
+"""All that the top of the directory may hold."""
+
+LOG_NAMES = frozenset(
+    name.partition("/")[2] for name in (SPARE_SEGMENT, SEGMENT_TEMPORARY, REWRITE_TEMPORARY)
+)
+"""All that the ``log`` folder may hold besides segments."""
+
+_SEGMENT = re.compile(r"([0-9]{20})\.log")
+_ARCHIVE = re.compile(r"([0-9]{20})\.log\.zst")
+_SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
+
+
+def segment_name(first_seq: int) -> str:
+    """The file of the segment that begins with event ``first_seq``."""
+    return f"{LOG_FOLDER}/{first_seq:020d}.log"
+
+
+def segment_seq(base: str) -> int | None:
+    """The first event of a segment, from its name; ``None`` where the name is no segment's."""
+    return _number(_SEGMENT, base)
+
+
+def archive_name(first_seq: int) -> str:
+    """The archive of the segment that begins with event ``first_seq``."""
+    return f"{ARCHIVE_FOLDER}/{first_seq:020d}.log.zst"
+
+
+def archive_seq(base: str) -> int | None:
+    """The first event of an archive, from its name; ``None`` where the name is no archive's."""
+    return _number(_ARCHIVE, base)
+
+
+def snapshot_name(seq: int) -> str:
+    """The file of the snapshot that covers event ``seq``."""
+    return f"{SNAPSHOT_FOLDER}/{seq:020d}{SNAPSHOT_SUFFIX}"
+
+
+def snapshot_seq(base: str) -> int | None:
+    """The event that a snapshot covers, from its name; ``None`` where it is no snapshot's."""
+    return _number(_SNAPSHOT, base)
+
+
+def _number(pattern: re.Pattern[str], base: str) -> int | None:
+    match = pattern.fullmatch(base)
+    return int(match[1]) if match else None
