@@ -97,7 +97,8 @@ check: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quiet tests/project/test_import_rules.py tests/project/test_docs.py
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/project/test_code_rules.py tests/project/test_docs.py
 
 format: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff check --fix-only --quiet .

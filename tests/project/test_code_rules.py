@@ -1,9 +1,8 @@
-"""The shape of the code, read from its syntax trees: who imports whom, and who touches files."""
+"""Rules that no linter knows: who touches files, how long a module is, why a check is silenced."""
 
 from __future__ import annotations
 
 import ast
-import graphlib
 import io
 import re
 import tokenize
@@ -18,32 +17,6 @@ MODULES = sorted(
     for package in ("eventstore", "handlers")
     for path in (ROOT / package).rglob("*.py")
 )
-
-LAYERS = (
-    ("errors",),
-    ("clock", "config", "report"),
-    ("disk", "model"),
-    ("concurrency",),
-    ("log",),
-    ("snapshot",),
-    ("directory", "reading"),
-    ("recovery",),
-    ("event_log", "store"),
-    ("history",),
-    ("",),  # eventstore/__init__.py: the public names
-    ("testing", "tools", "demo"),
-    ("cli", "__main__"),
-)
-"""Bottom to top. A module imports only what is below it, or beside it in its own layer."""
-
-BYTES_ONLY = (
-    "eventstore/log/format.py",
-    "eventstore/log/tail.py",
-    "eventstore/snapshot/format.py",
-)
-"""Formats and decisions: functions of bytes and values, without files and without a loop."""
-
-OUTSIDE_WORLD = {"os", "asyncio", "aiofiles", "pathlib", "io"}
 
 TOUCH_FILES = re.compile(
     r"eventstore/(disk/local|config|cli|__main__)\.py|eventstore/(testing|tools|demo)/"
@@ -69,85 +42,6 @@ LONG_MODULES: dict[str, str] = {}
 
 def tree(module: str) -> ast.Module:
     return ast.parse((ROOT / module).read_text(encoding="utf-8"), module)
-
-
-def dotted(module: str) -> str:
-    return module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-KNOWN = {dotted(module) for module in MODULES}
-
-
-def imports(module: str) -> Iterator[tuple[int, str]]:
-    """Line and absolute dotted name of every import, also of those inside functions."""
-    package = module.rsplit("/", 1)[0].replace("/", ".")
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
-        elif isinstance(node, ast.ImportFrom):
-            source = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                source = ".".join([*parents, *([node.module] if node.module else [])])
-            for alias in node.names:
-                inner = f"{source}.{alias.name}"
-                yield node.lineno, inner if inner in KNOWN else source
-
-
-def layer(name: str) -> int:
-    """The layer of a dotted name within ``eventstore``."""
-    part = name.split(".")[1] if "." in name else ""
-    for height, parts in enumerate(LAYERS):
-        if part in parts:
-            return height
-    pytest.fail(f"{name} is in no layer: give it a place in LAYERS")
-
-
-def within(name: str, package: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
-
-
-OURS = [module for module in MODULES if module.startswith("eventstore/")]
-PLUGINS = [module for module in MODULES if module.startswith("handlers/")]
-
-
-@pytest.mark.parametrize("module", OURS)
-def test_the_library_never_imports_its_handlers(module: str) -> None:
-    assert [line for line, name in imports(module) if within(name, "handlers")] == []
-
-
-@pytest.mark.parametrize("module", PLUGINS)
-def test_handlers_use_public_names_as_any_plugin_does(module: str) -> None:
-    inner = [name for _, name in imports(module) if within(name, "eventstore")]
-    assert [name for name in inner if name not in ("eventstore", "eventstore.testing")] == []
-
-
-@pytest.mark.parametrize("module", OURS)
-def test_imports_run_one_way(module: str) -> None:
-    height = layer(dotted(module))
-    upward = [
-        f"{module}:{line} imports {name}"
-        for line, name in imports(module)
-        if within(name, "eventstore") and layer(name) > height
-    ]
-    assert upward == []
-
-
-def test_no_imports_run_in_a_circle() -> None:
-    graph = {
-        dotted(module): {
-            name for _, name in imports(module) if name in KNOWN and name != dotted(module)
-        }
-        for module in MODULES
-    }
-    graphlib.TopologicalSorter(graph).prepare()
-
-
-@pytest.mark.parametrize("module", BYTES_ONLY)
-def test_formats_and_decisions_know_nothing_of_files_and_loops(module: str) -> None:
-    found = {name.partition(".")[0] for _, name in imports(module)}
-    assert found & OUTSIDE_WORLD == set()
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not TOUCH_FILES.match(name)])
