@@ -32,61 +32,67 @@ from eventstore.disk.layout import (
     segment_name,
     segment_seq,
 )
-from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
+from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
     CorruptStoreError,
     EventStoreError,
     StoreNotFoundError,
-    named_in,
+    path_in_error,
 )
 from eventstore.log.archive import archived_segments, remove_archived_segments
 from eventstore.log.format import InvalidBytesError, SegmentHeader
-from eventstore.log.recovery import mending_refused
+from eventstore.log.recovery import recovery_write_error
 from eventstore.log.segment import build_segment, fresh_salt, read_header
-from eventstore.log.tail import Clean, classify
+from eventstore.log.tail import Clean, classify_tail
 
-__all__ = ["begin_log", "clear_leftovers", "first_segment", "prepare", "unknown_files"]
+__all__ = [
+    "clear_leftovers",
+    "create_first_segment",
+    "create_log",
+    "open_directory",
+    "unknown_files",
+]
 
 
-def prepare(
+def open_directory(
     disk: Disk,
     clock: Clock,
     config: StoreConfig,
     *,
     read_only: bool,
     kind: Literal["store", "log"] = "store",
-) -> StoreIdentity:
+) -> Manifest:
     """Lock the store, and make it if it is not there.
 
     Raises :class:`StoreLockedError`, :class:`StoreNotFoundError` (read-only),
     :class:`CorruptStoreError`, :class:`ConfigError`, and what opening raises for lack of space.
     """
     if read_only:
-        identity = load_identity(disk)
+        manifest = load_manifest(disk)
     else:
         disk.lock()
         try:
-            identity = load_identity(disk)
+            manifest = load_manifest(disk)
         except StoreNotFoundError:
             with _writing(disk):
-                identity = _create(disk, clock, config, kind)
+                manifest = _create(disk, clock, config, kind)
         else:
-            if identity.kind != kind:
+            if manifest.kind != kind:
                 raise ConfigError(
-                    f"{disk.path} was made by an Event{identity.kind.title()}: open it with that, "
+                    f"{disk.path} was made by an Event{manifest.kind.title()}: open it with that, "
                     "or read-only",
                     key="kind",
                 )
-            if identity.logged and not config.use_wal:
+            if manifest.logged and not config.use_wal:
                 raise ConfigError(
                     f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
                     "use_wal=True, or begin a new store for snapshots only",
                     key="use_wal",
                 )
     archives = set(disk.list(ARCHIVE_FOLDER))
-    for first, _, _ in identity.archived:
+    for first, _, _ in manifest.archived:
         name = archive_name(first)
         if name.partition("/")[2] not in archives:
             raise CorruptLogError(
@@ -95,36 +101,36 @@ def prepare(
                 path=f"{disk.path}/{name}",
                 expected_seq=first,
             )
-    return identity
+    return manifest
 
 
-def begin_log(disk: Disk, identity: StoreIdentity, first_seq: int) -> StoreIdentity:
+def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
     """Begin the log of a store that had none, with event ``first_seq``."""
-    first_segment(disk, identity.store, first_seq)
-    return save_identity(
+    create_first_segment(disk, manifest.store, first_seq)
+    return save_manifest(
         disk,
         msgspec.structs.replace(
-            identity, logged=True, log_start=first_seq, history_start=first_seq
+            manifest, logged=True, log_start=first_seq, history_start=first_seq
         ),
     )
 
 
-def clear_leftovers(disk: Disk, identity: StoreIdentity) -> None:
+def clear_leftovers(disk: Disk, manifest: Manifest) -> None:
     """Remove what a crash left half made, or already archived, from a store that is sound.
 
     Raises :class:`CorruptLogError` where a segment that was archived is not what its name says, and
     what opening raises where it may not write.
     """
     with _writing(disk):
-        if archived_segments(disk, identity):
+        if archived_segments(disk, manifest):
             # If the sync of store.json was what failed, only the page cache says that they may go.
-            save_identity(disk, identity)
+            save_manifest(disk, manifest)
         else:
             sync_folder(disk)  # a writer may have died between renaming store.json and syncing it
         for name in TEMPORARIES:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
-        remove_archived_segments(disk, identity)
+        remove_archived_segments(disk, manifest)
 
 
 def unknown_files(disk: Disk) -> list[str]:
@@ -138,7 +144,7 @@ def unknown_files(disk: Disk) -> list[str]:
     if archives:
         log = [segment_seq(base) for base in disk.list(LOG_FOLDER)]
         known = {*TEMPORARIES, *(archive_name(first) for first in log if first is not None)}
-        known |= {archive_name(first) for first, _, _ in load_identity(disk).archived}
+        known |= {archive_name(first) for first, _, _ in load_manifest(disk).archived}
         unknown += [name for name in archives if name not in known]
     return unknown
 
@@ -148,19 +154,19 @@ def _writing(disk: Disk) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise mending_refused(error, named_in(error, disk.path)) from error
+        raise recovery_write_error(error, path_in_error(error, disk.path)) from error
 
 
 def _create(
     disk: Disk, clock: Clock, config: StoreConfig, kind: Literal["store", "log"]
-) -> StoreIdentity:
+) -> Manifest:
     _refuse_orphans(disk)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
-        first_segment(disk, store, 1)
-    identity = StoreIdentity(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
+        create_first_segment(disk, store, 1)
+    manifest = Manifest(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
     try:
-        return save_identity(disk, identity)
+        return save_manifest(disk, manifest)
     except SyncFailedError:
         # Whether store.json will still be there after a power cut is unknown, and no later sync can
         # tell. Without it, the next opening makes the store again, and syncs its own.
@@ -180,7 +186,7 @@ def _refuse_orphans(disk: Disk) -> None:
         data = read_whole(disk, name)
         with contextlib.suppress(EventStoreError, InvalidBytesError):
             header = read_header(disk, name, SegmentHeader.decode(data).store)
-            tail = classify(data, header)
+            tail = classify_tail(data, header)
             if header.first_seq == 1 and isinstance(tail, Clean) and not tail.records:
                 continue
         orphans.append(name)
@@ -192,7 +198,7 @@ def _refuse_orphans(disk: Disk) -> None:
         )
 
 
-def first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
+def create_first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
     """Make the log of a new store: one empty, sealed segment that ``first_seq`` would follow."""
     disk.make_folder(LOG_FOLDER)
     sync_folder(disk)

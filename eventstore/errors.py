@@ -2,8 +2,8 @@
 
 Each class carries the facts as attributes, and each message says what happened, where, and what
 to do next. ``OSError`` never reaches a caller: it is translated once, at the edge of the log or
-of the snapshot vault, by :func:`no_space`, :func:`commit_failed` and :func:`unreadable`, and
-stays available as ``__cause__``.
+of the snapshot vault, by :func:`no_space_error`, :func:`commit_failed_error` and
+:func:`read_error`, and stays available as ``__cause__``.
 
 What to catch::
 
@@ -285,7 +285,7 @@ def errno_name(error: OSError) -> str:
     return "unknown error" if error.errno is None else _errno.errorcode.get(error.errno, "error")
 
 
-def no_space(cause: OSError, doing: str, path: str) -> StoreFullError:
+def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
     """The error of a commit that was refused, and cut back, for lack of space."""
     return StoreFullError(
         f"no space while {doing} {path} ({errno_name(cause)}): the events were refused and are not "
@@ -295,7 +295,7 @@ def no_space(cause: OSError, doing: str, path: str) -> StoreFullError:
     )
 
 
-def commit_failed(cause: OSError, doing: str, path: str) -> StoreFailedError:
+def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedError:
     """The error of a store whose last commit nobody can vouch for."""
     return StoreFailedError(
         f"{doing} {path} failed with {errno_name(cause)}; whether the events in flight are in the "
@@ -305,7 +305,7 @@ def commit_failed(cause: OSError, doing: str, path: str) -> StoreFailedError:
     )
 
 
-def unreadable(cause: OSError, path: str, offset: int | None = None) -> EventStoreError:
+def read_error(cause: OSError, path: str, offset: int | None = None) -> EventStoreError:
     """Translate an ``OSError`` from a read or from opening a file."""
     code, name = cause.errno, errno_name(cause)
     where = path if offset is None else f"{path} at offset {offset}"
@@ -324,15 +324,15 @@ def unreadable(cause: OSError, path: str, offset: int | None = None) -> EventSto
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
+def translating_read_errors(path: str) -> Iterator[None]:
     """Translate whatever ``OSError`` a read of the store at ``path`` ends with."""
     try:
         yield
     except OSError as error:
-        raise unreadable(error, named_in(error, path)) from error
+        raise read_error(error, path_in_error(error, path)) from error
 
 
-def named_in(error: OSError, path: str) -> str:
+def path_in_error(error: OSError, path: str) -> str:
     """The path of the file that ``error`` names in the store at ``path``, else the store's own."""
     name = error.filename
     inside = isinstance(name, str) and not name.startswith("/")

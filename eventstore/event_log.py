@@ -10,15 +10,15 @@ from typing import Any
 from eventstore.clock import Clock, SystemClock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
-from eventstore.directory import clear_leftovers, prepare, unknown_files
+from eventstore.directory import clear_leftovers, open_directory, unknown_files
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import StoreIdentity
-from eventstore.disk.optimistic import beside_writer
-from eventstore.errors import EventStoreError, InvalidPayloadError, reading
-from eventstore.log.base import Pending, check_size
-from eventstore.log.durable import LogCore
-from eventstore.log.recovery import OpenedLog, open_log
+from eventstore.disk.manifest import Manifest
+from eventstore.disk.optimistic import read_beside_writer
+from eventstore.errors import EventStoreError, InvalidPayloadError, translating_read_errors
+from eventstore.log.base import Submission, check_record_size
+from eventstore.log.durable import DurableLog
+from eventstore.log.recovery import RecoveredLog, recover_log
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import RecoveryReport, StoreStats
@@ -42,7 +42,7 @@ class EventLog:
     """
 
     def __init__(self) -> None:
-        self._core: LogCore
+        self._core: DurableLog
         self._closed = True
         raise TypeError("open a log with EventLog.open(path)")
 
@@ -68,7 +68,7 @@ class EventLog:
         """
 
         async def opens() -> EventLog:
-            settings, found, identity, opened, unknown = await run_blocking(
+            settings, found, manifest, opened, unknown = await run_blocking(
                 opening_executor(disk),
                 _open,
                 path,
@@ -80,9 +80,9 @@ class EventLog:
             )
             log = cls.__new__(cls)
             log._begin(found, opened, unknown, clock or SystemClock(), value_type)
-            log._core = LogCore(
+            log._core = DurableLog(
                 found,
-                identity,
+                manifest,
                 opened,
                 settings,
                 read_only=read_only,
@@ -96,7 +96,7 @@ class EventLog:
     def _begin(
         self,
         disk: Disk,
-        opened: OpenedLog,
+        opened: RecoveredLog,
         unknown: list[str],
         clock: Clock,
         value_type: Any,
@@ -133,7 +133,7 @@ class EventLog:
         :class:`StoreClosedError` and :class:`StoreReadOnlyError`.
         """
         appender = self._core.appender
-        appender.check()
+        appender.ensure_open()
         if not appender.has_room(len(values)):
             await appender.wait_for_room(len(values))
         return await self._submit(values, key, metadata)
@@ -146,7 +146,7 @@ class EventLog:
         Raises what :meth:`append` raises, and :class:`StoreOverloadedError` when the queue is full.
         """
         appender = self._core.appender
-        appender.check()
+        appender.ensure_open()
         if not appender.has_room(len(values)):
             raise appender.overloaded()
         return self._submit(values, key, metadata)
@@ -172,7 +172,7 @@ class EventLog:
             raise InvalidPayloadError(
                 f"a value cannot be encoded: {error}; nothing was written", operation="append"
             ) from error
-        check_size(body)
+        check_record_size(body)
         try:  # what is in the log can always be read, key and metadata included
             self._codec.decode(array_header(len(events)) + body, len(events), first)
         except (EventStoreError, RecursionError) as error:
@@ -223,7 +223,7 @@ class EventLog:
         """Counters since the log was opened."""
         return self._core.stats()
 
-    def _committed(self, entries: list[Pending]) -> None:
+    def _committed(self, entries: list[Submission]) -> None:
         """Nothing but the receipts depends on a commit here."""
 
     def _reset(self) -> None:
@@ -247,31 +247,31 @@ def _open(
     clock: Clock,
     disk: Disk | None,
     read_only: bool,
-) -> tuple[StoreConfig, Disk, StoreIdentity, OpenedLog, list[str]]:
+) -> tuple[StoreConfig, Disk, Manifest, RecoveredLog, list[str]]:
     settings = StoreConfig.of(config, **options)
     disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
     try:
-        with reading(disk.path):
+        with translating_read_errors(disk.path):
             if read_only:
-                identity, opened = beside_writer(
+                manifest, opened = read_beside_writer(
                     disk, lambda: _recover(disk, clock, settings, read_only)
                 )
             else:
-                identity, opened = _recover(disk, clock, settings, read_only)
-                clear_leftovers(disk, identity)
+                manifest, opened = _recover(disk, clock, settings, read_only)
+                clear_leftovers(disk, manifest)
             unknown = unknown_files(disk)
     except BaseException:
         disk.close()
         raise
-    return settings, disk, identity, opened, unknown
+    return settings, disk, manifest, opened, unknown
 
 
 def _recover(
     disk: Disk, clock: Clock, settings: StoreConfig, read_only: bool
-) -> tuple[StoreIdentity, OpenedLog]:
-    identity = prepare(disk, clock, settings, read_only=read_only, kind="log")
-    start = identity.log_start
-    opened = open_log(
-        disk, identity.store, log_start=start, verify_from=start, writable=not read_only
+) -> tuple[Manifest, RecoveredLog]:
+    manifest = open_directory(disk, clock, settings, read_only=read_only, kind="log")
+    start = manifest.log_start
+    opened = recover_log(
+        disk, manifest.store, log_start=start, verify_from=start, writable=not read_only
     )
-    return identity, opened
+    return manifest, opened

@@ -25,20 +25,20 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.directory import begin_log, clear_leftovers, prepare, unknown_files
+from eventstore.directory import clear_leftovers, create_log, open_directory, unknown_files
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import StoreIdentity
-from eventstore.disk.optimistic import beside_writer
+from eventstore.disk.manifest import Manifest
+from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import (
     CorruptLogError,
     SnapshotMismatchError,
-    named_in,
-    reading,
+    path_in_error,
+    translating_read_errors,
 )
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader, chunks_of
-from eventstore.log.recovery import LastSegment, OpenedLog, mending_refused, open_log
+from eventstore.log.recovery import LastSegment, RecoveredLog, recover_log, recovery_write_error
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport
@@ -54,8 +54,8 @@ _logger = logging.getLogger(__name__)
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
     """A store as recovery found it. ``latest``: the latest time of any event, nanoseconds."""
 
-    identity: StoreIdentity
-    opened: OpenedLog
+    manifest: Manifest
+    opened: RecoveredLog
     vault: Any
     state: Any
     seq: int
@@ -94,7 +94,7 @@ def recover(
     """
     began = time.perf_counter()
     try:
-        with reading(disk.path):
+        with translating_read_errors(disk.path):
             recovered = _attempt(disk, registry, config, clock, read_only)
     except BaseException:
         disk.close()
@@ -118,7 +118,7 @@ def _attempt(
     def look() -> Recovered[StateT]:
         return _recover(disk, registry, config, clock, read_only)
 
-    return beside_writer(disk, look) if read_only else look()
+    return read_beside_writer(disk, look) if read_only else look()
 
 
 def _recover(
@@ -128,45 +128,45 @@ def _recover(
     clock: Clock,
     read_only: bool,
 ) -> Recovered[StateT]:
-    identity = prepare(disk, clock, config, read_only=read_only)
-    vault = SnapshotVault[StateT](disk, identity.store, registry.state_type, registry.fingerprint())
+    manifest = open_directory(disk, clock, config, read_only=read_only)
+    vault = SnapshotVault[StateT](disk, manifest.store, registry.state_type, registry.fingerprint())
     snapshot, rejected = vault.load_newest()
-    if snapshot is None and identity.history_start > 1:
-        raise _refusal(disk, identity, vault, rejected)
+    if snapshot is None and manifest.history_start > 1:
+        raise _refusal(disk, manifest, vault, rejected)
     seq = snapshot.seq if snapshot is not None else 0
-    if snapshot is not None and not identity.logged and not read_only:
+    if snapshot is not None and not manifest.logged and not read_only:
         # No log vouches for it, and its name, or its bytes, may be in the page cache only.
         try:
-            vault.write_again(snapshot.name)
+            vault.rewrite_durably(snapshot.name)
         except OSError as error:
-            raise mending_refused(error, named_in(error, disk.path)) from error
-    if not identity.logged and config.use_wal and not read_only:
-        identity = begin_log(disk, identity, seq + 1)
-    if snapshot is not None and snapshot.seq + 1 < identity.history_start:
-        raise _refusal(disk, identity, vault, rejected)
-    fold = _Fold(disk, registry, identity, snapshot)
-    opened = OpenedLog(next_seq=seq + 1, last=None, segments=[])
-    if identity.logged:
+            raise recovery_write_error(error, path_in_error(error, disk.path)) from error
+    if not manifest.logged and config.use_wal and not read_only:
+        manifest = create_log(disk, manifest, seq + 1)
+    if snapshot is not None and snapshot.seq + 1 < manifest.history_start:
+        raise _refusal(disk, manifest, vault, rejected)
+    fold = _Fold(disk, registry, manifest, snapshot)
+    opened = RecoveredLog(next_seq=seq + 1, last=None, segments=[])
+    if manifest.logged:
         kept = vault.sequences()
-        opened = open_log(
+        opened = recover_log(
             disk,
-            identity.store,
-            log_start=identity.log_start,
+            manifest.store,
+            log_start=manifest.log_start,
             verify_from=min(kept[0] if kept else 0, seq) + 1,
             writable=not read_only,
             before_writing=fold.tail,
         )
     if not read_only:
-        clear_leftovers(disk, identity)
+        clear_leftovers(disk, manifest)
         vault.remove_temporary()
     return Recovered(
-        identity=identity,
+        manifest=manifest,
         opened=opened,
         vault=vault,
         state=fold.state,
         seq=fold.seq,
         latest=fold.latest,
-        report=_report(disk, identity, opened, vault, snapshot, rejected, fold.seq),
+        report=_report(disk, manifest, opened, vault, snapshot, rejected, fold.seq),
     )
 
 
@@ -180,17 +180,17 @@ class _Fold(Generic[StateT]):
         self,
         disk: Disk,
         registry: HandlerRegistry[StateT],
-        identity: StoreIdentity,
+        manifest: Manifest,
         snapshot: LoadedSnapshot[StateT] | None,
     ) -> None:
         self._disk = disk
         self._registry = registry
-        self._store = identity.store
+        self._store = manifest.store
         self.state = registry.initial() if snapshot is None else snapshot.state
         self.seq = 0 if snapshot is None else snapshot.seq
         self.latest = 0 if snapshot is None else snapshot.latest
 
-    def tail(self, opened: OpenedLog, last: LastSegment) -> None:
+    def tail(self, opened: RecoveredLog, last: LastSegment) -> None:
         """Fold every event after ``seq``; those of the segment just verified are not read again."""
         stop = opened.next_seq
         if stop <= self.seq:
@@ -225,7 +225,7 @@ class _Fold(Generic[StateT]):
 
 def _refusal(
     disk: Disk,
-    identity: StoreIdentity,
+    manifest: Manifest,
     vault: SnapshotVault[Any],
     rejected: list[Rejected],
 ) -> Exception:
@@ -235,7 +235,7 @@ def _refusal(
     operations = tuple(sorted({name for item in mismatched for name in item.operations}))
     return SnapshotMismatchError(
         f"{disk.path}: the snapshots were made by other handlers of {', '.join(operations)}, and "
-        f"history before event {identity.history_start} was discarded, so the state cannot be "
+        f"history before event {manifest.history_start} was discarded, so the state cannot be "
         "folded again. Nothing was written. Install the version of the plugin that made them, and "
         "the store opens as before. To carry the state over to the new handlers, open the store "
         "with the old ones, and append the state that it has as the first event of a new store",
@@ -246,8 +246,8 @@ def _refusal(
 
 def _report(
     disk: Disk,
-    identity: StoreIdentity,
-    opened: OpenedLog,
+    manifest: Manifest,
+    opened: RecoveredLog,
     vault: SnapshotVault[Any],
     snapshot: LoadedSnapshot[Any] | None,
     rejected: list[Rejected],
@@ -300,7 +300,7 @@ class Beginning(NamedTuple):
     seq: int = 0
     latest: int = 0
     parent_path: str = ""
-    parent: StoreIdentity | None = None
+    parent: Manifest | None = None
 
     @property
     def path(self) -> str:

@@ -34,14 +34,14 @@ from eventstore.clock import Clock, SystemClock
 from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
-from eventstore.log.base import Log, Pending, check_size
-from eventstore.log.durable import LogCore
+from eventstore.log.base import Log, Submission, check_record_size
+from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copier, copy_value
 from eventstore.reading.live import durable_events
-from eventstore.reading.selection import Moment, chosen
+from eventstore.reading.selection import Moment, checked_operations
 from eventstore.reading.subscription import Subscription
 from eventstore.recovery import Beginning, Recovered, open_and_recover
 from eventstore.report import RecoveryReport, StoreStats
@@ -164,9 +164,9 @@ class EventStore(Generic[StateT]):
         self._head = self._state = recovered.state
         self._latest = recovered.latest
         if config.use_wal or read_only:
-            self._log = LogCore(
+            self._log = DurableLog(
                 disk,
-                recovered.identity,
+                recovered.manifest,
                 recovered.opened,
                 config,
                 read_only=read_only,
@@ -189,7 +189,7 @@ class EventStore(Generic[StateT]):
                 disk,
                 self._log,
                 recovered.vault,
-                recovered.identity,
+                recovered.manifest,
                 config,
                 self._clock,
                 seq=recovered.report.snapshot_seq,
@@ -220,7 +220,7 @@ class EventStore(Generic[StateT]):
         where the outcome is unknown.
         """
         appender = self._log.appender
-        appender.check()
+        appender.ensure_open()
         payloads = self._registry.payloads(operations)
         if not appender.has_room(len(payloads)):
             await appender.wait_for_room(len(payloads))
@@ -239,7 +239,7 @@ class EventStore(Generic[StateT]):
         :meth:`flush` and :meth:`close` tell.
         """
         appender = self._log.appender
-        appender.check()
+        appender.ensure_open()
         payloads = self._registry.payloads(operations)
         if not appender.has_room(len(payloads)):
             raise appender.overloaded()
@@ -254,13 +254,13 @@ class EventStore(Generic[StateT]):
         state = self._head
         for event in events:
             state = registry.apply(state, event)
-        check_size(body, events[0])
+        check_record_size(body, events[0])
         self._head = state
         return appender.submit(body, len(events), time, (events, state))
 
     # ---- what commits bring about ----------------------------------------------------------
 
-    def _committed(self, entries: list[Pending]) -> None:
+    def _committed(self, entries: list[Submission]) -> None:
         for entry in entries:
             events, self._state = entry.attachment
             self._latest = max(self._latest, events[0].time)
@@ -315,7 +315,7 @@ class EventStore(Generic[StateT]):
         """
         subscription = Subscription(
             self.seq + 1 if start is None else max(start, 1),
-            chosen(operations, self._registry.operations),
+            checked_operations(operations, self._registry.operations),
             self.events,
             lambda: self.seq,
             self._subscriptions.remove,
@@ -326,7 +326,7 @@ class EventStore(Generic[StateT]):
     def stats(self) -> StoreStats:
         """Counters since the store was opened."""
         stats = self._log.stats()
-        return stats if self._keeper is None else self._keeper.amend(stats)
+        return stats if self._keeper is None else self._keeper.add_snapshot_stats(stats)
 
     # ---- snapshots and ending --------------------------------------------------------------
 
@@ -337,7 +337,7 @@ class EventStore(Generic[StateT]):
         waiting; the snapshot is finished. Raises :class:`StoreFullError` (older snapshots are
         intact, appending goes on), :class:`StoreFailedError`, :class:`StoreClosedError`.
         """
-        self._log.appender.check()
+        self._log.appender.ensure_open()
         return self.seq if self._keeper is None else await self._keeper.snapshot()
 
     async def flush(self) -> None:

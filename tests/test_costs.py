@@ -27,7 +27,7 @@ import pytest
 import eventstore
 from eventstore import EventLog, EventStore, read_events, replay, state_at
 from eventstore.disk.layout import segment_name
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import CACHED_BYTES, LogReader
@@ -405,7 +405,7 @@ def calls_on_segment(disk: SimulatedDisk, read: Callable[[SimulatedDisk], None])
 
 
 def chunks_of_log(disk: SimulatedDisk) -> Iterator[Chunk]:
-    return LogReader(disk, load_identity(disk).store, CACHED_BYTES).chunks()
+    return LogReader(disk, load_manifest(disk).store, CACHED_BYTES).chunks()
 
 
 class TestReading:

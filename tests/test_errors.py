@@ -103,7 +103,7 @@ def test_no_space_is_what_a_full_disk_or_a_quota_says() -> None:
 
 @pytest.mark.parametrize("code", sorted(errors.NO_SPACE))
 def test_no_space_for_a_write_is_a_refusal(code: int) -> None:
-    error = errors.no_space(OSError(code, ""), "writing", "log/1.log")
+    error = errors.no_space_error(OSError(code, ""), "writing", "log/1.log")
     assert type(error) is StoreFullError
     assert (error.path, error.errno) == ("log/1.log", code)
     assert f"writing log/1.log ({errno.errorcode[code]})" in str(error)
@@ -112,7 +112,7 @@ def test_no_space_for_a_write_is_a_refusal(code: int) -> None:
 @pytest.mark.parametrize("code", [errno.EIO, errno.EBADF, errno.EROFS, 4242, None])
 def test_any_other_failed_write_leaves_the_outcome_unknown(code: int | None) -> None:
     cause = OSError() if code is None else OSError(code, "")
-    error = errors.commit_failed(cause, "syncing", "log/1.log")
+    error = errors.commit_failed_error(cause, "syncing", "log/1.log")
     assert type(error) is StoreFailedError
     assert (error.path, error.errno) == ("log/1.log", code)
     assert "syncing log/1.log" in str(error)
@@ -124,14 +124,14 @@ def test_any_other_failed_write_leaves_the_outcome_unknown(code: int | None) -> 
     "code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR]
 )
 def test_a_file_that_may_not_be_used_is_an_access_error(code: int) -> None:
-    error = errors.unreadable(OSError(code, ""), "store.json")
+    error = errors.read_error(OSError(code, ""), "store.json")
     assert type(error) is StoreAccessError
     assert (error.path, error.errno) == ("store.json", code)
 
 
 @pytest.mark.parametrize("offset", [None, 0, 4096])
 def test_a_file_that_cannot_be_read_says_where(offset: int | None) -> None:
-    error = errors.unreadable(OSError(errno.EIO, ""), "log/1.log", offset)
+    error = errors.read_error(OSError(errno.EIO, ""), "log/1.log", offset)
     assert type(error) is ReadFailedError
     assert (error.path, error.offset, error.errno) == ("log/1.log", offset, errno.EIO)
     assert ("offset" in str(error)) is (offset is not None)

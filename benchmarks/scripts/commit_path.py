@@ -36,7 +36,7 @@ import aiofiles.os
 
 from eventstore import EventLog, EventStore
 from eventstore.log import commit
-from eventstore.log.runner import Job, _perform
+from eventstore.log.runner import Job, _run_job
 from eventstore.log.writer import LogWriter
 from handlers import UpdatePosition, trading_registry
 
@@ -114,7 +114,7 @@ class AiofilesRunner:
     ) -> None:
         self._writer, self._release, self._loop, self._sync = writer, release, loop, sync
         self._executor = ThreadPoolExecutor(1)
-        self._perform = aiofiles.os.wrap(_perform)
+        self._perform = aiofiles.os.wrap(_run_job)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, job: Job) -> None:

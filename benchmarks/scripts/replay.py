@@ -26,9 +26,9 @@ from typing import Any
 
 from eventstore import EventStore, SimulatedClock, read_events, replay
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.log.archive import compact
-from eventstore.log.recovery import open_log
+from eventstore.log.recovery import recover_log
 from eventstore.log.writer import LogWriter
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Event
@@ -66,11 +66,11 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
     async with EventStore.open(path, REGISTRY, clock=SimulatedClock(0)):
         pass
     disk = LocalDisk(path)
-    identity = load_identity(disk)
-    opened = open_log(disk, identity.store, log_start=1, verify_from=1, writable=True)
+    manifest = load_manifest(disk)
+    opened = recover_log(disk, manifest.store, log_start=1, verify_from=1, writable=True)
     writer = LogWriter(
         disk,
-        identity.store,
+        manifest.store,
         opened.last,
         opened.next_seq,
         spare_ready=False,
@@ -83,9 +83,9 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
         writer.commit(len(batch), encode(batch), sync=False)
     writer.close()
     if archived:
-        identity = compact(disk, identity, len(events), "archive")
+        manifest = compact(disk, manifest, len(events), "archive")
     disk.close()
-    return identity.archived[-1][1] if archived else len(events)
+    return manifest.archived[-1][1] if archived else len(events)
 
 
 def timed(history: Callable[[], Iterable[Any]], count: int) -> float:

@@ -23,13 +23,13 @@ import errno
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from eventstore.errors import unreadable
+from eventstore.errors import read_error
 
 __all__ = [
     "Disk",
     "File",
     "SyncFailedError",
-    "opened",
+    "open_to_read",
     "read_whole",
     "sync",
     "sync_folder",
@@ -146,7 +146,7 @@ def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None
 
 
 @contextlib.contextmanager
-def opened(disk: Disk, name: str) -> Iterator[File]:
+def open_to_read(disk: Disk, name: str) -> Iterator[File]:
     """A file to read from.
 
     Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
@@ -160,10 +160,10 @@ def opened(disk: Disk, name: str) -> Iterator[File]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise unreadable(error, f"{disk.path}/{name}", 0) from error
+        raise read_error(error, f"{disk.path}/{name}", 0) from error
 
 
 def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
-    """The file's bytes (its first ``limit``). Raises what :func:`opened` raises."""
-    with opened(disk, name) as file:
+    """The file's bytes (its first ``limit``). Raises what :func:`open_to_read` raises."""
+    with open_to_read(disk, name) as file:
         return file.read(0, file.size() if limit is None else limit)

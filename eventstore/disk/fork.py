@@ -9,25 +9,25 @@ import os
 import weakref
 from typing import Protocol
 
-__all__ = ["Inherited", "forget", "keep_from_forks"]
+__all__ = ["ForkAware", "register_for_fork", "unregister_for_fork"]
 
 
-class Inherited(Protocol):
+class ForkAware(Protocol):
     """Something that belongs to one process."""
 
     def forked(self) -> None:
         """Called in a forked child: this copy is not to be used."""
 
 
-_living: weakref.WeakSet[Inherited] = weakref.WeakSet()
+_living: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
-def keep_from_forks(thing: Inherited) -> None:
+def register_for_fork(thing: ForkAware) -> None:
     """Tell ``thing`` in every child that is forked while it lives."""
     _living.add(thing)
 
 
-def forget(thing: Inherited) -> None:
+def unregister_for_fork(thing: ForkAware) -> None:
     """``thing`` need not be told any more."""
     _living.discard(thing)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventstore.disk.base import Bytes
-from eventstore.disk.fork import keep_from_forks
+from eventstore.disk.fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import (
     NO_ACCESS,
@@ -20,7 +20,7 @@ from eventstore.errors import (
     StoreFullError,
     StoreLockedError,
     StoreNotFoundError,
-    unreadable,
+    read_error,
 )
 
 __all__ = ["LocalDisk"]
@@ -108,7 +108,7 @@ class LocalDisk:
         except FileNotFoundError:
             raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
         except OSError as error:
-            raise unreadable(error, self.path) from error
+            raise read_error(error, self.path) from error
 
     def _make(self, path: Path) -> None:
         missing = [path, *path.parents]
@@ -164,14 +164,14 @@ class LocalDisk:
                 path=self.path,
                 pid=pid,
             ) from None
-        keep_from_forks(self)
+        register_for_fork(self)
         self._owner = True
         try:
             self._write_owner_pid()
         except OSError as error:
             if error.errno in NO_ACCESS:
                 self.close()
-                raise unreadable(error, self.path) from error
+                raise read_error(error, self.path) from error
             # Else the hint is missing, say on a full disk; the lock does not need it.
 
     def _write_owner_pid(self) -> None:

@@ -16,9 +16,9 @@ import msgspec
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
-from eventstore.errors import CorruptStoreError, StoreNotFoundError, unreadable
+from eventstore.errors import CorruptStoreError, StoreNotFoundError, read_error
 
-__all__ = ["Branched", "StoreIdentity", "load_identity", "save_identity"]
+__all__ = ["BranchPoint", "Manifest", "load_manifest", "save_manifest"]
 
 FORMAT = 1
 _MAX_SIZE = 1 << 26
@@ -27,7 +27,7 @@ _TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 
 _PIECE = 1 << 16  # read at a time: a read asks for the memory first
 
 
-class Branched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BranchPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which store another one branched from: its directory at the time, UUID, and last event."""
 
     path: str
@@ -35,7 +35,7 @@ class Branched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seq: int
 
 
-class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The facts in ``store.json``.
 
     ``kind``: whether an ``EventStore`` or an ``EventLog`` writes here; the other would refuse it.
@@ -56,7 +56,7 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     archived: tuple[tuple[int, int, int], ...] = ()
     kind: Literal["store", "log"] = "store"
     format: int = FORMAT
-    branched: Branched | msgspec.UnsetType = msgspec.UNSET
+    branched: BranchPoint | msgspec.UnsetType = msgspec.UNSET
     crc: int = 0
 
     def checksum(self) -> int:
@@ -64,7 +64,7 @@ class StoreIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return zlib.crc32(msgspec.json.encode(msgspec.structs.replace(self, crc=0)))
 
 
-def load_identity(disk: Disk) -> StoreIdentity:
+def load_manifest(disk: Disk) -> Manifest:
     """Read ``store.json``.
 
     Raises :class:`StoreNotFoundError` where there is none, and :class:`CorruptStoreError`.
@@ -82,36 +82,36 @@ def load_identity(disk: Disk) -> StoreIdentity:
     except FileNotFoundError:
         raise StoreNotFoundError(f"there is no store at {disk.path}", path=disk.path) from None
     except OSError as error:
-        raise unreadable(error, path) from error
+        raise read_error(error, path) from error
     try:
-        identity = msgspec.json.decode(data, type=StoreIdentity)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptStoreError(
             f"{path} is damaged ({error}): restore it from a backup; without it nothing here "
             "can be told from another store's files",
             path=path,
         ) from error
-    if identity.format != FORMAT:
+    if manifest.format != FORMAT:
         raise CorruptStoreError(
-            f"{path} is of format {identity.format}, which this release does not know", path=path
+            f"{path} is of format {manifest.format}, which this release does not know", path=path
         )
-    if identity.checksum() != identity.crc or _encode(identity) != data:
+    if manifest.checksum() != manifest.crc or _encode(manifest) != data:
         raise CorruptStoreError(
             f"{path} is damaged (its checksum does not match): restore it from a backup", path=path
         )
-    if not 1 <= identity.log_start <= _MAX_SEQ or identity.created not in _TIMES:
+    if not 1 <= manifest.log_start <= _MAX_SEQ or manifest.created not in _TIMES:
         raise CorruptStoreError(
             f"{path} has values that are impossible: restore it from a backup", path=path
         )
-    return identity
+    return manifest
 
 
-def save_identity(disk: Disk, identity: StoreIdentity) -> StoreIdentity:
+def save_manifest(disk: Disk, manifest: Manifest) -> Manifest:
     """Replace ``store.json`` durably. ``OSError`` is the caller's to translate."""
-    identity = msgspec.structs.replace(identity, crc=identity.checksum())
-    write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(identity))
-    return identity
+    manifest = msgspec.structs.replace(manifest, crc=manifest.checksum())
+    write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(manifest))
+    return manifest
 
 
-def _encode(identity: StoreIdentity) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(identity)) + b"\n"
+def _encode(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"

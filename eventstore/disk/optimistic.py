@@ -21,7 +21,7 @@ from eventstore.disk.base import Disk
 from eventstore.disk.layout import ARCHIVE_FOLDER, LOG_FOLDER, SNAPSHOT_FOLDER
 from eventstore.errors import CorruptLogError, ReadFailedError
 
-__all__ = ["beside_writer", "looks"]
+__all__ = ["attempts_beside_writer", "read_beside_writer"]
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _BELIEVED = 2
 _MOST = 20
 
 
-def looks(disk: Disk, most: int = _MOST) -> Iterator[None]:
+def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[None]:
     """A turn for each look that may end badly because of the writer; leave when one ends well.
 
     They end when two were undisturbed, or after ``most``: the next look is to be believed.
@@ -44,9 +44,9 @@ def looks(disk: Disk, most: int = _MOST) -> Iterator[None]:
             return
 
 
-def beside_writer(disk: Disk, look: Callable[[], T]) -> T:
+def read_beside_writer(disk: Disk, look: Callable[[], T]) -> T:
     """What ``look`` returns. What it raises is raised when no writer explains it."""
-    for _ in looks(disk):
+    for _ in attempts_beside_writer(disk):
         with contextlib.suppress(CorruptLogError, ReadFailedError, FileNotFoundError):
             return look()
     return look()

@@ -26,14 +26,14 @@ from typing import TypeVar
 
 from eventstore.clock import Clock, SimulatedClock
 from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
-from eventstore.directory import first_segment
+from eventstore.directory import create_first_segment
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import Branched, StoreIdentity, load_identity, save_identity
-from eventstore.errors import ConfigError, HistoryUnavailableError, reading
+from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
+from eventstore.errors import ConfigError, HistoryUnavailableError, translating_read_errors
 from eventstore.log.reader import LogReader
-from eventstore.log.recovery import mending_refused
+from eventstore.log.recovery import recovery_write_error
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import Folded, fold_to
 from eventstore.reading.selection import Moment, as_sequence
@@ -75,14 +75,14 @@ def branch(
     """
 
     async def opens() -> EventStore[StateT]:
-        parent, identity, folded = await run_blocking(
+        parent, manifest, folded = await run_blocking(
             opening_executor(disk), _folded, path, registry, at, disk
         )
         time = clock if clock is not None else SimulatedClock(folded.latest)
         if to is not None:
             try:
                 await run_blocking(
-                    None, _found, to, registry, folded, identity, parent.path, time.time_ns()
+                    None, _found, to, registry, folded, manifest, parent.path, time.time_ns()
                 )
             finally:
                 if disk is None:
@@ -91,9 +91,9 @@ def branch(
         return EventStore._begin(
             registry,
             time,
-            Beginning(folded.state, folded.seq, folded.latest, parent.path, identity),
+            Beginning(folded.state, folded.seq, folded.latest, parent.path, manifest),
             disk=parent,
-            earlier=LogReader(parent, identity.store),
+            earlier=LogReader(parent, manifest.store),
             runner=functools.partial(run_blocking, executor_for(parent, 1)),
             release=parent.close if disk is None else lambda: None,
         )
@@ -106,11 +106,11 @@ def _folded(
     registry: HandlerRegistry[StateT],
     at: Moment | None,
     disk: Disk | None,
-) -> tuple[Disk, StoreIdentity, Folded[StateT]]:
+) -> tuple[Disk, Manifest, Folded[StateT]]:
     parent = disk or LocalDisk(path, read_only=True)
     try:
-        with reading(parent.path):
-            identity = load_identity(parent)
+        with translating_read_errors(parent.path):
+            manifest = load_manifest(parent)
         folded = fold_to(parent, registry, at)
         asked = as_sequence(at)
         if asked is not None and asked != folded.seq:
@@ -118,20 +118,20 @@ def _folded(
                 f"{parent.path}: there is no event {asked} to branch from: the last is event "
                 f"{folded.seq}",
                 requested=asked,
-                first_available=identity.history_start,
+                first_available=manifest.history_start,
             )
     except BaseException:
         if disk is None:
             parent.close()
         raise
-    return parent, identity, folded
+    return parent, manifest, folded
 
 
 def _found(
     to: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
     folded: Folded[StateT],
-    parent: StoreIdentity,
+    parent: Manifest,
     parent_path: str,
     now: int,
 ) -> None:
@@ -147,23 +147,23 @@ def _found(
                 key="to",
             )
         store = uuid.UUID(bytes=disk.entropy(16), version=4)
-        first_segment(disk, store, folded.seq + 1)
+        create_first_segment(disk, store, folded.seq + 1)
         if folded.seq:
             vault = SnapshotVault[StateT](disk, store, registry.state_type, registry.fingerprint())
             vault.write(folded.state, folded.seq, created=now, latest=folded.latest)
-        save_identity(
+        save_manifest(
             disk,
-            StoreIdentity(
+            Manifest(
                 store=store,
                 created=now,
                 log_start=folded.seq + 1,
                 history_start=folded.seq + 1,
-                branched=Branched(
+                branched=BranchPoint(
                     path=str(Path(parent_path).absolute()), store=parent.store, seq=folded.seq
                 ),
             ),
         )
     except OSError as error:
-        raise mending_refused(error, disk.path) from error
+        raise recovery_write_error(error, disk.path) from error
     finally:
         disk.close()

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from eventstore.disk.manifest import StoreIdentity, load_identity
+from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value, fields_of
@@ -30,8 +30,8 @@ __all__ = [
     "Difference",
     "compare",
     "differences",
-    "differing",
     "value_at",
+    "walk_differences",
 ]
 
 
@@ -88,7 +88,7 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     """
     seqs, states = (one.seq, other.seq), (one.state, other.state)
     alike = _same_handlers(one._registry, other._registry)
-    mine, theirs = await _Past.of(one), await _Past.of(other)
+    mine, theirs = await _StoreHistory.of(one), await _StoreHistory.of(other)
     start = mine.shared_with(theirs) if alike else 0
     if start:
         first = await min(mine, theirs, key=lambda past: past.begins).state_at(start)
@@ -99,7 +99,7 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
         second = await theirs.state_at(min(start, seqs[1]))
     differs_from = None if first == second else start
     if differs_from is None:
-        differs_from = await _parting(one, other, first, second, start + 1, alike)
+        differs_from = await _first_difference(one, other, first, second, start + 1, alike)
     found = tuple(differences(*states))
     if differs_from is None and found:
         differs_from = min(seqs)  # folding again gave the same, yet the states are not: impure
@@ -108,12 +108,12 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     )
 
 
-async def _parting(
+async def _first_difference(
     one: EventStore[Any], other: EventStore[Any], first: Any, second: Any, start: int, alike: bool
 ) -> int | None:
     """The first event from ``start`` on after which the states are not the same."""
     parted = not alike
-    async for seq, mine, theirs in _abreast(one.events(start), other.events(start)):
+    async for seq, mine, theirs in _merged_by_seq(one.events(start), other.events(start)):
         parted = parted or mine != theirs
         first = one._registry.fold(first, mine)
         second = other._registry.fold(second, theirs) if parted else first
@@ -122,7 +122,7 @@ async def _parting(
     return None
 
 
-async def _abreast(
+async def _merged_by_seq(
     one: AsyncIterator[Event[Any]], other: AsyncIterator[Event[Any]]
 ) -> AsyncIterator[tuple[int, list[Event[Any]], list[Event[Any]]]]:
     """Both histories by sequence number; an old event may have become several, or none."""
@@ -146,7 +146,7 @@ def _same_handlers(one: HandlerRegistry[Any], other: HandlerRegistry[Any]) -> bo
     return one.functions == other.functions and set(one._upcasters) == set(other._upcasters)
 
 
-class _Past:
+class _StoreHistory:
     """Where one store's history comes from, and its states on the way.
 
     ``begins``: the first number that its state can be given for.
@@ -158,15 +158,15 @@ class _Past:
         self._lineage = lineage
 
     @classmethod
-    async def of(cls, store: EventStore[Any]) -> _Past:
+    async def of(cls, store: EventStore[Any]) -> _StoreHistory:
         disk, beginning = store._log.disk, store._beginning
         if disk is None:
             return cls(store, beginning.seq if beginning is not None else 0, {})
-        identity = await store._log.run(load_identity, disk)
+        manifest = await store._log.run(load_manifest, disk)
         seq = store.seq if beginning is None else beginning.seq
-        return cls(store, min(identity.history_start - 1, seq), _lineage(identity, seq))
+        return cls(store, min(manifest.history_start - 1, seq), _lineage(manifest, seq))
 
-    def shared_with(self, other: _Past) -> int:
+    def shared_with(self, other: _StoreHistory) -> int:
         """The number up to which both have the same events, as far as is known without reading."""
         common = self._lineage.keys() & other._lineage.keys()
         return max((min(self._lineage[key], other._lineage[key]) for key in common), default=0)
@@ -185,12 +185,12 @@ class _Past:
         return state
 
 
-def _lineage(identity: StoreIdentity, seq: int) -> dict[Any, int]:
+def _lineage(manifest: Manifest, seq: int) -> dict[Any, int]:
     """The stores that events up to ``seq`` are from, each with the last event from there."""
-    lineage: dict[Any, int] = {identity.store: seq}
-    if isinstance(identity.branched, msgspec.UnsetType):
+    lineage: dict[Any, int] = {manifest.store: seq}
+    if isinstance(manifest.branched, msgspec.UnsetType):
         return lineage
-    lineage[identity.branched.store] = min(identity.branched.seq, seq)
+    lineage[manifest.branched.store] = min(manifest.branched.seq, seq)
     return lineage
 
 
@@ -202,7 +202,7 @@ def differences(one: Any, other: Any, *, exact: bool = False) -> Iterator[Differ
     >>> [str(found) for found in differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})]
     ["state['b']: 2 and 3", "state['c']: absent and 4"]
     """
-    for steps, left, right in differing(one, other, exact=exact):
+    for steps, left, right in walk_differences(one, other, exact=exact):
         path = "".join(
             f".{step.name}" if isinstance(step, _Field) else f"[{step!r}]" for step in steps
         )
@@ -218,7 +218,7 @@ class _Field(NamedTuple):
 Steps = tuple[Any, ...]
 
 
-def differing(
+def walk_differences(
     one: Any, other: Any, *, exact: bool, steps: Steps = ()
 ) -> Iterator[tuple[Steps, Any, Any]]:
     """The steps from a state to each place in which it differs from another, and both values."""
@@ -237,7 +237,7 @@ def differing(
         return
     for step in inner:
         left, right = value_at(one, (step,)), value_at(other, (step,))
-        yield from differing(left, right, exact=exact, steps=(*steps, step))
+        yield from walk_differences(left, right, exact=exact, steps=(*steps, step))
 
 
 def value_at(state: Any, steps: Steps) -> Any:

@@ -37,11 +37,11 @@ from eventstore.disk.layout import (
     segment_name,
     segment_seq,
 )
-from eventstore.disk.manifest import StoreIdentity, save_identity
+from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.segment import WINDOW, build_segment, corrupt_segment, read_header
-from eventstore.log.tail import Clean, Corrupt, classify
+from eventstore.log.segment import WINDOW, build_segment, corrupt_segment_error, read_header
+from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.model.codec import latest_time
 
 if sys.version_info >= (3, 14):
@@ -140,50 +140,50 @@ def _trailer(compressed: bytes | memoryview) -> bytes:
     return _TRAILER.pack(_SKIPPED, 4, zlib.crc32(compressed))
 
 
-def compact(disk: Disk, identity: StoreIdentity, horizon: int, history: str) -> StoreIdentity:
+def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manifest:
     """Archive (or discard) every finished segment whose last event is ``horizon`` or earlier.
 
     Returns the identity as it then stands in ``store.json``. ``OSError`` is the caller's to
     translate; whatever was not finished is done the next time.
     """
     if history == "keep":
-        return identity
+        return manifest
     firsts = sorted(
         first
         for base in disk.list(LOG_FOLDER)
-        if (first := segment_seq(base)) is not None and first >= identity.log_start
+        if (first := segment_seq(base)) is not None and first >= manifest.log_start
     )
     for first, successor in itertools.pairwise(firsts):
         if successor - 1 > horizon:
             break
-        if successor == firsts[-1] and not _is_continued(disk, identity, first):
+        if successor == firsts[-1] and not _is_continued(disk, manifest, first):
             break  # the writer has yet to seal it, and needs it for that
         if history == "archive":
-            latest = _archive(disk, identity, first, successor)
-            if identity.archived:
-                latest = max(latest, identity.archived[-1][2])
-            identity = msgspec.structs.replace(
-                identity,
+            latest = _archive(disk, manifest, first, successor)
+            if manifest.archived:
+                latest = max(latest, manifest.archived[-1][2])
+            manifest = msgspec.structs.replace(
+                manifest,
                 log_start=successor,
-                archived=(*identity.archived, (first, successor - 1, latest)),
+                archived=(*manifest.archived, (first, successor - 1, latest)),
             )
         else:
-            identity = msgspec.structs.replace(
-                identity, log_start=successor, history_start=successor, archived=()
+            manifest = msgspec.structs.replace(
+                manifest, log_start=successor, history_start=successor, archived=()
             )
-        identity = save_identity(disk, identity)
-    remove_archived_segments(disk, identity)
-    return identity
+        manifest = save_manifest(disk, manifest)
+    remove_archived_segments(disk, manifest)
+    return manifest
 
 
-def _is_continued(disk: Disk, identity: StoreIdentity, first: int) -> bool:
+def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
     """Whether a segment has the seal that says that another one follows."""
     name = segment_name(first)
-    tail = classify(read_whole(disk, name), read_header(disk, name, identity.store))
+    tail = classify_tail(read_whole(disk, name), read_header(disk, name, manifest.store))
     return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
 
 
-def archived_segments(disk: Disk, identity: StoreIdentity) -> list[str]:
+def archived_segments(disk: Disk, manifest: Manifest) -> list[str]:
     """The segments in the log that ``store.json`` says are archived or discarded by now.
 
     Raises :class:`CorruptLogError` where one is not what its name says: it may be the only copy.
@@ -191,35 +191,35 @@ def archived_segments(disk: Disk, identity: StoreIdentity) -> list[str]:
     names = []
     for base in disk.list(LOG_FOLDER):
         first = segment_seq(base)
-        if first is not None and first < identity.log_start:
+        if first is not None and first < manifest.log_start:
             names.append(segment_name(first))
-            read_header(disk, names[-1], identity.store)
+            read_header(disk, names[-1], manifest.store)
     return names
 
 
-def remove_archived_segments(disk: Disk, identity: StoreIdentity) -> None:
+def remove_archived_segments(disk: Disk, manifest: Manifest) -> None:
     """Remove the files that ``store.json`` says are archived or discarded by now."""
-    names = archived_segments(disk, identity)
+    names = archived_segments(disk, manifest)
     for name in names:
         disk.remove(name)
     if names:
         sync_folder(disk, LOG_FOLDER)
-    kept = {archive_name(first) for first, _, _ in identity.archived}
+    kept = {archive_name(first) for first, _, _ in manifest.archived}
     removed = False
     for base in disk.list(ARCHIVE_FOLDER):
         name = f"{ARCHIVE_FOLDER}/{base}"
         first = archive_seq(base)
-        if first is not None and first < identity.history_start and name not in kept:
+        if first is not None and first < manifest.history_start and name not in kept:
             disk.remove(name)
             removed = True
     if removed:
         sync_folder(disk, ARCHIVE_FOLDER)
 
 
-def _archive(disk: Disk, identity: StoreIdentity, first: int, successor: int) -> int:
+def _archive(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
     """Archive one segment; the latest time of its events."""
     name = segment_name(first)
-    header = read_header(disk, name, identity.store)
+    header = read_header(disk, name, manifest.store)
     runs = _runs(disk, name, read_whole(disk, name), header, successor)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
@@ -243,11 +243,11 @@ def _packed(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int)
 
 def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int) -> list[_Run]:
     """The events of a finished segment as large records: first number, count, bytes."""
-    tail = classify(data, header)
+    tail = classify_tail(data, header)
     if isinstance(tail, Corrupt):
-        raise corrupt_segment(disk, name, tail.offset, tail.expected_seq, tail.reason)
+        raise corrupt_segment_error(disk, name, tail.offset, tail.expected_seq, tail.reason)
     if tail.next_seq != successor:
-        raise corrupt_segment(disk, name, tail.end, tail.next_seq, "it ends too early")
+        raise corrupt_segment_error(disk, name, tail.end, tail.next_seq, "it ends too early")
     runs: list[_Run] = []
     bodies: list[bytes] = []
     first, events, size = header.first_seq, 0, 0
@@ -262,4 +262,4 @@ def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: 
 
 
 def _damaged(disk: Disk, name: str, reason: str) -> CorruptLogError:
-    return corrupt_segment(disk, name, 0, archive_seq(name.rpartition("/")[2]), reason)
+    return corrupt_segment_error(disk, name, 0, archive_seq(name.rpartition("/")[2]), reason)

@@ -13,7 +13,7 @@ from eventstore.log.format import MAX_BODY
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import StoreStats
 
-__all__ = ["Chunk", "Log", "Pending", "check_size"]
+__all__ = ["Chunk", "Log", "Submission", "check_record_size"]
 
 
 class Chunk(NamedTuple):
@@ -24,7 +24,7 @@ class Chunk(NamedTuple):
     array: bytes
 
 
-class Pending(msgspec.Struct, frozen=True, eq=False):
+class Submission(msgspec.Struct, frozen=True, eq=False):
     """What one ``submit`` asked for. ``attachment`` is the owner's, handed back on commit."""
 
     receipt: Receipt
@@ -44,7 +44,7 @@ class Appender(Protocol):
     def head_seq(self) -> int:
         """The last sequence number given out."""
 
-    def check(self) -> None:
+    def ensure_open(self) -> None:
         """Raise what keeps the log from taking events, if anything does."""
 
     def has_room(self, count: int) -> bool: ...
@@ -80,7 +80,7 @@ class Log(Protocol):
     def stats(self) -> StoreStats: ...
 
 
-def check_size(body: bytes, first: Event[Any] | None = None) -> None:
+def check_record_size(body: bytes, first: Event[Any] | None = None) -> None:
     """Refuse what does not fit one record; ``first`` is the first event of it."""
     if len(body) > MAX_BODY:
         operation = "append" if first is None else first.operation

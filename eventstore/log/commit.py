@@ -36,14 +36,14 @@ from collections.abc import Callable
 from typing import Any
 
 from eventstore.config import Durability, StoreConfig
-from eventstore.disk.fork import forget, keep_from_forks
+from eventstore.disk.fork import register_for_fork, unregister_for_fork
 from eventstore.errors import (
     EventStoreError,
     StoreClosedError,
     StoreFailedError,
     StoreOverloadedError,
 )
-from eventstore.log.base import Pending
+from eventstore.log.base import Submission
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
@@ -71,7 +71,7 @@ class GroupCommit:
         path: str,
         blocking: bool,
         release: Callable[[], None],
-        on_commit: Callable[[list[Pending]], None],
+        on_commit: Callable[[list[Submission]], None],
         on_reset: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -82,19 +82,19 @@ class GroupCommit:
         self._on_commit = on_commit
         self._on_reset = on_reset
         self._sync_each = config.durability is Durability.COMMIT
-        self._queue: deque[Pending] = deque()
+        self._queue: deque[Submission] = deque()
         self._busy = False
-        self._in_flight: list[Pending] = []
+        self._in_flight: list[Submission] = []
         self._events_in_flight = 0
         self._awaited: asyncio.Future[None] | None = None
         self._actions: deque[tuple[Callable[[], None], asyncio.Future[None] | None]] = deque()
         self._scheduled = False
-        self._company = False
-        self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._idle: list[asyncio.Future[None]] = []
-        self._granted = 0
+        self._last_commit_shared = False
+        self._waiting_for_room: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting_for_drain: list[asyncio.Future[None]] = []
+        self._room_granted = 0
         self._failed: list[Receipt] = []
-        self._forgotten = False
+        self._abandoned = False
         self._refusal: EventStoreError | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
@@ -103,19 +103,19 @@ class GroupCommit:
         self.head_seq = self.durable_seq = writer.next_seq - 1
         kind = ThreadRunner if blocking else InlineRunner
         self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
-        keep_from_forks(self)
+        register_for_fork(self)
 
     # ---- submitting ------------------------------------------------------------------------
 
-    def check(self) -> None:
+    def ensure_open(self) -> None:
         """Raise what keeps this log from taking events, if anything does."""
         if self._refusal is not None:
             raise self._refusal
 
     def has_room(self, count: int) -> bool:
         """Whether ``count`` more events may be queued now (any number if nothing is queued)."""
-        taken = self.pending + self._granted  # queued, or promised to who waited for room
-        return not self._room and (not taken or taken + count <= self._max_pending)
+        taken = self.pending + self._room_granted  # queued, or promised to who waited for room
+        return not self._waiting_for_room and (not taken or taken + count <= self._max_pending)
 
     def overloaded(self) -> StoreOverloadedError:
         """The error of a ``submit`` that found the queue full."""
@@ -132,38 +132,40 @@ class GroupCommit:
         Cancelling it gives up the place in line; nothing was submitted yet.
         """
         place = self._loop.create_future()
-        self._room.append((count, place))
+        self._waiting_for_room.append((count, place))
         try:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._granted -= count
-            self._room = deque(entry for entry in self._room if entry[1] is not place)
-            self._admit()
+                self._room_granted -= count
+            self._waiting_for_room = deque(
+                entry for entry in self._waiting_for_room if entry[1] is not place
+            )
+            self._grant_room()
             raise
-        self._granted -= count
-        self.check()
+        self._room_granted -= count
+        self.ensure_open()
 
     def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        """After ``check``: queue ``count`` encoded events, numbered from ``head_seq + 1``."""
+        """After ``ensure_open``: queue ``count`` encoded events, numbered from ``head_seq + 1``."""
         before = self.head_seq
         self.head_seq = before + count
         self.pending += count
         receipt = Receipt(before + 1, before + count, time)
-        self._queue.append(Pending(receipt, body, count, attachment))
+        self._queue.append(Submission(receipt, body, count, attachment))
         if not self._busy and not self._scheduled:
-            if self._company:
-                self._hand_over_soon()
+            if self._last_commit_shared:
+                self._start_next_soon()
             else:
-                self._next()
+                self._start_next()
         return receipt
 
-    def _hand_over_soon(self) -> None:
+    def _start_next_soon(self) -> None:
         """Hand over at the end of this turn of the loop, or of the one that begins now."""
         self._scheduled = True
-        self._loop.call_soon(self._next)
+        self._loop.call_soon(self._start_next)
 
-    def _next(self) -> None:
+    def _start_next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
         self._scheduled = False
         if self._busy:
@@ -196,10 +198,12 @@ class GroupCommit:
         self._in_flight, self._events_in_flight = entries, events
         return bodies
 
-    def _act(self, action: Callable[[], None], done: asyncio.Future[None] | None = None) -> None:
+    def _run_between_commits(
+        self, action: Callable[[], None], done: asyncio.Future[None] | None = None
+    ) -> None:
         """Have the writer do something between two records."""
         self._actions.append((action, done))
-        self._next()
+        self._start_next()
 
     # ---- finishing (on the loop) -----------------------------------------------------------
 
@@ -209,7 +213,7 @@ class GroupCommit:
         self._busy = False
         try:
             if error is not None:
-                self._drop(entries, error)
+                self._fail_pending(entries, error)
             elif entries:
                 self._committed(entries)
         finally:
@@ -219,31 +223,31 @@ class GroupCommit:
                 else:
                     awaited.set_exception(error)
             if not self._scheduled and (self._queue or self._actions):
-                self._next()
-            if self._room:
-                self._admit()
-            if self._idle and not (self._busy or self._queue):
-                for waiter in self._idle:
+                self._start_next()
+            if self._waiting_for_room:
+                self._grant_room()
+            if self._waiting_for_drain and not (self._busy or self._queue):
+                for waiter in self._waiting_for_drain:
                     if not waiter.done():
                         waiter.set_result(None)
-                self._idle.clear()
-            if self._forgotten and not (self._busy or self._queue):
+                self._waiting_for_drain.clear()
+            if self._abandoned and not (self._busy or self._queue):
                 self._runner.stop()
 
-    def _committed(self, entries: list[Pending]) -> None:
+    def _committed(self, entries: list[Submission]) -> None:
         self.durable_seq = entries[-1].receipt.seq
         self.pending -= self._events_in_flight
-        self._company = len(entries) > 1 or bool(self._queue)
+        self._last_commit_shared = len(entries) > 1 or bool(self._queue)
         try:
             self._on_commit(entries)
         finally:
             for entry in entries:
                 entry.receipt.resolve()
-            if self._company and not self._actions:
-                self._hand_over_soon()  # after those who were just woken
+            if self._last_commit_shared and not self._actions:
+                self._start_next_soon()  # after those who were just woken
         self._arm_timers()
 
-    def _drop(self, entries: list[Pending], error: Exception) -> None:
+    def _fail_pending(self, entries: list[Submission], error: Exception) -> None:
         """A commit was not made: fail it and all that was folded on top of it."""
         if isinstance(error, StoreFailedError):
             self._refusal = error
@@ -251,9 +255,9 @@ class GroupCommit:
         self._queue.clear()
         self.head_seq = self.durable_seq
         self.pending = 0
-        self._company = False
+        self._last_commit_shared = False
         self._on_reset()
-        self._failed = [receipt for receipt in self._failed if not receipt.told][:1]
+        self._failed = [receipt for receipt in self._failed if not receipt.retrieved][:1]
         for entry in dropped:
             entry.receipt.resolve(error)
             self._failed.append(entry.receipt)
@@ -265,18 +269,18 @@ class GroupCommit:
                 error,
             )
 
-    def _admit(self) -> None:
+    def _grant_room(self) -> None:
         """Let those who wait for room go on, first come first served."""
-        while self._room:
-            count, place = self._room[0]
-            taken = self.pending + self._granted
+        while self._waiting_for_room:
+            count, place = self._waiting_for_room[0]
+            taken = self.pending + self._room_granted
             crowded = taken > 0 and taken + count > self._max_pending
             if crowded and self._refusal is None:
                 break
-            self._room.popleft()
+            self._waiting_for_room.popleft()
             if not place.done():
                 place.set_result(None)
-                self._granted += count
+                self._room_granted += count
 
     # ---- timers ----------------------------------------------------------------------------
 
@@ -295,12 +299,12 @@ class GroupCommit:
         if left > 0 or self._busy:
             self._idle_timer = self._loop.call_later(max(left, 0.01), self._idle_over)
         else:
-            self._act(self._writer.seal_idle)
+            self._run_between_commits(self._writer.seal_idle)
 
     def _sync_over(self) -> None:
         self._sync_timer = None
         if self._refusal is None:
-            self._act(self._writer.sync)
+            self._run_between_commits(self._writer.sync)
 
     # ---- waiting and ending ----------------------------------------------------------------
 
@@ -309,19 +313,19 @@ class GroupCommit:
 
         Raises what became of it, and of commits before it that nobody was told about.
         """
-        self._raise_untold()
+        self._raise_unretrieved()
         if self._queue:
             await self._queue[-1].receipt
         elif self._in_flight:
             await self._in_flight[-1].receipt
-        self.check()
+        self.ensure_open()
         await self.sync()
 
     async def sync(self) -> None:
         """Put everything acknowledged on stable storage, which in the strictest mode it is."""
         if not self._sync_each:
             done = self._loop.create_future()
-            self._act(self._writer.sync, done)
+            self._run_between_commits(self._writer.sync, done)
             await done
 
     async def close(self) -> None:
@@ -336,20 +340,20 @@ class GroupCommit:
                 timer.cancel()
         while self._busy or self._queue:
             waiter = self._loop.create_future()
-            self._idle.append(waiter)
+            self._waiting_for_drain.append(waiter)
             await waiter
         done = self._loop.create_future()
-        self._act(self._writer.close, done)
+        self._run_between_commits(self._writer.close, done)
         try:
             await done
         finally:
-            forget(self)
-        self._raise_untold()
+            unregister_for_fork(self)
+        self._raise_unretrieved()
 
-    def _raise_untold(self) -> None:
+    def _raise_unretrieved(self) -> None:
         failed, self._failed = self._failed, []
         for receipt in failed:
-            if not receipt.told and receipt.error is not None:
+            if not receipt.retrieved and receipt.error is not None:
                 raise receipt.error
 
     def fail(self, error: StoreFailedError) -> None:
@@ -367,7 +371,7 @@ class GroupCommit:
 
         The writer ends on its own, after what was submitted: somebody may wait for a receipt.
         """
-        self._forgotten = True
+        self._abandoned = True
         self._refusal = StoreClosedError(f"{self._path} was not closed", path=self._path)
         if self._loop.is_closed() or not (self._busy or self._queue):
             self._runner.stop()

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-A :class:`LogCore` joins the parts on the loop's side: the group commit, the reader, and a small
+A :class:`DurableLog` joins the parts on the loop's side: the group commit, the reader, and a small
 pool of threads for work beside the commit path (the spare segment, snapshots, reading history).
 It refers to its owner weakly, so that a store that was forgotten is noticed at once; it holds no
 state but the log's.
@@ -21,21 +21,21 @@ from typing import ParamSpec, TypeVar
 from eventstore.concurrency import executor_for, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
-from eventstore.disk.manifest import StoreIdentity
+from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
     ReadFailedError,
     StoreClosedError,
     StoreFailedError,
     StoreReadOnlyError,
 )
-from eventstore.log.base import Chunk, Pending
+from eventstore.log.base import Chunk, Submission
 from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import LogReader
-from eventstore.log.recovery import OpenedLog
+from eventstore.log.recovery import RecoveredLog
 from eventstore.log.writer import LogWriter
 from eventstore.report import StoreStats
 
-__all__ = ["LogCore"]
+__all__ = ["DurableLog"]
 
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare on a full disk
 
@@ -43,7 +43,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class LogCore:
+class DurableLog:
     """The durable :class:`Log` of one store directory, bound to the running event loop.
 
     ``on_commit`` and ``on_reset`` are bound methods of the owner, which is held weakly.
@@ -52,18 +52,18 @@ class LogCore:
     def __init__(
         self,
         disk: Disk,
-        identity: StoreIdentity,
-        opened: OpenedLog,
+        manifest: Manifest,
+        opened: RecoveredLog,
         config: StoreConfig,
         *,
         read_only: bool,
-        on_commit: Callable[[list[Pending]], None],
+        on_commit: Callable[[list[Submission]], None],
         on_reset: Callable[[], None],
     ) -> None:
         self.path = disk.path
         self.disk = disk
         self._executor = executor_for(disk, 2)
-        self._reader = LogReader(disk, identity.store)
+        self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)
         self._spare: asyncio.Task[None] | None = None
@@ -80,7 +80,7 @@ class LogCore:
         if not read_only:
             self._writer = LogWriter(
                 disk,
-                identity.store,
+                manifest.store,
                 opened.last,
                 opened.next_seq,
                 spare_ready=opened.spare_ready,
@@ -107,7 +107,7 @@ class LogCore:
             raise self._refusal
         return self._group
 
-    def _committed(self, entries: list[Pending]) -> None:
+    def _committed(self, entries: list[Submission]) -> None:
         owner = self._on_commit()
         if owner is None:
             return  # forgotten: nothing is begun for it any more

@@ -22,7 +22,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreOverloadedError,
 )
-from eventstore.log.base import Chunk, Pending
+from eventstore.log.base import Chunk, Submission
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Receipt
@@ -73,7 +73,7 @@ class MemoryLog:
         seq: int,
         *,
         keep: bool,
-        on_commit: Callable[[list[Pending]], None],
+        on_commit: Callable[[list[Submission]], None],
         disk: Disk | None = None,
         earlier: LogReader | None = None,
         runner: Callable[..., Any] | None = None,
@@ -93,7 +93,7 @@ class MemoryLog:
     def appender(self) -> MemoryLog:
         return self
 
-    def check(self) -> None:
+    def ensure_open(self) -> None:
         if self._refusal is not None:
             raise self._refusal
 
@@ -107,14 +107,14 @@ class MemoryLog:
         return
 
     def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        self.check()
+        self.ensure_open()
         receipt = Receipt(self.head_seq + 1, self.head_seq + count, time)
         if self._chunks is not None:
             self._chunks.append(Chunk(receipt.first_seq, count, array_header(count) + body))
         self.head_seq = self.durable_seq = receipt.seq
         owner = self._on_commit()
         if owner is not None:  # pragma: no branch - it is the owner who submits
-            owner([Pending(receipt, body, count, attachment)])
+            owner([Submission(receipt, body, count, attachment)])
         receipt.resolve()
         return receipt
 
@@ -145,7 +145,7 @@ class MemoryLog:
         return result
 
     async def flush(self) -> None:
-        self.check()
+        self.ensure_open()
 
     async def sync(self) -> None:
         return

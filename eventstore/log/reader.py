@@ -9,9 +9,9 @@ right, and the bodies of many records are joined, so that one call decodes them 
 
 What it must not do is take damage for the end of the log. A segment that has a successor must
 reach it; one that says it has a successor must have it, and one whose successor has a successor
-must say so. In the last one, the end is what ``recovery.classify`` says it is; since the writer may
-be in the middle of a write there, a verdict of damage is given only when a fresh read still says
-so.
+must say so. In the last one, the end is what ``recovery.classify_tail`` says it is; since the
+writer may be in the middle of a write there, a verdict of damage is given only when a fresh read
+still says so.
 
 A segment may disappear while the history is read: compaction moved it to the archive. Then the
 listing is made again and reading goes on at the same event.
@@ -34,8 +34,13 @@ from eventstore.disk.layout import (
     segment_name,
     segment_seq,
 )
-from eventstore.disk.manifest import Branched, StoreIdentity, load_identity
-from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError, reading
+from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest
+from eventstore.errors import (
+    CorruptLogError,
+    HistoryUnavailableError,
+    ReadFailedError,
+    translating_read_errors,
+)
 from eventstore.log.base import Chunk
 from eventstore.log.format import (
     ALIGNMENT,
@@ -50,16 +55,16 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.segment import corrupt_segment
+from eventstore.log.segment import corrupt_segment_error
 from eventstore.log.segment_reader import (
-    Loaded,
-    MovedError,
-    Source,
-    further,
-    load,
-    load_whole,
+    HistoryFile,
+    LoadedFile,
+    SegmentReplacedError,
+    load_file,
+    read_ahead,
+    read_segment,
 )
-from eventstore.log.tail import Clean, Corrupt, classify
+from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.model.codec import array_header
 
 __all__ = ["CACHED_BYTES", "LogReader", "chunks_of"]
@@ -113,7 +118,7 @@ class LogReader:
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded or nothing is logged,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
-        with reading(self._disk.path):
+        with translating_read_errors(self._disk.path):
             yield from self._chunks(max(start, 1), stop)
 
     def _chunks(self, start: int, stop: int | None) -> Iterator[Chunk]:
@@ -131,7 +136,7 @@ class LogReader:
                     yield chunk
                     seq = chunk.first_seq + chunk.events
                 attempts = 0
-            except (FileNotFoundError, MovedError):
+            except (FileNotFoundError, SegmentReplacedError):
                 attempts += 1
                 if attempts == _ATTEMPTS:
                     raise ReadFailedError(
@@ -141,68 +146,68 @@ class LogReader:
                 continue
             if not following and not self._has_grown(sources):
                 if source.archived:
-                    raise self._missing(load_identity(self._disk), seq)
+                    raise self._missing(load_manifest(self._disk), seq)
                 return
 
-    def _check_available(self, seq: int) -> StoreIdentity:
-        identity = load_identity(self._disk)
-        if not identity.logged:
+    def _check_available(self, seq: int) -> Manifest:
+        manifest = load_manifest(self._disk)
+        if not manifest.logged:
             raise HistoryUnavailableError(
                 f"{self._disk.path} has no log (use_wal=False): there are snapshots of the state, "
                 "and no events",
                 requested=seq,
                 first_available=0,
             )
-        available = identity.history_start
+        available = manifest.history_start
         if seq < available:
             reason = (
                 f"is not available any more: events before {available} were discarded; start at "
                 f"{available}, or from a snapshot"
             )
-            if isinstance(identity.branched, Branched) and seq <= identity.branched.seq:
+            if isinstance(manifest.branched, BranchPoint) and seq <= manifest.branched.seq:
                 reason = (
                     f"is not in this store, a branch that begins with event "
-                    f"{identity.branched.seq + 1}; it is in {identity.branched.path}, the store "
-                    f"{identity.branched.store} that this one branched from"
+                    f"{manifest.branched.seq + 1}; it is in {manifest.branched.path}, the store "
+                    f"{manifest.branched.store} that this one branched from"
                 )
             raise HistoryUnavailableError(
                 f"{self._disk.path}: event {seq} {reason}",
                 requested=seq,
                 first_available=available,
             )
-        return identity
+        return manifest
 
-    def _missing(self, identity: StoreIdentity, seq: int) -> CorruptLogError:
+    def _missing(self, manifest: Manifest, seq: int) -> CorruptLogError:
         names = [
-            archive_name(first) for first, last, *_ in identity.archived if first <= seq <= last
+            archive_name(first) for first, last, *_ in manifest.archived if first <= seq <= last
         ]
-        name = names[0] if names else segment_name(identity.log_start)
-        return corrupt_segment(self._disk, name, 0, seq, "the file is missing")
+        name = names[0] if names else segment_name(manifest.log_start)
+        return corrupt_segment_error(self._disk, name, 0, seq, "the file is missing")
 
-    def _has_grown(self, sources: list[Source]) -> bool:
+    def _has_grown(self, sources: list[HistoryFile]) -> bool:
         return self._newest() > sources[-1].first_seq
 
     def _newest(self) -> int:
         """The first event of the last file there is now."""
         return max((source.first_seq for source in self._sources()), default=0)
 
-    def _sources(self) -> list[Source]:
+    def _sources(self) -> list[HistoryFile]:
         """Every file of the history by its first event; the log's where both have one."""
-        found: dict[int, Source] = {}
+        found: dict[int, HistoryFile] = {}
         for base in self._disk.list(LOG_FOLDER):  # first: an archive is there before this one goes
             first = segment_seq(base)
             if first is not None:
-                found[first] = Source(first, False)
+                found[first] = HistoryFile(first, False)
         for base in self._disk.list(ARCHIVE_FOLDER):
             first = archive_seq(base)
             if first is not None:
-                found.setdefault(first, Source(first, True))
+                found.setdefault(first, HistoryFile(first, True))
         return [found[first] for first in sorted(found)]
 
     def _read(
-        self, source: Source, start: int, stop: int | None, following: list[int]
+        self, source: HistoryFile, start: int, stop: int | None, following: list[int]
     ) -> Iterator[Chunk]:
-        loaded = load(self._disk, self._store, source)
+        loaded = load_file(self._disk, self._store, source)
         read = self._unsealed if loaded.seal is None else self._sealed
         try:
             yield from read(source, loaded, start, stop, following)
@@ -210,7 +215,12 @@ class LogReader:
             loaded.windows.close()
 
     def _sealed(
-        self, source: Source, loaded: Loaded, start: int, stop: int | None, following: list[int]
+        self,
+        source: HistoryFile,
+        loaded: LoadedFile,
+        start: int,
+        stop: int | None,
+        following: list[int],
     ) -> Iterator[Chunk]:
         """A file whose seal vouches for every byte: only the lengths are left to be read."""
         end, seq = loaded.end, loaded.header.first_seq
@@ -224,7 +234,7 @@ class LogReader:
                 reason = f"a record of {wanted} bytes does not fit the segment"
                 raise self._corrupt(source, base + at, seq, reason)
             base += min(at, len(data))
-            data, at = further(loaded.windows, data, at, wanted)
+            data, at = read_ahead(loaded.windows, data, at, wanted)
             if at + wanted > len(data):
                 raise self._corrupt(source, base + at, seq, "it is cut short")
             limit, wanted = min(len(data), end - base), RECORD_HEADER_SIZE
@@ -267,8 +277,8 @@ class LogReader:
 
     def _unsealed(
         self,
-        source: Source,
-        loaded: Loaded,
+        source: HistoryFile,
+        loaded: LoadedFile,
         start: int,
         stop: int | None,
         following: list[int],
@@ -293,10 +303,10 @@ class LogReader:
                     damage = self._corrupt(source, offset, seq, str(error))
                     break
                 attempts += 1
-                fresh, data = load_whole(self._disk, self._store, source)
+                fresh, data = read_segment(self._disk, self._store, source)
                 if fresh != header:
-                    raise MovedError from error
-                tail = classify(data, header)
+                    raise SegmentReplacedError from error
+                tail = classify_tail(data, header)
                 if not isinstance(tail, Corrupt) and tail.next_seq <= seq:
                     if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
                         self._check_followed(source, seq)
@@ -323,13 +333,13 @@ class LogReader:
         if damage is not None:
             raise damage
 
-    def _check_followed(self, source: Source, seq: int) -> None:
+    def _check_followed(self, source: HistoryFile, seq: int) -> None:
         """A seal says that there is a segment after this one, and it never goes before that one."""
         if self._newest() < seq:
             reason = f"the segment is missing: {source.name} says that there is one after it"
-            raise corrupt_segment(self._disk, segment_name(seq), 0, seq, reason)
+            raise corrupt_segment_error(self._disk, segment_name(seq), 0, seq, reason)
 
     def _corrupt(
-        self, source: Source, offset: int, expected_seq: int, reason: str
+        self, source: HistoryFile, offset: int, expected_seq: int, reason: str
     ) -> CorruptLogError:
-        return corrupt_segment(self._disk, source.name, offset, expected_seq, reason)
+        return corrupt_segment_error(self._disk, source.name, offset, expected_seq, reason)

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 The segments in ``log`` form a chain: each header states its predecessor, where that one ends and
-its CRC. :func:`open_log` walks the chain from ``log_start`` and refuses whatever does not fit,
+its CRC. :func:`recover_log` walks the chain from ``log_start`` and refuses whatever does not fit,
 naming the file. Segments that recovery may have to read are verified byte by byte (one CRC call
 each); older ones are verified when they are read.
 
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.disk.base import Disk, opened, read_whole, sync_folder, write_atomically
+from eventstore.disk.base import Disk, open_to_read, read_whole, sync_folder, write_atomically
 from eventstore.disk.layout import (
     LOG_FOLDER,
     LOG_NAMES,
@@ -63,17 +63,17 @@ from eventstore.log.format import (
 from eventstore.log.segment import (
     SegmentEnd,
     build_segment,
-    corrupt_segment,
+    corrupt_segment_error,
+    file_crc,
     read_header,
-    summed,
     write_seal,
 )
-from eventstore.log.tail import Clean, Corrupt, TornTail, classify
+from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
 
-__all__ = ["LastSegment", "OpenedLog", "mending_refused", "open_log"]
+__all__ = ["LastSegment", "RecoveredLog", "recover_log", "recovery_write_error"]
 
 
-class OpenedLog(msgspec.Struct, kw_only=True):
+class RecoveredLog(msgspec.Struct, kw_only=True):
     """What opening the log found: where it ends, and what was done about it."""
 
     next_seq: int
@@ -95,15 +95,15 @@ class LastSegment(NamedTuple):
     records: list[Record]
 
 
-def open_log(
+def recover_log(
     disk: Disk,
     store: uuid.UUID,
     *,
     log_start: int,
     verify_from: int,
     writable: bool,
-    before_writing: Callable[[OpenedLog, LastSegment], None] = lambda found, last: None,
-) -> OpenedLog:
+    before_writing: Callable[[RecoveredLog, LastSegment], None] = lambda found, last: None,
+) -> RecoveredLog:
     """Verify the chain of segments and mend the last one (unless not ``writable``).
 
     ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
@@ -112,22 +112,22 @@ def open_log(
     :class:`ReadFailedError`, and where mending is refused :class:`StoreFullError` or
     :class:`StoreAccessError`.
     """
-    return _Opening(disk, store, writable).run(log_start, verify_from, before_writing)
+    return _LogRecovery(disk, store, writable).run(log_start, verify_from, before_writing)
 
 
-class _Opening:
+class _LogRecovery:
     def __init__(self, disk: Disk, store: uuid.UUID, writable: bool) -> None:
         self._disk = disk
         self._store = store
         self._writable = writable
-        self._found = OpenedLog(next_seq=1, last=None, segments=[])
+        self._found = RecoveredLog(next_seq=1, last=None, segments=[])
 
     def run(
         self,
         log_start: int,
         verify_from: int,
-        before_writing: Callable[[OpenedLog, LastSegment], None],
-    ) -> OpenedLog:
+        before_writing: Callable[[RecoveredLog, LastSegment], None],
+    ) -> RecoveredLog:
         headers = self._chain(log_start)
         found = self._found
         found.segments = [header.first_seq for header in headers]
@@ -191,13 +191,13 @@ class _Opening:
         """Check a finished segment against what its successor says, and its seal if it must be."""
         name = segment_name(header.first_seq)
         end = successor.previous_end
-        with opened(self._disk, name) as file:
+        with open_to_read(self._disk, name) as file:
             size = file.size()
             if size < end:
                 raise self._shorter(header, successor, size)
-            crc, seals = summed(file, end), file.read(end, size - end)
+            crc, seals = file_crc(file, end), file.read(end, size - end)
         if crc != successor.previous_crc:
-            tail = classify(read_whole(self._disk, name), header)
+            tail = classify_tail(read_whole(self._disk, name), header)
             offset, seq = (tail.offset, tail.expected_seq) if isinstance(tail, Corrupt) else (0, 0)
             raise self._corrupt(
                 name,
@@ -240,7 +240,7 @@ class _Opening:
 
     def _classify_last(self, data: bytes, header: SegmentHeader) -> Clean | TornTail:
         name = segment_name(header.first_seq)
-        tail = classify(data, header)
+        tail = classify_tail(data, header)
         if isinstance(tail, Corrupt):
             raise self._corrupt(name, tail.offset, tail.expected_seq, tail.reason)
         if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
@@ -287,7 +287,7 @@ class _Opening:
             write_atomically(self._disk, name, REWRITE_TEMPORARY, unsealed)
             self._seal(name, end)
         except OSError as error:
-            raise mending_refused(error, f"{self._disk.path}/{name}") from error
+            raise recovery_write_error(error, f"{self._disk.path}/{name}") from error
         found.rewritten = name
         return end
 
@@ -323,7 +323,7 @@ class _Opening:
         self, header: SegmentHeader, successor: SegmentHeader, size: int
     ) -> CorruptLogError:
         name = segment_name(header.first_seq)
-        tail = classify(read_whole(self._disk, name), header)
+        tail = classify_tail(read_whole(self._disk, name), header)
         return self._corrupt(
             name,
             size,
@@ -335,10 +335,10 @@ class _Opening:
     def _corrupt(
         self, name: str, offset: int, expected_seq: int | None, reason: str
     ) -> CorruptLogError:
-        return corrupt_segment(self._disk, name, offset, expected_seq, reason)
+        return corrupt_segment_error(self._disk, name, offset, expected_seq, reason)
 
 
-def mending_refused(error: OSError, path: str) -> EventStoreError:
+def recovery_write_error(error: OSError, path: str) -> EventStoreError:
     """The error of an opening that could not write what it has to. Nothing is lost by it."""
     text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
     if error.errno in NO_SPACE:

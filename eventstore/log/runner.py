@@ -7,11 +7,11 @@ hand, so that an owner that was forgotten is noticed; and it looks, when idle, w
 still lives. When it ends, for whatever reason, it closes the log's files and calls ``release``,
 which frees the lock.
 
-*A job's end* is told on the event loop by ringing a bell: one byte through a pipe whose other end
-the loop watches as long as the thread lives. ``call_soon_threadsafe`` does the same and more: it
+*The end of a job* reaches the event loop as one byte through a pipe whose other end the loop
+watches as long as the thread lives. ``call_soon_threadsafe`` does the same and more: it
 makes a handle on the writer's thread, and the loop reads a socket until nothing is left in it,
-giving up the interpreter's lock each time. The last end is told by ``call_soon_threadsafe``, which
-also takes the bell down.
+giving up the interpreter's lock each time. The end of the last job goes by
+``call_soon_threadsafe``, which also closes the pipe.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Runner(Protocol):
         """Nobody will put any more: close the log after what was put, and end."""
 
 
-def _perform(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
+def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
     """Do a job on the writer's thread; the error that it ended with, if any."""
     try:
         if job.action is not None:
@@ -78,26 +78,26 @@ def _perform(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
     return None
 
 
-class _Bell:
-    """Tells the loop of jobs that have ended. Hung up and answered there, rung by the thread."""
+class _LoopWakeup:
+    """A pipe by which the writer's thread wakes the event loop when a job has ended."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._ended: deque[tuple[Job, Exception | None]] = deque()
-        self._ear, self._rope = os.pipe()
-        os.set_blocking(self._ear, False)
-        loop.add_reader(self._ear, self._answer)
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        loop.add_reader(self._read_end, self._on_readable)
 
-    def ring(self, job: Job, error: Exception | None) -> bool:
+    def signal(self, job: Job, error: Exception | None) -> bool:
         """Have ``job`` finished on the loop; ``False`` if there is no loop any more."""
         if self._loop.is_closed():
             return False
         self._ended.append((job, error))
-        os.write(self._rope, b"\0")
+        os.write(self._write_end, b"\0")
         return True
 
-    def _answer(self) -> None:
-        os.read(self._ear, 16)
+    def _on_readable(self) -> None:
+        os.read(self._read_end, 16)
         self._finish()
 
     def _finish(self) -> None:
@@ -105,27 +105,27 @@ class _Bell:
             job, error = self._ended.popleft()
             job.finished(error)
 
-    def take_down(self, job: Job | None, error: Exception | None) -> None:
+    def close_from_thread(self, job: Job | None, error: Exception | None) -> None:
         """The thread ends: finish what has not been answered yet, and ``job`` if there is one."""
         if job is not None:
             self._ended.append((job, error))
         try:
-            self._loop.call_soon_threadsafe(self._taken_down)
+            self._loop.call_soon_threadsafe(self._close_on_loop)
         except RuntimeError:  # the loop is closed
             self._close()
 
-    def _taken_down(self) -> None:
-        self._loop.remove_reader(self._ear)
+    def _close_on_loop(self) -> None:
+        self._loop.remove_reader(self._read_end)
         self._close()
         self._finish()
 
     def _close(self) -> None:
-        ends, self._ear, self._rope = (self._ear, self._rope), -1, -1
+        ends, self._read_end, self._write_end = (self._read_end, self._write_end), -1, -1
         for end in ends:
             if end >= 0:
                 os.close(end)
 
-    def __del__(self) -> None:  # the loop was closed before it took the bell down
+    def __del__(self) -> None:  # the loop was closed before the pipe was
         self._close()
 
 
@@ -141,8 +141,8 @@ class ThreadRunner:
     ) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         threading.Thread(
-            target=_work,
-            args=(self._jobs, writer, release, loop, _Bell(loop), sync),
+            target=_writer_thread,
+            args=(self._jobs, writer, release, loop, _LoopWakeup(loop), sync),
             name="eventstore-writer",
             daemon=True,
         ).start()
@@ -154,12 +154,12 @@ class ThreadRunner:
         self._jobs.put(None)
 
 
-def _work(
+def _writer_thread(
     jobs: queue.SimpleQueue[Job | None],
     writer: LogWriter,
     release: Callable[[], None],
     loop: asyncio.AbstractEventLoop,
-    bell: _Bell,
+    wakeup: _LoopWakeup,
     sync: bool,
 ) -> None:
     """The writer's thread. It ends with the close job, with ``stop``, or with its loop."""
@@ -176,11 +176,11 @@ def _work(
                 continue
             if job is None:
                 return
-            error = _perform(writer, job, sync)
+            error = _run_job(writer, job, sync)
             if job.action == writer.close:
                 closed = True
                 return
-            if not bell.ring(job, error):
+            if not wakeup.signal(job, error):
                 return
             job = error = None
     finally:
@@ -190,7 +190,7 @@ def _work(
                     writer.close()
         finally:
             release()
-            bell.take_down(job if closed else None, error)
+            wakeup.close_from_thread(job if closed else None, error)
 
 
 class InlineRunner:
@@ -209,7 +209,7 @@ class InlineRunner:
         self._sync = sync
 
     def put(self, job: Job) -> None:
-        error = _perform(self._writer, job, self._sync)
+        error = _run_job(self._writer, job, self._sync)
         if job.action == self._writer.close:
             self.stop()
         self._loop.call_soon(job.finished, error)

@@ -40,10 +40,10 @@ __all__ = [
     "ActiveSegment",
     "SegmentEnd",
     "build_segment",
-    "corrupt_segment",
+    "corrupt_segment_error",
+    "file_crc",
     "fresh_salt",
     "read_header",
-    "summed",
     "write_seal",
     "zero_fill",
 ]
@@ -229,7 +229,7 @@ def build_segment(
     return b"".join(parts), end
 
 
-def corrupt_segment(
+def corrupt_segment_error(
     disk: Disk, name: str, offset: int, expected_seq: int | None, reason: str
 ) -> CorruptLogError:
     """The error for a damaged segment."""
@@ -251,19 +251,19 @@ def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
     try:
         header = SegmentHeader.decode(data)
     except InvalidBytesError as error:
-        raise corrupt_segment(disk, name, 0, expected, str(error)) from error
+        raise corrupt_segment_error(disk, name, 0, expected, str(error)) from error
     if header.store != store:
-        raise corrupt_segment(
+        raise corrupt_segment_error(
             disk, name, 0, expected, f"it belongs to another store ({header.store})"
         )
     if header.first_seq != expected:
-        raise corrupt_segment(
+        raise corrupt_segment_error(
             disk, name, 0, expected, f"it is the segment of event {header.first_seq}, renamed"
         )
     return header
 
 
-def summed(file: File, end: int, head: bytes = b"") -> int:
+def file_crc(file: File, end: int, head: bytes = b"") -> int:
     """The CRC-32 of a file up to ``end``; ``head`` is what is known of its beginning.
 
     Of a shorter file it is that of all there is.

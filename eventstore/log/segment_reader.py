@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Generator
 from typing import NamedTuple
 
-from eventstore.disk.base import Disk, opened, read_whole
+from eventstore.disk.base import Disk, open_to_read, read_whole
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.log.archive import open_archive
 from eventstore.log.format import (
@@ -32,18 +32,25 @@ from eventstore.log.format import (
     SegmentHeader,
     closing_seal,
 )
-from eventstore.log.segment import WINDOW, corrupt_segment, summed
+from eventstore.log.segment import WINDOW, corrupt_segment_error, file_crc
 
-__all__ = ["Loaded", "MovedError", "Source", "further", "load", "load_whole"]
+__all__ = [
+    "HistoryFile",
+    "LoadedFile",
+    "SegmentReplacedError",
+    "load_file",
+    "read_ahead",
+    "read_segment",
+]
 
 Windows = Generator[bytes, None, None]
 
 
-class MovedError(Exception):
+class SegmentReplacedError(Exception):
     """The segment was replaced while it was read: a writer mended it, or took its name."""
 
 
-class Source(NamedTuple):
+class HistoryFile(NamedTuple):
     """One file of a history, by the number of its first event."""
 
     first_seq: int
@@ -54,7 +61,7 @@ class Source(NamedTuple):
         return (archive_name if self.archived else segment_name)(self.first_seq)
 
 
-class Loaded(NamedTuple):
+class LoadedFile(NamedTuple):
     """A file as far as it is known before it is read through.
 
     With a ``seal``, that one stands at ``end`` and vouches for all that ``windows`` hand over,
@@ -68,51 +75,51 @@ class Loaded(NamedTuple):
     data: bytes = b""
 
 
-def load(disk: Disk, store: uuid.UUID, source: Source) -> Loaded:
+def load_file(disk: Disk, store: uuid.UUID, source: HistoryFile) -> LoadedFile:
     """Verify one file of the store as a whole, if a seal allows it.
 
     Raises ``FileNotFoundError``, :class:`CorruptLogError` and :class:`ReadFailedError`; the windows
-    raise these, too, and :class:`MovedError`.
+    raise these, too, and :class:`SegmentReplacedError`.
     """
     if source.archived:
         header, windows = open_archive(disk, source.name)
         _check(disk, store, source, header)
-        return Loaded(header, SealKind.CLOSED, header.size - SEAL_SIZE, windows)
-    with opened(disk, source.name) as file:
+        return LoadedFile(header, SealKind.CLOSED, header.size - SEAL_SIZE, windows)
+    with open_to_read(disk, source.name) as file:
         size = file.size()
         head = file.read(0, min(size, WINDOW))
         header = _header(disk, store, source, head)
         whole, end = size <= WINDOW, size - SEAL_SIZE
         tail = head[-SEAL_SIZE:] if whole else file.read(end, SEAL_SIZE)
         seal = closing_seal(tail, end, header.salt)
-        if seal is not None and summed(file, end, head) == seal[1]:
+        if seal is not None and file_crc(file, end, head) == seal[1]:
             windows = _kept(head) if whole else _windows(disk, source.name, head[:HEADER_SIZE])
-            return Loaded(header, seal[0], end, windows)
-        return Loaded(header, None, size, _kept(), head if whole else file.read(0, size))
+            return LoadedFile(header, seal[0], end, windows)
+        return LoadedFile(header, None, size, _kept(), head if whole else file.read(0, size))
 
 
-def load_whole(disk: Disk, store: uuid.UUID, source: Source) -> tuple[SegmentHeader, bytes]:
+def read_segment(disk: Disk, store: uuid.UUID, source: HistoryFile) -> tuple[SegmentHeader, bytes]:
     """A segment's header and all of its bytes, whether a seal vouches for them or not."""
     data = read_whole(disk, source.name)
     return _header(disk, store, source, data), data
 
 
-def _header(disk: Disk, store: uuid.UUID, source: Source, data: bytes) -> SegmentHeader:
+def _header(disk: Disk, store: uuid.UUID, source: HistoryFile, data: bytes) -> SegmentHeader:
     try:
         header = SegmentHeader.decode(data[:HEADER_SIZE])
     except InvalidBytesError as error:
-        raise corrupt_segment(disk, source.name, 0, source.first_seq, str(error)) from error
+        raise corrupt_segment_error(disk, source.name, 0, source.first_seq, str(error)) from error
     _check(disk, store, source, header)
     return header
 
 
-def _check(disk: Disk, store: uuid.UUID, source: Source, header: SegmentHeader) -> None:
+def _check(disk: Disk, store: uuid.UUID, source: HistoryFile, header: SegmentHeader) -> None:
     if header.store != store or header.first_seq != source.first_seq:
         reason = "it is another segment's file"
-        raise corrupt_segment(disk, source.name, 0, source.first_seq, reason)
+        raise corrupt_segment_error(disk, source.name, 0, source.first_seq, reason)
 
 
-def further(windows: Windows, data: bytes, at: int, wanted: int) -> tuple[bytes, int]:
+def read_ahead(windows: Windows, data: bytes, at: int, wanted: int) -> tuple[bytes, int]:
     """What is behind offset ``at`` of ``data``, and is left of it; and the offset in that.
 
     At least ``wanted`` bytes from there on, as long as there are windows.
@@ -131,10 +138,10 @@ def _kept(*data: bytes) -> Windows:
 
 
 def _windows(disk: Disk, name: str, header: bytes) -> Windows:
-    with opened(disk, name) as file:
+    with open_to_read(disk, name) as file:
         window = file.read(0, WINDOW)
         if window[:HEADER_SIZE] != header:
-            raise MovedError
+            raise SegmentReplacedError
         offset = 0
         while window:
             yield window

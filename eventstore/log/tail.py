@@ -46,7 +46,7 @@ from eventstore.log.format import (
     read_synced_end,
 )
 
-__all__ = ["Clean", "Corrupt", "Tail", "TornTail", "classify", "durable_beyond"]
+__all__ = ["Clean", "Corrupt", "Tail", "TornTail", "classify_tail", "proof_of_durability"]
 
 
 class Clean(NamedTuple):
@@ -85,7 +85,7 @@ _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
 
 
-def classify(data: bytes, header: SegmentHeader) -> Tail:
+def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
     """Say what the end of the last segment is; ``data`` is the whole file."""
     records: list[Record] = []
     offset = data_end = HEADER_SIZE
@@ -123,7 +123,7 @@ def classify(data: bytes, header: SegmentHeader) -> Tail:
         if not whole:
             return Corrupt(offset, seq, _cut(len(data), header))
         return Clean(records, data_end, seq, sealed)
-    witness = durable_beyond(data, header, offset)
+    witness = proof_of_durability(data, header, offset)
     if witness is not None:
         return Corrupt(
             offset,
@@ -146,7 +146,7 @@ def end_of_data(data: bytes) -> int:
     return end - len(last) + len(last.rstrip(b"\0"))
 
 
-def durable_beyond(data: bytes, header: SegmentHeader, offset: int) -> int | None:
+def proof_of_durability(data: bytes, header: SegmentHeader, offset: int) -> int | None:
     """The offset of a record that proves the bytes at ``offset`` were once durable.
 
     Its header is proof enough: it was written, in one piece, by who knew what was durable. Whether

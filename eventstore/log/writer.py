@@ -34,15 +34,15 @@ from collections import deque
 
 from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
 from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
     EventStoreError,
     StoreFailedError,
     StoreFullError,
-    commit_failed,
-    no_space,
+    commit_failed_error,
+    no_space_error,
 )
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal, zero_fill
@@ -197,7 +197,7 @@ class LogWriter:
     def _is_archived(self, first_seq: int) -> bool:
         """Whether compaction took a segment: its seal had been read, and nobody needs it again."""
         with contextlib.suppress(EventStoreError):
-            return first_seq < load_identity(self._disk).log_start
+            return first_seq < load_manifest(self._disk).log_start
         return False
 
     def _roll(self, size: int) -> ActiveSegment:
@@ -306,11 +306,11 @@ class LogWriter:
         name = where if isinstance(where, str) else where.file.name
         if isinstance(error, SyncFailedError) or error.errno not in NO_SPACE:
             return self._fail(error, doing, name)
-        return no_space(error, doing, self._path(name))
+        return no_space_error(error, doing, self._path(name))
 
     def _fail(self, error: OSError, doing: str, name: str) -> StoreFailedError:
         if self.failure is None:
-            self.failure = commit_failed(error, doing, self._path(name))
+            self.failure = commit_failed_error(error, doing, self._path(name))
             _logger.critical("%s", self.failure)
         return self.failure
 

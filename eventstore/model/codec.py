@@ -23,7 +23,7 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
-from eventstore.model.value_types import unsupported
+from eventstore.model.value_types import unsupported_part
 
 __all__ = [
     "EventCodec",
@@ -33,7 +33,7 @@ __all__ = [
     "field_of",
     "freeze",
     "latest_time",
-    "unrecordable",
+    "unrecordable_reason",
 ]
 
 _ARRAY32 = struct.Struct(">BI")
@@ -279,11 +279,11 @@ def latest_time(body: bytes, count: int) -> int:
         raise CorruptLogError(f"a record holds no {count} events: {error}", path="") from error
 
 
-def unrecordable(kind: Any) -> str | None:
+def unrecordable_reason(kind: Any) -> str | None:
     """Why values of a payload class or of a state's type could not be recorded, or ``None``."""
     try:
         msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
-        found = unsupported(kind)
+        found = unsupported_part(kind)
     except (TypeError, NameError) as error:
         return str(error)
     if found is not None:

@@ -136,7 +136,7 @@ class Receipt(msgspec.Struct, eq=False):
     seq: int
     time: int
     _done: bool = False
-    _told: bool = False
+    _retrieved: bool = False
     _error: Exception | None = None
     _waiters: list[asyncio.Future[None]] | None = None
 
@@ -149,7 +149,7 @@ class Receipt(msgspec.Struct, eq=False):
                 self._waiters.append(waiter)
             yield from waiter
         if self._error is not None:
-            self._told = True
+            self._retrieved = True
             raise self._error
         return self
 
@@ -186,9 +186,9 @@ class Receipt(msgspec.Struct, eq=False):
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-                    self._told = True
+                    self._retrieved = True
 
     @property
-    def told(self) -> bool:
-        """Whether somebody was told what became of it, or is about to be."""
-        return self._told
+    def retrieved(self) -> bool:
+        """Whether somebody has been given the outcome, or is about to be."""
+        return self._retrieved

@@ -17,20 +17,20 @@ from eventstore.model.handler import Handler, Upcaster
 
 __all__ = [
     "ENTRY_POINT_GROUP",
-    "blamed",
-    "blaming",
+    "describe_plugin",
     "distribution_of",
-    "installed",
-    "load",
-    "marked_in",
+    "errors_naming_plugin",
+    "handlers_in",
+    "installed_plugins",
+    "load_plugin",
     "members",
-    "named",
+    "plugin_error",
 ]
 
 ENTRY_POINT_GROUP = "eventstore.handlers"
 
 
-def installed(group: str) -> list[EntryPoint]:
+def installed_plugins(group: str) -> list[EntryPoint]:
     """The entry points of a group, in an order that does not depend on the environment's."""
     return sorted(entry_points(group=group), key=lambda point: (point.name, point.value))
 
@@ -45,7 +45,7 @@ def members(module: ModuleType) -> Iterator[Any]:
             yield value
 
 
-def marked_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
+def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
     """``item``, if it is a handler or an upcaster; all that a module or an iterable holds.
 
     Raises :class:`RegistrationError` for what is none, and for what holds none.
@@ -58,41 +58,41 @@ def marked_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
             name = getattr(item, "__name__", repr(item))
             raise RegistrationError(f"{name} holds no function marked with @handler")
         for member in found:
-            yield from marked_in(member)
+            yield from handlers_in(member)
     else:
         raise RegistrationError(
             f"{item!r} is no handler: mark the function with @eventstore.handler"
         )
 
 
-def load(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any]]:
+def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any]]:
     """What an entry point names. Raises :class:`RegistrationError`, naming the plugin."""
     try:
         loaded = point.load()
     except Exception as error:  # importing a plugin may raise anything
         raise RegistrationError(
-            f"{named(point)} cannot be imported: {type(error).__name__}: {error}; mend or "
-            "uninstall it",
+            f"{describe_plugin(point)} cannot be imported: {type(error).__name__}: {error}; "
+            "mend or uninstall it",
             plugin=point.name,
             distribution=distribution_of(point),
         ) from error
-    with blaming(point):
-        return list(marked_in(loaded))
+    with errors_naming_plugin(point):
+        return list(handlers_in(loaded))
 
 
 @contextlib.contextmanager
-def blaming(point: EntryPoint) -> Iterator[None]:
+def errors_naming_plugin(point: EntryPoint) -> Iterator[None]:
     """Have a :class:`RegistrationError` name the plugin that it is about."""
     try:
         yield
     except RegistrationError as error:
-        raise blamed(error, point) from error
+        raise plugin_error(error, point) from error
 
 
-def blamed(error: RegistrationError, point: EntryPoint) -> RegistrationError:
+def plugin_error(error: RegistrationError, point: EntryPoint) -> RegistrationError:
     """``error``, with plugin and distribution."""
     return RegistrationError(
-        f"{named(point)}: {error}",
+        f"{describe_plugin(point)}: {error}",
         operation=error.operation,
         plugin=point.name,
         distribution=distribution_of(point),
@@ -104,6 +104,6 @@ def distribution_of(point: EntryPoint) -> str | None:
     return point.dist.name if point.dist is not None else None
 
 
-def named(point: EntryPoint) -> str:
+def describe_plugin(point: EntryPoint) -> str:
     """A plugin, for messages."""
     return f"plugin {point.name!r} ({point.value}) of distribution {distribution_of(point)!r}"

@@ -29,20 +29,20 @@ from eventstore.errors import (
     RegistrationError,
     UnknownOperationError,
 )
-from eventstore.model.codec import EventCodec, field_of, unrecordable
+from eventstore.model.codec import EventCodec, field_of, unrecordable_reason
 from eventstore.model.fingerprint import describe_type
 from eventstore.model.handler import Handler, Upcaster, replay_error
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
-    blamed,
-    blaming,
-    installed,
-    load,
-    marked_in,
-    named,
+    describe_plugin,
+    errors_naming_plugin,
+    handlers_in,
+    installed_plugins,
+    load_plugin,
+    plugin_error,
 )
-from eventstore.model.upcasting import Upcasters, leading_home
+from eventstore.model.upcasting import Upcasters, drop_foreign_upcasters
 from eventstore.model.value_types import copy_value
 
 __all__ = ["HandlerRegistry"]
@@ -98,9 +98,9 @@ class HandlerRegistry(Generic[StateT]):
         registry = cls(initial=initial, state_type=state_type)
         steps: list[tuple[EntryPoint, Upcaster[Any]]] = []
         foreign: set[type[Operation]] = set()
-        for point in installed(group):
-            for item in load(point):
-                with blaming(point):
+        for point in installed_plugins(group):
+            for item in load_plugin(point):
+                with errors_naming_plugin(point):
                     if isinstance(item, Upcaster):
                         item.new_types()
                         steps.append((point, item))
@@ -108,14 +108,14 @@ class HandlerRegistry(Generic[StateT]):
                         foreign.add(item.types()[1])
                     else:
                         registry._add(item, point)
-        for point, step in leading_home(steps, foreign.difference(registry._fold)):
-            with blaming(point):
+        for point, step in drop_foreign_upcasters(steps, foreign.difference(registry._fold)):
+            with errors_naming_plugin(point):
                 registry._add(step, point)
         return registry
 
     def register(self, item: Any) -> None:
         """Add a handler, an upcaster, or all of those in a module or an iterable."""
-        for member in marked_in(item):
+        for member in handlers_in(item):
             self._add(member, None)
 
     def _add(self, item: Handler[StateT, Any] | Upcaster[Any], point: EntryPoint | None) -> None:
@@ -165,7 +165,7 @@ class HandlerRegistry(Generic[StateT]):
     def _check_payload(self, item: Any, payload_type: type[Operation]) -> None:
         """Refuse a payload class that cannot be recorded, or told from another one."""
         operation, tag = operation_name(payload_type), tag_of(payload_type)
-        reason = unrecordable(payload_type)
+        reason = unrecordable_reason(payload_type)
         if reason is not None:
             raise RegistrationError(
                 f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
@@ -184,7 +184,7 @@ class HandlerRegistry(Generic[StateT]):
     def _named(self, item: Any) -> str:
         """A handler or upcaster, for messages, with the plugin that it came from."""
         point = self._points.get(item)
-        return repr(item) if point is None else f"{item!r} of {named(point)}"
+        return repr(item) if point is None else f"{item!r} of {describe_plugin(point)}"
 
     @property
     def state_type(self) -> Any:
@@ -220,7 +220,7 @@ class HandlerRegistry(Generic[StateT]):
                     f"{item!r}: {reason}", operation=operation_name(item.old_type())
                 )
                 point = self._points.get(item)
-                raise error if point is None else blamed(error, point)
+                raise error if point is None else plugin_error(error, point)
             self._codec = EventCodec(list(self._payloads.values()))
         return self._codec
 
@@ -376,7 +376,7 @@ class HandlerRegistry(Generic[StateT]):
         if self._prints is not None:  # found out before, and nothing was registered since
             return
         _ = self.codec
-        reason = unrecordable(self._state_type) if self._handlers else None
+        reason = unrecordable_reason(self._state_type) if self._handlers else None
         if reason is not None:
             raise RegistrationError(f"a snapshot cannot carry {self._state_type!r}: {reason}")
 

@@ -22,7 +22,7 @@ from eventstore.errors import ReplayError
 from eventstore.model.handler import Upcaster
 from eventstore.model.operation import Event, Operation
 
-__all__ = ["Upcasters", "leading_home"]
+__all__ = ["Upcasters", "drop_foreign_upcasters"]
 
 Payload = type[Operation]
 FoundT = TypeVar("FoundT")
@@ -120,7 +120,7 @@ class Upcasters:
             yield from self._lead(event, part, (*path, kind))
 
 
-def leading_home(
+def drop_foreign_upcasters(
     steps: Collection[tuple[FoundT, Upcaster[Any]]], foreign: Collection[Payload]
 ) -> list[tuple[FoundT, Upcaster[Any]]]:
     """The upcasters (each with where it was found) that do not lead to ``foreign`` payloads only.

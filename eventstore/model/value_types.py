@@ -5,7 +5,7 @@ Theory of operation
 Three questions are asked of the types that users bring, once for each, when a registry is made or
 a store is opened:
 
-* Can the log or a snapshot carry its values? (:func:`unsupported`)
+* Can the log or a snapshot carry its values? (:func:`unsupported_part`)
 * Can a value be changed by whoever holds it? (:func:`is_immutable`)
 * If so, what makes a copy that shares nothing that can change? (:func:`copier`)
 
@@ -35,7 +35,7 @@ from typing import Annotated, Any, TypeVar
 import immutables
 import msgspec
 
-__all__ = ["copier", "copy_value", "fields_of", "is_immutable", "plain_type", "unsupported"]
+__all__ = ["copier", "copy_value", "fields_of", "is_immutable", "plain_type", "unsupported_part"]
 
 Copier = Callable[[Any], Any]
 ValueT = TypeVar("ValueT")
@@ -94,14 +94,14 @@ def _fields_of_class(kind: type) -> dict[str, Any] | None:
 # ---- can it be carried? --------------------------------------------------------------------
 
 
-def unsupported(kind: Any, path: str = "$") -> str | None:
+def unsupported_part(kind: Any, path: str = "$") -> str | None:
     """Which part of ``kind`` MessagePack cannot carry, in words, or ``None``.
 
     Raises ``TypeError`` where msgspec refuses the type as a whole (an ambiguous union), and
     ``NameError`` for annotations that name nothing.
 
-    >>> unsupported(dict[str, list[int]])
-    >>> unsupported(dict[str, complex])
+    >>> unsupported_part(dict[str, list[int]])
+    >>> unsupported_part(dict[str, complex])
     '`$[...]` is of type complex'
     """
     return _unsupported(kind, path, frozenset())

@@ -18,9 +18,9 @@ from eventstore.reading.selection import (
     TimeWindow,
     as_sequence,
     as_time,
-    chosen,
+    checked_operations,
     decode_chunk,
-    first_from,
+    seq_lower_bound,
 )
 
 __all__ = ["durable_events"]
@@ -34,7 +34,7 @@ async def durable_events(
     operations: Collection[str] | None,
 ) -> AsyncGenerator[Event[Any], None]:
     """The events of ``log`` from ``start`` up to ``stop`` (exclusive) or the last durable one."""
-    operations = chosen(operations, registry.operations)
+    operations = checked_operations(operations, registry.operations)
     end = log.durable_seq + 1
     upto = as_sequence(stop)
     if upto is not None:
@@ -60,5 +60,5 @@ async def _first_from(log: Log, time: int) -> int:
     """A number before which every event is earlier than ``time``."""
     if log.disk is None:
         return 1
-    first = await log.run(first_from, log.disk, time)
+    first = await log.run(seq_lower_bound, log.disk, time)
     return min(first, log.begins + 1) if isinstance(log, MemoryLog) else first

@@ -14,8 +14,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import load_identity
-from eventstore.errors import HistoryUnavailableError, reading
+from eventstore.disk.manifest import load_manifest
+from eventstore.errors import HistoryUnavailableError, translating_read_errors
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.handler import replay_error
@@ -27,12 +27,20 @@ from eventstore.reading.selection import (
     TimeWindow,
     as_sequence,
     as_time,
-    chosen,
-    first_from,
+    checked_operations,
+    seq_lower_bound,
 )
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
-__all__ = ["Folded", "batches", "fold_to", "read_events", "recorded", "replay", "state_at"]
+__all__ = [
+    "Folded",
+    "fold_to",
+    "read_events",
+    "recorded_batches",
+    "replay",
+    "state_at",
+    "upcast_batches",
+]
 
 StateT = TypeVar("StateT")
 _END = 1 << 62
@@ -58,8 +66,8 @@ def read_events(
     :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError` (for an event, and
     for a name in ``operations`` that the registry does not know).
     """
-    operations = chosen(operations, None if registry is None else registry.operations)
-    found = batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
+    operations = checked_operations(operations, None if registry is None else registry.operations)
+    found = upcast_batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
     events = itertools.chain.from_iterable(found)
     if operations is None:
         return events
@@ -81,7 +89,7 @@ def replay(
     nearest snapshot where there is one. ``operations`` chooses which events are handed over; all of
     them are folded. Raises what :func:`read_events` raises, and :class:`ReplayError`.
     """
-    operations = chosen(operations, registry.operations)
+    operations = checked_operations(operations, registry.operations)
     disk = disk or LocalDisk(path, read_only=True)
     first = as_sequence(start)
     upto = None if first is None else first - 1
@@ -89,7 +97,7 @@ def replay(
     functions, copy = registry.functions, copier(registry.state_type)
     handing_over = False
     window = TimeWindow(None, stop)  # it counts from ``start`` on: clocks may go backwards
-    for batch in batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
+    for batch in upcast_batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
         events = batch
         if not handing_over:
             events = _from_start(batch, start)
@@ -144,7 +152,7 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
         return folded
     stop: Moment | None = after if after is not None else None if upto is None else upto + 1
     state, seq, latest = folded
-    for events in recorded(disk, registry.codec, seq + 1, stop):
+    for events in recorded_batches(disk, registry.codec, seq + 1, stop):
         state = registry.fold(state, registry.upcast(events))
         seq = events[-1].seq
         latest = max(latest, *[event.time for event in events])
@@ -153,18 +161,18 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
             f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that "
             "one, or for None, which is the last",
             requested=upto,
-            first_available=load_identity(disk).history_start,
+            first_available=load_manifest(disk).history_start,
         )
     return Folded(state, seq, latest)
 
 
 def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
     """Whether the store has no log and ``seq`` is the newest of its snapshots that can be used."""
-    with reading(disk.path):
-        identity = load_identity(disk)
-        if identity.logged:
+    with translating_read_errors(disk.path):
+        manifest = load_manifest(disk)
+        if manifest.logged:
             return False
-        newest = max((seq for seq, _ in snapshot_times(disk, identity.store)), default=0)
+        newest = max((seq for seq, _ in snapshot_times(disk, manifest.store)), default=0)
     return time is None or seq == newest
 
 
@@ -172,13 +180,13 @@ def _base(
     disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
 ) -> Folded[StateT]:
     """The newest usable snapshot that is not too late, or the initial state."""
-    with reading(disk.path):
-        identity = load_identity(disk)
+    with translating_read_errors(disk.path):
+        manifest = load_manifest(disk)
         if before is not None:
-            times = snapshot_times(disk, identity.store)
+            times = snapshot_times(disk, manifest.store)
             upto = max((seq for seq, latest in times if latest < before), default=0)
         vault = SnapshotVault[StateT](
-            disk, identity.store, registry.state_type, registry.fingerprint()
+            disk, manifest.store, registry.state_type, registry.fingerprint()
         )
         snapshot, _ = vault.load_newest(upto=upto)
     if snapshot is None:
@@ -186,30 +194,30 @@ def _base(
     return Folded(snapshot.state, snapshot.seq, snapshot.latest)
 
 
-def batches(
+def upcast_batches(
     disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
 ) -> Iterator[Sequence[Event[Any]]]:
     """The events from ``start`` to ``stop`` (exclusive), upcast, some thousands at a time."""
     if registry is None:
-        return recorded(disk, EventCodec(), start, stop)
-    found = recorded(disk, registry.codec, start, stop)
+        return recorded_batches(disk, EventCodec(), start, stop)
+    found = recorded_batches(disk, registry.codec, start, stop)
     return map(registry.upcast, found)
 
 
-def recorded(
+def recorded_batches(
     disk: Disk, codec: EventCodec, start: Moment, stop: Moment | None
 ) -> Iterator[Sequence[Event[Any]]]:
     """The events from ``start`` to ``stop`` (exclusive) as they were recorded."""
-    with reading(disk.path):
-        identity = load_identity(disk)
+    with translating_read_errors(disk.path):
+        manifest = load_manifest(disk)
     earliest = as_time(start)
-    first = as_sequence(start) if earliest is None else first_from(disk, earliest)
+    first = as_sequence(start) if earliest is None else seq_lower_bound(disk, earliest)
     first = max(first or 1, 1)
     end = as_sequence(stop) if stop is not None and as_time(stop) is None else _END
     window = TimeWindow(start, stop)
     if end is None or first >= end:
         return
-    reader = LogReader(disk, identity.store, CACHED_BYTES)
+    reader = LogReader(disk, manifest.store, CACHED_BYTES)
     for chunk in reader.chunks(first, end):
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
         if chunk.first_seq < first or chunk.first_seq + chunk.events > end:

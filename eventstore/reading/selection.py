@@ -19,15 +19,23 @@ from typing import Any
 
 from eventstore.clock import to_ns
 from eventstore.disk.base import Disk
-from eventstore.disk.manifest import load_identity
-from eventstore.errors import UnknownOperationError, reading
+from eventstore.disk.manifest import load_manifest
+from eventstore.errors import UnknownOperationError, translating_read_errors
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.snapshot.vault import snapshot_times
 
-__all__ = ["Moment", "TimeWindow", "as_sequence", "as_time", "chosen", "decode_chunk", "first_from"]
+__all__ = [
+    "Moment",
+    "TimeWindow",
+    "as_sequence",
+    "as_time",
+    "checked_operations",
+    "decode_chunk",
+    "seq_lower_bound",
+]
 
 Moment = int | datetime
 TIMES_FROM = 10**15
@@ -45,7 +53,7 @@ def as_time(moment: Moment | None) -> int | None:
     return to_ns(moment)
 
 
-def chosen(
+def checked_operations(
     operations: Collection[str] | None, known: Collection[str] | None
 ) -> Collection[str] | None:
     """The names of the operations to keep, ``None`` for all of them.
@@ -98,21 +106,21 @@ def _first_from(batch: Sequence[Event[Any]], time: int) -> int | None:
     return next((index for index, event in enumerate(batch) if event.time >= time), None)
 
 
-def first_from(disk: Disk, time: int) -> int:
+def seq_lower_bound(disk: Disk, time: int) -> int:
     """A sequence number before which every event is earlier than ``time`` (nanoseconds).
 
     Reading from there raises :class:`HistoryUnavailableError` where events that may be meant were
     discarded: it begins behind them only if the first one left is earlier than ``time``.
     """
-    with reading(disk.path):
-        identity = load_identity(disk)
-        known = [(last, latest) for _, last, latest in identity.archived]
-        known += snapshot_times(disk, identity.store)
+    with translating_read_errors(disk.path):
+        manifest = load_manifest(disk)
+        known = [(last, latest) for _, last, latest in manifest.archived]
+        known += snapshot_times(disk, manifest.store)
     first = max((seq for seq, latest in known if latest < time), default=0) + 1
-    available = identity.history_start
+    available = manifest.history_start
     if first >= available:
         return first
-    for chunk in LogReader(disk, identity.store).chunks(available, available + 1):
+    for chunk in LogReader(disk, manifest.store).chunks(available, available + 1):
         oldest: Event[Any] = EventCodec().decode(chunk.array, chunk.events, chunk.first_seq)[0]
         return available if oldest.time < time else first
     return first

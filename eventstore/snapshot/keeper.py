@@ -26,13 +26,13 @@ from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, SyncFailedError
 from eventstore.disk.layout import SNAPSHOT_FOLDER
-from eventstore.disk.manifest import StoreIdentity, load_identity
+from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import (
     NO_SPACE,
     EventStoreError,
     StoreFailedError,
     StoreFullError,
-    commit_failed,
+    commit_failed_error,
     errno_name,
 )
 from eventstore.log.archive import compact
@@ -62,7 +62,7 @@ class SnapshotKeeper:
         disk: Disk,
         log: Log,
         vault: SnapshotVault[Any],
-        identity: StoreIdentity,
+        manifest: Manifest,
         config: StoreConfig,
         clock: Clock,
         *,
@@ -72,7 +72,7 @@ class SnapshotKeeper:
         self._disk = disk
         self._log = log
         self._vault = vault
-        self._logged = identity.logged
+        self._logged = manifest.logged
         self._config = config
         self._clock = clock
         self._owner = weakref.ref(owner)
@@ -151,10 +151,10 @@ class SnapshotKeeper:
         enough = len(kept) >= min(2, self._config.backup_count)
         if self._logged and (enough or self._config.history == "archive"):
             # Not what was known after the last time: it may have failed after store.json was saved.
-            identity = load_identity(self._disk)
-            before = len(identity.archived)
-            identity = compact(self._disk, identity, kept[0], self._config.history)
-            self._archived += len(identity.archived) - before
+            manifest = load_manifest(self._disk)
+            before = len(manifest.archived)
+            manifest = compact(self._disk, manifest, kept[0], self._config.history)
+            self._archived += len(manifest.archived) - before
 
     def _translated(self, error: OSError) -> EventStoreError:
         path = f"{self._log.path}/{SNAPSHOT_FOLDER}"
@@ -164,7 +164,7 @@ class SnapshotKeeper:
                 "intact and appending goes on; free some space"
             )
             return StoreFullError(self._warning, path=path, errno=error.errno)
-        failure: StoreFailedError = commit_failed(error, "writing a snapshot to", path)
+        failure: StoreFailedError = commit_failed_error(error, "writing a snapshot to", path)
         self._log.fail(failure)
         return failure
 
@@ -178,7 +178,7 @@ class SnapshotKeeper:
         if not self._config.use_wal:
             await self.snapshot()
 
-    def amend(self, stats: StoreStats) -> StoreStats:
+    def add_snapshot_stats(self, stats: StoreStats) -> StoreStats:
         """Add what is known here."""
         return msgspec.structs.replace(
             stats,

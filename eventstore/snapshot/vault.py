@@ -128,7 +128,7 @@ class SnapshotVault(Generic[StateT]):
         self._passed_over.discard(seq)
         return name
 
-    def write_again(self, name: str) -> None:
+    def rewrite_durably(self, name: str) -> None:
         """Write a snapshot again, byte for byte, so that it is known to be on stable storage.
 
         Its writer may have died before its name was, or been told that the sync had failed.

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from eventstore.testing.file_contents import Inode
 from eventstore.testing.power_cut import Adversary
 
-__all__ = ["FOLDER", "Folder", "Names", "folder_of"]
+__all__ = ["FOLDER", "DirectoryEntries", "Folder", "folder_of"]
 
 
 class Folder:
@@ -52,7 +52,7 @@ class _Change:
     lost: bool = False
 
 
-class Names:
+class DirectoryEntries:
     """The directory tree. Errors are those of Linux.
 
     ``live`` and ``durable`` are changed by these methods only, once the tree was listed.
@@ -182,7 +182,7 @@ class Names:
             if "/" not in name or isinstance(left.get(folder_of(name)), Folder)
         }
 
-    def copy(self, inodes: dict[Inode, Inode]) -> Names:
+    def copy(self, inodes: dict[Inode, Inode]) -> DirectoryEntries:
         """The same names, live and durable, for copies of the inodes; ``inodes`` is filled in."""
 
         def moved(node: Node | None) -> Node | None:
@@ -192,7 +192,7 @@ class Names:
                 inodes[node] = node.copy()
             return inodes[node]
 
-        other = Names()
+        other = DirectoryEntries()
         _apply(other.live, tuple((name, moved(node)) for name, node in self.live.items()))
         _apply(other.durable, tuple((name, moved(node)) for name, node in self.durable.items()))
         other.pending = [

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from eventstore.disk.base import Bytes
 from eventstore.errors import StoreLockedError
-from eventstore.testing.directory_entries import Names
+from eventstore.testing.directory_entries import DirectoryEntries
 from eventstore.testing.faults import FaultPlan, SimulatedCrash
 from eventstore.testing.file_contents import Inode
 from eventstore.testing.power_cut import Adversary
@@ -34,7 +34,7 @@ class Machine:
 
     __slots__ = ("_drawn", "_random", "names", "owner", "owner_pid", "plan", "seed", "writes")
 
-    def __init__(self, seed: int, names: Names, drawn: int = 0, writes: int = 0) -> None:
+    def __init__(self, seed: int, names: DirectoryEntries, drawn: int = 0, writes: int = 0) -> None:
         self.seed = seed
         self.names = names
         self.plan = FaultPlan()
@@ -93,7 +93,7 @@ class Machine:
     def cut(self, adversary: Adversary) -> Machine:
         """The machine after a power cut."""
         left: dict[Inode, Inode] = {}
-        names = Names()
+        names = DirectoryEntries()
         for name, node in self.names.cut(adversary).items():
             if isinstance(node, Inode):
                 if node not in left:

@@ -39,7 +39,7 @@ from typing import Literal
 from eventstore.disk.base import Bytes
 from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import StoreLockedError
-from eventstore.testing.directory_entries import FOLDER, Names, folder_of
+from eventstore.testing.directory_entries import FOLDER, DirectoryEntries, folder_of
 from eventstore.testing.faults import Call, Effect, Fault, Rule
 from eventstore.testing.file_contents import Inode
 from eventstore.testing.machine import Machine, SimulatedFile
@@ -70,7 +70,7 @@ class SimulatedDisk:
 
     def __init__(self, seed: int = 0, path: str = "simulated") -> None:
         self.path = path
-        self._machine = Machine(seed, Names())
+        self._machine = Machine(seed, DirectoryEntries())
         self._open = True
 
     # The Disk protocol.

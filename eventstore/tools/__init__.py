@@ -3,6 +3,6 @@
 The function ``verify`` hides the module of the same name that it comes from.
 """
 
-from eventstore.tools.verify import Damage, Parting, Refold, Verification, verify
+from eventstore.tools.verify import Damage, Divergence, Refold, Verification, verify
 
-__all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]
+__all__ = ["Damage", "Divergence", "Refold", "Verification", "verify"]

@@ -29,7 +29,7 @@ from eventstore.model.codec import encode_hook
 from eventstore.model.operation import OPERATION_FIELD
 from eventstore.model.registry import HandlerRegistry
 from eventstore.tools.overview import Overview, SegmentFacts, overview
-from eventstore.tools.verify import Parting, Verification
+from eventstore.tools.verify import Divergence, Verification
 from eventstore.tools.verify import verify as verify_store
 
 __all__ = ["commands"]
@@ -147,8 +147,8 @@ def verify(path: Path, no_refold: bool) -> None:
         click.echo(f"DAMAGED: {damage.name}: {damage.reason}", err=True)
     if found.refolded is not None and found.refolded.refusal is not None:
         click.echo(f"NOT FOLDED: {found.refolded.refusal}", err=True)
-    if found.parting is not None:
-        for line in _parting(found.parting):
+    if found.divergence is not None:
+        for line in _divergence(found.divergence):
             click.echo(line, err=True)
     if not found.passed:
         raise click.exceptions.Exit(1)
@@ -171,30 +171,30 @@ def _verified(found: Verification) -> Iterator[str]:
         yield f"not compared: {reason}"
 
 
-def _parting(parting: Parting) -> Iterator[str]:
+def _divergence(divergence: Divergence) -> Iterator[str]:
     """A difference, and who is responsible."""
     yield (
-        f"DIFFERS: the snapshot of event {parting.differs_at:,} is not the state folded again; up "
-        f"to event {parting.agrees_at:,} they agree"
+        f"DIFFERS: the snapshot of event {divergence.differs_at:,} is not the state folded again; "
+        f"up to event {divergence.agrees_at:,} they agree"
     )
-    if parting.seq is not None:
-        sure = "they part at" if parting.exact else "they part, as far as can be inferred, at"
-        yield f"{sure} event {parting.seq:,}, {parting.operation}, by {parting.handler}"
-    yield parting.explanation
-    for difference in parting.differences[:MOST_DIFFERENCES]:
+    if divergence.seq is not None:
+        sure = "they part at" if divergence.exact else "they part, as far as can be inferred, at"
+        yield f"{sure} event {divergence.seq:,}, {divergence.operation}, by {divergence.handler}"
+    yield divergence.explanation
+    for difference in divergence.differences[:MOST_DIFFERENCES]:
         yield f"  {difference.path}: {difference.one!r} then, {difference.other!r} now"
-    left = len(parting.differences) - MOST_DIFFERENCES
+    left = len(divergence.differences) - MOST_DIFFERENCES
     if left > 0:
         yield f"  and {left:,} more"
 
 
 def _facts(found: Overview) -> list[str]:
-    identity = found.identity
+    manifest = found.manifest
     lines = [
-        f"{found.path}: store {identity.store}, format {identity.format}",
+        f"{found.path}: store {manifest.store}, format {manifest.format}",
         f"created {found.created}, {found.size:,} bytes",
-        f"events {identity.history_start:,} to {found.last_seq:,}"
-        if found.last_seq >= identity.history_start
+        f"events {manifest.history_start:,} to {found.last_seq:,}"
+        if found.last_seq >= manifest.history_start
         else "no events",
     ]
     if found.writer is not None:

@@ -28,9 +28,9 @@ from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
-from eventstore.reading.replay import recorded
+from eventstore.reading.replay import recorded_batches
 
-__all__ = ["Stretch", "TraceError", "digest", "handlers_by_name", "trace", "trace_elsewhere"]
+__all__ = ["EventRange", "TraceError", "digest", "handlers_by_name", "trace", "trace_elsewhere"]
 
 Digests = dict[int, str]
 
@@ -39,7 +39,7 @@ class TraceError(Exception):
     """The other process could not fold; the message is what it said."""
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class EventRange(msgspec.Struct, frozen=True):
     """The events after ``base`` up to ``end``, and the state after event ``base``, in slices."""
 
     base: int
@@ -52,7 +52,7 @@ class _Request(msgspec.Struct, frozen=True):
 
     path: str
     handlers: list[str]
-    stretch: Stretch
+    event_range: EventRange
     marks: list[int]
 
 
@@ -65,12 +65,12 @@ def digest(codec: StateCodec[Any], state: Any) -> str:
 
 
 def trace(
-    disk: Disk, registry: HandlerRegistry[Any], stretch: Stretch, marks: Sequence[int]
+    disk: Disk, registry: HandlerRegistry[Any], event_range: EventRange, marks: Sequence[int]
 ) -> Digests:
     """Fold a stretch from its own state; the digest after each event that ``marks`` names."""
     codec: StateCodec[Any] = StateCodec(registry.state_type)
-    state, found, rest = codec.load(stretch.slices), {}, sorted(marks)
-    for events in recorded(disk, registry.codec, stretch.base + 1, stretch.end + 1):
+    state, found, rest = codec.load(event_range.slices), {}, sorted(marks)
+    for events in recorded_batches(disk, registry.codec, event_range.base + 1, event_range.end + 1):
         while rest and rest[0] <= events[-1].seq:
             count = rest[0] - events[0].seq + 1
             state = registry.fold(state, registry.upcast(events[:count]))
@@ -102,10 +102,10 @@ def _found(name: str) -> Any:
 
 
 def trace_elsewhere(
-    path: str, handlers: list[str], stretch: Stretch, marks: Sequence[int], seed: int
+    path: str, handlers: list[str], event_range: EventRange, marks: Sequence[int], seed: int
 ) -> Digests:
     """:func:`trace` in a process of its own with ``PYTHONHASHSEED=seed``. Raises TraceError."""
-    request = _Request(os.path.abspath(path), handlers, stretch, list(marks))
+    request = _Request(os.path.abspath(path), handlers, event_range, list(marks))
     paths = [os.path.abspath(entry) for entry in sys.path]
     environment = {
         **os.environ,
@@ -131,6 +131,6 @@ def serve() -> None:
     os.dup2(2, 1)  # what a handler prints is no part of the answer
     registry: HandlerRegistry[Any] = HandlerRegistry(*map(_found, request.handlers))
     disk = LocalDisk(request.path, read_only=True)
-    found = trace(disk, registry, request.stretch, request.marks)
+    found = trace(disk, registry, request.event_range, request.marks)
     with os.fdopen(answers, "wb") as output:
         output.write(msgspec.msgpack.encode(found))

@@ -28,10 +28,10 @@ from eventstore.disk.layout import (
     snapshot_seq,
 )
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import StoreIdentity, load_identity
-from eventstore.errors import EventStoreError, unreadable
+from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.errors import EventStoreError, read_error
 from eventstore.log.segment import read_header
-from eventstore.log.tail import Clean, Corrupt, TornTail, classify
+from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
 
 __all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments"]
 
@@ -67,7 +67,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that ``eventstore info`` shows. ``writer``: the pid that a writer left behind."""
 
     path: str
-    identity: StoreIdentity
+    manifest: Manifest
     segments: tuple[SegmentFacts, ...]
     snapshots: tuple[FileFacts, ...]
     archives: tuple[FileFacts, ...]
@@ -82,7 +82,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def created(self) -> str:
         """When the store was made, UTC."""
-        return f"{to_datetime(self.identity.created):%Y-%m-%d %H:%M:%S} UTC"
+        return f"{to_datetime(self.manifest.created):%Y-%m-%d %H:%M:%S} UTC"
 
     @property
     def size(self) -> int:
@@ -107,33 +107,33 @@ def overview(path: str | os.PathLike[str]) -> Overview:
     """
     disk = LocalDisk(path, read_only=True)
     try:
-        identity = load_identity(disk)
+        manifest = load_manifest(disk)
         return Overview(
             path=disk.path,
-            identity=identity,
-            segments=tuple(survey_segments(disk, identity)),
+            manifest=manifest,
+            segments=tuple(survey_segments(disk, manifest)),
             snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
             archives=tuple(_files(disk, ARCHIVE_FOLDER)),
             quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
             writer=_writer(disk),
         )
     except OSError as error:
-        raise unreadable(error, disk.path) from error
+        raise read_error(error, disk.path) from error
     finally:
         disk.close()
 
 
-def survey_segments(disk: Disk, identity: StoreIdentity) -> Iterator[SegmentFacts]:
+def survey_segments(disk: Disk, manifest: Manifest) -> Iterator[SegmentFacts]:
     """Every segment of the log, read and verified record by record, one at a time."""
     for base in disk.list(LOG_FOLDER):
         first = segment_seq(base)
-        if first is None or first < identity.log_start:
+        if first is None or first < manifest.log_start:
             continue
         name = f"{LOG_FOLDER}/{base}"
         try:
             size = _size(disk, name)
-            header = read_header(disk, name, identity.store)
-            tail = classify(read_whole(disk, name), header)
+            header = read_header(disk, name, manifest.store)
+            tail = classify_tail(read_whole(disk, name), header)
         except FileNotFoundError:
             continue
         except EventStoreError as error:

@@ -27,18 +27,18 @@ from typing import Any, Literal
 import msgspec
 
 from eventstore.disk.base import Disk
-from eventstore.disk.manifest import StoreIdentity
+from eventstore.disk.manifest import Manifest
 from eventstore.errors import ReplayError, UnknownOperationError
-from eventstore.history.compare import Difference, Steps, differences, differing, value_at
+from eventstore.history.compare import Difference, Steps, differences, value_at, walk_differences
 from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
-from eventstore.reading.replay import batches, recorded
+from eventstore.reading.replay import recorded_batches, upcast_batches
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.tools.fold_digests import (
     Digests,
-    Stretch,
+    EventRange,
     TraceError,
     digest,
     handlers_by_name,
@@ -46,7 +46,7 @@ from eventstore.tools.fold_digests import (
     trace_elsewhere,
 )
 
-__all__ = ["Parting", "Refold", "refold"]
+__all__ = ["Divergence", "Refold", "refold"]
 
 SEEDS = (0, 1, 2, 3)
 """Hash seeds of other processes: two of them order a set of two strings alike half of the time."""
@@ -58,7 +58,7 @@ PLACES = 256
 Cause = Literal["unrepeatable", "process", "changed"]
 
 
-class Parting(msgspec.Struct, frozen=True, kw_only=True):
+class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     """Where folding again leaves what was folded live.
 
     ``agrees_at``: the last snapshot that agrees (0: the beginning), ``differs_at``: the first that
@@ -94,27 +94,27 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     agreeing: tuple[int, ...] = ()
     passed_over: tuple[str, ...] = ()
     wrong_digests: tuple[str, ...] = ()
-    parting: Parting | None = None
+    divergence: Divergence | None = None
     refusal: str | None = None
 
 
-def refold(disk: Disk, identity: StoreIdentity, registry: HandlerRegistry[Any]) -> Refold:
+def refold(disk: Disk, manifest: Manifest, registry: HandlerRegistry[Any]) -> Refold:
     """Fold history again, compare at every snapshot, and explain the first difference.
 
     Raises ``FileNotFoundError`` and :class:`HistoryUnavailableError` where a writer at work removed
     what was needed.
     """
-    return _Refolding(disk, identity, registry).run()
+    return _Refolding(disk, manifest, registry).run()
 
 
 class _Refolding:
-    def __init__(self, disk: Disk, identity: StoreIdentity, registry: HandlerRegistry[Any]) -> None:
+    def __init__(self, disk: Disk, manifest: Manifest, registry: HandlerRegistry[Any]) -> None:
         self._disk = disk
-        self._identity = identity
+        self._manifest = manifest
         self._registry = registry
         self._codec: StateCodec[Any] = StateCodec(registry.state_type)
         self._vault = SnapshotVault[Any](
-            disk, identity.store, registry.state_type, registry.fingerprint()
+            disk, manifest.store, registry.state_type, registry.fingerprint()
         )
         self._digests: dict[int, str] = {}
         self._passed_over: list[str] = []
@@ -123,7 +123,7 @@ class _Refolding:
 
     def run(self) -> Refold:
         self._survey()
-        available = self._identity.history_start - 1
+        available = self._manifest.history_start - 1
         begun_at = 0
         if available:
             usable = [seq for seq in sorted(self._digests) if seq >= available]
@@ -140,20 +140,20 @@ class _Refolding:
         agreeing: list[int] = []
         try:
             differing_at, state = self._fold(begun_at, agreeing)
-            parting = None
+            divergence = None
             if differing_at is not None:
                 agrees_at = agreeing[-1] if agreeing else begun_at
-                parting = _Explaining(self, agrees_at, differing_at, state).run()
+                divergence = _Explaining(self, agrees_at, differing_at, state).run()
         except (ReplayError, UnknownOperationError) as error:
             return self._result(begun_at, agreeing, refusal=str(error))
-        return self._result(begun_at, agreeing, parting=parting)
+        return self._result(begun_at, agreeing, divergence=divergence)
 
     def _result(
         self,
         begun_at: int,
         agreeing: list[int],
         *,
-        parting: Parting | None = None,
+        divergence: Divergence | None = None,
         refusal: str | None = None,
     ) -> Refold:
         return Refold(
@@ -161,7 +161,7 @@ class _Refolding:
             agreeing=tuple(agreeing),
             passed_over=tuple(self._passed_over),
             wrong_digests=tuple(self._wrong),
-            parting=parting,
+            divergence=divergence,
             refusal=refusal,
         )
 
@@ -186,7 +186,7 @@ class _Refolding:
         state = self.state_after(begun_at)
         rest = [seq for seq in sorted(self._digests) if seq > begun_at]
         registry = self._registry
-        for events in recorded(self._disk, registry.codec, begun_at + 1, None):
+        for events in recorded_batches(self._disk, registry.codec, begun_at + 1, None):
             while rest and events and rest[0] <= events[-1].seq:
                 mark = rest.pop(0)
                 count = mark - events[0].seq + 1
@@ -219,25 +219,25 @@ class _Explaining:
         self._stored = of.state_after(differs_at)
         self._refolded = state
         self._untried = ""
-        self._stretch = Stretch(
+        self._event_range = EventRange(
             agrees_at, differs_at, list(of._codec.slices(self._fresh(), StateDigest()))
         )
 
-    def run(self) -> Parting:
+    def run(self) -> Divergence:
         return self._unrepeatable() or self._elsewhere() or self._changed()
 
-    def _unrepeatable(self) -> Parting | None:
+    def _unrepeatable(self) -> Divergence | None:
         seq, _ = self._first_difference(self._here, self._here)
         if seq is None:
             return None
-        return self._parting(
+        return self._divergence(
             seq,
             "unrepeatable",
             "folded twice in one process, this event gave two states: its handler uses something "
             "that is neither in the state nor in the event, such as a clock or a random number",
         )
 
-    def _elsewhere(self) -> Parting | None:
+    def _elsewhere(self) -> Divergence | None:
         names = handlers_by_name(self._registry)
         if names is None:
             self._untried = (
@@ -248,7 +248,7 @@ class _Explaining:
         for seed in SEEDS:
 
             def there(marks: list[int], seed: int = seed) -> Digests:
-                return trace_elsewhere(self._disk.path, names, self._stretch, marks, seed)
+                return trace_elsewhere(self._disk.path, names, self._event_range, marks, seed)
 
             try:
                 seq, repeated = self._first_difference(self._here, there)
@@ -256,14 +256,14 @@ class _Explaining:
                 self._untried = f". It could not be folded in another process: {error}"
                 return None
             if seq is not None and repeated:
-                return self._parting(
+                return self._divergence(
                     seq,
                     "process",
                     f"in another process (PYTHONHASHSEED={seed}) this event gave another state: "
                     "its handler depends on the order of a set, on hash(), or on the process",
                 )
             if seq is not None:
-                return self._parting(
+                return self._divergence(
                     seq,
                     "unrepeatable",
                     "folded again somewhat later, this event gave another state: its handler uses "
@@ -272,7 +272,7 @@ class _Explaining:
         return None
 
     def _here(self, marks: list[int]) -> Digests:
-        return trace(self._disk, self._registry, self._stretch, marks)
+        return trace(self._disk, self._registry, self._event_range, marks)
 
     def _first_difference(
         self, one: Callable[[list[int]], Digests], other: Callable[[list[int]], Digests]
@@ -290,9 +290,9 @@ class _Explaining:
         seq = next((mark for mark in every if again[mark] != there[mark]), until)
         return seq, (again[until], there[until]) == (left[until], right[until])
 
-    def _changed(self) -> Parting:
+    def _changed(self) -> Divergence:
         """Infer which event it was from what it touches now."""
-        found = differing(self._stored, self._refolded, exact=True)
+        found = walk_differences(self._stored, self._refolded, exact=True)
         places = [steps for steps, _, _ in itertools.islice(found, PLACES)]
         most, suspect = 0, None
         touching: dict[str, bool] = {}
@@ -302,7 +302,7 @@ class _Explaining:
             if touched > most:
                 most, suspect = touched, event
         if suspect is None:
-            return self._parting(
+            return self._divergence(
                 None,
                 "changed",
                 "folding is repeatable, but gives another state than it gave: a handler was "
@@ -312,7 +312,7 @@ class _Explaining:
         name = suspect.operation
         others = sorted(other for other, touches in touching.items() if touches and other != name)
         also = f" (or that of {', '.join(others)})" if others else ""
-        return self._parting(
+        return self._divergence(
             suspect.seq,
             "changed",
             f"folding is repeatable, but gives another state than it gave: the handler of "
@@ -325,23 +325,23 @@ class _Explaining:
     def _steps(self) -> Iterator[tuple[Event[Any], Any, Any]]:
         """Every event of the interval, with the states before and after it."""
         state = self._fresh()
-        for events in batches(
+        for events in upcast_batches(
             self._disk, self._registry, self._agrees_at + 1, self._differs_at + 1
         ):
             for event in events:
                 before, state = state, self._registry.fold(state, (event,))
                 yield event, before, state
 
-    def _parting(
+    def _divergence(
         self, seq: int | None, cause: Cause, explanation: str, operation: str | None = None
-    ) -> Parting:
+    ) -> Divergence:
         if seq is not None and operation is None:
-            for events in batches(self._disk, self._registry, seq, seq + 1):
+            for events in upcast_batches(self._disk, self._registry, seq, seq + 1):
                 operation = operation or (events[0].operation if events else None)
         handlers = [item for item in self._registry.items if isinstance(item, Handler)]
         named = [item for item in handlers if operation_name(item.types()[1]) == operation]
         handler = f"{named[0].__module__}.{named[0].__name__}" if named else None
-        return Parting(
+        return Divergence(
             agrees_at=self._agrees_at,
             differs_at=self._differs_at,
             seq=seq,
@@ -357,4 +357,4 @@ class _Explaining:
 def _changes(before: Any, after: Any, place: Steps) -> bool:
     """Whether one event changed what is in one place of the state."""
     values = value_at(before, place), value_at(after, place)
-    return next(differing(*values, exact=True), None) is not None
+    return next(walk_differences(*values, exact=True), None) is not None

@@ -26,28 +26,28 @@ from eventstore.disk.layout import (
     snapshot_name,
 )
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import StoreIdentity, load_identity
-from eventstore.disk.optimistic import beside_writer, looks
+from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.disk.optimistic import attempts_beside_writer, read_beside_writer
 from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     HistoryUnavailableError,
-    reading,
+    translating_read_errors,
 )
 from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
-from eventstore.log.recovery import open_log
-from eventstore.log.segment import corrupt_segment
-from eventstore.log.tail import Corrupt, classify
+from eventstore.log.recovery import recover_log
+from eventstore.log.segment import corrupt_segment_error
+from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.replay import recorded
+from eventstore.reading.replay import recorded_batches
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.tools.overview import survey_segments
-from eventstore.tools.refold import Parting, Refold
+from eventstore.tools.refold import Divergence, Refold
 from eventstore.tools.refold import refold as fold_again
 
-__all__ = ["Damage", "Parting", "Refold", "Verification", "verify"]
+__all__ = ["Damage", "Divergence", "Refold", "Verification", "verify"]
 
 _PASSES = 5  # over all files; the chain of segments, which moves, is looked at again by itself
 
@@ -78,16 +78,16 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     refolded: Refold | None = None
 
     @property
-    def parting(self) -> Parting | None:
+    def divergence(self) -> Divergence | None:
         """Where folding again leaves what was folded live, if it does."""
-        return None if self.refolded is None else self.refolded.parting
+        return None if self.refolded is None else self.refolded.divergence
 
     @property
     def passed(self) -> bool:
         """Whether nothing is damaged, and folding again gave what there is."""
         folded = self.refolded
         return not self.damage and (
-            folded is None or (folded.parting is None and folded.refusal is None)
+            folded is None or (folded.divergence is None and folded.refusal is None)
         )
 
 
@@ -100,7 +100,7 @@ def verify(
 
     ``refold`` needs the ``registry``: from the first event (or the first snapshot there is, where
     history was discarded) every event is folded again, and the state's digest compared at every
-    snapshot. Where they differ, ``parting`` of the result names event, operation and handler.
+    snapshot. Where they differ, ``divergence`` of the result names event, operation and handler.
 
     The time it takes follows the length of the history, the memory the size of the state.
 
@@ -109,11 +109,11 @@ def verify(
     """
     disk = LocalDisk(path, read_only=True)
     try:
-        with reading(disk.path):
+        with translating_read_errors(disk.path):
             found = _checked(disk)
             if found.damage or registry is None or not refold:
                 return found
-            if not load_identity(disk).logged:
+            if not load_manifest(disk).logged:
                 return found
             folded = _refolded(disk, registry)
     finally:
@@ -126,7 +126,7 @@ def verify(
 
 def _checked(disk: Disk) -> Verification:
     """Check the bytes. A writer at work may make it look again: damage stays, work goes on."""
-    for _ in looks(disk, _PASSES):
+    for _ in attempts_beside_writer(disk, _PASSES):
         found = _Checking(disk).run()
         if not found.damage:
             break
@@ -137,7 +137,7 @@ def _refolded(disk: Disk, registry: HandlerRegistry[Any]) -> Refold:
     """Fold again; begin anew where a writer at work retired what folding needed."""
     for _ in range(_PASSES):
         with contextlib.suppress(FileNotFoundError, HistoryUnavailableError):
-            return fold_again(disk, load_identity(disk), registry)
+            return fold_again(disk, load_manifest(disk), registry)
     return Refold(
         refusal="its writer removed snapshots or history that folding needed, each time it was "
         "begun: keep more of them (backup_count), or verify a copy"
@@ -153,36 +153,36 @@ class _Checking:
 
     def run(self) -> Verification:
         try:
-            identity = load_identity(self._disk)
+            manifest = load_manifest(self._disk)
         except CorruptStoreError as error:
             return Verification(path=self._disk.path, damage=(Damage(MANIFEST, str(error)),))
         snapshots = [
-            self._snapshot(identity, base)
+            self._snapshot(manifest, base)
             for base in self._disk.list(SNAPSHOT_FOLDER)
             if base.endswith(SNAPSHOT_SUFFIX)
         ]
-        for first, last, _ in identity.archived:
+        for first, last, _ in manifest.archived:
             with self._telling(archive_name(first)):
                 try:
-                    self._archive(identity, first, last)
+                    self._archive(manifest, first, last)
                 except FileNotFoundError:
-                    if first >= load_identity(self._disk).history_start:  # not discarded meanwhile
+                    if first >= load_manifest(self._disk).history_start:  # not discarded meanwhile
                         raise
         segments = 0
-        for segment in survey_segments(self._disk, identity):
+        for segment in survey_segments(self._disk, manifest):
             segments += 1
             if segment.damage:
                 self._damage.append(Damage(segment.name, segment.damage))
-        last_seq = identity.history_start - 1
-        if identity.logged and not self._damage:
+        last_seq = manifest.history_start - 1
+        if manifest.logged and not self._damage:
             with self._telling("log"):
                 last_seq = self._chain(max(snapshots, default=0))
         return Verification(
             path=self._disk.path,
-            first_seq=identity.history_start,
+            first_seq=manifest.history_start,
             last_seq=last_seq,
             segments=segments,
-            archives=len(identity.archived),
+            archives=len(manifest.archived),
             snapshots=len(snapshots),
             damage=tuple(self._damage),
         )
@@ -200,7 +200,7 @@ class _Checking:
         except EventStoreError as error:
             self._damage.append(Damage(name, str(error)))
 
-    def _snapshot(self, identity: StoreIdentity, base: str) -> int:
+    def _snapshot(self, manifest: Manifest, base: str) -> int:
         """Check one snapshot; the event it covers, 0 where it cannot be told."""
         name = f"{SNAPSHOT_FOLDER}/{base}"
         try:
@@ -212,34 +212,38 @@ class _Checking:
         except InvalidSnapshotError as error:
             self._damage.append(Damage(name, f"it is damaged: {error}"))
             return 0
-        if header.store != identity.store:
+        if header.store != manifest.store:
             self._damage.append(Damage(name, f"it belongs to another store ({header.store})"))
         elif snapshot_name(header.seq) != name:
             reason = f"it is the snapshot of event {header.seq}, renamed"
             self._damage.append(Damage(name, reason))
         return header.seq
 
-    def _archive(self, identity: StoreIdentity, first: int, last: int) -> None:
+    def _archive(self, manifest: Manifest, first: int, last: int) -> None:
         name = archive_name(first)
         data = read_archive(self._disk, name)
         try:
             header = SegmentHeader.decode(data[:HEADER_SIZE])
         except InvalidBytesError as error:
-            raise corrupt_segment(self._disk, name, 0, first, str(error)) from error
-        if header.store != identity.store or header.first_seq != first:
-            raise corrupt_segment(self._disk, name, 0, first, "it is another segment's archive")
-        tail = classify(data, header)
+            raise corrupt_segment_error(self._disk, name, 0, first, str(error)) from error
+        if header.store != manifest.store or header.first_seq != first:
+            raise corrupt_segment_error(
+                self._disk, name, 0, first, "it is another segment's archive"
+            )
+        tail = classify_tail(data, header)
         if isinstance(tail, Corrupt):
-            raise corrupt_segment(self._disk, name, tail.offset, tail.expected_seq, tail.reason)
+            raise corrupt_segment_error(
+                self._disk, name, tail.offset, tail.expected_seq, tail.reason
+            )
         if tail.next_seq != last + 1:
             reason = f"it ends with event {tail.next_seq - 1}, not {last}"
-            raise corrupt_segment(self._disk, name, tail.end, tail.next_seq, reason)
+            raise corrupt_segment_error(self._disk, name, tail.end, tail.next_seq, reason)
 
     def _chain(self, newest_snapshot: int) -> int:
         """Check that all files make one history without a gap; its last event."""
         disk = self._disk
-        seq = beside_writer(disk, self._log) - 1
-        for events in recorded(disk, EventCodec(), seq + 1, None):
+        seq = read_beside_writer(disk, self._log) - 1
+        for events in recorded_batches(disk, EventCodec(), seq + 1, None):
             for event in events:
                 seq += 1
                 if event.seq != seq:
@@ -256,7 +260,7 @@ class _Checking:
 
     def _log(self) -> int:
         """Check the chain of segments; the first event of the whole history."""
-        identity = load_identity(self._disk)
-        start = identity.log_start
-        open_log(self._disk, identity.store, log_start=start, verify_from=start, writable=False)
-        return identity.history_start
+        manifest = load_manifest(self._disk)
+        start = manifest.log_start
+        recover_log(self._disk, manifest.store, log_start=start, verify_from=start, writable=False)
+        return manifest.history_start

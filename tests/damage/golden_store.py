@@ -13,7 +13,7 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 from eventstore import Event, EventStore, SimulatedClock, StoreConfig
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.torture.ledger import Deposit, Ledger, ledger_registry
@@ -92,6 +92,6 @@ async def _golden(history: History, seed: int, retain: int, lives: int) -> Golde
                     )
         disk = disk.reopen()
     async with EventStore.open(PATH, REGISTRY, config, disk=disk.clone(), clock=clock) as store:
-        first = load_identity(disk).history_start
+        first = load_manifest(disk).history_start
         events = [event async for event in store.events(first)]
         return Golden(disk, config, clock, store.state, store.seq, events)

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from eventstore import CorruptLogError, CorruptSnapshotError, CorruptStoreError
-from eventstore.disk.manifest import load_identity, save_identity
+from eventstore.disk.manifest import load_manifest, save_manifest
 from tests.damage.golden_store import Golden, History, golden
 from tests.damage.judge import Damage, Verdict, verdicts
 
@@ -274,11 +274,11 @@ def test_an_older_identity_of_the_same_store() -> None:
     """It does not know of the last archive, whose segment it asks for: nothing begins too late."""
     store = golden("archive")
     disk = store.disk.clone()
-    identity = load_identity(disk)
-    first = identity.archived[-1][0]
-    save_identity(
+    manifest = load_manifest(disk)
+    first = manifest.archived[-1][0]
+    save_manifest(
         disk,
-        msgspec.structs.replace(identity, archived=identity.archived[:-1], log_start=first),
+        msgspec.structs.replace(manifest, archived=manifest.archived[:-1], log_start=first),
     )
     ((_, verdict),) = verdicts(store, [Damage("an older store.json", disk)])
     assert verdict.refuses(f"{first:020d}.log")

@@ -12,7 +12,7 @@ import zlib
 import pytest
 
 from eventstore import CorruptLogError, Event, EventStore, read_events
-from eventstore.disk.manifest import StoreIdentity, save_identity
+from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.model.codec import EventCodec
 from eventstore.testing import SimulatedDisk
@@ -39,7 +39,7 @@ def forged(numbers: list[int], *, sealed: bool) -> SimulatedDisk:
         data = data.ljust(SIZE, b"\0")
     disk = SimulatedDisk()
     disk.write_file("log/00000000000000000001.log", data)
-    save_identity(disk, StoreIdentity(store=STORE, created=0))
+    save_manifest(disk, Manifest(store=STORE, created=0))
     return disk
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore import EventStore, SimulatedClock, StoreConfig, read_events, replay, state_at
-from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
+from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -30,7 +30,7 @@ from eventstore.log.format import (
     read_seal,
 )
 from eventstore.log.reader import LogReader
-from eventstore.log.tail import Clean, TornTail, classify
+from eventstore.log.tail import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
@@ -63,8 +63,8 @@ class Target(NamedTuple):
     size: Callable[[bytes], int] = len
 
 
-def _identity() -> StoreIdentity:
-    return msgspec.json.decode(files()["store.json"], type=StoreIdentity)
+def _identity() -> Manifest:
+    return msgspec.json.decode(files()["store.json"], type=Manifest)
 
 
 def _limited(disk: SimulatedDisk) -> SimulatedDisk:
@@ -107,13 +107,13 @@ def _segment(data: bytes) -> None:
     closing_seal(data[-48:], len(data) - 48, salt)
     with contextlib.suppress(InvalidBytesError):
         header = SegmentHeader.decode(data[:HEADER_SIZE])
-        tail = classify(data, header)
+        tail = classify_tail(data, header)
         if isinstance(tail, Clean | TornTail):
             _check_records(tail, header, len(data))
     for identity in (_identity(), msgspec.structs.replace(_identity(), archived=(), log_start=1)):
         disk = SimulatedDisk()
         disk.write_file(_SEGMENT, data)
-        save_identity(disk, identity)
+        save_manifest(disk, identity)
         _read(_limited(disk))
 
 
@@ -173,8 +173,8 @@ def _snapshot(data: bytes) -> None:
 def _identity_file(data: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_file("store.json", data)
-    identity = load_identity(disk)
-    assert save_identity(disk, identity) == identity
+    identity = load_manifest(disk)
+    assert save_manifest(disk, identity) == identity
     assert disk.read_file("store.json") == data
 
 
@@ -182,7 +182,7 @@ def _archive(data: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_file(_ARCHIVE, data)
     _typed(lambda: read_archive(disk, _ARCHIVE))
-    save_identity(disk, msgspec.structs.replace(_identity(), archived=((1, 9, 1),), log_start=10))
+    save_manifest(disk, msgspec.structs.replace(_identity(), archived=((1, 9, 1),), log_start=10))
     _read(_limited(disk))
 
 

@@ -29,7 +29,7 @@ from eventstore import (
     StoreConfig,
     read_events,
 )
-from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
+from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -82,7 +82,7 @@ def segment(records: list[tuple[int, int, bytes]], *, sealed: bool = True) -> by
 def store_of(data: bytes) -> SimulatedDisk:
     disk = SimulatedDisk()
     disk.write_file(SEGMENT, data)
-    save_identity(disk, StoreIdentity(store=STORE, created=0))
+    save_manifest(disk, Manifest(store=STORE, created=0))
     return disk
 
 
@@ -269,12 +269,12 @@ class TestStoreJson:
     def test_values_that_are_impossible(self, name: str, value: int) -> None:
         """A time of creation that is no date could not be shown; segment 0 was asked for."""
         disk = SimulatedDisk()
-        save_identity(disk, StoreIdentity(store=STORE, created=0))
+        save_manifest(disk, Manifest(store=STORE, created=0))
         facts = json.loads(disk.read_file("store.json"))
         facts[name] = value
         disk.write_file("store.json", forged_identity(json.dumps(facts).encode()))
         with pytest.raises(CorruptStoreError, match="impossible"):
-            load_identity(disk)
+            load_manifest(disk)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from eventstore import (
     state_digest,
 )
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.history import ABSENT, branch, compare, differences
 from eventstore.testing import SimulatedDisk
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry
@@ -276,12 +276,12 @@ class TestOnDisk:
                 await seqs(store, 150)
         assert refused.value.first_available == 151
         assert f"it is in {live}" in str(refused.value)
-        assert str(load_identity(LocalDisk(live, read_only=True)).store) in str(refused.value)
+        assert str(load_manifest(LocalDisk(live, read_only=True)).store) in str(refused.value)
 
     async def test_it_has_an_identity_of_its_own(self, live: Path, tmp_path: Path) -> None:
         await (await branch(live, REGISTRY, at=150, to=tmp_path / "what-if")).close()
-        mine = load_identity(LocalDisk(tmp_path / "what-if", read_only=True))
-        theirs = load_identity(LocalDisk(live, read_only=True))
+        mine = load_manifest(LocalDisk(tmp_path / "what-if", read_only=True))
+        theirs = load_manifest(LocalDisk(live, read_only=True))
         assert mine.store != theirs.store
         assert (mine.log_start, mine.history_start) == (151, 151)
 

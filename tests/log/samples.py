@@ -6,10 +6,10 @@ import uuid
 import zlib
 
 from eventstore.disk.base import Disk
-from eventstore.disk.manifest import StoreIdentity, load_identity, save_identity
+from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.log.reader import LogReader
-from eventstore.log.recovery import OpenedLog, open_log
+from eventstore.log.recovery import RecoveredLog, recover_log
 from eventstore.log.segment import SegmentEnd
 from eventstore.log.writer import LogWriter
 from eventstore.model.codec import EventCodec
@@ -76,7 +76,7 @@ def new_log(seed: int = 0) -> SimulatedDisk:
     disk = SimulatedDisk(seed)
     disk.make_folder("log")
     disk.sync_folder()
-    save_identity(disk, StoreIdentity(kind="log", store=STORE, created=TIME))
+    save_manifest(disk, Manifest(kind="log", store=STORE, created=TIME))
     return disk
 
 
@@ -117,12 +117,12 @@ def commit(writer: LogWriter, *values: object) -> None:
     writer.commit(len(values), body(writer.next_seq, *values), sync=True)
 
 
-def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> OpenedLog:
-    identity = load_identity(disk)
-    return open_log(
+def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> RecoveredLog:
+    manifest = load_manifest(disk)
+    return recover_log(
         disk,
-        identity.store,
-        log_start=identity.log_start,
+        manifest.store,
+        log_start=manifest.log_start,
         verify_from=verify_from,
         writable=writable,
     )
@@ -132,7 +132,7 @@ def values_on(disk: Disk, start: int = 1, stop: int | None = None) -> list[objec
     """The values of the events from ``start`` on, as the reader finds them."""
     found: list[object] = []
     seq = start
-    for chunk in LogReader(disk, load_identity(disk).store).chunks(start, stop):
+    for chunk in LogReader(disk, load_manifest(disk).store).chunks(start, stop):
         events = _CODEC.decode(chunk.array, chunk.events, chunk.first_seq)
         for event in events:
             if event.seq >= start and (stop is None or event.seq < stop):

@@ -15,7 +15,7 @@ import pytest
 from eventstore.config import History
 from eventstore.disk.base import SyncFailedError
 from eventstore.disk.layout import archive_name, segment_name
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
     CorruptLogError,
     CorruptStoreError,
@@ -25,7 +25,7 @@ from eventstore.errors import (
 from eventstore.event_log import EventLog
 from eventstore.log.archive import compact, read_archive
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.tail import Clean, classify
+from eventstore.log.tail import Clean, classify_tail
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
 from tests.log.samples import (
     commit,
@@ -49,7 +49,7 @@ ARCHIVES = [archive_name(seq) for seq in (1, 3, 5)]
 
 def compacted(horizon: int, history: History) -> tuple[SimulatedDisk, list[object]]:
     disk, values = several_segments()
-    compact(disk, load_identity(disk), horizon, history)
+    compact(disk, load_manifest(disk), horizon, history)
     return disk, values
 
 
@@ -70,7 +70,7 @@ def of_size(data: bytes, size: int) -> bytes:
 
 def calls_of_compaction(start: SimulatedDisk) -> list[Call]:
     disk = start.clone()
-    compact(disk, load_identity(disk), 6, "archive")
+    compact(disk, load_manifest(disk), 6, "archive")
     return list(disk.calls)
 
 
@@ -83,10 +83,10 @@ class TestHorizon:
     ) -> None:
         disk, values = compacted(horizon, "archive")
         assert of_history(disk) == ARCHIVES[:archived] + SEGMENTS[archived:]
-        identity = load_identity(disk)
-        assert identity.log_start == 1 + 2 * archived
-        assert identity.history_start == 1
-        spans = [(first, last) for first, last, *_ in identity.archived]
+        manifest = load_manifest(disk)
+        assert manifest.log_start == 1 + 2 * archived
+        assert manifest.history_start == 1
+        spans = [(first, last) for first, last, *_ in manifest.archived]
         assert spans == [(seq, seq + 1) for seq in range(1, 1 + 2 * archived, 2)]
         assert values_on(disk) == values
         assert open_on(disk).next_seq == 9
@@ -100,20 +100,20 @@ class TestHorizon:
     def test_to_discard_leaves_no_archive(self) -> None:
         disk, values = compacted(4, "discard")
         assert of_history(disk) == SEGMENTS[2:]
-        identity = load_identity(disk)
-        assert (identity.log_start, identity.history_start, identity.archived) == (5, 5, ())
+        manifest = load_manifest(disk)
+        assert (manifest.log_start, manifest.history_start, manifest.archived) == (5, 5, ())
         assert values_on(disk, start=5) == values[4:]
         assert open_on(disk).next_seq == 9
 
     def test_to_discard_later_discards_the_archives_too(self) -> None:
         disk, values = compacted(4, "archive")
-        compact(disk, load_identity(disk), 6, "discard")
+        compact(disk, load_manifest(disk), 6, "discard")
         assert of_history(disk) == SEGMENTS[3:]
         assert values_on(disk, start=7) == values[6:]
 
     def test_a_second_time_goes_on_where_the_first_ended(self) -> None:
         disk, values = compacted(2, "archive")
-        compact(disk, load_identity(disk), 6, "archive")
+        compact(disk, load_manifest(disk), 6, "archive")
         assert of_history(disk) == ARCHIVES + SEGMENTS[3:]
         assert values_on(disk) == values
 
@@ -123,7 +123,7 @@ class TestArchive:
         disk, _ = compacted(6, "archive")
         data = read_archive(disk, ARCHIVES[1])
         header = SegmentHeader.decode(data)
-        tail = classify(data, header)
+        tail = classify_tail(data, header)
         assert isinstance(tail, Clean)
         assert (tail.sealed, len(tail.records), tail.next_seq) == (SealKind.CLOSED, 1, 5)
         assert (header.first_seq, header.previous_first) == (3, 1)
@@ -131,7 +131,7 @@ class TestArchive:
     def test_it_is_verified_and_synced_before_the_segment_goes(self) -> None:
         disk, _ = several_segments()
         since = len(disk.calls)
-        compact(disk, load_identity(disk), 2, "archive")
+        compact(disk, load_manifest(disk), 2, "archive")
         made = [str(call) for call in disk.calls[since:]]
         steps = [
             "sync archive/new.tmp",
@@ -161,9 +161,9 @@ class TestArchive:
         for name, content in honest.contents().items():
             disk.write_file(name, content)
         with pytest.raises(CorruptLogError):
-            compact(disk, load_identity(disk), 2, "archive")
+            compact(disk, load_manifest(disk), 2, "archive")
         assert SEGMENTS[0] in disk.files()
-        assert load_identity(disk).archived == ()
+        assert load_manifest(disk).archived == ()
         assert values_on(disk) == values
 
     def test_nor_one_whose_archive_is_sound_and_holds_something_else(self) -> None:
@@ -173,7 +173,7 @@ class TestArchive:
             commit(writer, value)
         writer.close()
         commit(writer_after(other), "and a successor")
-        compact(other, load_identity(other), 2, "archive")
+        compact(other, load_manifest(other), 2, "archive")
         foreign = other.read_file(ARCHIVES[0])
 
         class Mistaken(SimulatedDisk):
@@ -188,7 +188,7 @@ class TestArchive:
         for name, content in several_segments()[0].contents().items():
             disk.write_file(name, content)
         with pytest.raises(CorruptLogError, match="does not hold what was written"):
-            compact(disk, load_identity(disk), 2, "archive")
+            compact(disk, load_manifest(disk), 2, "archive")
         assert (SEGMENTS[0] in disk.files(), ARCHIVES[0] in disk.files()) == (True, False)
 
     def test_a_segment_that_ends_before_the_next_one_is_not_archived(self) -> None:
@@ -196,11 +196,11 @@ class TestArchive:
         disk, _ = several_segments()
         disk.remove_file(SEGMENTS[2])
         with pytest.raises(CorruptLogError, match="ends too early") as raised:
-            compact(disk, load_identity(disk), 6, "archive")
+            compact(disk, load_manifest(disk), 6, "archive")
         assert raised.value.path == f"simulated/{SEGMENTS[1]}"
         assert raised.value.expected_seq == 5
         assert of_history(disk) == [ARCHIVES[0], *SEGMENTS[:2], SEGMENTS[3]]
-        assert [first for first, *_ in load_identity(disk).archived] == [1]
+        assert [first for first, *_ in load_manifest(disk).archived] == [1]
 
     @pytest.mark.parametrize("history", ["archive", "discard"])
     def test_a_damaged_segment_is_not_archived(self, history: History) -> None:
@@ -208,14 +208,14 @@ class TestArchive:
         disk.flip_bit(SEGMENTS[1], 8 * (HEADER_SIZE + 45))
         before = disk.read_file(SEGMENTS[1])
         if history == "discard":
-            compact(disk, load_identity(disk), 6, history)  # nobody will ever read it
+            compact(disk, load_manifest(disk), 6, history)  # nobody will ever read it
             assert of_history(disk) == SEGMENTS[3:]
             return
         with pytest.raises(CorruptLogError) as raised:
-            compact(disk, load_identity(disk), 6, history)
+            compact(disk, load_manifest(disk), 6, history)
         assert raised.value.path.endswith(SEGMENTS[1])
         assert disk.read_file(SEGMENTS[1]) == before
-        assert [first for first, *_ in load_identity(disk).archived] == [1]
+        assert [first for first, *_ in load_manifest(disk).archived] == [1]
 
 
 class TestCrashes:
@@ -224,19 +224,19 @@ class TestCrashes:
         """A kill and power cuts after each call: a store that opens, with its whole history."""
         start, values = several_segments()
         counted = start.clone()
-        compact(counted, load_identity(counted), 6, history)
+        compact(counted, load_manifest(counted), 6, history)
         for number in range(1, len(counted.calls) + 1):
             disk = start.clone()
             disk.crash_at(number)
             with pytest.raises(SimulatedCrash):
-                compact(disk, load_identity(disk), 6, history)
+                compact(disk, load_manifest(disk), 6, history)
             for after in (disk.after_kill(), *disk.images(limit=12)):
-                identity = load_identity(after)
-                first = identity.history_start
+                manifest = load_manifest(after)
+                first = manifest.history_start
                 assert values_on(after, start=first) == values[first - 1 :]
                 assert open_on(after).next_seq == 9
-                compact(after, identity, 6, history)
-                assert load_identity(after).log_start == 7
+                compact(after, manifest, 6, history)
+                assert load_manifest(after).log_start == 7
                 assert SEGMENTS[0] not in after.files()
 
     @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
@@ -248,13 +248,13 @@ class TestCrashes:
             disk.fail(number, errno=code)
             if call.kind in ("sync", "sync_folder"):
                 with pytest.raises(SyncFailedError):
-                    compact(disk, load_identity(disk), 6, "archive")
+                    compact(disk, load_manifest(disk), 6, "archive")
                 continue
             with contextlib.suppress(OSError, EventStoreError):
-                compact(disk, load_identity(disk), 6, "archive")
+                compact(disk, load_manifest(disk), 6, "archive")
             disk.heal()
             assert values_on(disk) == values
-            compact(disk, load_identity(disk), 6, "archive")
+            compact(disk, load_manifest(disk), 6, "archive")
             assert of_history(disk) == ARCHIVES + SEGMENTS[3:]
             assert values_on(disk.after_power_cut(number)) == values
 
@@ -268,7 +268,7 @@ class TestCrashes:
             disk = start.clone()
             disk.fail(number)
             with pytest.raises(SyncFailedError):
-                compact(disk, load_identity(disk), 6, "archive")
+                compact(disk, load_manifest(disk), 6, "archive")
             after = disk.after_kill()
             async with EventLog.open(disk=after) as log:
                 assert [event.data async for event in log.read()] == values
@@ -280,7 +280,7 @@ class TestCrashes:
     async def test_leftovers_are_removed_when_the_store_is_opened(self) -> None:
         disk, values = several_segments()
         segment = disk.read_file(SEGMENTS[0])
-        compact(disk, load_identity(disk), 2, "archive")
+        compact(disk, load_manifest(disk), 2, "archive")
         disk.write_file(SEGMENTS[0], segment)  # archived, not removed yet
         disk.write_file("archive/new.tmp", b"half")  # not finished
         disk.write_file(archive_name(3), b"half")  # not counted: it is made again
@@ -290,7 +290,7 @@ class TestCrashes:
         disk = disk.reopen()
         assert SEGMENTS[0] not in disk.files()
         assert "archive/new.tmp" not in disk.files()
-        compact(disk, load_identity(disk), 4, "archive")
+        compact(disk, load_manifest(disk), 4, "archive")
         assert values_on(disk) == values
 
 

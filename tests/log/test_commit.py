@@ -35,7 +35,7 @@ from eventstore.event_log import EventLog
 from eventstore.history import read_events
 from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.tail import Clean, classify
+from eventstore.log.tail import Clean, classify_tail
 from eventstore.testing import Call, Fault, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.log.samples import open_on, values_on
@@ -264,7 +264,7 @@ class TestSharing:
         assert all(receipt.done for receipt in receipts)
         assert log.stats().commits == 3
         data = disk.open(SEGMENT).read(0, 32 << 20)
-        tail = classify(data, SegmentHeader.decode(data))
+        tail = classify_tail(data, SegmentHeader.decode(data))
         assert isinstance(tail, Clean)
         assert [record.events for record in tail.records] == records
         await log.close()
@@ -1052,7 +1052,7 @@ class TestDurability:
     def attested(self, disk: SimulatedDisk) -> list[tuple[int, int]]:
         """Each record's offset and what it says was durable then."""
         data = disk.read_file(SEGMENT)
-        tail = classify(data, SegmentHeader.decode(data))
+        tail = classify_tail(data, SegmentHeader.decode(data))
         assert isinstance(tail, Clean)
         return [(record.offset, record.synced_end) for record in tail.records]
 
@@ -1166,7 +1166,7 @@ class TestDurability:
             disk.add_rule(watch)
             await asyncio.wait_for(sealed.wait(), PATIENCE)
             data = disk.read_file(SEGMENT)
-            tail = classify(data, SegmentHeader.decode(data))
+            tail = classify_tail(data, SegmentHeader.decode(data))
             assert isinstance(tail, Clean)
             assert tail.sealed is SealKind.IDLE
             assert open_on(disk.after_power_cut(0)).clean

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.log import format as log_format
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -30,7 +30,7 @@ from eventstore.log.format import (
     read_synced_end,
     record_size,
 )
-from eventstore.log.tail import Clean, Corrupt, classify
+from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.testing import SimulatedDisk
 from tests.golden.make import dump, golden, make, undump
 from tests.log.samples import FOREIGN, SALT, STORE, SegmentBytes, body, flipped, values_on
@@ -52,7 +52,7 @@ def outcome(data: bytes) -> tuple[list[Record], bool] | None:
         header = SegmentHeader.decode(data)
     except InvalidBytesError:
         return None
-    tail = classify(data, header)
+    tail = classify_tail(data, header)
     if isinstance(tail, Corrupt):
         return None
     return tail.records, isinstance(tail, Clean) and tail.sealed is not None
@@ -145,7 +145,7 @@ class TestGoldenFiles:
         disk.write_file("store.json", golden("store.json"))
         disk.write_file("log/00000000000000000001.log", golden("segment-continued.hex"))
         disk.write_file("log/00000000000000000005.log", golden("segment-closed.hex"))
-        assert load_identity(disk).created == 1_705_311_000_000_000_000
+        assert load_manifest(disk).created == 1_705_311_000_000_000_000
         assert values_on(disk)[::2] == [b"one", [1, 2, 3], "the last"]
 
     def test_a_hex_dump_can_be_read_back(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.event_log import EventLog
 from eventstore.log import reader
@@ -21,7 +21,7 @@ from eventstore.log.archive import compact
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
 from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, LogReader, chunks_of
-from eventstore.log.recovery import LastSegment, open_log
+from eventstore.log.recovery import LastSegment, recover_log
 from eventstore.model.codec import EventCodec
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def chunks(disk: Disk, start: int = 1, stop: int | None = None) -> list[Chunk]:
-    return list(LogReader(disk, load_identity(disk).store).chunks(start, stop))
+    return list(LogReader(disk, load_manifest(disk).store).chunks(start, stop))
 
 
 def values_in(chunk: Chunk) -> list[object]:
@@ -88,7 +88,7 @@ class TestRange:
         monkeypatch.setattr(reader, "CHUNK_BYTES", size)
         disk, values = self.grouped()
         given: list[LastSegment] = []
-        open_log(
+        recover_log(
             disk,
             STORE,
             log_start=1,
@@ -294,7 +294,7 @@ class TestCompaction:
         disk, values = several_segments()
         reader = LogReader(disk, STORE).chunks()
         found = [value for _ in range(read_before) for value in values_in(next(reader))]
-        compact(disk, load_identity(disk), 6, "archive")
+        compact(disk, load_manifest(disk), 6, "archive")
         found += [value for chunk in reader for value in values_in(chunk)]
         assert found == values
 
@@ -310,7 +310,7 @@ class TestCompaction:
                 nonlocal made
                 made += 1
                 if made == number:  # noqa: B023  called within this turn only
-                    compact(disk, load_identity(disk), 6, "archive")  # noqa: B023  the same
+                    compact(disk, load_manifest(disk), 6, "archive")  # noqa: B023  the same
                 return None
 
             disk.add_rule(rule)
@@ -321,7 +321,7 @@ class TestCompaction:
         disk, values = several_segments()
         reader = LogReader(disk, STORE).chunks()
         found = [value for _ in range(read_before) for value in values_in(next(reader))]
-        compact(disk, load_identity(disk), 6, "discard")
+        compact(disk, load_manifest(disk), 6, "discard")
         with pytest.raises(HistoryUnavailableError) as raised:
             list(reader)
         assert found == values[: 2 * read_before]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from eventstore.disk.layout import segment_name
-from eventstore.disk.manifest import load_identity, save_identity
+from eventstore.disk.manifest import load_manifest, save_manifest
 from eventstore.errors import (
     CorruptLogError,
     EventStoreError,
@@ -30,7 +30,7 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.tail import Clean, classify
+from eventstore.log.tail import Clean, classify_tail
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import (
     FOREIGN,
@@ -63,7 +63,7 @@ def unclean(*values: str) -> SimulatedDisk:
 def torn(disk: SimulatedDisk, garbage: bytes = b"\x01torn bytes") -> int:
     """Put what a crash left of a commit behind the last record; the offset where it is."""
     data = bytearray(disk.read_file(FIRST))
-    tail = classify(bytes(data), SegmentHeader.decode(bytes(data)))
+    tail = classify_tail(bytes(data), SegmentHeader.decode(bytes(data)))
     assert isinstance(tail, Clean)
     data[tail.end : tail.end + len(garbage)] = garbage
     disk.write_file(FIRST, data)
@@ -140,7 +140,7 @@ class TestChain:
 
     def test_segments_before_the_beginning_are_leftovers_of_compaction(self) -> None:
         disk, _ = several_segments()
-        save_identity(disk, msgspec.structs.replace(load_identity(disk), log_start=5))
+        save_manifest(disk, msgspec.structs.replace(load_manifest(disk), log_start=5))
         assert open_on(disk).segments == [5, 7]
 
     def test_unknown_files_are_reported_and_left_alone(self) -> None:
@@ -161,7 +161,7 @@ class TestDamage:
         disk, _ = several_segments()
         data = disk.read_file(name)
         header = SegmentHeader.decode(data)
-        tail = classify(data, header)
+        tail = classify_tail(data, header)
         assert isinstance(tail, Clean)
         second = tail.records[1]
         disk.flip_bit(name, 8 * (second.offset + 45))

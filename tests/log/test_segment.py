@@ -19,7 +19,7 @@ from eventstore.log.segment import (
     write_seal,
     zero_fill,
 )
-from eventstore.log.tail import Clean, TornTail, classify
+from eventstore.log.tail import Clean, TornTail, classify_tail
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import SIZE, STORE, body
 
@@ -80,7 +80,7 @@ class TestWriting:
             ends.append(segment.end)
             if synced:
                 segment.sync()
-        tail = classify(on_disk(disk), segment.header)
+        tail = classify_tail(on_disk(disk), segment.header)
         assert isinstance(tail, Clean)
         attested = [record.synced_end for record in tail.records]
         assert attested == [HEADER_SIZE, HEADER_SIZE, HEADER_SIZE, ends[2]]
@@ -91,7 +91,7 @@ class TestWriting:
             segment.append(1, body(seq, "x" * seq))
             segment.seal_idle()
             assert segment.crc == zlib.crc32(on_disk(disk)[: segment.end])
-        tail = classify(on_disk(disk), segment.header)
+        tail = classify_tail(on_disk(disk), segment.header)
         assert isinstance(tail, Clean)
         assert (tail.end, tail.next_seq, tail.sealed) == (segment.end, 8, SealKind.IDLE)
 
@@ -142,7 +142,7 @@ class TestFailing:
         assert on_disk(disk) == before
         assert (segment.end, segment.crc, segment.next_seq) == (end, crc, 6)
         segment.append(1, body(6, "z"))
-        assert isinstance(classify(on_disk(disk), segment.header), Clean)
+        assert isinstance(classify_tail(on_disk(disk), segment.header), Clean)
 
     def test_a_cut_that_fails_is_no_lack_of_space_any_more(self) -> None:
         disk, segment = begun()
@@ -156,7 +156,7 @@ class TestFailing:
         disk.fail(kind="write", errno=errno.EIO, effect="partial")
         with pytest.raises(OSError, match="Input/output error"):
             segment.append(1, body(5, "y" * 500))
-        assert isinstance(classify(on_disk(disk), segment.header), TornTail)
+        assert isinstance(classify_tail(on_disk(disk), segment.header), TornTail)
         assert segment.end == HEADER_SIZE
 
     def test_short_writes_are_finished(self) -> None:
@@ -164,7 +164,7 @@ class TestFailing:
         disk.fail(kind="write", short=7)
         disk.fail(kind="write", short=1)
         segment.append(1, body(5, "y" * 500))
-        tail = classify(on_disk(disk), segment.header)
+        tail = classify_tail(on_disk(disk), segment.header)
         assert isinstance(tail, Clean)
         assert tail.next_seq == 6
 

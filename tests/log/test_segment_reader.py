@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from eventstore.disk.layout import archive_name, segment_name
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log import archive
 from eventstore.log import segment_reader as source
@@ -66,7 +66,7 @@ class TestTheSame:
     ) -> None:
         disk, values = mixed()
         if archived:
-            compact(disk, load_identity(disk), len(values), "archive")
+            compact(disk, load_manifest(disk), len(values), "archive")
             assert any(name.startswith("archive/") for name in disk.files())
         windows_of(monkeypatch, size)
         assert values_on(disk) == values
@@ -113,7 +113,7 @@ def at_second_opening(disk: SimulatedDisk, change: Callable[[], object]) -> None
 class TestBetweenSummingAndReading:
     def test_a_segment_that_goes_to_the_archive_is_found_there(self) -> None:
         disk, values = several_segments()
-        at_second_opening(disk, lambda: compact(disk, load_identity(disk), 6, "archive"))
+        at_second_opening(disk, lambda: compact(disk, load_manifest(disk), 6, "archive"))
         assert values_on(disk) == values
         assert disk.files().count(archive_name(1)) == 1
 
@@ -171,7 +171,7 @@ def test_a_record_that_says_it_is_longer_than_its_segment() -> None:
 
 def test_an_archive_that_ends_in_the_middle_of_its_frame(small: None) -> None:
     disk, _ = several_segments()
-    compact(disk, load_identity(disk), 6, "archive")
+    compact(disk, load_manifest(disk), 6, "archive")
     frame = disk.read_file(archive_name(1))[:-12]
     for length in range(20, len(frame)):
         cut = frame[:length]

@@ -18,7 +18,14 @@ from eventstore.log.format import (
     SegmentHeader,
     read_record,
 )
-from eventstore.log.tail import Clean, Corrupt, TornTail, classify, durable_beyond, end_of_data
+from eventstore.log.tail import (
+    Clean,
+    Corrupt,
+    TornTail,
+    classify_tail,
+    end_of_data,
+    proof_of_durability,
+)
 from tests.log.samples import SALT, SIZE, STORE, SegmentBytes, body, flipped
 
 IDLE, CLOSED, CONTINUED = SealKind.IDLE, SealKind.CLOSED, SealKind.CONTINUED
@@ -72,7 +79,7 @@ CLEAN = {
 @pytest.mark.parametrize("case", CLEAN.values(), ids=CLEAN.keys())
 def test_clean(case: CleanCase) -> None:
     data = case.bytes_()
-    tail = classify(data, SegmentHeader.decode(data))
+    tail = classify_tail(data, SegmentHeader.decode(data))
     assert isinstance(tail, Clean)
     assert (len(tail.records), tail.sealed) == (case.records, case.sealed)
     assert tail.next_seq == 1 + case.records
@@ -81,7 +88,7 @@ def test_clean(case: CleanCase) -> None:
 def test_the_data_end_is_after_idle_seals_and_before_the_closing_one() -> None:
     segment = begun().seal(IDLE)
     end = segment.end
-    tail = classify(segment.seal(CLOSED).data, segment.header)
+    tail = classify_tail(segment.seal(CLOSED).data, segment.header)
     assert isinstance(tail, Clean)
     assert tail.end == end
 
@@ -134,7 +141,7 @@ def test_torn(torn: Torn, zeros: str) -> None:
     if zeros == "zeros between":
         bytes_ = bytes(512) + bytes_
     data = (segment.data + bytes_).ljust(SIZE, b"\0")
-    tail = classify(data, segment.header)
+    tail = classify_tail(data, segment.header)
     assert isinstance(tail, TornTail)
     assert (len(tail.records), tail.end, tail.next_seq) == (2, segment.end, 3)
     assert tail.torn_end == segment.end + len(bytes_.rstrip(b"\0"))
@@ -146,7 +153,7 @@ def test_torn_behind_an_idle_seal(torn: Torn) -> None:
     segment = begun()
     bytes_ = torn(segment.end)
     segment.seal(IDLE)
-    tail = classify((segment.data + bytes_).ljust(SIZE, b"\0"), segment.header)
+    tail = classify_tail((segment.data + bytes_).ljust(SIZE, b"\0"), segment.header)
     assert isinstance(tail, TornTail)
     assert (len(tail.records), tail.end, tail.next_seq) == (2, segment.end, 3)
 
@@ -269,7 +276,7 @@ CORRUPT = {
 @pytest.mark.parametrize("case", CORRUPT.values(), ids=CORRUPT.keys())
 def test_corrupt(case: CorruptCase) -> None:
     data = case.bytes_()
-    tail = classify(data, SegmentHeader.decode(data))
+    tail = classify_tail(data, SegmentHeader.decode(data))
     assert isinstance(tail, Corrupt)
     assert (tail.offset, tail.expected_seq) == (case.offset(), case.expected_seq)
     assert case.reason in tail.reason
@@ -283,7 +290,7 @@ class TestSaltsInPayloads:
         stolen = begun().record(b"third").record(b"fourth").data[HEADER_SIZE:]
         offset = segment.end
         data = broken(segment.record(stolen * 3).filled(), offset)
-        tail = classify(data, segment.header)
+        tail = classify_tail(data, segment.header)
         assert isinstance(tail, TornTail)
         assert (tail.end, tail.next_seq) == (offset, 3)
 
@@ -292,7 +299,7 @@ class TestSaltsInPayloads:
         segment = begun()
         offset = segment.end
         data = broken(segment.record(b"\xee" * shift + begun().data).filled(), offset)
-        assert isinstance(classify(data, segment.header), TornTail)
+        assert isinstance(classify_tail(data, segment.header), TornTail)
 
     def test_a_real_witness_behind_such_a_payload_is_still_found(self) -> None:
         segment = begun()
@@ -300,9 +307,9 @@ class TestSaltsInPayloads:
         segment.record(begun().data * 2)
         witness = segment.end
         data = broken(segment.record(b"after").filled(), offset)
-        tail = classify(data, segment.header)
+        tail = classify_tail(data, segment.header)
         assert isinstance(tail, Corrupt)
-        assert durable_beyond(data, segment.header, offset) == witness
+        assert proof_of_durability(data, segment.header, offset) == witness
 
     def test_one_whose_body_is_damaged_too_is_a_witness(self) -> None:
         """Its header was written by who knew what was durable; its body has no part in that."""
@@ -312,10 +319,10 @@ class TestSaltsInPayloads:
         witness = segment.end
         damaged = broken(segment.record(b"fourth").filled(), offset)
         data = flipped(damaged, 8 * (witness + RECORD_HEADER_SIZE + 3))
-        assert isinstance(classify(data, segment.header), Corrupt)
-        assert durable_beyond(data, segment.header, offset) == witness
+        assert isinstance(classify_tail(data, segment.header), Corrupt)
+        assert proof_of_durability(data, segment.header, offset) == witness
         headless = flipped(damaged, 8 * (witness + 20))
-        assert durable_beyond(headless, segment.header, offset) is None
+        assert proof_of_durability(headless, segment.header, offset) is None
 
     def test_looking_for_one_takes_linear_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However long the bodies are that headers claim to have."""
@@ -337,26 +344,26 @@ class TestSaltsInPayloads:
                 return zlib.crc32(part, start)
 
         monkeypatch.setattr(log_format, "zlib", Counting)
-        assert durable_beyond(bytes(data), segment.header, segment.end) == segment.end + step
+        assert proof_of_durability(bytes(data), segment.header, segment.end) == segment.end + step
         for position in range(segment.end + step, size - step, step):  # none knows anything
             ignorant = data[position : position + step - 4]
             ignorant[24:32] = struct.pack("<Q", segment.end)
             checksum = struct.pack("<I", zlib.crc32(ignorant, position))
             data[position : position + step] = ignorant + checksum
         summed = 0
-        assert durable_beyond(bytes(data), segment.header, segment.end) is None
+        assert proof_of_durability(bytes(data), segment.header, segment.end) is None
         assert step * 1000 < summed <= size
 
     def test_a_valid_one_is_read_like_any_other(self) -> None:
         segment = begun().record(begun().data)
-        tail = classify(segment.filled(), segment.header)
+        tail = classify_tail(segment.filled(), segment.header)
         assert isinstance(tail, Clean)
         assert len(tail.records) == 3
 
 
 def test_the_answer_names_every_record_and_its_body() -> None:
     data = begun().filled()
-    tail = classify(data, SegmentHeader.decode(data))
+    tail = classify_tail(data, SegmentHeader.decode(data))
     assert isinstance(tail, Clean)
     assert [data[record.body] for record in tail.records] == [body(1, b"first"), body(2, b"second")]
     assert tail.records[1] == read_record(data, second_at(), SALT)
@@ -364,7 +371,7 @@ def test_the_answer_names_every_record_and_its_body() -> None:
 
 def test_a_segment_that_begins_later_counts_from_there() -> None:
     segment = SegmentBytes(first_seq=1_000_000).record().record()
-    tail = classify(segment.filled(), segment.header)
+    tail = classify_tail(segment.filled(), segment.header)
     assert isinstance(tail, Clean)
     assert tail.next_seq == 1_000_002
     assert segment.header.store == STORE

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from eventstore.disk.layout import SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.errors import StoreFailedError, StoreFullError
 from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
-from eventstore.log.tail import Clean, classify
+from eventstore.log.tail import Clean, classify_tail
 from eventstore.log.writer import LogWriter
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
@@ -56,7 +56,7 @@ def full_segment() -> tuple[SimulatedDisk, LogWriter]:
 
 def tail_of(disk: SimulatedDisk, name: str) -> Clean:
     data = disk.read_file(name)
-    tail = classify(data, SegmentHeader.decode(data))
+    tail = classify_tail(data, SegmentHeader.decode(data))
     assert isinstance(tail, Clean)
     return tail
 
@@ -402,7 +402,7 @@ class TestCompaction:
     def test_a_predecessor_that_was_archived_meanwhile_needs_no_seal(self) -> None:
         disk, values = self.before_the_first_record()
         writer = writer_after(disk)
-        compact(disk, load_identity(disk), 4, "archive")
+        compact(disk, load_manifest(disk), 4, "archive")
         assert SECOND not in disk.files()
         commit(writer, "first")
         commit(writer, "second")

@@ -21,7 +21,7 @@ from eventstore.model.value_types import (
     fields_of,
     is_immutable,
     plain_type,
-    unsupported,
+    unsupported_part,
 )
 from handlers import EngineState, Position, RecordTrade, UpdatePosition
 
@@ -196,7 +196,7 @@ class TestUnsupported:
         ids=repr,
     )
     def test_what_can_be_carried(self, kind: Any) -> None:
-        assert unsupported(kind) is None
+        assert unsupported_part(kind) is None
 
     @pytest.mark.parametrize(
         ("kind", "where"),
@@ -211,7 +211,7 @@ class TestUnsupported:
         ids=repr,
     )
     def test_what_cannot_is_named_with_its_place(self, kind: Any, where: str) -> None:
-        assert unsupported(kind) == where
+        assert unsupported_part(kind) == where
 
 
 def test_fields_are_known_of_whatever_has_them() -> None:

@@ -261,7 +261,7 @@ SABOTAGES = (
         edits=(
             edit(
                 PREPARE,
-                "            save_identity(disk, identity)\n"
+                "            save_manifest(disk, manifest)\n"
                 "        else:\n            sync_folder(disk)",
                 "            pass\n        else:\n            pass",
             ),
@@ -327,9 +327,9 @@ SABOTAGES = (
         edits=(
             edit(
                 ARCHIVE,
-                "        identity = save_identity(disk, identity)\n    remove_archived",
+                "        manifest = save_manifest(disk, manifest)\n    remove_archived",
                 "        disk.remove(segment_name(first))\n"
-                "        identity = save_identity(disk, identity)\n    remove_archived",
+                "        manifest = save_manifest(disk, manifest)\n    remove_archived",
             ),
         ),
         caught_by=("tests/log/test_archive.py", POWER),
@@ -340,8 +340,8 @@ SABOTAGES = (
         edits=(
             edit(
                 KEEPER,
-                "compact(self._disk, identity, kept[0],",
-                "compact(self._disk, identity, kept[-1],",
+                "compact(self._disk, manifest, kept[0],",
+                "compact(self._disk, manifest, kept[-1],",
             ),
         ),
         caught_by=(f"{BITS} -k discards_its_history", POWER),
@@ -415,9 +415,9 @@ SABOTAGES = (
             ),
             edit(
                 WRITER,
-                "            self.failure = commit_failed(error, doing, self._path(name))\n"
+                "            self.failure = commit_failed_error(error, doing, self._path(name))\n"
                 '            _logger.critical("%s", self.failure)\n        return self.failure\n',
-                "            return commit_failed(error, doing, self._path(name))\n"
+                "            return commit_failed_error(error, doing, self._path(name))\n"
                 "        return self.failure\n",
             ),
         ),
@@ -576,7 +576,7 @@ SABOTAGES = (
         edits=(
             edit(
                 TAIL,
-                "    witness = durable_beyond(data, header, offset)\n",
+                "    witness = proof_of_durability(data, header, offset)\n",
                 "    witness = None\n",
             ),
         ),
@@ -654,8 +654,8 @@ SABOTAGES = (
         edits=(
             edit(
                 SEGMENT,
-                "    if header.store != store:\n        raise corrupt_segment(",
-                "    if False:\n        raise corrupt_segment(",
+                "    if header.store != store:\n        raise corrupt_segment_error(",
+                "    if False:\n        raise corrupt_segment_error(",
             ),
         ),
         caught_by=("tests/log/test_recovery.py", f"{FILES} -k another_store"),
@@ -692,7 +692,7 @@ SABOTAGES = (
         edits=(
             edit(
                 IDENTITY,
-                "    if identity.checksum() != identity.crc or _encode(identity) != data:\n",
+                "    if manifest.checksum() != manifest.crc or _encode(manifest) != data:\n",
                 "    if False:\n",
             ),
         ),
@@ -716,9 +716,9 @@ SABOTAGES = (
         edits=(
             edit(
                 PREPARE,
-                "        else:\n            if identity.kind != kind:\n",
-                "        else:\n            clear_leftovers(disk, identity)\n"
-                "            if identity.kind != kind:\n",
+                "        else:\n            if manifest.kind != kind:\n",
+                "        else:\n            clear_leftovers(disk, manifest)\n"
+                "            if manifest.kind != kind:\n",
             ),
         ),
         caught_by=(f"{FILES} -k wrong_name",),
@@ -764,7 +764,9 @@ SABOTAGES = (
         name="a snapshot believed because it can be read",
         breaks="what is served from snapshots alone is durable",
         edits=(
-            edit(RECOVERY, "            vault.write_again(snapshot.name)\n", "            pass\n"),
+            edit(
+                RECOVERY, "            vault.rewrite_durably(snapshot.name)\n", "            pass\n"
+            ),
         ),
         caught_by=("tests/torture/test_found.py", "tests/snapshot/test_snapshots.py"),
     ),
@@ -798,7 +800,7 @@ SABOTAGES = (
         edits=(
             edit(
                 SOURCE,
-                "        if seal is not None and summed(file, end, head) == seal[1]:\n",
+                "        if seal is not None and file_crc(file, end, head) == seal[1]:\n",
                 "        if seal is not None:\n",
             ),
         ),
@@ -828,7 +830,7 @@ SABOTAGES = (
     Sabotage(
         name="the first look believed",
         breaks="what a writer moves while a store is opened to read is not taken for damage",
-        edits=(edit(BESIDE, "    for _ in looks(disk):\n", "    for _ in ():\n"),),
+        edits=(edit(BESIDE, "    for _ in attempts_beside_writer(disk):\n", "    for _ in ():\n"),),
         caught_by=(COMPANY,),
     ),
     Sabotage(
@@ -849,7 +851,7 @@ SABOTAGES = (
         edits=(
             edit(
                 PREPARE,
-                "for first, _, _ in load_identity(disk).archived}\n",
+                "for first, _, _ in load_manifest(disk).archived}\n",
                 "for first, _, _ in ()}\n",
             ),
         ),
@@ -874,8 +876,9 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        self._arm_timers()\n\n    def _drop",
-                "        self._arm_timers()\n        self._act(lambda: None)\n\n    def _drop",
+                "        self._arm_timers()\n\n    def _fail_pending",
+                "        self._arm_timers()\n        self._run_between_commits(lambda: None)\n\n"
+                "    def _fail_pending",
             ),
         ),
         caught_by=(f"{COSTS} -k thread_and_back",),
@@ -886,8 +889,8 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        self._company = len(entries) > 1 or bool(self._queue)\n",
-                "        self._company = False\n",
+                "        self._last_commit_shared = len(entries) > 1 or bool(self._queue)\n",
+                "        self._last_commit_shared = False\n",
             ),
         ),
         caught_by=(f"{COSTS} -k awaiters_share",),

@@ -30,7 +30,7 @@ from eventstore import (
     replay,
     state_at,
 )
-from eventstore.disk.optimistic import beside_writer
+from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import CorruptLogError
 from eventstore.history import branch
 from eventstore.testing import Call, SimulatedDisk
@@ -340,7 +340,7 @@ class TestBelief:
             raise CorruptLogError("it is damaged", path="simulated")
 
         with pytest.raises(CorruptLogError, match="it is damaged"):
-            beside_writer(disk, look)
+            read_beside_writer(disk, look)
         return looked
 
     def test_what_no_writer_does_is_raised_at_once(self) -> None:
@@ -351,7 +351,7 @@ class TestBelief:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            beside_writer(SimulatedDisk(), look)
+            read_beside_writer(SimulatedDisk(), look)
         assert looked == [1]
 
     def test_verifying_gives_up_where_every_snapshot_is_gone_before_it_is_folded(

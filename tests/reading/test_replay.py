@@ -34,7 +34,7 @@ from eventstore import (
     replay,
     state_at,
 )
-from eventstore.disk.manifest import load_identity
+from eventstore.disk.manifest import load_manifest
 from eventstore.snapshot.format import SnapshotHeader
 from eventstore.testing import Call, SimulatedDisk
 from tests.support.bank import (
@@ -176,7 +176,7 @@ class TestReadEvents:
         disk = disk.clone()
         for name, store in (
             (f"{100:020d}.snap", uuid.uuid4()),  # another store's
-            ("kept.snap", load_identity(disk).store),  # this one's, under no name of its own
+            ("kept.snap", load_manifest(disk).store),  # this one's, under no name of its own
         ):
             header = SnapshotHeader(store=store, seq=100, created=0, latest=0)
             disk.write_file(f"snapshots/{name}", header.encode())

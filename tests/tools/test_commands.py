@@ -68,7 +68,7 @@ class TestInfo:
         assert "events 1 to 5" in result.output
         assert "closed" in result.output
         assert f"{5:020d}.snap" in result.output or f"{4:020d}.snap" in result.output
-        assert str(overview(store).identity.store) in result.output
+        assert str(overview(store).manifest.store) in result.output
         assert "\x1b" not in result.output
 
     def test_it_changes_nothing(self, store: Path) -> None:

@@ -222,48 +222,48 @@ class TestHandlersThatAreNotPure:
     def test_one_that_reads_the_clock(self, tmp_path: Path) -> None:
         registry: HandlerRegistry[Account] = HandlerRegistry(pay, sell_by_the_clock)
         path = filled(tmp_path / "s", registry, timed=26)
-        parting = verify(path, registry).parting
-        assert parting is not None
-        assert (parting.agrees_at, parting.differs_at) == (20, 30)
-        assert (parting.seq, parting.operation) == (26, "sell")
-        assert parting.handler is not None
-        assert parting.handler.endswith("till.sell_by_the_clock")
-        assert (parting.cause, parting.exact) == ("unrepeatable", True)
-        assert [difference.path for difference in parting.differences] == ["fees"]
+        divergence = verify(path, registry).divergence
+        assert divergence is not None
+        assert (divergence.agrees_at, divergence.differs_at) == (20, 30)
+        assert (divergence.seq, divergence.operation) == (26, "sell")
+        assert divergence.handler is not None
+        assert divergence.handler.endswith("till.sell_by_the_clock")
+        assert (divergence.cause, divergence.exact) == ("unrepeatable", True)
+        assert [difference.path for difference in divergence.differences] == ["fees"]
 
     def test_one_that_iterates_a_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         module = imported(tmp_path, "label_plugin", LABELS, monkeypatch)
         path = tmp_path / "s"
         run_with_seed(tmp_path, "label_plugin", path)
-        parting = verify(path, HandlerRegistry(module.add_label, module.add_labels)).parting
-        assert parting is not None
-        assert (parting.agrees_at, parting.differs_at) == (10, 20)
-        assert (parting.seq, parting.operation) == (13, "add_labels")
-        assert parting.handler == "label_plugin.add_labels"
-        assert (parting.cause, parting.exact) == ("process", True)
-        assert "PYTHONHASHSEED" in parting.explanation
+        divergence = verify(path, HandlerRegistry(module.add_label, module.add_labels)).divergence
+        assert divergence is not None
+        assert (divergence.agrees_at, divergence.differs_at) == (10, 20)
+        assert (divergence.seq, divergence.operation) == (13, "add_labels")
+        assert divergence.handler == "label_plugin.add_labels"
+        assert (divergence.cause, divergence.exact) == ("process", True)
+        assert "PYTHONHASHSEED" in divergence.explanation
 
     def test_one_that_was_changed_without_a_new_version(self, tmp_path: Path) -> None:
         path = filled(tmp_path / "s")
-        parting = verify(path, HandlerRegistry(pay, sell_with_fee)).parting
-        assert parting is not None
-        assert (parting.agrees_at, parting.differs_at) == (0, 10)
+        divergence = verify(path, HandlerRegistry(pay, sell_with_fee)).divergence
+        assert divergence is not None
+        assert (divergence.agrees_at, divergence.differs_at) == (0, 10)
         # sells of 2, 4, 6, 8 and 1: the third is the first that pays a fee; cash and fees differ
-        assert (parting.seq, parting.operation) == (6, "sell")
-        assert parting.handler is not None
-        assert parting.handler.endswith("sell_with_fee")
-        assert (parting.cause, parting.exact) == ("changed", False)
-        assert [difference.path for difference in parting.differences] == ["cash", "fees"]
-        assert [parting.differences[1].one, parting.differences[1].other] == [0.0, 0.5]
+        assert (divergence.seq, divergence.operation) == (6, "sell")
+        assert divergence.handler is not None
+        assert divergence.handler.endswith("sell_with_fee")
+        assert (divergence.cause, divergence.exact) == ("changed", False)
+        assert [difference.path for difference in divergence.differences] == ["cash", "fees"]
+        assert [divergence.differences[1].one, divergence.differences[1].other] == [0.0, 0.5]
 
     def test_one_that_does_not_do_any_more_what_it_did(self, tmp_path: Path) -> None:
         path = filled(tmp_path / "s")
-        parting = verify(path, HandlerRegistry(pay, forgetful_sell)).parting
-        assert parting is not None
-        assert (parting.seq, parting.operation, parting.handler) == (None, None, None)
-        assert parting.cause == "changed"
-        assert "pay, sell" in parting.explanation
-        assert {difference.path for difference in parting.differences} == {
+        divergence = verify(path, HandlerRegistry(pay, forgetful_sell)).divergence
+        assert divergence is not None
+        assert (divergence.seq, divergence.operation, divergence.handler) == (None, None, None)
+        assert divergence.cause == "changed"
+        assert "pay, sell" in divergence.explanation
+        assert {difference.path for difference in divergence.differences} == {
             "by_name['s0']",
             "by_name['s2']",
             "by_name['s4']",

@@ -156,7 +156,7 @@ class TestNoticed:
         self.noticed(["group", "read"], "event ", kind="log")
 
     def test_a_snapshot_that_is_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(SnapshotVault, "write_again", lambda vault, name: None)
+        monkeypatch.setattr(SnapshotVault, "rewrite_durably", lambda vault, name: None)
         crashes = Crashes("snapshots:2")
         with pytest.raises(CrashError, match="are lost") as raised:
             crashes.explore(2, 0.0)
