@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, SystemClock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
@@ -25,8 +25,11 @@ from eventstore.report import RecoveryReport, StoreStats
 
 __all__ = ["EventLog"]
 
+ValueT = TypeVar("ValueT")
+OpenedT = TypeVar("OpenedT")
 
-class EventLog:
+
+class EventLog(Generic[ValueT]):
     """An append-only log of bytes or of any values that msgspec can encode.
 
     >>> import asyncio, tempfile
@@ -41,11 +44,28 @@ class EventLog:
     It is bound to the event loop it was opened on; its methods are called there only.
     """
 
+    path: str
+    recovery: RecoveryReport
+
     def __init__(self) -> None:
         self._core: DurableLog
         self._closed = True
         raise TypeError("open a log with EventLog.open(path)")
 
+    @overload
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = "",
+        *,
+        value_type: type[OpenedT],
+        config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        read_only: bool = False,
+        **options: Any,
+    ) -> Opening[EventLog[OpenedT]]: ...
+    @overload
     @classmethod
     def open(
         cls,
@@ -57,7 +77,19 @@ class EventLog:
         disk: Disk | None = None,
         read_only: bool = False,
         **options: Any,
-    ) -> Opening[EventLog]:
+    ) -> Opening[EventLog[Any]]: ...
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = "",
+        *,
+        value_type: Any = Any,
+        config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        read_only: bool = False,
+        **options: Any,
+    ) -> Opening[EventLog[Any]]:
         """Open (or make) the log in directory ``path``; await the result or enter it.
 
         ``value_type`` is the type that values are decoded to when read. ``config`` and ``options``
@@ -67,7 +99,7 @@ class EventLog:
         :class:`ConfigError` and :class:`ReadFailedError`.
         """
 
-        async def opens() -> EventLog:
+        async def opens() -> EventLog[Any]:
             settings, found, manifest, opened, unknown = await run_blocking(
                 opening_executor(disk),
                 _open,
@@ -122,7 +154,7 @@ class EventLog:
         return self._core.durable_seq
 
     async def append(
-        self, *values: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+        self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Receipt:
         """Append values as one atomic group, and return when they are durable.
 
@@ -139,7 +171,7 @@ class EventLog:
         return await self._submit(values, key, metadata)
 
     def submit(
-        self, *values: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+        self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Receipt:
         """Queue values as one atomic group, and return at once with a :class:`Receipt`.
 
@@ -152,7 +184,7 @@ class EventLog:
         return self._submit(values, key, metadata)
 
     def _submit(
-        self, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
+        self, values: tuple[ValueT, ...], key: str | None, metadata: dict[str, Any] | None
     ) -> Receipt:
         if not values:
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
@@ -184,7 +216,7 @@ class EventLog:
 
     async def read(
         self, start: int = 1, stop: int | None = None
-    ) -> AsyncGenerator[Event[Any], None]:
+    ) -> AsyncGenerator[Event[ValueT], None]:
         """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one.
 
         Read in batches off the event loop; memory is flat. Raises :class:`CorruptLogError`,

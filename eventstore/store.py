@@ -50,8 +50,11 @@ from eventstore.snapshot.keeper import SnapshotKeeper
 __all__ = ["EventStore"]
 
 StateT = TypeVar("StateT")
-AnyOperation = Operation | tuple[str, Mapping[str, Any]] | str | Mapping[str, Any]
-"""What ``append`` takes: payloads, pairs of name and mapping, or one name and one mapping."""
+OpenedT = TypeVar("OpenedT")
+"""The state of a store that is being opened: a class method has none of its own class's."""
+
+Payload = Operation | tuple[str, Mapping[str, Any]]
+"""What ``append`` takes any number of: payload objects, and pairs of name and mapping."""
 
 
 class EventStore(Generic[StateT]):
@@ -59,6 +62,9 @@ class EventStore(Generic[StateT]):
 
     Make one with :meth:`open` or :meth:`in_memory`. Its methods are called on that loop's thread.
     """
+
+    path: str
+    recovery: RecoveryReport
 
     def __init__(self, registry: HandlerRegistry[StateT], clock: Clock) -> None:
         self._registry = registry
@@ -83,14 +89,14 @@ class EventStore(Generic[StateT]):
     def open(
         cls,
         path: str | os.PathLike[str],
-        registry: HandlerRegistry[StateT],
+        registry: HandlerRegistry[OpenedT],
         config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         *,
         clock: Clock | None = None,
         disk: Disk | None = None,
         read_only: bool = False,
         **options: Any,
-    ) -> Opening[EventStore[StateT]]:
+    ) -> Opening[EventStore[OpenedT]]:
         """Open the store in directory ``path``, making it if there is none, and recover its state.
 
         ``config`` is a :class:`StoreConfig`, a mapping, or a YAML or TOML file; ``options`` are
@@ -109,12 +115,12 @@ class EventStore(Generic[StateT]):
         """
         time_source = clock if clock is not None else SystemClock()
 
-        async def opens() -> EventStore[StateT]:
+        async def opens() -> EventStore[OpenedT]:
             recover = functools.partial(open_and_recover, path, registry, config, options)
             settings, found, recovered = await run_blocking(
                 opening_executor(disk), recover, time_source, disk, read_only
             )
-            store = cls(registry, time_source)
+            store = EventStore(registry, time_source)
             store._start(found, settings, recovered, read_only)
             return store
 
@@ -123,29 +129,29 @@ class EventStore(Generic[StateT]):
     @classmethod
     def in_memory(
         cls,
-        registry: HandlerRegistry[StateT],
+        registry: HandlerRegistry[OpenedT],
         *,
-        state: StateT | None = None,
+        state: OpenedT | None = None,
         clock: Clock | None = None,
-    ) -> Opening[EventStore[StateT]]:
+    ) -> Opening[EventStore[OpenedT]]:
         """A store with nothing on disk, and the same interface: for backtests and unit tests.
 
         ``state`` is where it begins (default: the registry's initial state). Events are kept in
         memory for :meth:`events`. Durable means accepted here, and ``snapshot`` does nothing.
         """
 
-        async def opens() -> EventStore[StateT]:
+        async def opens() -> EventStore[OpenedT]:
             first = registry.initial() if state is None else copy_value(state)
-            return cls._begin(registry, clock or SystemClock(), Beginning(first))
+            return EventStore._begin(registry, clock or SystemClock(), Beginning(first))
 
         return Opening(opens)
 
     @classmethod
     def _begin(
-        cls, registry: HandlerRegistry[StateT], clock: Clock, begins: Beginning, **shared: Any
-    ) -> EventStore[StateT]:
+        cls, registry: HandlerRegistry[OpenedT], clock: Clock, begins: Beginning, **shared: Any
+    ) -> EventStore[OpenedT]:
         """A store in memory; ``shared`` tells its log where earlier events are read."""
-        store = cls(registry, clock)
+        store = EventStore(registry, clock)
         store.path = begins.path
         store._beginning = begins
         store._head = store._state = begins.state
@@ -201,7 +207,7 @@ class EventStore(Generic[StateT]):
 
     async def append(
         self,
-        *operations: AnyOperation,
+        *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
@@ -228,7 +234,7 @@ class EventStore(Generic[StateT]):
 
     def submit(
         self,
-        *operations: AnyOperation,
+        *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:

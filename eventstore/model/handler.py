@@ -21,6 +21,8 @@ __all__ = ["Handler", "Upcaster", "handler", "upcaster"]
 StateT = TypeVar("StateT")
 PayloadT = TypeVar("PayloadT", bound=Operation)
 OldT = TypeVar("OldT", bound=Operation)
+NewT = TypeVar("NewT")
+"""What an upcaster returns: an operation, several, or none."""
 
 
 class Handler(Generic[StateT, PayloadT]):
@@ -66,16 +68,16 @@ class Handler(Generic[StateT, PayloadT]):
         return state_type, payload_type
 
 
-class Upcaster(Generic[OldT]):
+class Upcaster(Generic[OldT, NewT]):
     """A function marked by :func:`upcaster`. Calling it calls the function."""
 
-    def __init__(self, function: Callable[[OldT], Any]) -> None:
+    def __init__(self, function: Callable[[OldT], NewT]) -> None:
         self.function = function
         self.__doc__ = function.__doc__
         self.__name__: str = function.__name__
         self.__module__ = function.__module__
 
-    def __call__(self, old: OldT) -> Any:
+    def __call__(self, old: OldT) -> NewT:
         return self.function(old)
 
     def __repr__(self) -> str:
@@ -145,7 +147,7 @@ def handler(function: Any = None, /, *, version: int = 1) -> Any:
     return Handler(function, version)
 
 
-def upcaster(function: Callable[[OldT], Any]) -> Upcaster[OldT]:
+def upcaster(function: Callable[[OldT], NewT]) -> Upcaster[OldT, NewT]:
     """Mark a function that turns an old payload into a newer one of the same operation."""
     return Upcaster(function)
 

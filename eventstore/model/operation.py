@@ -9,6 +9,7 @@ something to await until the event is durable.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, dataclass_transform
@@ -115,7 +116,7 @@ class Event(msgspec.Struct, Generic[PayloadT], frozen=True, array_like=True, gc=
         return operation_name(kind) if issubclass(kind, Operation) else kind.__name__
 
     @property
-    def datetime(self) -> Any:
+    def datetime(self) -> dt.datetime:
         """``time`` as an aware UTC ``datetime``, cut to microseconds."""
         return to_datetime(self.time)
 

@@ -45,7 +45,7 @@ def members(module: ModuleType) -> Iterator[Any]:
             yield value
 
 
-def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
+def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any, Any]]:
     """``item``, if it is a handler or an upcaster; all that a module or an iterable holds.
 
     Raises :class:`RegistrationError` for what is none, and for what holds none.
@@ -65,7 +65,7 @@ def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any]]:
         )
 
 
-def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any]]:
+def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any]]:
     """What an entry point names. Raises :class:`RegistrationError`, naming the plugin."""
     try:
         loaded = point.load()

@@ -48,6 +48,7 @@ from eventstore.model.value_types import copy_value
 __all__ = ["HandlerRegistry"]
 
 StateT = TypeVar("StateT")
+FoundT = TypeVar("FoundT")
 
 
 class HandlerRegistry(Generic[StateT]):
@@ -82,11 +83,11 @@ class HandlerRegistry(Generic[StateT]):
     @classmethod
     def discover(
         cls,
-        state_type: type[StateT] | None = None,
+        state_type: type[FoundT] | None = None,
         *,
-        initial: Callable[[], StateT] | None = None,
+        initial: Callable[[], FoundT] | None = None,
         group: str = ENTRY_POINT_GROUP,
-    ) -> HandlerRegistry[StateT]:
+    ) -> HandlerRegistry[FoundT]:
         """A registry of every installed plugin whose handlers are for ``state_type``.
 
         An entry point names a handler, an upcaster, or a module or iterable that holds some.
@@ -95,8 +96,8 @@ class HandlerRegistry(Generic[StateT]):
         Raises :class:`RegistrationError`, naming the plugin and its distribution, when a plugin
         cannot be imported or two of them handle the same operation.
         """
-        registry = cls(initial=initial, state_type=state_type)
-        steps: list[tuple[EntryPoint, Upcaster[Any]]] = []
+        registry = HandlerRegistry(initial=initial, state_type=state_type)
+        steps: list[tuple[EntryPoint, Upcaster[Any, Any]]] = []
         foreign: set[type[Operation]] = set()
         for point in installed_plugins(group):
             for item in load_plugin(point):
@@ -118,7 +119,9 @@ class HandlerRegistry(Generic[StateT]):
         for member in handlers_in(item):
             self._add(member, None)
 
-    def _add(self, item: Handler[StateT, Any] | Upcaster[Any], point: EntryPoint | None) -> None:
+    def _add(
+        self, item: Handler[StateT, Any] | Upcaster[Any, Any], point: EntryPoint | None
+    ) -> None:
         if isinstance(item, Handler):
             self._add_handler(item)
         else:
@@ -149,7 +152,7 @@ class HandlerRegistry(Generic[StateT]):
         self._payloads[tag_of(payload_type)] = payload_type
         self._fold[payload_type] = item.function
 
-    def _add_upcaster(self, item: Upcaster[Any]) -> None:
+    def _add_upcaster(self, item: Upcaster[Any, Any]) -> None:
         old = item.old_type()
         item.new_types()
         other = self._upcasters.of(old)
@@ -197,7 +200,7 @@ class HandlerRegistry(Generic[StateT]):
         return tuple(sorted(self._handlers))
 
     @property
-    def items(self) -> tuple[Handler[StateT, Any] | Upcaster[Any], ...]:
+    def items(self) -> tuple[Handler[StateT, Any] | Upcaster[Any, Any], ...]:
         """Every handler and upcaster that is registered."""
         return (*self._handlers.values(), *self._upcasters)
 

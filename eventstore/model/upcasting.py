@@ -33,23 +33,23 @@ class Upcasters:
 
     def __init__(self, handled: Collection[type[Any]]) -> None:
         self._handled = handled
-        self._steps: dict[type[Any], Upcaster[Any]] = {}
+        self._steps: dict[type[Any], Upcaster[Any, Any]] = {}
 
     def __contains__(self, kind: type[Any]) -> bool:
         return kind in self._steps
 
-    def __iter__(self) -> Iterator[Upcaster[Any]]:
+    def __iter__(self) -> Iterator[Upcaster[Any, Any]]:
         return iter(self._steps.values())
 
-    def of(self, kind: Payload) -> Upcaster[Any] | None:
+    def of(self, kind: Payload) -> Upcaster[Any, Any] | None:
         """The upcaster that takes payloads of this class."""
         return self._steps.get(kind)
 
-    def add(self, old: Payload, step: Upcaster[Any]) -> None:
+    def add(self, old: Payload, step: Upcaster[Any, Any]) -> None:
         """Lead payloads of class ``old`` through ``step`` from now on."""
         self._steps[old] = step
 
-    def fault(self) -> tuple[Upcaster[Any], str] | None:
+    def fault(self) -> tuple[Upcaster[Any, Any], str] | None:
         """The first upcaster that leads nowhere, and why; ``None`` if all of them arrive."""
         for old, step in self._steps.items():
             if old in self._handled:
@@ -121,8 +121,8 @@ class Upcasters:
 
 
 def drop_foreign_upcasters(
-    steps: Collection[tuple[FoundT, Upcaster[Any]]], foreign: Collection[Payload]
-) -> list[tuple[FoundT, Upcaster[Any]]]:
+    steps: Collection[tuple[FoundT, Upcaster[Any, Any]]], foreign: Collection[Payload]
+) -> list[tuple[FoundT, Upcaster[Any, Any]]]:
     """The upcasters (each with where it was found) that do not lead to ``foreign`` payloads only.
 
     What is led to foreign payloads is foreign itself.

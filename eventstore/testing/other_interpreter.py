@@ -61,7 +61,7 @@ class _Answer(msgspec.Struct, frozen=True):
     state: list[bytes] | None = None
 
 
-def source_of(item: Handler[Any, Any] | Upcaster[Any]) -> Source:
+def source_of(item: Handler[Any, Any] | Upcaster[Any, Any]) -> Source:
     """How to find ``item`` again. Raises ``ValueError`` for one that only this process has."""
     function: Any = item.function
     module, name = function.__module__, function.__qualname__

@@ -137,7 +137,7 @@ async def turns_until(happened: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-async def begun(disk: AnyDisk, **options: Any) -> EventLog:
+async def begun(disk: AnyDisk, **options: Any) -> EventLog[Any]:
     """An open log with one event, so that its segment and its spare are there."""
     log = await EventLog.open(disk=disk, **SMALL | options)
     await log.append(0)
@@ -145,7 +145,7 @@ async def begun(disk: AnyDisk, **options: Any) -> EventLog:
     return log
 
 
-async def held(log: EventLog, disk: WatchedDisk, value: object) -> Any:
+async def held(log: EventLog[Any], disk: WatchedDisk, value: object) -> Any:
     """Submit ``value``; its record is in flight, and stays there."""
     disk.hold()
     receipt = log.submit(value)
@@ -715,7 +715,7 @@ def _writers(before: set[threading.Thread]) -> list[threading.Thread]:
     ]
 
 
-def forget(logs: list[EventLog]) -> None:
+def forget(logs: list[EventLog[Any]]) -> None:
     logs.clear()
     gc.collect()
 
@@ -727,7 +727,7 @@ class TestAbandoned:
         before = set(threading.enumerate())
         loop = asyncio.new_event_loop()
 
-        async def opens() -> EventLog:
+        async def opens() -> EventLog[Any]:
             log = await begun(local)
             if in_flight:
                 await held(log, local, 1)

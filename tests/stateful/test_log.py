@@ -50,7 +50,7 @@ class LogMachine(RuleBasedStateMachine):
         self.batches: list[int] = [0]  # how many events there were after each batch
         self.receipts: list[Receipt] = []
         self.acknowledged = self.flushed = 0
-        self.log: EventLog | None = None
+        self.log: EventLog[Any] | None = None
 
     def teardown(self) -> None:
         logging.disable(logging.NOTSET)
@@ -64,7 +64,7 @@ class LogMachine(RuleBasedStateMachine):
         return made
 
     @property
-    def opened(self) -> EventLog:
+    def opened(self) -> EventLog[Any]:
         assert self.log is not None
         return self.log
 

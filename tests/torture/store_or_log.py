@@ -78,7 +78,7 @@ async def open_store(
     )
 
 
-class LedgerLog(EventLog):
+class LedgerLog(EventLog[Any]):
     """A log of the ledger's operations."""
 
     observe: Observer | None = None

@@ -148,7 +148,10 @@ class TestNoticed:
         submit: Callable[..., Receipt] = EventLog._submit
 
         def doubled(
-            log: EventLog, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
+            log: EventLog[Any],
+            values: tuple[Any, ...],
+            key: str | None,
+            metadata: dict[str, Any] | None,
         ) -> Receipt:
             return submit(log, (*values[:-1], values[0]), key, metadata)
 
