@@ -18,7 +18,7 @@ from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import EventStoreError, InvalidPayloadError, translating_read_errors
 from eventstore.log.base import Submission, check_record_size
 from eventstore.log.durable import DurableLog
-from eventstore.log.recovery import RecoveredLog, recover_log
+from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import RecoveryReport, StoreStats
@@ -285,11 +285,13 @@ def _open(
     try:
         with translating_read_errors(disk.path):
             if read_only:
-                manifest, opened = read_beside_writer(
-                    disk, lambda: _recover(disk, clock, settings, read_only)
+                manifest, examined = read_beside_writer(
+                    disk, lambda: _examine(disk, clock, settings, read_only=True)
                 )
+                opened = examined.unrepaired()
             else:
-                manifest, opened = _recover(disk, clock, settings, read_only)
+                manifest, examined = _examine(disk, clock, settings, read_only=False)
+                opened = repair_log(disk, examined)
                 clear_leftovers(disk, manifest)
             unknown = unknown_files(disk)
     except BaseException:
@@ -298,12 +300,9 @@ def _open(
     return settings, disk, manifest, opened, unknown
 
 
-def _recover(
-    disk: Disk, clock: Clock, settings: StoreConfig, read_only: bool
-) -> tuple[Manifest, RecoveredLog]:
+def _examine(
+    disk: Disk, clock: Clock, settings: StoreConfig, *, read_only: bool
+) -> tuple[Manifest, ExaminedLog]:
     manifest = open_directory(disk, clock, settings, read_only=read_only, kind="log")
     start = manifest.log_start
-    opened = recover_log(
-        disk, manifest.store, log_start=start, verify_from=start, writable=not read_only
-    )
-    return manifest, opened
+    return manifest, examine_log(disk, manifest.store, log_start=start, verify_from=start)

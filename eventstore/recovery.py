@@ -16,7 +16,6 @@ refused: a state that merely looks complete is worse than none.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -27,7 +26,6 @@ from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.directory import clear_leftovers, create_log, open_directory, unknown_files
 from eventstore.disk.base import Disk
-from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import (
@@ -38,13 +36,20 @@ from eventstore.errors import (
 )
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader, chunks_of
-from eventstore.log.recovery import LastSegment, RecoveredLog, recover_log, recovery_write_error
+from eventstore.log.recovery import (
+    ExaminedLog,
+    RecoveredLog,
+    examine_log,
+    recovery_write_error,
+    repair_log,
+)
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state import StateAt
 from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
-__all__ = ["Beginning", "Recovered", "open_and_recover", "recover"]
+__all__ = ["Beginning", "Recovered", "recover"]
 
 StateT = TypeVar("StateT")
 
@@ -52,32 +57,28 @@ _logger = logging.getLogger(__name__)
 
 
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
-    """A store as recovery found it. ``latest``: the latest time of any event, nanoseconds."""
+    """A store as recovery found it, and left it."""
 
     manifest: Manifest
     opened: RecoveredLog
     vault: Any
-    state: Any
-    seq: int
-    latest: int
+    at: StateAt[StateT]
     report: RecoveryReport
 
 
-def open_and_recover(
-    path: str | os.PathLike[str],
-    registry: HandlerRegistry[StateT],
-    config: Any,
-    options: dict[str, Any],
-    clock: Clock,
-    disk: Disk | None,
-    read_only: bool,
-) -> tuple[StoreConfig, Disk, Recovered[StateT]]:
-    """What ``EventStore.open`` does off the loop: configuration, directory, recovery."""
-    settings = StoreConfig.of(config, **options)
-    registry.check()
-    if disk is None:
-        disk = LocalDisk(path, create=not read_only, read_only=read_only)
-    return settings, disk, recover(disk, registry, settings, clock, read_only=read_only)
+class _Examined(NamedTuple, Generic[StateT]):
+    """What reading alone has shown."""
+
+    manifest: Manifest
+    vault: SnapshotVault[StateT]
+    snapshot: LoadedSnapshot[StateT] | None
+    rejected: list[Rejected]
+    log: ExaminedLog | None
+    unknown: tuple[str, ...]
+
+    @property
+    def snapshot_seq(self) -> int:
+        return 0 if self.snapshot is None else self.snapshot.seq
 
 
 def recover(
@@ -88,139 +89,130 @@ def recover(
     *,
     read_only: bool,
 ) -> Recovered[StateT]:
-    """Bring a store's state back. Closes ``disk`` if it raises.
+    """Bring a store's state back: examine, fold, repair. Closes ``disk`` if it raises.
 
     Raises :class:`CorruptLogError` and the other errors that ``EventStore.open`` lists.
     """
     began = time.perf_counter()
+
+    def examine_and_fold() -> tuple[_Examined[StateT], StateAt[StateT]]:
+        manifest = open_directory(disk, clock, config, read_only=read_only)
+        examined = _examine(disk, registry, manifest)
+        return examined, _fold(disk, registry, examined)
+
     try:
         with translating_read_errors(disk.path):
-            recovered = _attempt(disk, registry, config, clock, read_only)
+            if read_only:
+                examined, at = read_beside_writer(disk, examine_and_fold)
+                manifest, log = examined.manifest, _unrepaired(examined)
+            else:
+                examined, at = examine_and_fold()
+                manifest, log = _repair(disk, config, examined)
     except BaseException:
         disk.close()
         raise
-    recovered.report = msgspec.structs.replace(
-        recovered.report, seconds=time.perf_counter() - began
-    )
-    _tell(disk.path, recovered.report)
-    return recovered
+    report = _report(examined, log, at.seq, time.perf_counter() - began)
+    _tell(disk.path, report)
+    return Recovered(manifest=manifest, opened=log, vault=examined.vault, at=at, report=report)
 
 
-def _attempt(
-    disk: Disk,
-    registry: HandlerRegistry[StateT],
-    config: StoreConfig,
-    clock: Clock,
-    read_only: bool,
-) -> Recovered[StateT]:
-    """Recover; without the lock again, where the writer may have moved a file in between."""
-
-    def look() -> Recovered[StateT]:
-        return _recover(disk, registry, config, clock, read_only)
-
-    return read_beside_writer(disk, look) if read_only else look()
-
-
-def _recover(
-    disk: Disk,
-    registry: HandlerRegistry[StateT],
-    config: StoreConfig,
-    clock: Clock,
-    read_only: bool,
-) -> Recovered[StateT]:
-    manifest = open_directory(disk, clock, config, read_only=read_only)
+def _examine(
+    disk: Disk, registry: HandlerRegistry[StateT], manifest: Manifest
+) -> _Examined[StateT]:
+    """The newest snapshot that can be trusted, and the log from the oldest kept one on."""
     vault = SnapshotVault[StateT](disk, manifest.store, registry.state_type, registry.fingerprint())
     snapshot, rejected = vault.load_newest()
-    if snapshot is None and manifest.history_start > 1:
+    seq = 0 if snapshot is None else snapshot.seq
+    if manifest.history_start > (1 if snapshot is None else seq + 1):
         raise _refusal(disk, manifest, vault, rejected)
-    seq = snapshot.seq if snapshot is not None else 0
-    if snapshot is not None and not manifest.logged and not read_only:
-        # No log vouches for it, and its name, or its bytes, may be in the page cache only.
-        try:
-            vault.rewrite_durably(snapshot.name)
-        except OSError as error:
-            raise recovery_write_error(error, path_in_error(error, disk.path)) from error
-    if not manifest.logged and config.use_wal and not read_only:
-        manifest = create_log(disk, manifest, seq + 1)
-    if snapshot is not None and snapshot.seq + 1 < manifest.history_start:
-        raise _refusal(disk, manifest, vault, rejected)
-    fold = _Fold(disk, registry, manifest, snapshot)
-    opened = RecoveredLog(next_seq=seq + 1, last=None, segments=[])
+    log = None
     if manifest.logged:
         kept = vault.sequences()
-        opened = recover_log(
+        log = examine_log(
             disk,
             manifest.store,
             log_start=manifest.log_start,
             verify_from=min(kept[0] if kept else 0, seq) + 1,
-            writable=not read_only,
-            before_writing=fold.tail,
         )
-    if not read_only:
-        clear_leftovers(disk, manifest)
-        vault.remove_temporary()
-    return Recovered(
-        manifest=manifest,
-        opened=opened,
-        vault=vault,
-        state=fold.state,
-        seq=fold.seq,
-        latest=fold.latest,
-        report=_report(disk, manifest, opened, vault, snapshot, rejected, fold.seq),
-    )
+    unknown = (*unknown_files(disk), *vault.unknown())
+    return _Examined(manifest, vault, snapshot, rejected, log, unknown)
 
 
-class _Fold(Generic[StateT]):
-    """Folds what the log holds after the snapshot, when it is verified and before it is mended.
+def _fold(
+    disk: Disk, registry: HandlerRegistry[StateT], examined: _Examined[StateT]
+) -> StateAt[StateT]:
+    """The state after the last event; a store that the handlers cannot fold is refused as it is.
 
-    So a store that today's handlers cannot fold is refused as it is, and not a byte is written.
+    Events of the last segment are taken from the bytes that were verified.
     """
-
-    def __init__(
-        self,
-        disk: Disk,
-        registry: HandlerRegistry[StateT],
-        manifest: Manifest,
-        snapshot: LoadedSnapshot[StateT] | None,
-    ) -> None:
-        self._disk = disk
-        self._registry = registry
-        self._store = manifest.store
-        self.state = registry.initial() if snapshot is None else snapshot.state
-        self.seq = 0 if snapshot is None else snapshot.seq
-        self.latest = 0 if snapshot is None else snapshot.latest
-
-    def tail(self, opened: RecoveredLog, last: LastSegment) -> None:
-        """Fold every event after ``seq``; those of the segment just verified are not read again."""
-        stop = opened.next_seq
-        if stop <= self.seq:
+    snapshot, log = examined.snapshot, examined.log
+    at = (
+        StateAt(registry.initial(), 0, 0)
+        if snapshot is None
+        else StateAt(snapshot.state, snapshot.seq, snapshot.latest)
+    )
+    if log is None:
+        return at
+    if log.next_seq <= at.seq:
+        raise CorruptLogError(
+            f"{disk.path}: the log ends with event {log.next_seq - 1}, but there is a snapshot "
+            f"of event {at.seq}: part of the log is missing. Nothing was written. Restore it "
+            "from a backup",
+            path=disk.path,
+            expected_seq=log.next_seq,
+        )
+    if at.seq + 1 < log.last.first_seq:
+        reader = LogReader(disk, examined.manifest.store, CACHED_BYTES)
+        at = _folded(registry, at, reader.chunks(at.seq + 1, log.last.first_seq))
+        if at.seq != log.last.first_seq - 1:
             raise CorruptLogError(
-                f"{self._disk.path}: the log ends with event {stop - 1}, but there is a snapshot "
-                f"of event {self.seq}: part of the log is missing. Nothing was written. Restore it "
-                "from a backup",
-                path=self._disk.path,
-                expected_seq=stop,
+                f"{disk.path}: the log was verified up to event {log.next_seq - 1}, and reading "
+                f"it again ended with event {at.seq}: the device gives different answers. "
+                "Nothing was written. Check it, then open again",
+                path=disk.path,
+                expected_seq=at.seq + 1,
             )
-        if self.seq + 1 < last.first_seq:
-            reader = LogReader(self._disk, self._store, CACHED_BYTES)
-            self._fold(reader.chunks(self.seq + 1, last.first_seq))
-            if self.seq != last.first_seq - 1:
-                raise CorruptLogError(
-                    f"{self._disk.path}: the log was verified up to event {stop - 1}, and reading "
-                    f"it again ended with event {self.seq}: the device gives different answers. "
-                    "Nothing was written. Check it, then open again",
-                    path=self._disk.path,
-                    expected_seq=self.seq + 1,
-                )
-        self._fold(chunks_of(last.data, last.records, self.seq + 1))
+    return _folded(registry, at, chunks_of(log.last.data, log.last.records, at.seq + 1))
 
-    def _fold(self, chunks: Iterable[Chunk]) -> None:
-        for chunk in chunks:
-            end = chunk.first_seq + chunk.events
-            events = decode_chunk(self._registry, chunk, self.seq + 1, end)
-            self.latest = max([self.latest, *(event.time for event in events)])
-            self.state = self._registry.fold(self.state, events)
-            self.seq = end - 1
+
+def _folded(
+    registry: HandlerRegistry[StateT], at: StateAt[StateT], chunks: Iterable[Chunk]
+) -> StateAt[StateT]:
+    state, seq, latest = at
+    for chunk in chunks:
+        end = chunk.first_seq + chunk.events
+        events = decode_chunk(registry, chunk, seq + 1, end)
+        latest = max([latest, *(event.time for event in events)])
+        state = registry.fold(state, events)
+        seq = end - 1
+    return StateAt(state, seq, latest)
+
+
+def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
+    if examined.log is not None:
+        return examined.log.unrepaired()
+    return RecoveredLog(next_seq=examined.snapshot_seq + 1, last=None, segments=[])
+
+
+def _repair(
+    disk: Disk, config: StoreConfig, examined: _Examined[Any]
+) -> tuple[Manifest, RecoveredLog]:
+    """Write what the last writer left undone. Everything was found sound, and is folded."""
+    manifest, log = examined.manifest, examined.log
+    if log is None and examined.snapshot is not None:
+        # No log vouches for it, and its name, or its bytes, may be in the page cache only.
+        try:
+            examined.vault.rewrite_durably(examined.snapshot.name)
+        except OSError as error:
+            raise recovery_write_error(error, path_in_error(error, disk.path)) from error
+    if log is None and config.use_wal:
+        start = examined.snapshot_seq + 1
+        manifest = create_log(disk, manifest, start)
+        log = examine_log(disk, manifest.store, log_start=start, verify_from=start)
+    repaired = _unrepaired(examined) if log is None else repair_log(disk, log)
+    clear_leftovers(disk, manifest)
+    examined.vault.remove_temporary()
+    return manifest, repaired
 
 
 def _refusal(
@@ -245,16 +237,11 @@ def _refusal(
 
 
 def _report(
-    disk: Disk,
-    manifest: Manifest,
-    opened: RecoveredLog,
-    vault: SnapshotVault[Any],
-    snapshot: LoadedSnapshot[Any] | None,
-    rejected: list[Rejected],
-    seq: int,
+    examined: _Examined[Any], opened: RecoveredLog, seq: int, seconds: float
 ) -> RecoveryReport:
-    snapshot_seq = snapshot.seq if snapshot is not None else 0
-    unknown = (*unknown_files(disk), *opened.unknown, *vault.unknown())
+    snapshot, rejected = examined.snapshot, examined.rejected
+    snapshot_seq = examined.snapshot_seq
+    unknown = (*examined.unknown, *opened.unknown)
     warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
     warnings += [f"{name} is none of the store's files and was left alone" for name in unknown]
     if opened.torn_bytes:
@@ -265,6 +252,7 @@ def _report(
         snapshot=snapshot.name if snapshot is not None else None,
         snapshot_seq=snapshot_seq,
         events_folded=seq - snapshot_seq,
+        seconds=seconds,
         clean=opened.clean,
         torn_bytes=opened.torn_bytes,
         quarantined=opened.quarantined,

@@ -34,6 +34,7 @@ from eventstore.clock import Clock, SystemClock
 from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.log.base import Log, Submission, check_record_size
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
@@ -43,7 +44,7 @@ from eventstore.model.value_types import copier, copy_value
 from eventstore.reading.live import durable_events
 from eventstore.reading.selection import Moment, checked_operations
 from eventstore.reading.subscription import Subscription
-from eventstore.recovery import Beginning, Recovered, open_and_recover
+from eventstore.recovery import Beginning, Recovered, recover
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.snapshot.keeper import SnapshotKeeper
 
@@ -115,11 +116,15 @@ class EventStore(Generic[StateT]):
         """
         time_source = clock if clock is not None else SystemClock()
 
+        def open_here() -> tuple[StoreConfig, Disk, Recovered[OpenedT]]:
+            settings = StoreConfig.of(config, **options)
+            registry.check()
+            where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
+            found = recover(where, registry, settings, time_source, read_only=read_only)
+            return settings, where, found
+
         async def opens() -> EventStore[OpenedT]:
-            recover = functools.partial(open_and_recover, path, registry, config, options)
-            settings, found, recovered = await run_blocking(
-                opening_executor(disk), recover, time_source, disk, read_only
-            )
+            settings, found, recovered = await run_blocking(opening_executor(disk), open_here)
             store = EventStore(registry, time_source)
             store._start(found, settings, recovered, read_only)
             return store
@@ -167,8 +172,8 @@ class EventStore(Generic[StateT]):
     ) -> None:
         self.path = disk.path
         self.recovery = recovered.report
-        self._head = self._state = recovered.state
-        self._latest = recovered.latest
+        self._head = self._state = recovered.at.state
+        self._latest = recovered.at.latest
         if config.use_wal or read_only:
             self._log = DurableLog(
                 disk,
@@ -181,10 +186,10 @@ class EventStore(Generic[StateT]):
             )
         else:
             executor = executor_for(disk, 1)
-            self._beginning = Beginning(recovered.state, recovered.seq)
+            self._beginning = Beginning(recovered.at.state, recovered.at.seq)
             self._log = MemoryLog(
                 self.path,
-                recovered.seq,
+                recovered.at.seq,
                 keep=False,
                 on_commit=self._committed,
                 runner=functools.partial(run_blocking, executor),

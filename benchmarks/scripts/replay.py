@@ -28,7 +28,7 @@ from eventstore import EventStore, SimulatedClock, read_events, replay
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.log.archive import compact
-from eventstore.log.recovery import recover_log
+from eventstore.log.recovery import examine_log, repair_log
 from eventstore.log.writer import LogWriter
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Event
@@ -67,7 +67,8 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
         pass
     disk = LocalDisk(path)
     manifest = load_manifest(disk)
-    opened = recover_log(disk, manifest.store, log_start=1, verify_from=1, writable=True)
+    examined = examine_log(disk, manifest.store, log_start=1, verify_from=1)
+    opened = repair_log(disk, examined)
     writer = LogWriter(
         disk,
         manifest.store,

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 The segments in ``log`` form a chain: each header states its predecessor, where that one ends and
-its CRC. :func:`recover_log` walks the chain from ``log_start`` and refuses whatever does not fit,
+its CRC. :func:`examine_log` walks the chain from ``log_start`` and refuses whatever does not fit,
 naming the file. Segments that recovery may have to read are verified byte by byte (one CRC call
 each); older ones are verified when they are read.
 
@@ -24,7 +24,6 @@ from __future__ import annotations
 import itertools
 import uuid
 import zlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -66,11 +65,19 @@ from eventstore.log.segment import (
     corrupt_segment_error,
     file_crc,
     read_header,
+    sealed_end,
     write_seal,
 )
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
 
-__all__ = ["LastSegment", "RecoveredLog", "recover_log", "recovery_write_error"]
+__all__ = [
+    "ExaminedLog",
+    "LastSegment",
+    "RecoveredLog",
+    "examine_log",
+    "recovery_write_error",
+    "repair_log",
+]
 
 
 class RecoveredLog(msgspec.Struct, kw_only=True):
@@ -88,49 +95,79 @@ class RecoveredLog(msgspec.Struct, kw_only=True):
 
 
 class LastSegment(NamedTuple):
-    """The segment that the log ends with, verified: its bytes, and where its records are."""
+    """The segment that the log ends with, verified: its header, its bytes, and how it ends."""
 
-    first_seq: int
+    header: SegmentHeader
     data: bytes
-    records: list[Record]
+    tail: Clean | TornTail
+
+    @property
+    def first_seq(self) -> int:
+        return self.header.first_seq
+
+    @property
+    def records(self) -> list[Record]:
+        return self.tail.records
+
+    @property
+    def sealed(self) -> bool:
+        return isinstance(self.tail, Clean) and self.tail.sealed is not None
 
 
-def recover_log(
-    disk: Disk,
-    store: uuid.UUID,
-    *,
-    log_start: int,
-    verify_from: int,
-    writable: bool,
-    before_writing: Callable[[RecoveredLog, LastSegment], None] = lambda found, last: None,
-) -> RecoveredLog:
-    """Verify the chain of segments and mend the last one (unless not ``writable``).
+class ExaminedLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log is, before anything in it was written.
+
+    ``predecessor``: how the segment before an empty last one ends.
+    """
+
+    next_seq: int
+    segments: list[int]
+    last: LastSegment
+    predecessor: SegmentEnd | None
+    unknown: list[str]
+    spare_ready: bool
+
+    def unrepaired(self) -> RecoveredLog:
+        """The log as it is, for a reader: it cannot be appended to."""
+        tail = self.last.tail
+        return RecoveredLog(
+            next_seq=self.next_seq,
+            last=None,
+            segments=self.segments,
+            clean=self.last.sealed,
+            torn_bytes=tail.torn_end - tail.end if isinstance(tail, TornTail) else 0,
+            unknown=self.unknown,
+            spare_ready=self.spare_ready,
+        )
+
+
+def examine_log(disk: Disk, store: uuid.UUID, *, log_start: int, verify_from: int) -> ExaminedLog:
+    """Verify the chain of segments and the end of the last one. Nothing is written.
 
     ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
-    recovery may need. ``before_writing`` is called when all is verified and nothing is written
-    yet; what it raises refuses the opening. Raises :class:`CorruptLogError`,
-    :class:`ReadFailedError`, and where mending is refused :class:`StoreFullError` or
-    :class:`StoreAccessError`.
+    recovery may need. Raises :class:`CorruptLogError` and :class:`ReadFailedError`.
     """
-    return _LogRecovery(disk, store, writable).run(log_start, verify_from, before_writing)
+    return _Examination(disk, store).run(log_start, verify_from)
 
 
-class _LogRecovery:
-    def __init__(self, disk: Disk, store: uuid.UUID, writable: bool) -> None:
+def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
+    """Set a torn end aside and rewrite an unsealed last segment, durably.
+
+    Raises :class:`StoreFullError`, :class:`StoreAccessError` or :class:`StoreFailedError` where it
+    cannot be written; nothing is lost by that.
+    """
+    return _Repair(disk).run(examined)
+
+
+class _Examination:
+    def __init__(self, disk: Disk, store: uuid.UUID) -> None:
         self._disk = disk
         self._store = store
-        self._writable = writable
-        self._found = RecoveredLog(next_seq=1, last=None, segments=[])
+        self._unknown: list[str] = []
+        self._spare_ready = False
 
-    def run(
-        self,
-        log_start: int,
-        verify_from: int,
-        before_writing: Callable[[RecoveredLog, LastSegment], None],
-    ) -> RecoveredLog:
+    def run(self, log_start: int, verify_from: int) -> ExaminedLog:
         headers = self._chain(log_start)
-        found = self._found
-        found.segments = [header.first_seq for header in headers]
         last = headers[-1]
         data = read_whole(self._disk, segment_name(last.first_seq))
         tail = self._classify_last(data, last)
@@ -143,23 +180,25 @@ class _LogRecovery:
                 predecessor = self._verify(header, successor, sealed=not before_empty)
             else:
                 self._check_length(header, successor)
-        found.next_seq = tail.next_seq
-        before_writing(found, LastSegment(last.first_seq, data, tail.records))
-        end = self._mend_last(last, data, tail)
-        # An empty segment is replaced by the next one, so its predecessor is what that one follows.
-        found.last = predecessor if empty else end
-        return found
+        return ExaminedLog(
+            next_seq=tail.next_seq,
+            segments=[header.first_seq for header in headers],
+            last=LastSegment(last, data, tail),
+            predecessor=predecessor if empty else None,
+            unknown=self._unknown,
+            spare_ready=self._spare_ready,
+        )
 
     def _chain(self, log_start: int) -> list[SegmentHeader]:
         """The headers from ``log_start`` on, each of which fits the one before."""
         firsts = []
         for base in self._disk.list(LOG_FOLDER):
             first = segment_seq(base)
-            self._found.spare_ready |= f"{LOG_FOLDER}/{base}" == SPARE_SEGMENT
+            self._spare_ready |= f"{LOG_FOLDER}/{base}" == SPARE_SEGMENT
             if first is not None and first >= log_start:
                 firsts.append(first)
             elif first is None and base not in LOG_NAMES:
-                self._found.unknown.append(f"{LOG_FOLDER}/{base}")
+                self._unknown.append(f"{LOG_FOLDER}/{base}")
         if not firsts or firsts[0] != log_start:
             raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
         headers: list[SegmentHeader] = []
@@ -252,31 +291,49 @@ class _LogRecovery:
             )
         return tail
 
-    def _mend_last(self, header: SegmentHeader, data: bytes, tail: Clean | TornTail) -> SegmentEnd:
+    def _shorter(
+        self, header: SegmentHeader, successor: SegmentHeader, size: int
+    ) -> CorruptLogError:
         name = segment_name(header.first_seq)
-        found = self._found
-        found.clean = isinstance(tail, Clean) and tail.sealed is not None
+        tail = classify_tail(read_whole(self._disk, name), header)
+        return self._corrupt(
+            name,
+            size,
+            tail.expected_seq if isinstance(tail, Corrupt) else tail.next_seq,
+            f"it has {size} bytes, but {segment_name(successor.first_seq)} says it had "
+            f"{successor.previous_end}",
+        )
+
+    def _corrupt(
+        self, name: str, offset: int, expected_seq: int | None, reason: str
+    ) -> CorruptLogError:
+        return corrupt_segment_error(self._disk, name, offset, expected_seq, reason)
+
+
+class _Repair:
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def run(self, examined: ExaminedLog) -> RecoveredLog:
+        repaired = examined.unrepaired()
+        last = examined.last
+        tail = last.tail
         if isinstance(tail, Clean) and tail.sealed is not None:
-            start = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
-            crc = zlib.crc32(data[:start])
-            seal = data[start : start + SEAL_SIZE]
-            return SegmentEnd(
-                header.first_seq,
-                tail.next_seq,
-                header.salt,
-                start,
-                crc,
-                start + SEAL_SIZE,
-                zlib.crc32(seal, crc),
-                seals=seal,
-            )
-        if isinstance(tail, TornTail):
-            found.torn_bytes = tail.torn_end - tail.end
-        if not self._writable:
-            return SegmentEnd(header.first_seq, tail.next_seq, header.salt, tail.end, 0, 0, 0)
+            seal_at = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
+            end = sealed_end(last.header, last.data, seal_at, tail.next_seq)
+        else:
+            end = self._rewrite(last, repaired)
+        empty = examined.next_seq == last.first_seq
+        # An empty segment is replaced by the next one, so its predecessor is what that one follows.
+        repaired.last = examined.predecessor if empty else end
+        return repaired
+
+    def _rewrite(self, last: LastSegment, repaired: RecoveredLog) -> SegmentEnd:
+        header, data, tail = last
+        name = segment_name(header.first_seq)
         try:
             if isinstance(tail, TornTail):
-                found.quarantined = self._quarantine(name, data, tail)
+                repaired.quarantined = self._quarantine(name, data, tail)
             records = [
                 (record.first_seq, record.events, data[record.body]) for record in tail.records
             ]
@@ -288,7 +345,7 @@ class _LogRecovery:
             self._seal(name, end)
         except OSError as error:
             raise recovery_write_error(error, f"{self._disk.path}/{name}") from error
-        found.rewritten = name
+        repaired.rewritten = name
         return end
 
     def _seal(self, name: str, end: SegmentEnd) -> None:
@@ -318,24 +375,6 @@ class _LogRecovery:
         target = f"{QUARANTINE_FOLDER}/{candidate}"
         write_atomically(disk, target, QUARANTINE_TEMPORARY, torn)
         return target
-
-    def _shorter(
-        self, header: SegmentHeader, successor: SegmentHeader, size: int
-    ) -> CorruptLogError:
-        name = segment_name(header.first_seq)
-        tail = classify_tail(read_whole(self._disk, name), header)
-        return self._corrupt(
-            name,
-            size,
-            tail.expected_seq if isinstance(tail, Corrupt) else tail.next_seq,
-            f"it has {size} bytes, but {segment_name(successor.first_seq)} says it had "
-            f"{successor.previous_end}",
-        )
-
-    def _corrupt(
-        self, name: str, offset: int, expected_seq: int | None, reason: str
-    ) -> CorruptLogError:
-        return corrupt_segment_error(self._disk, name, offset, expected_seq, reason)
 
 
 def recovery_write_error(error: OSError, path: str) -> EventStoreError:

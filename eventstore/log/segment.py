@@ -44,6 +44,7 @@ __all__ = [
     "file_crc",
     "fresh_salt",
     "read_header",
+    "sealed_end",
     "write_seal",
     "zero_fill",
 ]
@@ -186,6 +187,23 @@ class ActiveSegment:
             self.end,
             self.crc,
         )
+
+
+def sealed_end(header: SegmentHeader, data: bytes, seal_at: int, next_seq: int) -> SegmentEnd:
+    """How a segment ends that its writer sealed: ``data`` is all of it, the seal at ``seal_at``."""
+    crc = zlib.crc32(data[:seal_at])
+    seal = data[seal_at : seal_at + SEAL_SIZE]
+    end = seal_at + SEAL_SIZE
+    return SegmentEnd(
+        header.first_seq,
+        next_seq,
+        header.salt,
+        seal_at,
+        crc,
+        end,
+        zlib.crc32(seal, crc),
+        seals=seal,
+    )
 
 
 def write_seal(file: File, end: SegmentEnd, kind: SealKind) -> None:

@@ -27,14 +27,14 @@ import hashlib
 import itertools
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import immutables
 import msgspec
 
 from eventstore.model.codec import array_header, decode_hook, encode_hook
 
-__all__ = ["SLICE", "StateCodec", "StateDigest", "state_digest"]
+__all__ = ["SLICE", "StateAt", "StateCodec", "StateDigest", "state_digest"]
 
 SLICE = 250
 """Entries encoded at a time: a fraction of a millisecond."""
@@ -43,6 +43,17 @@ _MODULUS = 1 << 256
 _PAIR = b"\x92"  # MessagePack: an array of two
 
 StateT = TypeVar("StateT")
+
+
+class StateAt(NamedTuple, Generic[StateT]):
+    """A state and where it stands: after event ``seq``.
+
+    ``latest``: the latest time of any event up to there, nanoseconds since the epoch.
+    """
+
+    state: StateT
+    seq: int
+    latest: int
 
 
 class StateDigest:

@@ -36,7 +36,7 @@ from eventstore.errors import (
 )
 from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
-from eventstore.log.recovery import recover_log
+from eventstore.log.recovery import examine_log
 from eventstore.log.segment import corrupt_segment_error
 from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec
@@ -262,5 +262,5 @@ class _Checking:
         """Check the chain of segments; the first event of the whole history."""
         manifest = load_manifest(self._disk)
         start = manifest.log_start
-        recover_log(self._disk, manifest.store, log_start=start, verify_from=start, writable=False)
+        examine_log(self._disk, manifest.store, log_start=start, verify_from=start)
         return manifest.history_start

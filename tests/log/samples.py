@@ -9,7 +9,7 @@ from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.log.reader import LogReader
-from eventstore.log.recovery import RecoveredLog, recover_log
+from eventstore.log.recovery import RecoveredLog, examine_log, repair_log
 from eventstore.log.segment import SegmentEnd
 from eventstore.log.writer import LogWriter
 from eventstore.model.codec import EventCodec
@@ -119,13 +119,10 @@ def commit(writer: LogWriter, *values: object) -> None:
 
 def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> RecoveredLog:
     manifest = load_manifest(disk)
-    return recover_log(
-        disk,
-        manifest.store,
-        log_start=manifest.log_start,
-        verify_from=verify_from,
-        writable=writable,
+    examined = examine_log(
+        disk, manifest.store, log_start=manifest.log_start, verify_from=verify_from
     )
+    return repair_log(disk, examined) if writable else examined.unrepaired()
 
 
 def values_on(disk: Disk, start: int = 1, stop: int | None = None) -> list[object]:

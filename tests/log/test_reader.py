@@ -21,7 +21,7 @@ from eventstore.log.archive import compact
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
 from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, LogReader, chunks_of
-from eventstore.log.recovery import LastSegment, recover_log
+from eventstore.log.recovery import examine_log
 from eventstore.model.codec import EventCodec
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
@@ -87,16 +87,7 @@ class TestRange:
         monkeypatch.setattr(reader, "CHUNK_EVENTS", events)
         monkeypatch.setattr(reader, "CHUNK_BYTES", size)
         disk, values = self.grouped()
-        given: list[LastSegment] = []
-        recover_log(
-            disk,
-            STORE,
-            log_start=1,
-            verify_from=1,
-            writable=False,
-            before_writing=lambda found, last: given.append(last),
-        )
-        (last,) = given
+        last = examine_log(disk, STORE, log_start=1, verify_from=1).last
         assert last.first_seq > 1
         for start in range(last.first_seq, len(values) + 2):
             found = list(chunks_of(last.data, last.records, start))

@@ -227,16 +227,15 @@ SABOTAGES = (
         edits=(
             edit(
                 MEND,
-                "        if isinstance(tail, Clean) and tail.sealed is not None:\n"
-                "            start",
-                "        if isinstance(tail, Clean) and tail.sealed is None:\n"
-                "            crc = zlib.crc32(data[: tail.end])\n"
-                "            return SegmentEnd(\n"
-                "                header.first_seq, tail.next_seq, header.salt,\n"
-                "                tail.end, crc, tail.end, crc,\n"
+                "        else:\n            end = self._rewrite(last, repaired)\n",
+                "        elif isinstance(tail, Clean):\n"
+                "            end = last.tail.end\n"
+                "            crc = zlib.crc32(last.data[:end])\n"
+                "            end = SegmentEnd(\n"
+                "                last.first_seq, last.tail.next_seq, last.header.salt,\n"
+                "                end, crc, end, crc,\n"
                 "            )\n"
-                "        if isinstance(tail, Clean) and tail.sealed is not None:\n"
-                "            start",
+                "        else:\n            end = self._rewrite(last, repaired)\n",
             ),
         ),
         caught_by=("tests/log/test_recovery.py", POWER),
@@ -671,7 +670,7 @@ SABOTAGES = (
     Sabotage(
         name="a snapshot ahead of the log accepted",
         breaks="a log that lost its end is missed",
-        edits=(edit(RECOVERY, "        if stop <= self.seq:\n", "        if False:\n"),),
+        edits=(edit(RECOVERY, "    if log.next_seq <= at.seq:\n", "    if False:\n"),),
         caught_by=(f"{FILES} -k older_backup",),
     ),
     Sabotage(
@@ -680,8 +679,8 @@ SABOTAGES = (
         edits=(
             edit(
                 MEND,
-                "                found.quarantined = self._quarantine(name, data, tail)\n",
-                "                found.quarantined = None\n",
+                "                repaired.quarantined = self._quarantine(name, data, tail)\n",
+                "                repaired.quarantined = None\n",
             ),
         ),
         caught_by=("tests/log/test_recovery.py",),
@@ -765,7 +764,9 @@ SABOTAGES = (
         breaks="what is served from snapshots alone is durable",
         edits=(
             edit(
-                RECOVERY, "            vault.rewrite_durably(snapshot.name)\n", "            pass\n"
+                RECOVERY,
+                "            examined.vault.rewrite_durably(examined.snapshot.name)\n",
+                "            pass\n",
             ),
         ),
         caught_by=("tests/torture/test_found.py", "tests/snapshot/test_snapshots.py"),
