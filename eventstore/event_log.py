@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from eventstore.clock import Clock, SystemClock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
@@ -29,6 +29,19 @@ ValueT = TypeVar("ValueT")
 OpenedT = TypeVar("OpenedT")
 
 
+class LogParts(NamedTuple):
+    """What opening found, and an `EventLog` is made from."""
+
+    disk: Disk
+    config: StoreConfig
+    manifest: Manifest
+    recovered: RecoveredLog
+    report: RecoveryReport
+    read_only: bool
+    clock: Clock
+    value_type: Any
+
+
 class EventLog(Generic[ValueT]):
     """An append-only log of bytes or of any values that msgspec can encode.
 
@@ -47,10 +60,26 @@ class EventLog(Generic[ValueT]):
     path: str
     recovery: RecoveryReport
 
-    def __init__(self) -> None:
-        self._core: DurableLog
-        self._closed = True
-        raise TypeError("open a log with EventLog.open(path)")
+    _closed = True  # until __init__ has come to its end
+
+    def __init__(self, parts: LogParts | None = None) -> None:
+        if parts is None:
+            raise TypeError("a log is opened, not made: await EventLog.open(path)")
+        self.path = parts.disk.path
+        self.recovery = parts.report
+        self._clock = parts.clock
+        self._codec = EventCodec(value_type=parts.value_type)
+        self._pid = os.getpid()
+        self._log = DurableLog(
+            parts.disk,
+            parts.manifest,
+            parts.recovered,
+            parts.config,
+            read_only=parts.read_only,
+            on_commit=self._committed,
+            on_reset=self._reset,
+        )
+        self._closed = False
 
     @overload
     @classmethod
@@ -99,59 +128,40 @@ class EventLog(Generic[ValueT]):
         :class:`ConfigError` and :class:`ReadFailedError`.
         """
 
+        time_source = clock or SystemClock()
+
         async def opens() -> EventLog[Any]:
-            settings, found, manifest, opened, unknown = await run_blocking(
+            settings, found, manifest, recovered, unknown = await run_blocking(
                 opening_executor(disk),
                 _open,
                 path,
                 config,
                 options,
-                clock or SystemClock(),
+                time_source,
                 disk,
                 read_only,
             )
-            log = cls.__new__(cls)
-            log._begin(found, opened, unknown, clock or SystemClock(), value_type)
-            log._core = DurableLog(
-                found,
-                manifest,
-                opened,
-                settings,
-                read_only=read_only,
-                on_commit=log._committed,
-                on_reset=log._reset,
+            report = RecoveryReport(
+                seq=recovered.next_seq - 1,
+                clean=recovered.clean,
+                torn_bytes=recovered.torn_bytes,
+                quarantined=recovered.quarantined,
+                rewritten=recovered.rewritten,
+                segments=len(recovered.segments),
+                unknown_files=(*unknown, *recovered.unknown),
             )
-            return log
+            return cls(
+                LogParts(
+                    found, settings, manifest, recovered, report, read_only, time_source, value_type
+                )
+            )
 
         return Opening(opens)
-
-    def _begin(
-        self,
-        disk: Disk,
-        opened: RecoveredLog,
-        unknown: list[str],
-        clock: Clock,
-        value_type: Any,
-    ) -> None:
-        self._closed = False
-        self._pid = os.getpid()
-        self._clock = clock
-        self._codec = EventCodec(value_type=value_type)
-        self.path = disk.path
-        self.recovery = RecoveryReport(
-            seq=opened.next_seq - 1,
-            clean=opened.clean,
-            torn_bytes=opened.torn_bytes,
-            quarantined=opened.quarantined,
-            rewritten=opened.rewritten,
-            segments=len(opened.segments),
-            unknown_files=(*unknown, *opened.unknown),
-        )
 
     @property
     def seq(self) -> int:
         """The sequence number of the last durable event, 0 where there is none."""
-        return self._core.durable_seq
+        return self._log.durable_seq
 
     async def append(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
@@ -164,7 +174,7 @@ class EventLog(Generic[ValueT]):
         Raises :class:`InvalidPayloadError`, :class:`StoreFullError`, :class:`StoreFailedError`,
         :class:`StoreClosedError` and :class:`StoreReadOnlyError`.
         """
-        appender = self._core.appender
+        appender = self._log.appender
         appender.ensure_open()
         if not appender.has_room(len(values)):
             await appender.wait_for_room(len(values))
@@ -177,7 +187,7 @@ class EventLog(Generic[ValueT]):
 
         Raises what :meth:`append` raises, and :class:`StoreOverloadedError` when the queue is full.
         """
-        appender = self._core.appender
+        appender = self._log.appender
         appender.ensure_open()
         if not appender.has_room(len(values)):
             raise appender.overloaded()
@@ -189,7 +199,7 @@ class EventLog(Generic[ValueT]):
         if not values:
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
         time = self._clock.time_ns()
-        appender = self._core.appender
+        appender = self._log.appender
         first = appender.head_seq + 1
         events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
         try:
@@ -226,8 +236,8 @@ class EventLog(Generic[ValueT]):
         first = max(start, 1)
         if first >= end:
             return
-        async for chunk in self._core.read(first, end):
-            events = await self._core.run(
+        async for chunk in self._log.read(first, end):
+            events = await self._log.run(
                 self._codec.decode, chunk.array, chunk.events, chunk.first_seq
             )
             for event in events[max(0, first - chunk.first_seq) : end - chunk.first_seq]:
@@ -238,7 +248,7 @@ class EventLog(Generic[ValueT]):
 
         Raises what became of commits that nobody awaited.
         """
-        await self._core.flush()
+        await self._log.flush()
 
     async def close(self) -> None:
         """Write what is queued, seal the log and free its lock. Closing twice is harmless.
@@ -249,11 +259,11 @@ class EventLog(Generic[ValueT]):
         self._closed = True
         # In a fork of the owner it is not ours to close.
         if os.getpid() == self._pid:  # pragma: no branch - no tracer follows a fork: TestFork does
-            await self._core.close()
+            await self._log.close()
 
     def stats(self) -> StoreStats:
         """Counters since the log was opened."""
-        return self._core.stats()
+        return self._log.stats()
 
     def _committed(self, entries: list[Submission]) -> None:
         """Nothing but the receipts depends on a commit here."""
@@ -261,15 +271,18 @@ class EventLog(Generic[ValueT]):
     def _reset(self) -> None:
         """Nothing is folded here."""
 
+    def __repr__(self) -> str:
+        return f"<EventLog {self.path!r} seq={self.seq}>"
+
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and os.getpid() == self._pid:
+        if not self._closed and os.getpid() == self._pid:
             warnings.warn(
                 f"the event log {self.path} was not closed: use `async with`, or await close()",
                 ResourceWarning,
                 source=self,
                 stacklevel=1,
             )
-            self._core.abandon()
+            self._log.abandon()
 
 
 def _open(
