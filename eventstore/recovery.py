@@ -49,7 +49,7 @@ from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
-__all__ = ["Beginning", "Recovered", "recover"]
+__all__ = ["Recovered", "recover"]
 
 StateT = TypeVar("StateT")
 
@@ -276,21 +276,3 @@ def _tell(path: str, report: RecoveryReport) -> None:
     )
     for warning in report.warnings:
         _logger.warning("%s: %s", path, warning)
-
-
-class Beginning(NamedTuple):
-    """``state``: that after event ``seq``; ``latest``: the latest time up to there, nanoseconds.
-
-    ``parent_path`` and ``parent``: the store that has the events up to ``seq``.
-    """
-
-    state: Any
-    seq: int = 0
-    latest: int = 0
-    parent_path: str = ""
-    parent: Manifest | None = None
-
-    @property
-    def path(self) -> str:
-        """What the store is called in messages."""
-        return ":memory:" if self.parent is None else f":memory: from {self.parent_path}@{self.seq}"

@@ -24,29 +24,27 @@ none of the kept ones needs are archived.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import warnings
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, SystemClock
-from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
+from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.log.base import Log, Submission, check_record_size
-from eventstore.log.durable import DurableLog
-from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier, copy_value
 from eventstore.reading.live import durable_events
 from eventstore.reading.selection import Moment, checked_operations
 from eventstore.reading.subscription import Subscription
-from eventstore.recovery import Beginning, Recovered, recover
+from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
-from eventstore.snapshot.keeper import SnapshotKeeper
+from eventstore.store_parts import DiskParts, MemoryParts, StoreParts
 
 __all__ = ["EventStore"]
 
@@ -66,23 +64,28 @@ class EventStore(Generic[StateT]):
 
     path: str
     recovery: RecoveryReport
+    registry: HandlerRegistry[StateT]
+    log: Log
+    origin: StateAt[StateT] | None
+    _closed = True  # until __init__ has come to its end
 
-    def __init__(self, registry: HandlerRegistry[StateT], clock: Clock) -> None:
-        self._registry = registry
+    def __init__(
+        self, registry: HandlerRegistry[StateT], clock: Clock, parts: StoreParts[StateT]
+    ) -> None:
+        self.path = parts.path
+        self.recovery = parts.report
+        self.registry = registry
+        self.origin = parts.origin
         self._copy = copier(registry.state_type)
         self._clock = clock
-        self._log: Log
-        self._keeper: SnapshotKeeper | None = None
-        self._beginning: Beginning | None = None
-        self._head: StateT
-        self._state: StateT
-        self._latest = 0
-        self._closed = True
-        self._closing: asyncio.Task[None] | None = None
+        self._head, _, self._latest = parts.at
+        self._state = self._head
         self._subscriptions: list[Subscription] = []
+        self._closing: asyncio.Task[None] | None = None
         self._pid = os.getpid()
-        self.path = ""
-        self.recovery = RecoveryReport()
+        self.log = parts.make_log(self._committed, self._reset)
+        self._keeper = parts.make_keeper(self.log, clock, self._published)
+        self._closed = False
 
     # ---- opening ---------------------------------------------------------------------------
 
@@ -116,18 +119,16 @@ class EventStore(Generic[StateT]):
         """
         time_source = clock if clock is not None else SystemClock()
 
-        def open_here() -> tuple[StoreConfig, Disk, Recovered[OpenedT]]:
+        def open_here() -> DiskParts[OpenedT]:
             settings = StoreConfig.of(config, **options)
             registry.check()
             where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
-            found = recover(where, registry, settings, time_source, read_only=read_only)
-            return settings, where, found
+            recovered = recover(where, registry, settings, time_source, read_only=read_only)
+            return DiskParts(where, settings, recovered, read_only)
 
         async def opens() -> EventStore[OpenedT]:
-            settings, found, recovered = await run_blocking(opening_executor(disk), open_here)
-            store = EventStore(registry, time_source)
-            store._start(found, settings, recovered, read_only)
-            return store
+            parts = await run_blocking(opening_executor(disk), open_here)
+            return EventStore(registry, time_source, parts)
 
         return Opening(opens)
 
@@ -147,69 +148,29 @@ class EventStore(Generic[StateT]):
 
         async def opens() -> EventStore[OpenedT]:
             first = registry.initial() if state is None else copy_value(state)
-            return EventStore._begin(registry, clock or SystemClock(), Beginning(first))
+            return EventStore(registry, clock or SystemClock(), MemoryParts(StateAt(first, 0, 0)))
 
         return Opening(opens)
 
-    @classmethod
-    def _begin(
-        cls, registry: HandlerRegistry[OpenedT], clock: Clock, begins: Beginning, **shared: Any
-    ) -> EventStore[OpenedT]:
-        """A store in memory; ``shared`` tells its log where earlier events are read."""
-        store = EventStore(registry, clock)
-        store.path = begins.path
-        store._beginning = begins
-        store._head = store._state = begins.state
-        store._latest = begins.latest
-        store._log = MemoryLog(
-            store.path, begins.seq, keep=True, on_commit=store._committed, **shared
-        )
-        store._closed = False
-        return store
-
-    def _start(
-        self, disk: Disk, config: StoreConfig, recovered: Recovered[StateT], read_only: bool
-    ) -> None:
-        self.path = disk.path
-        self.recovery = recovered.report
-        self._head = self._state = recovered.at.state
-        self._latest = recovered.at.latest
-        if config.use_wal or read_only:
-            self._log = DurableLog(
-                disk,
-                recovered.manifest,
-                recovered.opened,
-                config,
-                read_only=read_only,
-                on_commit=self._committed,
-                on_reset=self._reset,
-            )
-        else:
-            executor = executor_for(disk, 1)
-            self._beginning = Beginning(recovered.at.state, recovered.at.seq)
-            self._log = MemoryLog(
-                self.path,
-                recovered.at.seq,
-                keep=False,
-                on_commit=self._committed,
-                runner=functools.partial(run_blocking, executor),
-                release=disk.close,
-            )
-        if not read_only:
-            self._keeper = SnapshotKeeper(
-                disk,
-                self._log,
-                recovered.vault,
-                recovered.manifest,
-                config,
-                self._clock,
-                seq=recovered.report.snapshot_seq,
-                owner=self,
-            )
-        self._closed = False
-
     # ---- appending -------------------------------------------------------------------------
 
+    @overload
+    async def append(
+        self,
+        *operations: Payload,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
+    @overload
+    async def append(
+        self,
+        name: str,
+        data: Mapping[str, Any],
+        /,
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
     async def append(
         self,
         *operations: Payload | str | Mapping[str, Any],
@@ -230,13 +191,30 @@ class EventStore(Generic[StateT]):
         :class:`StoreClosedError`, :class:`StoreReadOnlyError`. Raises :class:`StoreFailedError`
         where the outcome is unknown.
         """
-        appender = self._log.appender
+        appender = self.log.appender
         appender.ensure_open()
-        payloads = self._registry.payloads(operations)
+        payloads = self.registry.payloads(operations)
         if not appender.has_room(len(payloads)):
             await appender.wait_for_room(len(payloads))
         return await self._submit(payloads, key, metadata)
 
+    @overload
+    def submit(
+        self,
+        *operations: Payload,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
+    @overload
+    def submit(
+        self,
+        name: str,
+        data: Mapping[str, Any],
+        /,
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt: ...
     def submit(
         self,
         *operations: Payload | str | Mapping[str, Any],
@@ -249,9 +227,9 @@ class EventStore(Generic[StateT]):
         queue is full. What becomes of the commit is told by the receipt; if nobody awaits it,
         :meth:`flush` and :meth:`close` tell.
         """
-        appender = self._log.appender
+        appender = self.log.appender
         appender.ensure_open()
-        payloads = self._registry.payloads(operations)
+        payloads = self.registry.payloads(operations)
         if not appender.has_room(len(payloads)):
             raise appender.overloaded()
         return self._submit(payloads, key, metadata)
@@ -259,7 +237,7 @@ class EventStore(Generic[StateT]):
     def _submit(
         self, payloads: Sequence[Operation], key: str | None, metadata: Mapping[str, Any] | None
     ) -> Receipt:
-        registry, appender = self._registry, self._log.appender
+        registry, appender = self.registry, self.log.appender
         time = self._clock.time_ns()
         events, body = registry.record(appender.head_seq + 1, time, payloads, key, metadata)
         state = self._head
@@ -280,6 +258,9 @@ class EventStore(Generic[StateT]):
         if self._keeper is not None:
             self._keeper.changed(entries[-1].receipt.seq)
 
+    def _published(self) -> StateAt[StateT]:
+        return StateAt(self._state, self.seq, self._latest)
+
     def _reset(self) -> None:
         self._head = self._state
 
@@ -297,7 +278,7 @@ class EventStore(Generic[StateT]):
     @property
     def seq(self) -> int:
         """The sequence number of the last durable event, 0 where there is none."""
-        return self._log.durable_seq
+        return self.log.durable_seq
 
     def events(
         self,
@@ -315,7 +296,7 @@ class EventStore(Generic[StateT]):
         Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
         :class:`CorruptLogError` and :class:`ReadFailedError`.
         """
-        return durable_events(self._log, self._registry, start, stop, operations)
+        return durable_events(self.log, self.registry, start, stop, operations)
 
     def subscribe(
         self, *, start: int | None = None, operations: Collection[str] | None = None
@@ -326,7 +307,7 @@ class EventStore(Generic[StateT]):
         """
         subscription = Subscription(
             self.seq + 1 if start is None else max(start, 1),
-            checked_operations(operations, self._registry.operations),
+            checked_operations(operations, self.registry.operations),
             self.events,
             lambda: self.seq,
             self._subscriptions.remove,
@@ -336,7 +317,7 @@ class EventStore(Generic[StateT]):
 
     def stats(self) -> StoreStats:
         """Counters since the store was opened."""
-        stats = self._log.stats()
+        stats = self.log.stats()
         return stats if self._keeper is None else self._keeper.add_snapshot_stats(stats)
 
     # ---- snapshots and ending --------------------------------------------------------------
@@ -348,7 +329,7 @@ class EventStore(Generic[StateT]):
         waiting; the snapshot is finished. Raises :class:`StoreFullError` (older snapshots are
         intact, appending goes on), :class:`StoreFailedError`, :class:`StoreClosedError`.
         """
-        self._log.appender.ensure_open()
+        self.log.appender.ensure_open()
         return self.seq if self._keeper is None else await self._keeper.snapshot()
 
     async def flush(self) -> None:
@@ -356,7 +337,7 @@ class EventStore(Generic[StateT]):
 
         Raises what became of it, and of commits before it that nobody awaited.
         """
-        await self._log.flush()
+        await self.log.flush()
 
     async def close(self) -> None:
         """Write what is queued, seal the log, free the lock. Closing twice is harmless.
@@ -377,7 +358,7 @@ class EventStore(Generic[StateT]):
                 await self._keeper.close()
         finally:
             try:
-                await self._log.close()
+                await self.log.close()
             finally:
                 for subscription in self._subscriptions:
                     subscription.end()
@@ -394,4 +375,4 @@ class EventStore(Generic[StateT]):
                 source=self,
                 stacklevel=1,
             )
-            self._log.abandon()
+            self.log.abandon()

@@ -18,28 +18,27 @@ never does.
 
 from __future__ import annotations
 
-import functools
 import os
 import uuid
 from pathlib import Path
 from typing import TypeVar
 
 from eventstore.clock import Clock, SimulatedClock
-from eventstore.concurrency import Opening, executor_for, opening_executor, run_blocking
+from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.directory import create_first_segment
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
 from eventstore.errors import ConfigError, HistoryUnavailableError, translating_read_errors
-from eventstore.log.reader import LogReader
 from eventstore.log.recovery import recovery_write_error
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.replay import Folded, fold_to
+from eventstore.model.state import StateAt
+from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import Moment, as_sequence
-from eventstore.recovery import Beginning
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
+from eventstore.store_parts import MemoryParts, SharedHistory
 
 __all__ = ["branch"]
 
@@ -88,15 +87,8 @@ def branch(
                 if disk is None:
                     parent.close()
             return await EventStore.open(to, registry, clock=time)
-        return EventStore._begin(
-            registry,
-            time,
-            Beginning(folded.state, folded.seq, folded.latest, parent.path, manifest),
-            disk=parent,
-            earlier=LogReader(parent, manifest.store),
-            runner=functools.partial(run_blocking, executor_for(parent, 1)),
-            release=parent.close if disk is None else lambda: None,
-        )
+        shared = SharedHistory(parent, manifest, owned=disk is None)
+        return EventStore(registry, time, MemoryParts(folded, shared))
 
     return Opening(opens)
 
@@ -106,7 +98,7 @@ def _folded(
     registry: HandlerRegistry[StateT],
     at: Moment | None,
     disk: Disk | None,
-) -> tuple[Disk, Manifest, Folded[StateT]]:
+) -> tuple[Disk, Manifest, StateAt[StateT]]:
     parent = disk or LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(parent.path):
@@ -130,7 +122,7 @@ def _folded(
 def _found(
     to: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
-    folded: Folded[StateT],
+    folded: StateAt[StateT],
     parent: Manifest,
     parent_path: str,
     now: int,

@@ -87,7 +87,7 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     the histories part before the first event that one of the two still has.
     """
     seqs, states = (one.seq, other.seq), (one.state, other.state)
-    alike = _same_handlers(one._registry, other._registry)
+    alike = _same_handlers(one.registry, other.registry)
     mine, theirs = await _StoreHistory.of(one), await _StoreHistory.of(other)
     start = mine.shared_with(theirs) if alike else 0
     if start:
@@ -115,8 +115,8 @@ async def _first_difference(
     parted = not alike
     async for seq, mine, theirs in _merged_by_seq(one.events(start), other.events(start)):
         parted = parted or mine != theirs
-        first = one._registry.fold(first, mine)
-        second = other._registry.fold(second, theirs) if parted else first
+        first = one.registry.fold(first, mine)
+        second = other.registry.fold(second, theirs) if parted else first
         if parted and first != second:
             return seq
     return None
@@ -159,11 +159,11 @@ class _StoreHistory:
 
     @classmethod
     async def of(cls, store: EventStore[Any]) -> _StoreHistory:
-        disk, beginning = store._log.disk, store._beginning
+        disk, origin = store.log.disk, store.origin
         if disk is None:
-            return cls(store, beginning.seq if beginning is not None else 0, {})
-        manifest = await store._log.run(load_manifest, disk)
-        seq = store.seq if beginning is None else beginning.seq
+            return cls(store, origin.seq if origin is not None else 0, {})
+        manifest = await store.log.run(load_manifest, disk)
+        seq = store.seq if origin is None else origin.seq
         return cls(store, min(manifest.history_start - 1, seq), _lineage(manifest, seq))
 
     def shared_with(self, other: _StoreHistory) -> int:
@@ -172,16 +172,16 @@ class _StoreHistory:
         return max((min(self._lineage[key], other._lineage[key]) for key in common), default=0)
 
     async def state_at(self, seq: int) -> Any:
-        store, beginning = self._store, self._store._beginning
+        store, origin = self._store, self._store.origin
         if seq == store.seq:
             return store.state
-        if beginning is None or seq < beginning.seq:
-            disk = store._log.disk
+        if origin is None or seq < origin.seq:
+            disk = store.log.disk
             assert disk is not None
-            return (await store._log.run(fold_to, disk, store._registry, seq)).state
-        state = copy_value(beginning.state)
-        async for event in store.events(beginning.seq + 1, seq + 1):
-            state = store._registry.fold(state, (event,))
+            return (await store.log.run(fold_to, disk, store.registry, seq)).state
+        state = copy_value(origin.state)
+        async for event in store.events(origin.seq + 1, seq + 1):
+            state = store.registry.fold(state, (event,))
         return state
 
 

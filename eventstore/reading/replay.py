@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
@@ -21,6 +21,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.handler import replay_error
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier
 from eventstore.reading.selection import (
     Moment,
@@ -33,7 +34,6 @@ from eventstore.reading.selection import (
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
 __all__ = [
-    "Folded",
     "fold_to",
     "read_events",
     "recorded_batches",
@@ -132,15 +132,7 @@ def state_at(
     return fold_to(disk or LocalDisk(path, read_only=True), registry, at).state
 
 
-class Folded(NamedTuple, Generic[StateT]):
-    """A state folded from history: that after event ``seq``, with the latest time up to there."""
-
-    state: StateT
-    seq: int
-    latest: int
-
-
-def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) -> Folded[StateT]:
+def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) -> StateAt[StateT]:
     """The state after event number ``at``, as of a time, or after the last event, and which it is.
 
     Raises what :func:`state_at` raises.
@@ -163,7 +155,7 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
             requested=upto,
             first_available=load_manifest(disk).history_start,
         )
-    return Folded(state, seq, latest)
+    return StateAt(state, seq, latest)
 
 
 def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
@@ -178,7 +170,7 @@ def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
 
 def _base(
     disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
-) -> Folded[StateT]:
+) -> StateAt[StateT]:
     """The newest usable snapshot that is not too late, or the initial state."""
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
@@ -190,8 +182,8 @@ def _base(
         )
         snapshot, _ = vault.load_newest(upto=upto)
     if snapshot is None:
-        return Folded(registry.initial(), 0, 0)
-    return Folded(snapshot.state, snapshot.seq, snapshot.latest)
+        return StateAt(registry.initial(), 0, 0)
+    return StateAt(snapshot.state, snapshot.seq, snapshot.latest)
 
 
 def upcast_batches(

@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -37,6 +38,7 @@ from eventstore.errors import (
 )
 from eventstore.log.archive import compact
 from eventstore.log.base import Log
+from eventstore.model.state import StateAt
 from eventstore.report import StoreStats
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.snapshot.vault import SnapshotVault
@@ -46,16 +48,12 @@ __all__ = ["SnapshotKeeper"]
 _logger = logging.getLogger(__name__)
 
 
-class _Owner(Protocol):
-    _latest: int
-    _state: Any
-
-    @property
-    def seq(self) -> int: ...
-
-
 class SnapshotKeeper:
-    """The snapshots of one open store. ``seq`` is what the newest one covers."""
+    """The snapshots of one open store.
+
+    `seq` is the event that the newest snapshot covers. `published` is a bound method of the store,
+    which is held weakly: the durable state.
+    """
 
     def __init__(
         self,
@@ -67,7 +65,7 @@ class SnapshotKeeper:
         clock: Clock,
         *,
         seq: int,
-        owner: _Owner,
+        published: Callable[[], StateAt[Any]],
     ) -> None:
         self._disk = disk
         self._log = log
@@ -75,7 +73,7 @@ class SnapshotKeeper:
         self._logged = manifest.logged
         self._config = config
         self._clock = clock
-        self._owner = weakref.ref(owner)
+        self._published = weakref.WeakMethod(published)
         self._seq = seq
         self._taken = 0
         self._archived = 0
@@ -103,6 +101,12 @@ class SnapshotKeeper:
         if self._task is None and self._policy.due(seq, self._clock.monotonic_ns()):
             self._begin()
 
+    def timer_over(self) -> None:
+        """The interval between snapshots is over: begin one if there is something new."""
+        if self._published() is not None:
+            self.changed(self._durable().seq)
+            self._arm()
+
     def _begin(self) -> asyncio.Task[int]:
         self._task = self._loop.create_task(self._take())
         self._task.add_done_callback(self._ended)
@@ -116,8 +120,7 @@ class SnapshotKeeper:
 
     async def snapshot(self) -> int:
         """Take a snapshot of everything durable now; the sequence number it covers."""
-        owner = self._owner()
-        wanted = owner.seq if owner is not None else 0
+        wanted = self._durable().seq
         while self._seq < wanted:
             task = self._task
             if task is None or task.done():  # done, but `_ended` has not been called yet
@@ -125,12 +128,15 @@ class SnapshotKeeper:
             await asyncio.shield(task)
         return self._seq
 
+    def _durable(self) -> StateAt[Any]:
+        """The published state; the state that has a snapshot already, once the store is gone."""
+        published = self._published()
+        return StateAt(None, self._seq, 0) if published is None else published()
+
     async def _take(self) -> int:
-        owner = self._owner()
-        if owner is None or owner.seq == self._seq:
-            return self._seq
-        seq, state, latest = owner.seq, owner._state, owner._latest
-        del owner
+        state, seq, latest = self._durable()
+        if seq == self._seq:
+            return seq
         self._policy.taken(seq, self._clock.monotonic_ns())
         await self._log.sync()
         try:
@@ -191,9 +197,5 @@ class SnapshotKeeper:
 
 def _timer_over(reference: weakref.ref[SnapshotKeeper]) -> None:
     keeper = reference()
-    if keeper is None:
-        return
-    owner = keeper._owner()
-    if owner is not None:
-        keeper.changed(owner.seq)
-        keeper._arm()
+    if keeper is not None:
+        keeper.timer_over()

@@ -1,0 +1,187 @@
+"""The parts that an `EventStore` is made of: its log, and the keeper of its snapshots.
+
+Theory of operation
+-------------------
+Three kinds of store differ only in these parts. A store on disk has a durable log and a keeper. A
+store of snapshots only (`use_wal=False`) has a keeper, and a log that forgets each event once the
+event is folded. A store in memory has a log that keeps its events, and no keeper.
+
+Whatever opens a store finds out what the parts need, off the event loop, as a `StoreParts`. The
+store then has its parts made on the event loop, because both parts belong to that loop. A log takes
+the store's two callbacks, which the log holds weakly: a store that was forgotten ends at once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from eventstore.clock import Clock
+from eventstore.concurrency import executor_for, run_blocking
+from eventstore.config import StoreConfig
+from eventstore.disk.base import Disk
+from eventstore.disk.manifest import Manifest
+from eventstore.log.base import Log, Submission
+from eventstore.log.durable import DurableLog
+from eventstore.log.memory import MemoryLog
+from eventstore.log.reader import LogReader
+from eventstore.model.state import StateAt
+from eventstore.recovery import Recovered
+from eventstore.report import RecoveryReport
+from eventstore.snapshot.keeper import SnapshotKeeper
+
+__all__ = ["DiskParts", "MemoryParts", "SharedHistory", "StoreParts"]
+
+StateT = TypeVar("StateT")
+
+OnCommit = Callable[[list[Submission]], None]
+OnReset = Callable[[], None]
+
+
+class StoreParts(Protocol[StateT]):
+    """What a store begins with, and how its parts are made on the running event loop."""
+
+    @property
+    def path(self) -> str:
+        """The store's name in messages."""
+
+    @property
+    def at(self) -> StateAt[StateT]:
+        """The state that the store begins to serve."""
+
+    @property
+    def report(self) -> RecoveryReport:
+        """What opening found."""
+
+    @property
+    def origin(self) -> StateAt[StateT] | None:
+        """The state that a log in memory goes on from, `None` where files hold all of history."""
+
+    def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
+        """Make the log. Both callbacks are bound methods of the store."""
+
+    def make_keeper(
+        self, log: Log, clock: Clock, published: Callable[[], StateAt[StateT]]
+    ) -> SnapshotKeeper | None:
+        """Make the keeper of snapshots of `log`, `None` for a store that takes none.
+
+        `published` is a bound method of the store: the durable state, its number and latest time.
+        """
+
+
+class DiskParts(NamedTuple, Generic[StateT]):
+    """A store on disk, as recovery left it. `config.use_wal` tells whether events are logged."""
+
+    disk: Disk
+    config: StoreConfig
+    recovered: Recovered[StateT]
+    read_only: bool
+
+    @property
+    def path(self) -> str:
+        return self.disk.path
+
+    @property
+    def at(self) -> StateAt[StateT]:
+        return self.recovered.at
+
+    @property
+    def report(self) -> RecoveryReport:
+        return self.recovered.report
+
+    @property
+    def origin(self) -> StateAt[StateT] | None:
+        return None if self._logged else self.recovered.at
+
+    @property
+    def _logged(self) -> bool:
+        return self.config.use_wal or self.read_only
+
+    def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
+        if self._logged:
+            return DurableLog(
+                self.disk,
+                self.recovered.manifest,
+                self.recovered.opened,
+                self.config,
+                read_only=self.read_only,
+                on_commit=on_commit,
+                on_reset=on_reset,
+            )
+        return MemoryLog(
+            self.path,
+            self.recovered.at.seq,
+            keep=False,
+            on_commit=on_commit,
+            runner=functools.partial(run_blocking, executor_for(self.disk, 1)),
+            release=self.disk.close,
+        )
+
+    def make_keeper(
+        self, log: Log, clock: Clock, published: Callable[[], StateAt[StateT]]
+    ) -> SnapshotKeeper | None:
+        if self.read_only:
+            return None
+        return SnapshotKeeper(
+            self.disk,
+            log,
+            self.recovered.vault,
+            self.recovered.manifest,
+            self.config,
+            clock,
+            seq=self.recovered.report.snapshot_seq,
+            published=published,
+        )
+
+
+class SharedHistory(NamedTuple):
+    """The files of another store, which hold the events before a branch in memory.
+
+    `owned`: whether the branch closes `disk` when the branch is closed.
+    """
+
+    disk: Disk
+    manifest: Manifest
+    owned: bool
+
+
+class MemoryParts(NamedTuple, Generic[StateT]):
+    """A store in memory that goes on from state `at`, with `shared` holding what came before."""
+
+    at: StateAt[StateT]
+    shared: SharedHistory | None = None
+
+    @property
+    def path(self) -> str:
+        if self.shared is None:
+            return ":memory:"
+        return f":memory: from {self.shared.disk.path}@{self.at.seq}"
+
+    @property
+    def report(self) -> RecoveryReport:
+        return RecoveryReport()
+
+    @property
+    def origin(self) -> StateAt[StateT] | None:
+        return self.at
+
+    def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
+        shared = self.shared
+        if shared is None:
+            return MemoryLog(self.path, self.at.seq, keep=True, on_commit=on_commit)
+        return MemoryLog(
+            self.path,
+            self.at.seq,
+            keep=True,
+            on_commit=on_commit,
+            disk=shared.disk,
+            earlier=LogReader(shared.disk, shared.manifest.store),
+            runner=functools.partial(run_blocking, executor_for(shared.disk, 1)),
+            release=shared.disk.close if shared.owned else lambda: None,
+        )
+
+    def make_keeper(
+        self, log: Log, clock: Clock, published: Callable[[], StateAt[StateT]]
+    ) -> SnapshotKeeper | None:
+        return None
