@@ -1,24 +1,24 @@
-"""The event store: a durable log, the state folded from it, and snapshots of that state.
+"""The event store: a durable log, the state folded from the log, and snapshots of the state.
 
 Theory of operation
 -------------------
-There are two states. The *head* is folded from everything submitted; it exists so that an event
-can be validated by folding it before it is written, on top of those that are still on their way.
-The *published* state (:attr:`EventStore.state`) is folded from what is durable; nobody sees
-anything else. With pure handlers over immutable states these are two references, and taking back
-what a refused commit had folded is one assignment.
+A store holds two states. The *head* is folded from every submitted event. A new event is folded on
+the head before it is written, and so on top of the events that are still on their way to the disk.
+The *published* state (`EventStore.state`) is folded from durable events only. Readers see the
+published state and nothing else. Handlers are pure and states are immutable, so both states are
+references, and one assignment takes back everything that a refused commit had folded.
 
-``submit`` runs on the loop from check to queue without a pause, so that numbers are given out,
-events folded and records written in one order. What can fail is done first: the payload is
-encoded and decoded again (the bytes that will be written are the ones that were read back), the
-handler is called; only then is anything changed.
+`submit` runs on the event loop without a pause from its first check to the queue. Therefore numbers
+are given out, events folded and records written in one order. The steps that can fail come first:
+the payload is encoded, the written bytes are decoded again, and the handler is called. Only then
+does anything change.
 
-When a commit has become durable, in this order: the state is published, subscribers are handed the
+A durable commit has three effects, in this order: the state is published, subscribers receive the
 events, receipts are resolved.
 
-Snapshots are taken of the published state, one at a time, on a thread beside the commit path,
-after the log was synced up to them; afterwards old snapshots are removed and the segments that
-none of the kept ones needs are archived.
+Snapshots are taken of the published state, one at a time, on a thread beside the commit path, after
+the log was synced up to the snapshot. Afterwards old snapshots are removed, and segments that no
+kept snapshot needs are archived.
 """
 
 from __future__ import annotations
@@ -50,16 +50,19 @@ __all__ = ["EventStore"]
 
 StateT = TypeVar("StateT")
 OpenedT = TypeVar("OpenedT")
-"""The state of a store that is being opened: a class method has none of its own class's."""
+"""The state of a store that is being opened: a class method cannot use `StateT`."""
 
 Payload = Operation | tuple[str, Mapping[str, Any]]
-"""What ``append`` takes any number of: payload objects, and pairs of name and mapping."""
+"""One operation for `append`: a payload object, or a pair of name and mapping."""
 
 
 class EventStore(Generic[StateT]):
-    """A store, open for one writer and bound to the event loop it was opened on.
+    """A store, open for one writer and bound to the event loop of its opening.
 
-    Make one with :meth:`open` or :meth:`in_memory`. Its methods are called on that loop's thread.
+    `open` and `in_memory` make a store. All methods are called on the thread of that event loop.
+
+    `recovery` says what opening found and did. `registry`, `log` and `origin` (the state that a
+    store in memory went on from) are for code that builds on stores.
     """
 
     path: str
@@ -101,21 +104,26 @@ class EventStore(Generic[StateT]):
         read_only: bool = False,
         **options: Any,
     ) -> Opening[EventStore[OpenedT]]:
-        """Open the store in directory ``path``, making it if there is none, and recover its state.
+        """Open the store in directory `path`, make the store if there is none, recover its state.
 
-        ``config`` is a :class:`StoreConfig`, a mapping, or a YAML or TOML file; ``options`` are
-        keys of it. ``clock`` gives the times of events. ``disk`` replaces the directory (for
-        tests). ``read_only`` takes no lock and changes nothing, not even a torn end.
+        Await the result and close the store yourself, or use `async with`. Cancelling the await
+        gives the store up again: the lock is freed.
 
-        Await the result and close the store yourself, or use ``async with``. Cancelling the await
-        gives the store up again.
+        Args:
+            config: a `StoreConfig`, a mapping, or the path of a YAML or TOML file.
+            clock: the source of the events' times, by default the system's clock.
+            disk: a disk in place of the directory, for tests.
+            read_only: take no lock and change nothing, not even a torn end.
+            **options: single keys of the configuration, which win over `config`.
 
-        Raises :class:`StoreLockedError`; :class:`CorruptLogError`, :class:`CorruptSnapshotError`
-        and :class:`CorruptStoreError` where the store is damaged;
-        :class:`SnapshotMismatchError`, :class:`UnknownOperationError` and :class:`ReplayError`
-        where the registry does not fit its history; :class:`StoreAccessError`,
-        :class:`StoreFullError`, :class:`ReadFailedError`, :class:`ConfigError`; and read-only
-        :class:`StoreNotFoundError`.
+        Raises:
+            StoreLockedError: another writer has the store.
+            CorruptLogError, CorruptSnapshotError, CorruptStoreError: the store is damaged.
+            SnapshotMismatchError, UnknownOperationError, ReplayError: the registry does not fit the
+                history.
+            StoreNotFoundError: there is no store, and `read_only` is set.
+            StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
+            ConfigError: the configuration has a wrong key or value.
         """
         time_source = clock if clock is not None else SystemClock()
 
@@ -140,10 +148,13 @@ class EventStore(Generic[StateT]):
         state: OpenedT | None = None,
         clock: Clock | None = None,
     ) -> Opening[EventStore[OpenedT]]:
-        """A store with nothing on disk, and the same interface: for backtests and unit tests.
+        """Make a store with nothing on disk and the same interface, for backtests and unit tests.
 
-        ``state`` is where it begins (default: the registry's initial state). Events are kept in
-        memory for :meth:`events`. Durable means accepted here, and ``snapshot`` does nothing.
+        Events are kept in memory for `events`. Every accepted event counts as durable at once, and
+        `snapshot` does nothing.
+
+        `state` is the first state, by default the registry's initial state. `clock` is the source
+        of the events' times, by default the system's clock.
         """
 
         async def opens() -> EventStore[OpenedT]:
@@ -177,19 +188,22 @@ class EventStore(Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
-        """Record operations as one atomic group, and return when they are durable.
+        """Record operations as one atomic group, and return once the group is durable.
 
-        Operations are payload objects, ``(name, mapping)`` pairs, or one name and one mapping.
-        ``key`` and ``metadata`` are recorded with each event. Durable is what the store's
-        :class:`Durability` says. While the queue is full it waits for room.
+        `Durability` in the store's configuration says what durable means. While the queue is full,
+        `append` waits for room.
 
-        Cancelling it cancels the waiting: while it waits for room nothing was submitted; after that
-        the write goes on, and the event is in the log unless the commit fails.
+        Cancelling cancels the waiting. While `append` waits for room, nothing was submitted. After
+        that the write goes on, and the events are in the log unless the commit fails.
 
-        Raises, with nothing written and the sequence unchanged: :class:`InvalidPayloadError`,
-        :class:`UnknownOperationError`, whatever the handler raises, :class:`StoreFullError`,
-        :class:`StoreClosedError`, :class:`StoreReadOnlyError`. Raises :class:`StoreFailedError`
-        where the outcome is unknown.
+        `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
+        `key` and `metadata` are recorded with each event.
+
+        Raises:
+            InvalidPayloadError, UnknownOperationError: nothing was written.
+            Exception: what a handler raised, unchanged; nothing was written.
+            StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
+            StoreFailedError: the outcome is unknown until the store is opened again.
         """
         appender = self.log.appender
         appender.ensure_open()
@@ -221,11 +235,13 @@ class EventStore(Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
-        """Queue operations as one atomic group and return at once; await the receipt, or not.
+        """Queue operations as one atomic group, and return at once.
 
-        Raises what :meth:`append` raises before writing, and :class:`StoreOverloadedError` when the
-        queue is full. What becomes of the commit is told by the receipt; if nobody awaits it,
-        :meth:`flush` and :meth:`close` tell.
+        The receipt can be awaited and tells what became of the commit. Where nobody awaits the
+        receipt of a failed commit, `flush` and `close` raise the failure.
+
+        Raises `StoreOverloadedError` where the queue is full, and everything that `append` raises
+        before the write.
         """
         appender = self.log.appender
         appender.ensure_open()
@@ -270,14 +286,14 @@ class EventStore(Generic[StateT]):
     def state(self) -> StateT:
         """The state folded from every durable event, and from no other.
 
-        Of a type whose values can change (a ``dict``, an unfrozen Struct) it is a copy, the
-        caller's own; of an immutable type it is the state itself, at no cost.
+        A state of an immutable type is handed out itself, at no cost. A state whose type can change
+        (a `dict`, an unfrozen Struct) is copied, and the copy is the caller's own.
         """
         return self._state if self._copy is None else self._copy(self._state)
 
     @property
     def seq(self) -> int:
-        """The sequence number of the last durable event, 0 where there is none."""
+        """The sequence number of the last durable event, 0 before the first."""
         return self.log.durable_seq
 
     def events(
@@ -287,23 +303,23 @@ class EventStore(Generic[StateT]):
         *,
         operations: Collection[str] | None = None,
     ) -> AsyncGenerator[Event[Any], None]:
-        """Durable events from ``start`` on, up to ``stop`` (exclusive) or the last one now.
+        """Iterate over durable events from `start` to `stop` (exclusive), by default to the last.
 
-        Both are sequence numbers or times, as for :func:`read_events`. Archive and log are one
-        history, read in batches off the event loop; memory is flat. ``operations`` keeps only
-        events of those names.
+        `start` and `stop` are sequence numbers or times, as in `read_events`. `operations` keeps
+        only events of those names. Batches are read off the event loop, and memory stays flat.
 
-        Raises :class:`HistoryUnavailableError` where ``start`` was discarded,
-        :class:`CorruptLogError` and :class:`ReadFailedError`.
+        Raises `HistoryUnavailableError` where the event at `start` was discarded, `CorruptLogError`
+        and `ReadFailedError`.
         """
         return durable_events(self.log, self.registry, start, stop, operations)
 
     def subscribe(
         self, *, start: int | None = None, operations: Collection[str] | None = None
     ) -> Subscription:
-        """Follow the store: an asynchronous iterator over durable events as they come.
+        """Follow the store: iterate asynchronously over durable events as they come.
 
-        ``start`` begins with an earlier event, read from the log; the default is the next one.
+        `start` is the number of the first event, which may be in the past. The default is the next
+        event. `operations` keeps only events of those names.
         """
         subscription = Subscription(
             self.seq + 1 if start is None else max(start, 1),
@@ -316,37 +332,43 @@ class EventStore(Generic[StateT]):
         return subscription
 
     def stats(self) -> StoreStats:
-        """Counters since the store was opened."""
+        """Report counters since the store was opened."""
         stats = self.log.stats()
         return stats if self._keeper is None else self._keeper.add_snapshot_stats(stats)
 
     # ---- snapshots and ending --------------------------------------------------------------
 
     async def snapshot(self) -> int:
-        """Write a snapshot of the published state now; the sequence number that it covers.
+        """Write a snapshot of the published state now, and return the event that it covers.
 
-        Nothing is written when the newest snapshot covers that already. Cancelling it cancels the
-        waiting; the snapshot is finished. Raises :class:`StoreFullError` (older snapshots are
-        intact, appending goes on), :class:`StoreFailedError`, :class:`StoreClosedError`.
+        Nothing is written where the newest snapshot covers that event already. Cancelling cancels
+        the waiting, and the snapshot is finished.
+
+        Raises:
+            StoreFullError: no space; older snapshots are intact and appending goes on.
+            StoreFailedError: a sync failed, and the store is read-only until reopened.
+            StoreClosedError: the store was closed.
         """
         self.log.appender.ensure_open()
         return self.seq if self._keeper is None else await self._keeper.snapshot()
 
     async def flush(self) -> None:
-        """Wait until everything submitted is on stable storage, whatever the durability mode.
+        """Wait until everything submitted is on stable storage, in every durability mode.
 
-        Raises what became of it, and of commits before it that nobody awaited.
+        Raises the failure of a commit, also of an earlier commit that nobody awaited. Cancelling
+        cancels the waiting.
         """
         await self.log.flush()
 
     async def close(self) -> None:
-        """Write what is queued, seal the log, free the lock. Closing twice is harmless.
+        """Write the queued events, seal the log and free the lock. Closing twice is harmless.
 
-        A snapshot under way is finished; a store without a log takes a last one. Cancelling it
-        cancels the waiting; the closing goes on. Raises what became of commits that nobody awaited.
+        A snapshot under way is finished. A store without a log takes a last snapshot. Cancelling
+        cancels the waiting, and the closing goes on. Raises the failure of commits that nobody
+        awaited.
         """
         self._closed = True
-        if os.getpid() != self._pid:  # a fork of the owner: it is not ours to close
+        if os.getpid() != self._pid:  # a forked child: the store belongs to the parent
             return  # pragma: no cover - no tracer follows a fork: TestFork does
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
