@@ -1,4 +1,4 @@
-"""The log on its own: durable, ordered, group-committed, without handlers and without state."""
+"""The log alone: durable, ordered and group-committed, without handlers and without state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OpenedT = TypeVar("OpenedT")
 
 
 class LogParts(NamedTuple):
-    """What opening found, and an `EventLog` is made from."""
+    """The findings of an opening, from which an `EventLog` is made."""
 
     disk: Disk
     config: StoreConfig
@@ -54,7 +54,7 @@ class EventLog(Generic[ValueT]):
     ...     asyncio.run(main(folder))
     [b'two']
 
-    It is bound to the event loop it was opened on; its methods are called there only.
+    A log is bound to the event loop of its opening. All methods are called on that loop's thread.
     """
 
     path: str
@@ -119,15 +119,25 @@ class EventLog(Generic[ValueT]):
         read_only: bool = False,
         **options: Any,
     ) -> Opening[EventLog[Any]]:
-        """Open (or make) the log in directory ``path``; await the result or enter it.
+        """Open the log in directory `path`, and make the log if there is none.
 
-        ``value_type`` is the type that values are decoded to when read. ``config`` and ``options``
-        are a :class:`StoreConfig` and its keys. ``disk`` replaces the directory.
+        Await the result and close the log yourself, or use `async with`.
 
-        Raises :class:`StoreLockedError`, :class:`CorruptLogError`, :class:`StoreAccessError`,
-        :class:`ConfigError` and :class:`ReadFailedError`.
+        Args:
+            path: the log's directory.
+            value_type: the type that values are decoded to. By default plain data comes back.
+            config: a `StoreConfig`, a mapping, or the path of a YAML or TOML file.
+            clock: the source of the events' times, by default the system's clock.
+            disk: a disk in place of the directory, for tests.
+            read_only: take no lock and change nothing.
+            **options: single keys of the configuration, which win over `config`.
+
+        Raises:
+            StoreLockedError: another writer has the log.
+            CorruptLogError, CorruptStoreError: the log is damaged.
+            StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
+            ConfigError: the configuration has a wrong key or value.
         """
-
         time_source = clock or SystemClock()
 
         async def opens() -> EventLog[Any]:
@@ -160,19 +170,19 @@ class EventLog(Generic[ValueT]):
 
     @property
     def seq(self) -> int:
-        """The sequence number of the last durable event, 0 where there is none."""
+        """The sequence number of the last durable event, 0 before the first."""
         return self._log.durable_seq
 
     async def append(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Receipt:
-        """Append values as one atomic group, and return when they are durable.
+        """Append values as one atomic group, and return once the group is durable.
 
-        Waits while the queue is full. Cancelling it cancels the waiting: before there was room
-        nothing was submitted, after that the write goes on.
+        While the queue is full, `append` waits for room. Cancelling cancels the waiting. Before
+        there was room nothing was submitted, and after that the write goes on.
 
-        Raises :class:`InvalidPayloadError`, :class:`StoreFullError`, :class:`StoreFailedError`,
-        :class:`StoreClosedError` and :class:`StoreReadOnlyError`.
+        Raises `InvalidPayloadError`, `StoreFullError`, `StoreFailedError`, `StoreClosedError` and
+        `StoreReadOnlyError`.
         """
         appender = self._log.appender
         appender.ensure_open()
@@ -183,9 +193,9 @@ class EventLog(Generic[ValueT]):
     def submit(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Receipt:
-        """Queue values as one atomic group, and return at once with a :class:`Receipt`.
+        """Queue values as one atomic group, and return a `Receipt` at once.
 
-        Raises what :meth:`append` raises, and :class:`StoreOverloadedError` when the queue is full.
+        Raises the errors of `append`, and `StoreOverloadedError` where the queue is full.
         """
         appender = self._log.appender
         appender.ensure_open()
@@ -215,7 +225,7 @@ class EventLog(Generic[ValueT]):
                 f"a value cannot be encoded: {error}; nothing was written", operation="append"
             ) from error
         check_record_size(body)
-        try:  # what is in the log can always be read, key and metadata included
+        try:  # every logged event can be read again, key and metadata included
             self._codec.decode(array_header(len(events)) + body, len(events), first)
         except (EventStoreError, RecursionError) as error:
             raise InvalidPayloadError(
@@ -227,10 +237,10 @@ class EventLog(Generic[ValueT]):
     async def read(
         self, start: int = 1, stop: int | None = None
     ) -> AsyncGenerator[Event[ValueT], None]:
-        """Durable events from number ``start`` on, up to ``stop`` (exclusive) or the last one.
+        """Iterate over durable events from number `start` to `stop` (exclusive) or to the last.
 
-        Read in batches off the event loop; memory is flat. Raises :class:`CorruptLogError`,
-        :class:`ReadFailedError` and :class:`HistoryUnavailableError`.
+        Batches are read off the event loop, and memory is flat. Raises `CorruptLogError`,
+        `ReadFailedError` and `HistoryUnavailableError`.
         """
         end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
         first = max(start, 1)
@@ -244,32 +254,32 @@ class EventLog(Generic[ValueT]):
                 yield event
 
     async def flush(self) -> None:
-        """Wait until everything submitted is on stable storage, whatever the durability mode.
+        """Wait until everything submitted is on stable storage, in every durability mode.
 
-        Raises what became of commits that nobody awaited.
+        Raises the failure of a commit that nobody awaited. Cancelling cancels the waiting.
         """
         await self._log.flush()
 
     async def close(self) -> None:
-        """Write what is queued, seal the log and free its lock. Closing twice is harmless.
+        """Write the queued events, seal the log and free its lock. Closing twice is harmless.
 
-        Cancelling it cancels the waiting; the closing goes on. Raises what became of commits that
+        Cancelling cancels the waiting, and the closing goes on. Raises the failure of a commit that
         nobody awaited.
         """
         self._closed = True
-        # In a fork of the owner it is not ours to close.
+        # A forked child leaves the log to the parent.
         if os.getpid() == self._pid:  # pragma: no branch - no tracer follows a fork: TestFork does
             await self._log.close()
 
     def stats(self) -> StoreStats:
-        """Counters since the log was opened."""
+        """Report counters since the log was opened."""
         return self._log.stats()
 
     def _committed(self, entries: list[Submission]) -> None:
-        """Nothing but the receipts depends on a commit here."""
+        """Do nothing: only the receipts depend on a commit here."""
 
     def _reset(self) -> None:
-        """Nothing is folded here."""
+        """Do nothing: nothing is folded here."""
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path!r} seq={self.seq}>"

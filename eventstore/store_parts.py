@@ -1,14 +1,14 @@
-"""The parts that an `EventStore` is made of: its log, and the keeper of its snapshots.
+"""The two parts of an `EventStore`: the log, and the keeper of snapshots.
 
 Theory of operation
 -------------------
-Three kinds of store differ only in these parts. A store on disk has a durable log and a keeper. A
-store of snapshots only (`use_wal=False`) has a keeper, and a log that forgets each event once the
-event is folded. A store in memory has a log that keeps its events, and no keeper.
+Three kinds of store differ in these parts only. A store on disk has a durable log and a keeper. A
+store of snapshots only (`use_wal=False`) has a keeper, and a log that forgets each event after the
+fold. A store in memory has no keeper, and a log that keeps its events.
 
-Whatever opens a store finds out what the parts need, off the event loop, as a `StoreParts`. The
-store then has its parts made on the event loop, because both parts belong to that loop. A log takes
-the store's two callbacks, which the log holds weakly: a store that was forgotten ends at once.
+An opening collects the ingredients of both parts off the event loop, as a `StoreParts`. The store
+then makes the parts on the event loop, because both parts belong to that loop. The log takes two
+callbacks of the store and holds them weakly, so a forgotten store ends at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OnReset = Callable[[], None]
 
 
 class StoreParts(Protocol[StateT]):
-    """What a store begins with, and how its parts are made on the running event loop."""
+    """The first state of a store, and the makers of its parts."""
 
     @property
     def path(self) -> str:
@@ -48,30 +48,30 @@ class StoreParts(Protocol[StateT]):
 
     @property
     def at(self) -> StateAt[StateT]:
-        """The state that the store begins to serve."""
+        """The first state that the store serves."""
 
     @property
     def report(self) -> RecoveryReport:
-        """What opening found."""
+        """The report of the opening."""
 
     @property
     def origin(self) -> StateAt[StateT] | None:
-        """The state that a log in memory goes on from, `None` where files hold all of history."""
+        """The first state of a log in memory, `None` where files hold all of history."""
 
     def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
-        """Make the log. Both callbacks are bound methods of the store."""
+        """Make the log on the running event loop. Both callbacks are bound methods of the store."""
 
     def make_keeper(
         self, log: Log, clock: Clock, published: Callable[[], StateAt[StateT]]
     ) -> SnapshotKeeper | None:
-        """Make the keeper of snapshots of `log`, `None` for a store that takes none.
+        """Make the keeper of snapshots, or return `None` for a store without snapshots.
 
-        `published` is a bound method of the store: the durable state, its number and latest time.
+        `published` is a bound method of the store that returns the durable state.
         """
 
 
 class DiskParts(NamedTuple, Generic[StateT]):
-    """A store on disk, as recovery left it. `config.use_wal` tells whether events are logged."""
+    """A store on disk after recovery. Events are logged where `config.use_wal` is set."""
 
     disk: Disk
     config: StoreConfig
@@ -136,9 +136,9 @@ class DiskParts(NamedTuple, Generic[StateT]):
 
 
 class SharedHistory(NamedTuple):
-    """The files of another store, which hold the events before a branch in memory.
+    """The files of the parent store, which hold the events before a branch in memory.
 
-    `owned`: whether the branch closes `disk` when the branch is closed.
+    `owned` says whether closing the branch closes `disk`.
     """
 
     disk: Disk
@@ -147,7 +147,7 @@ class SharedHistory(NamedTuple):
 
 
 class MemoryParts(NamedTuple, Generic[StateT]):
-    """A store in memory that goes on from state `at`, with `shared` holding what came before."""
+    """A store in memory. Its first state is `at`, and `shared` holds the events before."""
 
     at: StateAt[StateT]
     shared: SharedHistory | None = None

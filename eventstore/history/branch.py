@@ -1,19 +1,19 @@
-"""What-if stores: one that goes on from a moment of another store's history.
+"""Branches: stores that go on from a moment of another store's history.
 
 Theory of operation
 -------------------
-A branch is made of two references: the state as of a moment, folded like any other, and the place
-where the history before that moment is. No event is copied, and the store that it branches from
-is only ever read, without its lock, also while its writer is at work.
+A branch is made of two references: the state as of a moment, folded like any other state, and the
+place of the history before that moment. No event is copied. The parent store is only read, without
+its lock, also while the parent's writer is at work.
 
-In memory, the branch reads the shared part from the other store's files when it is asked for, so
-its history is one. On disk, it is a store like any other, whose history begins with the event
-after the moment: a snapshot holds the state, and ``store.json`` says which store has the events
-before it. That one may move, grow, be compacted or be deleted.
+A branch in memory reads the shared events from the parent's files on request, so its history is
+one. A branch on disk is an ordinary store whose history begins with the event after the moment. A
+snapshot holds its first state, and `store.json` names the store that has the events before. The
+parent may move, grow, be compacted or be deleted.
 
-What a reader outside the writer sees last may be a record still in flight, which a power cut can
-take back; a branch at ``None`` may stand on it. A branch at a sequence number known to be durable
-never does.
+The last event that a reader outside the writer sees may be a record still in flight, which a power
+cut can take back. A branch at `None` may stand on such a record. A branch at a sequence number that
+is known to be durable never does.
 """
 
 from __future__ import annotations
@@ -54,23 +54,30 @@ def branch(
     clock: Clock | None = None,
     disk: Disk | None = None,
 ) -> Opening[EventStore[StateT]]:
-    """A store that goes on from a moment in the history of the store at ``path``.
+    """Open a store that goes on from a moment in the history of the store at `path`.
 
-    ``at`` is a sequence number (0: before the first event), a time (an aware ``datetime`` or
-    nanoseconds since the epoch: before the first event that is later), or ``None``: after the last
-    event there is now. The state is folded by ``registry``, and sequence numbers go on from there.
+    The state is folded by `registry`, and sequence numbers go on from the moment. Await the result
+    and close the store yourself, or use `async with`.
 
-    In memory by default: :meth:`EventStore.events` reads the shared part from the store at
-    ``path``. With ``to``, a durable store in that directory, which must be empty or not be there;
-    open it again with :meth:`EventStore.open`. Events of the shared part are not in it.
+    Args:
+        path: the directory of the parent store.
+        registry: the handlers of the state.
+        at: the moment. A sequence number names the last shared event, and 0 stands for the initial
+            state. A time (an aware `datetime`, or nanoseconds since the epoch) shares every event
+            before the first later one. `None` shares every event that there is now.
+        to: a directory for a durable branch, which must be empty or absent. The shared events are
+            not copied into the directory. Open the branch again with `EventStore.open`. Without
+            `to` the branch lives in memory, and `EventStore.events` reads the shared events from
+            the parent.
+        clock: the source of new events' times, by default a `SimulatedClock` that stands at the
+            latest time of the shared events.
+        disk: a disk in place of the directory `path`, for tests.
 
-    ``clock`` gives the times of new events. The default is a :class:`SimulatedClock` that stands at
-    the latest time of the shared part. ``disk`` replaces the directory ``path`` (for tests).
-
-    Await the result and close the store yourself, or use ``async with``. Raises what
-    :func:`state_at` raises; :class:`HistoryUnavailableError` also where there is no event ``at``
-    yet; and with ``to`` what :meth:`EventStore.open` raises, and :class:`ConfigError` for a
-    directory with something in it.
+    Raises:
+        HistoryUnavailableError: there is no event `at` yet, or the events before were discarded.
+        ConfigError: the directory `to` is not empty.
+        EventStoreError: everything that `state_at` raises, and with `to` what `EventStore.open`
+            raises.
     """
 
     async def opens() -> EventStore[StateT]:

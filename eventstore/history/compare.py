@@ -1,13 +1,13 @@
-"""Two stores compared: from which event on their states differ, and what differs in the end.
+"""Compare two stores: the first event after which their states differ, and the final differences.
 
 Theory of operation
 -------------------
-Branches of one store share its history up to where they left it, and ``compare`` knows how far
-without reading any of it. From there on both histories are read side by side. With the same
-handlers and the same events the states stay the same, so one fold does for both; from the first
-event that is not the same on, both are folded, and the states compared after every event until they
-differ. With other handlers there is nothing to be taken for granted: both are folded from as far
-back as history reaches.
+Branches of one store share the parent's history up to the moment of branching, and `compare` knows
+that moment without reading an event. From the moment on, both histories are read side by side. The
+same handlers fold the same events to the same states, so one fold serves both stores until the
+first event that differs. From that event on, both histories are folded, and the states are compared
+after every event until the states differ. Different handlers take nothing for granted: both
+histories are folded from as far back as they reach.
 """
 
 from __future__ import annotations
@@ -58,12 +58,15 @@ class Difference(NamedTuple):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What :func:`compare` found.
+    """The result of `compare`.
 
-    ``differs_from``: the first sequence number after which the states are not the same, ``None``
-    where they always were; a history that has ended stays in its last state. ``differences``: what
-    differs in the end, sorted by field and key; it may be nothing, where histories that parted came
-    to the same. ``one_seq`` and ``other_seq``: the last events.
+    Attributes:
+        differs_from: the first sequence number after which the states differ, `None` where the
+            states were always equal. A history that has ended stays in its last state.
+        differences: the final differences, sorted by field and key. None are left where two
+            different histories came to the same state.
+        one_seq: the number of the first store's last event.
+        other_seq: the number of the second store's last event.
     """
 
     differs_from: int | None
@@ -73,18 +76,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def same(self) -> bool:
-        """Whether the states were the same after every event, and are."""
+        """Whether the states were equal after every event and are equal now."""
         return self.differs_from is None
 
 
 async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
-    """From which event on the states of two stores differ, and what differs in them now.
+    """Find the first event after which two stores' states differ, and the differences now.
 
-    Branches, stores in memory, and stores on disk (a live one: opened with ``read_only=True``) can
-    be compared with one another. Values are compared by ``==``.
+    Branches, stores in memory and stores on disk can be compared with one another. A live store
+    is opened with `read_only=True`. Values are compared by `==`.
 
-    Raises what :meth:`EventStore.events` raises, among it :class:`HistoryUnavailableError` where
-    the histories part before the first event that one of the two still has.
+    Raises everything that `EventStore.events` raises, and `HistoryUnavailableError` where the
+    histories part before the first event that one of the two stores still has.
     """
     seqs, states = (one.seq, other.seq), (one.state, other.state)
     alike = _same_handlers(one.registry, other.registry)
@@ -111,7 +114,7 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
 async def _first_difference(
     one: EventStore[Any], other: EventStore[Any], first: Any, second: Any, start: int, alike: bool
 ) -> int | None:
-    """The first event from ``start`` on after which the states are not the same."""
+    """Find the first event from `start` on after which the states differ."""
     parted = not alike
     async for seq, mine, theirs in _merged_by_seq(one.events(start), other.events(start)):
         parted = parted or mine != theirs
@@ -125,7 +128,7 @@ async def _first_difference(
 async def _merged_by_seq(
     one: AsyncIterator[Event[Any]], other: AsyncIterator[Event[Any]]
 ) -> AsyncIterator[tuple[int, list[Event[Any]], list[Event[Any]]]]:
-    """Both histories by sequence number; an old event may have become several, or none."""
+    """Pair both histories by number. An upcaster may have made several events of one, or none."""
     left, right = await anext(one, None), await anext(other, None)
     while left is not None or right is not None:
         seq = min(event.seq for event in (left, right) if event is not None)
@@ -147,9 +150,9 @@ def _same_handlers(one: HandlerRegistry[Any], other: HandlerRegistry[Any]) -> bo
 
 
 class _StoreHistory:
-    """Where one store's history comes from, and its states on the way.
+    """The origin of one store's history, and the states on the way.
 
-    ``begins``: the first number that its state can be given for.
+    `begins` is the first number for which the state can be given.
     """
 
     def __init__(self, store: EventStore[Any], begins: int, lineage: Mapping[Any, int]) -> None:
@@ -167,7 +170,7 @@ class _StoreHistory:
         return cls(store, min(manifest.history_start - 1, seq), _lineage(manifest, seq))
 
     def shared_with(self, other: _StoreHistory) -> int:
-        """The number up to which both have the same events, as far as is known without reading."""
+        """Give the number of the last event that both share, as far as is known without reading."""
         common = self._lineage.keys() & other._lineage.keys()
         return max((min(self._lineage[key], other._lineage[key]) for key in common), default=0)
 
@@ -186,7 +189,7 @@ class _StoreHistory:
 
 
 def _lineage(manifest: Manifest, seq: int) -> dict[Any, int]:
-    """The stores that events up to ``seq`` are from, each with the last event from there."""
+    """Map each store that recorded events up to `seq` to its last one of these events."""
     lineage: dict[Any, int] = {manifest.store: seq}
     if isinstance(manifest.branched, msgspec.UnsetType):
         return lineage

@@ -1,7 +1,7 @@
-"""Reading an open store's own events: what ``EventStore.events`` does.
+"""Read the events of an open store: the body of `EventStore.events`.
 
-Chunks of encoded events come from the log, durable or in memory, off the event loop; they are
-decoded in one call each, off the loop too, and cut to what was asked for. Memory is flat.
+Chunks of encoded events come from the log, durable or in memory. One call decodes each chunk, off
+the event loop like the reading itself. Memory is flat.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def durable_events(
     stop: Moment | None,
     operations: Collection[str] | None,
 ) -> AsyncGenerator[Event[Any], None]:
-    """The events of ``log`` from ``start`` up to ``stop`` (exclusive) or the last durable one."""
+    """Iterate over events of `log` from `start` to `stop` (exclusive) or the last durable one."""
     operations = checked_operations(operations, registry.operations)
     end = log.durable_seq + 1
     upto = as_sequence(stop)
@@ -57,7 +57,7 @@ async def durable_events(
 
 
 async def _first_from(log: Log, time: int) -> int:
-    """A number before which every event is earlier than ``time``."""
+    """Give a number before which every event is earlier than `time` (nanoseconds)."""
     if log.disk is None:
         return 1
     first = await log.run(seq_lower_bound, log.disk, time)

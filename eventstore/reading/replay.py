@@ -1,8 +1,9 @@
-"""Reading a store's history without opening it: replay, events, and the state at a moment.
+"""Read a store's history without opening the store: events, replay, and the state at a moment.
 
-Synchronous, without an event loop and without the writer's lock, also while the writer is at work.
-Archive and log are one history; memory is flat however long it is. What a reader outside the writer
-sees last may be a record still in flight, which a power cut can take back.
+All functions are synchronous, need no event loop and take no lock, also while the writer is at
+work. Archive and log are one history, and memory is flat however long the history is. The last
+event that a reader outside the writer sees may be a record still in flight, which a power cut can
+take back.
 """
 
 from __future__ import annotations
@@ -55,16 +56,24 @@ def read_events(
     operations: Collection[str] | None = None,
     disk: Disk | None = None,
 ) -> Iterator[Event[Any]]:
-    """The events of the store at ``path``, in order.
+    """Iterate over the events of the store at `path`, in order.
 
-    ``start`` and ``stop`` are sequence numbers or times (an aware ``datetime``, or nanoseconds
-    since the epoch): from the first event at or after ``start``, and up to the first at or after
-    ``stop`` (exclusive). ``operations`` keeps only those. Without a ``registry`` payloads are
-    plain dictionaries and no handler is needed.
+    Args:
+        path: the store's directory.
+        registry: the handlers, whose payload types the events get. Without a registry payloads are
+            plain dictionaries, and no plugin is needed.
+        start: a sequence number, or a time (an aware `datetime`, or nanoseconds since the epoch).
+            A time stands for the first event at or after that time.
+        stop: a sequence number or a time like `start`, exclusive.
+        operations: the names of the operations to keep, by default all.
+        disk: a disk in place of the directory, for tests.
 
-    Raises :class:`StoreNotFoundError`, :class:`HistoryUnavailableError`, :class:`CorruptLogError`,
-    :class:`ReadFailedError` and, with a registry, :class:`UnknownOperationError` (for an event, and
-    for a name in ``operations`` that the registry does not know).
+    Raises:
+        StoreNotFoundError: there is no store.
+        HistoryUnavailableError: the event at `start` was discarded.
+        CorruptLogError, ReadFailedError: the history cannot be read.
+        UnknownOperationError: the registry has no handler for an event, or for a name in
+            `operations`.
     """
     operations = checked_operations(operations, None if registry is None else registry.operations)
     found = upcast_batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
@@ -83,11 +92,12 @@ def replay(
     operations: Collection[str] | None = None,
     disk: Disk | None = None,
 ) -> Iterator[tuple[Event[Any], StateT]]:
-    """Every event from ``start`` to ``stop`` with the state after it, folded by the same handlers.
+    """Iterate over pairs of each event from `start` to `stop` and the state after the event.
 
-    The state is right from the first pair on: what came before ``start`` is folded too, from the
-    nearest snapshot where there is one. ``operations`` chooses which events are handed over; all of
-    them are folded. Raises what :func:`read_events` raises, and :class:`ReplayError`.
+    The handlers are the ones of the live store. The state is right from the first pair on: events
+    before `start` are folded too, from the nearest snapshot where there is one. `operations`
+    chooses the pairs to hand over, and every event is folded. Arguments and errors are the ones of
+    `read_events`, and `ReplayError` where a handler raises.
     """
     operations = checked_operations(operations, registry.operations)
     disk = disk or LocalDisk(path, read_only=True)
@@ -96,7 +106,7 @@ def replay(
     state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
     functions, copy = registry.functions, copier(registry.state_type)
     handing_over = False
-    window = TimeWindow(None, stop)  # it counts from ``start`` on: clocks may go backwards
+    window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
     for batch in upcast_batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
         events = batch
         if not handing_over:
@@ -124,19 +134,16 @@ def state_at(
     *,
     disk: Disk | None = None,
 ) -> StateT:
-    """The state after event number ``at``, or as of a moment, or (``None``) after the last event.
+    """Return the state after event number `at`, as of a time, or (`None`) after the last event.
 
-    As of a moment: before the first event that is later than ``at``. Starts from the nearest
-    snapshot. Raises what :func:`replay` raises.
+    A time stands for the state before the first later event. Folding starts from the nearest
+    snapshot. Raises the errors of `replay`.
     """
     return fold_to(disk or LocalDisk(path, read_only=True), registry, at).state
 
 
 def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) -> StateAt[StateT]:
-    """The state after event number ``at``, as of a time, or after the last event, and which it is.
-
-    Raises what :func:`state_at` raises.
-    """
+    """Fold to event number `at`, to a time, or to the last. Raises the errors of `state_at`."""
     upto, time = as_sequence(at), as_time(at)
     after = None if time is None else time + 1
     folded = _base(disk, registry, upto=upto, before=after)
@@ -159,7 +166,7 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
 
 
 def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
-    """Whether the store has no log and ``seq`` is the newest of its snapshots that can be used."""
+    """Whether the store has no log, and `seq` is the newest of its usable snapshots."""
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
         if manifest.logged:
@@ -171,7 +178,7 @@ def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
 def _base(
     disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
 ) -> StateAt[StateT]:
-    """The newest usable snapshot that is not too late, or the initial state."""
+    """Load the newest usable snapshot that is not too late, or give the initial state."""
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
         if before is not None:
@@ -189,7 +196,7 @@ def _base(
 def upcast_batches(
     disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
 ) -> Iterator[Sequence[Event[Any]]]:
-    """The events from ``start`` to ``stop`` (exclusive), upcast, some thousands at a time."""
+    """Iterate over the events from `start` to `stop` (exclusive), upcast, in batches."""
     if registry is None:
         return recorded_batches(disk, EventCodec(), start, stop)
     found = recorded_batches(disk, registry.codec, start, stop)
@@ -199,7 +206,7 @@ def upcast_batches(
 def recorded_batches(
     disk: Disk, codec: EventCodec, start: Moment, stop: Moment | None
 ) -> Iterator[Sequence[Event[Any]]]:
-    """The events from ``start`` to ``stop`` (exclusive) as they were recorded."""
+    """Iterate over the events from `start` to `stop` (exclusive) as recorded, in batches."""
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
     earliest = as_time(start)

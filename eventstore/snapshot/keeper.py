@@ -1,16 +1,17 @@
-"""Taking snapshots of a running store: when they are due, one at a time, and what follows them.
+"""Take snapshots of a running store: decide when, take one at a time, and archive afterwards.
 
 Theory of operation
 -------------------
-A snapshot runs as a task of its own, so that cancelling whoever asked for it cancels only the
-wait, and so that two never write at once: who asks while one is under way waits for it, and takes
-another only if the store has moved on since.
+A snapshot runs in a task of its own. Cancelling a caller of `snapshot` therefore cancels only the
+wait. Two snapshots never write at once: a caller that finds a snapshot under way waits for its end,
+and begins another one only if the store has moved on since.
 
-The steps, each off the loop: sync the log up to the snapshot (in the stricter durability mode it
-is); write the snapshot; remove the oldest; archive the segments that no kept snapshot needs.
+The steps run off the event loop, in this order. The log is synced up to the snapshot, which is a
+wait only in the weaker durability modes. The snapshot is written. The oldest snapshots are removed.
+Segments that no kept snapshot needs are archived.
 
-For lack of space the store goes on without the snapshot, says so, and tries again when the next
-is due. A failed sync is the store's end until it is reopened, whichever file it was for.
+Without space the store goes on without the snapshot, says so, and tries again when the next one is
+due. A failed sync makes the store read-only until the store is reopened, whichever file it was for.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class SnapshotKeeper:
             )
 
     def changed(self, seq: int) -> None:
-        """The store has become durable up to ``seq``: begin a snapshot if one is due."""
+        """Begin a snapshot if one is due, now that the store is durable up to `seq`."""
         if self._task is None and self._policy.due(seq, self._clock.monotonic_ns()):
             self._begin()
 
@@ -113,17 +114,17 @@ class SnapshotKeeper:
         return self._task
 
     def _ended(self, task: asyncio.Task[int]) -> None:
-        if self._task is task:  # else the next one was begun before this was called
+        if self._task is task:  # else the next task began before this callback
             self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
 
     async def snapshot(self) -> int:
-        """Take a snapshot of everything durable now; the sequence number it covers."""
+        """Take a snapshot of everything durable now, and return the event that it covers."""
         wanted = self._durable().seq
         while self._seq < wanted:
             task = self._task
-            if task is None or task.done():  # done, but `_ended` has not been called yet
+            if task is None or task.done():  # done, and `_ended` is still to be called
                 task = self._begin()
             await asyncio.shield(task)
         return self._seq
@@ -152,11 +153,11 @@ class SnapshotKeeper:
         return seq
 
     def _tidy(self) -> None:
-        """Remove the oldest snapshots, and archive what none of the others needs."""
+        """Remove the oldest snapshots, and archive the segments that no kept snapshot needs."""
         kept = self._vault.retain(self._config.backup_count)
         enough = len(kept) >= min(2, self._config.backup_count)
         if self._logged and (enough or self._config.history == "archive"):
-            # Not what was known after the last time: it may have failed after store.json was saved.
+            # Read again: the last compaction may have failed after it had saved the manifest.
             manifest = load_manifest(self._disk)
             before = len(manifest.archived)
             manifest = compact(self._disk, manifest, kept[0], self._config.history)
@@ -175,7 +176,7 @@ class SnapshotKeeper:
         return failure
 
     async def close(self) -> None:
-        """Finish what is under way; without a log, take the last snapshot."""
+        """Finish the snapshot under way. Without a log, take a last one."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -185,7 +186,7 @@ class SnapshotKeeper:
             await self.snapshot()
 
     def add_snapshot_stats(self, stats: StoreStats) -> StoreStats:
-        """Add what is known here."""
+        """Add the counters of snapshots and archives to `stats`."""
         return msgspec.structs.replace(
             stats,
             snapshots=self._taken,
