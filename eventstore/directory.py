@@ -24,14 +24,13 @@ from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     LOG_FOLDER,
     MANIFEST,
-    ROOT_NAMES,
     SEGMENT_TEMPORARY,
     SNAPSHOT_FOLDER,
     TEMPORARIES,
     archive_name,
     segment_name,
-    segment_seq,
 )
+from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.errors import (
     ConfigError,
@@ -51,8 +50,8 @@ __all__ = [
     "clear_leftovers",
     "create_first_segment",
     "create_log",
+    "inspect_directory",
     "open_directory",
-    "unknown_files",
 ]
 
 
@@ -61,47 +60,61 @@ def open_directory(
     clock: Clock,
     config: StoreConfig,
     *,
-    read_only: bool,
     kind: Literal["store", "log"] = "store",
-) -> Manifest:
-    """Lock the store, and make it if it is not there.
+) -> tuple[Manifest, Listing]:
+    """Lock a store for writing, and create the store where there is none.
 
-    Raises :class:`StoreLockedError`, :class:`StoreNotFoundError` (read-only),
-    :class:`CorruptStoreError`, :class:`ConfigError`, and what opening raises for lack of space.
+    Returns the manifest, and the names as the lock found them or creation left them.
+
+    Raises `StoreLockedError`, `CorruptStoreError`, `CorruptLogError` for an archive that is
+    missing, `ConfigError`, and the errors of an opening that cannot write.
     """
-    if read_only:
+    disk.lock()
+    listing = Listing.read(disk)
+    try:
         manifest = load_manifest(disk)
-    else:
-        disk.lock()
-        try:
-            manifest = load_manifest(disk)
-        except StoreNotFoundError:
-            with _writing(disk):
-                manifest = _create(disk, clock, config, kind)
-        else:
-            if manifest.kind != kind:
-                raise ConfigError(
-                    f"{disk.path} was made by an Event{manifest.kind.title()}: open it with that, "
-                    "or read-only",
-                    key="kind",
-                )
-            if manifest.logged and not config.use_wal:
-                raise ConfigError(
-                    f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
-                    "use_wal=True, or begin a new store for snapshots only",
-                    key="use_wal",
-                )
-    archives = set(disk.list(ARCHIVE_FOLDER))
+    except StoreNotFoundError:
+        with _writing(disk):
+            manifest = _create(disk, clock, config, kind, listing)
+        return manifest, Listing.read(disk)
+    if manifest.kind != kind:
+        raise ConfigError(
+            f"{disk.path} was made by an Event{manifest.kind.title()}: open it with that, "
+            "or read-only",
+            key="kind",
+        )
+    if manifest.logged and not config.use_wal:
+        raise ConfigError(
+            f"{disk.path} has a log, and use_wal=False would stop writing to it: keep "
+            "use_wal=True, or begin a new store for snapshots only",
+            key="use_wal",
+        )
+    _check_archives(disk, manifest, listing)
+    return manifest, listing
+
+
+def inspect_directory(disk: Disk, listing: Listing) -> Manifest:
+    """Read a store's manifest for a reader without the lock, and check the archives.
+
+    Raises `StoreNotFoundError`, `CorruptStoreError`, and `CorruptLogError` for an archive that is
+    missing.
+    """
+    manifest = load_manifest(disk)
+    _check_archives(disk, manifest, listing)
+    return manifest
+
+
+def _check_archives(disk: Disk, manifest: Manifest, listing: Listing) -> None:
+    present = set(listing.archives)
     for first, _, _ in manifest.archived:
-        name = archive_name(first)
-        if name.partition("/")[2] not in archives:
+        if first not in present:
+            name = archive_name(first)
             raise CorruptLogError(
                 f"{disk.path}/{name} is missing: {MANIFEST} says it was archived. Nothing was "
                 "written. Restore it from a backup",
                 path=f"{disk.path}/{name}",
                 expected_seq=first,
             )
-    return manifest
 
 
 def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
@@ -115,14 +128,14 @@ def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
     )
 
 
-def clear_leftovers(disk: Disk, manifest: Manifest) -> None:
+def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
     """Remove what a crash left half made, or already archived, from a store that is sound.
 
     Raises :class:`CorruptLogError` where a segment that was archived is not what its name says, and
     what opening raises where it may not write.
     """
     with _writing(disk):
-        if archived_segments(disk, manifest):
+        if archived_segments(disk, manifest, listing):
             # If the sync of store.json was what failed, only the page cache says that they may go.
             save_manifest(disk, manifest)
         else:
@@ -130,23 +143,7 @@ def clear_leftovers(disk: Disk, manifest: Manifest) -> None:
         for name in TEMPORARIES:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
-        remove_archived_segments(disk, manifest)
-
-
-def unknown_files(disk: Disk) -> list[str]:
-    """Files at the top and in the archive that are none of the store's.
-
-    Beside a writer that archives, too: an archive is there before ``store.json`` counts it, and
-    that counts it before its segment goes.
-    """
-    unknown = [name for name in disk.list() if name not in ROOT_NAMES]
-    archives = [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
-    if archives:
-        log = [segment_seq(base) for base in disk.list(LOG_FOLDER)]
-        known = {*TEMPORARIES, *(archive_name(first) for first in log if first is not None)}
-        known |= {archive_name(first) for first, _, _ in load_manifest(disk).archived}
-        unknown += [name for name in archives if name not in known]
-    return unknown
+        remove_archived_segments(disk, manifest, listing)
 
 
 @contextlib.contextmanager
@@ -158,9 +155,13 @@ def _writing(disk: Disk) -> Iterator[None]:
 
 
 def _create(
-    disk: Disk, clock: Clock, config: StoreConfig, kind: Literal["store", "log"]
+    disk: Disk,
+    clock: Clock,
+    config: StoreConfig,
+    kind: Literal["store", "log"],
+    listing: Listing,
 ) -> Manifest:
-    _refuse_orphans(disk)
+    _refuse_orphans(disk, listing)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
         create_first_segment(disk, store, 1)
@@ -175,14 +176,11 @@ def _create(
         raise
 
 
-def _refuse_orphans(disk: Disk) -> None:
+def _refuse_orphans(disk: Disk, listing: Listing) -> None:
     """Without ``store.json`` there may be an empty first segment, from a crash; nothing else."""
-    orphans = [f"{SNAPSHOT_FOLDER}/{base}" for base in disk.list(SNAPSHOT_FOLDER)]
-    orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in disk.list(ARCHIVE_FOLDER)]
-    for base in disk.list(LOG_FOLDER):
-        name = f"{LOG_FOLDER}/{base}"
-        if segment_seq(base) is None:
-            continue
+    orphans = [f"{SNAPSHOT_FOLDER}/{base}" for base in listing.snapshots]
+    orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in listing.archive]
+    for name in map(segment_name, listing.segments):
         data = read_whole(disk, name)
         with contextlib.suppress(EventStoreError, InvalidBytesError):
             header = read_header(disk, name, SegmentHeader.decode(data).store)

@@ -10,8 +10,9 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 from eventstore.clock import Clock, SystemClock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
-from eventstore.directory import clear_leftovers, open_directory, unknown_files
+from eventstore.directory import clear_leftovers, inspect_directory, open_directory
 from eventstore.disk.base import Disk
+from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
@@ -158,7 +159,7 @@ class EventLog(Generic[ValueT]):
                 quarantined=recovered.quarantined,
                 rewritten=recovered.rewritten,
                 segments=len(recovered.segments),
-                unknown_files=(*unknown, *recovered.unknown),
+                unknown_files=tuple(unknown),
             )
             return cls(
                 LogParts(
@@ -305,27 +306,26 @@ def _open(
 ) -> tuple[StoreConfig, Disk, Manifest, RecoveredLog, list[str]]:
     settings = StoreConfig.of(config, **options)
     disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
+
+    def examine_beside_writer(listing: Listing) -> tuple[Manifest, Listing, ExaminedLog]:
+        manifest = inspect_directory(disk, listing)
+        return manifest, listing, _examine(disk, manifest, listing)
+
     try:
         with translating_read_errors(disk.path):
             if read_only:
-                manifest, examined = read_beside_writer(
-                    disk, lambda: _examine(disk, clock, settings, read_only=True)
-                )
+                manifest, listing, examined = read_beside_writer(disk, examine_beside_writer)
                 opened = examined.unrepaired()
             else:
-                manifest, examined = _examine(disk, clock, settings, read_only=False)
-                opened = repair_log(disk, examined)
-                clear_leftovers(disk, manifest)
-            unknown = unknown_files(disk)
+                manifest, listing = open_directory(disk, clock, settings, kind="log")
+                opened = repair_log(disk, _examine(disk, manifest, listing))
+                clear_leftovers(disk, manifest, listing)
     except BaseException:
         disk.close()
         raise
-    return settings, disk, manifest, opened, unknown
+    return settings, disk, manifest, opened, listing.unknown(manifest)
 
 
-def _examine(
-    disk: Disk, clock: Clock, settings: StoreConfig, *, read_only: bool
-) -> tuple[Manifest, ExaminedLog]:
-    manifest = open_directory(disk, clock, settings, read_only=read_only, kind="log")
+def _examine(disk: Disk, manifest: Manifest, listing: Listing) -> ExaminedLog:
     start = manifest.log_start
-    return manifest, examine_log(disk, manifest.store, log_start=start, verify_from=start)
+    return examine_log(disk, manifest.store, listing, log_start=start, verify_from=start)

@@ -24,8 +24,9 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.directory import clear_leftovers, create_log, open_directory, unknown_files
+from eventstore.directory import clear_leftovers, create_log, inspect_directory, open_directory
 from eventstore.disk.base import Disk
+from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import (
@@ -74,7 +75,7 @@ class _Examined(NamedTuple, Generic[StateT]):
     snapshot: LoadedSnapshot[StateT] | None
     rejected: list[Rejected]
     log: ExaminedLog | None
-    unknown: tuple[str, ...]
+    listing: Listing
 
     @property
     def snapshot_seq(self) -> int:
@@ -95,18 +96,22 @@ def recover(
     """
     began = time.perf_counter()
 
-    def examine_and_fold() -> tuple[_Examined[StateT], StateAt[StateT]]:
-        manifest = open_directory(disk, clock, config, read_only=read_only)
-        examined = _examine(disk, registry, manifest)
+    def examine_and_fold(
+        manifest: Manifest, listing: Listing
+    ) -> tuple[_Examined[StateT], StateAt[StateT]]:
+        examined = _examine(disk, registry, manifest, listing)
         return examined, _fold(disk, registry, examined)
 
     try:
         with translating_read_errors(disk.path):
             if read_only:
-                examined, at = read_beside_writer(disk, examine_and_fold)
+                examined, at = read_beside_writer(
+                    disk,
+                    lambda listing: examine_and_fold(inspect_directory(disk, listing), listing),
+                )
                 manifest, log = examined.manifest, _unrepaired(examined)
             else:
-                examined, at = examine_and_fold()
+                examined, at = examine_and_fold(*open_directory(disk, clock, config))
                 manifest, log = _repair(disk, config, examined)
     except BaseException:
         disk.close()
@@ -117,25 +122,25 @@ def recover(
 
 
 def _examine(
-    disk: Disk, registry: HandlerRegistry[StateT], manifest: Manifest
+    disk: Disk, registry: HandlerRegistry[StateT], manifest: Manifest, listing: Listing
 ) -> _Examined[StateT]:
     """The newest snapshot that can be trusted, and the log from the oldest kept one on."""
     vault = SnapshotVault[StateT](disk, manifest.store, registry.state_type, registry.fingerprint())
-    snapshot, rejected = vault.load_newest()
+    snapshot, rejected = vault.load_newest(listing.snapshot_seqs)
     seq = 0 if snapshot is None else snapshot.seq
     if manifest.history_start > (1 if snapshot is None else seq + 1):
         raise _refusal(disk, manifest, vault, rejected)
     log = None
     if manifest.logged:
-        kept = vault.sequences()
+        kept = vault.not_passed_over(listing.snapshot_seqs)
         log = examine_log(
             disk,
             manifest.store,
+            listing,
             log_start=manifest.log_start,
             verify_from=min(kept[0] if kept else 0, seq) + 1,
         )
-    unknown = (*unknown_files(disk), *vault.unknown())
-    return _Examined(manifest, vault, snapshot, rejected, log, unknown)
+    return _Examined(manifest, vault, snapshot, rejected, log, listing)
 
 
 def _fold(
@@ -198,7 +203,7 @@ def _repair(
     disk: Disk, config: StoreConfig, examined: _Examined[Any]
 ) -> tuple[Manifest, RecoveredLog]:
     """Write what the last writer left undone. Everything was found sound, and is folded."""
-    manifest, log = examined.manifest, examined.log
+    manifest, log, listing = examined.manifest, examined.log, examined.listing
     if log is None and examined.snapshot is not None:
         # No log vouches for it, and its name, or its bytes, may be in the page cache only.
         try:
@@ -208,9 +213,10 @@ def _repair(
     if log is None and config.use_wal:
         start = examined.snapshot_seq + 1
         manifest = create_log(disk, manifest, start)
-        log = examine_log(disk, manifest.store, log_start=start, verify_from=start)
+        listing = Listing.read(disk)
+        log = examine_log(disk, manifest.store, listing, log_start=start, verify_from=start)
     repaired = _unrepaired(examined) if log is None else repair_log(disk, log)
-    clear_leftovers(disk, manifest)
+    clear_leftovers(disk, manifest, listing)
     examined.vault.remove_temporary()
     return manifest, repaired
 
@@ -241,7 +247,7 @@ def _report(
 ) -> RecoveryReport:
     snapshot, rejected = examined.snapshot, examined.rejected
     snapshot_seq = examined.snapshot_seq
-    unknown = (*examined.unknown, *opened.unknown)
+    unknown = tuple(examined.listing.unknown(examined.manifest))
     warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
     warnings += [f"{name} is none of the store's files and was left alone" for name in unknown]
     if opened.torn_bytes:

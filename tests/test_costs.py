@@ -362,6 +362,88 @@ class TestMemory:
             assert await taken(lambda: store.append(*group)) < 4.75
 
 
+# ---- opening ---------------------------------------------------------------------------------
+
+FOLDERS = ["", "snapshots", "archive", "log"]
+"""The folders that an opening lists."""
+
+
+def folders_listed(disk: SimulatedDisk, before: int) -> list[str]:
+    return [call.name for call in disk.calls[before:] if call.kind == "list"]
+
+
+async def closed_store(*, kill: bool = False) -> SimulatedDisk:
+    """The disk of a store with archives, two snapshots, and an event after the last of them."""
+    disk = SimulatedDisk()
+    options = {**QUIET, "segment_size": 4096, "backup_count": 2}
+    async with EventStore.open("", bank_registry(), options, disk=disk) as store:
+        for _ in range(3):
+            for _ in range(20):
+                await store.append(pay(account="a" * 200))
+            await store.snapshot()
+        await store.append(pay())
+        killed = disk.after_kill()
+    return killed if kill else disk.reopen()
+
+
+class TestOpening:
+    """How often the directory is listed: once, and once more after names were created."""
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("read_only", [False, True])
+    @pytest.mark.parametrize("kill", [False, True])
+    async def test_a_store_lists_each_folder_once(self, read_only: bool, kill: bool) -> None:
+        disk = await closed_store(kill=kill)
+        before = len(disk.calls)
+        opening = EventStore.open("", bank_registry(), QUIET, disk=disk, read_only=read_only)
+        async with opening as store:
+            assert folders_listed(disk, before) == FOLDERS
+            assert (store.recovery.snapshot_seq, store.seq) == (60, 61)
+            assert store.recovery.clean is not kill
+            assert any(name.startswith("archive/") for name in disk.files())
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("read_only", [False, True])
+    async def test_so_does_a_log(self, read_only: bool) -> None:
+        disk = SimulatedDisk()
+        async with EventLog.open(disk=disk, config=QUIET) as log:
+            await log.append(b"a value")
+        disk = disk.reopen()
+        before = len(disk.calls)
+        async with EventLog.open(disk=disk, config=QUIET, read_only=read_only) as log:
+            assert folders_listed(disk, before) == FOLDERS
+            assert log.seq == 1
+
+    @pytest.mark.asyncio
+    async def test_a_new_store_lists_them_again(self) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), QUIET, disk=disk):
+            assert folders_listed(disk, 0) == FOLDERS * 2
+
+    @pytest.mark.asyncio
+    async def test_so_does_a_store_that_begins_a_log(self) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), QUIET, disk=disk, use_wal=False) as store:
+            await store.append(pay())
+        disk = disk.reopen()
+        before = len(disk.calls)
+        async with EventStore.open("", bank_registry(), QUIET, disk=disk) as store:
+            assert folders_listed(disk, before) == FOLDERS * 2
+            assert store.seq == 1
+
+    @pytest.mark.asyncio
+    async def test_torn_bytes_make_the_quarantine_be_listed(self) -> None:
+        disk = await closed_store(kill=True)
+        last = max(name for name in disk.files() if name.startswith("log/0"))
+        content = disk.read_file(last)
+        end = len(content.rstrip(b"\0"))
+        disk.write_file(last, content[: end - 4] + bytes(len(content) - end + 4))
+        before = len(disk.calls)
+        async with EventStore.open("", bank_registry(), QUIET, disk=disk) as store:
+            assert folders_listed(disk, before) == [*FOLDERS, "quarantine"]
+            assert store.recovery.quarantined is not None
+
+
 # ---- reading ---------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from eventstore import EventStore, SimulatedClock, read_events, replay
+from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.log.archive import compact
@@ -67,7 +68,7 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
         pass
     disk = LocalDisk(path)
     manifest = load_manifest(disk)
-    examined = examine_log(disk, manifest.store, log_start=1, verify_from=1)
+    examined = examine_log(disk, manifest.store, Listing.read(disk), log_start=1, verify_from=1)
     opened = repair_log(disk, examined)
     writer = LogWriter(
         disk,

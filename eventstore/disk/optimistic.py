@@ -18,39 +18,47 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from eventstore.disk.base import Disk
-from eventstore.disk.layout import ARCHIVE_FOLDER, LOG_FOLDER, SNAPSHOT_FOLDER
-from eventstore.errors import CorruptLogError, ReadFailedError
+from eventstore.disk.listing import Listing
+from eventstore.errors import (
+    CorruptLogError,
+    CorruptSnapshotError,
+    ReadFailedError,
+    SnapshotMismatchError,
+)
 
 __all__ = ["attempts_beside_writer", "read_beside_writer"]
 
 T = TypeVar("T")
 
-_FOLDERS = (LOG_FOLDER, ARCHIVE_FOLDER, SNAPSHOT_FOLDER)
+_EXPLAINED = (
+    CorruptLogError,
+    CorruptSnapshotError,
+    SnapshotMismatchError,
+    ReadFailedError,
+    FileNotFoundError,
+)
 _BELIEVED = 2
 _MOST = 20
 
 
-def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[None]:
+def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[Listing]:
     """A turn for each look that may end badly because of the writer; leave when one ends well.
 
     They end when two were undisturbed, or after ``most``: the next look is to be believed.
     """
     undisturbed = 0
+    listing = Listing.read(disk)
     for _ in range(most):
-        before = _names(disk)
-        yield
-        undisturbed += _names(disk) == before
+        yield listing
+        before, listing = listing, Listing.read(disk)
+        undisturbed += listing == before
         if undisturbed == _BELIEVED:
             return
 
 
-def read_beside_writer(disk: Disk, look: Callable[[], T]) -> T:
+def read_beside_writer(disk: Disk, look: Callable[[Listing], T]) -> T:
     """What ``look`` returns. What it raises is raised when no writer explains it."""
-    for _ in attempts_beside_writer(disk):
-        with contextlib.suppress(CorruptLogError, ReadFailedError, FileNotFoundError):
-            return look()
-    return look()
-
-
-def _names(disk: Disk) -> list[list[str]]:
-    return [disk.list(folder) for folder in _FOLDERS]
+    for listing in attempts_beside_writer(disk):
+        with contextlib.suppress(*_EXPLAINED):
+            return look(listing)
+    return look(Listing.read(disk))

@@ -35,8 +35,8 @@ from eventstore.disk.layout import (
     archive_name,
     archive_seq,
     segment_name,
-    segment_seq,
 )
+from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
@@ -148,11 +148,8 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
     """
     if history == "keep":
         return manifest
-    firsts = sorted(
-        first
-        for base in disk.list(LOG_FOLDER)
-        if (first := segment_seq(base)) is not None and first >= manifest.log_start
-    )
+    listing = Listing.read(disk)
+    firsts = [first for first in listing.segments if first >= manifest.log_start]
     for first, successor in itertools.pairwise(firsts):
         if successor - 1 > horizon:
             break
@@ -172,7 +169,7 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
                 manifest, log_start=successor, history_start=successor, archived=()
             )
         manifest = save_manifest(disk, manifest)
-    remove_archived_segments(disk, manifest)
+    remove_archived_segments(disk, manifest, listing)
     return manifest
 
 
@@ -183,36 +180,31 @@ def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
     return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
 
 
-def archived_segments(disk: Disk, manifest: Manifest) -> list[str]:
+def archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> list[str]:
     """The segments in the log that ``store.json`` says are archived or discarded by now.
 
     Raises :class:`CorruptLogError` where one is not what its name says: it may be the only copy.
     """
-    names = []
-    for base in disk.list(LOG_FOLDER):
-        first = segment_seq(base)
-        if first is not None and first < manifest.log_start:
-            names.append(segment_name(first))
-            read_header(disk, names[-1], manifest.store)
+    names = [segment_name(first) for first in listing.segments if first < manifest.log_start]
+    for name in names:
+        read_header(disk, name, manifest.store)
     return names
 
 
-def remove_archived_segments(disk: Disk, manifest: Manifest) -> None:
+def remove_archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> None:
     """Remove the files that ``store.json`` says are archived or discarded by now."""
-    names = archived_segments(disk, manifest)
+    names = archived_segments(disk, manifest, listing)
     for name in names:
         disk.remove(name)
     if names:
         sync_folder(disk, LOG_FOLDER)
-    kept = {archive_name(first) for first, _, _ in manifest.archived}
-    removed = False
-    for base in disk.list(ARCHIVE_FOLDER):
-        name = f"{ARCHIVE_FOLDER}/{base}"
-        first = archive_seq(base)
-        if first is not None and first < manifest.history_start and name not in kept:
-            disk.remove(name)
-            removed = True
-    if removed:
+    kept = {first for first, _, _ in manifest.archived}
+    discarded = [
+        first for first in listing.archives if first < manifest.history_start and first not in kept
+    ]
+    for first in discarded:
+        disk.remove(archive_name(first))
+    if discarded:
         sync_folder(disk, ARCHIVE_FOLDER)
 
 

@@ -30,15 +30,12 @@ import msgspec
 
 from eventstore.disk.base import Disk, open_to_read, read_whole, sync_folder, write_atomically
 from eventstore.disk.layout import (
-    LOG_FOLDER,
-    LOG_NAMES,
     QUARANTINE_FOLDER,
     QUARANTINE_TEMPORARY,
     REWRITE_TEMPORARY,
-    SPARE_SEGMENT,
     segment_name,
-    segment_seq,
 )
+from eventstore.disk.listing import Listing
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
@@ -90,7 +87,6 @@ class RecoveredLog(msgspec.Struct, kw_only=True):
     torn_bytes: int = 0
     quarantined: str | None = None
     rewritten: str | None = None
-    unknown: list[str] = []
     spare_ready: bool = False
 
 
@@ -124,7 +120,6 @@ class ExaminedLog(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[int]
     last: LastSegment
     predecessor: SegmentEnd | None
-    unknown: list[str]
     spare_ready: bool
 
     def unrepaired(self) -> RecoveredLog:
@@ -136,18 +131,19 @@ class ExaminedLog(msgspec.Struct, frozen=True, kw_only=True):
             segments=self.segments,
             clean=self.last.sealed,
             torn_bytes=tail.torn_end - tail.end if isinstance(tail, TornTail) else 0,
-            unknown=self.unknown,
             spare_ready=self.spare_ready,
         )
 
 
-def examine_log(disk: Disk, store: uuid.UUID, *, log_start: int, verify_from: int) -> ExaminedLog:
+def examine_log(
+    disk: Disk, store: uuid.UUID, listing: Listing, *, log_start: int, verify_from: int
+) -> ExaminedLog:
     """Verify the chain of segments and the end of the last one. Nothing is written.
 
     ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
     recovery may need. Raises :class:`CorruptLogError` and :class:`ReadFailedError`.
     """
-    return _Examination(disk, store).run(log_start, verify_from)
+    return _Examination(disk, store, listing).run(log_start, verify_from)
 
 
 def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
@@ -160,11 +156,10 @@ def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
 
 
 class _Examination:
-    def __init__(self, disk: Disk, store: uuid.UUID) -> None:
+    def __init__(self, disk: Disk, store: uuid.UUID, listing: Listing) -> None:
         self._disk = disk
         self._store = store
-        self._unknown: list[str] = []
-        self._spare_ready = False
+        self._listing = listing
 
     def run(self, log_start: int, verify_from: int) -> ExaminedLog:
         headers = self._chain(log_start)
@@ -185,20 +180,12 @@ class _Examination:
             segments=[header.first_seq for header in headers],
             last=LastSegment(last, data, tail),
             predecessor=predecessor if empty else None,
-            unknown=self._unknown,
-            spare_ready=self._spare_ready,
+            spare_ready=self._listing.has_spare,
         )
 
     def _chain(self, log_start: int) -> list[SegmentHeader]:
         """The headers from ``log_start`` on, each of which fits the one before."""
-        firsts = []
-        for base in self._disk.list(LOG_FOLDER):
-            first = segment_seq(base)
-            self._spare_ready |= f"{LOG_FOLDER}/{base}" == SPARE_SEGMENT
-            if first is not None and first >= log_start:
-                firsts.append(first)
-            elif first is None and base not in LOG_NAMES:
-                self._unknown.append(f"{LOG_FOLDER}/{base}")
+        firsts = [first for first in self._listing.segments if first >= log_start]
         if not firsts or firsts[0] != log_start:
             raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
         headers: list[SegmentHeader] = []

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from eventstore.disk.base import Disk
+from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError, translating_read_errors
@@ -187,7 +188,7 @@ def _base(
         vault = SnapshotVault[StateT](
             disk, manifest.store, registry.state_type, registry.fingerprint()
         )
-        snapshot, _ = vault.load_newest(upto=upto)
+        snapshot, _ = vault.load_newest(list_snapshots(disk), upto=upto)
     if snapshot is None:
         return StateAt(registry.initial(), 0, 0)
     return StateAt(snapshot.state, snapshot.seq, snapshot.latest)

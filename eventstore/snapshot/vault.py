@@ -16,13 +16,14 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
-from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot_name, snapshot_seq
+from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot_name
+from eventstore.disk.listing import list_snapshots
 from eventstore.errors import CorruptSnapshotError
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.snapshot.format import (
@@ -71,21 +72,9 @@ class SnapshotVault(Generic[StateT]):
         self._passed_over: set[int] = set()
         self._state_name = getattr(state_type, "__qualname__", str(state_type))
 
-    def sequences(self) -> list[int]:
-        """The sequence numbers that have a snapshot that was not passed over, ascending."""
-        return [seq for seq in self._named() if seq not in self._passed_over]
-
-    def _named(self) -> list[int]:
-        found = map(snapshot_seq, self._disk.list(SNAPSHOT_FOLDER))
-        return sorted(seq for seq in found if seq is not None)
-
-    def unknown(self) -> list[str]:
-        """Files in the folder that are none of the store's."""
-        return [
-            f"{SNAPSHOT_FOLDER}/{base}"
-            for base in self._disk.list(SNAPSHOT_FOLDER)
-            if snapshot_seq(base) is None and f"{SNAPSHOT_FOLDER}/{base}" != SNAPSHOT_TEMPORARY
-        ]
+    def not_passed_over(self, seqs: Iterable[int]) -> list[int]:
+        """Keep the sequence numbers whose snapshot `load_newest` did not pass over, in order."""
+        return [seq for seq in seqs if seq not in self._passed_over]
 
     def write(self, state: StateT, seq: int, *, created: int, latest: int) -> str:
         """Write the snapshot of ``state`` as of event ``seq``; its name.
@@ -159,11 +148,14 @@ class SnapshotVault(Generic[StateT]):
         return LoadedSnapshot(name, seq, header.latest, state, digest)
 
     def load_newest(
-        self, *, upto: int | None = None
+        self, seqs: Sequence[int], *, upto: int | None = None
     ) -> tuple[LoadedSnapshot[StateT] | None, list[Rejected]]:
-        """The newest usable snapshot (of event ``upto`` or earlier), and those passed over."""
+        """Load the newest usable one of the snapshots ``seqs``, ascending; name those passed over.
+
+        With ``upto``, none of a later event is tried.
+        """
         rejected: list[Rejected] = []
-        for seq in reversed(self._named()):
+        for seq in reversed(seqs):
             if upto is not None and seq > upto:
                 continue
             try:
@@ -178,8 +170,9 @@ class SnapshotVault(Generic[StateT]):
 
     def retain(self, count: int) -> list[int]:
         """Remove all older than the newest ``count`` snapshots; the numbers that are kept."""
-        kept = self.sequences()[-count:]
-        outdated = [seq for seq in self._named() if kept and seq < kept[0]]
+        seqs = list_snapshots(self._disk)
+        kept = self.not_passed_over(seqs)[-count:]
+        outdated = [seq for seq in seqs if kept and seq < kept[0]]
         for seq in outdated:
             self._disk.remove(snapshot_name(seq))
         if outdated:
@@ -215,14 +208,12 @@ class SnapshotVault(Generic[StateT]):
 def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
     """Of each snapshot the event it covers and the latest time up to it, read from its header."""
     times = []
-    for base in disk.list(SNAPSHOT_FOLDER):
-        if snapshot_seq(base) is not None:
-            # Its writer may retire it, between the listing and the reading.
-            with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
-                data = read_whole(disk, f"{SNAPSHOT_FOLDER}/{base}", HEADER_SIZE)
-                header = SnapshotHeader.decode(data)
-                if header.store == store:
-                    times.append((header.seq, header.latest))
+    for name in map(snapshot_name, list_snapshots(disk)):
+        # Its writer may retire it, between the listing and the reading.
+        with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
+            header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))
+            if header.store == store:
+                times.append((header.seq, header.latest))
     return times
 
 

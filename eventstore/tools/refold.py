@@ -27,6 +27,7 @@ from typing import Any, Literal
 import msgspec
 
 from eventstore.disk.base import Disk
+from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ReplayError, UnknownOperationError
 from eventstore.history.compare import Difference, Steps, differences, value_at, walk_differences
@@ -167,7 +168,7 @@ class _Refolding:
 
     def _survey(self) -> None:
         """The digests of the snapshots that can be compared with."""
-        for seq in self._vault.sequences():
+        for seq in list_snapshots(self._disk):
             try:
                 found = self._vault.load(seq)
             except FileNotFoundError:  # the writer retired it

@@ -25,6 +25,7 @@ from eventstore.disk.layout import (
     archive_name,
     snapshot_name,
 )
+from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer, read_beside_writer
@@ -258,9 +259,9 @@ class _Checking:
             )
         return seq
 
-    def _log(self) -> int:
+    def _log(self, listing: Listing) -> int:
         """Check the chain of segments; the first event of the whole history."""
         manifest = load_manifest(self._disk)
         start = manifest.log_start
-        examine_log(self._disk, manifest.store, log_start=start, verify_from=start)
+        examine_log(self._disk, manifest.store, listing, log_start=start, verify_from=start)
         return manifest.history_start

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore import EventStore, SimulatedClock, StoreConfig, read_events, replay, state_at
+from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
@@ -162,7 +163,7 @@ def _snapshot(data: bytes) -> None:
     vault = SnapshotVault[Ledger](disk, store, Ledger, _REGISTRY.fingerprint())
     loaded = vault.load(9)
     assert not isinstance(loaded, LoadedSnapshot) or isinstance(loaded.state, Ledger)
-    vault.load_newest()
+    vault.load_newest(list_snapshots(disk))
     snapshot_times(disk, store)
     with contextlib.suppress(InvalidSnapshotError):
         _, about, _, _ = parse(data)

@@ -6,6 +6,7 @@ import uuid
 import zlib
 
 from eventstore.disk.base import Disk
+from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.log.reader import LogReader
@@ -120,7 +121,11 @@ def commit(writer: LogWriter, *values: object) -> None:
 def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> RecoveredLog:
     manifest = load_manifest(disk)
     examined = examine_log(
-        disk, manifest.store, log_start=manifest.log_start, verify_from=verify_from
+        disk,
+        manifest.store,
+        Listing.read(disk),
+        log_start=manifest.log_start,
+        verify_from=verify_from,
     )
     return repair_log(disk, examined) if writable else examined.unrepaired()
 

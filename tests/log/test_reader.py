@@ -12,6 +12,7 @@ import pytest
 
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import segment_name
+from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
@@ -87,7 +88,7 @@ class TestRange:
         monkeypatch.setattr(reader, "CHUNK_EVENTS", events)
         monkeypatch.setattr(reader, "CHUNK_BYTES", size)
         disk, values = self.grouped()
-        last = examine_log(disk, STORE, log_start=1, verify_from=1).last
+        last = examine_log(disk, STORE, Listing.read(disk), log_start=1, verify_from=1).last
         assert last.first_seq > 1
         for start in range(last.first_seq, len(values) + 2):
             found = list(chunks_of(last.data, last.records, start))

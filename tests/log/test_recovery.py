@@ -81,7 +81,7 @@ class TestChain:
         disk, values = several_segments()
         opened = open_on(disk)
         assert (opened.segments, opened.next_seq, opened.clean) == ([1, 3, 5, 7], 9, True)
-        assert (opened.rewritten, opened.quarantined, opened.unknown) == (None, None, [])
+        assert (opened.rewritten, opened.quarantined) == (None, None)
         assert values_on(disk) == values
 
     @pytest.mark.parametrize("name", [FIRST, SECOND, THIRD, LAST])
@@ -143,14 +143,13 @@ class TestChain:
         save_manifest(disk, msgspec.structs.replace(load_manifest(disk), log_start=5))
         assert open_on(disk).segments == [5, 7]
 
-    def test_unknown_files_are_reported_and_left_alone(self) -> None:
+    def test_unknown_files_are_left_alone(self) -> None:
         disk, values = several_segments()
         strangers = {"log/notes.txt": b"mine", "log/00000000000000000001.log.bak": b"also mine"}
         for name, content in strangers.items():
             disk.write_file(name, content)
         disk.write_file("log/spare", bytes(SIZE))
-        opened = open_on(disk)
-        assert opened.unknown == sorted(strangers)
+        open_on(disk)
         assert {name: disk.read_file(name) for name in strangers} == strangers
         assert values_on(disk) == values
 

@@ -15,6 +15,7 @@ DISK = "disk/local.py"
 FORMAT = "log/format.py"
 IDENTITY = "disk/manifest.py"
 KEEPER = "snapshot/keeper.py"
+LISTING = "disk/listing.py"
 MEND = "log/recovery.py"
 PREPARE = "directory.py"
 READER = "log/reader.py"
@@ -715,9 +716,8 @@ SABOTAGES = (
         edits=(
             edit(
                 PREPARE,
-                "        else:\n            if manifest.kind != kind:\n",
-                "        else:\n            clear_leftovers(disk, manifest)\n"
-                "            if manifest.kind != kind:\n",
+                "    if manifest.kind != kind:\n",
+                "    clear_leftovers(disk, manifest, listing)\n    if manifest.kind != kind:\n",
             ),
         ),
         caught_by=(f"{FILES} -k wrong_name",),
@@ -831,7 +831,13 @@ SABOTAGES = (
     Sabotage(
         name="the first look believed",
         breaks="what a writer moves while a store is opened to read is not taken for damage",
-        edits=(edit(BESIDE, "    for _ in attempts_beside_writer(disk):\n", "    for _ in ():\n"),),
+        edits=(
+            edit(
+                BESIDE,
+                "    for listing in attempts_beside_writer(disk):\n",
+                "    for listing in ():\n",
+            ),
+        ),
         caught_by=(COMPANY,),
     ),
     Sabotage(
@@ -851,9 +857,9 @@ SABOTAGES = (
         breaks="an archive that is made meanwhile is not reported as nobody's",
         edits=(
             edit(
-                PREPARE,
-                "for first, _, _ in load_manifest(disk).archived}\n",
-                "for first, _, _ in ()}\n",
+                LISTING,
+                "*(first for first, _, _ in manifest.archived)}\n",
+                "*()}\n",
             ),
         ),
         caught_by=(COMPANY,),

@@ -30,8 +30,14 @@ from eventstore import (
     replay,
     state_at,
 )
+from eventstore.disk.listing import Listing
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import CorruptLogError
+from eventstore.errors import (
+    CorruptLogError,
+    CorruptSnapshotError,
+    ReadFailedError,
+    SnapshotMismatchError,
+)
 from eventstore.history import branch
 from eventstore.testing import Call, SimulatedDisk
 from eventstore.tools import verify
@@ -42,6 +48,8 @@ REGISTRY = bank_registry()
 ACCOUNT = "a" * 200
 OPENING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 BEFORE, BETWEEN = 60, 15
+LISTED = 4
+"""So many calls list the directory for an opening."""
 OPTIONS: dict[str, Any] = {
     "segment_size": 4096,
     "wal_max_entries": None,
@@ -50,6 +58,7 @@ OPTIONS: dict[str, Any] = {
 }
 COMPLETE = os.environ.get("EVENTSTORE_COMPLETE") == "1"
 SCHEDULES = 600 if COMPLETE else 40
+DAMAGE = CorruptLogError("it is damaged", path="simulated")
 TWO_SNAPSHOTS = 60
 """The writer makes more calls than this from one snapshot to the next but one."""
 
@@ -307,6 +316,22 @@ def test_nothing_is_wrong_wherever_it_is_disturbed(
                 raise AssertionError(f"{before=} {at=} {calls=}") from error
 
 
+def test_snapshots_that_are_retired_after_they_were_listed(
+    begun: tuple[SimulatedDisk, str],
+) -> None:
+    """With history before them discarded, no snapshot that was listed is left to begin from."""
+
+    async def look(disk: SimulatedDisk) -> None:
+        async with EventStore.open("", REGISTRY, disk=disk, read_only=True) as store:
+            assert store.seq > BEFORE + 4 * BETWEEN
+            assert store.state == state_of(store.seq)
+            assert store.recovery.snapshot_seq == BEFORE + 4 * BETWEEN
+
+    disturbed(
+        lambda disk, writer, whole: asyncio.run(look(disk.reopen())), begun, 0, LISTED + 1, 1 << 30
+    )
+
+
 class TestBelief:
     """When an error is the writer's doing, and when it is raised."""
 
@@ -326,27 +351,44 @@ class TestBelief:
         )
         assert looked == 6
 
-    def looked(self, work: Callable[[SimulatedDisk], None]) -> int:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            CorruptSnapshotError("it is damaged", path=""),
+            SnapshotMismatchError("it is damaged", path="", operations=("deposit",)),
+            ReadFailedError("it is damaged", path=""),
+            FileNotFoundError("it is damaged"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_so_is_any_error_that_a_writer_may_explain(self, error: Exception) -> None:
+        assert self.looked(lambda disk: None, error) == 3
+
+    def looked(
+        self,
+        work: Callable[[SimulatedDisk], None],
+        error: Exception = DAMAGE,
+    ) -> int:
         """How often it is looked, when ``work`` is done during every look but the last."""
         disk, looked = SimulatedDisk(), 0
         for folder in ("log", "archive", "snapshots"):
             disk.make_folder(folder)
 
-        def look() -> None:
+        def look(_: Listing) -> None:
             nonlocal looked
             looked += 1
             with contextlib.suppress(IndexError):
                 work(disk)
-            raise CorruptLogError("it is damaged", path="simulated")
+            raise error
 
-        with pytest.raises(CorruptLogError, match="it is damaged"):
+        with pytest.raises(type(error), match="it is damaged"):
             read_beside_writer(disk, look)
         return looked
 
     def test_what_no_writer_does_is_raised_at_once(self) -> None:
         looked = []
 
-        def look() -> None:
+        def look(_: Listing) -> None:
             looked.append(1)
             raise ZeroDivisionError
 
