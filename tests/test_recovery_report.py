@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from eventstore import EventStore, RecoveryReport
-from eventstore.testing import Fault, SimulatedDisk
+from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.support.bank import bank_after, bank_registry, pay
 
 QUIET: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
@@ -140,6 +140,37 @@ class TestFields:
             assert disk.read_file(name) == b"mine"
             assert any(name in text for text in report.warnings)
             assert any(name in record.getMessage() for record in caplog.records)
+
+    @pytest.mark.asyncio
+    async def test_archives_of_discarded_history_are_removed_and_not_named(self) -> None:
+        """Of a writer that died after it discarded them and before it removed them."""
+        disk = SimulatedDisk()
+        options = {**QUIET, "segment_size": 4096, "backup_count": 2}
+        async with EventStore.open("", bank_registry(), options, disk=disk) as store:
+            for _ in range(3):
+                for amount in range(1, 21):
+                    await store.append(pay(amount, "a" * 200))
+                await store.snapshot()
+        archives = {name for name in disk.files() if name.startswith("archive/")}
+        assert archives
+        images: list[SimulatedDisk] = []
+
+        def look(call: Call) -> None:
+            if (call.kind, call.name) == ("remove", min(archives)):
+                images.append(disk.after_kill())
+
+        disk.add_rule(look)
+        async with EventStore.open(
+            "", bank_registry(), options, disk=disk.reopen(), history="discard"
+        ) as store:
+            for amount in range(1, 21):
+                await store.append(pay(amount, "a" * 200))
+            await store.snapshot()
+        [image] = images
+        assert archives < set(image.files())
+        report = await report_of(image)
+        assert report.unknown_files == report.warnings == ()
+        assert not archives & set(image.files())
 
     @pytest.mark.asyncio
     async def test_segments_are_counted(self) -> None:

@@ -81,9 +81,11 @@ class Listing(NamedTuple):
         `manifest` must have been read after the listing. An archive has its name before the
         manifest counts the archive, and the manifest counts the archive before the segment is
         removed. So an archive that a writer makes meanwhile has its segment in the log, or is in
-        the manifest.
+        the manifest. An archive from before the history is known too: the manifest stopped
+        counting the archive when history was discarded, and the next writer removes the file.
         """
         archives = {*self.segments, *(first for first, _, _ in manifest.archived)}
+        archives.update(first for first in self.archives if first < manifest.history_start)
         known = {ARCHIVE_TEMPORARY, SNAPSHOT_TEMPORARY, *map(archive_name, archives)}
         unknown = [name for name in self.root if name not in ROOT_NAMES]
         unknown += [name for name in _in_folder(ARCHIVE_FOLDER, self.archive) if name not in known]

@@ -94,6 +94,11 @@ class TestUnknownFiles:
         listing = Listing.read(disk_with(segment_name(3), archive_name(1), archive_name(3)))
         assert listing.unknown(MANIFEST) == [archive_name(1)]
 
+    def test_an_archive_of_discarded_history_is_a_leftover(self) -> None:
+        listing = Listing.read(disk_with(segment_name(9), archive_name(1), archive_name(20)))
+        discarded = msgspec.structs.replace(MANIFEST, log_start=9, history_start=9)
+        assert listing.unknown(discarded) == [archive_name(20)]
+
     def test_they_are_told_folder_by_folder(self) -> None:
         names = ["notes.txt", "archive/mine", "snapshots/a", "snapshots/b", "log/mine"]
         assert Listing.read(disk_with(*reversed(names))).unknown(MANIFEST) == names
