@@ -1,11 +1,14 @@
-"""Making a store's directory, and getting an existing one ready: lock, identity, leftovers.
+"""A store's directory: created or locked at the beginning, and cleared of leftovers at the end.
 
-What a crash left half made is cleared away last, when everything else was found to be sound: in a
-store that is refused, a file under such a name may be the only copy of something.
+A writer locks the directory, lists the names once, and reads the manifest. A reader without the
+lock only reads the manifest.
 
-A store is made in an order in which a crash leaves either no store or a whole one: the ``log``
-folder and an empty, sealed first segment, and last ``store.json``. From then on a log without
-segments is a log that lost them.
+Leftovers of a crash are removed last, after everything else was found to be sound. In a refused
+store, a file under a temporary name may be the only copy of an event.
+
+A store is created in an order in which a crash leaves either no store or a whole one. The `log`
+folder comes first, then an empty, sealed first segment, and last `store.json`. Once `store.json`
+exists, a log without segments is a log that lost its segments.
 """
 
 from __future__ import annotations
@@ -118,7 +121,10 @@ def _check_archives(disk: Disk, manifest: Manifest, listing: Listing) -> None:
 
 
 def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
-    """Begin the log of a store that had none, with event ``first_seq``."""
+    """Create the log of a store without a log, and return the manifest with the log in it.
+
+    The next event of the store is `first_seq`.
+    """
     create_first_segment(disk, manifest.store, first_seq)
     return save_manifest(
         disk,
@@ -129,17 +135,19 @@ def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
 
 
 def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
-    """Remove what a crash left half made, or already archived, from a store that is sound.
+    """Remove temporary files, and segments and archives that the manifest no longer counts.
 
-    Raises :class:`CorruptLogError` where a segment that was archived is not what its name says, and
-    what opening raises where it may not write.
+    The store must have been found to be sound.
+
+    Raises `CorruptLogError` where an archived segment contradicts its name, and the errors of an
+    opening that cannot write.
     """
     with _writing(disk):
         if archived_segments(disk, manifest, listing):
-            # If the sync of store.json was what failed, only the page cache says that they may go.
+            # If the sync of store.json failed, only the page cache says that the segments may go.
             save_manifest(disk, manifest)
         else:
-            sync_folder(disk)  # a writer may have died between renaming store.json and syncing it
+            sync_folder(disk)  # a writer may have died between renaming store.json and the sync
         for name in TEMPORARIES:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
@@ -169,15 +177,20 @@ def _create(
     try:
         return save_manifest(disk, manifest)
     except SyncFailedError:
-        # Whether store.json will still be there after a power cut is unknown, and no later sync can
-        # tell. Without it, the next opening makes the store again, and syncs its own.
+        # After the failed sync, nobody knows whether store.json survives a power cut. A later sync
+        # cannot tell either. So store.json is removed, and the next opening creates the store
+        # again, with a sync of its own.
         with contextlib.suppress(OSError):
             disk.remove(MANIFEST)
         raise
 
 
 def _refuse_orphans(disk: Disk, listing: Listing) -> None:
-    """Without ``store.json`` there may be an empty first segment, from a crash; nothing else."""
+    """Refuse a directory that lost `store.json`.
+
+    A crash during creation leaves at most an empty first segment. Any other segment, archive or
+    snapshot means that there was a store.
+    """
     orphans = [f"{SNAPSHOT_FOLDER}/{base}" for base in listing.snapshots]
     orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in listing.archive]
     for name in map(segment_name, listing.segments):
@@ -197,7 +210,7 @@ def _refuse_orphans(disk: Disk, listing: Listing) -> None:
 
 
 def create_first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
-    """Make the log of a new store: one empty, sealed segment that ``first_seq`` would follow."""
+    """Create a log of one segment, empty and sealed, for the events from `first_seq` on."""
     disk.make_folder(LOG_FOLDER)
     sync_folder(disk)
     header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))

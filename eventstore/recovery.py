@@ -1,16 +1,26 @@
-"""Recovery of a store: lock, snapshot, log, fold; everything that opening does before it serves.
+"""Recovery of a store: the work of opening, done before the store serves anything.
 
 Theory of operation
 -------------------
-All of it runs off the event loop, in this order: the lock and the identity (``directory.py``);
-the newest snapshot that can be trusted; the log, verified from the oldest kept snapshot on
-(``log/recovery.py``); the events after the snapshot, decoded and folded, those of the last segment
-from the bytes that were verified; and then the mending of that segment. Nothing is served before
-that, so nothing is served that a crash could take back.
+Recovery runs off the event loop, in four steps.
 
-When a snapshot is passed over, damaged or made by other handlers, the next older one is tried, and
-then the whole history, archive included. Where history does not reach back far enough, opening is
-refused: a state that merely looks complete is worse than none.
+1. *Open.* `directory.py` takes the lock, lists the directory once, and reads the manifest.
+   A read-only opening takes no lock and repeats steps 1 to 3 beside a writer
+   (`disk/optimistic.py`).
+2. *Examine.* The newest trustworthy snapshot is loaded. The log is verified from the oldest
+   kept snapshot on (`log/recovery.py`).
+3. *Fold.* The events after the snapshot are decoded and folded. The events of the last segment come
+   from the verified bytes.
+4. *Repair.* The last segment is rewritten if its end is not clean, and leftovers are removed.
+   A read-only opening leaves this step out.
+
+In an existing store, only the lock (`writer.pid`) and repair write. A refused store is left as
+found. A store serves nothing before the repair is durable, so a crash cannot take back a served
+event.
+
+A damaged snapshot, or one made by other handlers, is passed over. Recovery then tries the
+next older snapshot, and at last the whole history, archive included. Where history does not reach
+back far enough, recovery refuses the store: a state that merely looks complete is worse than none.
 """
 
 from __future__ import annotations
@@ -58,7 +68,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
-    """A store as recovery found it, and left it."""
+    """The manifest, log, snapshots, state and report of a recovered store."""
 
     manifest: Manifest
     opened: RecoveredLog
@@ -68,7 +78,7 @@ class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
 
 
 class _Examined(NamedTuple, Generic[StateT]):
-    """What reading alone has shown."""
+    """The facts found by reading alone. `log` is `None` in a store without a log."""
 
     manifest: Manifest
     vault: SnapshotVault[StateT]
@@ -90,28 +100,28 @@ def recover(
     *,
     read_only: bool,
 ) -> Recovered[StateT]:
-    """Bring a store's state back: examine, fold, repair. Closes ``disk`` if it raises.
+    """Bring a store's state back: examine, fold, repair. Close `disk` if that fails.
 
-    Raises :class:`CorruptLogError` and the other errors that ``EventStore.open`` lists.
+    With `read_only`, the store is examined and folded without the lock, and nothing is written.
+
+    Raises `CorruptLogError` and the other errors that `EventStore.open` lists.
     """
     began = time.perf_counter()
 
-    def examine_and_fold(
-        manifest: Manifest, listing: Listing
-    ) -> tuple[_Examined[StateT], StateAt[StateT]]:
+    def look(listing: Listing) -> tuple[_Examined[StateT], StateAt[StateT]]:
+        manifest = inspect_directory(disk, listing)
         examined = _examine(disk, registry, manifest, listing)
         return examined, _fold(disk, registry, examined)
 
     try:
         with translating_read_errors(disk.path):
             if read_only:
-                examined, at = read_beside_writer(
-                    disk,
-                    lambda listing: examine_and_fold(inspect_directory(disk, listing), listing),
-                )
+                examined, at = read_beside_writer(disk, look)
                 manifest, log = examined.manifest, _unrepaired(examined)
             else:
-                examined, at = examine_and_fold(*open_directory(disk, clock, config))
+                manifest, listing = open_directory(disk, clock, config)
+                examined = _examine(disk, registry, manifest, listing)
+                at = _fold(disk, registry, examined)
                 manifest, log = _repair(disk, config, examined)
     except BaseException:
         disk.close()
@@ -124,7 +134,11 @@ def recover(
 def _examine(
     disk: Disk, registry: HandlerRegistry[StateT], manifest: Manifest, listing: Listing
 ) -> _Examined[StateT]:
-    """The newest snapshot that can be trusted, and the log from the oldest kept one on."""
+    """Load the newest trustworthy snapshot, and verify the log from the oldest kept one on.
+
+    Raises `CorruptSnapshotError` or `SnapshotMismatchError` where no snapshot can be used and the
+    history before the snapshots was discarded.
+    """
     vault = SnapshotVault[StateT](disk, manifest.store, registry.state_type, registry.fingerprint())
     snapshot, rejected = vault.load_newest(listing.snapshot_seqs)
     seq = 0 if snapshot is None else snapshot.seq
@@ -146,9 +160,13 @@ def _examine(
 def _fold(
     disk: Disk, registry: HandlerRegistry[StateT], examined: _Examined[StateT]
 ) -> StateAt[StateT]:
-    """The state after the last event; a store that the handlers cannot fold is refused as it is.
+    """Fold the events after the snapshot, and return the state after the last event.
 
-    Events of the last segment are taken from the bytes that were verified.
+    The events of the last segment come from the verified bytes, not from the disk again. Folding
+    comes before repair, so a store is left as found if the handlers cannot fold its events.
+
+    Raises `CorruptLogError` where the log ends before the snapshot, or reads differently the second
+    time. Raises what decoding and the handlers raise.
     """
     snapshot, log = examined.snapshot, examined.log
     at = (
@@ -202,10 +220,11 @@ def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
 def _repair(
     disk: Disk, config: StoreConfig, examined: _Examined[Any]
 ) -> tuple[Manifest, RecoveredLog]:
-    """Write what the last writer left undone. Everything was found sound, and is folded."""
+    """Finish what the last writer left undone, in a sound and folded store."""
     manifest, log, listing = examined.manifest, examined.log, examined.listing
     if log is None and examined.snapshot is not None:
-        # No log vouches for it, and its name, or its bytes, may be in the page cache only.
+        # No log vouches for the snapshot. The file's name or bytes may be only in the page cache,
+        # and a power cut could take the served state back.
         try:
             examined.vault.rewrite_durably(examined.snapshot.name)
         except OSError as error:
@@ -213,7 +232,7 @@ def _repair(
     if log is None and config.use_wal:
         start = examined.snapshot_seq + 1
         manifest = create_log(disk, manifest, start)
-        listing = Listing.read(disk)
+        listing = Listing.read(disk)  # the log has its first segment now
         log = examine_log(disk, manifest.store, listing, log_start=start, verify_from=start)
     repaired = _unrepaired(examined) if log is None else repair_log(disk, log)
     clear_leftovers(disk, manifest, listing)
@@ -271,7 +290,7 @@ def _report(
 
 
 def _tell(path: str, report: RecoveryReport) -> None:
-    """Log what an operator would want to know, at the level they would choose."""
+    """Log the outcome for an operator: one line of information, and each warning."""
     _logger.info(
         "%s: recovered to event %d in %.3f s (snapshot of %d, %d events folded)",
         path,

@@ -1,17 +1,17 @@
-"""Every name in a store's directory, and what each is for. No other module spells one.
+"""Every name in a store's directory, and its purpose. No other module spells a name.
 
 ::
 
-    store.json                             the manifest: which store this is, and what it still has
-    writer.pid                             whom to ask: the lock is on the directory itself
+    store.json                             the manifest: UUID, and the history still kept
+    writer.pid                             the writer's process (the lock is on the directory)
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time
     archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
-    snapshots/00000000000000010000.snap    snapshots, by the event they cover
+    snapshots/00000000000000010000.snap    snapshots, by the last event covered
     quarantine/00000000000000000001.log.N  torn bytes set aside by recovery, from offset N on
 
-A file is written under a name that ends in ``.tmp`` and renamed when it is whole. What a crash
-leaves under such a name is removed by the next writer.
+A file is written under a name ending in `.tmp` and renamed when the file is whole. The next writer
+removes the temporary files of a crash.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ __all__ = [
     "ARCHIVE_FOLDER",
     "ARCHIVE_TEMPORARY",
     "LOG_FOLDER",
-    "LOG_NAMES",
     "MANIFEST",
     "MANIFEST_TEMPORARY",
     "QUARANTINE_FOLDER",
@@ -68,7 +67,7 @@ TEMPORARIES = (
     ARCHIVE_TEMPORARY,
     MANIFEST_TEMPORARY,
 )
-"""What the next writer removes. A snapshot's is removed by who takes snapshots."""
+"""Temporary files removed by the next writer. `SnapshotVault` removes a snapshot's."""
 
 ROOT_NAMES = frozenset(
     {
@@ -81,12 +80,7 @@ ROOT_NAMES = frozenset(
         SNAPSHOT_FOLDER,
     }
 )
-"""All that the top of the directory may hold."""
-
-LOG_NAMES = frozenset(
-    name.partition("/")[2] for name in (SPARE_SEGMENT, SEGMENT_TEMPORARY, REWRITE_TEMPORARY)
-)
-"""All that the ``log`` folder may hold besides segments."""
+"""All names at the top of the directory."""
 
 _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _ARCHIVE = re.compile(r"([0-9]{20})\.log\.zst")
@@ -94,32 +88,32 @@ _SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
 
 
 def segment_name(first_seq: int) -> str:
-    """The file of the segment that begins with event ``first_seq``."""
+    """Name the segment beginning with event `first_seq`."""
     return f"{LOG_FOLDER}/{first_seq:020d}.log"
 
 
 def segment_seq(base: str) -> int | None:
-    """The first event of a segment, from its name; ``None`` where the name is no segment's."""
+    """Return the first event of the segment called `base`, `None` for any other name."""
     return _number(_SEGMENT, base)
 
 
 def archive_name(first_seq: int) -> str:
-    """The archive of the segment that begins with event ``first_seq``."""
+    """Name the archive of the segment beginning with event `first_seq`."""
     return f"{ARCHIVE_FOLDER}/{first_seq:020d}.log.zst"
 
 
 def archive_seq(base: str) -> int | None:
-    """The first event of an archive, from its name; ``None`` where the name is no archive's."""
+    """Return the first event of the archive called `base`, `None` for any other name."""
     return _number(_ARCHIVE, base)
 
 
 def snapshot_name(seq: int) -> str:
-    """The file of the snapshot that covers event ``seq``."""
+    """Name the snapshot that covers the events up to `seq`."""
     return f"{SNAPSHOT_FOLDER}/{seq:020d}{SNAPSHOT_SUFFIX}"
 
 
 def snapshot_seq(base: str) -> int | None:
-    """The event that a snapshot covers, from its name; ``None`` where it is no snapshot's."""
+    """Return the last event covered by the snapshot called `base`, `None` for any other name."""
     return _number(_SNAPSHOT, base)
 
 

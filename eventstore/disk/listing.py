@@ -2,14 +2,15 @@
 
 Opening a store needs the same names in many places. A writer lists the folders once, after the
 writer has the lock: no other process changes the names from then on. A reader without the lock
-lists the folders once for each attempt (`disk/optimistic.py`).
+lists the folders once for each look (`disk/optimistic.py`).
 
-A `Listing` is a value and does not follow later changes. A step that creates or removes segments,
-archives or snapshots lists the folders again, unless the step alone knows what changed.
+A `Listing` is a value and does not follow later changes. Creating a store or its log changes names
+that the rest of the opening needs, so the names are listed again there. The `quarantine` folder is
+not part of a listing: only quarantining looks into the folder.
 
-The folders are listed in an order. An archive has its name before its segment is removed, so the
-archive is listed before the log. A snapshot has its name after its last event was logged, so the
-snapshots are listed before the log too.
+The order of listing matters beside a writer. Archive and snapshots are listed before the log. The
+writer logs an event before the snapshot of the event appears, so a listed snapshot is never ahead
+of the log.
 """
 
 from __future__ import annotations
@@ -20,14 +21,12 @@ from typing import NamedTuple
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
-    ARCHIVE_TEMPORARY,
     LOG_FOLDER,
-    LOG_NAMES,
     ROOT_NAMES,
     SNAPSHOT_FOLDER,
     SNAPSHOT_TEMPORARY,
     SPARE_SEGMENT,
-    archive_name,
+    TEMPORARIES,
     archive_seq,
     segment_seq,
     snapshot_seq,
@@ -67,51 +66,45 @@ class Listing(NamedTuple):
 
     @property
     def snapshot_seqs(self) -> list[int]:
-        """Events that have a snapshot, ascending."""
+        """Events with a snapshot, ascending."""
         return _numbers(snapshot_seq, self.snapshots)
 
     @property
     def has_spare(self) -> bool:
         """Whether an earlier writer left a spare segment."""
-        return SPARE_SEGMENT in _in_folder(LOG_FOLDER, self.log)
+        return SPARE_SEGMENT in (f"{LOG_FOLDER}/{base}" for base in self.log)
 
     def unknown(self, manifest: Manifest) -> list[str]:
         """List the files that do not belong to the store, with their folders.
 
-        `manifest` must have been read after the listing. An archive has its name before the
-        manifest counts the archive, and the manifest counts the archive before the segment is
-        removed. So an archive that a writer makes meanwhile has its segment in the log, or is in
-        the manifest. An archive from before the history is known too: the manifest stopped
-        counting the archive when history was discarded, and the next writer removes the file.
+        Beside a writer, `manifest` must have been read after the listing. An archive appears before
+        the manifest counts the archive, and the manifest counts the archive before the segment
+        goes. So a new archive either has its segment in the log, listed later, or is in the
+        manifest.
+
+        An archive of discarded history is known too. The manifest stopped counting the archive, and
+        the writer or the next opening removes the file.
         """
         archives = {*self.segments, *(first for first, _, _ in manifest.archived)}
         archives.update(first for first in self.archives if first < manifest.history_start)
-        known = {ARCHIVE_TEMPORARY, SNAPSHOT_TEMPORARY, *map(archive_name, archives)}
-        unknown = [name for name in self.root if name not in ROOT_NAMES]
-        unknown += [name for name in _in_folder(ARCHIVE_FOLDER, self.archive) if name not in known]
-        unknown += [
-            name
-            for name, base in zip(
-                _in_folder(SNAPSHOT_FOLDER, self.snapshots), self.snapshots, strict=True
-            )
-            if snapshot_seq(base) is None and name not in known
+        others = [
+            *self.root,
+            *(
+                f"{ARCHIVE_FOLDER}/{base}"
+                for base in self.archive
+                if archive_seq(base) not in archives
+            ),
+            *(f"{SNAPSHOT_FOLDER}/{base}" for base in self.snapshots if snapshot_seq(base) is None),
+            *(f"{LOG_FOLDER}/{base}" for base in self.log if segment_seq(base) is None),
         ]
-        unknown += [
-            f"{LOG_FOLDER}/{base}"
-            for base in self.log
-            if segment_seq(base) is None and base not in LOG_NAMES
-        ]
-        return unknown
+        known = {*ROOT_NAMES, *TEMPORARIES, SNAPSHOT_TEMPORARY, SPARE_SEGMENT}
+        return [name for name in others if name not in known]
 
 
 def list_snapshots(disk: Disk) -> list[int]:
-    """List the events that have a snapshot at this moment, ascending."""
+    """List the folder again, and return the events with a snapshot, ascending."""
     return _numbers(snapshot_seq, disk.list(SNAPSHOT_FOLDER))
 
 
 def _numbers(number_in: Callable[[str], int | None], names: Iterable[str]) -> list[int]:
     return sorted(number for name in names if (number := number_in(name)) is not None)
-
-
-def _in_folder(folder: str, names: Iterable[str]) -> list[str]:
-    return [f"{folder}/{name}" for name in names]

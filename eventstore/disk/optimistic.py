@@ -1,14 +1,18 @@
-"""Looking at a store beside its writer, without its lock: damage told from work that goes on.
+"""Optimistic reading beside a writer, without the lock: damage told apart from a writer's work.
 
 Theory of operation
 -------------------
-While a reader looks, the writer may begin a segment, move one to the archive, or retire a snapshot:
-a file that was just listed is gone, or the last segment says that another follows which was not
-listed yet. Every such step makes, renames or removes a file. So when a look ends badly although all
-names stayed what they were, it was not for that reason.
+A *look* reads the store, starting from a listing of the directory. During a look, the writer may
+begin a segment, move a segment to the archive, or remove a snapshot. Then a listed file is gone, or
+a segment has a successor that is not in the listing. The look ends with an error.
 
-A record that is being written, at that instant, changes no name. It is on the disk a moment later,
-so one undisturbed look that ends badly is not believed either.
+Each of these steps of the writer creates, renames or removes a file. So the names are listed again
+after a failed look. If the names changed, the writer may explain the error, and the look is
+repeated with the new listing. If no name changed, the look was undisturbed, and those steps do not
+explain the error.
+
+A record that is being written changes no name either. The record is whole a moment later. So the
+error of one undisturbed look is not believed, and two undisturbed looks are needed.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ __all__ = ["attempts_beside_writer", "read_beside_writer"]
 
 T = TypeVar("T")
 
+# What a writer may explain. A listing is older than the manifest read in the look: all listed
+# snapshots may be gone, and the history before the newer ones discarded.
 _EXPLAINED = (
     CorruptLogError,
     CorruptSnapshotError,
@@ -37,14 +43,15 @@ _EXPLAINED = (
     ReadFailedError,
     FileNotFoundError,
 )
-_BELIEVED = 2
-_MOST = 20
+_BELIEVED = 2  # undisturbed looks
+_MOST = 20  # looks
 
 
 def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[Listing]:
-    """A turn for each look that may end badly because of the writer; leave when one ends well.
+    """Yield a fresh listing for each look whose error a writer may explain.
 
-    They end when two were undisturbed, or after ``most``: the next look is to be believed.
+    The caller leaves the loop after a look without an error. The loop ends after two undisturbed
+    looks, or after `most` looks. The error of one more look is then to be believed.
     """
     undisturbed = 0
     listing = Listing.read(disk)
@@ -57,7 +64,11 @@ def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[Listing]:
 
 
 def read_beside_writer(disk: Disk, look: Callable[[Listing], T]) -> T:
-    """What ``look`` returns. What it raises is raised when no writer explains it."""
+    """Repeat `look`, called with a listing, until no writer explains an error.
+
+    Returns the result of the first look without an error. Raises the error of the last look. An
+    error that no writer explains is raised at once.
+    """
     for listing in attempts_beside_writer(disk):
         with contextlib.suppress(*_EXPLAINED):
             return look(listing)

@@ -181,9 +181,10 @@ def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
 
 
 def archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> list[str]:
-    """The segments in the log that ``store.json`` says are archived or discarded by now.
+    """Name the listed segments that `store.json` counts as archived or discarded.
 
-    Raises :class:`CorruptLogError` where one is not what its name says: it may be the only copy.
+    Raises `CorruptLogError` where a segment contradicts its name, since the file may be the only
+    copy of other events.
     """
     names = [segment_name(first) for first in listing.segments if first < manifest.log_start]
     for name in names:
@@ -192,7 +193,11 @@ def archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> list[
 
 
 def remove_archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> None:
-    """Remove the files that ``store.json`` says are archived or discarded by now."""
+    """Remove the listed segments and archives that `store.json` no longer counts.
+
+    `listing` may be older than `manifest`. Raises `CorruptLogError` as `archived_segments` does,
+    and `OSError`, which the caller translates.
+    """
     names = archived_segments(disk, manifest, listing)
     for name in names:
         disk.remove(name)

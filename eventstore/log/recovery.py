@@ -1,22 +1,27 @@
-"""Opening a log: which segments there are, whether they belong together, and mending the last one.
+"""Recovery of a log: the chain of segments is examined, then the last segment is repaired.
 
 Theory of operation
 -------------------
-The segments in ``log`` form a chain: each header states its predecessor, where that one ends and
-its CRC. :func:`examine_log` walks the chain from ``log_start`` and refuses whatever does not fit,
-naming the file. Segments that recovery may have to read are verified byte by byte (one CRC call
-each); older ones are verified when they are read.
+The segments in `log` form a chain. Each header states the predecessor, the predecessor's end and
+the predecessor's CRC. `examine_log` walks the chain from `log_start`, refuses a segment that does
+not fit, and names the file. `examine_log` writes nothing. Segments that recovery may have to read
+are verified byte by byte, with one CRC call each. Older segments are verified when they are read.
 
-Only the last segment may have an unclean end, and only that one is mended: torn bytes go to
-``quarantine``, then the valid part is written to a new file with a new salt, synced, renamed over
-the old one, and sealed once its name is durable too, *before* anything in it is served. What the
-page cache shows of an unsealed segment need not be what the disk holds (a sync may have failed),
-and the copy ends that doubt.
+Only the last segment may have an unclean end, and `repair_log` repairs only the last segment:
 
-A segment that got its name but no record yet is a special case in two ways: its predecessor may
-lack the seal that announces it, and the next writer takes over its name.
+1. The torn bytes are copied to `quarantine`.
+2. The valid part is written to a new file with a new salt. The file is synced and renamed over the
+   old segment, and the folder is synced.
+3. The new segment is sealed, now that its name is durable.
 
-Every step leaves a log that opens: a crash during mending finds the old segment or the new one.
+Nothing in the segment is served before that. The copy is needed even where no bytes are torn: the
+page cache may show bytes of an unsealed segment that the disk does not hold, because a sync may
+have failed.
+
+A segment with a name and without a record is a special case in two ways. The predecessor may lack
+the seal that announces the segment, and the next writer takes over the segment's name.
+
+Every step leaves a log that opens. A crash during repair leaves the old segment or the new one.
 """
 
 from __future__ import annotations
@@ -78,7 +83,14 @@ __all__ = [
 
 
 class RecoveredLog(msgspec.Struct, kw_only=True):
-    """What opening the log found: where it ends, and what was done about it."""
+    """The log as an opening leaves it.
+
+    `last` is the end of the segment before the next one, `None` where there is no such segment, and
+    `None` for a reader. `segments` are first events. `clean` says whether the last writer sealed
+    the log. `torn_bytes` counts the bytes of an unfinished commit, `quarantined` is the file with
+    those bytes, and `rewritten` the segment written anew. `spare_ready` says whether there is a
+    spare segment.
+    """
 
     next_seq: int
     last: SegmentEnd | None
@@ -91,7 +103,7 @@ class RecoveredLog(msgspec.Struct, kw_only=True):
 
 
 class LastSegment(NamedTuple):
-    """The segment that the log ends with, verified: its header, its bytes, and how it ends."""
+    """The verified last segment of a log: header, bytes, and the verdict on the end."""
 
     header: SegmentHeader
     data: bytes
@@ -111,9 +123,9 @@ class LastSegment(NamedTuple):
 
 
 class ExaminedLog(msgspec.Struct, frozen=True, kw_only=True):
-    """What the log is, before anything in it was written.
+    """The log as found, before anything was written.
 
-    ``predecessor``: how the segment before an empty last one ends.
+    `predecessor` is the end of the segment before an empty last segment, else `None`.
     """
 
     next_seq: int
@@ -123,7 +135,7 @@ class ExaminedLog(msgspec.Struct, frozen=True, kw_only=True):
     spare_ready: bool
 
     def unrepaired(self) -> RecoveredLog:
-        """The log as it is, for a reader: it cannot be appended to."""
+        """Return the log as found, for a reader. No writer can append to the result."""
         tail = self.last.tail
         return RecoveredLog(
             next_seq=self.next_seq,
@@ -138,10 +150,13 @@ class ExaminedLog(msgspec.Struct, frozen=True, kw_only=True):
 def examine_log(
     disk: Disk, store: uuid.UUID, listing: Listing, *, log_start: int, verify_from: int
 ) -> ExaminedLog:
-    """Verify the chain of segments and the end of the last one. Nothing is written.
+    """Verify the chain of segments and the end of the last one. Write nothing.
 
-    ``log_start`` is the first event the folder must hold, ``verify_from`` the first event that
-    recovery may need. Raises :class:`CorruptLogError` and :class:`ReadFailedError`.
+    `store` is the store's UUID and `listing` the names in the directory. `log_start` is the first
+    event that the folder must hold. `verify_from` is the first event that recovery may need.
+
+    Raises `CorruptLogError` and `ReadFailedError`. Raises `FileNotFoundError` where a listed
+    segment is gone, which happens only beside a writer.
     """
     return _Examination(disk, store, listing).run(log_start, verify_from)
 
@@ -149,8 +164,7 @@ def examine_log(
 def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
     """Set a torn end aside and rewrite an unsealed last segment, durably.
 
-    Raises :class:`StoreFullError`, :class:`StoreAccessError` or :class:`StoreFailedError` where it
-    cannot be written; nothing is lost by that.
+    Raises `StoreFullError`, `StoreAccessError` or `StoreFailedError`. A failure loses nothing.
     """
     return _Repair(disk).run(examined)
 
@@ -184,7 +198,7 @@ class _Examination:
         )
 
     def _chain(self, log_start: int) -> list[SegmentHeader]:
-        """The headers from ``log_start`` on, each of which fits the one before."""
+        """Read the headers from `log_start` on, and check that each fits the one before."""
         firsts = [first for first in self._listing.segments if first >= log_start]
         if not firsts or firsts[0] != log_start:
             raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
@@ -214,7 +228,10 @@ class _Examination:
     def _verify(
         self, header: SegmentHeader, successor: SegmentHeader, *, sealed: bool
     ) -> SegmentEnd:
-        """Check a finished segment against what its successor says, and its seal if it must be."""
+        """Check a finished segment against the successor's header, and return the segment's end.
+
+        With `sealed`, the segment must have a valid seal.
+        """
         name = segment_name(header.first_seq)
         end = successor.previous_end
         with open_to_read(self._disk, name) as file:
@@ -250,8 +267,9 @@ class _Examination:
                 break
             crc = zlib.crc32(seals[at : record.end], crc)
             at = record.end
-        # Unless a record vouches for it, nobody knows whether the seal that was just read is on the
-        # disk or only in the page cache: then it is written again.
+        # A record in the successor proves that this segment's seal is on the disk. Without a record
+        # (`sealed` is false), the seal may be only in the page cache. Then `continued` is false,
+        # and the next writer writes the seal again.
         return SegmentEnd(
             header.first_seq,
             successor.first_seq,
@@ -311,7 +329,7 @@ class _Repair:
         else:
             end = self._rewrite(last, repaired)
         empty = examined.next_seq == last.first_seq
-        # An empty segment is replaced by the next one, so its predecessor is what that one follows.
+        # The next segment replaces an empty one, and so follows the empty one's predecessor.
         repaired.last = examined.predecessor if empty else end
         return repaired
 
@@ -336,10 +354,10 @@ class _Repair:
         return end
 
     def _seal(self, name: str, end: SegmentEnd) -> None:
-        """Seal what was rewritten, now that its name is on the disk.
+        """Seal the rewritten segment, now that its name is on the disk.
 
-        Sealed before that, it would look finished to the next opening, after a crash or a failed
-        sync, although a power cut may still leave the unsealed segment under that name.
+        The order matters. A segment sealed earlier would look finished to the next opening, after a
+        crash or a failed sync. A power cut could still leave the old segment under the name.
         """
         file = self._disk.open(name, writable=True)
         try:
@@ -348,7 +366,11 @@ class _Repair:
             file.close()
 
     def _quarantine(self, name: str, data: bytes, tail: TornTail) -> str:
-        """Set torn bytes aside, durably, before the segment that holds them is replaced."""
+        """Copy the torn bytes to a quarantine file, durably, and return the file's name.
+
+        The segment with the torn bytes is replaced afterwards. A file with the same bytes, from an
+        earlier attempt, is written again under the same name.
+        """
         disk, torn = self._disk, data[tail.end : tail.torn_end]
         disk.make_folder(QUARANTINE_FOLDER)
         sync_folder(disk)
@@ -365,7 +387,7 @@ class _Repair:
 
 
 def recovery_write_error(error: OSError, path: str) -> EventStoreError:
-    """The error of an opening that could not write what it has to. Nothing is lost by it."""
+    """Return the error of an opening that failed to write. A failed opening loses nothing."""
     text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
     if error.errno in NO_SPACE:
         return StoreFullError(text + "free some space and open again", path=path, errno=error.errno)

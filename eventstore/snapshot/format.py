@@ -18,9 +18,9 @@ Header, 64 bytes::
     52  8x  zeros
     60  I   CRC-32 of bytes 0 to 60
 
-A slice: ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content.
-The first, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the state's
-type. The others are the state's, see ``eventstore.model.state``.
+A slice is ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content.
+The first slice, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the
+state's type. The other slices hold the state (`eventstore.model.state`).
 
 Footer, 96 bytes::
 
@@ -69,11 +69,14 @@ assert _FOOTER.size == 96
 
 
 class InvalidSnapshotError(ValueError):
-    """Bytes that are no whole snapshot; the message says why."""
+    """Bytes that are no whole snapshot. The message says why."""
 
 
 class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot covers. Times are nanoseconds since the epoch."""
+    """The header of a snapshot of event `seq`. Times are nanoseconds since the epoch.
+
+    `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
+    """
 
     store: uuid.UUID
     seq: int
@@ -81,7 +84,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
     latest: int
 
     def encode(self) -> bytes:
-        """The header's bytes."""
+        """Return the header's 64 bytes."""
         data = _HEADER.pack(
             MAGIC, VERSION, CRC32, self.store.bytes, self.seq, self.created, self.latest, 0
         )
@@ -89,7 +92,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, data: bytes) -> SnapshotHeader:
-        """Read a header. Raises :class:`InvalidSnapshotError`."""
+        """Read the header at the beginning of `data`. Raises `InvalidSnapshotError`."""
         if len(data) < _HEADER.size or data[:8] != MAGIC:
             raise InvalidSnapshotError("it does not begin like a snapshot")
         _, version, checksum, store, seq, created, latest, crc = _HEADER.unpack_from(data)
@@ -101,34 +104,34 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What the state depends on: ``fingerprint`` by operation (see ``HandlerRegistry``)."""
+    """The handlers' `fingerprint` by operation (`HandlerRegistry`), and the state type's name."""
 
     fingerprint: dict[str, str]
     state: str
 
 
 class SnapshotBuilder:
-    """Turns slices into the bytes to be written, one after the other."""
+    """Builder of a snapshot's bytes, part by part: `begin`, any number of `slice`, then `end`."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=32)
         self._slices = 0
 
     def begin(self, header: SnapshotHeader, about: About) -> bytes:
-        """The header and the first slice."""
+        """Return the bytes of the header and of the first slice."""
         data = header.encode()
         self._hash.update(data)
         return data + self.slice(msgspec.msgpack.encode(about, order="deterministic"))
 
     def slice(self, content: bytes) -> bytes:
-        """One more slice."""
+        """Return the bytes of one more slice."""
         data = _SLICE.pack(len(content), zlib.crc32(content, self._slices)) + content
         self._slices += 1
         self._hash.update(data)
         return data
 
     def end(self, state_digest: str) -> bytes:
-        """The footer."""
+        """Return the footer's bytes. `state_digest` is hexadecimal."""
         data = _FOOTER.pack(
             END_MAGIC, self._slices, bytes.fromhex(state_digest), self._hash.digest(), 0
         )
@@ -136,9 +139,12 @@ class SnapshotBuilder:
 
 
 def parse(data: bytes) -> tuple[SnapshotHeader, About, str, Iterator[bytes]]:
-    """A snapshot's header, about, state digest and slices, after verifying every byte of it.
+    """Return a snapshot's header, about, state digest (hexadecimal) and slices of the state.
 
-    Raises :class:`InvalidSnapshotError`.
+    Every byte is verified by the digest in the footer first. Each slice's checksum is verified when
+    the iterator reaches the slice.
+
+    Raises `InvalidSnapshotError`, and so does the iterator.
     """
     header = SnapshotHeader.decode(data)
     end = len(data) - _FOOTER.size

@@ -1,4 +1,4 @@
-"""When a snapshot is due: after so many events, or after so long, if anything changed."""
+"""When a snapshot is due: after a number of events, or after a time, if anything changed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ __all__ = ["SnapshotPolicy"]
 
 
 class SnapshotPolicy:
-    """``every`` is a number of events, ``interval`` seconds; ``None`` turns either off.
+    """The rule for automatic snapshots, counted from the latest snapshot.
 
-    Times are a monotonic clock's nanoseconds.
+    `every` is a number of events and `interval` a number of seconds. `None` turns either off.
+    `seq` is the event of the latest snapshot. `now` is the time to count from: nanoseconds of a
+    monotonic clock.
 
     >>> policy = SnapshotPolicy(every=100, interval=60.0, seq=0, now=0)
     >>> policy.due(seq=99, now=1), policy.due(seq=100, now=1)
@@ -23,12 +25,12 @@ class SnapshotPolicy:
         self.taken(seq, now)
 
     def taken(self, seq: int, now: int) -> None:
-        """A snapshot of event ``seq`` was begun: count from here."""
+        """Count from the snapshot of event `seq`, which was begun at `now`."""
         self._seq = seq
         self._since = now
 
     def due(self, seq: int, now: int) -> bool:
-        """Whether to take one now, with ``seq`` the last durable event."""
+        """Tell whether to take a snapshot now. `seq` is the last durable event."""
         if seq == self._seq:
             return False
         if self._every is not None and seq - self._seq >= self._every:

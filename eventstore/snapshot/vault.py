@@ -2,13 +2,17 @@
 
 Theory of operation
 -------------------
-A snapshot is written aside, slice by slice, synced, renamed to its name and the folder synced; only
-what has its name counts. It is written after the log was synced up to its sequence number, so a
-snapshot is never ahead of the log.
+A snapshot is written slice by slice under a temporary name. The file is synced and renamed, then
+the folder is synced. Only a file with a snapshot's name counts. The log is synced up to the
+snapshot's event first, so a snapshot is never ahead of the log.
 
-:meth:`SnapshotVault.load_newest` takes the newest that is whole, is this store's, and was made by
-handlers that mean the same as today's; it reports every one it passed over, with the reason. Those
-do not count as kept: history that only they could stand in for must not be discarded.
+`SnapshotVault.load_newest` loads the newest snapshot of three properties: every byte is whole, the
+snapshot belongs to this store, and the handlers' fingerprint then equals the fingerprint now. Each
+snapshot passed over is reported with the reason. A snapshot that was passed over does not count as
+kept: history must not be discarded if only such a snapshot could stand in for the history.
+
+A vault holds no listing, since snapshots come and go while a store is open. Opening passes the
+numbers from the listing made under the lock. Each later step lists the folder again.
 """
 
 from __future__ import annotations
@@ -42,7 +46,10 @@ StateT = TypeVar("StateT")
 
 
 class LoadedSnapshot(NamedTuple, Generic[StateT]):
-    """A snapshot that can be trusted. ``latest``: the latest time of any event it covers."""
+    """A trustworthy snapshot: the state after event `seq`, and the digest of the state.
+
+    `latest` is the latest time of any event up to `seq`, in nanoseconds since the epoch.
+    """
 
     name: str
     seq: int
@@ -52,7 +59,10 @@ class LoadedSnapshot(NamedTuple, Generic[StateT]):
 
 
 class Rejected(NamedTuple):
-    """A snapshot that was passed over; ``operations`` names what other handlers made."""
+    """A snapshot that was passed over, and why.
+
+    `operations` names the operations with other handlers then, where that is the reason.
+    """
 
     name: str
     reason: str
@@ -60,7 +70,7 @@ class Rejected(NamedTuple):
 
 
 class SnapshotVault(Generic[StateT]):
-    """The ``snapshots`` folder of one store. Calls block: use it off the event loop."""
+    """The `snapshots` folder of one store. Calls block, so none is made on the event loop."""
 
     def __init__(
         self, disk: Disk, store: uuid.UUID, state_type: Any, fingerprint: Mapping[str, str]
@@ -73,14 +83,17 @@ class SnapshotVault(Generic[StateT]):
         self._state_name = getattr(state_type, "__qualname__", str(state_type))
 
     def not_passed_over(self, seqs: Iterable[int]) -> list[int]:
-        """Keep the sequence numbers whose snapshot `load_newest` did not pass over, in order."""
+        """Return those of `seqs` whose snapshot `load_newest` did not pass over, in order."""
         return [seq for seq in seqs if seq not in self._passed_over]
 
     def write(self, state: StateT, seq: int, *, created: int, latest: int) -> str:
-        """Write the snapshot of ``state`` as of event ``seq``; its name.
+        """Write the snapshot of `state` as of event `seq`, and return the file's name.
 
-        ``OSError`` is the caller's to translate; a failure leaves the earlier snapshots as they
-        are. Between slices the interpreter's lock is free.
+        `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
+        Both are nanoseconds since the epoch. The interpreter's lock is released between slices.
+
+        Raises `OSError`, which the caller translates. A failure leaves the earlier snapshots
+        unchanged.
         """
         disk = self._disk
         disk.make_folder(SNAPSHOT_FOLDER)
@@ -102,7 +115,7 @@ class SnapshotVault(Generic[StateT]):
                 write_fully(file, offset, data)
                 offset += len(data)
                 if disk.blocking:
-                    time.sleep(0)  # the event loop's turn
+                    time.sleep(0)  # releases the interpreter's lock to the event loop
             write_fully(file, offset, builder.end(digest.hexdigest()))
             sync(file)
         except BaseException:
@@ -118,16 +131,19 @@ class SnapshotVault(Generic[StateT]):
         return name
 
     def rewrite_durably(self, name: str) -> None:
-        """Write a snapshot again, byte for byte, so that it is known to be on stable storage.
+        """Write a snapshot again, byte for byte, so that the copy is on stable storage.
 
-        Its writer may have died before its name was, or been told that the sync had failed.
+        The snapshot's writer may have died before the name was durable, or after a failed sync.
         """
         data = read_whole(self._disk, name)
-        sync_folder(self._disk)  # the folder's own name
+        sync_folder(self._disk)  # makes the name of the folder itself durable
         write_atomically(self._disk, name, SNAPSHOT_TEMPORARY, data)
 
     def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
-        """Load one snapshot, or say why it cannot be used. Raises :class:`ReadFailedError`."""
+        """Load the snapshot of event `seq`, or say why the snapshot cannot be used.
+
+        Raises `ReadFailedError`, and `FileNotFoundError` where there is no such file.
+        """
         name = snapshot_name(seq)
         data = read_whole(self._disk, name)
         try:
@@ -143,16 +159,19 @@ class SnapshotVault(Generic[StateT]):
                 )
             state = self._codec.load(slices)
         except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
-            # Invalid bytes, or a state type that refuses them.
+            # The bytes are invalid, or the state's type refuses the decoded values.
             return Rejected(name, f"it is damaged: {error}")
         return LoadedSnapshot(name, seq, header.latest, state, digest)
 
     def load_newest(
         self, seqs: Sequence[int], *, upto: int | None = None
     ) -> tuple[LoadedSnapshot[StateT] | None, list[Rejected]]:
-        """Load the newest usable one of the snapshots ``seqs``, ascending; name those passed over.
+        """Load the newest usable snapshot, and list the snapshots passed over on the way.
 
-        With ``upto``, none of a later event is tried.
+        `seqs` are the events with a snapshot, ascending. Snapshots of events after `upto` are not
+        tried. The first value is `None` where no snapshot is usable.
+
+        Raises `ReadFailedError`.
         """
         rejected: list[Rejected] = []
         for seq in reversed(seqs):
@@ -160,7 +179,7 @@ class SnapshotVault(Generic[StateT]):
                 continue
             try:
                 loaded = self.load(seq)
-            except FileNotFoundError:  # the writer retired it while this reader looked
+            except FileNotFoundError:  # a writer removed the snapshot after the listing
                 continue
             if isinstance(loaded, LoadedSnapshot):
                 return loaded, rejected
@@ -169,7 +188,13 @@ class SnapshotVault(Generic[StateT]):
         return None, rejected
 
     def retain(self, count: int) -> list[int]:
-        """Remove all older than the newest ``count`` snapshots; the numbers that are kept."""
+        """Remove the snapshots older than the newest `count` usable ones.
+
+        Returns the events of the snapshots kept, ascending. A snapshot that was passed over is not
+        among them and goes only when it is older than those.
+
+        Raises `OSError`, which the caller translates.
+        """
         seqs = list_snapshots(self._disk)
         kept = self.not_passed_over(seqs)[-count:]
         outdated = [seq for seq in seqs if kept and seq < kept[0]]
@@ -180,12 +205,15 @@ class SnapshotVault(Generic[StateT]):
         return kept
 
     def remove_temporary(self) -> None:
-        """Remove what a crash left of a snapshot that was being written."""
+        """Remove the unfinished snapshot that a crash left behind, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             self._disk.remove(SNAPSHOT_TEMPORARY)
 
     def _differing(self, other: Mapping[str, str]) -> tuple[str, ...]:
-        """What in a snapshot's fingerprint is not as it is now; a new operation does not count."""
+        """List the operations in a snapshot's fingerprint whose handlers differ or are missing now.
+
+        An operation new since the snapshot does not count as a difference.
+        """
         return tuple(
             sorted(
                 name or "the state's type"
@@ -195,7 +223,7 @@ class SnapshotVault(Generic[StateT]):
         )
 
     def refusal(self, rejected: list[Rejected]) -> CorruptSnapshotError:
-        """The error for a store whose snapshots are all damaged and whose history is gone."""
+        """Return the error for a store without a usable snapshot and without the history."""
         path = f"{self._disk.path}/{rejected[0].name}" if rejected else self._disk.path
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in rejected) or "there is none"
         return CorruptSnapshotError(
@@ -206,10 +234,16 @@ class SnapshotVault(Generic[StateT]):
 
 
 def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
-    """Of each snapshot the event it covers and the latest time up to it, read from its header."""
+    """Read each snapshot's header: the event covered, and the latest time of any event up to there.
+
+    Times are nanoseconds since the epoch. A header that is damaged or belongs to another store is
+    left out.
+
+    Raises `ReadFailedError`.
+    """
     times = []
     for name in map(snapshot_name, list_snapshots(disk)):
-        # Its writer may retire it, between the listing and the reading.
+        # A writer may remove the snapshot between the listing and the reading.
         with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
             header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))
             if header.store == store:
@@ -218,5 +252,5 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
 
 
 def _fitting(time: int) -> int:
-    """A time as a header can say it: from 1677 to 2262."""
+    """Limit a time to the range of a header's 64 bits: the years 1677 to 2262."""
     return max(-(1 << 63), min(time, (1 << 63) - 1))
