@@ -12,15 +12,16 @@ histories are folded from as far back as they reach.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.model.differences import ABSENT, path_of, walk_differences
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.value_types import copy_value, fields_of
+from eventstore.model.value_types import copy_value
 from eventstore.reading.replay import fold_to
 from eventstore.store import EventStore
 
@@ -30,24 +31,15 @@ __all__ = [
     "Difference",
     "compare",
     "differences",
-    "value_at",
-    "walk_differences",
 ]
 
 
-class _Absent:
-    """The type of ``ABSENT``."""
-
-    def __repr__(self) -> str:
-        return "absent"
-
-
-ABSENT: Final = _Absent()
-"""Stands for an entry that only the other state has."""
-
-
 class Difference(NamedTuple):
-    """One place in which two states differ, such as ``positions['AAPL'].shares``."""
+    """One place in which two states differ.
+
+    `path` names the place, such as `positions['AAPL'].shares`. `one` and `other` are the values
+    there, `ABSENT` where only the other state has the place.
+    """
 
     path: str
     one: Any
@@ -198,74 +190,14 @@ def _lineage(manifest: Manifest, seq: int) -> dict[Any, int]:
 
 
 def differences(one: Any, other: Any, *, exact: bool = False) -> Iterator[Difference]:
-    """Where two states differ: in fields, in the entries of maps, and in those entries' fields.
+    """Yield the places in which two states differ: fields, entries of maps, and fields of entries.
 
-    ``exact`` also tells ``1`` from ``1.0`` and ``0.0`` from ``-0.0``, as :func:`state_digest` does.
+    Values are compared by `==`. `exact` also tells `1` from `1.0` and `0.0` from `-0.0`, as
+    `state_digest` does.
 
     >>> [str(found) for found in differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})]
     ["state['b']: 2 and 3", "state['c']: absent and 4"]
     """
     for steps, left, right in walk_differences(one, other, exact=exact):
-        path = "".join(
-            f".{step.name}" if isinstance(step, _Field) else f"[{step!r}]" for step in steps
-        )
+        path = path_of(steps)
         yield Difference(path[1:] if path.startswith(".") else f"state{path}", left, right)
-
-
-class _Field(NamedTuple):
-    """A step into a field; every other step is a key or an index."""
-
-    name: str
-
-
-Steps = tuple[Any, ...]
-
-
-def walk_differences(
-    one: Any, other: Any, *, exact: bool, steps: Steps = ()
-) -> Iterator[tuple[Steps, Any, Any]]:
-    """The steps from a state to each place in which it differs from another, and both values."""
-    if one is other:
-        return
-    inner: Iterable[Any]
-    if type(one) is type(other) and (fields := fields_of(type(one))) is not None:
-        inner = map(_Field, fields)
-    elif isinstance(one, Mapping) and isinstance(other, Mapping):
-        inner = _in_order({*one, *other})
-    elif isinstance(one, list | tuple) and type(one) is type(other):
-        inner = range(max(len(one), len(other)))
-    else:
-        if not _equal(one, other, exact):
-            yield steps, one, other
-        return
-    for step in inner:
-        left, right = value_at(one, (step,)), value_at(other, (step,))
-        yield from walk_differences(left, right, exact=exact, steps=(*steps, step))
-
-
-def value_at(state: Any, steps: Steps) -> Any:
-    """What is in one place of a state, :data:`ABSENT` where there is no such place."""
-    for step in steps:
-        if isinstance(step, _Field):
-            state = getattr(state, step.name, ABSENT)
-        else:
-            try:
-                state = state[step]
-            except (LookupError, TypeError):
-                return ABSENT
-    return state
-
-
-def _equal(one: Any, other: Any, exact: bool) -> bool:
-    if exact and type(one) is not type(other):
-        return False
-    if exact and isinstance(one, float):
-        return one.hex() == float(other).hex()
-    return bool(one == other)
-
-
-def _in_order(keys: Collection[Any]) -> list[Any]:
-    try:
-        return sorted(keys)
-    except TypeError:
-        return sorted(keys, key=repr)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import immutables
@@ -22,6 +22,7 @@ from eventstore.errors import (
     InvalidPayloadError,
     UnknownOperationError,
 )
+from eventstore.model.differences import parts_of, path_of, walk_differences
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
 from eventstore.model.value_types import unsupported_part
 
@@ -148,8 +149,11 @@ class EventCodec:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._invalid(event, str(error)) from error
         if not survives:
-            found = _difference(event.data, decoded.data, "$")
-            path = found or _difference(event.metadata, decoded.metadata, "$metadata") or "$"
+            path = (
+                _first_difference(event.data, decoded.data, "$")
+                or _first_difference(event.metadata, decoded.metadata, "$metadata")
+                or "$"
+            )
             raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
 
@@ -172,8 +176,8 @@ class EventCodec:
         except RecursionError:
             return path
         except _ENCODING:
-            for part, name in _parts(value, path):
-                found = self._unencodable(part, name)
+            for step, part in parts_of(value):
+                found = self._unencodable(part, path + path_of((step,)))
                 if found is not None:
                     return found
             return path
@@ -308,35 +312,8 @@ def field_of(reason: str) -> str:
     return f"{path}.{name.partition('`')[0]}" if named else path
 
 
-def _parts(value: Any, path: str) -> Iterator[tuple[Any, str]]:
-    if isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            yield getattr(value, name), f"{path}.{name}"
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield item, f"{path}[{key!r}]"
-    elif isinstance(value, list | tuple | set | frozenset):
-        for index, item in enumerate(value):
-            yield item, f"{path}[{index}]"
-
-
-def _difference(before: Any, after: Any, path: str) -> str | None:
-    """The path of the first part of ``before`` that ``after`` does not equal."""
-    if before == after:
-        return None
-    if isinstance(before, msgspec.Struct) and type(before) is type(after):
-        for name in before.__struct_fields__:
-            found = _difference(getattr(before, name), getattr(after, name), f"{path}.{name}")
-            if found:
-                return found
-    elif isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in before:
-            found = _difference(before[key], after.get(key), f"{path}[{key!r}]")
-            if found:
-                return found
-    elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        for index, (one, other) in enumerate(zip(before, after, strict=False)):
-            found = _difference(one, other, f"{path}[{index}]")
-            if found:
-                return found
-    return path
+def _first_difference(before: Any, after: Any, root: str) -> str | None:
+    """The path of the first part that is not equal after a round trip."""
+    for steps, _, _ in walk_differences(before, after, exact=False):
+        return root + path_of(steps)
+    return None

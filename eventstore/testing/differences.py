@@ -1,82 +1,79 @@
-"""Where two values part, and what they share: the words of a failed check.
+"""Messages of a failed check: where two values differ, and which object two values share.
 
-Equality is too lenient here: ``1`` equals ``1.0`` and ``True``, yet their bytes, and so the digests
-of states that hold them, differ. NaN equals nothing, and its bits are another machine's choice.
+Values are compared exactly (`model/differences.py`). NaN counts as a difference even from itself:
+NaN equals nothing, and the bits of a NaN depend on the machine.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-__all__ = ["difference", "parts_that_change", "shared_part", "shorten"]
+from eventstore.model.differences import (
+    ABSENT,
+    Field,
+    Steps,
+    parts_of,
+    path_of,
+    value_at,
+    walk_differences,
+)
+
+__all__ = ["difference", "shared_part", "shorten"]
 
 
 def shorten(value: Any, limit: int = 300) -> str:
-    """``repr`` of a value, cut to what fits into a message."""
+    """Return `repr` of a value, cut to `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
-def difference(one: Any, other: Any, path: str = "$") -> str | None:
-    """Where two values are not exactly the same, in words, or ``None``.
+def difference(one: Any, other: Any) -> str | None:
+    """Say where two values are not exactly the same. Returns `None` where no place is found.
 
     >>> difference([[1, 2]], [[1, 2.0]])
     '`$[0][1]` is 2 in one and 2.0 in the other'
     """
-    if type(one) is not type(other):
-        return _both(path, one, other)
-    if isinstance(one, float):
-        if math.isnan(one) or math.isnan(other):
-            return f"`{path}` is NaN"
-        return None if repr(one) == repr(other) else _both(path, one, other)
-    if isinstance(one, Mapping):
-        for key in one:
-            if key not in other:
-                return f"`{path}` has {key!r} in one only"
-        for key in other:
-            if key not in one:
-                return f"`{path}` has {key!r} in the other only"
-    elif isinstance(one, list | tuple) and len(one) != len(other):
-        return f"`{path}` has {len(one)} items in one and {len(other)} in the other"
-    inner, outer = dict(_parts(one)), dict(_parts(other))
-    for name, part in inner.items():
-        found = difference(part, outer[name], f"{path}{name}")
-        if found is not None:
-            return found
-    return None if inner or one == other else _both(path, one, other)
+    for steps, left, right in walk_differences(one, other, exact=True):
+        return _in_words(one, other, steps, left, right)
+    return next((f"`{path}` is NaN" for part, path in _all_parts(one) if _is_nan(part)), None)
 
 
-def _both(path: str, one: Any, other: Any) -> str:
-    return f"`{path}` is {shorten(one, 80)} in one and {shorten(other, 80)} in the other"
+def _in_words(one: Any, other: Any, steps: Steps, left: Any, right: Any) -> str:
+    path = f"${path_of(steps)}"
+    if _is_nan(left) or _is_nan(right):
+        return f"`{path}` is NaN"
+    if steps and (left is ABSENT or right is ABSENT) and not isinstance(steps[-1], Field):
+        path = f"${path_of(steps[:-1])}"
+        outer, inner = value_at(one, steps[:-1]), value_at(other, steps[:-1])
+        if isinstance(outer, list | tuple):
+            return f"`{path}` has {len(outer)} items in one and {len(inner)} in the other"
+        return f"`{path}` has {steps[-1]!r} in {'the other' if left is ABSENT else 'one'} only"
+    return f"`{path}` is {shorten(left, 80)} in one and {shorten(right, 80)} in the other"
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value is made of, each with its step of a path."""
-    if isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            yield f".{name}", getattr(value, name)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield f".{field.name}", getattr(value, field.name, None)
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield f"[{key!r}]", part
-    elif isinstance(value, list | tuple):
-        for index, part in enumerate(value):
-            yield f"[{index}]", part
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
-def parts_that_change(value: Any, path: str = "$") -> Iterator[tuple[int, str]]:
-    """The identity and path of every part of a value that can be changed in place."""
-    if _can_change(value):
-        yield id(value), path
-    for name, part in _parts(value):
-        yield from parts_that_change(part, f"{path}{name}")
+def _all_parts(value: Any, path: str = "$") -> Iterator[tuple[Any, str]]:
+    """The value and every part of every part, each with its path."""
+    yield value, path
+    for step, part in parts_of(value):
+        yield from _all_parts(part, path + path_of((step,)))
+
+
+def shared_part(one: Any, other: Any) -> tuple[str, str] | None:
+    """Find an object in both values that can be changed in place. Returns both of its paths."""
+    paths = {id(part): path for part, path in _all_parts(one) if _can_change(part)}
+    for part, path in _all_parts(other):
+        if id(part) in paths and _can_change(part):
+            return paths[id(part)], path
+    return None
 
 
 def _can_change(value: Any) -> bool:
@@ -85,13 +82,4 @@ def _can_change(value: Any) -> bool:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parameters: Any = getattr(value, "__dataclass_params__")  # noqa: B009  mypy knows no such name
         return not parameters.frozen
-    return isinstance(value, list | dict | bytearray | set) and not isinstance(value, frozenset)
-
-
-def shared_part(one: Any, other: Any) -> tuple[str, str] | None:
-    """The paths of an object in both values that either could change under the other."""
-    paths = dict(parts_that_change(one))
-    for identity, path in parts_that_change(other):
-        if identity in paths:
-            return paths[identity], path
-    return None
+    return isinstance(value, list | dict | bytearray | set)

@@ -30,7 +30,8 @@ from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ReplayError, UnknownOperationError
-from eventstore.history.compare import Difference, Steps, differences, value_at, walk_differences
+from eventstore.history.compare import Difference, differences
+from eventstore.model.differences import Steps, value_at, walk_differences
 from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry

@@ -1,0 +1,144 @@
+"""Differences between two values: one walk, from which paths, rows and messages are made.
+
+Theory of operation
+-------------------
+`walk_differences` descends into two values side by side and yields each place in which the values
+differ. A place is named by steps: a `Field` for a field of a class, else a key or an index. The
+walk descends into two values of one class with fields, into two mappings, and into two lists or
+tuples. All other values are compared as wholes.
+
+Where two values differ and none of their parts does, the values themselves are the difference.
+A list and a tuple of the same items are an example.
+
+The walk compares by `==`, or exactly. Equality is too lenient for stored states: `1` equals `1.0`
+and `True`, yet their bytes, and the digests of states that hold them, differ. The exact comparison
+therefore tells types apart, and compares floats bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+__all__ = ["ABSENT", "Field", "Steps", "parts_of", "path_of", "value_at", "walk_differences"]
+
+
+class _Absent:
+    """The type of `ABSENT`."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Final = _Absent()
+"""Stands for an entry that only the other value has."""
+
+
+class Field(NamedTuple):
+    """A step into a field. Every other step is a key or an index."""
+
+    name: str
+
+
+Steps = tuple[Any, ...]
+
+
+def walk_differences(
+    one: Any, other: Any, *, exact: bool, steps: Steps = ()
+) -> Iterator[tuple[Steps, Any, Any]]:
+    """Yield the steps to each place in which two values differ, and both values there.
+
+    A value that only one side has stands beside `ABSENT`. Fields come in the order of the class,
+    entries of mappings in the order of their keys. `exact` tells `1` from `1.0`, `0.0` from `-0.0`
+    and a list from a tuple. `steps` are prefixed to all steps.
+    """
+    if one is other:
+        return
+    inside = _steps_into(one, other)
+    if inside is None:
+        if not _is_same(one, other, exact):
+            yield steps, one, other
+        return
+    found = False
+    for step in inside:
+        left, right = value_at(one, (step,)), value_at(other, (step,))
+        for difference in walk_differences(left, right, exact=exact, steps=(*steps, step)):
+            found = True
+            yield difference
+    if not found and (type(one) is not type(other) if exact else one != other):
+        yield steps, one, other
+
+
+def value_at(value: Any, steps: Steps) -> Any:
+    """Return the part of `value` that `steps` lead to, `ABSENT` where there is no such part."""
+    for step in steps:
+        if isinstance(step, Field):
+            value = getattr(value, step.name, ABSENT)
+        else:
+            try:
+                value = value[step]
+            except (LookupError, TypeError):
+                return ABSENT
+    return value
+
+
+def path_of(steps: Steps) -> str:
+    """Write steps as a path behind the name of a value.
+
+    >>> path_of((Field("positions"), "AAPL", Field("shares")))
+    ".positions['AAPL'].shares"
+    """
+    return "".join(f".{step.name}" if isinstance(step, Field) else f"[{step!r}]" for step in steps)
+
+
+def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the step to each part of a value, and the part. Members of a set are counted."""
+    names = _field_names(type(value))
+    if names is not None:
+        for name in names:
+            yield Field(name), getattr(value, name, None)
+    elif isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from enumerate(value)
+
+
+def _steps_into(one: Any, other: Any) -> Iterable[Any] | None:
+    """The steps into two values of a like structure, `None` where the wholes are compared."""
+    names = _field_names(type(one)) if type(one) is type(other) else None
+    if names is not None:
+        return map(Field, names)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return _in_order({*one, *other})
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return range(max(len(one), len(other)))
+    return None
+
+
+def _field_names(kind: type[Any]) -> tuple[str, ...] | None:
+    """The names alone: types may be annotations that cannot be resolved, and are not needed."""
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    if issubclass(kind, tuple):
+        return getattr(kind, "_fields", None)
+    return None
+
+
+def _is_same(one: Any, other: Any, exact: bool) -> bool:
+    if exact and type(one) is not type(other):
+        return False
+    if exact and isinstance(one, float):
+        return one.hex() == float(other).hex()
+    return bool(one == other)
+
+
+def _in_order(keys: Collection[Any]) -> list[Any]:
+    try:
+        return sorted(keys)
+    except TypeError:  # keys of several types
+        return sorted(keys, key=repr)
