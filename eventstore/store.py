@@ -129,7 +129,7 @@ class EventStore(Generic[StateT]):
 
         def open_here() -> DiskParts[OpenedT]:
             settings = StoreConfig.of(config, **options)
-            registry.check()
+            registry.fingerprint()  # raises before the directory is touched
             where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
             recovered = recover(where, registry, settings, time_source, read_only=read_only)
             return DiskParts(where, settings, recovered, read_only)

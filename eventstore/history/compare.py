@@ -20,7 +20,6 @@ import msgspec
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.model.differences import ABSENT, path_of, walk_differences
 from eventstore.model.operation import Event
-from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.reading.replay import fold_to
 from eventstore.store import EventStore
@@ -82,7 +81,7 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     histories part before the first event that one of the two stores still has.
     """
     seqs, states = (one.seq, other.seq), (one.state, other.state)
-    alike = _same_handlers(one.registry, other.registry)
+    alike = one.registry.same_as(other.registry)
     mine, theirs = await _StoreHistory.of(one), await _StoreHistory.of(other)
     start = mine.shared_with(theirs) if alike else 0
     if start:
@@ -133,12 +132,6 @@ async def _merged_by_seq(
             theirs.append(right)
             right = await anext(other, None)
         yield seq, mine, theirs
-
-
-def _same_handlers(one: HandlerRegistry[Any], other: HandlerRegistry[Any]) -> bool:
-    if one is other:
-        return True
-    return one.functions == other.functions and set(one._upcasters) == set(other._upcasters)
 
 
 class _StoreHistory:

@@ -1,18 +1,50 @@
-"""What a snapshot depends on: digests of the schemas of payloads and of the state."""
+"""The fingerprint of a registry: digests of the payloads' schemas and of the state's type.
+
+A snapshot carries the fingerprint of the handlers that made it. A snapshot is trusted only by a
+registry with equal digests. One digest an operation lets a new operation be added without
+invalidating the snapshots that there are.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-__all__ = ["describe_type"]
+from eventstore.errors import RegistrationError
+from eventstore.model.codec import unrecordable_reason
+from eventstore.model.operation import Operation
+
+__all__ = ["fingerprint_of"]
 
 
-def describe_type(kind: Any, *facts: str) -> str:
-    """A short digest of a type's schema and of ``facts``, the same on every Python."""
+def fingerprint_of(
+    payloads: Mapping[str, type[Operation]], versions: Mapping[str, int], state_type: Any
+) -> dict[str, str]:
+    """Return a digest for each operation, and one of the state's type under the key `""`.
+
+    The digest of an operation covers the schema of its current payload, from `payloads`, and the
+    version of its handler, from `versions`.
+
+    Raises `RegistrationError` for a state that a snapshot cannot carry. A registry without
+    operations has no state to judge.
+    """
+    reason = unrecordable_reason(state_type) if payloads else None
+    if reason is not None:
+        raise RegistrationError(f"a snapshot cannot carry {state_type!r}: {reason}")
+    prints = {
+        operation: _digest(payload_type, str(versions[operation]))
+        for operation, payload_type in payloads.items()
+    }
+    prints[""] = _digest(state_type, "state")
+    return prints
+
+
+def _digest(kind: Any, *facts: str) -> str:
+    """A digest of a type's schema and of `facts`: 16 hexadecimal digits, equal on every Python."""
     canonical = msgspec.json.encode([_without_prose(_schema(kind)), *facts], order="deterministic")
     return hashlib.blake2b(canonical, digest_size=8).hexdigest()
 
@@ -37,6 +69,7 @@ def _plain_name(kind: Any) -> str:
 
 
 def _without_prose(schema: Any) -> Any:
+    """A schema without docstrings and examples, which change no bytes and no state."""
     if isinstance(schema, dict):
         return {
             key: _without_prose(value)

@@ -30,7 +30,7 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.model.codec import EventCodec, field_of, unrecordable_reason
-from eventstore.model.fingerprint import describe_type
+from eventstore.model.fingerprint import fingerprint_of
 from eventstore.model.handler import Handler, Upcaster, replay_error
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.plugins import (
@@ -370,31 +370,24 @@ class HandlerRegistry(Generic[StateT]):
         """The handlers' functions by payload type, for loops that cannot afford a call more."""
         return self._fold
 
-    def check(self) -> None:
-        """Find out whether what is registered fits together, as opening a store does.
-
-        Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle, and for
-        a state that a snapshot cannot carry.
-        """
-        if self._prints is not None:  # found out before, and nothing was registered since
-            return
-        _ = self.codec
-        reason = unrecordable_reason(self._state_type) if self._handlers else None
-        if reason is not None:
-            raise RegistrationError(f"a snapshot cannot carry {self._state_type!r}: {reason}")
-
     def fingerprint(self) -> dict[str, str]:
-        """What a snapshot's state depends on: a digest per operation and one of the state type.
+        """Return what a snapshot's state depends on: a digest per operation, and of the state type.
 
-        Every entry covers the payload's schema and the handler's version, so that a snapshot made
-        by other handlers is recognised; a new operation alone invalidates nothing.
+        The operations are the keys. The digest of the state type is under the key `""`. The
+        fingerprint is kept until the next registration, and the verdict on what is registered with
+        it: opening a store asks for the fingerprint before it touches the store's directory.
+
+        Raises `RegistrationError` for an upcaster that leads nowhere or in a circle, and for a
+        state that a snapshot cannot carry.
         """
         if self._prints is None:
-            self.check()
-            prints = {
-                operation: describe_type(self._current[operation], str(found.version))
-                for operation, found in self._handlers.items()
-            }
-            prints[""] = describe_type(self._state_type, "state")
-            self._prints = prints
+            _ = self.codec  # raises for upcasters that do not arrive
+            versions = {operation: item.version for operation, item in self._handlers.items()}
+            self._prints = fingerprint_of(self._current, versions, self._state_type)
         return self._prints.copy()
+
+    def same_as(self, other: HandlerRegistry[Any]) -> bool:
+        """Tell whether both registries hold the same handlers and upcasters."""
+        return self is other or (
+            self._fold == other._fold and set(self._upcasters) == set(other._upcasters)
+        )

@@ -107,7 +107,7 @@ def check_registry(
 
     Arguments and errors are those of :func:`check_handler`.
     """
-    registry.check()
+    registry.fingerprint()  # raises for what does not fit together
     check = RunCheck(registry, refuses)
     sources = [source_of(item) for item in registry.items] if hash_seeds else []
     _explore(check, _runs(registry, payloads), [None, *states], examples)

@@ -699,3 +699,39 @@ class TestFingerprint:
             HandlerRegistry(note_bank).fingerprint()[""]
             != HandlerRegistry(note_other).fingerprint()[""]
         )
+
+    @pytest.mark.asyncio
+    async def test_opening_a_store_walks_the_type_of_the_state_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        judged: list[Any] = []
+
+        def judge(kind: Any) -> str | None:
+            judged.append(kind)
+            return None
+
+        monkeypatch.setattr("eventstore.model.fingerprint.unrecordable_reason", judge)
+        registry = bank_registry()
+        async with EventStore.open(tmp_path / "store", registry) as store:
+            await store.append(Deposit(account="a", amount=1))
+            await store.snapshot()
+        async with EventStore.open(tmp_path / "store", registry):
+            pass
+        assert judged == [Bank]
+
+    def test_a_registration_takes_the_verdict_back(self) -> None:
+        registry = HandlerRegistry[Bank](deposit)
+        assert set(registry.fingerprint()) == {"", "deposit"}
+        registry.register(withdraw)
+        assert set(registry.fingerprint()) == {"", "deposit", "withdraw"}
+
+
+class TestSameAs:
+    def test_the_same_handlers_in_any_order(self) -> None:
+        one = HandlerRegistry[Bank](deposit, withdraw)
+        assert one.same_as(one)
+        assert one.same_as(HandlerRegistry[Bank](withdraw, deposit))
+
+    def test_one_handler_more_or_another_one_of_the_same_operation(self) -> None:
+        assert not HandlerRegistry[Bank](deposit).same_as(HandlerRegistry(deposit, withdraw))
+        assert not HandlerRegistry[Bank](paid_v3).same_as(HandlerRegistry(paid_v3_corrected))

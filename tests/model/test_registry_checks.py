@@ -262,7 +262,7 @@ class TestUpcasters:
             HandlerRegistry(note_v2, upcaster(awaiting))
 
     def test_the_same_one_twice_changes_nothing(self) -> None:
-        HandlerRegistry(note_v2, to_v2, to_v2).check()
+        HandlerRegistry(note_v2, to_v2, to_v2).fingerprint()
 
     @pytest.mark.parametrize(
         ("items", "says"),
@@ -293,12 +293,12 @@ class TestUpcasters:
 
     def test_the_order_of_registration_does_not_matter(self) -> None:
         registry = HandlerRegistry[Bank](to_v2, note_v2)
-        registry.check()
+        registry.fingerprint()
         later = HandlerRegistry[Bank](other, to_v2)
         with pytest.raises(RegistrationError):
-            later.check()
+            later.fingerprint()
         later.register(note_v2)
-        later.check()
+        later.fingerprint()
 
 
 # ---- states --------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ class TestPlugins:
         install("acme-one", {"one": "acme_one"}, acme_one=plugin(extra=extra))
         registry = HandlerRegistry.discover(Bank)
         with pytest.raises(RegistrationError, match=r"'acme-one'.*lose.* leads to Lost") as caught:
-            registry.check()
+            registry.fingerprint()
         assert (caught.value.plugin, caught.value.distribution) == ("one", "acme-one")
 
     def test_a_package_gives_the_handlers_of_its_modules(
@@ -412,7 +412,7 @@ class TestPlugins:
         )
         install("acme-one", {"one": "acme_one"}, acme_one=plugin(extra=extra))
         registry = HandlerRegistry.discover(Bank)
-        registry.check()
+        registry.fingerprint()
         names = {kind.__name__ for kind in registry.payload_types}
         assert names == {"Fee", "Old"}
 
@@ -422,6 +422,6 @@ def test_a_refused_registration_leaves_a_registry_that_works() -> None:
     for item in (handling(WithForeign), upcaster(a_number)):
         with pytest.raises(RegistrationError):
             registry.register(item)
-    registry.check()
+    registry.fingerprint()
     with pytest.raises(InvalidPayloadError):
         registry.payload("note", {"text": 1})
