@@ -123,6 +123,13 @@ class StateCodec(Generic[StateT]):
                 digest.add_ordered(name, (encoded,))
                 yield _PAIR + field + encoded
 
+    def digest(self, state: StateT) -> str:
+        """Return the digest that a snapshot of `state` carries: 64 hexadecimal digits."""
+        digest = StateDigest()
+        for _ in self.slices(state, digest):
+            pass
+        return digest.hexdigest()
+
     def _values(self, state: StateT) -> Iterator[tuple[str, Any]]:
         if self._fields is None:
             yield "", state
@@ -214,10 +221,7 @@ def state_digest(state: Any) -> str:
     >>> state_digest({"a": 1, "b": 2}) == state_digest({"b": 2, "a": 1})
     True
     """
-    digest = StateDigest()
-    for _ in StateCodec[Any](type(state)).slices(state, digest):
-        pass
-    return digest.hexdigest()
+    return StateCodec[Any](type(state)).digest(state)
 
 
 @functools.lru_cache(maxsize=256)

@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 from eventstore.model.operation import Operation
 from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.other_interpreter import Source, source_of
 from eventstore.testing.handler_rules import Append, HandlerCheckError, Refusals, RunCheck
-from eventstore.testing.other_interpreter import source_of
 from eventstore.testing.strategies import hypothesis_strategies
 from eventstore.testing.strategies import payloads as payloads_of
 
@@ -109,7 +109,7 @@ def check_registry(
     """
     registry.fingerprint()  # raises for what does not fit together
     check = RunCheck(registry, refuses)
-    sources = [source_of(item) for item in registry.items] if hash_seeds else []
+    sources = _sources(registry) if hash_seeds else []
     _explore(check, _runs(registry, payloads), [None, *states], examples)
     for operation in registry.operations:
         if not check.folded[operation]:
@@ -123,6 +123,20 @@ def check_registry(
     for seed in hash_seeds:
         check.compare_elsewhere(sources, seed)
     return HandlerReport(dict(check.folded), dict(check.refused), tuple(hash_seeds))
+
+
+def _sources(registry: HandlerRegistry[Any]) -> list[Source]:
+    found = []
+    for item in registry.items:
+        source = source_of(item)
+        if source is None:
+            raise ValueError(
+                f"{item!r} cannot be imported by another interpreter, which is how order that "
+                "depends on hash seeds is found: define it at the top of a module, under the name "
+                "of its function, or pass hash_seeds=() to go without that check"
+            )
+        found.append(source)
+    return found
 
 
 # ---- what is tried -------------------------------------------------------------------------

@@ -7,8 +7,6 @@ import typing
 from collections import Counter
 from typing import Any, NamedTuple
 
-import msgspec
-
 from eventstore.errors import EventStoreError
 from eventstore.model.codec import array_header
 from eventstore.model.handler import Handler
@@ -16,13 +14,21 @@ from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.model.value_types import copy_value
+from eventstore.reading.other_interpreter import (
+    Case,
+    Fold,
+    Source,
+    fold_in_other_interpreter,
+)
 from eventstore.testing.differences import difference, shared_part, shorten
 from eventstore.testing.impure_calls import watching
-from eventstore.testing.other_interpreter import Case, Source, fold_elsewhere
 
 __all__ = ["Append", "HandlerCheckError", "Refusals", "RunCheck"]
 
 Refusals = type[Exception] | tuple[type[Exception], ...]
+
+_ZONES = ("UTC+11", "UTC-13")
+_PATIENCE = 600.0  # seconds for all runs in another interpreter
 
 
 class HandlerCheckError(AssertionError):
@@ -53,6 +59,19 @@ class _Kept(NamedTuple):
     slices: list[bytes]
 
 
+class _Run(NamedTuple):
+    """A run as it went here: `outcomes` has a digest or `!` and an exception for each event."""
+
+    start: list[bytes]
+    events: list[Event[Any]]
+    bodies: list[bytes]
+    outcomes: list[str]
+
+    def upto(self, count: int, *, wants_state: bool = False) -> Case:
+        """The first `count` events for another interpreter, with a mark after each."""
+        return Case(self.start, self.bodies[:count], list(range(1, count + 1)), wants_state)
+
+
 class RunCheck:
     def __init__(self, registry: HandlerRegistry[Any], refuses: Refusals) -> None:
         self.registry = registry
@@ -60,7 +79,7 @@ class RunCheck:
         self.states = StateCodec[Any](registry.state_type)
         self.folded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self.cases: list[tuple[Case, list[str], list[Event[Any]]]] = []
+        self.runs: list[_Run] = []
 
     def run(self, start: Any, appends: list[Append]) -> None:
         """Fold one run, checking every step; keep it, for other interpreters."""
@@ -72,9 +91,7 @@ class RunCheck:
                 check="lasting",
                 operation="",
             )
-        case = Case(kept.slices, [])
-        outcomes: list[str] = []
-        events: list[Event[Any]] = []
+        run = _Run(kept.slices, [], [], [])
         for seq, append in enumerate(appends, 1):
             event, body = self._record(seq, append)
             outcome = ""
@@ -82,10 +99,10 @@ class RunCheck:
                 state, kept, outcome = self._step(state, kept, part)
                 if outcome.startswith("!"):
                     break
-            case.events.append(body)
-            outcomes.append(outcome or kept.digest)
-            events.append(event)
-        self.cases.append((case, outcomes, events))
+            run.bodies.append(body)
+            run.outcomes.append(outcome or kept.digest)
+            run.events.append(event)
+        self.runs.append(run)
 
     def _record(self, seq: int, append: Append) -> tuple[Event[Any], bytes]:
         """The event as the log gives it back; old payloads are recorded as once they were."""
@@ -235,33 +252,39 @@ class RunCheck:
 
     def compare_elsewhere(self, sources: list[Source], seed: int) -> None:
         """Hold the digests of every run against those of another interpreter."""
-        cases = [case for case, _, _ in self.cases]
-        found, _ = fold_elsewhere(sources, cases, seed)
-        for number, ((case, expected, events), outcomes) in enumerate(
-            zip(self.cases, found, strict=True)
-        ):
-            for step, (here, there) in enumerate(zip(expected, outcomes, strict=True)):
-                if here != there:
-                    _, slices = fold_elsewhere(sources, cases, seed, (number, step))
+
+        def fold(cases: list[Case]) -> list[Fold]:
+            return fold_in_other_interpreter(
+                sources,
+                cases,
+                hash_seed=seed,
+                time_zone=_ZONES[seed % len(_ZONES)],
+                timeout=_PATIENCE,
+            )
+
+        folds = fold([run.upto(len(run.bodies)) for run in self.runs])
+        for run, there in zip(self.runs, folds, strict=True):
+            for seq, outcome in enumerate(run.outcomes, 1):
+                if there.digests[seq] != outcome:
+                    (again,) = fold([run.upto(seq, wants_state=True)])
                     raise self._fault(
-                        events[step],
+                        run.events[seq - 1],
                         "deterministic",
                         f"under another hash seed ({seed}) and time zone it gives another state: "
-                        f"{self._parting(case, step, slices, there)}. Does it go by the order of a "
+                        f"{self._where(run, seq, again)}. Does it go by the order of a "
                         "set or a persistent map (sort it), or by local time?",
                     )
 
-    def _parting(self, case: Case, step: int, slices: list[bytes] | None, there: str) -> str:
-        """Where the state after an event differs from the one that ``slices`` hold."""
-        if there.startswith("!") or slices is None:
-            return f"{there.lstrip('!')} was raised there"
-        state = self.states.load(case.start)
-        for body in case.events[: step + 1]:
-            seq: int = msgspec.msgpack.decode(body)[0]
-            for part in self.registry.upcast(self._decoded(body, seq)):
+    def _where(self, run: _Run, seq: int, there: Fold) -> str:
+        """Where the state after an event differs from that of another interpreter."""
+        if there.digests[seq].startswith("!") or there.state is None:
+            return f"{there.digests[seq].lstrip('!')} was raised there"
+        state = self.states.load(run.start)
+        for number, body in enumerate(run.bodies[:seq], 1):
+            for part in self.registry.upcast(self._decoded(body, number)):
                 folded, refusal = self._fold(state, part)
                 state = state if refusal is not None else folded
-        return difference(state, self.states.load(slices)) or "in no part that can be named"
+        return difference(state, self.states.load(there.state)) or "in no part that can be named"
 
     def _fault(self, event: Event[Any], check: str, what: str, *on: Any) -> HandlerCheckError:
         kind = type(event.data)

@@ -36,17 +36,18 @@ from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
-from eventstore.reading.replay import recorded_batches, upcast_batches
-from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
-from eventstore.tools.fold_digests import (
+from eventstore.reading.other_interpreter import (
+    Case,
     Digests,
     EventRange,
-    TraceError,
-    digest,
-    handlers_by_name,
-    trace,
-    trace_elsewhere,
+    OtherInterpreterError,
+    Source,
+    digests_at,
+    fold_in_other_interpreter,
+    source_of,
 )
+from eventstore.reading.replay import recorded_batches, upcast_batches
+from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 
 __all__ = ["Divergence", "Refold", "refold"]
 
@@ -145,7 +146,15 @@ class _Refolding:
             divergence = None
             if differing_at is not None:
                 agrees_at = agreeing[-1] if agreeing else begun_at
-                divergence = _Explaining(self, agrees_at, differing_at, state).run()
+                divergence = _Explaining(
+                    self._disk,
+                    self._registry,
+                    agrees_at=agrees_at,
+                    differs_at=differing_at,
+                    start=list(self._codec.slices(self._state_after(agrees_at), StateDigest())),
+                    stored=self._state_after(differing_at),
+                    refolded=state,
+                ).run()
         except (ReplayError, UnknownOperationError) as error:
             return self._result(begun_at, agreeing, refusal=str(error))
         return self._result(begun_at, agreeing, divergence=divergence)
@@ -180,12 +189,12 @@ class _Refolding:
                     self._passed_over.append(f"{found.name}: {found.reason}")
                 continue
             self._digests[seq] = found.digest
-            if digest(self._codec, found.state) != found.digest:
+            if self._codec.digest(found.state) != found.digest:
                 self._wrong.append(found.name)
 
     def _fold(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
         """The first snapshot that does not agree, and the state folded up to it."""
-        state = self.state_after(begun_at)
+        state = self._state_after(begun_at)
         rest = [seq for seq in sorted(self._digests) if seq > begun_at]
         registry = self._registry
         for events in recorded_batches(self._disk, registry.codec, begun_at + 1, None):
@@ -193,14 +202,14 @@ class _Refolding:
                 mark = rest.pop(0)
                 count = mark - events[0].seq + 1
                 state = registry.fold(state, registry.upcast(events[:count]))
-                if digest(self._codec, state) != self._digests[mark]:
+                if self._codec.digest(state) != self._digests[mark]:
                     return mark, state
                 agreeing.append(mark)
                 events = events[count:]
             state = registry.fold(state, registry.upcast(events))
         return None, state
 
-    def state_after(self, seq: int) -> Any:
+    def _state_after(self, seq: int) -> Any:
         """The state of a snapshot that agrees, or before the first event: always a fresh one."""
         if seq == 0:
             return self._registry.initial()
@@ -212,18 +221,25 @@ class _Refolding:
 class _Explaining:
     """Finds out what happened between a snapshot that agrees and one that does not."""
 
-    def __init__(self, of: _Refolding, agrees_at: int, differs_at: int, state: Any) -> None:
-        self._disk = of._disk
-        self._registry = of._registry
-        self._fresh: Callable[[], Any] = lambda: of.state_after(agrees_at)
+    def __init__(
+        self,
+        disk: Disk,
+        registry: HandlerRegistry[Any],
+        *,
+        agrees_at: int,
+        differs_at: int,
+        start: list[bytes],
+        stored: Any,
+        refolded: Any,
+    ) -> None:
+        self._disk = disk
+        self._registry = registry
         self._agrees_at = agrees_at
         self._differs_at = differs_at
-        self._stored = of.state_after(differs_at)
-        self._refolded = state
+        self._start = start
+        self._stored = stored
+        self._refolded = refolded
         self._untried = ""
-        self._event_range = EventRange(
-            agrees_at, differs_at, list(of._codec.slices(self._fresh(), StateDigest()))
-        )
 
     def run(self) -> Divergence:
         return self._unrepeatable() or self._elsewhere() or self._changed()
@@ -240,8 +256,8 @@ class _Explaining:
         )
 
     def _elsewhere(self) -> Divergence | None:
-        names = handlers_by_name(self._registry)
-        if names is None:
+        sources = self._sources()
+        if sources is None:
             self._untried = (
                 ". It was not folded in another process: not every handler is found by module and "
                 "name"
@@ -250,12 +266,14 @@ class _Explaining:
         for seed in SEEDS:
 
             def there(marks: list[int], seed: int = seed) -> Digests:
-                return trace_elsewhere(self._disk.path, names, self._event_range, marks, seed)
+                case = Case(self._start, self._events(marks), marks)
+                (fold,) = fold_in_other_interpreter(sources, [case], hash_seed=seed)
+                return fold.digests
 
             try:
                 seq, repeated = self._first_difference(self._here, there)
-            except TraceError as error:
-                self._untried = f". It could not be folded in another process: {error}"
+            except OtherInterpreterError as error:
+                self._untried = f". It could not be folded in another process: {error.reason}"
                 return None
             if seq is not None and repeated:
                 return self._divergence(
@@ -274,7 +292,24 @@ class _Explaining:
         return None
 
     def _here(self, marks: list[int]) -> Digests:
-        return trace(self._disk, self._registry, self._event_range, marks)
+        return digests_at(self._disk, self._registry, self._start, self._events(marks), marks)
+
+    def _events(self, marks: list[int]) -> EventRange:
+        """The events of the interval up to the last mark: digests need no more."""
+        return EventRange(self._disk.path, self._agrees_at + 1, max(marks))
+
+    def _sources(self) -> list[Source] | None:
+        """Where all handlers are found, `None` where one of them is not found without this process.
+
+        The script that was started is not run again, since it may do more than define handlers.
+        """
+        found = []
+        for item in self._registry.items:
+            source = source_of(item)
+            if source is None or source.module == "__main__":
+                return None
+            found.append(source)
+        return found
 
     def _first_difference(
         self, one: Callable[[list[int]], Digests], other: Callable[[list[int]], Digests]
@@ -326,7 +361,7 @@ class _Explaining:
 
     def _steps(self) -> Iterator[tuple[Event[Any], Any, Any]]:
         """Every event of the interval, with the states before and after it."""
-        state = self._fresh()
+        state = StateCodec[Any](self._registry.state_type).load(self._start)
         for events in upcast_batches(
             self._disk, self._registry, self._agrees_at + 1, self._differs_at + 1
         ):
