@@ -40,7 +40,8 @@ class Handler(Generic[StateT, PayloadT]):
         return self.function(state, event)
 
     def __repr__(self) -> str:
-        return f"<handler {self.__module__}.{self.__name__}>"
+        version = "" if self.version == 1 else f" version {self.version}"
+        return f"<handler {self.__module__}.{self.__name__}{version}>"
 
     def types(self) -> tuple[Any, type[Operation]]:
         """The state type and the payload type, from the annotations.

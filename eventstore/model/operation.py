@@ -93,7 +93,14 @@ def operation_name(payload_type: type[Operation]) -> str:
 PayloadT = TypeVar("PayloadT")
 
 
-class Event(msgspec.Struct, Generic[PayloadT], frozen=True, array_like=True, gc=False):
+class Event(
+    msgspec.Struct,
+    Generic[PayloadT],
+    frozen=True,
+    array_like=True,
+    gc=False,
+    repr_omit_defaults=True,
+):
     """One recorded operation.
 
     On disk an event is the MessagePack array ``[seq, time, data, key, metadata]`` and its payload a
@@ -161,7 +168,8 @@ class Receipt(msgspec.Struct, eq=False):
             state = "durable"
         else:
             state = f"failed: {type(self._error).__name__}"
-        return f"<Receipt seq={self.seq} {state}>"
+        first = "" if self.first_seq == self.seq else f"{self.first_seq}.."
+        return f"<Receipt seq={first}{self.seq} {state}>"
 
     @property
     def done(self) -> bool:

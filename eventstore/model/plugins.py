@@ -14,12 +14,14 @@ from typing import Any
 
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
+from eventstore.model.operation import Operation
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "describe_plugin",
     "distribution_of",
     "errors_naming_plugin",
+    "find_plugins",
     "handlers_in",
     "installed_plugins",
     "load_plugin",
@@ -28,6 +30,56 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "eventstore.handlers"
+
+
+def find_plugins(
+    group: str, state_type: Any
+) -> list[tuple[EntryPoint, Handler[Any, Any] | Upcaster[Any, Any]]]:
+    """Load every installed plugin, and return the handlers and upcasters for one state type.
+
+    Each comes with the entry point that names it, handlers before upcasters. Handlers for another
+    state are left out, and so are the upcasters that lead to payloads of such handlers only. With
+    the state type `None` nothing is left out.
+
+    Raises `RegistrationError`, naming the plugin, for a plugin that cannot be imported, and for an
+    item without the annotations that it needs.
+    """
+    handlers: list[tuple[EntryPoint, Handler[Any, Any]]] = []
+    upcasters: list[tuple[EntryPoint, Upcaster[Any, Any]]] = []
+    foreign: set[type[Operation]] = set()
+    for point in installed_plugins(group):
+        for item in load_plugin(point):
+            with errors_naming_plugin(point):
+                if isinstance(item, Upcaster):
+                    item.new_types()
+                    upcasters.append((point, item))
+                elif state_type is not None and item.types()[0] != state_type:
+                    foreign.add(item.types()[1])
+                else:
+                    handlers.append((point, item))
+    if foreign:  # one payload class may be folded into several states
+        foreign.difference_update([item.types()[1] for _, item in handlers])
+    return [*handlers, *_without_foreign(upcasters, foreign)]
+
+
+def _without_foreign(
+    upcasters: list[tuple[EntryPoint, Upcaster[Any, Any]]], foreign: set[type[Operation]]
+) -> list[tuple[EntryPoint, Upcaster[Any, Any]]]:
+    """The upcasters that do not lead to foreign payloads only.
+
+    A payload that is led to foreign payloads only is foreign itself, so the search is repeated
+    until no upcaster goes.
+    """
+    elsewhere, home = set(foreign), list(upcasters)
+    before = -1
+    while len(home) != before:
+        before = len(home)
+        for found in list(home):
+            new = found[1].new_types()
+            if new is not None and new <= elsewhere:
+                elsewhere.add(found[1].old_type())
+                home.remove(found)
+    return home
 
 
 def installed_plugins(group: str) -> list[EntryPoint]:

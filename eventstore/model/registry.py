@@ -37,18 +37,20 @@ from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
     describe_plugin,
     errors_naming_plugin,
+    find_plugins,
     handlers_in,
-    installed_plugins,
-    load_plugin,
     plugin_error,
 )
-from eventstore.model.upcasting import Upcasters, drop_foreign_upcasters
+from eventstore.model.upcasting import Upcasters
 from eventstore.model.value_types import copy_value
 
 __all__ = ["HandlerRegistry"]
 
 StateT = TypeVar("StateT")
 FoundT = TypeVar("FoundT")
+
+_NAMED = 4
+"""Operations that the `repr` of a registry names."""
 
 
 class HandlerRegistry(Generic[StateT]):
@@ -97,22 +99,17 @@ class HandlerRegistry(Generic[StateT]):
         cannot be imported or two of them handle the same operation.
         """
         registry = HandlerRegistry(initial=initial, state_type=state_type)
-        steps: list[tuple[EntryPoint, Upcaster[Any, Any]]] = []
-        foreign: set[type[Operation]] = set()
-        for point in installed_plugins(group):
-            for item in load_plugin(point):
-                with errors_naming_plugin(point):
-                    if isinstance(item, Upcaster):
-                        item.new_types()
-                        steps.append((point, item))
-                    elif state_type is not None and item.types()[0] != state_type:
-                        foreign.add(item.types()[1])
-                    else:
-                        registry._add(item, point)
-        for point, step in drop_foreign_upcasters(steps, foreign.difference(registry._fold)):
+        for point, item in find_plugins(group, state_type):
             with errors_naming_plugin(point):
-                registry._add(step, point)
+                registry._add(item, point)
         return registry
+
+    def __repr__(self) -> str:
+        kind = self._state_type
+        state = kind.__name__ if isinstance(kind, type) else str(kind)
+        names = self.operations
+        shown = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} operations"
+        return f"<HandlerRegistry of {state}: {shown or 'no operations'}>"
 
     def register(self, item: Any) -> None:
         """Add a handler, an upcaster, or all of those in a module or an iterable."""

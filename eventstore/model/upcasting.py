@@ -14,7 +14,7 @@ One old event may become several, which keep its number and time, or none.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -22,10 +22,9 @@ from eventstore.errors import ReplayError
 from eventstore.model.handler import Upcaster
 from eventstore.model.operation import Event, Operation
 
-__all__ = ["Upcasters", "drop_foreign_upcasters"]
+__all__ = ["Upcasters"]
 
 Payload = type[Operation]
-FoundT = TypeVar("FoundT")
 
 
 class Upcasters:
@@ -118,25 +117,6 @@ class Upcasters:
                     "does it lack a return?" if part is None else "nothing handles that",
                 )
             yield from self._lead(event, part, (*path, kind))
-
-
-def drop_foreign_upcasters(
-    steps: Collection[tuple[FoundT, Upcaster[Any, Any]]], foreign: Collection[Payload]
-) -> list[tuple[FoundT, Upcaster[Any, Any]]]:
-    """The upcasters (each with where it was found) that do not lead to ``foreign`` payloads only.
-
-    What is led to foreign payloads is foreign itself.
-    """
-    elsewhere, home = set(foreign), list(steps)
-    before = -1
-    while len(home) != before:
-        before = len(home)
-        for found in list(home):
-            new = found[1].new_types()
-            if new is not None and new <= elsewhere:
-                elsewhere.add(found[1].old_type())
-                home.remove(found)
-    return home
 
 
 def _failed(event: Event[Any], what: str, why: str = "so it never arrives") -> ReplayError:

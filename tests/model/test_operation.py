@@ -165,13 +165,13 @@ class TestReceipt:
         receipt = Receipt(3, 5, 42)
         waiters = [asyncio.ensure_future(_result(receipt)) for _ in range(3)]
         await asyncio.sleep(0)
-        assert (receipt.done, repr(receipt)) == (False, "<Receipt seq=5 pending>")
+        assert (receipt.done, repr(receipt)) == (False, "<Receipt seq=3..5 pending>")
         receipt.resolve()
         assert await asyncio.gather(*waiters) == [receipt] * 3
         assert await receipt is receipt
         assert (receipt.first_seq, receipt.seq, receipt.time) == (3, 5, 42)
         assert (receipt.done, receipt.error) == (True, None)
-        assert repr(receipt) == "<Receipt seq=5 durable>"
+        assert repr(receipt) == "<Receipt seq=3..5 durable>"
 
     @pytest.mark.asyncio
     async def test_cancelling_one_waiter_leaves_the_others_waiting(self) -> None:
