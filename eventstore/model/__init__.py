@@ -1,1 +1,1 @@
-"""Operations, handlers and state: what users write, and how it becomes bytes and state."""
+"""Operations, handlers and state: the parts that users write, their bytes and their fold."""

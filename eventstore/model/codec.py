@@ -1,8 +1,8 @@
 """Events to bytes and back, through one msgspec decoder over the union of all payload types.
 
-An event is the MessagePack array ``[seq, time, data, key, metadata]``. Events of one record are
-concatenated; with a five-byte array header in front, a single call decodes any number of them.
-``immutables.Map`` is carried as a map, in payloads as in states.
+An event is the MessagePack array `[seq, time, data, key, metadata]`. The events of one record are
+concatenated. With a five-byte array header in front, one call decodes any number of events. An
+`immutables.Map` is carried as a map, in payloads and in states.
 """
 
 from __future__ import annotations
@@ -44,35 +44,38 @@ _ENCODING = (
     msgspec.EncodeError,
     NotImplementedError,
     TypeError,
-    ValueError,  # which a UnicodeEncodeError is
+    ValueError,  # the base of UnicodeEncodeError
     OverflowError,
     RecursionError,
 )
-"""What an encoder raises for a value it cannot carry."""
+"""The errors of an encoder for a value that MessagePack cannot carry."""
 
 _DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for bytes it cannot read: text that is no UTF-8, and nesting too deep."""
+"""The errors of a decoder for unreadable bytes, text that is no UTF-8, and too deep nesting."""
 
 
 def array_header(count: int) -> bytes:
-    """The five bytes (MessagePack ``array 32``) that make ``count`` events one array."""
+    """Return the five bytes (MessagePack `array 32`) that make `count` events one array."""
     return _ARRAY32.pack(0xDD, count)
 
 
 def _array_header_length(count: int) -> int:
-    """The bytes that an encoder puts in front of an array of ``count``."""
+    """The number of bytes that an encoder puts in front of an array of `count` items."""
     return 1 if count < 16 else 3 if count < 65536 else 5
 
 
 def encode_hook(value: Any) -> Any:
-    """Carry what msgspec does not know: a persistent map as a map."""
+    """Turn a persistent map, which msgspec does not know, into a plain map.
+
+    Raises `NotImplementedError` for any other object.
+    """
     if isinstance(value, immutables.Map):
         return dict(value)
     raise NotImplementedError(f"objects of type {type(value).__name__} cannot be recorded")
 
 
 def freeze(value: Any) -> Any:
-    """A deep copy of plain data that nobody can change: maps for mappings, tuples for lists.
+    """Copy plain data deeply into immutable values: maps for mappings, tuples for lists.
 
     >>> freeze({"a": [1, 2]})
     immutables.Map({'a': (1, 2)})
@@ -87,7 +90,11 @@ def freeze(value: Any) -> Any:
 
 
 def decode_hook(kind: Any, value: Any) -> Any:
-    """The reverse of :func:`encode_hook`, with the types of keys and values checked."""
+    """Turn a plain map into a persistent one, with the types of keys and values checked.
+
+    Raises `ValueError` for a key or value of another type, and `NotImplementedError` for any other
+    type than a persistent map.
+    """
     if (typing.get_origin(kind) or kind) is immutables.Map:
         key_type, value_type = typing.get_args(kind) or (Any, Any)
         if value_type is Any:
@@ -96,7 +103,7 @@ def decode_hook(kind: Any, value: Any) -> Any:
             wanted: Any = dict[key_type, value_type]  # type: ignore[valid-type]  # at run time
             try:
                 value = msgspec.convert(value, wanted, dec_hook=decode_hook)
-            except msgspec.ValidationError as error:  # as a ValueError it is given the map's path
+            except msgspec.ValidationError as error:  # msgspec adds the map's path to a ValueError
                 reason, _, path = str(error).partition(" - at `$")
                 raise ValueError(f"{reason} in {path.rstrip('`') or 'it'}") from error
         return immutables.Map(value)
@@ -104,7 +111,11 @@ def decode_hook(kind: Any, value: Any) -> Any:
 
 
 class EventCodec:
-    """Encodes events, and decodes them for a closed set of payload types (or for any values)."""
+    """Encodes events, and decodes events of a closed set of payload types, or of one value type.
+
+    Without payload types, `value_type` is the type of all payloads. The default decodes any value
+    to plain data.
+    """
 
     def __init__(self, payload_types: Sequence[type[Operation]] = (), *, value_type: Any = Any):
         if payload_types:
@@ -117,18 +128,19 @@ class EventCodec:
         ).decode
 
     def encode(self, event: Event[Any]) -> bytes:
-        """The bytes of one event."""
+        """Return the bytes of one event."""
         return self._encode(event)
 
     def encode_all(self, events: Sequence[Event[Any]]) -> bytes:
-        """The bytes of several events, concatenated, in one call."""
+        """Return the concatenated bytes of several events, encoded in one call."""
         return self._encode(events)[_array_header_length(len(events)) :]
 
     def round_trip(self, event: Event[Any]) -> tuple[Event[Any], bytes]:
-        """Encode ``event`` and decode it again: what the log will give back, and its bytes.
+        """Encode `event` and decode the bytes. Returns the decoded event and the bytes.
 
-        Raises :class:`InvalidPayloadError` where the two differ or either step fails. NaN is always
-        refused: it equals nothing, not even itself after a restart.
+        The decoded event is the one that the log will give back. Raises `InvalidPayloadError` where
+        the two events differ or either step fails. NaN is always refused, because NaN equals
+        nothing, not even itself after a restart.
         """
         try:
             encoded = self._encode(event)
@@ -158,19 +170,22 @@ class EventCodec:
         return decoded, encoded
 
     def round_trips(self, events: list[Event[Any]]) -> tuple[list[Event[Any]], bytes]:
-        """The same for several events, in one call each way: the events, and their joined bytes."""
+        """Encode and decode several events, in one call each way. Raises as `round_trip` does.
+
+        Returns the decoded events and the concatenated bytes.
+        """
         decoded: list[Event[Any]] | None = None
         with contextlib.suppress(*_ENCODING, msgspec.DecodeError):
             encoded = self._encode(events)
             decoded = self._decode_many(encoded)
         if decoded is None or decoded != events:
-            list(map(self.round_trip, events))  # the one to blame raises, and says where
+            list(map(self.round_trip, events))  # raises for the event at fault, with the path
             reason = "nested too deeply for a group"  # pragma: no cover - it has raised
             raise self._invalid(events[0], reason)  # pragma: no cover - it has raised
         return decoded, encoded[_array_header_length(len(events)) :]
 
     def _unencodable(self, value: Any, path: str) -> str | None:
-        """The path of the innermost part of ``value`` that cannot be encoded."""
+        """The path of the innermost part of `value` that cannot be encoded."""
         try:
             self._encode(value)
         except RecursionError:
@@ -196,10 +211,11 @@ class EventCodec:
         )
 
     def decode(self, array: bytes, count: int, first_seq: int) -> list[Event[Any]]:
-        """Decode an array of ``count`` events, the first of which is number ``first_seq``.
+        """Decode an array of `count` events, of which the first has the number `first_seq`.
 
-        Raises :class:`UnknownOperationError` for an operation outside the union, and
-        :class:`CorruptLogError` for bytes that are no such events.
+        `array` begins with an array header. Raises `UnknownOperationError` for an operation outside
+        the union, `InvalidPayloadError` for a payload that does not fit its class any more, and
+        `CorruptLogError` for bytes that are no such events.
         """
         try:
             events: list[Event[Any]] = self._decode_many(array)
@@ -217,7 +233,7 @@ class EventCodec:
     def _explain(
         self, array: bytes, count: int, first_seq: int, error: Exception
     ) -> EventStoreError:
-        """Find the event that made a decode fail, and say whether it is unknown or broken."""
+        """Find the event at fault after a failed decode, and make the error for it."""
         try:
             raw = msgspec.msgpack.decode(array, type=list[msgspec.Raw])
         except _DECODING as broken:
@@ -252,7 +268,7 @@ class EventCodec:
 
 
 def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
-    """The error for bytes that cannot be decoded; too deep a stack is no damage."""
+    """The error for bytes that cannot be decoded. Too deep a stack is no damage."""
     if isinstance(error, RecursionError):
         return InvalidPayloadError(
             f"event {seq} or one soon after it is nested too deeply to be read from here: {error}; "
@@ -263,7 +279,7 @@ def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
 
 
 class _Timed(msgspec.Struct, array_like=True, gc=False):
-    """The first two members of an event; a decoder passes over the rest."""
+    """The first two members of an event. A decoder skips the rest."""
 
     seq: int
     time: int
@@ -273,9 +289,10 @@ _decode_timed = msgspec.msgpack.Decoder(list[_Timed]).decode
 
 
 def latest_time(body: bytes, count: int) -> int:
-    """The latest time of ``count`` concatenated events, whatever their payloads.
+    """Return the latest time of `count` concatenated events, without decoding the payloads.
 
-    Raises :class:`CorruptLogError` for bytes that are no events.
+    The time is in nanoseconds since the epoch. Raises `CorruptLogError` for bytes that are no
+    events.
     """
     try:
         return max(event.time for event in _decode_timed(array_header(count) + body))
@@ -284,7 +301,10 @@ def latest_time(body: bytes, count: int) -> int:
 
 
 def unrecordable_reason(kind: Any) -> str | None:
-    """Why values of a payload class or of a state's type could not be recorded, or ``None``."""
+    """Say why values of a payload class or a state's type cannot be recorded.
+
+    Returns `None` for a type whose values can be recorded.
+    """
     try:
         msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
         found = unsupported_part(kind)
@@ -300,7 +320,7 @@ def unrecordable_reason(kind: Any) -> str | None:
 
 
 def field_of(reason: str) -> str:
-    """The path of the field that a validation error of msgspec is about.
+    """Return the path of the field that a validation error of msgspec names.
 
     >>> field_of("Object missing required field `price` - at `$.legs[0]`")
     '$.legs[0].price'

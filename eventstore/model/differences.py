@@ -1,4 +1,4 @@
-"""Differences between two values: one walk, from which paths, rows and messages are made.
+"""Differences between two values: one walk, the source of paths, rows and messages.
 
 Theory of operation
 -------------------
@@ -119,7 +119,7 @@ def _steps_into(one: Any, other: Any) -> Iterable[Any] | None:
 
 
 def _field_names(kind: type[Any]) -> tuple[str, ...] | None:
-    """The names alone: types may be annotations that cannot be resolved, and are not needed."""
+    """The names alone. The types may be annotations without a meaning here, and are not needed."""
     if issubclass(kind, msgspec.Struct):
         return kind.__struct_fields__
     if dataclasses.is_dataclass(kind):

@@ -1,8 +1,8 @@
 """The fingerprint of a registry: digests of the payloads' schemas and of the state's type.
 
-A snapshot carries the fingerprint of the handlers that made it. A snapshot is trusted only by a
-registry with equal digests. One digest an operation lets a new operation be added without
-invalidating the snapshots that there are.
+A snapshot carries the fingerprint of the registry that folded its state. A registry trusts a
+snapshot only if the digests are equal. Every operation has a digest of its own, so a new operation
+does not invalidate older snapshots.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _plain_name(kind: Any) -> str:
 
 
 def _without_prose(schema: Any) -> Any:
-    """A schema without docstrings and examples, which change no bytes and no state."""
+    """A schema without docstrings and examples, since neither changes bytes or states."""
     if isinstance(schema, dict):
         return {
             key: _without_prose(value)

@@ -1,9 +1,8 @@
-"""What plugin authors write: functions marked as handlers and upcasters.
+"""Handlers and upcasters: the functions that plugin authors mark.
 
-A *handler* is a pure function ``(state, event) -> new state``; :func:`handler` marks it. An
-*upcaster* turns an older payload of an operation into a newer one; :func:`upcaster` marks it.
-Which operation and which state they are for is read from the annotations, when they are
-registered.
+A *handler* is a pure function `(state, event) -> new state`, marked with `@handler`. An *upcaster*
+turns an older payload of an operation into a newer one, and is marked with `@upcaster`. The
+operation and the state type are read from the annotations at registration.
 """
 
 from __future__ import annotations
@@ -22,11 +21,14 @@ StateT = TypeVar("StateT")
 PayloadT = TypeVar("PayloadT", bound=Operation)
 OldT = TypeVar("OldT", bound=Operation)
 NewT = TypeVar("NewT")
-"""What an upcaster returns: an operation, several, or none."""
+"""The result of an upcaster: an operation, several operations, or none."""
 
 
 class Handler(Generic[StateT, PayloadT]):
-    """A function marked by :func:`handler`. Calling it calls the function."""
+    """A function marked with `@handler`. Calling the handler calls the function.
+
+    `version` is the version given to the mark, 1 by default.
+    """
 
     def __init__(self, function: Callable[[StateT, Event[PayloadT]], StateT], version: int) -> None:
         self.function = function
@@ -44,9 +46,10 @@ class Handler(Generic[StateT, PayloadT]):
         return f"<handler {self.__module__}.{self.__name__}{version}>"
 
     def types(self) -> tuple[Any, type[Operation]]:
-        """The state type and the payload type, from the annotations.
+        """Return the state type and the payload type, read from the annotations.
 
-        Raises :class:`RegistrationError` where they are missing or are something else.
+        Raises `RegistrationError` for a coroutine or generator function, and for annotations that
+        are missing or name other types.
         """
         if not _is_plain(self.function):
             raise RegistrationError(
@@ -70,7 +73,7 @@ class Handler(Generic[StateT, PayloadT]):
 
 
 class Upcaster(Generic[OldT, NewT]):
-    """A function marked by :func:`upcaster`. Calling it calls the function."""
+    """A function marked with `@upcaster`. Calling the upcaster calls the function."""
 
     def __init__(self, function: Callable[[OldT], NewT]) -> None:
         self.function = function
@@ -85,7 +88,10 @@ class Upcaster(Generic[OldT, NewT]):
         return f"<upcaster {self.__module__}.{self.__name__}>"
 
     def old_type(self) -> type[Operation]:
-        """The payload class that this upcaster takes, from the annotations."""
+        """Return the payload class that the upcaster takes, read from the annotations.
+
+        Raises `RegistrationError` for annotations that are missing or name no payload class.
+        """
         hints, parameters = _annotations(self.function, "upcaster", 1)
         old = hints.get(parameters[0])
         if not (isinstance(old, type) and issubclass(old, Operation)):
@@ -95,10 +101,13 @@ class Upcaster(Generic[OldT, NewT]):
         return old
 
     def new_types(self) -> frozenset[type[Operation]] | None:
-        """The payload classes that it leads to, ``None`` where its annotation leaves that open.
+        """Return the payload classes of the result, `None` where the annotation leaves them open.
 
-        ``-> New``, ``-> tuple[One, Other]``, ``-> list[One | Other]`` and ``-> New | None`` are
-        understood; ``-> Operation`` leaves it open.
+        Annotations such as `New`, `tuple[One, Other]`, `list[One | Other]` and `New | None` name
+        the classes. The annotation `Operation` leaves the classes open.
+
+        Raises `RegistrationError` for a coroutine or generator function, and for an annotation
+        that names no payload class.
         """
         if not _is_plain(self.function):
             raise RegistrationError(f"{self!r} must be a plain function: it may not await or yield")
@@ -125,9 +134,11 @@ def handler(
 def handler(function: Any = None, /, *, version: int = 1) -> Any:
     """Mark a pure function ``(state, event) -> new state`` as the handler of an operation.
 
-    The operation and the state type are read from the annotations when the handler is registered.
-    Raise ``version`` whenever the same events should give another state than before: snapshots made
-    by another version are not trusted.
+    The operation and the state type are read from the annotations at registration. Raise `version`
+    (a positive integer) whenever the same events are to give another state than before. Snapshots
+    made by another version are not trusted, and the state is folded again.
+
+    Raises `RegistrationError` for a version that is no positive integer.
 
     >>> class Deposit(Operation):
     ...     amount: float
@@ -154,7 +165,7 @@ def upcaster(function: Callable[[OldT], NewT]) -> Upcaster[OldT, NewT]:
 
 
 def _is_plain(function: Callable[..., Any]) -> bool:
-    """Whether calling it runs it: no coroutine, no generator."""
+    """Whether a call runs the whole body, as of no coroutine and no generator function."""
     return not (
         inspect.iscoroutinefunction(function)
         or inspect.isgeneratorfunction(function)
@@ -163,7 +174,7 @@ def _is_plain(function: Callable[..., Any]) -> bool:
 
 
 def _classes_in(kind: Any) -> Iterator[Any]:
-    """What an annotation is made of, inside unions, lists and tuples."""
+    """The classes in an annotation, also inside unions, lists and tuples."""
     arguments = typing.get_args(kind)
     if not arguments and kind not in (None, type(None), ...):
         yield kind
@@ -188,7 +199,7 @@ def _annotations(
 
 
 def _hints_in_closure(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    """The annotations of a function within a function, whose classes may be the outer one's."""
+    """The annotations of an inner function, resolved with the classes of the outer function."""
     nonlocals = inspect.getclosurevars(function).nonlocals
     try:
         return typing.get_type_hints(function, localns=dict(nonlocals))
@@ -200,7 +211,7 @@ def _hints_in_closure(function: Callable[..., Any], name: str) -> dict[str, Any]
 
 
 def replay_error(event: Event[Any], error: Exception) -> ReplayError:
-    """The error for an event of the log that its handler raised on."""
+    """Make the error for an event of the log on which the handler raised `error`."""
     return ReplayError(
         f"the handler of {event.operation!r} raised {type(error).__name__} on event {event.seq}: "
         f"{error}. Nothing was written; install the plugin version that recorded it, or correct "

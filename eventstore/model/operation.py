@@ -1,9 +1,9 @@
-"""Operations, the events that record them, and the receipts for events on their way to disk.
+"""Operations, the events that record operations, and the receipts of events on their way to disk.
 
 An *operation* is a kind of state change with a typed payload: a frozen, keyword-only msgspec Struct
-derived from :class:`Operation`, whose tag is the operation's name. An *event* is one recorded
-operation. A *receipt* is what ``submit`` returns: the sequence number that was assigned, and
-something to await until the event is durable.
+derived from `Operation`, whose tag is the operation's name. An *event* is one recorded operation. A
+*receipt* is the result of `submit`: the assigned sequence number, and an object to await until the
+event is durable.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class OperationMeta(msgspec.StructMeta):
-    """Makes every payload class frozen, keyword-only and tagged, without anybody asking for it.
+    """The metaclass that makes every payload class frozen, keyword-only and tagged.
 
-    msgspec does not pass ``kw_only`` on to subclasses, so a plain base class could not promise it.
+    msgspec does not pass `kw_only` on to subclasses, so a base class alone could not promise it.
     """
 
     def __new__(
@@ -51,10 +51,14 @@ class OperationMeta(msgspec.StructMeta):
 
 
 class Operation(msgspec.Struct, metaclass=OperationMeta, tag_field=OPERATION_FIELD, gc=False):
-    """Base of all payloads. Subclasses are frozen and keyword-only, and their tag is the name.
+    """The base of all payloads. Subclasses are frozen and keyword-only.
 
-    ``tag`` defaults to the class's name in snake case. ``version`` (1 if not given) tells payload
-    classes of one operation apart; upcasters lead from the older ones to the newest.
+    The class arguments are `tag` and `version`. `tag` is the operation's name, by default the name
+    of the class in snake case. `version` (default 1) tells payload classes of one operation apart.
+    Upcasters lead from older versions to the newest.
+
+    Raises `TypeError` for a tag with `@`, a version that is no positive integer, and a class that
+    is to be mutable or positional.
 
     >>> class PayDividend(Operation, tag="pay_dividend"):
     ...     symbol: str
@@ -65,12 +69,12 @@ class Operation(msgspec.Struct, metaclass=OperationMeta, tag_field=OPERATION_FIE
 
     @classmethod
     def from_mapping(cls, data: Any) -> Any:
-        """Build a payload from a plain mapping: what ``append(name, mapping)`` does.
+        """Build a payload from a plain mapping, as `append(name, mapping)` does.
 
-        Types are checked strictly; a key that is no field is refused, because a misspelt optional
+        Types are checked strictly. A key that is no field is refused, because a misspelt optional
         field would otherwise be dropped in silence. Subclasses may accept more.
 
-        Raises ``msgspec.ValidationError`` with the path of the field.
+        Raises `msgspec.ValidationError` with the path of the field.
         """
         if isinstance(data, dict) or hasattr(data, "keys"):
             unknown = [key for key in data if key not in cls.__struct_fields__]
@@ -81,12 +85,12 @@ class Operation(msgspec.Struct, metaclass=OperationMeta, tag_field=OPERATION_FIE
 
 
 def tag_of(payload_type: type[Operation]) -> str:
-    """The tag that a payload class has on disk, such as ``pay_dividend`` or ``pay_dividend@2``."""
+    """Return the tag of a payload class on disk, such as `pay_dividend` or `pay_dividend@2`."""
     return str(payload_type.__struct_config__.tag)
 
 
 def operation_name(payload_type: type[Operation]) -> str:
-    """The operation's name: its tag without the version."""
+    """Return the operation's name: the tag without the version."""
     return tag_of(payload_type).partition("@")[0]
 
 
@@ -103,11 +107,15 @@ class Event(
 ):
     """One recorded operation.
 
-    On disk an event is the MessagePack array ``[seq, time, data, key, metadata]`` and its payload a
-    map with field names, so that any MessagePack tool can read it.
+    On disk an event is the MessagePack array `[seq, time, data, key, metadata]`. The payload is a
+    map with field names, so any MessagePack tool can read an event.
 
-    ``seq``: sequence number, from 1, without gaps. ``time``: nanoseconds since the epoch, UTC.
-    ``data``: the payload. ``key`` and ``metadata``: whatever the caller of ``append`` attached.
+    Attributes:
+        seq: The sequence number, from 1 on, without gaps.
+        time: Nanoseconds since the epoch, UTC, as recorded. Clocks may go backwards.
+        data: The payload.
+        key: The text that the caller of `append` attached, if any.
+        metadata: The mapping that the caller of `append` attached, if any.
     """
 
     seq: int
@@ -118,26 +126,30 @@ class Event(
 
     @property
     def operation(self) -> str:
-        """The operation's name (the type's name for a value that is no Operation)."""
+        """The operation's name, or the name of the type for a value that is no `Operation`."""
         kind = type(self.data)
         return operation_name(kind) if issubclass(kind, Operation) else kind.__name__
 
     @property
     def datetime(self) -> dt.datetime:
-        """``time`` as an aware UTC ``datetime``, cut to microseconds."""
+        """The time as an aware UTC `datetime`, cut to microseconds."""
         return to_datetime(self.time)
 
 
 class Receipt(msgspec.Struct, eq=False):
-    """The promise of a commit, returned by ``submit`` and by ``append``.
+    """The outcome of a commit, pending or known. Returned by `submit` and by `append`.
 
-    ``seq`` is the sequence number of the (last) event, ``first_seq`` of the first of its group,
-    ``time`` the recorded time in nanoseconds since the epoch.
+    `await receipt` returns the receipt once the events are durable, as far as the store's
+    `Durability` says. If the commit fails, the await raises the commit's error.
 
-    ``await receipt`` returns the receipt itself once the events are durable (as far as the store's
-    ``Durability`` says) or raises what became of the commit. It may be awaited by several tasks
-    and again after a cancellation: cancelling cancels the waiting only, never the write. Every
-    waiter has a future of its own, because a shared one would be cancelled for all of them.
+    Several tasks may await one receipt, and a task may await again after a cancellation. Cancelling
+    an await cancels the waiting, never the write. Every waiter has a future of its own: cancelling
+    one waiter would cancel a shared future for all.
+
+    Attributes:
+        first_seq: The sequence number of the first event of the group.
+        seq: The sequence number of the last event of the group.
+        time: The recorded time in nanoseconds since the epoch.
     """
 
     first_seq: int
@@ -178,16 +190,19 @@ class Receipt(msgspec.Struct, eq=False):
 
     @property
     def error(self) -> Exception | None:
-        """What became of a commit that was not made, ``None`` while pending or when durable."""
+        """The error of a commit that failed, `None` for a pending or durable one."""
         return self._error
 
     def disown(self, error: Exception) -> None:
-        """In a forked child: the outcome is the parent's, as are those who wait for it."""
+        """Resolve the receipt with `error` in a forked child.
+
+        The outcome is the parent's. The waiters belong to the parent's loop and are dropped.
+        """
         self._waiters = None
         self.resolve(error)
 
     def resolve(self, error: Exception | None = None) -> None:
-        """Tell every waiter; called once, by the log."""
+        """Record the outcome and wake every waiter. The log calls this once."""
         self._done = True
         self._error = error
         waiters, self._waiters = self._waiters, None
@@ -199,5 +214,5 @@ class Receipt(msgspec.Struct, eq=False):
 
     @property
     def retrieved(self) -> bool:
-        """Whether somebody has been given the outcome, or is about to be."""
+        """Whether a waiter was given the outcome, or is woken to be given the outcome."""
         return self._retrieved

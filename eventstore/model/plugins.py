@@ -1,7 +1,7 @@
-"""Finding the plugins that are installed in this environment.
+"""Plugins: the search for handlers installed in this environment.
 
-An entry point of the group ``eventstore.handlers`` names a handler, an upcaster, or a module or an
-iterable that holds some.
+An entry point of the group `eventstore.handlers` names a handler, an upcaster, or a module or an
+iterable of handlers and upcasters.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def find_plugins(
 ) -> list[tuple[EntryPoint, Handler[Any, Any] | Upcaster[Any, Any]]]:
     """Load every installed plugin, and return the handlers and upcasters for one state type.
 
-    Each comes with the entry point that names it, handlers before upcasters. Handlers for another
-    state are left out, and so are the upcasters that lead to payloads of such handlers only. With
+    Handlers come before upcasters, and every item comes with its entry point. Handlers for another
+    state are left out, and so are the upcasters that lead only to payloads of such handlers. With
     the state type `None` nothing is left out.
 
     Raises `RegistrationError`, naming the plugin, for a plugin that cannot be imported, and for an
-    item without the annotations that it needs.
+    item with missing annotations.
     """
     handlers: list[tuple[EntryPoint, Handler[Any, Any]]] = []
     upcasters: list[tuple[EntryPoint, Upcaster[Any, Any]]] = []
@@ -67,8 +67,8 @@ def _without_foreign(
 ) -> list[tuple[EntryPoint, Upcaster[Any, Any]]]:
     """The upcasters that do not lead to foreign payloads only.
 
-    A payload that is led to foreign payloads only is foreign itself, so the search is repeated
-    until no upcaster goes.
+    A payload with a path to foreign payloads only is foreign as well, so the search is repeated
+    until no further upcaster is left out.
     """
     elsewhere, home = set(foreign), list(upcasters)
     before = -1
@@ -83,12 +83,16 @@ def _without_foreign(
 
 
 def installed_plugins(group: str) -> list[EntryPoint]:
-    """The entry points of a group, in an order that does not depend on the environment's."""
+    """Return the entry points of a group in the order of names, on every machine the same."""
     return sorted(entry_points(group=group), key=lambda point: (point.name, point.value))
 
 
 def members(module: ModuleType) -> Iterator[Any]:
-    """The handlers and upcasters that a module defines; a package's, those of its modules too."""
+    """Yield the handlers and upcasters of a module.
+
+    A package also has the members imported from its own modules. Members imported from elsewhere
+    are left out.
+    """
     for value in vars(module).values():
         if isinstance(value, Handler | Upcaster) and (
             value.__module__ == module.__name__
@@ -98,9 +102,9 @@ def members(module: ModuleType) -> Iterator[Any]:
 
 
 def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any, Any]]:
-    """``item``, if it is a handler or an upcaster; all that a module or an iterable holds.
+    """Yield a handler or upcaster itself, or all handlers and upcasters of a module or an iterable.
 
-    Raises :class:`RegistrationError` for what is none, and for what holds none.
+    Raises `RegistrationError` for any other object, and for an empty module or iterable.
     """
     if isinstance(item, Handler | Upcaster):
         yield item
@@ -118,7 +122,10 @@ def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any, Any]]:
 
 
 def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any]]:
-    """What an entry point names. Raises :class:`RegistrationError`, naming the plugin."""
+    """Import the handlers and upcasters that an entry point names.
+
+    Raises `RegistrationError`, naming the plugin.
+    """
     try:
         loaded = point.load()
     except Exception as error:  # importing a plugin may raise anything
@@ -134,7 +141,7 @@ def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any
 
 @contextlib.contextmanager
 def errors_naming_plugin(point: EntryPoint) -> Iterator[None]:
-    """Have a :class:`RegistrationError` name the plugin that it is about."""
+    """Raise a `RegistrationError` from inside again, with the name of the plugin."""
     try:
         yield
     except RegistrationError as error:
@@ -142,7 +149,7 @@ def errors_naming_plugin(point: EntryPoint) -> Iterator[None]:
 
 
 def plugin_error(error: RegistrationError, point: EntryPoint) -> RegistrationError:
-    """``error``, with plugin and distribution."""
+    """Make a copy of `error` with the names of plugin and distribution."""
     return RegistrationError(
         f"{describe_plugin(point)}: {error}",
         operation=error.operation,
@@ -152,10 +159,10 @@ def plugin_error(error: RegistrationError, point: EntryPoint) -> RegistrationErr
 
 
 def distribution_of(point: EntryPoint) -> str | None:
-    """The name of the distribution that an entry point came with."""
+    """Return the name of an entry point's distribution, `None` where the name is unknown."""
     return point.dist.name if point.dist is not None else None
 
 
 def describe_plugin(point: EntryPoint) -> str:
-    """A plugin, for messages."""
+    """Describe a plugin for messages: name, value, and distribution."""
     return f"plugin {point.name!r} ({point.value}) of distribution {distribution_of(point)!r}"

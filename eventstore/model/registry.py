@@ -1,18 +1,18 @@
-"""Handlers, upcasters and the registry that turns events into bytes, back, and into state.
+"""The registry: collects handlers and upcasters, and turns operations into events and states.
 
-A *handler* is a pure function ``(state, event) -> new state``. :func:`handler` reads its operation
-and its state type from the annotations; :class:`HandlerRegistry` collects handlers, by hand or from
-the plugins installed in this environment (entry-point group ``eventstore.handlers``), and builds
-one msgspec decoder over the tagged union of all payload types. That decoder is the codec: it is
-used to validate what is appended, to recover, and to replay, so that what one of them accepts the
-others accept too.
+Theory of operation
+-------------------
+A *handler* is a pure function `(state, event) -> new state` for one operation. `HandlerRegistry`
+collects handlers, by hand or from installed plugins (`plugins.py`), and builds one msgspec decoder
+over the tagged union of all payload types. This decoder is the codec. Appending, recovery and
+replay use the same codec, so what one of the three accepts, the others accept too.
 
 An *upcaster* turns an older payload of an operation into a newer one. Old payload classes stay
-registered, as members of the union, for ever: old events are decoded as what they were and led
-step by step to what handlers know today (``upcasting.py``).
+members of the union for ever: an old event is decoded as the class that was recorded, and led step
+by step to a class with a handler (`upcasting.py`).
 
-What one item alone can tell is checked when it is registered; what takes all of them together (do
-upcasters arrive anywhere?) when the codec is built, which is when a store is opened.
+A fault of one item is found when the item is registered. A fault of all items together, such as an
+upcaster that leads nowhere, is found when the codec is built, which opening a store does.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from eventstore.errors import (
     InvalidPayloadError,
     RegistrationError,
-    UnknownOperationError,
 )
-from eventstore.model.codec import EventCodec, field_of, unrecordable_reason
+from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.fingerprint import fingerprint_of
 from eventstore.model.handler import Handler, Upcaster, replay_error
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
+from eventstore.model.payloads import build_payload, build_payloads, refused_payload_error
 from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
     describe_plugin,
@@ -56,11 +54,15 @@ _NAMED = 4
 class HandlerRegistry(Generic[StateT]):
     """The handlers of one state type, and the codec built from their payload types.
 
-    ``handlers``: handlers, upcasters, modules or iterables of them. ``initial`` makes the state
-    before the first event; it defaults to calling the state type without arguments.
+    Args:
+        handlers: Handlers, upcasters, modules, or iterables of handlers and upcasters.
+        initial: Makes the state before the first event. The default calls the state type without
+            arguments.
+        state_type: The type of the state. The default is the state type of the first handler.
 
-    Raises :class:`RegistrationError` for a function without annotations, for two handlers of one
-    operation, for handlers of different states, and for payloads msgspec cannot handle.
+    Raises:
+        RegistrationError: A function lacks annotations, two handlers have one operation, handlers
+            have different states, or msgspec cannot handle a payload.
     """
 
     def __init__(
@@ -90,13 +92,14 @@ class HandlerRegistry(Generic[StateT]):
         initial: Callable[[], FoundT] | None = None,
         group: str = ENTRY_POINT_GROUP,
     ) -> HandlerRegistry[FoundT]:
-        """A registry of every installed plugin whose handlers are for ``state_type``.
+        """Make a registry of every installed plugin whose handlers are for `state_type`.
 
-        An entry point names a handler, an upcaster, or a module or iterable that holds some.
-        Handlers for other states are passed over; with no ``state_type`` all must agree on one.
+        An entry point of `group` names a handler, an upcaster, or a module or iterable that holds
+        some. Handlers for other states are left out. Without a `state_type`, all handlers must be
+        for one state. `initial` makes the state before the first event.
 
-        Raises :class:`RegistrationError`, naming the plugin and its distribution, when a plugin
-        cannot be imported or two of them handle the same operation.
+        Raises `RegistrationError`, naming the plugin and its distribution, for a plugin that cannot
+        be imported, and for two plugins that handle the same operation.
         """
         registry = HandlerRegistry(initial=initial, state_type=state_type)
         for point, item in find_plugins(group, state_type):
@@ -112,7 +115,10 @@ class HandlerRegistry(Generic[StateT]):
         return f"<HandlerRegistry of {state}: {shown or 'no operations'}>"
 
     def register(self, item: Any) -> None:
-        """Add a handler, an upcaster, or all of those in a module or an iterable."""
+        """Add a handler, an upcaster, or all handlers and upcasters of a module or an iterable.
+
+        Raises `RegistrationError` as the constructor does. Items before the refused one stay.
+        """
         for member in handlers_in(item):
             self._add(member, None)
 
@@ -163,7 +169,7 @@ class HandlerRegistry(Generic[StateT]):
         self._payloads[tag_of(old)] = old
 
     def _check_payload(self, item: Any, payload_type: type[Operation]) -> None:
-        """Refuse a payload class that cannot be recorded, or told from another one."""
+        """Refuse a payload class that cannot be recorded, or whose tag another class has."""
         operation, tag = operation_name(payload_type), tag_of(payload_type)
         reason = unrecordable_reason(payload_type)
         if reason is not None:
@@ -182,35 +188,35 @@ class HandlerRegistry(Generic[StateT]):
             )
 
     def _named(self, item: Any) -> str:
-        """A handler or upcaster, for messages, with the plugin that it came from."""
+        """A handler or upcaster for messages, with the name of its plugin."""
         point = self._points.get(item)
         return repr(item) if point is None else f"{item!r} of {describe_plugin(point)}"
 
     @property
     def state_type(self) -> Any:
-        """The type of the state that these handlers fold."""
+        """The type of the state that the handlers fold."""
         return self._state_type
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The names of the operations that have a handler, sorted."""
+        """The sorted names of the operations with a handler."""
         return tuple(sorted(self._handlers))
 
     @property
     def items(self) -> tuple[Handler[StateT, Any] | Upcaster[Any, Any], ...]:
-        """Every handler and upcaster that is registered."""
+        """Every registered handler and upcaster."""
         return (*self._handlers.values(), *self._upcasters)
 
     @property
     def payload_types(self) -> tuple[type[Operation], ...]:
-        """Every payload class that can be read, old ones included."""
+        """Every payload class that the codec can read, old classes included."""
         return tuple(self._payloads.values())
 
     @property
     def codec(self) -> EventCodec:
-        """The codec over all payload types, built when first used and after a registration.
+        """The codec over all payload types, built on first use and again after a registration.
 
-        Raises :class:`RegistrationError` for an upcaster that leads nowhere or in a circle.
+        Raises `RegistrationError` for an upcaster that leads nowhere or in a circle.
         """
         if self._codec is None:
             fault = self._upcasters.fault()
@@ -225,7 +231,10 @@ class HandlerRegistry(Generic[StateT]):
         return self._codec
 
     def initial(self) -> StateT:
-        """The state before the first event."""
+        """Return the state before the first event, as a copy that nobody else holds.
+
+        Raises `RegistrationError` for a registry without a state type.
+        """
         if self._initial is not None:
             return copy_value(self._initial())
         if self._state_type is None:
@@ -235,65 +244,39 @@ class HandlerRegistry(Generic[StateT]):
         return state
 
     def payload(self, operation: str, data: Mapping[str, Any]) -> Operation:
-        """Build the payload of ``operation`` from a plain mapping, strictly typed.
+        """Build the current payload of `operation` from a plain mapping, with strict types.
 
-        Raises :class:`UnknownOperationError` and :class:`InvalidPayloadError`.
+        Raises `UnknownOperationError`, and `InvalidPayloadError` with the path of the field.
         """
-        if operation not in self._handlers:
-            raise UnknownOperationError(
-                f"no handler is registered for {operation!r} (known: "
-                f"{', '.join(self.operations) or 'none'}); register one, or install its plugin",
-                operation=operation,
-            )
-        try:
-            payload: Operation = self._current[operation].from_mapping(data)
-        except (msgspec.ValidationError, TypeError) as error:
-            field = field_of(str(error))
-            raise InvalidPayloadError(
-                f"{operation}, field `{field}`: {error}; nothing was written",
-                operation=operation,
-                field=field,
-            ) from error
-        return payload
+        return build_payload(self._current, operation, data)
 
     def payloads(self, operations: tuple[Any, ...]) -> Sequence[Operation]:
-        """The payloads that ``append(*operations)`` means, not yet validated if they are objects.
+        """Return the payloads that `append(*operations)` means.
 
-        Operations are payload objects, ``(name, mapping)`` pairs, or one name and one mapping.
+        `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
+        Payload objects are returned as they are, and validated by `record`.
+
+        Raises `UnknownOperationError` and `InvalidPayloadError`.
         """
         if len(operations) == 1 and type(operations[0]) in self._fold:
             return operations
-        if operations and isinstance(operations[0], str):
-            if len(operations) != 2:
-                raise InvalidPayloadError(
-                    f"{operations[0]}: a name goes with one mapping; for several operations pass "
-                    "(name, mapping) pairs; nothing was written",
-                    operation=operations[0],
-                )
-            return [self.payload(operations[0], operations[1])]
-        if not operations:
-            raise InvalidPayloadError("nothing to append: pass operations", operation="append")
-        return [self._from_pair(item) if isinstance(item, tuple) else item for item in operations]
-
-    def _from_pair(self, pair: tuple[Any, ...]) -> Operation:
-        if len(pair) != 2 or not isinstance(pair[0], str):
-            raise InvalidPayloadError(
-                f"{pair!r} is no (name, mapping) pair; nothing was written", operation="append"
-            )
-        return self.payload(pair[0], pair[1])
+        return build_payloads(self._current, operations)
 
     def record(
         self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
     ) -> tuple[list[Event[Any]], bytes]:
-        """Encode events, and decode them again as recovery will: the events and their bytes.
+        """Encode payloads as events, and decode the bytes as recovery will.
 
-        The events' payloads are the decoded ones: they share nothing with the caller's objects, and
-        whatever would not survive the log is found here, before anything is written. Raises
-        :class:`UnknownOperationError` and :class:`InvalidPayloadError`.
+        `first` is the number of the first event, `time` the time of all in nanoseconds since the
+        epoch. Returns the decoded events and the bytes. The decoded payloads share nothing with
+        the caller's objects. A value that would not survive the log is refused here, before a byte
+        is written.
+
+        Raises `UnknownOperationError` and `InvalidPayloadError`.
         """
         for data in payloads:
             if type(data) not in self._fold:
-                self._refuse(data)
+                raise refused_payload_error(data, self._current, old=type(data) in self._upcasters)
         if metadata is not None and type(metadata) is not dict:
             if not isinstance(metadata, Mapping):
                 raise InvalidPayloadError(
@@ -310,29 +293,11 @@ class HandlerRegistry(Generic[StateT]):
         numbered = enumerate(payloads, first)
         return codec.round_trips([Event(seq, time, data, key, metadata) for seq, data in numbered])
 
-    def _refuse(self, data: Any) -> typing.NoReturn:
-        if not isinstance(data, Operation):
-            raise InvalidPayloadError(
-                f"{type(data).__name__} is no operation: append an Operation, or a name and a "
-                "mapping; nothing was written",
-                operation=type(data).__name__,
-            )
-        name = operation_name(type(data))
-        if type(data) in self._upcasters:
-            raise InvalidPayloadError(
-                f"{name}: {type(data).__name__} is an old payload, kept to read old events; append "
-                "the current one; nothing was written",
-                operation=name,
-            )
-        raise UnknownOperationError(
-            f"no handler is registered for {name!r} as {type(data).__name__} (known: "
-            f"{', '.join(self.operations) or 'none'}); register one, or install its plugin; "
-            "nothing was written",
-            operation=name,
-        )
-
     def apply(self, state: StateT, event: Event[Any]) -> StateT:
-        """Fold one current event; the handler's own exception reaches the caller unchanged."""
+        """Fold one current event. An exception of the handler reaches the caller unchanged.
+
+        Raises `InvalidPayloadError` for a handler that returns `None` instead of a state.
+        """
         folded = self._fold[type(event.data)](state, event)
         if folded is None and state is not None:
             raise InvalidPayloadError(
@@ -343,13 +308,13 @@ class HandlerRegistry(Generic[StateT]):
         return folded
 
     def upcast(self, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
-        """Lead old payloads to current ones. A split payload becomes events of the same seq."""
+        """Lead old payloads to current ones. A split payload becomes events of one number."""
         return self._upcasters.lead(events)
 
     def fold(self, state: StateT, events: Iterable[Event[Any]]) -> StateT:
-        """Fold events from the log, upcast before; for recovery and replay.
+        """Fold upcast events of the log, for recovery and replay.
 
-        Raises :class:`ReplayError` from whatever a handler raised, naming event and operation.
+        Raises `ReplayError`, naming event and operation, from the exception of a handler.
         """
         handlers = self._fold
         for event in events:
@@ -364,15 +329,15 @@ class HandlerRegistry(Generic[StateT]):
 
     @property
     def functions(self) -> Mapping[type[Any], Callable[[StateT, Event[Any]], StateT]]:
-        """The handlers' functions by payload type, for loops that cannot afford a call more."""
+        """The handlers' functions by payload type, for loops that cannot afford one more call."""
         return self._fold
 
     def fingerprint(self) -> dict[str, str]:
-        """Return what a snapshot's state depends on: a digest per operation, and of the state type.
+        """Return a digest for each operation, and one of the state type under the key `""`.
 
-        The operations are the keys. The digest of the state type is under the key `""`. The
-        fingerprint is kept until the next registration, and the verdict on what is registered with
-        it: opening a store asks for the fingerprint before it touches the store's directory.
+        A snapshot's state depends on these schemas and versions. The fingerprint is kept until the
+        next registration, and so is the verdict on the types: opening a store asks for the
+        fingerprint alone, before the store's directory is touched.
 
         Raises `RegistrationError` for an upcaster that leads nowhere or in a circle, and for a
         state that a snapshot cannot carry.

@@ -1,21 +1,21 @@
-"""States to bytes and back, in slices; and the digest of a state.
+"""States to bytes and back, in slices, and the digest of a state.
 
 Theory of operation
 -------------------
-One call that encodes a state of 100,000 positions would hold the interpreter's lock, and with it
-the event loop, for tens of milliseconds, from whatever thread. So a state is cut: into the fields
-of a Struct or dataclass (a mapping counts as one field), and fields that are mappings or
-sequences into runs of ``SLICE`` entries. A persistent map makes the view consistent for free; a
-plain ``dict`` state is consistent too, as long as handlers are pure.
+One call that encodes a state of 100,000 positions holds the interpreter's lock for tens of
+milliseconds, and the event loop with it, from whatever thread. A state is therefore cut. A Struct
+or dataclass is cut into its fields, any other state counts as one field. A field that is a mapping
+or a sequence is cut into runs of `SLICE` entries. A persistent map gives a consistent view for
+free. A plain `dict` is consistent as long as handlers are pure.
 
-A slice is the MessagePack array ``[field, value]``, and for a cut field ``[field, [entry,
-...]]``, with an entry ``[key, value]`` in a mapping.
+A slice is the MessagePack array `[field, value]`. The slice of a cut field is `[field, [entry,
+...]]`, with entries `[key, value]` for a mapping.
 
-The digest has to be the same for equal states, whatever the order in which a map grew, the hash
-seed or the version of Python; and it has to be computed in slices as well, so it cannot sort a
-large map. The digests (BLAKE2b) of a mapping's entries are therefore added up modulo 2**256,
-which forgets the order and nothing else; sequences and single values are digested as they are,
-mappings within them with sorted keys.
+The digest must be equal for equal states, whatever the order in which a map grew, the hash seed,
+or the version of Python. The digest is computed in slices as well, so a large map cannot be sorted.
+The digests (BLAKE2b) of a mapping's entries are therefore added modulo 2**256, which forgets the
+order and nothing else. Sequences and single values are digested as they are, with sorted keys in
+mappings within.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class StateDigest:
         self._counts: dict[str, int] = {}
 
     def add_unordered(self, field: str, entries: Iterable[bytes]) -> None:
-        """Entries of a mapping, encoded."""
+        """Add encoded entries of a mapping. The order of the entries does not matter."""
         total, count = self._sums.get(field, 0), self._counts.get(field, 0)
         for entry in entries:
             count += 1
@@ -73,7 +73,7 @@ class StateDigest:
         self._counts[field] = count
 
     def add_ordered(self, field: str, entries: Iterable[bytes]) -> None:
-        """Entries of a sequence, or the one value of a plain field, encoded."""
+        """Add encoded entries of a sequence, or the one encoded value of a plain field."""
         running = self._sums.get(field, 0)
         for entry in entries:
             chained = running.to_bytes(32, "little") + entry
@@ -83,7 +83,7 @@ class StateDigest:
         self._counts.setdefault(field, 0)
 
     def hexdigest(self) -> str:
-        """The digest: 64 hexadecimal digits."""
+        """Return the digest: 64 hexadecimal digits."""
         whole = hashlib.blake2b(digest_size=32)
         for field in sorted(self._sums):
             whole.update(msgspec.msgpack.encode((field, self._counts[field])))
@@ -92,9 +92,9 @@ class StateDigest:
 
 
 class StateCodec(Generic[StateT]):
-    """Cuts states of one type into slices, and puts them together again.
+    """Cuts states of one type into slices, and puts slices together to a state.
 
-    ``state_type`` may be a msgspec Struct, a dataclass, a mapping, or anything msgspec can carry.
+    `state_type` may be a msgspec Struct, a dataclass, a mapping, or any type that msgspec carries.
     """
 
     def __init__(self, state_type: Any) -> None:
@@ -108,14 +108,14 @@ class StateCodec(Generic[StateT]):
         self._outer = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
 
     def slices(self, state: StateT, digest: StateDigest) -> Iterator[bytes]:
-        """Encode ``state`` a slice at a time, adding to ``digest`` on the way."""
+        """Encode `state` one slice at a time, and add each to `digest`."""
         for name, value in self._values(state):
             field = self._encode(name)
             if isinstance(value, Mapping):
                 yield from self._cut(field, value.items(), digest, name, ordered=False)
             elif isinstance(value, list | tuple) and self._makers[name] is not None:
                 yield from self._cut(field, value, digest, name, ordered=True)
-            elif isinstance(value, list | tuple):  # of a fixed length, or of a type that is not cut
+            elif isinstance(value, list | tuple):  # a fixed length, or a type without cuts
                 digest.add_ordered(name, map(self._encode, value))
                 yield _PAIR + field + self._encode(value)
             else:
@@ -153,7 +153,7 @@ class StateCodec(Generic[StateT]):
             yield _PAIR + field + array_header(0)
 
     def load(self, slices: Iterable[bytes]) -> StateT:
-        """Put a state together. Raises ``msgspec.DecodeError`` where slices do not fit the type."""
+        """Put slices together to a state. Raises `msgspec.DecodeError` if one does not fit."""
         parts: dict[str, Any] = {}
         for data in slices:
             name, raw = self._outer.decode(data)
@@ -185,7 +185,7 @@ _encode_as_is = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
 
 
 def _encode(value: Any) -> bytes:
-    """The one encoding of a value: mappings and sets within it are sorted."""
+    """The one encoding of a value, with sorted mappings and sets inside."""
     try:
         return _encode_sorted(value)
     except TypeError:  # msgspec sorts mappings only where all keys are strings
@@ -193,7 +193,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _in_order(value: Any) -> Any:
-    """``value`` with mappings and sets, all the way down, in the order of their members' bytes."""
+    """A copy of `value` with all mappings and sets inside in the order of their members' bytes."""
     if isinstance(value, Mapping):
         return {key: _in_order(value[key]) for key in sorted(value, key=_encode)}
     if isinstance(value, set | frozenset):
@@ -201,7 +201,7 @@ def _in_order(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_in_order(item) for item in value]
     if isinstance(value, msgspec.Struct):
-        ordered = copy.copy(value)  # of the same class, whose tag and names are encoded too
+        ordered = copy.copy(value)  # the class's tag and field names are encoded too
         for name in value.__struct_fields__:
             msgspec.structs.force_setattr(ordered, name, _in_order(getattr(value, name)))
         return ordered
@@ -213,10 +213,11 @@ def _in_order(value: Any) -> Any:
 
 
 def state_digest(state: Any) -> str:
-    """A digest of a state: 64 hexadecimal digits, equal for equal states.
+    """Return the digest of a state: 64 hexadecimal digits, equal for equal states.
 
-    It is the same on every supported Python, under every hash seed, and however the maps in the
-    state came about. Numbers count as they are: ``1`` and ``1.0``, ``0.0`` and ``-0.0`` differ.
+    The digest is the same on every supported Python, under every hash seed, and for every order in
+    which the maps of the state grew. Numbers count as they are: `1` and `1.0` differ, and so do
+    `0.0` and `-0.0`.
 
     >>> state_digest({"a": 1, "b": 2}) == state_digest({"b": 2, "a": 1})
     True
@@ -226,7 +227,7 @@ def state_digest(state: Any) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _fields(kind: Any) -> list[tuple[str, Any]] | None:
-    """The names and types of a Struct's or dataclass's fields, ``None`` for any other type."""
+    """The names and types of a Struct's or dataclass's fields, `None` for any other type."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return [(field.name, field.type) for field in msgspec.structs.fields(kind)]
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -259,7 +260,7 @@ def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
 
 
 def _maker(kind: Any) -> Any:
-    """What builds a cut field from its entries, ``None`` for a field that is not cut."""
+    """The function that builds a cut field from its entries, `None` for a field that is not cut."""
     origin = typing.get_origin(kind) or kind
     if _is_mapping(kind):
         if issubclass(origin, immutables.Map):

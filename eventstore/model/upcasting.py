@@ -1,14 +1,14 @@
-"""Old payloads led to what handlers know today.
+"""Upcasting: old payloads are led to payloads that have a handler.
 
 Theory of operation
 -------------------
-An upcaster is an edge from one payload class to the next; the classes and the edges form paths
-that end where a handler is. Which classes an upcaster leads to is read from its annotation, so that
-a path that ends nowhere, or in a circle, is found when a registry is first used, and not years
-later at the first old event. What an annotation leaves open (``-> Operation``) is checked on the
-event.
+An upcaster is an edge from one payload class to the next. The edges form paths, and every path has
+to end at a class with a handler. The classes that an upcaster leads to are read from its
+annotation. A path that ends nowhere, or in a circle, is therefore found when a registry is first
+used, and not years later at the first old event. The annotation `-> Operation` leaves the classes
+open. The result is then checked on each event.
 
-One old event may become several, which keep its number and time, or none.
+One old event may become several events of the same number and time, or none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ Payload = type[Operation]
 
 
 class Upcasters:
-    """The upcasters of one registry. ``handled``: the payload classes that have a handler."""
+    """The upcasters of one registry.
+
+    `handled` is a live view of the payload classes that have a handler.
+    """
 
     def __init__(self, handled: Collection[type[Any]]) -> None:
         self._handled = handled
@@ -41,15 +44,18 @@ class Upcasters:
         return iter(self._steps.values())
 
     def of(self, kind: Payload) -> Upcaster[Any, Any] | None:
-        """The upcaster that takes payloads of this class."""
+        """Return the upcaster that takes payloads of class `kind`, if there is one."""
         return self._steps.get(kind)
 
     def add(self, old: Payload, step: Upcaster[Any, Any]) -> None:
-        """Lead payloads of class ``old`` through ``step`` from now on."""
+        """Lead payloads of class `old` through `step` from now on."""
         self._steps[old] = step
 
     def fault(self) -> tuple[Upcaster[Any, Any], str] | None:
-        """The first upcaster that leads nowhere, and why; ``None`` if all of them arrive."""
+        """Find the first upcaster without a path to a handler. Returns the upcaster and the reason.
+
+        Returns `None` if all upcasters have a path.
+        """
         for old, step in self._steps.items():
             if old in self._handled:
                 return step, (
@@ -80,10 +86,10 @@ class Upcasters:
         return None
 
     def lead(self, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
-        """Events with current payloads, of the same numbers.
+        """Return the events with current payloads, under the same numbers.
 
-        Raises :class:`ReplayError`, naming upcaster and event, for one that raises or that returns
-        what nobody handles.
+        Events without old payloads are returned as they are. Raises `ReplayError`, naming upcaster
+        and event, for an upcaster that raises or returns a payload without a handler.
         """
         steps = self._steps
         if not steps or not any(type(event.data) in steps for event in events):

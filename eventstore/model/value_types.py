@@ -1,21 +1,20 @@
-"""What a type is made of: whether MessagePack can carry it, and whether its values can change.
+"""The types of payloads and states: can MessagePack carry the values, and can the values change?
 
 Theory of operation
 -------------------
-Three questions are asked of the types that users bring, once for each, when a registry is made or
-a store is opened:
+Three questions are asked of a user's type, once, when a registry is made or a store is opened:
 
-* Can the log or a snapshot carry its values? (:func:`unsupported_part`)
-* Can a value be changed by whoever holds it? (:func:`is_immutable`)
-* If so, what makes a copy that shares nothing that can change? (:func:`copier`)
+* Can the log or a snapshot carry the values? (`unsupported_part`)
+* Can a holder of a value change the value in place? (`is_immutable`)
+* If so, which function makes a copy that shares no changeable part? (`copier`)
 
-The last two are how a store keeps what it has published: of an immutable state it hands out the
-state itself, of any other a copy. Nothing is asked of a value while a store runs, except where its
-type does not tell (``Any``, a union, an abstract type).
+The last two answers protect a published state. A store hands out an immutable state itself, and a
+copy of any other state. While a store runs, a value is asked only where the type does not tell:
+`Any`, a union, or an abstract type.
 
 Two conventions keep the answers simple. A persistent map without a type for its values, or with
-``Any``, holds nothing that can change, because that is how the codec makes it. And what is hashable
-enough to be a key, or a member of a set, is taken not to change.
+`Any`, holds no changeable value, because the codec makes such maps of immutable values. A key, or
+a member of a set, is hashable and is taken not to change.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _UNIONS = (typing.Union, types.UnionType)
 
 
 def plain_type(kind: Any) -> Any:
-    """A type without what only annotates or renames it.
+    """Return a type without annotations, qualifiers and new names.
 
     >>> plain_type(Annotated[int, msgspec.Meta(ge=0)])
     <class 'int'>
@@ -61,16 +60,16 @@ def plain_type(kind: Any) -> Any:
             kind = typing.get_args(kind)[0]
         elif isinstance(kind, typing.NewType):
             kind = kind.__supertype__
-        elif type(kind).__name__ == "TypeAliasType":  # ``type X = ...``, from Python 3.12 on
+        elif type(kind).__name__ == "TypeAliasType":  # `type X = ...`, from Python 3.12 on
             kind = kind.__value__
         else:
             return kind
 
 
 def fields_of(kind: Any) -> dict[str, Any] | None:
-    """Names and types of the fields of a Struct, dataclass, named tuple or typed dictionary.
+    """Return names and types of the fields of a Struct, dataclass, named tuple or typed dictionary.
 
-    ``None`` for a type that has none. Raises ``NameError`` for annotations that name nothing.
+    Returns `None` for any other type. Raises `NameError` for an annotation that cannot be resolved.
     """
     kind = typing.get_origin(kind) or kind
     fields = _fields_of_class(kind) if isinstance(kind, type) else None
@@ -95,10 +94,10 @@ def _fields_of_class(kind: type) -> dict[str, Any] | None:
 
 
 def unsupported_part(kind: Any, path: str = "$") -> str | None:
-    """Which part of ``kind`` MessagePack cannot carry, in words, or ``None``.
+    """Name the first part of type `kind` that MessagePack cannot carry. Returns `None` without one.
 
-    Raises ``TypeError`` where msgspec refuses the type as a whole (an ambiguous union), and
-    ``NameError`` for annotations that name nothing.
+    `path` names the whole in the answer. Raises `TypeError` where msgspec refuses the type as a
+    whole (an ambiguous union), and `NameError` for an annotation that cannot be resolved.
 
     >>> unsupported_part(dict[str, list[int]])
     >>> unsupported_part(dict[str, complex])
@@ -138,7 +137,7 @@ def _unsupported(kind: Any, path: str, seen: frozenset[Any]) -> str | None:
 
 
 def is_immutable(kind: Any) -> bool:
-    """Whether no value of this type can be changed by whoever holds it.
+    """Tell whether no holder can change a value of type `kind` in place.
 
     >>> is_immutable(tuple[int, str]), is_immutable(tuple[list[int], ...])
     (True, False)
@@ -151,7 +150,7 @@ def _is_immutable(kind: Any, seen: frozenset[Any]) -> bool:
     origin = typing.get_origin(kind) or kind
     arguments = typing.get_args(kind)
     if kind is None or origin is typing.Literal or origin in seen:
-        return True  # a type within itself is as immutable as its other parts are
+        return True  # a type inside itself is as immutable as the other parts
     if origin in _UNIONS:
         return all(_is_immutable(part, seen) for part in arguments)
     if not isinstance(origin, type):
@@ -184,7 +183,7 @@ def _is_frozen(kind: type) -> bool:
 
 
 def copy_value(value: ValueT) -> ValueT:
-    """A copy of ``value`` that shares nothing that can change, or ``value`` if nothing can.
+    """Return a copy of `value` without a shared changeable part, or an immutable `value` itself.
 
     >>> inner = [1]
     >>> copied = copy_value({"a": inner})
@@ -201,7 +200,7 @@ def copy_value(value: ValueT) -> ValueT:
 
 
 def copier(kind: Any) -> Copier | None:
-    """What copies values of a type, ``None`` where a copy would be no different."""
+    """Return the function that copies values of type `kind`, `None` for an immutable type."""
     if _is_immutable(kind, frozenset()):
         return None
     kind = plain_type(kind)
@@ -216,13 +215,13 @@ def copier(kind: Any) -> Copier | None:
     if origin is immutables.Map:
         return _map_copier(copier(arguments[1]) or copy_value)
     if arguments and isinstance(origin, type) and fields_of(origin) is None:
-        return copy_value  # an abstract type, or one that is rare: the value tells
+        return copy_value  # an abstract or rare type: the class of the value decides
     return _copier_of_class(origin) if isinstance(origin, type) else copy_value
 
 
 @functools.lru_cache(maxsize=1024)
 def _copier_of_class(kind: type) -> Copier | None:
-    """What copies the instances of a class."""
+    """The function that copies the instances of a class, `None` for an immutable class."""
     if kind is immutables.Map or issubclass(kind, _ATOMS) or issubclass(kind, type):
         return None
     if kind in (set, bytearray):

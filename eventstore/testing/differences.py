@@ -1,4 +1,4 @@
-"""Messages of a failed check: where two values differ, and which object two values share.
+"""Messages of a failed check: the first difference of two values, and an object in both.
 
 Values are compared exactly (`model/differences.py`). NaN counts as a difference even from itself:
 NaN equals nothing, and the bits of a NaN depend on the machine.

@@ -1,0 +1,99 @@
+"""Payloads from the arguments of `append`, and the errors for arguments that are none.
+
+`current` is a registry's mapping of operation names to current payload classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from eventstore.errors import EventStoreError, InvalidPayloadError, UnknownOperationError
+from eventstore.model.codec import field_of
+from eventstore.model.operation import Operation, operation_name
+
+__all__ = ["build_payload", "build_payloads", "refused_payload_error"]
+
+Current = Mapping[str, type[Operation]]
+
+
+def build_payload(current: Current, operation: str, data: Mapping[str, Any]) -> Operation:
+    """Build the payload of `operation` from a plain mapping, with strict types.
+
+    Raises `UnknownOperationError`, and `InvalidPayloadError` with the path of the field.
+    """
+    if operation not in current:
+        raise UnknownOperationError(
+            f"no handler is registered for {operation!r} (known: {_known(current)}); register one, "
+            "or install its plugin",
+            operation=operation,
+        )
+    try:
+        payload: Operation = current[operation].from_mapping(data)
+    except (msgspec.ValidationError, TypeError) as error:
+        field = field_of(str(error))
+        raise InvalidPayloadError(
+            f"{operation}, field `{field}`: {error}; nothing was written",
+            operation=operation,
+            field=field,
+        ) from error
+    return payload
+
+
+def build_payloads(current: Current, operations: tuple[Any, ...]) -> list[Operation]:
+    """Return the payloads that `append(*operations)` means. Payload objects are not validated.
+
+    `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
+
+    Raises `UnknownOperationError` and `InvalidPayloadError`.
+    """
+    if not operations:
+        raise InvalidPayloadError("nothing to append: pass operations", operation="append")
+    if isinstance(operations[0], str):
+        if len(operations) != 2:
+            raise InvalidPayloadError(
+                f"{operations[0]}: a name goes with one mapping; for several operations pass "
+                "(name, mapping) pairs; nothing was written",
+                operation=operations[0],
+            )
+        return [build_payload(current, operations[0], operations[1])]
+    return [_from_pair(current, item) if isinstance(item, tuple) else item for item in operations]
+
+
+def _from_pair(current: Current, pair: tuple[Any, ...]) -> Operation:
+    if len(pair) != 2 or not isinstance(pair[0], str):
+        raise InvalidPayloadError(
+            f"{pair!r} is no (name, mapping) pair; nothing was written", operation="append"
+        )
+    return build_payload(current, pair[0], pair[1])
+
+
+def refused_payload_error(data: Any, current: Current, *, old: bool) -> EventStoreError:
+    """Make the error for an object that no handler takes.
+
+    `old` says that an upcaster takes the object, which is then a payload of an older version.
+    """
+    if not isinstance(data, Operation):
+        return InvalidPayloadError(
+            f"{type(data).__name__} is no operation: append an Operation, or a name and a "
+            "mapping; nothing was written",
+            operation=type(data).__name__,
+        )
+    name = operation_name(type(data))
+    if old:
+        return InvalidPayloadError(
+            f"{name}: {type(data).__name__} is an old payload, kept to read old events; append "
+            "the current one; nothing was written",
+            operation=name,
+        )
+    return UnknownOperationError(
+        f"no handler is registered for {name!r} as {type(data).__name__} (known: "
+        f"{_known(current)}); register one, or install its plugin; nothing was written",
+        operation=name,
+    )
+
+
+def _known(current: Current) -> str:
+    return ", ".join(sorted(current)) or "none"
