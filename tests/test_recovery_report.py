@@ -1,4 +1,4 @@
-"""What a store says about how it was opened: every field of ``RecoveryReport``, and the log."""
+"""The report of an opening: every field of `RecoveryReport`, and the log messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def report_of(disk: SimulatedDisk, **options: Any) -> RecoveryReport:
 
 
 async def killed(*amounts: int) -> SimulatedDisk:
-    """The disk of a store whose process was killed after these deposits."""
+    """Return the disk of a store. The store's process was killed after the deposits."""
     disk = SimulatedDisk()
     store = await EventStore.open("", bank_registry(), disk=disk, **QUIET)
     for amount in amounts:
@@ -143,7 +143,7 @@ class TestFields:
 
     @pytest.mark.asyncio
     async def test_archives_of_discarded_history_are_removed_and_not_named(self) -> None:
-        """Of a writer that died after it discarded them and before it removed them."""
+        """The writer died after discarding the archives and before removing the files."""
         disk = SimulatedDisk()
         options = {**QUIET, "segment_size": 4096, "backup_count": 2}
         async with EventStore.open("", bank_registry(), options, disk=disk) as store:

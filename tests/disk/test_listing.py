@@ -1,4 +1,4 @@
-"""What a listing of a store's directory says about the names in it."""
+"""A listing of a store's directory: the calls made, the numbers, and the unknown files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real disk: who may use a directory, what its files are, and what the kernel refuses."""
+"""The real disk: permissions and ownership, the files, and the kernel's refusals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEGMENT = "log/00000000000000000001.log"
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder that every user can reach, unlike ``tmp_path``."""
+    """Make a folder within the reach of every user, unlike `tmp_path`."""
     folder = Path(tempfile.mkdtemp(prefix="eventstore-test-"))
     folder.chmod(0o755)
     yield folder
@@ -134,7 +134,7 @@ class TestLinks:
 
     @pytest.mark.asyncio
     async def test_a_link_where_a_new_file_is_to_be(self, tmp_path: Path) -> None:
-        """It is replaced or refused, never followed."""
+        """The link is replaced or refused, and never followed."""
         store = tmp_path / "store"
         await filled(store)
         (tmp_path / "victim").write_text("precious")
@@ -233,7 +233,7 @@ def output_of(script: str, path: Path) -> str:
 
 
 def as_ordinary_user(path: Path) -> Any:
-    """What a writer and then a reader meet at ``path`` who are not root."""
+    """Return the outcomes of a writer and then a reader at `path`, neither of them root."""
     run = subprocess.run(
         [sys.executable, "-c", DROP, str(path)],
         capture_output=True,
@@ -246,7 +246,7 @@ def as_ordinary_user(path: Path) -> Any:
 
 
 def give(path: Path) -> None:
-    """Make everything at ``path`` the ordinary user's."""
+    """Make the ordinary user the owner of everything at `path`."""
     if os.geteuid() == 0:
         for item in (path, *path.rglob("*")):
             os.chown(item, 65534, 65534)
@@ -272,7 +272,7 @@ class TestAnOrdinaryUser:
 
     @pytest.mark.asyncio
     async def test_cannot_write_to_the_log(self, public_folder: Path) -> None:
-        """The directory itself may be written to, the folder in it not: found out by the append."""
+        """The directory is writable and the folder in the directory is not. The append fails."""
         store = public_folder / "store"
         await filled(store)
         give(store)
@@ -325,7 +325,7 @@ class TestAnOrdinaryUser:
 
 @contextlib.contextmanager
 def mounted(path: Path, options: str, promise: str) -> Iterator[None]:
-    """A tmpfs at ``path``; where none can be mounted, the test is skipped, naming the promise."""
+    """Mount a tmpfs at `path`. Where mounting fails, skip the test and name the promise."""
     path.mkdir(exist_ok=True)
     mount = shutil.which("mount")
     done = mount is not None and os.geteuid() == 0 and sys.platform == "linux"
@@ -519,13 +519,13 @@ class TestDirectory:
 
 
 class TestThreads:
-    """One store's threads share its disk: they list, open and make folders at the same time."""
+    """Threads of one store share a disk, and list, open and make folders at the same time."""
 
     NAMES = tuple(f"{number:020d}.log" for number in range(40))
 
     @staticmethod
     def at_once(*calls: Callable[[], object]) -> None:
-        """Make all the calls, each on a thread of its own, begun at the same moment."""
+        """Make all the calls at the same moment, each on a thread of its own."""
         begun = threading.Barrier(len(calls))
 
         def make(call: Callable[[], object]) -> object:
@@ -562,7 +562,7 @@ class TestThreads:
 
 class TestLock:
     def test_any_unrelated_close_leaves_it(self, tmp_path: Path) -> None:
-        """As it would not with ``lockf``: closing any descriptor of the file would drop that."""
+        """A `lockf` lock would be lost: closing any descriptor of the file drops such a lock."""
         owner = LocalDisk(tmp_path)
         owner.lock()
         other = LocalDisk(tmp_path)

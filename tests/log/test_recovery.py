@@ -1,4 +1,4 @@
-"""Opening a log: which damage is refused, and by which file; how an unclean end is mended."""
+"""Opening a log: damage is refused with the file's name, and an unclean end is repaired."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ QUARANTINED = "quarantine/00000000000000000001.log"
 
 
 def unclean(*values: str) -> SimulatedDisk:
-    """A log of one segment whose writer was killed after it had committed ``values``."""
+    """Return a log of one segment, whose writer was killed after committing `values`."""
     disk = new_log()
     writer = writer_on(disk)
     for value in values:
@@ -61,7 +61,7 @@ def unclean(*values: str) -> SimulatedDisk:
 
 
 def torn(disk: SimulatedDisk, garbage: bytes = b"\x01torn bytes") -> int:
-    """Put what a crash left of a commit behind the last record; the offset where it is."""
+    """Put torn bytes behind the last record, as a crash does, and return their offset."""
     data = bytearray(disk.read_file(FIRST))
     tail = classify_tail(bytes(data), SegmentHeader.decode(bytes(data)))
     assert isinstance(tail, Clean)
@@ -127,7 +127,7 @@ class TestChain:
         assert error.offset == length
 
     def test_a_segment_of_a_log_that_went_another_way(self) -> None:
-        """Files of two backups are mixed: each is whole, and they do not belong together."""
+        """Files of two backups are mixed. Each file is whole, and the files do not fit together."""
         disk, _ = several_segments(segments=2)
         other = new_log(seed=9)
         writer = writer_on(other)
@@ -169,7 +169,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("name", [FIRST, SECOND, THIRD, LAST])
     def test_every_flipped_bit_of_a_closed_log_is_refused(self, name: str) -> None:
-        """Every bit of it: headers, records, seals, paddings."""
+        """Every bit is flipped: headers, records, seals and padding."""
         disk, _ = several_segments()
         data = disk.read_file(name)
         for bit in range(0, 8 * len(data), 5):
@@ -193,11 +193,11 @@ class TestDamage:
 
     @pytest.mark.parametrize("wrong", ["number", "checksum", "events"])
     def test_a_last_seal_that_does_not_belong_there(self, wrong: str) -> None:
-        """Valid by itself, and not the one that was written when the next segment was begun."""
+        """The seal is valid, and is not the seal written when the next segment was begun."""
         disk, _ = several_segments()
         data = disk.read_file(SECOND)
         header = SegmentHeader.decode(data)
-        end = len(data) - 2 * SEAL_SIZE  # a closing seal, and the one that says that it goes on
+        end = len(data) - 2 * SEAL_SIZE  # a CLOSED and a CONTINUED seal
         kind, crc = read_seal(data, read_record(data, end + SEAL_SIZE, header.salt))
         assert kind is SealKind.CONTINUED
         seal = {
@@ -226,7 +226,7 @@ class TestDamage:
             values_on(disk, start=1)
 
     def test_a_wiped_predecessor_of_an_empty_segment(self) -> None:
-        """The empty segment is replaced by the next one, so its word has to be passed on."""
+        """The next segment replaces the empty one, and so has to vouch for the predecessor."""
         disk, _ = several_segments(segments=1)
         disk.fail(kind="write", name=FIRST, errno=errno.ENOSPC)
         with pytest.raises(StoreFullError):
@@ -237,7 +237,7 @@ class TestDamage:
         refused(disk, FIRST, "not what")
 
 
-class TestMending:
+class TestRepair:
     def test_an_unsealed_segment_is_rewritten_before_it_is_served(self) -> None:
         disk = unclean("one", "two")
         old = SegmentHeader.decode(disk.read_file(FIRST))
@@ -254,7 +254,7 @@ class TestMending:
         assert values_on(disk) == ["one", "two"]
 
     def test_what_only_the_page_cache_had_is_on_the_disk_then(self) -> None:
-        """After a failed sync the cache shows bytes that the disk may never have got."""
+        """After a failed sync, the cache shows bytes that may be missing on the disk."""
         disk = new_log()
         writer = writer_on(disk)
         commit(writer, "one")
@@ -350,7 +350,7 @@ class TestMending:
 
     def test_an_empty_last_segment_is_replaced(self) -> None:
         disk, values = several_segments(segments=2)
-        disk.fail(kind="write", name=SECOND, errno=errno.ENOSPC)  # no seal for its predecessor
+        disk.fail(kind="write", name=SECOND, errno=errno.ENOSPC)  # the seal of the segment before
         with pytest.raises(StoreFullError):
             commit(writer_after(disk), "x")
         survivor = disk.after_kill()
@@ -468,7 +468,7 @@ def torn_log() -> SimulatedDisk:
 def refused(
     disk: SimulatedDisk, name: str, reason: str, *, verify_from: int = 1
 ) -> CorruptLogError:
-    """Opening is refused, naming the file; nothing is written, and asking again changes nothing."""
+    """Check that opening is refused with the file's name, writes nothing, and refuses again."""
     before, since = disk.contents(), len(disk.calls)
     with pytest.raises(CorruptLogError, match=reason) as raised:
         open_on(disk, verify_from=verify_from)

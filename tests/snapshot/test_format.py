@@ -1,8 +1,7 @@
-"""The bytes of a snapshot: what is written is read, and what is not whole is told apart.
+"""The bytes of a snapshot: written bytes are read again, and incomplete bytes are refused.
 
-A flipped bit is found by the first checksum over it. What is behind that checksum is for bytes that
-no disk made: a program's mistake, or another program's. Here they are forged, with every checksum
-in order but the one that the test is about.
+The first checksum finds a flipped bit. The checks after the checksum are for a program's mistakes.
+Those bytes are forged here: every checksum is right except the one under test.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ def built() -> bytes:
 
 
 def forged(content: bytes, slices: int) -> bytes:
-    """``content`` with a footer that says that it is whole, and has so many slices."""
+    """Return `content` with a footer for whole content and `slices` slices."""
     whole = hashlib.blake2b(content, digest_size=32).digest()
     footer = struct.pack("<8sI4x32s32s12x", b"EVSTSEND", slices, bytes.fromhex(DIGEST), whole)
     return content + footer + zlib.crc32(footer).to_bytes(4, "little")
 
 
 def a_slice(number: int, content: bytes, **wrong: int) -> bytes:
-    """A slice; ``wrong`` gives a length or a checksum that is not its own."""
+    """Return a slice. `wrong` replaces the length or the checksum."""
     length = wrong.get("length", len(content))
     crc = wrong.get("crc", zlib.crc32(content, number))
     return struct.pack("<II", length, crc) + content
 
 
 def altered_header(offset: int, value: int) -> bytes:
-    """The header with another byte somewhere, and the checksum that it then has."""
+    """Return the header with byte `offset` changed to `value`, and the checksum to match."""
     data = bytearray(HEADER.encode()[:-4])
     data[offset] = value
     return bytes(data) + zlib.crc32(data).to_bytes(4, "little")
@@ -64,7 +63,7 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_the_forger_knows_the_format() -> None:
-    """Else the tests below would show nothing."""
+    """If the forger did not know the format, the tests below would prove nothing."""
     content = built()[:-96]
     assert forged(content, 4) == built()
     assert altered_header(28, 7) == HEADER.encode()
@@ -93,7 +92,7 @@ def test_a_later_format_is_named_as_one(offset: int, value: int) -> None:
 
 
 def test_every_shorter_one_is_refused() -> None:
-    """Down to the bare header, which alone is a header and no snapshot."""
+    """The lengths include the bare header, which is valid as a header and no snapshot."""
     data = built()
     for length in range(len(data)):
         with pytest.raises(InvalidSnapshotError):
@@ -137,7 +136,7 @@ def test_without_an_about(slices: list[bytes], count: int, reason: str) -> None:
     ],
 )
 def test_slices_that_are_not_what_the_footer_counts(tail: bytes, slices: int, reason: str) -> None:
-    """They are read one by one, so the reason comes up where they are."""
+    """Slices are read one by one, so the iterator raises the error and not `parse`."""
     _, about, _, found = parse(forged(built()[:-96] + tail, slices))
     assert about == ABOUT
     assert [next(found) for _ in SLICES] == SLICES

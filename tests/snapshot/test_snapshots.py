@@ -1,4 +1,4 @@
-"""Snapshots: when they are taken, what each is good for, and what happens when one is not."""
+"""Snapshots: when one is taken, what a store does with one, and what a failure does."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def damage(disk: SimulatedDisk, name: str) -> None:
 async def fill(
     disk: SimulatedDisk, *, every: int, events: int, account: str = "a" * 100, **options: Any
 ) -> Bank:
-    """A store of so many deposits, with a snapshot after every so many of them."""
+    """Make a store of `events` deposits, with a snapshot after each `every` deposits."""
     async with EventStore.open("", bank_registry(), disk=disk, **{**SMALL, **options}) as store:
         for number in range(1, events + 1):
             await store.append(pay(number, account))
@@ -193,7 +193,7 @@ class LoopClock:
 
 
 async def settle() -> None:
-    """Let a snapshot that was begun on a disk that never blocks come to its end."""
+    """Let a snapshot end that was begun on a disk that never blocks."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -301,7 +301,7 @@ class TestRetention:
 
     @pytest.mark.asyncio
     async def test_a_damaged_one_is_no_reason_to_give_up_a_good_one(self) -> None:
-        """With two kept, of which one turned out damaged, the good old one must stay."""
+        """Of two kept snapshots the newer is damaged, so the good old one must stay."""
         disk = SimulatedDisk()
         expected = await fill(disk, every=30, events=70, backup_count=2, history="discard")
         damage(disk, name_of(60))
@@ -397,7 +397,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("durability", Durability)
     def test_afterwards_nothing_is_written_to_the_log(self, durability: Durability) -> None:
-        """Neither the seal of an idle log nor the sync of an interval: the store is read-only."""
+        """An idle log is not sealed, and no interval ends with a sync: the store is read-only."""
         disk = SimulatedDisk()
 
         async def session() -> None:
@@ -410,7 +410,7 @@ class TestFailures:
             def rule(call: Call) -> Fault | None:
                 if call.kind != "sync" or not call.name.startswith("snapshots"):
                     return None
-                store.submit(pay(2))  # one that the log still takes, and has not synced yet
+                store.submit(pay(2))  # the log accepts the event, and has not synced it yet
                 return Fault(errno.EIO)
 
             disk.add_rule(rule)
@@ -425,7 +425,7 @@ class TestFailures:
 
     @pytest.mark.asyncio
     async def test_the_first_failure_is_the_one_that_is_told(self) -> None:
-        """A commit fails when a snapshot was asked for, and then the snapshot fails too."""
+        """A commit fails after a snapshot was requested, and then the snapshot fails too."""
         disk = SimulatedDisk()
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
             await store.append(pay(1))
@@ -467,7 +467,7 @@ class TestFailures:
     async def test_the_log_is_synced_first_and_after_the_commit_under_way(
         self, tmp_path: Path
     ) -> None:
-        """Else a power cut could leave a snapshot of events that the log does not have."""
+        """Otherwise a power cut could leave a snapshot of events missing in the log."""
         calls: list[str] = []
 
         def at_gate(call: str, name: str) -> bool:
@@ -509,18 +509,18 @@ class TestFailures:
     async def test_who_asks_as_one_ends_gets_the_next_and_there_is_only_one(
         self, tmp_path: Path
     ) -> None:
-        """It has ended, and its end has not been noticed yet, when the next one is begun."""
+        """The next snapshot begins after the first one ended and before anybody noticed."""
         disk = GatedDisk(tmp_path / "s", snapshot_writes)
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
             await store.append(pay(5))
-            others = asyncio.all_tasks()  # the one that prepares a segment may be among them
+            others = asyncio.all_tasks()  # the task that prepares a segment may be among them
             disk.gate.shut()
             first = asyncio.ensure_future(store.snapshot())
             await disk.gate.reached()
-            (under_way,) = asyncio.all_tasks() - others - {first}  # the one that takes it
+            (under_way,) = asyncio.all_tasks() - others - {first}  # the task taking the snapshot
             await store.append(pay(6))
             disk.gate.open()
-            while not under_way.done():  # noqa: ASYNC110  to be there before anybody is told
+            while not under_way.done():  # noqa: ASYNC110  to continue before any waiter does
                 await asyncio.sleep(0)
 
             async def asks_as_well() -> int:
@@ -556,7 +556,7 @@ class TestFailures:
 
     @pytest.mark.asyncio
     async def test_a_state_that_cannot_be_read_again_does_not_lock_the_store_out(self) -> None:
-        """A sloppy handler: what it made is not what the state's type says."""
+        """A sloppy handler returned a state that does not fit the state's type."""
         disk = SimulatedDisk()
         async with EventStore.open("", SLOPPY, disk=disk, **NEVER) as store:
             await store.append(Rate(value=2))
@@ -571,7 +571,7 @@ class TestFailures:
 class TestForgottenStores:
     @pytest.mark.asyncio
     async def test_one_that_was_due(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The store goes away between the commit that makes it due and its first step."""
+        """The store is collected between the commit and the first step of the due snapshot."""
         disk = SimulatedDisk()
         stores = [
             await EventStore.open("", bank_registry(), disk=disk, **{**NEVER, "wal_max_entries": 1})
@@ -588,7 +588,7 @@ class TestForgottenStores:
 
     @pytest.mark.parametrize("kept", [False, True])
     def test_the_time_for_the_next_one_passes(self, kept: bool) -> None:
-        """Nothing comes of it, also where something such as a snapshot under way goes on."""
+        """Nothing happens, even where a snapshot under way keeps the keeper alive."""
         disk = SimulatedDisk()
 
         async def session() -> None:
@@ -603,12 +603,12 @@ class TestForgottenStores:
             assert disk.calls[since:] == []
             assert (keeper is not None) == kept
 
-        run_in_virtual_time(session())  # which raises what a timer raised
+        run_in_virtual_time(session())  # raises the error of a timer, if there is one
         assert snapshots(disk) == []
 
 
 def forget(stores: list[EventStore[Any]]) -> None:
-    """As nobody would who heeds the warning, which would keep the store alive if it was caught."""
+    """Drop the stores unclosed. A caught warning would keep the store alive, so it is ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         stores.clear()
@@ -709,7 +709,7 @@ class Plain:
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Prices and sizes by symbol: the inner maps have numbers as keys."""
+    """Prices and sizes by symbol. The inner maps have numbers as keys."""
 
     bids: Map[str, Map[int, float]] = Map()
 
@@ -778,7 +778,7 @@ class TestStateCodec:
         assert digest.hexdigest() == state_digest(state)
 
     def test_no_slice_has_more_entries_than_it_may(self, kind: Any, state: Any) -> None:
-        """The loop is held up for one slice at a time: this bounds it, whatever the machine."""
+        """One slice at a time holds up the loop, so the entries bound the delay on any machine."""
         for piece in StateCodec[Any](kind).slices(state, StateDigest()):
             name, value = msgspec.msgpack.decode(piece, strict=False)
             assert isinstance(name, str)

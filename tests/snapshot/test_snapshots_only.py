@@ -1,4 +1,4 @@
-"""``use_wal=False``: snapshots only. No history, and a crash takes what came after the last one."""
+"""`use_wal=False`: snapshots only. A crash loses the events after the last snapshot."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class TestTheSameInterface:
 
 class TestFailures:
     async def test_a_sync_that_failed_ends_the_store(self) -> None:
-        """As in a store with a log: whether the snapshot is on the disk, nobody knows."""
+        """As in a store with a log, nobody knows whether the snapshot is on the disk."""
         disk = SimulatedDisk()
         async with opened(disk) as store:
             await store.append(pay(1))
