@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.errors import RegistrationError, ReplayError
 from eventstore.model.operation import Event, Operation
 
-__all__ = ["Handler", "Upcaster", "handler", "upcaster"]
+__all__ = ["Handler", "Registrable", "Upcaster", "handler", "upcaster"]
 
 StateT = TypeVar("StateT")
 PayloadT = TypeVar("PayloadT", bound=Operation)
@@ -121,6 +122,10 @@ class Upcaster(Generic[OldT, NewT]):
                 f"tuple of operations; it returns {hints.get('return', 'nothing that it says')!r}"
             )
         return None if Operation in found else found
+
+
+Registrable = Handler[StateT, Any] | Upcaster[Any, Any] | ModuleType | Iterable[Any]
+"""A handler, an upcaster, or a module or an iterable that holds some: what a registry takes."""
 
 
 @overload

@@ -26,7 +26,6 @@ OPERATION_FIELD = "op"
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class OperationMeta(msgspec.StructMeta):
     """The metaclass that makes every payload class frozen, keyword-only and tagged.
 
@@ -50,7 +49,15 @@ class OperationMeta(msgspec.StructMeta):
         return super().__new__(mcls, name, bases, namespace, **options)
 
 
-class Operation(msgspec.Struct, metaclass=OperationMeta, tag_field=OPERATION_FIELD, gc=False):
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Operation(
+    msgspec.Struct,
+    metaclass=OperationMeta,
+    frozen=True,
+    kw_only=True,
+    tag_field=OPERATION_FIELD,
+    gc=False,
+):
     """The base of all payloads. Subclasses are frozen and keyword-only.
 
     The class arguments are `tag` and `version`. `tag` is the operation's name, by default the name

@@ -28,7 +28,7 @@ from eventstore.errors import (
 )
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.fingerprint import fingerprint_of
-from eventstore.model.handler import Handler, Upcaster, replay_error
+from eventstore.model.handler import Handler, Registrable, Upcaster, replay_error
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.payloads import build_payload, build_payloads, refused_payload_error
 from eventstore.model.plugins import (
@@ -67,7 +67,7 @@ class HandlerRegistry(Generic[StateT]):
 
     def __init__(
         self,
-        *handlers: Any,
+        *handlers: Registrable[StateT],
         initial: Callable[[], StateT] | None = None,
         state_type: type[StateT] | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class HandlerRegistry(Generic[StateT]):
         shown = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} operations"
         return f"<HandlerRegistry of {state}: {shown or 'no operations'}>"
 
-    def register(self, item: Any) -> None:
+    def register(self, item: Registrable[StateT]) -> None:
         """Add a handler, an upcaster, or all handlers and upcasters of a module or an iterable.
 
         Raises `RegistrationError` as the constructor does. Items before the refused one stay.

@@ -55,7 +55,7 @@ class TestPayloadClass:
     def test_a_required_field_may_follow_an_optional_one(self) -> None:
         class Odd(Operation):
             first: int = 1
-            second: int  # type: ignore[misc]  # mypy does not know that it is keyword-only
+            second: int
 
         assert Odd(second=2).first == 1
 

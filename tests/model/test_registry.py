@@ -154,7 +154,7 @@ class TestHandlers:
 
     def test_two_states_are_refused(self) -> None:
         with pytest.raises(RegistrationError, match=r"Other.*but this registry's state is.*Bank"):
-            HandlerRegistry(deposit, note_other)
+            HandlerRegistry[Any](deposit, note_other)
 
     def test_a_payload_that_cannot_be_recorded_is_refused(self) -> None:
         with pytest.raises(
@@ -174,7 +174,8 @@ class TestHandlers:
 
     def test_a_refused_handler_leaves_the_registry_as_it_was(self) -> None:
         registry = bank_registry()
-        for bad in (deposit_again, note_other, unserialisable):
+        bad_handlers: list[Any] = [deposit_again, note_other, unserialisable]
+        for bad in bad_handlers:
             with pytest.raises(RegistrationError):
                 registry.register(bad)
         assert registry.operations == ("deposit", "withdraw")
