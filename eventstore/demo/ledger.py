@@ -63,7 +63,7 @@ class Ledger(Generic[Number]):
         self.cash: Number = number(capital)
         self.realized_pnl: Number = number(0.0)
         self.fees: Number = number(0.0)
-        self.trade_count = 0
+        self.trade_count: int = 0
         self.positions: dict[str, Holding[Number]] = {}
 
     def record(self, fill: Fill) -> None:

@@ -33,7 +33,7 @@ class LocalFile:
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
-        self.name = name
+        self.name: str = name
 
     def read(self, offset: int, length: int) -> bytes:
         first = os.pread(self._fd, length, offset)
@@ -96,7 +96,7 @@ class LocalDisk:
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         self._read_only = read_only
         self._folders: dict[str, int] = {}
         self._owner = False

@@ -90,7 +90,7 @@ class FaultPlan:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.crashed = False
+        self.crashed: bool = False
         self._rules: list[Rule] = []
 
     def enter(self, kind: str, name: str, args: tuple[int | str, ...]) -> Fault | None:

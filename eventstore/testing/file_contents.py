@@ -39,7 +39,7 @@ class Inode:
         self._size_lost = False
         self.dirty: dict[int, list[Version]] = {}
         self.lost: dict[int, list[Version]] = {}
-        self.sizes = [len(content)]
+        self.sizes: list[int] = [len(content)]
 
     @property
     def size(self) -> int:

@@ -76,7 +76,7 @@ class RunCheck:
     def __init__(self, registry: HandlerRegistry[Any], refuses: Refusals) -> None:
         self.registry = registry
         self.refuses = refuses
-        self.states = StateCodec[Any](registry.state_type)
+        self.states: StateCodec[Any] = StateCodec[Any](registry.state_type)
         self.folded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.runs: list[_Run] = []

@@ -35,12 +35,12 @@ class Machine:
     __slots__ = ("_drawn", "_random", "names", "owner", "owner_pid", "plan", "seed", "writes")
 
     def __init__(self, seed: int, names: DirectoryEntries, drawn: int = 0, writes: int = 0) -> None:
-        self.seed = seed
-        self.names = names
-        self.plan = FaultPlan()
+        self.seed: int = seed
+        self.names: DirectoryEntries = names
+        self.plan: FaultPlan = FaultPlan()
         self.owner: weakref.ref[object] | None = None
-        self.owner_pid = 0
-        self.writes = writes
+        self.owner_pid: int = 0
+        self.writes: int = writes
         self._drawn = drawn
         self._random: Random | None = None
 
@@ -113,7 +113,7 @@ class SimulatedFile:
         self._machine = machine
         self._inode: Inode | None = inode
         self._writable = writable
-        self.name = name
+        self.name: str = name
 
     def read(self, offset: int, length: int) -> bytes:
         def effect() -> bytes:

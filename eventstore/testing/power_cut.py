@@ -100,7 +100,7 @@ class Extreme:
         sizes: Callable[[int], bool],
         sectors: Callable[[int, Sequence[Version]], bytes],
     ) -> None:
-        self.asked = 0
+        self.asked: int = 0
         self._names = names
         self._sizes = sizes
         self._sectors = sectors

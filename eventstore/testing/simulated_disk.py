@@ -69,7 +69,7 @@ class SimulatedDisk:
     blocking = False
 
     def __init__(self, seed: int = 0, path: str = "simulated") -> None:
-        self.path = path
+        self.path: str = path
         self._machine = Machine(seed, DirectoryEntries())
         self._open = True
 
