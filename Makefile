@@ -99,6 +99,7 @@ check: $(VENV)/.ready-dev,cli
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/project/test_code_rules.py tests/project/test_docs.py
+	$(BIN)/python -m pytest --quiet tests/typing
 
 format: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff check --fix-only --quiet .
