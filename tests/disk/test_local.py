@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import functools
 import json
+import logging
 import os
 import shutil
 import stat
@@ -344,6 +346,29 @@ def remount(path: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True)
 
 
+class FirstRecord(logging.Handler):
+    """Lets a coroutine wait until a logger has something to log, on whatever thread."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logging.getLogger(logger)
+        self._loop = asyncio.get_running_loop()
+        self._logged = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._loop.call_soon_threadsafe(self._logged.set)
+
+    async def wait(self) -> None:
+        await asyncio.wait_for(self._logged.wait(), timeout=60)
+
+    def __enter__(self) -> FirstRecord:
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+
 @pytest.mark.filesystem
 class TestFileSystems:
     @pytest.mark.asyncio
@@ -374,8 +399,10 @@ class TestFileSystems:
                         await log.append("x" * 4000 + str(number))
                         acknowledged.append("x" * 4000 + str(number))
 
-                with pytest.raises(StoreFullError):
-                    await fill()
+                with FirstRecord("eventstore.log.writer") as space_warning:
+                    with pytest.raises(StoreFullError):
+                        await fill()
+                    await space_warning.wait()  # a background thread finds that no spare fits
                 assert 50 < len(acknowledged) < 250
                 assert log.stats().space_warning is not None
                 assert [event.data async for event in log.read()] == acknowledged
