@@ -35,6 +35,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
     def time_ns(self) -> int:
         return time.time_ns()
 
@@ -59,6 +62,9 @@ class SimulatedClock:
     def __init__(self, start: datetime | int = 0) -> None:
         self._wall = to_ns(start)
         self._elapsed = 0
+
+    def __repr__(self) -> str:
+        return f"<SimulatedClock at {self.now().isoformat()}>"
 
     def time_ns(self) -> int:
         return self._wall

@@ -33,6 +33,9 @@ class Opening(Generic[OpenedT]):
         self._opens = opens
         self._opened: OpenedT | None = None
 
+    def __repr__(self) -> str:
+        return "<Opening: nothing is open until it is awaited or entered with `async with`>"
+
     def __await__(self) -> Generator[Any, None, OpenedT]:
         return self._opens().__await__()
 

@@ -77,7 +77,13 @@ _SegmentBytes = Annotated[
 ]
 
 
-class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StoreConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    repr_omit_defaults=True,
+):
     """How a store behaves. Every key has a default that suits a trading engine.
 
     The constructor takes the fields below; :meth:`of`, :meth:`from_mapping` and :meth:`load` also

@@ -283,7 +283,7 @@ class EventLog(Generic[ValueT]):
         """Do nothing: nothing is folded here."""
 
     def __repr__(self) -> str:
-        return f"<EventLog {self.path!r} seq={self.seq}>"
+        return f"<EventLog {self.path!r} seq={self.seq}{' closed' if self._closed else ''}>"
 
     def __del__(self) -> None:
         if not self._closed and os.getpid() == self._pid:

@@ -7,7 +7,7 @@ import msgspec
 __all__ = ["RecoveryReport", "StoreStats"]
 
 
-class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
+class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """What opening the store found and did.
 
     ``seq``: the last event in the store. ``snapshot``: the snapshot used (``None``: folded from the
@@ -35,7 +35,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Counters since the store was opened.
 
     ``seq``: the last durable event. ``pending``: events not yet durable. ``events``, ``commits``,

@@ -35,6 +35,9 @@ class LocalFile:
         self._fd = fd
         self.name: str = name
 
+    def __repr__(self) -> str:
+        return f"<LocalFile {self.name!r}{' closed' if self._fd < 0 else ''}>"
+
     def read(self, offset: int, length: int) -> bytes:
         first = os.pread(self._fd, length, offset)
         if len(first) == length or not first:
@@ -109,6 +112,10 @@ class LocalDisk:
             raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
         except OSError as error:
             raise read_error(error, self.path) from error
+
+    def __repr__(self) -> str:
+        state = "closed" if not self._folders else "locked" if self._owner else "not locked"
+        return f"<LocalDisk {self.path!r} {'read-only ' if self._read_only else ''}{state}>"
 
     def _make(self, path: Path) -> None:
         missing = [path, *path.parents]

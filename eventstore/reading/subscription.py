@@ -55,6 +55,10 @@ class Subscription:
         self._ended = False
         self._closed = False
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._buffer)} events buffered"
+        return f"<Subscription before event {self._next}: {state}>"
+
     def push(self, events: Sequence[Event[Any]]) -> None:
         """Durable events, from the store."""
         if not self._missed:

@@ -115,6 +115,10 @@ class SimulatedFile:
         self._writable = writable
         self.name: str = name
 
+    def __repr__(self) -> str:
+        state = "closed" if self._inode is None else f"of {self._inode.size} bytes"
+        return f"<SimulatedFile {self.name!r} {state}>"
+
     def read(self, offset: int, length: int) -> bytes:
         def effect() -> bytes:
             inode = self._opened()

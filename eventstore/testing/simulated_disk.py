@@ -73,6 +73,12 @@ class SimulatedDisk:
         self._machine = Machine(seed, DirectoryEntries())
         self._open = True
 
+    def __repr__(self) -> str:
+        machine = self._machine
+        state = "crashed" if machine.plan.crashed else "open" if self._open else "closed"
+        files, calls = len(self.files()), len(machine.plan.calls)
+        return f"<SimulatedDisk seed={machine.seed} {state}: {files} files after {calls} calls>"
+
     # The Disk protocol.
 
     def lock(self) -> None:

@@ -60,7 +60,7 @@ class Damage(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """What :func:`verify` found.
 
     ``first_seq`` and ``last_seq``: the events that were read and decoded (none where the second is

@@ -1,0 +1,122 @@
+"""What everything public shows of itself in a debugger, a log line or a failed assertion."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventstore import (
+    Durability,
+    Event,
+    EventLog,
+    EventStore,
+    RecoveryReport,
+    SimulatedClock,
+    StoreConfig,
+    StoreStats,
+    SystemClock,
+)
+from eventstore.disk import LocalDisk
+from eventstore.history import compare
+from eventstore.history.compare import Difference
+from eventstore.testing import Call, Fault, HandlerReport, SimulatedCrash, SimulatedDisk
+from eventstore.tools import Damage, Divergence, Refold, Verification
+from handlers import EngineState, FullState, Position, RecordTrade, UpdatePosition, trading_registry
+
+PACKAGES = ("eventstore", *(f"eventstore.{name}" for name in "disk history testing tools".split()))
+LONGEST = 200
+SOLD = RecordTrade(trade_id="t-1", symbol="AAPL", side="sell", shares=40, price=155.0)
+BOUGHT = UpdatePosition(symbol="AAPL", shares=100, price=150.0)
+
+
+def public_classes() -> list[type[Any]]:
+    """Every exported class that has instances, without errors: those show their messages."""
+    found: dict[type[Any], None] = {}
+    for name in (*PACKAGES, "handlers"):
+        package = importlib.import_module(name)
+        for value in (getattr(package, public) for public in package.__all__):
+            if isinstance(value, type) and not issubclass(value, BaseException):
+                found[value] = None
+    return [kind for kind in found if not getattr(kind, "_is_protocol", False)]
+
+
+async def instances(folder: Path) -> list[tuple[object, str]]:
+    """An instance of each public class, with the `repr` that it has while the store is open."""
+    registry, disk = trading_registry(), SimulatedDisk(7)
+    local = LocalDisk(folder / "local", create=True)
+    difference = Difference("positions['AAPL'].shares", 100.0, 60.0)
+    divergence = Divergence(
+        agrees_at=0,
+        differs_at=20,
+        seq=7,
+        operation="update_position",
+        handler="handlers.update_position",
+        cause="changed",
+        exact=True,
+        differences=(),
+        explanation="",
+    )
+    async with (
+        EventStore.open(folder / "store", registry) as store,
+        EventLog.open(disk=disk) as log,
+        store.subscribe() as subscription,
+    ):
+        receipt = await store.append(BOUGHT)
+        found: list[object] = [store, log, subscription, receipt, registry, EngineState()]
+        found += [store.stats(), store.recovery, StoreConfig(backup_count=3), Durability.COMMIT]
+        found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
+        found += [Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState(), Position("AAPL", 1.0, 2.0)]
+        found += [local, local.create("file"), disk, disk.open(disk.files()[0])]
+        found += [Call("sync", "log/spare"), Fault(), HandlerReport({"buy": 5}, {}, (1, 2))]
+        found += [difference, await compare(store, store), divergence, Refold(agreeing=(10, 20))]
+        found += [Damage("log/spare", "bad"), Verification(path=store.path, last_seq=1)]
+        shown = [(instance, repr(instance)) for instance in found]
+        local.close()
+    return shown
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, str]]:
+    return asyncio.run(instances(tmp_path_factory.mktemp("reprs")))
+
+
+@pytest.mark.parametrize("kind", public_classes(), ids=lambda kind: kind.__name__)
+def test_it_is_short_and_says_more_than_the_class(
+    kind: type[Any], shown: list[tuple[object, str]]
+) -> None:
+    texts = [text for instance, text in shown if isinstance(instance, kind)]
+    assert texts, f"add a {kind.__name__} to the instances of this test"
+    for text in texts:
+        assert len(text) < LONGEST
+        assert " at 0x" not in text
+
+
+def test_a_disk_says_what_became_of_it(tmp_path: Path) -> None:
+    disk = LocalDisk(tmp_path, read_only=True)
+    assert repr(disk) == f"<LocalDisk {str(tmp_path)!r} read-only not locked>"
+    disk.close()
+    assert repr(disk) == f"<LocalDisk {str(tmp_path)!r} read-only closed>"
+    simulated = SimulatedDisk(7)
+    file = simulated.create("journal")
+    file.write(0, b"kept")
+    assert repr(file) == "<SimulatedFile 'journal' of 4 bytes>"
+    assert repr(simulated) == "<SimulatedDisk seed=7 open: 1 files after 2 calls>"
+    simulated.crash_at()
+    with pytest.raises(SimulatedCrash):
+        file.sync()
+    assert repr(simulated) == "<SimulatedDisk seed=7 crashed: 1 files after 3 calls>"
+
+
+def test_values_show_what_differs_from_the_defaults() -> None:
+    assert repr(StoreConfig(backup_count=3)) == "StoreConfig(backup_count=3)"
+    assert repr(StoreStats(seq=5, failed=True)) == "StoreStats(seq=5, failed=True)"
+    assert repr(RecoveryReport(torn_bytes=9)) == "RecoveryReport(torn_bytes=9)"
+
+
+def test_a_store_that_is_not_open_yet_says_so() -> None:
+    opening = EventStore.in_memory(trading_registry())
+    assert repr(opening).startswith("<Opening: nothing is open until")
