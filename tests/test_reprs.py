@@ -23,7 +23,14 @@ from eventstore import (
 from eventstore.disk import LocalDisk
 from eventstore.history import compare
 from eventstore.history.compare import Difference
-from eventstore.testing import Call, Fault, HandlerReport, SimulatedCrash, SimulatedDisk
+from eventstore.testing import (
+    Call,
+    Fault,
+    HandlerReport,
+    SimulatedCrash,
+    SimulatedDisk,
+    VirtualTimeLoop,
+)
 from eventstore.tools import Damage, Divergence, Refold, Verification
 from handlers import EngineState, FullState, Position, RecordTrade, UpdatePosition, trading_registry
 
@@ -74,7 +81,9 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found += [Call("sync", "log/spare"), Fault(), HandlerReport({"buy": 5}, {}, (1, 2))]
         found += [difference, await compare(store, store), divergence, Refold(agreeing=(10, 20))]
         found += [Damage("log/spare", "bad"), Verification(path=store.path, last_seq=1)]
+        found += [loop := VirtualTimeLoop(patience=60.0)]
         shown = [(instance, repr(instance)) for instance in found]
+        loop.close()
         local.close()
     return shown
 

@@ -59,6 +59,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.errors.append(context))
 
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed() else f"at {self.time():g} s"
+        return f"<VirtualTimeLoop {state}, {len(self.errors)} errors>"
+
     def time(self) -> float:
         return self._jumps.jumped
 
