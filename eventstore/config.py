@@ -16,7 +16,6 @@ event loop starts, or in a thread, as ``EventStore.open`` does with a path.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import os
 import re
@@ -233,6 +232,8 @@ def _block(mapping: Any) -> tuple[Mapping[Any, Any], str]:
     path = outer
     block = _mapping(block[outer], path)
     if inner not in block:
+        import difflib
+
         for misspelt in difflib.get_close_matches(
             inner, [key for key in block if isinstance(key, str)], n=1
         ):
@@ -271,6 +272,8 @@ def _native(source: Mapping[Any, Any], path: str) -> dict[str, Any]:
 def _suggestion(key: Any) -> str:
     known = [*_HINTS, *ALIASES]
     name = key if isinstance(key, str) else _shown(key)
+    import difflib
+
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
 

@@ -386,7 +386,7 @@ class EventStore(Generic[StateT]):
                     subscription.end()
 
     def __repr__(self) -> str:
-        return f"<EventStore {self.path!r} seq={self.seq if hasattr(self, '_log') else '?'}>"
+        return f"<EventStore {self.path!r} seq={self.seq}{' closed' if self._closed else ''}>"
 
     def __del__(self) -> None:
         if not self._closed and os.getpid() == self._pid:

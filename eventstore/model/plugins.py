@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Operation
+
+if TYPE_CHECKING:  # a tenth of the time that importing eventstore takes
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -84,6 +86,8 @@ def _without_foreign(
 
 def installed_plugins(group: str) -> list[EntryPoint]:
     """Return the entry points of a group in the order of names, on every machine the same."""
+    from importlib.metadata import entry_points
+
     return sorted(entry_points(group=group), key=lambda point: (point.name, point.value))
 
 

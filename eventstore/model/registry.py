@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import EntryPoint
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from eventstore.errors import (
     InvalidPayloadError,
@@ -41,6 +40,9 @@ from eventstore.model.plugins import (
 )
 from eventstore.model.upcasting import Upcasters
 from eventstore.model.value_types import copy_value
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["HandlerRegistry"]
 
