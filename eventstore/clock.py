@@ -1,8 +1,8 @@
-"""Where times come from: a :class:`Clock` is injected wherever the library needs one.
+"""Times, and the ``Clock`` that is injected wherever the library needs one.
 
-Times are integers, nanoseconds since the epoch, UTC. ``time_ns`` stamps events and may go backwards
-when an operator sets the clock; the order of events is their sequence number. ``monotonic_ns`` only
-measures elapsed time (the snapshot policy) and never goes backwards.
+Times are integers: nanoseconds since the epoch, UTC. ``time_ns`` stamps events and may go backwards
+when an operator sets the clock. The order of events is their sequence number. ``monotonic_ns`` only
+measures elapsed time (for the snapshot policy) and never goes backwards.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Clock(Protocol):
     """A source of times."""
 
     def time_ns(self) -> int:
-        """Wall-clock time in nanoseconds since the epoch, UTC."""
+        """Return the wall-clock time in nanoseconds since the epoch, UTC."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since an arbitrary moment, never decreasing."""
+        """Return the nanoseconds since an arbitrary moment. The value never decreases."""
 
     def now(self) -> datetime:
-        """Wall-clock time as an aware ``datetime`` in UTC (microsecond resolution)."""
+        """Return the wall-clock time as an aware ``datetime`` in UTC (microsecond resolution)."""
 
 
 class SystemClock:
@@ -49,7 +49,7 @@ class SystemClock:
 
 
 class SimulatedClock:
-    """A clock that moves only when it is told to: for backtests and for tests.
+    """A clock for backtests and tests, which moves only when told to.
 
     ``start`` is an aware ``datetime`` or nanoseconds since the epoch.
 
@@ -76,7 +76,10 @@ class SimulatedClock:
         return to_datetime(self._wall)
 
     def advance(self, by: timedelta | float) -> None:
-        """Move forward by a ``timedelta`` or by seconds; backwards is refused: see :meth:`set`."""
+        """Move forward by a ``timedelta`` or by seconds.
+
+        Raises ``ValueError`` for a negative amount. ``set`` can go backwards.
+        """
         if isinstance(by, timedelta):
             nanoseconds = by // _MICROSECOND * 1000
         else:
@@ -87,16 +90,20 @@ class SimulatedClock:
         self._elapsed += nanoseconds
 
     def set(self, moment: datetime | int) -> None:
-        """Put the wall clock anywhere, also backwards. The monotonic time never goes back."""
+        """Put the wall clock anywhere, also backwards. The monotonic time never goes back.
+
+        ``moment`` is an aware ``datetime`` or nanoseconds since the epoch.
+        """
         wall = to_ns(moment)
         self._elapsed += max(0, wall - self._wall)
         self._wall = wall
 
 
 def to_ns(moment: datetime | int) -> int:
-    """Nanoseconds since the epoch. A naive ``datetime`` is refused: it names no moment.
+    """Return a moment as nanoseconds since the epoch.
 
-    Raises :class:`ConfigError`.
+    ``moment`` is an aware ``datetime`` or whole nanoseconds. Raises ``ConfigError`` for any other
+    value, and for a naive ``datetime``, because a naive one names no moment.
     """
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
@@ -111,5 +118,5 @@ def to_ns(moment: datetime | int) -> int:
 
 
 def to_datetime(nanoseconds: int) -> datetime:
-    """The aware UTC ``datetime`` of a time in nanoseconds, cut to microseconds."""
+    """Return the aware UTC ``datetime`` of a time in nanoseconds, cut to microseconds."""
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

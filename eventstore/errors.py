@@ -1,9 +1,9 @@
-"""Every error the library raises, as one small tree under :class:`EventStoreError`.
+"""Every error that the library raises, as one small tree under ``EventStoreError``.
 
-Each class carries the facts as attributes, and each message says what happened, where, and what
-to do next. ``OSError`` never reaches a caller: it is translated once, at the edge of the log or
-of the snapshot vault, by :func:`no_space_error`, :func:`commit_failed_error` and
-:func:`read_error`, and stays available as ``__cause__``.
+Each class carries the facts as attributes. Each message says what happened, where, and what to do
+next. A caller never meets an ``OSError``. The log and the snapshot vault translate an ``OSError``
+once, at their edge, by ``no_space_error``, ``commit_failed_error`` and ``read_error``. The original
+stays available as ``__cause__``.
 
 What to catch::
 
@@ -64,7 +64,7 @@ NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, 
 
 
 class EventStoreError(Exception):
-    """Base of every error raised by this library. They can be pickled, facts and all."""
+    """Base of every error of this library. Every error can be pickled with all facts."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -93,7 +93,10 @@ class ConfigError(EventStoreError, ValueError):
 class RegistrationError(EventStoreError, TypeError):
     """A handler, an upcaster or a plugin cannot be registered.
 
-    ``operation``, ``plugin`` (entry-point name) and ``distribution`` are set where they are known.
+    Attributes:
+        operation: Name of the operation, ``None`` where unknown.
+        plugin: Name of the plugin's entry point, ``None`` where unknown.
+        distribution: Name of the distribution of the plugin, ``None`` where unknown.
     """
 
     def __init__(
@@ -111,10 +114,10 @@ class RegistrationError(EventStoreError, TypeError):
 
 
 class InvalidPayloadError(EventStoreError, ValueError):
-    """A payload was refused before anything was written; the sequence is unchanged.
+    """A payload was refused. Nothing was written, and the sequence is unchanged.
 
-    ``operation`` is the operation's name; ``field`` the path of the offending field
-    (``$.price``), ``$`` where the payload as a whole is meant.
+    ``operation`` is the operation's name. ``field`` is the path of the offending field, such as
+    ``$.price``, or ``$`` for the payload as a whole.
     """
 
     def __init__(self, message: str, *, operation: str, field: str = "$") -> None:
@@ -126,7 +129,8 @@ class InvalidPayloadError(EventStoreError, ValueError):
 class UnknownOperationError(EventStoreError, LookupError):
     """No handler is registered for an operation.
 
-    ``seq`` is the sequence number of the event in the log, or ``None`` on append.
+    ``operation`` is the operation's name. ``seq`` is the sequence number of the event in the log,
+    or ``None`` on append.
     """
 
     def __init__(self, message: str, *, operation: str, seq: int | None = None) -> None:
@@ -136,7 +140,10 @@ class UnknownOperationError(EventStoreError, LookupError):
 
 
 class ReplayError(EventStoreError):
-    """A handler raised on an event that is in the log; its exception is ``__cause__``."""
+    """A handler raised on an event in the log. The handler's exception is ``__cause__``.
+
+    ``seq`` is the sequence number of the event, ``operation`` the name of the operation.
+    """
 
     def __init__(self, message: str, *, seq: int, operation: str) -> None:
         super().__init__(message)
@@ -145,7 +152,10 @@ class ReplayError(EventStoreError):
 
 
 class StoreLockedError(EventStoreError):
-    """Another writer owns the store. ``pid`` is its process id, ``None`` where unknown."""
+    """Another writer owns the store at ``path``.
+
+    ``pid`` is the process id of the owner, ``None`` where unknown.
+    """
 
     def __init__(self, message: str, *, path: str, pid: int | None = None) -> None:
         super().__init__(message)
@@ -154,7 +164,11 @@ class StoreLockedError(EventStoreError):
 
 
 class StoreOverloadedError(EventStoreError):
-    """``submit`` found the queue full. Nothing was written; ``await append`` waits instead."""
+    """``submit`` found the queue full. Nothing was written. ``await append`` waits for room
+    instead.
+
+    ``pending`` and ``limit`` are numbers of events.
+    """
 
     def __init__(self, message: str, *, pending: int, limit: int) -> None:
         super().__init__(message)
@@ -163,7 +177,7 @@ class StoreOverloadedError(EventStoreError):
 
 
 class StoreClosedError(EventStoreError):
-    """The store is closed, or this process inherited it across a fork."""
+    """The store at ``path`` is closed, or inherited by this process across a fork."""
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
@@ -171,7 +185,7 @@ class StoreClosedError(EventStoreError):
 
 
 class StoreReadOnlyError(EventStoreError):
-    """The store was opened with ``read_only=True``: it cannot append or take snapshots."""
+    """The store at ``path`` was opened with ``read_only=True``: no appends and no snapshots."""
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
@@ -187,7 +201,11 @@ class StoreNotFoundError(EventStoreError):
 
 
 class StoreAccessError(EventStoreError):
-    """The directory or a file in it may not be used: permissions, owner, links, read-only."""
+    """A directory or a file may not be used: permissions, owner, links, read-only file system.
+
+    ``path`` is the directory or the file. ``errno`` is ``None`` where the cause is not an
+    ``OSError``.
+    """
 
     def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
         super().__init__(message)
@@ -196,10 +214,11 @@ class StoreAccessError(EventStoreError):
 
 
 class StoreFullError(EventStoreError):
-    """There was no space for a write (``ENOSPC``, ``EDQUOT``, ``EFBIG``).
+    """A write found no space (``ENOSPC``, ``EDQUOT``, ``EFBIG``).
 
-    The commit and everything queued behind it were refused and cut back: none of those events is
-    in the log. Reading works, and once there is space, appending works again without reopening.
+    The log refused the commit and everything queued behind the commit, and was cut back. None of
+    the refused events is in the log. Reading works. Once there is space, appending works again
+    without reopening.
     """
 
     def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
@@ -211,8 +230,9 @@ class StoreFullError(EventStoreError):
 class StoreFailedError(EventStoreError):
     """A write or a sync failed, so the outcome of the commit is unknown.
 
-    The store is read-only until it is reopened; reopening rewrites the unsealed tail, syncs it, and
-    then tells what is in the log. ``errno`` is ``None`` where the cause is not an ``OSError``.
+    The store is read-only until reopened. Reopening rewrites the unsealed tail, syncs the tail, and
+    then tells which events are in the log. ``errno`` is ``None`` where the cause is not an
+    ``OSError``.
     """
 
     def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
@@ -222,7 +242,11 @@ class StoreFailedError(EventStoreError):
 
 
 class ReadFailedError(EventStoreError):
-    """A file could not be read (``EIO``). It is never taken for the end of the log."""
+    """A file could not be read (``EIO``). The library never takes this error for the end of the
+    log.
+
+    ``offset`` counts bytes from the start of the file ``path``, and is ``None`` where unknown.
+    """
 
     def __init__(
         self, message: str, *, path: str, offset: int | None = None, errno: int | None = None
@@ -234,7 +258,11 @@ class ReadFailedError(EventStoreError):
 
 
 class HistoryUnavailableError(EventStoreError):
-    """The events asked for are not in the store; the first that is has ``first_available``."""
+    """The requested events are not in the store any more.
+
+    ``requested`` is the sequence number asked for. ``first_available`` is the sequence number of
+    the first event still in the store.
+    """
 
     def __init__(self, message: str, *, requested: int, first_available: int) -> None:
         super().__init__(message)
@@ -245,7 +273,7 @@ class HistoryUnavailableError(EventStoreError):
 class SnapshotMismatchError(EventStoreError):
     """Every usable snapshot was made by other handlers, and history does not reach back.
 
-    ``operations`` names what differs.
+    ``operations`` names the operations with a difference.
     """
 
     def __init__(self, message: str, *, path: str, operations: tuple[str, ...]) -> None:
@@ -257,7 +285,7 @@ class SnapshotMismatchError(EventStoreError):
 class CorruptStoreError(EventStoreError):
     """A file of the store is damaged, missing, doubled or another store's.
 
-    ``path`` names it. Opening is refused and nothing is written.
+    ``path`` names the file. Opening is refused and nothing is written.
     """
 
     def __init__(self, message: str, *, path: str) -> None:
@@ -266,7 +294,11 @@ class CorruptStoreError(EventStoreError):
 
 
 class CorruptLogError(CorruptStoreError):
-    """A segment is damaged at ``offset``, where the event ``expected_seq`` should begin."""
+    """A segment is damaged at ``offset`` (bytes from the start of the file).
+
+    ``expected_seq`` is the sequence number of the event that should begin there, ``None`` where
+    unknown.
+    """
 
     def __init__(
         self, message: str, *, path: str, offset: int = 0, expected_seq: int | None = None
@@ -281,12 +313,12 @@ class CorruptSnapshotError(CorruptStoreError):
 
 
 def errno_name(error: OSError) -> str:
-    """``ENOSPC`` and the like."""
+    """Return the symbolic name of the error's number, such as ``ENOSPC``."""
     return "unknown error" if error.errno is None else _errno.errorcode.get(error.errno, "error")
 
 
 def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
-    """The error of a commit that was refused, and cut back, for lack of space."""
+    """Return the error of a commit that was refused, and cut back, for lack of space."""
     return StoreFullError(
         f"no space while {doing} {path} ({errno_name(cause)}): the events were refused and are not "
         "in the log; free some space and append again",
@@ -296,7 +328,7 @@ def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
 
 
 def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedError:
-    """The error of a store whose last commit nobody can vouch for."""
+    """Return the error of a store whose last commit nobody can vouch for."""
     return StoreFailedError(
         f"{doing} {path} failed with {errno_name(cause)}; whether the events in flight are in the "
         "log is unknown. The store is read-only now: reopen it to find out and to go on",
@@ -306,7 +338,10 @@ def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedErr
 
 
 def read_error(cause: OSError, path: str, offset: int | None = None) -> EventStoreError:
-    """Translate an ``OSError`` from a read or from opening a file."""
+    """Translate an ``OSError`` from a read or from opening a file.
+
+    ``offset`` counts bytes from the start of the file ``path``.
+    """
     code, name = cause.errno, errno_name(cause)
     where = path if offset is None else f"{path} at offset {offset}"
     if code in NO_ACCESS:
@@ -325,7 +360,7 @@ def read_error(cause: OSError, path: str, offset: int | None = None) -> EventSto
 
 @contextlib.contextmanager
 def translating_read_errors(path: str) -> Iterator[None]:
-    """Translate whatever ``OSError`` a read of the store at ``path`` ends with."""
+    """Translate every ``OSError`` that a read of the store at ``path`` ends with."""
     try:
         yield
     except OSError as error:
@@ -333,7 +368,7 @@ def translating_read_errors(path: str) -> Iterator[None]:
 
 
 def path_in_error(error: OSError, path: str) -> str:
-    """The path of the file that ``error`` names in the store at ``path``, else the store's own."""
+    """Return the path of the file that ``error`` names in the store at ``path``, else ``path``."""
     name = error.filename
     inside = isinstance(name, str) and not name.startswith("/")
     return f"{path}/{name}" if inside and name else path

@@ -1,4 +1,4 @@
-"""What the store says about itself: how it was recovered, and how it is doing."""
+"""Reports of a store about itself: the recovery, and counters since."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ __all__ = ["RecoveryReport", "StoreStats"]
 
 
 class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """What opening the store found and did.
+    """Findings and repairs of one opening of a store.
 
-    ``seq``: the last event in the store. ``snapshot``: the snapshot used (``None``: folded from the
-    first event) and ``snapshot_seq`` the event it covers. ``events_folded``: how many events after
-    it were folded. ``seconds``: how long opening took. ``clean``: the last writer closed the store,
-    or had been idle. ``torn_bytes``: how many bytes of an unfinished commit were set aside, in the
-    file ``quarantined``. ``rewritten``: the segment that was rewritten after an unclean end.
-    ``snapshots_rejected``: damaged or outdated snapshots, each with the reason. ``unknown_files``:
-    files that are not the store's and were left alone. ``warnings``: all of this that is worth a
-    look, in words.
+    Attributes:
+        seq: The last event in the store.
+        snapshot: File name of the snapshot used, ``None`` when folded from the first event.
+        snapshot_seq: The last event that the snapshot covers, 0 without one.
+        events_folded: Number of events folded after the snapshot.
+        seconds: Duration of the opening.
+        clean: Whether the last writer closed the store, or had been idle.
+        torn_bytes: Bytes of an unfinished commit that were set aside.
+        quarantined: File that holds the torn bytes, ``None`` without any.
+        rewritten: Segment that was rewritten after an unclean end, ``None`` without one.
+        segments: Number of segments in the log.
+        snapshots_rejected: Damaged or outdated snapshots, each with the reason.
+        unknown_files: Files that are not the store's and were left alone.
+        warnings: Every finding that is worth a look, in words.
     """
 
     seq: int = 0
@@ -38,13 +44,23 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Counters since the store was opened.
 
-    ``seq``: the last durable event. ``pending``: events not yet durable. ``events``, ``commits``,
-    ``syncs``, ``bytes_written``: what has been committed. ``sync_p50``, ``sync_p99``, ``sync_max``:
-    seconds per ``fdatasync``, over the last 4096. ``snapshots``: how many were taken, and
-    ``snapshot_seq`` the event that the newest covers. ``segments_archived``: moved out of the log.
-    ``spare_ready``: the next segment is already zero-filled; when it is not, for lack of space,
-    ``space_warning`` says so a segment ahead of the first refused commit. ``failed``: the store is
-    read-only until it is reopened.
+    Attributes:
+        seq: The last durable event.
+        pending: Events that are not yet durable.
+        events: Events committed.
+        commits: Commits made.
+        syncs: Calls of ``fdatasync``.
+        bytes_written: Bytes of the commits.
+        sync_p50: Median seconds of an ``fdatasync``, over the last 4096.
+        sync_p99: The 99th percentile in seconds, over the last 4096.
+        sync_max: The longest ``fdatasync`` since opening, in seconds.
+        snapshots: Snapshots taken.
+        snapshot_seq: The last event that the newest snapshot covers.
+        segments_archived: Segments moved out of the log.
+        spare_ready: Whether the next segment is already zero-filled.
+        space_warning: Text of a warning about lack of space, ``None`` where there is enough. Lack
+            of space for the next segment is told a segment ahead of the first refused commit.
+        failed: Whether the store is read-only until it is reopened.
     """
 
     seq: int = 0
