@@ -1,19 +1,20 @@
-"""The only way to files: the :class:`Disk` protocol, and :class:`LocalDisk`, which is the real one.
+"""The only way to files: the ``Disk`` protocol, which ``LocalDisk`` implements on real files.
 
-A disk is one store directory. Names are relative to it, at most one folder deep (``log/spare``).
-Every call is synchronous and may block, so none is made on the event loop's thread; a disk whose
-calls never block (a simulated one) says so with ``blocking = False`` and is called inline.
+A disk is one store directory. Names are relative to the directory, at most one folder deep
+(``log/spare``). Every call is synchronous and may block, so no call is made on the event loop's
+thread. A disk whose calls never block (a simulated one) says so with ``blocking = False``. The
+calls of such a disk are made inline.
 
-What callers may rely on, and what a simulated disk has to model:
+Guarantees to callers, and duties of a simulated disk:
 
-* ``write`` may write fewer bytes than asked for, and says how many; ``read`` returns fewer only at
-  the end of the file. Failures are ``OSError``.
-* What ``write``, ``truncate`` and ``size`` changes survive a power cut is known only after ``sync``
-  of that file; what names survive, only after ``sync_folder`` of that folder.
-* A failed ``sync`` says nothing about which bytes are on the platter, and a later one that succeeds
-  says nothing about them either. Nobody calls it again.
+* ``write`` may write fewer bytes than asked for, and returns their number. ``read`` returns fewer
+  bytes only at the end of the file. Failures are ``OSError``.
+* ``write``, ``truncate`` and a changed size survive a power cut for certain only after ``sync`` of
+  the file. Names survive for certain only after ``sync_folder`` of the folder.
+* After a failed ``sync``, nobody knows which bytes are on the platter. A later successful ``sync``
+  proves nothing about those bytes either. The library never calls ``sync`` again.
 * ``rename`` replaces its target atomically.
-* Calls may be made by several threads at once, whatever they are about.
+* Several threads may make calls at once, on the same file or folder too.
 """
 
 from __future__ import annotations
@@ -45,50 +46,74 @@ class File(Protocol):
     """An open file."""
 
     name: str
+    """Name relative to the store's directory."""
 
-    def read(self, offset: int, length: int) -> bytes: ...
-    def write(self, offset: int, data: Bytes) -> int: ...
-    def sync(self) -> None: ...
-    def truncate(self, size: int) -> None: ...
-    def size(self) -> int: ...
-    def close(self) -> None: ...
+    def read(self, offset: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``offset``, fewer only at the end of the file."""
+
+    def write(self, offset: int, data: Bytes) -> int:
+        """Write bytes of ``data`` at ``offset`` and return their number, possibly fewer."""
+
+    def sync(self) -> None:
+        """Put the file's bytes and size on stable storage."""
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend the file to ``size`` bytes."""
+
+    def size(self) -> int:
+        """Return the size in bytes."""
+
+    def close(self) -> None:
+        """Close the file, without a sync."""
 
 
 class Disk(Protocol):
     """One store directory."""
 
     path: str
+    """Path of the directory, for messages."""
     blocking: bool
+    """Whether calls may block the thread."""
 
     def lock(self) -> None:
-        """Own the store until ``close``. Raises ``StoreLockedError`` at once if another does."""
+        """Own the store until ``close``. Raises ``StoreLockedError`` at once if taken."""
 
     def create(self, name: str) -> File:
-        """A new file for reading and writing; ``FileExistsError`` if the name is taken."""
+        """Create a file to read and write. Raises ``FileExistsError`` if the name is taken."""
 
     def open(self, name: str, *, writable: bool = False) -> File:
-        """An existing file; ``FileNotFoundError`` if there is none."""
+        """Open an existing file. Raises ``FileNotFoundError`` if there is none."""
 
     def list(self, folder: str = "") -> list[str]:
-        """The sorted names in a folder, without its path; none if the folder does not exist."""
+        """Return the sorted names in a folder, without its path. A missing folder has no names."""
 
-    def make_folder(self, folder: str) -> None: ...
-    def rename(self, old: str, new: str) -> None: ...
-    def remove(self, name: str) -> None: ...
-    def sync_folder(self, folder: str = "") -> None: ...
+    def make_folder(self, folder: str) -> None:
+        """Make a folder of the store, unless the folder exists."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename ``old`` to ``new``, and replace a file of this name atomically."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file. Raises ``FileNotFoundError`` if there is none."""
+
+    def sync_folder(self, folder: str = "") -> None:
+        """Put the names in a folder on stable storage."""
 
     def entropy(self, length: int) -> bytes:
-        """Random bytes, for salts and identities."""
+        """Return ``length`` random bytes, for salts and identities."""
 
     def close(self) -> None:
-        """Give up the lock and the directory; files that are open stay usable."""
+        """Give up the lock and the directory. Open files stay usable."""
 
 
-_ATTEMPTS = 100  # more than signals call for: a call that is interrupted every time has failed
+_ATTEMPTS = 100  # more than signals call for: a call interrupted every time has failed
 
 
 def write_fully(file: File, offset: int, data: Bytes) -> None:
-    """Write all of ``data``: short writes are finished, interruptions are invisible."""
+    """Write all of ``data``. Finish short writes, and repeat interrupted ones.
+
+    Raises ``OSError`` where a write fails, or is interrupted every time.
+    """
     view = memoryview(data)
     interrupted = 0
     while view:
@@ -107,16 +132,16 @@ def write_fully(file: File, offset: int, data: Bytes) -> None:
 
 
 class SyncFailedError(OSError):
-    """A sync failed, whatever its errno: what is on stable storage is unknown from here on."""
+    """A failed sync, of any errno. The bytes on stable storage are unknown from here on."""
 
 
 def sync(file: File) -> None:
-    """Put a file on stable storage. Raises :class:`SyncFailedError`, after which nobody retries."""
+    """Put a file on stable storage. Raises ``SyncFailedError``, after which nobody may retry."""
     _synced(file.sync)
 
 
 def sync_folder(disk: Disk, folder: str = "") -> None:
-    """Put a folder's names on stable storage. Raises :class:`SyncFailedError`."""
+    """Put a folder's names on stable storage. Raises ``SyncFailedError``."""
     _synced(disk.sync_folder, folder)
 
 
@@ -132,7 +157,10 @@ def _synced(call: Callable[..., None], *args: str) -> None:
 
 
 def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None:
-    """Make ``name`` hold ``data``, or leave it as it was: write aside, sync, rename, sync."""
+    """Make ``name`` hold ``data``, or leave ``name`` as before.
+
+    The bytes go to ``temporary`` and are synced. The rename follows, then a sync of the folder.
+    """
     with contextlib.suppress(FileNotFoundError):
         disk.remove(temporary)
     file = disk.create(temporary)
@@ -147,9 +175,10 @@ def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None
 
 @contextlib.contextmanager
 def open_to_read(disk: Disk, name: str) -> Iterator[File]:
-    """A file to read from.
+    """Open a file for reading, and close the file at the end of the block.
 
-    Raises ``FileNotFoundError``, :class:`ReadFailedError` and :class:`StoreAccessError`.
+    Raises ``FileNotFoundError``, ``ReadFailedError`` and ``StoreAccessError``, also for errors
+    inside the block.
     """
     try:
         file = disk.open(name)
@@ -164,6 +193,6 @@ def open_to_read(disk: Disk, name: str) -> Iterator[File]:
 
 
 def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
-    """The file's bytes (its first ``limit``). Raises what :func:`open_to_read` raises."""
+    """Return the file's bytes, or the first ``limit``. Raises the errors of ``open_to_read``."""
     with open_to_read(disk, name) as file:
         return file.read(0, file.size() if limit is None else limit)

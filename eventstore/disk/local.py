@@ -27,7 +27,7 @@ __all__ = ["LocalDisk"]
 
 
 class LocalFile:
-    """A file of a :class:`LocalDisk`: ``pread``, ``pwrite`` and ``fdatasync`` on a descriptor."""
+    """A file of a ``LocalDisk``: ``pread``, ``pwrite`` and ``fdatasync`` on a descriptor."""
 
     __slots__ = ("_fd", "name")
 
@@ -82,16 +82,24 @@ def _fdatasync(fd: int) -> None:
 class LocalDisk:
     """A directory of a local file system.
 
-    Everything is opened relative to the directory's descriptor and without following symbolic
-    links; new files are 0600 and new folders 0700. A directory that others may write to, or that
-    belongs to somebody else, is refused to a writer, since anybody could replace its files.
+    Every file and folder is opened relative to the directory's descriptor and without following
+    symbolic links. New files are 0600 and new folders 0700. A writer is refused a directory that
+    others may write to, or that belongs to somebody else, because anybody could replace its files.
 
-    The lock is ``flock`` on the directory's descriptor: it conflicts with a second one in the same
-    process too, and, unlike ``lockf``, no unrelated ``close`` drops it. A forked child gives up its
-    copy at once, so that the lock never outlives the owner. ``writer.pid`` only tells whom to ask.
+    The lock is ``flock`` on the directory's descriptor. ``lockf`` was rejected for two reasons: a
+    second ``lockf`` in the same process succeeds, and any unrelated ``close`` of the same file
+    drops the lock. A forked child closes its copy of the descriptor at once, so the lock never
+    outlives the owner. ``writer.pid`` only tells whom to ask.
 
-    ``create`` makes the directory (and its parents) if it is missing. Raises
-    :class:`StoreNotFoundError` and :class:`StoreAccessError`.
+    Args:
+        path: The directory.
+        create: Make the directory and its parents, if missing.
+        read_only: Refuse to lock, and accept a directory of any owner.
+
+    Raises:
+        StoreNotFoundError: There is no directory, and ``create`` is false.
+        StoreAccessError: The directory may not be used, or could not be made.
+        StoreFullError: There is no space to make the directory.
     """
 
     blocking = True
@@ -102,11 +110,11 @@ class LocalDisk:
         self.path: str = os.fspath(path)
         self._read_only = read_only
         self._folders: dict[str, int] = {}
-        self._owner = False
+        self._locked = False
         if create and not read_only:
-            self._make(Path(self.path))
+            self._make_missing(Path(self.path))
         try:
-            # A slash at the end would have a symbolic link followed in spite of O_NOFOLLOW.
+            # With a slash at the end, the kernel follows a symbolic link in spite of O_NOFOLLOW.
             self._folders[""] = self._open_folder(self.path.rstrip("/") or self.path, None)
         except FileNotFoundError:
             raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
@@ -114,10 +122,10 @@ class LocalDisk:
             raise read_error(error, self.path) from error
 
     def __repr__(self) -> str:
-        state = "closed" if not self._folders else "locked" if self._owner else "not locked"
+        state = "closed" if not self._folders else "locked" if self._locked else "not locked"
         return f"<LocalDisk {self.path!r} {'read-only ' if self._read_only else ''}{state}>"
 
-    def _make(self, path: Path) -> None:
+    def _make_missing(self, path: Path) -> None:
         missing = [path, *path.parents]
         missing = missing[: next((i for i, p in enumerate(missing) if os.path.lexists(p)), 0)]
         try:
@@ -137,11 +145,13 @@ class LocalDisk:
                 errno=error.errno,
             ) from error
 
-    def _at(self, name: str) -> tuple[str, int]:
+    def _locate(self, name: str) -> tuple[str, int]:
+        """Return the base name of ``name``, and the descriptor of the folder."""
         folder, _, base = name.rpartition("/")
-        return base, self._folder(folder)
+        return base, self._folder_fd(folder)
 
-    def _folder(self, folder: str) -> int:
+    def _folder_fd(self, folder: str) -> int:
+        """Return the descriptor of a folder, opened once."""
         if not self._folders:
             raise OSError(errno.EBADF, "the disk is closed")
         fd = self._folders.get(folder)
@@ -162,7 +172,7 @@ class LocalDisk:
         if self._read_only:
             raise StoreAccessError(f"{self.path} was opened read-only", path=self.path)
         try:
-            fcntl.flock(self._folder(""), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._folder_fd(""), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = self._owner_pid()
             raise StoreLockedError(
@@ -172,14 +182,15 @@ class LocalDisk:
                 pid=pid,
             ) from None
         register_for_fork(self)
-        self._owner = True
+        self._locked = True
         try:
             self._write_owner_pid()
         except OSError as error:
             if error.errno in NO_ACCESS:
                 self.close()
                 raise read_error(error, self.path) from error
-            # Else the hint is missing, say on a full disk; the lock does not need it.
+            # Any other error, such as a full disk, only costs the hint. The lock does not need the
+            # hint.
 
     def _write_owner_pid(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -200,15 +211,15 @@ class LocalDisk:
         return None
 
     def create(self, name: str) -> LocalFile:
-        base, folder = self._at(name)
+        base, folder = self._locate(name)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _about(name):
+        with _naming_file(name):
             return LocalFile(os.open(base, flags, 0o600, dir_fd=folder), name)
 
     def open(self, name: str, *, writable: bool = False) -> LocalFile:
-        base, folder = self._at(name)
+        base, folder = self._locate(name)
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _about(name):
+        with _naming_file(name):
             fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
@@ -217,8 +228,10 @@ class LocalDisk:
 
     def list(self, folder: str = "") -> list[str]:
         with contextlib.suppress(FileNotFoundError):
-            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder(folder))
-            try:  # with a position in the names that is this call's own
+            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder_fd(folder))
+            # A descriptor of this call alone: the position in the list of names belongs to the
+            # descriptor.
+            try:
                 return sorted(os.listdir(fd))
             finally:
                 os.close(fd)
@@ -226,37 +239,37 @@ class LocalDisk:
 
     def make_folder(self, folder: str) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700, dir_fd=self._folder(""))
-        self._folder(folder)
+            os.mkdir(folder, 0o700, dir_fd=self._folder_fd(""))
+        self._folder_fd(folder)
 
     def rename(self, old: str, new: str) -> None:
-        old_base, old_folder = self._at(old)
-        new_base, new_folder = self._at(new)
+        old_base, old_folder = self._locate(old)
+        new_base, new_folder = self._locate(new)
         os.rename(old_base, new_base, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
     def remove(self, name: str) -> None:
-        base, folder = self._at(name)
+        base, folder = self._locate(name)
         os.unlink(base, dir_fd=folder)
 
     def sync_folder(self, folder: str = "") -> None:
-        (os.fsync if _FULL_SYNC is None else _fdatasync)(self._folder(folder))
+        (os.fsync if _FULL_SYNC is None else _fdatasync)(self._folder_fd(folder))
 
     def entropy(self, length: int) -> bytes:
         return os.urandom(length)
 
     def close(self) -> None:
-        """Closing the directory's descriptor frees the lock."""
-        if self._owner and self._folders:
+        """Close the directory's descriptor, which frees the lock."""
+        if self._locked and self._folders:
             with contextlib.suppress(OSError):
                 os.unlink(WRITER_PID, dir_fd=self._folders[""])
         self._release()
 
     def forked(self) -> None:
-        """In a forked child: let go of the descriptors that hold the parent's lock."""
+        """Close, in a forked child, the descriptors that hold the parent's lock."""
         self._release()
 
     def _release(self) -> None:
-        self._owner = False
+        self._locked = False
         folders, self._folders = self._folders, {}
         for fd in folders.values():
             with contextlib.suppress(OSError):
@@ -267,7 +280,7 @@ class LocalDisk:
 
 
 def _check_owner(fd: int, path: str) -> None:
-    """Close a folder that its writer may not write to, or that others may, and say so."""
+    """Close and refuse a folder that the writer may not write to, or that anybody may write to."""
     status, user = os.fstat(fd), os.geteuid()
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     code = None
@@ -285,8 +298,8 @@ def _check_owner(fd: int, path: str) -> None:
 
 
 @contextlib.contextmanager
-def _about(name: str) -> Iterator[None]:
-    """Have an ``OSError`` name the file with its folder."""
+def _naming_file(name: str) -> Iterator[None]:
+    """Make an ``OSError`` name the file with its folder."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,11 @@
-"""``store.json``: which store this is, and which part of its history it still has.
+"""The manifest, ``store.json``: the identity of a store, and the part of history still in the
+store.
 
-The file is rewritten atomically (a temporary file, synced, renamed, folder synced) and carries a
-CRC-32 of its other members, because a changed digit in it would otherwise look like another fact.
+The file is rewritten atomically (a temporary file, synced, renamed, folder synced). The file
+carries a CRC-32 of its other members, because a changed digit would otherwise look like another
+fact.
 
-It is the last thing that is made when a store is made: a directory without it holds no event.
+Making a store ends with this file. A directory without the file holds no event.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ __all__ = ["BranchPoint", "Manifest", "load_manifest", "save_manifest"]
 FORMAT = 1
 _MAX_SIZE = 1 << 26
 _MAX_SEQ = 1 << 62
-_TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 to 9999
-_PIECE = 1 << 16  # read at a time: a read asks for the memory first
+_POSSIBLE_TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 to 9999
+_READ_SIZE = 1 << 16  # bytes read at a time: a read first allocates as many as asked for
 
 
 class BranchPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which store another one branched from: its directory at the time, UUID, and last event."""
+    """Origin of a branch: the other store's directory at the time, UUID, and last common event."""
 
     path: str
     store: uuid.UUID
@@ -38,14 +40,21 @@ class BranchPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The facts in ``store.json``.
 
-    ``kind``: whether an ``EventStore`` or an ``EventLog`` writes here; the other would refuse it.
-    ``created``: nanoseconds since the epoch. ``logged``: whether events are logged at all
-    (``use_wal``). ``log_start``: the first event that the ``log`` folder must hold; all before it
-    was archived, discarded, or (``history_start`` tells) never logged. ``history_start``: the first
-    event that can be read, from archive or log. ``archived``: of each archive the first and
-    the last event, and the latest time of any event up to there (nanoseconds since the epoch).
-    ``branched``: where events before ``history_start`` are, in a store that branched from another;
-    the member is left out in every other.
+    Attributes:
+        store: The store's UUID.
+        created: Nanoseconds since the epoch.
+        logged: Whether events are logged at all (``use_wal``).
+        log_start: First event that the ``log`` folder must hold. All events before were archived,
+            discarded, or never logged, as ``history_start`` tells.
+        history_start: First event that can be read, from archive or log.
+        archived: First and last event of each archive, and the latest time of any event up to the
+            last (nanoseconds since the epoch).
+        kind: Whether an ``EventStore`` or an ``EventLog`` writes here. The other refuses the
+            directory.
+        format: Version of the formats of all files.
+        branched: Place of the events before ``history_start``, in a store that branched from
+            another. Every other store leaves the member out.
+        crc: CRC-32 of the other members.
     """
 
     store: uuid.UUID
@@ -60,22 +69,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crc: int = 0
 
     def checksum(self) -> int:
-        """The CRC-32 of everything but the checksum."""
+        """Return the CRC-32 of every member but the checksum."""
         return zlib.crc32(msgspec.json.encode(msgspec.structs.replace(self, crc=0)))
 
 
 def load_manifest(disk: Disk) -> Manifest:
     """Read ``store.json``.
 
-    Raises :class:`StoreNotFoundError` where there is none, and :class:`CorruptStoreError`.
+    Raises:
+        StoreNotFoundError: There is no such file.
+        CorruptStoreError: The file is damaged, or of an unknown format.
+        ReadFailedError: The device could not read the file.
+        StoreAccessError: The file may not be read.
     """
     path = f"{disk.path}/{MANIFEST}"
     try:
         file = disk.open(MANIFEST)
         try:
-            data = piece = file.read(0, _PIECE)
-            while len(piece) == _PIECE and len(data) < _MAX_SIZE:
-                piece = file.read(len(data), _PIECE)
+            data = piece = file.read(0, _READ_SIZE)
+            while len(piece) == _READ_SIZE and len(data) < _MAX_SIZE:
+                piece = file.read(len(data), _READ_SIZE)
                 data += piece
         finally:
             file.close()
@@ -99,7 +112,7 @@ def load_manifest(disk: Disk) -> Manifest:
         raise CorruptStoreError(
             f"{path} is damaged (its checksum does not match): restore it from a backup", path=path
         )
-    if not 1 <= manifest.log_start <= _MAX_SEQ or manifest.created not in _TIMES:
+    if not 1 <= manifest.log_start <= _MAX_SEQ or manifest.created not in _POSSIBLE_TIMES:
         raise CorruptStoreError(
             f"{path} has values that are impossible: restore it from a backup", path=path
         )
@@ -107,7 +120,10 @@ def load_manifest(disk: Disk) -> Manifest:
 
 
 def save_manifest(disk: Disk, manifest: Manifest) -> Manifest:
-    """Replace ``store.json`` durably. ``OSError`` is the caller's to translate."""
+    """Replace ``store.json`` durably, and return the manifest with its checksum.
+
+    Raises ``OSError``, which the caller translates.
+    """
     manifest = msgspec.structs.replace(manifest, crc=manifest.checksum())
     write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(manifest))
     return manifest

@@ -1,14 +1,15 @@
-"""Which part of a history is meant: from and to a sequence number or a time, and what kinds of it.
+"""The part of a history that a caller means: from and to a number or a time, and which operations.
 
-A :data:`Moment` is a sequence number, an aware ``datetime``, or nanoseconds since the epoch. The
-two kinds of integer are told apart by their size: from ``10**15`` on it is a time (twelve days
-into 1970; no store gets there by counting).
+A ``Moment`` is a sequence number, an aware ``datetime``, or nanoseconds since the epoch. Size tells
+the two kinds of integer apart: from ``10**15`` on, an integer is a time. As a time, ``10**15`` is
+twelve days into 1970. As a sequence number, no store reaches ``10**15`` by counting.
 
-The order of a history is its sequence numbers, and clocks may go backwards. So a time means the
-first event, in that order, that is at or after it.
+The order of a history is the order of its sequence numbers, and clocks may go backwards. So a time
+means the first event, in this order, at or after the time.
 
-A time is not searched for from the first event on: the archives and the snapshots each know the
-latest time of any event up to their end, so reading begins behind the last that is too early.
+The search for a time does not begin at the first event. The archives and the snapshots each know
+the latest time of any event up to their end. Reading begins behind the last archive or snapshot
+that is too early.
 """
 
 from __future__ import annotations
@@ -39,15 +40,19 @@ __all__ = [
 
 Moment = int | datetime
 TIMES_FROM = 10**15
+"""Integers from here on are times."""
 
 
 def as_sequence(moment: Moment | None) -> int | None:
-    """The sequence number that is meant, ``None`` for a time."""
+    """Return ``moment`` if ``moment`` is a sequence number, ``None`` for a time."""
     return moment if isinstance(moment, int) and moment < TIMES_FROM else None
 
 
 def as_time(moment: Moment | None) -> int | None:
-    """The time that is meant, in nanoseconds since the epoch, ``None`` for a sequence number."""
+    """Return a time in nanoseconds since the epoch, ``None`` for a sequence number.
+
+    Raises ``ConfigError`` for a naive ``datetime`` and for any other type.
+    """
     if moment is None or as_sequence(moment) is not None:
         return None
     return to_ns(moment)
@@ -56,10 +61,10 @@ def as_time(moment: Moment | None) -> int | None:
 def checked_operations(
     operations: Collection[str] | None, known: Collection[str] | None
 ) -> Collection[str] | None:
-    """The names of the operations to keep, ``None`` for all of them.
+    """Return the names of the operations to keep, ``None`` for all operations.
 
-    Raises :class:`UnknownOperationError` for a name that is not among ``known``: a slip of the pen
-    would otherwise look like a history without such events.
+    ``known`` are the names with a registered handler, ``None`` when reading without a registry.
+    Raises ``UnknownOperationError`` for a name outside ``known``.
     """
     if operations is None:
         return None
@@ -77,9 +82,10 @@ def checked_operations(
 
 
 class TimeWindow:
-    """Cuts consecutive batches of events to those from ``start`` up to ``stop`` (exclusive).
+    """Filter that cuts consecutive batches to the events from ``start`` up to ``stop`` (exclusive).
 
-    Sequence numbers do not concern it. ``over`` tells that no later batch has anything in it.
+    Sequence numbers as ``start`` or ``stop`` are ignored. ``over`` becomes true when no later batch
+    can have an event in the window.
     """
 
     def __init__(self, start: Moment | None, stop: Moment | None) -> None:
@@ -88,29 +94,30 @@ class TimeWindow:
         self.over = False
 
     def cut(self, batch: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
-        """The part of the next batch that is in the window."""
+        """Return the part of the next batch that is in the window."""
         if self._earliest is not None:
-            found = _first_from(batch, self._earliest)
+            found = _index_at_time(batch, self._earliest)
             if found is None:
                 return []
             batch, self._earliest = batch[found:], None
         if self._latest is not None:
-            found = _first_from(batch, self._latest)
+            found = _index_at_time(batch, self._latest)
             if found is not None:
                 self.over = True
                 return batch[:found]
         return batch
 
 
-def _first_from(batch: Sequence[Event[Any]], time: int) -> int | None:
+def _index_at_time(batch: Sequence[Event[Any]], time: int) -> int | None:
     return next((index for index, event in enumerate(batch) if event.time >= time), None)
 
 
 def seq_lower_bound(disk: Disk, time: int) -> int:
-    """A sequence number before which every event is earlier than ``time`` (nanoseconds).
+    """Return a sequence number before which every event is earlier than ``time`` (nanoseconds).
 
-    Reading from there raises :class:`HistoryUnavailableError` where events that may be meant were
-    discarded: it begins behind them only if the first one left is earlier than ``time``.
+    Where events in question were discarded, reading from the returned number raises
+    ``HistoryUnavailableError``. The number lies behind discarded events only if the first event
+    left is earlier than ``time``.
     """
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
@@ -127,7 +134,7 @@ def seq_lower_bound(disk: Disk, time: int) -> int:
 
 
 def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
-    """The events of a chunk with numbers from ``start`` to ``stop`` (exclusive), upcast."""
+    """Decode and upcast the events of a chunk from number ``start`` to ``stop`` (exclusive)."""
     events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
     if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:
         events = events[max(0, start - chunk.first_seq) : stop - chunk.first_seq]

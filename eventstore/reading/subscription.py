@@ -2,14 +2,15 @@
 
 Theory of operation
 -------------------
-A subscription is a cursor and a short buffer. The cursor is the number of the first event that is
-not in the buffer yet. Commits push their events into the buffer; a subscriber that keeps up is
-served from it. Once the buffer is full, further events are left in the log; when the subscriber has
-emptied the buffer it reads on from there, batch by batch, until it has caught up. So neither a slow
-subscriber nor a late one costs memory, and the store never waits for any.
+A subscription is a cursor and a short buffer. The cursor is the number of the first event behind
+the buffer. Commits push their events into the buffer, and a subscriber that keeps up is served from
+the buffer. Once the buffer is full, further events stay in the log only. A subscriber that has
+emptied the buffer reads on from the log, batch by batch, until the cursor has caught up. So neither
+a slow subscriber nor a late one costs memory, and the store never waits for a subscriber.
 
-Nothing is taken out of the buffer but to be handed over at once, and a batch is put in whole: a
-cancelled wait loses nothing. An old event that an upcaster split has several parts of one number.
+An event leaves the buffer only to be handed over at once, and a batch enters the buffer whole.
+Therefore a cancelled wait loses no event. When an upcaster splits an old event, several events have
+the same number.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ from eventstore.model.value_types import copy_value
 __all__ = ["Subscription"]
 
 BUFFER = 4096
+"""Events in the buffer beyond which pushed events stay in the log."""
 
 
 class Subscription:
     """An asynchronous iterator over events, to be entered with ``async with`` or closed.
 
-    It ends when it is closed, and after the last event when the store is. Where a subscriber is too
-    far behind for that when the store is closed, :class:`StoreClosedError` says so: the rest is in
-    the log. Cancelling a wait for the next event loses none. One task at a time may wait.
+    The iteration ends when the subscription is closed. The iteration also ends after the last event
+    once the store is closed. A subscriber that is too far behind when the store is closed gets
+    ``StoreClosedError``. The remaining events are in the log.
+
+    Cancelling a wait for the next event loses no event. One task at a time may wait.
     """
 
     def __init__(
@@ -42,15 +46,15 @@ class Subscription:
         operations: Collection[str] | None,
         read: Callable[[int, int], AsyncIterator[Event[Any]]],
         durable_seq: Callable[[], int],
-        forget: Callable[[Subscription], None],
+        unsubscribe: Callable[[Subscription], None],
     ) -> None:
-        self._next = start
+        self._next_seq = start
         self._operations = operations
         self._read = read
         self._durable_seq = durable_seq
-        self._forget = forget
+        self._unsubscribe = unsubscribe
         self._buffer: deque[Event[Any]] = deque()
-        self._missed = start <= durable_seq()
+        self._behind = start <= durable_seq()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._closed = False
@@ -60,35 +64,35 @@ class Subscription:
         return f"<Subscription before event {self._next}: {state}>"
 
     def push(self, events: Sequence[Event[Any]]) -> None:
-        """Durable events, from the store."""
-        if not self._missed:
+        """Take durable events from the store, in order."""
+        if not self._behind:
             if len(self._buffer) < BUFFER:
-                self._put(events, events[-1].seq + 1)
+                self._fill_buffer(events, events[-1].seq + 1)
             else:
-                self._missed = True
+                self._behind = True
         self._wake()
 
-    def _put(self, events: Iterable[Event[Any]], then: int) -> None:
-        """Take events into the buffer; ``then`` is the number of the first that follows them."""
-        wanted, first = self._operations, self._next
+    def _fill_buffer(self, events: Iterable[Event[Any]], then: int) -> None:
+        """Add events to the buffer. ``then`` is the number of the first event that follows."""
+        wanted, first = self._operations, self._next_seq
         self._buffer.extend(
             event
             for event in events
             if event.seq >= first and (wanted is None or event.operation in wanted)
         )
-        self._next = max(first, then)
+        self._next_seq = max(first, then)
 
     def end(self) -> None:
-        """No more events will come."""
+        """Note that no more events will come."""
         self._ended = True
         self._wake()
 
     async def close(self) -> None:
-        """Stop following. Closing twice is harmless."""
+        """Stop following, and end the iteration. A second call does nothing."""
         if not self._closed:
             self._closed = True
             self._buffer.clear()
-            self._forget(self)
+            self._unsubscribe(self)
             self.end()
 
     def _wake(self) -> None:
@@ -101,8 +105,9 @@ class Subscription:
     async def __anext__(self) -> Event[Any]:
         while not self._closed:
             if self._buffer:
-                return copy_value(self._buffer.popleft())  # others are handed it too
-            if self._missed:
+                # a copy: other subscribers get the same event
+                return copy_value(self._buffer.popleft())
+            if self._behind:
                 await self._catch_up()
             elif self._ended:
                 break
@@ -115,13 +120,13 @@ class Subscription:
         raise StopAsyncIteration
 
     async def _catch_up(self) -> None:
-        """Read a batch from the log; once there is nothing to read, be served by pushes."""
+        """Read a batch from the log. Once there is nothing to read, leave the rest to pushes."""
         last = self._durable_seq()
-        if self._next > last:
-            self._missed = False
+        if self._next_seq > last:
+            self._behind = False
             return
-        stop = min(self._next + BUFFER, last + 1)
-        self._put([event async for event in self._read(self._next, stop)], stop)
+        stop = min(self._next_seq + BUFFER, last + 1)
+        self._fill_buffer([event async for event in self._read(self._next_seq, stop)], stop)
 
     async def __aenter__(self) -> Subscription:
         return self

@@ -822,8 +822,8 @@ SABOTAGES = (
         edits=(
             edit(
                 DISK,
-                '            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder(folder))\n',
-                "            fd = os.dup(self._folder(folder))\n",
+                '            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder_fd(folder))\n',
+                "            fd = os.dup(self._folder_fd(folder))\n",
             ),
         ),
         caught_by=("tests/disk/test_local.py -k listing",),

@@ -111,7 +111,7 @@ class TestNoticed:
         def put(subscription: Subscription, events: Sequence[Event[Any]], then: int) -> None:
             subscription._buffer.extend(events)
 
-        monkeypatch.setattr(Subscription, "_put", put)
+        monkeypatch.setattr(Subscription, "_fill_buffer", put)
         self.noticed(["subscribe", "append", "subscribe"], "a subscriber was ")
 
     @pytest.mark.parametrize("change", ["left out", "changed"])
