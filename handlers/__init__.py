@@ -1,12 +1,12 @@
-"""The trading engine's state and its operations, one file each, found like any plugin's.
+"""The trading engine's state and operations, one file each, found like the handlers of any plugin.
 
-``update_position``, ``record_trade`` and ``full_state`` are registered by this distribution through
-the entry-point group ``eventstore.handlers``, beside whatever else is installed. A new operation
-needs no change here: see ``docs/writing-a-handler.md``.
+This distribution registers ``update_position``, ``record_trade`` and ``full_state`` through the
+entry-point group ``eventstore.handlers``, beside any other installed plugin. A new operation needs
+no change here: see ``docs/writing-a-handler.md``.
 
-The names ``update_position``, ``record_trade`` and ``full_state`` of this package are the handlers;
-each hides the module of the same name that it comes from (which ``import_module``, and so entry
-points, still find).
+In this package, the names ``update_position``, ``record_trade`` and ``full_state`` are handlers.
+Each handler hides the module of the same name. ``import_module``, and so entry points, still find
+the module.
 """
 
 from eventstore import HandlerRegistry, RegistrationError
@@ -29,10 +29,12 @@ __all__ = [
 
 
 def trading_registry() -> HandlerRegistry[EngineState]:
-    """A registry of every installed handler of :class:`EngineState`: the built-in ones and plugins.
+    """Return a registry of every installed handler of ``EngineState``, of this package and of
+    plugins.
 
-    Raises ``RegistrationError`` when a plugin cannot be loaded, and when the built-in operations
-    are not among the installed entry points, because this distribution was not installed.
+    Raises ``RegistrationError`` when a plugin cannot be loaded. Raises the same error when the
+    built-in operations are not among the installed entry points, because this distribution was not
+    installed.
     """
     registry = HandlerRegistry.discover(EngineState)
     missing = {"full_state", "record_trade", "update_position"}.difference(registry.operations)

@@ -1,9 +1,9 @@
-"""Plain data made immutable, and back: what ``extra`` of a state holds.
+"""Plain data made immutable, and back: the values in ``extra`` of a state.
 
 Handlers share parts of one state with the next, and readers keep old states, so nothing inside may
-ever change. :func:`freeze` turns dictionaries into persistent maps and lists into tuples, all the
-way down; :func:`thaw` gives dictionaries and lists of the caller's own. Data that came from JSON
-comes back from ``thaw(freeze(data))`` exactly.
+ever change. ``freeze`` turns dictionaries into persistent maps and lists into tuples, all the way
+down. ``thaw`` returns dictionaries and lists of the caller's own. ``thaw(freeze(data))`` equals any
+data that came from JSON.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _FROZEN = frozenset((*_SCALARS, Map, tuple))
 
 
 def freeze(value: Any, path: str = "$") -> Any:  # any plain data
-    """An immutable copy of plain data; ``path`` names the place in errors.
+    """Return an immutable copy of plain data.
 
-    Raises ``msgspec.ValidationError`` with the path of what is no plain data.
+    ``path`` names the place in errors. Raises ``msgspec.ValidationError`` with the path of any
+    value other than plain data.
     """
     if isinstance(value, _SCALARS):
         return value
@@ -38,7 +39,10 @@ def freeze(value: Any, path: str = "$") -> Any:  # any plain data
 
 
 def freeze_map(value: Mapping[str, Any], path: str = "$") -> Map[str, Any]:
-    """A persistent map of frozen values. Keys must be strings, as they are in JSON."""
+    """Return a persistent map of frozen values.
+
+    Keys must be strings, as in JSON. Raises ``msgspec.ValidationError`` like ``freeze``.
+    """
     frozen = {}
     for key, item in value.items():
         if not isinstance(key, str):
@@ -50,16 +54,16 @@ def freeze_map(value: Mapping[str, Any], path: str = "$") -> Map[str, Any]:
 
 
 def is_frozen(value: Mapping[str, Any]) -> bool:
-    """Whether ``value`` is a persistent map whose values are frozen.
+    """Tell whether ``value`` is a persistent map of frozen values.
 
-    Looks one level deep only, because it is asked for every new state: maps and tuples inside are
-    taken to be what :func:`freeze` or the store's decoder made.
+    The check goes one level deep only, because every new state is checked. Maps and tuples inside
+    are assumed to come from ``freeze`` or from the store's decoder.
     """
     return type(value) is Map and _FROZEN.issuperset(map(type, value.values()))
 
 
 def thaw(value: Any) -> Any:  # any frozen data
-    """Dictionaries (keys sorted, so that hash seeds do not show) and lists, all new."""
+    """Return new dictionaries and lists. Keys are sorted, so that hash seeds do not show."""
     if isinstance(value, Mapping):
         return {key: thaw(value[key]) for key in sorted(value)}
     if isinstance(value, tuple):

@@ -1,8 +1,8 @@
 """``full_state``: the whole state, replaced.
 
-For the first event of a store (the balances a broker reports), for a correction, and for engines
-that still hand over all they know as one dictionary: ``append("full_state", state.to_dict())``
-takes the plain dictionaries of :meth:`EngineState.from_dict`, unknown keys and all.
+Uses are the first event of a store (the balances a broker reports), a correction, and an engine
+with all its knowledge in one dictionary. ``append("full_state", state.to_dict())`` takes the plain
+dictionaries of ``EngineState.from_dict``, unknown keys and all.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["FullState", "full_state"]
 
 
 class FullState(Operation, tag="full_state"):
-    """A whole :class:`EngineState`, field by field; what is left out takes its default.
+    """A whole ``EngineState``, field by field. A field left out takes its default.
 
-    Mappings are frozen when the payload is made, so the caller may go on changing his own.
+    Making the payload freezes the mappings, so the caller may go on changing the originals.
 
     >>> FullState(cash=10.0, positions={"AAPL": Position("AAPL", 2.0, 5.0)}).cash
     10.0
@@ -40,7 +40,11 @@ class FullState(Operation, tag="full_state"):
     extra: Mapping[str, Any] = Map()
 
     def __post_init__(self) -> None:
-        """Freeze the mappings, and refuse what :meth:`EngineState.to_dict` could not say."""
+        """Freeze the mappings, and refuse any content that ``EngineState.to_dict`` could not
+        express.
+
+        Raises ``ValueError``, ``TypeError`` or ``msgspec.ValidationError``.
+        """
         force_setattr(self, "positions", Map(self.positions))
         force_setattr(self, "extra", freeze_map(self.extra, "$.extra"))
         check_extra(self.extra)
@@ -56,7 +60,7 @@ class FullState(Operation, tag="full_state"):
 
     @classmethod
     def of(cls, state: EngineState) -> FullState:
-        """The payload that makes ``state`` the state again."""
+        """Return the payload that makes ``state`` the state again."""
         return cls(
             cash=state.cash,
             positions=state.positions,
@@ -68,7 +72,10 @@ class FullState(Operation, tag="full_state"):
 
     @classmethod
     def from_mapping(cls, data: Any) -> FullState:
-        """Build the payload from a plain dictionary of a state; unknown keys go to ``extra``."""
+        """Return the payload for a plain dictionary of a state. Unknown keys go to ``extra``.
+
+        Raises ``msgspec.ValidationError`` with the path of a value that does not fit.
+        """
         return cls.of(EngineState.from_dict(data))
 
 

@@ -1,19 +1,21 @@
-"""``record_trade``: one fill, with all that follows from it.
+"""``record_trade``: one fill, with all consequences.
 
-- *Cash*: a buy pays ``shares * price``, a sell receives it; ``fee`` is paid either way (a negative
-  fee is a rebate).
-- *Average price*: adding to a position, long or short, averages by shares; reducing it keeps the
-  average. A trade past zero closes what was held and opens the rest at the trade's price: the same
-  as two trades, one after the other. The new position has no weight, since that was the old one's.
-- *Realised profit*: the closed shares times what they gained over the average price. It is gross of
-  fees: fees are added up apart, so net profit is ``realized_pnl - fees``.
+- *Cash*: a buy pays ``shares * price``, a sell receives the same. Both pay ``fee`` (a negative fee
+  is a rebate).
+- *Average price*: adding to a position, long or short, averages by shares. Reducing a position
+  keeps the average. A trade past zero closes the old position and opens the rest at the trade's
+  price, like two trades, one after the other. The new position has no weight, since the weight was
+  the old position's.
+- *Realised profit*: the closed shares times their gain over the average price. Realised profit is
+  gross of fees. Fees are added up apart, so net profit is ``realized_pnl - fees``.
 - *Zero*: a position is removed when its shares are exactly zero.
 
-Shares are doubles, and sums of doubles round: after buying 0.1 and 0.2 and selling 0.3, 5.6e-17
-shares are left. They stay in the state, where they can be seen, instead of being declared zero by
-some threshold that would be wrong for the next instrument; cash is the same either way. Shares
-that doubles hold exactly (whole numbers, or counts of the smallest lot) always close to zero;
-otherwise close with an ``update_position`` of zero shares in the same append.
+Shares are doubles, and sums of doubles round. After buying 0.1 and 0.2 and selling 0.3, 5.6e-17
+shares are left. The rest stays in the state, where everybody can see the rest. Declaring such a
+rest zero below some threshold was rejected, because the threshold would be wrong for the next
+instrument. Cash is the same either way. Shares that doubles hold exactly (whole numbers, or counts
+of the smallest lot) always close to zero. For other shares, close with an ``update_position`` of
+zero shares in the same append.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from eventstore import Event, Operation, handler
-from handlers.state import EngineState, Number, Position, Symbol, forget
+from handlers.state import EngineState, Number, Position, Symbol, drop_unknown_keys
 
 __all__ = ["RecordTrade", "record_trade"]
 
 
 class RecordTrade(Operation, tag="record_trade"):
-    """``shares`` of ``symbol`` were bought or sold at ``price``, for a ``fee``."""
+    """Payload: ``shares`` of ``symbol`` were bought or sold at ``price``, for a ``fee``."""
 
     trade_id: Annotated[str, Meta(min_length=1)]
     symbol: Symbol
@@ -73,7 +75,7 @@ def record_trade(state: EngineState, event: Event[RecordTrade]) -> EngineState:
             positions = positions.set(symbol, Position(symbol, after, average, weight, event.time))
         else:
             positions = positions.delete(symbol)
-            extra = forget(extra, symbol)
+            extra = drop_unknown_keys(extra, symbol)
 
     return EngineState(
         state.cash - traded * price - data.fee,

@@ -1,33 +1,33 @@
-"""The trading engine's state: immutable values, and the plain dictionaries they stand for.
+"""The trading engine's state: immutable values, and the plain dictionaries for them.
 
 Theory of operation
 -------------------
-A state is never changed. A handler makes the next one, sharing what stayed the same: ``positions``
-and ``extra`` are persistent maps, so an update costs a few nodes of a tree and every older state
-stays valid. Nothing in a state refers to the state, so no reference cycle can form, and the
-garbage collector is told not to track these objects (``gc=False``).
+A state is never changed. A handler makes the next state, and shares the unchanged parts.
+``positions`` and ``extra`` are persistent maps, so an update costs a few nodes of a tree and every
+older state stays valid. Nothing in a state refers to the state, so no reference cycle can form. The
+garbage collector is therefore told not to track these objects (``gc=False``).
 
-Numbers are doubles. Every number that an operation brings is finite and within ±1e100
-(:data:`Number`): beyond any market, and so small that no product or sum of any possible count of
-them overflows. So what handlers compute is finite too, and a snapshot of it can be read again. The
-wider bounds below are those of a state, which ``full_state`` may set to anything finite.
+Numbers are doubles. Every number in an operation is finite and within ±1e100 (``Number``). The
+bound is beyond any market, and so small that no product or sum of any possible count of such
+numbers overflows. So handlers compute finite numbers only, and a snapshot of the state can be read
+again. The wider bounds below are those of a state, which ``full_state`` may set to anything finite.
 
 Plain dictionaries
 ------------------
-``from_dict`` reads what ``to_dict`` writes, and what other programs wrote in the same shape::
+``from_dict`` reads dictionaries from ``to_dict``, and those of other programs in the same shape::
 
     {"cash": 50000.0, "positions": {"AAPL": {"shares": 100.0, "price": 150.0}}}
 
-- *Nothing is dropped.* Unknown keys at the top are kept in ``extra``; unknown keys of a position
-  are kept in ``extra["positions"][symbol]`` (no clash: ``positions`` is a known key at the top) and
-  go when the position goes. ``to_dict`` puts each back where it was.
+- *Nothing is dropped.* ``extra`` keeps unknown keys at the top. ``extra["positions"][symbol]``
+  keeps unknown keys of a position (no clash: ``positions`` is a known key at the top) until the
+  position goes. ``to_dict`` puts each key back in its place.
 - ``to_dict`` always writes ``cash`` and ``positions``, and ``shares`` and ``price`` of a position.
-  Any other known key is written where it differs from its default. So a dictionary that holds
-  those four and spells out no other default comes back exactly, and
-  ``from_dict(state.to_dict()) == state`` always.
-- ``symbol`` inside a position repeats its key: it may be given, must agree, and is not written.
-  ``updated`` may be given as nanoseconds or as ISO 8601 text with an offset; it is written as
-  nanoseconds. Tuples come back as lists.
+  Any other known key is written where the value differs from the default. So a dictionary with
+  those four, and no other default spelled out, comes back exactly. ``from_dict(state.to_dict()) ==
+  state`` always holds.
+- ``symbol`` inside a position repeats the position's key. A given ``symbol`` must agree, and is not
+  written. ``updated`` may be given as nanoseconds or as ISO 8601 text with an offset, and is
+  written as nanoseconds. Tuples come back as lists.
 """
 
 from __future__ import annotations
@@ -53,15 +53,17 @@ __all__ = [
     "Quantity",
     "Symbol",
     "check_extra",
-    "forget",
+    "drop_unknown_keys",
 ]
 
 Symbol = Annotated[str, Meta(min_length=1)]
 Number = Annotated[float, Meta(ge=-1e100, le=1e100)]
-"""A finite number in an operation (the decoder refuses NaN and infinities by these bounds)."""
+"""A finite number in an operation (by these bounds the decoder refuses NaN and infinities)."""
 
 Quantity = Annotated[float, Meta(ge=-1e150, le=1e150)]
+"""Shares or a price in a state."""
 Amount = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+"""A sum of money in a state: anything finite."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -69,11 +71,15 @@ _FRACTION = re.compile(r"(?<=:\d\d)[.,](\d{1,9})(?!\d)")
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """What is held of one symbol. Negative ``shares`` are a short position.
+    """The holding of one symbol. Negative ``shares`` are a short position.
 
-    ``price`` is the average price paid (or received, when short) per share; ``weight`` the share of
-    the portfolio, where a strategy gave one; ``updated`` the time of the event that last changed
-    the position, in nanoseconds since the epoch, 0 where unknown.
+    Attributes:
+        symbol: Name of the instrument.
+        shares: Number of shares, negative when short.
+        price: Average price paid per share, or received when short.
+        weight: Share of the portfolio, ``None`` where the strategy gave none.
+        updated: Time of the event that last changed the position, in nanoseconds since the epoch. 0
+            where unknown.
     """
 
     symbol: Symbol
@@ -83,15 +89,20 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     updated: int = 0
 
     def replace(self, **changes: Any) -> Position:  # any of the fields, with their own types
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return msgspec.structs.replace(self, **changes)
 
 
 class EngineState(msgspec.Struct, frozen=True, gc=False):
-    """Everything the trading engine has to know again after a restart.
+    """All knowledge that the trading engine needs again after a restart.
 
-    ``cash`` has every trade and fee in it; ``realized_pnl`` is gross of fees, which are added up in
-    ``fees``. ``extra`` holds whatever else the engine keeps, deeply frozen.
+    Attributes:
+        cash: Cash after every trade and fee.
+        positions: Positions by symbol.
+        realized_pnl: Realised profit, gross of fees.
+        fees: Sum of all fees.
+        trade_count: Number of trades.
+        extra: Any other data of the engine, deeply frozen.
 
     >>> state = EngineState(cash=1000.0)
     >>> state.replace(cash=state.cash - 1.5).cash
@@ -108,7 +119,7 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
     extra: Map[str, Any] = Map()
 
     def __post_init__(self) -> None:
-        """Freeze what a caller or another handler put in: no state holds a list or a dict."""
+        """Freeze the values from a caller or another handler: no state holds a list or a dict."""
         if self.positions.__class__ is not Map:
             force_setattr(self, "positions", Map(self.positions))
         extra = self.extra
@@ -116,25 +127,25 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
             force_setattr(self, "extra", freeze_map(extra, "$.extra"))
 
     def replace(self, **changes: Any) -> EngineState:  # any of the fields, with their own types
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return msgspec.structs.replace(self, **changes)
 
     def without(self, symbol: str) -> EngineState:
-        """The state after a position is closed: without it, and without its unknown keys."""
+        """Return the state without a position and without the position's unknown keys."""
         return EngineState(
             self.cash,
             self.positions.delete(symbol),
             self.realized_pnl,
             self.fees,
             self.trade_count,
-            forget(self.extra, symbol),
+            drop_unknown_keys(self.extra, symbol),
         )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EngineState:
-        """Build a state from a plain dictionary; see the module's docstring for its shape.
+        """Build a state from a plain dictionary. The module's docstring describes the shape.
 
-        Raises ``msgspec.ValidationError`` with the path of what does not fit.
+        Raises ``msgspec.ValidationError`` with the path of a value that does not fit.
 
         >>> plain = {"cash": 5.0, "positions": {"AAPL": {"shares": 2.0, "price": 1.5}}, "mode": "x"}
         >>> EngineState.from_dict(plain).to_dict() == plain
@@ -153,10 +164,10 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
             positions[symbol], rest = _read_position(symbol, plain)
             if rest:
                 unknown[symbol] = rest
-        extra = {key: value for key, value in data.items() if key not in _KNOWN}
+        extra = {key: value for key, value in data.items() if key not in _KNOWN_KEYS}
         if unknown:
             extra["positions"] = unknown
-        amounts = msgspec.convert({key: data[key] for key in _AMOUNTS if key in data}, cls)
+        amounts = msgspec.convert({key: data[key] for key in _AMOUNT_KEYS if key in data}, cls)
         return cls(
             amounts.cash,
             Map(positions),
@@ -167,10 +178,10 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as a plain dictionary of the caller's own, positions sorted by symbol.
+        """Return the state as a plain dictionary of the caller's own, positions sorted by symbol.
 
         Raises ``ValueError`` where ``extra`` uses the name of a field, or a position is filed under
-        another symbol: the dictionary could not say both.
+        another symbol. A dictionary could not express both.
         """
         notes = check_extra(self.extra)
         plain: dict[str, Any] = {"cash": self.cash, "positions": {}}
@@ -188,13 +199,13 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
         return plain
 
 
-_AMOUNTS = ("cash", "realized_pnl", "fees", "trade_count")
-_KNOWN = frozenset((*_AMOUNTS, "positions"))
-_POSITION = frozenset(Position.__struct_fields__)
+_AMOUNT_KEYS = ("cash", "realized_pnl", "fees", "trade_count")
+_KNOWN_KEYS = frozenset((*_AMOUNT_KEYS, "positions"))
+_POSITION_KEYS = frozenset(Position.__struct_fields__)
 
 
-def forget(extra: Map[str, Any], symbol: str) -> Map[str, Any]:
-    """``extra`` without the unknown keys of a position that was closed."""
+def drop_unknown_keys(extra: Map[str, Any], symbol: str) -> Map[str, Any]:
+    """Return ``extra`` without the unknown keys of a closed position."""
     notes = extra.get("positions") if extra else None
     if notes is None or symbol not in notes:
         return extra
@@ -203,17 +214,17 @@ def forget(extra: Map[str, Any], symbol: str) -> Map[str, Any]:
 
 
 def check_extra(extra: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The unknown keys of positions in ``extra``, by symbol.
+    """Return the unknown keys of positions in ``extra``, by symbol.
 
     Raises ``ValueError`` where ``extra`` uses the name of a field for something else.
     """
     notes: Any = extra.get("positions", Map())
-    taken = sorted(key for key in _AMOUNTS if key in extra)
+    taken = sorted(key for key in _AMOUNT_KEYS if key in extra)
     if not isinstance(notes, Mapping):
         taken.append("positions")
     else:
         for symbol, rest in notes.items():
-            if not isinstance(rest, Mapping) or not _POSITION.isdisjoint(rest):
+            if not isinstance(rest, Mapping) or not _POSITION_KEYS.isdisjoint(rest):
                 taken.append(f"positions.{symbol}")
     if taken:
         raise ValueError(f"extra may not use the names of fields: {', '.join(taken)}")
@@ -222,29 +233,30 @@ def check_extra(extra: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _read_position(symbol: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
-    """A position, and the keys of ``plain`` that no field knows."""
+    """Return a position, and the items of ``plain`` that no field knows."""
     path = f"$.positions[{symbol!r}]"
     if not isinstance(plain, Mapping):
         raise msgspec.ValidationError(
             f"Expected `object`, got `{type(plain).__name__}` - at `{path}`"
         )
-    known = {key: value for key, value in plain.items() if key in _POSITION}
+    known = {key: value for key, value in plain.items() if key in _POSITION_KEYS}
     if known.setdefault("symbol", symbol) != symbol:
         raise msgspec.ValidationError(
             f"Expected `{symbol}`, the key of the position, got `{known['symbol']}` - at "
             f"`{path}.symbol`"
         )
     if isinstance(known.get("updated"), str):
-        known["updated"] = _nanoseconds(known["updated"], f"{path}.updated")
+        known["updated"] = _parse_time(known["updated"], f"{path}.updated")
     try:
         position = msgspec.convert(known, Position)
     except msgspec.ValidationError as error:
         reason, _, inner = str(error).partition(" - at `$")
         raise msgspec.ValidationError(f"{reason} - at `{path}{inner.rstrip('`')}`") from error
-    return position, {key: value for key, value in plain.items() if key not in _POSITION}
+    return position, {key: value for key, value in plain.items() if key not in _POSITION_KEYS}
 
 
 def _write_position(symbol: str, position: Position, rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a position as a plain dictionary, with its unknown keys ``rest``."""
     if position.symbol != symbol:
         raise ValueError(f"the position of {position.symbol!r} is filed under {symbol!r}")
     plain: dict[str, Any] = {"shares": position.shares, "price": position.price}
@@ -256,8 +268,8 @@ def _write_position(symbol: str, position: Position, rest: Mapping[str, Any]) ->
     return plain
 
 
-def _nanoseconds(text: str, path: str) -> int:
-    """The moment that ISO 8601 text names, to the nanosecond (``datetime`` holds microseconds)."""
+def _parse_time(text: str, path: str) -> int:
+    """Return the time in ISO 8601 text, to the nanosecond (``datetime`` holds microseconds)."""
     fraction = _FRACTION.search(text)
     whole = text if fraction is None else text[: fraction.start()] + text[fraction.end() :]
     try:

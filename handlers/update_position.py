@@ -1,8 +1,8 @@
-"""``update_position``: what is held of one symbol, as told by whoever keeps count.
+"""``update_position``: the holding of one symbol, as told by an outside count.
 
-Sets shares and average price; cash, profit and fees are not touched (``record_trade`` moves those).
-Zero shares, exactly, remove the position; removing one that is not held changes nothing. ``weight``
-is optional: left out, an earlier weight stays.
+The operation sets shares and average price. Cash, profit and fees stay (``record_trade`` moves
+those). Exactly zero shares remove the position. Removing a position that is not held changes
+nothing. Without a ``weight``, an earlier weight stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["UpdatePosition", "update_position"]
 
 
 class UpdatePosition(Operation, tag="update_position"):
-    """Hold ``shares`` of ``symbol`` (negative: short) at the average ``price``."""
+    """Payload: hold ``shares`` of ``symbol`` (negative: short) at the average ``price``."""
 
     symbol: Symbol
     shares: Number
