@@ -61,7 +61,7 @@ class Subscription:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._buffer)} events buffered"
-        return f"<Subscription before event {self._next}: {state}>"
+        return f"<Subscription before event {self._next_seq}: {state}>"
 
     def push(self, events: Sequence[Event[Any]]) -> None:
         """Take durable events from the store, in order."""
