@@ -32,9 +32,10 @@ What to catch::
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno as _errno
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "ConfigError",
@@ -310,6 +311,20 @@ class CorruptLogError(CorruptStoreError):
 
 class CorruptSnapshotError(CorruptStoreError):
     """A snapshot is damaged. Recovery falls back to an older one and says so."""
+
+
+ErrorT = TypeVar("ErrorT", bound=EventStoreError)
+
+
+def fresh_error(stored: ErrorT) -> ErrorT:
+    """Return a copy of `stored` to raise, with its facts and cause and a traceback of its own.
+
+    An error that is raised again and again keeps every frame that it passed through.
+    """
+    copied = copy.copy(stored)
+    if stored.__cause__ is not None:  # an assignment of None would hide the context, too
+        copied.__cause__ = stored.__cause__
+    return copied
 
 
 def errno_name(error: OSError) -> str:

@@ -185,11 +185,13 @@ class EventLog(Generic[ValueT]):
         Raises `InvalidPayloadError`, `StoreFullError`, `StoreFailedError`, `StoreClosedError` and
         `StoreReadOnlyError`.
         """
-        appender = self._log.appender
-        appender.ensure_open()
-        if not appender.has_room(len(values)):
-            await appender.wait_for_room(len(values))
-        return await self._submit(values, key, metadata)
+        room = self._log.appender.room
+        room.ensure_open()
+        if room.fits(len(values)):
+            return await self._submit(values, key, metadata)
+        async with room.wait_for(len(values)):
+            receipt = self._submit(values, key, metadata)
+        return await receipt
 
     def submit(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
@@ -198,10 +200,10 @@ class EventLog(Generic[ValueT]):
 
         Raises the errors of `append`, and `StoreOverloadedError` where the queue is full.
         """
-        appender = self._log.appender
-        appender.ensure_open()
-        if not appender.has_room(len(values)):
-            raise appender.overloaded()
+        room = self._log.appender.room
+        room.ensure_open()
+        if not room.fits(len(values)):
+            raise room.overloaded_error()
         return self._submit(values, key, metadata)
 
     def _submit(
@@ -211,7 +213,7 @@ class EventLog(Generic[ValueT]):
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
         time = self._clock.time_ns()
         appender = self._log.appender
-        first = appender.head_seq + 1
+        first = appender.numbers.head + 1
         events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
         try:
             body = self._codec.encode_all(events)

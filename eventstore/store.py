@@ -205,12 +205,14 @@ class EventStore(Generic[StateT]):
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
         """
-        appender = self.log.appender
-        appender.ensure_open()
+        room = self.log.appender.room
+        room.ensure_open()
         payloads = self.registry.payloads(operations)
-        if not appender.has_room(len(payloads)):
-            await appender.wait_for_room(len(payloads))
-        return await self._submit(payloads, key, metadata)
+        if room.fits(len(payloads)):
+            return await self._submit(payloads, key, metadata)
+        async with room.wait_for(len(payloads)):
+            receipt = self._submit(payloads, key, metadata)
+        return await receipt
 
     @overload
     def submit(
@@ -237,17 +239,15 @@ class EventStore(Generic[StateT]):
     ) -> Receipt:
         """Queue operations as one atomic group, and return at once.
 
-        The receipt can be awaited and tells what became of the commit. Where nobody awaits the
-        receipt of a failed commit, `flush` and `close` raise the failure.
-
-        Raises `StoreOverloadedError` where the queue is full, and everything that `append` raises
-        before the write.
+        The receipt can be awaited. Where nobody awaits the receipt of a failed commit, `flush` and
+        `close` raise the failure. Raises `StoreOverloadedError` where the queue is full, and all
+        that `append` raises before the write.
         """
-        appender = self.log.appender
-        appender.ensure_open()
+        room = self.log.appender.room
+        room.ensure_open()
         payloads = self.registry.payloads(operations)
-        if not appender.has_room(len(payloads)):
-            raise appender.overloaded()
+        if not room.fits(len(payloads)):
+            raise room.overloaded_error()
         return self._submit(payloads, key, metadata)
 
     def _submit(
@@ -255,7 +255,7 @@ class EventStore(Generic[StateT]):
     ) -> Receipt:
         registry, appender = self.registry, self.log.appender
         time = self._clock.time_ns()
-        events, body = registry.record(appender.head_seq + 1, time, payloads, key, metadata)
+        events, body = registry.record(appender.numbers.head + 1, time, payloads, key, metadata)
         state = self._head
         for event in events:
             state = registry.apply(state, event)
@@ -349,7 +349,7 @@ class EventStore(Generic[StateT]):
             StoreFailedError: a sync failed, and the store is read-only until reopened.
             StoreClosedError: the store was closed.
         """
-        self.log.appender.ensure_open()
+        self.log.appender.room.ensure_open()
         return self.seq if self._keeper is None else await self._keeper.snapshot()
 
     async def flush(self) -> None:

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 import msgspec
 
 from eventstore.disk.base import Disk
-from eventstore.errors import InvalidPayloadError, StoreFailedError, StoreOverloadedError
+from eventstore.errors import InvalidPayloadError, StoreFailedError
 from eventstore.log.format import MAX_BODY
+from eventstore.log.room import Room
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import StoreStats
 
-__all__ = ["Chunk", "Log", "Submission", "check_record_size"]
+__all__ = ["Appender", "Chunk", "Log", "Numbers", "Submission", "check_record_size"]
 
 
 class Chunk(NamedTuple):
@@ -37,20 +38,26 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Numbers(msgspec.Struct, eq=False):
+    """Sequence numbers of a log: the last one given out, and the last one that is durable."""
+
+    head: int
+    durable: int
+
+
 class Appender(Protocol):
-    """What takes the events of a log. It is called directly: nothing passes an append on."""
+    """The part of a log that takes events. The owner calls it directly, at no further call."""
 
     @property
-    def head_seq(self) -> int:
-        """The last sequence number given out."""
+    def numbers(self) -> Numbers:
+        """The sequence numbers given out and durable."""
 
-    def ensure_open(self) -> None:
-        """Raise what keeps the log from taking events, if anything does."""
+    @property
+    def room(self) -> Room:
+        """The room in the queue, and the refusal of a log that takes no events."""
 
-    def has_room(self, count: int) -> bool: ...
-    def overloaded(self) -> StoreOverloadedError: ...
-    async def wait_for_room(self, count: int) -> None: ...
-    def submit(self, body: bytes, count: int, time: int, attachment: Any) -> Receipt: ...
+    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
+        """Queue `count` encoded events. The caller has found room in the same turn of the loop."""
 
 
 class Log(Protocol):

@@ -23,10 +23,12 @@ from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
+    EventStoreError,
     ReadFailedError,
     StoreClosedError,
     StoreFailedError,
     StoreReadOnlyError,
+    fresh_error,
 )
 from eventstore.log.base import Chunk, Submission
 from eventstore.log.commit import GroupCommit
@@ -73,7 +75,7 @@ class DurableLog:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._group: GroupCommit | None = None
-        self._refusal: Exception = StoreReadOnlyError(
+        self._refusal: EventStoreError = StoreReadOnlyError(
             f"{self.path} was opened with read_only=True: open it for writing to append",
             path=self.path,
         )
@@ -90,7 +92,6 @@ class DurableLog:
             self._group = GroupCommit(
                 self._writer,
                 config,
-                path=self.path,
                 blocking=disk.blocking,
                 release=disk.close,
                 on_commit=self._committed,
@@ -99,12 +100,12 @@ class DurableLog:
 
     @property
     def durable_seq(self) -> int:
-        return self._last_seq if self._group is None else self._group.durable_seq
+        return self._last_seq if self._group is None else self._group.numbers.durable
 
     @property
     def appender(self) -> GroupCommit:
         if self._group is None:
-            raise self._refusal
+            raise fresh_error(self._refusal)
         return self._group
 
     def _committed(self, entries: list[Submission]) -> None:
@@ -205,9 +206,9 @@ class DurableLog:
         writer = self._writer
         times = sorted(writer.sync_times_ns)
         return StoreStats(
-            seq=self._group.durable_seq,
-            pending=self._group.pending,
-            events=self._group.durable_seq - self._last_seq,
+            seq=self._group.numbers.durable,
+            pending=self._group.room.pending,
+            events=self._group.numbers.durable - self._last_seq,
             commits=writer.commits,
             syncs=writer.syncs,
             bytes_written=writer.bytes_written,

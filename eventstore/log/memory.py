@@ -20,10 +20,10 @@ from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
     StoreFailedError,
-    StoreOverloadedError,
 )
-from eventstore.log.base import Chunk, Submission
+from eventstore.log.base import Chunk, Numbers, Submission
 from eventstore.log.reader import LogReader
+from eventstore.log.room import Room
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
@@ -81,37 +81,30 @@ class MemoryLog:
     ) -> None:
         self.path = path
         self.disk = disk
-        self.head_seq = self.durable_seq = self.begins = seq
+        self.begins = seq
+        self.numbers = Numbers(head=seq, durable=seq)
+        self.room = Room(1)  # any number of events fits, because none is ever pending
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
         self._on_commit = weakref.WeakMethod(on_commit)
         self._runner = runner
         self._release = release
-        self._refusal: Exception | None = None
+
+    @property
+    def durable_seq(self) -> int:
+        return self.numbers.durable
 
     @property
     def appender(self) -> MemoryLog:
         return self
 
-    def ensure_open(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-
-    def has_room(self, count: int) -> bool:
-        return True
-
-    def overloaded(self) -> StoreOverloadedError:  # pragma: no cover - there is always room
-        return StoreOverloadedError("never", pending=0, limit=0)
-
-    async def wait_for_room(self, count: int) -> None:  # pragma: no cover - there is always room
-        return
-
     def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        self.ensure_open()
-        receipt = Receipt(self.head_seq + 1, self.head_seq + count, time)
+        self.room.ensure_open()
+        before = self.numbers.head
+        receipt = Receipt(before + 1, before + count, time)
         if self._chunks is not None:
             self._chunks.append(Chunk(receipt.first_seq, count, array_header(count) + body))
-        self.head_seq = self.durable_seq = receipt.seq
+        self.numbers.head = self.numbers.durable = receipt.seq
         owner = self._on_commit()
         if owner is not None:  # pragma: no branch - it is the owner who submits
             owner([Submission(receipt, body, count, attachment)])
@@ -131,8 +124,8 @@ class MemoryLog:
             chunks = self._earlier.chunks(start, min(stop, own))
             while (chunk := await self.run(next, chunks, None)) is not None:
                 yield _before(own, chunk)
-                if isinstance(self._refusal, StoreClosedError):
-                    raise self._refusal
+                if isinstance(self.room.refusal, StoreClosedError):
+                    self.room.ensure_open()
         first = max(bisect.bisect_right(self._chunks, start, key=_first_seq) - 1, 0)
         last = bisect.bisect_left(self._chunks, stop, key=_first_seq)
         for index in range(first, last, _BATCH):
@@ -145,17 +138,17 @@ class MemoryLog:
         return result
 
     async def flush(self) -> None:
-        self.ensure_open()
+        self.room.ensure_open()
 
     async def sync(self) -> None:
         return
 
     async def close(self) -> None:
-        self._refusal = StoreClosedError(f"{self.path} is closed", path=self.path)
+        self.room.close(StoreClosedError(f"{self.path} is closed", path=self.path))
         await self.run(self._release)
 
     def fail(self, error: StoreFailedError) -> None:
-        self._refusal = error
+        self.room.close(error)
 
     def abandon(self) -> None:
         self._release()
@@ -165,5 +158,5 @@ class MemoryLog:
         return StoreStats(
             seq=self.durable_seq,
             events=events,
-            failed=isinstance(self._refusal, StoreFailedError),
+            failed=isinstance(self.room.refusal, StoreFailedError),
         )

@@ -98,9 +98,6 @@ class _LoopWakeup:
 
     def _on_readable(self) -> None:
         os.read(self._read_end, 16)
-        self._finish()
-
-    def _finish(self) -> None:
         while self._ended:
             job, error = self._ended.popleft()
             job.finished(error)
@@ -117,7 +114,9 @@ class _LoopWakeup:
     def _close_on_loop(self) -> None:
         self._loop.remove_reader(self._read_end)
         self._close()
-        self._finish()
+        while self._ended:
+            job, error = self._ended.popleft()
+            job.finished(error)
 
     def _close(self) -> None:
         ends, self._read_end, self._write_end = (self._read_end, self._write_end), -1, -1

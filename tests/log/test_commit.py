@@ -414,7 +414,8 @@ class TestFailing:
             for _ in range(2):
                 with pytest.raises(StoreFailedError) as raised:
                     await log.append("never")
-                assert raised.value is errors[0]
+                assert str(raised.value) == str(errors[0])
+                assert raised.value.__cause__ is errors[0].__cause__
             since = len(disk.calls)
             await log.close()
             assert calls_on_segment(disk, since) == []

@@ -10,6 +10,7 @@ ARCHIVE = "log/archive.py"
 BESIDE = "disk/optimistic.py"
 CODEC = "model/codec.py"
 COMMIT = "log/commit.py"
+ROOM = "log/room.py"
 CORE = "log/durable.py"
 DISK = "disk/local.py"
 FORMAT = "log/format.py"
@@ -353,8 +354,8 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        self._busy = True\n        self._runner.put(job)\n",
-                "        self._busy = True\n        for entry in self._in_flight:\n"
+                "        self._runner.put(job)\n",
+                "        for entry in self._flight.entries:\n"
                 "            entry.receipt.resolve()\n        self._runner.put(job)\n",
             ),
         ),
@@ -391,6 +392,24 @@ SABOTAGES = (
         caught_by=("tests/log/test_commit.py",),
     ),
     Sabotage(
+        name="room of a refused append passed on to nobody",
+        breaks="who waits for room is woken when there is room",
+        edits=(
+            edit(
+                ROOM,
+                "            self._granted -= place.count\n        else:\n",
+                "            self._granted -= place.count\n            return\n        else:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_room.py",),
+    ),
+    Sabotage(
+        name="room of a refused append kept",
+        breaks="room that was granted is given back on every path",
+        edits=(edit(ROOM, "            self._granted -= place.count\n", "            pass\n"),),
+        caught_by=("tests/log/test_room.py",),
+    ),
+    Sabotage(
         name="a failed sync tried again",
         breaks="a sync that failed is never believed afterwards",
         edits=(
@@ -410,7 +429,7 @@ SABOTAGES = (
             edit(
                 COMMIT,
                 "        if isinstance(error, StoreFailedError):\n"
-                "            self._refusal = error\n",
+                "            self.room.close(error)\n",
                 "",
             ),
             edit(
@@ -883,9 +902,9 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        self._arm_timers()\n\n    def _fail_pending",
-                "        self._arm_timers()\n        self._run_between_commits(lambda: None)\n\n"
-                "    def _fail_pending",
+                "        self._timers.committed()\n\n    def _fail_pending",
+                "        self._timers.committed()\n"
+                "        self._run_between_commits(lambda: None)\n\n    def _fail_pending",
             ),
         ),
         caught_by=(f"{COSTS} -k thread_and_back",),

@@ -91,7 +91,7 @@ class LedgerLog(EventLog[Any]):
         self, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
     ) -> Receipt:
         if self.observe is not None:
-            time, first = self._clock.time_ns(), self._log.appender.head_seq + 1
+            time, first = self._clock.time_ns(), self._log.appender.numbers.head + 1
             for seq, value in enumerate(values, first):
                 self.observe(Event(seq, time, value, key, metadata))
         return super()._submit(values, key, metadata)
