@@ -46,7 +46,7 @@ from eventstore.errors import (
     translating_read_errors,
 )
 from eventstore.log.base import Chunk
-from eventstore.log.reader import CACHED_BYTES, LogReader, chunks_of
+from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import (
     ExaminedLog,
     RecoveredLog,
@@ -54,6 +54,7 @@ from eventstore.log.recovery import (
     recovery_write_error,
     repair_log,
 )
+from eventstore.log.runs import chunks_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.reading.selection import decode_chunk

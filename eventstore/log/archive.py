@@ -40,6 +40,7 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
+from eventstore.log.runs import gather_runs
 from eventstore.log.segment import WINDOW, build_segment, corrupt_segment_error, read_header
 from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.model.codec import latest_time
@@ -245,17 +246,10 @@ def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: 
         raise corrupt_segment_error(disk, name, tail.offset, tail.expected_seq, tail.reason)
     if tail.next_seq != successor:
         raise corrupt_segment_error(disk, name, tail.end, tail.next_seq, "it ends too early")
-    runs: list[_Run] = []
-    bodies: list[bytes] = []
-    first, events, size = header.first_seq, 0, 0
-    for record in tail.records:
-        bodies.append(data[record.body])
-        events += record.events
-        size += record.body_length
-        if events >= _RECORD_EVENTS or size >= _RECORD_BYTES or record is tail.records[-1]:
-            runs.append((first, events, b"".join(bodies)))
-            bodies, first, events, size = [], first + events, 0, 0
-    return runs
+    gathered = gather_runs(
+        data, tail.records, header.first_seq, max_bytes=_RECORD_BYTES, max_events=_RECORD_EVENTS
+    )
+    return [(first, end - first, b"".join(bodies)) for first, end, bodies in gathered]
 
 
 def _damaged(disk: Disk, name: str, reason: str) -> CorruptLogError:

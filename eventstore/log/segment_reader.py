@@ -1,71 +1,116 @@
-"""The files of a history as their reader is given them: vouched for, and then window by window.
+"""One file of the history, read from beginning to end: a segment or an archive, as chunks.
 
 Theory of operation
 -------------------
-A finished segment ends with a seal over all of its bytes. They are summed first, in windows that
-are read and forgotten, and then read again by who decodes them. That is faster than to read them
-once: the second time they come from the page cache into memory that was just used, while memory for
-a whole segment would be given to the process page by page, which can take as long as decoding it.
-An archive is vouched for by the checksum of its compressed bytes, and decompressed in windows for
-the same reason. So memory does not depend on the size of segments either.
+`read_file` knows one file and nothing of the files around it. The reader of the whole history
+(`reader.py`) compares the end of one file, a `FileEnd`, with the files that follow.
 
-What is read the second time is not summed again, but the numbers and lengths in it are checked. A
-segment that was replaced in between begins with another header, and is loaded anew.
+*A file with a closing seal.* The seal holds a checksum of all bytes before the seal. `load_file`
+computes that checksum window by window and forgets the windows. Then the file is read a second time
+and decoded. Two passes are faster than one: the second pass reads from the page cache into memory
+that was just in use. The kernel would hand over memory for a whole segment page by page, and that
+can take as long as decoding. An archive is verified by the checksum of its compressed bytes, and
+decompressed in windows for the same reason. So memory does not grow with the size of a file.
 
-A segment that no seal vouches for is handed over whole: each of its records is to be verified.
+The second pass computes no checksum. The second pass compares the header with the header of the
+first pass, and checks the numbers and lengths of all records. A segment with another header was
+replaced between the passes: `SegmentReplacedError`, and the caller loads the new segment.
+
+*A segment without a closing seal.* The writer may be in the middle of a write. The whole segment is
+read, and each record is verified by its own checksums, up to the first offset without a valid
+record. In the last file of a history, `classify_tail` then says whether that offset is the end of
+the log. A read beside a write may see a later page before an earlier one, so damage is reported
+only after five reads in a row found damage.
+
+Nothing is handed over before its checksum was verified.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from eventstore.disk.base import Disk, open_to_read, read_whole
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.log.archive import open_archive
+from eventstore.log.base import Chunk
 from eventstore.log.format import (
+    ALIGNMENT,
     HEADER_SIZE,
+    LENGTHS_AT,
+    RECORD_HEADER_SIZE,
     SEAL_SIZE,
     InvalidBytesError,
+    Record,
     SealKind,
     SegmentHeader,
     closing_seal,
+    read_lengths,
+    read_record,
+    read_seal,
 )
+from eventstore.log.runs import CHUNK_EVENTS, OpenRun, chunks_of
 from eventstore.log.segment import WINDOW, corrupt_segment_error, file_crc
+from eventstore.log.tail import Clean, Corrupt, classify_tail
 
-__all__ = [
-    "HistoryFile",
-    "LoadedFile",
-    "SegmentReplacedError",
-    "load_file",
-    "read_ahead",
-    "read_segment",
-]
+__all__ = ["FileEnd", "HistoryFile", "ReadRange", "SegmentReplacedError", "read_file"]
+
+_ATTEMPTS = 5
+"""Reads in a row that must find damage in a segment without a seal, before damage is reported."""
+
+_LENGTHS_BEFORE_BODY = RECORD_HEADER_SIZE - LENGTHS_AT
 
 Windows = Generator[bytes, None, None]
 
 
 class SegmentReplacedError(Exception):
-    """The segment was replaced while it was read: a writer mended it, or took its name."""
+    """A writer replaced the segment during the read: by a repaired segment, or by an empty one."""
 
 
 class HistoryFile(NamedTuple):
-    """One file of a history, by the number of its first event."""
+    """One file of a history: number of its first event, and whether the file is an archive."""
 
     first_seq: int
     archived: bool
 
     @property
     def name(self) -> str:
+        """Name of the file inside the store's directory."""
         return (archive_name if self.archived else segment_name)(self.first_seq)
 
 
-class LoadedFile(NamedTuple):
-    """A file as far as it is known before it is read through.
+class ReadRange(NamedTuple):
+    """Events `start` up to `stop` (exclusive), and the body bytes after which a chunk is full."""
 
-    With a ``seal``, that one stands at ``end`` and vouches for all that ``windows`` hand over,
-    which is the file from its beginning. Without one, ``data`` is the whole file.
+    start: int
+    stop: int
+    chunk_bytes: int
+
+
+class FileEnd(NamedTuple):
+    """State of a file where its records end.
+
+    - `next_seq`: number of the event that would come next.
+    - `offset`: offset behind the last record, in front of a closing seal.
+    - `seal`: kind of the last seal, `None` for a segment without one.
+    - `reason`: why no valid record stands at `offset`; empty where the file ends as it should.
+    """
+
+    next_seq: int
+    offset: int
+    seal: SealKind | None
+    reason: str = ""
+
+
+class LoadedFile(NamedTuple):
+    """A file before its records are read.
+
+    - `header`: the verified header.
+    - `seal`: kind of the closing seal, `None` for a segment without one. An archive has one.
+    - `end`: offset of the closing seal, or the size of a segment without one.
+    - `windows`: the bytes of a sealed file from offset 0, all verified by the seal.
+    - `data`: all bytes of a segment without a closing seal.
     """
 
     header: SegmentHeader
@@ -75,62 +120,77 @@ class LoadedFile(NamedTuple):
     data: bytes = b""
 
 
-def load_file(disk: Disk, store: uuid.UUID, source: HistoryFile) -> LoadedFile:
-    """Verify one file of the store as a whole, if a seal allows it.
+def read_file(
+    disk: Disk, store: uuid.UUID, file: HistoryFile, wanted: ReadRange, *, last: bool
+) -> Generator[Chunk, None, FileEnd | None]:
+    """Read the wanted events of one file.
 
-    Raises ``FileNotFoundError``, :class:`CorruptLogError` and :class:`ReadFailedError`; the windows
-    raise these, too, and :class:`SegmentReplacedError`.
+    The first chunk may begin before `wanted.start` and the last chunk may end after `wanted.stop`,
+    because records are never split.
+
+    Args:
+        disk: The store's disk.
+        store: Identity of the store. A file of another store is refused.
+        file: The file to read.
+        wanted: The events to read.
+        last: Whether no other file follows. Then a segment without a closing seal may end with an
+            unfinished record.
+
+    Returns:
+        The end of the file, or `None` where reading stopped at `wanted.stop` before that.
+
+    Raises:
+        FileNotFoundError: The file is gone. Compaction moves segments to the archive.
+        SegmentReplacedError: The segment was replaced during the read.
+        CorruptLogError: The file is damaged. The verified events of a segment without a closing
+            seal come first.
+        ReadFailedError: The device cannot read the file.
     """
-    if source.archived:
-        header, windows = open_archive(disk, source.name)
-        _check(disk, store, source, header)
+    loaded = load_file(disk, store, file)
+    try:
+        if loaded.seal is None:
+            return (yield from _read_unsealed(disk, store, file, loaded, wanted, last))
+        return (yield from _read_sealed(disk, file, loaded, wanted))
+    finally:
+        loaded.windows.close()
+
+
+def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile) -> LoadedFile:
+    """Verify a whole file by its seal or its archive's checksum; load a segment without a seal.
+
+    Raises `FileNotFoundError`, `CorruptLogError` and `ReadFailedError`. The windows raise the same
+    errors and `SegmentReplacedError`.
+    """
+    if file.archived:
+        header, windows = open_archive(disk, file.name)
+        _check_identity(disk, store, file, header)
         return LoadedFile(header, SealKind.CLOSED, header.size - SEAL_SIZE, windows)
-    with open_to_read(disk, source.name) as file:
-        size = file.size()
-        head = file.read(0, min(size, WINDOW))
-        header = _header(disk, store, source, head)
+    with open_to_read(disk, file.name) as opened:
+        size = opened.size()
+        head = opened.read(0, min(size, WINDOW))
+        header = _decode_header(disk, store, file, head)
         whole, end = size <= WINDOW, size - SEAL_SIZE
-        tail = head[-SEAL_SIZE:] if whole else file.read(end, SEAL_SIZE)
+        tail = head[-SEAL_SIZE:] if whole else opened.read(end, SEAL_SIZE)
         seal = closing_seal(tail, end, header.salt)
-        if seal is not None and file_crc(file, end, head) == seal[1]:
-            windows = _kept(head) if whole else _windows(disk, source.name, head[:HEADER_SIZE])
+        if seal is not None and file_crc(opened, end, head) == seal[1]:
+            windows = _kept(head) if whole else _windows(disk, file.name, head[:HEADER_SIZE])
             return LoadedFile(header, seal[0], end, windows)
-        return LoadedFile(header, None, size, _kept(), head if whole else file.read(0, size))
+        return LoadedFile(header, None, size, _kept(), head if whole else opened.read(0, size))
 
 
-def read_segment(disk: Disk, store: uuid.UUID, source: HistoryFile) -> tuple[SegmentHeader, bytes]:
-    """A segment's header and all of its bytes, whether a seal vouches for them or not."""
-    data = read_whole(disk, source.name)
-    return _header(disk, store, source, data), data
-
-
-def _header(disk: Disk, store: uuid.UUID, source: HistoryFile, data: bytes) -> SegmentHeader:
+def _decode_header(disk: Disk, store: uuid.UUID, file: HistoryFile, data: bytes) -> SegmentHeader:
     try:
         header = SegmentHeader.decode(data[:HEADER_SIZE])
     except InvalidBytesError as error:
-        raise corrupt_segment_error(disk, source.name, 0, source.first_seq, str(error)) from error
-    _check(disk, store, source, header)
+        raise corrupt_segment_error(disk, file.name, 0, file.first_seq, str(error)) from error
+    _check_identity(disk, store, file, header)
     return header
 
 
-def _check(disk: Disk, store: uuid.UUID, source: HistoryFile, header: SegmentHeader) -> None:
-    if header.store != store or header.first_seq != source.first_seq:
+def _check_identity(disk: Disk, store: uuid.UUID, file: HistoryFile, header: SegmentHeader) -> None:
+    if header.store != store or header.first_seq != file.first_seq:
         reason = "it is another segment's file"
-        raise corrupt_segment_error(disk, source.name, 0, source.first_seq, reason)
-
-
-def read_ahead(windows: Windows, data: bytes, at: int, wanted: int) -> tuple[bytes, int]:
-    """What is behind offset ``at`` of ``data``, and is left of it; and the offset in that.
-
-    At least ``wanted`` bytes from there on, as long as there are windows.
-    """
-    parts = [data[at:]] if at < len(data) else []
-    at -= min(at, len(data))
-    have = len(parts[0]) if parts else 0
-    while have < at + wanted and (window := next(windows, None)) is not None:
-        parts.append(window)
-        have += len(window)
-    return parts[0] if len(parts) == 1 else b"".join(parts), at
+        raise corrupt_segment_error(disk, file.name, 0, file.first_seq, reason)
 
 
 def _kept(*data: bytes) -> Windows:
@@ -147,3 +207,186 @@ def _windows(disk: Disk, name: str, header: bytes) -> Windows:
             yield window
             offset += len(window)
             window = file.read(offset, WINDOW)
+
+
+class _WindowBuffer:
+    """The part of a file that is in memory.
+
+    - `data`: the bytes.
+    - `base`: offset of `data` in the file.
+    - `at`: offset of the next unread byte in `data`. May point behind `data`, since the padding of
+      a record may lie in the next window.
+    """
+
+    __slots__ = ("_windows", "at", "base", "data")
+
+    def __init__(self, windows: Windows, at: int) -> None:
+        self._windows = windows
+        self.data = b""
+        self.base = 0
+        self.at = at
+
+    def fill(self, wanted: int) -> bool:
+        """Drop read bytes and append windows until `wanted` unread bytes are in memory.
+
+        Returns whether the bytes are there. Does nothing while they are.
+        """
+        data, at = self.data, self.at
+        if at + wanted <= len(data):
+            return True
+        dropped = min(at, len(data))
+        at -= dropped
+        parts = [data[dropped:]] if dropped < len(data) else []
+        have = len(data) - dropped
+        while have < at + wanted and (window := next(self._windows, None)) is not None:
+            parts.append(window)
+            have += len(window)
+        self.data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.base += dropped
+        self.at = at
+        return at + wanted <= have
+
+    def finish(self) -> None:
+        """Read to the end of the file: an archive reports surplus bytes behind its last window."""
+        for _ in self._windows:
+            pass
+
+
+def _read_sealed(
+    disk: Disk, file: HistoryFile, loaded: LoadedFile, wanted: ReadRange
+) -> Generator[Chunk, None, FileEnd | None]:
+    """Read a file whose seal verified every byte: only numbers and lengths are left to be read."""
+    end, stop = loaded.end, wanted.stop
+    buffer = _WindowBuffer(loaded.windows, HEADER_SIZE)
+    run = OpenRun(loaded.header.first_seq, wanted.start, wanted.chunk_bytes)
+    needed = RECORD_HEADER_SIZE
+    try:
+        while (left := end - buffer.base - buffer.at) > 0 and run.next_seq < stop:
+            if needed > left:
+                raise InvalidBytesError(f"a record of {needed} bytes does not fit the segment")
+            if not buffer.fill(needed):
+                raise InvalidBytesError("it is cut short")
+            limit = min(len(buffer.data), end - buffer.base)
+            needed = _gather_records(buffer, limit, run, min(stop, run.first_seq + CHUNK_EVENTS))
+            if not needed:
+                needed = RECORD_HEADER_SIZE
+                if run.bodies:
+                    yield run.take()
+    except InvalidBytesError as error:
+        offset = buffer.base + buffer.at
+        raise corrupt_segment_error(disk, file.name, offset, run.next_seq, str(error)) from error
+    if run.bodies:
+        yield run.take()
+    if left > 0:
+        return None
+    buffer.finish()
+    return FileEnd(run.next_seq, end, loaded.seal)
+
+
+def _gather_records(buffer: _WindowBuffer, limit: int, run: OpenRun, stop: int) -> int:
+    """Move the whole records in front of offset `limit` of the buffer to the run.
+
+    Returns 0 as soon as the run is full or reaches event `stop`, and otherwise how many bytes the
+    buffer must hold for the next record. Raises `InvalidBytesError` for an impossible record.
+    Buffer and run then stand in front of that record.
+
+    Every record of a finished file passes here, one round of the loop for each. So the loop works
+    on local variables and calls nothing but `read_lengths`.
+    """
+    data, body = buffer.data, buffer.at + RECORD_HEADER_SIZE
+    bodies, room, seq = run.bodies, run.room, run.next_seq
+    try:
+        while body <= limit:
+            number, events, length = read_lengths(data, body - _LENGTHS_BEFORE_BODY)
+            if number != seq:
+                raise InvalidBytesError(f"a record of event {number} stands here")
+            if events > length:
+                raise InvalidBytesError(f"{length} bytes cannot hold {events} events")
+            behind = body + length
+            if behind > limit:
+                return RECORD_HEADER_SIZE + int(length)
+            seq += events
+            if seq <= run.start:
+                run.first_seq = seq
+            elif events:
+                bodies.append(data[body:behind])
+                room -= length
+            body = behind + -length % ALIGNMENT + RECORD_HEADER_SIZE
+            if room <= 0 or seq >= stop:
+                return 0
+    finally:
+        buffer.at, run.next_seq, run.room = body - RECORD_HEADER_SIZE, seq, room
+    return RECORD_HEADER_SIZE
+
+
+class _UnsealedRecords:
+    """The records of a segment without a closing seal, up to the first invalid one.
+
+    - `data`: the bytes of the segment as last read.
+    - `offset`, `next_seq`: offset and number behind the last valid record.
+    - `seal`: kind of the last seal, `None` before the first seal.
+    - `reason`: why no valid record stands at `offset`; empty until iteration met that offset.
+    """
+
+    def __init__(self, header: SegmentHeader, data: bytes) -> None:
+        self.header = header
+        self.data = data
+        self.offset = HEADER_SIZE
+        self.next_seq = header.first_seq
+        self.seal: SealKind | None = None
+        self.reason = ""
+
+    def up_to(self, stop: int) -> Iterator[Record]:
+        """Yield the verified records with events, from `offset` on, until `next_seq` is `stop`."""
+        data, salt = self.data, self.header.salt
+        offset, seq = self.offset, self.next_seq
+        self.reason = ""
+        try:
+            while seq < stop:
+                record = read_record(data, offset, salt)
+                _, number, events, _, _, end = record
+                if number != seq:
+                    raise InvalidBytesError(f"a record of event {number} stands here")
+                if events:
+                    seq += events
+                    yield record
+                else:
+                    self.seal, _ = read_seal(data, record)
+                offset = end
+        except InvalidBytesError as error:
+            self.reason = str(error)
+        finally:
+            self.offset, self.next_seq = offset, seq
+
+
+def _read_unsealed(
+    disk: Disk,
+    store: uuid.UUID,
+    file: HistoryFile,
+    loaded: LoadedFile,
+    wanted: ReadRange,
+    last: bool,
+) -> Generator[Chunk, None, FileEnd | None]:
+    """Read a segment that the writer may be writing to: each record is verified by itself."""
+    records = _UnsealedRecords(loaded.header, loaded.data)
+    attempts = 0
+    while True:
+        before = records.offset
+        verified = records.up_to(wanted.stop)
+        yield from chunks_of(records.data, verified, wanted.start, wanted.chunk_bytes)
+        if not records.reason:
+            return None
+        if not last:
+            return FileEnd(records.next_seq, records.offset, records.seal, records.reason)
+        attempts = attempts + 1 if records.offset == before else 1
+        data = read_whole(disk, file.name)
+        if _decode_header(disk, store, file, data) != records.header:
+            raise SegmentReplacedError
+        tail = classify_tail(data, records.header)
+        if isinstance(tail, Corrupt):
+            if attempts == _ATTEMPTS:
+                raise corrupt_segment_error(disk, file.name, *tail)
+        elif tail.next_seq <= records.next_seq:
+            seal = tail.sealed if isinstance(tail, Clean) else None
+            return FileEnd(records.next_seq, records.offset, seal)
+        records.data = data

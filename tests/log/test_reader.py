@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,13 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.event_log import EventLog
-from eventstore.log import reader
+from eventstore.log import runs
 from eventstore.log.archive import compact
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, encode_record
-from eventstore.log.reader import CHUNK_BYTES, CHUNK_EVENTS, LogReader, chunks_of
+from eventstore.log.reader import LogReader
 from eventstore.log.recovery import examine_log
+from eventstore.log.runs import CHUNK_BYTES, CHUNK_EVENTS, chunks_of
 from eventstore.model.codec import EventCodec
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
@@ -85,16 +88,15 @@ class TestRange:
         self, events: int, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """From the bytes that were verified when it was opened, chunk by chunk."""
-        monkeypatch.setattr(reader, "CHUNK_EVENTS", events)
-        monkeypatch.setattr(reader, "CHUNK_BYTES", size)
+        monkeypatch.setattr(runs, "CHUNK_EVENTS", events)
         disk, values = self.grouped()
         last = examine_log(disk, STORE, Listing.read(disk), log_start=1, verify_from=1).last
         assert last.first_seq > 1
         for start in range(last.first_seq, len(values) + 2):
-            found = list(chunks_of(last.data, last.records, start))
+            found = list(chunks_of(last.data, last.records, start, size))
             read = LogReader(disk, STORE, size).chunks(start) if start <= len(values) else []
             assert found == list(read)
-        assert len(list(chunks_of(last.data, last.records, last.first_seq))) > 1
+        assert len(list(chunks_of(last.data, last.records, last.first_seq, size))) > 1
 
     @pytest.mark.parametrize("start", [61, 1000])
     def test_a_start_behind_the_end_finds_nothing(self, start: int) -> None:
@@ -442,6 +444,21 @@ class TestFailures:
         disk.write_file(FIRST, segment.seal(SealKind.CLOSED).data)
         with pytest.raises(CorruptLogError, match="cannot hold 2147483648 events") as raised:
             list(LogReader(disk, STORE).chunks())
+        assert (raised.value.offset, raised.value.expected_seq) == (offset, 2)
+
+    @pytest.mark.parametrize("last", [True, False])
+    def test_a_seal_of_an_unknown_kind_is_damage(self, last: bool) -> None:
+        """The record is valid, so only a later release or a mistake could have written the seal."""
+        segment = SegmentBytes().record(b"1")
+        offset = segment.end
+        seal = struct.pack("<II", 77, zlib.crc32(segment.data))
+        segment.data += encode_record(segment.header.salt, offset, 2, 0, seal, offset)
+        disk = new_log()
+        disk.write_file(FIRST, segment.filled())
+        if not last:
+            disk.write_file(segment_name(3), SegmentBytes(first_seq=3).record().filled())
+        with pytest.raises(CorruptLogError, match="a seal of kind 77 is not known") as raised:
+            chunks(disk)
         assert (raised.value.offset, raised.value.expected_seq) == (offset, 2)
 
     def test_a_segment_that_ends_before_its_successor_begins(self) -> None:

@@ -581,11 +581,15 @@ SABOTAGES = (
         breaks="sequence numbers have no gap",
         edits=(
             edit(
-                READER,
-                "                if record.first_seq != seq:\n",
-                "                if False:\n",
+                SOURCE,
+                "                if number != seq:\n                    raise",
+                "                if False:\n                    raise",
             ),
-            edit(READER, "            if number != seq:\n", "            if False:\n"),
+            edit(
+                SOURCE,
+                "            if number != seq:\n                raise",
+                "            if False:\n                raise",
+            ),
         ),
         caught_by=("tests/damage/test_forgeries.py",),
     ),
@@ -820,7 +824,7 @@ SABOTAGES = (
         edits=(
             edit(
                 SOURCE,
-                "        if seal is not None and file_crc(file, end, head) == seal[1]:\n",
+                "        if seal is not None and file_crc(opened, end, head) == seal[1]:\n",
                 "        if seal is not None:\n",
             ),
         ),

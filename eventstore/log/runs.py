@@ -1,0 +1,105 @@
+"""Runs: the bodies of consecutive records, joined so that one call decodes the events of all.
+
+A decoder call costs more than an event. A record may hold a single event, so decoding record by
+record would spend most of its time in calls. `gather_runs` serves the reader of unsealed segments,
+recovery and the archive. The loop over finished files (`segment_reader.py`) gathers bodies into an
+`OpenRun` by itself. That loop runs once for every record of a history, and a generator would slow
+the loop down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from eventstore.log.base import Chunk
+from eventstore.log.format import RECORD_HEADER_SIZE, Record
+from eventstore.model.codec import array_header
+
+__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "OpenRun", "Run", "chunks_of", "gather_runs"]
+
+CHUNK_BYTES = 256 << 10
+"""Body bytes after which a run is full. Each run costs the event loop two visits to a thread."""
+CHUNK_EVENTS = 4096
+"""Events after which a run is full."""
+
+
+class Run(NamedTuple):
+    """Bodies of consecutive records: events `first_seq` up to `next_seq` (exclusive)."""
+
+    first_seq: int
+    next_seq: int
+    bodies: list[bytes]
+
+
+def gather_runs(
+    data: bytes, records: Iterable[Record], start: int, max_bytes: int, max_events: int
+) -> Iterator[Run]:
+    """Gather the bodies of verified records into runs.
+
+    Args:
+        data: The bytes of the segment.
+        records: Records of that segment with events, in order.
+        start: Number of the first wanted event. A record that ends before `start` is left out.
+        max_bytes: Body bytes after which a run is full. One record may exceed the limit.
+        max_events: Events after which a run is full.
+    """
+    bodies: list[bytes] = []
+    first = end = start
+    size = 0
+    for offset, number, events, length, _, _ in records:
+        end = number + events
+        if end <= start:
+            continue
+        if not bodies:
+            first = number
+        body = offset + RECORD_HEADER_SIZE
+        bodies.append(data[body : body + length])
+        size += length
+        if size >= max_bytes or end - first >= max_events:
+            yield Run(first, end, bodies)
+            bodies, size = [], 0
+    if bodies:
+        yield Run(first, end, bodies)
+
+
+def chunks_of(
+    data: bytes, records: Iterable[Record], start: int, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[Chunk]:
+    """Gather verified records of one segment into chunks, from event `start` on.
+
+    The first chunk may begin before `start`, in the middle of a record. `chunk_bytes` is the number
+    of body bytes after which a chunk is full.
+    """
+    for run in gather_runs(data, records, start, chunk_bytes, CHUNK_EVENTS):
+        yield _chunk(*run)
+
+
+class OpenRun:
+    """The run that is being gathered: events `first_seq` up to `next_seq` (exclusive).
+
+    - `start`: a record that ends before event `start` is left out.
+    - `chunk_bytes`: body bytes after which the run is full.
+    - `room`: body bytes until the run is full.
+    """
+
+    __slots__ = ("bodies", "chunk_bytes", "first_seq", "next_seq", "room", "start")
+
+    def __init__(self, first_seq: int, start: int, chunk_bytes: int) -> None:
+        self.start = start
+        self.chunk_bytes = chunk_bytes
+        self.first_seq = self.next_seq = first_seq
+        self.bodies: list[bytes] = []
+        self.room = chunk_bytes
+
+    def take(self) -> Chunk:
+        """Return the run as a chunk, and begin the next run."""
+        chunk = _chunk(self.first_seq, self.next_seq, self.bodies)
+        self.first_seq, self.bodies, self.room = self.next_seq, [], self.chunk_bytes
+        return chunk
+
+
+def _chunk(first_seq: int, next_seq: int, bodies: list[bytes]) -> Chunk:
+    """Join the bodies of a run to one MessagePack array."""
+    events = next_seq - first_seq
+    return Chunk(first_seq, events, b"".join((array_header(events), *bodies)))
