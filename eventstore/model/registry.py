@@ -262,6 +262,8 @@ class HandlerRegistry(Generic[StateT]):
         """
         if len(operations) == 1 and type(operations[0]) in self._fold:
             return operations
+        if operations and set(map(type, operations)) <= self._fold.keys():
+            return operations  # the types of a group are compared without a call for each event
         return build_payloads(self._current, operations)
 
     def record(
