@@ -121,10 +121,10 @@ class _Request(msgspec.Struct, frozen=True):
 
 
 def source_of(item: Handler[Any, Any] | Upcaster[Any, Any]) -> Source | None:
-    """Return how to find `item` again, `None` for one that only this process has.
+    """Return where to find `item` again, `None` for an item that only this process has.
 
-    Another interpreter finds what stands at the top of a module, or in a class there, under the
-    name of its function.
+    Another interpreter finds an item at the top of a module, or in a class there, under the name of
+    the item's function.
     """
     function: Any = item.function
     module, name = function.__module__, function.__qualname__
@@ -219,7 +219,7 @@ def answer() -> None:
     _answering = True
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
     output = os.dup(1)
-    os.dup2(2, 1)  # all that handlers print, also from C, goes to standard error
+    os.dup2(2, 1)  # prints of handlers, also from C, go to standard error
     registry: HandlerRegistry[Any] = HandlerRegistry(*map(_find, request.sources))
     folds = [_fold(registry, case) for case in request.cases]
     with os.fdopen(output, "wb") as stream:

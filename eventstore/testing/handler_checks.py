@@ -2,23 +2,25 @@
 
 Theory of operation
 -------------------
-What is in a log is folded again and again, by other processes, years later, and has to give the
-same state each time. So a handler owes more than the right result, and most of that can be checked
-without knowing what it is for. :func:`check_handler` draws runs of payloads from the payload types
-(``strategies.py``), folds each run from the start states, and demands at every event:
+A log is folded again and again, by other processes, years later, and must give the same state each
+time. A handler therefore owes more than the right result. Most of its duties can be checked
+without knowledge of its purpose. `check_handler` draws runs of payloads from the payload types
+(`strategies.py`), folds each run from the start states, and checks four rules at every event:
 
-* *total*: a state comes back, of the right type, or one of the exceptions named in ``refuses``;
-* *pure*: old state and event are as they were; nothing that can change is both in the new state and
-  in the event; no clock, no chance and no environment was asked (``impure_calls.py``);
-* *deterministic*: the same again from the same event, from the state as a snapshot would bring it
-  back, and in other interpreters under other hash seeds and time zones (``other_interpreter.py``);
-* *lasting*: payload and state come back from their bytes exactly, so that a state after a restart
-  is the state before it.
+* *total*: the handler returns a state of the right type, or raises an exception named in `refuses`.
+* *pure*: the old state and the event stay unchanged. The new state and the event share no part that
+  can change. The handler asks for no clock, no random number and no environment
+  (`impure_calls.py`).
+* *deterministic*: the same event gives the same state again. So does the state loaded from a
+  snapshot, and so does another interpreter under another hash seed and time zone
+  (`reading/other_interpreter.py`).
+* *lasting*: payload and state come back from their bytes exactly, so the state after a restart is
+  the state before.
 
-Upcasters that are registered are checked on the way: old payloads are drawn too, and led on.
+Registered upcasters are checked on the way: old payloads are drawn too, and led to current ones.
 
-Hypothesis draws, and shrinks what fails; its choices are derived from nothing but the types, so a
-check that fails fails every time.
+Hypothesis draws the runs and shrinks a failing one. The choices are derived from the types alone,
+so a check that fails once fails every time.
 """
 
 from __future__ import annotations
@@ -35,14 +37,18 @@ from eventstore.testing.strategies import payloads as payloads_of
 
 __all__ = ["HandlerCheckError", "HandlerReport", "check_handler", "check_registry"]
 
-_NOON = 1_600_000_000_000_000_000  # nanoseconds: a time of day that no clock gives any more
+_NOON = 1_600_000_000_000_000_000  # nanoseconds: a moment of 2020, which no clock gives any more
 _LONGEST = 6  # events in a run
 
 Strategies = Mapping[type[Operation], Any]
 
 
 class HandlerReport(NamedTuple):
-    """What a check did: events folded and refused, by operation, and the hash seeds tried."""
+    """The work of a check.
+
+    `folded` and `refused` count the events by operation. `hash_seeds` are the seeds of the other
+    interpreters.
+    """
 
     folded: dict[str, int]
     refused: dict[str, int]
@@ -52,21 +58,33 @@ class HandlerReport(NamedTuple):
 def check_handler(
     *handlers: Any,
     states: Iterable[Any] = (),
-    payloads: Any = None,  # a Hypothesis strategy, or a mapping of payload class to strategy
+    payloads: Any = None,  # Hypothesis is optional, so its type is not named
     refuses: Refusals = (),
     initial: Callable[[], Any] | None = None,
     examples: int = 100,
     hash_seeds: Sequence[int] = (1, 2),
 ) -> HandlerReport:
-    """Check one handler or several of one state, with upcasters, if there are any.
+    """Check one handler or several handlers of one state, with their upcasters.
 
-    ``handlers`` are what a :class:`HandlerRegistry` takes, or one registry. ``states``: states to
-    start from, besides the initial one (which ``initial`` makes). ``payloads``: strategies of your
-    own, where the payload's type allows more than makes sense. ``refuses``: what the handler raises
-    on purpose. ``examples``: how many runs of events are folded. ``hash_seeds``: those of the other
-    interpreters; ``()`` for none, which handlers that cannot be imported need.
+    Args:
+        handlers: The arguments of a `HandlerRegistry`, or one registry.
+        states: Start states, besides the initial one.
+        payloads: A Hypothesis strategy, or a mapping of payload class to strategy, for payload
+            types that allow more than makes sense. The default draws from the types.
+        refuses: The exceptions that the handlers raise on purpose.
+        initial: Makes the initial state.
+        examples: The number of runs of events to fold.
+        hash_seeds: The hash seeds of the other interpreters. `()` starts none, which handlers
+            without an importable name need.
 
-    Raises :class:`HandlerCheckError`, an ``AssertionError``, for the smallest run that fails.
+    Returns:
+        The events folded and refused, by operation, and the hash seeds.
+
+    Raises:
+        HandlerCheckError: A rule is broken. The error, an `AssertionError`, shows the smallest run.
+        ValueError: A handler cannot be imported by another interpreter, or no payload can be drawn.
+        RegistrationError: The handlers do not fit together.
+        ModuleNotFoundError: Hypothesis is not installed.
 
     >>> from eventstore import Event, Operation, handler
     >>> class Deposit(Operation):
@@ -98,16 +116,16 @@ def check_registry(
     registry: HandlerRegistry[Any],
     *,
     states: Iterable[Any] = (),
-    payloads: Any = None,  # a Hypothesis strategy, or a mapping of payload class to strategy
+    payloads: Any = None,  # Hypothesis is optional, so its type is not named
     refuses: Refusals = (),
     examples: int = 100,
     hash_seeds: Sequence[int] = (1, 2),
 ) -> HandlerReport:
     """Check all handlers of a registry together, in runs that mix their operations.
 
-    Arguments and errors are those of :func:`check_handler`.
+    Arguments, result and errors are those of `check_handler`.
     """
-    registry.fingerprint()  # raises for what does not fit together
+    registry.fingerprint()  # raises where handlers, upcasters and state do not fit together
     check = RunCheck(registry, refuses)
     sources = _sources(registry) if hash_seeds else []
     _explore(check, _runs(registry, payloads), [None, *states], examples)
@@ -143,7 +161,7 @@ def _sources(registry: HandlerRegistry[Any]) -> list[Source]:
 
 
 def _runs(registry: HandlerRegistry[Any], own: Any) -> Any:
-    """A strategy of runs of appends, over all current and old payloads of a registry."""
+    """A strategy for runs of appends, over all current and old payloads of a registry."""
     st = hypothesis_strategies()
     types = registry.payload_types
     strategies: Strategies
@@ -166,7 +184,7 @@ def _runs(registry: HandlerRegistry[Any], own: Any) -> Any:
 
 
 def _explore(check: RunCheck, runs: Any, states: list[Any], examples: int) -> None:
-    """Fold runs until one fails or ``examples`` did not; raise the smallest that fails."""
+    """Fold up to `examples` runs. Raises the error of the smallest run that fails."""
     from hypothesis import HealthCheck, Phase, Verbosity, given, settings
     from hypothesis.errors import Unsatisfiable
 
@@ -198,7 +216,7 @@ def _explore(check: RunCheck, runs: Any, states: list[Any], examples: int) -> No
         raise ValueError(
             "no payload could be generated that its class accepts: pass payloads= with a strategy"
         ) from error
-    except Exception:  # what Hypothesis made of a check that failed: told below
+    except Exception:  # Hypothesis wraps a failed check, which is raised below
         if failure is None:
             raise
     if failure is not None:

@@ -1,5 +1,4 @@
-"""What is demanded of a handler at every event; see ``handler_checks.py`` for what that is and
-why."""
+"""The rules that a handler must keep at every event. `handler_checks.py` gives the reasons."""
 
 from __future__ import annotations
 
@@ -32,9 +31,10 @@ _PATIENCE = 600.0  # seconds for all runs in another interpreter
 
 
 class HandlerCheckError(AssertionError):
-    """A handler does not keep what handlers owe; ``check`` names which of it, ``operation`` whose.
+    """A handler breaks a rule.
 
-    ``check`` is ``total``, ``pure``, ``deterministic`` or ``lasting``.
+    `check` names the rule: `total`, `pure`, `deterministic` or `lasting`. `operation` is the
+    operation of the handler.
     """
 
     def __init__(self, message: str, *, check: str, operation: str) -> None:
@@ -44,7 +44,7 @@ class HandlerCheckError(AssertionError):
 
 
 class Append(NamedTuple):
-    """One event to be, without its number."""
+    """A future event, without a number."""
 
     data: Operation
     time: int
@@ -53,14 +53,17 @@ class Append(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A state as a snapshot holds it."""
+    """A state in the slices of a snapshot, with its digest."""
 
     digest: str
     slices: list[bytes]
 
 
 class _Run(NamedTuple):
-    """A run as it went here: `outcomes` has a digest or `!` and an exception for each event."""
+    """A run as folded here.
+
+    `outcomes` has a digest for each event, or `!` and the name of the exception that refused it.
+    """
 
     start: list[bytes]
     events: list[Event[Any]]
@@ -73,6 +76,12 @@ class _Run(NamedTuple):
 
 
 class RunCheck:
+    """Folds runs of events with one registry, and checks every rule at every event.
+
+    Runs are kept in `runs`, for other interpreters. `folded` and `refused` count the events by
+    operation.
+    """
+
     def __init__(self, registry: HandlerRegistry[Any], refuses: Refusals) -> None:
         self.registry = registry
         self.refuses = refuses
@@ -82,7 +91,10 @@ class RunCheck:
         self.runs: list[_Run] = []
 
     def run(self, start: Any, appends: list[Append]) -> None:
-        """Fold one run, checking every step; keep it, for other interpreters."""
+        """Fold one run from a start state, check every step, and keep the run.
+
+        `start` is `None` for the initial state. Raises `HandlerCheckError`.
+        """
         state = self.registry.initial() if start is None else copy_value(start)
         kept = self._keep(state)
         if kept is None or difference(state, self.states.load(kept.slices)) is not None:
@@ -105,7 +117,7 @@ class RunCheck:
         self.runs.append(run)
 
     def _record(self, seq: int, append: Append) -> tuple[Event[Any], bytes]:
-        """The event as the log gives it back; old payloads are recorded as once they were."""
+        """The event as the log gives the event back. Old payloads are recorded as old payloads."""
         event = Event(seq, append.time, append.data, append.key, append.metadata)
         try:
             return self.registry.codec.round_trip(event)
@@ -115,7 +127,7 @@ class RunCheck:
             ) from error
 
     def _current(self, event: Event[Any], body: bytes) -> list[Event[Any]]:
-        """What upcasters make of an old event; they owe what handlers owe."""
+        """The current events of an old one. Upcasters must keep the rules of handlers."""
         if type(event.data) in self.registry.functions:
             return [event]
         codec, seen = self.registry.codec, list[str]()
@@ -144,7 +156,10 @@ class RunCheck:
         return self.registry.codec.decode(array_header(1) + body, 1, seq)
 
     def _step(self, state: Any, kept: _Kept, event: Event[Any]) -> tuple[Any, _Kept, str]:
-        """One event: the next state as it is, as it is kept, and what to compare elsewhere."""
+        """Fold one event and check the result.
+
+        Returns the next state, the same state in slices, and the outcome to compare elsewhere.
+        """
         body = self.registry.codec.encode(event)
         (second,), (third,) = self._decoded(body, event.seq), self._decoded(body, event.seq)
         new, refusal = self._fold(state, event)
@@ -205,7 +220,7 @@ class RunCheck:
             raise self._fault(event, "pure", f"it changed the event: {_before_and_after(where)}")
 
     def _lasting(self, new: Any, event: Event[Any]) -> _Kept:
-        """The new state as a snapshot holds it, having come back exactly."""
+        """The new state in slices, after a check that loading gives the exact state back."""
         wanted = self.registry.state_type
         wanted = typing.get_origin(wanted) or wanted
         if isinstance(wanted, type) and not isinstance(new, wanted):
@@ -242,7 +257,7 @@ class RunCheck:
             raise self._fault(event, "deterministic", f"{what}: {where or 'it cannot be recorded'}")
 
     def _keep(self, state: Any) -> _Kept | None:
-        """A state's digest and slices, ``None`` where MessagePack cannot carry it."""
+        """The digest and slices of a state, `None` for a state that MessagePack cannot carry."""
         digest = StateDigest()
         try:
             slices = list(self.states.slices(state, digest))
@@ -251,7 +266,10 @@ class RunCheck:
         return _Kept(digest.hexdigest(), slices)
 
     def compare_elsewhere(self, sources: list[Source], seed: int) -> None:
-        """Hold the digests of every run against those of another interpreter."""
+        """Compare the outcomes of every run with those of an interpreter under hash seed `seed`.
+
+        Raises `HandlerCheckError` for the first event with another outcome.
+        """
 
         def fold(cases: list[Case]) -> list[Fold]:
             return fold_in_other_interpreter(
@@ -276,7 +294,7 @@ class RunCheck:
                     )
 
     def _where(self, run: _Run, seq: int, there: Fold) -> str:
-        """Where the state after an event differs from that of another interpreter."""
+        """The first difference between the states after an event here and there, in words."""
         if there.digests[seq].startswith("!") or there.state is None:
             return f"{there.digests[seq].lstrip('!')} was raised there"
         state = self.states.load(run.start)

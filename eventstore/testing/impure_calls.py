@@ -1,14 +1,14 @@
-"""Seeing what a handler asks of the world while it runs.
+"""Detection of impure calls: clocks, chance, and the outside world, asked by a handler.
 
 Theory of operation
 -------------------
-A handler may use nothing but its arguments. The interpreter reports every call of a function to a
-profiler, C functions included, under whatever name they were imported and however deep below the
-handler; so what is watched are the few functions through which time, chance and the outside world
-come in. What depends on the order of a set shows only in another interpreter, under another hash
-seed (``other_interpreter.py``); so does what depends on the time zone.
+A handler may use nothing but its arguments. The interpreter reports every function call to a
+profiler, calls of C functions included. The report does not depend on the name of an import, nor on
+the depth below the handler. So only the few functions are watched through which time, chance and
+the outside world come in. Two dependencies show only in another interpreter
+(`reading/other_interpreter.py`): on the order of a set, and on the time zone.
 
-Seeded generators (``random.Random(event.seq)``) are deterministic, and not reported.
+Seeded generators (`random.Random(event.seq)`) are deterministic, and not reported.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ _ENVIRONMENT = type(os.environ).__getitem__.__code__
 
 @contextlib.contextmanager
 def watching(seen: list[str]) -> Iterator[None]:
-    """Add to ``seen`` what is called in this thread that makes the same event fold differently.
+    """Append to `seen` an entry for each impure call in this thread.
 
-    Each entry says what was called, from where, and what to do instead.
+    An entry names the function, the place of the call, and the remedy. A profiler that was set
+    before is set again at the end. Garbage collection is off meanwhile.
     """
 
     def report(frame: FrameType, event: str, function: Any) -> None:
@@ -64,7 +65,7 @@ def watching(seen: list[str]) -> Iterator[None]:
             seen.append(f"os.environ at {_place(frame.f_back or frame)}: {_WORLD}")
 
     before, collecting = sys.getprofile(), gc.isenabled()
-    gc.disable()  # what runs when garbage is collected is not the handler's
+    gc.disable()  # finalizers that a collection runs are not the handler's calls
     sys.setprofile(report)
     try:
         yield
@@ -75,7 +76,7 @@ def watching(seen: list[str]) -> Iterator[None]:
 
 
 def _impure(function: Any) -> tuple[str, str] | None:
-    """The name of a C function that lets the world in, and what to use instead."""
+    """The name of a C function that lets the world in, and the remedy."""
     name: str = function.__name__
     owner = getattr(function, "__self__", None)
     if isinstance(owner, ModuleType):

@@ -2,17 +2,16 @@
 
 Theory of operation
 -------------------
-What a payload class promises about its fields is what ``append`` lets through, so it is exactly
-what a handler has to cope with: bounds, lengths and patterns of msgspec's ``Meta``, literals,
-enumerations, optional fields, unions, nested Structs and collections, dates and decimals. msgspec
-itself says what it read in the annotations (``msgspec.inspect``); here each answer becomes a
-strategy. Persistent maps, which msgspec does not know, are shown to it as dictionaries that are
-marked.
+`append` accepts every value within the annotations of a payload class, so a handler must cope with
+every such value. The annotations may hold bounds, lengths and patterns of msgspec's `Meta`,
+literals, enumerations, optional fields, unions, nested Structs and collections, dates and decimals.
+msgspec says how it reads the annotations (`msgspec.inspect`), and each answer becomes a strategy
+here. msgspec does not know persistent maps, and is shown marked dictionaries instead.
 
-Values are those that the log can carry unchanged: integers of 64 bits, no NaN, no lone
-surrogates. A few words turn up often, so that operations on the same symbol meet.
+The log can carry every drawn value unchanged: integers have 64 bits, and NaN and lone surrogates
+are left out. A few words are drawn often, so operations on the same symbol meet.
 
-Hypothesis is optional: it is imported when the first strategy is asked for.
+Hypothesis is optional, and imported when the first strategy is asked for.
 """
 
 from __future__ import annotations
@@ -41,17 +40,20 @@ __all__ = ["payloads", "values"]
 PayloadT = TypeVar("PayloadT", bound=Operation)
 
 WORDS = ("AAPL", "MSFT", "TSLA", "a", "b")
-"""Texts that are drawn again and again, where the type allows them."""
+"""Texts for frequent draws, where the type allows them."""
 
 EXTREMES = (0.0, -0.0, 1e-300, 0.1, -0.1, 1e16, -1e16, math.inf, -math.inf)
-"""Numbers that are drawn again and again, where the type allows them."""
+"""Numbers for frequent draws, where the type allows them."""
 
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 _MAP = "eventstore.persistent-map"
 
 
-def hypothesis_strategies() -> Any:  # the module; it may not be there
-    """``hypothesis.strategies``. Raises ``ModuleNotFoundError`` that says what to install."""
+def hypothesis_strategies() -> Any:  # a module that may be missing has no type here
+    """Import `hypothesis.strategies`.
+
+    Raises `ModuleNotFoundError` with the name of the extra to install.
+    """
     try:
         from hypothesis import strategies
     except ModuleNotFoundError as error:
@@ -64,30 +66,35 @@ def hypothesis_strategies() -> Any:  # the module; it may not be there
 
 
 def payloads(payload_type: type[PayloadT]) -> SearchStrategy[PayloadT]:
-    """Every payload of a class that ``append`` would accept.
+    """Return a strategy for all payloads of a class that `append` accepts.
 
-    A class that refuses combinations of fields in ``__post_init__`` is asked until it accepts.
-    Raises ``TypeError`` for a field that MessagePack cannot carry.
+    A combination of fields that `__post_init__` refuses is drawn anew.
+
+    Raises `TypeError` for a field that MessagePack cannot carry, and `ModuleNotFoundError` where
+    Hypothesis is not installed.
     """
     strategy: SearchStrategy[PayloadT] = _Deriving().of(payload_type)
     return strategy
 
 
 def values(kind: Any) -> SearchStrategy[Any]:
-    """Values of any type that a payload or a state may have, by the same rules."""
+    """Return a strategy for values of any type that a field of a payload or a state may have.
+
+    Raises as `payloads` does.
+    """
     strategy: SearchStrategy[Any] = _Deriving().of(kind)
     return strategy
 
 
 class _Deriving:
-    """One derivation: remembers the classes it has met, so that a type may contain itself."""
+    """One derivation. The classes met so far are remembered, so a type may contain itself."""
 
     def __init__(self) -> None:
         self.st = hypothesis_strategies()
         self._classes: dict[Any, Any] = {}
 
     def of(self, kind: Any) -> Any:
-        """A strategy for a type, as annotated."""
+        """Return a strategy for a type as annotated."""
         return self._of(shapes.type_info(_show(kind)))
 
     def _of(self, info: Any) -> Any:
@@ -197,7 +204,7 @@ class _Deriving:
         return self.st.sampled_from(sorted(info.values, key=repr))
 
     def anything(self, info: shapes.AnyType) -> Any:
-        """Plain data that comes back from the log as it went in."""
+        """Return a strategy for plain data, unchanged by a round trip through the log."""
         numbers = self.st.floats(allow_nan=False)
         leaf = self.st.one_of(
             self.st.none(), self.st.booleans(), self.st.integers(_MIN_INT, _MAX_INT), numbers,
@@ -240,7 +247,7 @@ class _Deriving:
         )
 
     def with_fields(self, info: Any) -> Any:
-        """A Struct, dataclass, named tuple or typed dictionary."""
+        """Return a strategy for a Struct, dataclass, named tuple or typed dictionary."""
         kind = info.cls
         if kind not in self._classes:
             self._classes[kind] = self.st.deferred(lambda: self._built(info))
@@ -290,7 +297,7 @@ def _meta(info: Any) -> msgspec.Meta:
 
 
 def _accepts(kind: Any) -> Callable[[Any], bool]:
-    """Whether msgspec takes a value for this type: the last word where arithmetic rounds."""
+    """A test whether msgspec accepts a value: bounds alone do not tell where arithmetic rounds."""
 
     def accepted(value: Any) -> bool:
         try:
@@ -303,7 +310,7 @@ def _accepts(kind: Any) -> Callable[[Any], bool]:
 
 
 def _show(kind: Any) -> Any:
-    """A type with persistent maps as marked dictionaries, which msgspec can look into."""
+    """A type with marked dictionaries in place of persistent maps, for `msgspec.inspect`."""
     if typing.get_origin(kind) is Annotated:
         return Annotated[(_show(kind.__origin__), *kind.__metadata__)]
     kind = plain_type(kind)
