@@ -1,6 +1,6 @@
-"""What may be recorded: whatever would not come back from the log is refused, naming its place.
+"""The codec refuses a value that would not come back from the log, and names its place.
 
-Nothing is written by a refusal, and the sequence goes on as if it had not been asked for.
+A refusal writes nothing. The sequence goes on as if the value had never been appended.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ class Unregistered(Operation):
 
 
 def spread_with(**fields: Any) -> Spread:
-    """A payload as untyped code may make one: msgspec does not check constructors."""
+    """A payload with unchecked fields, since msgspec does not check constructors."""
     return Spread(**fields)
 
 
 async def refusal(
     registry: HandlerRegistry[Any], *operations: Any, **attached: Any
 ) -> EventStoreError:
-    """What ``append`` raises; and nothing was written, and the store goes on."""
+    """The error of `append`, after a check that nothing was written and the store goes on."""
     disk = SimulatedDisk()
     async with EventStore.open("", registry, disk=disk) as store:
         before = disk.contents()
@@ -331,7 +331,7 @@ class TestRoundTrip:
 
 
 class TestDecoding:
-    """What recovery is told about a record that does not decode."""
+    """The errors of recovery for a record that does not decode."""
 
     @staticmethod
     def body(*data: Any, first: int = 1) -> bytes:
@@ -377,7 +377,7 @@ class TestDecoding:
 
 
 class TestGroups:
-    """Several events take one call each way; what comes of it is what each by itself gives."""
+    """Several events take one call each way. The result equals the results of single calls."""
 
     def group(self, *payloads: Spread) -> list[Event[Spread]]:
         return [Event(seq, 1_000, data, "k", {"m": 1}) for seq, data in enumerate(payloads, 7)]

@@ -1,4 +1,4 @@
-"""One walk over two values: which places differ, in which order, and how a place is written."""
+"""One walk over two values: the places that differ, their order, and their paths."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from eventstore import Event, Operation, Receipt
 from eventstore.model.operation import OPERATION_FIELD, operation_name, tag_of
 
 MAKE: Any = type(Operation)
-"""What a class statement calls."""
+"""Make a class as a class statement does."""
 
 
 class PayDividend(Operation, tag="pay_dividend"):

@@ -1,4 +1,4 @@
-"""Handlers, upcasters and plugins: what a registry takes, and how it says what it does not."""
+"""Handlers, upcasters and plugins: the items that a registry takes, and its errors for others."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def apply(state: Bank, event: Event[{name}]) -> Bank:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a distribution with entry points on ``sys.path``, as pip would."""
+    """Put a distribution with entry points on `sys.path`, as pip would."""
     site = tmp_path / "site-packages"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
@@ -588,7 +588,7 @@ NOTES: HandlerRegistry[Bank] = HandlerRegistry(deposit, note_bank)
 
 
 class TestReplaying:
-    """A handler that has changed its mind about what is in the log."""
+    """A handler that no longer accepts the events in the log."""
 
     @pytest.mark.parametrize(("changed", "cause"), [(strict, ArithmeticError), (careless, None)])
     @pytest.mark.asyncio
@@ -617,7 +617,7 @@ class TestReplaying:
             with pytest.raises(UnknownOperationError, match="install") as caught:
                 await EventStore.open("", registry, disk=disk.reopen())
             assert (caught.value.operation, caught.value.seq) == ("note", 2)
-        # Whoever only looks needs no handler.
+        # A reader without a registry needs no handler.
         assert [event.data["op"] for event in read_events("", disk=disk.reopen())] == [
             "deposit",
             "note",

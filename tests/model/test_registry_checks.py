@@ -1,4 +1,4 @@
-"""What cannot work is said when it is registered or a store is opened, and who is to blame."""
+"""Faults are named at registration or when a store is opened, and so is the item at fault."""
 
 from __future__ import annotations
 
@@ -398,7 +398,7 @@ class TestPlugins:
         assert HandlerRegistry.discover(Bank).operations == ("acme.fee",)
 
     def test_upcasters_go_with_the_handlers_they_lead_to(self, install: Install) -> None:
-        """Also where one payload class is folded into two states."""
+        """The same holds where one payload class is folded into two states."""
         extra = (
             "import msgspec\n"
             "class Other(msgspec.Struct, frozen=True):\n    n: int = 0\n"

@@ -1,8 +1,8 @@
-"""Operations that change while their old events stay: every reader gives them as they are today.
+"""Operations change while old events stay: every reader gives the events in today's form.
 
-One store is written by the first version of a plugin, and opened by the next ones. What they read
-is the same by every way there is: recovery, replay, the state at an event, the history with and
-without a running store.
+One store is written by the first version of a plugin, and opened by later versions. All ways of
+reading give the same events and states: recovery, replay, the state at an event, and the history
+with and without a running store.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Fee(Operation):
 
 
 class Trade(Operation):
-    """What will be renamed and retyped."""
+    """The fields are renamed and retyped later."""
 
     symbol: str
     size: str
 
 
 class Swap(Operation):
-    """What will be split."""
+    """The payload is split later."""
 
     gave: str
     got: str
@@ -63,7 +63,7 @@ class Swap(Operation):
 
 
 class Memo(Operation, tag="memo"):
-    """What will be given up."""
+    """The operation is given up later."""
 
     text: str
 
@@ -104,7 +104,7 @@ OLD_STATE: Totals = Map(cash=-2.5, AAPL=7.5, EUR=-10.0, USD=10.0)
 
 
 class FeeToday(Operation, tag="fee"):
-    """``currency`` gained, ``venue`` dropped, ``cents`` a float now: still version 1."""
+    """`currency` is new, `venue` is gone, `cents` is a float. The version is still 1."""
 
     account: str
     cents: float
@@ -112,21 +112,21 @@ class FeeToday(Operation, tag="fee"):
 
 
 class TradeV2(Operation, tag="trade", version=2):
-    """``symbol`` renamed."""
+    """`symbol` is renamed."""
 
     instrument: str
     size: str
 
 
 class TradeV3(Operation, tag="trade", version=3):
-    """``size`` retyped."""
+    """`size` is retyped."""
 
     instrument: str
     size: float
 
 
 class Leg(Operation):
-    """One half of what was a swap; the operation has another name."""
+    """One half of a former swap, under another name of the operation."""
 
     account: str
     amount: float
@@ -179,7 +179,7 @@ CURRENT = [
 
 
 async def old_store(**options: Any) -> SimulatedDisk:
-    """A store that the first version of the plugin wrote; ``snapshot``: and took a snapshot of."""
+    """A store of the plugin's first version, with a snapshot if `snapshot` is set."""
     disk = SimulatedDisk()
     snapshot = options.pop("snapshot", False)
     async with EventStore.open("", FIRST, disk=disk, clock=SimulatedClock(), **options) as store:
@@ -192,7 +192,7 @@ async def old_store(**options: Any) -> SimulatedDisk:
 
 
 async def discarded_store() -> SimulatedDisk:
-    """A store whose first segments are gone."""
+    """A store without its first segments."""
     disk = await old_store(segment_size=65_536)
     options: Any = {"history": "discard", "backup_count": 2, "segment_size": 65_536}
     async with EventStore.open("", FIRST, disk=disk, **options) as store:

@@ -1,4 +1,4 @@
-"""What types are made of: what MessagePack carries, what can change, and what a copy shares."""
+"""Types of values: whether MessagePack carries them, whether they change, and their copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same events folded here and in another interpreter: digests, refusals, and what is found."""
+"""The same events folded here and in another interpreter: digests, refusals, and sources."""
 
 from __future__ import annotations
 

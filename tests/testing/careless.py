@@ -1,4 +1,4 @@
-"""Handlers that break one rule each, for the checks to find. What is right is beside them."""
+"""Handlers that break one rule each, for the checks to find, beside handlers that break none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Book(msgspec.Struct, frozen=True):
 
 
 class Notes(msgspec.Struct):
-    """A state that can be changed."""
+    """A mutable state."""
 
     lines: list[str] = []
     by_topic: dict[str, list[str]] = {}
@@ -44,7 +44,7 @@ class Place(Operation):
 
 
 class Write(Operation):
-    """Lines of a note, in a payload that can be changed."""
+    """Lines of a note, in a mutable payload."""
 
     topic: str
     lines: list[str]
@@ -57,7 +57,7 @@ class Weigh(Operation):
 
 
 class Basket(Operation):
-    """Symbols that arrive together."""
+    """Symbols of one event."""
 
     symbols: Annotated[tuple[Symbol, ...], Meta(min_length=2)]
 
@@ -237,7 +237,7 @@ def puts_what_cannot_be_carried(state: dict[str, Any], event: Event[Place]) -> d
 
 @dataclasses.dataclass(frozen=True)
 class Hidden:
-    """A state with a part that snapshots do not hold."""
+    """A state with a part that is in no snapshot."""
 
     total: int = 0
     calls: int = dataclasses.field(default=0, init=False)
@@ -271,7 +271,7 @@ def returns_something_else(state: Book, event: Event[Place]) -> Book:
 
 
 class RefusedError(Exception):
-    """An order that is too small."""
+    """An order is too small."""
 
 
 @handler
@@ -290,7 +290,7 @@ def refuses_all(state: Book, event: Event[Place]) -> Book:
 
 
 class PlaceV0(Operation, tag="place_old"):
-    """As orders once were."""
+    """An order of the old version."""
 
     text: str
     tags: list[str]

@@ -1,4 +1,4 @@
-"""The checks that plugin authors call: each broken rule is found, and nothing else is."""
+"""The checks that plugin authors call find each broken rule, and nothing else."""
 
 from __future__ import annotations
 

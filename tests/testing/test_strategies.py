@@ -1,4 +1,4 @@
-"""Payloads derived from their types: all of them are accepted, and all that is allowed turns up."""
+"""Payloads derived from types: every payload is accepted, and every allowed kind is drawn."""
 
 from __future__ import annotations
 
