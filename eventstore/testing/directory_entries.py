@@ -1,15 +1,17 @@
-"""The names of a simulated disk: which the kernel shows, and which are on the platter.
+"""The names of a simulated disk: names that the kernel shows, and names on the platter.
 
-Theory of operation. ``live`` is what every call sees. Each change (a link made, removed or moved)
-is also put in ``pending``, in order, until ``sync`` of its folder applies it to ``durable``.
-A power cut applies some of the pending changes and loses the others: any set that, with a change,
-has every earlier change to the same entries. So each entry is as it was at some moment since its
-folder was synced; different entries may be of different moments; and a ``rename`` is atomic.
+Theory of operation
+-------------------
+Every call sees `live`. Each change of a link (made, removed or moved) is also appended to
+`pending`, until a `sync` of its folder applies the change to `durable`. A power cut applies some
+pending changes and loses the others. A change is applied only if every earlier change to the same
+entries is applied. So each entry is as it was at some moment since its folder was synced. Different
+entries may be of different moments. A `rename` is atomic.
 
-Between two folders a rename is two changes, the new link and then the removal of the old one: after
-a power cut the file may have both names, but never neither.
+Between two folders a rename is two changes: the new link, then the removal of the old link. After a
+power cut the file may have both names, but never neither.
 
-A file whose folder's own entry is lost is lost with it, however well it was synced.
+A file is lost with the entry of its folder, however well the file itself was synced.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ __all__ = ["FOLDER", "DirectoryEntries", "Folder", "folder_of"]
 
 
 class Folder:
-    """What a folder's entry points at. Folders have no content of their own here."""
+    """The target of a folder's entry. Folders have no content of their own here."""
 
 
 FOLDER = Folder()
@@ -44,7 +46,7 @@ def _error(code: int, name: str) -> OSError:
 
 @dataclass(slots=True, eq=False)
 class _Change:
-    """``entries`` changed in ``folder``, all or none; ``after`` every earlier one to ``names``."""
+    """A change of `entries` in `folder`, all or none, after earlier changes to `names`."""
 
     folder: str
     entries: tuple[tuple[str, Node | None], ...]
@@ -55,7 +57,7 @@ class _Change:
 class DirectoryEntries:
     """The directory tree. Errors are those of Linux.
 
-    ``live`` and ``durable`` are changed by these methods only, once the tree was listed.
+    After the first listing, only methods of this class may change `live` and `durable`.
     """
 
     __slots__ = ("_listed", "durable", "live", "pending")
@@ -116,7 +118,7 @@ class DirectoryEntries:
         self._change(folder_of(name), {name: None})
 
     def rename(self, old: str, new: str) -> None:
-        """Folders are not renamed: a store never does."""
+        """Rename a file. A store never renames folders, so a folder is refused."""
         self.check_folder(folder_of(old))
         self.check_folder(folder_of(new))
         node = self.live.get(old)
@@ -137,7 +139,7 @@ class DirectoryEntries:
             self._change(folder_of(old), {old: None}, names)
 
     def sync(self, folder: str) -> None:
-        """Make durable what changed in ``folder``, and whatever those changes came after."""
+        """Make durable every change in `folder`, and every change that one of them follows."""
         needed: set[str] = set()
         settled: list[_Change] = []
         for change in reversed(self.pending):
@@ -145,21 +147,22 @@ class DirectoryEntries:
                 settled.append(change)
                 needed |= change.names
         if settled:
-            self.pending = [change for change in self.pending if change not in settled]  # identity
+            # Changes compare by identity, so `in` removes these and no equal ones.
+            self.pending = [change for change in self.pending if change not in settled]
             for change in reversed(settled):
                 _apply(self.durable, change.entries)
 
     def fail_sync(self, folder: str) -> None:
-        """Give up on what changed in ``folder``: no later sync makes it durable.
+        """Give up the changes in `folder`: no later sync makes them durable.
 
-        Except for new folders, since there is no call with which a program could make one again.
+        New folders are the exception: a program has no call to make such an entry again.
         """
         for change in self.pending:
             if change.folder == folder and not isinstance(change.entries[0][1], Folder):
                 change.lost = True
 
     def settle(self, name: str, node: Node | None) -> None:
-        """Put an entry on the platter, with everything that is pending anywhere."""
+        """Put an entry on the platter, with everything pending anywhere."""
         for change in self.pending:
             _apply(self.durable, change.entries)
         self.pending.clear()
@@ -168,7 +171,7 @@ class DirectoryEntries:
             _apply(names, ((name, node),))
 
     def cut(self, adversary: Adversary) -> dict[str, Node]:
-        """The entries that a power cut leaves."""
+        """Return the entries that a power cut leaves."""
         left = self.durable.copy()
         missed: set[str] = set()
         for change in self.pending:
@@ -183,7 +186,7 @@ class DirectoryEntries:
         }
 
     def copy(self, inodes: dict[Inode, Inode]) -> DirectoryEntries:
-        """The same names, live and durable, for copies of the inodes; ``inodes`` is filled in."""
+        """Copy the names for copies of the inodes. `inodes` maps each inode to its copy."""
 
         def moved(node: Node | None) -> Node | None:
             if not isinstance(node, Inode):

@@ -1,8 +1,8 @@
-"""Checks that two disks behave alike: that a simulated one does what the real one does.
+"""Checks that two disks behave alike, so that a simulated disk behaves as the real disk does.
 
-:func:`check_disks_agree` makes the same calls on both, drawn at random from a seed, sensible and
-senseless ones alike, and compares every answer: what was read, sizes, lists, and of errors their
-class and ``errno``. :func:`check_lock` needs two handles on one disk.
+`check_disks_agree` makes the same calls on both disks, drawn at random from a seed. The calls are
+sensible and senseless. The check compares every answer: bytes read, sizes, lists, and the class and
+`errno` of errors. `check_lock` needs two handles on one disk.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MISFITS = ("", "log", "log/", "a/x", "missing/x")
 
 
 def check_disks_agree(reference: Disk, other: Disk, *, seed: int, steps: int = 200) -> None:
-    """Make ``steps`` random calls on two empty disks; ``AssertionError`` at the first difference.
+    """Make `steps` random calls on two empty disks, and compare the answers.
 
-    Its message has the seed and the calls that led there.
+    Raises `AssertionError` at the first difference, with the seed and the calls that led there.
     """
     random = Random(seed)
     sides = (_Side(reference), _Side(other))
@@ -43,16 +43,19 @@ def check_disks_agree(reference: Disk, other: Disk, *, seed: int, steps: int = 2
 
 
 def check_lock(first: Disk, second: Disk) -> None:
-    """Check the lock with two handles on one empty disk; both are closed then."""
+    """Check the lock with two handles on one empty disk, and close both.
+
+    Raises `AssertionError` for a lock that two handles have, or that does not name its owner.
+    """
     first.lock()
-    first.lock()  # to have it already is no conflict
+    first.lock()  # locking again is no conflict
     refusal = _refusal(second)
     assert refusal is not None, "two handles have the lock at once"
     assert refusal.pid is not None, "the owner's process id is missing"
     assert refusal.path == second.path, "the error names another disk"
     assert first.list() == ["writer.pid"], "the owner is not told"
     first.close()
-    first.close()  # once more is harmless
+    first.close()  # closing again is harmless
     second.lock()
     second.close()
 
@@ -66,7 +69,7 @@ def _refusal(disk: Disk) -> StoreLockedError | None:
 
 
 class _Side:
-    """One of the disks, with the file that is open on it."""
+    """One of the two disks, with the file that is open on the disk."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -84,7 +87,7 @@ class _Side:
         return file.name
 
     def opened(self) -> File:
-        if self.file is None:  # alike on both sides, whichever error it is
+        if self.file is None:  # either error would do: both sides raise the same
             raise OSError("no file is open")
         return self.file
 
@@ -92,7 +95,7 @@ class _Side:
         file, self.file = self.file, None
         if file is not None:
             file.close()
-            file.close()  # once more is harmless
+            file.close()  # closing again is harmless
 
     def close(self) -> None:
         self.close_file()
@@ -103,7 +106,7 @@ _Step = Callable[[_Side], object]
 
 
 def _draw(random: Random) -> tuple[str, _Step]:
-    """A call: its description, and a function that makes it."""
+    """Return a call: its description, and a function that makes the call."""
     name = random.choice(_FILES if random.random() < 0.9 else _MISFITS)
     if sys.platform != "linux" and name == "log":  # elsewhere a folder in the way is another errno
         name = "b"

@@ -1,13 +1,13 @@
 """What goes wrong, and at which call: the record of calls and the plan of faults.
 
-Every call on a simulated disk passes through :meth:`FaultPlan.enter` before it does anything. The
-plan records the call, asks its rules, and answers with the :class:`Fault` to act out, if any. All
-handles on one simulated disk share one plan, so a number means the same call whoever makes it.
+Every call on a simulated disk passes through `FaultPlan.enter` before it has an effect. The plan
+records the call, asks its rules, and returns the `Fault` to act out, if any. All handles on one
+simulated disk share one plan, so a number means the same call whoever makes it.
 
-Calls are numbered from 1, in the order they are made. A rule may count all calls, or only those of
-one kind, of one name, or both. Kinds are the names of the methods: ``lock create open list
-make_folder rename remove sync_folder`` and ``close_disk`` of a disk, ``read write sync truncate
-size close`` of a file. ``entropy`` touches no file and is not a call.
+Calls are numbered from 1, in the order they are made. A rule may count all calls, or only the calls
+of one kind, of one name, or both. Kinds are the names of the methods: `lock create open list
+make_folder rename remove sync_folder` and `close_disk` of a disk, `read write sync truncate size
+close` of a file. `entropy` touches no file and is not a call.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from typing import Literal, NamedTuple
 __all__ = ["Call", "Effect", "Fault", "FaultPlan", "Rule", "SimulatedCrash"]
 
 Effect = Literal["none", "partial", "whole"]
-"""How much of a call takes place before it fails; only a write can be partial."""
+"""How much of a call takes place before the call fails. Only a write can be partial."""
 
 
 class SimulatedCrash(BaseException):
-    """The simulated process is dead: raised by the call it died in and by every later one.
+    """The simulated process is dead: the call that it died in raises this, and so does every later
+    call.
 
-    Not an ``Exception``: code that survives errors must not survive its own death.
+    The class is not an `Exception`: code that survives errors must not survive its own death.
     """
 
 
 class Call(NamedTuple):
-    """One call on a disk or on a file of it.
+    """One call on a disk or on a file of the disk.
 
-    ``name`` is the file's or folder's, ``""`` for the store's own directory. ``args`` are the
-    others: ``(offset, length)`` of ``read`` and ``write``, ``(size,)`` of ``truncate``, ``(new,)``
-    of ``rename``.
+    `name` is the name of the file or folder, `""` for the store's own directory. `args` are the
+    other arguments: `(offset, length)` of `read` and `write`, `(size,)` of `truncate`, `(new,)` of
+    `rename`.
     """
 
     kind: str
@@ -48,16 +49,16 @@ class Call(NamedTuple):
         return " ".join([self.kind, self.name or ".", *map(str, self.args)])
 
 
-_new_call = tuple.__new__  # what Call() does, without its way there: most of a recovery is calls
+_new_call = tuple.__new__  # Call() takes longer, and a recovery makes many calls
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one call instead of succeeding.
+    """The failure of one call.
 
-    ``errno`` is raised as the ``OSError`` subclass that belongs to it, after as much of the call's
-    ``effect`` as said. With ``short``, a write stores that many bytes at most and returns the
-    count, without an error; other calls are not affected. With ``crash``, the process dies.
+    `errno` is raised as its `OSError` subclass, after as much of the call's effect as `effect`
+    says. With `short`, a write stores at most `short` bytes and returns the count without an error.
+    Other calls ignore `short`. With `crash`, the process dies.
     """
 
     errno: int = _errno.EIO
@@ -66,7 +67,7 @@ class Fault:
     crash: bool = False
 
     def length(self, asked: int, random: Random) -> int:
-        """How many of the ``asked`` bytes a write stores."""
+        """Return how many of the `asked` bytes a write stores."""
         if self.short is not None:
             return min(self.short, asked)
         if self.effect == "partial":
@@ -80,11 +81,11 @@ class Fault:
 
 
 Rule = Callable[[Call], Fault | None]
-"""Asked at each call; answers with what goes wrong, or ``None``."""
+"""A function that is asked at each call, and returns a `Fault` or `None`."""
 
 
 class FaultPlan:
-    """The calls made so far, and the rules for those to come."""
+    """The calls made so far, and the rules for later calls."""
 
     __slots__ = ("_rules", "calls", "crashed")
 
@@ -101,7 +102,7 @@ class FaultPlan:
         if not self._rules:
             return None
         answer: Fault | None = None
-        for rule in self._rules:  # each rule sees each call, since rules count
+        for rule in self._rules:  # each rule sees each call, because rules count calls
             fault = rule(call)
             if fault is None or (fault.short is not None and kind != "write"):
                 continue
@@ -120,9 +121,10 @@ class FaultPlan:
     def at(
         self, number: int | None, kind: str | None, name: str | None, forever: bool, fault: Fault
     ) -> None:
-        """Add a rule: ``fault`` at the matching call of that number, or from it on.
+        """Add a rule: `fault` at the matching call of that number, or with `forever` from that call
+        on.
 
-        Numbers count from the first call ever made; ``None`` is the next one that matches.
+        Numbers count from the first call ever made. `None` is the next matching call.
         """
 
         def matches(call: Call) -> bool:

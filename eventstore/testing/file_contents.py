@@ -1,24 +1,27 @@
-"""One file of a simulated disk: what the page cache holds, and what the platter may hold.
+"""One file of a simulated disk: the page cache, and the possible contents of the platter.
 
-Theory of operation. An inode has one buffer, which is the page cache: every read sees it. What the
-platter may hold is kept as differences to it:
+Theory of operation
+-------------------
+An inode has one buffer, the page cache, and every read sees the buffer. The possible contents of
+the platter are kept as differences to the buffer:
 
-* ``dirty[sector]`` lists what the sector may be after a power cut: the platter's version, then
-  one for each write since. A sector in neither map is the same in cache and platter; past the end
-  of the buffer it is zeros.
-* ``lost[sector]`` is the same for sectors whose sync failed. Linux marks such pages clean: no later
-  sync writes them, though reads go on seeing them. Writing to one makes it dirty again.
-* ``sizes`` lists the sizes in the same way: the platter's first, the current one last.
+* `dirty[sector]` lists the possible sectors after a power cut: the platter's version, then one
+  version for each write since. A sector in neither map is the same in cache and platter. Beyond the
+  end of the buffer, the platter has zeros.
+* `lost[sector]` is the same list for a sector whose sync failed. Linux marks such pages clean: no
+  later sync writes them, and reads go on seeing them. Writing to the sector makes it dirty again.
+* `sizes` lists the possible sizes: the platter's first, the current size last.
 
-So a sync is ``dirty.clear()``, a failed one moves ``dirty`` to ``lost``, and a power cut copies the
-buffer and puts a version of each sector in doubt into it. Buffers are shared between copies of an
-inode until one of them writes.
+So a sync is `dirty.clear()`, and a failed sync moves `dirty` to `lost`. A power cut copies the
+buffer and puts one version of each sector in doubt into the copy. Copies of an inode share the
+buffer until one of them writes.
 
-What this leaves out: pages (Linux writes 4096 bytes at a time, so that rewriting one sector saves
-its lost neighbours too: sectors are the harder case); other people's stale blocks (a sector never
-written reads as zeros); and damage to bytes that nobody was writing. It is harder than file systems
-are in one respect: sizes and sectors are decided apart, so that bytes cut off by an unsynced
-truncation can be back after a power cut, even where the file was extended again.
+The model leaves out three things. Pages: Linux writes 4096 bytes at a time, so rewriting one sector
+also saves its lost neighbours. Sectors are the harder case. Stale blocks of other files: a sector
+that was never written reads as zeros. Damage to bytes that nobody was writing.
+
+The model is harder than file systems in one respect: sizes and sectors are decided apart. Bytes cut
+off by an unsynced truncation can be back after a power cut, even if the file was extended again.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ class Inode:
         return bytes(memoryview(self._buffer)[offset : offset + length])
 
     def write(self, offset: int, data: bytes | bytearray | memoryview, write: int) -> None:
-        """Store ``data``, some bytes at least; it is the disk's write number ``write``."""
+        """Store `data` (at least one byte) as the disk's write number `write`."""
         end = offset + len(data)
         before = self._sectors(offset, end)
         self._own()
@@ -124,7 +127,7 @@ class Inode:
         return other
 
     def cut(self, adversary: Adversary) -> Inode:
-        """What a power cut leaves of the file."""
+        """Return the file that a power cut leaves."""
         if not self.volatile:
             return self._share()
         size = adversary.size(self.sizes) if len(self.sizes) > 1 else self.sizes[0]
@@ -163,7 +166,7 @@ class Inode:
         self._size_lost = False
 
     def _sectors(self, start: int, end: int) -> list[bytes]:
-        """The sectors that the bytes from ``start`` to ``end`` are in, as the cache has them."""
+        """Return the sectors that hold the bytes from `start` to `end`, as the cache has them."""
         buffer = self._buffer
         return [
             bytes(buffer[at : at + SECTOR]).ljust(SECTOR, b"\0")

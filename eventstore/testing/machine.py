@@ -1,9 +1,7 @@
-"""One simulated computer with one disk, and the files that are open on it.
+"""One simulated computer with one disk, and the files that are open on the computer.
 
-A :class:`Machine` is what all handles of a
-:class:`~eventstore.testing.simulated_disk.SimulatedDisk` share: the names and the files behind
-them, the lock, the plan of faults, and the source of chance. Every call, on the disk or on a file,
-is made through :meth:`Machine.call`, which acts out its fault.
+All handles of a `SimulatedDisk` share a `Machine`: names, files, lock, plan of faults, and source
+of chance. Every call on a disk or a file goes through `Machine.call`, which acts out its fault.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _T = TypeVar("_T")
 
 
 class Machine:
-    """What all handles share. ``owner`` is the handle that has the lock, if it still exists."""
+    """Everything that handles share. `owner` is the handle with the lock, if it still exists."""
 
     __slots__ = ("_drawn", "_random", "names", "owner", "owner_pid", "plan", "seed", "writes")
 
@@ -46,7 +44,7 @@ class Machine:
 
     @property
     def random(self) -> Random:
-        """For choices that no caller seeds. Made when it is needed: it is slow to make."""
+        """The source of unseeded choices. Making it is slow, so it is made at first use."""
         if self._random is None:
             self._random = Random(f"{self.seed}/{self._drawn}")
         return self._random
@@ -68,9 +66,9 @@ class Machine:
         effect: Callable[[], _T],
         spoil: Callable[[], object] | None = None,
     ) -> _T:
-        """Make a call: its ``effect``, or else the fault planned for it.
+        """Make a call: run `effect`, or act out the fault planned for the call.
 
-        ``spoil`` is what a failure without effect does all the same.
+        A failure without effect still runs `spoil`.
         """
         fault = self.plan.enter(kind, name, args)
         if fault is None:
@@ -79,11 +77,11 @@ class Machine:
             with contextlib.suppress(OSError, StoreLockedError):
                 effect()
         elif spoil is not None and not fault.crash and fault.errno != errno.EINTR:
-            spoil()  # an interrupted call has given nothing up
+            spoil()  # EINTR gives nothing up: the call can be made again
         raise fault.error(name)
 
     def files(self) -> list[Inode]:
-        """Every file that has a name, live or durable."""
+        """Return every file that has a name, live or durable."""
         found = dict.fromkeys([*self.names.live.values(), *self.names.durable.values()])
         return [node for node in found if isinstance(node, Inode)]
 
@@ -91,7 +89,7 @@ class Machine:
         return Machine(self.seed, self.names.copy({}), self._drawn, self.writes)
 
     def cut(self, adversary: Adversary) -> Machine:
-        """The machine after a power cut."""
+        """Return the machine after a power cut."""
         left: dict[Inode, Inode] = {}
         names = DirectoryEntries()
         for name, node in self.names.cut(adversary).items():
@@ -105,7 +103,7 @@ class Machine:
 
 
 class SimulatedFile:
-    """An open file of a :class:`SimulatedDisk`; it can be used after its name is gone."""
+    """An open file of a `SimulatedDisk`. The file works on after its name is removed."""
 
     __slots__ = ("_inode", "_machine", "_writable", "name")
 
@@ -170,7 +168,7 @@ class SimulatedFile:
         return self._machine.call("size", self.name, (), lambda: self._opened().size)
 
     def close(self) -> None:
-        """The file is closed even where the call fails, as on Linux."""
+        """Close the file, even where the call fails, as on Linux."""
         if self._inode is not None:
             self._inode = None
             self._machine.call("close", self.name, (), lambda: None)

@@ -1,12 +1,12 @@
 """What a power cut leaves of everything that was not synced: who decides, and how.
 
-An :class:`Adversary` decides for each thing in doubt: which version of a sector is on the platter,
-which size, and whether a change of names is. :class:`RandomCut` draws every combination with some
-probability; :func:`extremes` are the combinations that programs most often get wrong.
+An `Adversary` decides for each thing in doubt: the version of a sector on the platter, the size of
+a file, and whether a change of names took place. `RandomCut` draws every combination with some
+probability. `extremes` yields the combinations that programs most often get wrong.
 
-The decisions are independent of each other and of the order in which the writes were made, which
-is what reordering is. What no adversary does is damage bytes that were not being written: a tear
-mixes two versions of a sector, so bytes equal in both stay as they are.
+The decisions are independent of each other and of the order of the writes. So writes are reordered
+freely. No adversary damages bytes that were not being written: a tear mixes two versions of a
+sector, so bytes equal in both versions stay as they are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SECTOR = 512
 
 
 class Version(NamedTuple):
-    """A sector as one write left it: its 512 bytes, the range that was written, and by which write.
+    """A sector as one write left it: its 512 bytes, the range that was written, and the write.
 
-    ``write`` counts the writes to the disk; 0 is what was on the platter before.
+    `write` counts the writes to the disk. Write 0 is the content of the platter before.
     """
 
     content: bytes
@@ -33,7 +33,7 @@ class Version(NamedTuple):
 
 
 class Adversary(Protocol):
-    """Decides what a power cut leaves. In each sequence, the first is the old, the last the new."""
+    """Decisions of a power cut. In each sequence the first is the oldest, the last the newest."""
 
     def name(self) -> bool:
         """Whether the next pending change of names took place."""
@@ -43,10 +43,10 @@ class Adversary(Protocol):
 
 
 class RandomCut:
-    """Each thing kept, lost or torn at random, after drawing how often each is to happen.
+    """A cut that keeps, loses or tears each thing at random, with odds drawn once for the cut.
 
-    Drawing the odds once for a cut gives cuts that keep nearly everything and cuts that lose nearly
-    everything, which independent coin flips would almost never give.
+    Some cuts therefore keep nearly everything, and some lose nearly everything. Independent coin
+    flips would almost never give either.
     """
 
     __slots__ = ("_keep", "_random", "_tear")
@@ -73,7 +73,7 @@ class RandomCut:
         return versions[int(random() * (len(versions) - 1))].content
 
     def _torn(self, versions: Sequence[Version]) -> bytes:
-        """A prefix, a suffix or a range of one write over an older version."""
+        """Return a prefix, a suffix or a range of one write over an older version."""
         random = self._random
         upper = 1 + int(random() * (len(versions) - 1))
         old = versions[int(random() * upper)].content
@@ -90,7 +90,7 @@ class RandomCut:
 
 
 class Extreme:
-    """A cut that decides by a fixed rule. ``asked`` counts its decisions, the latest included."""
+    """A cut that decides by a fixed rule. `asked` counts its decisions, the latest included."""
 
     __slots__ = ("_names", "_sectors", "_sizes", "asked")
 
@@ -119,11 +119,12 @@ class Extreme:
 
 
 def extremes(last_write: int, doubts: int) -> Iterator[Extreme]:
-    """Adversarial cuts, the most telling first, where ``doubts`` things are in doubt.
+    """Yield adversarial cuts, the most telling first, where `doubts` things are in doubt.
 
-    All eight ways to keep or lose names, sizes and data altogether; then, with names and sizes
-    kept: only the last write, all but it, the last write torn, overwritten versions; then all but
-    one thing, and, of the data, only one sector, for one after the other.
+    1. All eight ways to keep or lose names, sizes and data altogether.
+    2. With names and sizes kept: only the last write, all but the last write, the last write torn,
+       and overwritten versions.
+    3. For each thing in turn: everything kept but this thing, then, of the data, only this sector.
     """
     yield from (
         _flat(*kept)
@@ -176,7 +177,7 @@ def _kept(_: int) -> bool:
 
 def _patterns(last_write: int) -> list[Callable[[Sequence[Version]], bytes]]:
     def split(versions: Sequence[Version]) -> tuple[bytes, bytes, int]:
-        """The sector before the last write, after it, and where the write has its middle."""
+        """Return the sector before the last write, after it, and the middle of the write."""
         new = versions[-1]
         if new.write != last_write:
             return new.content, new.content, SECTOR

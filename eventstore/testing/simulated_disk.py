@@ -1,29 +1,31 @@
-"""A disk in memory that fails and loses power as real ones do: :class:`SimulatedDisk`.
+"""A disk in memory that fails and loses power as real disks do: `SimulatedDisk`.
 
-Theory of operation. The model has three layers, each in a module of its own: what a file's page
-cache and platter hold (``file_contents``), which names are on the platter (``directory_entries``),
-and what goes wrong at which call (``faults``); what a power cut makes of the first two is decided
-by ``power_cut``. ``machine`` puts them together, and here they become a
-:class:`~eventstore.disk.base.Disk`.
+Theory of operation
+-------------------
+The model has three layers, each in a module of its own. `file_contents` holds the page cache and
+the platter of each file. `directory_entries` holds the names on the platter. `faults` says which
+call fails, and how. `power_cut` decides what a power cut leaves of the first two layers. `machine`
+puts the layers together, and this module makes a `Disk` of them.
 
-A ``Machine`` is one computer with one disk; a :class:`SimulatedDisk` is one process's handle
-on it. ``reopen`` gives further handles on the same machine, which share its files, its lock, its
-calls and its faults. ``after_kill``, ``after_power_cut``, ``images`` and ``clone`` give the first
-handle on another machine, which has its own of all of these and shares no change with this one;
-file contents are copied only when one side writes.
+A `Machine` is one computer with one disk. A `SimulatedDisk` is the handle of one process on a
+machine. `reopen` gives further handles on the same machine: they share files, lock, calls and
+faults. `after_kill`, `after_power_cut`, `images` and `clone` give the first handle on another
+machine. That machine has files, lock, calls and faults of its own and shares no change with the
+first. File contents are copied only when one side writes.
 
-What survives:
+Three events leave different things:
 
-* a killed process: everything that was written; the lock is free;
-* a power cut: what ``sync`` and ``sync_folder`` made durable, and any part of the rest: sectors of
-  512 bytes old, new, as any write in between left them, or torn; sizes and names old or new;
-* a failed ``sync`` or ``sync_folder``: what was pending stays in doubt, and later calls that
-  succeed do not change that; only writing the same sectors again, and syncing, does.
+* After a killed process, everything written is there, and the lock is free.
+* After a power cut, everything is there that `sync` and `sync_folder` made durable, and any part of
+  the rest. A sector of 512 bytes is old, new, torn, or as any write in between left it. A size or a
+  name is old or new.
+* After a failed `sync` or `sync_folder`, pending changes stay in doubt. Later successful calls do
+  not change the doubt. Only writing the same sectors again, and syncing them, does.
 
-The limits of the model are written down in those modules. Beyond these: there is one process, no
-permissions, no links, no capacity (``fail`` with ``ENOSPC`` stands for a full disk), and folders
-are neither renamed nor removed. Everything, ``entropy`` too, follows from the seed and the calls;
-only the process id in ``writer.pid`` does not. Calls are made from one thread at a time.
+The modules of the layers state the limits of the model. The disk adds these limits: one process, no
+permissions, no links, and no capacity (`fail` with `ENOSPC` stands for a full disk). Folders are
+neither renamed nor removed. Everything follows from the seed and the calls, `entropy` too. Only the
+process id in `writer.pid` does not. Calls are made from one thread at a time.
 """
 
 from __future__ import annotations
@@ -52,10 +54,10 @@ _WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "who
 
 
 class SimulatedDisk:
-    """A :class:`~eventstore.disk.base.Disk` in memory, to crash and to damage.
+    """A `Disk` in memory, to crash and to damage.
 
-    Without faults it behaves as an empty ``LocalDisk`` does. ``seed`` determines everything that is
-    left to chance; ``path`` is only what errors and logs call it.
+    Without faults the disk behaves as an empty `LocalDisk` does. `seed` determines every choice
+    that is left to chance. `path` is the name of the disk in errors and logs.
 
     >>> disk = SimulatedDisk(seed=7)
     >>> file = disk.create("journal")
@@ -166,7 +168,7 @@ class SimulatedDisk:
         return self._machine.entropy(length)
 
     def close(self) -> None:
-        """Give up the lock. It never fails, though the process may be dead or die here."""
+        """Give up the lock. Closing never fails, even if the process is dead or dies here."""
         if not self._open:
             return
         machine = self._machine
@@ -189,7 +191,7 @@ class SimulatedDisk:
 
     @property
     def calls(self) -> Sequence[Call]:
-        """Every call made so far, by any handle; call number N is ``calls[N - 1]``."""
+        """Every call made so far, by any handle. Call number N is `calls[N - 1]`."""
         return self._machine.plan.calls
 
     @property
@@ -207,20 +209,22 @@ class SimulatedDisk:
         short: int | None = None,
         forever: bool = False,
     ) -> None:
-        """Make call number ``at`` fail (``None``: the next one), or every call from it on.
+        """Make call number `at` fail (`None`: the next call), or with `forever` every call from
+        `at` on.
 
-        With ``kind`` or ``name``, the number is among the calls of that kind, or on that name.
-        The error is raised before the call has any effect, after the whole of it, or, for a write,
-        after a part. ``short`` makes a write store so many bytes at most and return the count.
+        With `kind` or `name`, the number counts only the calls of that kind, or on that name. The
+        error of `errno` is raised before the call has any effect (`effect="none"`), after the whole
+        of it (`"whole"`), or, for a write, after a part (`"partial"`). With `short`, a write raises
+        no error: it stores at most `short` bytes and returns the count.
 
-        A ``sync`` or ``sync_folder`` that fails without effect leaves what it was to make durable
-        in doubt for good, as Linux does: later ones succeed without writing it.
+        A `sync` or `sync_folder` that fails without effect leaves its changes in doubt for good, as
+        on Linux: later syncs succeed without writing them.
         """
         fault = Fault(errno=errno, effect=effect, short=short)
         self._machine.plan.at(at, kind, name, forever, fault)
 
     def add_rule(self, rule: Rule) -> None:
-        """Ask ``rule`` about each call from now on: it returns a ``Fault``, or ``None``."""
+        """Ask `rule` about each call from now on. A rule returns a `Fault` or `None`."""
         self._machine.plan.add(rule)
 
     def crash_at(
@@ -231,21 +235,21 @@ class SimulatedDisk:
         name: str | None = None,
         when: Literal["before", "during", "after"] = "after",
     ) -> None:
-        """Let the process die at a call: :class:`SimulatedCrash` there and at every later one.
+        """Let the process die at a call: `SimulatedCrash` is raised there and at every later call.
 
-        ``at``, ``kind`` and ``name`` are those of :meth:`fail`. ``during`` a write, a part of it is
-        done; during any other call, nothing.
+        `at`, `kind` and `name` have the meaning they have for `fail`. With `when="during"`, a write
+        is done in part, and any other call not at all.
         """
         self._machine.plan.at(at, kind, name, False, Fault(effect=_WHEN[when], crash=True))
 
     def heal(self) -> None:
-        """Forget every fault and crash that was planned. What has happened stays."""
+        """Remove every planned fault and crash. Past faults keep their effects."""
         self._machine.plan.clear()
 
     def drop_caches(self, seed: int | Random | None = None) -> None:
-        """Memory runs low: clean pages are forgotten and read from the platter again.
+        """Run low on memory: forget clean pages, and read them from the platter again.
 
-        It is seen only after a failed ``sync``: what the platter holds then is decided now.
+        The effect shows only after a failed `sync`: the content of the platter is decided now.
         """
         adversary = RandomCut(self._chance(seed))
         for inode in self._machine.files():
@@ -254,29 +258,29 @@ class SimulatedDisk:
     # Other machines and other handles.
 
     def reopen(self) -> SimulatedDisk:
-        """Another handle on the same disk, as a second process or a second open has."""
+        """Return another handle on the same disk, as a second process has."""
         return self._handle(self._machine)
 
     def clone(self) -> SimulatedDisk:
-        """The same disk, doubts included, on a machine of its own; nobody has the lock."""
+        """Return the same disk, doubts included, on a machine of its own. The lock is free."""
         return self._handle(self._machine.copy())
 
     def after_kill(self) -> SimulatedDisk:
-        """What the next process finds after this one was killed: everything that was written.
+        """Return the disk as the next process finds it after a kill: with everything written.
 
-        What was in doubt still is, so that a power cut can follow.
+        Doubts stay, so that a power cut can follow.
         """
         return self.clone()
 
     def after_power_cut(self, seed: int | Random | None = None) -> SimulatedDisk:
-        """What is found after a power cut: one of the possible images, chosen by ``seed``.
+        """Return the disk after a power cut: one of the possible images, chosen by `seed`.
 
-        This disk is not changed, so any number of images can be made from it.
+        This disk does not change, so a test can make any number of images from it.
         """
         return self.after_cut(RandomCut(self._chance(seed)))
 
     def after_cut(self, adversary: Adversary) -> SimulatedDisk:
-        """What is found after a power cut in which ``adversary`` decided."""
+        """Return the disk after a power cut in which `adversary` decided."""
         return self._handle(self._machine.cut(adversary))
 
     @property
@@ -286,10 +290,10 @@ class SimulatedDisk:
         return bool(names.pending) or any(inode.volatile for inode in self._machine.files())
 
     def images(self, limit: int | None = None) -> Iterator[SimulatedDisk]:
-        """The images a program is most likely to get wrong, no two alike, at most ``limit``.
+        """Yield the images that programs most often get wrong: no two alike, at most `limit`.
 
-        See :func:`~eventstore.testing.power_cut.extremes` for which and in which order. There are
-        about twice as many as things in doubt, and one if nothing is.
+        `eventstore.testing.power_cut.extremes` gives their order. There are about twice as many
+        images as things in doubt, and one image if nothing is in doubt.
         """
         seen: set[frozenset[tuple[str, bytes | int]]] = set()
         for adversary in self._extremes():
@@ -322,15 +326,15 @@ class SimulatedDisk:
             return self._machine.random
         return seed if isinstance(seed, Random) else Random(seed)
 
-    # For tests to look and to damage with: no calls, so nothing is recorded and nothing fails.
+    # Tests look and damage with these methods. They are no calls: none is recorded, none fails.
 
     def files(self) -> _Sorted:
-        """The sorted names of all files, with their folders."""
+        """Return the sorted names of all files, with their folders."""
         live = self._machine.names.live
         return sorted(name for name, node in live.items() if isinstance(node, Inode))
 
     def contents(self) -> dict[str, bytes]:
-        """All files, as the next reader sees them."""
+        """Return the content of every file, as the next reader sees it."""
         return {name: self.read_file(name) for name in self.files()}
 
     def read_file(self, name: str) -> bytes:
@@ -338,7 +342,7 @@ class SimulatedDisk:
         return inode.read(0, inode.size)
 
     def write_file(self, name: str, content: Bytes) -> None:
-        """Replace a file, or make it and its folder, durably; so becomes every pending name."""
+        """Replace or make a file and its folder, durably. Pending names become durable too."""
         names = self._machine.names
         folder = folder_of(name)
         if folder and folder not in names.live:
@@ -346,13 +350,13 @@ class SimulatedDisk:
         names.settle(name, Inode(bytes(content)))
 
     def remove_file(self, name: str) -> None:
-        """Remove a file, durably; so becomes every pending name."""
+        """Remove a file, durably. Pending names become durable too."""
         names = self._machine.names
         names.file(name)
         names.settle(name, None)
 
     def flip_bit(self, name: str, bit: int) -> None:
-        """Flip a bit of a file on the platter; bit 0 is the lowest of the first byte."""
+        """Flip a bit of a file on the platter. Bit 0 is the lowest bit of the first byte."""
         content = bytearray(self.read_file(name))
         content[bit // 8] ^= 1 << bit % 8
         self.write_file(name, content)

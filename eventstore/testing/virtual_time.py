@@ -1,11 +1,11 @@
 """An event loop whose clock jumps: timers fire at once, in their order, and nothing ever waits.
 
-:class:`VirtualTimeLoop` is asyncio's own loop with two things replaced. Its time stands still while
-anything can run; when nothing can, it jumps to the next timer. And when there is no timer either,
-nothing will ever happen again: then it raises :class:`StalledError`, where a real loop would hang.
+`VirtualTimeLoop` is asyncio's own loop with two changes. Its time stands still while any callback
+can run, and then jumps to the next timer. Without a timer the program would hang, so the loop
+raises `StalledError`.
 
-So a program without threads and sockets, such as a store on a simulated disk, takes the same steps
-in every run, its idle seals and sync intervals included.
+A program without threads and sockets, such as a store on a simulated disk, therefore takes the same
+steps in every run, idle seals and sync intervals included.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ T = TypeVar("T")
 
 
 _COLLECTED = (20_000, 20, 20)
-"""How seldom garbage is looked for: simulated disks are large, and little of them is garbage."""
+"""Thresholds of a rare garbage collection: simulated disks are large, with little garbage."""
 
 
 class StalledError(AssertionError):
-    """Everything waits for something that will never happen."""
+    """Everything waits for an event that will never happen."""
 
 
 class _Selector(selectors.SelectSelector):
-    """Waits for nothing: asked to wait, it says for how long it would have."""
+    """A selector that never waits, and adds up the seconds that it was asked to wait."""
 
     jumped = 0.0
     patience = float("inf")
@@ -42,14 +42,14 @@ class _Selector(selectors.SelectSelector):
             self.jumped += timeout
             if self.jumped > self.patience:
                 raise StalledError(f"the program is not done after {self.patience} seconds")
-        return []  # there is nothing to be read: what wakes the loop is in its queue already
+        return []  # without sockets, only callbacks in the loop's queue wake the loop
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop for one program without threads, sockets or signals.
 
-    ``patience`` is how many seconds it may take, in its own time. ``errors`` collects what
-    callbacks and forgotten tasks raised, which asyncio would only log.
+    `patience` is how many seconds of its own time the program may take. `errors` collects the
+    exceptions of callbacks and forgotten tasks, which asyncio would only log.
     """
 
     def __init__(self, patience: float) -> None:
@@ -68,10 +68,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.0) -> T:
-    """Run ``main`` on a :class:`VirtualTimeLoop` of its own.
+    """Run `main` on a `VirtualTimeLoop` of its own, and return the result.
 
-    Raises :class:`StalledError` where it hangs or takes more than ``patience`` seconds of its own
-    time, and what any callback raised unseen.
+    Raises `StalledError` where `main` hangs or takes more than `patience` seconds of its own time.
+    Raises `AssertionError` from any exception that a callback raised unseen.
 
     >>> run_in_virtual_time(asyncio.sleep(3600, "an hour later"))
     'an hour later'
