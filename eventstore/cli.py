@@ -1,4 +1,4 @@
-"""The command ``eventstore``, which needs the extra ``[cli]`` and says so where it is missing."""
+"""The `eventstore` command. Without the `cli` extra it says which package is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXTRA = frozenset({"click", "rich"})
 
 
 def main() -> int:
-    """Run the command line. Exit status 2 where the extra is missing or usage is wrong."""
+    """Run the command line. Returns exit status 2 if the extra is missing or usage is wrong."""
     try:
         from eventstore.tools.commands import commands
     except ModuleNotFoundError as error:

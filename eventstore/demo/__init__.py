@@ -1,6 +1,10 @@
-"""A trading loop that is killed again and again, and loses nothing: ``eventstore demo``.
+"""A trading loop that is killed again and again, and loses nothing: `eventstore demo`.
 
-``tape`` reads trade prints, ``strategy`` decides what to trade, ``journal`` says which events that
-makes, ``worker`` is the process that records them and is killed, ``run`` is the one that kills it,
-``ledger`` and ``verify`` are the independent accounts, and ``report`` is what is shown.
+* `tape` reads trade prints.
+* `strategy` decides the trades.
+* `journal` makes the events of the trades.
+* `worker` is the process that records the events and is killed.
+* `run` starts and kills the worker.
+* `ledger` and `verify` are the independent accounts.
+* `report` prints the result.
 """

@@ -1,15 +1,16 @@
-"""Which events the trading loop records: a function of the tape, event by event.
+"""The events that the trading loop records: a function of the tape, event by event.
 
 The first event sets the opening capital. After it, every fill is one group of two operations, all
-or nothing: the fill (``record_trade``) and the position that it led to with its weight in the
-account (``update_position``; left out when the fill closed the position, for then there is nothing
-to mark).
+or nothing. The first operation is the fill (`record_trade`). The second is the resulting position
+with its weight in the account (`update_position`). A fill that closes the position has no second
+operation, because no position is left to mark.
 
-Because all of this follows from the tape, event number ``n`` is the same in every run: a process
-that finds ``n`` events in its store knows exactly where to go on. The marks repeat the shares and
-the average price of the journal's own ledger, so they leave the accounts as they are if, and only
-if, the handler of ``record_trade`` keeps the same ones; ``verify`` also folds the trades without
-the marks, so that a mark cannot hide a mistake.
+All of this follows from the tape, so event number `n` is the same in every run. A process with `n`
+events in its store therefore knows where to go on.
+
+The marks repeat the shares and the average price of the journal's own ledger. They leave the
+accounts unchanged if, and only if, the handler of `record_trade` keeps the same shares and price.
+`verify` also folds the trades without the marks, so that a mark cannot hide a mistake.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["Group", "Journal"]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Appended together: events ``first_seq`` to ``last_seq``, received at ``time`` (ns)."""
+    """Events `first_seq` to `last_seq`, appended together, received at `time` (ns)."""
 
     first_seq: int
     last_seq: int
@@ -37,9 +38,9 @@ class Group:
 
 
 class Journal:
-    """Runs the strategy over moments and says what to record.
+    """The strategy, run over moments, and the events to record.
 
-    ``ledger`` accounts for every group handed out so far, and for nothing else.
+    `ledger` accounts for every group handed out so far, and for nothing else.
     """
 
     def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
@@ -55,7 +56,7 @@ class Journal:
         return self._seq
 
     def moment(self, prints: tuple[Print, ...]) -> Iterator[Group]:
-        """The groups of one moment, one at a time; the ledger keeps step with each."""
+        """Yield the groups of one moment. The ledger keeps step with each group."""
         if not self._seq:
             opening = {"cash": self._rules.capital, "positions": {}}
             yield self._group(prints[0].received, "opening", ("full_state", opening))

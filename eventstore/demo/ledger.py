@@ -1,19 +1,19 @@
 """The independent account: the trading rules written down a second time, from nothing but fills.
 
-It shares no code with the handlers and never looks into a store, so that the two can only agree by
-both being right. With ``float`` it repeats the documented order of operations and has to agree to
-the last bit; with ``Decimal`` (sixty digits) it says what exact arithmetic would have given, and
-so how far floats have drifted.
+The ledger shares no code with the handlers and never reads a store, so the two can agree only if
+both are right. With `float` the ledger repeats the documented order of operations and must agree to
+the last bit. With `Decimal` (sixty digits) it gives the result of exact arithmetic, and so the
+drift of the floats.
 
-The rules, for a fill of ``q`` shares at ``p`` with ``fee``, of a position of ``s`` shares
-(negative: short) at the average price ``a``:
+The rules are for a fill of `q` shares at `p` with `fee`, of a position of `s` shares (negative:
+short) at the average price `a`:
 
-* cash falls by ``q * p`` for a buy, rises by it for a sale, and then falls by ``fee``;
-* a fill that opens a position makes the average ``p``, and one that adds to it ``(|s| * a + q * p)
-  / (|s| + q)``;
-* a fill against the position realises ``(p - a) * c`` on the ``c = min(q, |s|)`` shares that it
-  closes (the negative of it when short), and leaves the average as it is;
-* what it trades beyond zero opens a position at ``p``; exactly zero shares is no position.
+* Cash falls by `q * p` for a buy, rises by it for a sale, and then falls by `fee`.
+* A fill that opens a position makes the average `p`. A fill that adds to a position makes the
+  average `(|s| * a + q * p) / (|s| + q)`.
+* A fill against the position realises `(p - a) * c` on the `c = min(q, |s|)` shares that it closes
+  (the negative of it when short), and leaves the average unchanged.
+* Shares traded beyond zero open a position at `p`. Exactly zero shares is no position.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXACT = Context(prec=60)
 
 
 class TradingState(Protocol):
-    """What the demonstration reads of the store's state, whoever defined its type."""
+    """The part of the store's state that the demonstration reads, whoever defined its type."""
 
     @property
     def cash(self) -> float: ...
@@ -44,7 +44,7 @@ class TradingState(Protocol):
     def trade_count(self) -> int: ...
     @property
     def positions(self) -> Mapping[str, Any]:
-        """By symbol: objects with ``shares`` and ``price``."""
+        """Objects with `shares` and `price`, by symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Holding(Generic[Number]):
 
 
 class Ledger(Generic[Number]):
-    """Folds fills by the rules above, in the arithmetic of ``number``."""
+    """An account that folds fills by the rules above, in the arithmetic of `number`."""
 
     def __init__(self, number: Callable[[float], Number], capital: float) -> None:
         self._number: Callable[[float], Number] = number
@@ -92,7 +92,7 @@ class Ledger(Generic[Number]):
             self.positions.pop(fill.symbol, None)
 
     def equity(self, last_prices: Mapping[str, Number]) -> Number:
-        """Cash, and every position at its last price."""
+        """Return cash plus every position at its last price."""
         total = self.cash
         for symbol in sorted(self.positions):
             total = total + self.positions[symbol].shares * last_prices[symbol]
@@ -100,7 +100,7 @@ class Ledger(Generic[Number]):
 
 
 def exact_ledger(fills: list[Fill], capital: float) -> Ledger[Decimal]:
-    """The ledger of ``fills`` in sixty digits; an input is the decimal that it prints as."""
+    """Return the ledger of `fills` in sixty digits. An input is the decimal that it prints as."""
     with localcontext(_EXACT):
         ledger: Ledger[Decimal] = Ledger(lambda value: Decimal(repr(value)), capital)
         for fill in fills:
@@ -109,7 +109,7 @@ def exact_ledger(fills: list[Fill], capital: float) -> Ledger[Decimal]:
 
 
 def differences(ledger: Ledger[float], state: TradingState) -> list[str]:
-    """What of ``state`` is not the ledger's, bit for bit; empty when all of it is."""
+    """Return where `state` differs from the ledger, bit for bit. Empty if they agree."""
     found: list[str] = []
     for name in ("cash", "realized_pnl", "fees"):
         _compare(found, name, getattr(ledger, name), getattr(state, name))
@@ -136,7 +136,7 @@ def _compare(found: list[str], name: str, expected: float, actual: float) -> Non
 
 
 def drift(ledger: Ledger[float], exact: Ledger[Decimal]) -> dict[str, Decimal]:
-    """By how much each amount of money in floats is off what exact arithmetic gives."""
+    """Return by how much each amount of money in floats differs from exact arithmetic."""
     with localcontext(_EXACT):
         return {
             name: Decimal(getattr(ledger, name)) - getattr(exact, name)

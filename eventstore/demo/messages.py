@@ -1,8 +1,8 @@
-"""What the worker tells the process that will kill it: one JSON object a line, written at once.
+"""Messages of the worker to the process that will kill it: one JSON object a line, written at once.
 
-The lines go through a pipe by single ``write`` calls, nothing is buffered in the worker, and what
-is in a pipe survives the death of its writer: so what the parent has read was truly said before
-the kill.
+Each line goes through a pipe in a single `write` call, and the worker buffers nothing. Bytes in a
+pipe survive the death of the writer. So the worker did send, before the kill, every line that the
+parent reads.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Opening(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The store is open, and what was found in it agrees with the tape."""
+    """The store is open, and its content agrees with the tape."""
 
     recovery: RecoveryReport
 
 
 class Acknowledged(msgspec.Struct, frozen=True, tag=True):
-    """All events up to ``seq`` are durable, says the store."""
+    """All events up to `seq` are durable, according to the store."""
 
     seq: int
 
@@ -55,7 +55,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The worker gives up, and why."""
+    """The worker gives up, for `reason`."""
 
     reason: str
 
@@ -66,7 +66,7 @@ _decoder = msgspec.json.Decoder(Message)
 
 
 def decode(line: bytes) -> Message:
-    """One line, as read from the pipe."""
+    """Decode one line, as read from the pipe."""
     message: Message = _decoder.decode(line)
     return message
 

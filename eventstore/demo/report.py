@@ -1,7 +1,7 @@
-"""What the demonstration shows: a line per life, a bar while one is going on, tables at the end.
+"""The output of the demonstration: a line and a bar per life, and tables at the end.
 
-Without a terminal there is no bar and no control code, so that a log of it can be read. Text is
-ASCII, whatever the terminal's encoding.
+Without a terminal there is no bar and no control code, so that a log of the output is readable.
+Text is ASCII, whatever the terminal's encoding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Screen", "show_result"]
 
 
 class Screen:
-    """Follows a run on a console; the progress bar lives within its ``with`` block."""
+    """A view of a run on a console. The progress bar exists only within its `with` block."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,7 +87,7 @@ class Screen:
 
 
 def show_result(console: Console, result: Result) -> None:
-    """The tables, the verdict, and what to try next."""
+    """Print the tables, the verdict, and commands to try next."""
     console.print()
     console.print(_lives(result))
     console.print(_summary(result))

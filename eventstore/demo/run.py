@@ -1,12 +1,12 @@
-"""The demonstration: start a worker, kill it, look at what is left, start it again, compare.
+"""The demonstration: start a worker, kill it, examine the store, start the next worker, compare.
 
-A *life* is one worker process, from its start to its death or the end of the tape. Where a life
-ends is drawn from a seed: after which acknowledged event, and how long after it; now and then
-while the store is still being opened. The seed fixes the plan, not the instant: what the process
-was doing in that millisecond is left to the machine, which is the point.
+A *life* is one worker process, from its start to its death or to the end of the tape. A seed draws
+the end of each life: after which acknowledged event, and how long after the event. Now and then the
+end falls into the opening of the store. The seed fixes the plan and not the instant. The machine
+decides which instruction the process runs in that millisecond, and that is the point.
 
-After each kill the promise is checked before anything else happens: what the worker had reported
-as acknowledged must be there for the next one. What was on its way may be there or not.
+After each kill the promise is checked first: every event that the worker reported as acknowledged
+must be there for the next worker. An event on its way may be there or not.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from eventstore.report import RecoveryReport, StoreStats
 __all__ = ["DemoOptions", "Kill", "Life", "Result", "Tape", "View", "plan_kills", "run", "survey"]
 
 LONGEST_DELAY = 0.004
-"""Seconds between the acknowledgement that triggers a kill and the kill, at most."""
+"""The longest delay in seconds between an acknowledgement and the kill that it triggers."""
 
 LONGEST_OPENING = 0.010
-"""Seconds between the start of an opening and a kill that is meant to hit it, at most."""
+"""The longest delay in seconds between the start of an opening and a kill meant for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the user chose. ``store``: ``None`` for a temporary directory, removed at the end."""
+    """The user's choices. `store=None` is a temporary directory, removed at the end."""
 
     tape: Path = field(default_factory=shipped_tape)
     store: Path | None = None
@@ -64,7 +64,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """What the tape will lead to, found by running the journal over it once."""
+    """The size of a tape and of its trading, found by running the journal over the tape once."""
 
     path: Path
     prints: int
@@ -75,7 +75,10 @@ class Tape:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """When to kill: ``delay`` seconds after ``after_seq`` is acknowledged, or (0) in opening."""
+    """The time of a kill: `delay` seconds after `after_seq` is acknowledged.
+
+    With `after_seq=0` the delay begins with the opening of the store.
+    """
 
     after_seq: int
     delay: float
@@ -83,7 +86,7 @@ class Kill:
 
 @dataclass(slots=True)
 class Life:
-    """One worker process, as seen from outside. ``trading`` is in seconds, without start-up."""
+    """One worker process, seen from outside. `trading` is in seconds, without start-up."""
 
     number: int
     recovery: RecoveryReport | None = None
@@ -105,9 +108,9 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All lives, and the comparison at the end. ``seconds`` is the whole run's time.
+    """All lives, and the comparison at the end.
 
-    ``kept``: the store is still there.
+    `seconds` is the time of the whole run. `kept` says whether the store is still there.
     """
 
     tape: Tape
@@ -119,7 +122,7 @@ class Result:
 
 
 class View(Protocol):
-    """Who watches the run."""
+    """An observer of the run."""
 
     def begin(self, options: DemoOptions, tape: Tape, store: Path) -> None: ...
     def advance(self, life: Life) -> None: ...
@@ -129,7 +132,7 @@ class View(Protocol):
 
 
 def survey(path: Path) -> Tape:
-    """Read the whole tape and count. Raises :class:`TapeError` before anything is started."""
+    """Read and count the whole tape. Raises `TapeError` before anything is started."""
     journal = Journal()
     prints = moments = 0
     for moment in read_moments(path):
@@ -141,7 +144,7 @@ def survey(path: Path) -> Tape:
 
 
 def plan_kills(kills: int, events: int, seed: int) -> list[Kill]:
-    """``kills`` moments, one in each part of the events and random within it.
+    """Plan `kills` moments, one in each part of the events and random within the part.
 
     About one in five, but never the first, hits an opening instead of the trading.
     """
@@ -156,11 +159,12 @@ def plan_kills(kills: int, events: int, seed: int) -> list[Kill]:
 
 
 def run(options: DemoOptions, view: View) -> Result:
-    """Run the demonstration; the result says whether everything was as it must be.
+    """Run the demonstration. The result says whether every check passed.
 
-    Raises :class:`DemoError` when a worker fails on its own, when an acknowledged event is gone
-    after a kill, and when the store's directory cannot be used; :class:`TapeError` for the tape.
-    A temporary store is removed, except where something went wrong that one may want to look at.
+    A temporary store is removed, except after a fault, so that the store can be examined.
+
+    Raises `DemoError` when a worker fails by itself, when an acknowledged event is gone after a
+    kill, and when the store's directory cannot be used. Raises `TapeError` for the tape.
     """
     started = time.perf_counter()
     tape = survey(options.tape)
@@ -184,7 +188,7 @@ def run(options: DemoOptions, view: View) -> Result:
 
 
 def _directory(options: DemoOptions) -> Path:
-    """The store's directory: a new one, an empty one, or one with a store to go on with."""
+    """Return the store's directory: new, empty, or with a store to continue."""
     if options.store is None:
         return Path(tempfile.mkdtemp(prefix="eventstore-demo-"))
     try:
@@ -199,7 +203,7 @@ def _directory(options: DemoOptions) -> Path:
 
 
 def _live_through(options: DemoOptions, tape: Tape, store: Path, view: View) -> list[Life]:
-    """Worker after worker, until one gets to the end of the tape."""
+    """Run one worker after the other, until one gets to the end of the tape."""
     planned = plan_kills(options.kills, tape.events, options.seed)
     lives: list[Life] = []
     acknowledged = 0
@@ -215,7 +219,7 @@ def _live_through(options: DemoOptions, tape: Tape, store: Path, view: View) -> 
 def _live(
     life: Life, store: Path, tape: Path, kill: Kill | None, acknowledged: int, view: View
 ) -> None:
-    """One worker, from its start to its end; ``acknowledged`` is what it has to find."""
+    """Run one worker from start to end. The worker must find `acknowledged` events."""
     command = [sys.executable, "-m", "eventstore.demo.worker", str(store), "--tape", str(tape)]
     with (
         tempfile.TemporaryFile() as complaints,
@@ -239,14 +243,14 @@ def _live(
 def _follow(
     worker: subprocess.Popen[bytes], life: Life, kill: Kill | None, acknowledged: int, view: View
 ) -> bool:
-    """Listen to a worker until its pipe ends, and kill it when it is time; whether it finished."""
+    """Read a worker's messages to the end, and kill it when due. Returns whether it finished."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     finished = False
     ready_at = time.perf_counter()
     for line in worker.stdout:
         if not line.endswith(b"\n"):
-            break  # the kill came in the middle of a message, so that was not said
+            break  # the kill came in the middle of a message, so the message does not count
         message = decode(line)
         match message:
             case Ready(recovery=recovery):

@@ -1,21 +1,23 @@
-"""A small strategy that is honest about what it could have known and what it would have paid.
+"""A small strategy that is honest about its knowledge at each time, and about its costs.
 
-Per symbol it keeps an exponential average of the prints. When the last print is ``entry_bps``
-below the average, it wants to be long by ``limit`` (in money); as far above, short by as much; and
-when the price is back at the average, flat. Then:
+Per symbol, the strategy keeps an exponential average of the prints. When the last print is
+`entry_bps` below the average, the target is a long position of `limit` (in money). When the print
+is as far above, the target is a short position of the same size. When the price is back at the
+average, the target is no position. The rules are:
 
-* **No look-ahead.** A target is set after a moment's prints are all known, and is worked in the
-  *following* moments only.
-* **No fantasy fills.** An order fills where somebody else's did: at the price of a print whose
-  taker was on the same side (so the spread is paid), and for no more than that print's amount
+* **No look-ahead.** A target is set when all prints of a moment are known. Orders for it are filled
+  in the *following* moments only.
+* **No fantasy fills.** An order fills where somebody else's order did: at the price of a print
+  whose taker was on the same side (so the spread is paid), and for no more than that print's amount
   (rounding aside).
-* **Costs.** Every fill pays the taker's fee, ``fee_bps`` of its value.
-* **Limits.** The position never exceeds ``limit`` in money, at the price when the target was set.
-* **Ruin.** Once the account is worth less than twice the ``limit``, it only closes what is open.
+* **Costs.** Every fill pays the taker's fee, `fee_bps` of its value.
+* **Limits.** The position never exceeds `limit` in money, at the price when the target was set.
+* **Ruin.** Once the account is worth less than twice the `limit`, the strategy only closes open
+  positions.
 
-It is deterministic: the fills are a function of the prints, which is what lets a restarted process
-find its place again. It also loses money, since the fee is several times what it trades for: this
-is a demonstration of a store, and an account that only ever grows would have been a lie.
+The strategy is deterministic: fills are a function of the prints. So a restarted process can find
+its place again. The strategy loses money, because the fee is several times the gain per trade. The
+demonstration is about a store, and an account that only ever grows would have been a lie.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ __all__ = ["DEFAULT_RULES", "Fill", "Rules", "Strategy"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The strategy's parameters; money is in the tape's quote currency."""
+    """The parameters of the strategy. Money is in the tape's quote currency."""
 
     capital: float = 100_000.0
     limit: float = 20_000.0
@@ -45,7 +47,7 @@ DEFAULT_RULES = Rules()
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """What the venue reports of one fill. ``time`` is when it was received, in ns."""
+    """The venue's report of one fill. `time` is the time of receipt, in ns."""
 
     number: int
     time: int
@@ -61,7 +63,7 @@ class Fill:
 
 
 class Strategy:
-    """Turns moments (prints of one timestamp) into fills."""
+    """A function of moments (prints of one timestamp) to fills."""
 
     def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
         self._rules = rules
@@ -71,7 +73,7 @@ class Strategy:
         self._ruined = False
 
     def trade(self, moment: Iterable[Print]) -> list[Fill]:
-        """The fills of one moment, from orders that were sent before it; then new targets."""
+        """Return the fills of one moment, from orders sent before it, then set new targets."""
         rules = self._rules
         fills: list[Fill] = []
         touched: dict[str, _Book] = {}
@@ -97,13 +99,13 @@ class Strategy:
         return fills
 
     def run(self, moments: Iterable[Iterable[Print]]) -> Iterator[Fill]:
-        """All fills of a tape."""
+        """Yield all fills of a tape."""
         for moment in moments:
             yield from self.trade(moment)
 
 
 class _Book:
-    """Average, position and target of one symbol."""
+    """The average, position and target of one symbol."""
 
     __slots__ = ("_average", "_last", "_lot", "_pull", "_rules", "_shares", "_target")
 
@@ -136,11 +138,11 @@ class _Book:
             self._target = 0.0
 
     def fill(self, one: Print) -> float:
-        """How many shares of our order this print fills: 0.0 for none.
+        """Return how many shares of the order a print fills, 0.0 for none.
 
-        Less than half a lot is nothing: what would leave so little to do does it all, and what
-        would leave so little of the position closes it. So positions close at exactly zero,
-        although sums of decimal amounts are not exact in binary.
+        Less than half a lot counts as nothing. A fill that would leave so little of the order fills
+        all of the order. A fill that would leave so little of the position closes it. So positions
+        close at exactly zero, although sums of decimal amounts are not exact in binary.
         """
         wanted = self._target - self._shares
         nothing = self._lot / 2.0

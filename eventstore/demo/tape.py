@@ -1,9 +1,9 @@
-"""Reading a tape: rows of trade prints, checked one by one, grouped into moments.
+"""A reader of tapes: rows of trade prints, checked one by one and grouped into moments.
 
-A tape is a CSV file (or a gzip of one; the first two bytes tell) with the columns ``exchange,
-symbol, timestamp, local_timestamp, id, side, price, amount`` in any order. Prints that the venue
-gave one timestamp belong to one *moment*: a taker sweeping through the book makes dozens of them
-at once. Rows are read as they are needed, so a tape may be longer than memory.
+A tape is a CSV file or a gzip of one, told apart by the first two bytes. Its columns are `exchange,
+symbol, timestamp, local_timestamp, id, side, price, amount` in any order. Prints with one timestamp
+of the venue belong to one *moment*: a taker sweeping through the book makes dozens of prints at
+once. Rows are read one after the other, so a tape may be longer than memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GZIP = b"\x1f\x8b"
 
 
 class TapeError(EventStoreError, ValueError):
-    """A tape cannot be used. ``line`` is the line of the file, ``None`` for the file as a whole."""
+    """A tape cannot be used. `line` is the line of the file, `None` for the whole file."""
 
     def __init__(self, message: str, *, path: str, line: int | None = None) -> None:
         super().__init__(f"{path}, line {line}: {message}" if line else f"{path}: {message}")
@@ -41,7 +41,7 @@ class TapeError(EventStoreError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """One print. ``side`` is the taker's; ``time`` (the venue's) and ``received`` are in ns."""
+    """One print. `side` is the taker's. `time` (the venue's) and `received` are in ns."""
 
     symbol: str
     time: int
@@ -52,15 +52,15 @@ class Print:
 
 
 def shipped_tape() -> Path:
-    """The tape inside the package."""
+    """Return the path of the tape inside the package."""
     folder = resources.files("eventstore.demo") / "tape"
     return Path(str(folder / "btcusdt-perp-trades-2020-02-22.csv.gz"))
 
 
 def read_tape(path: Path) -> Iterator[Print]:
-    """The prints of a tape, in the order of the file.
+    """Yield the prints of a tape, in the order of the file.
 
-    Raises :class:`TapeError`, with the line's number, for a row that is not a print.
+    Raises `TapeError`, with the line's number, for a row that is not a print.
     """
     name = str(path)
     prints = 0
@@ -84,7 +84,7 @@ def read_tape(path: Path) -> Iterator[Print]:
 
 
 def read_moments(path: Path) -> Iterator[tuple[Print, ...]]:
-    """The prints of a tape, those of one venue timestamp together."""
+    """Yield the prints of a tape, grouped by the venue's timestamp."""
     for _, prints in groupby(read_tape(path), key=lambda one: one.time):
         yield tuple(prints)
 

@@ -1,14 +1,14 @@
-"""Whether the store holds what it must, after everything that was done to the worker.
+"""A check that the store holds the right events and state, after all kills of the worker.
 
-Five questions, each answered by what differs:
+The check answers five questions, each with the differences found:
 
-1. Is every event in the store the one that the journal makes of the tape, in the same place, with
-   nothing missing, doubled or added?
+1. Is every event in the store the journal's event for the tape, in the same place, with nothing
+   missing, doubled or added?
 2. Is the reopened state the ledger's, bit for bit?
-3. Are the accounts the ledger's, too, when only the trades are folded, without the marks?
-4. Is the reopened state (a snapshot and the events after it) the one that folding every event from
-   the first gives?
-5. Does opening it again give the same state and the same end?
+3. Are the accounts also the ledger's when only the trades are folded, without the marks?
+4. Is the reopened state (a snapshot and the events after it) equal to a fold of every event from
+   the first?
+5. Does a second opening give the same state and the same end?
 
 The store is opened read-only: verifying changes nothing.
 """
@@ -38,7 +38,7 @@ MOST = 5
 
 @dataclass(slots=True)
 class Check:
-    """One question, and what speaks against it."""
+    """One question, and the differences found."""
 
     question: str
     wrong: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The answers; ``drift`` is how far floats are off exact arithmetic, by amount."""
+    """The answers. `drift` is how far floats are from exact arithmetic, by amount."""
 
     checks: tuple[Check, ...]
     ledger: Ledger[float]
@@ -63,7 +63,7 @@ class Verification:
 
 
 async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -> Verification:
-    """Compare a closed store with the tape. Raises what opening or reading it raises."""
+    """Compare a closed store with the tape. Raises the errors of opening and reading the store."""
     fills = list(Strategy(DEFAULT_RULES).run(read_moments(tape)))
     ledger: Ledger[float] = Ledger(float, DEFAULT_RULES.capital)
     for fill in fills:
@@ -106,7 +106,7 @@ async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -
 
 
 def _expected(tape: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
-    """Time, key, operation and payload of every event that the tape makes."""
+    """Yield time, key, operation and payload of every event that the tape makes."""
     journal = Journal()
     for prints in read_moments(tape):
         for group in journal.moment(prints):

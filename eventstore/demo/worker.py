@@ -1,17 +1,17 @@
-"""The process that trades, and that is killed: ``python -m eventstore.demo.worker STORE``.
+"""The process that trades and is killed: `python -m eventstore.demo.worker STORE`.
 
-It opens the store, runs the journal over the tape and appends what the store does not have yet.
-The fills of one moment are submitted together and awaited before the next moment is looked at:
-they are facts that the venue reports at the same time, so they may share a commit, but no order is
-ever based on a fill that a crash could take back.
+The worker opens the store, runs the journal over the tape, and appends the events that the store
+does not have yet. The fills of one moment are submitted together and awaited before the next moment
+begins. The venue reports these fills at the same time, so they may share a commit. No order is ever
+based on a fill that a crash could take back.
 
-Exactly once: the journal gives event ``n`` the same content in every run, and the store numbers
-its events without a gap. So a restarted worker runs the journal over the tape from its beginning,
-hands over nothing up to the number that the store ended at, checks there that the recovered
-accounts are bit for bit the journal's own, and appends from there on. An event can neither be
-missing nor be doubled without the numbers, or the accounts, disagreeing.
+*Exactly once.* The journal gives event `n` the same content in every run, and the store numbers its
+events without a gap. A restarted worker runs the journal over the tape from the beginning and
+submits no event up to the last number in the store. There the worker checks that the recovered
+accounts are bit for bit the journal's own, and appends from there on. A missing or doubled event
+would make the numbers or the accounts disagree.
 
-Events carry the tape's own times, through a :class:`~eventstore.SimulatedClock`.
+Events have the tape's own times, through a `SimulatedClock`.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ PLUGINS = "eventstore.handlers"
 """The entry-point group of handlers."""
 
 READ_AHEAD = 256
-"""Moments of the tape that are read in one hop to a thread."""
+"""Moments of the tape that one call on a thread reads."""
 
 STATS_EVERY = 32
 """Moments with fills between two reports of the store's counters."""
 
 
 class DemoError(EventStoreError):
-    """The demonstration cannot go on: what is in the store is not what should be there."""
+    """The demonstration cannot go on: the store does not hold what it should."""
 
 
 def trading_registry() -> HandlerRegistry[Any]:
-    """The installed trading handlers: those for the state that ``record_trade`` belongs to.
+    """Return the installed trading handlers: the handlers for the state of `record_trade`.
 
-    Raises :class:`DemoError` where none is installed.
+    Raises `DemoError` if none is installed.
     """
     for point in entry_points(group=PLUGINS, name="record_trade"):
         return HandlerRegistry.discover(HandlerRegistry(point.load()).state_type)
@@ -79,9 +79,9 @@ def trading_registry() -> HandlerRegistry[Any]:
 
 
 async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], None]) -> None:
-    """Open the store, record what it lacks of the tape, and close it when told to.
+    """Open the store, record the events of the tape that it lacks, and close it when told to.
 
-    Raises :class:`DemoError` if the store holds anything else than this tape's events.
+    Raises `DemoError` if the store holds anything else than this tape's events.
     """
     first = await asyncio.to_thread(lambda: next(read_moments(tape)))
     clock = SimulatedClock(first[0].received)
@@ -105,7 +105,7 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
 
 
 class _Work:
-    """One life of the worker: ``found`` is the number of events that the store was opened with."""
+    """One life of the worker. `found` is the number of events in the store at its opening."""
 
     def __init__(
         self, store: EventStore[Any], clock: SimulatedClock, say: Callable[[Message], None]
@@ -137,7 +137,7 @@ class _Work:
                 self._say(Progress(self._store.stats()))
 
     def _check(self, group: Group, journal: Journal) -> None:
-        """The journal is where the store ends: the accounts must be the same."""
+        """Check, where the journal has reached the end of the store, that the accounts agree."""
         if group.last_seq != self.found:
             raise DemoError(
                 f"the store ends at event {self.found}, inside the group of events "
@@ -153,7 +153,7 @@ class _Work:
 
 
 async def _moments(tape: Path) -> AsyncIterator[tuple[Print, ...]]:
-    """The tape, read in a thread some moments ahead."""
+    """Yield the moments of the tape, read some moments ahead on a thread."""
     moments = read_moments(tape)
     while batch := await asyncio.to_thread(lambda: list(islice(moments, READ_AHEAD))):
         for prints in batch:
@@ -161,7 +161,7 @@ async def _moments(tape: Path) -> AsyncIterator[tuple[Print, ...]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the worker; messages go to standard output, everything else to standard error."""
+    """Run the worker. Messages go to standard output, all else to standard error."""
     parser = argparse.ArgumentParser(prog="python -m eventstore.demo.worker")
     parser.add_argument("store", type=Path)
     parser.add_argument("--tape", type=Path, required=True)

@@ -1,6 +1,6 @@
-"""Tools around a store: :func:`verify`, and what the ``eventstore`` command is made of.
+"""Tools around a store: `verify`, and the parts of the `eventstore` command.
 
-The function ``verify`` hides the module of the same name that it comes from.
+The name `verify` of this package is the function, which hides the module of the same name.
 """
 
 from eventstore.tools.verify import Damage, Divergence, Refold, Verification, verify

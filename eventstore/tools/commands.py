@@ -1,7 +1,7 @@
-"""The commands behind ``eventstore``: needs click and rich, the extra ``[cli]``.
+"""The commands behind `eventstore`, which need click and rich (the `cli` extra).
 
-Reading commands never change a store: they take no lock and mend nothing. A typed error is one
-message on standard error and exit status 1; wrong usage is 2, as click has it.
+Reading commands never change a store: they take no lock and repair nothing. A typed error is one
+message on standard error and exit status 1. Wrong usage is exit status 2, as click has it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _told_plainly(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _console() -> Console:
-    """Standard output; wide and without control codes unless it is a terminal."""
+    """Return standard output: wide and without control codes, unless it is a terminal."""
     if sys.stdout.isatty():
         return Console()
     return Console(file=sys.stdout, force_terminal=False, no_color=True, width=120)

@@ -1,11 +1,11 @@
-"""What is in a store's directory, without opening the store: :func:`overview`.
+"""The files in a store's directory, surveyed without opening the store: `overview`.
 
-Nothing is locked, mended or written, and no handler is needed. Every segment of the log is read
-once and verified record by record, one at a time; archives and snapshots are only measured. Damage
-does not end the survey: it is one of the things to be told.
+The survey locks, repairs and writes nothing, and needs no handler. Each segment of the log is read
+once and verified record by record, one segment at a time. Archives and snapshots are only measured.
+Damage does not end the survey: the result reports the damage.
 
-While a writer is at work the last segment may show a record that is just being written, and a file
-may be gone between being listed and being read; such a file is left out.
+While a writer is at work, the last segment may show a record that is being written. A file may be
+gone between being listed and being read, and is then left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments
 
 
 class FileFacts(msgspec.Struct, frozen=True):
-    """A file of the store: name, size in bytes, and the event that its name states."""
+    """A file of the store: name, size in bytes, and the event number in its name."""
 
     name: str
     size: int
@@ -47,9 +47,11 @@ class FileFacts(msgspec.Struct, frozen=True):
 class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A segment of the log.
 
-    ``last_seq`` is ``first_seq - 1`` for one without events. ``used``: bytes up to the end of the
-    valid records. ``sealed``: the kind of seal it ends with. ``torn_bytes``: those of an unfinished
-    commit that the next writer will set aside. ``damage``: why it is corrupt.
+    * `last_seq`: the last event, or `first_seq - 1` in a segment without events.
+    * `used`: bytes up to the end of the valid records.
+    * `sealed`: the kind of seal at the end, `None` without a seal.
+    * `torn_bytes`: bytes of an unfinished commit, which the next writer will set aside.
+    * `damage`: why the segment is corrupt, `None` if it is sound.
     """
 
     name: str
@@ -64,7 +66,7 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that ``eventstore info`` shows. ``writer``: the pid that a writer left behind."""
+    """The facts that `eventstore info` shows. `writer` is the pid that a writer left behind."""
 
     path: str
     manifest: Manifest
@@ -76,17 +78,17 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def last_seq(self) -> int:
-        """The last event in the log: 0 for none."""
+        """The last event in the log, 0 in an empty log."""
         return max((segment.last_seq for segment in self.segments), default=0)
 
     @property
     def created(self) -> str:
-        """When the store was made, UTC."""
+        """The time when the store was made, UTC."""
         return f"{to_datetime(self.manifest.created):%Y-%m-%d %H:%M:%S} UTC"
 
     @property
     def size(self) -> int:
-        """Bytes of all files listed here."""
+        """The bytes of all files listed here."""
         return sum(
             file.size
             for files in (self.segments, self.snapshots, self.archives, self.quarantine)
@@ -95,15 +97,15 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def damaged(self) -> tuple[SegmentFacts, ...]:
-        """The segments that are corrupt."""
+        """The corrupt segments."""
         return tuple(segment for segment in self.segments if segment.damage)
 
 
 def overview(path: str | os.PathLike[str]) -> Overview:
-    """Survey the store at ``path``.
+    """Survey the store at `path`.
 
-    Raises :class:`StoreNotFoundError`, :class:`StoreAccessError`, :class:`CorruptStoreError` for a
-    damaged ``store.json``, and :class:`ReadFailedError`.
+    Raises `StoreNotFoundError`, `StoreAccessError`, `ReadFailedError`, and `CorruptStoreError` for
+    a damaged `store.json`.
     """
     disk = LocalDisk(path, read_only=True)
     try:
@@ -124,7 +126,7 @@ def overview(path: str | os.PathLike[str]) -> Overview:
 
 
 def survey_segments(disk: Disk, manifest: Manifest) -> Iterator[SegmentFacts]:
-    """Every segment of the log, read and verified record by record, one at a time."""
+    """Yield the segments of the log, each read and verified record by record."""
     for base in disk.list(LOG_FOLDER):
         first = segment_seq(base)
         if first is None or first < manifest.log_start:

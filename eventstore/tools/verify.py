@@ -1,11 +1,13 @@
-"""Whether a store is what it was: every byte checked, and every snapshot folded again.
+"""A check of a whole store: every byte, and every snapshot folded again.
 
-:func:`verify` takes no lock and changes nothing; it may run beside a live writer. Damage does not
-end it: all that can be checked is checked, and told.
+`verify` takes no lock and changes nothing, so it may run beside a live writer. Damage does not end
+the check. The result reports all damage that can be found.
 
-The bytes: ``store.json`` by its checksum; each segment record by record, its seal, and its place in
-the chain of segments; each archive; each snapshot by its digest; and the events of all of them
-decoded, with numbers that have no gap. The states: see ``refold.py``.
+*Bytes.* `store.json` is checked by its checksum. Each segment is checked record by record, with its
+seal and its place in the chain of segments. Each archive is checked, and each snapshot by its
+digest. All events are decoded, and their numbers must have no gap.
+
+*States.* `refold.py` folds the history again.
 """
 
 from __future__ import annotations
@@ -50,23 +52,25 @@ from eventstore.tools.refold import refold as fold_again
 
 __all__ = ["Damage", "Divergence", "Refold", "Verification", "verify"]
 
-_PASSES = 5  # over all files; the chain of segments, which moves, is looked at again by itself
+_PASSES = 5  # over all files. The chain of segments, which moves, is also read again by itself
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """What is wrong with one file of the store; ``name`` is relative to its directory."""
+    """The fault of one file. `name` is relative to the store's directory."""
 
     name: str
     reason: str
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """What :func:`verify` found.
+    """The result of `verify`.
 
-    ``first_seq`` and ``last_seq``: the events that were read and decoded (none where the second is
-    smaller). ``segments``, ``archives``, ``snapshots``: how many files of each were checked.
-    ``refolded``: what folding again found, ``None`` where it was not asked for, or damage kept it
-    from being done.
+    * `first_seq` and `last_seq`: the events that were read and decoded. There are none if
+      `last_seq` is smaller.
+    * `segments`, `archives`, `snapshots`: how many files of each kind were checked.
+    * `damage`: every damaged file with the reason.
+    * `refolded`: the result of folding again. The field is `None` if folding was not asked for, or
+      if damage prevented folding.
     """
 
     path: str
@@ -80,12 +84,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
 
     @property
     def divergence(self) -> Divergence | None:
-        """Where folding again leaves what was folded live, if it does."""
+        """Where folding again departs from the states that were folded live, or `None`."""
         return None if self.refolded is None else self.refolded.divergence
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is damaged, and folding again gave what there is."""
+        """Whether nothing is damaged and folding again gave the same states."""
         folded = self.refolded
         return not self.damage and (
             folded is None or (folded.divergence is None and folded.refusal is None)
@@ -97,16 +101,17 @@ def verify(
     registry: HandlerRegistry[Any] | None = None,
     refold: bool = True,
 ) -> Verification:
-    """Check every byte of the store at ``path``, and fold its history again.
+    """Check every byte of the store at `path`, and fold its history again.
 
-    ``refold`` needs the ``registry``: from the first event (or the first snapshot there is, where
-    history was discarded) every event is folded again, and the state's digest compared at every
-    snapshot. Where they differ, ``divergence`` of the result names event, operation and handler.
+    Folding needs a `registry`, and `refold=False` leaves it out. Folding begins at the first event,
+    or at the first snapshot if earlier history was discarded. Every event is folded again, and the
+    digest of the state is compared at every snapshot. Where digests differ, `divergence` of the
+    result names event, operation and handler.
 
-    The time it takes follows the length of the history, the memory the size of the state.
+    The time follows the length of the history, and the memory the size of the state.
 
-    Raises :class:`StoreNotFoundError`, :class:`StoreAccessError` and :class:`ReadFailedError`;
-    whatever else is wrong is in the result.
+    Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`. All other faults are in
+    the result.
     """
     disk = LocalDisk(path, read_only=True)
     try:
@@ -126,7 +131,7 @@ def verify(
 
 
 def _checked(disk: Disk) -> Verification:
-    """Check the bytes. A writer at work may make it look again: damage stays, work goes on."""
+    """Check the bytes. Beside a writer, check apparent damage again, up to `_PASSES` times."""
     for _ in attempts_beside_writer(disk, _PASSES):
         found = _Checking(disk).run()
         if not found.damage:
@@ -135,7 +140,7 @@ def _checked(disk: Disk) -> Verification:
 
 
 def _refolded(disk: Disk, registry: HandlerRegistry[Any]) -> Refold:
-    """Fold again; begin anew where a writer at work retired what folding needed."""
+    """Fold again. Begin anew if a writer at work removed files that folding needed."""
     for _ in range(_PASSES):
         with contextlib.suppress(FileNotFoundError, HistoryUnavailableError):
             return fold_again(disk, load_manifest(disk), registry)
@@ -190,7 +195,7 @@ class _Checking:
 
     @contextlib.contextmanager
     def _telling(self, name: str) -> Iterator[None]:
-        """Note damage that is found, under the name of its file where that is known."""
+        """Record any damage under the name of its file, or under `name` if that is unknown."""
         try:
             yield
         except FileNotFoundError:
@@ -202,13 +207,13 @@ class _Checking:
             self._damage.append(Damage(name, str(error)))
 
     def _snapshot(self, manifest: Manifest, base: str) -> int:
-        """Check one snapshot; the event it covers, 0 where it cannot be told."""
+        """Check one snapshot. Returns the event it covers, 0 if that is unknown."""
         name = f"{SNAPSHOT_FOLDER}/{base}"
         try:
             header, _, _, slices = parse(read_whole(self._disk, name))
             for _ in slices:
                 pass
-        except FileNotFoundError:  # retired by the writer
+        except FileNotFoundError:  # the writer retired it
             return 0
         except InvalidSnapshotError as error:
             self._damage.append(Damage(name, f"it is damaged: {error}"))
@@ -241,7 +246,7 @@ class _Checking:
             raise corrupt_segment_error(self._disk, name, tail.end, tail.next_seq, reason)
 
     def _chain(self, newest_snapshot: int) -> int:
-        """Check that all files make one history without a gap; its last event."""
+        """Check that all files make one history without a gap. Returns its last event."""
         disk = self._disk
         seq = read_beside_writer(disk, self._log) - 1
         for events in recorded_batches(disk, EventCodec(), seq + 1, None):
@@ -260,7 +265,7 @@ class _Checking:
         return seq
 
     def _log(self, listing: Listing) -> int:
-        """Check the chain of segments; the first event of the whole history."""
+        """Check the chain of segments. Returns the first event of the whole history."""
         manifest = load_manifest(self._disk)
         start = manifest.log_start
         examine_log(self._disk, manifest.store, listing, log_start=start, verify_from=start)
