@@ -47,8 +47,8 @@ class Room:
     __slots__ = ("_granted", "_line", "limit", "pending", "refusal")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.pending = 0
+        self.limit: int = limit
+        self.pending: int = 0
         self.refusal: EventStoreError | None = None
         self._granted = 0
         self._line: OrderedDict[_Place, None] = OrderedDict()
@@ -133,8 +133,8 @@ class _Place:
     __slots__ = ("_room", "_turn", "count", "granted")
 
     def __init__(self, room: Room, count: int) -> None:
-        self.count = count
-        self.granted = False
+        self.count: int = count
+        self.granted: bool = False
         self._room = room
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
