@@ -114,12 +114,12 @@ class DurableLog:
             return  # forgotten: nothing is begun for it any more
         owner(entries)
         writer = self._writer
-        if not writer.spare_ready and self._spare is None and self._closing is None:
+        if not writer.spare.ready and self._spare is None and self._closing is None:
             self._begin_spare()
 
     def _begin_spare(self) -> None:
         now = self._loop.time()
-        if now - self._spare_tried >= _SPARE_RETRY or self._writer.space_warning is None:
+        if now - self._spare_tried >= _SPARE_RETRY or self._writer.spare.space_warning is None:
             self._spare_tried = now
             self._spare = self._loop.create_task(self._prepare_spare())
 
@@ -203,20 +203,20 @@ class DurableLog:
     def stats(self) -> StoreStats:
         if self._group is None:
             return StoreStats(seq=self.durable_seq)
-        writer = self._writer
-        times = sorted(writer.sync_times_ns)
+        spare, counts = self._writer.spare, self._writer.counts
+        times = sorted(counts.sync_times_ns)
         return StoreStats(
             seq=self._group.numbers.durable,
             pending=self._group.room.pending,
             events=self._group.numbers.durable - self._last_seq,
-            commits=writer.commits,
-            syncs=writer.syncs,
-            bytes_written=writer.bytes_written,
+            commits=counts.commits,
+            syncs=counts.syncs,
+            bytes_written=counts.bytes_written,
             sync_p50=_quantile(times, 0.5),
             sync_p99=_quantile(times, 0.99),
-            sync_max=writer.sync_max_ns / 1e9,
-            spare_ready=writer.spare_ready,
-            space_warning=writer.space_warning,
+            sync_max=counts.sync_max_ns / 1e9,
+            spare_ready=spare.ready,
+            space_warning=spare.space_warning,
             failed=self._group.failed,
         )
 

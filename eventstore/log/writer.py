@@ -2,24 +2,26 @@
 
 Theory of operation
 -------------------
-All but :meth:`LogWriter.prepare_spare` runs on the writer's thread, one call at a time.
+All methods of `LogWriter` but `prepare_spare` run on the writer's thread, one call at a time.
 
-*A new segment* is made in this order, and each step is durable before the next: the file is
-zero-filled and synced; its header, which states where the predecessor ends, is written and synced;
-it is renamed to its name and the folder synced; the predecessor gets a seal that says it has a
-successor, and loses its unused zeros. Only then is a record written to it. So a file with a
-segment's name always has a valid header and its full size; and a segment that holds records has a
-predecessor that ends with a seal.
+*A new segment* is made in these steps. Each step is durable before the next begins.
 
-*The spare* is the next segment's file, zero-filled ahead of time in the background, so that a full
-disk is known a whole segment before it matters and so that rolling takes no long write. It holds no
-event and waits under the name ``log/spare``.
+1. The file is zero-filled and synced.
+2. The header, which states where the predecessor ends, is written and synced.
+3. The file gets the segment's name, and the folder is synced.
+4. The predecessor gets a seal that says a successor exists, and loses its unused zeros.
+5. The first record is written.
 
-*Every opening that appends begins a new segment*: what earlier writers left is never appended to,
-so no salt is ever reused and nothing depends on what their last sync really did.
+A file with a segment's name therefore always has a valid header and its full size. A segment that
+holds records has a predecessor that ends with a seal.
 
-*Failure.* ``StoreFullError`` leaves the log as it was, and the next commit may work. Everything
-else sets ``failure``, for good: a failed sync must not be followed by another one that appears to
+*The spare* (`log/spare.py`) is the file of step 1, made ahead of time.
+
+*Every opening that appends begins a new segment.* Segments of earlier writers are never appended
+to. No salt is reused therefore, and nothing depends on the effect of an earlier writer's last sync.
+
+*Failure.* `StoreFullError` leaves the log as it was, and the next commit may work. Every other
+error sets `failure`, for good. A failed sync must not be followed by another sync that appears to
 work.
 """
 
@@ -27,38 +29,61 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 import uuid
 from collections import deque
+from typing import NamedTuple
 
-from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
-from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
+import msgspec
+
+from eventstore.disk.base import Disk, File, SyncFailedError, sync_folder
+from eventstore.disk.layout import LOG_FOLDER, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
-    NO_ACCESS,
     NO_SPACE,
     EventStoreError,
     StoreFailedError,
     StoreFullError,
     commit_failed_error,
+    fresh_error,
     no_space_error,
 )
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
-from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal, zero_fill
+from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
+from eventstore.log.spare import SpareSegment
 
-__all__ = ["LogWriter"]
+__all__ = ["LogWriter", "WriteCounts"]
 
 
 _logger = logging.getLogger(__name__)
 
 
-class LogWriter:
-    """Appends records to the log of one store.
+class WriteCounts(msgspec.Struct, eq=False):
+    """Counts of one writer's work. Times are in nanoseconds, of the last 4096 syncs.
 
-    ``last`` tells where the log ends (``None``: it has no segment yet), ``next_seq`` the number of
-    the next event, ``spare_ready`` whether an earlier writer left a spare.
-    ``segment_size`` is in bytes, ``slow_sync`` in seconds.
+    The writer's thread counts, and the event loop's thread reads.
+    """
+
+    commits: int = 0
+    bytes_written: int = 0
+    syncs: int = 0
+    sync_max_ns: int = 0
+    sync_times_ns: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=4096))
+
+
+class _Predecessor(NamedTuple):
+    """The segment before the active one. `file` is open until the segment is sealed."""
+
+    end: SegmentEnd
+    file: File | None = None
+
+
+class LogWriter:
+    """The writer of one store's log.
+
+    `last` is the end of the last segment, `None` where the log has no segment yet. `next_seq` is
+    the number of the next event. `spare_ready` says whether an earlier writer left a spare.
+    `segment_size` is in bytes, `slow_sync` in seconds.
     """
 
     def __init__(
@@ -72,23 +97,15 @@ class LogWriter:
         segment_size: int,
         slow_sync: float,
     ) -> None:
-        self._disk = disk
-        self._store = store
-        self._last = last
-        self._last_file: File | None = None
-        self._active: ActiveSegment | None = None
-        self._segment_size = segment_size
-        self._slow_sync = slow_sync
-        self._spare_lock = threading.Lock()
         self.next_seq = next_seq
         self.failure: StoreFailedError | None = None
-        self.spare_ready = spare_ready
-        self.space_warning: str | None = None
-        self.commits = 0
-        self.bytes_written = 0
-        self.syncs = 0
-        self.sync_max_ns = 0
-        self.sync_times_ns: deque[int] = deque(maxlen=4096)
+        self.spare = SpareSegment(disk, segment_size, ready=spare_ready)
+        self.counts = WriteCounts()
+        self._disk = disk
+        self._store = store
+        self._slow_sync = slow_sync
+        self._active: ActiveSegment | None = None
+        self._previous = None if last is None else _Predecessor(last)
 
     @property
     def path(self) -> str:
@@ -98,29 +115,29 @@ class LogWriter:
     @property
     def wants_spare(self) -> bool:
         """Whether a spare should be prepared now."""
-        return self._active is not None and not self.spare_ready and self.failure is None
+        return self._active is not None and not self.spare.ready and self.failure is None
 
     def commit(self, count: int, body: bytes, *, sync: bool) -> None:
-        """Write ``count`` events as one record and, if asked, put it on stable storage.
+        """Write `count` events as one record. With `sync`, put the record on stable storage.
 
-        Raises :class:`StoreFullError` (nothing was written) or :class:`StoreFailedError`.
+        Raises `StoreFullError` if nothing was written, and else `StoreFailedError`.
         """
         if self.failure is not None:
-            raise self.failure
+            raise fresh_error(self.failure)
         active = self._ready(record_size(len(body)))
         try:
-            self.bytes_written += active.append(count, body)
+            self.counts.bytes_written += active.append(count, body)
         except OSError as error:
             raise self._refuse_or_fail(error, "writing to", active) from error
         self.next_seq += count
-        self.commits += 1
+        self.counts.commits += 1
         if sync:
             self.sync()
 
     def sync(self) -> None:
-        """Put everything written on stable storage. Raises :class:`StoreFailedError`."""
+        """Put all written records on stable storage. Raises `StoreFailedError`."""
         if self.failure is not None:
-            raise self.failure
+            raise fresh_error(self.failure)
         active = self._active
         if active is None or active.synced_end == active.end:
             return
@@ -130,9 +147,10 @@ class LogWriter:
         except OSError as error:
             raise self._fail(error, "syncing", active.file.name) from error
         took = time.perf_counter_ns() - began
-        self.syncs += 1
-        self.sync_times_ns.append(took)
-        self.sync_max_ns = max(self.sync_max_ns, took)
+        counts = self.counts
+        counts.syncs += 1
+        counts.sync_times_ns.append(took)
+        counts.sync_max_ns = max(counts.sync_max_ns, took)
         if took > self._slow_sync * 1e9:
             _logger.warning(
                 "fdatasync of %s took %.3f s: appends waited for it; is the disk overloaded?",
@@ -141,7 +159,7 @@ class LogWriter:
             )
 
     def seal_idle(self) -> None:
-        """Attest that everything written is durable, so that any later damage is recognised."""
+        """Attest that all written records are durable, so that later damage is recognised."""
         active = self._active
         if active is None or not active.has_room(0) or active.end == HEADER_SIZE:
             return
@@ -155,8 +173,8 @@ class LogWriter:
     def close(self) -> None:
         """Sync, seal and close the active segment. A failed log is closed as it is.
 
-        Raises :class:`StoreFailedError` or :class:`StoreFullError` where that did not work; the
-        files are closed all the same.
+        Raises `StoreFailedError` or `StoreFullError` if syncing or sealing failed. The files are
+        closed all the same.
         """
         active = self._active
         try:
@@ -164,61 +182,70 @@ class LogWriter:
                 self.sync()
                 self._seal(active.finished(), active.file, SealKind.CLOSED)
         finally:
-            with (
-                self._spare_lock
-            ):  # one that is under way is finished while the store is still ours
+            # The lock waits for a spare under way, which is finished while the store is locked.
+            with self.spare.lock:
                 self._active = None
-            for file in (active.file if active is not None else None, self._last_file):
+            previous = None if self._previous is None else self._previous.file
+            for file in (active.file if active is not None else None, previous):
                 if file is not None:
                     file.close()
 
     def _ready(self, size: int) -> ActiveSegment:
-        """The segment that takes the next record: the active one, or a new one."""
+        """Return the segment for the next record: the active one, or a new one."""
         active = self._active
         if active is None or not active.has_room(size):
             active = self._roll(size)
-        last = self._last
-        if last is not None and not last.continued:
-            name = segment_name(last.first_seq)
-            try:
-                if self._last_file is None:
-                    self._last_file = self._disk.open(name, writable=True)
-            except OSError as error:
-                if isinstance(error, FileNotFoundError) and self._is_archived(last.first_seq):
-                    self._last = last._replace(continued=True)
-                    return active
-                raise self._refuse_or_fail(error, "opening", name) from error
-            self._seal(last, self._last_file, SealKind.CONTINUED)
-            self._last = last._replace(continued=True)
-            self._last_file.close()
-            self._last_file = None
+        previous = self._previous
+        if previous is not None and not previous.end.continued:
+            self._continue(previous)
         return active
 
+    def _continue(self, previous: _Predecessor) -> None:
+        """Seal the predecessor of a new segment, and close its file."""
+        end, file = previous
+        name = segment_name(end.first_seq)
+        try:
+            if file is None:
+                file = self._disk.open(name, writable=True)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or not self._is_archived(end.first_seq):
+                raise self._refuse_or_fail(error, "opening", name) from error
+        else:
+            # A seal that fails is written again with the next commit, to the file that is open.
+            self._previous = _Predecessor(end, file)
+            self._seal(end, file, SealKind.CONTINUED)
+            file.close()
+        self._previous = _Predecessor(end._replace(continued=True))
+
     def _is_archived(self, first_seq: int) -> bool:
-        """Whether compaction took a segment: its seal had been read, and nobody needs it again."""
+        """Return whether compaction moved a segment: its seal was read, and is not needed again."""
         with contextlib.suppress(EventStoreError):
             return first_seq < load_manifest(self._disk).log_start
         return False
 
     def _roll(self, size: int) -> ActiveSegment:
-        """Begin a new segment. Until the folder is synced, the old one stays the active one."""
-        old = self._active
-        last, last_file = self._last, self._last_file
+        """Begin a new segment. Until the folder is synced, the old segment stays active."""
+        old, previous = self._active, self._previous
         if old is not None and not old.is_empty:
             self.sync()
-            last, last_file = old.finished(), old.file
+            previous = _Predecessor(old.finished(), old.file)
         name = segment_name(self.next_seq)
-        needed = max(HEADER_SIZE + size + RESERVED, self._segment_size)
+        needed = max(HEADER_SIZE + size + RESERVED, self.spare.segment_size)
         file: File | None = None
         try:
-            with self._spare_lock:
-                file, temporary = self._take_file(needed)
+            with self.spare.lock:
+                file, temporary = self.spare.take(needed)
                 active = ActiveSegment.write_header(
-                    self._disk, file, self._store, file.size(), self.next_seq, last
+                    self._disk,
+                    file,
+                    self._store,
+                    file.size(),
+                    self.next_seq,
+                    None if previous is None else previous.end,
                 )
                 self._disk.rename(temporary, name)
                 if temporary == SPARE_SEGMENT:
-                    self.spare_ready = False
+                    self.spare.ready = False
                 sync_folder(self._disk, LOG_FOLDER)
         except OSError as error:
             if file is not None:
@@ -227,72 +254,22 @@ class LogWriter:
         if old is not None and old.is_empty:
             old.file.close()
         file.name = name
-        self._active, self._last, self._last_file = active, last, last_file
+        self._active, self._previous = active, previous
         _logger.debug("segment %s begun", self._path(name))
         return active
 
-    def _take_file(self, size: int) -> tuple[File, str]:
-        """A zero-filled, synced file of at least ``size`` bytes, and the name it has for now."""
-        if self.spare_ready:
-            file = self._open_spare()
-            if file is not None:
-                if file.size() >= size and not any(file.read(0, HEADER_SIZE)):
-                    return file, SPARE_SEGMENT
-                file.close()
-            if file is None or size <= self._segment_size:
-                with contextlib.suppress(FileNotFoundError):
-                    self._disk.remove(SPARE_SEGMENT)
-                self.spare_ready = False
-        return self._create(size), SEGMENT_TEMPORARY
-
-    def _open_spare(self) -> File | None:
-        """The spare, ``None`` where somebody removed or replaced it: it held nothing."""
-        try:
-            return self._disk.open(SPARE_SEGMENT, writable=True)
-        except OSError as error:
-            if error.errno in NO_ACCESS or isinstance(error, FileNotFoundError):
-                return None
-            raise
-
-    def _create(self, size: int) -> File:
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(SEGMENT_TEMPORARY)
-        file = self._disk.create(SEGMENT_TEMPORARY)
-        try:
-            zero_fill(file, size)
-            sync(file)
-        except BaseException:
-            file.close()
-            with contextlib.suppress(OSError):
-                self._disk.remove(SEGMENT_TEMPORARY)
-            raise
-        return file
-
     def prepare_spare(self) -> None:
-        """Zero-fill the next segment's file. Runs in the background, beside commits.
+        """Prepare the spare if one is wanted. Runs on a background thread, beside commits.
 
-        Lack of space is a warning, a segment ahead of the first commit that it will refuse. Any
-        other failure is the store's: a disk that cannot be trusted with zeros holds no events.
+        Lack of space is a warning, a segment ahead of the first refused commit. Any other failure
+        fails the log: a disk that cannot be trusted with zeros holds no events.
         """
-        with self._spare_lock:
-            if not self.wants_spare:
-                return
-            try:
-                self._create(self._segment_size).close()
-                self._disk.rename(SEGMENT_TEMPORARY, SPARE_SEGMENT)
-                sync_folder(self._disk, LOG_FOLDER)
-            except OSError as error:
-                if isinstance(error, SyncFailedError) or error.errno not in NO_SPACE:
+        with self.spare.lock:
+            if self.wants_spare:
+                try:
+                    self.spare.prepare()
+                except OSError as error:
                     self._fail(error, "preparing", SPARE_SEGMENT)
-                elif self.space_warning is None:
-                    self.space_warning = (
-                        f"no space for the next segment of {self._segment_size} bytes: appending "
-                        "stops when the active one is full; free some space"
-                    )
-                    _logger.warning("%s: %s", self._disk.path, self.space_warning)
-            else:
-                self.spare_ready = True
-                self.space_warning = None
 
     def _seal(self, end: SegmentEnd, file: File, kind: SealKind) -> None:
         try:

@@ -43,8 +43,8 @@ SABOTAGES = (
         edits=(
             edit(
                 WRITER,
-                "        self.commits += 1\n        if sync:\n            self.sync()\n",
-                "        self.commits += 1\n",
+                "        self.counts.commits += 1\n        if sync:\n            self.sync()\n",
+                "        self.counts.commits += 1\n",
             ),
         ),
         caught_by=("tests/log/test_writer.py", POWER),
@@ -79,9 +79,9 @@ SABOTAGES = (
         edits=(
             edit(
                 WRITER,
-                "                    self.spare_ready = False\n"
+                "                    self.spare.ready = False\n"
                 "                sync_folder(self._disk, LOG_FOLDER)\n",
-                "                    self.spare_ready = False\n",
+                "                    self.spare.ready = False\n",
             ),
         ),
         caught_by=("tests/log/test_writer.py", POWER),

@@ -1,0 +1,102 @@
+"""The spare segment: the next segment's file, zero-filled ahead of time.
+
+With a spare, a full disk is noticed a whole segment before it refuses an event, and a new segment
+takes no long write. The spare holds no event, and waits under the name `log/spare`.
+
+`prepare` runs on a background thread, beside commits. All other calls are the writer's. Every call
+that touches the file or `ready` is made under `lock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+
+from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
+from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT
+from eventstore.errors import NO_ACCESS, NO_SPACE
+from eventstore.log.format import HEADER_SIZE
+from eventstore.log.segment import zero_fill
+
+__all__ = ["SpareSegment"]
+
+_logger = logging.getLogger("eventstore.log.writer")
+
+
+class SpareSegment:
+    """The spare segment of one log, and the zero-filled file of any new segment.
+
+    `segment_size` is in bytes. `ready` says whether a spare stands under its name. `space_warning`
+    is the warning of the last attempt that found no space, until an attempt succeeds.
+    """
+
+    def __init__(self, disk: Disk, segment_size: int, *, ready: bool) -> None:
+        self.segment_size = segment_size
+        self.ready = ready
+        self.space_warning: str | None = None
+        self.lock = threading.Lock()
+        self._disk = disk
+
+    def prepare(self) -> None:
+        """Zero-fill the next segment's file, and give it the spare's name durably.
+
+        Lack of space becomes `space_warning`. Raises `OSError` for any other failure.
+        """
+        try:
+            self._create(self.segment_size).close()
+            self._disk.rename(SEGMENT_TEMPORARY, SPARE_SEGMENT)
+            sync_folder(self._disk, LOG_FOLDER)
+        except OSError as error:
+            if isinstance(error, SyncFailedError) or error.errno not in NO_SPACE:
+                raise
+            if self.space_warning is None:
+                self.space_warning = (
+                    f"no space for the next segment of {self.segment_size} bytes: appending "
+                    "stops when the active one is full; free some space"
+                )
+                _logger.warning("%s: %s", self._disk.path, self.space_warning)
+        else:
+            self.ready = True
+            self.space_warning = None
+
+    def take(self, size: int) -> tuple[File, str]:
+        """Return a zero-filled, synced file of at least `size` bytes, and its name for now.
+
+        The file is the spare if the spare is long enough. A spare that is too short for a record
+        of unusual length stays for the next segment. Raises `OSError`.
+        """
+        if self.ready:
+            file = self._open()
+            if file is not None:
+                if file.size() >= size and not any(file.read(0, HEADER_SIZE)):
+                    return file, SPARE_SEGMENT
+                file.close()
+            if file is None or size <= self.segment_size:
+                with contextlib.suppress(FileNotFoundError):
+                    self._disk.remove(SPARE_SEGMENT)
+                self.ready = False
+        return self._create(size), SEGMENT_TEMPORARY
+
+    def _open(self) -> File | None:
+        """Open the spare. `None` where somebody removed or replaced the file: it held nothing."""
+        try:
+            return self._disk.open(SPARE_SEGMENT, writable=True)
+        except OSError as error:
+            if error.errno in NO_ACCESS or isinstance(error, FileNotFoundError):
+                return None
+            raise
+
+    def _create(self, size: int) -> File:
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.remove(SEGMENT_TEMPORARY)
+        file = self._disk.create(SEGMENT_TEMPORARY)
+        try:
+            zero_fill(file, size)
+            sync(file)
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                self._disk.remove(SEGMENT_TEMPORARY)
+            raise
+        return file
