@@ -1,4 +1,4 @@
-"""Work off the event loop: what ``open`` returns, and blocking calls on threads."""
+"""Work off the event loop: the result of `open`, and blocking calls on threads."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ OpenedT = TypeVar("OpenedT", bound=_Closable)
 
 
 class Opening(Generic[OpenedT]):
-    """``await`` it for an open store that you close, or ``async with`` it and it is closed for you.
+    """The result of `open`: await it and close the store yourself, or use `async with`.
 
-    Leaving the block closes the store also when the body raised; the body's exception then wins
-    over one from closing, which becomes its ``__context__`` no further than the log.
+    Leaving the block closes the store, also when the body raised. The body's exception then wins
+    over an exception from closing, which the log has recorded.
     """
 
     def __init__(self, opens: Callable[[], Awaitable[OpenedT]]) -> None:
@@ -54,8 +54,8 @@ class Opening(Generic[OpenedT]):
             return
         try:
             await opened.close()
-        except Exception:  # whatever closing raised: see below
-            # What the body raised says more; what close raised was logged when it happened.
+        except Exception:
+            # The body's exception says more. A failed commit was logged when the commit failed.
             if error is None:
                 raise
 
@@ -65,28 +65,31 @@ T = TypeVar("T")
 
 
 class _InlineExecutor(Executor):
-    """For a disk that never blocks: ``run_blocking`` makes the call where it is asked for."""
+    """A marker for a disk that never blocks: `run_blocking` makes the call on the loop."""
 
 
 def executor_for(disk: Disk, workers: int) -> Executor:
-    """Threads for calls to ``disk``, or none where it never blocks."""
+    """Return threads for calls to `disk`, or none for a disk that never blocks."""
     if not disk.blocking:
         return _InlineExecutor()
     return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
 
 
 def opening_executor(disk: Disk | None) -> Executor | None:
-    """Where a store is opened: the loop's own threads, or inline where ``disk`` never blocks."""
+    """Return the executor that opens a store, `None` for the loop's own threads.
+
+    A `disk` that never blocks is opened on the loop. Without `disk` a directory is opened.
+    """
     return None if disk is None or disk.blocking else _InlineExecutor()
 
 
 async def run_blocking(
     executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Make a blocking call off the loop. Cancelling it cancels the waiting, not the call."""
+    """Make a blocking call off the loop. Cancelling cancels the waiting, and not the call."""
     if isinstance(executor, _InlineExecutor):
         made = call(*args, **kwargs)
-        await asyncio.sleep(0)  # others on the loop have their turn, as they would meanwhile
+        await asyncio.sleep(0)  # other tasks get a turn, as they would beside a thread
         return made
     wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
     result: T = await wrapped(*args, executor=executor, **kwargs)

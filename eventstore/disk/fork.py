@@ -1,6 +1,7 @@
-"""What a forked child inherits and must not use: locks and commits are the parent's.
+"""Objects that a forked child inherits and must not use: locks and commits are the parent's.
 
-Whatever has to know is kept here weakly, and told in the child before anything else runs there.
+Registered objects are held weakly. In the child `forked` is called on each, before any other code
+runs there.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ __all__ = ["ForkAware", "register_for_fork", "unregister_for_fork"]
 
 
 class ForkAware(Protocol):
-    """Something that belongs to one process."""
+    """An object for one process only."""
 
     def forked(self) -> None:
-        """Called in a forked child: this copy is not to be used."""
+        """Refuse all further use: this object is a forked child's copy."""
 
 
 _living: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
 def register_for_fork(thing: ForkAware) -> None:
-    """Tell ``thing`` in every child that is forked while it lives."""
+    """Call `thing.forked` in every child that is forked during the life of `thing`."""
     _living.add(thing)
 
 
 def unregister_for_fork(thing: ForkAware) -> None:
-    """``thing`` need not be told any more."""
+    """Stop calling `thing.forked` in children."""
     _living.discard(thing)
 
 

@@ -1,4 +1,4 @@
-"""What a log is to a store: the interface of the durable log and of the one in memory."""
+"""The interface between a store and its log, for the durable log and the log in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Appender", "Chunk", "Log", "Numbers", "Submission", "check_record_si
 
 
 class Chunk(NamedTuple):
-    """``events`` encoded events as one MessagePack array, the first with number ``first_seq``."""
+    """A run of `events` encoded events as one MessagePack array, from number `first_seq` on."""
 
     first_seq: int
     events: int
@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 class Submission(msgspec.Struct, frozen=True, eq=False):
-    """What one ``submit`` asked for. ``attachment`` is the owner's, handed back on commit."""
+    """The events of one `submit`. `attachment` belongs to the owner, and returns on commit."""
 
     receipt: Receipt
     body: bytes
@@ -39,14 +39,14 @@ T = TypeVar("T")
 
 
 class Numbers(msgspec.Struct, eq=False):
-    """Sequence numbers of a log: the last one given out, and the last one that is durable."""
+    """Sequence numbers of a log: the last given out, and the last durable one."""
 
     head: int
     durable: int
 
 
 class Appender(Protocol):
-    """The part of a log that takes events. The owner calls it directly, at no further call."""
+    """The part of a log for appending. The owner calls an appender directly, to save a call."""
 
     @property
     def numbers(self) -> Numbers:
@@ -61,21 +61,21 @@ class Appender(Protocol):
 
 
 class Log(Protocol):
-    """What a store needs of its log."""
+    """The operations of a log for its store."""
 
     path: str
 
     @property
     def disk(self) -> Disk | None:
-        """Where earlier events are read from, ``None`` for a log that holds all it has."""
+        """The disk with earlier events, `None` for a log without any on a disk."""
 
     @property
     def durable_seq(self) -> int:
-        """The last sequence number that is durable."""
+        """The last durable sequence number."""
 
     @property
     def appender(self) -> Appender:
-        """What takes events. Raises what keeps a log from ever taking any."""
+        """The part for appending. Raises `StoreReadOnlyError` for a log opened read-only."""
 
     def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -88,7 +88,10 @@ class Log(Protocol):
 
 
 def check_record_size(body: bytes, first: Event[Any] | None = None) -> None:
-    """Refuse what does not fit one record; ``first`` is the first event of it."""
+    """Raise `InvalidPayloadError` if `body` does not fit one record.
+
+    `first` is the first event of the body, which the message names.
+    """
     if len(body) > MAX_BODY:
         operation = "append" if first is None else first.operation
         raise InvalidPayloadError(

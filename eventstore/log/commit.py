@@ -223,7 +223,7 @@ class GroupCommit:
                     done.set_exception(error)
             if not self._scheduled and (self._queue or self._actions):
                 self._start_next()
-            # After the receipts: whoever appended wakes before whoever waits for room.
+            # After the receipts: the appends just committed wake before those that wait for room.
             self.room.give_back(flight.events if error is None else self.room.pending)
             if self._on_drained is not None:
                 self._check_drained(self._on_drained)
@@ -238,11 +238,11 @@ class GroupCommit:
             for entry in entries:
                 entry.receipt.resolve()
             if self._last_commit_shared and not self._actions:
-                self._start_next_soon()  # after the waiters that were just woken
+                self._start_next_soon()  # after the waiters just woken
         self._timers.committed()
 
     def _fail_pending(self, entries: list[Submission], error: Exception) -> None:
-        """Fail a commit that was not made, and all events that were folded on top of it."""
+        """Fail a commit that was not made, and all events folded on top of its events."""
         if isinstance(error, StoreFailedError):
             self.room.close(error)
         dropped = [*entries, *self._queue]

@@ -1,13 +1,14 @@
-"""An opened log: what ``EventLog`` and ``EventStore`` both stand on.
+"""The durable log, which `EventLog` and `EventStore` both stand on.
 
 Theory of operation
 -------------------
-A :class:`DurableLog` joins the parts on the loop's side: the group commit, the reader, and a small
-pool of threads for work beside the commit path (the spare segment, snapshots, reading history).
-It refers to its owner weakly, so that a store that was forgotten is noticed at once; it holds no
-state but the log's.
+A `DurableLog` joins the parts on the loop's side: the group commit, the reader, and a small pool of
+threads for work beside the commit path (the spare segment, snapshots, reading history). The log
+refers to its owner weakly, so a forgotten store is noticed at once. The log holds no state of the
+owner.
 
-:class:`Log` is the interface; :class:`eventstore.log.memory.MemoryLog` is the other implementation.
+`eventstore.log.base.Log` is the interface. `eventstore.log.memory.MemoryLog` is the other
+implementation.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ T = TypeVar("T")
 
 
 class DurableLog:
-    """The durable :class:`Log` of one store directory, bound to the running event loop.
+    """The durable log of one store directory, bound to the running event loop.
 
-    ``on_commit`` and ``on_reset`` are bound methods of the owner, which is held weakly.
+    `on_commit` and `on_reset` are bound methods of the owner, which is held weakly.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class DurableLog:
     def _committed(self, entries: list[Submission]) -> None:
         owner = self._on_commit()
         if owner is None:
-            return  # forgotten: nothing is begun for it any more
+            return  # the owner was forgotten: no spare is begun any more
         owner(entries)
         writer = self._writer
         if not writer.spare.ready and self._spare is None and self._closing is None:
@@ -130,7 +131,7 @@ class DurableLog:
 
     async def _prepare_spare(self) -> None:
         try:
-            if self._on_commit() is not None:  # else forgotten meanwhile: the disk is closed
+            if self._on_commit() is not None:  # the disk of a forgotten owner is closed
                 await self.run(self._writer.prepare_spare)
         finally:
             self._spare = None
@@ -138,7 +139,10 @@ class DurableLog:
             self.fail(self._writer.failure)
 
     async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
-        """Runs of events from ``start`` up to ``stop`` (exclusive), read off the loop."""
+        """Yield runs of events from `start` up to `stop` (exclusive), read off the loop.
+
+        Raises `StoreClosedError` once the log is closed, and `ReadFailedError`.
+        """
         chunks = self._reader.chunks(start, stop)
         while True:
             try:
@@ -146,13 +150,16 @@ class DurableLog:
             except ReadFailedError as error:
                 if self._closing is None or error.errno != errno.EBADF:
                     raise
-                raise self._ended() from error  # the disk was closed while it was read
+                raise self._ended() from error  # the disk was closed during the read
             if chunk is None:
                 return
             yield chunk
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a blocking call on a thread beside the commit path."""
+        """Make a blocking call on a thread beside the commit path.
+
+        Cancelling cancels the waiting, and not the call. Raises `StoreClosedError` on a closed log.
+        """
         if self._closed:
             raise self._ended()
         return await run_blocking(self._executor, call, *args, **kwargs)
@@ -165,9 +172,9 @@ class DurableLog:
         await self.appender.sync()
 
     async def close(self) -> None:
-        """End background work, drain, seal, free the lock. Once is enough.
+        """End background work, drain the queue, seal the log and free the lock. Once is enough.
 
-        Cancelling it cancels the waiting; the closing goes on.
+        Cancelling cancels the waiting. The closing goes on.
         """
         if self._closing is None:
             self._closing = self._loop.create_task(self._close())
@@ -193,7 +200,7 @@ class DurableLog:
         self.appender.fail(error)
 
     def abandon(self) -> None:
-        """The owner was forgotten: free what it held, without waiting for anything."""
+        """Free the resources of a forgotten owner, without waiting for anything."""
         if self._group is not None:
             self._group.abandon()
         else:

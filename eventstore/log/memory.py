@@ -1,9 +1,9 @@
 """A log with nothing on disk: for backtests, for unit tests, and for stores without a log.
 
-It has the interface of the durable log and acknowledges at once. With ``keep`` it holds the
-events, so that they can be read again; without, they are gone (a store that only takes
-snapshots). A log that goes on where another store's history was left (a branch) reads what came
-before from that store's files.
+The log has the interface of the durable log, and acknowledges events at once. With `keep` the log
+holds the events for reading. Without `keep` the events are gone, as in a store that only takes
+snapshots. The log of a branch continues another store's history, and reads earlier events from that
+store's files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _first_seq(chunk: Chunk) -> int:
 
 
 def _before(seq: int, chunk: Chunk) -> Chunk:
-    """The part of a chunk that is before event ``seq``."""
+    """Return the part of `chunk` before event `seq`."""
     count = min(chunk.events, seq - chunk.first_seq)
     if count == chunk.events:
         return chunk
@@ -51,20 +51,19 @@ def _before(seq: int, chunk: Chunk) -> Chunk:
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:
-    """Consecutive chunks as one, which one call decodes."""
+    """Return consecutive chunks as one chunk, which one call decodes."""
     count = sum(chunk.events for chunk in chunks)
     bodies = [chunk.array[_HEADER:] for chunk in chunks]
     return Chunk(chunks[0].first_seq, count, b"".join((array_header(count), *bodies)))
 
 
 class MemoryLog:
-    """A :class:`eventstore.log.base.Log` whose events last as long as it does.
+    """A log (`eventstore.log.base.Log`) whose events last as long as the object.
 
-    ``seq`` is the last event before its own; ``earlier`` reads those up to there, from ``disk``.
-    ``on_commit`` is a bound method of the owner, which is held weakly, so that an owner that was
-    forgotten is noticed at once. ``runner`` makes the owner's blocking calls: where they go to a
-    disk, it is given one that uses a thread. ``release`` is called when the log is closed or
-    forgotten.
+    `seq` is the number of the last event before the log's own events. `earlier` reads the events up
+    to `seq` from `disk`. `on_commit` is a bound method of the owner, which is held weakly, so a
+    forgotten owner is noticed at once. `runner` makes the owner's blocking calls, on a thread where
+    the calls go to a disk. `release` is called when the log is closed or forgotten.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class MemoryLog:
             self._chunks.append(Chunk(receipt.first_seq, count, array_header(count) + body))
         self.numbers.head = self.numbers.durable = receipt.seq
         owner = self._on_commit()
-        if owner is not None:  # pragma: no branch - it is the owner who submits
+        if owner is not None:  # pragma: no branch - the owner is the caller
             owner([Submission(receipt, body, count, attachment)])
         receipt.resolve()
         return receipt

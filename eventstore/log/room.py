@@ -128,7 +128,7 @@ class Room:
 
 
 class _Place:
-    """A place in the line of those who wait for room. Once granted, room for `count` events."""
+    """A place in the line of waiters. Once granted, a place is room for `count` events."""
 
     __slots__ = ("_room", "_turn", "count", "granted")
 
@@ -153,7 +153,7 @@ class _Place:
         try:
             await self._turn
             self._room.ensure_open()
-        except BaseException:  # cancellation, and a coroutine that is closed, included
+        except BaseException:  # cancellation and the closing of a coroutine included
             self._room.leave(self)
             raise
 

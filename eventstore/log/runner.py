@@ -1,17 +1,18 @@
-"""Who does the writer's work: a thread of its own, or, for a disk that never blocks, the caller.
+"""Runners of the writer's jobs: a thread, or the caller where the disk never blocks.
 
 Theory of operation
 -------------------
-Jobs run one at a time, in the order they are put. The thread keeps nothing alive but the job in
-hand, so that an owner that was forgotten is noticed; and it looks, when idle, whether its loop
-still lives. When it ends, for whatever reason, it closes the log's files and calls ``release``,
+Jobs run one at a time, in the order of `put`. Between jobs the thread keeps nothing alive, so a
+forgotten owner is noticed. An idle thread checks once a second whether the event loop is closed.
+When the thread ends, for whatever reason, the thread closes the log's files and calls `release`,
 which frees the lock.
 
-*The end of a job* reaches the event loop as one byte through a pipe whose other end the loop
-watches as long as the thread lives. ``call_soon_threadsafe`` does the same and more: it
-makes a handle on the writer's thread, and the loop reads a socket until nothing is left in it,
-giving up the interpreter's lock each time. The end of the last job goes by
-``call_soon_threadsafe``, which also closes the pipe.
+*The end of a job.* When a job ends, the writer's thread queues the job and writes one byte to a
+pipe. The event loop watches the other end of the pipe as long as the thread lives.
+`call_soon_threadsafe` would also wake the loop, but at a higher price: the writer's thread
+allocates a handle, and the loop drains a socket and releases the interpreter's lock at every read.
+Only the end of the last job goes through `call_soon_threadsafe`, because the callback then closes
+the pipe.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from eventstore.log.writer import LogWriter
 
 __all__ = ["InlineRunner", "Job", "Runner", "ThreadRunner"]
 
-_LOOP_CHECK = 1.0  # seconds between an idle thread's looks at whether its loop still lives
+_LOOP_CHECK = 1.0  # seconds between an idle thread's checks whether the loop is closed
 
 
 class Job(msgspec.Struct, frozen=True, eq=False):
-    """What the writer is to do: commit ``bodies`` (of ``events`` events), or else ``action``.
+    """A job of the writer: the commit of `bodies`, with `events` events, or else `action`.
 
-    ``finished`` is called on the loop with the error that the job ended with, if any.
+    `finished` is called on the loop with the error that ended the job, if any.
     """
 
     finished: Callable[[Exception | None], None]
@@ -48,17 +49,17 @@ class Job(msgspec.Struct, frozen=True, eq=False):
 
 
 class Runner(Protocol):
-    """Runs jobs."""
+    """A runner of jobs, in the order of `put`."""
 
     def put(self, job: Job) -> None:
-        """Have ``job`` done after those put before."""
+        """Run `job` after the jobs put before."""
 
     def stop(self) -> None:
-        """Nobody will put any more: close the log after what was put, and end."""
+        """Close the log after the jobs put so far, and end. No `put` follows."""
 
 
 def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
-    """Do a job on the writer's thread; the error that it ended with, if any."""
+    """Run `job` on the writer's thread. Return the error that ended the job, if any."""
     try:
         if job.action is not None:
             job.action()
@@ -79,7 +80,7 @@ def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
 
 
 class _LoopWakeup:
-    """A pipe by which the writer's thread wakes the event loop when a job has ended."""
+    """A pipe through which the writer's thread wakes the event loop when a job has ended."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -89,7 +90,7 @@ class _LoopWakeup:
         loop.add_reader(self._read_end, self._on_readable)
 
     def signal(self, job: Job, error: Exception | None) -> bool:
-        """Have ``job`` finished on the loop; ``False`` if there is no loop any more."""
+        """Have `job` finished on the loop. Return `False` if the loop is closed."""
         if self._loop.is_closed():
             return False
         self._ended.append((job, error))
@@ -103,7 +104,10 @@ class _LoopWakeup:
             job.finished(error)
 
     def close_from_thread(self, job: Job | None, error: Exception | None) -> None:
-        """The thread ends: finish what has not been answered yet, and ``job`` if there is one."""
+        """Finish the jobs still queued, and `job` if given, then close the pipe.
+
+        The thread calls this as its last act.
+        """
         if job is not None:
             self._ended.append((job, error))
         try:
@@ -124,12 +128,12 @@ class _LoopWakeup:
             if end >= 0:
                 os.close(end)
 
-    def __del__(self) -> None:  # the loop was closed before the pipe was
+    def __del__(self) -> None:  # for a loop that was closed before the pipe
         self._close()
 
 
 class ThreadRunner:
-    """Runs jobs on a thread of its own, which keeps nobody alive between jobs."""
+    """A runner with a thread, which keeps no object alive between jobs."""
 
     def __init__(
         self,
@@ -161,7 +165,7 @@ def _writer_thread(
     wakeup: _LoopWakeup,
     sync: bool,
 ) -> None:
-    """The writer's thread. It ends with the close job, with ``stop``, or with its loop."""
+    """Run jobs until the close job, until `stop`, or until the loop is closed."""
     job: Job | None = None
     error: Exception | None = None
     closed = False
@@ -185,7 +189,7 @@ def _writer_thread(
     finally:
         try:
             if not closed:
-                with contextlib.suppress(EventStoreError):  # logged where it happened
+                with contextlib.suppress(EventStoreError):  # logged already
                     writer.close()
         finally:
             release()
@@ -193,7 +197,7 @@ def _writer_thread(
 
 
 class InlineRunner:
-    """Runs jobs where they are handed over; their ends still arrive by way of the loop."""
+    """A runner that runs each job inside `put`. The loop still calls `finished`, a turn later."""
 
     def __init__(
         self,

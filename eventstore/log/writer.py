@@ -159,7 +159,7 @@ class LogWriter:
             )
 
     def seal_idle(self) -> None:
-        """Attest that all written records are durable, so that later damage is recognised."""
+        """Attest that all written records are durable. Later damage is then recognised."""
         active = self._active
         if active is None or not active.has_room(0) or active.end == HEADER_SIZE:
             return
@@ -211,7 +211,7 @@ class LogWriter:
             if not isinstance(error, FileNotFoundError) or not self._is_archived(end.first_seq):
                 raise self._refuse_or_fail(error, "opening", name) from error
         else:
-            # A seal that fails is written again with the next commit, to the file that is open.
+            # The next commit repeats a failed seal, on the file opened here.
             self._previous = _Predecessor(end, file)
             self._seal(end, file, SealKind.CONTINUED)
             file.close()
