@@ -2,17 +2,22 @@
 
 Theory of operation
 -------------------
-An archive is a segment like any other (``format.py``), whose events were repacked into large
-records and which ends with a seal; the whole is one Zstandard frame with a content checksum. So
-the same reader reads both, and months of history decode at full speed. Some bits of a frame mean
-nothing to who decompresses it, so behind it stands the CRC-32 of its bytes, in a frame of the kind
-that Zstandard skips.
+An archive holds one segment (`format.py`) with a closing seal. The events of the segment are
+repacked into large records, and the segment is compressed into one Zstandard frame with a content
+checksum. So one reader reads segments and archives, and months of history decode at full speed.
+Some bits of a frame do not matter to a decompressor, so a flipped bit could go unnoticed. Therefore
+a second frame with the CRC-32 of the first frame's bytes follows, of a kind that Zstandard skips.
 
-The order makes a crash harmless at any point: the archive is written aside and synced, read back
-and compared with the segment event for event, renamed and its folder synced; ``store.json`` then
-counts it as archived; only then does the segment go. A segment that is still there although it
-was archived is removed when the store is opened; an archive that ``store.json`` does not count is
-made again.
+The order of steps makes a crash harmless at any point:
+
+1. The archive is written under a temporary name and synced.
+2. The archive is renamed, and the archive folder is synced.
+3. The archive is read back and compared with the segment, event for event.
+4. `store.json` counts the segment as archived.
+5. The segment is removed.
+
+Opening a store removes a segment that `store.json` counts as archived. An archive that `store.json`
+does not count is made again.
 """
 
 from __future__ import annotations
@@ -64,7 +69,8 @@ _TRAILER = struct.Struct("<III")
 _SKIPPED = 0x184D2A5E  # the magic number of a frame that decompressors skip
 _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.checksum_flag: 1,
-    # Whoever decompresses needs so much memory; events resemble the last few, so it is enough.
+    # A decompressor needs as much memory as the window. Events resemble the events shortly before
+    # them, so a window of 256 KiB is enough.
     zstd.CompressionParameter.window_log: 18,
 }
 _MAX_SEGMENT = (1 << 30) + (1 << 29)
@@ -72,19 +78,22 @@ _Run = tuple[int, int, bytes]
 
 
 def read_archive(disk: Disk, name: str) -> bytes:
-    """An archive's segment, decompressed. Raises what :func:`open_archive` raises."""
+    """Decompress an archive's segment as a whole. Raises the errors of `open_archive`."""
     _, windows = open_archive(disk, name)
-    whole = io.BytesIO()  # one large piece of memory, which goes back; not a thousand small ones
+    whole = io.BytesIO()  # one large block goes back to the kernel, unlike a thousand small ones
     whole.writelines(windows)
     return whole.getvalue()
 
 
 def open_archive(disk: Disk, name: str) -> tuple[SegmentHeader, Generator[bytes, None, None]]:
-    """The header of an archive's segment, and all of its bytes, which is as many as that says.
+    """Open an archive: return the header of its segment, and all bytes of the segment in windows.
 
-    The checksum of the compressed bytes is verified before anything is decompressed. Raises
-    ``FileNotFoundError``, :class:`ReadFailedError`, and :class:`CorruptLogError` where it is
-    damaged; so do the windows, the last of which comes when all is seen to be whole.
+    The checksum of the compressed bytes is verified before anything is decompressed. The windows
+    give exactly as many bytes as the header says. The last window comes only after the whole frame
+    was verified.
+
+    Raises `FileNotFoundError`, `ReadFailedError`, and `CorruptLogError` for a damaged archive. The
+    windows raise `CorruptLogError` too.
     """
     content = read_whole(disk, name)
     compressed = memoryview(content)[: -_TRAILER.size]
@@ -112,7 +121,10 @@ def _begun(window: bytes, windows: Generator[bytes, None, None]) -> Generator[by
 def _decompressed(
     disk: Disk, name: str, compressed: memoryview, size: int
 ) -> Generator[bytes, None, None]:
-    """``size`` bytes altogether, or an error: instead of the last window at the latest."""
+    """Decompress `size` bytes in windows. Damage is raised instead of the last window at latest.
+
+    A window is held back until the next one follows or the frame has ended properly.
+    """
     decompressor, window, left, at = zstd.ZstdDecompressor(), b"", size, 0
     try:
         while left >= 0 and not decompressor.eof:
@@ -122,7 +134,7 @@ def _decompressed(
                 at += len(piece)
                 if not piece:
                     break
-            # One byte more than there should be, so that it is seen if there are more.
+            # At most one byte more than the header says, so that a surplus is noticed.
             found = decompressor.decompress(piece, max_length=min(WINDOW, left + 1))
             if found and window:
                 yield window
@@ -137,15 +149,29 @@ def _decompressed(
 
 
 def _trailer(compressed: bytes | memoryview) -> bytes:
-    """What stands behind an archive's frame: a frame to skip, with the CRC of the one before."""
+    """Make the end of an archive: a skippable frame with the CRC-32 of the frame before."""
     return _TRAILER.pack(_SKIPPED, 4, zlib.crc32(compressed))
 
 
 def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manifest:
-    """Archive (or discard) every finished segment whose last event is ``horizon`` or earlier.
+    """Archive or discard every finished segment whose last event is `horizon` or earlier.
 
-    Returns the identity as it then stands in ``store.json``. ``OSError`` is the caller's to
-    translate; whatever was not finished is done the next time.
+    The last segment always stays. The last segment but one stays until the writer has written its
+    `CONTINUED` seal.
+
+    Args:
+        disk: The store's disk.
+        manifest: The manifest as `store.json` holds it.
+        horizon: Number of the last event that may leave the log.
+        history: `archive`, `discard`, or `keep`, which does nothing.
+
+    Returns:
+        The manifest as `store.json` then holds it.
+
+    Raises:
+        CorruptLogError: A segment is damaged, or an archive does not read back as written.
+        OSError: The disk refused a call. The caller translates the error. The next call finishes
+            the work.
     """
     if history == "keep":
         return manifest
@@ -155,7 +181,7 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         if successor - 1 > horizon:
             break
         if successor == firsts[-1] and not _is_continued(disk, manifest, first):
-            break  # the writer has yet to seal it, and needs it for that
+            break  # the writer still has to open and seal this segment
         if history == "archive":
             latest = _archive(disk, manifest, first, successor)
             if manifest.archived:
@@ -175,7 +201,7 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
 
 
 def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
-    """Whether a segment has the seal that says that another one follows."""
+    """Whether a segment ends with a `CONTINUED` seal."""
     name = segment_name(first)
     tail = classify_tail(read_whole(disk, name), read_header(disk, name, manifest.store))
     return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
@@ -215,7 +241,7 @@ def remove_archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -
 
 
 def _archive(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
-    """Archive one segment; the latest time of its events."""
+    """Archive one segment. Returns the latest time of its events."""
     name = segment_name(first)
     header = read_header(disk, name, manifest.store)
     runs = _runs(disk, name, read_whole(disk, name), header, successor)
@@ -233,14 +259,17 @@ def _archive(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
 
 
 def _packed(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
-    """The content of an archive. A function of its own, so that no more is held than it takes."""
+    """Make the content of an archive.
+
+    A function of its own, so that the uncompressed segment is freed on return.
+    """
     packed, _ = build_segment(disk, header, runs, successor)
     compressed = zstd.compress(packed, options=_OPTIONS)
     return compressed + _trailer(compressed)
 
 
 def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int) -> list[_Run]:
-    """The events of a finished segment as large records: first number, count, bytes."""
+    """Repack the events of a finished segment into large records: first number, count, bytes."""
     tail = classify_tail(data, header)
     if isinstance(tail, Corrupt):
         raise corrupt_segment_error(disk, name, tail.offset, tail.expected_seq, tail.reason)

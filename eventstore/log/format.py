@@ -1,6 +1,6 @@
-"""The bytes of a segment. Nothing here touches a file: functions from bytes to values and back.
+"""The bytes of a segment: functions from bytes to values and back. No function touches a file.
 
-A segment is a header followed by records, all little-endian. ``0`` is zero fill::
+A segment is a header followed by records. All integers are little-endian. `0` is zero fill::
 
     offset 0        512                                        data end          size
     +---------------+----------+----------+-----+--------+-----+------+---------+
@@ -34,25 +34,26 @@ Record, 8-byte aligned; a header of 40 bytes, the body, zeros up to a multiple o
     36  I   header_crc         CRC-32 of bytes 0 to 36, started from the record's own offset
     40  ..  body: the events, each MessagePack, concatenated (see eventstore.model.codec)
 
-A *seal* is a record without events: ``count`` 0, ``first_seq`` the next event's number, and a
-body of 8 bytes: ``I`` kind, ``I`` CRC-32 of the segment from 0 to the seal. Its ``synced_end`` is
-its own offset: all before it is durable. Kinds: ``IDLE`` (nothing was written for a while;
-records may follow), ``CLOSED`` (the writer closed the store), ``CONTINUED`` (another segment
-follows).
+A *seal* is a record without events. `count` is 0, and `first_seq` is the next event's number. The
+body has 8 bytes: `I` kind, `I` CRC-32 of the segment from 0 to the seal. `synced_end` of a seal is
+the seal's own offset, since all bytes before a seal are durable. There are three kinds:
+
+- `IDLE`: nothing was written for a while. Records may follow.
+- `CLOSED`: the writer closed the store.
+- `CONTINUED`: another segment follows.
 
 Two rules make loss visible:
 
-* A file is zero-filled to ``size`` and synced *before* it gets its name, and is cut shorter only
-  after a seal was synced that is not ``IDLE``. So a segment is either ``size`` bytes long or ends
-  with such a seal; every other length means that somebody cut it.
-* A segment's data end and CRC stand in its successor's header, and a ``CONTINUED`` seal says that
-  there must be one. So a segment that is short, missing, or changed anywhere is found without
-  decoding it.
+- A file is zero-filled to `size` and synced *before* the file gets its name. A file is cut shorter
+  only after a seal other than `IDLE` was synced. So a segment is either `size` bytes long or ends
+  with such a seal. Every other length means that somebody cut the file.
+- The header of a successor holds data end and CRC of the segment before. A `CONTINUED` seal says
+  that a successor must exist. So a short, missing or changed segment is found without decoding the
+  segment.
 
-The salt tells this segment's records from whatever the disk held before; the offset in the CRC
-tells a record from a copy of itself elsewhere. LevelDB's log format and SQLite's WAL (whose salts
-these are) are the models; ``synced_end`` is what tells a torn end from corruption, see
-``tail.py``.
+The salt tells the records of a segment from older contents of the disk. The offset in the CRC tells
+a record from a copy of the record at another place. LevelDB's log format and SQLite's WAL are the
+models, and the salt is SQLite's. `synced_end` tells a torn end from corruption (see `tail.py`).
 """
 
 from __future__ import annotations
@@ -104,9 +105,10 @@ ALIGNMENT = 8
 SEAL_SIZE = RECORD_HEADER_SIZE + _SEAL.size
 LENGTHS_AT = 8
 read_lengths = _LENGTHS.unpack_from
-"""First number, number of events, and body length of a record known to be valid: of the segment's
-bytes, at the record's offset plus ``LENGTHS_AT``. Called for every record of a history, so nothing
-is around it."""
+"""Read first number, number of events and body length of a record that is known to be valid.
+
+Arguments are the segment's bytes and the record's offset plus `LENGTHS_AT`. The name stands for the
+method of the struct itself, because the call is made for every record of a history."""
 MAX_BODY = 1 << 30
 """The largest body, in bytes: one gibibyte."""
 MAX_SEQ = 1 << 62
@@ -122,11 +124,11 @@ _PADDING = tuple(b"\0" * length for length in range(ALIGNMENT))
 
 
 class InvalidBytesError(ValueError):
-    """Bytes that are no header or no record; the message says why."""
+    """Bytes that are no valid header, record or seal. The message says why."""
 
 
 class SealKind(enum.IntEnum):
-    """Why a seal was written."""
+    """The reason for a seal."""
 
     IDLE = 1
     CLOSED = 2
@@ -134,7 +136,7 @@ class SealKind(enum.IntEnum):
 
 
 class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """The first 512 bytes of a segment."""
+    """The first 512 bytes of a segment. The module describes the fields."""
 
     store: uuid.UUID
     size: int
@@ -145,7 +147,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
     previous_crc: int = 0
 
     def encode(self) -> bytes:
-        """The header's bytes."""
+        """Encode the header as 512 bytes."""
         fields = _HEADER.pack(
             MAGIC,
             VERSION,
@@ -164,7 +166,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, data: bytes) -> SegmentHeader:
-        """Read a header. Raises :class:`InvalidBytesError`."""
+        """Decode and verify a header. Raises `InvalidBytesError`."""
         if len(data) < HEADER_SIZE:
             raise InvalidBytesError(f"the header is cut short at {len(data)} of 512 bytes")
         if data[: len(MAGIC)] != MAGIC:
@@ -193,7 +195,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(NamedTuple):
-    """Where a valid record lies in a segment. ``end`` is the offset of the next one."""
+    """The place of a valid record in a segment. `end` is the offset of the next record."""
 
     offset: int
     first_seq: int
@@ -204,20 +206,20 @@ class Record(NamedTuple):
 
     @property
     def body(self) -> slice:
-        """Where the events are."""
+        """The place of the encoded events, without padding."""
         start = self.offset + RECORD_HEADER_SIZE
         return slice(start, start + self.body_length)
 
 
 def record_size(body_length: int) -> int:
-    """The bytes that a record with such a body takes up, padding included."""
+    """Compute the bytes of a record with a body of `body_length` bytes, padding included."""
     return RECORD_HEADER_SIZE + body_length + -body_length % ALIGNMENT
 
 
 def encode_record(
     salt: bytes, offset: int, first_seq: int, count: int, body: bytes, synced_end: int
 ) -> bytes:
-    """The bytes of a record that will stand at ``offset``."""
+    """Encode a record for offset `offset`. The checksum of the header depends on the offset."""
     length = len(body)
     padded = body + _PADDING[-length % ALIGNMENT]
     checked = _RECORD_CHECKED.pack(salt, first_seq, count, length, synced_end, zlib.crc32(padded))
@@ -225,18 +227,17 @@ def encode_record(
 
 
 def encode_seal(salt: bytes, offset: int, next_seq: int, kind: SealKind, segment_crc: int) -> bytes:
-    """The bytes of a seal that will stand at ``offset``."""
+    """Encode a seal for offset `offset`. `segment_crc` is the CRC-32 of all bytes before."""
     return encode_record(salt, offset, next_seq, 0, _SEAL.pack(kind, segment_crc), offset)
 
 
 def read_record(
     data: bytes | memoryview, offset: int, salt: bytes, place: int | None = None
 ) -> Record:
-    """The record at ``offset``, with header and body verified.
+    """Read the record at `offset` of `data`, and verify header and body.
 
-    ``place``: its offset in the segment, where ``data`` is not all of that. Lengths are checked
-    against the data at hand before they are used. Raises :class:`InvalidBytesError`, which is also
-    the answer to zero fill.
+    `place` is the offset in the segment, if `data` is only a part of the segment. Lengths are
+    compared with the length of `data` before use. Raises `InvalidBytesError`, for zero fill too.
     """
     place = offset if place is None else place
     if offset + RECORD_HEADER_SIZE > len(data):
@@ -260,9 +261,9 @@ def read_record(
 
 
 def read_synced_end(data: bytes | memoryview, offset: int, salt: bytes) -> int:
-    """What the record header at ``offset`` says was durable; its body is not looked at.
+    """Read `synced_end` of the record header at `offset`, without a look at the body.
 
-    Raises :class:`InvalidBytesError` where no valid record header stands.
+    Raises `InvalidBytesError` where no valid record header stands.
     """
     if offset + RECORD_HEADER_SIZE > len(data):
         raise InvalidBytesError("the record's header is cut short")
@@ -276,10 +277,10 @@ def read_synced_end(data: bytes | memoryview, offset: int, salt: bytes) -> int:
 
 
 def closing_seal(tail: bytes, offset: int, salt: bytes) -> tuple[SealKind, int] | None:
-    """The kind of the seal that a file ends with, and the CRC-32 it states of all before it.
+    """Read the closing seal of a file: kind, and CRC-32 of all bytes before the seal.
 
-    ``tail``: the file's last ``SEAL_SIZE`` bytes, which stand at ``offset``. ``None`` where they
-    are no closing seal.
+    `tail` holds the last `SEAL_SIZE` bytes of the file, and `offset` is the offset of `tail` in the
+    file. Returns `None` where `tail` is no closing seal. An idle seal is none.
     """
     if offset < HEADER_SIZE:
         return None
@@ -292,7 +293,7 @@ def closing_seal(tail: bytes, offset: int, salt: bytes) -> tuple[SealKind, int] 
 
 
 def read_seal(data: bytes | memoryview, record: Record) -> tuple[SealKind, int]:
-    """A seal's kind and the CRC of the segment before it. Raises :class:`InvalidBytesError`."""
+    """Read the kind of a seal and the CRC-32 of the bytes before. Raises `InvalidBytesError`."""
     kind, segment_crc = _SEAL.unpack_from(data, record.body.start)
     try:
         return SealKind(kind), segment_crc

@@ -1,23 +1,25 @@
-"""Reading the log: archive and segments as one history, as runs of encoded events.
+"""The whole log, from any event on: archive and segments as one history, read as chunks.
 
 Theory of operation
 -------------------
-A :class:`LogReader` takes no lock and may follow a live writer, in this process or another. It
-reads through one file at a time, in windows once a seal vouches for it (``segment_reader.py``), so
-memory is flat in the length of history. Nothing is handed over before its checksum was seen to be
-right, and the bodies of many records are joined, so that one call decodes them all.
+A `LogReader` takes no lock and may follow a live writer, in this process or in another one. A
+`LogReader` reads one file at a time (`segment_reader.py`), so memory does not grow with history.
+This module knows only the chain of files: which file holds an event, and which files follow.
 
-What it must not do is take damage for the end of the log. A segment that has a successor must
-reach it; one that says it has a successor must have it, and one whose successor has a successor
-must say so. In the last one, the end is what ``recovery.classify_tail`` says it is; since the
-writer may be in the middle of a write there, a verdict of damage is given only when a fresh read
-still says so.
+Damage must never be taken for the end of the log. Three rules apply to the chain:
 
-A segment may disappear while the history is read: compaction moved it to the archive. Then the
-listing is made again and reading goes on at the same event.
+- A file with a successor must reach the successor: the next number is the successor's first event.
+- A segment with a `CONTINUED` seal must have a successor.
+- A segment must have a `CONTINUED` seal if its successor has a successor.
 
-A reader outside the writer may see the record in flight, which a power cut can still take back; the
-store itself never serves anything beyond what is durable.
+The last file ends where `tail.classify_tail` says. The writer may be in the middle of a write
+there, so damage is reported only if repeated reads confirm the damage.
+
+A segment may disappear during the read, since compaction moves segments to the archive. Then the
+directories are listed again, and reading goes on at the same event.
+
+A reader outside the writer may see the record in flight, and a power cut can still take that record
+back. The store itself never serves an event that is not durable.
 """
 
 from __future__ import annotations
@@ -58,13 +60,16 @@ __all__ = ["CACHED_BYTES", "LogReader"]
 CACHED_BYTES = 64 << 10
 """`chunk_bytes` for a caller that decodes each chunk at once, out of the processor's cache."""
 _ATTEMPTS = 5
-"""Times in a row that a file may disappear between its listing and its reading."""
+"""Attempts to read a file that disappears after each listing."""
 _NO_STOP = 1 << 64
 """A `stop` behind every event: more than any sequence number."""
 
 
 class LogReader:
-    """Reads the events of one store. Calls block: use it off the event loop."""
+    """A reader of the events of one store. Calls block, so they belong off the event loop.
+
+    `chunk_bytes` is the number of body bytes after which a chunk is full.
+    """
 
     def __init__(self, disk: Disk, store: uuid.UUID, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._disk = disk
@@ -72,14 +77,15 @@ class LogReader:
         self._chunk_bytes = chunk_bytes
 
     def chunks(self, start: int = 1, stop: int | None = None) -> Iterator[Chunk]:
-        """Runs of events from number ``start`` on, up to ``stop`` (exclusive) or the end.
+        """Read events from number `start` on, up to `stop` (exclusive) or the end of the log.
 
-        The first run may begin before ``start`` and the last may end after ``stop``. A large file
-        stays open while its runs are asked for, until the last one, or until the iterator is closed
-        or dropped.
+        The first chunk may begin before `start`, and the last chunk may end after `stop`. A large
+        file stays open until its last chunk was taken, or until the iterator is closed or dropped.
 
-        Raises :class:`HistoryUnavailableError` where ``start`` was discarded or nothing is logged,
-        :class:`CorruptLogError` and :class:`ReadFailedError`.
+        Raises:
+            HistoryUnavailableError: Event `start` was discarded, or the store has no log.
+            CorruptLogError: A file is damaged or missing.
+            ReadFailedError: The device cannot read a file or a directory.
         """
         with translating_read_errors(self._disk.path):
             yield from self._chunks(max(start, 1), _NO_STOP if stop is None else stop)
@@ -152,13 +158,18 @@ class LogReader:
         return self._newest() > files[-1].first_seq
 
     def _newest(self) -> int:
-        """The first event of the last file there is now."""
+        """List the files again, and return the number of the last file's first event."""
         return max((file.first_seq for file in self._files()), default=0)
 
     def _files(self) -> list[HistoryFile]:
-        """Every file of the history by its first event; the log's where both have one."""
+        """List the files of the history in the order of events.
+
+        A segment and its archive exist side by side while compaction runs. Then the segment counts.
+        """
         found: dict[int, HistoryFile] = {}
-        for base in self._disk.list(LOG_FOLDER):  # first: an archive is there before this one goes
+        for base in self._disk.list(
+            LOG_FOLDER
+        ):  # first: an archive is in place before its segment goes
             first = segment_seq(base)
             if first is not None:
                 found[first] = HistoryFile(first, False)
@@ -179,9 +190,9 @@ class LogReader:
     def _check_end(self, file: HistoryFile, end: FileEnd, following: list[int]) -> None:
         """Raise `CorruptLogError` where a file does not reach its successor.
 
-        The last segment but one may lack the seal that says that a segment follows: its writer
-        writes that seal after the successor has its name. An earlier segment never lacks the seal.
-        An archive is made as a whole and never has it.
+        The last segment but one may lack the `CONTINUED` seal, because the writer writes that seal
+        after the successor has a name. An earlier segment never lacks the seal. An archive never
+        has the seal, because compaction writes an archive as a whole.
         """
         offset = end.offset
         if following and following[0] != end.next_seq:
@@ -191,15 +202,15 @@ class LogReader:
             offset += SEAL_SIZE  # behind the seal that closed the segment
         else:
             return
-        if end.reason:  # a segment without a closing seal: its records end in front of no seal
+        if end.reason:  # a segment without a closing seal
             offset, reason = end.offset, end.reason
         raise corrupt_segment_error(self._disk, file.name, offset, end.next_seq, reason)
 
     def _check_followed(self, file: HistoryFile, seq: int) -> None:
-        """Raise `CorruptLogError` where no file follows a segment whose seal says that one does.
+        """Raise `CorruptLogError` where no file follows a segment with a `CONTINUED` seal.
 
         The directories are listed again, since the writer may have sealed the segment after the
-        last listing. The successor has its name before the seal is written.
+        last listing. The successor has a name before the seal is written.
         """
         if self._newest() < seq:
             reason = f"the segment is missing: {file.name} says that there is one after it"

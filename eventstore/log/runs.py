@@ -1,10 +1,11 @@
-"""Runs: the bodies of consecutive records, joined so that one call decodes the events of all.
+"""Runs: the bodies of consecutive records, joined so that one call decodes many events.
 
-A decoder call costs more than an event. A record may hold a single event, so decoding record by
-record would spend most of its time in calls. `gather_runs` serves the reader of unsealed segments,
-recovery and the archive. The loop over finished files (`segment_reader.py`) gathers bodies into an
-`OpenRun` by itself. That loop runs once for every record of a history, and a generator would slow
-the loop down.
+A record may hold a single event, and a decoder call costs more than one event. So decoding record
+by record would spend most of the time in calls.
+
+`gather_runs` serves the reader of unsealed segments, recovery and the archive. The loop over
+finished files (`segment_reader.py`) gathers bodies into an `OpenRun` by itself. That loop runs once
+for every record of a history, and a generator would slow the loop down.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from eventstore.model.codec import array_header
 __all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "OpenRun", "Run", "chunks_of", "gather_runs"]
 
 CHUNK_BYTES = 256 << 10
-"""Body bytes after which a run is full. Each run costs the event loop two visits to a thread."""
+"""Body bytes after which a run is full. A run costs the event loop two visits to a thread."""
 CHUNK_EVENTS = 4096
 """Events after which a run is full."""
 
@@ -76,7 +77,7 @@ def chunks_of(
 
 
 class OpenRun:
-    """The run that is being gathered: events `first_seq` up to `next_seq` (exclusive).
+    """A run under construction: events `first_seq` up to `next_seq` (exclusive).
 
     - `start`: a record that ends before event `start` is left out.
     - `chunk_bytes`: body bytes after which the run is full.

@@ -1,15 +1,17 @@
-"""One segment file: its name, its creation, and the writing of records and seals to it.
+"""One segment file: creation, and the writing of records and seals.
 
 Theory of operation
 -------------------
-An :class:`ActiveSegment` belongs to the writer's thread alone. ``end`` is where the next record
-goes; all before it is valid. ``synced_end`` is the part of it known to be on stable storage: only a
-``sync`` that succeeded moves it. ``crc`` runs along with ``end``, so that the successor's header
-and the seals can vouch for the whole file without reading it.
+An `ActiveSegment` belongs to the writer's thread alone. Three attributes describe the file:
 
-A write that fails for lack of space is cut back: its range is filled with zeros again (it was
-before), so that the next record finds the place as if nothing had been. Every other failure, and a
-cut that fails, leaves bytes nobody can vouch for: the caller must stop using the segment.
+- `end`: offset of the next record. All bytes before `end` are valid.
+- `synced_end`: offset up to which the file is on stable storage. Only a successful `sync` moves it.
+- `crc`: CRC-32 of the bytes up to `end`. The header of the successor and the seals hold this
+  checksum of the whole file, and the file need not be read for the checksum.
+
+A write that fails for lack of space is cut back: the range of the write is filled with zeros again,
+as before the write. Then the next record finds an untouched place. Any other failure leaves bytes
+of unknown content, and so does a failed cut. The caller must then stop using the segment.
 """
 
 from __future__ import annotations
@@ -50,15 +52,15 @@ __all__ = [
 ]
 
 WINDOW = 64 << 10
-"""The bytes that are read at a time where a file is read through: few enough to stay in a cache."""
+"""Bytes per read of a file that is read from beginning to end. A window fits a processor cache."""
 RESERVED = 3 * SEAL_SIZE
-"""Kept free at the end of a segment: an idle seal, a closing one, and one that says it goes on."""
+"""Bytes kept free at the end of a segment: one seal of each kind, idle, closed and continued."""
 
 _FILL = bytes(1 << 20)
 
 
 def fresh_salt(disk: Disk) -> bytes:
-    """Eight random bytes that are not all zero, which zero fill must never look like."""
+    """Draw eight random bytes that are not all zero: zero fill must never look like a salt."""
     while True:
         salt = disk.entropy(8)
         if any(salt):
@@ -66,20 +68,20 @@ def fresh_salt(disk: Disk) -> bytes:
 
 
 def zero_fill(file: File, size: int) -> None:
-    """Make ``file`` ``size`` bytes of zeros that have their place on the disk."""
+    """Write `size` zeros to `file`, so that the file has blocks of its own on the disk."""
     for offset in range(0, size, len(_FILL)):
         write_fully(file, offset, memoryview(_FILL)[: size - offset])
 
 
 class SegmentEnd(NamedTuple):
-    """What a successor has to know of a segment that gets no more records.
+    """The end of a segment that gets no more records, as the next segment needs it.
 
-    ``end`` and ``crc``: the data end, and the CRC up to it, for the successor's header.
-    ``seal_at`` and ``seal_crc``: where the seal goes that says there is a successor.
-    ``continued``: that seal stands already. ``seals``: seals right before it that an earlier
-    process wrote. Whether they are on the disk, or only in the page cache, is unknown, since that
-    process may have died before its sync, or been told that it failed; so they are written again
-    with it.
+    - `end`, `crc`: the data end, and the CRC-32 up to the data end, for the successor's header.
+    - `seal_at`, `seal_crc`: offset of the `CONTINUED` seal, and the CRC-32 up to that offset.
+    - `continued`: whether the `CONTINUED` seal is already written.
+    - `seals`: seals right before `seal_at` that an earlier process wrote. Those seals may be in the
+      page cache only: the earlier process may have died before its sync, or its sync may have
+      failed. So the seals are written again together with the `CONTINUED` seal.
     """
 
     first_seq: int
@@ -94,7 +96,7 @@ class SegmentEnd(NamedTuple):
 
 
 class ActiveSegment:
-    """The segment that records are appended to."""
+    """The segment that takes new records. Used by the writer's thread only."""
 
     def __init__(self, file: File, header: SegmentHeader) -> None:
         self.file = file
@@ -114,7 +116,10 @@ class ActiveSegment:
         first_seq: int,
         previous: SegmentEnd | None,
     ) -> ActiveSegment:
-        """Begin a segment in a zero-filled file: its header is on stable storage on return."""
+        """Begin a segment in a zero-filled file. The header is on stable storage on return.
+
+        `previous` is the end of the segment before, `None` for the first segment of a store.
+        """
         header = SegmentHeader(
             store=store,
             size=size,
@@ -130,17 +135,18 @@ class ActiveSegment:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds no event yet; then a successor takes its name and its place."""
+        """Whether the segment holds no event yet. A successor then takes its name and place."""
         return self.next_seq == self.header.first_seq
 
     def has_room(self, size: int) -> bool:
-        """Whether a record of ``size`` bytes fits, with the seals that must follow."""
+        """Whether a record of `size` bytes fits in front of the bytes reserved for seals."""
         return self.end + size + RESERVED <= self.header.size
 
     def append(self, count: int, body: bytes) -> int:
-        """Write one record behind the last one; the bytes written. Not synced yet.
+        """Write one record of `count` events behind the last record, without a sync.
 
-        Raises ``OSError``; if it is for lack of space, the segment is as it was before.
+        Returns the number of bytes written. Raises `OSError`. After an error for lack of space the
+        segment is as before.
         """
         data = encode_record(
             self.header.salt, self.end, self.next_seq, count, body, self.synced_end
@@ -150,7 +156,10 @@ class ActiveSegment:
         return len(data)
 
     def seal_idle(self) -> None:
-        """Attest that all before is durable (it must be synced). Records may follow."""
+        """Write a seal that attests that all bytes before are durable. Records may follow.
+
+        The caller must have synced the segment.
+        """
         self._write(encode_seal(self.header.salt, self.end, self.next_seq, SealKind.IDLE, self.crc))
 
     def _write(self, data: bytes) -> None:
@@ -164,7 +173,10 @@ class ActiveSegment:
         self.crc = zlib.crc32(data, self.crc)
 
     def _cut_back(self, length: int) -> None:
-        """Zero what was written of a record, and no more: that might be refused as well."""
+        """Zero the written part of a refused record.
+
+        A write of zeros behind that part might be refused as well.
+        """
         try:
             written = self.file.read(self.end, length).rstrip(b"\0")
             write_fully(self.file, self.end, bytes(len(written)))
@@ -172,12 +184,15 @@ class ActiveSegment:
             raise OSError(errno.EIO, "a refused record could not be cut back") from error
 
     def sync(self) -> None:
-        """Put all that was written on stable storage. Raises ``SyncFailedError``, for good."""
+        """Put all written bytes on stable storage.
+
+        Raises `SyncFailedError`. A failed sync must never be tried again.
+        """
         sync(self.file)
         self.synced_end = self.end
 
     def finished(self) -> SegmentEnd:
-        """What the successor has to know."""
+        """Describe the end of this segment for the successor."""
         return SegmentEnd(
             self.header.first_seq,
             self.next_seq,
@@ -190,7 +205,7 @@ class ActiveSegment:
 
 
 def sealed_end(header: SegmentHeader, data: bytes, seal_at: int, next_seq: int) -> SegmentEnd:
-    """How a segment ends that its writer sealed: ``data`` is all of it, the seal at ``seal_at``."""
+    """Describe the end of a segment with a seal at `seal_at`. `data` is the whole segment."""
     crc = zlib.crc32(data[:seal_at])
     seal = data[seal_at : seal_at + SEAL_SIZE]
     end = seal_at + SEAL_SIZE
@@ -207,9 +222,10 @@ def sealed_end(header: SegmentHeader, data: bytes, seal_at: int, next_seq: int) 
 
 
 def write_seal(file: File, end: SegmentEnd, kind: SealKind) -> None:
-    """Seal a segment whose data is durable, cut the zeros off behind the seal, and sync.
+    """Write a seal to a segment with durable data, sync, and cut off the zeros behind the seal.
 
-    Repeating it after a failure that was no failed sync writes the same bytes again.
+    The cut follows the sync, because only a durable seal explains a short segment. After a failure
+    other than a failed sync, a second call writes the same bytes again.
     """
     seal = encode_seal(end.salt, end.seal_at, end.next_seq, kind, end.seal_crc)
     write_fully(file, end.seal_at - len(end.seals), end.seals + seal)
@@ -225,9 +241,17 @@ def build_segment(
     *,
     room: int = 0,
 ) -> tuple[bytes, SegmentEnd]:
-    """A sealed segment of its own, with a new salt: of ``runs`` (first number, count, bytes).
+    """Build a whole sealed segment with a new salt.
 
-    ``room`` is how many bytes are to follow the seal in the file until it is sealed.
+    Args:
+        disk: Source of the random salt.
+        header: The header to copy. Salt and size are replaced.
+        runs: The records: first number, count of events, body.
+        next_seq: Number of the event after the last run.
+        room: Bytes that the file keeps behind the seal until the segment is sealed again.
+
+    Returns:
+        The bytes of the segment, and the end of the segment for a successor.
     """
     salt = fresh_salt(disk)
     parts: list[bytes] = [b""]
@@ -250,7 +274,7 @@ def build_segment(
 def corrupt_segment_error(
     disk: Disk, name: str, offset: int, expected_seq: int | None, reason: str
 ) -> CorruptLogError:
-    """The error for a damaged segment."""
+    """Make the error for a damaged segment or archive."""
     path = f"{disk.path}/{name}"
     expected = "" if expected_seq is None else f", where event {expected_seq} should begin"
     return CorruptLogError(
@@ -263,7 +287,11 @@ def corrupt_segment_error(
 
 
 def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
-    """Read and verify a segment's header: it must be this store's and fit the file's name."""
+    """Read and verify the header of a segment.
+
+    Raises `CorruptLogError` for an invalid header, for a segment of another store, and for a
+    segment under another segment's name.
+    """
     data = read_whole(disk, name, HEADER_SIZE)
     expected = segment_seq(name.rpartition("/")[2])
     try:
@@ -282,9 +310,9 @@ def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
 
 
 def file_crc(file: File, end: int, head: bytes = b"") -> int:
-    """The CRC-32 of a file up to ``end``; ``head`` is what is known of its beginning.
+    """Compute the CRC-32 of a file up to offset `end`, or of the whole file if the file is shorter.
 
-    Of a shorter file it is that of all there is.
+    `head` is the beginning of the file, if the caller has read it already.
     """
     crc, offset = zlib.crc32(memoryview(head)[:end]), len(head)
     while offset < end:

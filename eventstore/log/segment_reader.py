@@ -94,7 +94,7 @@ class FileEnd(NamedTuple):
     - `next_seq`: number of the event that would come next.
     - `offset`: offset behind the last record, in front of a closing seal.
     - `seal`: kind of the last seal, `None` for a segment without one.
-    - `reason`: why no valid record stands at `offset`; empty where the file ends as it should.
+    - `reason`: why no valid record stands at `offset`. Empty for a file that ends properly.
     """
 
     next_seq: int
@@ -156,7 +156,7 @@ def read_file(
 
 
 def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile) -> LoadedFile:
-    """Verify a whole file by its seal or its archive's checksum; load a segment without a seal.
+    """Verify a file by its seal or its archive's checksum, or load a segment without a seal whole.
 
     Raises `FileNotFoundError`, `CorruptLogError` and `ReadFailedError`. The windows raise the same
     errors and `SegmentReplacedError`.
@@ -255,7 +255,7 @@ class _WindowBuffer:
 def _read_sealed(
     disk: Disk, file: HistoryFile, loaded: LoadedFile, wanted: ReadRange
 ) -> Generator[Chunk, None, FileEnd | None]:
-    """Read a file whose seal verified every byte: only numbers and lengths are left to be read."""
+    """Read a file verified by its seal: only numbers and lengths of records are checked."""
     end, stop = loaded.end, wanted.stop
     buffer = _WindowBuffer(loaded.windows, HEADER_SIZE)
     run = OpenRun(loaded.header.first_seq, wanted.start, wanted.chunk_bytes)
@@ -325,7 +325,7 @@ class _UnsealedRecords:
     - `data`: the bytes of the segment as last read.
     - `offset`, `next_seq`: offset and number behind the last valid record.
     - `seal`: kind of the last seal, `None` before the first seal.
-    - `reason`: why no valid record stands at `offset`; empty until iteration met that offset.
+    - `reason`: why no valid record stands at `offset`. Empty until iteration stops there.
     """
 
     def __init__(self, header: SegmentHeader, data: bytes) -> None:

@@ -1,31 +1,33 @@
-"""What the end of a segment is: a pure function from its bytes to one of three answers.
+"""The end of a segment: a pure function from the bytes of a segment to one of three verdicts.
 
 Theory of operation
 -------------------
-A crash leaves the last segment with a valid prefix and, behind it, whatever of the commit in flight
-reached the disk. Damage leaves a valid prefix too. Telling them apart is the whole art, because the
-first must be set aside quietly and the second must never be.
+A crash leaves a valid prefix in the last segment. Behind the prefix stand the parts of the commit
+in flight that reached the disk. Damage leaves a valid prefix too. Recovery sets an unfinished
+commit aside, and must never set damage aside, so the two must be told apart.
 
-Let X be the first offset at which no valid record stands.
+Let X be the first offset without a valid record. The first rule that applies decides:
 
-* *Only zeros behind X*: the writer had not got any further. ``Clean``.
-* Otherwise look behind X for records of this segment (its salt, aligned). A record carries
-  ``synced_end``, the offset up to which everything was on stable storage *before it was written*. A
-  valid header with ``synced_end > X`` proves that the bytes at X were once durable, and therefore
-  once valid: they have been damaged since. ``Corrupt``.
-* No such record: in the strictest mode only one record is ever in flight, so nothing acknowledged
-  can be behind X; in the others, whatever lies there was acknowledged without being synced, which
-  is what those modes permit a power cut to take. ``TornTail``.
+1. Only zeros stand behind X. The writer had written no further: `Clean`.
+2. Behind X stands a valid record header of this segment (with the segment's salt, aligned) and with
+   `synced_end > X`. `synced_end` is the offset up to which the segment was on stable storage before
+   that record was written. So the bytes at X were once durable, hence valid, and were damaged
+   later: `Corrupt`.
+3. No such header stands there. In the strictest mode only one record is in flight, so no
+   acknowledged event is behind X. In the other modes, a record behind X was acknowledged without a
+   sync, and these modes permit a power cut to take such a record: `TornTail`.
 
-A segment's length decides too (see ``format.py``): zero-filled to the header's ``size``, or
-ending exactly with a seal of a finished segment. A shorter one was cut by somebody; an idle seal
-is never followed by a cut. And a record that is whole, with valid checksums, but of the wrong
-sequence number was never written by this code: ``Corrupt``. So is an invalid last seal of a
-segment that was made as a whole: a writer to a preallocated one stops earlier.
+More is `Corrupt`:
 
-The damage that no single disk can decide: a flipped bit in the very last record of a segment that
-was not sealed looks like a torn write, and is set aside and reported. After a seal (a second of
-idleness is enough) every flipped bit is corruption.
+- A segment of a wrong length (see `format.py`). A segment is zero-filled to the header's `size`, or
+  ends exactly with the seal of a finished segment. An idle seal is never followed by a cut.
+- A whole record with valid checksums and a wrong sequence number. The writer never writes one.
+- An invalid last seal in a segment that was made as a whole. A writer to a preallocated segment
+  stops earlier, so a torn write cannot stand at the very end.
+
+One kind of damage cannot be decided from a single disk. A flipped bit in the last record of an
+unsealed segment looks like a torn write. That record is set aside and reported. Behind a seal
+(a second of idleness is enough) every flipped bit is corruption.
 """
 
 from __future__ import annotations
@@ -50,10 +52,12 @@ __all__ = ["Clean", "Corrupt", "Tail", "TornTail", "classify_tail", "proof_of_du
 
 
 class Clean(NamedTuple):
-    """The segment ends after a whole record (or its header).
+    """A segment that ends after a whole record, or after the segment header.
 
-    ``end``: the data end, before a closing seal. ``next_seq``: the number of the next event.
-    ``sealed``: the kind of the seal it ends with, ``None`` where the writer did not get to it.
+    - `records`: the records with events.
+    - `end`: the data end, in front of a closing seal.
+    - `next_seq`: number of the next event.
+    - `sealed`: kind of the seal at the end, `None` if the last record is no seal.
     """
 
     records: list[Record]
@@ -63,7 +67,7 @@ class Clean(NamedTuple):
 
 
 class TornTail(NamedTuple):
-    """An unfinished commit lies between ``end`` and ``torn_end``."""
+    """A segment with an unfinished commit between `end` and `torn_end`."""
 
     records: list[Record]
     end: int
@@ -72,7 +76,7 @@ class TornTail(NamedTuple):
 
 
 class Corrupt(NamedTuple):
-    """What was durable at ``offset`` is not valid any more."""
+    """A segment with damage at `offset`, where event `expected_seq` should begin."""
 
     offset: int
     expected_seq: int
@@ -86,7 +90,7 @@ _ZEROS = bytes(_BLOCK)
 
 
 def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
-    """Say what the end of the last segment is; ``data`` is the whole file."""
+    """Classify the end of a segment. `data` is the whole file, `header` its decoded header."""
     records: list[Record] = []
     offset = data_end = HEADER_SIZE
     seq = header.first_seq
@@ -138,7 +142,7 @@ def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
 
 
 def end_of_data(data: bytes) -> int:
-    """The offset behind the last byte that is not zero, looked for from the end, block by block."""
+    """Find the offset behind the last byte that is not zero, from the end, block by block."""
     end = len(data)
     while data[max(0, end - _BLOCK) : end] == _ZEROS:
         end -= _BLOCK
@@ -147,11 +151,11 @@ def end_of_data(data: bytes) -> int:
 
 
 def proof_of_durability(data: bytes, header: SegmentHeader, offset: int) -> int | None:
-    """The offset of a record that proves the bytes at ``offset`` were once durable.
+    """Find a record which proves that the bytes at `offset` were once durable. Returns its offset.
 
-    Its header is proof enough: it was written, in one piece, by who knew what was durable. Whether
-    its body is whole as well says nothing about that, and to ask would take quadratic time where
-    many headers claim long bodies.
+    A valid record header is proof enough, because the writer wrote `synced_end` into the header. A
+    damaged body does not weaken the proof. To verify bodies would take quadratic time where many
+    headers claim long bodies.
     """
     position = data.find(header.salt, offset + ALIGNMENT)
     while position >= 0:
