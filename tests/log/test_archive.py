@@ -58,12 +58,12 @@ def of_history(disk: SimulatedDisk) -> list[str]:
 
 
 def with_checksum(frame: bytes) -> bytes:
-    """What an archive of ``frame`` would be."""
+    """Make an archive of `frame` with a valid checksum."""
     return frame + struct.pack("<III", 0x184D2A5E, 4, zlib.crc32(frame))
 
 
 def of_size(data: bytes, size: int) -> bytes:
-    """A segment whose header says another size."""
+    """Replace the size in the header of a segment."""
     header = msgspec.structs.replace(SegmentHeader.decode(data), size=size)
     return header.encode() + data[HEADER_SIZE:]
 
@@ -149,7 +149,7 @@ class TestArchive:
     @pytest.mark.parametrize("bit", [8 * 30 + 1, 8 * 70 + 3, 8 * 120 + 5])
     def test_a_segment_whose_archive_reads_back_otherwise_stays(self, bit: int) -> None:
         class Lying(SimulatedDisk):
-            """What is renamed into the archive is damaged on its way."""
+            """A disk that flips a bit of a file when the file is renamed into the archive."""
 
             def rename(self, old: str, new: str) -> None:
                 super().rename(old, new)
@@ -177,7 +177,7 @@ class TestArchive:
         foreign = other.read_file(ARCHIVES[0])
 
         class Mistaken(SimulatedDisk):
-            """Another archive is found where this one was put."""
+            """A disk that puts another archive in the place of the renamed archive."""
 
             def rename(self, old: str, new: str) -> None:
                 super().rename(old, new)
@@ -192,7 +192,7 @@ class TestArchive:
         assert (SEGMENTS[0] in disk.files(), ARCHIVES[0] in disk.files()) == (True, False)
 
     def test_a_segment_that_ends_before_the_next_one_is_not_archived(self) -> None:
-        """Between them a segment was lost: its events are in no archive, and no archive says so."""
+        """A segment between the two was lost. No archive may hide the missing events."""
         disk, _ = several_segments()
         disk.remove_file(SEGMENTS[2])
         with pytest.raises(CorruptLogError, match="ends too early") as raised:
@@ -208,7 +208,9 @@ class TestArchive:
         disk.flip_bit(SEGMENTS[1], 8 * (HEADER_SIZE + 45))
         before = disk.read_file(SEGMENTS[1])
         if history == "discard":
-            compact(disk, load_manifest(disk), 6, history)  # nobody will ever read it
+            compact(
+                disk, load_manifest(disk), 6, history
+            )  # a discarded segment is never read again
             assert of_history(disk) == SEGMENTS[3:]
             return
         with pytest.raises(CorruptLogError) as raised:
@@ -221,7 +223,7 @@ class TestArchive:
 class TestCrashes:
     @pytest.mark.parametrize("history", ["archive", "discard"])
     def test_at_every_call_of_a_compaction(self, history: History) -> None:
-        """A kill and power cuts after each call: a store that opens, with its whole history."""
+        """After a kill or a power cut at each call, the store opens with its whole history."""
         start, values = several_segments()
         counted = start.clone()
         compact(counted, load_manifest(counted), 6, history)
@@ -241,7 +243,7 @@ class TestCrashes:
 
     @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
     def test_at_every_call_that_fails(self, code: int) -> None:
-        """It is done again, unless a sync failed: then only the next opening goes on."""
+        """The next compaction finishes the work. After a failed sync only the next opening may."""
         start, values = several_segments()
         for number, call in enumerate(calls_of_compaction(start), 1):
             disk = start.clone()
@@ -260,7 +262,7 @@ class TestCrashes:
 
     @pytest.mark.asyncio
     async def test_a_failed_sync_is_not_believed_by_the_next_opening(self) -> None:
-        """What the failed sync was for is visible to the next process, and still not durable."""
+        """The next process sees the unsynced files, although the files are not durable."""
         start, values = several_segments()
         for number, call in enumerate(calls_of_compaction(start), 1):
             if call.kind not in ("sync", "sync_folder"):
@@ -281,9 +283,9 @@ class TestCrashes:
         disk, values = several_segments()
         segment = disk.read_file(SEGMENTS[0])
         compact(disk, load_manifest(disk), 2, "archive")
-        disk.write_file(SEGMENTS[0], segment)  # archived, not removed yet
+        disk.write_file(SEGMENTS[0], segment)  # archived and not yet removed
         disk.write_file("archive/new.tmp", b"half")  # not finished
-        disk.write_file(archive_name(3), b"half")  # not counted: it is made again
+        disk.write_file(archive_name(3), b"half")  # not in store.json, so made again
         async with EventLog.open(disk=disk) as log:
             assert [event.data async for event in log.read()] == values
             assert log.recovery.unknown_files == ()
@@ -347,7 +349,7 @@ class TestReading:
     def test_a_checksum_that_fits_makes_no_archive_of_it(
         self, spoil: Callable[[bytes], bytes], reason: str
     ) -> None:
-        """A checksum says that nothing changed since it was made, and nothing else."""
+        """A valid checksum proves that nothing changed later, and proves nothing else."""
         disk, values = compacted(2, "archive")
         frame = disk.read_file(ARCHIVES[0])[:-12]
         disk.write_file(ARCHIVES[0], with_checksum(spoil(frame)))

@@ -1,4 +1,4 @@
-"""The bytes of a segment: what is written is what is specified, and nothing damaged is believed."""
+"""The bytes of a segment: written as specified, and never believed when damaged."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HEADER = SegmentHeader(
 
 
 def outcome(data: bytes) -> tuple[list[Record], bool] | None:
-    """What a segment's bytes are taken for: records, and if it is sealed; ``None``: refused."""
+    """Read a segment: records, and whether a seal ends the segment. `None` for a refusal."""
     try:
         header = SegmentHeader.decode(data)
     except InvalidBytesError:
@@ -59,7 +59,7 @@ def outcome(data: bytes) -> tuple[list[Record], bool] | None:
 
 
 def forged(offset: int, **fields: int) -> bytes:
-    """A record whose checksums are right, and whose fields are what the test says."""
+    """Make a record with the given fields and valid checksums."""
     content = body(1, b"x")
     padded = content + bytes(-len(content) % 8)
     values = {
@@ -89,7 +89,7 @@ class TestSizes:
 
 
 class TestGoldenFiles:
-    """The format as it was released. A change here is a change of the format's version."""
+    """The released format. A change of a golden file is a change of the format's version."""
 
     @pytest.mark.parametrize("name", sorted(make()))
     def test_the_encoder_still_writes_them(self, name: str) -> None:
@@ -154,7 +154,7 @@ class TestGoldenFiles:
 
 
 class TestDamage:
-    """Every flipped bit and every lost end of a small segment."""
+    """Every flipped bit and every truncation of a small segment."""
 
     def test_no_flipped_bit_of_a_closed_segment_goes_unnoticed(self) -> None:
         data = golden("segment-closed.hex")
@@ -180,7 +180,7 @@ class TestDamage:
                 assert found is None, bit
             elif bit < 8 * segment.end:
                 assert found == (whole[0][:2], False), bit
-            else:  # in the zero fill: set aside, and nothing lost by it
+            else:  # in the zero fill: set aside, and no event is lost
                 assert found == (whole[0], False), bit
 
     def test_after_an_idle_seal_the_last_record_cannot_be_taken_for_torn(self) -> None:
@@ -332,7 +332,7 @@ class TestSeals:
             read_seal(bytes(data), Record(512, 1, 0, 8, 512, 560))
 
     def test_what_is_too_short_for_one_has_none(self) -> None:
-        """Also where nothing but a header was left, or not even that."""
+        """A file with only a header has no seal, and neither has a shorter file."""
         sealed = SegmentBytes().seal(SealKind.CLOSED).data
         assert len(sealed) == HEADER_SIZE + SEAL_SIZE
         tail = sealed[-SEAL_SIZE:]

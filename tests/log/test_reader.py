@@ -1,4 +1,4 @@
-"""Reading the log: from anywhere in it, beside a writer, while it is compacted, from a bad disk."""
+"""The log reader: from any event on, beside a writer, during compaction, and on a bad disk."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestRange:
     def test_a_segment_in_memory_gives_the_same(
         self, events: int, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """From the bytes that were verified when it was opened, chunk by chunk."""
+        """`chunks_of` gives the same chunks from the verified bytes of an opened segment."""
         monkeypatch.setattr(runs, "CHUNK_EVENTS", events)
         disk, values = self.grouped()
         last = examine_log(disk, STORE, Listing.read(disk), log_start=1, verify_from=1).last
@@ -166,7 +166,7 @@ class TestBesideTheWriter:
         assert rest in ([], values_on(disk, start=2))
 
     def test_it_follows_a_writer_call_by_call(self) -> None:
-        """A read before any call that the writer makes sees a prefix, with all that is durable."""
+        """A read before any call of the writer sees a prefix that holds every durable event."""
         disk = new_log()
         writer = writer_on(disk)
         durable: list[object] = []
@@ -197,7 +197,7 @@ class TestBesideTheWriter:
         assert len(set(seen)) > 10
 
     def test_a_mended_segment_is_read_on_from_the_same_event(self) -> None:
-        """A reader is in the middle of a segment that the next writer rewrites with a new salt."""
+        """The next writer rewrites a segment with a new salt while a reader is in the middle."""
         disk = new_log()
         writer = writer_on(disk, segment_size=1 << 20)
         values: list[object] = [f"{number}" for number in range(20)]
@@ -219,7 +219,7 @@ class TestBesideTheWriter:
     def test_the_writer_goes_on_to_the_next_segment_behind_the_reader_s_back(
         self, lost: bool
     ) -> None:
-        """It looks again where its data ends, and finds that the segment has a successor by now."""
+        """At the end of its data the reader reads again, and finds a segment with a successor."""
         disk = new_log()
         writer = writer_on(disk)
         commit(writer, "first")
@@ -378,7 +378,7 @@ class TestFailures:
         assert (raised.value.offset, raised.value.expected_seq) == (offset, 3)
 
     def test_damage_that_a_second_look_does_not_see_is_none(self) -> None:
-        """A reader may look while the writer writes, and see a later page before an earlier one."""
+        """A read beside a write may see a later page before an earlier page."""
 
         class Glimpsing(SimulatedDisk):
             glimpses = 3
@@ -401,7 +401,7 @@ class TestFailures:
         assert values_on(disk) == values
 
     def test_a_segment_that_does_not_say_that_others_follow(self) -> None:
-        """The last but one may still lack that seal; one before it never does."""
+        """The last segment but one may lack the seal. No earlier segment lacks the seal."""
         disk, _ = several_segments()
         data = disk.read_file(SECOND)
         disk.write_file(SECOND, data[:-SEAL_SIZE])
@@ -424,7 +424,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("sealed", [False, True])
     def test_a_record_of_another_number_is_never_handed_over(self, sealed: bool) -> None:
-        """Whole and with every checksum in order, as only a mistake of a program could leave it."""
+        """All checksums are valid, so only a programming mistake could have written the record."""
         segment = SegmentBytes().record(b"1")
         offset = segment.end
         segment.record(b"5", seq=5)
@@ -435,7 +435,7 @@ class TestFailures:
         assert (raised.value.offset, raised.value.expected_seq) == (offset, 2)
 
     def test_a_record_that_cannot_hold_as_many_events_as_it_says(self) -> None:
-        """It is refused before anybody makes room for them."""
+        """The record is refused before anybody allocates memory for the events."""
         segment = SegmentBytes().record(b"1")
         offset = segment.end
         segment.data += encode_record(segment.header.salt, offset, 2, 2**31, b"\x90" * 8, offset)

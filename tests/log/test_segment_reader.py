@@ -1,4 +1,4 @@
-"""Files read in windows: any size of them gives the same, and what changes meanwhile is seen."""
+"""Files read in windows: any window size gives the same events, and changes are noticed."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def windows_of(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows so small that every segment has several."""
+    """Make windows so small that every segment has several."""
     windows_of(monkeypatch, 600)
 
 
 def mixed() -> tuple[SimulatedDisk, list[object]]:
-    """Records of a few bytes and of thousands, over several closed segments."""
+    """Make several closed segments with records of a few bytes and of thousands of bytes."""
     disk = new_log()
     writer = writer_on(disk)
     values: list[object] = []
@@ -78,7 +78,7 @@ class TestTheSame:
     def test_whatever_the_length_of_a_record(
         self, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that a window ends before, in and behind its header, its body, and its padding."""
+        """A window ends before, in and behind a record's header, body and padding."""
         windows_of(monkeypatch, size)
         for length in range(400, 700):
             segment = SegmentBytes().record(b"a" * length).record(b"b").record(b"c" * 700)
@@ -96,7 +96,7 @@ class TestTheSame:
 
 
 def at_second_opening(disk: SimulatedDisk, change: Callable[[], object]) -> None:
-    """Do something when the first segment was summed and is about to be read again."""
+    """Call `change` after the first segment was verified and before the second read begins."""
     openings = 0
 
     def rule(call: Call) -> None:
@@ -119,7 +119,7 @@ class TestBetweenSummingAndReading:
 
     @pytest.mark.parametrize("damaged", [False, True])
     def test_one_that_is_replaced_is_loaded_anew(self, damaged: bool) -> None:
-        """And summed anew: what the first one was says nothing of it."""
+        """The new segment is verified too: the first segment's checksum proves nothing about it."""
         disk, values = several_segments()
         other, _ = several_segments(new_log(seed=7))
         replaced = other.read_file(FIRST)
@@ -155,7 +155,7 @@ class TestBetweenSummingAndReading:
 
 @pytest.mark.usefixtures("small")
 def test_a_record_that_says_it_is_longer_than_its_segment() -> None:
-    """Its checksums and the seal's are right, so that only its length is wrong."""
+    """All checksums are valid, and only the length is wrong."""
     segment = SegmentBytes().record(b"x" * 400).record(b"y" * 100)
     data = bytearray(segment.data)
     length = HEADER_SIZE + 20

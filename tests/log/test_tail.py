@@ -1,4 +1,4 @@
-"""What the end of a segment is, as tables: its bytes on the left, the answer on the right."""
+"""The end of a segment, as tables: the bytes on the left, the verdict on the right."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ IDLE, CLOSED, CONTINUED = SealKind.IDLE, SealKind.CLOSED, SealKind.CONTINUED
 
 
 def begun() -> SegmentBytes:
-    """Two records: the prefix that every answer keeps."""
+    """Begin a segment with two records, the prefix of every case."""
     return SegmentBytes().record(b"first").record(b"second")
 
 
 def broken(data: bytes, offset: int) -> bytes:
-    """A byte in the middle of a record's body is another one."""
+    """Flip a bit in the body of the record at `offset`."""
     return flipped(data, 8 * (offset + 44))
 
 
@@ -94,25 +94,25 @@ def test_the_data_end_is_after_idle_seals_and_before_the_closing_one() -> None:
 
 
 Torn = Callable[[int], bytes]
-"""What stands behind two records, made for the offset at which it stands."""
+"""A function from an offset behind two records to the bytes at that offset."""
 
 
 def third(offset: int, value: bytes = b"third", synced_end: int | None = None) -> bytes:
-    """The bytes of a third record."""
+    """Make the bytes of a third record."""
     segment = begun()
     assert segment.end == offset
     return segment.record(value, synced_end=synced_end).data[offset:]
 
 
 def unsynced_pair(offset: int) -> bytes:
-    """Two more records as the lesser modes write them: neither attests the other."""
+    """Make two more records as the weaker modes write records: neither attests the other."""
     segment = begun()
     segment.record(b"hole", synced_end=HEADER_SIZE).record(b"beyond", synced_end=HEADER_SIZE)
     return segment.data[offset:]
 
 
 def hole(offset: int) -> bytes:
-    """The first of the pair did not reach the platter, the second did."""
+    """Make a pair whose second record reached the disk, while the first record did not."""
     pair = unsynced_pair(offset)
     length = len(begun().record(b"hole").data) - offset
     return bytes(length) + pair[length:]
@@ -149,7 +149,7 @@ def test_torn(torn: Torn, zeros: str) -> None:
 
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN.keys())
 def test_torn_behind_an_idle_seal(torn: Torn) -> None:
-    """The same bytes are no record of this place either; what is before the seal stays."""
+    """The same bytes are no record behind a seal either. All bytes before the seal stay."""
     segment = begun()
     bytes_ = torn(segment.end)
     segment.seal(IDLE)
@@ -174,7 +174,7 @@ def damaged_second(build: Callable[[SegmentBytes], bytes]) -> Callable[[], bytes
 
 
 def resealed() -> bytes:
-    """A seal whose record is valid, and whose word on the segment is wrong."""
+    """Make a valid seal record with a wrong checksum of the segment."""
     segment = begun()
     damaged = SegmentBytes().record(b"FIRST").record(b"second")
     return segment.data + damaged.seal(CLOSED).data[segment.end :]
@@ -283,7 +283,7 @@ def test_corrupt(case: CorruptCase) -> None:
 
 
 class TestSaltsInPayloads:
-    """A payload may hold anything, the bytes of this very log included."""
+    """A payload may hold any bytes, even bytes of the same log."""
 
     def test_a_whole_record_in_a_torn_payload_is_no_witness(self) -> None:
         segment = begun()
@@ -312,7 +312,7 @@ class TestSaltsInPayloads:
         assert proof_of_durability(data, segment.header, offset) == witness
 
     def test_one_whose_body_is_damaged_too_is_a_witness(self) -> None:
-        """Its header was written by who knew what was durable; its body has no part in that."""
+        """The writer wrote `synced_end` into the header, so a damaged body does not matter."""
         segment = begun()
         offset = segment.end
         segment.record(b"third")
@@ -325,7 +325,7 @@ class TestSaltsInPayloads:
         assert proof_of_durability(headless, segment.header, offset) is None
 
     def test_looking_for_one_takes_linear_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """However long the bodies are that headers claim to have."""
+        """The time does not depend on the lengths in headers."""
         size, step = 1 << 16, RECORD_HEADER_SIZE
         segment = SegmentBytes(size=size)
         data = bytearray(segment.filled())
@@ -345,7 +345,7 @@ class TestSaltsInPayloads:
 
         monkeypatch.setattr(log_format, "zlib", Counting)
         assert proof_of_durability(bytes(data), segment.header, segment.end) == segment.end + step
-        for position in range(segment.end + step, size - step, step):  # none knows anything
+        for position in range(segment.end + step, size - step, step):  # no header proves anything
             ignorant = data[position : position + step - 4]
             ignorant[24:32] = struct.pack("<Q", segment.end)
             checksum = struct.pack("<I", zlib.crc32(ignorant, position))
