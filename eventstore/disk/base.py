@@ -137,15 +137,15 @@ class SyncFailedError(OSError):
 
 def sync(file: File) -> None:
     """Put a file on stable storage. Raises ``SyncFailedError``, after which nobody may retry."""
-    _synced(file.sync)
+    _sync_or_fail(file.sync)
 
 
 def sync_folder(disk: Disk, folder: str = "") -> None:
     """Put a folder's names on stable storage. Raises ``SyncFailedError``."""
-    _synced(disk.sync_folder, folder)
+    _sync_or_fail(disk.sync_folder, folder)
 
 
-def _synced(call: Callable[..., None], *args: str) -> None:
+def _sync_or_fail(call: Callable[..., None], *args: str) -> None:
     for _ in range(_ATTEMPTS):
         try:
             return call(*args)

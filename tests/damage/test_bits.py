@@ -1,11 +1,12 @@
-"""Every bit of a sealed store, flipped: what the store says to each.
+"""Every bit of a sealed store, flipped, and the store's answer to each.
 
-A store that was closed detects every flipped bit of its log and of its newest snapshot when it is
-opened, and of its archives when they are read. Where a bit is not looked at (an older snapshot
-beside a good newer one, the empty spare), the state and the history are exact.
+A closed store detects every flipped bit of its log and of its newest snapshot at opening, and of
+its archives at reading. Some bits are never read, such as those of an older snapshot beside a good
+newer one, and of the empty spare. For these, the state and the history are exact.
 
 By default every third bit of the store with archives is flipped, and fewer in long runs of zeros
-and in the other stores. With ``EVENTSTORE_COMPLETE=1`` every bit of all is; it takes minutes.
+and in the other stores. With ``EVENTSTORE_COMPLETE=1``, every bit of every store is flipped, which
+takes minutes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tests.damage.golden_store import Golden, History, golden
 from tests.damage.judge import Damage, verdicts
 
 COMPLETE = bool(os.environ.get("EVENTSTORE_COMPLETE"))
-STEP, SPARSE = 3, 21  # odd, so that a sample has every bit of a byte in it
-RUN = 16  # zeros that make a run
+STEP, SPARSE = 3, 21  # odd, so that a sample has every bit of a byte
+RUN = 16  # zeros in a run
 
 
 def flips(golden: Golden, name: str, *, step: int = STEP) -> Iterator[Damage]:
@@ -76,7 +77,7 @@ def test_no_flipped_bit_of_an_older_snapshot_matters_while_there_is_a_newer_one(
 
 @pytest.mark.parametrize("history", ["archive", "discard"])
 def test_every_flipped_bit_of_the_only_snapshot_is_reported_or_refused(history: History) -> None:
-    """With the history it is folded again; where that was discarded, nothing is left to go by."""
+    """With the history, the state is folded again. Without, nothing is left to recover from."""
     store = golden(history)
     older, newest = store.snapshots
     disk = store.disk.clone()
@@ -92,7 +93,7 @@ def test_every_flipped_bit_of_the_only_snapshot_is_reported_or_refused(history: 
             assert verdict.refuses(older), f"{what}: {verdict}"
 
 
-def test_every_flipped_bit_of_the_identity_is_refused() -> None:
+def test_every_flipped_bit_of_the_manifest_is_refused() -> None:
     store = golden("archive")
     for what, verdict in verdicts(store, flips(store, "store.json"), inside=COMPLETE):
         assert verdict.refuses("store.json"), f"{what}: {verdict}"
@@ -129,7 +130,7 @@ def test_flipped_bits_of_a_store_that_discards_its_history() -> None:
 
 
 def test_flipped_bits_of_old_segments_that_are_kept_are_told_to_whoever_reads_them() -> None:
-    """Opening reads only what recovery may need, and of the others their headers and lengths."""
+    """Opening reads only segments that recovery may need, and headers and lengths of the others."""
     store = golden("keep")
     *old, _, _, _ = store.segments
     for name in old:

@@ -1,10 +1,10 @@
 """Whole files of a sealed store: cut, removed, renamed, doubled, swapped, zeroed, of another store.
 
-The outcome of each is held against the contract by ``judge``: refused with nothing written, or
-opened with exactly the right state. Here it is demanded that the damage is noticed as well,
-wherever it could matter. A store that opens is also used further, so that it stays right.
+``judge`` holds the outcome of each against the contract: refused with nothing written, or opened
+with exactly the right state. The tests here also demand that the damage is noticed wherever the
+damage could matter. A store that opens is also used further, and must stay right.
 
-By default every third length is tried, or fewer; with ``EVENTSTORE_COMPLETE=1`` every one is.
+By default every third length is tried, or fewer. ``EVENTSTORE_COMPLETE=1`` tries every length.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ LEFTOVERS = (
     "quarantine/torn.tmp",
     "store.json.tmp",
 )
-"""Names under which the store makes its files: what has one is a crash's, and is cleared away."""
+"""Names under which the store makes its files: such a file is left by a crash and cleared away."""
 
 OUTDATED = "archive/00000000000000000004.log.zst"
-"""No archive of this store, but where history is discarded such a name belongs to what was."""
+"""Name of no archive here. Where history is discarded, such a name belongs to a discarded file."""
 
 UNKNOWN = (
     "log/copy of a segment.log",
@@ -48,7 +48,7 @@ UNKNOWN = (
 
 
 def other_names(store: Golden) -> list[str]:
-    """Names that a file of the store could have been given, and that no file has."""
+    """Return names that a file of the store could have been given, and that no file has."""
     numbers = [*range(1, 15), 99]
     names = [f"log/{number:020d}.log" for number in numbers]
     names += [f"snapshots/{number:020d}.snap" for number in (0, *numbers)]
@@ -60,7 +60,7 @@ def other_names(store: Golden) -> list[str]:
 def changed(
     store: Golden, name: str, contents: Iterator[tuple[str, bytes | None]]
 ) -> Iterator[Damage]:
-    """Copies of the store in which the file has other contents, or is not there at all."""
+    """Return copies of the store in which the file has other contents, or is missing."""
     for what, content in contents:
         disk = store.disk.clone()
         if content is None:
@@ -71,11 +71,11 @@ def changed(
 
 
 def noticed(store: Golden, name: str, verdict: Verdict) -> bool:
-    """Whether damage to the whole of a file was noticed in the way that befits it."""
+    """Tell whether damage to the whole of a file was noticed in the way that befits the file."""
     older, newest = store.snapshots
-    if name == "log/spare":  # it holds nothing
+    if name == "log/spare":  # the spare holds nothing
         return verdict.unharmed
-    if name == older:  # nothing depends on it
+    if name == older:  # nothing depends on this file
         return verdict.unharmed
     if name == newest:
         return verdict.unharmed and verdict.rejects(name)
@@ -90,7 +90,7 @@ def noticed(store: Golden, name: str, verdict: Verdict) -> bool:
 @pytest.mark.parametrize("history", HISTORIES)
 def test_the_lengths_to_which_a_file_can_be_cut(history: History) -> None:
     store = golden(history)
-    unread = store.segments[:-3]  # opening asks only for their headers and lengths
+    unread = store.segments[:-3]  # opening reads only headers and lengths of these
     for name in store.disk.files():
         content = store.disk.read_file(name)
         step = 97 if name == "log/spare" else 3 if history == "archive" else 15
@@ -116,7 +116,7 @@ def test_a_file_of_zeros(history: History) -> None:
 
 @pytest.mark.parametrize("added", [b"\0", b"\xff", b"\0" * 512, b"x" * 512])
 def test_bytes_at_the_end_of_a_file(added: bytes) -> None:
-    """Zeros behind a segment's last seal are what a crash may leave of it, and mean nothing."""
+    """Zeros behind a segment's last seal may be left by a crash, and mean nothing."""
     store = golden("archive")
     for name in store.disk.files():
         content = store.disk.read_file(name) + added
@@ -136,7 +136,7 @@ def test_a_file_that_is_gone(history: History) -> None:
     for name in store.disk.files():
         gone = changed(store, name, iter([("removed", None)]))
         for what, verdict in verdicts(store, gone, go_on=True):
-            if name == "log/spare" or name in store.snapshots:  # another one does
+            if name == "log/spare" or name in store.snapshots:  # another file does
                 assert verdict.unharmed, f"{what}: {verdict}"
             else:
                 assert verdict.refuses(name), f"{what}: {verdict}"
@@ -153,7 +153,7 @@ def test_both_snapshots_gone_and_the_history_discarded() -> None:
 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_a_file_that_is_there_twice(history: History) -> None:
-    """Nothing is lost by it, but nothing that could be taken for the store's own is left unsaid."""
+    """Nothing is lost, but any file that could be taken for the store's own is reported."""
     store = golden(history)
     for name, other in itertools.product(store.disk.files(), other_names(store)):
         disk = store.disk.clone()
@@ -175,7 +175,7 @@ def test_an_empty_file_under_a_name_of_the_store(history: History) -> None:
 
 
 def told(store: Golden, other: str, verdict: Verdict) -> bool:
-    """Whether a file that is too many, named ``other``, was noticed."""
+    """Tell whether a superfluous file, named ``other``, was noticed."""
     if other in LEFTOVERS:
         return verdict.unharmed and verdict.removed == {other}
     if other == OUTDATED and store.archives == [] and store.first > 1:
@@ -189,7 +189,7 @@ def told(store: Golden, other: str, verdict: Verdict) -> bool:
 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_a_file_under_a_wrong_name(history: History) -> None:
-    """Refused, with the file left where it is; it may be the only copy."""
+    """Opening is refused, and the file stays in place, since the file may be the only copy."""
     store = golden(history)
     for name, other in itertools.product(store.disk.files(), other_names(store)):
         disk = store.disk.clone()
@@ -205,7 +205,7 @@ def test_a_file_under_a_wrong_name(history: History) -> None:
                 assert verdict.refuses(name) or verdict.refuses(other), f"{what}: {verdict}"
 
 
-# ---- other files in its place --------------------------------------------------------------------
+# ---- other files in place of one --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("history", HISTORIES)
@@ -231,7 +231,7 @@ def test_two_files_that_have_changed_places(history: History) -> None:
 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_a_file_of_another_store(history: History) -> None:
-    """Of the same shape, with the same events: only its identity and its salts are others."""
+    """The other store has the same shape and the same events. Only identity and salts differ."""
     store, stranger = golden(history), golden(history, 2)
     assert store.disk.files() == stranger.disk.files()
     for name in store.disk.files():
@@ -257,7 +257,9 @@ def test_all_segments_of_another_store() -> None:
 
 @pytest.mark.parametrize("lives", [1, 2, 3, 4])
 def test_a_log_from_an_older_backup(lives: int) -> None:
-    """It is whole, and every file is this store's; but there are snapshots of what it lacks."""
+    """The log is whole, and every file is this store's. But snapshots cover events that are
+    missing.
+    """
     store = golden("keep")
     older = golden("keep", lives=lives)
     disk = store.disk.clone()
@@ -270,8 +272,10 @@ def test_a_log_from_an_older_backup(lives: int) -> None:
     assert "a snapshot of event 9" in str(verdict.refused)
 
 
-def test_an_older_identity_of_the_same_store() -> None:
-    """It does not know of the last archive, whose segment it asks for: nothing begins too late."""
+def test_an_older_manifest_of_the_same_store() -> None:
+    """The old file does not know the last archive, and demands its segment: nothing begins too
+    late.
+    """
     store = golden("archive")
     disk = store.disk.clone()
     manifest = load_manifest(disk)
@@ -292,7 +296,7 @@ def test_an_older_identity_of_the_same_store() -> None:
 def test_a_snapshot_that_was_passed_over_does_not_count_as_one_that_is_kept(
     history: History, retain: int
 ) -> None:
-    """Else a bad one with a high number would make the store discard what the good ones need."""
+    """Counting a bad one with a high number would cost the events that the good ones need."""
     store = golden(history, 1, retain)
     source = store.snapshots[-1]
     for other in ("snapshots/00000000000000000099.snap", "snapshots/00000000000000000098.snap"):

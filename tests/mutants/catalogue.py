@@ -1,4 +1,4 @@
-"""The sabotages. Each is a mistake that somebody could make, and that must not go unnoticed."""
+"""The sabotages. Each is a mistake that somebody could make, and that the tests must notice."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
-BESIDE = "disk/optimistic.py"
 CODEC = "model/codec.py"
 COMMIT = "log/commit.py"
-ROOM = "log/room.py"
-CORE = "log/durable.py"
-DISK = "disk/local.py"
+DIRECTORY = "directory.py"
+DISK_BASE = "disk/base.py"
+DURABLE_LOG = "log/durable.py"
 FORMAT = "log/format.py"
-IDENTITY = "disk/manifest.py"
 KEEPER = "snapshot/keeper.py"
 LISTING = "disk/listing.py"
-MEND = "log/recovery.py"
-PREPARE = "directory.py"
+LOCAL_DISK = "disk/local.py"
+LOG_RECOVERY = "log/recovery.py"
+MANIFEST = "disk/manifest.py"
+OPTIMISTIC = "disk/optimistic.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
+ROOM = "log/room.py"
 SEGMENT = "log/segment.py"
-SOURCE = "log/segment_reader.py"
+SEGMENT_READER = "log/segment_reader.py"
 STORE = "store.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
-DISK_BASE = "disk/base.py"
 
-BITS = "tests/damage/test_bits.py"
-COMPANY = "tests/reading/test_beside_a_writer.py"
-COSTS = "tests/test_costs.py"
-FILES = "tests/damage/test_files.py"
-POWER = "tests/mutants/test_power.py"
+TEST_BITS = "tests/damage/test_bits.py"
+TEST_BESIDE_A_WRITER = "tests/reading/test_beside_a_writer.py"
+TEST_COSTS = "tests/test_costs.py"
+TEST_FILES = "tests/damage/test_files.py"
+TEST_POWER = "tests/mutants/test_power.py"
 
 SABOTAGES = (
     # ---- durability ------------------------------------------------------------------------
@@ -47,7 +47,7 @@ SABOTAGES = (
                 "        self.counts.commits += 1\n",
             ),
         ),
-        caught_by=("tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="a sync that does nothing",
@@ -55,22 +55,22 @@ SABOTAGES = (
         edits=(
             edit(
                 DISK_BASE,
-                "    _synced(file.sync)\n",
+                "    _sync_or_fail(file.sync)\n",
                 "    return\n",
             ),
         ),
-        caught_by=("tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="no fdatasync on the real disk",
         breaks="the real disk does what the simulated one is trusted to do",
-        edits=(edit(DISK, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
+        edits=(edit(LOCAL_DISK, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
         caught_by=("tests/mutants/test_real_disk.py",),
     ),
     Sabotage(
         name="no fsync of a real folder",
         breaks="the real disk does what the simulated one is trusted to do",
-        edits=(edit(DISK, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
+        edits=(edit(LOCAL_DISK, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
         caught_by=("tests/mutants/test_real_disk.py",),
     ),
     Sabotage(
@@ -84,7 +84,7 @@ SABOTAGES = (
                 "                    self.spare.ready = False\n",
             ),
         ),
-        caught_by=("tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="no folder sync for a snapshot",
@@ -97,7 +97,7 @@ SABOTAGES = (
                 "        disk.rename(SNAPSHOT_TEMPORARY, name)\n",
             ),
         ),
-        caught_by=(POWER,),
+        caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="no folder sync for store.json",
@@ -109,7 +109,7 @@ SABOTAGES = (
                 '    if name != FILE:\n        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
-        caught_by=(POWER,),
+        caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="no folder sync for an archive",
@@ -122,7 +122,7 @@ SABOTAGES = (
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
-        caught_by=("tests/log/test_archive.py", POWER),
+        caught_by=("tests/log/test_archive.py", TEST_POWER),
     ),
     Sabotage(
         name="no folder sync for quarantined bytes",
@@ -135,7 +135,7 @@ SABOTAGES = (
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", POWER),
+        caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
         name="no folder sync for a mended segment",
@@ -148,19 +148,19 @@ SABOTAGES = (
                 '        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", POWER),
+        caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
         name="no folder sync for a new folder",
         breaks="the folder of quarantined bytes survives a power cut",
         edits=(
             edit(
-                MEND,
+                LOG_RECOVERY,
                 "        disk.make_folder(QUARANTINE_FOLDER)\n        sync_folder(disk)\n",
                 "        disk.make_folder(QUARANTINE_FOLDER)\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", POWER),
+        caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
         name="a segment's header not synced",
@@ -172,7 +172,7 @@ SABOTAGES = (
                 "        write_fully(file, 0, header.encode())\n",
             ),
         ),
-        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="a seal not synced",
@@ -184,7 +184,7 @@ SABOTAGES = (
                 "    file.truncate(end.seal_at + len(seal))\n",
             ),
         ),
-        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="truncated before the seal is synced",
@@ -196,7 +196,7 @@ SABOTAGES = (
                 "    file.truncate(end.seal_at + len(seal))\n    sync(file)\n",
             ),
         ),
-        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="an idle seal before the sync",
@@ -209,7 +209,7 @@ SABOTAGES = (
                 "            return\n        try:\n            active.seal_idle()\n",
             ),
         ),
-        caught_by=("tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="synced_end is what was written",
@@ -221,14 +221,14 @@ SABOTAGES = (
                 "self.header.salt, self.end, self.next_seq, count, body, self.end\n",
             ),
         ),
-        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", POWER),
+        caught_by=("tests/log/test_segment.py tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
         name="a mended segment not rewritten",
         breaks="what a failed sync left in the page cache is not served",
         edits=(
             edit(
-                MEND,
+                LOG_RECOVERY,
                 "        else:\n            end = self._rewrite(last, repaired)\n",
                 "        elif isinstance(tail, Clean):\n"
                 "            end = last.tail.end\n"
@@ -240,40 +240,40 @@ SABOTAGES = (
                 "        else:\n            end = self._rewrite(last, repaired)\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", POWER),
+        caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
         name="a mended segment sealed too early",
         breaks="what looks finished has its name on the disk",
         edits=(
             edit(
-                MEND,
+                LOG_RECOVERY,
                 "            write_atomically(self._disk, name, REWRITE_TEMPORARY, unsealed)\n"
                 "            self._seal(name, end)\n",
                 "            sealed = rewritten + bytes(ALIGNMENT)\n"
                 "            write_atomically(self._disk, name, REWRITE_TEMPORARY, sealed)\n",
             ),
         ),
-        caught_by=(POWER,),
+        caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="the page cache believed about store.json",
         breaks="segments go only when store.json durably says so",
         edits=(
             edit(
-                PREPARE,
+                DIRECTORY,
                 "            save_manifest(disk, manifest)\n"
                 "        else:\n            sync_folder(disk)",
                 "            pass\n        else:\n            pass",
             ),
         ),
-        caught_by=(POWER,),
+        caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="salt reused on rewriting",
         breaks="no record of a replaced segment is taken for one of its successor",
         edits=(edit(SEGMENT, "    salt = fresh_salt(disk)\n", "    salt = header.salt\n"),),
-        caught_by=("tests/log/test_recovery.py", POWER),
+        caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
         name="snapshot renamed before its sync",
@@ -294,7 +294,7 @@ SABOTAGES = (
                 "        name = snapshot_name(seq)\n",
             ),
         ),
-        caught_by=(POWER,),
+        caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="a snapshot never synced",
@@ -307,7 +307,7 @@ SABOTAGES = (
                 "            write_fully(file, offset, builder.end(digest.hexdigest()))\n",
             ),
         ),
-        caught_by=(POWER,),
+        caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="segment removed before its archive",
@@ -320,7 +320,7 @@ SABOTAGES = (
                 "    compressed = zstd.compress(packed, options=_OPTIONS)\n",
             ),
         ),
-        caught_by=("tests/log/test_archive.py", POWER),
+        caught_by=("tests/log/test_archive.py", TEST_POWER),
     ),
     Sabotage(
         name="segment removed before store.json",
@@ -333,7 +333,7 @@ SABOTAGES = (
                 "        manifest = save_manifest(disk, manifest)\n    remove_archived",
             ),
         ),
-        caught_by=("tests/log/test_archive.py", POWER),
+        caught_by=("tests/log/test_archive.py", TEST_POWER),
     ),
     Sabotage(
         name="history cut at the newest snapshot",
@@ -345,7 +345,7 @@ SABOTAGES = (
                 "compact(self._disk, manifest, kept[-1],",
             ),
         ),
-        caught_by=(f"{BITS} -k discards_its_history", POWER),
+        caught_by=(f"{TEST_BITS} -k discards_its_history", TEST_POWER),
     ),
     # ---- order and truth of what the caller is told ----------------------------------------
     Sabotage(
@@ -581,12 +581,12 @@ SABOTAGES = (
         breaks="sequence numbers have no gap",
         edits=(
             edit(
-                SOURCE,
+                SEGMENT_READER,
                 "                if number != seq:\n                    raise",
                 "                if False:\n                    raise",
             ),
             edit(
-                SOURCE,
+                SEGMENT_READER,
                 "            if number != seq:\n                raise",
                 "            if False:\n                raise",
             ),
@@ -627,19 +627,19 @@ SABOTAGES = (
                 "    whole = True\n",
             ),
         ),
-        caught_by=("tests/log/test_tail.py", f"{FILES} -k lengths"),
+        caught_by=("tests/log/test_tail.py", f"{TEST_FILES} -k lengths"),
     ),
     Sabotage(
         name="CONTINUED seal ignored",
         breaks="a last segment that is gone is missed",
         edits=(
             edit(
-                MEND,
+                LOG_RECOVERY,
                 "        if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:\n",
                 "        if False:\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", f"{FILES} -k gone"),
+        caught_by=("tests/log/test_recovery.py", f"{TEST_FILES} -k gone"),
     ),
     Sabotage(
         name="CONTINUED seal ignored by readers",
@@ -651,25 +651,29 @@ SABOTAGES = (
                 "        if False:\n",
             ),
         ),
-        caught_by=(f"{FILES} -k gone",),
+        caught_by=(f"{TEST_FILES} -k gone",),
     ),
     Sabotage(
         name="the chain of segments unchecked",
         breaks="a segment in the middle that is gone is missed",
         edits=(
             edit(
-                MEND,
+                LOG_RECOVERY,
                 "            if headers and header.previous_first != headers[-1].first_seq:\n",
                 "            if False:\n",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", f"{FILES} -k gone"),
+        caught_by=("tests/log/test_recovery.py", f"{TEST_FILES} -k gone"),
     ),
     Sabotage(
         name="finished segments unverified",
         breaks="damage before the last segment is refused at opening",
-        edits=(edit(MEND, "        if crc != successor.previous_crc:\n", "        if False:\n"),),
-        caught_by=("tests/log/test_recovery.py", f"{BITS} -k log_is_refused"),
+        edits=(
+            edit(
+                LOG_RECOVERY, "        if crc != successor.previous_crc:\n", "        if False:\n"
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py", f"{TEST_BITS} -k log_is_refused"),
     ),
     Sabotage(
         name="another store's segment accepted",
@@ -681,7 +685,7 @@ SABOTAGES = (
                 "    if False:\n        raise corrupt_segment_error(",
             ),
         ),
-        caught_by=("tests/log/test_recovery.py", f"{FILES} -k another_store"),
+        caught_by=("tests/log/test_recovery.py", f"{TEST_FILES} -k another_store"),
     ),
     Sabotage(
         name="another store's snapshot accepted",
@@ -689,20 +693,20 @@ SABOTAGES = (
         edits=(
             edit(VAULT, "            if header.store != self._store:\n", "            if False:\n"),
         ),
-        caught_by=(f"{FILES} -k another_store",),
+        caught_by=(f"{TEST_FILES} -k another_store",),
     ),
     Sabotage(
         name="a snapshot ahead of the log accepted",
         breaks="a log that lost its end is missed",
         edits=(edit(RECOVERY, "    if log.next_seq <= at.seq:\n", "    if False:\n"),),
-        caught_by=(f"{FILES} -k older_backup",),
+        caught_by=(f"{TEST_FILES} -k older_backup",),
     ),
     Sabotage(
         name="torn bytes dropped",
         breaks="torn bytes are set aside, never deleted",
         edits=(
             edit(
-                MEND,
+                LOG_RECOVERY,
                 "                repaired.quarantined = self._quarantine(name, data, tail)\n",
                 "                repaired.quarantined = None\n",
             ),
@@ -714,12 +718,12 @@ SABOTAGES = (
         breaks="a changed digit in store.json is noticed",
         edits=(
             edit(
-                IDENTITY,
+                MANIFEST,
                 "    if manifest.checksum() != manifest.crc or _encode(manifest) != data:\n",
                 "    if False:\n",
             ),
         ),
-        caught_by=(f"{BITS} -k identity",),
+        caught_by=(f"{TEST_BITS} -k manifest",),
     ),
     Sabotage(
         name="an archive's checksum skipped",
@@ -731,31 +735,31 @@ SABOTAGES = (
                 "    if False:\n",
             ),
         ),
-        caught_by=(f"{BITS} -k archive_is_told",),
+        caught_by=(f"{TEST_BITS} -k archive_is_told",),
     ),
     Sabotage(
         name="leftovers cleared before all is verified",
         breaks="a store that is refused is not written to",
         edits=(
             edit(
-                PREPARE,
+                DIRECTORY,
                 "    if manifest.kind != kind:\n",
                 "    clear_leftovers(disk, manifest, listing)\n    if manifest.kind != kind:\n",
             ),
         ),
-        caught_by=(f"{FILES} -k wrong_name",),
+        caught_by=(f"{TEST_FILES} -k wrong_name",),
     ),
     Sabotage(
         name="a damaged snapshot counted as kept",
         breaks="history is discarded only when a good snapshot stands in for it",
         edits=(edit(VAULT, "            self._passed_over.add(seq)\n", ""),),
-        caught_by=(f"{FILES} -k passed_over",),
+        caught_by=(f"{TEST_FILES} -k passed_over",),
     ),
     # ---- ownership -------------------------------------------------------------------------
     Sabotage(
         name="lockf for flock",
         breaks="the lock holds within one process, and whatever is closed",
-        edits=(edit(DISK, "            fcntl.flock(", "            fcntl.lockf("),),
+        edits=(edit(LOCAL_DISK, "            fcntl.flock(", "            fcntl.lockf("),),
         caught_by=("tests/disk/test_local.py",),
     ),
     Sabotage(
@@ -763,7 +767,7 @@ SABOTAGES = (
         breaks="the lock is free when its owner is gone",
         edits=(
             edit(
-                DISK,
+                LOCAL_DISK,
                 'the parent\'s lock."""\n        self._release()\n',
                 'the parent\'s lock."""\n',
             ),
@@ -775,7 +779,7 @@ SABOTAGES = (
         breaks="no link leads out of the store",
         edits=(
             edit(
-                DISK,
+                LOCAL_DISK,
                 "os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC\n",
                 "os.O_RDONLY) | os.O_CLOEXEC\n",
             ),
@@ -799,7 +803,7 @@ SABOTAGES = (
         breaks="whoever reads while a store is closed is told that it was closed",
         edits=(
             edit(
-                CORE,
+                DURABLE_LOG,
                 "                if self._closing is None or error.errno != errno.EBADF:\n",
                 "                if True:\n",
             ),
@@ -811,7 +815,7 @@ SABOTAGES = (
         breaks="whoever reads after a store was closed is told that it was closed",
         edits=(
             edit(
-                CORE,
+                DURABLE_LOG,
                 "        if self._closed:\n            raise self._ended()\n        return await ",
                 "        return await ",
             ),
@@ -823,18 +827,22 @@ SABOTAGES = (
         breaks="a flipped bit in a finished segment is noticed by who reads it",
         edits=(
             edit(
-                SOURCE,
+                SEGMENT_READER,
                 "        if seal is not None and file_crc(opened, end, head) == seal[1]:\n",
                 "        if seal is not None:\n",
             ),
         ),
-        caught_by=(BITS,),
+        caught_by=(TEST_BITS,),
     ),
     Sabotage(
         name="a replaced segment read on",
         breaks="what is read is what was summed",
         edits=(
-            edit(SOURCE, "        if window[:HEADER_SIZE] != header:\n", "        if False:\n"),
+            edit(
+                SEGMENT_READER,
+                "        if window[:HEADER_SIZE] != header:\n",
+                "        if False:\n",
+            ),
         ),
         caught_by=("tests/log/test_segment_reader.py",),
     ),
@@ -844,7 +852,7 @@ SABOTAGES = (
         breaks="two threads that list a folder at once are both told all of its names",
         edits=(
             edit(
-                DISK,
+                LOCAL_DISK,
                 '            fd = os.open(".", _FOLDER_FLAGS, dir_fd=self._folder_fd(folder))\n',
                 "            fd = os.dup(self._folder_fd(folder))\n",
             ),
@@ -856,12 +864,12 @@ SABOTAGES = (
         breaks="what a writer moves while a store is opened to read is not taken for damage",
         edits=(
             edit(
-                BESIDE,
+                OPTIMISTIC,
                 "    for listing in attempts_beside_writer(disk):\n",
                 "    for listing in ():\n",
             ),
         ),
-        caught_by=(COMPANY,),
+        caught_by=(TEST_BESIDE_A_WRITER,),
     ),
     Sabotage(
         name="a retired snapshot taken for an error",
@@ -873,7 +881,7 @@ SABOTAGES = (
                 "suppress(InvalidSnapshotError)",
             ),
         ),
-        caught_by=(COMPANY,),
+        caught_by=(TEST_BESIDE_A_WRITER,),
     ),
     Sabotage(
         name="archives known before they are listed",
@@ -885,7 +893,7 @@ SABOTAGES = (
                 "*()}\n",
             ),
         ),
-        caught_by=(COMPANY,),
+        caught_by=(TEST_BESIDE_A_WRITER,),
     ),
     # ---- cost ------------------------------------------------------------------------------
     Sabotage(
@@ -898,7 +906,7 @@ SABOTAGES = (
                 "        if sync:\n            self.sync()\n            active.file.sync()\n",
             ),
         ),
-        caught_by=(f"{COSTS} -k one_sync",),
+        caught_by=(f"{TEST_COSTS} -k one_sync",),
     ),
     Sabotage(
         name="a hop more for each commit",
@@ -911,7 +919,7 @@ SABOTAGES = (
                 "        self._run_between_commits(lambda: None)\n\n    def _fail_pending",
             ),
         ),
-        caught_by=(f"{COSTS} -k thread_and_back",),
+        caught_by=(f"{TEST_COSTS} -k thread_and_back",),
     ),
     Sabotage(
         name="no waiting for company",
@@ -923,7 +931,7 @@ SABOTAGES = (
                 "        self._last_commit_shared = False\n",
             ),
         ),
-        caught_by=(f"{COSTS} -k awaiters_share",),
+        caught_by=(f"{TEST_COSTS} -k awaiters_share",),
     ),
     Sabotage(
         name="an event encoded twice",
@@ -935,6 +943,6 @@ SABOTAGES = (
                 "            decoded = self._decode_one(self._encode(event))\n",
             ),
         ),
-        caught_by=(f"{COSTS} -k lone_append",),
+        caught_by=(f"{TEST_COSTS} -k lone_append",),
     ),
 )

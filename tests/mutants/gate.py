@@ -1,12 +1,11 @@
-"""The mutation gate: break the product in every way of the catalogue; the suite must notice each.
+"""The mutation gate: break the product in every way of the catalogue. The suite must notice each.
 
 Theory of operation
 -------------------
-Work happens in copies of the project in a temporary directory, one for each job; the project
-itself is only read. First the tests that are to notice are run on a copy that nobody has
-sabotaged: a suite that fails anyway notices nothing. Then each sabotage is applied in turn, the
-tests that it names are run up to the first that fails, and the text is put back. Tests that never
-end have noticed something too.
+Work happens in copies of the project in a temporary directory, one for each job. The project itself
+is only read. First, the chosen tests run on a copy without a sabotage, because a suite that fails
+anyway notices nothing. Then the gate applies each sabotage in turn, runs the named tests up to the
+first failure, and puts the text back. Tests that never end have noticed something too.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ COPIED = (
     *"pyproject.toml README.md CHANGELOG.md LICENSE Makefile".split(),
 )
 CATALOGUE_TEST = "tests/mutants/test_catalogue.py"
-"""It asks whether the product is as the catalogue expects, which a sabotaged one is not."""
-TIMEOUT = 180.0  # seconds for the tests that a sabotage names
+"""Test of whether the product is as the catalogue expects. A sabotaged product never is."""
+TIMEOUT = 180.0  # seconds for the tests of one sabotage
 FALLBACK = ("tests/mutants/test_power.py tests/damage tests/log", "tests")
-"""What is run when the tests that were named notice nothing; the last is the whole suite."""
+"""Tests to run when the named ones notice nothing. The last entry is the whole suite."""
 
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
-    """What became of a sabotage. ``caught_by`` is ``None`` where nobody noticed."""
+    """The end of a sabotage. ``caught_by`` is ``None`` where no test noticed."""
 
     sabotage: Sabotage
     caught_by: str | None
@@ -56,7 +55,7 @@ class Outcome(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the gate; 0 if everything was noticed, 1 if not, 2 if the gate itself is out of order."""
+    """Run the gate. Returns 0 if all was noticed, 1 if not, 2 if the gate is out of order."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="sabotages, or parts of their names")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
@@ -98,17 +97,21 @@ class _Gate:
         self._deselected = deselected
 
     def unsound(self, selections: Sequence[str]) -> list[str]:
-        """Tests that fail without any sabotage."""
+        """Return the tests that fail without any sabotage."""
         print(f"{len(selections)} selections of tests, without any sabotage ...", flush=True)
         with ThreadPoolExecutor(self._jobs) as pool:
-            return [failed for failed in pool.map(self._sound, selections) if failed is not None]
+            return [
+                failed
+                for failed in pool.map(self._failure_without_sabotage, selections)
+                if failed is not None
+            ]
 
     def outcomes(self, chosen: Sequence[Sabotage], fallback: Sequence[str]) -> list[Outcome]:
-        """What becomes of each sabotage, with the tests it names or with those of ``fallback``."""
+        """Yield the outcome of each sabotage, with the named tests or those of ``fallback``."""
         with ThreadPoolExecutor(self._jobs) as pool:
             return list(pool.map(lambda sabotage: self._outcome(sabotage, fallback), chosen))
 
-    def _sound(self, selection: str) -> str | None:
+    def _failure_without_sabotage(self, selection: str) -> str | None:
         with self._copy() as copy:
             return _first_failure(copy, selection, self._deselected)
 
@@ -184,7 +187,7 @@ def _copy(target: Path) -> Path:
 
 
 def _first_failure(copy: Path, selection: str, deselected: Sequence[str]) -> str | None:
-    """Run tests in a copy; the first one that fails, if any does."""
+    """Run tests in a copy. Returns the first failure, if any."""
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     command += ["--tb=no", "--no-header", *shlex.split(selection)]
     command += [f"--ignore={CATALOGUE_TEST}", *(f"--deselect={test}" for test in deselected)]
@@ -208,7 +211,7 @@ def _first_failure(copy: Path, selection: str, deselected: Sequence[str]) -> str
         return f"{selection}: no end after {limit:.0f} s"
     if done.returncode == 0:
         return None
-    if done.returncode not in (1, 2):  # no such tests: that says nothing about the product
+    if done.returncode not in (1, 2):  # no such tests: an outcome without meaning for the product
         raise RuntimeError(f"pytest {selection}: {done.stdout}{done.stderr}")
     failed = _FAILED.search(done.stdout)
     if failed is not None:

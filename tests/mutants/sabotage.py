@@ -1,7 +1,7 @@
-"""A sabotage of the product: which promise it breaks, where, and who is expected to notice.
+"""A sabotage of the product: the broken promise, the place, and the tests expected to notice.
 
-A sabotage is an exact replacement of text, so that it goes stale loudly: where its snippet is not
-found exactly once, the gate fails and says so, and whoever moved the code writes the snippet anew.
+A sabotage is an exact replacement of text, and goes stale loudly. Where the snippet is not found
+exactly once, the gate fails and says so. The author of a move then writes the snippet anew.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ __all__ = ["Sabotage", "StaleError"]
 
 
 class StaleError(Exception):
-    """A snippet that is not in the product any more, or more than once, or makes no Python."""
+    """A snippet is no longer in the product, is there more than once, or makes no Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sabotage:
-    """``edits``: file, what stands there, and what shall stand there instead.
+    """One mistake. ``edits`` are replacements: the file, the present text, and the new text.
 
-    ``breaks``: the promise, in a few words. ``caught_by``: what to run first, as arguments of
-    pytest; each is tried in turn until one fails.
+    ``breaks`` is the promise, in a few words. ``caught_by`` are the tests to run first, as
+    arguments of pytest. Each is tried in turn until one fails.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Sabotage:
 
     @contextmanager
     def applied(self, root: Path) -> Iterator[None]:
-        """The product under ``root``, sabotaged. Raises :class:`StaleError`."""
+        """Sabotage the product under ``root`` inside the block. Raises ``StaleError``."""
         before: dict[Path, str] = {}
         try:
             for name, old, new in self.edits:
@@ -52,7 +52,7 @@ class Sabotage:
 
 
 def _check_syntax(name: str, path: Path) -> None:
-    """A file that cannot be imported would be noticed by anybody, and prove nothing."""
+    """Refuse an edit that makes no Python: anybody would notice a file that cannot be imported."""
     try:
         compile(path.read_text("utf-8"), str(path), "exec", dont_inherit=True)
     except SyntaxError as error:

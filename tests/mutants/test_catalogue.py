@@ -1,4 +1,4 @@
-"""The catalogue of the mutation gate fits the product as it is; `make mutants` runs it."""
+"""The catalogue of the mutation gate fits the product. `make mutants` runs the sabotages."""
 
 from __future__ import annotations
 

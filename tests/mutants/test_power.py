@@ -1,8 +1,8 @@
 """Power cuts at every call of short lives that are written down, not drawn at random.
 
-Each is there for an order of calls that must not change: what a segment, a snapshot, an archive,
-``store.json``, a seal and a mended segment each wait for before the next step. Of the images that a
-power cut may leave, the most awkward are tried.
+Each life is there for an order of calls that must not change. A segment, a snapshot, an archive,
+``store.json``, a seal and a rewritten segment each wait for something before the next step. Of the
+images that a power cut may leave, the most awkward are tried.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step = Callable[[EventStore[Ledger]], Awaitable[Any]]
 
 
 class Point(NamedTuple):
-    """A disk as it is at one call, and how many events must be found on it after a power cut."""
+    """A disk at one call, and how many events must be found on the disk after a power cut."""
 
     call: Call
     disk: SimulatedDisk
@@ -72,7 +72,7 @@ class Life:
         self.owed = len(self.states) - 1
 
     def watch(self, disk: SimulatedDisk) -> None:
-        """Copy ``disk`` before each call that changes it, from now on."""
+        """Copy ``disk`` before each call that changes the disk, from now on."""
 
         def copy(call: Call) -> Fault | None:
             if call.kind in CHANGES:
@@ -82,13 +82,13 @@ class Life:
         disk.add_rule(copy)
 
     def images(self, count: int) -> Iterator[tuple[Point, int, SimulatedDisk]]:
-        """What every power cut may have left, ``count`` images of each."""
+        """Yield ``count`` images of each power cut."""
         for point in self.points:
             for number, image in enumerate(point.disk.images(count)):
                 yield point, number, image
 
     async def check(self, images: int) -> None:
-        """Open what every power cut may have left."""
+        """Open every image that a power cut may have left."""
         for point, number, image in self.images(images):
             where = f"image {number} of a power cut before {point.call}"
             async with self.open(image) as store:
@@ -104,14 +104,15 @@ class Life:
     async def check_kills(self, images: int) -> None:
         """Kill the process at each call, use the store again, and cut the power only then.
 
-        What the next process saw was in the page cache; what it serves must be on the disk.
+        The next process may see bytes that are only in the page cache. Every served event must be
+        on the disk.
         """
         for point in self.points:
             where = f"a kill before {point.call}"
             await self.go_on(point.disk, point.owed, images, where)
 
     async def go_on(self, disk: SimulatedDisk, owed: int, images: int, where: str) -> None:
-        """The next process appends to what it finds; then the power is cut."""
+        """Append in the next process to the events found, then cut the power."""
         where = f"{where}, and a power cut after the next append"
         next_life = Life()
         next_life.config = self.config
@@ -181,7 +182,7 @@ def test_snapshots_and_what_follows_them(history: str) -> None:
 
 
 def test_an_unclean_end_is_mended() -> None:
-    """Torn bytes are in their segment or in quarantine, whenever the power is cut."""
+    """Torn bytes are in their segment or in quarantine, for any instant of the power cut."""
 
     async def program() -> None:
         life = Life()
@@ -236,7 +237,7 @@ def test_mending_is_killed_and_the_power_is_cut_later() -> None:
 
 @pytest.mark.parametrize("program", ["archive", "discard", "mending"])
 def test_any_sync_fails_and_the_power_is_cut_later(program: str) -> None:
-    """Whatever the next process finds in the page cache may be there only."""
+    """The page cache may be the only place of the bytes that the next process finds."""
 
     async def fails_at(number: int) -> bool:
         life = Life(history="archive" if program == "mending" else program)
@@ -269,7 +270,7 @@ def test_any_sync_fails_and_the_power_is_cut_later(program: str) -> None:
 
 
 def fail_sync(disk: SimulatedDisk, number: int) -> list[Call]:
-    """Let the ``number``-th sync from now on fail; the list will hold it."""
+    """Let the ``number``-th sync from now on fail. The list will hold the failed call."""
     left = iter(range(number - 1))
     failing: list[Call] = []
 

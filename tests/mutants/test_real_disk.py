@@ -1,7 +1,7 @@
-"""What the real disk asks of the kernel, where no tracer is at hand to watch it.
+"""System calls that the real disk must make, on machines where no tracer can watch.
 
-A simulated disk cannot tell whether the real one syncs at all, and neither can anybody who looks at
-the files afterwards: only the call itself can be seen.
+A simulated disk cannot tell whether the real one syncs at all. The files afterwards cannot tell
+either. Only the call itself can be seen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[int, int]]:
-    """The calls of ``os.<name>`` from now on, each as device and inode of what it was made on."""
+    """Record the calls of ``os.<name>`` from now on, as device and inode of each argument."""
     real: Callable[[int], None] = getattr(os, name)
     made: list[tuple[int, int]] = []
 
