@@ -1,16 +1,16 @@
-"""A store with company: subscribers, other processes, and callers who change their minds.
+"""A store with company: subscribers, other processes, and callers that cancel.
 
 Theory of operation
 -------------------
-A :class:`BusyWorkload` does what a ``Workload`` does, and beside it:
+A ``BusyWorkload`` makes the steps of a ``Workload``, and three more things happen beside the steps:
 
-* :class:`Follower` is a subscriber. It must be handed every durable event, once, in order, equal to
-  what was submitted and never before it is published, however slow it is and however often it
-  cancels its wait; and it must come to its end when the store is closed.
-* Other processes replay the history and ask for the state at a number or a time, while events are
-  appended between two of theirs; and one tries to become a second writer.
-* Whatever can be awaited is cancelled after a few turns of the loop: openings, appends, receipts,
-  snapshots, flushes, readings, closings. None of that may lose anything, or stop anybody else.
+* ``Follower`` is a subscriber. A follower must be handed every durable event, once, in order, equal
+  to the submitted one and never before publication. Slowness and cancelled waits change none of
+  this. The subscription must end when the store is closed.
+* Other processes replay the history and ask for the state at a number or a time. Events are
+  appended between two calls of such a process. One process tries to become a second writer.
+* Everything awaitable is cancelled after a few turns of the loop: openings, appends, receipts,
+  snapshots, flushes, readings, closings. No cancellation may lose an event or stop anybody else.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Follower:
         self._subscription = store.subscribe(start=start, operations=operations)
 
     async def follow(self) -> None:
-        """Until the store is closed. Raises :class:`OracleError`."""
+        """Follow until the store is closed. Raises ``OracleError``."""
         async with self._subscription as subscription:
             while True:
                 try:
@@ -73,22 +73,22 @@ class Follower:
                 except (StoreClosedError, HistoryUnavailableError):
                     if not self._late:
                         raise
-                    return  # it was still reading what came before
+                    return  # the follower was still reading earlier events
                 if event is not None:
                     self._check(event)
                 for _ in range(self._random.choice((0, 0, 0, 3))):
                     await asyncio.sleep(0)
-        self._check_passed_over(self._store.seq + 1)
+        self._check_skipped(self._store.seq + 1)
 
     async def _next(self, subscription: AsyncIterator[Event[Any]]) -> Event[Any] | None:
-        """The next event, ``None`` if it was not waited for."""
+        """Return the next event, ``None`` if the wait was cancelled."""
         if self._random.random() < 0.7:
             return await anext(subscription)
 
         async def waits() -> Event[Any] | None:
             try:
                 return await anext(subscription)
-            except StopAsyncIteration:  # which no task may end with
+            except StopAsyncIteration:  # no task may end with StopAsyncIteration
                 return None
 
         waiting = asyncio.ensure_future(waits())
@@ -104,11 +104,13 @@ class Follower:
             raise OracleError(f"a subscriber was handed event {event.seq}, which is not published")
         if event != self._record.submitted[event.seq - 1].event:
             raise OracleError(f"a subscriber was handed {event} as event {event.seq}")
-        self._check_passed_over(event.seq)
+        self._check_skipped(event.seq)
         self._seen = event.seq
 
-    def _check_passed_over(self, stop: int) -> None:
-        """All between the last event seen and ``stop`` (exclusive) was none of its operations."""
+    def _check_skipped(self, stop: int) -> None:
+        """Check that no skipped event, after the last seen and before ``stop``, was of its
+        operations.
+        """
         if stop <= self._seen:
             raise OracleError(f"a subscriber was handed event {stop} after event {self._seen}")
         for submitted in self._record.submitted[self._seen : stop - 1]:
@@ -118,7 +120,7 @@ class Follower:
 
 
 class BusyWorkload(Workload):
-    """A program with a store, subscribers to it, and other processes beside it."""
+    """A program with a store, subscribers, and other processes beside the store."""
 
     kind = "busy"
     weights: ClassVar[Mapping[str, int]] = {
@@ -142,18 +144,18 @@ class BusyWorkload(Workload):
         self._followers: list[asyncio.Task[None]] = []
 
     async def open(self) -> bool:
-        """As others do; sometimes after an opening that was given up."""
+        """Open like other programs, sometimes after a cancelled opening."""
         if self.random.random() < 0.2:
             opening = self.subject(self.disk, self.config, clock=self.clock)
-            opened = await self._given_up(opening)
+            opened = await self._cancelled_after_turns(opening)
             if opened is not None:
-                await self._attempt(opened.close())
+                await self._succeeds(opened.close())
             self.disk.close()
             self.disk = self.disk.reopen()
         return await super().open()
 
     async def end(self, how: str) -> None:
-        """As others do; subscribers end with the store, or with the process."""
+        """End like other programs. Subscribers end with the store, or with the process."""
         followers, self._followers = self._followers, []
         if how != "close":
             for follower in followers:
@@ -166,13 +168,13 @@ class BusyWorkload(Workload):
                 raise told
 
     async def closing(self, store: Opened) -> None:
-        """Sometimes by two, the first of whom does not wait for it."""
+        """Close, sometimes from two tasks, of which the first is cancelled."""
         if self.random.random() < 0.4:
-            await self._given_up(store.close())
+            await self._cancelled_after_turns(store.close())
         await store.close()
 
-    async def _given_up(self, awaited: Awaitable[Any]) -> Any:
-        """Cancel it after a few turns; what it came to, ``None`` if it did not come to an end."""
+    async def _cancelled_after_turns(self, awaited: Awaitable[Any]) -> Any:
+        """Cancel an awaitable after a few turns. Returns its result, ``None`` if cancelled."""
         task = asyncio.ensure_future(awaited)
         for _ in range(self.random.randrange(6)):
             await asyncio.sleep(0)
@@ -186,7 +188,7 @@ class BusyWorkload(Workload):
             self._report(error)
             return None
 
-    # Its steps.
+    # Steps of this program.
 
     async def _subscribe(self) -> None:
         store, random = self._open_store(), self.random
@@ -198,7 +200,7 @@ class BusyWorkload(Workload):
         self._followers.append(asyncio.ensure_future(follower.follow()))
 
     async def _replay_beside(self) -> None:
-        """Another process replays the history, and finds what is appended meanwhile."""
+        """Let another process replay the history, and find the events appended meanwhile."""
         random, record = self.random, self.record
         first = random.randint(1, max(1, self._open().seq))
         operations = random.choice(_OPERATIONS)
@@ -231,7 +233,7 @@ class BusyWorkload(Workload):
                 raise OracleError(f"event {submitted.event.seq} was left out of a replay")
 
     async def _ask(self) -> None:
-        """Another process asks for the state: now, after an event, or as of a time."""
+        """Let another process ask for the state: now, after an event, or as of a time."""
         random, record = self.random, self.record
         self.claim()
         published, submitted = record.published, record.submitted
@@ -273,18 +275,18 @@ class BusyWorkload(Workload):
         store, random = self._open_store(), self.random
         what = random.choice(("snapshot", "flush", "receipt", "append", "read"))
         if what == "snapshot":
-            await self._given_up(store.snapshot())
+            await self._cancelled_after_turns(store.snapshot())
         elif what == "flush":
-            await self._given_up(store.flush())
+            await self._cancelled_after_turns(store.flush())
         elif what == "append":
-            await self._given_up(self._appended(random.choice((1, 3))))
+            await self._cancelled_after_turns(self._appended(random.choice((1, 3))))
         elif what == "receipt":
             group, receipt = self._submit(1)
             if receipt is not None:
-                await self._given_up(_awaited(receipt))
-                await self._attempt(receipt, group)
+                await self._cancelled_after_turns(_awaited(receipt))
+                await self._succeeds(receipt, group)
         elif self._claim.keeps_history:
-            await self._given_up(_read(store))
+            await self._cancelled_after_turns(_read(store))
 
 
 async def _awaited(receipt: Awaitable[Any]) -> None:

@@ -2,19 +2,18 @@
 
 Theory of operation
 -------------------
-A run is a list of programs, in the order of :func:`~tests.torture.workload_kinds.program_at`, and
-each is explored whole, by one process, in a way that only its name decides. Programs end in any
-order; but what counts is the shortest beginning of the list that holds as many states as were asked
-for. So a run comes to the same programs and figures however many processes it has, and however
-often it is stopped and resumed.
+A run is a list of programs, in the order of ``workload_kinds.program_at``. One process explores
+each program whole, and only the program's name decides how. Programs end in any order. The result
+is the shortest beginning of the list with as many states as were asked for. So a run comes to the
+same programs and figures for any number of processes and after any number of stops.
 
-:class:`Progress` is what is known so far, and a small file: how many programs, from the first on,
-are done, with their sum; those done ahead of their turn; and every failure. It is replaced
-atomically after each program. So whatever stops a run, at most the programs in flight are done
-again. It belongs to one version of the code, told by a digest of its sources, since with another
-the same names mean other calls.
+``Progress`` is the knowledge so far, and a small file. The file holds three things: how many
+programs, from the first on, are done, with their sum; programs done ahead of their turn; and every
+failure. Each finished program replaces the file atomically. So after any stop, at most the programs
+in flight are done again. The file belongs to one version of the code, told by a digest of the
+sources, because with another version the same names mean other calls.
 
-The processes do not hear Ctrl-C, which is the parent's to obey, and end when the parent has died.
+The processes ignore Ctrl-C, which only the parent obeys, and end when the parent has died.
 """
 
 from __future__ import annotations
@@ -41,20 +40,21 @@ from tests.torture.crash_points import CrashError, Crashes, Report
 from tests.torture.failing_calls import fail_every_call
 from tests.torture.workload_kinds import program_at
 
-__all__ = ["Parameters", "Progress", "ResumeError", "Shown", "run", "version"]
+__all__ = ["Display", "Parameters", "Progress", "ResumeError", "run", "version"]
 
 _PATIENCE = 0.25  # seconds between looks at Ctrl-C, and between two refreshed displays
 
 
 class ResumeError(Exception):
-    """There is no progress that this run could go on from."""
+    """There is no progress from which this run could go on."""
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What decides which states a run explores: ``kinds`` of programs from number ``seed`` on.
+    """The choices that decide which states a run explores: ``kinds`` of programs from number
+    ``seed`` on.
 
-    ``what`` is whether they are crashed, or have their calls fail. ``images`` and ``again`` are
-    those of :func:`~tests.torture.cli.explore`.
+    ``what`` says whether the programs are crashed, or have failing calls. ``images`` and ``again``
+    are the arguments of ``cli.explore``.
     """
 
     what: Literal["states", "failures"]
@@ -64,11 +64,11 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     again: float = 0.01
 
     def program(self, place: int) -> str:
-        """The name of the program in that place, from 0."""
+        """Return the name of the program at a place, from 0."""
         return program_at(self.seed, place, self.kinds)
 
     def explored(self, place: int) -> Report:
-        """Explore the program in that place. Failures are in the report."""
+        """Explore the program at a place. Failures are in the report."""
         name = self.program(place)
         if self.what == "failures":
             return fail_every_call(name, keep_going=True)
@@ -81,10 +81,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
-    """How far a run has come. ``asked`` is how many states, or programs, it is to have.
+    """Progress of a run. ``asked`` is the number of states, or programs, to explore.
 
-    ``done`` programs from the first on are finished, and ``total`` is their sum; ``ahead`` are
-    those that finished before their turn.
+    ``done`` programs from the first on are finished, and ``total`` is their sum. ``ahead`` holds
+    the programs that finished before their turn.
     """
 
     version: str
@@ -96,35 +96,35 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def reached(self) -> int:
-        """How much of ``asked`` there is."""
+        """Number of explored states or programs, out of ``asked``."""
         return self.total.states if self.parameters.what == "states" else self.done
 
     @property
     def finished(self) -> bool:
-        """Whether there is as much as was asked for."""
+        """Whether as much was explored as was asked for."""
         return self.reached >= self.asked
 
     @property
     def everything(self) -> Report:
-        """The sum of all that was explored, ahead of its turn or not."""
+        """Return the sum of all explored programs, ahead of their turn or not."""
         sums = Report()
         for report in (self.total, *self.ahead.values()):
             sums += report
         return sums
 
     def add(self, place: int, report: Report) -> None:
-        """The program in that place is done."""
+        """Note that the program at a place is done."""
         self.ahead[place] = report
         self.advance()
 
     def advance(self) -> None:
-        """Count what is next in turn, as long as it is asked for."""
+        """Count the next programs in turn, as long as they are asked for."""
         while not self.finished and self.done in self.ahead:
             self.total += self.ahead.pop(self.done)
             self.done += 1
 
     def places(self) -> Iterator[int]:
-        """The places of the programs that are still to be explored, without an end."""
+        """Yield the places of the programs still to be explored, without an end."""
         place = self.done
         while True:
             if place not in self.ahead:
@@ -132,7 +132,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
             place += 1
 
     def save(self, path: Path) -> None:
-        """Replace the file; whoever is killed meanwhile leaves the one before."""
+        """Replace the file. A kill in the meantime leaves the old file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.tmp")
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
@@ -140,7 +140,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 
     @classmethod
     def load(cls, path: Path) -> Progress:
-        """Read the file. Raises :class:`ResumeError` where none of this version can be read."""
+        """Read the file. Raises ``ResumeError`` for no file, or a file of another version."""
         try:
             found = msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
@@ -155,7 +155,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
         return found
 
     def check(self, wanted: Parameters, path: Path) -> None:
-        """Raise :class:`ResumeError` where its parameters are not the ones wanted."""
+        """Raise ``ResumeError`` where the parameters are not the wanted ones."""
         for name in Parameters.__struct_fields__:
             there, here = getattr(self.parameters, name), getattr(wanted, name)
             if there != here:
@@ -166,7 +166,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def version() -> str:
-    """The digest of the package's sources."""
+    """Return the digest of the package's sources."""
     digest = hashlib.blake2b(digest_size=8)
     folder = Path(eventstore.__file__).parent
     for source in sorted(folder.rglob("*.py")):
@@ -174,33 +174,35 @@ def version() -> str:
     return digest.hexdigest()
 
 
-class Shown(Protocol):
-    """Where a run is watched."""
+class Display(Protocol):
+    """The display of a run."""
 
     def show(self, progress: Progress, seconds: float, since: int) -> None:
-        """``seconds`` into this run, which began with ``since`` states done before it."""
+        """Show progress. The run has lasted ``seconds``, and began with ``since`` states already
+        done.
+        """
 
     def tell(self, failure: str) -> None:
-        """A promise was broken."""
+        """Tell of a broken promise."""
 
 
-def run(progress: Progress, path: Path, jobs: int, shown: Shown) -> bool:
-    """Go on until there is as much as was asked for, or Ctrl-C is pressed; whether there is.
+def run(progress: Progress, path: Path, jobs: int, shown: Display) -> bool:
+    """Explore until enough is done, or Ctrl-C is pressed. Returns whether enough is done.
 
-    The file at ``path`` is up to date whenever a program is done, and when this returns.
+    The file at ``path`` is up to date whenever a program is done, and on return.
     """
     began, before = time.perf_counter(), progress.total.seconds
     since = progress.everything.states
     progress.advance()
     progress.save(path)
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, _begin)
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, _prepare_process)
     places = progress.places()
     waiting: dict[concurrent.futures.Future[Report], int] = {}
-    with _interrupts() as interrupted:
+    with _interrupt_sets() as interrupted:
         try:
             while not progress.finished and not interrupted.is_set():
-                with _held_back():  # and for ever in the processes that are started now
+                with _interrupts_deferred():  # and for ever in the processes started now
                     while len(waiting) < jobs:
                         place = next(places)
                         waiting[pool.submit(progress.parameters.explored, place)] = place
@@ -226,8 +228,10 @@ def run(progress: Progress, path: Path, jobs: int, shown: Shown) -> bool:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, instead of stopping whatever goes on; a second one does stop it."""
+def _interrupt_sets() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set the event, instead of stopping the work. A second one stops the
+    work.
+    """
     pressed = threading.Event()
 
     def press(number: int, frame: FrameType | None) -> None:
@@ -242,8 +246,8 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Ctrl-C comes when this ends. To ignore it meanwhile would lose one pressed meanwhile."""
+def _interrupts_deferred() -> Iterator[None]:
+    """Delay Ctrl-C until the block ends. Ignoring the signal in the block would lose a Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -251,8 +255,8 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
-    """In a new process: nothing is logged, and it does not outlive its parent."""
+def _prepare_process() -> None:
+    """Prepare a new process: no logging, and an end together with the parent."""
     logging.disable()
     parent = multiprocessing.parent_process()
     assert parent is not None

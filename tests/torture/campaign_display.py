@@ -1,4 +1,4 @@
-"""How a run is watched: a progress bar on a terminal, and plain lines anywhere else."""
+"""Displays of a run: a progress bar on a terminal, and plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Bar", "Lines", "display"]
 
 
 def _figures(progress: Progress, seconds: float, since: int) -> tuple[str, str, str, str]:
-    """States a second, programs covered, failures, and time left, as they are shown."""
+    """Return states a second, programs covered, failures, and time left, as text."""
     everything = progress.everything
     rate = max(everything.states - since, 0) / max(seconds, 1e-9)
     last = progress.parameters.program(max(progress.done + len(progress.ahead) - 1, 0))
@@ -49,10 +49,10 @@ class Lines:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Nothing is left to be put away."""
+        """Leave the lines on the screen."""
 
     def show(self, progress: Progress, seconds: float, since: int) -> None:
-        """A line, if it is time for one."""
+        """Print a line, if enough time has passed."""
         workloads = progress.everything.workloads
         if seconds >= self._next and workloads > self._workloads:
             self._next, self._workloads = seconds + self._every, workloads
@@ -62,7 +62,7 @@ class Lines:
             self._write(", ".join((count, *figures)))
 
     def tell(self, failure: str) -> None:
-        """A line of its own."""
+        """Print a separate line."""
         self._write(failure)
 
     def _write(self, line: str) -> None:
@@ -101,7 +101,7 @@ class Bar:
         self._progress.stop()
 
     def show(self, progress: Progress, seconds: float, since: int) -> None:
-        """Show it."""
+        """Redraw the line."""
         rate, seeds, failures, left = _figures(progress, seconds, since)
         reached = min(progress.everything.states, progress.asked)
         self._progress.update(
@@ -115,12 +115,12 @@ class Bar:
         )
 
     def tell(self, failure: str) -> None:
-        """Above the bar, to stay there."""
+        """Print a line above the bar, to stay there."""
         self._console.print(failure, markup=False)
 
 
 def display(every: float) -> Bar | Lines:
-    """A bar, where there is a terminal and what draws one; else lines, ``every`` few seconds."""
+    """Return a bar, given a terminal and ``rich``, else lines, one in ``every`` seconds."""
     if sys.stdout.isatty():
         try:
             return Bar()

@@ -1,17 +1,17 @@
 """Explore crashes and failures: by the thousand in a test, by the million on request.
 
-Each workload, drawn from its number, is crashed at every call on the disk and recovered from what
-that may leave (``crash_points``), or has its calls fail one after the other (``failing_calls``). A
-broken promise prints one line, such as ``workload=17 crash=203:before image=random:5``, that says
-which workload, at which call, and which image; it goes on in the same way for a crash during
-recovery. Hand it to :func:`replay`, or::
+Each workload is drawn from its number. The workload is crashed at every call on the disk, and the
+possible remains are recovered (``crash_points``). Or the calls fail one after the other
+(``failing_calls``). A broken promise prints one line, such as ``workload=17 crash=203:before
+image=random:5``. The line names the workload, the call and the image, and goes on in the same way
+for a crash during recovery. Hand the line to ``replay``, or::
 
     python -m tests.torture --case "workload=17 crash=203:before image=random:5"
     python -m tests.torture --states 1000000 --seed 7 --jobs 4
     python -m tests.torture --resume --jobs 4
     python -m tests.torture --failures 20 --seed 7 --kinds store,log
 
-What a run has come to is kept in a file (``campaign``), so that it can be stopped and resumed.
+A file keeps the results of a run (``campaign``), so that the run can be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from tests.torture.workload_kinds import KINDS, programs
 __all__ = ["CrashError", "Report", "explore", "main", "replay"]
 
 _STATES = 10_000
-_STOPPED = 130
-"""The exit status of what Ctrl-C stopped."""
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 
 def explore(
@@ -48,10 +48,13 @@ def explore(
 ) -> Report:
     """Check at least so many crash states, of workloads of all kinds from number ``seed`` on.
 
-    ``images`` of each crash point are recovered; ``again`` is the share of recoveries that are
-    crashed in turn, at each of their calls. ``per_workload`` bounds the states of one workload.
+    Args:
+        images: Images recovered for each crash point.
+        again: Share of recoveries that are crashed in turn, at each of their calls.
+        per_workload: Upper bound of the states of one workload.
 
-    Raises :class:`CrashError` at the first broken promise.
+    Raises:
+        CrashError: At the first broken promise.
     """
     began = time.perf_counter()
     report = Report()
@@ -68,7 +71,7 @@ def explore(
 
 
 def replay(case: str) -> None:
-    """Do what a failure's line says. Raises what failed, if it still fails.
+    """Play the case in a failure's line again. Raises the failure, if the failure still happens.
 
     >>> replay("workload=17 crash=100:before image=kill")
     """
@@ -93,7 +96,7 @@ def _kinds(text: str) -> tuple[str, ...]:
 
 
 def _default_path() -> Path:
-    """Outside of the sources, where programs keep what outlives them."""
+    """Return a path outside of the sources, where programs keep their state."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "eventstore" / "torture.json"
 
@@ -120,8 +123,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _progress(options: argparse.Namespace) -> Progress:
-    """Where to begin. Raises :class:`ResumeError`."""
+def _load_or_begin(options: argparse.Namespace) -> Progress:
+    """Return the progress to begin from. Raises ``ResumeError``."""
     path: Path = options.progress
     found = Progress.load(path) if options.resume else None
     old = None if found is None else found.parameters
@@ -144,10 +147,10 @@ def _progress(options: argparse.Namespace) -> Progress:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m tests.torture``; returns the exit status.
+    """Run ``python -m tests.torture`` and return the exit status.
 
-    It is 0 where every promise was kept, 1 where one was broken, 2 where there is nothing to be
-    resumed, and 130 where it was stopped.
+    The status is 0 where every promise was kept, 1 where one was broken, 2 where there is nothing
+    to resume, and 130 after Ctrl-C.
     """
     options = _options(arguments)
     if options.case is not None:
@@ -155,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     path: Path = options.progress
     try:
-        progress = _progress(options)
+        progress = _load_or_begin(options)
     except ResumeError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -182,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
         if path != _default_path():
             again.append(f"--progress={path}")
         sys.stdout.write(f"stopped; go on with: {shlex.join(again)}\n")
-        return _STOPPED
+        return _INTERRUPTED
     return 1 if progress.total.failures else 0
 
 

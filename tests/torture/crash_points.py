@@ -1,21 +1,21 @@
-"""The crashes of a workload: where it can die, what that leaves, and what must come back.
+"""The crashes of a workload: where the program can die, the possible remains, and the duty to
+recover.
 
 Theory of operation
 -------------------
-A program dies at most once, but nothing has to be run again to see it die elsewhere: while a
-workload runs, the whole simulated disk is cloned at each of its calls (a clone shares all bytes
-that nobody changes), together with the claim of what recovery would owe at that instant. Each such
-:class:`Point` is a crash. What the next process finds is one of many images: all that was written
-if only the process died, and after a power cut any of what the simulated disk may have left.
+A program dies at most once, but need not run again to die elsewhere. While a workload runs, the
+whole simulated disk is cloned at each call (a clone shares all unchanged bytes), together with the
+claim of what recovery would owe at that instant. Each such ``Point`` is a crash. The next process
+finds one of many images. If only the process died, the image holds all written bytes. After a power
+cut, the image is any of those that the simulated disk may have left.
 
-Each image is opened as the workload opens it, with the real store, and held against the claim. Then
-the power is cut, so that whatever was served and not durable is gone, and it is opened again, to
-see that it gives the same and changes nothing. Some images are first read by a process that may
-not write; of some, the recovery itself, and two appends after it, are watched in the same way and
-crashed at each of their calls.
+The real store opens each image as the workload opens a store, and the result is held against the
+claim. Then the power is cut, so that everything served and not durable is gone. The image is opened
+again, and must give the same and change nothing. A read-only process reads some images first. For
+some images, the recovery and two appends are watched in the same way and crashed at each call.
 
-Calls that change nothing on the disk make no new crash: the calls after a change, up to the next
-one, share one point, which has the number of the first of them.
+Calls without a change on the disk make no new crash. The calls after a change, up to the next
+change, share one point with the number of the first call.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ _CHANGING = frozenset(
     "lock create make_folder rename remove sync_folder write sync truncate close_disk".split()
 )
 _READERS = 0.05
-"""The share of images that are opened read-only first."""
+"""Share of images that are opened read-only first."""
 
 
 class CrashError(AssertionError):
-    """A crash after which a promise was broken; ``case`` replays it."""
+    """A promise was broken after a crash. ``case`` replays the crash."""
 
     def __init__(self, case: str, reason: BaseException) -> None:
         super().__init__(f"{reason}\n  replay: python -m tests.torture --case {case!r}")
@@ -71,7 +71,7 @@ class CrashError(AssertionError):
 
 @dataclass
 class Report:
-    """How much was explored. ``states`` are images that were recovered and checked."""
+    """Amount of exploration. ``states`` are images that were recovered and checked."""
 
     workloads: int = 0
     calls: int = 0
@@ -97,9 +97,9 @@ class Report:
 
 
 class Point(NamedTuple):
-    """An instant at which everything stops: at call ``number``, ``before`` or ``during`` it.
+    """An instant at which everything stops: at call ``number``, ``before`` or ``during`` the call.
 
-    ``disk`` is what is there then; ``claim`` what may be demanded of whoever opens it.
+    ``disk`` is the disk at the instant. ``claim`` is owed to any process that opens the disk.
     """
 
     number: int
@@ -108,7 +108,7 @@ class Point(NamedTuple):
     claim: Claim
 
     def images(self, random: Random, count: int) -> Iterator[tuple[str, SimulatedDisk, int]]:
-        """``count`` images that the crash may leave, drawn by ``random``: name, image, required."""
+        """Draw ``count`` images that the crash may leave: name, image, required events."""
         if not self.disk.in_doubt and self.claim.after_kill >= self.claim.after_power_cut:
             yield self.image("kill")
             return
@@ -122,7 +122,7 @@ class Point(NamedTuple):
                 yield self.image(f"random:{random.getrandbits(20)}")
 
     def image(self, name: str) -> tuple[str, SimulatedDisk, int]:
-        """The image of that name, and how many events must be recovered from it."""
+        """Return the image of a name, and how many events must be recovered from the image."""
         kind, _, number = name.partition(":")
         if kind == "kill":
             return name, self.disk.after_kill(), self.claim.after_kill
@@ -137,9 +137,9 @@ class Point(NamedTuple):
 
 
 class Watcher:
-    """A rule for a disk: makes a :class:`Point` of every call that comes after a change.
+    """A rule for a disk, which makes a ``Point`` of every call after a change.
 
-    ``claim`` and ``disk`` tell what is claimed, and of which disk, at the time of the call.
+    ``claim`` and ``disk`` return the claim, and the disk, at the time of the call.
     """
 
     def __init__(self, disk: Callable[[], SimulatedDisk], claim: Callable[[], Claim]) -> None:
@@ -159,19 +159,19 @@ class Watcher:
         self._changed = call.kind in _CHANGING
 
     def look(self) -> None:
-        """Make a point of this instant, if it is not the one of the last."""
+        """Make a point of this instant, unless the last point is of the same instant."""
         claim = self._claim()
         if not self._changed and self.points and claim == self.points[-1].claim:
             return
         disk = self._disk().clone()
         self._changed = False
         if self._writing is not None:
-            self._split(*self._writing, disk)
+            self._partial_write(*self._writing, disk)
             self._writing = None
         self.points.append(Point(self.calls + 1, "before", disk, claim))
 
-    def _split(self, point: Point, call: Call, after: SimulatedDisk) -> None:
-        """The point at which only a part of a write had been made."""
+    def _partial_write(self, point: Point, call: Call, after: SimulatedDisk) -> None:
+        """Make the point at which only a part of a write had been made."""
         offset, length = map(int, call.args)
         part = 1 + (point.number * 2_654_435_761) % length
         if part < length:
@@ -181,8 +181,8 @@ class Watcher:
             self.points.append(point._replace(disk=disk))
 
 
-def _found(points: list[Point], crash: str) -> Point:
-    """The point that a case calls ``crash``, such as ``203:before``."""
+def _point_of_case(points: list[Point], crash: str) -> Point:
+    """Return the point with a case's name for a ``crash``, such as ``203:before``."""
     number, _, when = crash.partition(":")
     reached = [point for point in points if point.number <= int(number) and point.when == when]
     if not reached or (when == "during" and reached[-1].number != int(number)):
@@ -190,8 +190,8 @@ def _found(points: list[Point], crash: str) -> Point:
     return reached[-1]
 
 
-def _files(disk: SimulatedDisk) -> dict[str, bytes]:
-    """The contents of all files that mean anything: not of those that are half made."""
+def _lasting_contents(disk: SimulatedDisk) -> dict[str, bytes]:
+    """Return the contents of all files, without temporary files."""
     contents = disk.contents().items()
     return {
         name: content
@@ -201,7 +201,7 @@ def _files(disk: SimulatedDisk) -> dict[str, bytes]:
 
 
 class Crashes:
-    """The crashes of one workload: what explores them, and what replays one."""
+    """The crashes of one workload: exploration, and replay of one case."""
 
     def __init__(self, workload: int | str, config: StoreConfig | None = None) -> None:
         self.report = Report(workloads=1)
@@ -213,7 +213,7 @@ class Crashes:
         self._config = config if config is not None else program.config
 
     async def points(self) -> list[Point]:
-        """Run the workload, and let it die everywhere."""
+        """Run the workload, and collect the points at which the workload can die."""
         workload = program_named(self._name)
         watcher = Watcher(lambda: workload.disk, workload.claim)
         workload.watch = watcher
@@ -223,10 +223,11 @@ class Crashes:
         return watcher.points
 
     def explore(self, images: int, again: float, states: int = sys.maxsize) -> Report:
-        """Check ``images`` images of each point, up to ``states`` in all, on a loop of its own.
+        """Check ``images`` images of each point, up to ``states`` in all, on an event loop of its
+        own.
 
         ``again`` is the share of recoveries that are crashed everywhere in turn. Raises
-        :class:`CrashError`, also where something hangs.
+        ``CrashError``, also where something hangs.
         """
         try:
             return run_in_virtual_time(self._explore_all(images, again, states))
@@ -267,7 +268,7 @@ class Crashes:
                 raise CrashError(inner, error) from error
 
     async def recovery(self, image: SimulatedDisk, claim: Claim, required: int) -> list[Point]:
-        """Recover an image, append to it, close it, and let it die everywhere on the way."""
+        """Recover an image, append, close, and collect the points at which all this can die."""
         clock = SimulatedClock()
         store: Opened | None = None
         owed = claim._replace(
@@ -313,7 +314,7 @@ class Crashes:
         return watcher.points
 
     async def check(self, image: SimulatedDisk, claim: Claim, required: int) -> None:
-        """Recover an image, hold it against the claim, and open it again."""
+        """Recover an image, hold the result against the claim, and open the image again."""
         self.report.states += 1
         self.report.recoveries += 1
         config, clock = self._config, SimulatedClock()
@@ -331,18 +332,19 @@ class Crashes:
         if report.snapshots_rejected or report.unknown_files:
             raise OracleError(f"a crash is no reason for {report}")
         claim = claim._replace(length=count)
-        before = _files(image)
-        # What was served must not depend on anything unsynced: all of that is lost.
+        before = _lasting_contents(image)
+        # Served events must not depend on anything unsynced, so the power cut loses all unsynced
+        # bytes.
         cut = image.after_cut(next(extremes(0, 0)))
-        if _files(cut) != before:
+        if _lasting_contents(cut) != before:
             await self._check_again(cut, claim)
             cut = image.reopen()
         report = await self._check_again(cut, claim)
-        if _files(cut) != before or not report.clean:
+        if _lasting_contents(cut) != before or not report.clean:
             raise OracleError(f"opening it a second time changed it: {report}")
 
     async def check_reader(self, image: SimulatedDisk, claim: Claim, required: int) -> None:
-        """Hold what a reader finds against the claim, before any writer has mended it."""
+        """Hold a reader's result against the claim, before any writer has repaired the image."""
         self.report.recoveries += 1
         config, before = self._config, image.contents()
         try:
@@ -359,7 +361,7 @@ class Crashes:
             raise OracleError("reading it changed it")
 
     async def _check_again(self, disk: SimulatedDisk, claim: Claim) -> RecoveryReport:
-        """Open once more what was recovered, and check that it has all that was served then."""
+        """Open the recovered image once more, and check that all served events are there."""
         self.report.recoveries += 1
         try:
             store = await self._subject(disk, self._config, clock=SimulatedClock())
@@ -377,7 +379,7 @@ class Crashes:
         """Check one image: of each crash in ``steps``, at its call, the image of that name."""
         points = await self.points()
         for number, (crash, name) in enumerate(steps, 1):
-            point = _found(points, crash)
+            point = _point_of_case(points, crash)
             _, image, required = point.image(name)
             if number == len(steps):
                 await self.check_reader(image, point.claim, required)

@@ -1,18 +1,23 @@
-"""Every call on the disk failed in turn: what the program is told, and what is left afterwards.
+"""Every call on the disk failed in turn: the errors that the program gets, and the remains
+afterwards.
 
 Theory of operation
 -------------------
-A workload is run once to count its calls, and then again for each of them and each fault: the call
-fails once; or it and all later ones of its kind do; or, from it on, all calls that this errno stops
-(a device that is gone, remounted read-only, or full). The workload goes on as a program would (see
-``tolerant``), with the oracle holding at each of its openings; then the fault is healed, the store
-must open, hold what it owes and take another event; and a power cut after that must take nothing
-back, which is what a sync that was wrongly believed would do.
+A workload runs once to count its calls, and then again for each call and each fault. Faults are of
+three kinds:
 
-What the program may be told is the table in :func:`expected`. One interruption of a write or of a
-sync is invisible; endless ones, and those of other calls, which Python restarts itself on a real
-disk, are errors like any other. Nothing ever hangs: a program that waits for something that will
-never happen, or goes on for ever, is noticed by the loop it runs on.
+- The call fails once.
+- The call and all later ones of its kind fail.
+- From the call on, all calls fail that the errno stops (a device gone, remounted read-only, full).
+
+The workload goes on like a ``tolerant`` program, with the oracle holding at each opening. Then the
+fault is healed. The store must open, hold all owed events and take another event. A power cut
+afterwards must take nothing back, as would happen if the store had believed a failed sync.
+
+The function ``expected`` is the table of errors that a program may get. One interruption of a write
+or of a sync is invisible. Endless interruptions, and those of other calls, are errors like any
+other. (On a real disk, Python restarts such other calls.) Nothing ever hangs. The event loop
+notices a program that waits for an impossible event, or goes on for ever.
 """
 
 from __future__ import annotations
@@ -50,19 +55,19 @@ _SYNCS = ("sync", "sync_folder")
 _WHOLE = (*_SYNCS, "lock")
 _LOOKS = ("read", "size", "list", "close", "close_disk")
 _GROWS = frozenset({"create", "make_folder", "write"})
-_STOPPED = {
+_CALLS_STOPPED = {
     errno.EROFS: _GROWS | {"rename", "remove", "truncate"},
     errno.ENOSPC: _GROWS,
     errno.EDQUOT: _GROWS,
 }
-"""The kinds of calls that an errno stops when it stops all it can; any other stops every one."""
+"""Kinds of calls that an errno stops when everything possible stops. Any other errno stops all."""
 
 
 class Failure(NamedTuple):
     """One fault at one call of one workload: an errno, ``SHORT`` or ``NOTHING``.
 
-    ``forever`` is the call and all later ones of its kind, ``everything`` all later ones that the
-    errno can stop.
+    ``forever`` means the call and all later ones of its kind. ``everything`` means all later ones
+    that the errno can stop.
     """
 
     workload: int | str
@@ -74,15 +79,15 @@ class Failure(NamedTuple):
 
     @property
     def fault(self) -> Fault:
-        """What happens to a call that it hits."""
+        """Return the effect on a call that the failure hits."""
         if self.code > 0:
             return Fault(errno=self.code, effect=self.effect)
         return Fault(short=0 if self.code == NOTHING else 7)
 
     def goes_on(self, first: Call, call: Call) -> bool:
-        """Whether it hits ``call`` too, after ``first``."""
+        """Tell whether the failure hits ``call`` too, after ``first``."""
         if self.everything:
-            stopped = _STOPPED.get(self.code)
+            stopped = _CALLS_STOPPED.get(self.code)
             return stopped is None or call.kind in stopped
         return self.forever and call.kind == first.kind
 
@@ -93,7 +98,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def parse(cls, workload: int | str, text: str) -> Failure:
-        """The failure of that text, as a case says it: ``EIO:none:at:57``."""
+        """Return the failure of a case's text, such as ``EIO:none:at:57``."""
         name, effect, kind, number = text.split(":")
         extent = next(known for known in get_args(Effect) if known == effect)
         code = _CODES[name]
@@ -101,7 +106,7 @@ class Failure(NamedTuple):
 
 
 def calls_of(workload: int | str) -> list[Call]:
-    """The calls that a workload makes where nothing fails."""
+    """Return the calls of a workload where nothing fails."""
     calls: list[Call] = []
     program = program_named(workload, tolerant=True)
     program.watch = calls.append
@@ -112,7 +117,7 @@ def calls_of(workload: int | str) -> list[Call]:
 def failures(
     workload: int | str, calls: list[Call], *, every: int = 1, first: int = 0
 ) -> Iterator[Failure]:
-    """All faults that ``calls`` can meet, or each ``every``-th of them from ``first`` on."""
+    """Yield all faults that ``calls`` can meet, or each ``every``-th of them from ``first`` on."""
 
     def found() -> Iterator[Failure]:
         for number, call in enumerate(calls, 1):
@@ -124,7 +129,7 @@ def failures(
                     if call.kind == "write" or (call.kind in _WHOLE and code == errno.EIO):
                         effect: Effect = "partial" if call.kind == "write" else "whole"
                         yield Failure(workload, number, code, effect, forever)
-                if code != errno.EDQUOT and call.kind in _STOPPED[errno.EROFS]:
+                if code != errno.EDQUOT and call.kind in _CALLS_STOPPED[errno.EROFS]:
                     yield Failure(workload, number, code, everything=True)
             if call.kind == "write":
                 for code in (SHORT, NOTHING):
@@ -138,7 +143,7 @@ def failures(
 
 
 def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool) -> bool:
-    """Whether a program may be told ``error`` when ``call`` fails so."""
+    """Tell whether a program may get ``error`` when ``call`` fails so."""
     once = not failure.forever and not failure.everything
     endured = call.kind == "write" or call.kind in _SYNCS
     if isinstance(error, CorruptStoreError) or failure.code == SHORT:
@@ -148,7 +153,7 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
     if failure.everything:
         return True
     if opening or (failure.forever and isinstance(error, StoreFailedError)):
-        return True  # nothing was served; or what was written could not be cut back either
+        return True  # nothing was served, or the written bytes could not be cut back either
     if call.kind in _SYNCS:
         return isinstance(error, StoreFailedError)
     if call.kind == "write" and failure.code in NO_SPACE:
@@ -159,7 +164,7 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
 
 
 async def play(failure: Failure, images: int = 2) -> None:
-    """Let it happen. Raises :class:`OracleError` where a promise is broken."""
+    """Run the workload with the failure. Raises ``OracleError`` where a promise is broken."""
     program = program_named(failure.workload, tolerant=True)
     made = itertools.count(1)
     failed: list[tuple[Call, bool]] = []
@@ -194,7 +199,7 @@ async def play(failure: Failure, images: int = 2) -> None:
 
 
 def replay_failure(workload: int | str, text: str) -> None:
-    """Play the failure of that text, as a case says it: ``EIO:none:at:57``."""
+    """Play the failure of a case's text, such as ``EIO:none:at:57``."""
     run_in_virtual_time(play(Failure.parse(workload, text)))
 
 
@@ -203,7 +208,7 @@ def fail_every_call(
 ) -> Report:
     """Play every fault at every call of a workload, or each ``every``-th from ``first`` on.
 
-    Raises :class:`CrashError` at the first broken promise, or with ``keep_going`` lists them all.
+    Raises ``CrashError`` at the first broken promise, or with ``keep_going`` lists every one.
     """
     report = Report(workloads=1)
     calls = calls_of(workload)

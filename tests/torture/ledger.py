@@ -1,8 +1,7 @@
-"""A small state to test stores with: accounts, and a chain of everything that ever happened.
+"""A small state to test stores with: accounts, and a checksum chained over all events.
 
-Every event carries a number that no other event has. ``chain`` depends on all of them and on their
-order, so that a state from which an event is missing, doubled or out of order is never equal to
-the right one.
+Every event carries a number of its own. ``chain`` depends on all numbers and on their order. So a
+state with a missing, doubled or misplaced event never equals the right state.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MODULUS = (1 << 61) - 1
 
 
 class Deposit(Operation):
-    """Put an amount on an account; a negative one is refused by the handler."""
+    """Put an amount on an account. The handler refuses a negative amount."""
 
     number: int
     account: str
@@ -39,7 +38,7 @@ class Transfer(Operation):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """How many events there were, what they were, and the balance of each account."""
+    """The count of events, the chain over all events, and the balance of each account."""
 
     count: int = 0
     chain: int = 0
@@ -47,7 +46,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
-    """The state after one more event."""
+    """Return the state after one more event."""
     balances = state.balances
     moves: tuple[tuple[str, int], ...]
     if isinstance(payload, Deposit):
@@ -62,7 +61,7 @@ def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
 def ledger_registry(
     observe: Callable[[Event[Any]], None] | None = None,
 ) -> HandlerRegistry[Ledger]:
-    """The handlers of both operations. ``observe`` sees every event that they fold.
+    """Return the handlers of both operations. ``observe`` gets every event at the fold.
 
     >>> registry = ledger_registry()
     >>> registry.apply(registry.initial(), Event(1, 0, Deposit(number=1, account="a", amount=5)))

@@ -1,20 +1,19 @@
-"""What recovery has to bring back: the record of one program's dealings with a store.
+"""The oracle: the record of one program's dealings with a store, and the duties of recovery.
 
 Theory of operation
 -------------------
-:class:`Record` is written while a workload runs. Every event carries a number of its own, and the
-handlers tell the record of each event at the moment the store folds it, so that the record knows
-the order in which events were submitted without asking the store for it. Seen from outside, an
-event is from then on *submitted*; it may be in the log or not until the store has *published* it;
-and one that was *refused* must not be.
+A running workload writes a ``Record``. Every event carries a number of its own. The handlers tell
+the record of each event when the store folds the event. So the record knows the order of submission
+without asking the store. From then on, the event counts as *submitted*. A submitted event may be in
+the log or not, until the store has *published* the event. A *refused* event must not be in the log.
 
-A :class:`Claim` is what can be demanded at one instant: of all that was submitted and not
-refused, a prefix, which ends between groups and holds at least what was published (after a kill)
-or flushed (after a power cut; the same thing where a commit is an ``fdatasync``). Claims are
-cheap: they share the record's lists, which only grow; where the record has to shorten one, it
-begins another.
+A ``Claim`` is the duty at one instant. The store must have a prefix of the events submitted and not
+refused. The prefix ends between groups. After a kill, the prefix holds at least the published
+events. After a power cut, the prefix holds at least the flushed events (where a commit is an
+``fdatasync``, these are the same). Claims are cheap, because they share the record's lists, which
+only grow. Where the record has to shorten a list, the record begins another list.
 
-:func:`recovered_as_claimed` holds a recovered store against a claim.
+``recovered_as_claimed`` holds a recovered store against a claim.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ class OracleError(AssertionError):
 
 
 class Submitted(NamedTuple):
-    """One event as it was submitted, and the group it belongs to."""
+    """One submitted event, and the event's group."""
 
     event: Event[Any]
     group: int
 
 
 class Claim(NamedTuple):
-    """What was true at one instant; ``states[n]`` is the state after ``n`` events."""
+    """The facts of one instant. ``states[n]`` is the state after ``n`` events."""
 
     submitted: Sequence[Submitted]
     states: Sequence[Ledger]
@@ -61,19 +60,19 @@ class Claim(NamedTuple):
     logged: bool = True
 
     def ends_between_groups(self, count: int) -> bool:
-        """Whether the first ``count`` events are whole groups."""
+        """Tell whether the first ``count`` events are whole groups."""
         if count in (0, self.length):
             return True
         return self.submitted[count - 1].group != self.submitted[count].group
 
 
 class Record:
-    """What a program did to a store, and what it was told.
+    """A program's calls on a store, and the answers.
 
-    ``published`` and ``flushed`` are how many events, from the first on, are known to be in the
-    log, and known to be on stable storage. ``discards`` says whether the store may discard
-    history, ``logged`` whether it has a log: without one, what is published is owed to nobody until
-    a snapshot covers it.
+    ``published`` and ``flushed`` count the events, from the first on, that are known to be in the
+    log, and known to be on stable storage. ``discards`` says whether the store may discard history.
+    ``logged`` says whether the store has a log. Without a log, a published event is owed to nobody
+    until a snapshot covers the event.
     """
 
     def __init__(self, *, discards: bool = False, logged: bool = True) -> None:
@@ -89,18 +88,19 @@ class Record:
         self._group_of: dict[int, int] = {}
 
     def new_group(self, size: int) -> tuple[int, range]:
-        """A group about to be submitted: its number, and the numbers of its events."""
+        """Return the number of a group about to be submitted, and the numbers of its events."""
         group = next(self._groups)
         numbers = [next(self._numbers) for _ in range(size)]
         self._group_of.update(dict.fromkeys(numbers, group))
         return group, range(numbers[0], numbers[-1] + 1)
 
     def observe(self, event: Event[Any]) -> None:
-        """The store folded an event on its head: it is submitted."""
+        """Note that the store folded an event on the head: the event is submitted."""
         position = event.seq - 1
         if position < self.published:
             raise OracleError(f"event {event.seq} was given out twice: {self.published} stand")
-        if position < len(self.submitted):  # what had this number is gone, told or not yet
+        # the earlier event of this number is gone, whether told or not
+        if position < len(self.submitted):
             self._cut(position)
         if position > len(self.submitted):
             raise OracleError(f"event {event.seq} follows event {len(self.submitted)}")
@@ -108,7 +108,7 @@ class Record:
         self.states.append(ledger_after(self.states[-1], event.data))
 
     def refuse(self, group: int) -> None:
-        """The program was told that a group is not in the log, nor what was queued behind it."""
+        """Note a refusal: neither a group nor the groups queued behind the group are in the log."""
         self.refused.add(group)
         for position in range(self.published, len(self.submitted)):
             if self.submitted[position].group == group:
@@ -116,7 +116,7 @@ class Record:
                 return
 
     def publish(self, seq: int) -> None:
-        """The program can see events up to ``seq``."""
+        """Note that the program can see events up to ``seq``."""
         if seq > len(self.submitted):
             raise OracleError(f"event {seq} is published, but {len(self.submitted)} were submitted")
         if seq < self.published:
@@ -124,12 +124,12 @@ class Record:
         self.published = seq
 
     def reopened(self, seq: int) -> None:
-        """A store that has just been opened serves events up to ``seq``, and no other is left."""
+        """Note that a store just opened serves events up to ``seq``, and no others are left."""
         self._cut(seq)
         self.published = self.flushed = seq
 
     def claim(self) -> Claim:
-        """What can be demanded now."""
+        """Return the present duty."""
         return Claim(
             self.submitted,
             self.states,
@@ -147,16 +147,18 @@ class Record:
 
 
 async def recovered_as_claimed(store: Opened, claim: Claim, required: int) -> None:
-    """Check a store that was just opened: of what was claimed, ``required`` events at least.
+    """Check a store that was just opened: at least ``required`` of the claimed events.
 
-    Raises :class:`OracleError`.
+    Raises ``OracleError``.
     """
     state_as_claimed(store, claim, required)
     await history_as_claimed(store, claim)
 
 
 def state_as_claimed(store: Opened, claim: Claim, required: int) -> None:
-    """Check that the store has a prefix of the claim, of whole groups, and its state."""
+    """Check that the store has a prefix of the claim, of whole groups, and the state of this
+    prefix.
+    """
     count = store.seq
     if count < required:
         raise OracleError(f"events {count + 1} to {required} are lost")

@@ -1,19 +1,19 @@
-"""A program that lives and dies with a store: what all workloads have in common.
+"""A program that lives and dies with a store: the common part of all workloads.
 
 Theory of operation
 -------------------
-A :class:`Program` opens a real store, or a log, on a simulated disk and goes through a few *lives*:
-opens, steps, and an end, which is a clean close, the death of the process or a power cut. What it
-does and is told goes into a :class:`~tests.torture.oracle.Record`, and each life begins with
-holding what was recovered against it. What a kind of program opens and which steps it makes is said
-by its class (``workload``, ``kinds``).
+A ``Program`` opens a real store, or a log, on a simulated disk and goes through a few *lives*. A
+life is an opening, steps, and an end. The end is a clean close, the death of the process or a power
+cut. An ``oracle.Record`` takes down the program's calls and the answers. Each life begins by
+holding the recovered store against the record. The class of a program decides which kind of store
+is opened and which steps are made (``workload``, ``workload_kinds``).
 
-It runs on a :class:`~eventstore.testing.virtual_time.VirtualTimeLoop`, so that seed and faults
-decide every step and every call on the disk.
+A program runs on a ``VirtualTimeLoop``, so that seed and faults decide every step and every call on
+the disk.
 
-A program made ``tolerant`` goes on where the store reports an error: a refused commit is noted and
-the next one tried; a store that failed is closed and opened again. Otherwise an error is a broken
-promise.
+A ``tolerant`` program goes on where the store reports an error. The program notes a refused commit
+and tries the next one. A failed store is closed and opened again. For any other program, an error
+is a broken promise.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ __all__ = ["Program", "config_for"]
 
 _ACCOUNTS = ("cash", "fees", "AAPL", "MSFT")
 _INSTANT = 1e-6
-"""Seconds: a sync that is due now has not been made yet."""
+"""Seconds in which a sync that is due now has not been made yet."""
 
 
 def config_for(random: Random) -> StoreConfig:
-    """A configuration under which little data does everything: small segments, few snapshots."""
+    """Return a configuration with small segments and few snapshots, so that little data does
+    everything.
+    """
     return StoreConfig(
         durability=random.choice((Durability.COMMIT,) * 4 + (Durability.INTERVAL, Durability.NONE)),
         segment_size=random.choice((4096, 4096, 4608, 8192)),
@@ -71,13 +73,13 @@ def config_for(random: Random) -> StoreConfig:
 
 
 class Program:
-    """One program. ``steps`` bounds the steps of each of its lives."""
+    """One program. ``steps`` bounds the steps of each life."""
 
     kind: ClassVar[str] = ""
-    """What its cases call it; each kind draws from numbers of its own."""
+    """Prefix of the program's cases. Each kind draws from numbers of its own."""
     subject: ClassVar[Subject] = staticmethod(open_store)
     weights: ClassVar[Mapping[str, int]] = {}
-    """Its steps, and how often it makes each."""
+    """Steps of the program, and how often each is made."""
 
     def __init__(
         self,
@@ -107,13 +109,13 @@ class Program:
         self._begin_watching()
 
     def configured(self, config: StoreConfig) -> StoreConfig:
-        """What this kind of program makes of a configuration."""
+        """Adapt a configuration to this kind of program."""
         return config
 
-    # What it knows.
+    # Knowledge of the program.
 
     def claim(self) -> Claim:
-        """What can be demanded of the disk at this instant, also in the middle of a call."""
+        """Return the duty of the disk at this instant, also in the middle of a call."""
         store, record = self.store, self.record
         if store is None:  # being opened or closed: nothing was added since the last claim
             return self._claim
@@ -134,11 +136,11 @@ class Program:
         return asyncio.get_running_loop().time()
 
     def _folded(self, event: Event[Any]) -> None:
-        if self.store is not None:  # else it is recovery that folds
+        if self.store is not None:  # otherwise recovery folds
             self.record.observe(event)
 
     def _begin_watching(self) -> None:
-        """Let ``watch`` see the calls on this machine, and no more those on the one before."""
+        """Let ``watch`` see the calls on this machine, and no longer those on the one before."""
         machine = self._machine = object()
 
         def rule(call: Call) -> Fault | None:
@@ -147,10 +149,10 @@ class Program:
 
         self.disk.add_rule(rule)
 
-    # Its lives.
+    # Lives of the program.
 
     async def run(self) -> None:
-        """Live them all. The store is closed, and ``disk`` the one it ended on."""
+        """Live all lives. At the end, the store is closed, and ``disk`` is the last disk."""
         names, weights = list(self.weights), list(self.weights.values())
         for life in range(self.lives):
             if not await self.open():
@@ -165,23 +167,25 @@ class Program:
             await self.end("close" if last else end)
 
     async def step(self, name: str) -> None:
-        """Make one step, by the name it has in ``weights``."""
+        """Make one step, by the step's name in ``weights``."""
         await getattr(self, f"_{name}")()
 
     async def open(self) -> bool:
-        """Open the store, and check what was recovered. Returns whether it could be opened."""
+        """Open the store, and check the recovered events. Returns whether the store could be
+        opened.
+        """
         try:
             store = await self.subject(
                 self.disk, self.config, clock=self.clock, observe=self._folded
             )
         except EventStoreError as error:
-            self.disk = self.disk.reopen()  # an opening that fails closes its disk
+            self.disk = self.disk.reopen()  # a failed opening closes its disk
             self._report(error)
             return False
         try:
             await recovered_as_claimed(store, self._claim, self._claim.after_kill)
         except EventStoreError as error:
-            await self._attempt(store.close())
+            await self._succeeds(store.close())
             self.disk = self.disk.reopen()
             self._report(error)
             return False
@@ -198,12 +202,12 @@ class Program:
         """End a life: ``close``, ``kill`` or ``power cut``."""
         store, disk = self._open(), self.disk
         if how == "close":
-            await self._attempt(store.flush())
-            await self._attempt(asyncio.gather(*self._background))
+            await self._succeeds(store.flush())
+            await self._succeeds(asyncio.gather(*self._background))
             self._claim = self.claim()
             count = self.record.published
             self.store = None
-            if await self._attempt(self.closing(store)):
+            if await self._succeeds(self.closing(store)):
                 self._claim = self._claim._replace(after_kill=count, after_power_cut=count)
             self.disk = disk.reopen()
         else:
@@ -215,22 +219,23 @@ class Program:
                 self.disk = disk.after_power_cut(self.random.getrandbits(16))
                 self._claim = claim._replace(after_kill=claim.after_power_cut)
             self._begin_watching()
-            with contextlib.suppress(EventStoreError):  # the dead one's end is of no interest
+            # the end of a killed store is of no interest
+            with contextlib.suppress(EventStoreError):
                 await store.close()
             await asyncio.gather(*self._background, return_exceptions=True)
         self._background.clear()
 
     async def closing(self, store: Opened) -> None:
-        """Close a store that nobody uses any more."""
+        """Close a store without users."""
         await store.close()
 
     def _open(self) -> Opened:
         assert self.store is not None
         return self.store
 
-    # How it does things.
+    # Calls on the store.
 
-    def _few(self) -> int:
+    def _small_count(self) -> int:
         return self.random.randint(1, 4)
 
     def _operations(self, count: int) -> tuple[int, list[Any]]:
@@ -252,7 +257,7 @@ class Program:
     async def _appended(self, count: int) -> None:
         group, operations = self._operations(count)
         key = f"group {group}" if group % 3 == 0 else None
-        await self._attempt(self._acknowledged(operations, key), group)
+        await self._succeeds(self._acknowledged(operations, key), group)
 
     async def _acknowledged(self, operations: Iterable[Any], key: str | None) -> None:
         store = self._open()
@@ -270,8 +275,8 @@ class Program:
             self._report(error)
         return group, None
 
-    async def _attempt(self, made: Awaitable[Any], group: int | None = None) -> bool:
-        """Await what may be refused; whether it was not."""
+    async def _succeeds(self, made: Awaitable[Any], group: int | None = None) -> bool:
+        """Await a call that the store may refuse. Returns whether the call succeeded."""
         try:
             await made
         except StoreFullError as error:
@@ -291,7 +296,7 @@ class Program:
         if isinstance(error, StoreFailedError) and self.store is not None:
             self.claim()
 
-    # Steps that every kind can make.
+    # Steps of every kind of program.
 
     async def _append(self) -> None:
         await self._appended(1)
@@ -300,21 +305,21 @@ class Program:
         await self._appended(self.random.randint(2, 5))
 
     async def _burst(self) -> None:
-        receipts = [self._submit(self.random.choice((1, 1, 3))) for _ in range(self._few())]
+        receipts = [self._submit(self.random.choice((1, 1, 3))) for _ in range(self._small_count())]
         await asyncio.sleep(0)
         for group, receipt in receipts[self.random.choice((0, 0, len(receipts))) :]:
             if receipt is not None:
-                await self._attempt(receipt, group)
+                await self._succeeds(receipt, group)
 
     async def _crowd(self) -> None:
         async def appender(count: int) -> None:
             for _ in range(count):
                 await self._appended(1)
 
-        await asyncio.gather(*(appender(self._few()) for _ in range(self._few())))
+        await asyncio.gather(*(appender(self._small_count()) for _ in range(self._small_count())))
 
     async def _cancel(self) -> None:
-        tasks = [asyncio.ensure_future(self._appended(1)) for _ in range(self._few())]
+        tasks = [asyncio.ensure_future(self._appended(1)) for _ in range(self._small_count())]
         for _ in range(self.random.randrange(4)):
             await asyncio.sleep(0)
         for task in tasks[:: self.random.choice((1, 2))]:
@@ -323,7 +328,7 @@ class Program:
 
     async def _flush(self) -> None:
         count = len(self.record.submitted)
-        if await self._attempt(self._open().flush()) and not self._tolerant and self.record.logged:
+        if await self._succeeds(self._open().flush()) and not self._tolerant and self.record.logged:
             self.record.flushed = max(self.record.flushed, count)
 
     async def _read(self) -> None:
@@ -343,7 +348,7 @@ class Program:
                 self._report(error)
 
     async def _follow(self) -> None:
-        """Another process reads the store while it is written."""
+        """Let another process read the store while this process writes."""
         other = self.disk.reopen()
         required = self.claim().after_kill
         try:

@@ -1,7 +1,7 @@
-"""What a workload opens: an ``EventStore`` of the ledger, or an ``EventLog`` of its operations.
+"""The subject of a workload: an ``EventStore`` of the ledger, or an ``EventLog`` of its operations.
 
-:class:`Opened` is what both can do. A log folds nothing, so that no handler could tell what
-was submitted; :class:`LedgerLog` tells an observer itself, at the instant at which a store would.
+``Opened`` has the methods of both. A log folds nothing, so no handler could tell of submitted
+events. ``LedgerLog`` tells an observer by itself, at the instant at which a store would.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Opened(Protocol):
 
 
 class Subject(Protocol):
-    """Opens one of them on a disk. ``observe`` is told of each event as it is submitted."""
+    """Opens a store or a log on a disk. ``observe`` is told of each event as the event is
+    submitted.
+    """
 
     async def __call__(
         self,
@@ -71,7 +73,7 @@ async def open_store(
     observe: Observer | None = None,
     read_only: bool = False,
 ) -> EventStore[Ledger]:
-    """A store of the ledger. Its handlers tell ``observe`` of what recovery folds, too."""
+    """Open a store of the ledger. The handlers tell ``observe`` of recovered events, too."""
     registry: HandlerRegistry[Ledger] = _REGISTRY if observe is None else ledger_registry(observe)
     return await EventStore.open(
         "ledger", registry, config, clock=clock, disk=disk, read_only=read_only
@@ -84,7 +86,7 @@ class LedgerLog(EventLog[Any]):
     observe: Observer | None = None
 
     def events(self, start: int = 1) -> AsyncIterator[Event[Any]]:
-        """What a store calls ``events``."""
+        """Return the log's records, under the name that a store uses."""
         return self.read(start)
 
     def _submit(
@@ -105,7 +107,7 @@ async def open_log(
     observe: Observer | None = None,
     read_only: bool = False,
 ) -> LedgerLog:
-    """A log of the ledger's operations."""
+    """Open a log of the ledger's operations."""
     log = await LedgerLog.open(
         value_type=Deposit | Transfer, config=config, clock=clock, disk=disk, read_only=read_only
     )

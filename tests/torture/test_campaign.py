@@ -43,7 +43,7 @@ def torture(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def begun(path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A run without an end, of which a program is done. Nothing of it outlives the block."""
+    """Start an endless run, and wait for the first program. Nothing outlives the block."""
     with subprocess.Popen(
         [*COMMAND, f"--progress={path}", *KIND, f"--seed={SEED}", "--states=999999", *arguments],
         stdout=subprocess.PIPE,
@@ -72,7 +72,7 @@ def explored(place: int) -> Report:
 
 
 def row(states: int) -> tuple[int, Report]:
-    """What a run that is asked for so many states comes to: so many programs, and their sum."""
+    """Return the end of a run that is asked for so many states: programs, and their sum."""
     total = Report()
     for place in itertools.count():
         if total.states >= states:
@@ -101,7 +101,7 @@ def test_several_processes_come_to_the_same(tmp_path: Path) -> None:
 
 
 class TestStopped:
-    """A run that is stopped, and goes on, has the programs of one that was not."""
+    """A run that is stopped and resumed has the programs of an undisturbed one."""
 
     def resumed(self, path: Path) -> None:
         before = Progress.load(path)
@@ -116,7 +116,8 @@ class TestStopped:
     def test_by_ctrl_c(self, tmp_path: Path) -> None:
         path = tmp_path / "progress.json"
         with begun(path, "--jobs=2") as run:
-            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: its processes are told, too
+            # as a terminal does: the child processes get the signal, too
+            os.killpg(run.pid, signal.SIGINT)
             output, errors = run.communicate(timeout=60)
         assert (run.returncode, errors) == (130, "")
         go_on = f"python -m tests.torture --resume --jobs=2 --progress={path}"
@@ -127,7 +128,8 @@ class TestStopped:
         path = tmp_path / "progress.json"
         with begun(path) as run:
             run.kill()
-            run.communicate(timeout=60)  # until its processes have let go of the pipe: none is left
+            # until the child processes have closed the pipe: none is left
+            run.communicate(timeout=60)
         assert run.returncode == -signal.SIGKILL
         self.resumed(path)
 
@@ -142,7 +144,7 @@ class TestStopped:
 
 
 def child_of(pid: int) -> int:
-    """The process that explores for ``pid``."""
+    """Return the process that explores for ``pid``."""
     found = subprocess.run(
         ["ps", "-ww", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True
     )
@@ -276,7 +278,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     os.close(theirs)
     shown = b"".join(read_all(ours)).decode()
     assert run.wait(timeout=60) == 0
-    assert "\x1b[" in shown  # it is drawn
+    assert "\x1b[" in shown  # the bar is drawn
     assert "/100" in shown
     for figure in (" states/s", "seeds to snapshots:0", "0 failures", " left"):
         assert figure in shown

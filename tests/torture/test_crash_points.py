@@ -1,4 +1,4 @@
-"""Crash everywhere, recover from what is left: the oracle holds. Where it cannot, it is seen."""
+"""Crashes everywhere, and recovery of the remains: the oracle holds, or notices the sabotage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_crash_of_a_workload_is_recovered_from(seed: int) -> None:
 
 
 def test_workloads_do_everything() -> None:
-    """Among a few of them there are all modes, all ends and all that is written to a disk."""
+    """A few workloads together have all modes, all ends and all kinds of writes."""
     seen: set[str] = set()
     for seed in range(25):
         workload = Workload(seed)
@@ -69,7 +69,7 @@ def test_an_exploration_is_decided_by_its_seed() -> None:
 
 
 class TestSabotage:
-    """The explorer has to notice what no test may miss: each of these loses or invents events."""
+    """The explorer has to notice each of these sabotages, which lose or invent events."""
 
     def broken_by(
         self, monkeypatch: pytest.MonkeyPatch, target: object, name: str, sabotage: object
@@ -113,7 +113,7 @@ class TestSabotage:
         assert re.fullmatch(case, raised.value.case)
 
     def test_a_group_that_is_cut_in_two(self) -> None:
-        """Of the oracle: a prefix that ends inside a group is not whole."""
+        """The oracle itself: a prefix that ends inside a group is not whole."""
 
         async def claims() -> list[bool]:
             points = await Crashes(10).points()

@@ -1,7 +1,7 @@
-"""What the exploration found while it was being built: each bug as a short program that had it.
+"""Findings of the exploration while it was built: each bug as a short program that had the bug.
 
-All of the crashes but the first are of one shape: the page cache shows something that is not on the
-disk, the next process believes it and serves what follows from it, and the power goes.
+All crashes but the first have one shape. The page cache shows bytes that are not on the disk. The
+next process believes the bytes and serves what follows from them. Then the power goes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CONFIG = StoreConfig(segment_size=4096, wal_max_entries=None, auto_save_interval
 
 
 def payload(number: int, size: int = 600) -> Deposit:
-    """What event ``number`` of every store here is; about five fit a segment."""
+    """Return event ``number`` of every store here. About five such events fit a segment."""
     return Deposit(number=number, account="cash", amount=number, memo="x" * size)
 
 
@@ -52,7 +52,7 @@ def state_after(count: int) -> Ledger:
 
 
 async def opened(disk: SimulatedDisk, config: StoreConfig = CONFIG) -> EventStore[Ledger]:
-    """Open a store; what it serves has to be what was appended to it."""
+    """Open a store. The served events have to be the appended ones."""
     store = await EventStore.open("found", REGISTRY, config, disk=disk)
     assert store.state == state_after(store.seq)
     return store
@@ -64,13 +64,13 @@ async def append(store: EventStore[Ledger], count: int = 1) -> None:
 
 
 def cuts(disk: SimulatedDisk) -> Iterator[SimulatedDisk]:
-    """A few images of a power cut: all that was not synced is lost, kept, or mixed."""
+    """Return a few images of a power cut: all unsynced bytes are lost, kept, or mixed."""
     yield from disk.images(limit=4)
     yield from map(disk.after_power_cut, range(4))
 
 
 async def survives(disk: SimulatedDisk, config: StoreConfig = CONFIG) -> None:
-    """A process opens what another one left, serves it, and appends; then the power goes."""
+    """Open the remains of another process, serve them, and append. Then cut the power."""
     store = await opened(disk, config)
     served = store.seq
     images = [(served, cut) for cut in cuts(disk)]
@@ -85,7 +85,7 @@ async def survives(disk: SimulatedDisk, config: StoreConfig = CONFIG) -> None:
 
 
 def kills(disk: SimulatedDisk) -> Watcher:
-    """Watches a disk, to kill the process at each of the calls to come."""
+    """Watch a disk, to kill the process at each of the calls to come."""
     nothing = Claim([], [], 0, 0, 0)
     watcher = Watcher(lambda: disk, lambda: nothing)
     disk.add_rule(watcher)
@@ -93,10 +93,10 @@ def kills(disk: SimulatedDisk) -> Watcher:
 
 
 class TestTheLoopHangs:
-    """``snapshot()`` waited for one that had just ended, again and again, without a pause.
+    """``snapshot()`` waited for a snapshot that had just ended, again and again, without a pause.
 
-    It was called in the one turn of the loop in which the task of the last snapshot is done and its
-    callback has not been called yet.
+    The call came in the one turn of the loop in which the task of the last snapshot is done and the
+    task's callback has not been called yet.
     """
 
     @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ class TestTheLoopHangs:
             store = await opened(SimulatedDisk())
             await append(store)
             first = asyncio.ensure_future(store.snapshot())
-            for _ in range(3):  # it has begun, of event 1
+            for _ in range(3):  # the snapshot of event 1 has begun
                 await asyncio.sleep(0)
             store.submit(payload(2))
             for _ in range(turns):
@@ -130,11 +130,11 @@ class TestTheLoopHangs:
 
 
 class TestSealsThatOnlyThePageCacheHas:
-    """Recovery saw the seal that says "another segment follows" and did not write it again.
+    """Recovery saw the seal for "another segment follows" and did not write the seal again.
 
-    ``workload=2 crash=151:before image=kill crash=110:before image=random:320859``: killed between
-    that seal and its sync; reopened; the power cut took the seal, and the next opening refused the
-    store, since the segment after it held records.
+    Case: ``workload=2 crash=151:before image=kill crash=110:before image=random:320859``. The
+    process was killed between the seal and its sync, and the store was reopened. The power cut took
+    the seal. The next opening refused the store, since the following segment held records.
     """
 
     @pytest.mark.parametrize("durability", list(Durability))
@@ -160,7 +160,9 @@ class TestSealsThatOnlyThePageCacheHas:
 
     @pytest.mark.parametrize("idle", [False, True])
     def test_a_seal_whose_sync_failed(self, *, idle: bool) -> None:
-        """An idle one, or the one of a clean close: the failed sync marked its pages clean."""
+        """The seal of an idle log, or of a clean close: the failed sync marked the seal's pages
+        clean.
+        """
 
         async def program(size: int) -> None:
             disk = SimulatedDisk()
@@ -177,18 +179,21 @@ class TestSealsThatOnlyThePageCacheHas:
                     await store.close()
             await survives(disk.after_kill())
 
-        for size in range(0, SECTOR, 8):  # the seal that follows may share its sector, or not
+        for size in range(0, SECTOR, 8):  # the following seal may be in the same sector, or not
             run_in_virtual_time(program(size))
 
 
 class TestNamesThatOnlyThePageCacheHas:
-    """A rename that was not synced was believed, because what it led to was complete."""
+    """An unsynced rename was believed, because the file under the new name was complete."""
 
     @pytest.mark.parametrize("durability", [Durability.COMMIT, Durability.NONE])
     def test_a_process_killed_while_it_mends(self, durability: Durability) -> None:
-        """``workload=20 crash=403:before image=kill``: the rewritten segment was sealed before it
-        had its name on the disk, so the next process took it for finished; the power cut brought
-        back the one that was never synced."""
+        """``workload=20 crash=403:before image=kill``.
+
+        The rewritten segment was sealed before its name was on the disk, so the next process took
+        the segment for finished. The power cut brought back the old segment, which was never
+        synced.
+        """
 
         async def program() -> None:
             config = StoreConfig(
@@ -226,8 +231,11 @@ class TestNamesThatOnlyThePageCacheHas:
         run_in_virtual_time(program())
 
     def test_a_process_killed_while_it_makes_the_store(self) -> None:
-        """``store.json`` had its name, the folder was not synced; with events in the log and
-        without it, the directory was refused as a store that lost it."""
+        """The name ``store.json`` existed in a folder that was not synced.
+
+        With events in the log and without ``store.json``, the directory was refused as a store that
+        lost the file.
+        """
 
         async def program() -> None:
             disk = SimulatedDisk()
@@ -257,10 +265,11 @@ class TestNamesThatOnlyThePageCacheHas:
 
 
 class TestSnapshotsThatOnlyThePageCacheHas:
-    """A store without a log served a snapshot whose name was not durable.
+    """A store without a log served a snapshot with a name that was not durable.
 
-    ``workload=snapshots:2 crash=80:before image=kill``: killed between the renaming of a snapshot
-    and the sync of its folder; reopened; the power cut took what had been served.
+    Case: ``workload=snapshots:2 crash=80:before image=kill``. The process was killed between the
+    renaming of a snapshot and the sync of the folder, and the store was reopened. The power cut
+    took served events.
     """
 
     CONFIG = StoreConfig(use_wal=False, wal_max_entries=None, auto_save_interval=None)
@@ -283,7 +292,7 @@ class TestSnapshotsThatOnlyThePageCacheHas:
 
     @pytest.mark.parametrize("use_wal", [False, True])
     def test_a_process_killed_while_it_writes_one(self, *, use_wal: bool) -> None:
-        """What opens it next may also begin a log, behind a snapshot that must then stay."""
+        """The next opener may also begin a log, behind a snapshot that must then stay."""
 
         async def program() -> None:
             disk = await self.left_behind()
@@ -309,7 +318,7 @@ class TestSnapshotsThatOnlyThePageCacheHas:
             with pytest.raises(StoreFailedError):
                 await store.snapshot()
             left = disk.after_kill()
-            await store.close()  # which writes another one
+            await store.close()  # closing writes another snapshot
             await self.never_taken_back(left, self.CONFIG)
             again = await opened(left.reopen(), self.CONFIG)
             assert again.seq == 2
@@ -337,8 +346,10 @@ class TestSnapshotsThatOnlyThePageCacheHas:
 
 
 class TestReadingWhileTheStoreIsClosed:
-    """``workload=busy:2``: a subscriber that was still reading what came before was told, when the
-    store was closed, that the device could not be read."""
+    """``workload=busy:2``: a reading subscriber met a closing store.
+
+    The subscriber was told that the device could not be read.
+    """
 
     @pytest.mark.parametrize("turns", range(0, 60, 3))
     def test_a_subscriber_is_told_that_it_was_closed(self, turns: int) -> None:
@@ -367,7 +378,7 @@ class TestReadingWhileTheStoreIsClosed:
 
     @pytest.mark.asyncio
     async def test_nothing_is_read_of_a_store_that_is_closed(self, tmp_path: Path) -> None:
-        """Of a real directory, whose threads were gone: it was a ``RuntimeError``."""
+        """On a real directory, with the threads gone, the error was a ``RuntimeError``."""
         store = await EventStore.open(tmp_path / "store", REGISTRY)
         await append(store)
         await store.close()
@@ -382,8 +393,11 @@ class TestCompaction:
     )
 
     def test_no_archive_is_forgotten(self) -> None:
-        """``workload=5 fail=ENOSPC:none:at:285``: segments were counted as archived, and could not
-        be removed; the next compaction began from what was known before, and forgot an archive."""
+        """``workload=5 fail=ENOSPC:none:at:285``: segments were counted as archived, but not
+        removed.
+
+        The next compaction began from the earlier list of archives, and forgot one.
+        """
 
         async def program() -> None:
             disk, config = SimulatedDisk(), self.CONFIG
@@ -408,8 +422,11 @@ class TestCompaction:
     def test_a_segment_is_left_alone_until_it_is_sealed(
         self, effect: Literal["none", "partial"]
     ) -> None:
-        """``workload=79 fail=EIO:partial:at:133``: the next segment had its name, this one lacked
-        the seal that says so, and was read as damaged, or archived before it could be sealed."""
+        """``workload=79 fail=EIO:partial:at:133``: the next segment had its name before this one's
+        seal.
+
+        The segment without a seal was read as damaged, or archived before sealing.
+        """
 
         async def program() -> None:
             disk = SimulatedDisk()
@@ -432,7 +449,7 @@ class TestCompaction:
 
 
 def test_the_programs_roll() -> None:
-    """So that none of the above passes because nothing happens in it."""
+    """The programs above reach the next segment, so that no test passes for want of events."""
 
     async def program() -> list[str]:
         disk = SimulatedDisk()

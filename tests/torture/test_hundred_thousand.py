@@ -10,7 +10,7 @@ from tests.torture.workload_kinds import KINDS
 PIECES = 50
 STATES = 2000
 NUMBERS = 7
-"""Of each there is a workload of every kind. A piece takes one or two; their kinds go round."""
+"""Numbers of the workloads, each of every kind. A piece takes one or two, and kinds go round."""
 
 
 @pytest.mark.slow

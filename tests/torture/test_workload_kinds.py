@@ -1,4 +1,4 @@
-"""Programs with a log alone, without one, and with company: what they do, and what they notice."""
+"""Programs with a log alone, without a log, and with company: their steps, and their findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.torture.workload_kinds import KINDS, program_named
 
 
 async def lived(program: Program, steps: Sequence[str]) -> None:
-    """One life of these steps, after a first one that left something behind."""
+    """Live one life of these steps, after a first life that left something behind."""
     for names in (("append", "group", "append"), steps):
         assert await program.open()
         store = program.store
@@ -84,7 +84,7 @@ def test_there_is_no_other_kind() -> None:
 
 
 class TestNoticed:
-    """Each of these breaks one promise that only some kind of program relies on."""
+    """Each test breaks one promise that only some kind of program relies on."""
 
     def noticed(self, steps: Sequence[str], match: str, kind: str = "busy") -> None:
         def programs() -> None:

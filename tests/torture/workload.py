@@ -1,9 +1,9 @@
 """Programs that use a store in every way there is, drawn from a seed.
 
-A :class:`Workload` is the :class:`~tests.torture.program.Program` of an ``EventStore`` with a
-log. The steps are appends alone and in groups, submits, appenders side by side, cancelled awaits,
-refused payloads, flushes, snapshots, idleness and reading, by this process and by others. Further
-kinds of programs, with a log alone, without one, and with company, are in ``kinds``.
+A ``Workload`` is the ``Program`` of an ``EventStore`` with a log. The steps are appends alone and
+in groups, submits, appenders side by side, cancelled awaits, refused payloads, flushes, snapshots,
+idleness and reading, by this process and by others. Further kinds of programs, with a log alone,
+without a log, and with company, are in ``workload_kinds``.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Workload(Program):
             raise OracleError("a refused payload changed the sequence")
 
     async def _snapshot(self) -> None:
-        await self._attempt(self._taken())
+        await self._succeeds(self._take_snapshot())
 
     async def _snapshot_beside_appends(self) -> None:
-        self._background.append(asyncio.ensure_future(self._attempt(self._taken())))
-        for _ in range(self._few()):
+        self._background.append(asyncio.ensure_future(self._succeeds(self._take_snapshot())))
+        for _ in range(self._small_count()):
             await self._appended(1)
 
-    async def _taken(self) -> None:
+    async def _take_snapshot(self) -> None:
         store = self._open_store()
         before = store.seq
         covered = await store.snapshot()

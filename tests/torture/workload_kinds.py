@@ -1,9 +1,8 @@
-"""The kinds of programs that are explored, and their names.
+"""The kinds of explored programs, and their names.
 
-``17`` is the :class:`~tests.torture.workload.Workload` number 17, a store and one program at
-it. ``log:17`` is an ``EventLog`` alone, ``snapshots:17`` a store without a log (``use_wal=False``),
-and ``busy:17`` a store with company (``busy_workload``). Each kind draws from numbers of its own,
-so that a new one changes none of what the others do.
+``17`` is the ``Workload`` number 17, a store and one program. ``log:17`` is an ``EventLog`` alone,
+``snapshots:17`` a store without a log (``use_wal=False``), and ``busy:17`` a store with company
+(``busy_workload``). Each kind draws from numbers of its own, so that a new kind changes no other.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class LogWorkload(Program):
     }
 
     def configured(self, config: StoreConfig) -> StoreConfig:
-        """Nobody compacts a log."""
+        """Keep history whole: nobody compacts a log."""
         return msgspec.structs.replace(config, history="keep")
 
     async def _refused_value(self) -> None:
@@ -61,7 +60,7 @@ class LogWorkload(Program):
 
 
 class SnapshotWorkload(Workload):
-    """A program with a store that logs nothing: only what a snapshot covers is owed to it."""
+    """A program with a store that logs nothing: only events under a snapshot are owed."""
 
     kind = "snapshots"
     weights: ClassVar[Mapping[str, int]] = {
@@ -79,7 +78,7 @@ class SnapshotWorkload(Workload):
     }
 
     def configured(self, config: StoreConfig) -> StoreConfig:
-        """Without a log."""
+        """Turn the log off."""
         return msgspec.structs.replace(config, use_wal=False)
 
 
@@ -89,9 +88,10 @@ KINDS: Mapping[str, type[Program]] = {
 
 
 def program_named(name: int | str, **options: Any) -> Program:
-    """The program that a case calls ``name``: ``17``, or ``log:17``. ``options`` are its own.
+    """Return the program with a case's ``name``: ``17``, or ``log:17``. ``options`` go to the
+    program.
 
-    Raises ``ValueError`` where there is no such kind.
+    Raises ``ValueError`` for an unknown kind.
     """
     kind, _, number = str(name).rpartition(":")
     if kind not in KINDS:
@@ -101,10 +101,10 @@ def program_named(name: int | str, **options: Any) -> Program:
 
 
 def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> str:
-    """The name of the program in that ``place`` (from 0) of those from number ``seed`` on.
+    """Return the name of the program at ``place`` (from 0) among those from number ``seed`` on.
 
-    There is one of each kind of each number. Which kind is the first of its number goes round, so
-    that short explorations that begin with different numbers have all of them, too.
+    Each number has one program of each kind. The first kind of a number goes round, so that short
+    explorations with different first numbers have all kinds, too.
 
     >>> [program_at(7, place) for place in range(5)]
     ['busy:7', '7', 'log:7', 'snapshots:7', '8']
@@ -115,5 +115,5 @@ def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> st
 
 
 def programs(seed: int) -> Iterator[str]:
-    """The names of all programs from number ``seed`` on, in the order of :func:`program_at`."""
+    """Yield the names of all programs from number ``seed`` on, in the order of ``program_at``."""
     return (program_at(seed, place) for place in itertools.count())
