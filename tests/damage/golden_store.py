@@ -1,9 +1,9 @@
-"""A small store that has everything, closed cleanly: what the damage tests damage.
+"""A small store that has everything, closed cleanly: the victim of the damage tests.
 
-Six lives of a program: twelve events, alone and in groups, an idle seal in the middle of two
-segments, three snapshots of which the last two are kept, and what the older segments become
-(``history``).
-All on a simulated disk, from a seed: another seed gives another store of the same shape.
+The store has six lives of a program. There are twelve events, alone and in groups, an idle seal in
+the middle of two segments, and three snapshots, of which the last two are kept. The configuration
+``history`` decides the fate of the older segments. Everything is on a simulated disk, from a seed.
+Another seed gives another store of the same shape.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ History = Literal["archive", "keep", "discard"]
 
 
 class Golden(NamedTuple):
-    """A closed store, and what is true of it. ``events`` are those that its history still has."""
+    """A closed store, and the facts about it. ``events`` are those still in the history."""
 
     disk: SimulatedDisk
     config: StoreConfig
@@ -36,7 +36,7 @@ class Golden(NamedTuple):
 
     @property
     def first(self) -> int:
-        """The first event that can be read."""
+        """Number of the first event that can be read."""
         return self.events[0].seq
 
     @property
@@ -57,9 +57,9 @@ class Golden(NamedTuple):
 
 @functools.cache
 def golden(history: History, seed: int = 1, retain: int = 2, lives: int = len(LIVES)) -> Golden:
-    """The golden store, or its first ``lives``. ``retain`` is the number of snapshots kept.
+    """Return the golden store, or its first ``lives``. ``retain`` is the number of snapshots kept.
 
-    It is made once, and everybody gets the same: clone its disk to use it.
+    The store is made once, and every caller gets the same. Clone the disk to use the store.
     """
     return run_in_virtual_time(_golden(history, seed, retain, lives))
 

@@ -1,12 +1,12 @@
-"""What became of a damaged store: opened, read to the end, held against the undamaged one.
+"""The outcome for a damaged store: opened, read to the end, held against the undamaged one.
 
-Three outcomes are allowed, and :func:`verdicts` raises :class:`UnfitError` for any other:
+Three outcomes are allowed, and ``verdicts`` raises ``UnfitError`` for any other:
 
-* opening is refused with a ``CorruptStoreError``, and not a byte was written;
-* the store opens with exactly the state it was closed with, and its history is exact;
-* or it opens so, and reading the history raises a ``CorruptStoreError`` and skips nothing.
+* Opening is refused with a ``CorruptStoreError``, and not a byte was written.
+* The store opens with exactly the state at closing, and the history is exact.
+* The store opens so, and reading the history raises a ``CorruptStoreError`` and skips nothing.
 
-Whether the damage had to be noticed is for the caller to demand, with :class:`Verdict`.
+The caller demands, with ``Verdict``, whether the damage had to be noticed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.damage.golden_store import PATH, REGISTRY, Golden
 from tests.torture.ledger import Deposit, ledger_after
 
-_CALLS = 3000  # on the disk; a sound opening and reading take some two hundred
+_CALLS = 3000  # calls on the disk; a sound opening and reading take some two hundred
 
 
 class UnfitError(AssertionError):
@@ -38,16 +38,19 @@ class UnfitError(AssertionError):
 
 
 class Damage(NamedTuple):
-    """A damaged copy of a store, and what was done to it."""
+    """A damaged copy of a store, and a description of the damage."""
 
     what: str
     disk: SimulatedDisk
 
 
 class Verdict(NamedTuple):
-    """What became of it. ``history``: what reading the opened store's events raised, if anything.
+    """The outcome of one damage.
 
-    ``outside``: what reading without opening raised. ``removed``: files that opening removed.
+    Attributes:
+        history: Error of reading the opened store's events, if any.
+        outside: Error of reading without opening, if any.
+        removed: Files that opening removed.
     """
 
     refused: CorruptStoreError | None
@@ -61,13 +64,13 @@ class Verdict(NamedTuple):
         return self.refused is not None and name in str(self.refused)
 
     def rejects(self, name: str) -> bool:
-        """Whether it opened and reported that it passed over this snapshot."""
+        """Tell whether the store opened and reported that this snapshot was passed over."""
         return self.report is not None and any(
             rejected.startswith(name) for rejected in self.report.snapshots_rejected
         )
 
     def spoils_history(self, name: str) -> bool:
-        """Whether it opened, and whoever reads this file's events is told."""
+        """Tell whether the store opened, and reading this file's events raises an error."""
         return (
             self.refused is None
             and self.history is not None
@@ -78,7 +81,7 @@ class Verdict(NamedTuple):
 
     @property
     def unharmed(self) -> bool:
-        """Whether it opened and everything could be read."""
+        """Whether the store opened and everything could be read."""
         return self.refused is None and self.history is None and self.outside is None
 
 
@@ -90,13 +93,13 @@ def verdicts(
     inside: bool = True,
     go_on: bool = False,
 ) -> list[tuple[str, Verdict]]:
-    """The verdict on each damage. Raises :class:`UnfitError`, naming all that are unfit.
+    """Return the verdict on each damage. Raises ``UnfitError``, naming every unfit outcome.
 
     The history is read without opening the store (``outside``), as a backtest does, and ``inside``
-    by the opened store. With ``go_on`` each store that opens is also written to, closed and opened
+    by the opened store. With ``go_on``, each store that opens is also written to, closed and opened
     once more.
     """
-    logging.disable()  # thousands of warnings, each of them deserved
+    logging.disable()  # thousands of warnings, each deserved
     try:
         return run_in_virtual_time(_verdicts(golden, damages, outside, inside, go_on))
     finally:
@@ -142,7 +145,7 @@ async def _judge(
         changed = sorted(name for name in after if after[name] != before.get(name))
         raise UnfitError(f"opening and closing changed {', '.join(changed)}")
     if go_on:
-        await _go_on(golden, disk.reopen())
+        await _use_further(golden, disk.reopen())
     return Verdict(None, store.recovery, history, outside, frozenset(removed))
 
 
@@ -176,8 +179,8 @@ def _compare(golden: Golden, seen: list[Event[Any]], *, whole: bool) -> None:
         raise UnfitError(f"the history was read as {[event.seq for event in seen]}")
 
 
-async def _go_on(golden: Golden, disk: SimulatedDisk) -> None:
-    """Whatever was found must stay true when the store is used further, and rolls, and compacts."""
+async def _use_further(golden: Golden, disk: SimulatedDisk) -> None:
+    """Check that the findings stay true when the store is used further, rolls, and compacts."""
     state = golden.state
     for life in range(2):
         async with EventStore.open(

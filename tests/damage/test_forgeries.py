@@ -1,7 +1,7 @@
 """Segments whose every checksum is right and whose numbers are wrong.
 
-No damage makes them, but a mistake in the writer could. Whoever reads them must not believe them:
-sequence numbers have no gap, none comes twice, and none goes back.
+No damage makes such segments, but a mistake in the writer could. Readers must not believe them.
+Sequence numbers have no gap, none comes twice, and none goes back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REGISTRY = ledger_registry()
 
 
 def forged(numbers: list[int], *, sealed: bool) -> SimulatedDisk:
-    """A store of one segment, with a record for each of the ``numbers`` that it is given."""
+    """Return a store of one segment, with a record for each of the ``numbers``."""
     codec = EventCodec()
     data = SegmentHeader(store=STORE, size=SIZE, first_seq=1, salt=SALT).encode()
     for number in numbers:

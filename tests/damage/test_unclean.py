@@ -1,7 +1,7 @@
-"""Flipped bits of a store whose writer was killed: with an idle seal, without one, and mended.
+"""Flipped bits of a store whose writer was killed: with an idle seal, without one, and repaired.
 
 The unsealed end of a log is the one place where damage can look like a torn write. There, and only
-there, a flipped bit may cost an event, and then it is set aside and reported.
+there, a flipped bit may cost an event. The event is then set aside and reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def quiet() -> Iterator[None]:
 
 
 async def killed(store: Golden, *, idle: bool) -> tuple[SimulatedDisk, list[Ledger]]:
-    """The store ``EVENTS`` appends later, killed; and the states from then on."""
+    """Return the store ``EVENTS`` appends later, killed, and the states from then on."""
     disk = store.disk.clone()
     states = [store.state]
     opening = EventStore.open(PATH, REGISTRY, store.config, disk=disk, clock=store.clock)
@@ -48,7 +48,7 @@ async def killed(store: Golden, *, idle: bool) -> tuple[SimulatedDisk, list[Ledg
 
 
 def last_segment(disk: SimulatedDisk) -> tuple[str, list[int]]:
-    """The last segment's name, and where each of its records ends."""
+    """Return the last segment's name, and the end of each record."""
     name = [name for name in disk.files() if name.startswith("log/0")][-1]
     data = disk.read_file(name)
     salt = SegmentHeader.decode(data[:HEADER_SIZE]).salt
@@ -60,7 +60,7 @@ def last_segment(disk: SimulatedDisk) -> tuple[str, list[int]]:
 
 @pytest.mark.parametrize("idle", [False, True], ids=["unsealed", "idle seal"])
 def test_only_the_end_can_be_taken_for_torn(idle: bool) -> None:
-    """Before an idle seal every bit is refused; behind one nothing can be lost."""
+    """Before an idle seal every bit is refused. Behind an idle seal nothing can be lost."""
 
     store = golden("archive")
 
@@ -75,7 +75,7 @@ def test_only_the_end_can_be_taken_for_torn(idle: bool) -> None:
                 continue
             damaged = disk.clone()
             damaged.flip_bit(name, bit)
-            damaged.remove_file("writer.pid")  # the dead one's; opening makes its own
+            damaged.remove_file("writer.pid")  # the killed writer's; opening makes a new one
             before = damaged.contents()
             opening = EventStore.open(PATH, REGISTRY, store.config, disk=damaged, clock=store.clock)
             try:

@@ -1,7 +1,7 @@
 """``python -m tests.fuzz``: the parsers, for as long as you like.
 
-Without ``--runs`` it goes on until it is interrupted, or finds something. With atheris installed,
-``--guided`` has the inputs chosen by what they reach.
+Without ``--runs``, fuzzing goes on until an interrupt or a finding. With atheris installed,
+``--guided`` chooses the inputs by the code that they reach.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BATCH = 50
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fuzz; the exit status is 1 where an input was found that a target does not take."""
+    """Fuzz. The exit status is 1 where a target failed on an input."""
     parser = argparse.ArgumentParser("python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="target", help=f"of {', '.join(TARGETS)}")
     parser.add_argument("--runs", type=int, help="inputs for each target (default: no end)")

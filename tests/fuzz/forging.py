@@ -1,7 +1,7 @@
-"""Checksums made right again: without them, whatever is changed stops at the first door.
+"""Checksums made right again: without right checksums, every change stops at the first check.
 
-Each function takes a file that was changed anywhere and returns it with every checksum as the
-format wants it, as far as the lengths in it lead. What is damaged beyond that stays damaged.
+Each function takes a file with changes anywhere. The function returns the file with every checksum
+as the format demands, as far as the lengths in the file lead. Damage beyond stays.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = [
     "archived",
     "bomb",
     "forged_archive",
-    "forged_identity",
+    "forged_manifest",
     "forged_segment",
     "forged_snapshot",
     "unpacked_size",
 ]
 
 _SKIPPED = 0x184D2A5E
-_MOST = 1 << 26  # more than any archive that is made here
+_MOST = 1 << 26  # more than any archive made here
 
 
 def forged_segment(data: bytes) -> bytes:
-    """A segment whose header, records and seals have right checksums."""
+    """Return a segment whose header, records and seals have right checksums."""
     forged = bytearray(data)
     if len(forged) < 512:
         return bytes(forged)
@@ -51,7 +51,8 @@ def forged_segment(data: bytes) -> bytes:
         end = start + length + -length % 8
         if end <= len(forged) and count == 0 and length == 8:
             _put(forged, start + 4, zlib.crc32(forged[:offset]))
-        _put(forged, offset + 32, zlib.crc32(forged[start:end]))  # of what there is of the body
+        # of the part of the body that exists
+        _put(forged, offset + 32, zlib.crc32(forged[start:end]))
         _put(forged, offset + 36, zlib.crc32(forged[offset : offset + 36], offset))
         if length == 0 or end > len(forged):
             break
@@ -60,7 +61,7 @@ def forged_segment(data: bytes) -> bytes:
 
 
 def forged_snapshot(data: bytes) -> bytes:
-    """A snapshot whose header, slices and footer have right checksums."""
+    """Return a snapshot whose header, slices and footer have right checksums."""
     forged = bytearray(data)
     if len(forged) < 64 + 96:
         return bytes(forged)
@@ -80,8 +81,8 @@ def forged_snapshot(data: bytes) -> bytes:
     return bytes(forged)
 
 
-def forged_identity(data: bytes) -> bytes:
-    """A ``store.json`` with its members as the store lays them out, and their checksum."""
+def forged_manifest(data: bytes) -> bytes:
+    """Return a ``store.json`` with its members as the store lays them out, and their checksum."""
     try:
         facts: Any = json.loads(data)
         facts = {**facts, "crc": 0}
@@ -98,13 +99,13 @@ def archived(segment: bytes) -> bytes:
 
 
 def forged_archive(data: bytes) -> bytes:
-    """An archive whose trailer has the right checksum."""
+    """Return an archive whose trailer has the right checksum."""
     frame = data[:-12]
     return frame + struct.pack("<III", _SKIPPED, 4, zlib.crc32(frame))
 
 
 def unpacked_size(data: bytes) -> int:
-    """The bytes of an archive's segment, if frame and segment agree on it; 0 otherwise."""
+    """Return the bytes of an archive's segment, if frame and segment agree on a size, else 0."""
     try:
         head = zstd.ZstdDecompressor().decompress(data[:-12], max_length=512)
         (size,) = struct.unpack_from("<Q", head, 32)
@@ -115,9 +116,9 @@ def unpacked_size(data: bytes) -> int:
 
 
 def bomb(blocks: int, first: bytes = b"", *, told: int | None = None) -> bytes:
-    """A frame of ``blocks`` blocks of 128 KiB zeros, each of four bytes, behind ``first``.
+    """Return a frame of ``blocks`` blocks of 128 KiB zeros, each of four bytes, behind ``first``.
 
-    ``told`` is the size that the frame claims to have, ``None`` for none at all.
+    ``told`` is the size that the frame claims, ``None`` for none at all.
     """
     head = struct.pack("<IBB", 0xFD2FB528, 0, 0x70)  # no size, a window of 16 MiB
     if told is not None:

@@ -1,7 +1,7 @@
-"""Running the targets: inputs are drawn, run within limits, and failures say how to do it again.
+"""Running the targets: inputs are drawn and run within limits, and failures say how to repeat.
 
-``n`` inputs of a seed are those numbered from 0; the number and the seed make the input. An input
-can also be given as text, as it is printed: it stays what it is when the generators change.
+``n`` inputs of a seed are those numbered from 0. The number and the seed make the input. An input
+can also be given as printed text. Such an input stays the same when the generators change.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _LINE = 2000
 
 
 class FuzzError(AssertionError):
-    """An input that a target did not take as it should; the message says how to run it again."""
+    """A target failed on an input. The message says how to run the input again."""
 
 
 def input_of(target: str, seed: int, number: int) -> bytes:
-    """The input of that number."""
+    """Return the input of a number."""
     return GENERATORS[target](Random(f"{target}/{seed}/{number}"))
 
 
 def check(target: str, data: bytes, *, memory: bool = True) -> None:
-    """Run one input. Raises whatever is no typed error, and what says that a limit was passed."""
+    """Run one input. Raises any error but a typed one, also for a passed limit."""
     found = TARGETS[target]
     with limited(found.size(data), memory=memory):
         found.run(data)
 
 
 def fuzz(target: str, runs: int, seed: int = 0, *, first: int = 0, memory: int = 4) -> int:
-    """Run inputs ``first`` to ``first + runs`` of a seed; how many bytes they had.
+    """Run inputs ``first`` to ``first + runs`` of a seed. Returns their bytes.
 
-    Memory is measured in every ``memory``-th. Raises :class:`FuzzError`.
+    Memory is measured in every ``memory``-th. Raises ``FuzzError``.
     """
     size = 0
     disabled = logging.root.manager.disable
@@ -51,13 +51,15 @@ def fuzz(target: str, runs: int, seed: int = 0, *, first: int = 0, memory: int =
             try:
                 check(target, data, memory=number % memory == 0)
             except (Exception, EndlessError) as error:
-                raise FuzzError(_told(target, seed, number, data, error)) from error
+                raise FuzzError(_describe_failure(target, seed, number, data, error)) from error
     finally:
         logging.disable(disabled)
     return size
 
 
-def _told(target: str, seed: int, number: int, data: bytes, error: BaseException) -> str:
+def _describe_failure(
+    target: str, seed: int, number: int, data: bytes, error: BaseException
+) -> str:
     again = f"python -m tests.fuzz {target} --seed {seed} --first {number} --runs 1"
     text = as_text(data)
     shown = (
@@ -74,5 +76,5 @@ def as_text(data: bytes) -> str:
 
 
 def of_text(text: str) -> bytes:
-    """The input that a line says."""
+    """Return the input of a printed line."""
     return zlib.decompress(base64.urlsafe_b64decode(text))

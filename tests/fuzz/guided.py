@@ -1,4 +1,4 @@
-"""Inputs chosen by what they reach, where atheris is installed. Nothing else depends on it."""
+"""Inputs chosen by the code they reach, where atheris is installed. Nothing else needs atheris."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["guided"]
 
 
 def guided(target: str) -> int:
-    """Fuzz one target until it fails. The exit status is 2 where there is no atheris."""
+    """Fuzz one target until the target fails. The exit status is 2 where there is no atheris."""
     if importlib.util.find_spec("atheris") is None:
         print("--guided needs atheris: pip install atheris", file=sys.stderr)
         return 2
@@ -26,7 +26,9 @@ def guided(target: str) -> int:
         check(target, data, memory=False)
 
     def mutate(data: bytes, size: int, seed: int) -> bytes:
-        """Half of them by libFuzzer's own means, half with numbers and checksums in mind."""
+        """Mutate half of the inputs by libFuzzer's own means, half with numbers and checksums in
+        mind.
+        """
         if seed % 2:
             return bytes(atheris.Mutate(data, size))
         return GENERATORS[target](Random(seed))[:size]

@@ -1,6 +1,6 @@
-"""Where the inputs come from: valid files, changed, with their checksums made right again.
+"""Sources of inputs: valid files, changed, with their checksums made right again.
 
-An input is bytes, whatever the target; what a target makes of them is its own affair. The ``n``-th
+An input is bytes for every target, and each target reads the bytes in its own way. The ``n``-th
 input of a seed is always the same.
 """
 
@@ -24,7 +24,7 @@ from tests.fuzz.forging import (
     archived,
     bomb,
     forged_archive,
-    forged_identity,
+    forged_manifest,
     forged_segment,
     forged_snapshot,
 )
@@ -78,18 +78,18 @@ _CONFIGS = (
 
 @functools.cache
 def files() -> dict[str, bytes]:
-    """The files of a small store that has everything."""
+    """Return the files of a small store that has everything."""
     return golden("archive").disk.contents()
 
 
-def _some(random: Random, prefix: str) -> bytes:
+def _file_under(random: Random, prefix: str) -> bytes:
     names = [name for name in files() if name.startswith(prefix)]
     return files()[random.choice(names)]
 
 
 def header(random: Random) -> bytes:
     """The first bytes of a segment."""
-    data = _some(random, "log/0")[: random.choice((512, 512, 512, 520, 100))]
+    data = _file_under(random, "log/0")[: random.choice((512, 512, 512, 520, 100))]
     if random.random() < 0.7:
         data = changed_numbers(random, data, _HEADER)
     else:
@@ -100,8 +100,8 @@ def header(random: Random) -> bytes:
 def segment(random: Random) -> bytes:
     """A segment: one of a real store changed, or one made of forged records."""
     if random.random() < 0.6:
-        return _made(random)
-    data = _some(random, "log/0")
+        return _forged_records(random)
+    data = _file_under(random, "log/0")
     if random.random() < 0.6:
         places = list(_HEADER)
         for offset in _offsets(data):
@@ -122,11 +122,11 @@ def _offsets(data: bytes) -> list[int]:
     return found
 
 
-def _made(random: Random) -> bytes:
-    """A segment of records whose checksums are right and whose contents need not be."""
-    identity = json.loads(files()["store.json"])
-    first = random.choice((1, 1, 1, identity["log_start"], 2**63))
-    store = uuid.UUID(identity["store"])
+def _forged_records(random: Random) -> bytes:
+    """Return a segment of records with right checksums and any contents."""
+    manifest = json.loads(files()["store.json"])
+    first = random.choice((1, 1, 1, manifest["log_start"], 2**63))
+    store = uuid.UUID(manifest["store"])
     size = random.choice((4096, 4096, 8192, 512, 2**40))
     data = SegmentHeader(store=store, size=size, first_seq=first, salt=_SALT).encode()
     seq = first
@@ -151,7 +151,7 @@ def _made(random: Random) -> bytes:
 
 
 def event(random: Random, seq: int) -> bytes:
-    """The bytes of an event, or of something that is taken for one."""
+    """Return the bytes of an event, or of something close to an event."""
     number = msgspec.msgpack.encode(seq % 2**64)
     time = msgspec.msgpack.encode(random.choice((0, 10**18, 2**64 - 1, -(2**63))))
     shape = random.random()
@@ -166,7 +166,7 @@ def event(random: Random, seq: int) -> bytes:
 
 
 def events(random: Random) -> bytes:
-    """The body of a record, with the number of events that it is said to have in front."""
+    """Return the body of a record, and the number of events that the record claims."""
     count = random.choice((1, 1, 2, 3))
     body = b"".join(event(random, 1 + number) for number in range(count))
     if random.random() < 0.1:
@@ -177,8 +177,8 @@ def events(random: Random) -> bytes:
 
 
 def snapshot(random: Random) -> bytes:
-    """A snapshot: a real one changed, or its slices made anew."""
-    data = _some(random, "snapshots/")
+    """Return a snapshot: a real one changed, or with new slices."""
+    data = _file_under(random, "snapshots/")
     shape = random.random()
     if shape < 0.3:
         data = changed_blindly(random, data)
@@ -210,29 +210,29 @@ def _slices(data: bytes) -> list[bytes]:
     return found
 
 
-def identity(random: Random) -> bytes:
+def manifest(random: Random) -> bytes:
     """A ``store.json``."""
     data = files()["store.json"]
     shape = random.random()
     if shape < 0.4:
         facts = json.loads(data)
         for name in random.sample(list(facts), random.choice((1, 1, 2))):
-            facts[name] = _fact(random)
+            facts[name] = _odd_value(random)
         if random.random() < 0.2:
             facts["branched"] = {
                 "path": text(random),
                 "store": facts["store"],
-                "seq": _fact(random),
+                "seq": _odd_value(random),
             }
         data = json.dumps(facts, ensure_ascii=random.random() < 0.5).encode("utf-8", "replace")
     elif shape < 0.7:
         data = changed_text(random, data, _JSON)
     else:
         data = changed_blindly(random, data)
-    return forged_identity(data) if random.random() < 0.8 else data
+    return forged_manifest(data) if random.random() < 0.8 else data
 
 
-def _fact(random: Random) -> Any:
+def _odd_value(random: Random) -> Any:
     numbers = (-1, 0, 1, 2, 5, 12, 13, 10**19, 10**30, 10**300, 1.5)
     return random.choice(
         (
@@ -249,18 +249,18 @@ def _fact(random: Random) -> Any:
 
 
 def archive(random: Random) -> bytes:
-    """An archive, of whatever kind of segment; or a bomb."""
+    """Return an archive of any kind of segment, or a bomb."""
     shape = random.random()
     if shape < 0.4:
         return archived(segment(random))
     if shape < 0.6:
         return _bomb(random)
-    data = changed_blindly(random, _some(random, "archive/"))
+    data = changed_blindly(random, _file_under(random, "archive/"))
     return forged_archive(data) if random.random() < 0.8 else data
 
 
 def _bomb(random: Random) -> bytes:
-    first = random.choice((b"", _some(random, "log/0")[:512]))
+    first = random.choice((b"", _file_under(random, "log/0")[:512]))
     blocks = random.choice((1, 10, 200))
     size = len(first) + (blocks << 17)
     if first:
@@ -289,14 +289,14 @@ _MAKERS: dict[str, Callable[[Random], bytes]] = {
     "log/0": segment,
     "snapshots/": snapshot,
     "archive/": archive,
-    "store.json": identity,
+    "store.json": manifest,
 }
 
 
 def store(random: Random) -> bytes:
-    """Files of a store to be replaced, or removed: their names and new contents."""
+    """Return files of a store to be replaced, or removed: their names and new contents."""
     if random.random() < 0.4:
-        return msgspec.msgpack.encode(_alone(random))
+        return msgspec.msgpack.encode(_one_segment_store(random))
     changed: dict[str, bytes | None] = {}
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         prefix = random.choice(list(_MAKERS))
@@ -307,14 +307,14 @@ def store(random: Random) -> bytes:
     return msgspec.msgpack.encode(changed)
 
 
-def _alone(random: Random) -> dict[str, bytes | None]:
-    """A store of one forged segment, so that what is in it is read and folded."""
+def _one_segment_store(random: Random) -> dict[str, bytes | None]:
+    """Return a store of one forged segment, so that the events inside are read and folded."""
     changed: dict[str, bytes | None] = dict.fromkeys(files())
-    data = _made(random)
+    data = _forged_records(random)
     (first,) = struct.unpack_from("<Q", data, 40)
     facts = json.loads(files()["store.json"])
     facts |= {"log_start": first, "history_start": first, "archived": []}
-    changed["store.json"] = forged_identity(json.dumps(facts).encode())
+    changed["store.json"] = forged_manifest(json.dumps(facts).encode())
     changed[f"log/{first:020d}.log"] = data
     if random.random() < 0.2:
         changed["snapshots/00000000000000000001.snap"] = snapshot(random)
@@ -326,7 +326,7 @@ GENERATORS: dict[str, Callable[[Random], bytes]] = {
     "segment": segment,
     "events": events,
     "snapshot": snapshot,
-    "identity": identity,
+    "manifest": manifest,
     "archive": archive,
     "names": names,
     "config": config,

@@ -1,19 +1,19 @@
-"""What a parser may take: so much memory, so many steps, and no error but its own.
+"""Limits of a parser: so much memory, so many steps, and no error but typed ones.
 
 Theory of operation
 -------------------
-*Memory* is what tracemalloc saw at most, above what there was before: at most ``MULTIPLE`` times
-the input and ``CONSTANT`` bytes. The multiple is generous because a byte of MessagePack may be an
-empty map, and an object of Python costs what it costs; that it is a multiple at all is the point:
-no length that is merely *said* is ever allocated. What Zstandard allocates itself is not seen; its
-own limit is 128 MiB for its window.
+*Memory* is the peak of tracemalloc above the level before. The limit is ``MULTIPLE`` times the
+input plus ``CONSTANT`` bytes. The multiple is generous, because a byte of MessagePack may be an
+empty map, and an object of Python has its cost. Still, a multiple proves the point: no length is
+allocated that a file only *claims*. Allocations inside Zstandard are not seen. The limit of
+Zstandard is 128 MiB for its window.
 
 *Steps* are calls of functions, Python's and C's, counted by the interpreter. Every loop here calls
-something, so a loop without an end runs into the limit, and no clock has to be asked. The error of
-it is no ``Exception``, which code under test might handle.
+some function, so an endless loop runs into the limit, and no clock is needed. The limit raises no
+``Exception``, because the code under test might handle an ``Exception``.
 
-*Errors*: :class:`~eventstore.EventStoreError`, and what the pure functions of the formats raise.
-Whatever else comes out, ``MemoryError`` and ``RecursionError`` included, is a failure.
+*Errors*: ``EventStoreError``, and the errors of the formats' pure functions. Any other error,
+``MemoryError`` and ``RecursionError`` included, is a failure.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ STEPS = 100_000
 
 
 class EndlessError(BaseException):
-    """More steps than any input of that size can need."""
+    """More steps than any input of this size can need."""
 
 
 class GreedyError(AssertionError):
-    """More memory than any input of that size can need."""
+    """More memory than any input of this size can need."""
 
 
 @contextmanager
 def limited(size: int, *, memory: bool = True) -> Iterator[None]:
     """Run the body on an input of ``size`` bytes: typed errors pass, limits are kept.
 
-    ``memory``: whether to measure memory too, which makes it several times slower.
+    ``memory`` asks to measure memory too, which makes the run several times slower.
     """
     allowed = CONSTANT + MULTIPLE * size
     if memory:

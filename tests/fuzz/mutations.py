@@ -1,4 +1,4 @@
-"""Changes to valid files: blind ones, and ones that know where a number or an event stands."""
+"""Changes to valid files: blind changes, and changes at a known number or event."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def packed(random: Random, depth: int = 0) -> bytes:
             return random.choice(
                 (b"\xa2\xff\xfe", b"\xd9\x01\x80", b"\xa3\xed\xa0\x80")
             )  # no UTF-8
-        case 4:  # lengths that are not there
+        case 4:  # lengths without the bytes
             head = random.choice((0xDD, 0xDF, 0xDB, 0xC6, 0xC9))
             return struct.pack(">BI", head, random.choice((2**32 - 1, 2**31, 2**20, 5)))
-        case 5:  # extensions, times among them
+        case 5:  # extensions, with times among them
             return random.choice(
                 (
                     b"\xd6\xff\xff\xff\xff\xff",
@@ -133,7 +133,7 @@ def packed(random: Random, depth: int = 0) -> bytes:
 
 
 def changed_names(random: Random) -> list[str]:
-    """Names that files in a store's folders might have."""
+    """Return names that files in a store's folders might have."""
     digits = random.choice(("0123456789", "٠١٢٣٤٥٦٧٨٩", "0", "9", "01"))
     names = []
     for _ in range(random.choice((1, 2, 5))):
@@ -157,7 +157,7 @@ def text(random: Random) -> str:
 
 
 def changed_text(random: Random, data: bytes, words: list[bytes]) -> bytes:
-    """Text with words of its language put in, doubled or taken out, and nested deeply."""
+    """Return a text with words of its language put in, doubled or taken out, and nested deeply."""
     changed = data
     for _ in range(random.choice((1, 1, 2, 4))):
         at = random.randrange(len(changed) + 1)

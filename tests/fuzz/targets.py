@@ -1,7 +1,7 @@
-"""What is fuzzed: every function that takes bytes from a disk, and the store that stands on them.
+"""Targets of the fuzzer: every function that takes bytes from a disk, and the store above.
 
-A target is called with any bytes. It may return, or raise a typed error; what it returns has to
-make sense, where that can be told without knowing what the bytes were. Disks are simulated, except
+A target is called with any bytes. The target may return, or raise a typed error. A returned value
+has to make sense, as far as can be told without knowing the bytes. Disks are simulated, except
 where a tool insists on a directory.
 """
 
@@ -51,20 +51,22 @@ _REGISTRY = ledger_registry()
 _LEDGER = _REGISTRY.codec
 _PLAIN = EventCodec()
 _COMMANDS = ("dump", "dump --json", "info", "verify")
-_CALLS = 3000  # on a disk; a sound life of the golden store takes some three hundred
+_CALLS = 3000  # calls on a disk; a sound life of the golden store takes some three hundred
 _SEGMENT = "log/00000000000000000001.log"
 _ARCHIVE = "archive/00000000000000000001.log.zst"
 _SNAPSHOT = "snapshots/00000000000000000009.snap"
 
 
 class Target(NamedTuple):
-    """``run`` is given an input; ``size`` says how many bytes it is allowed to be about."""
+    """A function under test. ``run`` gets an input. The limits allow for ``size`` of the input, in
+    bytes.
+    """
 
     run: Callable[[bytes], None]
     size: Callable[[bytes], int] = len
 
 
-def _identity() -> Manifest:
+def _manifest() -> Manifest:
     return msgspec.json.decode(files()["store.json"], type=Manifest)
 
 
@@ -79,8 +81,8 @@ def _limited(disk: SimulatedDisk) -> SimulatedDisk:
     return disk
 
 
-def _typed(call: Callable[[], object]) -> bool:
-    """Make a call that may raise a typed error; whether it did not."""
+def _allow_typed(call: Callable[[], object]) -> bool:
+    """Make a call that may raise a typed error. Returns whether the call raised nothing."""
     try:
         call()
     except TYPED:
@@ -111,10 +113,10 @@ def _segment(data: bytes) -> None:
         tail = classify_tail(data, header)
         if isinstance(tail, Clean | TornTail):
             _check_records(tail, header, len(data))
-    for identity in (_identity(), msgspec.structs.replace(_identity(), archived=(), log_start=1)):
+    for manifest in (_manifest(), msgspec.structs.replace(_manifest(), archived=(), log_start=1)):
         disk = SimulatedDisk()
         disk.write_file(_SEGMENT, data)
-        save_manifest(disk, identity)
+        save_manifest(disk, manifest)
         _read(_limited(disk))
 
 
@@ -130,15 +132,15 @@ def _check_records(tail: Clean | TornTail, header: SegmentHeader, size: int) -> 
 
 
 def _read(disk: SimulatedDisk) -> None:
-    """Read a history whichever way there is, from several starts."""
+    """Read a history in every way, from several starts."""
     for start in (1, 2, 12):
-        _typed(lambda start=start: list(LogReader(disk, _identity().store).chunks(start)))  # type: ignore[misc]  # bound at once
-        _typed(lambda start=start: list(read_events(PATH, start=start, disk=disk)))  # type: ignore[misc]  # bound at once
-    _typed(lambda: list(read_events(PATH, _REGISTRY, disk=disk)))
+        _allow_typed(lambda start=start: list(LogReader(disk, _manifest().store).chunks(start)))  # type: ignore[misc]  # bound at once
+        _allow_typed(lambda start=start: list(read_events(PATH, start=start, disk=disk)))  # type: ignore[misc]  # bound at once
+    _allow_typed(lambda: list(read_events(PATH, _REGISTRY, disk=disk)))
 
 
 def _events(data: bytes) -> None:
-    """A record's body, as the events that it is said to hold."""
+    """Decode a record's body as the number of events that the record claims."""
     if len(data) < 4:
         return
     (count,) = struct.unpack_from("<I", data)
@@ -159,7 +161,7 @@ def _snapshot(data: bytes) -> None:
             assert len(content) <= len(data)
     disk = SimulatedDisk()
     disk.write_file(_SNAPSHOT, data)
-    store = _identity().store
+    store = _manifest().store
     vault = SnapshotVault[Ledger](disk, store, Ledger, _REGISTRY.fingerprint())
     loaded = vault.load(9)
     assert not isinstance(loaded, LoadedSnapshot) or isinstance(loaded.state, Ledger)
@@ -171,19 +173,19 @@ def _snapshot(data: bytes) -> None:
             SnapshotVault[Any](disk, store, kind, about.fingerprint).load(9)
 
 
-def _identity_file(data: bytes) -> None:
+def _manifest_file(data: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_file("store.json", data)
-    identity = load_manifest(disk)
-    assert save_manifest(disk, identity) == identity
+    manifest = load_manifest(disk)
+    assert save_manifest(disk, manifest) == manifest
     assert disk.read_file("store.json") == data
 
 
 def _archive(data: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_file(_ARCHIVE, data)
-    _typed(lambda: read_archive(disk, _ARCHIVE))
-    save_manifest(disk, msgspec.structs.replace(_identity(), archived=((1, 9, 1),), log_start=10))
+    _allow_typed(lambda: read_archive(disk, _ARCHIVE))
+    save_manifest(disk, msgspec.structs.replace(_manifest(), archived=((1, 9, 1),), log_start=10))
     _read(_limited(disk))
 
 
@@ -191,17 +193,17 @@ def _archive(data: bytes) -> None:
 
 
 def _names(data: bytes) -> None:
-    """A sound store with files in it that have these names: it opens, or says why not."""
+    """Open a sound store with files of these names: opening works, or says why not."""
     found = msgspec.msgpack.decode(data, type=list[str])
     disk = golden("archive").disk.clone()
     for name in found:
         if name not in disk.files() and name.partition("/")[0] not in disk.files():
             disk.write_file(name, b"not yours")
-    _typed(lambda: list(read_events(PATH, disk=_limited(disk.clone()))))
+    _allow_typed(lambda: list(read_events(PATH, disk=_limited(disk.clone()))))
     run_in_virtual_time(_open(_limited(disk.clone()), read_only=False))
     with _directory(disk.contents()) as path:
-        _typed(lambda: verify(path))
-        _typed(lambda: _info(path))
+        _allow_typed(lambda: verify(path))
+        _allow_typed(lambda: _info(path))
 
 
 def _config(data: bytes) -> None:
@@ -209,7 +211,7 @@ def _config(data: bytes) -> None:
         for suffix in (".yaml", ".toml"):
             path = Path(folder) / f"store{suffix}"
             path.write_bytes(data)
-            if _typed(lambda path=path: StoreConfig.load(path)):  # type: ignore[misc]  # bound at once
+            if _allow_typed(lambda path=path: StoreConfig.load(path)):  # type: ignore[misc]  # bound at once
                 assert isinstance(StoreConfig.load(path), StoreConfig)
 
 
@@ -217,7 +219,7 @@ def _config(data: bytes) -> None:
 
 
 def _store(data: bytes) -> None:
-    """The golden store with some of its files replaced: opened, used, read, checked and dumped."""
+    """Replace some files of the golden store, then open, use, read, check and dump the store."""
     disk = golden("archive").disk.clone()
     for name, content in _replaced(data).items():
         if content is not None:
@@ -235,8 +237,8 @@ def _lives(disk: SimulatedDisk) -> None:
     reader = _limited(disk.clone())
     _read(reader)
     for at in (None, 1, 9, 10**18):
-        _typed(lambda at=at: state_at(PATH, _REGISTRY, at, disk=reader))  # type: ignore[misc]  # bound at once
-    _typed(lambda: list(replay(PATH, _REGISTRY, start=10**18, disk=reader)))
+        _allow_typed(lambda at=at: state_at(PATH, _REGISTRY, at, disk=reader))  # type: ignore[misc]  # bound at once
+    _allow_typed(lambda: list(replay(PATH, _REGISTRY, start=10**18, disk=reader)))
     before = disk.contents()
     run_in_virtual_time(_open(_limited(disk.clone()), read_only=True))
     writable = _limited(disk.clone())
@@ -248,7 +250,7 @@ def _lives(disk: SimulatedDisk) -> None:
 
 
 async def _open(disk: SimulatedDisk, *, read_only: bool) -> bool:
-    """One life of a store, as far as it gets; whether it opened."""
+    """Live one life of a store, as far as possible. Returns whether the store opened."""
     config, clock = golden("archive").config, SimulatedClock()
     try:
         store = await EventStore.open(
@@ -273,13 +275,13 @@ async def _open(disk: SimulatedDisk, *, read_only: bool) -> bool:
 
 
 def _tools(contents: dict[str, bytes]) -> None:
-    """The tools that look at a directory."""
+    """Run the tools that look at a directory."""
     with _directory(contents) as path:
-        _typed(lambda: verify(path))
-        _typed(lambda: verify(path, _REGISTRY))
-        _typed(lambda: _info(path))
+        _allow_typed(lambda: verify(path))
+        _allow_typed(lambda: verify(path, _REGISTRY))
+        _allow_typed(lambda: _info(path))
         drawn = zlib.crc32(b"".join(contents.values()))
-        _command(_COMMANDS[drawn % len(_COMMANDS)], path)  # they take long: one each time
+        _command(_COMMANDS[drawn % len(_COMMANDS)], path)  # one each time, because each takes long
 
 
 def _info(path: Path) -> None:
@@ -290,7 +292,7 @@ def _info(path: Path) -> None:
 
 
 def _command(command: str, path: Path) -> None:
-    """A command ends with a message, if it does not end well."""
+    """Run a command, which ends with a message unless the command succeeds."""
     from click.testing import CliRunner
 
     from eventstore.tools.commands import commands
@@ -311,7 +313,11 @@ def _directory(contents: dict[str, bytes]) -> Iterator[Path]:
 
 
 def _archive_size(data: bytes) -> int:
-    """A sound frame says how much will be in it, and may stand for thousands of times its size."""
+    """Return the archive's size for the limits.
+
+    A sound frame says how many bytes the frame holds, and may stand for thousands of times its
+    size.
+    """
     return len(data) + unpacked_size(data)
 
 
@@ -327,7 +333,7 @@ TARGETS: dict[str, Target] = {
     "segment": Target(_segment),
     "events": Target(_events),
     "snapshot": Target(_snapshot),
-    "identity": Target(_identity_file),
+    "manifest": Target(_manifest_file),
     "archive": Target(_archive, _archive_size),
     "names": Target(_names, lambda _: sum(map(len, files().values()))),
     "config": Target(_config),

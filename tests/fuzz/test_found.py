@@ -1,6 +1,6 @@
-"""What fuzzing found: bytes that were answered with somebody else's error, or with too much memory.
+"""Findings of the fuzzer: bytes that led to a foreign error, or to too much memory.
 
-No damage makes them, as every checksum is right; a mistake in a writer could, or ill will.
+No damage makes such bytes, as every checksum is right. A mistake in a writer could, or ill will.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.tools.verify import verify
 from tests.damage.golden_store import PATH, golden
 from tests.damage.golden_store import REGISTRY as LEDGER
-from tests.fuzz.forging import bomb, forged_archive, forged_identity, forged_segment
+from tests.fuzz.forging import bomb, forged_archive, forged_manifest, forged_segment
 from tests.fuzz.limits import limited
 from tests.torture.ledger import Deposit, ledger_registry
 
@@ -69,7 +69,7 @@ def event(seq: int, data: bytes, time: int = 0) -> bytes:
 
 
 def segment(records: list[tuple[int, int, bytes]], *, sealed: bool = True) -> bytes:
-    """A segment of records: first number, the number of events they claim, body."""
+    """Return a segment of records: first number, the number of claimed events, body."""
     data = SegmentHeader(store=STORE, size=1 << 18, first_seq=1, salt=SALT).encode()
     for first, count, body in records:
         data += encode_record(SALT, len(data), first, count, body, len(data))
@@ -91,7 +91,7 @@ class TestEventsThatNoDecoderReads:
     """The decoder's own errors reached the caller: ``UnicodeDecodeError``, ``RecursionError``."""
 
     def error_of(self, data: bytes) -> type[EventStoreError]:
-        """Too deep for this stack is no damage; the message says what it is."""
+        """Too deep for this stack is no damage, and the message says so."""
         return InvalidPayloadError if data is DEEP else CorruptLogError
 
     def test_reading(self, data: bytes) -> None:
@@ -126,7 +126,7 @@ class TestEventsThatNoDecoderReads:
 
 
 class TestRecordsThatClaimMoreEventsThanTheyHaveBytes:
-    """Together they claimed more than an array's header can say: ``struct.error``."""
+    """Together, the records claimed more events than an array's header holds: ``struct.error``."""
 
     RECORDS = ((1, 1, event(1, b"\xc0")), (2, 2**32 - 1, event(2, b"\xc0")))
 
@@ -156,7 +156,7 @@ def test_a_segment_whose_first_number_leaves_none_to_be_given_out() -> None:
 
 
 class TestArchivesThatDecompressToFarMoreThanTheySay:
-    """A kilobyte was made a gigabyte before anybody looked at it."""
+    """A kilobyte was made a gigabyte before any check."""
 
     def archive(self, said: int, blocks: int, told: int | None = None) -> SimulatedDisk:
         head = segment([])[:HEADER_SIZE]
@@ -189,7 +189,7 @@ class TestArchivesThatDecompressToFarMoreThanTheySay:
 
 
 def test_a_payload_that_can_be_written_and_not_compared_is_refused() -> None:
-    """Nested so deeply that only the comparison failed, with a bare ``RecursionError``."""
+    """A nesting so deep that only the comparison failed, with a bare ``RecursionError``."""
     event = Event(1, 0, Deposit(number=1, account="cash", amount=1))
     refused = 0
     limit = sys.getrecursionlimit()
@@ -205,7 +205,7 @@ def test_a_payload_that_can_be_written_and_not_compared_is_refused() -> None:
 
 
 def snapshot(about: bytes | None = None, slices: list[bytes] | None = None) -> bytes:
-    """A snapshot of event 1 whose checksums are right."""
+    """Return a snapshot of event 1 with right checksums."""
     builder = SnapshotBuilder()
     header = SnapshotHeader(store=STORE, seq=1, created=0, latest=0)
     made = builder.begin(header, About(fingerprint={}, state="dict"))
@@ -267,12 +267,12 @@ class TestStoreJson:
         ],
     )
     def test_values_that_are_impossible(self, name: str, value: int) -> None:
-        """A time of creation that is no date could not be shown; segment 0 was asked for."""
+        """A time of creation outside of dates could not be shown. Segment 0 was asked for."""
         disk = SimulatedDisk()
         save_manifest(disk, Manifest(store=STORE, created=0))
         facts = json.loads(disk.read_file("store.json"))
         facts[name] = value
-        disk.write_file("store.json", forged_identity(json.dumps(facts).encode()))
+        disk.write_file("store.json", forged_manifest(json.dumps(facts).encode()))
         with pytest.raises(CorruptStoreError, match="impossible"):
             load_manifest(disk)
 
@@ -286,7 +286,7 @@ class TestStoreJson:
     ],
 )
 def test_names_with_digits_of_other_scripts_are_none_of_the_store_s(name: str) -> None:
-    """They were taken for numbers, and then the file of that number was not to be found."""
+    """Such names were taken for numbers, and the file of the number was not found."""
     store = golden("archive")
 
     async def program() -> None:
@@ -317,7 +317,7 @@ def configurations() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("suffix", "text"), list(configurations()))
 def test_configurations_that_no_parser_reads(suffix: str, text: str, tmp_path: Path) -> None:
-    """The parsers' own errors reached the caller, and those of showing what had been read."""
+    """The parsers' own errors reached the caller, and errors in showing the parsed values."""
     path = tmp_path / f"store{suffix}"
     path.write_text(text)
     with pytest.raises(ConfigError, match=path.name):
@@ -325,7 +325,7 @@ def test_configurations_that_no_parser_reads(suffix: str, text: str, tmp_path: P
 
 
 def test_a_registry_of_other_operations_still_says_which_is_unknown() -> None:
-    """What is readable and only not known is told as before."""
+    """A readable but unknown operation is reported as before."""
     other = ledger_registry().codec
     body = event(1, msgspec.msgpack.encode({"op": "withdraw"}))
     with pytest.raises(LookupError, match="withdraw"):

@@ -1,7 +1,7 @@
-"""Whatever bytes stand on the disk: a typed error or an answer, soon, and within reason.
+"""Any bytes on the disk give a typed error or an answer, soon, and within reason.
 
-``EVENTSTORE_EXAMPLES=20000`` runs so many inputs of each kind, others every time;
-``python -m tests.fuzz`` goes on until it is stopped.
+``EVENTSTORE_EXAMPLES=20000`` runs so many inputs of each kind, different ones every time. ``python
+-m tests.fuzz`` goes on until stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _USUAL = {
     "segment": 200,
     "events": 2000,
     "snapshot": 800,
-    "identity": 1000,
+    "manifest": 1000,
     "archive": 200,
     "names": 40,
     "config": 300,
@@ -42,7 +42,7 @@ def test_any_bytes_are_taken(target: str) -> None:
     fuzz(target, int(_ASKED or _USUAL[target]), time.time_ns() if _ASKED else 0)
 
 
-@pytest.mark.parametrize("target", ["header", "segment", "events", "snapshot", "identity"])
+@pytest.mark.parametrize("target", ["header", "segment", "events", "snapshot", "manifest"])
 def test_bytes_that_are_like_nothing_are_taken(target: str) -> None:
     @examples(60)
     @given(st.binary(max_size=2000))
@@ -54,7 +54,7 @@ def test_bytes_that_are_like_nothing_are_taken(target: str) -> None:
 
 @pytest.mark.parametrize("target", ["segment", "snapshot", "archive", "config"])
 def test_bytes_with_a_proper_beginning_are_taken(target: str) -> None:
-    """They begin as a valid file does, and their checksums are right as far as they go."""
+    """The bytes begin like a valid file, with right checksums as far as the lengths lead."""
     forge = {
         "segment": forged_segment,
         "snapshot": forged_snapshot,
@@ -71,7 +71,7 @@ def test_bytes_with_a_proper_beginning_are_taken(target: str) -> None:
 
 
 class TestTheFuzzer:
-    """It has to notice what it looks for."""
+    """The fuzzer has to notice each of these faults."""
 
     @pytest.fixture
     def broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ class TestTheFuzzer:
             assert [of_text(as_text(data)) for data in first] == first
 
     def test_it_runs_as_a_command(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["header", "identity", "--runs", "60", "--seed", "3"]) == 0
+        assert main(["header", "manifest", "--runs", "60", "--seed", "3"]) == 0
         told = capsys.readouterr().out.splitlines()
         assert told[0] == "seed 3"
         assert told[-1].startswith("120 inputs, ")
