@@ -1,10 +1,10 @@
 """Child processes for tests: quick to start, and there to be killed.
 
 A child runs one *program*, an ``async def`` of a test module whose first argument is its
-:class:`Parent`. It is forked from a server process that has imported everything already (the
-``forkserver`` of ``multiprocessing``), so a life of 20 ms does not begin with one second of
-imports, and nothing of pytest's threads is forked. What a program tells its parent travels over
-a pipe, in one write each, so a child that is killed has told each thing wholly or not at all.
+``Parent``. The child is forked from a server process with all imports done (the ``forkserver`` of
+``multiprocessing``). So a life of 20 ms does not begin with one second of imports, and nothing of
+pytest's threads is forked. A program's reports to its parent travel over a pipe, one write each. So
+a killed child has told each report wholly or not at all.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 __all__ = ["NOBODY", "PATIENCE", "Child", "Crashed", "Parent"]
 
-PATIENCE = 30.0  # seconds after which a child that says nothing has failed
-NOBODY = 65534  # the user that owns nothing
+PATIENCE = 30.0  # seconds after which a silent child has failed
+NOBODY = 65534  # the user without any files
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 
 
 class Crashed(NamedTuple):
-    """The report of a program that ended with an exception: its traceback."""
+    """The report of a program with an exception: the traceback."""
 
     traceback: str
 
@@ -67,7 +67,7 @@ class Child:
         self._reports, reports = _CONTEXT.Pipe(duplex=False)
         orders, self._orders = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(
-            target=_main, args=(program, reports, orders, args, kwargs), daemon=True
+            target=_child_main, args=(program, reports, orders, args, kwargs), daemon=True
         )
         self._process.start()
         reports.close()
@@ -79,30 +79,30 @@ class Child:
         self._orders.send(order)
 
     def report(self) -> tuple[Any, ...]:
-        """The next report. ``EOFError`` when the child has gone."""
+        """Return the next report. Raises ``EOFError`` when the child has gone."""
         if not self._reports.poll(PATIENCE):
             raise TimeoutError(f"child {self.pid} says nothing")
-        return self._received()
+        return self._next_report()
 
     def reports(self, seconds: float | None = None) -> Iterator[tuple[Any, ...]]:
-        """The reports of so many seconds, or all until the child has gone."""
+        """Yield the reports of so many seconds, or all until the child has gone."""
         deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
         with contextlib.suppress(EOFError):
             while self._reports.poll(max(0.0, deadline - time.monotonic())):
-                yield self._received()
+                yield self._next_report()
                 if seconds is not None and time.monotonic() >= deadline:
                     return
             if seconds is None:
                 raise TimeoutError(f"child {self.pid} does not end")
 
-    def _received(self) -> tuple[Any, ...]:
+    def _next_report(self) -> tuple[Any, ...]:
         report: tuple[Any, ...] | Crashed = self._reports.recv()
         if isinstance(report, Crashed):
             raise AssertionError(f"the child crashed:\n{report.traceback}")
         return report
 
     def stop(self) -> None:
-        """SIGSTOP; on return every thread stands still, none of them in a system call."""
+        """Send SIGSTOP. On return every thread stands still, none of them in a system call."""
         os.kill(self.pid, signal.SIGSTOP)
         deadline = time.monotonic() + PATIENCE
         while not all(map(_stopped, Path(f"/proc/{self.pid}/task").iterdir())):
@@ -111,13 +111,13 @@ class Child:
             os.sched_yield()
 
     def kill(self) -> None:
-        """SIGKILL; on return the process is gone, threads, locks and all."""
+        """Send SIGKILL. On return the process is gone, threads, locks and all."""
         self._process.kill()
         self._process.join(PATIENCE)
         assert self._process.exitcode is not None, f"child {self.pid} survives SIGKILL"
 
     def wait(self) -> int:
-        """Wait until it ends by itself; its exit code."""
+        """Wait until the child ends without help. Returns the exit code."""
         self._process.join(PATIENCE)
         assert self._process.exitcode is not None, f"child {self.pid} does not end"
         return self._process.exitcode
@@ -127,7 +127,7 @@ def _stopped(task: Path) -> bool:
     return (task / "stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
 
 
-def _main(
+def _child_main(
     program: Callable[..., Coroutine[Any, Any, None]],
     reports: Connection,
     orders: Connection,
@@ -136,6 +136,6 @@ def _main(
 ) -> None:
     try:
         asyncio.run(program(Parent(reports, orders), *args, **kwargs))
-    except BaseException:  # a child has nobody else to tell, whatever it is
+    except BaseException:  # any error: a child has nobody else to tell
         reports.send(Crashed(traceback.format_exc()))
         raise

@@ -1,4 +1,4 @@
-"""Children that are killed, and mounts that are undone, whatever becomes of the test."""
+"""Children that are killed, and mounts that are undone, for any outcome of the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def mounts() -> Iterator[Mounts]:
 
 @pytest.fixture
 def start(mounts: Mounts) -> Iterator[Start]:
-    """Start children. They are killed before what they may hold open is unmounted."""
+    """Start children. Children are killed before the file systems with their open files are
+    unmounted.
+    """
     with contextlib.ExitStack() as stack:
 
         def start(program: Any, *args: Any, **kwargs: Any) -> Child:

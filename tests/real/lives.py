@@ -1,15 +1,15 @@
-"""Writers that end in mid-sentence, and the witness of what they said.
+"""Writers that end in mid-sentence, and the witness of their reports.
 
 Theory of operation
 -------------------
-:func:`live` is a child's program: several appenders side by side, single events and groups, and
-receipts that nobody awaits, over a store that rolls, takes snapshots and archives all the time. It
-says what it is about to submit before, and what was acknowledged after.
+``live`` is a child's program: several appenders side by side, single events and groups, and
+receipts without a waiter. The store rolls, takes snapshots and archives all the time. The child
+reports each submission in advance, and each acknowledgement afterwards.
 
-What event number N is follows from the store's seed, so :class:`Witness`, in the parent, knows from
-these reports exactly what may be in the store and what must be. It looks at a *copy* of what the
-child left behind: so the next child begins with the same unclean end, and may be killed while it
-recovers from it.
+The contents of event number N follow from the store's seed. So ``Witness``, in the parent, knows
+from the reports exactly which events may be in the store and which must be. The witness examines a
+*copy* of the store. So the next child begins with the same unclean end, and may be killed while
+recovering.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _APPENDERS = 3
 
 
 def busy_config(seed: int, durability: Durability = Durability.COMMIT) -> StoreConfig:
-    """A configuration under which a few events roll, snapshot and archive."""
+    """Return a configuration under which a few events roll, snapshot and archive."""
     random = Random(seed)
     return StoreConfig(
         durability=durability,
@@ -49,7 +49,7 @@ def busy_config(seed: int, durability: Durability = Durability.COMMIT) -> StoreC
 
 
 def payload(seed: int, number: int) -> Deposit | Transfer:
-    """What event ``number`` is in the store of this seed."""
+    """Return event ``number`` in the store of this seed."""
     random = Random(seed << 32 | number)
     account, amount = random.choice(_ACCOUNTS), random.randrange(1000)
     if random.random() < 0.3:
@@ -63,7 +63,7 @@ def _key(first: int, count: int) -> str:
 
 
 async def live(parent: Parent, path: str, seed: int, time: int, config: StoreConfig) -> NoReturn:
-    """Append to the store until the end of this process. ``time`` is that of its events."""
+    """Append to the store until the end of this process. ``time`` is the time of the events."""
     random = Random(seed ^ time)
     store = await EventStore.open(path, ledger_registry(), config, clock=SimulatedClock(time))
     parent.report("opened", store.seq)
@@ -78,7 +78,7 @@ async def live(parent: Parent, path: str, seed: int, time: int, config: StoreCon
             receipt = store.submit(*operations, key=_key(group[0], count))
             if random.random() < 0.2:
                 await asyncio.sleep(0)
-                continue  # nobody awaits it
+                continue  # no waiter for this receipt
             await receipt
             parent.report("acknowledged", receipt.seq)
             if pause and random.random() < 0.1:
@@ -89,7 +89,7 @@ async def live(parent: Parent, path: str, seed: int, time: int, config: StoreCon
 
 
 class Witness:
-    """What the children of one store said, and what must therefore be found in it."""
+    """The reports of the children of one store, and the events that must therefore be found."""
 
     def __init__(self, path: Path, seed: int, config: StoreConfig) -> None:
         self.path = path
@@ -102,9 +102,9 @@ class Witness:
         self._states: list[Ledger] = [Ledger()]
 
     def hear(self, child: Child, seconds: float | None = None, *, once_open: bool = False) -> None:
-        """Take down what ``child`` says in so many seconds, or until it has gone.
+        """Take down the reports of ``child`` for so many seconds, or until the child has gone.
 
-        ``once_open``: the time begins when the store is open, not before.
+        With ``once_open``, the time begins when the store is open, not before.
         """
         if once_open:
             self.take(*child.report())
@@ -129,13 +129,13 @@ class Witness:
             self._states.append(ledger_after(self._states[-1], data))
 
     async def examine(self, copy: Path, *, lock: bool = True) -> RecoveryReport:
-        """Hold what the last child left against what it said; what recovery reported.
+        """Hold the store of the last child against the reports. Returns the recovery report.
 
         The next child's events are later ones.
         """
         if lock:
             disk = LocalDisk(self.path, create=True)
-            disk.lock()  # it is free
+            disk.lock()  # the lock is free
             disk.close()
         shutil.copytree(self.path, copy)
         claim = Claim(
@@ -170,7 +170,7 @@ class Witness:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a store, without the note on who has it open."""
+    """Return all files of a store, without the note on the present owner."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""File systems of a test's own: mounted for it, and gone after it."""
+"""File systems of a test's own: mounted for the test, and gone afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 
 def unchecked(promise: str, reason: str) -> None:
-    """Skip the test, and say what is not known for that."""
+    """Skip the test, and say which promise stays unproven."""
     pytest.skip(f"{reason}, so this went unchecked: {promise}")
 
 
@@ -34,14 +34,14 @@ def needs(promise: str, *tools: str) -> None:
 
 
 def run(*command: str | Path, succeeds: Container[int] = (0,)) -> str:
-    """Run a tool; its output. ``AssertionError`` with what it said if it fails."""
+    """Run a tool and return the output. A failure raises ``AssertionError`` with the output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in succeeds, f"{' '.join(map(str, command))}: {done.stderr}{done.stdout}"
     return done.stdout.strip()
 
 
 def make_image(path: Path, kind: str, size: int) -> None:
-    """A sparse file that holds a fresh file system."""
+    """Make a sparse file with a fresh file system."""
     with path.open("wb") as file:
         file.truncate(size)
     if kind == "xfs":
@@ -58,13 +58,13 @@ class Mounts:
         self._unmounts: dict[Path, Callable[[], None]] = {}
 
     def loop(self, image: Path) -> Path:
-        """A loop device on ``image``."""
+        """Attach a loop device to ``image``."""
         device = Path(run("losetup", "--find", "--show", image))
         self._stack.callback(run, "losetup", "--detach", device)
         return device
 
     def mount(self, at: Path, *what: str | Path) -> Path:
-        """``mount *what at``; ``at`` is made if it is not there."""
+        """Call ``mount *what at``. A missing ``at`` is made."""
         at.mkdir(exist_ok=True)
         run("mount", *what, at)
 
@@ -77,7 +77,7 @@ class Mounts:
         return at
 
     def tmpfs(self, at: Path, size: int) -> Path:
-        """A file system in memory with room for ``size`` bytes."""
+        """Mount a file system in memory with room for ``size`` bytes."""
         return self.mount(at, "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs")
 
     def unmount(self, at: Path) -> None:

@@ -1,10 +1,10 @@
 """Power cuts and failing devices, beneath ext4 and xfs in images on loop devices.
 
-A writer is stopped at a random instant (so that nothing is acknowledged between the cut and our
-knowledge of it), then the file system is shut down as by a power cut: what is not on the device
-stays off it. After a new mount the store is held against what the writer said.
+A writer is stopped at a random instant, so that nothing is acknowledged between the cut and our
+knowledge of the cut. Then the file system is shut down as by a power cut. Bytes that are not on the
+device stay off the device. After a new mount the store is held against the writer's reports.
 
-``EVENTSTORE_CYCLES=100`` cuts the power of each a hundred times; the default is 10.
+``EVENTSTORE_CYCLES=100`` cuts the power of each a hundred times. The default is 10.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOG_FLUSH, NO_LOG_FLUSH = 1, 2
 
 
 def cut_power(mounted: Path, flag: int) -> None:
-    """Take a file system down at once; its journal first gets what it has in memory, or not."""
+    """Shut a file system down at once, with or without writing the journal from memory first."""
     folder = os.open(mounted, os.O_RDONLY)
     try:
         fcntl.ioctl(folder, GOING_DOWN, struct.pack("I", flag))
@@ -53,7 +53,7 @@ async def test_whatever_was_acknowledged_survives_a_power_cut(
     device = mounts.loop(image)
     witness = Witness(at / "store", 0, busy_config(0))
     for cycle in range(CYCLES):
-        if cycle % 10 == 0:  # another store, so that history does not become too long
+        if cycle % 10 == 0:  # another store, to keep the history short
             config = busy_config(cycle, Durability.COMMIT)
             witness = Witness(at / f"store-{cycle}", cycle, config)
         mounts.mount(at, "-t", kind, device)
@@ -72,7 +72,7 @@ async def test_whatever_was_acknowledged_survives_a_power_cut(
 
 
 async def fill(parent: Parent, path: str, config: StoreConfig) -> None:
-    """Append until the store takes no more; report what was acknowledged, and the end."""
+    """Append until the store refuses. Report the acknowledged events, and the end."""
     store = await EventStore.open(path, ledger_registry(), config, clock=SimulatedClock())
     parent.report("opened", store.seq)
     while True:
@@ -85,7 +85,7 @@ async def fill(parent: Parent, path: str, config: StoreConfig) -> None:
             break
         parent.report("acknowledged", seq)
     failed = store.stats().failed
-    for _ in range(10):  # and it stays so
+    for _ in range(10):  # the store stays failed
         try:
             await store.append(payload(0, store.seq + 1))
         except EventStoreError as error:
@@ -110,7 +110,7 @@ async def test_a_device_that_fails_beneath_is_never_acknowledged(
     config = StoreConfig(segment_size=256 * 1024, wal_max_entries=None, auto_save_interval=None)
     witness = Witness(at / "store", 0, config)
     child = start(fill, str(witness.path), config)
-    for _ in range(300):  # it is well under way ...
+    for _ in range(300):  # the writer is well under way ...
         witness.take(*child.report())
     os.sync()
     used = image.stat().st_blocks * 512

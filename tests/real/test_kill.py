@@ -30,7 +30,8 @@ async def test_whatever_was_acknowledged_survives_being_killed(
         child.kill()
         witness.hear(child)
         await witness.examine(tmp_path / "copy")
-    # It was worth looking: there was something to lose, and the store was in the middle of things.
+    # The kills were worth the time: there were events to lose, and the store was in the middle of
+    # work.
     assert witness.acknowledged > 4 * LIVES
     assert sum(not report.clean for report in witness.reports) > LIVES / 3
     assert any(report.snapshot for report in witness.reports)

@@ -1,7 +1,7 @@
 """Full disks, limits, read-only file systems and permissions, as the kernel itself enforces them.
 
-Whoever runs the tests may be root, to whom permissions mean nothing; so the rows about them run in
-children that have become ``nobody``.
+The tests may run as root, whom permissions do not bind. So the tests of permissions run in children
+that have become ``nobody``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def settled(store: EventStore[Ledger]) -> None:
 
 
 async def append_until_refused(store: EventStore[Ledger]) -> tuple[int, int]:
-    """Append until there is no space: the last event in, and the last one before the warning."""
+    """Append until there is no space. Returns the last event, and the last before the warning."""
     warned_after = 0
     while True:
         try:
@@ -62,7 +62,7 @@ async def append_until_refused(store: EventStore[Ledger]) -> tuple[int, int]:
 
 
 async def check_readable(store: EventStore[Ledger]) -> None:
-    """State and history are those of every event that was not refused."""
+    """Check that state and history are those of every event that was not refused."""
     found = [event.data async for event in store.events()]
     assert found == [payload(0, number) for number in range(1, store.seq + 1)]
     assert store.state.count == store.seq
@@ -80,7 +80,7 @@ async def check_reopened(path: Path, seq: int) -> None:
 
 
 def limit_files(size: int | None) -> None:
-    """RLIMIT_FSIZE of this process: files may have ``size`` bytes, ``None`` for any number."""
+    """Set RLIMIT_FSIZE of this process: ``size`` bytes a file, ``None`` for no limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
@@ -93,7 +93,7 @@ async def limited(parent: Parent, path: str, limit: int) -> None:
         for _ in range(2):
             limit_files(limit)
             seq, warned_after = await append_until_refused(store)
-            for _ in range(3):  # what does not fit now does not fit in a moment
+            for _ in range(3):  # no room now means no room in a moment
                 with pytest.raises(StoreFullError) as refused:
                     await store.append(payload(0, seq + 1), payload(0, seq + 2))
                 assert refused.value.errno == errno.EFBIG
@@ -282,13 +282,13 @@ async def opens(parent: Parent, user: int | None, path: str, read_only: bool) ->
 
 @pytest.fixture
 def user() -> int | None:
-    """Who the children are: ``nobody`` where this is root, else whoever this is."""
+    """Return the user of the children: ``nobody`` where this is root, else the present user."""
     return NOBODY if os.geteuid() == 0 else None
 
 
 @pytest.fixture
 def path(user: int | None) -> Iterator[Path]:
-    """A store of 1 event that belongs to ``user``, where that user can get at it."""
+    """Return a store of 1 event that belongs to ``user``, in a place open to ``user``."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     if user is not None:
@@ -299,7 +299,7 @@ def path(user: int | None) -> Iterator[Path]:
 
 @pytest.fixture
 def attempt(start: Start, path: Path, user: int | None) -> Callable[..., tuple[str, Any]]:
-    """Open the store in a child: how that ended."""
+    """Open the store in a child. Returns the outcome."""
 
     def attempt(*, read_only: bool = False, at: Path = path) -> tuple[str, Any]:
         child = start(opens, user, str(at), read_only)

@@ -28,14 +28,14 @@ async def opened(path: Path | str) -> EventStore[Ledger]:
 
 
 async def can_write(path: Path, seq: int) -> None:
-    """The lock is free, and event ``seq`` the last one."""
+    """Check that the lock is free, and event ``seq`` the last one."""
     async with EventStore.open(path, ledger_registry()) as store:
         assert store.seq == seq
         await store.append(deposit(seq + 1))
 
 
 async def owner(parent: Parent, path: str) -> None:
-    """Hold the store until told to close it."""
+    """Hold the store until told to close."""
     async with EventStore.open(path, ledger_registry()) as store:
         await store.append(deposit(1))
         parent.report("open")
@@ -44,7 +44,7 @@ async def owner(parent: Parent, path: str) -> None:
 
 
 async def contender(parent: Parent, path: str) -> None:
-    """Try to open the store for writing, and to read it; report how that went."""
+    """Try to open the store for writing and for reading. Report both outcomes."""
     try:
         await opened(path)
     except StoreLockedError as error:
@@ -104,7 +104,7 @@ async def test_many_contenders_of_whom_one_wins(tmp_path: Path, start: Start) ->
 
 
 async def race(parent: Parent, path: str) -> None:
-    """Open at a signal; the winner appends, and keeps the store until a second signal."""
+    """Open at a signal. The winner appends, and keeps the store until a second signal."""
     parent.order()
     try:
         store = await opened(path)
@@ -140,7 +140,8 @@ async def test_another_thread_of_the_same_process_is_refused(tmp_path: Path) -> 
         (error,) = errors
         assert isinstance(error, StoreLockedError)
         assert error.pid == refused.value.pid == os.getpid()
-        # An unrelated open and close in this process drops no lock, as one of lockf would.
+        # An unrelated open and close in this process drops no lock. With lockf, the lock would be
+        # dropped.
         os.close(os.open(tmp_path, os.O_RDONLY))
         (tmp_path / "store.json").read_bytes()
         with pytest.raises(StoreLockedError):
@@ -204,14 +205,14 @@ async def test_a_fork_is_refused_and_holds_no_lock(end: str, tmp_path: Path, sta
         else:
             child.tell()
             assert child.report() == ("closed", 0)
-        os.kill(fork, 0)  # it lives, with everything that it inherited
+        os.kill(fork, 0)  # the child lives, with everything inherited
         await can_write(tmp_path, 3)
     finally:
         os.kill(fork, signal.SIGKILL)
 
 
 async def forks_and_ends(parent: Parent, path: str) -> None:
-    """The fork ends first, and collects what it inherited, without a warning."""
+    """Let the fork end first. The fork collects the inherited objects, without a warning."""
     store = await opened(path)
     await store.append(deposit(1))
     fork = os.fork()

@@ -1,4 +1,4 @@
-"""What the kernel is really asked, and what becomes of the store when it answers with an error."""
+"""The real system calls, and the store's answer to errors from the kernel."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wait_to_be_traced(parent: Parent) -> None:
 
 
 async def append(store: EventStore[Ledger], number: int) -> None:
-    """Append event ``number``; when that returns, nothing goes on in the background."""
+    """Append event ``number``. On return, nothing goes on in the background."""
     await store.append(payload(0, number))
     while not store.stats().spare_ready:
         if store.stats().failed:
@@ -67,13 +67,13 @@ async def first_life(store: EventStore[Ledger]) -> None:
 
 
 async def second_life(store: EventStore[Ledger]) -> None:
-    """Appends to a store that was closed; this process will be killed."""
+    """Append to a store that was closed. This process will be killed."""
     for number in range(86, 101):
         await append(store, number)
 
 
 async def third_life(store: EventStore[Ledger]) -> None:
-    """What follows an unclean end: mending, and going on."""
+    """Open after an unclean end: repair, and further appends."""
     assert store.recovery.rewritten is not None
     for number in range(101, 111):
         await append(store, number)
@@ -84,7 +84,7 @@ KILLED = (second_life,)
 
 
 class SameChance(LocalDisk):
-    """A real directory whose salts and identities are those of a simulated disk."""
+    """A real directory with the salts and identities of a simulated disk."""
 
     def __init__(self, path: str, seed: int) -> None:
         super().__init__(path)
@@ -111,7 +111,7 @@ async def really(parent: Parent, path: str, number: int) -> None:
 async def simulated(
     before: dict[str, bytes], number: int
 ) -> tuple[Sequence[Call], dict[str, bytes]]:
-    """Live it on a simulated disk; its calls, and what is left."""
+    """Live a life on a simulated disk. Returns the calls and the remaining files."""
     disk = SimulatedDisk(number)
     for name, content in before.items():
         disk.write_file(name, content)
@@ -126,7 +126,7 @@ async def simulated(
 
 
 def comparable(calls: Sequence[Call], before: dict[str, bytes]) -> list[Call]:
-    """Without what only looks, and without calls on folders that are not there."""
+    """Drop calls without effect, and calls on missing folders."""
     folders = {"", *(name.rpartition("/")[0] for name in before)}
     kept = []
     for call in calls:
@@ -167,14 +167,14 @@ def in_any_order(files: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-# ---- system calls that fail ------------------------------------------------------------------
+# ---- failing system calls ---------------------------------------------------------------------
 
 FIRST = 6
 """By then the writer's thread has begun a segment, and is committing records one by one."""
 
 
 async def appends(parent: Parent, path: str, number: int, traced_open: bool) -> None:
-    """Append ``number`` events one by one, and report what becomes of each; then close."""
+    """Append ``number`` events one by one, and report the outcome of each. Then close."""
     if traced_open:
         wait_to_be_traced(parent)
     store = await EventStore.open(path, ledger_registry(), CONFIG, clock=SimulatedClock())
@@ -197,7 +197,7 @@ async def appends(parent: Parent, path: str, number: int, traced_open: bool) -> 
 
 
 class Outcome:
-    """What became of a run of :func:`appends` in which system calls failed."""
+    """The outcome of a run of ``appends`` with failing system calls."""
 
     def __init__(self, reports: list[tuple[Any, ...]], calls: list[Syscall], path: Path) -> None:
         assert reports.pop() == ("closed",)
@@ -211,7 +211,7 @@ class Outcome:
         return [call for call in self.calls if call.injected]
 
     def after(self, call: Syscall) -> list[Syscall]:
-        """What was asked for after ``call``."""
+        """Return the system calls after ``call``."""
         return self.calls[self.calls.index(call) + 1 :]
 
     async def reopened(self) -> EventStore[Ledger]:
@@ -226,7 +226,7 @@ class Outcome:
 
 @pytest.fixture
 def spoil(tmp_path: Path, start: Start) -> Any:
-    """Run :func:`appends` with an injection."""
+    """Run ``appends`` with an injection."""
 
     def spoil(inject: str, promise: str, number: int = 8, *, traced_open: bool = True) -> Outcome:
         path, trace = tmp_path / "store", tmp_path / "trace"
@@ -259,7 +259,7 @@ async def test_a_sync_that_fails_is_the_end_and_is_never_tried_again(
     when: int, code: str, tmp_path: Path, spoil: Any
 ) -> None:
     async with EventStore.open(tmp_path / "store", ledger_registry(), CONFIG) as store:
-        await append(store, 1)  # made beforehand, so that the first syncs are the writer's
+        await append(store, 1)  # made in advance, so that the first syncs are the writer's
     (tmp_path / "store" / "log" / "spare").unlink()
     outcome = spoil(f"fdatasync:error={code}:when={when}", "that no failed sync is retried")
     kinds = [kind for kind, _ in outcome.appends]
@@ -273,7 +273,8 @@ async def test_a_sync_that_fails_is_the_end_and_is_never_tried_again(
     store = await outcome.reopened()
     if when >= 4:
         assert store.recovery.rewritten is not None
-        assert store.recovery.seq - 1 in (failed, failed + 1)  # nobody knows, and it said so
+        # nobody knows the outcome, as reported
+        assert store.recovery.seq - 1 in (failed, failed + 1)
     else:
         assert store.recovery.seq == 1
 
@@ -283,7 +284,8 @@ async def test_a_folder_that_cannot_be_synced_is_the_end_too(tmp_path: Path, spo
     path = tmp_path / "store"
     async with EventStore.open(path, ledger_registry(), CONFIG) as store:
         await append(store, 1)
-    # Once the store is open, the first is that of a new segment's name, before anything is in it.
+    # In an open store, the first sync is of a new segment's name, before the segment has any
+    # record.
     outcome = spoil(
         "fsync:error=EIO:when=1",
         "that no failed sync of a folder is retried",

@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def second(number: int) -> datetime:
-    """When event ``number`` was recorded."""
+    """Return the time at which event ``number`` was recorded."""
     return OPENING + timedelta(seconds=number)
 
 
@@ -42,7 +42,7 @@ def run_of(seqs: list[int], first: int) -> None:
 
 
 class Company:
-    """Readers of one store, each asking for something recent again and again until it is closed."""
+    """Readers of one store. Each asks for a recent event again and again until closed."""
 
     def __init__(self, path: Path, store: EventStore[Bank], history: str) -> None:
         self.path = path
@@ -51,23 +51,23 @@ class Company:
         self.looked = 0
         self._discards = history == "discard"
 
-    def _recent(self, random: Random) -> int:
+    def _recent_seq(self, random: Random) -> int:
         return max(self.store.seq - random.randrange(1, 30), 1)
 
-    def _look(self, look: Callable[[int], None], number: int) -> None:
+    def _read_once(self, look: Callable[[int], None], number: int) -> None:
         try:
             look(number)
-        except HistoryUnavailableError:  # that recent it was not, by the time it was looked at
+        except HistoryUnavailableError:  # the event was no longer so recent by the time of reading
             if not self._discards:
                 raise
         self.looked += 1
 
     def outside(self, seed: int) -> None:
-        """As another process would, with a disk of its own each time."""
+        """Read like another process, with a new disk each time."""
         random = Random(seed)
         looks = (self._read, self._ask, self._ask_for_a_time, self._verify)
         while not self.over.is_set():
-            self._look(random.choice(looks), self._recent(random))
+            self._read_once(random.choice(looks), self._recent_seq(random))
 
     def _read(self, number: int) -> None:
         run_of([event.seq for event in read_events(self.path, start=second(number))], number)
@@ -83,10 +83,10 @@ class Company:
         assert found.passed, found
 
     async def inside(self, seed: int) -> None:
-        """On the store's own disk, whose descriptors all of its threads share."""
+        """Read on the store's own disk, whose descriptors all threads share."""
         random = Random(seed)
         while not self.over.is_set():
-            number = self._recent(random)
+            number = self._recent_seq(random)
             start = number if random.random() < 0.5 else second(number)
             try:
                 run_of([event.seq async for event in self.store.events(start)], number)

@@ -1,7 +1,7 @@
 """Real system calls, seen and spoilt by strace, in the words of the simulated disk.
 
-A child is traced by attaching to it while it waits for its first order, so that a trace begins with
-the store and not with the imports of Python. ``when=`` in an injection counts per thread.
+strace attaches to a child that waits for its first order. So a trace begins with the store and not
+with the imports of Python. ``when=`` in an injection counts per thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WATCHED = (
 
 
 class Syscall(NamedTuple):
-    """One system call: ``args`` as strace prints them, ``errno`` the name of its error, if any."""
+    """One system call: ``args`` as strace prints them, ``errno`` the name of the error, if any."""
 
     thread: int
     name: str
@@ -38,7 +38,9 @@ class Syscall(NamedTuple):
 
 @contextlib.contextmanager
 def traced(child: Child, output: Path, promise: str, inject: str = "") -> Iterator[None]:
-    """Trace ``child`` until it ends; skips where that cannot be done. Then give it the word."""
+    """Trace ``child`` until its end, and start the child. Skips the test where tracing is
+    impossible.
+    """
     if shutil.which("strace") is None:
         unchecked(promise, "there is no strace")
     command = ["strace", "-f", "-y", "-s", "0", "-o", str(output), "-e", f"trace={WATCHED}"]
@@ -55,7 +57,7 @@ def traced(child: Child, output: Path, promise: str, inject: str = "") -> Iterat
             child.tell("begin")
             yield
         finally:
-            child.kill()  # it has ended, or the test has failed
+            child.kill()  # the child has ended, or the test has failed
             strace.communicate()
 
 
@@ -65,7 +67,7 @@ _RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
 
 
 def read_trace(output: Path) -> list[Syscall]:
-    """The system calls of a trace, in the order in which they ended."""
+    """Return the system calls of a trace, in the order in which they ended."""
     begun: dict[str, str] = {}
     calls = []
     for line in output.read_text().splitlines():
@@ -76,16 +78,16 @@ def read_trace(output: Path) -> list[Syscall]:
             line = f"{match[1]} {begun.pop(match[1])}{match[2]}"
         if match := _LINE.fullmatch(line):
             thread, name, args, result, errno, rest = match.groups()
-            if result != "?":  # the process was killed in it
+            if result != "?":  # the process was killed in this call
                 calls.append(Syscall(int(thread), name, args, errno or "", "INJECTED" in rest))
     return calls
 
 
 def disk_calls(syscalls: Iterable[Syscall], store: Path) -> list[Call]:
-    """The calls on a :class:`~eventstore.disk.base.Disk` of which these are the system calls.
+    """Return the calls on a ``Disk`` for these system calls.
 
-    Left out: what only looks (names, sizes), the folders' own descriptors, and the note on who has
-    the store open.
+    Three things are left out: calls that only look (names, sizes), the folders' own descriptors,
+    and the note on the present owner.
     """
     found = (_disk_call(call, f"{store}") for call in syscalls)
     return [call for call in found if call is not None and call.name != "writer.pid"]
@@ -136,7 +138,7 @@ def _disk_call(call: Syscall, store: str) -> Call | None:
 
 
 def merged(calls: Iterable[Call]) -> list[Call]:
-    """The same, with reads of one file that follow each other as one, and no offsets of reads."""
+    """Merge reads of one file in a row into one call, without offsets."""
     result: list[Call] = []
     for call in calls:
         if call.kind == "read":

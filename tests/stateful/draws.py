@@ -1,4 +1,4 @@
-"""What the machines draw: configurations, payloads, faults and what a crash leaves."""
+"""Strategies of the machines: configurations, payloads, faults and images of a crash."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ configs = st.builds(
     idle_seal=st.sampled_from((0.5, 1e6)),
     auto_save_interval=st.sampled_from((None, 3.0)),
 )
-"""Under which little data does everything: small segments, few snapshots."""
+"""Draw a configuration with small segments and few snapshots: little data does everything."""
 
 _payloads: st.SearchStrategy[Any] = st.one_of(
     st.builds(Deposit, number=st.just(0), account=_ACCOUNTS, amount=_AMOUNTS, memo=_MEMOS),
@@ -46,7 +46,7 @@ groups = st.one_of(
     st.lists(_payloads, min_size=1, max_size=5),
     st.lists(_long, min_size=1, max_size=1),
 )
-"""What is appended together; the last is longer than a small segment."""
+"""Draw the payloads of one append. The last group is longer than a small segment."""
 
 keys = st.sampled_from((None, "order-1", "", "ключ"))
 metadata = st.sampled_from((None, {}, {"venue": "XNAS", "legs": [1, 2.5, None, {"a": True}]}))
@@ -85,14 +85,14 @@ failing = st.one_of(
         st.sampled_from((1, 1, 2, 3)),
     ),
 )
-"""Calls that fail, once or for ever: the faults of the crash tests."""
+"""Draw calls that fail, once or for ever: the faults of the crash tests."""
 
 images = st.one_of(
     st.just("kill"),
     st.integers(0, 20).map("extreme:{}".format),
     st.integers(0, 2**20).map("random:{}".format),
 )
-"""What a crash leaves: all that was written, or what a power cut made of it."""
+"""Draw the image of a crash: all written bytes, or the remains of a power cut."""
 
 _plain: st.SearchStrategy[Any] = st.one_of(
     st.none(),
@@ -105,4 +105,4 @@ _plain: st.SearchStrategy[Any] = st.one_of(
 values = st.recursive(
     _plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner)
 )
-"""What a bare log takes: anything MessagePack can say."""
+"""Draw a value for a bare log: anything in MessagePack."""

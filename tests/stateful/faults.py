@@ -1,8 +1,8 @@
-"""What is to go wrong in a session: a call that fails, and the call at which everything stops.
+"""Planned trouble in a session: a call that fails, and the call at which everything stops.
 
-Both count the calls on the disk from now on. A :class:`Moment` of a crash is taken as the crash
-tests take it: the whole disk is cloned in the middle of the call, with what could be demanded of it
-at that instant; the program runs on, and what it did afterwards is forgotten.
+Both count the calls on the disk from now on. A crash in a session works as in the crash tests. The
+whole disk is cloned in the middle of the call, together with the claim at that instant. The program
+runs on, and its later calls are forgotten.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ __all__ = ["Crash", "Failing", "Trouble"]
 
 @dataclass
 class Failing:
-    """``fault`` at the ``after``-th call of a kind, or at it and all later ones of that kind."""
+    """A ``fault`` at the ``after``-th call of a kind, or at this call and all later ones of the
+    kind.
+    """
 
     kind: str
     fault: Fault
@@ -34,7 +36,7 @@ class Failing:
 
 @dataclass
 class Crash:
-    """Everything stops before the ``after``-th call; ``disk`` and ``claim`` are as of then."""
+    """Everything stops before the ``after``-th call. ``disk`` and ``claim`` are as of then."""
 
     after: int
     disk: SimulatedDisk | None = None
@@ -43,10 +45,10 @@ class Crash:
 
 @dataclass
 class Trouble:
-    """The rule of one machine. ``fired``: the calls that failed, and whether while opening.
+    """The rule of one machine. ``fired`` holds the calls that failed, and whether while opening.
 
-    ``crash`` is where this life is to end; ``glimpse`` is an instant that is only looked at, to see
-    what a crash would leave there, while life goes on.
+    ``crash`` is the planned end of this life. ``glimpse`` is an instant to look at only: the
+    possible remains of a crash are checked, while life goes on.
     """
 
     disk: Callable[[], SimulatedDisk]

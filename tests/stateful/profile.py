@@ -1,9 +1,9 @@
-"""How many examples the property tests run, and how they are chosen.
+"""Number of examples in the property tests, and the choice of examples.
 
-By default the same examples are run each time, so that a run says something about the change and
-not about luck. ``EVENTSTORE_EXAMPLES=2000`` runs so many of each kind, other ones every time;
-``--hypothesis-seed=N`` (an option of pytest) makes such a run repeatable. A failure is shrunk to
-the shortest program that has it, which is printed as Python to run.
+By default each run has the same examples, so that a failure comes from the change and not from
+luck. ``EVENTSTORE_EXAMPLES=2000`` runs so many of each kind, different ones every time. With
+``--hypothesis-seed=N`` (an option of pytest) such a run can be repeated. A failure is shrunk to the
+shortest failing program, which is printed as Python to run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _ASKED = os.environ.get("EVENTSTORE_EXAMPLES")
 
 
 def examples(usual: int, *, steps: int = 50) -> settings:
-    """Settings for ``usual`` examples, or as many as were asked for, of up to ``steps`` steps."""
+    """Return settings for ``usual`` examples, or as many as were asked for, of up to ``steps``
+    steps.
+    """
     return settings(
         max_examples=int(_ASKED) if _ASKED else usual,
         stateful_step_count=steps,

@@ -1,15 +1,15 @@
-"""One store through its lives, on a simulated disk, and what it owes: the machine's hands.
+"""One store through its lives, on a simulated disk, and its duties: the machine's hands.
 
 Theory of operation
 -------------------
-A :class:`Session` does to a real :class:`~eventstore.EventStore` what it is told, and keeps the
-plain model beside it: a :class:`~tests.torture.oracle.Record` of every event in the order of
-submission, the states folded from them, how many were published, and how many must survive a power
-cut. It runs on one virtual-time loop, a step at a time; between steps nothing moves.
+A ``Session`` drives a real ``EventStore``, and keeps a plain model beside the store. The model is
+an ``oracle.Record``: every event in the order of submission, the states folded from the events, the
+number of published events, and the number that must survive a power cut. The session runs on one
+virtual-time loop, a step at a time. Between steps nothing moves.
 
-Three things are believed only from outside of the store: what was handed in (``intended``), what
-receipts said (``acknowledged``), and which calls were made to fail (``trouble``). An error is right
-only where a call has failed that may cause it; otherwise it is a broken promise.
+The session believes only three facts from outside of the store: the submitted events
+(``intended``), the receipts (``acknowledged``), and the calls made to fail (``trouble``). An error
+is right only where a failed call may cause the error. Any other error is a broken promise.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ __all__ = ["PATH", "Session"]
 
 PATH = "ledger"
 START = 1_700_000_000_000_000_000
-_INSTANT = 1e-6  # seconds: a sync that is due now has not been made yet
-_EXTREMES = 13  # all, nothing, and mixtures in which programs most often go wrong
+_INSTANT = 1e-6  # seconds: a sync due now has not been made yet
+_EXTREMES = 13  # all, nothing, and the mixtures in which programs most often go wrong
 _FURTHEST = 23  # calls from one glimpse of a crash to the next, at most
 _READERS = ledger_registry()
 
@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """One store, from its first opening on."""
+    """One store, from the first opening on."""
 
     def __init__(self, seed: int) -> None:
         self.loop = VirtualTimeLoop(patience=1e9)
@@ -79,21 +79,21 @@ class Session:
         self._claim = self.record.claim()
         self._published_at: deque[tuple[float, int]] = deque()
         self._checks = -1
-        self.trouble = self._trouble()
+        self.trouble = self._new_trouble()
 
     # ---- running ---------------------------------------------------------------------------
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
-        """Make a step; then nothing moves until the next one."""
+        """Make a step. Then nothing moves until the next one."""
         made = self.loop.run_until_complete(step)
         for context in self.loop.errors:
             raise AssertionError(context["message"]) from context.get("exception")
         return made
 
     def end(self) -> None:
-        """Put everything away."""
+        """Close and release everything."""
         self.trouble.failing = self.trouble.crash = None
-        self.run(self._bury())
+        self.run(self._end_process())
         self.loop.close()
 
     @property
@@ -103,13 +103,13 @@ class Session:
 
     @property
     def failed(self) -> bool:
-        """Whether the store has said that it takes no more events until it is opened again."""
+        """Whether the store takes no more events until reopened."""
         return self.store is not None and self.store.stats().failed
 
     # ---- the model -------------------------------------------------------------------------
 
     def claim(self) -> Claim:
-        """What can be demanded of the disk at this instant, also in the middle of a call."""
+        """Return the duty of the disk at this instant, also in the middle of a call."""
         store, record = self.store, self.record
         if store is None:
             return self._claim
@@ -126,7 +126,7 @@ class Session:
 
     def _folded(self, event: Event[Any]) -> None:
         if self.store is None:
-            return  # recovery folds what was recorded before
+            return  # recovery folds events that were recorded before
         self.record.observe(event)
         payload, key, metadata = self._intended[event.data.number]
         if (event.data, event.key, event.metadata) != (payload, key, metadata):
@@ -134,7 +134,7 @@ class Session:
         if event.time != self.clock.time_ns():
             raise OracleError(f"{event} was given another time than {self.clock.time_ns()}")
 
-    def _trouble(self) -> Trouble:
+    def _new_trouble(self) -> Trouble:
         trouble = Trouble(lambda: self.disk, self.claim, lambda: self.store is None)
         self.disk.add_rule(trouble)
         return trouble
@@ -153,7 +153,7 @@ class Session:
         ) from error
 
     async def attempt(self, made: Awaitable[T], group: int | None = None) -> T | None:
-        """Await what a failed call may have spoilt; ``None`` where it was."""
+        """Await a call that a failed call may have spoilt. Returns ``None`` where spoilt."""
         try:
             return await made
         except EventStoreError as error:
@@ -167,7 +167,7 @@ class Session:
     def group(
         self, payloads: list[Any], key: str | None = None, metadata: Any = None
     ) -> tuple[int, list[Any]]:
-        """A group about to be submitted; each payload gets the number that tells it from others."""
+        """Return a group about to be submitted. Each payload gets a number of its own."""
         group, numbers = self.record.new_group(len(payloads))
         numbered = [
             payload.__class__(**{**_fields(payload), "number": number})
@@ -180,9 +180,9 @@ class Session:
     async def append(
         self, payloads: list[Any], *, named: bool, key: str | None, metadata: Any
     ) -> None:
-        """Append a group, as objects or by name and mapping, and hold the receipt to it."""
+        """Append a group, as objects or by name and mapping, and check the receipt."""
         group, numbered = self.group(payloads, key, metadata)
-        operations = [_named(payload) if named else payload for payload in numbered]
+        operations = [_by_name(payload) if named else payload for payload in numbered]
         if named and len(operations) == 1:
             operations = list(operations[0])
         store = self.open_store
@@ -195,7 +195,7 @@ class Session:
                 raise OracleError(f"{len(payloads)} events were acknowledged as {receipt}")
 
     def submit(self, payloads: list[Any], key: str | None = None) -> None:
-        """Submit a group; its receipt is kept, to be awaited later or never."""
+        """Submit a group. The receipt is kept, to be awaited later or never."""
         group, numbered = self.group(payloads, key)
         try:
             receipt = self.open_store.submit(*numbered, key=key)
@@ -221,9 +221,8 @@ class Session:
     async def check(self) -> None:
         """Hold the running store against the model, and a power cut now against the claim.
 
-        And so is what a cut in the middle of the last step would have left, if one was due. The
-        cuts are extremes, first that everything is lost which was not synced; each step has the
-        next one.
+        A cut in the middle of the last step is checked as well, if one was planned. The cuts are
+        extremes. The first extreme loses all unsynced bytes, and each step has the next extreme.
         """
         store = self.store
         if store is None:
@@ -254,7 +253,7 @@ class Session:
             self.trouble.glimpse = None
 
     async def _check_cut(self, disk: SimulatedDisk, claim: Claim) -> None:
-        """What a reader finds after a power cut; another one each time."""
+        """Check what a reader finds after a power cut, with another reader each time."""
         *_, cut = itertools.islice(disk.images(), 1 + self._checks % _EXTREMES)
         opening = EventStore.open(PATH, _READERS, disk=cut, clock=SimulatedClock(), read_only=True)
         try:
@@ -267,7 +266,7 @@ class Session:
                 raise OracleError(f"the store is lost: {error}") from error
 
     async def check_reader(self) -> None:
-        """Another process reads the store while it is written, and changes nothing."""
+        """Let another process read the store during the writing, without a change to the disk."""
         before, claim = self.disk.contents(), self.claim()
         opening = EventStore.open(
             PATH, _READERS, self.config, disk=self.disk.reopen(), read_only=True
@@ -286,14 +285,14 @@ class Session:
     # ---- lives -----------------------------------------------------------------------------
 
     async def open(self, config: StoreConfig) -> bool:
-        """Open the store, and hold what was recovered against the claim."""
+        """Open the store, and hold the recovered events against the claim."""
         self.config = config
         self.record.discards |= config.history == "discard"
         self._claim = self._claim._replace(keeps_history=not self.record.discards)
         opening = EventStore.open(PATH, self._registry, config, disk=self.disk, clock=self.clock)
         store = await self.attempt(opening)
         if store is None:
-            self.disk = self.disk.reopen()  # an opening that fails closes its disk
+            self.disk = self.disk.reopen()  # a failed opening closes its disk
             return False
         try:
             await recovered_as_claimed(store, self._claim, self._claim.after_kill)
@@ -312,7 +311,7 @@ class Session:
         return True
 
     async def close(self) -> None:
-        """Close the store. What was submitted and not refused is durable then."""
+        """Close the store. Every event submitted and not refused is durable then."""
         store = self.open_store
         for task in self.background:
             await self.attempt(task)
@@ -331,15 +330,15 @@ class Session:
         self.disk = self.disk.reopen()
 
     async def check_receipts(self) -> None:
-        """Everybody is told what became of it, sooner or later."""
+        """Check that every receipt is resolved, sooner or later."""
         for group, receipt in self.receipts:
             if not receipt.done:
                 raise OracleError(f"{receipt} was never told")
             await self.attempt(receipt, group)
 
     async def die(self, point: Point, image: str, config: StoreConfig) -> None:
-        """The process of this life ends at ``point``; ``image`` is what the next one finds."""
-        await self._bury()
+        """End the process of this life at ``point``. The next process finds ``image``."""
+        await self._end_process()
         claim = point.claim._replace(
             keeps_history=not (self.record.discards or config.history == "discard")
         )
@@ -353,26 +352,26 @@ class Session:
             after_kill=required, after_power_cut=min(required, claim.after_power_cut)
         )
         failing = self.trouble.failing
-        self.trouble = self._trouble()
-        self.trouble.failing = failing  # it may be recovery that meets it
+        self.trouble = self._new_trouble()
+        self.trouble.failing = failing  # recovery may meet the crash
 
     def point(self) -> Point:
-        """This instant, to die at."""
+        """Return this instant, as a point to die at."""
         return Point(0, "before", self.disk.clone(), self.claim())
 
     def crashed(self) -> Point | None:
-        """The instant in the last step at which everything was to stop, if it came to that."""
+        """Return the planned instant in the last step at which everything stopped, if reached."""
         crash = self.trouble.crash
         if crash is None or crash.disk is None or crash.claim is None:
             return None
         return Point(0, "before", crash.disk, crash.claim)
 
     def crash_later(self, calls: int) -> None:
-        """Let everything stop before the call that comes after so many others."""
+        """Let everything stop before the call after so many others."""
         self.trouble.crash = Crash(calls)
 
-    async def _bury(self) -> None:
-        """End the old process: what it still does is of no interest, as nobody will see it."""
+    async def _end_process(self) -> None:
+        """End the old process. Nobody will see its last calls."""
         self.trouble.crash = None
         store, self.store = self.store, None
         failing, self.trouble.failing = self.trouble.failing, None
@@ -391,5 +390,5 @@ def _fields(payload: Any) -> dict[str, Any]:
     return {name: getattr(payload, name) for name in payload.__struct_fields__}
 
 
-def _named(payload: Deposit | Transfer) -> tuple[str, dict[str, Any]]:
+def _by_name(payload: Deposit | Transfer) -> tuple[str, dict[str, Any]]:
     return ("deposit" if isinstance(payload, Deposit) else "transfer"), _fields(payload)

@@ -1,4 +1,4 @@
-"""What the property tests found, as programs of a few steps."""
+"""Findings of the property tests, as programs of a few steps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def deposit(number: int, memo: str = "") -> Deposit:
 
 
 def test_a_segment_that_compaction_takes_before_its_seal_was_written_again() -> None:
-    """A crash between a new segment's name and its first record; a snapshot; an append.
+    """A crash between a new segment's name and its first record, then a snapshot and an append.
 
-    Nobody knows whether the seal of the segment before is on the disk, so the next append writes it
-    again; and the snapshot has that segment archived meanwhile. The append failed the store.
+    Nobody knows whether the seal of the earlier segment is on the disk, so the next append writes
+    the seal again. Meanwhile the snapshot has that segment archived. The append failed the store.
     """
 
     async def program() -> None:

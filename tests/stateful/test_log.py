@@ -1,7 +1,8 @@
 """A bare log, used in every way: any values, in batches, read back from any number.
 
-The model is a list of the events. After a crash a prefix of it is left, of whole batches, with all
-that was acknowledged; in the looser modes a power cut leaves what was flushed.
+The model is a list of the events. After a crash the log holds a prefix of the list, of whole
+batches, with every acknowledged event. In the looser modes, a power cut leaves at least the flushed
+events.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _batches = st.lists(draws.values, min_size=1, max_size=5)
 
 
 class LogMachine(RuleBasedStateMachine):
-    """One log, and one program that uses it."""
+    """One log, and one program that uses the log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class LogMachine(RuleBasedStateMachine):
         self.loop = VirtualTimeLoop(patience=1e9)
         self.clock = SimulatedClock(1_700_000_000_000_000_000)
         self.events: list[Event[Any]] = []
-        self.batches: list[int] = [0]  # how many events there were after each batch
+        self.batches: list[int] = [0]  # number of events after each batch
         self.receipts: list[Receipt] = []
         self.acknowledged = self.flushed = 0
         self.log: EventLog[Any] | None = None
@@ -74,7 +75,7 @@ class LogMachine(RuleBasedStateMachine):
         self.open(config, 0)
 
     def open(self, config: StoreConfig, required: int) -> None:
-        """Open it: of what was handed in, ``required`` events are there at least."""
+        """Open the log. At least ``required`` of the submitted events are there."""
         self.config = config
         self.log = self.run(
             EventLog.open(PATH, config=config, disk=self.disk, clock=self.clock).__aenter__()
@@ -110,7 +111,7 @@ class LogMachine(RuleBasedStateMachine):
     # ---- writing ---------------------------------------------------------------------------
 
     def _expect(self, values: list[Any], key: str | None, metadata: Any) -> None:
-        """These are in the log from now on, unless it is cut behind them."""
+        """Expect these events in the log from now on, unless a crash cuts the log before them."""
         first, time = len(self.events) + 1, self.clock.time_ns()
         self.events += [
             Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)
@@ -150,7 +151,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(values=_batches, turns=st.integers(0, 3))
     def cancel(self, values: list[Any], turns: int) -> None:
-        """It is in the log all the same: there was room for it."""
+        """Cancel an append. The events are in the log all the same, because there was room."""
 
         async def cancelled() -> None:
             await self.opened.flush()
@@ -232,7 +233,7 @@ class LogMachine(RuleBasedStateMachine):
         claim = Record().claim()._replace(after_kill=self.opened.seq, after_power_cut=self.flushed)
         point = Point(0, "before", self.disk.clone(), claim)
         _, found, required = point.image(image)
-        self.run(self.opened.close())  # on the machine that is no more
+        self.run(self.opened.close())  # on the machine before the crash
         self.disk = found
         self.open(config, required)
         again = next(self.disk.images(limit=1))

@@ -1,7 +1,7 @@
-"""A store without a log: snapshots are all it has, and all that it owes.
+"""A store without a log: snapshots are the only durable data, and the only duty.
 
-What a snapshot covers is there after any crash; what was appended since may be gone. Such a store
-may begin to log, once; from then on it is a store like any other.
+After any crash, every event under a snapshot is there. Later events may be gone. Such a store may
+begin to log, once. From then on the store is like any other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REGISTRY = ledger_registry()
 
 
 class SnapshotsOnlyMachine(RuleBasedStateMachine):
-    """One store with ``use_wal=False``, and one program that uses it."""
+    """One store with ``use_wal=False``, and one program that uses the store."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
         self.loop = VirtualTimeLoop(patience=1e9)
         self.clock = SimulatedClock(1_700_000_000_000_000_000)
         self.states: list[Ledger] = [Ledger()]
-        self.ends = [0]  # how many events there were after each group
+        self.ends = [0]  # number of events after each group
         self.covered = 0
         self.logged_from: int | None = None
         self.number = 0
@@ -149,7 +149,7 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
     def crash(self, image: str, config: StoreConfig) -> None:
         claim = Record().claim()._replace(after_kill=self.covered, after_power_cut=self.covered)
         _, found, _ = Point(0, "before", self.disk.clone(), claim).image(image)
-        self.run(self.opened.close())  # on the machine that is no more
+        self.run(self.opened.close())  # on the machine before the crash
         self.disk = found
         self.open(config)
 

@@ -1,7 +1,7 @@
-"""Any program over a store's public interface keeps every promise; here they are drawn at random.
+"""Any program over a store's public interface keeps every promise. The programs are random.
 
-Each example is a program of up to fifty steps on a simulated disk. After each step the store is
-held against a plain model, and so is what a power cut in that instant may leave.
+Each example is a program of up to fifty steps on a simulated disk. After each step, the store is
+held against a plain model, and so are the possible remains of a power cut in that instant.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ _BAD: dict[str, tuple[Any, dict[str, Any], type[Exception]]] = {
     "half a character": (msgspec.structs.replace(_GOOD, memo="\ud800"), {}, InvalidPayloadError),
     "a tuple in metadata": (_GOOD, {"metadata": {"legs": (1, 2)}}, InvalidPayloadError),
 }
-"""What must be refused: an operation, options of ``append``, and the error."""
+"""Refused calls: an operation, options of ``append``, and the error."""
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """One store, and one program that uses it."""
+    """One store, and one program that uses the store."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "session"):
             self.session.end()
 
-    # ---- what can be asked -----------------------------------------------------------------
+    # ---- questions to the store ------------------------------------------------------------
 
     def is_open(self) -> bool:
         return hasattr(self, "session") and self.session.store is not None
@@ -247,7 +247,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(is_open)
     @rule(seconds=st.sampled_from((0.01, 0.06, 0.6, 4.0)), back=st.booleans())
     def idle(self, seconds: float, back: bool) -> None:
-        """Time passes; the wall clock may be put back meanwhile."""
+        """Let time pass. The wall clock may be put back meanwhile."""
         if back:
             self.session.clock.set(self.session.clock.time_ns() - 10**9)
         self.session.clock.advance(seconds)
@@ -307,7 +307,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(is_open)
     @rule(start=st.integers(0, 40), how=st.sampled_from(("read_events", "replay", "state_at")))
     def read_from_outside(self, start: int, how: str) -> None:
-        """As a backtest does: no lock, no loop, and it may see what is still in flight."""
+        """Read like a backtest: no lock, no loop, and perhaps events still in flight."""
         session = self.session
         claim, disk = session.claim(), session.disk.reopen()
         first = 1 + start % (claim.after_kill + 1)
@@ -407,7 +407,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(is_following)
     @rule()
     def follow(self) -> None:
-        """All that is durable comes, in order, once, and nothing else."""
+        """Check that every durable event comes, in order, once, and nothing else."""
         session = self.session
         assert self.following is not None
         subscription, first = self.following
@@ -460,7 +460,7 @@ class StoreMachine(RuleBasedStateMachine):
     def crash_in_a_step(
         self, calls: int, image: str, config: StoreConfig, data: st.DataObject
     ) -> None:
-        """Everything stops in the middle of one of these, recovery included."""
+        """Stop everything in the middle of one of these steps, recovery included."""
         session = self.session
         session.crash_later(calls)
         self._step(config, data)
@@ -471,7 +471,7 @@ class StoreMachine(RuleBasedStateMachine):
             self._die(lambda: point, image, config)
 
     def _step(self, config: StoreConfig, data: st.DataObject) -> None:
-        """Something that makes many calls."""
+        """Do something with many calls on the disk."""
         step = data.draw(st.sampled_from(("append", "submit", "snapshot", "close", "idle")))
         if step == "append":
             payloads = data.draw(draws.groups)
@@ -497,7 +497,7 @@ class StoreMachine(RuleBasedStateMachine):
     def fail_in_a_step(
         self, failing: Failing, heals: bool, config: StoreConfig, data: st.DataObject
     ) -> None:
-        """A call of this step fails; then the fault may go away, and the store goes on."""
+        """Let a call of this step fail. Then the fault may go away, and the store goes on."""
         self.let_a_call_fail(failing)
         self._step(config, data)
         if heals:

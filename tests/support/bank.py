@@ -1,4 +1,4 @@
-"""A bank: the smallest domain in which order, refusal and atomicity can be seen."""
+"""A bank: the smallest domain with order, refusal and atomicity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventstore import Event, HandlerRegistry, Operation, handler
 
 
 class Bank(msgspec.Struct, frozen=True):
-    """``balances`` by account, and the number of the last event that changed any of them."""
+    """``balances`` by account, and the number of the last event with a change of any balance."""
 
     balances: Map[str, int] = Map()
     last: int = 0
@@ -29,7 +29,7 @@ class Withdraw(Operation):
 
 
 class InsufficientFundsError(Exception):
-    """More was asked for than there is."""
+    """A withdrawal exceeds the balance."""
 
 
 @handler
@@ -53,12 +53,12 @@ def bank_registry() -> HandlerRegistry[Bank]:
 
 
 def pay(amount: int = 1, account: str = "a") -> Deposit:
-    """A deposit; the n-th of a store is best told by its amount."""
+    """Return a deposit. The amount tells the n-th deposit of a store from the others."""
     return Deposit(account=account, amount=amount)
 
 
 def bank_after(*amounts: int, account: str = "a") -> Bank:
-    """The bank after deposits of these amounts, and of nothing else."""
+    """Return the bank after deposits of these amounts, and nothing else."""
     if not amounts:
         return Bank()
     return Bank(Map({account: sum(amounts)}), len(amounts))

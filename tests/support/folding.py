@@ -1,7 +1,6 @@
-"""One store folded in every way there is; run as a program, also by other interpreters.
+"""One store folded in every possible way. Other interpreters run this file as a program.
 
-``python tests/support/folding.py STORE`` prints, as JSON, the digest of the state that each way
-gives.
+``python tests/support/folding.py STORE`` prints, as JSON, the digest of the state by each way.
 """
 
 from __future__ import annotations
@@ -39,7 +38,9 @@ REGISTRY: HandlerRegistry[EngineState] = HandlerRegistry(full_state, record_trad
 
 
 def operations() -> list[Operation]:
-    """Amounts that doubles cannot hold, symbols of many alphabets, and whatever goes to extra."""
+    """Return operations with amounts that doubles cannot hold, symbols of many alphabets, and
+    extras.
+    """
     made: list[Operation] = [
         FullState.from_mapping(
             {
@@ -72,7 +73,7 @@ def operations() -> list[Operation]:
 
 
 async def write(path: Path) -> EngineState:
-    """Record the operations in groups, over archives, snapshots and log; the live state."""
+    """Record the operations in groups, over archives, snapshots and log. Returns the live state."""
     clock = SimulatedClock(START)
     async with EventStore.open(
         path, REGISTRY, clock=clock, segment_size=8192, wal_max_entries=90, backup_count=2
@@ -91,7 +92,7 @@ async def recovered(path: Path) -> EngineState:
 
 
 def folded(path: Path) -> dict[str, str]:
-    """The digest of the state by each way of getting it, and of states on the way."""
+    """Return the digest of the state by each way, and of states on the way."""
     state = REGISTRY.initial()
     for event in read_events(path, REGISTRY):
         state = REGISTRY.fold(state, (event,))
@@ -106,7 +107,7 @@ def folded(path: Path) -> dict[str, str]:
         "state_at": state_at(path, REGISTRY),
     }
     digests = {name: state_digest(state) for name, state in found.items()}
-    digests["plain"] = repr(state.to_dict())  # beside the digest: what a person would compare
+    digests["plain"] = repr(state.to_dict())  # beside the digest, for comparison by a person
     for seq in MOMENTS:
         digests[f"replay {seq}"] = state_digest(seen[seq])
         digests[f"state_at {seq}"] = state_digest(state_at(path, REGISTRY, seq))

@@ -1,4 +1,4 @@
-"""What holds a store up so that a test can look: gates on a real disk."""
+"""Gates on a real disk, which hold a store up so that a test can look."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from eventstore.disk.base import Bytes, File
 from eventstore.disk.local import LocalDisk
 
-PATIENCE = 20.0  # seconds after which a test that waits for something has failed
+PATIENCE = 20.0  # seconds after which a waiting test has failed
 
 
 class Gate:
-    """While it is shut, who comes to it waits, on whatever thread."""
+    """A gate, at which every thread waits while the gate is shut."""
 
     def __init__(self) -> None:
         self._opened = threading.Event()
@@ -36,7 +36,7 @@ class Gate:
                 raise TimeoutError("nobody opened the gate")
 
     async def reached(self) -> None:
-        """Wait until somebody waits at the gate."""
+        """Wait until some thread waits at the gate."""
         assert await asyncio.to_thread(self._reached.wait, PATIENCE), "nobody came to the gate"
 
 
@@ -75,7 +75,7 @@ class _GatedFile:
 
 
 class GatedDisk(LocalDisk):
-    """A directory whose files may have to wait: ``at`` says which call on which file."""
+    """A directory whose files may stop at a gate: ``at`` decides by call and file name."""
 
     def __init__(self, path: Path, at: Callable[[str, str], bool]) -> None:
         super().__init__(path, create=True)
@@ -86,7 +86,7 @@ class GatedDisk(LocalDisk):
         if self._at_gate(call, name):
             self.gate.pass_through()
 
-    def create(self, name: str) -> Any:  # a file that is no LocalFile, but a File all the same
+    def create(self, name: str) -> Any:  # no LocalFile, but still a File
         return _GatedFile(super().create(name), self)
 
     def open(self, name: str, *, writable: bool = False) -> Any:  # as above
@@ -94,7 +94,7 @@ class GatedDisk(LocalDisk):
 
 
 def commits(call: str, name: str) -> bool:
-    """The syncs that make events durable."""
+    """Select the syncs that make events durable."""
     return call == "sync" and name.startswith("log/0")
 
 
