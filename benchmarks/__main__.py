@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks --quick``, or without it in full.
+"""Run the benchmarks: ``python -m benchmarks --quick``, or in full without the option.
 
 Needs the extra ``bench`` and a Linux machine with a disk worth measuring. The results go to
 ``benchmarks/results``: ``table.md``, ``results.json`` and the plots.
@@ -27,13 +27,13 @@ __all__ = ["main"]
 
 ROUNDS = {"quick": 3, "full": 7}
 QUICK_SECONDS = 165.0
-"""After these a quick run begins no further round."""
+"""Seconds after which a quick run begins no further round."""
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def stop(number: int, frame: object) -> None:
-    """Being terminated is being interrupted: workers are ended and folders removed."""
+    """Treat termination as an interrupt: workers are ended and folders removed."""
     raise KeyboardInterrupt
 
 
@@ -64,7 +64,7 @@ def main(
     output: Path,
     seed: int,
 ) -> None:
-    """Measure, and write down what was found."""
+    """Measure, and write the results."""
     profile: Profile = "quick" if quick else "full"
     chosen = [case for name, case in CASES.items() if _wanted(name, case.title, cases)]
     if not chosen:

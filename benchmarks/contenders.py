@@ -1,4 +1,4 @@
-"""Who takes part: a name, the adapter behind it, and the event loop it runs on.
+"""The contenders: a name, the adapter, and the event loop of each.
 
 An adapter whose library cannot be imported is left out, and named with the reason.
 """
@@ -25,10 +25,10 @@ class Contender(NamedTuple):
     loop: str = "asyncio"
     ours: bool = False
     importing: str = ""
-    """What a program imports to use it, for the time that takes."""
+    """Module that a user's program imports, for the time of the import."""
 
     slow: bool = False
-    """So much slower than the others that it gets a part of their events."""
+    """Whether the contender is so much slower that a part of the events is enough."""
 
     asynchronous: bool = False
     """Whether other tasks run while an append waits for the disk."""
@@ -39,7 +39,7 @@ class Contender(NamedTuple):
         return self.name.partition(" (")[0]
 
     def load(self) -> type[Peer]:
-        """The adapter. Raises ``ImportError`` where what it needs is not installed."""
+        """Return the adapter. Raises ``ImportError`` where a needed library is not installed."""
         module, _, name = self.adapter.partition(":")
         adapter: type[Peer] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
         if self.loop == "uvloop":
@@ -103,12 +103,12 @@ CONTENDERS = (
 
 
 def by_name(name: str) -> Contender:
-    """The contender of that name."""
+    """Return the contender of a name."""
     return next(contender for contender in CONTENDERS if contender.name == name)
 
 
 def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes event loops of that kind."""
+    """Return the factory of event loops of a kind."""
     if loop == "uvloop":
         import uvloop
 

@@ -1,8 +1,8 @@
-"""What is made of the figures of several rounds: medians, spreads, ratios.
+"""Statistics of the figures of several rounds: medians, spreads, ratios.
 
-A figure's *spread* is the distance between its quartiles, relative to the median: half of the
-rounds were within it. A *ratio* is taken within each round, between two measurements of the same
-minute, and only then is the median taken.
+A figure's *spread* is the distance between the quartiles, relative to the median: half of the
+rounds were in between. A *ratio* is taken within each round, between two measurements of the same
+minute. The median is taken afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Figures", "Rounds", "Summary", "ratio", "summary"]
 
 Figures = Mapping[str, float]
 Rounds = Mapping[str, Sequence[Figures | None]]
-"""For each cell, its figures in each round; ``None`` where it failed or was not measured."""
+"""Figures of each cell in each round, ``None`` where the cell failed or was not measured."""
 
 
 class Summary(NamedTuple):
@@ -33,7 +33,7 @@ class Summary(NamedTuple):
 
 
 def summary(values: Sequence[float]) -> Summary | None:
-    """Median and quartiles; of fewer than four values, the least and the greatest."""
+    """Return median and quartiles. Of fewer than four values, the least and the greatest."""
     if not values:
         return None
     if len(values) < 4:
@@ -45,9 +45,9 @@ def summary(values: Sequence[float]) -> Summary | None:
 def ratio(
     rounds: Rounds, cell: str, other: str, figure: str, other_figure: str = ""
 ) -> Summary | None:
-    """How ``cell`` compares with ``other``, round by round.
+    """Return how ``cell`` compares with ``other``, round by round.
 
-    What was measured once stands for every round.
+    A cell measured once stands for every round.
     """
     mine, others = rounds.get(cell, ()), rounds.get(other, ())
     paired = []

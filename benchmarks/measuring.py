@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-One worker works at a time; the others wait for a line. A worker that dies or takes too long is
-replaced, and its cell has no figure in that round: it is told in the report, and nothing else
-suffers. Every measurement gets a fresh folder on the disk that is measured, which is removed after
-it, and the removal is synced before the next one starts: nobody waits for another's writes.
+One worker works at a time, and the others wait for a line. A worker that dies or takes too long is
+replaced. The cell then has no figure in the round. The report says so, and nothing else suffers.
+Every measurement gets a fresh folder on the measured disk. The folder is removed afterwards, and
+the removal is synced before the next measurement. So no contender waits for another's writes.
 
 Cells that want a process of their own, and histories that end in a crash, get throwaway workers.
 """
@@ -41,14 +41,14 @@ PATIENCE = 600.0
 
 
 class Found(msgspec.Struct):
-    """Everything that was measured."""
+    """All measurements of a run."""
 
     versions: dict[str, str] = {}
     left_out: dict[str, str] = {}
     rounds: dict[str, list[Figures | None]] = {}
     failures: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    """What each case took of the run's time."""
+    """Seconds of the run by case."""
 
 
 class Worker:
@@ -62,19 +62,19 @@ class Worker:
             cwd=ROOT,
             start_new_session=True,
         )
-        self.greeting = self._listen()
+        self.greeting = self._read_answer()
 
     def ask(self, order: Order) -> Answer:
-        """What came of an order; an answer with an error where the process died over it."""
+        """Return the answer to an order. If the process died meanwhile, the answer has an error."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             return Answer(error="the worker was gone")
-        return self._listen()
+        return self._read_answer()
 
-    def _listen(self) -> Answer:
+    def _read_answer(self) -> Answer:
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -88,11 +88,11 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked again."""
+        """Whether the worker can get another order."""
         return self._process.poll() is None
 
     def end(self, *, at_once: bool = False) -> None:
-        """End the process, and whatever it started."""
+        """End the process, and every process started by the worker."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if not at_once:
@@ -109,7 +109,7 @@ class Worker:
 
 
 class Measuring:
-    """One run: the contenders that are there, their histories, and the rounds."""
+    """One run: the present contenders, their histories, and the rounds."""
 
     def __init__(
         self, scratch: Path, contenders: Sequence[Contender], tell: Callable[[str], None]
@@ -144,7 +144,7 @@ class Measuring:
         self.close(at_once=kind is not None)
 
     def prepare(self, cells: Sequence[Cell]) -> None:
-        """Make the histories that the cells read, each once."""
+        """Make the histories for the cells, each once."""
         wanted = {
             (by_name(cell.contender).adapter, cell.history): cell
             for cell in reversed(cells)
@@ -153,7 +153,7 @@ class Measuring:
         for number, ((adapter, history), cell) in enumerate(wanted.items(), 1):
             began = time.perf_counter()
             folder = Path(tempfile.mkdtemp(prefix="history-", dir=self._scratch))
-            apart = history.crash  # or nobody would be there to go on
+            apart = history.crash  # otherwise no worker would be left to go on
             worker = Worker(by_name(cell.contender)) if apart else self._workers[cell.contender]
             told = worker.ask(Order("build", str(folder), history))
             if apart:
@@ -172,10 +172,10 @@ class Measuring:
     def measure(
         self, cells: Sequence[Cell], rounds: int, seed: int, until: float = math.inf
     ) -> Found:
-        """Every cell once in every round, in an order shuffled anew.
+        """Measure every cell once in every round, in an order shuffled anew.
 
-        No round begins that would not be over ``until`` (as ``time.perf_counter`` counts), if it
-        took as long as the one before; the first always begins.
+        No round begins that would end after ``until`` (as ``time.perf_counter`` counts), if as long
+        as the round before. The first round always begins.
         """
         shuffled = random.Random(seed)
         self.found.rounds |= {cell.key: [] for cell in cells}

@@ -1,7 +1,7 @@
 """The plots: bars for each question, lines for growth.
 
-Colours say whose a bar is: this store's are one colour, the bare limit another, peers a third.
-Scales are logarithmic, because the contenders are that far apart.
+Colours tell the contenders apart: this store's bars are one colour, the bare limit another, peers a
+third. Scales are logarithmic, because the contenders are far apart.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Bar = tuple[str, Summary]
 
 
 def draw(rounds: Rounds, output: Path) -> None:
-    """Draw whatever was measured into ``output``."""
+    """Draw all measurements into ``output``."""
     commits = [
         ("one awaiter||", "p50", 1e6, "one awaiter, p50, µs"),
         ("awaiters|64|", "per event", 1e6, "64 awaiters, µs per event"),

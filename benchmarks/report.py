@@ -1,7 +1,7 @@
-"""What was measured, written down: a table in Markdown, JSON for programs, and plots.
+"""The measurements written down: a table in Markdown, JSON for programs, and plots.
 
-Nothing is computed here that :mod:`benchmarks.figures` has not computed; the table shows medians,
-the spread between quartiles, and the ratio to the case's reference.
+``benchmarks.figures`` computes every figure. The table shows medians, the spread between quartiles,
+and the ratio to the case's reference.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ def write(run: Run, output: Path) -> None:
 
 
 def table(run: Run) -> str:
-    """Everything that was measured, as one page of Markdown."""
-    return "\n".join([*_head(run), *_targets(run), *_cases(run), *_tail(run), ""])
+    """Return every measurement, as one page of Markdown."""
+    return "\n".join([*_heading(run), *_targets(run), *_cases(run), *_tail(run), ""])
 
 
 def shown(value: float, unit: str) -> str:
-    """A figure in its unit, with three digits that mean something."""
+    """Return a figure in its unit, with three significant digits."""
     scaled = value * SCALES[unit]
     digits = 0 if scaled == 0 else max(0, 2 - math.floor(math.log10(abs(scaled))))
     sign = SIGNS.get(unit, f" {unit}" if unit not in ("", "/s") else unit)
     return f"{scaled:,.{min(digits, 3)}f}{sign}"
 
 
-def _head(run: Run) -> Iterator[str]:
+def _heading(run: Run) -> Iterator[str]:
     yield f"# Benchmarks, {run.profile}"
     yield ""
     rounds = max((len(found) for found in run.found.rounds.values()), default=0)

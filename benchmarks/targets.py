@@ -1,8 +1,7 @@
 """The project's targets, and whether a run met them.
 
-A target compares two measurements, or one with the best of several: its figure is the median of
-the ratios within rounds. *Best* is judged the hard way: the peer whose ratio is the worst for us
-counts.
+A target compares two measurements, or one with the best of several. The figure is the median of the
+ratios within rounds. *Best* is judged the hard way: the peer with the worst ratio for us counts.
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ __all__ = ["Verdict", "verdicts"]
 
 
 class Verdict(NamedTuple):
-    """One target and what became of it."""
+    """One target and its outcome."""
 
     case: str
     target: str
     figure: str
     met: bool | None
-    """``None``: what it takes was not measured."""
+    """Whether the target was met, ``None`` without the needed measurements."""
 
     against: str = ""
 
 
 class _Judge:
-    """The rounds, and the few ways of comparing within them."""
+    """The rounds, and a few ways of comparing within rounds."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
         self.found: list[Verdict] = []
 
     def variants(self, case: str, contender: str) -> list[str]:
-        """The variants of a case that a contender was measured in."""
+        """Return the variants of a case in which a contender was measured."""
         parts = [key.split("|") for key in self._rounds]
         return [part[1] for part in parts if part[0] == case and part[2] == contender]
 
@@ -44,7 +43,7 @@ class _Judge:
         return ratio(self._rounds, cell, other, figure, other_figure)
 
     def best(self, ours: str, peers: Sequence[str], figure: str) -> tuple[Summary, str] | None:
-        """How many times as long the best of the peers takes, and which it is."""
+        """Return how many times as long the best of the peers takes, and the peer's name."""
         found = [
             (compared, peer.split("|")[2])
             for peer in peers
@@ -53,14 +52,14 @@ class _Judge:
         return min(found, key=lambda pair: pair[0].median) if found else None
 
     def at_most(self, case: str, target: str, found: Summary | None, limit: float) -> None:
-        """A ratio that should be small."""
+        """Judge a ratio that should be small."""
         met = None if found is None else found.median <= limit
         self._add(case, target, found, met)
 
     def at_least(
         self, case: str, target: str, found: tuple[Summary, str] | None, limit: float
     ) -> None:
-        """A ratio to the best of some peers that should be large."""
+        """Judge a ratio to the best of some peers that should be large."""
         if found is None:
             self._add(case, target, None, None)
         else:
@@ -83,7 +82,7 @@ def verdicts(rounds: Rounds) -> list[Verdict]:
     _replaying(judge)
     _opening(judge)
     _holding_up(judge, rounds)
-    _remembering(judge, rounds)
+    _memory(judge, rounds)
     return judge.found
 
 
@@ -203,7 +202,7 @@ def _holding_up(judge: _Judge, rounds: Rounds) -> None:
             )
 
 
-def _remembering(judge: _Judge, rounds: Rounds) -> None:
+def _memory(judge: _Judge, rounds: Rounds) -> None:
     for variant in judge.variants("memory", "EventStore"):
         for figures in rounds[f"memory|{variant}|EventStore"]:
             if figures is not None:

@@ -1,9 +1,10 @@
-"""The process of one contender: it runs what it is told, one line of JSON at a time.
+"""The process of one contender, which runs one order after the other, each one line of JSON.
 
-``python -m benchmarks.worker NAME`` answers first with its version, or with why it has to be left
-out; then it reads tasks from standard input. What libraries print goes to standard error.
+``python -m benchmarks.worker NAME`` answers first with the contender's version, or with the reason
+for leaving the contender out. Then the worker reads tasks from standard input. Output of the
+libraries goes to standard error.
 
-A task is ``build`` (make a history; where it ends in a crash, so does the process) or ``run``.
+A task is ``build`` (make a history, and end the process if the history ends in a crash) or ``run``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["Answer", "Order", "answer", "main"]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What a worker is asked to do."""
+    """An order to a worker."""
 
     do: Literal["build", "run"]
     folder: str
@@ -36,7 +37,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came of it: figures, or what went wrong."""
+    """The answer to an order: figures, or an error."""
 
     figures: dict[str, float] = {}
     version: str = ""
@@ -45,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def answer(contender: Contender, adapter: type[Peer], order: Order) -> Answer:
-    """Do what was asked for, on the contender's event loop."""
+    """Carry out an order, on the contender's event loop."""
 
     async def work() -> dict[str, float]:
         if order.do == "build":

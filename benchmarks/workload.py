@@ -1,8 +1,8 @@
 """The events that every contender records: the same payloads, in the same order.
 
-Trades in a number of symbols, with a mark of the position after every third. ``symbols`` is the
-size of the state, ``size`` adds so many characters to the trade's identifier: payloads of any size
-that no contender can know more about than another.
+The payloads are trades in a number of symbols, with a mark of the position after every third.
+``symbols`` is the size of the state. ``size`` adds so many characters to the trade's identifier. So
+payloads have any size, and no contender can know more about them than another.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PAYLOAD_DECODER = msgspec.msgpack.Decoder(Payload)
 
 
 def payloads(count: int, *, first: int = 1, symbols: int = 20, size: int = 0) -> list[Operation]:
-    """The payloads of the events ``first`` to ``first + count - 1``."""
+    """Return the payloads of the events ``first`` to ``first + count - 1``."""
     padding = "x" * size
     return [_payload(seq, symbols, padding) for seq in range(first, first + count)]
 
@@ -59,7 +59,7 @@ def _payload(seq: int, symbols: int, padding: str) -> Operation:
 
 
 def positions(count: int) -> list[Operation]:
-    """One payload for each of ``count`` symbols: what makes a state of that size."""
+    """Return one payload for each of ``count`` symbols, for a state of this size."""
     return [
         UpdatePosition(symbol=f"P{number}", shares=1.0 + number % 9, price=10.0)
         for number in range(count)
@@ -67,7 +67,7 @@ def positions(count: int) -> list[Operation]:
 
 
 def events(operations: list[Operation], first: int = 1) -> list[Event[Any]]:
-    """Events with those payloads, a millisecond apart."""
+    """Return events with these payloads, a millisecond apart."""
     start = 1_600_000_000_000_000_000
     return [
         Event(seq, start + seq * 1_000_000, payload)
@@ -84,10 +84,10 @@ def fold(state: EngineState, found: Any) -> EngineState:
 
 
 def pack_state(state: EngineState) -> bytes:
-    """A state as the bytes that peers without snapshots of their own keep."""
+    """Return a state as bytes, for peers without snapshots of their own."""
     return msgspec.msgpack.encode(state.to_dict())
 
 
 def unpack_state(packed: bytes) -> EngineState:
-    """The state that :func:`pack_state` packed."""
+    """Return the state from the bytes of ``pack_state``."""
     return EngineState.from_dict(msgspec.msgpack.decode(packed))

@@ -1,7 +1,7 @@
-"""Cases 1 to 4: what a durable append costs, alone, in company, in groups and in bursts.
+"""Cases 1 to 4: the cost of a durable append, alone, in company, in groups and in bursts.
 
-Payloads are made before the clock starts; encoding, numbering and everything after is inside. Each
-run opens a new store, lets it settle and appends a few events that are not counted.
+Payloads are made before the clock starts. Encoding, numbering and everything later is measured.
+Each run opens a new store, lets the store settle, and appends a few events that are not counted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def opened(task: Task) -> AsyncIterator[Peer]:
 
 
 def percentiles(latencies: list[float]) -> dict[str, float]:
-    """p50, p99 and p99.9; of few figures the last is the greatest of them."""
+    """Return p50, p99 and p99.9. With few figures, the last is the greatest figure."""
     latencies.sort()
     last = len(latencies) - 1
     return {
@@ -51,7 +51,7 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
 
 
 async def append_apart(peer: Peer, operations: Sequence[Operation]) -> list[float]:
-    """Append one at a time, each awaited; the seconds that each took."""
+    """Append one at a time, each awaited. Returns the seconds of each."""
     append, clock = peer.append, time.perf_counter
     latencies = []
     for operation in operations:
@@ -63,7 +63,7 @@ async def append_apart(peer: Peer, operations: Sequence[Operation]) -> list[floa
 
 
 async def append_together(peer: Peer, tasks: int, operations: Sequence[Operation]) -> float:
-    """So many tasks append all of the operations between them; the seconds that it took."""
+    """Append all operations from so many tasks. Returns the seconds."""
     append = peer.append
     each = len(operations) // tasks
 
@@ -130,7 +130,7 @@ class Awaiters(Case):
 
 
 def per_event(seconds: float, events: int) -> dict[str, float]:
-    """The two ways of saying how fast it was."""
+    """Return the speed in two ways: seconds per event, and events per second."""
     return {"per event": seconds / events, "rate": events / seconds}
 
 
@@ -169,7 +169,7 @@ class Groups(Case):
 
 
 class Burst(Case):
-    """Many events at once, and only the last is awaited."""
+    """Many events at once, with the last one awaited."""
 
     name = "burst"
     title = "4. A burst, and the last of it awaited"

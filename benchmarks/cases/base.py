@@ -1,11 +1,11 @@
-"""What a case is: cells to be measured, and how to measure one.
+"""A case: the cells to measure, and how to measure one.
 
-A *cell* is one case for one contender in one variant, with the sizes of the chosen profile. Its
+A *cell* is one case for one contender in one variant, with the sizes of the chosen profile. The
 measurement is a handful of figures, by name, in seconds, bytes or counts. Cells travel to the
-workers as JSON, so they hold plain values only.
+workers as JSON, so cells hold plain values only.
 
-A *history* is what has to be in the folder before. It is made once for each adapter; a cell reads
-it where it is, unless it says ``copied``, because it would change it.
+A *history* is the contents of the folder before the measurement. Each history is made once for each
+adapter. A cell reads the history in place, unless the cell says ``copied`` because of changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Options = Mapping[str, int | float | str]
 
 
 class History(msgspec.Struct, frozen=True):
-    """Events on disk, and how they got there."""
+    """Events on disk, and the way of writing them."""
 
     events: int
     group: int = 1000
@@ -37,13 +37,13 @@ class History(msgspec.Struct, frozen=True):
     """The history begins with so many positions, one event each, beyond ``events``."""
 
     tail: int | None = None
-    """A snapshot was taken so many events before the end; ``None``: there is none."""
+    """Events after the last snapshot. ``None``: no snapshot."""
 
     crash: bool = False
-    """The process that wrote it ended without closing anything."""
+    """Whether the writing process ended without closing anything."""
 
     segment_size: int | None = None
-    """Of this store only: segments of so many bytes, and all but the last in the archive."""
+    """Bytes of a segment, for this store only. All segments but the last are in the archive."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -56,29 +56,29 @@ class Cell(msgspec.Struct, frozen=True):
     history: History | None = None
     copied: bool = False
     fresh: bool = False
-    """In a process of its own, rather than in the contender's."""
+    """Whether the cell has a process of its own, rather than the contender's."""
 
     once: bool = False
-    """In the first round only: nothing about it changes from round to round."""
+    """Whether the cell runs in the first round only, because no round changes the outcome."""
 
     @property
     def key(self) -> str:
-        """The name under which its figures are kept."""
+        """Name of the figures."""
         return f"{self.case}|{self.variant}|{self.contender}"
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What a worker needs to know: who, where, and how much."""
+    """A worker's task: the contender, the folder, and the sizes."""
 
     adapter: type[Peer]
     folder: Path
-    """For this measurement: an empty folder, or a copy of the history."""
+    """Folder of this measurement: empty, or a copy of the history."""
 
     options: Options
     history: History | None = None
 
     def count(self, name: str) -> int:
-        """An option that is a count."""
+        """Return an option that is a count."""
         return int(self.options[name])
 
 
@@ -88,20 +88,21 @@ class Case(abc.ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     headline: ClassVar[str]
-    """The figure that ratios are made of."""
+    """Name of the figure for ratios."""
 
     figures: ClassVar[dict[str, str]]
-    """The figures, and the unit in which each is shown: ``us``, ``ms``, ``s``, ``ns``, ``/s``,
-    ``MB`` or ``B``."""
+    """Figures, and the unit in which each is shown: ``us``, ``ms``, ``s``, ``ns``, ``/s``, ``MB``
+    or ``B``.
+    """
 
     reference: ClassVar[str] = "EventStore"
-    """Whom ratios are to."""
+    """Name of the contender to which ratios are taken."""
 
     more_is_better: ClassVar[bool] = False
 
     @abc.abstractmethod
     def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
-        """The cells of a profile, for the contenders that are there."""
+        """Return the cells of a profile, for the present contenders."""
 
     @abc.abstractmethod
     async def run(self, task: Task) -> dict[str, float]:
@@ -109,6 +110,6 @@ class Case(abc.ABC):
 
     @staticmethod
     def only(contenders: Sequence[Contender], names: Iterable[str]) -> list[Contender]:
-        """Those of the contenders that are named."""
+        """Return the contenders with the given names."""
         wanted = set(names)
         return [contender for contender in contenders if contender.name in wanted]

@@ -1,7 +1,8 @@
 """Case 12: how cases 1, 2 and 6 grow with history, with the size of the state and of the payload.
 
-Three sweeps, in each of which one thing grows and the others stay small. Appending goes on in the
-prepared history, from round to round; it has a snapshot at its end, so that opening is no part.
+In each of three sweeps, one size grows and the others stay small. Appending goes on in the prepared
+history, from round to round. The history has a snapshot at its end, so that opening is no part of
+the measurement.
 """
 
 from __future__ import annotations

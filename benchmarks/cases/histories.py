@@ -1,11 +1,10 @@
-"""Making the histories that cases read.
+"""The histories that cases read.
 
-Written by the contender's own adapter, in groups of the size asked for. Peers keep a row for each
-event whatever the group was; for this store the group is the record. What has to survive a crash is
-written durably; the rest need not be, because only reading it is measured.
+The contender's own adapter writes each history, in groups of the requested size. Peers keep a row
+for each event, for any size of group. For this store the group is the record. A history that has to
+survive a crash is written durably. The others need not be, because only reading is measured.
 
-While it goes on the resident memory of the process is noted, ten times: the memory case is about
-exactly this.
+During the writing, the resident memory of the process is noted ten times, for the memory case.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ SAMPLES = 10
 
 
 def resident() -> int:
-    """The bytes of memory that this process holds."""
+    """Return the bytes of memory that this process holds."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()
-    except FileNotFoundError:  # no Linux: the most that it ever held
+    except FileNotFoundError:  # no Linux: the maximum so far
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def resident_trimmed() -> int:
-    """The same after the allocator gave back what it only keeps (where it can be asked to)."""
+    """Return the same after the allocator gave back its reserves (where it can be asked to)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -54,15 +53,15 @@ def trades_among(events: int, size: int = 0) -> int:
 
 
 def check_folded(trade_count: int, events: int, size: int = 0) -> None:
-    """Raise where a contender did not fold what it was given: it would be fast for nothing."""
+    """Raise where a contender did not fold its events. Such a contender is fast for nothing."""
     if trade_count != trades_among(events, size):
         raise RuntimeError(f"{trade_count} trades were folded from {events} events")
 
 
 async def build(adapter: type[Peer], folder: Path, history: History) -> dict[str, float]:
-    """Write a history into ``folder``; what the memory was meanwhile.
+    """Write a history into ``folder``. Returns the memory during the writing.
 
-    The peer is left open where the history ends in a crash: the caller ends the process.
+    The peer is left open where the history ends in a crash, because the caller ends the process.
     """
     peer = adapter.for_history(
         folder,
@@ -112,16 +111,16 @@ async def build(adapter: type[Peer], folder: Path, history: History) -> dict[str
 
 
 LEFT_OPEN: list[Peer] = []
-"""Peers whose process is to end without closing them."""
+"""Peers whose process is to end without closing."""
 
 
 def _snapshots(history: History) -> set[int]:
-    """After which events a snapshot is taken: now and then, and ``tail`` before the end."""
+    """Return the events to take a snapshot after: now and then, and ``tail`` before the end."""
     last = history.events - (history.tail or 0)
     every = max(history.group, SNAPSHOT_EVERY)
     return {*range(every, last, every), last} - {0}
 
 
 def archived_events(folder: Path) -> int:
-    """The number of the last event that is in this store's archive."""
+    """Return the number of the last event in this store's archive."""
     return min(int(path.stem) for path in (folder / "store" / "log").glob("*.log")) - 1

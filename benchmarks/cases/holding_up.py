@@ -1,12 +1,12 @@
 """Case 8: how long the event loop is held up.
 
-One task notes every millisecond how much later it was woken than it had asked for. Meanwhile 10,000
-events a second are appended, ten each millisecond, by another task; and snapshots of a state of
-100,000 positions are taken one after the other. The same loop was measured idle just before, with
-nothing but the note-taker: what timers and the machine do by themselves is told by that.
+Every millisecond, one task notes the delay between the planned and the actual wake-up. Meanwhile
+another task appends 10,000 events a second, ten each millisecond. Snapshots of a state of 100,000
+positions are taken one after the other. Just before, the same loop is measured idle, with the
+note-taker alone. The idle figures show the delays of timers and machine.
 
-The peers do what one would do with them: fold with the same handlers, append each ten as a group,
-and encode a snapshot in one call (``aiosqlite`` in another thread), since they know no other way.
+The peers are used as one would use them. They fold with the same handlers, append each ten as a
+group, and encode a snapshot in one call (``aiosqlite`` in another thread), for want of another way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TICK = 0.001
 
 
 async def lags(seconds: float) -> list[float]:
-    """How much later than asked for this task was woken, each millisecond."""
+    """Return the delay of each millisecond's wake-up."""
     loop = asyncio.get_running_loop()
     found = []
     end = loop.time() + seconds
@@ -95,7 +95,7 @@ class HoldUp(Case):
 
 
 class _Work:
-    """What a trading engine would be doing: folding, appending, taking snapshots."""
+    """The work of a trading engine: folding, appending, taking snapshots."""
 
     def __init__(self, peer: Peer, state: EngineState, rate: int) -> None:
         self._peer = peer
@@ -116,7 +116,9 @@ class _Work:
         return group
 
     async def append(self, seconds: float) -> int:
-        """Ten events each millisecond; a late millisecond is made up for. How many there were."""
+        """Append ten events each millisecond, and make up for late ones. Returns the number of
+        events.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         before = self._events
@@ -136,7 +138,7 @@ class _Work:
         return self._events - before
 
     async def snapshots(self, seconds: float) -> int:
-        """One snapshot after the other; how many there were."""
+        """Take one snapshot after the other. Returns the number of snapshots."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         taken = 0

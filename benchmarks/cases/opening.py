@@ -1,10 +1,10 @@
-"""Cases 5 and 11: opening after a crash, importing, and opening what is empty.
+"""Cases 5 and 11: opening after a crash, importing, and opening an empty store.
 
-After a crash: the process that wrote the history ended without closing anything, 10,000 events
-after its last snapshot. Every round opens a copy. What is measured begins with the opening and ends
-with the state in hand. The contenders ``folding`` and ``decoding`` of this case are the yardstick:
-the tail alone, in memory, folded by the same handlers from events already decoded, or decoded from
-one buffer first. No store can do without either.
+After a crash: the writing process ended without closing anything, 10,000 events after the last
+snapshot. Every round opens a copy. The measurement begins with the opening and ends with the state
+in hand. The contenders ``folding`` and ``decoding`` of this case are the yardstick: the tail alone,
+in memory. The same handlers fold events already decoded, or decoded from one buffer first. No store
+can do without either.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class OpenAfterCrash(Case):
         "eventsource-py",
     )
     LONG = ("EventStore", "sqlite3", "LMDB")
-    """Who is asked with histories of more than a million."""
+    """Contenders with histories of more than a million events."""
 
     def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
         tail = self.TAIL[profile]
@@ -95,7 +95,7 @@ def tail_in_memory(tail: int, before: int) -> dict[str, float]:
 
 
 class Starting(Case):
-    """What a program pays before it has done anything."""
+    """The price of a program before any work."""
 
     name = "starting"
     title = "11. Import, and open what is empty"
@@ -149,7 +149,7 @@ class Starting(Case):
 
 
 def _process(statement: str) -> float:
-    """How long a Python process takes that does nothing else."""
+    """Return the seconds of a Python process without any work."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True)
     return time.perf_counter() - began

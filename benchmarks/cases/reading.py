@@ -1,14 +1,14 @@
 """Cases 6 and 7: reading history, decoded only and folded by the same handlers.
 
-For this store the size of the records matters, since a record is checked and decoded as one; peers
-have a row or a key for each event, and are asked once. All files are in the page cache: they were
-just written.
+For this store the size of the records matters, since a record is checked and decoded as one. Peers
+have a row or a key for each event, and are measured once. All files are in the page cache, because
+the files were just written.
 
-Each is measured in a process of its own, as a backtest is one, so that what a worker did before is
-no part of it.
+Each measurement has a process of its own, like a backtest. So earlier work of a worker is no part
+of the measurement.
 
-The same run does both, decoding first, after a hundred events that are not counted. What was folded
-is checked against what was recorded, and garbage is collected beforehand.
+The same run does both, decoding first, after a hundred events that are not counted. The folded
+state is checked against the recorded events, and garbage is collected beforehand.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ READERS = (
     "eventsource-py",
     "Redis",
 )
-"""The peers that history is read from."""
+"""Peers whose history is read."""
 WARM_UP = 100
 
 
 async def read_through(task: Task, upto: int | None = None) -> dict[str, float]:
-    """Decode a history, then fold it; seconds per event for both."""
+    """Decode a history, then fold the history. Returns seconds per event for both."""
     history = task.history
     assert history is not None
     events = history.events + history.positions
@@ -82,7 +82,7 @@ class Replay(Case):
         events = self.EVENTS[profile]
         for contender in self.only(contenders, ["EventStore"]):
             for group in (1, 8, 64, 1000):
-                # Where each record is a commit that is waited for, a part of the events is enough.
+                # Where each record is an awaited commit, a part of the events is enough.
                 count = max(1000, events // 3) if group == 1 else events
                 history = History(count, group=group)
                 label = f"records of {group}"

@@ -1,14 +1,14 @@
 """Cases 9 and 10: bytes on disk, and bytes of memory.
 
-On disk: the blocks that the files of a folder take up once everything was closed, divided by the
-events. This store's spare segment, a constant 8 MiB made ahead, is not counted; LMDB's and SQLite's
-free pages are, as they come with the data.
+On disk: the blocks of the files in a folder after closing, divided by the events. This store's
+spare segment, a constant 8 MiB made ahead, is not counted. The free pages of LMDB and SQLite are
+counted, because free pages come with the data.
 
-In memory: the resident size of a process of its own while it appends a long history in groups of
-1000 (samples after a fifth and at the end: what came between is growth), and while it replays it.
-*Trimmed* is what is left once the C library gave back what it only keeps for next time: the part
-that is really in use.
-LMDB's figures hold the pages of its map that are in use, which the system may take back.
+In memory: the resident size of a process of its own, in two phases. The process appends a long
+history in groups of 1000 (samples after a fifth and at the end, with growth in between). Then the
+process replays the history. *Trimmed* is the size after the C library gave back its reserves, and
+so the size really in use. LMDB's figures hold the pages of its map in use, which the system may
+take back.
 """
 
 from __future__ import annotations

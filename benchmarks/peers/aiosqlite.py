@@ -1,12 +1,15 @@
-"""SQLite by ``aiosqlite``: a thread for each connection, and a queue to it.
+"""SQLite by ``aiosqlite``: a thread for each connection, and a queue to the thread.
 
-Fair because: the same table and the same ``WAL`` and ``synchronous=FULL`` as for ``sqlite3``; one
-connection for all tasks, as its documentation shows, which is also its fastest way: the commit of
-one task makes the rows of all that are waiting durable, so 64 awaiters get a group commit without
-asking for it. (A task that had to roll back would take the rows of others with it: this is the
-kindest way of measuring it, not one to copy.) One cursor is kept for all inserts: it spares making
-one for each, and one that is collected in the loop's thread while the connection is at work in its
-own is an error ("bad parameter or other API misuse") now and then.
+Fair because:
+
+- Table, ``WAL`` and ``synchronous=FULL`` are those of ``sqlite3``.
+- All tasks share one connection, as the documentation of aiosqlite shows. This is also the fastest
+  way: the commit of one task makes the rows of all waiting tasks durable. So 64 awaiters get a
+  group commit without asking. (A task with a rollback would take back the rows of others. The
+  measurement is the kindest way, not a pattern to copy.)
+- One cursor is kept for all inserts, which saves making one for each. Besides, a cursor may be
+  collected in the loop's thread while the connection works in its own thread. The collection then
+  fails now and then ("bad parameter or other API misuse").
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """SQLite by APSW, in the loop's thread: a thinner wrapper, and a newer SQLite of its own.
 
-Fair because: the same table, ``WAL`` and ``synchronous=FULL`` as for ``sqlite3``; statements are
-cached by the connection; ``executemany`` inside one transaction for groups, as its documentation
-advises.
+Fair because: the table, ``WAL`` and ``synchronous=FULL`` are those of ``sqlite3``. The connection
+caches statements. Groups use ``executemany`` inside one transaction, as the documentation advises.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The bare limit: one thread, one write and one ``fdatasync`` into a zero-filled file.
 
-Nothing can acknowledge durably in less: no event loop, no thread, no encoding. The bytes written
-are as many as this store's record of the same events takes up, and were made ready beforehand.
-The file is zero-filled and synced beforehand too, so that ``fdatasync`` has no metadata to write.
+Nothing can acknowledge durably in less: no event loop, no thread, no encoding. The written bytes
+are as many as those of this store's record of the same events, and were made ready beforehand. The
+file is zero-filled and synced beforehand too, so that ``fdatasync`` has no metadata to write.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Bare"]
 
 FILE_SIZE = 8 << 20
 HEADER = 40
-sync = getattr(os, "fdatasync", os.fsync)  # not every system has it
+sync = getattr(os, "fdatasync", os.fsync)  # not on every system
 
 
 class Bare(SyncPeer):
@@ -51,5 +51,5 @@ class Bare(SyncPeer):
         self._offset += len(record)
 
     def scan(self, first: int, last: int | None) -> Iterator[Any]:
-        """What it costs to decode one event at a time from memory, were there no file at all."""
+        """Decode one event at a time from memory: the cost without any file."""
         return map(EVENT_DECODER.decode, [])

@@ -1,20 +1,21 @@
-"""What the cases ask of a contender, and what all adapters share.
+"""The interface between cases and contenders, and the common part of all adapters.
 
 Theory of operation
 -------------------
-An adapter keeps events in one folder. What it is given are payloads; numbering them, stamping them
-with the time and encoding them is its own work, and part of what is measured: all of them do it
-(with msgspec, where the library at hand takes bytes).
+An adapter keeps events in one folder. The cases hand over payloads. Numbering, time stamps and
+encoding are the adapter's work and part of the measurement. Every adapter does all three (with
+msgspec, where the library takes bytes).
 
-``append`` returns when its group is on stable storage, all of it or none: that is *equal
-durability*, and every adapter says how it gets there. Adapters whose library knows nothing of
-asyncio run in the loop's thread and hold the loop up meanwhile (``asynchronous = False``). It is
-the fastest way to use them, costs less than a microsecond against a bare loop, and is not something
-a trading engine could do; they are left out where many tasks append at once.
+``append`` returns when the group is on stable storage, all or nothing. This is *equal durability*,
+and every adapter says how the library reaches equal durability. Adapters of libraries without
+asyncio run in the loop's thread and hold the loop up meanwhile (``asynchronous = False``). Such a
+call is the fastest way to use these libraries, and costs less than a microsecond against a bare
+loop. A trading engine could not hold its loop up. These adapters are left out where many tasks
+append at once.
 
-Reading: ``decode`` goes through all events, each decoded into the same ``Event`` (or into what the
-library makes of it, where that is the only way); ``fold`` goes through them with the same handlers.
-Nothing is kept of what was read. :class:`SyncPeer` and :class:`AsyncPeer` do both over a ``scan``.
+Reading: ``decode`` goes through all events, each decoded into the same ``Event`` (or into the
+library's own type, where there is no other way). ``fold`` goes through the events with the same
+handlers. Nothing is kept of the events. ``SyncPeer`` and ``AsyncPeer`` do both over a ``scan``.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ class Peer(abc.ABC):
     """A way of keeping events in ``folder``."""
 
     distribution: ClassVar[str | None] = None
-    """What has to be installed, and whose version is reported."""
+    """Distribution to be installed, whose version is reported."""
 
     asynchronous: ClassVar[bool] = False
     """Whether other tasks run while an append waits for the disk."""
 
     folds: ClassVar[bool] = False
-    """Whether ``append`` folds the events into a state before it writes them."""
+    """Whether ``append`` folds the events into a state before the write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,9 +54,9 @@ class Peer(abc.ABC):
 
     @classmethod
     def for_history(cls, folder: Path, *, durable: bool, segment_size: int | None) -> Peer:
-        """An adapter to write a history with; only what is read of it will be measured.
+        """Return an adapter to write a history with. Only reading the history will be measured.
 
-        Where it need not be ``durable`` an adapter may spare itself the waiting.
+        With ``durable`` false, an adapter may skip waiting for the disk.
         """
         return cls(folder)
 
@@ -66,37 +67,37 @@ class Peer(abc.ABC):
 
     @abc.abstractmethod
     async def open(self) -> None:
-        """Open what is in the folder, or make it."""
+        """Open the store in the folder, or make a new one."""
 
     async def open_for_reading(self) -> None:
-        """Open what is in the folder in order to read it."""
+        """Open the store in the folder for reading."""
         await self.open()
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Close it in good order."""
+        """Close the store in good order."""
 
     @abc.abstractmethod
     async def append(self, payloads: Sequence[Operation]) -> None:
-        """Record a group; it is on stable storage when this returns."""
+        """Record a group, which is on stable storage on return."""
 
     async def burst(self, payloads: Sequence[Operation]) -> None:
         """Record many at once, and return when the last is on stable storage."""
         await self.append(payloads)
 
     async def settle(self) -> None:
-        """After the first appends: wait for whatever is prepared in the background."""
+        """Wait, after the first appends, for preparations in the background."""
         return
 
     @abc.abstractmethod
     async def decode(self, first: int = 1, last: int | None = None) -> int:
-        """Go through the events, each decoded; how many there were."""
+        """Go through the events, each decoded. Returns the number of events."""
 
     @abc.abstractmethod
     async def fold(
         self, state: EngineState = EMPTY, first: int = 1, last: int | None = None
     ) -> EngineState:
-        """Go through the events, folding; the state at the end."""
+        """Go through the events, folding. Returns the state at the end."""
 
     async def state_at(self, seq: int) -> EngineState:
         """The state after event ``seq``."""
@@ -107,7 +108,7 @@ class Peer(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} keeps no snapshots here")
 
     async def recover(self) -> EngineState:
-        """The state after the last event: the last snapshot, and what came after it."""
+        """Return the state after the last event, from the last snapshot and the events after it."""
         raise NotImplementedError(f"{type(self).__name__} keeps no snapshots here")
 
     def crash(self) -> None:

@@ -1,11 +1,12 @@
 """``eventsource-py``: an asyncio event-sourcing library, on its SQLite store.
 
-Used as its documentation shows: events are pydantic models derived from ``DomainEvent``, with the
-same fields as our payloads; ``append`` to one stream, ``read_stream`` back, a page at a time (it
-fetches what it is asked for at once). The handlers take the models as they come.
+Use follows the documentation. Events are pydantic models derived from ``DomainEvent``, with the
+same fields as our payloads. ``append`` writes to one stream. ``read_stream`` reads back, a page at
+a time, because each call fetches its whole range at once. The handlers take the models unchanged.
 
-Fair because: it opens its connection with ``WAL`` and leaves ``synchronous`` at SQLite's default,
-``FULL``; expected versions are not checked (``any``). It encodes with orjson, which is part of it.
+Fair because: the library opens its connection with ``WAL`` and leaves ``synchronous`` at SQLite's
+default, ``FULL``. Expected versions are not checked (``any``). Encoding is by orjson, a part of the
+library.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""``eventsourcing``, on its SQLite infrastructure, in two ways that its documentation shows.
+"""``eventsourcing``, on its SQLite infrastructure, in two ways from its documentation.
 
-:class:`Eventsourcing` is the way of its tutorial: an ``Aggregate`` whose methods are decorated with
-``@event``, an ``Application`` that saves it, the library's own JSON. The decorated methods call the
-same handlers. The aggregate is kept between saves, rather than fetched for each command, which
-spares it a look-up; a group is one ``save``.
+``Eventsourcing`` is the way of the tutorial: an ``Aggregate`` with methods decorated by ``@event``,
+an ``Application`` that saves the aggregate, and the library's own JSON. The decorated methods call
+the same handlers. The aggregate is kept between saves, rather than fetched for each command, which
+saves a look-up. A group is one ``save``.
 
-:class:`EventsourcingMsgspec` is the way of its examples with msgspec: events are frozen Structs
-that carry our payloads, a mapper of our own encodes them with msgspec, a projector function folds
-them. It is the fastest way that the library has, and the one to compare with if it matters.
+``EventsourcingMsgspec`` is the way of the examples with msgspec: events are frozen Structs with our
+payloads, a mapper of our own encodes them with msgspec, and a projector function folds them. This
+is the fastest way of the library, and the one to compare with where speed matters.
 
 Fair because: ``PERSISTENCE_MODULE=eventsourcing.sqlite`` uses ``WAL`` and leaves ``synchronous`` at
-SQLite's default, ``FULL``; SQLite's log is filled once before, as for ``sqlite3``. The library is
+SQLite's default, ``FULL``. SQLite's log is filled once before, as for ``sqlite3``. The library is
 synchronous, and runs in the loop's thread.
 """
 
@@ -47,7 +47,7 @@ POSITION = FUNCTIONS[UpdatePosition]
 
 
 class _Sqlite(Peer):
-    """What both ways have in common: the application, its file, and reading by aggregate."""
+    """The common part of both ways: the application, its file, and reading by aggregate."""
 
     distribution = "eventsourcing"
     folds = True
@@ -193,7 +193,7 @@ class Folded(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """A snapshot of it."""
+    """A snapshot of the aggregate."""
 
     originator_id: uuid.UUID
     originator_version: int
@@ -239,7 +239,7 @@ class MsgspecMapper(Mapper):  # type: ignore[misc]  # the library is not there w
 
 
 class NoTranscoder(Transcoder):  # type: ignore[misc]  # the library is not there when types are checked
-    """The application wants one; the mapper needs none."""
+    """A transcoder for the application, which wants one. The mapper needs none."""
 
     def encode(self, obj: Any) -> bytes:
         raise NotImplementedError("the mapper encodes")

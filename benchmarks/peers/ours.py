@@ -1,10 +1,10 @@
-"""This store: :class:`EventStorePeer`, and the log alone, :class:`EventLogPeer`.
+"""This store: ``EventStorePeer``, and the log alone, ``EventLogPeer``.
 
-With the defaults, and ``Durability.COMMIT``, but for one thing: snapshots are taken only where a
-case asks for one (no peer takes any by itself). ``settle`` waits until the first segment and its
-spare are made, which happens once in the life of a store.
+Options are the defaults, and ``Durability.COMMIT``, with one exception: snapshots are taken only
+where a case asks for one (no peer takes any unasked). ``settle`` waits until the first segment and
+its spare are made, once in the life of a store.
 
-Histories to be read may be written with ``durability="none"``: what is read is the same.
+Histories for reading may be written with ``durability="none"``, because the bytes are the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MANUAL: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
 
 
 async def spare_ready(store: Any) -> None:
-    """Wait until the next segment was made ahead, which begins with the first append."""
+    """Wait for the next segment, whose making begins with the first append."""
     patience = 10_000
     while not store.stats().spare_ready:
         await asyncio.sleep(0.001)  # there is no event to wait for
@@ -66,7 +66,7 @@ class EventStorePeer(Peer):
         self.seq = self._store.seq
 
     async def open_for_reading(self) -> None:
-        """Nothing is opened: readers take the directory as it is, whoever writes to it."""
+        """Open nothing: readers take the directory as it is, beside any writer."""
 
     async def close(self) -> None:
         if hasattr(self, "_store"):
@@ -115,7 +115,7 @@ class EventStorePeer(Peer):
 
 
 class EventLogPeer(SyncPeer):
-    """The log alone: no handlers and no state, as with the peers that store bytes."""
+    """The log alone: no handlers and no state, like the peers that store bytes."""
 
     asynchronous = True
 

@@ -1,12 +1,12 @@
 """``py-event-sourcing``: an asyncio event store over SQLite (``aiosqlite``).
 
-Used as its README shows: one factory, one stream, ``write`` with a list of events, ``read``;
-payload bytes are ours (msgspec), its own fields are what pydantic makes of them.
+Use follows the README: one factory, one stream, ``write`` with a list of events, ``read``. Payload
+bytes are ours (msgspec). The library's own fields go through pydantic.
 
-Fair because: it sets ``synchronous=NORMAL``, which a power cut can take acknowledged events back
-from; the adapter sets ``FULL`` on its writing connection, which the library has no option for, so
-that durability is equal. Idempotency keys, which cost it two queries, are not used. The time of an
-event is not converted for the handlers.
+Fair because: the library sets ``synchronous=NORMAL``, under which a power cut can take acknowledged
+events. The adapter sets ``FULL`` on the library's writing connection, for want of an option, so
+that durability is equal. Idempotency keys, which cost the library two queries, are not used. The
+time of an event is not converted for the handlers.
 """
 
 from __future__ import annotations

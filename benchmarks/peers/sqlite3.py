@@ -1,16 +1,21 @@
 """SQLite by the standard library's ``sqlite3``, in the loop's thread.
 
-Fair because: ``journal_mode=WAL`` with ``synchronous=FULL``, which SQLite's documentation names for
-a durable log ("transactions are durable across a power loss", one ``fdatasync`` for each commit);
-one row for each event under an ``INTEGER PRIMARY KEY``, which is the table's own order and needs no
-index beside it; ``executemany`` for groups, in one transaction; one prepared statement, which the
-module caches. Payloads are msgspec bytes in a BLOB. ``wal_autocheckpoint`` stays at its default.
-Before the clock starts SQLite's own log is filled once (:func:`fill_log`): a log that still grows
-makes every sync dearer, and one that was full once is written over from then on, as in any base
-that has been in use for a thousand commits.
+Fair because:
 
-:class:`SqliteFolding` does in addition what a store of state has to do: it folds each event with
-the same handlers before it writes. It does not read the bytes back, as the event store does.
+- ``journal_mode=WAL`` with ``synchronous=FULL`` is the setting for a durable log in SQLite's
+  documentation ("transactions are durable across a power loss", one ``fdatasync`` a commit).
+- Each event is one row under an ``INTEGER PRIMARY KEY``, which is the table's own order and needs
+  no further index.
+- Groups use ``executemany``, in one transaction.
+- There is one prepared statement, which the module caches.
+- Payloads are msgspec bytes in a BLOB. ``wal_autocheckpoint`` stays at its default.
+
+Before the clock starts, SQLite's own log is filled once (``fill_log``). A growing log makes every
+sync dearer. A log that was full once is written over from then on, as in any base after a thousand
+commits.
+
+``SqliteFolding`` also does the work of a store of state: the same handlers fold each event before
+the write. Unlike the event store, ``SqliteFolding`` does not read the bytes back.
 """
 
 from __future__ import annotations
@@ -43,7 +48,7 @@ LAST = "SELECT coalesce(max(seq), 0) FROM events"
 END = (1 << 63) - 1
 
 LOG_BYTES = 4 << 20
-"""A little more than a log holds before SQLite brings it home (a thousand pages)."""
+"""Size beyond which SQLite brings its log home (a thousand pages), and a little more."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode = PAYLOAD_DECODER.decode
@@ -55,7 +60,7 @@ def rows(events: Sequence[Event[Any]]) -> list[tuple[int, int, bytes]]:
 
 
 def fill_log(folder: Path) -> None:
-    """Have the log of ``events.db`` in that folder grown to the size that it keeps."""
+    """Grow the log of ``events.db`` in a folder to its lasting size."""
     connection = sqlite3.connect(folder / "events.db", isolation_level=None)
     connection.execute("CREATE TABLE filling (zeros BLOB)")
     connection.execute(f"INSERT INTO filling VALUES (zeroblob({LOG_BYTES}))")
@@ -109,7 +114,7 @@ class Sqlite(SyncPeer):
 
 
 class SqliteFolding(Sqlite):
-    """The same, with a state that each event is folded into before it is written."""
+    """The same, with a state: each event is folded before the write."""
 
     folds = True
 

@@ -1,13 +1,13 @@
-"""What a commit costs above the disk's own ``fdatasync``: python benchmarks/scripts/commit_path.py
+"""The cost of a commit above the disk's own ``fdatasync``: python benchmarks/scripts/commit_path.py
 
 Every round runs every case once, one after the other, so that a slow minute of the machine slows
-all of them; a case's figure is the median over the rounds, and its ratio is the median of the
-ratios within a round. Figures depend on the disk and the processor; ratios carry over better.
+all cases. A case's figure is the median over the rounds. The ratio is the median of the ratios
+within a round. Figures depend on the disk and the processor. Ratios carry over better.
 
 The cases:
 
 * *bare*: one write and one ``fdatasync`` of a small record into a zero-filled file, in a plain loop
-  without thread or event loop: what the disk asks for.
+  without thread or event loop: the price of the disk.
 * *EventLog*, *EventStore*: one ``append`` after the other, each awaited.
 * *EventStore by aiofiles*: the same, but the writer's work goes through ``aiofiles.os.wrap`` (which
   is ``loop.run_in_executor``) instead of a thread of its own (see docs/decisions.md).
@@ -40,7 +40,7 @@ from eventstore.log.runner import Job, _run_job
 from eventstore.log.writer import LogWriter
 from handlers import UpdatePosition, trading_registry
 
-RECORD = bytes(120)  # about what one update_position takes up, header included
+RECORD = bytes(120)  # about the size of one update_position, header included
 SEGMENT = 8 << 20
 
 Case = Callable[[Path, int], float]  # a fresh directory and a count to seconds per event
@@ -78,7 +78,7 @@ async def one_by_one(append: Callable[[Any], Awaitable[Any]], values: list[Any])
 
 
 async def settle(store: Any, value: Any) -> None:
-    """Get the first segment and the spare made: they are not what is measured."""
+    """Wait for the first segment and the spare, which are not measured."""
     await store.append(value)
     while not store.stats().spare_ready:  # noqa: ASYNC110  there is no event to wait for
         await asyncio.sleep(0.001)
@@ -103,7 +103,7 @@ async def lone_store(folder: Path, count: int) -> float:
 
 
 class AiofilesRunner:
-    """What lost: every job is a call of its own to ``loop.run_in_executor``."""
+    """The rejected alternative: every job is a call of its own to ``loop.run_in_executor``."""
 
     def __init__(
         self,

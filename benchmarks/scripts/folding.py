@@ -1,12 +1,13 @@
-"""What a pure handler costs, by how its state is built: python benchmarks/scripts/folding.py
+"""The cost of a pure handler, by the type of its state: python benchmarks/scripts/folding.py
 
-One rule, the average price and cash of ``record_trade`` without its rarer branches, folds the same
-trades into states that are built in different ways. All ways end with the same numbers, which is
-checked. Every round times every way once, in turn; a figure is the median over the rounds, and its
-ratio is the median of the ratios, within a round, to the way that ``handlers/`` uses.
+One rule, the average price and cash of ``record_trade`` without rarer branches, folds the same
+trades into states of different types. All ways must end with the same numbers. Every round times
+every way once, in turn. A figure is the median over the rounds. A ratio is the median of the ratios
+within a round, to the way of ``handlers/``.
 
-The last way is no pure handler: it changes one dictionary in place, and shows what purity costs.
-It could neither publish a state while the next is made, nor take back an event that was refused.
+The last way is no pure handler. The last way changes one dictionary in place, to show the cost of
+purity. Such a handler could neither publish a state while the next is made, nor take back a refused
+event.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ WAYS = (
 
 
 def trades(count: int, symbols: int) -> list[Trade]:
-    """Fills at random prices, of amounts that never bring a position back to zero."""
+    """Return fills at random prices, of amounts that never bring a position back to zero."""
     chance = random.Random(7)
     return [
         Trade(f"S{chance.randrange(symbols)}", float(chance.randint(1, 9)), chance.random(), number)
@@ -202,7 +203,7 @@ def trades(count: int, symbols: int) -> list[Trade]:
 
 
 def timed(way: Way, run: list[Trade]) -> tuple[float, tuple[Any, ...]]:
-    """Nanoseconds per event, and what the fold came to."""
+    """Return nanoseconds per event, and the result of the fold."""
     state, fold = way.start(), way.fold
     gc.collect()
     began = time.perf_counter_ns()
@@ -220,7 +221,7 @@ def timed(way: Way, run: list[Trade]) -> tuple[float, tuple[Any, ...]]:
 
 
 def field(value: Any, name: str) -> Any:
-    """A part of a state, whatever it is made of."""
+    """Return a part of a state, for a state of any type."""
     return value[name] if isinstance(value, dict) else getattr(value, name)
 
 

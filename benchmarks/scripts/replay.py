@@ -1,10 +1,10 @@
 """How fast history is read, verified, decoded and folded, as ratios within one run.
 
-Builds one store for each record size, holding the same trades, then compares in interleaved rounds:
+Builds one store for each record size, with the same trades, then compares in interleaved rounds:
 
-* ``decode``: one bare msgspec decode of the same bytes, already in memory: the floor;
-* ``read_events``: files, checksums, order and decoding, event by event;
-* ``loop``: handlers over events already decoded: the floor of a fold;
+* ``decode``: one bare msgspec decode of the same bytes, already in memory: the floor.
+* ``read_events``: files, checksums, order and decoding, event by event.
+* ``loop``: handlers over events already decoded: the floor of a fold.
 * ``replay``: everything, handing over each event with its state.
 
 Run with ``python benchmarks/scripts/replay.py [--events N] [--rounds N]``.
@@ -60,9 +60,9 @@ def trades(count: int) -> list[Event[Any]]:
 
 
 async def build(path: Path, events: list[Event[Any]], per_record: int, archived: bool) -> int:
-    """A store whose records hold ``per_record`` events each; how many of them are to be read.
+    """Make a store with ``per_record`` events in each record. Returns the number of events to read.
 
-    Of an archived history they are those in the archive: the last segment stays in the log.
+    Of an archived history, only the events in the archive count: the last segment stays in the log.
     """
     async with EventStore.open(path, REGISTRY, clock=SimulatedClock(0)):
         pass

@@ -1,12 +1,12 @@
 """Equal durability, counted: ``python -m benchmarks.scripts.syncs``.
 
 Every contender appends a hundred events one by one and twenty groups of a hundred, under
-``strace``; how often it made the disk sync meanwhile is printed. Fewer syncs than appends would be
-an acknowledgement of something that is not on the disk; more are its own affair.
+``strace``. The script prints the number of syncs of the disk. Fewer syncs than appends would
+acknowledge events that are not on the disk. More syncs are the contender's own affair.
 
-Counted are ``fdatasync``, ``fsync`` and ``msync`` of the process and of what it started, and writes
-to files that were opened with ``O_DSYNC`` or ``O_SYNC``. The phases are told apart by calls to
-``access`` with names that nobody has.
+Counted are ``fdatasync``, ``fsync`` and ``msync`` of the process and its children, and writes to
+files opened with ``O_DSYNC`` or ``O_SYNC``. Calls to ``access`` with unused names mark the phases
+in the trace.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def mark(phase: str) -> None:
 
 
 def count(trace: str) -> dict[str, Counter[str]]:
-    """The syncs in each phase of a trace, by their names."""
+    """Return the syncs in each phase of a trace, by name."""
     found = {"lone": Counter[str](), "groups": Counter[str]()}
     durable: set[str] = set()
     phase = ""
@@ -81,7 +81,7 @@ def count(trace: str) -> dict[str, Counter[str]]:
 
 
 def syncs_of(contender: Contender, where: Path) -> dict[str, Counter[str]]:
-    """What one contender does, under ``strace``."""
+    """Return the syncs of one contender, under ``strace``."""
     with tempfile.TemporaryDirectory(dir=where, prefix=".benchmarks-") as folder:
         trace = Path(folder) / "trace"
         arguments = ["strace", "-f", "-qq", "-e", f"trace={TRACED}", "-o", str(trace)]
@@ -91,7 +91,7 @@ def syncs_of(contender: Contender, where: Path) -> dict[str, Counter[str]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print a line for each contender; with a name and a folder, be the one that is traced."""
+    """Print a line for each contender. With a name and a folder, be the traced contender."""
     if arguments:
         contender = by_name(arguments[0])
         with asyncio.Runner(loop_factory=loop_factory(contender.loop)) as runner:

@@ -191,7 +191,7 @@ class TestContenders:
     def test_each_adapter_says_why_it_is_fair(self) -> None:
         modules = {contender.adapter.partition(":")[0] for contender in CONTENDERS}
         for module in modules - {"ours", "bare"}:
-            assert "\nFair because: " in (PEERS / f"{module}.py").read_text(encoding="utf-8")
+            assert "\nFair because:" in (PEERS / f"{module}.py").read_text(encoding="utf-8")
 
     def test_a_worker_whose_library_is_missing_says_so(
         self, monkeypatch: pytest.MonkeyPatch
