@@ -1,10 +1,10 @@
 """A limit order book, kept in an event store: a state and operations of one's own.
 
-Orders are placed and cancelled; the book matches them by price, then by time. Everything is an
-event, so a restart, a replay or a second machine arrives at the same book and the same fills. Of
-the store's own handlers nothing is used.
+Orders are placed and cancelled. The book matches orders by price, then by time. Everything is an
+event, so a restart, a replay or a second machine arrives at the same book and the same fills. None
+of the store's own handlers is used.
 
-Run it with a directory, several times: ``python examples/order_book.py /tmp/book``.
+Run with a directory, several times: ``python examples/order_book.py /tmp/book``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Lots = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is left of an order that rests in the book."""
+    """The rest of an order in the book."""
 
     order_id: str
     lots: int
 
 
 class OrderBook(msgspec.Struct, frozen=True):
-    """Resting orders by price, oldest first; where each of them is; and what was traded."""
+    """Resting orders by price, oldest first, the side and price of each, and the trades' totals."""
 
     bids: Map[int, tuple[Order, ...]] = Map()
     asks: Map[int, tuple[Order, ...]] = Map()
@@ -50,7 +50,9 @@ class OrderBook(msgspec.Struct, frozen=True):
 
 
 class PlaceOrder(Operation):
-    """Buy or sell ``lots`` at ``price`` or better; what is not filled at once rests."""
+    """Payload: buy or sell ``lots`` at ``price`` or better. Lots not filled at once rest in the
+    book.
+    """
 
     order_id: Annotated[str, Meta(min_length=1)]
     side: Side
@@ -59,13 +61,13 @@ class PlaceOrder(Operation):
 
 
 class CancelOrder(Operation):
-    """Take what rests of an order out of the book."""
+    """Payload: take the rest of an order out of the book."""
 
     order_id: str
 
 
 class OrderError(Exception):
-    """The order's identifier is taken, or nothing rests under it."""
+    """The order's identifier is taken, or no order rests under this identifier."""
 
 
 @handler
@@ -97,14 +99,14 @@ def cancel_order(book: OrderBook, event: Event[CancelOrder]) -> OrderBook:
 
 
 def crosses(book: OrderBook, data: PlaceOrder) -> bool:
-    """Whether the other side has an order at this price or better."""
+    """Tell whether the other side has an order at this price or better."""
     if data.side == "buy":
         return book.best_ask is not None and book.best_ask <= data.price
     return book.best_bid is not None and book.best_bid >= data.price
 
 
 def fill_best(book: OrderBook, side: Side, lots: int) -> tuple[OrderBook, int]:
-    """Trade against the oldest order at the other side's best price; how many lots are left."""
+    """Trade against the oldest order at the other side's best price. Returns the lots left."""
     other: Side = "sell" if side == "buy" else "buy"
     levels = book.asks if side == "buy" else book.bids
     price = min(levels) if side == "buy" else max(levels)
@@ -122,7 +124,7 @@ def fill_best(book: OrderBook, side: Side, lots: int) -> tuple[OrderBook, int]:
 
 
 def with_level(book: OrderBook, side: Side, price: int, queue: tuple[Order, ...]) -> OrderBook:
-    """The book with another queue at one price; an empty one is taken out."""
+    """Return the book with another queue at one price. An empty queue is taken out."""
     levels = book.bids if side == "buy" else book.asks
     if queue:
         levels = levels.set(price, queue)

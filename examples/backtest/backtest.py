@@ -1,17 +1,17 @@
 """A backtest on the history of a live engine: what if fees had been lower, or the strategy another?
 
 The live engine here is the demonstration's trading loop, which trades a tape of real prints and
-records what it does. Its store is then used as any engine's would be, while it may go on running:
+records every trade. Then the store is used like any engine's store, which may be running meanwhile:
 
-* ``replay`` gives the states that there were, and with the tape's prices the equity curve;
-* ``branch`` at a time gives a store that goes on from there, in memory. The trades that were made
-  are made again, with another fee;
-* ``branch`` after the first event gives one with nothing but the opening capital. Another strategy
-  trades the same tape on it;
-* ``compare`` says from which event on a branch and the live store differ, and in what.
+* ``replay`` gives the states of the past, and with the tape's prices the equity curve.
+* ``branch`` at a time gives a store that goes on from there, in memory. The same trades are made
+  again, with another fee.
+* ``branch`` after the first event gives a store with nothing but the opening capital. Another
+  strategy trades the same tape on this store.
+* ``compare`` says from which event on a branch and the live store differ, and in which fields.
 
-Run it with ``python examples/backtest/backtest.py``; it draws ``equity.png`` and needs matplotlib
-for that: ``pip install 'eventstore[plot]'``.
+Run with ``python examples/backtest/backtest.py``. The script draws ``equity.png``, which needs
+matplotlib: ``pip install 'eventstore[plot]'``.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from eventstore.history import Comparison, branch, compare
 from handlers import EngineState, trading_registry
 
 FORK = datetime(2020, 2, 22, 1, 0, tzinfo=UTC)
-"""The moment from which on the first branch pays lower fees."""
+"""Time from which on the first branch pays lower fees."""
 
 LOWER_FEE_BPS = 1.0
 PATIENT = replace(DEFAULT_RULES, span=400, entry_bps=6.0)
-"""Another strategy: a slower average, and entries only where the price is far from it."""
+"""Another strategy: a slower average, and entries only where the price is far from the average."""
 
 Moments = list[tuple[Print, ...]]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """An account's worth over time: cash, and what is held at the last price, in USDT."""
+    """An account's worth over time: cash, and the holdings at the last price, in USDT."""
 
     name: str
     times: list[datetime]
@@ -56,7 +56,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Backtest:
-    """The live engine's curve, those of the branches, and how each branch differs from it."""
+    """The live engine's curve, those of the branches, and the differences of each branch."""
 
     curves: list[Curve]
     comparisons: list[Comparison]
@@ -64,7 +64,7 @@ class Backtest:
 
 
 async def trade_live(path: Path, moments: Moments) -> None:
-    """What the live engine did: trade the tape, and record it."""
+    """Trade the tape like the live engine, and record every trade."""
     clock = SimulatedClock(moments[0][0].received)
     async with EventStore.open(path, trading_registry(), clock=clock) as store:
         await trade(store, clock, moments, DEFAULT_RULES)
@@ -77,7 +77,7 @@ async def trade(
     journal = Journal(rules)
     for prints in moments:
         for group in journal.moment(prints):
-            if group.last_seq > store.seq:  # the opening may be there already
+            if group.last_seq > store.seq:  # the opening event may be there already
                 clock.set(group.time)
                 await store.append(*group.operations, key=group.key)
 
@@ -85,7 +85,7 @@ async def trade(
 async def with_lower_fees(
     path: Path, registry: HandlerRegistry[EngineState], prices: Prices
 ) -> tuple[Curve, Comparison]:
-    """The trades that were made after ``FORK``, made again with a lower fee."""
+    """Make the trades after ``FORK`` again, with a lower fee."""
     clock = SimulatedClock(FORK)
     async with (
         branch(path, registry, at=FORK, clock=clock) as what_if,
@@ -106,7 +106,7 @@ async def with_lower_fees(
 async def with_patience(
     path: Path, registry: HandlerRegistry[EngineState], prices: Prices, moments: Moments
 ) -> tuple[Curve, Comparison]:
-    """Another strategy on the same tape, from the opening capital on."""
+    """Trade the same tape by another strategy, from the opening capital on."""
     clock = SimulatedClock(moments[0][0].received)
     async with (
         branch(path, registry, at=1, clock=clock) as what_if,
@@ -121,7 +121,7 @@ async def with_patience(
 async def history(
     store: EventStore[EngineState], registry: HandlerRegistry[EngineState]
 ) -> AsyncIterator[tuple[int, EngineState]]:
-    """Every state of a branch with its time, the shared ones first: its history is one."""
+    """Return every state of a branch with its time, the states shared with the live store first."""
     state = registry.initial()
     async for event in store.events():
         state = registry.fold(state, [event])
@@ -141,11 +141,11 @@ class Prices:
             self._last.append(last)
 
     def of(self, symbol: str) -> list[float]:
-        """One symbol's price at every moment."""
+        """Return one symbol's price at every moment."""
         return [last[symbol] for last in self._last]
 
     def curve(self, name: str, states: Iterable[tuple[int, EngineState]]) -> Curve:
-        """The equity at every moment, of an account that went through ``states``."""
+        """Return the equity at every moment, of an account that went through ``states``."""
         equity: list[float] = []
         rest = iter(states)
         state, following = EngineState(), next(rest, None)
@@ -161,12 +161,12 @@ class Prices:
 def live_states(
     path: Path, registry: HandlerRegistry[EngineState]
 ) -> Iterator[tuple[int, EngineState]]:
-    """The states that the live engine had, with their times."""
+    """Return the states of the live engine, with their times."""
     return ((event.time, state) for event, state in replay(path, registry))
 
 
 async def run(path: Path, tape: Path) -> Backtest:
-    """Record the live engine's history at ``path`` if it is not there, and run both backtests."""
+    """Record the live engine's history at ``path`` if missing, and run both backtests."""
     moments = list(read_moments(tape))
     if not (path / "store.json").exists():
         await trade_live(path, moments)
@@ -229,7 +229,7 @@ def draw(backtest: Backtest, to: Path) -> None:
 
 
 def report(backtest: Backtest) -> Iterator[str]:
-    """What came of it, in words."""
+    """Return the results, in words."""
     for curve in backtest.curves:
         yield f"{curve.name}: {curve.equity[-1]:,.2f} USDT after {curve.trades:,} fills"
     for curve, found in zip(backtest.curves[1:], backtest.comparisons, strict=True):

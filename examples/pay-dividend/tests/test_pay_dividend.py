@@ -1,4 +1,4 @@
-"""The tests of a plugin: the rules all handlers keep, the result, and the way it is found."""
+"""The tests of a plugin: the rules of all handlers, the result, and the discovery."""
 
 import pytest
 from pay_dividend import PayDividend, pay_dividend
