@@ -18,7 +18,7 @@ def main() -> int:
             raise
         print(
             f"the eventstore command needs {error.name}, which is not installed: "
-            "pip install 'eventstore[cli]'",
+            "pip install 'asyncio-eventstore[cli]'",
             file=sys.stderr,
         )
         return 2

@@ -59,7 +59,7 @@ def hypothesis_strategies() -> Any:  # a module that may be missing has no type 
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "these checks generate payloads with Hypothesis, which is not installed: "
-            "pip install 'eventstore[testing]'",
+            "pip install 'asyncio-eventstore[testing]'",
             name="hypothesis",
         ) from error
     return strategies

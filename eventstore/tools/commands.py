@@ -62,7 +62,7 @@ def _console() -> Console:
 
 
 @click.group()
-@click.version_option(version("eventstore"), prog_name="eventstore")
+@click.version_option(version("asyncio-eventstore"), prog_name="eventstore")
 def commands() -> None:
     """An embedded event store for a trading engine's state."""
 

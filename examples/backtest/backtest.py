@@ -11,7 +11,7 @@ records every trade. Then the store is used like any engine's store, which may b
 * ``compare`` says from which event on a branch and the live store differ, and in which fields.
 
 Run with ``python examples/backtest/backtest.py``. The script draws ``equity.png``, which needs
-matplotlib: ``pip install 'eventstore[plot]'``.
+matplotlib: ``pip install 'asyncio-eventstore[plot]'``.
 """
 
 from __future__ import annotations

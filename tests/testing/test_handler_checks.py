@@ -260,7 +260,9 @@ class TestOtherInterpreters:
 class TestWithoutHypothesis:
     def test_the_message_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "hypothesis", None)
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'eventstore\[testing\]'"):
+        with pytest.raises(
+            ModuleNotFoundError, match=r"pip install 'asyncio-eventstore\[testing\]'"
+        ):
             check_handler(careless.right)
 
     def test_the_package_is_imported_without_it(self) -> None:

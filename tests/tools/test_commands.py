@@ -182,7 +182,7 @@ class TestErrors:
             monkeypatch.setitem(sys.modules, "rich.console", None)
         assert main() == 2
         captured = capsys.readouterr()
-        assert "pip install 'eventstore[cli]'" in captured.err
+        assert "pip install 'asyncio-eventstore[cli]'" in captured.err
         assert captured.out == ""
 
 
