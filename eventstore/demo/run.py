@@ -220,7 +220,8 @@ def _live(
     life: Life, store: Path, tape: Path, kill: Kill | None, acknowledged: int, view: View
 ) -> None:
     """Run one worker from start to end. The worker must find `acknowledged` events."""
-    command = [sys.executable, "-m", "eventstore.demo.worker", str(store), "--tape", str(tape)]
+    module = ["-m", "eventstore.demo.worker", str(store), "--tape", str(tape)]
+    command = [sys.executable, "-P", *module]  # -P: a folder `handlers` here hides nothing
     with (
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(

@@ -40,6 +40,7 @@ from eventstore.demo.messages import (
     send,
 )
 from eventstore.demo.tape import Print, read_moments
+from eventstore.model.shadowing import hiding_file, sentence
 
 __all__ = ["STORE_OPTIONS", "DemoError", "main", "record_tape", "trading_registry"]
 
@@ -67,8 +68,11 @@ class DemoError(EventStoreError):
 def trading_registry() -> HandlerRegistry[Any]:
     """Return the installed trading handlers: the handlers for the state of `record_trade`.
 
-    Raises `DemoError` if none is installed.
+    Raises `DemoError` where none is installed, and where another package hides them.
     """
+    path = hiding_file()
+    if path is not None:
+        raise DemoError(f"the demonstration needs the trading handlers, but {sentence(path)}")
     for point in entry_points(group=PLUGINS, name="record_trade"):
         return HandlerRegistry.discover(HandlerRegistry(point.load()).state_type)
     raise DemoError(

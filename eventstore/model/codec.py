@@ -24,6 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.model.differences import parts_of, path_of, walk_differences
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
+from eventstore.model.shadowing import remedy_for
 from eventstore.model.value_types import unsupported_part
 
 __all__ = [
@@ -251,10 +252,13 @@ class EventCodec:
                 tag = payload.get(OPERATION_FIELD) if isinstance(payload, dict) else None
                 if str(reason).startswith("Invalid value"):
                     name = str(tag).partition("@")[0]
+                    remedy = remedy_for(
+                        name,
+                        "install the plugin that recorded it, or register its handler (or, for an "
+                        "old version of a payload, its upcaster), then open again",
+                    )
                     return UnknownOperationError(
-                        f"event {seq} is a {tag!r}, for which no handler is registered: install "
-                        "the plugin that recorded it, or register its handler (or, for an old "
-                        "version of a payload, its upcaster), then open again",
+                        f"event {seq} is a {tag!r}, for which no handler is registered: {remedy}",
                         operation=name,
                         seq=seq,
                     )

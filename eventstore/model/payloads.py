@@ -13,6 +13,7 @@ import msgspec
 from eventstore.errors import EventStoreError, InvalidPayloadError, UnknownOperationError
 from eventstore.model.codec import field_of
 from eventstore.model.operation import Operation, operation_name
+from eventstore.model.shadowing import remedy_for
 
 __all__ = ["build_payload", "build_payloads", "refused_payload_error"]
 
@@ -25,9 +26,9 @@ def build_payload(current: Current, operation: str, data: Mapping[str, Any]) -> 
     Raises `UnknownOperationError`, and `InvalidPayloadError` with the path of the field.
     """
     if operation not in current:
+        remedy = remedy_for(operation, "register one, or install its plugin")
         raise UnknownOperationError(
-            f"no handler is registered for {operation!r} (known: {_known(current)}); register one, "
-            "or install its plugin",
+            f"no handler is registered for {operation!r} (known: {_known(current)}); {remedy}",
             operation=operation,
         )
     try:

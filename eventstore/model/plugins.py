@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Operation
+from eventstore.model.shadowing import PACKAGE, hiding_file, is_hidden, sentence
 
 if TYPE_CHECKING:  # a tenth of the time that importing eventstore takes
     from importlib.metadata import EntryPoint
@@ -126,13 +127,24 @@ def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any, Any]]:
 
 
 def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any]]:
-    """Import the handlers and upcasters that an entry point names.
+    """Return the handlers and upcasters that an entry point names.
 
-    Raises `RegistrationError`, naming the plugin.
+    Raises `RegistrationError`, naming the plugin. A trading handler of this distribution that
+    another package hides gives an empty list: whoever discovers plugins for a state of their own
+    does not need it.
     """
+    if is_hidden(point):
+        return []
     try:
         loaded = point.load()
     except Exception as error:  # importing a plugin may raise anything
+        path = hiding_file()
+        if path and isinstance(error, ImportError) and _top(error.name) == PACKAGE:
+            raise RegistrationError(
+                f"{describe_plugin(point)} needs a package that is hidden: {sentence(path)}",
+                plugin=point.name,
+                distribution=distribution_of(point),
+            ) from error
         raise RegistrationError(
             f"{describe_plugin(point)} cannot be imported: {type(error).__name__}: {error}; "
             "mend or uninstall it",
@@ -141,6 +153,10 @@ def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any
         ) from error
     with errors_naming_plugin(point):
         return list(handlers_in(loaded))
+
+
+def _top(module: str | None) -> str:
+    return (module or "").partition(".")[0]
 
 
 @contextlib.contextmanager

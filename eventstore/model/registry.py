@@ -38,6 +38,7 @@ from eventstore.model.plugins import (
     handlers_in,
     plugin_error,
 )
+from eventstore.model.shadowing import remedy_for
 from eventstore.model.upcasting import Upcasters
 from eventstore.model.value_types import copy_value
 
@@ -102,6 +103,7 @@ class HandlerRegistry(Generic[StateT]):
 
         Raises `RegistrationError`, naming the plugin and its distribution, for a plugin that cannot
         be imported, and for two plugins that handle the same operation.
+        Trading handlers that a package of the same name hides are left out.
         """
         registry = HandlerRegistry(initial=initial, state_type=state_type)
         for point, item in find_plugins(group, state_type):
@@ -240,7 +242,8 @@ class HandlerRegistry(Generic[StateT]):
         if self._initial is not None:
             return copy_value(self._initial())
         if self._state_type is None:
-            raise RegistrationError("this registry has no handlers, so it has no state either")
+            remedy = remedy_for(None, "register one, or install its plugin")
+            raise RegistrationError(f"this registry has no handlers, so no state either; {remedy}")
         origin = typing.get_origin(self._state_type) or self._state_type
         state: StateT = origin()
         return state
