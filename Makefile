@@ -1,4 +1,4 @@
-# make demo | test | check | test-all | bench | format | clean. Each sets up the environment it needs, once.
+# make demo | test | check | docs | test-all | bench | format | clean. Each sets up the environment it needs, once.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo bench bench-quick .bench .bench-quick test test-others test-all coverage fuzz torture mutants check format clean
+.PHONY: help demo bench bench-quick .bench .bench-quick test test-others test-all coverage fuzz torture mutants check docs format clean
 
 help:
 	@echo "make demo         a trading loop on real trades is killed and recovers, several times"
@@ -32,6 +32,7 @@ help:
 	@echo "make bench        measured side by side with its peers, into benchmarks/results (25 minutes)"
 	@echo "make bench-quick  the same in small sizes: under three minutes"
 	@echo "make check        formatting, lint, types, import rules, examples in the documentation"
+	@echo "make docs         the documentation as a site, in site/: warnings are errors, links are checked"
 	@echo "make format       put the code into the shape that check asks for"
 	@echo "make clean        remove environments, caches and builds"
 
@@ -101,11 +102,15 @@ check: $(VENV)/.ready-dev,cli
 	$(BIN)/python -m pytest --quiet tests/project/test_code_rules.py tests/project/test_docs.py
 	$(BIN)/python -m pytest --quiet tests/typing
 
+docs: $(VENV)/.ready-docs
+	$(BIN)/properdocs build --strict --clean --quiet --config-file mkdocs.yml
+	@echo "the documentation is in site/index.html"
+
 format: $(VENV)/.ready-dev,cli
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-* build dist htmlcov .coverage .coverage.* \
+	rm -rf .venv .venv-* build dist site htmlcov .coverage .coverage.* \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find eventstore handlers tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+	find eventstore handlers tests benchmarks examples docs -name __pycache__ -prune -exec rm -rf {} +
