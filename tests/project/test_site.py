@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -81,3 +83,53 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_the_pages_load_no_font_from_another_host() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert config["theme"]["font"] is False
+
+
+# ---- the map ---------------------------------------------------------------------------------
+
+ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+
+def picture() -> Any:
+    """The module that draws the picture of the rooms."""
+    spec = importlib.util.spec_from_file_location("architecture", DOCS / "architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_shows_the_rooms_as_they_are() -> None:
+    drawing = picture()
+    rooms = {room for layer in drawing.layers() for room in layer}
+    here = {
+        path.stem
+        for path in (ROOT / "eventstore").iterdir()
+        if (path.is_dir() and (path / "__init__.py").exists()) or path.suffix == ".py"
+    }
+    assert rooms == here - {"__init__", "__main__"}
+    assert rooms == drawing.DUTIES.keys()
+    committed = (DOCS / "images" / "rooms.svg").read_text(encoding="utf-8")
+    assert committed == drawing.draw(), "run: python docs/architecture.py"
+
+
+def test_every_file_that_the_map_names_exists() -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", ARCHITECTURE))
+    shown = set(re.findall(r"\[([\w/]+\.py)\]\(../", ARCHITECTURE))
+    linked = set(re.findall(r"\]\(\.\./([^)]+)\)", ARCHITECTURE))
+    missing = [name for name in linked if not (ROOT / name).is_file()]
+    missing += [
+        name
+        for name in named | shown
+        if not ((ROOT / "eventstore" / name).is_file() or (ROOT / name).is_file())
+    ]
+    assert missing == []
+
+
+def test_a_path_of_the_map_passes_through_the_rooms_that_the_picture_marks() -> None:
+    """Each room with a mark of a path has a module in the section on that path."""
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## )", ARCHITECTURE, re.M | re.S))
+    for path, (_, _, rooms) in picture().PATHS.items():
+        linked = set(re.findall(r"\(\.\./eventstore/(\w+)", sections[path.title()]))
+        assert linked == set(rooms.split()), path
