@@ -22,6 +22,7 @@ DUTIES = {
     "history": "built on open stores: branch a history, compare two",
     "store": "EventStore: operations become state",
     "event_log": "EventLog: values without a state",
+    "store_parts": "the log and the keeper of one store",
     "recovery": "examine, fold, repair: before a store serves anybody",
     "reading": "history by number or time, and following",
     "directory": "a store's directory: made, locked, cleared",
