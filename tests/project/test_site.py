@@ -133,3 +133,14 @@ def test_a_path_of_the_map_passes_through_the_rooms_that_the_picture_marks() -> 
     for path, (_, _, rooms) in picture().PATHS.items():
         linked = set(re.findall(r"\(\.\./eventstore/(\w+)", sections[path.title()]))
         assert linked == set(rooms.split()), path
+
+
+@pytest.mark.parametrize(
+    "page", ["architecture", "crash-safety", "decisions", "format", "guarantees"]
+)
+def test_every_module_that_a_page_names_exists(page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text))
+    assert named
+    places = (ROOT, ROOT / "eventstore")
+    assert [name for name in named if not any((place / name).is_file() for place in places)] == []
