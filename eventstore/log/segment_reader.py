@@ -238,6 +238,7 @@ class _WindowBuffer:
         at -= dropped
         parts = [data[dropped:]] if dropped < len(data) else []
         have = len(data) - dropped
+        self.data = data = b""  # free before the next windows are allocated
         while have < at + wanted and (window := next(self._windows, None)) is not None:
             parts.append(window)
             have += len(window)
