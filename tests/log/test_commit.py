@@ -1,4 +1,4 @@
-"""Group commit, as appends see it: sharing, waiting, failing, and every way for a log to end."""
+"""Group commit from the side of appends: sharing, waiting, failing, and every end of a log."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SEGMENT = segment_name(1)
 PATIENCE = 20.0
 SMALL: dict[str, Any] = {"segment_size": 1 << 16}
-"""Segments that are zero-filled in no time."""
+"""Options for segments that are zero-filled in no time."""
 
 
 class WatchedFile(LocalFile):
-    """Reports to its disk, which may hold it or make it fail."""
+    """A file that reports its calls to the disk. The disk may hold a call, or make it fail."""
 
     __slots__ = ("_disk",)
 
@@ -66,7 +66,7 @@ class WatchedFile(LocalFile):
 
 
 class WatchedDisk(LocalDisk):
-    """A real directory whose writes and syncs are recorded, and can be held up or made to fail."""
+    """A real directory. Writes and syncs are recorded, and can be held or made to fail."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, create=True)
@@ -132,13 +132,13 @@ def again(disk: AnyDisk) -> AnyDisk:
 
 
 async def turns_until(happened: Callable[[], bool]) -> None:
-    """Let the loop turn until something has happened that wakes nobody."""
+    """Let the loop turn until a condition holds that wakes no task."""
     while not happened():  # noqa: ASYNC110  there is no event to wait for
         await asyncio.sleep(0)
 
 
 async def begun(disk: AnyDisk, **options: Any) -> EventLog[Any]:
-    """An open log with one event, so that its segment and its spare are there."""
+    """Return an open log with one event, a segment and a spare."""
     log = await EventLog.open(disk=disk, **SMALL | options)
     await log.append(0)
     await turns_until(lambda: log.stats().spare_ready)
@@ -146,7 +146,7 @@ async def begun(disk: AnyDisk, **options: Any) -> EventLog[Any]:
 
 
 async def held(log: EventLog[Any], disk: WatchedDisk, value: object) -> Any:
-    """Submit ``value``; its record is in flight, and stays there."""
+    """Submit `value`, and keep the record in flight."""
     disk.hold()
     receipt = log.submit(value)
     assert await asyncio.to_thread(disk.arrived.wait, PATIENCE)
@@ -154,7 +154,7 @@ async def held(log: EventLog[Any], disk: WatchedDisk, value: object) -> Any:
 
 
 async def stored(disk: AnyDisk) -> list[Any]:
-    """What the next opening finds."""
+    """Return the values found by the next opening."""
     async with EventLog.open(disk=again(disk), **SMALL) as log:
         return [event.data async for event in log.read()]
 
@@ -189,7 +189,7 @@ class TestSharing:
 
     @pytest.mark.asyncio
     async def test_concurrent_appends_share_commits(self, disk: AnyDisk) -> None:
-        """The first finds the writer idle and goes at once; all the others are the next record."""
+        """The first append finds the writer idle. All the others share the next record."""
         log = await begun(disk)
         since = len(disk.calls)
         receipts = await asyncio.gather(*(log.append(value) for value in range(1, 65)))
@@ -213,7 +213,7 @@ class TestSharing:
 
     @pytest.mark.asyncio
     async def test_in_company_one_waits_for_the_end_of_the_turn(self, disk: AnyDisk) -> None:
-        """After a record that was shared the first to submit again is not written alone."""
+        """After a shared record, the first to submit again is not written alone."""
         log = await begun(disk)
         commits = log.stats().commits
         for receipt in [log.submit(value) for value in (1, 2, 3)]:
@@ -257,7 +257,7 @@ class TestSharing:
     async def test_a_record_is_bounded(
         self, groups: list[list[object]], records: list[int], disk: AnyDisk
     ) -> None:
-        """However much has queued up: recovery holds a record in memory, and writes it again."""
+        """A long queue becomes several records. Recovery holds one record in memory at a time."""
         log = await EventLog.open(disk=disk, segment_size=32 << 20, max_pending=200_000)
         receipts = [log.submit(*group) for group in groups]
         await log.flush()
@@ -339,12 +339,12 @@ class TestCancelling:
 
     @pytest.mark.asyncio
     async def test_room_that_was_granted_already_is_given_back(self, disk: AnyDisk) -> None:
-        """Cancelled between being let in and noticing it."""
+        """The cancellation comes after the grant, and before the waiter runs again."""
         log = await begun(disk, max_pending=2)
         log.submit(1)
         receipt = log.submit(2)
         waiting = asyncio.create_task(log.append("given up", "too"))
-        await receipt  # whoever waited for it is woken first, whoever waits for room after that
+        await receipt  # the receipt wakes its waiter first, and the room its waiter next
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
@@ -363,7 +363,7 @@ class TestCancelling:
             second = log.submit(2)
             waiting = asyncio.create_task(log.append("given", "up"))
             await turns_until(lambda: log.stats().commits == 3)
-            assert not second.done  # it is written, and the loop is told next
+            assert not second.done  # the record is written, and the loop learns of the write next
             waiting.cancel()
             await second
             await asyncio.wait([waiting])
@@ -371,7 +371,7 @@ class TestCancelling:
             assert [log.submit(value).seq for value in (3, 4)] == [4, 5]
             await log.close()
 
-        run_in_virtual_time(session())  # which raises what a callback raised
+        run_in_virtual_time(session())  # an exception of a callback is raised here, too
         assert asyncio.run(stored(disk)) == [0, 1, 2, 3, 4]
 
 
@@ -638,7 +638,7 @@ class TestClosing:
     async def test_in_the_first_moment(
         self, disk: AnyDisk, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nothing is left to run beside it: no spare is made for a store that is closing."""
+        """No spare is made for a store that is closing."""
         for number in range(10):
             log = await EventLog.open(disk=disk, **SMALL)
             log.submit(number)
@@ -724,7 +724,7 @@ def forget(logs: list[EventLog[Any]]) -> None:
 class TestAbandoned:
     @pytest.mark.parametrize("in_flight", [False, True])
     def test_a_loop_closed_in_mid_append(self, local: WatchedDisk, in_flight: bool) -> None:
-        """The thread finishes the record, frees the lock and ends; nothing hangs."""
+        """The thread finishes the record, frees the lock and ends."""
         before = set(threading.enumerate())
         loop = asyncio.new_event_loop()
 
@@ -762,7 +762,7 @@ class TestAbandoned:
 
     @pytest.mark.asyncio
     async def test_a_forgotten_one_writes_what_was_queued(self, disk: AnyDisk) -> None:
-        """Whoever waits for a receipt is told, and the lock is free after that."""
+        """Every receipt gets its outcome. Afterwards the lock is free."""
         before = set(threading.enumerate())
         logs = [await begun(disk)]
         threads = _writers(before)
@@ -777,7 +777,7 @@ class TestAbandoned:
         assert await stored(disk) == [0, 1, 2, 3, 4, 5]
 
     def test_a_forgotten_one_does_nothing_more(self) -> None:
-        """Its lock is free: whatever it wrote now would be written to another's log."""
+        """The lock is free, so a late write would reach another writer's log."""
         disk = SimulatedDisk()
 
         async def session() -> None:
@@ -796,7 +796,7 @@ class TestAbandoned:
 
     @pytest.mark.asyncio
     async def test_a_forgotten_one_whose_commit_fails(self, local: WatchedDisk) -> None:
-        """Whoever still waits is told."""
+        """The waiter still gets the error."""
         logs = [await begun(local)]
         receipt = await held(logs[0], local, 1)
         with pytest.warns(ResourceWarning, match="was not closed"):
@@ -809,7 +809,7 @@ class TestAbandoned:
     def test_a_loop_that_cancels_everything_in_the_middle_of_a_close(
         self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As ``asyncio.run`` does at its end: the record is finished, and the lock free."""
+        """`asyncio.run` does the same at its end. The record is finished, and the lock is free."""
         monkeypatch.setattr(runner, "_LOOP_CHECK", 0.001)
         before = set(threading.enumerate())
         loop = asyncio.new_event_loop()
@@ -842,7 +842,7 @@ class TestAbandoned:
     def test_a_loop_that_lives_is_left_alone(
         self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """An idle thread looks whether its loop was closed, again and again, and stays."""
+        """An idle thread keeps checking whether the loop was closed, and stays."""
         monkeypatch.setattr(runner, "_LOOP_CHECK", 0.001)
         looks = threading.Semaphore(0)
 
@@ -886,7 +886,7 @@ class TestAbandoned:
 
 
 def script(body: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A process that runs ``body`` inside ``async def main(path)``."""
+    """Start a process that runs `body` inside `async def main(path)`."""
     lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
     code = (
         "import asyncio, json, os, signal, sys\n"
@@ -1051,7 +1051,7 @@ class TestFork:
 
 class TestDurability:
     def attested(self, disk: SimulatedDisk) -> list[tuple[int, int]]:
-        """Each record's offset and what it says was durable then."""
+        """Return the offset of each record, and the durable end that the record states."""
         data = disk.read_file(SEGMENT)
         tail = classify_tail(data, SegmentHeader.decode(data))
         assert isinstance(tail, Clean)

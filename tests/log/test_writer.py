@@ -1,4 +1,4 @@
-"""The writing side of the log: from one segment into the next, and what failures leave."""
+"""The writing side of the log: rolling to the next segment, and the log after failures."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.log.samples import (
 
 CHANGES = {"create", "write", "sync", "rename", "sync_folder", "truncate"}
 BIG = "x" * 1500
-"""Two of these fit a segment, three do not."""
+"""A value of which two records fit a segment, and three do not."""
 
 FIRST, SECOND, THIRD = segment_name(1), segment_name(3), segment_name(5)
 
 
 def changes(disk: SimulatedDisk, since: int = 0) -> list[str]:
-    """The calls that change something, with the size of what was written."""
+    """Return the calls with an effect, each with the size of the write."""
     told = []
     for call in disk.calls[since:]:
         if call.kind == "write":
@@ -46,7 +46,7 @@ def changes(disk: SimulatedDisk, since: int = 0) -> list[str]:
 
 
 def full_segment() -> tuple[SimulatedDisk, LogWriter]:
-    """A writer whose next big record needs a new segment."""
+    """Return a writer whose next big record needs a new segment."""
     disk = new_log()
     writer = writer_on(disk)
     commit(writer, BIG)
@@ -248,7 +248,7 @@ class TestSpare:
         commit(writer, "first")
         disk.fail(
             kind="sync", name=SEGMENT_TEMPORARY, errno=errno.ENOSPC
-        )  # a failed sync, whatever errno
+        )  # a failed sync, with any errno
         writer.prepare_spare()
         with pytest.raises(StoreFailedError):
             commit(writer, "second")
@@ -305,7 +305,7 @@ class TestFullDisk:
     @pytest.mark.parametrize("spare", [False, True])
     @pytest.mark.parametrize("nth", [1, 2, 3])
     def test_in_the_middle_of_a_roll(self, kind: str, spare: bool, nth: int) -> None:
-        """Whatever step of a roll finds no space, the next commit works, with all before it."""
+        """No space at any step of a roll: the next commit works, and earlier events are kept."""
         disk, writer = full_segment()
         if spare:
             writer.prepare_spare()
@@ -389,7 +389,7 @@ def cut_back_fails(disk: SimulatedDisk) -> None:
 
 class TestCompaction:
     def before_the_first_record(self) -> tuple[SimulatedDisk, list[object]]:
-        """A log whose last segment is empty: its predecessor may be archived, seal and all."""
+        """Return a log with an empty last segment. The sealed predecessor may be archived."""
         disk, values = several_segments(segments=2)
         writer = writer_after(disk)
         disk.fail(kind="write", name=THIRD, errno=errno.ENOSPC)
@@ -412,7 +412,7 @@ class TestCompaction:
 
     @pytest.mark.parametrize("told", [True, False])
     def test_one_that_is_gone_otherwise_is_the_end(self, told: bool) -> None:
-        """Whether ``store.json`` says that it should be there, or cannot be read either."""
+        """The manifest says that the segment should be there, or cannot be read either."""
         disk, _ = self.before_the_first_record()
         writer = writer_after(disk)
         disk.remove_file(SECOND)
@@ -463,7 +463,7 @@ class TestFailure:
         for attempt in attempts:
             with pytest.raises(StoreFailedError) as again:
                 attempt()
-            assert again.value is not raised.value  # whose traceback would grow
+            assert again.value is not raised.value  # or its traceback would grow
             assert str(again.value) == str(raised.value)
             assert again.value.__cause__ is raised.value.__cause__
         writer.prepare_spare()
@@ -472,7 +472,7 @@ class TestFailure:
         assert writer.failure is raised.value
 
     def test_the_first_failure_is_the_one_that_is_told(self) -> None:
-        """A spare fails in the background, in the middle of a commit that then fails as well."""
+        """A spare fails in the background during a commit. The commit then fails as well."""
         disk, writer = full_segment()
         told: list[StoreFailedError | None] = []
 
