@@ -189,9 +189,7 @@ class EventLog(Generic[ValueT]):
         room.ensure_open()
         if room.fits(len(values)):
             return await self._submit(values, key, metadata)
-        async with room.wait_for(len(values)):
-            receipt = self._submit(values, key, metadata)
-        return await receipt
+        return await (await room.submit_when_fits(len(values), self._submit, values, key, metadata))
 
     def submit(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None

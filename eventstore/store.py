@@ -210,8 +210,7 @@ class EventStore(Generic[StateT]):
         payloads = self.registry.payloads(operations)
         if room.fits(len(payloads)):
             return await self._submit(payloads, key, metadata)
-        async with room.wait_for(len(payloads)):
-            receipt = self._submit(payloads, key, metadata)
+        receipt = await room.submit_when_fits(len(payloads), self._submit, payloads, key, metadata)
         return await receipt
 
     @overload

@@ -38,11 +38,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Numbers(msgspec.Struct, eq=False):
-    """Sequence numbers of a log: the last given out, and the last durable one."""
+class Numbers:
+    """Sequence numbers of a log: `head` is the last given out, `durable` the last durable one."""
 
-    head: int
-    durable: int
+    __slots__ = ("durable", "head")
+
+    def __init__(self, last: int) -> None:
+        self.head = self.durable = last
 
 
 class Appender(Protocol):

@@ -42,8 +42,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from eventstore.config import Durability, StoreConfig
 from eventstore.disk.fork import register_for_fork, unregister_for_fork
 from eventstore.errors import StoreClosedError, StoreFailedError
@@ -60,17 +58,6 @@ _logger = logging.getLogger(__name__)
 
 MAX_RECORD_EVENTS = 65_536
 MAX_RECORD_BYTES = 4 << 20
-
-
-class _Flight(msgspec.Struct, frozen=True, eq=False):
-    """The job in flight: the `entries` of a record with `events` events, or an action.
-
-    `done` is the future of a coroutine that awaits the action, if any.
-    """
-
-    entries: list[Submission] = []
-    events: int = 0
-    done: asyncio.Future[None] | None = None
 
 
 class _Unretrieved:
@@ -119,19 +106,18 @@ class GroupCommit:
         self._on_commit = on_commit
         self._on_reset = on_reset
         self._sync_each = config.durability is Durability.COMMIT
-        last = writer.next_seq - 1
-        self.numbers = Numbers(head=last, durable=last)
+        self.numbers = Numbers(writer.next_seq - 1)
         self.room = Room(config.max_pending)
         self._queue: deque[Submission] = deque()
-        self._actions: deque[tuple[Callable[[], None], asyncio.Future[None] | None]] = deque()
+        self._actions: deque[Job] = deque()
         self._scheduled = False
         self._last_commit_shared = False
-        self._flight: _Flight | None = None
+        self._in_flight: Job | None = None
         self._timers = CommitTimers(
             self._loop,
             config,
             self.room,
-            busy=lambda: self._flight is not None,
+            busy=lambda: self._in_flight is not None,
             seal=lambda: self._run_between_commits(writer.seal_idle),
             sync=lambda: self._run_between_commits(writer.sync),
         )
@@ -146,14 +132,15 @@ class GroupCommit:
     def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
         """Queue `count` encoded events, numbered from `numbers.head + 1`.
 
-        The caller has found the room open, and room for the events, in the same turn of the loop.
+        The caller has found room for the events in an open log, in the same turn of the loop.
         """
-        before = self.numbers.head
-        self.numbers.head = before + count
+        numbers = self.numbers
+        before = numbers.head
+        numbers.head = last = before + count
         self.room.pending += count
-        receipt = Receipt(before + 1, before + count, time)
+        receipt = Receipt(before + 1, last, time)
         self._queue.append(Submission(receipt, body, count, attachment))
-        if self._flight is None and not self._scheduled:
+        if self._in_flight is None and not self._scheduled:
             if self._last_commit_shared:
                 self._start_next_soon()
             else:
@@ -168,20 +155,19 @@ class GroupCommit:
     def _start_next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
         self._scheduled = False
-        if self._flight is not None:
+        if self._in_flight is not None:
             return
         if self._actions:
-            action, done = self._actions.popleft()
-            self._flight = _Flight(done=done)
-            job = Job(self._finished, action=action)
+            job = self._actions.popleft()
         elif self._queue:
             job = self._take_record()
         else:
             return
+        self._in_flight = job
         self._runner.put(job)
 
     def _take_record(self) -> Job:
-        """Move the submissions of the next record from the queue into flight."""
+        """Take the submissions of the next record from the queue."""
         waiting = self._queue
         entry = waiting.popleft()
         entries, bodies = [entry], [entry.body]
@@ -194,28 +180,27 @@ class GroupCommit:
             events += entry.events
             entries.append(waiting.popleft())
             bodies.append(entry.body)
-        self._flight = _Flight(entries, events)
-        return Job(self._finished, events, bodies)
+        return Job(self._finished, events, bodies, entries)
 
     def _run_between_commits(
         self, action: Callable[[], None], done: asyncio.Future[None] | None = None
     ) -> None:
         """Have the writer run `action` between two records, ahead of the queue."""
-        self._actions.append((action, done))
+        self._actions.append(Job(self._finished, action=action, done=done))
         self._start_next()
 
     # ---- finishing (on the loop) -----------------------------------------------------------
 
     def _finished(self, error: Exception | None) -> None:
-        flight, self._flight = self._flight, None
-        assert flight is not None
+        job, self._in_flight = self._in_flight, None
+        assert job is not None
         try:
             if error is not None:
-                self._fail_pending(flight.entries, error)
-            elif flight.entries:
-                self._committed(flight)
+                self._fail_pending(job.entries, error)
+            elif job.entries:
+                self._committed(job.entries)
         finally:
-            done = flight.done
+            done = job.done
             if done is not None:
                 if error is None:
                     _wake(done)
@@ -224,12 +209,11 @@ class GroupCommit:
             if not self._scheduled and (self._queue or self._actions):
                 self._start_next()
             # After the receipts: the appends just committed wake before those that wait for room.
-            self.room.give_back(flight.events if error is None else self.room.pending)
+            self.room.give_back(job.events if error is None else self.room.pending)
             if self._on_drained is not None:
                 self._check_drained(self._on_drained)
 
-    def _committed(self, flight: _Flight) -> None:
-        entries = flight.entries
+    def _committed(self, entries: list[Submission]) -> None:
         self.numbers.durable = entries[-1].receipt.seq
         self._last_commit_shared = len(entries) > 1 or bool(self._queue)
         try:
@@ -262,7 +246,7 @@ class GroupCommit:
             )
 
     def _check_drained(self, drained: Callable[[], None]) -> None:
-        if not (self._flight or self._queue):
+        if not (self._in_flight or self._queue):
             self._on_drained = None
             drained()
 
@@ -276,8 +260,8 @@ class GroupCommit:
         self._unretrieved.raise_first()
         if self._queue:
             await self._queue[-1].receipt
-        elif self._flight is not None and self._flight.entries:
-            await self._flight.entries[-1].receipt
+        elif self._in_flight is not None and self._in_flight.entries:
+            await self._in_flight.entries[-1].receipt
         self.room.ensure_open()
         await self.sync()
 
@@ -296,7 +280,7 @@ class GroupCommit:
         if self.room.refusal is None:
             self.room.close(self._closed_error("is closed"))
         self._timers.cancel()
-        while self._flight is not None or self._queue:
+        while self._in_flight is not None or self._queue:
             drained = self._loop.create_future()
             self._on_drained = functools.partial(_wake, drained)
             await drained
@@ -328,7 +312,7 @@ class GroupCommit:
         for a receipt. Nobody waits for room, because an append holds the owner.
         """
         self.room.disown(self._closed_error("was not closed"))
-        if self._loop.is_closed() or not (self._flight or self._queue):
+        if self._loop.is_closed() or not (self._in_flight or self._queue):
             self._runner.stop()
         else:
             self._on_drained = self._runner.stop
@@ -341,9 +325,9 @@ class GroupCommit:
         )
         self.room.disown(refusal)
         # Only the parent will know the outcomes. Nobody here may wait for them.
-        if self._flight is not None:
-            self._queue.extendleft(self._flight.entries)
-            self._flight = _Flight()
+        if self._in_flight is not None:
+            self._queue.extendleft(self._in_flight.entries)
+            self._in_flight = Job(self._finished)
         for entry in self._queue:
             entry.receipt.disown(refusal)
         self._queue.clear()

@@ -81,7 +81,7 @@ class MemoryLog:
         self.path = path
         self.disk = disk
         self.begins = seq
-        self.numbers = Numbers(head=seq, durable=seq)
+        self.numbers = Numbers(seq)
         self.room = Room(1)  # any number of events fits, because none is ever pending
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None

@@ -9,9 +9,11 @@ granted, or if the sum stays within `limit`. One group may therefore exceed the 
 *Waiting is in order of arrival.* While anyone waits, nobody else fits. A large group is therefore
 never overtaken by small ones.
 
-*A grant cannot be kept by mistake.* `wait_for` is a context manager. Its block runs once room is
-granted, and submits without awaiting anything. Leaving the block ends the grant in every case. If
-the block submitted, the same events are pending by then. If the block raised, the room is free.
+*A grant cannot be kept by mistake.* `submit_when_fits` gets the function that submits, and calls
+the function once room is granted. The grant ends with the call in every case. If the function
+submitted, the same events are pending by then. If the function raised, the room is free. Two
+alternatives lost. After a method that only waits, the caller can fail before the submission. The
+block of a context manager can await something, and costs two more calls.
 
 *Nobody is forgotten.* Room becomes free in two ways: the log gives pending events back, and a
 waiter leaves. Both ways grant room to the next waiters. A waiter leaves after a submission, a
@@ -30,11 +32,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from types import TracebackType
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
 
 from eventstore.errors import EventStoreError, StoreOverloadedError, fresh_error
 
 __all__ = ["Room"]
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Room:
@@ -51,7 +57,8 @@ class Room:
         self.pending: int = 0
         self.refusal: EventStoreError | None = None
         self._granted = 0
-        self._line: OrderedDict[_Place, None] = OrderedDict()
+        # The number of events by the future that is done once room for these events is granted.
+        self._line: OrderedDict[asyncio.Future[None], int] = OrderedDict()
 
     def ensure_open(self) -> None:
         """Raise a copy of the error that closed the room, if the room is closed."""
@@ -72,14 +79,33 @@ class Room:
             limit=self.limit,
         )
 
-    def wait_for(self, count: int) -> _Place:
-        """Return a context manager whose block runs once `count` events fit.
+    async def submit_when_fits(
+        self, count: int, submit: Callable[[*Arguments], T], *arguments: *Arguments
+    ) -> T:
+        """Wait until `count` events fit, then call `submit` in the same turn of the loop.
 
-        The block submits the events, and awaits nothing. Entering raises the refusal if the room
-        is closed meanwhile. Cancelling while entering gives up the place in the line: nothing was
-        submitted.
+        Returns the result of `submit`. Raises the exception of `submit`, or the refusal if the room
+        is closed meanwhile. Cancelling while waiting gives up the place in the line: `submit` was
+        not called.
         """
-        return _Place(self, count)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line[turn] = count
+        if len(self._line) == 1:
+            self._grant()
+        try:
+            await turn
+            if self.refusal is not None:
+                self.ensure_open()
+            before = self.pending
+            result = submit(*arguments)
+        except BaseException:  # cancellation and the closing of a coroutine included
+            self._leave(turn, count)
+            raise
+        if self.pending - before == count:
+            self._granted -= count  # the submitted events take the room of the grant
+        else:
+            self._leave(turn, count)
+        return result
 
     def give_back(self, count: int) -> None:
         """Take `count` events off `pending`, then let waiters go on."""
@@ -101,66 +127,25 @@ class Room:
         self.refusal = refusal
         self._line.clear()
 
-    def enter(self, place: _Place) -> None:
-        """Put `place` at the end of the line, and grant it room if there is room already."""
-        self._line[place] = None
-        self._grant()
-
-    def leave(self, place: _Place) -> None:
-        """Take `place` out of the line, or end its grant. Then let other waiters go on."""
-        if place.granted:
-            self._granted -= place.count
+    def _leave(self, turn: asyncio.Future[None], count: int) -> None:
+        """Take a waiter out of the line, or end its grant. Then let other waiters go on."""
+        if turn.done() and not turn.cancelled():
+            self._granted -= count
         else:
-            self._line.pop(place, None)
-        self._grant()
+            self._line.pop(turn, None)
+        if self._line and not turn.get_loop().is_closed():  # a closed loop refuses to wake anybody
+            self._grant()
 
     def _grant(self) -> None:
         """Grant room to the first waiters in the line. A closed room grants to all of them."""
-        while self._line:
-            place = next(iter(self._line))
-            if place.waits:
+        gone = 0
+        for turn, count in self._line.items():
+            if not turn.done():  # else its waiter was cancelled, and leaves in a later turn
                 taken = self._granted + self.pending
-                if taken and taken + place.count > self.limit and self.refusal is None:
-                    return
-                self._granted += place.count
-                place.grant()
-            del self._line[place]
-
-
-class _Place:
-    """A place in the line of waiters. Once granted, a place is room for `count` events."""
-
-    __slots__ = ("_room", "_turn", "count", "granted")
-
-    def __init__(self, room: Room, count: int) -> None:
-        self.count: int = count
-        self.granted: bool = False
-        self._room = room
-        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def waits(self) -> bool:
-        """Whether somebody still waits here: a cancelled waiter leaves in a later turn."""
-        # A closed loop runs no waiter any more, and refuses to wake one.
-        return not self._turn.done() and not self._turn.get_loop().is_closed()
-
-    def grant(self) -> None:
-        self.granted = True
-        self._turn.set_result(None)
-
-    async def __aenter__(self) -> None:
-        self._room.enter(self)
-        try:
-            await self._turn
-            self._room.ensure_open()
-        except BaseException:  # cancellation and the closing of a coroutine included
-            self._room.leave(self)
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._room.leave(self)
+                if taken and taken + count > self.limit and self.refusal is None:
+                    break
+                self._granted += count
+                turn.set_result(None)
+            gone += 1
+        for _ in range(gone):
+            self._line.popitem(last=False)

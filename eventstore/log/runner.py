@@ -29,6 +29,7 @@ from typing import Protocol
 import msgspec
 
 from eventstore.errors import EventStoreError, StoreFailedError
+from eventstore.log.base import Submission
 from eventstore.log.writer import LogWriter
 
 __all__ = ["InlineRunner", "Job", "Runner", "ThreadRunner"]
@@ -39,13 +40,17 @@ _LOOP_CHECK = 1.0  # seconds between an idle thread's checks whether the loop is
 class Job(msgspec.Struct, frozen=True, eq=False):
     """A job of the writer: the commit of `bodies`, with `events` events, or else `action`.
 
-    `finished` is called on the loop with the error that ended the job, if any.
+    `finished` is called on the loop with the error that ended the job, if any. `entries` and `done`
+    are the loop's: the submissions that a commit is made of, and the future of a coroutine that
+    awaits the action.
     """
 
     finished: Callable[[Exception | None], None]
     events: int = 0
     bodies: Sequence[bytes] = ()
+    entries: list[Submission] = []
     action: Callable[[], None] | None = None
+    done: asyncio.Future[None] | None = None
 
 
 class Runner(Protocol):

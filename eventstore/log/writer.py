@@ -34,8 +34,6 @@ import uuid
 from collections import deque
 from typing import NamedTuple
 
-import msgspec
-
 from eventstore.disk.base import Disk, File, SyncFailedError, sync_folder
 from eventstore.disk.layout import LOG_FOLDER, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_manifest
@@ -58,17 +56,20 @@ __all__ = ["LogWriter", "WriteCounts"]
 _logger = logging.getLogger(__name__)
 
 
-class WriteCounts(msgspec.Struct, eq=False):
+class WriteCounts:
     """Counts of one writer's work. Times are in nanoseconds, of the last 4096 syncs.
 
     The writer's thread counts, and the event loop's thread reads.
     """
 
-    commits: int = 0
-    bytes_written: int = 0
-    syncs: int = 0
-    sync_max_ns: int = 0
-    sync_times_ns: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=4096))
+    __slots__ = ("bytes_written", "commits", "sync_max_ns", "sync_times_ns", "syncs")
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.bytes_written = 0
+        self.syncs = 0
+        self.sync_max_ns = 0
+        self.sync_times_ns: deque[int] = deque(maxlen=4096)
 
 
 class _Predecessor(NamedTuple):

@@ -397,8 +397,8 @@ SABOTAGES = (
         edits=(
             edit(
                 ROOM,
-                "            self._granted -= place.count\n        else:\n",
-                "            self._granted -= place.count\n            return\n        else:\n",
+                "        if self._line and not turn.get_loop().is_closed():",
+                "        if False:",
             ),
         ),
         caught_by=("tests/log/test_room.py",),
@@ -406,7 +406,13 @@ SABOTAGES = (
     Sabotage(
         name="room of a refused append kept",
         breaks="room that was granted is given back on every path",
-        edits=(edit(ROOM, "            self._granted -= place.count\n", "            pass\n"),),
+        edits=(
+            edit(
+                ROOM,
+                "            self._granted -= count\n        else:\n            self._line.pop",
+                "            pass\n        else:\n            self._line.pop",
+            ),
+        ),
         caught_by=("tests/log/test_room.py",),
     ),
     Sabotage(
