@@ -25,6 +25,7 @@ from eventstore.errors import (
     StoreNotFoundError,
     StoreOverloadedError,
     StoreReadOnlyError,
+    StoreUsageError,
     UnknownOperationError,
 )
 from eventstore.event_log import EventLog
@@ -69,6 +70,7 @@ __all__ = [
     "StoreOverloadedError",
     "StoreReadOnlyError",
     "StoreStats",
+    "StoreUsageError",
     "Subscription",
     "SystemClock",
     "UnknownOperationError",

@@ -17,6 +17,7 @@ What to catch::
     ├── StoreOverloadedError     submit: the queue is full, nothing was written
     ├── StoreClosedError         the store is closed (or belongs to the parent process)
     ├── StoreReadOnlyError       the store was opened read-only
+    ├── StoreUsageError          a call from inside a fold, another thread, another event loop
     ├── StoreNotFoundError       there is no store at this path
     ├── StoreAccessError         permissions, ownership, symbolic links, read-only file systems
     ├── StoreFullError           no space: the commit was refused, appending works again later
@@ -57,6 +58,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreOverloadedError",
     "StoreReadOnlyError",
+    "StoreUsageError",
     "UnknownOperationError",
 ]
 
@@ -179,6 +181,18 @@ class StoreOverloadedError(EventStoreError):
 
 class StoreClosedError(EventStoreError):
     """The store at ``path`` is closed, or inherited by this process across a fork."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StoreUsageError(EventStoreError, RuntimeError):
+    """The store at ``path`` was called from a place where no call is allowed.
+
+    Such places are the middle of a fold (a handler, a hook, a signal handler), another thread and
+    another event loop. Nothing was numbered or written, and the store goes on.
+    """
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)

@@ -18,9 +18,11 @@ from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import EventStoreError, InvalidPayloadError, translating_read_errors
 from eventstore.log.base import Submission, check_record_size
+from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.model.codec import EventCodec, array_header
+from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import RecoveryReport, StoreStats
 
@@ -185,7 +187,9 @@ class EventLog(Generic[ValueT]):
         Raises `InvalidPayloadError`, `StoreFullError`, `StoreFailedError`, `StoreClosedError` and
         `StoreReadOnlyError`.
         """
-        room = self._log.appender.room
+        appender = self._log.appender
+        room = appender.room
+        appender.guard.check()
         room.ensure_open()
         if room.fits(len(values)):
             return await self._submit(values, key, metadata)
@@ -198,7 +202,9 @@ class EventLog(Generic[ValueT]):
 
         Raises the errors of `append`, and `StoreOverloadedError` where the queue is full.
         """
-        room = self._log.appender.room
+        appender = self._log.appender
+        room = appender.room
+        appender.guard.check()
         room.ensure_open()
         if not room.fits(len(values)):
             raise room.overloaded_error()
@@ -209,9 +215,24 @@ class EventLog(Generic[ValueT]):
     ) -> Receipt:
         if not values:
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
-        time = self._clock.time_ns()
         appender = self._log.appender
-        first = appender.numbers.head + 1
+        guard = appender.guard
+        guard.phase = FOLDING
+        try:
+            first, time = appender.numbers.head + 1, self._clock.time_ns()
+            body = fold_context().run(self._encode, first, time, values, key, metadata)
+            guard.phase = QUEUEING
+            receipt = appender.submit(first, body, len(values), time)
+        except BaseException:  # an interruption included: the next call repairs what it cut off
+            guard.phase = INTERRUPTED if guard.phase == QUEUEING else IDLE
+            raise
+        guard.phase = IDLE
+        return receipt
+
+    def _encode(
+        self, first: int, time: int, values: tuple[ValueT, ...], key: str | None, metadata: Any
+    ) -> bytes:
+        """Encode `values` as events, and check that the bytes can be read again."""
         events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
         try:
             body = self._codec.encode_all(events)
@@ -233,7 +254,7 @@ class EventLog(Generic[ValueT]):
                 f"a value could not be read again: {error.__cause__ or error}; nothing was written",
                 operation="append",
             ) from error
-        return appender.submit(body, len(events), time)
+        return body
 
     async def read(
         self, start: int = 1, stop: int | None = None
@@ -279,7 +300,7 @@ class EventLog(Generic[ValueT]):
     def _committed(self, entries: list[Submission]) -> None:
         """Do nothing: only the receipts depend on a commit here."""
 
-    def _reset(self) -> None:
+    def _reset(self, last: Submission | None) -> None:
         """Do nothing: nothing is folded here."""
 
     def __repr__(self) -> str:

@@ -35,6 +35,8 @@ from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.log.base import Log, Submission, check_record_size
+from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
+from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
@@ -205,7 +207,9 @@ class EventStore(Generic[StateT]):
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
         """
-        room = self.log.appender.room
+        appender = self.log.appender
+        room = appender.room
+        appender.guard.check()
         room.ensure_open()
         payloads = self.registry.payloads(operations)
         if room.fits(len(payloads)):
@@ -242,7 +246,9 @@ class EventStore(Generic[StateT]):
         `close` raise the failure. Raises `StoreOverloadedError` where the queue is full, and all
         that `append` raises before the write.
         """
-        room = self.log.appender.room
+        appender = self.log.appender
+        room = appender.room
+        appender.guard.check()
         room.ensure_open()
         payloads = self.registry.payloads(operations)
         if not room.fits(len(payloads)):
@@ -252,15 +258,33 @@ class EventStore(Generic[StateT]):
     def _submit(
         self, payloads: Sequence[Operation], key: str | None, metadata: Mapping[str, Any] | None
     ) -> Receipt:
-        registry, appender = self.registry, self.log.appender
-        time = self._clock.time_ns()
-        events, body = registry.record(appender.numbers.head + 1, time, payloads, key, metadata)
+        appender = self.log.appender
+        guard = appender.guard
+        guard.phase = FOLDING
+        try:
+            first, time = appender.numbers.head + 1, self._clock.time_ns()
+            events, body, state = fold_context().run(
+                self._encode_and_fold, first, time, payloads, key, metadata
+            )
+            guard.phase = QUEUEING
+            self._head = state
+            receipt = appender.submit(first, body, len(events), time, (events, state))
+        except BaseException:  # an interruption included: the next call repairs what it cut off
+            guard.phase = INTERRUPTED if guard.phase == QUEUEING else IDLE
+            raise
+        guard.phase = IDLE
+        return receipt
+
+    def _encode_and_fold(
+        self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
+    ) -> tuple[list[Event[Any]], bytes, StateT]:
+        registry = self.registry
         state = self._head
+        events, body = registry.record(first, time, payloads, key, metadata)
         for event in events:
             state = registry.apply(state, event)
         check_record_size(body, events[0])
-        self._head = state
-        return appender.submit(body, len(events), time, (events, state))
+        return events, body, state
 
     # ---- what commits bring about ----------------------------------------------------------
 
@@ -276,8 +300,8 @@ class EventStore(Generic[StateT]):
     def _published(self) -> StateAt[StateT]:
         return StateAt(self._state, self.seq, self._latest)
 
-    def _reset(self) -> None:
-        self._head = self._state
+    def _reset(self, last: Submission | None) -> None:
+        self._head = self._state if last is None else last.attachment[1]
 
     # ---- reading ---------------------------------------------------------------------------
 

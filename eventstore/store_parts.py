@@ -36,7 +36,7 @@ __all__ = ["DiskParts", "MemoryParts", "SharedHistory", "StoreParts"]
 StateT = TypeVar("StateT")
 
 OnCommit = Callable[[list[Submission]], None]
-OnReset = Callable[[], None]
+OnReset = Callable[[Submission | None], None]
 
 
 class StoreParts(Protocol[StateT]):
@@ -114,6 +114,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
             self.recovered.at.seq,
             keep=False,
             on_commit=on_commit,
+            on_reset=on_reset,
             runner=functools.partial(run_blocking, executor_for(self.disk, 1)),
             release=self.disk.close,
         )
@@ -169,12 +170,15 @@ class MemoryParts(NamedTuple, Generic[StateT]):
     def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
         shared = self.shared
         if shared is None:
-            return MemoryLog(self.path, self.at.seq, keep=True, on_commit=on_commit)
+            return MemoryLog(
+                self.path, self.at.seq, keep=True, on_commit=on_commit, on_reset=on_reset
+            )
         return MemoryLog(
             self.path,
             self.at.seq,
             keep=True,
             on_commit=on_commit,
+            on_reset=on_reset,
             disk=shared.disk,
             earlier=LogReader(shared.disk, shared.manifest.store),
             runner=functools.partial(run_blocking, executor_for(shared.disk, 1)),

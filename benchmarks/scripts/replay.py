@@ -82,7 +82,7 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
     encode = REGISTRY.codec.encode_all
     for first in range(0, len(events), per_record):
         batch = events[first : first + per_record]
-        writer.commit(len(batch), encode(batch), sync=False)
+        writer.commit(writer.next_seq, len(batch), encode(batch), sync=False)
     writer.close()
     if archived:
         manifest = compact(disk, manifest, len(events), "archive")

@@ -9,12 +9,13 @@ import msgspec
 
 from eventstore.disk.base import Disk
 from eventstore.errors import InvalidPayloadError, StoreFailedError
+from eventstore.log.call_guard import CallGuard
 from eventstore.log.format import MAX_BODY
 from eventstore.log.room import Room
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import StoreStats
 
-__all__ = ["Appender", "Chunk", "Log", "Numbers", "Submission", "check_record_size"]
+__all__ = ["Appender", "Chunk", "Log", "Numbers", "Submission", "check_record_size", "order_error"]
 
 
 class Chunk(NamedTuple):
@@ -58,8 +59,17 @@ class Appender(Protocol):
     def room(self) -> Room:
         """The room in the queue, and the refusal of a log that takes no events."""
 
-    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        """Queue `count` encoded events. The caller has found room in the same turn of the loop."""
+    @property
+    def guard(self) -> CallGuard:
+        """The guard that refuses calls from a wrong place."""
+
+    def submit(
+        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any = None
+    ) -> Receipt:
+        """Queue `count` encoded events, the first with number `first_seq`.
+
+        The caller has found room in the same turn of the loop, and the guard is `QUEUEING`.
+        """
 
 
 class Log(Protocol):
@@ -87,6 +97,16 @@ class Log(Protocol):
     def fail(self, error: StoreFailedError) -> None: ...
     def abandon(self) -> None: ...
     def stats(self) -> StoreStats: ...
+
+
+def order_error(path: str, first_seq: int, reason: str) -> StoreFailedError:
+    """Return the error for events that would break the order of numbers: a fault of eventstore."""
+    return StoreFailedError(
+        f"{path}: event {first_seq} was to be recorded, but {reason}. Nothing of it was written. "
+        "This is a fault of eventstore: please report it. The store is read-only now: reopen it to "
+        "go on with what is in the log",
+        path=path,
+    )
 
 
 def check_record_size(body: bytes, first: Event[Any] | None = None) -> None:

@@ -26,7 +26,12 @@ fail with it. Those events were numbered, and folded, on top of events that neve
 `numbers.head` then returns to `numbers.durable`.
 
 *The owner* is called on the loop. `on_commit` gets the durable submissions, before any receipt is
-resolved. `on_reset` runs when the queue was dropped.
+resolved. `on_reset` runs when submissions were dropped, with the last one that is left, if any.
+
+*One pass at a time* changes these parts (`log/call_guard.py`). A signal handler that submits in the
+middle of a pass is refused. An exception in the middle of `submit`, such as `KeyboardInterrupt`, is
+followed by a repair (`_repair`) before anything else: the queue and the job in flight say which
+submissions there are, and everything else is computed from them.
 
 *When the loop ends without `close`* (closed in the middle of an append, or forgotten), the thread
 notices within a second. The thread finishes the record in hand, seals the log, frees the lock and
@@ -46,6 +51,7 @@ from eventstore.config import Durability, StoreConfig
 from eventstore.disk.fork import register_for_fork, unregister_for_fork
 from eventstore.errors import StoreClosedError, StoreFailedError
 from eventstore.log.base import Numbers, Submission
+from eventstore.log.call_guard import IDLE, QUEUEING, CallGuard
 from eventstore.log.room import Room
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.timers import CommitTimers
@@ -99,7 +105,7 @@ class GroupCommit:
         blocking: bool,
         release: Callable[[], None],
         on_commit: Callable[[list[Submission]], None],
-        on_reset: Callable[[], None],
+        on_reset: Callable[[Submission | None], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
@@ -108,11 +114,14 @@ class GroupCommit:
         self._sync_each = config.durability is Durability.COMMIT
         self.numbers = Numbers(writer.next_seq - 1)
         self.room = Room(config.max_pending)
+        self.guard = CallGuard(writer.path, self._repair)
         self._queue: deque[Submission] = deque()
         self._actions: deque[Job] = deque()
         self._scheduled = False
         self._last_commit_shared = False
         self._in_flight: Job | None = None
+        self._taken: list[Submission] = []
+        self._jobs = 0
         self._timers = CommitTimers(
             self._loop,
             config,
@@ -129,17 +138,24 @@ class GroupCommit:
 
     # ---- submitting ------------------------------------------------------------------------
 
-    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
-        """Queue `count` encoded events, numbered from `numbers.head + 1`.
+    def submit(
+        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any = None
+    ) -> Receipt:
+        """Queue `count` encoded events, the first with number `first_seq`.
 
-        The caller has found room for the events in an open log, in the same turn of the loop.
+        The caller has found room for the events in an open log, in the same turn of the loop, and
+        the guard is `QUEUEING`. The log fails if `first_seq` does not continue the log.
         """
         numbers = self.numbers
-        before = numbers.head
-        numbers.head = last = before + count
+        last = numbers.head + count
+        if first_seq != numbers.head + 1:
+            error = self._writer.order_error(first_seq, f"event {numbers.head + 1} is next")
+            self.fail(error)
+            raise error
+        receipt = Receipt(first_seq, last, time)
+        self._queue.append(Submission(receipt, body, count, attachment))  # from here on submitted
+        numbers.head = last
         self.room.pending += count
-        receipt = Receipt(before + 1, last, time)
-        self._queue.append(Submission(receipt, body, count, attachment))
         if self._in_flight is None and not self._scheduled:
             if self._last_commit_shared:
                 self._start_next_soon()
@@ -147,10 +163,41 @@ class GroupCommit:
                 self._start_next()
         return receipt
 
+    def _repair(self) -> None:
+        """Make numbers, room and job agree with the queue, after an interrupted `submit`."""
+        job, queue = self._in_flight, self._queue
+        if job is None:
+            for entry in reversed(self._taken):
+                if not queue or queue[0] is not entry:
+                    queue.appendleft(entry)
+        else:
+            while queue and any(queue[0] is entry for entry in job.entries):
+                queue.popleft()
+            if self._actions and self._actions[0] is job:
+                self._actions.popleft()
+            self._runner.put(job)  # a second time perhaps: the writer runs each job once
+        self._taken = []
+        left = [*(job.entries if job is not None else ()), *queue]
+        self.numbers.head = left[-1].receipt.seq if left else self.numbers.durable
+        self.room.pending = sum(entry.events for entry in left)
+        self._on_reset(left[-1] if left else None)
+        if job is None and (queue or self._actions):
+            self._start_next_soon()
+
     def _start_next_soon(self) -> None:
         """Start the next job at the end of the loop's turn: this one, or one that begins now."""
         self._scheduled = True
-        self._loop.call_soon(self._start_next)
+        self._loop.call_soon(self._start_next_in_turn)
+
+    def _start_next_in_turn(self) -> None:
+        """Start the next job as a callback of the loop, guarded as `submit` is by its caller."""
+        guard = self.guard
+        guard.settle()
+        guard.phase = QUEUEING
+        try:
+            self._start_next()
+        finally:
+            guard.phase = IDLE
 
     def _start_next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
@@ -158,19 +205,24 @@ class GroupCommit:
         if self._in_flight is not None:
             return
         if self._actions:
-            job = self._actions.popleft()
+            self._in_flight = job = self._actions[0]
+            self._actions.popleft()
         elif self._queue:
             job = self._take_record()
         else:
             return
-        self._in_flight = job
         self._runner.put(job)
 
     def _take_record(self) -> Job:
-        """Take the submissions of the next record from the queue."""
+        """Move the submissions of the next record from the queue into flight.
+
+        Each submission is in `_taken` before it leaves the queue, so that an interruption between
+        two steps loses none.
+        """
         waiting = self._queue
+        self._taken = entries = [waiting[0]]
         entry = waiting.popleft()
-        entries, bodies = [entry], [entry.body]
+        bodies = [entry.body]
         events, size = entry.events, len(entry.body)
         while waiting:
             entry = waiting[0]
@@ -178,20 +230,29 @@ class GroupCommit:
             if events + entry.events > MAX_RECORD_EVENTS or size > MAX_RECORD_BYTES:
                 break
             events += entry.events
-            entries.append(waiting.popleft())
+            entries.append(entry)
+            waiting.popleft()
             bodies.append(entry.body)
-        return Job(self._finished, events, bodies, entries)
+        self._jobs += 1
+        self._in_flight = job = Job(self._finished, self._jobs, events, bodies, entries)
+        self._taken = []
+        return job
 
     def _run_between_commits(
         self, action: Callable[[], None], done: asyncio.Future[None] | None = None
     ) -> None:
         """Have the writer run `action` between two records, ahead of the queue."""
-        self._actions.append(Job(self._finished, action=action, done=done))
+        self._jobs += 1
+        self._actions.append(Job(self._finished, self._jobs, action=action, done=done))
         self._start_next()
 
     # ---- finishing (on the loop) -----------------------------------------------------------
 
     def _finished(self, error: Exception | None) -> None:
+        guard = self.guard
+        if guard.phase:
+            guard.settle()
+        guard.phase = QUEUEING
         job, self._in_flight = self._in_flight, None
         assert job is not None
         try:
@@ -210,6 +271,7 @@ class GroupCommit:
                 self._start_next()
             # After the receipts: the appends just committed wake before those that wait for room.
             self.room.give_back(job.events if error is None else self.room.pending)
+            guard.phase = IDLE
             if self._on_drained is not None:
                 self._check_drained(self._on_drained)
 
@@ -233,7 +295,7 @@ class GroupCommit:
         self._queue.clear()
         self.numbers.head = self.numbers.durable
         self._last_commit_shared = False
-        self._on_reset()
+        self._on_reset(None)
         for entry in dropped:
             entry.receipt.resolve(error)
         self._unretrieved.add([entry.receipt for entry in dropped])
@@ -327,7 +389,7 @@ class GroupCommit:
         # Only the parent will know the outcomes. Nobody here may wait for them.
         if self._in_flight is not None:
             self._queue.extendleft(self._in_flight.entries)
-            self._in_flight = Job(self._finished)
+            self._in_flight = Job(self._finished, 0)
         for entry in self._queue:
             entry.receipt.disown(refusal)
         self._queue.clear()

@@ -61,7 +61,7 @@ class DurableLog:
         *,
         read_only: bool,
         on_commit: Callable[[list[Submission]], None],
-        on_reset: Callable[[], None],
+        on_reset: Callable[[Submission | None], None],
     ) -> None:
         self.path = disk.path
         self.disk = disk
@@ -124,10 +124,10 @@ class DurableLog:
             self._spare_tried = now
             self._spare = self._loop.create_task(self._prepare_spare())
 
-    def _reset(self) -> None:
+    def _reset(self, last: Submission | None) -> None:
         owner = self._on_reset()
         if owner is not None:
-            owner()
+            owner(last)
 
     async def _prepare_spare(self) -> None:
         try:

@@ -21,7 +21,8 @@ from eventstore.errors import (
     StoreClosedError,
     StoreFailedError,
 )
-from eventstore.log.base import Chunk, Numbers, Submission
+from eventstore.log.base import Chunk, Numbers, Submission, order_error
+from eventstore.log.call_guard import CallGuard
 from eventstore.log.reader import LogReader
 from eventstore.log.room import Room
 from eventstore.model.codec import array_header
@@ -61,9 +62,9 @@ class MemoryLog:
     """A log (`eventstore.log.base.Log`) whose events last as long as the object.
 
     `seq` is the number of the last event before the log's own events. `earlier` reads the events up
-    to `seq` from `disk`. `on_commit` is a bound method of the owner, which is held weakly, so a
-    forgotten owner is noticed at once. `runner` makes the owner's blocking calls, on a thread where
-    the calls go to a disk. `release` is called when the log is closed or forgotten.
+    to `seq` from `disk`. `on_commit` and `on_reset` are bound methods of the owner, which is held
+    weakly, so a forgotten owner is noticed at once. `runner` makes the owner's blocking calls, on a
+    thread where the calls go to a disk. `release` is called when the log is closed or forgotten.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class MemoryLog:
         *,
         keep: bool,
         on_commit: Callable[[list[Submission]], None],
+        on_reset: Callable[[Submission | None], None],
         disk: Disk | None = None,
         earlier: LogReader | None = None,
         runner: Callable[..., Any] | None = None,
@@ -86,6 +88,9 @@ class MemoryLog:
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
         self._on_commit = weakref.WeakMethod(on_commit)
+        self._on_reset = weakref.WeakMethod(on_reset)
+        self._accepted: Submission | None = None
+        self.guard = CallGuard(path, self._repair)
         self._runner = runner
         self._release = release
 
@@ -97,18 +102,39 @@ class MemoryLog:
     def appender(self) -> MemoryLog:
         return self
 
-    def submit(self, body: bytes, count: int, time: int, attachment: Any = None) -> Receipt:
+    def submit(
+        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any = None
+    ) -> Receipt:
         self.room.ensure_open()
-        before = self.numbers.head
-        receipt = Receipt(before + 1, before + count, time)
-        if self._chunks is not None:
-            self._chunks.append(Chunk(receipt.first_seq, count, array_header(count) + body))
+        if first_seq != self.numbers.head + 1:
+            error = order_error(self.path, first_seq, f"event {self.numbers.head + 1} is next")
+            self.fail(error)
+            raise error
+        receipt = Receipt(first_seq, first_seq + count - 1, time)
+        self._accepted = Submission(receipt, body, count, attachment)  # from here on submitted
+        self._publish(self._accepted)
+        return receipt
+
+    def _publish(self, entry: Submission) -> None:
+        """Keep an accepted submission and tell the owner. A second time has no further effect."""
+        receipt, chunks = entry.receipt, self._chunks
+        if chunks is not None and (not chunks or chunks[-1].first_seq != receipt.first_seq):
+            array = array_header(entry.events) + entry.body
+            chunks.append(Chunk(receipt.first_seq, entry.events, array))
         self.numbers.head = self.numbers.durable = receipt.seq
         owner = self._on_commit()
         if owner is not None:  # pragma: no branch - the owner is the caller
-            owner([Submission(receipt, body, count, attachment)])
+            owner([entry])
         receipt.resolve()
-        return receipt
+        self._accepted = None
+
+    def _repair(self) -> None:
+        """Finish an accepted submission after an interruption, or take the owner's head back."""
+        if self._accepted is not None:
+            self._publish(self._accepted)
+        reset = self._on_reset()
+        if reset is not None:  # pragma: no branch - the owner is the caller
+            reset(None)
 
     async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
         own = self.begins + 1

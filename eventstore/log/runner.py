@@ -28,6 +28,7 @@ from typing import Protocol
 
 import msgspec
 
+from eventstore.disk.fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError
 from eventstore.log.base import Submission
 from eventstore.log.writer import LogWriter
@@ -42,10 +43,12 @@ class Job(msgspec.Struct, frozen=True, eq=False):
 
     `finished` is called on the loop with the error that ended the job, if any. `entries` and `done`
     are the loop's: the submissions that a commit is made of, and the future of a coroutine that
-    awaits the action.
+    awaits the action. `number` counts the jobs of a log: the writer runs each job once, also where
+    an interruption made the loop put a job twice.
     """
 
     finished: Callable[[Exception | None], None]
+    number: int
     events: int = 0
     bodies: Sequence[bytes] = ()
     entries: list[Submission] = []
@@ -70,7 +73,10 @@ def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
             job.action()
         else:
             body = job.bodies[0] if len(job.bodies) == 1 else b"".join(job.bodies)
-            writer.commit(job.events, body, sync=sync)
+            first, last = job.entries[0].receipt.first_seq, job.entries[-1].receipt.seq
+            if last - first + 1 != job.events:
+                raise writer.order_error(first, f"{job.events} events are numbered up to {last}")
+            writer.commit(first, job.events, body, sync=sync)
     except EventStoreError as error:
         return error
     except Exception as error:  # noqa: BLE001  every waiter must be told
@@ -89,10 +95,16 @@ class _LoopWakeup:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._forked = False
         self._ended: deque[tuple[Job, Exception | None]] = deque()
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         loop.add_reader(self._read_end, self._on_readable)
+        register_for_fork(self)
+
+    def forked(self) -> None:  # pragma: no cover - no tracer follows a fork: TestFork does
+        """Leave the pipe to the parent. Its reader stays: parent and child share the selector."""
+        self._forked = True
 
     def signal(self, job: Job, error: Exception | None) -> bool:
         """Have `job` finished on the loop. Return `False` if the loop is closed."""
@@ -103,7 +115,11 @@ class _LoopWakeup:
         return True
 
     def _on_readable(self) -> None:
-        os.read(self._read_end, 16)
+        if self._forked:
+            return  # a child that runs the inherited loop: pipe and jobs are the parent's
+        # A child that is forked in the middle of a read may have taken the byte. Look all the same.
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read_end, 16)
         while self._ended:
             job, error = self._ended.popleft()
             job.finished(error)
@@ -174,6 +190,7 @@ def _writer_thread(
     job: Job | None = None
     error: Exception | None = None
     closed = False
+    last_number = 0
     try:
         while True:
             try:
@@ -184,6 +201,9 @@ def _writer_thread(
                 continue
             if job is None:
                 return
+            if job.number <= last_number:
+                continue
+            last_number = job.number
             error = _run_job(writer, job, sync)
             if job.action == writer.close:
                 closed = True

@@ -46,6 +46,7 @@ from eventstore.errors import (
     fresh_error,
     no_space_error,
 )
+from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.spare import SpareSegment
@@ -118,13 +119,18 @@ class LogWriter:
         """Whether a spare should be prepared now."""
         return self._active is not None and not self.spare.ready and self.failure is None
 
-    def commit(self, count: int, body: bytes, *, sync: bool) -> None:
+    def commit(self, first_seq: int, count: int, body: bytes, *, sync: bool) -> None:
         """Write `count` events as one record. With `sync`, put the record on stable storage.
+
+        `first_seq` is the number that the first event was given. A number that does not continue
+        the log is a fault of this library, and fails the log before a byte is written.
 
         Raises `StoreFullError` if nothing was written, and else `StoreFailedError`.
         """
         if self.failure is not None:
             raise fresh_error(self.failure)
+        if first_seq != self.next_seq:
+            raise self.order_error(first_seq, f"event {self.next_seq} is next")
         active = self._ready(record_size(len(body)))
         try:
             self.counts.bytes_written += active.append(count, body)
@@ -134,6 +140,13 @@ class LogWriter:
         self.counts.commits += 1
         if sync:
             self.sync()
+
+    def order_error(self, first_seq: int, reason: str) -> StoreFailedError:
+        """Fail the log for a record that would break the order of numbers, and return the error."""
+        if self.failure is None:
+            self.failure = order_error(self._disk.path, first_seq, reason)
+            _logger.critical("%s", self.failure)
+        return self.failure
 
     def sync(self) -> None:
         """Put all written records on stable storage. Raises `StoreFailedError`."""

@@ -23,6 +23,7 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.model.differences import parts_of, path_of, walk_differences
+from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
 from eventstore.model.shadowing import remedy_for
 from eventstore.model.value_types import unsupported_part
@@ -219,7 +220,8 @@ class EventCodec:
         `CorruptLogError` for bytes that are no such events.
         """
         try:
-            events: list[Event[Any]] = self._decode_many(array)
+            # A payload's own checks run here: the same surroundings as when it was appended.
+            events: list[Event[Any]] = fold_context().run(self._decode_array, array)
         except _DECODING as error:
             raise self._explain(array, count, first_seq, error) from error
         if events and (events[0].seq != first_seq or events[-1].seq != first_seq + count - 1):
@@ -229,6 +231,10 @@ class EventCodec:
                 path="",
                 expected_seq=first_seq,
             )
+        return events
+
+    def _decode_array(self, array: bytes) -> list[Event[Any]]:
+        events: list[Event[Any]] = self._decode_many(array)
         return events
 
     def _explain(

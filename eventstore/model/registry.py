@@ -27,6 +27,7 @@ from eventstore.errors import (
 )
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.fingerprint import fingerprint_of
+from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import Handler, Registrable, Upcaster, replay_error
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.payloads import build_payload, build_payloads, refused_payload_error
@@ -301,7 +302,9 @@ class HandlerRegistry(Generic[StateT]):
         return codec.round_trips([Event(seq, time, data, key, metadata) for seq, data in numbered])
 
     def apply(self, state: StateT, event: Event[Any]) -> StateT:
-        """Fold one current event. An exception of the handler reaches the caller unchanged.
+        """Fold one current event, inside a `fold_context` of the caller.
+
+        An exception of the handler reaches the caller unchanged.
 
         Raises `InvalidPayloadError` for a handler that returns `None` instead of a state.
         """
@@ -323,6 +326,9 @@ class HandlerRegistry(Generic[StateT]):
 
         Raises `ReplayError`, naming event and operation, from the exception of a handler.
         """
+        return fold_context().run(self._fold_all, state, events)
+
+    def _fold_all(self, state: StateT, events: Iterable[Event[Any]]) -> StateT:
         handlers = self._fold
         for event in events:
             try:

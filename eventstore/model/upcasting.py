@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import ReplayError
+from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import Upcaster
 from eventstore.model.operation import Event, Operation
 
@@ -94,6 +95,9 @@ class Upcasters:
         steps = self._steps
         if not steps or not any(type(event.data) in steps for event in events):
             return events
+        return fold_context().run(self._lead_all, events)
+
+    def _lead_all(self, events: Sequence[Event[Any]]) -> list[Event[Any]]:
         current: list[Event[Any]] = []
         for event in events:
             for payload in self._lead(event, event.data, ()):

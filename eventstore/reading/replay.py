@@ -20,6 +20,7 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError, translating_read_errors
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
+from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import replay_error
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
@@ -106,6 +107,7 @@ def replay(
     upto = None if first is None else first - 1
     state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
     functions, copy = registry.functions, copier(registry.state_type)
+    run = fold_context().run
     handing_over = False
     window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
     for batch in upcast_batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
@@ -116,7 +118,7 @@ def replay(
             handing_over = bool(events)
         for event in window.cut(events):
             try:
-                folded = functions[type(event.data)](state, event)
+                folded = run(functions[type(event.data)], state, event)
             except Exception as error:  # a handler may raise anything
                 raise replay_error(event, error) from error
             if folded is None and state is not None:

@@ -115,7 +115,7 @@ def writer_after(disk: Disk, *, segment_size: int = SIZE) -> LogWriter:
 
 def commit(writer: LogWriter, *values: object) -> None:
     """Commit ``values`` as one record and sync it."""
-    writer.commit(len(values), body(writer.next_seq, *values), sync=True)
+    writer.commit(writer.next_seq, len(values), body(writer.next_seq, *values), sync=True)
 
 
 def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> RecoveredLog:

@@ -114,7 +114,7 @@ class TestRange:
         disk = new_log()
         writer = writer_on(disk, segment_size=1 << 20)
         for number in range(2000):
-            writer.commit(1, run_of(number + 1, 1), sync=False)
+            writer.commit(writer.next_seq, 1, run_of(number + 1, 1), sync=False)
         assert [chunk.events for chunk in chunks(disk)] == [2000]
 
     def test_chunks_are_bounded(self) -> None:
@@ -122,7 +122,7 @@ class TestRange:
         writer = writer_on(disk, segment_size=8 << 20)
         seq = 1
         for _ in range(30):
-            writer.commit(500, run_of(seq, 500), sync=False)
+            writer.commit(writer.next_seq, 500, run_of(seq, 500), sync=False)
             seq += 500
         for chunk in chunks(disk):
             assert chunk.events < CHUNK_EVENTS + 500
@@ -134,7 +134,8 @@ class TestRange:
         disk = new_log()
         writer = writer_on(disk, segment_size=8 << 20)
         for number in range(30):
-            writer.commit(500, body(1 + 500 * number, *["x" * size] * 500), sync=False)
+            run = body(1 + 500 * number, *["x" * size] * 500)
+            writer.commit(writer.next_seq, 500, run, sync=False)
         writer.close()
         found = chunks(disk)
         assert [chunk.first_seq for chunk in found] == [
@@ -201,7 +202,7 @@ class TestBesideTheWriter:
         disk = new_log()
         writer = writer_on(disk, segment_size=1 << 20)
         values: list[object] = [f"{number}" for number in range(20)]
-        writer.commit(5000, run_of(1, 5000), sync=True)
+        writer.commit(writer.next_seq, 5000, run_of(1, 5000), sync=True)
         for value in values:
             commit(writer, value)
         survivor = disk.after_kill()

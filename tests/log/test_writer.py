@@ -113,9 +113,9 @@ class TestOrder:
         disk = new_log()
         writer = writer_on(disk)
         for _ in range(2):
-            writer.commit(1, BIG.encode(), sync=False)
+            writer.commit(writer.next_seq, 1, BIG.encode(), sync=False)
         since = len(disk.calls)
-        writer.commit(1, BIG.encode(), sync=False)
+        writer.commit(writer.next_seq, 1, BIG.encode(), sync=False)
         assert changes(disk, since)[0] == f"sync {FIRST}"
 
     def test_a_commit_is_one_write_and_one_sync(self) -> None:
@@ -485,7 +485,7 @@ class TestFailure:
                 return Fault(errno.ENOSPC)
             return None
 
-        writer.commit(1, b"\x90", sync=False)
+        writer.commit(writer.next_seq, 1, b"\x90", sync=False)
         disk.add_rule(rule)
         with pytest.raises(StoreFailedError, match=f"preparing.*{SPARE_SEGMENT}") as raised:
             writer.sync()
@@ -526,7 +526,7 @@ class TestSeals:
     def test_the_seal_attests_what_was_synced_before_it(self) -> None:
         disk = new_log()
         writer = writer_on(disk)
-        writer.commit(1, b"\x90", sync=False)
+        writer.commit(writer.next_seq, 1, b"\x90", sync=False)
         since = len(disk.calls)
         writer.seal_idle()
         assert [call.kind for call in disk.calls[since:]] == ["sync", "write", "sync"]
@@ -585,7 +585,7 @@ class TestSeals:
         disk = new_log()
         writer = writer_on(disk)
         commit(writer, "first")
-        writer.commit(1, b"\x90", sync=False)
+        writer.commit(writer.next_seq, 1, b"\x90", sync=False)
         writer.close()
         assert tail_of(disk, FIRST).sealed is SealKind.CLOSED
         assert disk.after_power_cut(3).read_file(FIRST)[: len(disk.read_file(FIRST))] == (

@@ -376,7 +376,13 @@ SABOTAGES = (
     Sabotage(
         name="the head kept after a failed commit",
         breaks="events are folded on what is in the log",
-        edits=(edit(STORE, "        self._head = self._state\n", "        pass\n"),),
+        edits=(
+            edit(
+                STORE,
+                "        self._head = self._state if last is None else last.attachment[1]\n",
+                "        pass\n",
+            ),
+        ),
         caught_by=("tests/test_store.py",),
     ),
     Sabotage(
@@ -487,18 +493,14 @@ SABOTAGES = (
                 STORE,
                 "            state = registry.apply(state, event)\n",
                 "            try:\n                state = registry.apply(state, event)\n"
-                "            except Exception as error:\n                refused.append(error)\n",
+                "            except Exception as error:\n                self._refused = error\n",
             ),
             edit(
                 STORE,
-                "        state = self._head\n",
-                "        state = self._head\n        refused: list[Exception] = []\n",
-            ),
-            edit(
-                STORE,
-                "        return appender.submit(body, len(events), time, (events, state))\n",
-                "        receipt = appender.submit(body, len(events), time, (events, state))\n"
-                "        if refused:\n            raise refused[0]\n"
+                "        guard.phase = IDLE\n        return receipt\n",
+                "        guard.phase = IDLE\n"
+                "        refused, self._refused = getattr(self, '_refused', None), None\n"
+                "        if refused:\n            raise refused\n"
                 "        return receipt\n",
             ),
         ),
