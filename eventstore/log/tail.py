@@ -89,37 +89,27 @@ _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
 
 
+class _Prefix(NamedTuple):
+    """The valid records at the start of a segment. `reason` says why no record follows them.
+
+    `offset` is the first offset without a valid record, X in the theory of operation. `data_end`
+    leaves out a closing seal.
+    """
+
+    records: list[Record]
+    offset: int
+    data_end: int
+    next_seq: int
+    sealed: SealKind | None
+    reason: str
+
+
 def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
     """Classify the end of a segment. `data` is the whole file, `header` its decoded header."""
-    records: list[Record] = []
-    offset = data_end = HEADER_SIZE
-    seq = header.first_seq
-    sealed: SealKind | None = None
-    crc, crc_end = 0, 0
-    reason = ""
-    while offset < len(data):
-        try:
-            record = read_record(data, offset, header.salt)
-        except InvalidBytesError as error:
-            reason = str(error)
-            break
-        if record.first_seq != seq:
-            return Corrupt(offset, seq, f"a record of event {record.first_seq} stands here")
-        if record.events:
-            records.append(record)
-            data_end, sealed = record.end, None
-        else:
-            crc, crc_end = zlib.crc32(data[crc_end:offset], crc), offset
-            try:
-                sealed, sealed_crc = read_seal(data, record)
-            except InvalidBytesError as error:
-                return Corrupt(offset, seq, str(error))
-            if crc != sealed_crc:
-                return Corrupt(offset, seq, "the seal's checksum of the segment does not match")
-            if sealed is SealKind.IDLE:
-                data_end = record.end
-        seq += record.events
-        offset = record.end
+    prefix = _read_prefix(data, header)
+    if isinstance(prefix, Corrupt):
+        return prefix
+    records, offset, data_end, seq, sealed, reason = prefix
     finished = sealed is SealKind.CLOSED or sealed is SealKind.CONTINUED
     whole = len(data) == header.size or (finished and offset == len(data))
     torn_end = end_of_data(data)
@@ -139,6 +129,42 @@ def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
     if offset + SEAL_SIZE == header.size:
         return Corrupt(offset, seq, f"{reason}, though only a seal can stand here")
     return TornTail(records, data_end if sealed is None else offset, seq, torn_end)
+
+
+def _read_prefix(data: bytes, header: SegmentHeader) -> _Prefix | Corrupt:
+    """Read valid records up to the first offset without one.
+
+    The verdict is `Corrupt` at once for a valid record with a wrong sequence number, for a seal of
+    an unknown kind, and for a seal with a wrong checksum of the segment.
+    """
+    records: list[Record] = []
+    offset = data_end = HEADER_SIZE
+    seq = header.first_seq
+    sealed: SealKind | None = None
+    crc, crc_end = 0, 0
+    while offset < len(data):
+        try:
+            record = read_record(data, offset, header.salt)
+        except InvalidBytesError as error:
+            return _Prefix(records, offset, data_end, seq, sealed, str(error))
+        if record.first_seq != seq:
+            return Corrupt(offset, seq, f"a record of event {record.first_seq} stands here")
+        if record.events:
+            records.append(record)
+            data_end, sealed = record.end, None
+        else:
+            crc, crc_end = zlib.crc32(data[crc_end:offset], crc), offset
+            try:
+                sealed, sealed_crc = read_seal(data, record)
+            except InvalidBytesError as error:
+                return Corrupt(offset, seq, str(error))
+            if crc != sealed_crc:
+                return Corrupt(offset, seq, "the seal's checksum of the segment does not match")
+            if sealed is SealKind.IDLE:
+                data_end = record.end
+        seq += record.events
+        offset = record.end
+    return _Prefix(records, offset, data_end, seq, sealed, "")
 
 
 def end_of_data(data: bytes) -> int:

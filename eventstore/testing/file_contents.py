@@ -32,14 +32,20 @@ __all__ = ["Inode"]
 
 
 class Inode:
-    """A file apart from its names."""
+    """A file apart from its names, with the same content in cache and platter at first.
+
+    A `bytearray` becomes the buffer without a copy. With `shared`, the inode copies the buffer
+    before the first write. `size_lost` says that a failed sync left the size in doubt.
+    """
 
     __slots__ = ("_buffer", "_shared", "_size_lost", "dirty", "lost", "sizes")
 
-    def __init__(self, content: bytes = b"") -> None:
-        self._buffer = bytearray(content)
-        self._shared = False
-        self._size_lost = False
+    def __init__(
+        self, content: bytes | bytearray = b"", *, shared: bool = False, size_lost: bool = False
+    ) -> None:
+        self._buffer = content if isinstance(content, bytearray) else bytearray(content)
+        self._shared = shared
+        self._size_lost = size_lost
         self.dirty: dict[int, list[Version]] = {}
         self.lost: dict[int, list[Version]] = {}
         self.sizes: list[int] = [len(content)]
@@ -118,9 +124,8 @@ class Inode:
             self._size_lost = False
 
     def copy(self) -> Inode:
-        """The same file with the same things in doubt; neither sees the other's changes."""
-        other = self._share()
-        other._size_lost = self._size_lost
+        """Return the same file with the same things in doubt. Neither sees the other's changes."""
+        other = self._share(size_lost=self._size_lost)
         other.dirty = {sector: versions.copy() for sector, versions in self.dirty.items()}
         other.lost = {sector: versions.copy() for sector, versions in self.lost.items()}
         other.sizes = self.sizes.copy()
@@ -138,23 +143,11 @@ class Inode:
             for sector, versions in doubt.items():
                 if sector * SECTOR < size:
                     self._put(buffer, sector, adversary.sector(versions))
-        left = Inode.__new__(Inode)
-        left._buffer = buffer
-        left._shared = left._size_lost = False
-        left.dirty = {}
-        left.lost = {}
-        left.sizes = [size]
-        return left
+        return Inode(buffer)
 
-    def _share(self) -> Inode:
-        other = Inode.__new__(Inode)
-        other._buffer = self._buffer
-        other._shared = self._shared = True
-        other._size_lost = False
-        other.dirty = {}
-        other.lost = {}
-        other.sizes = [len(self._buffer)]
-        return other
+    def _share(self, *, size_lost: bool = False) -> Inode:
+        self._shared = True
+        return Inode(self._buffer, shared=True, size_lost=size_lost)
 
     def _own(self) -> None:
         if self._shared:

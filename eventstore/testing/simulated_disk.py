@@ -57,7 +57,8 @@ class SimulatedDisk:
     """A `Disk` in memory, to crash and to damage.
 
     Without faults the disk behaves as an empty `LocalDisk` does. `seed` determines every choice
-    that is left to chance. `path` is the name of the disk in errors and logs.
+    that is left to chance. `path` is the name of the disk in errors and logs. `machine` makes the
+    disk a further handle on that computer, which has a seed of its own.
 
     >>> disk = SimulatedDisk(seed=7)
     >>> file = disk.create("journal")
@@ -70,9 +71,11 @@ class SimulatedDisk:
 
     blocking = False
 
-    def __init__(self, seed: int = 0, path: str = "simulated") -> None:
+    def __init__(
+        self, seed: int = 0, path: str = "simulated", *, machine: Machine | None = None
+    ) -> None:
         self.path: str = path
-        self._machine = Machine(seed, DirectoryEntries())
+        self._machine = Machine(seed, DirectoryEntries()) if machine is None else machine
         self._open = True
 
     def __repr__(self) -> str:
@@ -299,15 +302,14 @@ class SimulatedDisk:
         for adversary in self._extremes():
             if limit is not None and len(seen) >= limit:
                 return
-            image = self.after_cut(adversary)
-            names = image._machine.names.live
+            left = self._machine.cut(adversary)
             content = frozenset(
                 (name, node.fingerprint if isinstance(node, Inode) else 0)
-                for name, node in names.items()
+                for name, node in left.names.live.items()
             )
             if content not in seen:
                 seen.add(content)
-                yield image
+                yield self._handle(left)
 
     def _extremes(self) -> Iterator[Extreme]:
         everything = next(adversary for number, adversary in enumerate(extremes(0, 0)) if number)
@@ -315,11 +317,7 @@ class SimulatedDisk:
         return extremes(self._machine.writes, everything.asked)
 
     def _handle(self, machine: Machine) -> SimulatedDisk:
-        disk = SimulatedDisk.__new__(SimulatedDisk)
-        disk.path = self.path
-        disk._machine = machine
-        disk._open = True
-        return disk
+        return SimulatedDisk(path=self.path, machine=machine)
 
     def _chance(self, seed: int | Random | None) -> Random:
         if seed is None:
