@@ -26,7 +26,7 @@ class Opening(Generic[OpenedT]):
     """The result of `open`: await it and close the store yourself, or use `async with`.
 
     Leaving the block closes the store, also when the body raised. The body's exception then wins
-    over an exception from closing, which the log has recorded.
+    over an exception from closing. The log has recorded the exception from closing.
     """
 
     def __init__(self, opens: Callable[[], Awaitable[OpenedT]]) -> None:
@@ -65,20 +65,20 @@ T = TypeVar("T")
 
 
 class _InlineExecutor(Executor):
-    """A marker for a disk that never blocks: `run_blocking` makes the call on the loop."""
+    """A marker for a disk without blocking calls: `run_blocking` makes the call on the loop."""
 
 
 def executor_for(disk: Disk, workers: int) -> Executor:
-    """Return threads for calls to `disk`, or none for a disk that never blocks."""
+    """Return threads for calls to `disk`, or none for a disk without blocking calls."""
     if not disk.blocking:
         return _InlineExecutor()
     return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
 
 
 def opening_executor(disk: Disk | None) -> Executor | None:
-    """Return the executor that opens a store, `None` for the loop's own threads.
+    """Return the executor for opening a store, `None` for the loop's own threads.
 
-    A `disk` that never blocks is opened on the loop. Without `disk` a directory is opened.
+    A `disk` without blocking calls is opened on the loop. Without `disk` a directory is opened.
     """
     return None if disk is None or disk.blocking else _InlineExecutor()
 
@@ -89,7 +89,7 @@ async def run_blocking(
     """Make a blocking call off the loop. Cancelling cancels the waiting, and not the call."""
     if isinstance(executor, _InlineExecutor):
         made = call(*args, **kwargs)
-        await asyncio.sleep(0)  # other tasks get a turn, as they would beside a thread
+        await asyncio.sleep(0)  # gives other tasks a turn, as a thread would
         return made
     wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
     result: T = await wrapped(*args, executor=executor, **kwargs)

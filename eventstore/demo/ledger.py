@@ -2,17 +2,17 @@
 
 The ledger shares no code with the handlers and never reads a store, so the two can agree only if
 both are right. With `float` the ledger repeats the documented order of operations and must agree to
-the last bit. With `Decimal` (sixty digits) it gives the result of exact arithmetic, and so the
-drift of the floats.
+the last bit. With `Decimal` (sixty digits) the ledger gives the result of exact arithmetic, and so
+the drift of the floats.
 
 The rules are for a fill of `q` shares at `p` with `fee`, of a position of `s` shares (negative:
 short) at the average price `a`:
 
-* Cash falls by `q * p` for a buy, rises by it for a sale, and then falls by `fee`.
-* A fill that opens a position makes the average `p`. A fill that adds to a position makes the
-  average `(|s| * a + q * p) / (|s| + q)`.
-* A fill against the position realises `(p - a) * c` on the `c = min(q, |s|)` shares that it closes
-  (the negative of it when short), and leaves the average unchanged.
+* Cash falls by `q * p` for a buy, rises by `q * p` for a sale, and then falls by `fee`.
+* Opening a position makes the average `p`. Adding to a position makes the average
+  `(|s| * a + q * p) / (|s| + q)`.
+* A fill against the position closes `c = min(q, |s|)` shares and leaves the average unchanged. The
+  gain is `(p - a) * c`, and the negative of this product when short.
 * Shares traded beyond zero open a position at `p`. Exactly zero shares is no position.
 """
 
@@ -32,7 +32,7 @@ _EXACT = Context(prec=60)
 
 
 class TradingState(Protocol):
-    """The part of the store's state that the demonstration reads, whoever defined its type."""
+    """The part of the store's state that the demonstration reads, in a type of any origin."""
 
     @property
     def cash(self) -> float: ...
@@ -100,7 +100,7 @@ class Ledger(Generic[Number]):
 
 
 def exact_ledger(fills: list[Fill], capital: float) -> Ledger[Decimal]:
-    """Return the ledger of `fills` in sixty digits. An input is the decimal that it prints as."""
+    """Return the ledger of `fills` in sixty digits. An input is the decimal of its `repr`."""
     with localcontext(_EXACT):
         ledger: Ledger[Decimal] = Ledger(lambda value: Decimal(repr(value)), capital)
         for fill in fills:
@@ -109,7 +109,7 @@ def exact_ledger(fills: list[Fill], capital: float) -> Ledger[Decimal]:
 
 
 def differences(ledger: Ledger[float], state: TradingState) -> list[str]:
-    """Return where `state` differs from the ledger, bit for bit. Empty if they agree."""
+    """Return where `state` differs from the ledger, bit for bit. Empty if both agree."""
     found: list[str] = []
     for name in ("cash", "realized_pnl", "fees"):
         _compare(found, name, getattr(ledger, name), getattr(state, name))

@@ -1,12 +1,12 @@
-"""The demonstration: start a worker, kill it, examine the store, start the next worker, compare.
+"""The demonstration: start and kill a worker, examine the store, start the next worker, compare.
 
 A *life* is one worker process, from its start to its death or to the end of the tape. A seed draws
-the end of each life: after which acknowledged event, and how long after the event. Now and then the
-end falls into the opening of the store. The seed fixes the plan and not the instant. The machine
-decides which instruction the process runs in that millisecond, and that is the point.
+the end of each life: an acknowledged event, and a delay after the event. Now and then the end falls
+into the opening of the store. The seed fixes the plan and not the instant. Chance decides the
+instruction that the kill interrupts, on purpose.
 
 After each kill the promise is checked first: every event that the worker reported as acknowledged
-must be there for the next worker. An event on its way may be there or not.
+must be there for the next worker. An unacknowledged event may be there or not.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from eventstore.report import RecoveryReport, StoreStats
 __all__ = ["DemoOptions", "Kill", "Life", "Result", "Tape", "View", "plan_kills", "run", "survey"]
 
 LONGEST_DELAY = 0.004
-"""The longest delay in seconds between an acknowledgement and the kill that it triggers."""
+"""The longest delay in seconds between an acknowledgement and the kill that follows."""
 
 LONGEST_OPENING = 0.010
-"""The longest delay in seconds between the start of an opening and a kill meant for it."""
+"""The longest delay in seconds between the start of an opening and a kill during the opening."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Life:
 
     @property
     def found(self) -> int:
-        """The last event that the store held when this life began."""
+        """The last event in the store at the beginning of this life."""
         return self.recovery.seq if self.recovery else 0
 
     @property
@@ -244,7 +244,10 @@ def _live(
 def _follow(
     worker: subprocess.Popen[bytes], life: Life, kill: Kill | None, acknowledged: int, view: View
 ) -> bool:
-    """Read a worker's messages to the end, and kill it when due. Returns whether it finished."""
+    """Read a worker's messages to the end, and kill the worker when due.
+
+    Returns whether the worker finished.
+    """
     assert worker.stdin is not None
     assert worker.stdout is not None
     finished = False

@@ -2,14 +2,14 @@
 
 The worker opens the store, runs the journal over the tape, and appends the events that the store
 does not have yet. The fills of one moment are submitted together and awaited before the next moment
-begins. The venue reports these fills at the same time, so they may share a commit. No order is ever
-based on a fill that a crash could take back.
+begins. The venue reports the fills of a moment at the same time, so one commit may hold all of
+them. No order is ever based on a fill that a crash could take back.
 
 *Exactly once.* The journal gives event `n` the same content in every run, and the store numbers its
 events without a gap. A restarted worker runs the journal over the tape from the beginning and
-submits no event up to the last number in the store. There the worker checks that the recovered
-accounts are bit for bit the journal's own, and appends from there on. A missing or doubled event
-would make the numbers or the accounts disagree.
+submits no event up to the last number in the store. At this number the worker compares the
+recovered accounts with the journal's own, bit for bit. Then the worker appends the rest. A missing
+or doubled event would make the numbers or the accounts disagree.
 
 Events have the tape's own times, through a `SimulatedClock`.
 """
@@ -62,13 +62,13 @@ STATS_EVERY = 32
 
 
 class DemoError(EventStoreError):
-    """The demonstration cannot go on: the store does not hold what it should."""
+    """The demonstration cannot go on: the store does not hold the events of the tape."""
 
 
 def trading_registry() -> HandlerRegistry[Any]:
     """Return the installed trading handlers: the handlers for the state of `record_trade`.
 
-    Raises `DemoError` where none is installed, and where another package hides them.
+    Raises `DemoError` where no handler is installed, and where another package hides the handlers.
     """
     path = hiding_file()
     if path is not None:
@@ -83,9 +83,10 @@ def trading_registry() -> HandlerRegistry[Any]:
 
 
 async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], None]) -> None:
-    """Open the store, record the events of the tape that it lacks, and close it when told to.
+    """Open the store, record the missing events of the tape, and close the store on request.
 
-    Raises `DemoError` if the store holds anything else than this tape's events.
+    The request is a line on standard input. Raises `DemoError` if the store holds anything else
+    than the tape's events.
     """
     first = await asyncio.to_thread(lambda: next(read_moments(tape)))
     clock = SimulatedClock(first[0].received)

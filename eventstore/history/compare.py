@@ -1,13 +1,13 @@
-"""Compare two stores: the first event after which their states differ, and the final differences.
+"""Compare two stores: the first event after which the states differ, and the final differences.
 
 Theory of operation
 -------------------
 Branches of one store share the parent's history up to the moment of branching, and `compare` knows
-that moment without reading an event. From the moment on, both histories are read side by side. The
+the moment without reading an event. From the moment on, both histories are read side by side. The
 same handlers fold the same events to the same states, so one fold serves both stores until the
-first event that differs. From that event on, both histories are folded, and the states are compared
-after every event until the states differ. Different handlers take nothing for granted: both
-histories are folded from as far back as they reach.
+first differing event. From there on, both histories are folded, and the states are compared after
+every event until the states differ. Stores with different handlers share no fold: both histories
+are folded from the first event that both still have.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The result of `compare`.
 
     Attributes:
-        differs_from: the first sequence number after which the states differ, `None` where the
-            states were always equal. A history that has ended stays in its last state.
+        differs_from: the number of the first event with differing states behind it, `None` where
+            the states were always equal. After its end, a history stays in the last state.
         differences: the final differences, sorted by field and key. None are left where two
             different histories came to the same state.
         one_seq: the number of the first store's last event.
@@ -77,8 +77,8 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     Branches, stores in memory and stores on disk can be compared with one another. A live store
     is opened with `read_only=True`. Values are compared by `==`.
 
-    Raises everything that `EventStore.events` raises, and `HistoryUnavailableError` where the
-    histories part before the first event that one of the two stores still has.
+    Raises every error of `EventStore.events`. Raises `HistoryUnavailableError` where the histories
+    part before the first event that one of the two stores still has.
     """
     seqs, states = (one.seq, other.seq), (one.state, other.state)
     alike = one.registry.same_as(other.registry)
@@ -174,7 +174,7 @@ class _StoreHistory:
 
 
 def _lineage(manifest: Manifest, seq: int) -> dict[Any, int]:
-    """Map each store that recorded events up to `seq` to its last one of these events."""
+    """Map each store with recorded events up to `seq` to the last of its events."""
     lineage: dict[Any, int] = {manifest.store: seq}
     if isinstance(manifest.branched, msgspec.UnsetType):
         return lineage

@@ -3,15 +3,18 @@
 Theory of operation
 -------------------
 A snapshot runs in a task of its own. Cancelling a caller of `snapshot` therefore cancels only the
-wait. Two snapshots never write at once: a caller that finds a snapshot under way waits for its end,
-and begins another one only if the store has moved on since.
+wait. Two snapshots never write at once. With a snapshot under way, a caller waits for the end, and
+begins another snapshot only if the store has moved on since.
 
-The steps run off the event loop, in this order. The log is synced up to the snapshot, which is a
-wait only in the weaker durability modes. The snapshot is written. The oldest snapshots are removed.
-Segments that no kept snapshot needs are archived.
+The steps run off the event loop, in this order:
+
+1. The log is synced up to the snapshot. Only the weaker durability modes wait here.
+2. The snapshot is written.
+3. The oldest snapshots are removed.
+4. Segments that no kept snapshot needs are archived.
 
 Without space the store goes on without the snapshot, says so, and tries again when the next one is
-due. A failed sync makes the store read-only until the store is reopened, whichever file it was for.
+due. A failed sync of any file makes the store read-only until the store is reopened.
 """
 
 from __future__ import annotations
@@ -52,8 +55,8 @@ _logger = logging.getLogger(__name__)
 class SnapshotKeeper:
     """The snapshots of one open store.
 
-    `seq` is the event that the newest snapshot covers. `published` is a bound method of the store,
-    which is held weakly: the durable state.
+    `seq` is the last event in the newest snapshot. `published` is a bound method of the store that
+    returns the durable state. The keeper holds the method weakly.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class SnapshotKeeper:
             self._begin()
 
     def timer_over(self) -> None:
-        """The interval between snapshots is over: begin one if there is something new."""
+        """Begin a snapshot at the end of an interval, if there is something new."""
         if self._published() is not None:
             self.changed(self._durable().seq)
             self._arm()
@@ -120,7 +123,7 @@ class SnapshotKeeper:
             _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
 
     async def snapshot(self) -> int:
-        """Take a snapshot of everything durable now, and return the event that it covers."""
+        """Take a snapshot of everything durable now, and return the last event in the snapshot."""
         wanted = self._durable().seq
         while self._seq < wanted:
             task = self._task
@@ -130,7 +133,7 @@ class SnapshotKeeper:
         return self._seq
 
     def _durable(self) -> StateAt[Any]:
-        """The published state; the state that has a snapshot already, once the store is gone."""
+        """Return the published state. Once the store is gone, return that of the last snapshot."""
         published = self._published()
         return StateAt(None, self._seq, 0) if published is None else published()
 
@@ -157,7 +160,7 @@ class SnapshotKeeper:
         kept = self._vault.retain(self._config.backup_count)
         enough = len(kept) >= min(2, self._config.backup_count)
         if self._logged and (enough or self._config.history == "archive"):
-            # Read again: the last compaction may have failed after it had saved the manifest.
+            # Read again: the last compaction may have failed after saving the manifest.
             manifest = load_manifest(self._disk)
             before = len(manifest.archived)
             manifest = compact(self._disk, manifest, kept[0], self._config.history)

@@ -1,17 +1,17 @@
-"""The names of a simulated disk: names that the kernel shows, and names on the platter.
+"""The names of a simulated disk: the kernel's view, and the names on the platter.
 
 Theory of operation
 -------------------
 Every call sees `live`. Each change of a link (made, removed or moved) is also appended to
-`pending`, until a `sync` of its folder applies the change to `durable`. A power cut applies some
+`pending`, until a `sync` of the folder applies the change to `durable`. A power cut applies some
 pending changes and loses the others. A change is applied only if every earlier change to the same
-entries is applied. So each entry is as it was at some moment since its folder was synced. Different
-entries may be of different moments. A `rename` is atomic.
+entries is applied. So each entry is that of some moment since the last sync of the folder.
+Different entries may be of different moments. A `rename` is atomic.
 
 Between two folders a rename is two changes: the new link, then the removal of the old link. After a
 power cut the file may have both names, but never neither.
 
-A file is lost with the entry of its folder, however well the file itself was synced.
+A file is lost with the entry of the folder, even if the file was synced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["FOLDER", "DirectoryEntries", "Folder", "folder_of"]
 
 
 class Folder:
-    """The target of a folder's entry. Folders have no content of their own here."""
+    """The target of a folder's entry. A simulated folder has no content."""
 
 
 FOLDER = Folder()
@@ -55,7 +55,7 @@ class _Change:
 
 
 class DirectoryEntries:
-    """The directory tree. Errors are those of Linux.
+    """The directory tree. Errors are the errors of Linux.
 
     After the first listing, only methods of this class may change `live` and `durable`.
     """
@@ -139,7 +139,7 @@ class DirectoryEntries:
             self._change(folder_of(old), {old: None}, names)
 
     def sync(self, folder: str) -> None:
-        """Make durable every change in `folder`, and every change that one of them follows."""
+        """Make durable every change in `folder`, and the earlier changes to the same entries."""
         needed: set[str] = set()
         settled: list[_Change] = []
         for change in reversed(self.pending):

@@ -1,4 +1,4 @@
-"""Checks that two disks behave alike, so that a simulated disk behaves as the real disk does.
+"""Checks of two disks for equal behaviour, such as a simulated disk and the real disk.
 
 `check_disks_agree` makes the same calls on both disks, drawn at random from a seed. The calls are
 sensible and senseless. The check compares every answer: bytes read, sizes, lists, and the class and
@@ -45,7 +45,7 @@ def check_disks_agree(reference: Disk, other: Disk, *, seed: int, steps: int = 2
 def check_lock(first: Disk, second: Disk) -> None:
     """Check the lock with two handles on one empty disk, and close both.
 
-    Raises `AssertionError` for a lock that two handles have, or that does not name its owner.
+    Raises `AssertionError` if two handles have the lock, or if the lock does not name the owner.
     """
     first.lock()
     first.lock()  # locking again is no conflict
@@ -69,7 +69,7 @@ def _refusal(disk: Disk) -> StoreLockedError | None:
 
 
 class _Side:
-    """One of the two disks, with the file that is open on the disk."""
+    """One of the two disks, with the file open on the disk."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -106,7 +106,7 @@ _Step = Callable[[_Side], object]
 
 
 def _draw(random: Random) -> tuple[str, _Step]:
-    """Return a call: its description, and a function that makes the call."""
+    """Return the description of a call, and a function that makes the call."""
     name = random.choice(_FILES if random.random() < 0.9 else _MISFITS)
     if sys.platform != "linux" and name == "log":  # elsewhere a folder in the way is another errno
         name = "b"

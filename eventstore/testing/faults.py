@@ -1,10 +1,10 @@
-"""What goes wrong, and at which call: the record of calls and the plan of faults.
+"""The record of calls and the plan of faults: a fault is planned for a call.
 
-Every call on a simulated disk passes through `FaultPlan.enter` before it has an effect. The plan
-records the call, asks its rules, and returns the `Fault` to act out, if any. All handles on one
-simulated disk share one plan, so a number means the same call whoever makes it.
+Every call on a simulated disk passes through `FaultPlan.enter` before taking effect. The plan
+records the call, asks the rules, and returns the `Fault` to act out, if any. All handles on one
+simulated disk share one plan, so a number means the same call on every handle.
 
-Calls are numbered from 1, in the order they are made. A rule may count all calls, or only the calls
+Calls are numbered from 1, in the order of the calls. A rule may count all calls, or only the calls
 of one kind, of one name, or both. Kinds are the names of the methods: `lock create open list
 make_folder rename remove sync_folder` and `close_disk` of a disk, `read write sync truncate size
 close` of a file. `entropy` touches no file and is not a call.
@@ -26,10 +26,9 @@ Effect = Literal["none", "partial", "whole"]
 
 
 class SimulatedCrash(BaseException):
-    """The simulated process is dead: the call that it died in raises this, and so does every later
-    call.
+    """The death of the simulated process, raised by the fatal call and by every later call.
 
-    The class is not an `Exception`: code that survives errors must not survive its own death.
+    The class is not an `Exception`, so that an `except Exception` does not survive the death.
     """
 
 
@@ -121,10 +120,10 @@ class FaultPlan:
     def at(
         self, number: int | None, kind: str | None, name: str | None, forever: bool, fault: Fault
     ) -> None:
-        """Add a rule: `fault` at the matching call of that number, or with `forever` from that call
-        on.
+        """Add a rule: `fault` at the matching call with `number`.
 
-        Numbers count from the first call ever made. `None` is the next matching call.
+        With `forever` the rule also applies to every later matching call. Numbers count from the
+        first call ever made. `None` is the next matching call.
         """
 
         def matches(call: Call) -> bool:

@@ -9,16 +9,20 @@ the platter are kept as differences to the buffer:
   version for each write since. A sector in neither map is the same in cache and platter. Beyond the
   end of the buffer, the platter has zeros.
 * `lost[sector]` is the same list for a sector whose sync failed. Linux marks such pages clean: no
-  later sync writes them, and reads go on seeing them. Writing to the sector makes it dirty again.
+  later sync writes the pages, and reads go on seeing the pages. Writing to the sector makes the
+  sector dirty again.
 * `sizes` lists the possible sizes: the platter's first, the current size last.
 
 So a sync is `dirty.clear()`, and a failed sync moves `dirty` to `lost`. A power cut copies the
 buffer and puts one version of each sector in doubt into the copy. Copies of an inode share the
-buffer until one of them writes.
+buffer until the first write to a copy.
 
-The model leaves out three things. Pages: Linux writes 4096 bytes at a time, so rewriting one sector
-also saves its lost neighbours. Sectors are the harder case. Stale blocks of other files: a sector
-that was never written reads as zeros. Damage to bytes that nobody was writing.
+The model leaves out three things:
+
+* Pages. Linux writes 4096 bytes at a time, so rewriting one sector also saves lost neighbours.
+  Sectors are the harder case.
+* Stale blocks of other files. Here a sector without any write reads as zeros.
+* Damage to bytes that nobody was writing.
 
 The model is harder than file systems in one respect: sizes and sectors are decided apart. Bytes cut
 off by an unsynced truncation can be back after a power cut, even if the file was extended again.
@@ -61,7 +65,10 @@ class Inode:
 
     @property
     def fingerprint(self) -> bytes | int:
-        """Equal for copies of one file with equal content, as long as that file exists."""
+        """A value that is equal for copies of one file with equal content.
+
+        The value holds as long as the file exists.
+        """
         return id(self._buffer) if self._shared else bytes(self._buffer)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -94,21 +101,21 @@ class Inode:
         self._resized()
 
     def sync(self) -> None:
-        """Everything is on the platter, except for what an earlier failure gave up."""
+        """Put everything on the platter, except for sectors and sizes of an earlier failed sync."""
         self.dirty.clear()
         if not self._size_lost:
             self.sizes = self.sizes[-1:]
 
     def fail_sync(self) -> None:
-        """Everything is marked clean, whether or not it is on the platter: nobody knows."""
+        """Mark everything clean, without deciding yet whether any of it is on the platter."""
         self.lost.update(self.dirty)
         self.dirty.clear()
         self._size_lost = len(self.sizes) > 1
 
     def drop(self, adversary: Adversary) -> None:
-        """Forget clean pages, so that those of a failed sync are read from the platter again.
+        """Forget clean pages, so that pages of a failed sync are read from the platter again.
 
-        The size goes with the inode, which stays in memory while any page of it is dirty.
+        The size goes with the inode. The inode stays in memory while any page of the file is dirty.
         """
         if self.lost:
             self._own()
@@ -159,7 +166,7 @@ class Inode:
         self._size_lost = False
 
     def _sectors(self, start: int, end: int) -> list[bytes]:
-        """Return the sectors that hold the bytes from `start` to `end`, as the cache has them."""
+        """Return the cached sectors that hold the bytes from `start` to `end`."""
         buffer = self._buffer
         return [
             bytes(buffer[at : at + SECTOR]).ljust(SECTOR, b"\0")

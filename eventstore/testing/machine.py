@@ -1,7 +1,8 @@
-"""One simulated computer with one disk, and the files that are open on the computer.
+"""One simulated computer with one disk, and the open files of the computer.
 
 All handles of a `SimulatedDisk` share a `Machine`: names, files, lock, plan of faults, and source
-of chance. Every call on a disk or a file goes through `Machine.call`, which acts out its fault.
+of chance. Every call on a disk or a file goes through `Machine.call`, and planned faults are acted
+out there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _T = TypeVar("_T")
 
 
 class Machine:
-    """Everything that handles share. `owner` is the handle with the lock, if it still exists."""
+    """The computer that handles share. `owner` is the handle with the lock, if still alive."""
 
     __slots__ = ("_drawn", "_random", "names", "owner", "owner_pid", "plan", "seed", "writes")
 
@@ -44,7 +45,7 @@ class Machine:
 
     @property
     def random(self) -> Random:
-        """The source of unseeded choices. Making it is slow, so it is made at first use."""
+        """The source of unseeded choices, made at first use because making one is slow."""
         if self._random is None:
             self._random = Random(f"{self.seed}/{self._drawn}")
         return self._random
@@ -81,7 +82,7 @@ class Machine:
         raise fault.error(name)
 
     def files(self) -> list[Inode]:
-        """Return every file that has a name, live or durable."""
+        """Return every file with a name, live or durable."""
         found = dict.fromkeys([*self.names.live.values(), *self.names.durable.values()])
         return [node for node in found if isinstance(node, Inode)]
 

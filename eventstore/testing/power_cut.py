@@ -1,12 +1,12 @@
-"""What a power cut leaves of everything that was not synced: who decides, and how.
+"""The decisions of a power cut about everything that was not synced.
 
 An `Adversary` decides for each thing in doubt: the version of a sector on the platter, the size of
 a file, and whether a change of names took place. `RandomCut` draws every combination with some
 probability. `extremes` yields the combinations that programs most often get wrong.
 
 The decisions are independent of each other and of the order of the writes. So writes are reordered
-freely. No adversary damages bytes that were not being written: a tear mixes two versions of a
-sector, so bytes equal in both versions stay as they are.
+freely. No adversary damages bytes outside a write: a tear mixes two versions of a sector, so bytes
+equal in both versions stay unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SECTOR = 512
 
 
 class Version(NamedTuple):
-    """A sector as one write left it: its 512 bytes, the range that was written, and the write.
+    """A sector after one write: the 512 bytes, the written range, and the number of the write.
 
     `write` counts the writes to the disk. Write 0 is the content of the platter before.
     """
@@ -90,7 +90,7 @@ class RandomCut:
 
 
 class Extreme:
-    """A cut that decides by a fixed rule. `asked` counts its decisions, the latest included."""
+    """A cut that decides by a fixed rule. `asked` counts the decisions, the latest included."""
 
     __slots__ = ("_names", "_sectors", "_sizes", "asked")
 

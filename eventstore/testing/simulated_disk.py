@@ -2,25 +2,28 @@
 
 Theory of operation
 -------------------
-The model has three layers, each in a module of its own. `file_contents` holds the page cache and
-the platter of each file. `directory_entries` holds the names on the platter. `faults` says which
-call fails, and how. `power_cut` decides what a power cut leaves of the first two layers. `machine`
-puts the layers together, and this module makes a `Disk` of them.
+The model has these layers, each in a module of its own:
+
+* `file_contents` holds the page cache and the platter of each file.
+* `directory_entries` holds the names in the cache and on the platter.
+* `faults` plans the failures of calls.
+* `power_cut` decides about unsynced contents and names at a power cut.
+* `machine` puts the layers together, and `SimulatedDisk` gives the machine the methods of a `Disk`.
 
 A `Machine` is one computer with one disk. A `SimulatedDisk` is the handle of one process on a
-machine. `reopen` gives further handles on the same machine: they share files, lock, calls and
+machine. `reopen` gives further handles on the same machine, with shared files, lock, calls and
 faults. `after_kill`, `after_power_cut`, `images` and `clone` give the first handle on another
-machine. That machine has files, lock, calls and faults of its own and shares no change with the
-first. File contents are copied only when one side writes.
+machine. The other machine has files, lock, calls and faults of its own and shares no change with
+the first. File contents are copied only when one side writes.
 
 Three events leave different things:
 
 * After a killed process, everything written is there, and the lock is free.
 * After a power cut, everything is there that `sync` and `sync_folder` made durable, and any part of
-  the rest. A sector of 512 bytes is old, new, torn, or as any write in between left it. A size or a
-  name is old or new.
+  the rest. A sector of 512 bytes is old, new, torn, or the result of any write in between. A size
+  or a name is old or new.
 * After a failed `sync` or `sync_folder`, pending changes stay in doubt. Later successful calls do
-  not change the doubt. Only writing the same sectors again, and syncing them, does.
+  not change the doubt. Only a new write of the same sectors with a successful sync ends the doubt.
 
 The modules of the layers state the limits of the model. The disk adds these limits: one process, no
 permissions, no links, and no capacity (`fail` with `ENOSPC` stands for a full disk). Folders are
@@ -56,9 +59,9 @@ _WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "who
 class SimulatedDisk:
     """A `Disk` in memory, to crash and to damage.
 
-    Without faults the disk behaves as an empty `LocalDisk` does. `seed` determines every choice
-    that is left to chance. `path` is the name of the disk in errors and logs. `machine` makes the
-    disk a further handle on that computer, which has a seed of its own.
+    Without faults the disk behaves as an empty `LocalDisk` does. `seed` determines every random
+    choice. `path` is the name of the disk in errors and logs. `machine` makes the disk a further
+    handle on a computer that exists already, and the `seed` of the computer then counts.
 
     >>> disk = SimulatedDisk(seed=7)
     >>> file = disk.create("journal")
@@ -212,16 +215,16 @@ class SimulatedDisk:
         short: int | None = None,
         forever: bool = False,
     ) -> None:
-        """Make call number `at` fail (`None`: the next call), or with `forever` every call from
-        `at` on.
+        """Make call number `at` fail, or with `forever` every call from `at` on.
 
-        With `kind` or `name`, the number counts only the calls of that kind, or on that name. The
-        error of `errno` is raised before the call has any effect (`effect="none"`), after the whole
-        of it (`"whole"`), or, for a write, after a part (`"partial"`). With `short`, a write raises
-        no error: it stores at most `short` bytes and returns the count.
+        `None` is the next call. With `kind` or `name`, the number counts only the calls of the
+        kind, or on the name. The error of `errno` is raised before the call has any effect
+        (`effect="none"`), after the whole effect (`"whole"`), or, for a write, after a part
+        (`"partial"`). With `short`, a write raises no error: the write stores at most `short` bytes
+        and returns the count.
 
-        A `sync` or `sync_folder` that fails without effect leaves its changes in doubt for good, as
-        on Linux: later syncs succeed without writing them.
+        After a `sync` or `sync_folder` that fails without effect, the changes stay in doubt for
+        good, as on Linux: later syncs succeed without writing the changes.
         """
         fault = Fault(errno=errno, effect=effect, short=short)
         self._machine.plan.at(at, kind, name, forever, fault)
@@ -240,7 +243,7 @@ class SimulatedDisk:
     ) -> None:
         """Let the process die at a call: `SimulatedCrash` is raised there and at every later call.
 
-        `at`, `kind` and `name` have the meaning they have for `fail`. With `when="during"`, a write
+        `at`, `kind` and `name` have the same meaning as for `fail`. With `when="during"`, a write
         is done in part, and any other call not at all.
         """
         self._machine.plan.at(at, kind, name, False, Fault(effect=_WHEN[when], crash=True))
@@ -265,7 +268,7 @@ class SimulatedDisk:
         return self._handle(self._machine)
 
     def clone(self) -> SimulatedDisk:
-        """Return the same disk, doubts included, on a machine of its own. The lock is free."""
+        """Return the same disk, doubts included, on another machine. The lock is free."""
         return self._handle(self._machine.copy())
 
     def after_kill(self) -> SimulatedDisk:
@@ -283,7 +286,7 @@ class SimulatedDisk:
         return self.after_cut(RandomCut(self._chance(seed)))
 
     def after_cut(self, adversary: Adversary) -> SimulatedDisk:
-        """Return the disk after a power cut in which `adversary` decided."""
+        """Return the disk after a power cut with the decisions of `adversary`."""
         return self._handle(self._machine.cut(adversary))
 
     @property
@@ -295,7 +298,7 @@ class SimulatedDisk:
     def images(self, limit: int | None = None) -> Iterator[SimulatedDisk]:
         """Yield the images that programs most often get wrong: no two alike, at most `limit`.
 
-        `eventstore.testing.power_cut.extremes` gives their order. There are about twice as many
+        `eventstore.testing.power_cut.extremes` gives the order. There are about twice as many
         images as things in doubt, and one image if nothing is in doubt.
         """
         seen: set[frozenset[tuple[str, bytes | int]]] = set()
@@ -324,10 +327,11 @@ class SimulatedDisk:
             return self._machine.random
         return seed if isinstance(seed, Random) else Random(seed)
 
-    # Tests look and damage with these methods. They are no calls: none is recorded, none fails.
+    # The methods below are for tests that look at files or damage files. No use is recorded as a
+    # call, and none fails.
 
     def files(self) -> _Sorted:
-        """Return the sorted names of all files, with their folders."""
+        """Return the sorted names of all files, with the folder in front of each name."""
         live = self._machine.names.live
         return sorted(name for name, node in live.items() if isinstance(node, Inode))
 
@@ -340,7 +344,7 @@ class SimulatedDisk:
         return inode.read(0, inode.size)
 
     def write_file(self, name: str, content: Bytes) -> None:
-        """Replace or make a file and its folder, durably. Pending names become durable too."""
+        """Replace or make a file and the folder, durably. Pending names become durable too."""
         names = self._machine.names
         folder = folder_of(name)
         if folder and folder not in names.live:

@@ -1,8 +1,8 @@
-"""An event loop whose clock jumps: timers fire at once, in their order, and nothing ever waits.
+"""An event loop with a jumping clock: timers fire at once, in the right order, without waiting.
 
-`VirtualTimeLoop` is asyncio's own loop with two changes. Its time stands still while any callback
-can run, and then jumps to the next timer. Without a timer the program would hang, so the loop
-raises `StalledError`.
+`VirtualTimeLoop` is asyncio's own loop with two changes. The time of the loop stands still while
+any callback can run, and then jumps to the next timer. Without a timer the program would hang, so
+the loop raises `StalledError`.
 
 A program without threads and sockets, such as a store on a simulated disk, therefore takes the same
 steps in every run, idle seals and sync intervals included.
@@ -26,11 +26,11 @@ _COLLECTED = (20_000, 20, 20)
 
 
 class StalledError(AssertionError):
-    """Everything waits for an event that will never happen."""
+    """Everything waits for events, and none will ever happen."""
 
 
 class _Selector(selectors.SelectSelector):
-    """A selector that never waits, and adds up the seconds that it was asked to wait."""
+    """A selector without waiting. `jumped` adds up the seconds of the requested waits."""
 
     jumped = 0.0
     patience = float("inf")
@@ -48,8 +48,8 @@ class _Selector(selectors.SelectSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop for one program without threads, sockets or signals.
 
-    `patience` is how many seconds of its own time the program may take. `errors` collects the
-    exceptions of callbacks and forgotten tasks, which asyncio would only log.
+    `patience` is the limit of the program, in seconds of the loop's time. `errors` collects the
+    exceptions of callbacks and forgotten tasks. asyncio would only log such exceptions.
     """
 
     def __init__(self, patience: float) -> None:
@@ -68,10 +68,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.0) -> T:
-    """Run `main` on a `VirtualTimeLoop` of its own, and return the result.
+    """Run `main` on a new `VirtualTimeLoop`, and return the result.
 
-    Raises `StalledError` where `main` hangs or takes more than `patience` seconds of its own time.
-    Raises `AssertionError` from any exception that a callback raised unseen.
+    Raises `StalledError` where `main` hangs or takes more than `patience` seconds of the loop's
+    time. Raises `AssertionError` from any exception of a callback.
 
     >>> run_in_virtual_time(asyncio.sleep(3600, "an hour later"))
     'an hour later'

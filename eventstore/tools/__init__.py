@@ -1,6 +1,6 @@
 """Tools around a store: `verify`, and the parts of the `eventstore` command.
 
-The name `verify` of this package is the function, which hides the module of the same name.
+The name `eventstore.tools.verify` is the function. The function hides the module of the same name.
 """
 
 from eventstore.tools.verify import Damage, Divergence, Refold, Verification, verify

@@ -1,6 +1,6 @@
-"""The commands behind `eventstore`, which need click and rich (the `cli` extra).
+"""The commands behind `eventstore`. The commands need click and rich (the `cli` extra).
 
-Reading commands never change a store: they take no lock and repair nothing. A typed error is one
+Reading commands never change a store, take no lock and repair nothing. A typed error is one
 message on standard error and exit status 1. Wrong usage is exit status 2, as click has it.
 """
 
@@ -35,7 +35,7 @@ from eventstore.tools.verify import verify as verify_store
 __all__ = ["commands"]
 
 MOST_DIFFERENCES = 10
-"""Places that are shown in which a state folded again differs."""
+"""The limit of differences that are shown for a state folded again."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ def _told_plainly(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _console() -> Console:
-    """Return standard output: wide and without control codes, unless it is a terminal."""
+    """Return standard output. Output to a file or pipe is wide and without control codes."""
     if sys.stdout.isatty():
         return Console()
     return Console(file=sys.stdout, force_terminal=False, no_color=True, width=120)
@@ -155,7 +155,7 @@ def verify(path: Path, no_refold: bool) -> None:
 
 
 def _verified(found: Verification) -> Iterator[str]:
-    """What was checked, one fact a line."""
+    """Yield the checked parts of a store, one fact a line."""
     events = f"events {found.first_seq:,} to {found.last_seq:,}"
     yield (
         f"{found.path}: {events if found.last_seq >= found.first_seq else 'no events'} checked in "
@@ -172,7 +172,7 @@ def _verified(found: Verification) -> Iterator[str]:
 
 
 def _divergence(divergence: Divergence) -> Iterator[str]:
-    """A difference, and who is responsible."""
+    """Yield a difference and the responsible event, line by line."""
     yield (
         f"DIFFERS: the snapshot of event {divergence.differs_at:,} is not the state folded again; "
         f"up to event {divergence.agrees_at:,} they agree"
@@ -250,7 +250,7 @@ def dump(path: Path, start: int, stop: int | None, as_json: bool) -> None:
 
 
 def _line(fields: dict[str, Any]) -> str:
-    """One event for people: number, time, operation, fields; key and metadata where given."""
+    """Return one event for people: number, time, operation, fields, and any key and metadata."""
     parts = [
         f"{fields['seq']:>8}",
         to_datetime(fields["time"]).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -265,7 +265,7 @@ def _line(fields: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Whatever JSON cannot say is shown as Python would."""
+    """Return a value that JSON can hold: the `repr` for a type unknown to JSON."""
     try:
         return encode_hook(value)
     except NotImplementedError:

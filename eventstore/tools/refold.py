@@ -1,8 +1,8 @@
 """Folding a store's history again, and comparing the state with that of every snapshot.
 
-Every snapshot carries the digest of the state in the live store. History is folded from its
+Every snapshot carries the digest of the state in the live store. History is folded from the
 beginning, and the digest is compared at each snapshot. The first snapshot with another digest
-leaves an interval, in which `divergence.py` searches for the event.
+leaves an interval. `divergence.py` searches the interval for the event.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     """The result of folding again.
 
     Attributes:
-        begun_at: The event after which the fold began. 0 is before the first.
-        agreeing: The events of the snapshots that agree.
+        begun_at: The last event before the fold. 0 is before the first event.
+        agreeing: The events of the agreeing snapshots.
         passed_over: The snapshots made by other handlers, each with the reason.
-        wrong_digests: The names of snapshots whose digest is not the digest of their state.
+        wrong_digests: The names of snapshots with a digest of another state than the stored one.
         divergence: The first difference, `None` if there is none.
         refusal: The reason why history could not be folded to its end, if so.
     """
@@ -136,9 +136,9 @@ class _Refolding:
                 self._wrong.append(found.name)
 
     def _fold(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
-        """Fold until a snapshot differs. Returns its event and the state folded up to there.
+        """Fold until a snapshot differs. Returns the snapshot's event and the folded state.
 
-        Appends the snapshots that agree to `agreeing`. Returns `None` for an event if all agree.
+        Appends agreeing snapshots to `agreeing`. Returns `None` for an event if all agree.
         """
         state = self._state_after(begun_at)
         rest = [seq for seq in sorted(self._digests) if seq > begun_at]
@@ -156,7 +156,7 @@ class _Refolding:
         return None, state
 
     def _state_after(self, seq: int) -> Any:
-        """A fresh copy of the state in a snapshot, or before the first event."""
+        """Return a fresh copy of the state in a snapshot, or before the first event."""
         if seq == 0:
             return self._registry.initial()
         loaded = self._vault.load(seq)

@@ -1,11 +1,11 @@
 """A check of a whole store: every byte, and every snapshot folded again.
 
-`verify` takes no lock and changes nothing, so it may run beside a live writer. Damage does not end
-the check. The result reports all damage that can be found.
+`verify` takes no lock and changes nothing, so a live writer may go on. Damage does not end the
+check. The result reports all damage that can be found.
 
-*Bytes.* `store.json` is checked by its checksum. Each segment is checked record by record, with its
-seal and its place in the chain of segments. Each archive is checked, and each snapshot by its
-digest. All events are decoded, and their numbers must have no gap.
+*Bytes.* `store.json` is checked by a checksum. Each segment is checked record by record, with the
+seal and the place in the chain of segments. Each archive is checked, and each snapshot by a digest.
+All events are decoded, and the numbers must have no gap.
 
 *States.* `refold.py` folds the history again.
 """
@@ -52,7 +52,7 @@ from eventstore.tools.refold import refold as fold_again
 
 __all__ = ["Damage", "Divergence", "Refold", "Verification", "verify"]
 
-_PASSES = 5  # over all files. The chain of segments, which moves, is also read again by itself
+_PASSES = 5  # over all files. The chain of segments moves, and has repetitions of its own
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -65,8 +65,7 @@ class Damage(msgspec.Struct, frozen=True):
 class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """The result of `verify`.
 
-    * `first_seq` and `last_seq`: the events that were read and decoded. There are none if
-      `last_seq` is smaller.
+    * `first_seq` and `last_seq`: the events read and decoded, none if `last_seq` is smaller.
     * `segments`, `archives`, `snapshots`: how many files of each kind were checked.
     * `damage`: every damaged file with the reason.
     * `refolded`: the result of folding again. The field is `None` if folding was not asked for, or
@@ -84,7 +83,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
 
     @property
     def divergence(self) -> Divergence | None:
-        """Where folding again departs from the states that were folded live, or `None`."""
+        """The first difference of folding again from the live states, or `None`."""
         return None if self.refolded is None else self.refolded.divergence
 
     @property
@@ -101,12 +100,12 @@ def verify(
     registry: HandlerRegistry[Any] | None = None,
     refold: bool = True,
 ) -> Verification:
-    """Check every byte of the store at `path`, and fold its history again.
+    """Check every byte of the store at `path`, and fold the history again.
 
-    Folding needs a `registry`, and `refold=False` leaves it out. Folding begins at the first event,
-    or at the first snapshot if earlier history was discarded. Every event is folded again, and the
-    digest of the state is compared at every snapshot. Where digests differ, `divergence` of the
-    result names event, operation and handler.
+    Folding needs a `registry`, and `refold=False` leaves the fold out. Folding begins at the first
+    event, or at the first snapshot if earlier history was discarded. Every event is folded again,
+    and the digest of the state is compared at every snapshot. Where digests differ, `divergence` of
+    the result names event, operation and handler.
 
     The time follows the length of the history, and the memory the size of the state.
 
@@ -195,7 +194,7 @@ class _Checking:
 
     @contextlib.contextmanager
     def _telling(self, name: str) -> Iterator[None]:
-        """Record any damage under the name of its file, or under `name` if that is unknown."""
+        """Record any damage under the name of the file, or under `name` if the file is unknown."""
         try:
             yield
         except FileNotFoundError:
@@ -207,13 +206,13 @@ class _Checking:
             self._damage.append(Damage(name, str(error)))
 
     def _snapshot(self, manifest: Manifest, base: str) -> int:
-        """Check one snapshot. Returns the event it covers, 0 if that is unknown."""
+        """Check one snapshot. Returns the last event in the snapshot, 0 if unknown."""
         name = f"{SNAPSHOT_FOLDER}/{base}"
         try:
             header, _, _, slices = parse(read_whole(self._disk, name))
             for _ in slices:
                 pass
-        except FileNotFoundError:  # the writer retired it
+        except FileNotFoundError:  # the writer removed the snapshot
             return 0
         except InvalidSnapshotError as error:
             self._damage.append(Damage(name, f"it is damaged: {error}"))
@@ -246,7 +245,7 @@ class _Checking:
             raise corrupt_segment_error(self._disk, name, tail.end, tail.next_seq, reason)
 
     def _chain(self, newest_snapshot: int) -> int:
-        """Check that all files make one history without a gap. Returns its last event."""
+        """Check that all files make one history without a gap. Returns the last event."""
         disk = self._disk
         seq = read_beside_writer(disk, self._log) - 1
         for events in recorded_batches(disk, EventCodec(), seq + 1, None):
