@@ -40,7 +40,7 @@ from eventstore.demo.messages import (
     send,
 )
 from eventstore.demo.tape import Print, read_moments
-from eventstore.model.shadowing import hiding_file, sentence
+from eventstore.model.shadowing import hidden_package_message, hiding_file
 
 __all__ = ["STORE_OPTIONS", "DemoError", "main", "record_tape", "trading_registry"]
 
@@ -72,7 +72,9 @@ def trading_registry() -> HandlerRegistry[Any]:
     """
     path = hiding_file()
     if path is not None:
-        raise DemoError(f"the demonstration needs the trading handlers, but {sentence(path)}")
+        raise DemoError(
+            f"the demonstration needs the trading handlers, but {hidden_package_message(path)}"
+        )
     for point in entry_points(group=PLUGINS, name="record_trade"):
         return HandlerRegistry.discover(HandlerRegistry(point.load()).state_type)
     raise DemoError(

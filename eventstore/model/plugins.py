@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Operation
-from eventstore.model.shadowing import PACKAGE, hiding_file, is_hidden, sentence
+from eventstore.model.shadowing import PACKAGE, hidden_package_message, hiding_file, is_hidden
 
 if TYPE_CHECKING:  # a tenth of the time that importing eventstore takes
     from importlib.metadata import EntryPoint
@@ -141,7 +141,8 @@ def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any
         path = hiding_file()
         if path and isinstance(error, ImportError) and _top(error.name) == PACKAGE:
             raise RegistrationError(
-                f"{describe_plugin(point)} needs a package that is hidden: {sentence(path)}",
+                f"{describe_plugin(point)} needs a package that is hidden: "
+                f"{hidden_package_message(path)}",
                 plugin=point.name,
                 distribution=distribution_of(point),
             ) from error

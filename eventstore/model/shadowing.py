@@ -1,12 +1,12 @@
-"""Finding out whether another package hides the trading handlers.
+"""Detect another package that hides the trading handlers.
 
-The distribution has two packages: `eventstore` and, beside it, `handlers`. The name `handlers` is a
-common one. A folder or a module of that name that stands earlier on `sys.path` hides the package,
-and an import of `handlers.update_position` then fails or finds a stranger's module.
+The distribution has two packages: `eventstore` and `handlers`. The name `handlers` is common. A
+folder or a module with the same name, earlier on `sys.path`, hides the package. An import of
+`handlers.update_position` then fails or finds a stranger's module.
 
-Nothing that does without the trading handlers may fail for that reason. Discovery passes the hidden
-entry points over, without importing the stranger's package. An error says which file hides the
-package only where a trading handler is missing.
+A store without trading handlers must work all the same. Discovery therefore leaves hidden entry
+points out, without importing the stranger's package. Only where a trading handler is missing does
+an error name the hiding file.
 """
 
 from __future__ import annotations
@@ -22,28 +22,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISTRIBUTION",
-    "TRADING_OPERATIONS",
+    "PACKAGE",
+    "hidden_package_message",
     "hiding_file",
     "is_hidden",
     "remedy_for",
-    "sentence",
+    "trading_operations",
 ]
 
 DISTRIBUTION = "asyncio-eventstore"
-"""The name of this distribution, as its metadata gives it."""
+"""The name of this distribution in package metadata."""
 
 PACKAGE = "handlers"
 """The package of the trading handlers."""
 
-TRADING_OPERATIONS = frozenset({"full_state", "record_trade", "update_position"})
-"""The operations with a handler in `handlers`."""
-
 
 def hiding_file() -> str | None:
-    """Return the path of the file that hides the package `handlers`, `None` where none does.
+    """Return the path of the file that hides the package `handlers`, `None` if nothing does.
 
-    The package is hidden if `import handlers` finds a package or a module that is not beside the
-    package `eventstore`. A package that cannot be found at all is not hidden.
+    The package is hidden if `import handlers` finds a package or a module elsewhere than beside the
+    package `eventstore`. Without any `handlers` on `sys.path` nothing is hidden.
     """
     found = _path_of(PACKAGE)
     if found is None:
@@ -54,17 +52,17 @@ def hiding_file() -> str | None:
 
 
 def is_hidden(point: EntryPoint) -> bool:
-    """Return whether an entry point is one of this distribution's and its package is hidden."""
+    """Return whether an entry point belongs to the trading handlers while `handlers` is hidden."""
     return (
         point.dist is not None
         and point.dist.name == DISTRIBUTION
-        and point.module.partition(".")[0] == PACKAGE
+        and _is_in_package(point)
         and hiding_file() is not None
     )
 
 
-def sentence(path: str) -> str:
-    """Return the sentence that says what the file at `path` hides, and the way out."""
+def hidden_package_message(path: str) -> str:
+    """Return one sentence for an error: the file at `path` hides the package, and the way out."""
     return (
         f"{path} hides the package {PACKAGE!r} of {DISTRIBUTION}: rename it, or keep its folder "
         "off sys.path (the command eventstore and python -P leave out the current directory)"
@@ -76,9 +74,29 @@ def remedy_for(operation: str | None, otherwise: str) -> str:
 
     The answer is `otherwise`, unless the trading handler of that operation is hidden.
     """
-    asked_for = operation is None or operation in TRADING_OPERATIONS
-    path = hiding_file() if asked_for else None
-    return otherwise if path is None else sentence(path)
+    path = hiding_file()
+    if path is None or not (operation is None or operation in trading_operations()):
+        return otherwise
+    return hidden_package_message(path)
+
+
+def trading_operations() -> frozenset[str]:
+    """Return the operations with a handler in `handlers`, empty without an installed distribution.
+
+    Each of the distribution's entry points for a handler has the name of the operation. Reading the
+    metadata takes milliseconds, so only the error path may call this function.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        points = distribution(DISTRIBUTION).entry_points
+    except PackageNotFoundError:
+        return frozenset()
+    return frozenset(point.name for point in points if _is_in_package(point))
+
+
+def _is_in_package(point: EntryPoint) -> bool:
+    return point.module.partition(".")[0] == PACKAGE
 
 
 def _path_of(package: str) -> str | None:

@@ -23,8 +23,8 @@ from eventstore import (
 )
 from eventstore.demo.worker import DemoError
 from eventstore.demo.worker import trading_registry as demo_registry
-from eventstore.model.plugins import load_plugin
-from eventstore.model.shadowing import DISTRIBUTION, TRADING_OPERATIONS, hiding_file, is_hidden
+from eventstore.model.plugins import load_plugin, members
+from eventstore.model.shadowing import DISTRIBUTION, hiding_file, is_hidden, trading_operations
 from handlers import UpdatePosition, trading_registry
 
 LOUD = 'raise RuntimeError("the package of the user was imported")\n'
@@ -222,7 +222,7 @@ class TestHidden:
             for point in distribution(DISTRIBUTION).entry_points
             if point.group == "eventstore.handlers"
         ]
-        assert {point.name for point in ours} == TRADING_OPERATIONS
+        assert {point.name for point in ours} == trading_operations()
         assert all(is_hidden(point) for point in ours)
         assert [load_plugin(point) for point in ours] == [[], [], []]
         other = EntryPoint("fee", "handlers.update_position", "eventstore.handlers")
@@ -242,6 +242,33 @@ class TestHidden:
 
 
 def test_the_operations_are_those_of_the_package() -> None:
-    names = {item.operation for item in vars(handlers).values() if hasattr(item, "operation")}
-    assert set(trading_registry().operations) >= TRADING_OPERATIONS
-    assert names <= TRADING_OPERATIONS
+    built_in = HandlerRegistry(*members(handlers)).operations
+    assert trading_operations() == set(built_in)
+    assert set(trading_registry().operations) >= set(built_in)
+
+
+class TestTheEntryPointsSayWhichOperationsTheDistributionHandles:
+    def test_a_handler_added_to_the_distribution_needs_no_other_edit(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        info = tmp_path / "asyncio_eventstore-9.9.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: 9.9\n"
+        )
+        (info / "entry_points.txt").write_text(
+            "[console_scripts]\neventstore = eventstore.cli:main\n"
+            "[eventstore.handlers]\npay_dividend = handlers.pay_dividend:pay_dividend\n"
+        )
+        hides = put(tmp_path, "quiet package")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "handlers"]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        assert trading_operations() == {"pay_dividend"}
+        with pytest.raises(UnknownOperationError, match=f"{hides} hides"):
+            HandlerRegistry().payload("pay_dividend", {})
+
+    def test_without_the_distribution_there_are_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.path", [])
+        assert trading_operations() == frozenset()
