@@ -1,7 +1,7 @@
-"""Run the benchmarks: ``python -m benchmarks --quick``, or in full without the option.
+"""Run the benchmarks: `python -m benchmarks --quick`, or in full without the option.
 
-Needs the extra ``bench`` and a Linux machine with a disk worth measuring. The results go to
-``benchmarks/results``: ``table.md``, ``results.json`` and the plots.
+Needs the extra `bench` and a Linux machine with a disk worth measuring. The results go to
+`benchmarks/results`: `table.md`, `results.json` and the plots.
 """
 
 from __future__ import annotations

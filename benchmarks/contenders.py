@@ -20,7 +20,7 @@ class Contender(NamedTuple):
 
     name: str
     adapter: str
-    """Module within ``benchmarks.peers``, and class."""
+    """Module within `benchmarks.peers`, and class."""
 
     loop: str = "asyncio"
     ours: bool = False
@@ -39,7 +39,7 @@ class Contender(NamedTuple):
         return self.name.partition(" (")[0]
 
     def load(self) -> type[Peer]:
-        """Return the adapter. Raises ``ImportError`` where a needed library is not installed."""
+        """Return the adapter. Raises `ImportError` where a needed library is not installed."""
         module, _, name = self.adapter.partition(":")
         adapter: type[Peer] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
         if self.loop == "uvloop":

@@ -15,7 +15,7 @@ __all__ = ["Figures", "Rounds", "Summary", "ratio", "summary"]
 
 Figures = Mapping[str, float]
 Rounds = Mapping[str, Sequence[Figures | None]]
-"""Figures of each cell in each round, ``None`` where the cell failed or was not measured."""
+"""Figures of each cell in each round, `None` where the cell failed or was not measured."""
 
 
 class Summary(NamedTuple):
@@ -45,7 +45,7 @@ def summary(values: Sequence[float]) -> Summary | None:
 def ratio(
     rounds: Rounds, cell: str, other: str, figure: str, other_figure: str = ""
 ) -> Summary | None:
-    """Return how ``cell`` compares with ``other``, round by round.
+    """Return how `cell` compares with `other`, round by round.
 
     A cell measured once stands for every round.
     """

@@ -13,7 +13,7 @@ __all__ = ["describe", "sync_median"]
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """Return processor, memory, kernel, file system and device under ``folder``, interpreter."""
+    """Return processor, memory, kernel, file system and device under `folder`, interpreter."""
     device, mount, kind, options = _mount(folder)
     return {
         "processor": _processor(),
@@ -29,7 +29,7 @@ def describe(folder: Path) -> dict[str, str]:
 
 
 def sync_median(folder: Path, count: int = 300) -> float:
-    """Return the median of a small write and ``fdatasync`` into a zero-filled file, in seconds."""
+    """Return the median of a small write and `fdatasync` into a zero-filled file, in seconds."""
     sync = getattr(os, "fdatasync", os.fsync)
     path = folder / "probe"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -59,7 +59,7 @@ def _processor() -> str:
 
 
 def _mount(folder: Path) -> tuple[str, str, str, str]:
-    """Return device, mount point, file system and options under ``folder``."""
+    """Return device, mount point, file system and options under `folder`."""
     best = ("", "", "unknown", "")
     try:
         lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()

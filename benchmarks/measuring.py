@@ -174,7 +174,7 @@ class Measuring:
     ) -> Found:
         """Measure every cell once in every round, in an order shuffled anew.
 
-        No round begins that would end after ``until`` (as ``time.perf_counter`` counts), if as long
+        No round begins that would end after `until` (as `time.perf_counter` counts), if as long
         as the round before. The first round always begins.
         """
         shuffled = random.Random(seed)

@@ -26,7 +26,7 @@ Bar = tuple[str, Summary]
 
 
 def draw(rounds: Rounds, output: Path) -> None:
-    """Draw all measurements into ``output``."""
+    """Draw all measurements into `output`."""
     commits = [
         ("one awaiter||", "p50", 1e6, "one awaiter, p50, µs"),
         ("awaiters|64|", "per event", 1e6, "64 awaiters, µs per event"),

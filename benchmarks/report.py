@@ -1,6 +1,6 @@
 """The measurements written down: a table in Markdown, JSON for programs, and plots.
 
-``benchmarks.figures`` computes every figure. The table shows medians, the spread between quartiles,
+`benchmarks.figures` computes every figure. The table shows medians, the spread between quartiles,
 and the ratio to the case's reference.
 """
 
@@ -34,7 +34,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def write(run: Run, output: Path) -> None:
-    """Write ``table.md``, ``results.json`` and, where matplotlib is there, the plots."""
+    """Write `table.md`, `results.json` and, where matplotlib is there, the plots."""
     output.mkdir(parents=True, exist_ok=True)
     (output / "table.md").write_text(table(run), encoding="utf-8")
     encoded = msgspec.json.encode(

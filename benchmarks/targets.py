@@ -22,7 +22,7 @@ class Verdict(NamedTuple):
     target: str
     figure: str
     met: bool | None
-    """Whether the target was met, ``None`` without the needed measurements."""
+    """Whether the target was met, `None` without the needed measurements."""
 
     against: str = ""
 

@@ -1,10 +1,10 @@
 """The process of one contender, which runs one order after the other, each one line of JSON.
 
-``python -m benchmarks.worker NAME`` answers first with the contender's version, or with the reason
+`python -m benchmarks.worker NAME` answers first with the contender's version, or with the reason
 for leaving the contender out. Then the worker reads tasks from standard input. Output of the
 libraries goes to standard error.
 
-A task is ``build`` (make a history, and end the process if the history ends in a crash) or ``run``.
+A task is `build` (make a history, and end the process if the history ends in a crash) or `run`.
 """
 
 from __future__ import annotations

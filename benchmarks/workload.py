@@ -1,7 +1,7 @@
 """The events that every contender records: the same payloads, in the same order.
 
 The payloads are trades in a number of symbols, with a mark of the position after every third.
-``symbols`` is the size of the state. ``size`` adds so many characters to the trade's identifier. So
+`symbols` is the size of the state. `size` adds so many characters to the trade's identifier. So
 payloads have any size, and no contender can know more about them than another.
 """
 
@@ -39,7 +39,7 @@ PAYLOAD_DECODER = msgspec.msgpack.Decoder(Payload)
 
 
 def payloads(count: int, *, first: int = 1, symbols: int = 20, size: int = 0) -> list[Operation]:
-    """Return the payloads of the events ``first`` to ``first + count - 1``."""
+    """Return the payloads of the events `first` to `first + count - 1`."""
     padding = "x" * size
     return [_payload(seq, symbols, padding) for seq in range(first, first + count)]
 
@@ -59,7 +59,7 @@ def _payload(seq: int, symbols: int, padding: str) -> Operation:
 
 
 def positions(count: int) -> list[Operation]:
-    """Return one payload for each of ``count`` symbols, for a state of this size."""
+    """Return one payload for each of `count` symbols, for a state of this size."""
     return [
         UpdatePosition(symbol=f"P{number}", shares=1.0 + number % 9, price=10.0)
         for number in range(count)
@@ -89,5 +89,5 @@ def pack_state(state: EngineState) -> bytes:
 
 
 def unpack_state(packed: bytes) -> EngineState:
-    """Return the state from the bytes of ``pack_state``."""
+    """Return the state from the bytes of `pack_state`."""
     return EngineState.from_dict(msgspec.msgpack.decode(packed))

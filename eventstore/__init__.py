@@ -1,6 +1,6 @@
 """An embedded, asyncio-native, append-only event store for the state of a trading engine.
 
-Every public name is importable from here. Start with ``EventStore``.
+Every public name is importable from here. Start with `EventStore`.
 """
 
 from eventstore.clock import Clock, SimulatedClock, SystemClock

@@ -1,4 +1,4 @@
-"""``python -m eventstore`` is the command ``eventstore``."""
+"""`python -m eventstore` is the command `eventstore`."""
 
 import sys
 

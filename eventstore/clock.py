@@ -1,7 +1,7 @@
-"""Times, and the ``Clock`` that is injected wherever the library needs one.
+"""Times, and the `Clock` that is injected wherever the library needs one.
 
-Times are integers: nanoseconds since the epoch, UTC. ``time_ns`` stamps events and may go backwards
-when an operator sets the clock. The order of events is their sequence number. ``monotonic_ns`` only
+Times are integers: nanoseconds since the epoch, UTC. `time_ns` stamps events and may go backwards
+when an operator sets the clock. The order of events is their sequence number. `monotonic_ns` only
 measures elapsed time (for the snapshot policy) and never goes backwards.
 """
 
@@ -29,7 +29,7 @@ class Clock(Protocol):
         """Return the nanoseconds since an arbitrary moment. The value never decreases."""
 
     def now(self) -> datetime:
-        """Return the wall-clock time as an aware ``datetime`` in UTC (microsecond resolution)."""
+        """Return the wall-clock time as an aware `datetime` in UTC (microsecond resolution)."""
 
 
 class SystemClock:
@@ -51,7 +51,7 @@ class SystemClock:
 class SimulatedClock:
     """A clock for backtests and tests, which moves only when told to.
 
-    ``start`` is an aware ``datetime`` or nanoseconds since the epoch.
+    `start` is an aware `datetime` or nanoseconds since the epoch.
 
     >>> clock = SimulatedClock(datetime(2024, 1, 15, 9, 30, tzinfo=UTC))
     >>> clock.advance(1.5)
@@ -76,9 +76,9 @@ class SimulatedClock:
         return to_datetime(self._wall)
 
     def advance(self, by: timedelta | float) -> None:
-        """Move forward by a ``timedelta`` or by seconds.
+        """Move forward by a `timedelta` or by seconds.
 
-        Raises ``ValueError`` for a negative amount. ``set`` can go backwards.
+        Raises `ValueError` for a negative amount. `set` can go backwards.
         """
         if isinstance(by, timedelta):
             nanoseconds = by // _MICROSECOND * 1000
@@ -92,7 +92,7 @@ class SimulatedClock:
     def set(self, moment: datetime | int) -> None:
         """Put the wall clock anywhere, also backwards. The monotonic time never goes back.
 
-        ``moment`` is an aware ``datetime`` or nanoseconds since the epoch.
+        `moment` is an aware `datetime` or nanoseconds since the epoch.
         """
         wall = to_ns(moment)
         self._elapsed += max(0, wall - self._wall)
@@ -102,8 +102,8 @@ class SimulatedClock:
 def to_ns(moment: datetime | int) -> int:
     """Return a moment as nanoseconds since the epoch.
 
-    ``moment`` is an aware ``datetime`` or whole nanoseconds. Raises ``ConfigError`` for any other
-    value, and for a naive ``datetime``, because a naive one names no moment.
+    `moment` is an aware `datetime` or whole nanoseconds. Raises `ConfigError` for any other
+    value, and for a naive `datetime`, because a naive one names no moment.
     """
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
@@ -118,5 +118,5 @@ def to_ns(moment: datetime | int) -> int:
 
 
 def to_datetime(nanoseconds: int) -> datetime:
-    """Return the aware UTC ``datetime`` of a time in nanoseconds, cut to microseconds."""
+    """Return the aware UTC `datetime` of a time in nanoseconds, cut to microseconds."""
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -1,17 +1,17 @@
-"""Configuration: ``StoreConfig``, and every way to say one.
+"""Configuration: `StoreConfig`, and every way to say one.
 
-Theory of operation. The annotations of ``StoreConfig`` are the only statement of a key's type,
+Theory of operation. The annotations of `StoreConfig` are the only statement of a key's type,
 bounds and unit. The constructor, keyword options, mappings and files all lead through
-``_checked_value``. All four therefore refuse the same values, and a ``StoreConfig`` that exists is
+`_checked_value`. All four therefore refuse the same values, and a `StoreConfig` that exists is
 a valid one. Only the key's name in the error differs. The error gives the full path, as the user
-wrote the key (``live_trading.persistence.retain_snapshots``).
+wrote the key (`live_trading.persistence.retain_snapshots`).
 
 Each source is first brought to native names alone. Then the sources are laid over each other. A
-keyword ``retain_snapshots=3`` therefore overrides a file's ``backup_count: 5``. Both keys in one
+keyword `retain_snapshots=3` therefore overrides a file's `backup_count: 5`. Both keys in one
 source contradict each other and are refused.
 
-Reading a configuration file is a plain blocking read. Call ``StoreConfig.load`` before the event
-loop starts, or in a thread, as ``EventStore.open`` does with a path.
+Reading a configuration file is a plain blocking read. Call `StoreConfig.load` before the event
+loop starts, or in a thread, as `EventStore.open` does with a path.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALIASES = {"retain_snapshots": "backup_count"}
 
 
 class Durability(enum.Enum):
-    """The moment when ``append`` returns, and therefore the events that a failure can take back.
+    """The moment when `append` returns, and therefore the events that a failure can take back.
 
     In every mode, the events found after a failure are an exact prefix of the appended events.
     Groups are whole or absent. The kill of the process (not of the machine) takes no acknowledged
@@ -47,13 +47,13 @@ class Durability(enum.Enum):
     """
 
     COMMIT = "commit"
-    """Acknowledged after ``fdatasync``. A power cut takes no acknowledged event."""
+    """Acknowledged after `fdatasync`. A power cut takes no acknowledged event."""
 
     INTERVAL = "interval"
-    """Acknowledged after the write, synced every ``sync_interval``.
+    """Acknowledged after the write, synced every `sync_interval`.
 
-    A power cut takes at most the events acknowledged in the last ``sync_interval`` (and during the
-    ``fdatasync`` that was under way). The kill of the process takes nothing.
+    A power cut takes at most the events acknowledged in the last `sync_interval` (and during the
+    `fdatasync` that was under way). The kill of the process takes nothing.
     """
 
     NONE = "none"
@@ -86,10 +86,10 @@ class StoreConfig(
 ):
     """Behaviour of a store. Every key has a default that suits a trading engine.
 
-    The constructor takes the fields below. ``of``, ``from_mapping`` and ``load`` also take the
-    alias ``retain_snapshots`` and strings for ``durability``.
+    The constructor takes the fields below. `of`, `from_mapping` and `load` also take the
+    alias `retain_snapshots` and strings for `durability`.
 
-    Raises ``ConfigError`` for a wrong type or an impossible value, with the key in ``.key``.
+    Raises `ConfigError` for a wrong type or an impossible value, with the key in `.key`.
 
     >>> StoreConfig(backup_count=3).auto_save_interval
     60.0
@@ -99,37 +99,37 @@ class StoreConfig(
     """
 
     durability: Durability = Durability.COMMIT
-    """Moment when ``append`` returns: see ``Durability``."""
+    """Moment when `append` returns: see `Durability`."""
 
     sync_interval: _Seconds = 0.05
-    """Seconds between two syncs with ``Durability.INTERVAL``. Without effect in the other modes."""
+    """Seconds between two syncs with `Durability.INTERVAL`. Without effect in the other modes."""
 
     segment_size: _SegmentBytes = 8 * 1024 * 1024
     """Bytes of a log file: 4 KiB to 256 MiB, a multiple of 512. The next one is allocated ahead."""
 
     backup_count: _Count = 5
-    """Snapshots kept, each with the segments that lead on from there. Also ``retain_snapshots``."""
+    """Snapshots kept, each with the segments that lead on from there. Also `retain_snapshots`."""
 
     wal_max_entries: _Events | None = 10_000
-    """Events between snapshots: after so many, a snapshot is taken. ``None``: never by count."""
+    """Events between snapshots: after so many, a snapshot is taken. `None`: never by count."""
 
     auto_save_interval: _Seconds | None = 60.0
-    """Seconds between snapshots, if anything changed. ``None``: never by time."""
+    """Seconds between snapshots, if anything changed. `None`: never by time."""
 
     use_wal: bool = True
-    """Logging of events. ``False``: snapshots only, so a crash takes all events since the last."""
+    """Logging of events. `False`: snapshots only, so a crash takes all events since the last."""
 
     history: History = "archive"
     """Segments that no snapshot needs: repacked and compressed, kept as they are, or discarded."""
 
     max_pending: _Events = 65_536
-    """Events queued for commit, at most. Beyond, ``append`` waits and ``submit`` raises."""
+    """Events queued for commit, at most. Beyond, `append` waits and `submit` raises."""
 
     idle_seal: _Seconds = 1.0
     """Seconds of idleness before the log is sealed. After a seal, any later damage is detected."""
 
     slow_sync: _Seconds = 0.25
-    """Seconds that an ``fdatasync`` may take before a warning is logged."""
+    """Seconds that an `fdatasync` may take before a warning is logged."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -140,7 +140,7 @@ class StoreConfig(
 
     @property
     def retain_snapshots(self) -> int:
-        """Snapshots kept: another name for ``backup_count``."""
+        """Snapshots kept: another name for `backup_count`."""
         return self.backup_count
 
     @classmethod
@@ -150,11 +150,11 @@ class StoreConfig(
         /,
         **options: Any,
     ) -> StoreConfig:
-        """Make a configuration from any source. ``EventStore.open`` calls this method.
+        """Make a configuration from any source. `EventStore.open` calls this method.
 
         Args:
-            value: A ``StoreConfig``, a mapping, the path of a file, or ``None`` for the defaults.
-            options: Keys that override ``value``, by the same names as in a mapping.
+            value: A `StoreConfig`, a mapping, the path of a file, or `None` for the defaults.
+            options: Keys that override `value`, by the same names as in a mapping.
 
         Raises:
             ConfigError: A key is unknown, mistyped or impossible, or a file cannot be read.
@@ -181,10 +181,10 @@ class StoreConfig(
     def from_mapping(cls, mapping: Mapping[str, Any]) -> StoreConfig:
         """Make a configuration from the store's own keys, or from the engine's whole configuration.
 
-        With a key ``live_trading``, the store's keys are those of ``live_trading.persistence``, and
+        With a key `live_trading`, the store's keys are those of `live_trading.persistence`, and
         every other key is the engine's own. Otherwise the mapping itself holds the store's keys.
 
-        Raises ``ConfigError``, with the full path of the key in ``.key``.
+        Raises `ConfigError`, with the full path of the key in `.key`.
 
         >>> StoreConfig.from_mapping({"live_trading": {"persistence": {"bakup_count": 5}}})
         Traceback (most recent call last):
@@ -196,10 +196,10 @@ class StoreConfig(
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StoreConfig:
-        """Read a configuration from a ``.yaml``, ``.yml`` or ``.toml`` file.
+        """Read a configuration from a `.yaml`, `.yml` or `.toml` file.
 
-        The keys are those of ``from_mapping``. Blocks while the file is read. Raises
-        ``ConfigError`` that names the file, and the line where the file is malformed.
+        The keys are those of `from_mapping`. Blocks while the file is read. Raises
+        `ConfigError` that names the file, and the line where the file is malformed.
         """
         file = Path(path)
         parse = _PARSERS.get(file.suffix.lower())
@@ -225,7 +225,7 @@ _PARSER_ERRORS = (
     ArithmeticError,
     RecursionError,
 )
-"""Errors that parsers let through: for a date 2020-99-99, for ``!!int ''``, for deep nesting."""
+"""Errors that parsers let through: for a date 2020-99-99, for `!!int ''`, for deep nesting."""
 _PARSERS = {".yaml": msgspec.yaml.decode, ".yml": msgspec.yaml.decode, ".toml": msgspec.toml.decode}
 _FIELD_TYPES: dict[str, Any] = {
     field: typing.get_type_hints(StoreConfig, include_extras=True)[field]
@@ -268,7 +268,7 @@ def _as_mapping(value: Any, path: str) -> Mapping[Any, Any]:
 def _to_native_names(source: Mapping[Any, Any], path: str) -> dict[str, Any]:
     """Check one source and return the values by native names.
 
-    In errors, ``path`` comes before each key.
+    In errors, `path` comes before each key.
     """
     values: dict[str, Any] = {}
     for key, value in source.items():
@@ -293,9 +293,9 @@ def _suggestion(key: Any) -> str:
 
 
 def _checked_value(field: str, value: Any, where: str) -> Any:
-    """Return ``value`` as the field's type has it.
+    """Return `value` as the field's type has it.
 
-    Raises ``ConfigError`` about the key ``where``.
+    Raises `ConfigError` about the key `where`.
     """
     hint = _FIELD_TYPES[field]
     try:
@@ -311,7 +311,7 @@ def _checked_value(field: str, value: Any, where: str) -> Any:
 def _shorten(value: Any) -> str:
     """Return a value as an error shows it.
 
-    The text is shortened. An integer with too many digits for ``repr`` is described instead.
+    The text is shortened. An integer with too many digits for `repr` is described instead.
     """
     try:
         return reprlib.repr(value)
@@ -320,7 +320,7 @@ def _shorten(value: Any) -> str:
 
 
 def _expected_choices(hint: Any) -> str | None:
-    """Return the values that a key with a closed set expects, ``None`` for any other key."""
+    """Return the values that a key with a closed set expects, `None` for any other key."""
     if hint is Durability:
         names = [member.value for member in Durability]
     elif typing.get_origin(hint) is Literal:
@@ -331,7 +331,7 @@ def _expected_choices(hint: Any) -> str | None:
 
 
 def unit_of(field: str) -> str | None:
-    """Return the unit of a key's value, such as ``seconds``, or ``None`` for a key without one."""
+    """Return the unit of a key's value, such as `seconds`, or `None` for a key without one."""
     hint = _FIELD_TYPES[field]
     for part in (hint, *typing.get_args(hint)):
         for meta in getattr(part, "__metadata__", ()):

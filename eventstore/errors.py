@@ -1,9 +1,9 @@
-"""Every error that the library raises, as one small tree under ``EventStoreError``.
+"""Every error that the library raises, as one small tree under `EventStoreError`.
 
 Each class carries the facts as attributes. Each message says what happened, where, and what to do
-next. A caller never meets an ``OSError``. The log and the snapshot vault translate an ``OSError``
-once, at their edge, by ``no_space_error``, ``commit_failed_error`` and ``read_error``. The original
-stays available as ``__cause__``.
+next. A caller never meets an `OSError`. The log and the snapshot vault translate an `OSError`
+once, at their edge, by `no_space_error`, `commit_failed_error` and `read_error`. The original
+stays available as `__cause__`.
 
 What to catch::
 
@@ -85,7 +85,7 @@ def _restore(
 class ConfigError(EventStoreError, ValueError):
     """A configuration key is unknown, has the wrong type or an impossible value.
 
-    ``key`` is the full path of the key, such as ``live_trading.persistence.backup_count``.
+    `key` is the full path of the key, such as `live_trading.persistence.backup_count`.
     """
 
     def __init__(self, message: str, *, key: str = "") -> None:
@@ -97,9 +97,9 @@ class RegistrationError(EventStoreError, TypeError):
     """A handler, an upcaster or a plugin cannot be registered.
 
     Attributes:
-        operation: Name of the operation, ``None`` where unknown.
-        plugin: Name of the plugin's entry point, ``None`` where unknown.
-        distribution: Name of the distribution of the plugin, ``None`` where unknown.
+        operation: Name of the operation, `None` where unknown.
+        plugin: Name of the plugin's entry point, `None` where unknown.
+        distribution: Name of the distribution of the plugin, `None` where unknown.
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class RegistrationError(EventStoreError, TypeError):
 class InvalidPayloadError(EventStoreError, ValueError):
     """A payload was refused. Nothing was written, and the sequence is unchanged.
 
-    ``operation`` is the operation's name. ``field`` is the path of the offending field, such as
-    ``$.price``, or ``$`` for the payload as a whole.
+    `operation` is the operation's name. `field` is the path of the offending field, such as
+    `$.price`, or `$` for the payload as a whole.
     """
 
     def __init__(self, message: str, *, operation: str, field: str = "$") -> None:
@@ -132,8 +132,8 @@ class InvalidPayloadError(EventStoreError, ValueError):
 class UnknownOperationError(EventStoreError, LookupError):
     """No handler is registered for an operation.
 
-    ``operation`` is the operation's name. ``seq`` is the sequence number of the event in the log,
-    or ``None`` on append.
+    `operation` is the operation's name. `seq` is the sequence number of the event in the log,
+    or `None` on append.
     """
 
     def __init__(self, message: str, *, operation: str, seq: int | None = None) -> None:
@@ -143,9 +143,9 @@ class UnknownOperationError(EventStoreError, LookupError):
 
 
 class ReplayError(EventStoreError):
-    """A handler raised on an event in the log. The handler's exception is ``__cause__``.
+    """A handler raised on an event in the log. The handler's exception is `__cause__`.
 
-    ``seq`` is the sequence number of the event, ``operation`` the name of the operation.
+    `seq` is the sequence number of the event, `operation` the name of the operation.
     """
 
     def __init__(self, message: str, *, seq: int, operation: str) -> None:
@@ -155,9 +155,9 @@ class ReplayError(EventStoreError):
 
 
 class StoreLockedError(EventStoreError):
-    """Another writer owns the store at ``path``.
+    """Another writer owns the store at `path`.
 
-    ``pid`` is the process id of the owner, ``None`` where unknown.
+    `pid` is the process id of the owner, `None` where unknown.
     """
 
     def __init__(self, message: str, *, path: str, pid: int | None = None) -> None:
@@ -167,10 +167,10 @@ class StoreLockedError(EventStoreError):
 
 
 class StoreOverloadedError(EventStoreError):
-    """``submit`` found the queue full. Nothing was written. ``await append`` waits for room
+    """`submit` found the queue full. Nothing was written. `await append` waits for room
     instead.
 
-    ``pending`` and ``limit`` are numbers of events.
+    `pending` and `limit` are numbers of events.
     """
 
     def __init__(self, message: str, *, pending: int, limit: int) -> None:
@@ -180,7 +180,7 @@ class StoreOverloadedError(EventStoreError):
 
 
 class StoreClosedError(EventStoreError):
-    """The store at ``path`` is closed, or inherited by this process across a fork."""
+    """The store at `path` is closed, or inherited by this process across a fork."""
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
@@ -200,7 +200,7 @@ class StoreUsageError(EventStoreError, RuntimeError):
 
 
 class StoreReadOnlyError(EventStoreError):
-    """The store at ``path`` was opened with ``read_only=True``: no appends and no snapshots."""
+    """The store at `path` was opened with `read_only=True`: no appends and no snapshots."""
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
@@ -208,7 +208,7 @@ class StoreReadOnlyError(EventStoreError):
 
 
 class StoreNotFoundError(EventStoreError):
-    """There is no store at ``path``."""
+    """There is no store at `path`."""
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
@@ -218,8 +218,8 @@ class StoreNotFoundError(EventStoreError):
 class StoreAccessError(EventStoreError):
     """A directory or a file may not be used: permissions, owner, links, read-only file system.
 
-    ``path`` is the directory or the file. ``errno`` is ``None`` where the cause is not an
-    ``OSError``.
+    `path` is the directory or the file. `errno` is `None` where the cause is not an
+    `OSError`.
     """
 
     def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
@@ -229,7 +229,7 @@ class StoreAccessError(EventStoreError):
 
 
 class StoreFullError(EventStoreError):
-    """A write found no space (``ENOSPC``, ``EDQUOT``, ``EFBIG``).
+    """A write found no space (`ENOSPC`, `EDQUOT`, `EFBIG`).
 
     The log refused the commit and everything queued behind the commit, and was cut back. None of
     the refused events is in the log. Reading works. Once there is space, appending works again
@@ -246,8 +246,8 @@ class StoreFailedError(EventStoreError):
     """A write or a sync failed, so the outcome of the commit is unknown.
 
     The store is read-only until reopened. Reopening rewrites the unsealed tail, syncs the tail, and
-    then tells which events are in the log. ``errno`` is ``None`` where the cause is not an
-    ``OSError``.
+    then tells which events are in the log. `errno` is `None` where the cause is not an
+    `OSError`.
     """
 
     def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
@@ -257,10 +257,10 @@ class StoreFailedError(EventStoreError):
 
 
 class ReadFailedError(EventStoreError):
-    """A file could not be read (``EIO``). The library never takes this error for the end of the
+    """A file could not be read (`EIO`). The library never takes this error for the end of the
     log.
 
-    ``offset`` counts bytes from the start of the file ``path``, and is ``None`` where unknown.
+    `offset` counts bytes from the start of the file `path`, and is `None` where unknown.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class ReadFailedError(EventStoreError):
 class HistoryUnavailableError(EventStoreError):
     """The requested events are not in the store any more.
 
-    ``requested`` is the sequence number asked for. ``first_available`` is the sequence number of
+    `requested` is the sequence number asked for. `first_available` is the sequence number of
     the first event still in the store.
     """
 
@@ -288,7 +288,7 @@ class HistoryUnavailableError(EventStoreError):
 class SnapshotMismatchError(EventStoreError):
     """Every usable snapshot was made by other handlers, and history does not reach back.
 
-    ``operations`` names the operations with a difference.
+    `operations` names the operations with a difference.
     """
 
     def __init__(self, message: str, *, path: str, operations: tuple[str, ...]) -> None:
@@ -300,7 +300,7 @@ class SnapshotMismatchError(EventStoreError):
 class CorruptStoreError(EventStoreError):
     """A file of the store is damaged, missing, doubled or another store's.
 
-    ``path`` names the file. Opening is refused and nothing is written.
+    `path` names the file. Opening is refused and nothing is written.
     """
 
     def __init__(self, message: str, *, path: str) -> None:
@@ -309,9 +309,9 @@ class CorruptStoreError(EventStoreError):
 
 
 class CorruptLogError(CorruptStoreError):
-    """A segment is damaged at ``offset`` (bytes from the start of the file).
+    """A segment is damaged at `offset` (bytes from the start of the file).
 
-    ``expected_seq`` is the sequence number of the event that should begin there, ``None`` where
+    `expected_seq` is the sequence number of the event that should begin there, `None` where
     unknown.
     """
 
@@ -342,7 +342,7 @@ def fresh_error(stored: ErrorT) -> ErrorT:
 
 
 def errno_name(error: OSError) -> str:
-    """Return the symbolic name of the error's number, such as ``ENOSPC``."""
+    """Return the symbolic name of the error's number, such as `ENOSPC`."""
     return "unknown error" if error.errno is None else _errno.errorcode.get(error.errno, "error")
 
 
@@ -367,9 +367,9 @@ def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedErr
 
 
 def read_error(cause: OSError, path: str, offset: int | None = None) -> EventStoreError:
-    """Translate an ``OSError`` from a read or from opening a file.
+    """Translate an `OSError` from a read or from opening a file.
 
-    ``offset`` counts bytes from the start of the file ``path``.
+    `offset` counts bytes from the start of the file `path`.
     """
     code, name = cause.errno, errno_name(cause)
     where = path if offset is None else f"{path} at offset {offset}"
@@ -389,7 +389,7 @@ def read_error(cause: OSError, path: str, offset: int | None = None) -> EventSto
 
 @contextlib.contextmanager
 def translating_read_errors(path: str) -> Iterator[None]:
-    """Translate every ``OSError`` that a read of the store at ``path`` ends with."""
+    """Translate every `OSError` that a read of the store at `path` ends with."""
     try:
         yield
     except OSError as error:
@@ -397,7 +397,7 @@ def translating_read_errors(path: str) -> Iterator[None]:
 
 
 def path_in_error(error: OSError, path: str) -> str:
-    """Return the path of the file that ``error`` names in the store at ``path``, else ``path``."""
+    """Return the path of the file that `error` names in the store at `path`, else `path`."""
     name = error.filename
     inside = isinstance(name, str) and not name.startswith("/")
     return f"{path}/{name}" if inside and name else path

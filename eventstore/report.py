@@ -12,14 +12,14 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
 
     Attributes:
         seq: The last event in the store.
-        snapshot: File name of the snapshot used, ``None`` when folded from the first event.
+        snapshot: File name of the snapshot used, `None` when folded from the first event.
         snapshot_seq: The last event that the snapshot covers, 0 without one.
         events_folded: Number of events folded after the snapshot.
         seconds: Duration of the opening.
         clean: Whether the last writer closed the store, or had been idle.
         torn_bytes: Bytes of an unfinished commit that were set aside.
-        quarantined: File that holds the torn bytes, ``None`` without any.
-        rewritten: Segment that was rewritten after an unclean end, ``None`` without one.
+        quarantined: File that holds the torn bytes, `None` without any.
+        rewritten: Segment that was rewritten after an unclean end, `None` without one.
         segments: Number of segments in the log.
         snapshots_rejected: Damaged or outdated snapshots, each with the reason.
         unknown_files: Files that are not the store's and were left alone.
@@ -49,16 +49,16 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         pending: Events that are not yet durable.
         events: Events committed.
         commits: Commits made.
-        syncs: Calls of ``fdatasync``.
+        syncs: Calls of `fdatasync`.
         bytes_written: Bytes of the commits.
-        sync_p50: Median seconds of an ``fdatasync``, over the last 4096.
+        sync_p50: Median seconds of an `fdatasync`, over the last 4096.
         sync_p99: The 99th percentile in seconds, over the last 4096.
-        sync_max: The longest ``fdatasync`` since opening, in seconds.
+        sync_max: The longest `fdatasync` since opening, in seconds.
         snapshots: Snapshots taken.
         snapshot_seq: The last event that the newest snapshot covers.
         segments_archived: Segments moved out of the log.
         spare_ready: Whether the next segment is already zero-filled.
-        space_warning: Text of a warning about lack of space, ``None`` where there is enough. Lack
+        space_warning: Text of a warning about lack of space, `None` where there is enough. Lack
             of space for the next segment is told a segment ahead of the first refused commit.
         failed: Whether the store is read-only until it is reopened.
     """

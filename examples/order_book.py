@@ -4,7 +4,7 @@ Orders are placed and cancelled. The book matches orders by price, then by time.
 event, so a restart, a replay or a second machine arrives at the same book and the same fills. None
 of the store's own handlers is used.
 
-Run with a directory, several times: ``python examples/order_book.py /tmp/book``.
+Run with a directory, several times: `python examples/order_book.py /tmp/book`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class OrderBook(msgspec.Struct, frozen=True):
 
 
 class PlaceOrder(Operation):
-    """Payload: buy or sell ``lots`` at ``price`` or better. Lots not filled at once rest in the
+    """Payload: buy or sell `lots` at `price` or better. Lots not filled at once rest in the
     book.
     """
 

@@ -1,11 +1,11 @@
 """The trading engine's state and operations, one file each, found like the handlers of any plugin.
 
-This distribution registers ``update_position``, ``record_trade`` and ``full_state`` through the
-entry-point group ``eventstore.handlers``, beside any other installed plugin. A new operation needs
-no change here: see ``docs/writing-a-handler.md``.
+This distribution registers `update_position`, `record_trade` and `full_state` through the
+entry-point group `eventstore.handlers`, beside any other installed plugin. A new operation needs
+no change here: see `docs/writing-a-handler.md`.
 
-In this package, the names ``update_position``, ``record_trade`` and ``full_state`` are handlers.
-Each handler hides the module of the same name. ``import_module``, and so entry points, still find
+In this package, the names `update_position`, `record_trade` and `full_state` are handlers.
+Each handler hides the module of the same name. `import_module`, and so entry points, still find
 the module.
 """
 
@@ -29,10 +29,10 @@ __all__ = [
 
 
 def trading_registry() -> HandlerRegistry[EngineState]:
-    """Return a registry of every installed handler of ``EngineState``, of this package and of
+    """Return a registry of every installed handler of `EngineState`, of this package and of
     plugins.
 
-    Raises ``RegistrationError`` when a plugin cannot be loaded. Raises the same error when the
+    Raises `RegistrationError` when a plugin cannot be loaded. Raises the same error when the
     built-in operations are not among the installed entry points, because this distribution was not
     installed.
     """

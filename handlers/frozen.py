@@ -1,8 +1,8 @@
-"""Plain data made immutable, and back: the values in ``extra`` of a state.
+"""Plain data made immutable, and back: the values in `extra` of a state.
 
 Handlers share parts of one state with the next, and readers keep old states, so nothing inside may
-ever change. ``freeze`` turns dictionaries into persistent maps and lists into tuples, all the way
-down. ``thaw`` returns dictionaries and lists of the caller's own. ``thaw(freeze(data))`` equals any
+ever change. `freeze` turns dictionaries into persistent maps and lists into tuples, all the way
+down. `thaw` returns dictionaries and lists of the caller's own. `thaw(freeze(data))` equals any
 data that came from JSON.
 """
 
@@ -23,7 +23,7 @@ _FROZEN = frozenset((*_SCALARS, Map, tuple))
 def freeze(value: Any, path: str = "$") -> Any:  # any plain data
     """Return an immutable copy of plain data.
 
-    ``path`` names the place in errors. Raises ``msgspec.ValidationError`` with the path of any
+    `path` names the place in errors. Raises `msgspec.ValidationError` with the path of any
     value other than plain data.
     """
     if isinstance(value, _SCALARS):
@@ -41,7 +41,7 @@ def freeze(value: Any, path: str = "$") -> Any:  # any plain data
 def freeze_map(value: Mapping[str, Any], path: str = "$") -> Map[str, Any]:
     """Return a persistent map of frozen values.
 
-    Keys must be strings, as in JSON. Raises ``msgspec.ValidationError`` like ``freeze``.
+    Keys must be strings, as in JSON. Raises `msgspec.ValidationError` like `freeze`.
     """
     frozen = {}
     for key, item in value.items():
@@ -54,10 +54,10 @@ def freeze_map(value: Mapping[str, Any], path: str = "$") -> Map[str, Any]:
 
 
 def is_frozen(value: Mapping[str, Any]) -> bool:
-    """Tell whether ``value`` is a persistent map of frozen values.
+    """Tell whether `value` is a persistent map of frozen values.
 
     The check goes one level deep only, because every new state is checked. Maps and tuples inside
-    are assumed to come from ``freeze`` or from the store's decoder.
+    are assumed to come from `freeze` or from the store's decoder.
     """
     return type(value) is Map and _FROZEN.issuperset(map(type, value.values()))
 

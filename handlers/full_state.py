@@ -1,8 +1,8 @@
-"""``full_state``: the whole state, replaced.
+"""`full_state`: the whole state, replaced.
 
 Uses are the first event of a store (the balances a broker reports), a correction, and an engine
-with all its knowledge in one dictionary. ``append("full_state", state.to_dict())`` takes the plain
-dictionaries of ``EngineState.from_dict``, unknown keys and all.
+with all its knowledge in one dictionary. `append("full_state", state.to_dict())` takes the plain
+dictionaries of `EngineState.from_dict`, unknown keys and all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["FullState", "full_state"]
 
 
 class FullState(Operation, tag="full_state"):
-    """A whole ``EngineState``, field by field. A field left out takes its default.
+    """A whole `EngineState`, field by field. A field left out takes its default.
 
     Making the payload freezes the mappings, so the caller may go on changing the originals.
 
@@ -40,10 +40,10 @@ class FullState(Operation, tag="full_state"):
     extra: Mapping[str, Any] = Map()
 
     def __post_init__(self) -> None:
-        """Freeze the mappings, and refuse any content that ``EngineState.to_dict`` could not
+        """Freeze the mappings, and refuse any content that `EngineState.to_dict` could not
         express.
 
-        Raises ``ValueError``, ``TypeError`` or ``msgspec.ValidationError``.
+        Raises `ValueError`, `TypeError` or `msgspec.ValidationError`.
         """
         force_setattr(self, "positions", Map(self.positions))
         force_setattr(self, "extra", freeze_map(self.extra, "$.extra"))
@@ -60,7 +60,7 @@ class FullState(Operation, tag="full_state"):
 
     @classmethod
     def of(cls, state: EngineState) -> FullState:
-        """Return the payload that makes ``state`` the state again."""
+        """Return the payload that makes `state` the state again."""
         return cls(
             cash=state.cash,
             positions=state.positions,
@@ -72,9 +72,9 @@ class FullState(Operation, tag="full_state"):
 
     @classmethod
     def from_mapping(cls, data: Any) -> FullState:
-        """Return the payload for a plain dictionary of a state. Unknown keys go to ``extra``.
+        """Return the payload for a plain dictionary of a state. Unknown keys go to `extra`.
 
-        Raises ``msgspec.ValidationError`` with the path of a value that does not fit.
+        Raises `msgspec.ValidationError` with the path of a value that does not fit.
         """
         return cls.of(EngineState.from_dict(data))
 

@@ -1,20 +1,20 @@
-"""``record_trade``: one fill, with all consequences.
+"""`record_trade`: one fill, with all consequences.
 
-- *Cash*: a buy pays ``shares * price``, a sell receives the same. Both pay ``fee`` (a negative fee
+- *Cash*: a buy pays `shares * price`, a sell receives the same. Both pay `fee` (a negative fee
   is a rebate).
 - *Average price*: adding to a position, long or short, averages by shares. Reducing a position
   keeps the average. A trade past zero closes the old position and opens the rest at the trade's
   price, like two trades, one after the other. The new position has no weight, since the weight was
   the old position's.
 - *Realised profit*: the closed shares times their gain over the average price. Realised profit is
-  gross of fees. Fees are added up apart, so net profit is ``realized_pnl - fees``.
+  gross of fees. Fees are added up apart, so net profit is `realized_pnl - fees`.
 - *Zero*: a position is removed when its shares are exactly zero.
 
 Shares are doubles, and sums of doubles round. After buying 0.1 and 0.2 and selling 0.3, 5.6e-17
 shares are left. The rest stays in the state, where everybody can see the rest. Declaring such a
 rest zero below some threshold was rejected, because the threshold would be wrong for the next
 instrument. Cash is the same either way. Shares that doubles hold exactly (whole numbers, or counts
-of the smallest lot) always close to zero. For other shares, close with an ``update_position`` of
+of the smallest lot) always close to zero. For other shares, close with an `update_position` of
 zero shares in the same append.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["RecordTrade", "record_trade"]
 
 
 class RecordTrade(Operation, tag="record_trade"):
-    """Payload: ``shares`` of ``symbol`` were bought or sold at ``price``, for a ``fee``."""
+    """Payload: `shares` of `symbol` were bought or sold at `price`, for a `fee`."""
 
     trade_id: Annotated[str, Meta(min_length=1)]
     symbol: Symbol

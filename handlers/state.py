@@ -3,30 +3,30 @@
 Theory of operation
 -------------------
 A state is never changed. A handler makes the next state, and shares the unchanged parts.
-``positions`` and ``extra`` are persistent maps, so an update costs a few nodes of a tree and every
+`positions` and `extra` are persistent maps, so an update costs a few nodes of a tree and every
 older state stays valid. Nothing in a state refers to the state, so no reference cycle can form. The
-garbage collector is therefore told not to track these objects (``gc=False``).
+garbage collector is therefore told not to track these objects (`gc=False`).
 
-Numbers are doubles. Every number in an operation is finite and within ±1e100 (``Number``). The
+Numbers are doubles. Every number in an operation is finite and within ±1e100 (`Number`). The
 bound is beyond any market, and so small that no product or sum of any possible count of such
 numbers overflows. So handlers compute finite numbers only, and a snapshot of the state can be read
-again. The wider bounds below are those of a state, which ``full_state`` may set to anything finite.
+again. The wider bounds below are those of a state, which `full_state` may set to anything finite.
 
 Plain dictionaries
 ------------------
-``from_dict`` reads dictionaries from ``to_dict``, and those of other programs in the same shape::
+`from_dict` reads dictionaries from `to_dict`, and those of other programs in the same shape::
 
     {"cash": 50000.0, "positions": {"AAPL": {"shares": 100.0, "price": 150.0}}}
 
-- *Nothing is dropped.* ``extra`` keeps unknown keys at the top. ``extra["positions"][symbol]``
-  keeps unknown keys of a position (no clash: ``positions`` is a known key at the top) until the
-  position goes. ``to_dict`` puts each key back in its place.
-- ``to_dict`` always writes ``cash`` and ``positions``, and ``shares`` and ``price`` of a position.
+- *Nothing is dropped.* `extra` keeps unknown keys at the top. `extra["positions"][symbol]`
+  keeps unknown keys of a position (no clash: `positions` is a known key at the top) until the
+  position goes. `to_dict` puts each key back in its place.
+- `to_dict` always writes `cash` and `positions`, and `shares` and `price` of a position.
   Any other known key is written where the value differs from the default. So a dictionary with
-  those four, and no other default spelled out, comes back exactly. ``from_dict(state.to_dict()) ==
-  state`` always holds.
-- ``symbol`` inside a position repeats the position's key. A given ``symbol`` must agree, and is not
-  written. ``updated`` may be given as nanoseconds or as ISO 8601 text with an offset, and is
+  those four, and no other default spelled out, comes back exactly. `from_dict(state.to_dict()) ==
+  state` always holds.
+- `symbol` inside a position repeats the position's key. A given `symbol` must agree, and is not
+  written. `updated` may be given as nanoseconds or as ISO 8601 text with an offset, and is
   written as nanoseconds. Tuples come back as lists.
 """
 
@@ -71,13 +71,13 @@ _FRACTION = re.compile(r"(?<=:\d\d)[.,](\d{1,9})(?!\d)")
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """The holding of one symbol. Negative ``shares`` are a short position.
+    """The holding of one symbol. Negative `shares` are a short position.
 
     Attributes:
         symbol: Name of the instrument.
         shares: Number of shares, negative when short.
         price: Average price paid per share, or received when short.
-        weight: Share of the portfolio, ``None`` where the strategy gave none.
+        weight: Share of the portfolio, `None` where the strategy gave none.
         updated: Time of the event that last changed the position, in nanoseconds since the epoch. 0
             where unknown.
     """
@@ -145,7 +145,7 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
     def from_dict(cls, data: Mapping[str, Any]) -> EngineState:
         """Build a state from a plain dictionary. The module's docstring describes the shape.
 
-        Raises ``msgspec.ValidationError`` with the path of a value that does not fit.
+        Raises `msgspec.ValidationError` with the path of a value that does not fit.
 
         >>> plain = {"cash": 5.0, "positions": {"AAPL": {"shares": 2.0, "price": 1.5}}, "mode": "x"}
         >>> EngineState.from_dict(plain).to_dict() == plain
@@ -180,7 +180,7 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
     def to_dict(self) -> dict[str, Any]:
         """Return the state as a plain dictionary of the caller's own, positions sorted by symbol.
 
-        Raises ``ValueError`` where ``extra`` uses the name of a field, or a position is filed under
+        Raises `ValueError` where `extra` uses the name of a field, or a position is filed under
         another symbol. A dictionary could not express both.
         """
         notes = check_extra(self.extra)
@@ -205,7 +205,7 @@ _POSITION_KEYS = frozenset(Position.__struct_fields__)
 
 
 def drop_unknown_keys(extra: Map[str, Any], symbol: str) -> Map[str, Any]:
-    """Return ``extra`` without the unknown keys of a closed position."""
+    """Return `extra` without the unknown keys of a closed position."""
     notes = extra.get("positions") if extra else None
     if notes is None or symbol not in notes:
         return extra
@@ -214,9 +214,9 @@ def drop_unknown_keys(extra: Map[str, Any], symbol: str) -> Map[str, Any]:
 
 
 def check_extra(extra: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the unknown keys of positions in ``extra``, by symbol.
+    """Return the unknown keys of positions in `extra`, by symbol.
 
-    Raises ``ValueError`` where ``extra`` uses the name of a field for something else.
+    Raises `ValueError` where `extra` uses the name of a field for something else.
     """
     notes: Any = extra.get("positions", Map())
     taken = sorted(key for key in _AMOUNT_KEYS if key in extra)
@@ -233,7 +233,7 @@ def check_extra(extra: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _read_position(symbol: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
-    """Return a position, and the items of ``plain`` that no field knows."""
+    """Return a position, and the items of `plain` that no field knows."""
     path = f"$.positions[{symbol!r}]"
     if not isinstance(plain, Mapping):
         raise msgspec.ValidationError(
@@ -256,7 +256,7 @@ def _read_position(symbol: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
 
 
 def _write_position(symbol: str, position: Position, rest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a position as a plain dictionary, with its unknown keys ``rest``."""
+    """Return a position as a plain dictionary, with its unknown keys `rest`."""
     if position.symbol != symbol:
         raise ValueError(f"the position of {position.symbol!r} is filed under {symbol!r}")
     plain: dict[str, Any] = {"shares": position.shares, "price": position.price}
@@ -269,7 +269,7 @@ def _write_position(symbol: str, position: Position, rest: Mapping[str, Any]) ->
 
 
 def _parse_time(text: str, path: str) -> int:
-    """Return the time in ISO 8601 text, to the nanosecond (``datetime`` holds microseconds)."""
+    """Return the time in ISO 8601 text, to the nanosecond (`datetime` holds microseconds)."""
     fraction = _FRACTION.search(text)
     whole = text if fraction is None else text[: fraction.start()] + text[fraction.end() :]
     try:

@@ -1,8 +1,8 @@
-"""``update_position``: the holding of one symbol, as told by an outside count.
+"""`update_position`: the holding of one symbol, as told by an outside count.
 
-The operation sets shares and average price. Cash, profit and fees stay (``record_trade`` moves
+The operation sets shares and average price. Cash, profit and fees stay (`record_trade` moves
 those). Exactly zero shares remove the position. Removing a position that is not held changes
-nothing. Without a ``weight``, an earlier weight stays.
+nothing. Without a `weight`, an earlier weight stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["UpdatePosition", "update_position"]
 
 
 class UpdatePosition(Operation, tag="update_position"):
-    """Payload: hold ``shares`` of ``symbol`` (negative: short) at the average ``price``."""
+    """Payload: hold `shares` of `symbol` (negative: short) at the average `price`."""
 
     symbol: Symbol
     shares: Number

@@ -410,7 +410,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 
 
 class TestPage:
-    """``docs/configuration.md`` says what the code does."""
+    """`docs/configuration.md` says what the code does."""
 
     def rows(self) -> dict[str, list[str]]:
         table = PAGE.read_text(encoding="utf-8").partition("## The keys")[2].partition("###")[0]

@@ -53,10 +53,10 @@ QUIET: dict[str, Any] = {
 
 
 class Calls:
-    """The function calls of this thread and of the writer's, between ``begin`` and ``end``.
+    """The function calls of this thread and of the writer's, between `begin` and `end`.
 
-    ``loop`` and ``writer`` count functions by qualified name, those of the interpreter and of
-    libraries included; ``product`` counts, for either thread, the calls of functions written in
+    `loop` and `writer` count functions by qualified name, those of the interpreter and of
+    libraries included; `product` counts, for either thread, the calls of functions written in
     Python that belong to the product.
     """
 
@@ -131,7 +131,7 @@ def log_at(path: Path | str, **options: Any) -> Any:
 
 
 async def awaiters(store: EventStore[Bank], number: int, each: int) -> int:
-    """Have ``number`` tasks append ``each`` events, one by one; the commits that it took."""
+    """Have `number` tasks append `each` events, one by one; the commits that it took."""
 
     async def one() -> None:
         for _ in range(each):
@@ -190,7 +190,7 @@ class TestTheDisk:
 
 
 async def appends(parent: Parent, kind: str, path: str, number: int) -> None:
-    """Open, append ``number`` times, close; in a process of its own."""
+    """Open, append `number` times, close; in a process of its own."""
     parent.report("ready")
     parent.order()
     async with (store_at if kind == "store" else log_at)(path) as opened:
@@ -322,7 +322,7 @@ MIB = 1 << 20
 
 
 async def taken(append: Callable[[], Awaitable[Any]]) -> float:
-    """The memory that was taken up at the most while ``append`` ran, in MiB."""
+    """The memory that was taken up at the most while `append` ran, in MiB."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -497,7 +497,7 @@ class TestReading:
     def test_an_event_more_of_a_record_costs_no_call(
         self, read: Callable[[SimulatedDisk], None], each: int, calls: Calls
     ) -> None:
-        """``replay`` is resumed for each event, by whoever asks for the next one."""
+        """`replay` is resumed for each event, by whoever asks for the next one."""
         few = calls_of(calls, read, history(20, 10))
         decoded = calls.loop["Decoder.decode"]
         many = calls_of(calls, read, history(20, 30))

@@ -29,7 +29,7 @@ from eventstore.testing import SimulatedDisk, check_handler
 
 
 class Add(Operation):
-    """``lines`` of a topic, in a payload that can be changed."""
+    """`lines` of a topic, in a payload that can be changed."""
 
     topic: str
     lines: list[str]
@@ -124,7 +124,7 @@ def to_half_frozen(state: HalfFrozen, event: Event[Add]) -> HalfFrozen:
 
 
 class Kind(NamedTuple):
-    """A kind of state: its handler, the state after ``HISTORY``, and how to spoil one."""
+    """A kind of state: its handler, the state after `HISTORY`, and how to spoil one."""
 
     handler: Any
     after: Any

@@ -35,7 +35,7 @@ if sys.version_info < (3, 14):
 """
 
 LIVE = "20a16b2cdd183bf1f50fe16c5715661813c7a7560cfdb44e5368d5b1a8e55835"
-"""The digest of the state after every operation of ``support/folding.py``, as it was when this was
+"""The digest of the state after every operation of `support/folding.py`, as it was when this was
 written.
 
 It changes if a handler's arithmetic, the digest or its encoding does. None of them may without a
@@ -77,7 +77,7 @@ def elsewhere(python: str, path: Path, seed: str) -> dict[str, str]:
 
 @functools.cache
 def interpreter(version: str) -> str | None:
-    """A Python of this version that has what the store needs, or ``None``."""
+    """A Python of this version that has what the store needs, or `None`."""
     pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
     candidates = [
         str(ROOT / f".venv-{version}" / "bin" / "python"),

@@ -1,4 +1,4 @@
-"""The errors: one tree, every class public, every fact an attribute, ``OSError`` translated."""
+"""The errors: one tree, every class public, every fact an attribute, `OSError` translated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The twelve cases, in order. ``benchmarks.cases.base`` says what a case is."""
+"""The twelve cases, in order. `benchmarks.cases.base` says what a case is."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ measurement is a handful of figures, by name, in seconds, bytes or counts. Cells
 workers as JSON, so cells hold plain values only.
 
 A *history* is the contents of the folder before the measurement. Each history is made once for each
-adapter. A cell reads the history in place, unless the cell says ``copied`` because of changes.
+adapter. A cell reads the history in place, unless the cell says `copied` because of changes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class History(msgspec.Struct, frozen=True):
     symbols: int = 20
     size: int = 0
     positions: int = 0
-    """The history begins with so many positions, one event each, beyond ``events``."""
+    """The history begins with so many positions, one event each, beyond `events`."""
 
     tail: int | None = None
-    """Events after the last snapshot. ``None``: no snapshot."""
+    """Events after the last snapshot. `None`: no snapshot."""
 
     crash: bool = False
     """Whether the writing process ended without closing anything."""
@@ -91,8 +91,8 @@ class Case(abc.ABC):
     """Name of the figure for ratios."""
 
     figures: ClassVar[dict[str, str]]
-    """Figures, and the unit in which each is shown: ``us``, ``ms``, ``s``, ``ns``, ``/s``, ``MB``
-    or ``B``.
+    """Figures, and the unit in which each is shown: `us`, `ms`, `s`, `ns`, `/s`, `MB`
+    or `B`.
     """
 
     reference: ClassVar[str] = "EventStore"

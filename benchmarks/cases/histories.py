@@ -48,7 +48,7 @@ def resident_trimmed() -> int:
 
 
 def trades_among(events: int, size: int = 0) -> int:
-    """How many of the first ``events`` payloads are trades."""
+    """How many of the first `events` payloads are trades."""
     return events if size else events - events // 4
 
 
@@ -59,7 +59,7 @@ def check_folded(trade_count: int, events: int, size: int = 0) -> None:
 
 
 async def build(adapter: type[Peer], folder: Path, history: History) -> dict[str, float]:
-    """Write a history into ``folder``. Returns the memory during the writing.
+    """Write a history into `folder`. Returns the memory during the writing.
 
     The peer is left open where the history ends in a crash, because the caller ends the process.
     """
@@ -115,7 +115,7 @@ LEFT_OPEN: list[Peer] = []
 
 
 def _snapshots(history: History) -> set[int]:
-    """Return the events to take a snapshot after: now and then, and ``tail`` before the end."""
+    """Return the events to take a snapshot after: now and then, and `tail` before the end."""
     last = history.events - (history.tail or 0)
     every = max(history.group, SNAPSHOT_EVERY)
     return {*range(every, last, every), last} - {0}

@@ -6,7 +6,7 @@ positions are taken one after the other. Just before, the same loop is measured 
 note-taker alone. The idle figures show the delays of timers and machine.
 
 The peers are used as one would use them. They fold with the same handlers, append each ten as a
-group, and encode a snapshot in one call (``aiosqlite`` in another thread), for want of another way.
+group, and encode a snapshot in one call (`aiosqlite` in another thread), for want of another way.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 After a crash: the writing process ended without closing anything, 10,000 events after the last
 snapshot. Every round opens a copy. The measurement begins with the opening and ends with the state
-in hand. The contenders ``folding`` and ``decoding`` of this case are the yardstick: the tail alone,
+in hand. The contenders `folding` and `decoding` of this case are the yardstick: the tail alone,
 in memory. The same handlers fold events already decoded, or decoded from one buffer first. No store
 can do without either.
 """

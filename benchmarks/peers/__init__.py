@@ -1,1 +1,1 @@
-"""One adapter for each way of keeping events. ``benchmarks.peers.base`` has the interface."""
+"""One adapter for each way of keeping events. `benchmarks.peers.base` has the interface."""

@@ -1,8 +1,8 @@
-"""SQLite by ``aiosqlite``: a thread for each connection, and a queue to the thread.
+"""SQLite by `aiosqlite`: a thread for each connection, and a queue to the thread.
 
 Fair because:
 
-- Table, ``WAL`` and ``synchronous=FULL`` are those of ``sqlite3``.
+- Table, `WAL` and `synchronous=FULL` are those of `sqlite3`.
 - All tasks share one connection, as the documentation of aiosqlite shows. This is also the fastest
   way: the commit of one task makes the rows of all waiting tasks durable. So 64 awaiters get a
   group commit without asking. (A task with a rollback would take back the rows of others. The
@@ -42,7 +42,7 @@ __all__ = ["AioSqlite"]
 
 
 class AioSqlite(AsyncPeer):
-    """Rows in a table, by ``aiosqlite``."""
+    """Rows in a table, by `aiosqlite`."""
 
     distribution = "aiosqlite"
 

@@ -1,7 +1,7 @@
 """SQLite by APSW, in the loop's thread: a thinner wrapper, and a newer SQLite of its own.
 
-Fair because: the table, ``WAL`` and ``synchronous=FULL`` are those of ``sqlite3``. The connection
-caches statements. Groups use ``executemany`` inside one transaction, as the documentation advises.
+Fair because: the table, `WAL` and `synchronous=FULL` are those of `sqlite3`. The connection
+caches statements. Groups use `executemany` inside one transaction, as the documentation advises.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The bare limit: one thread, one write and one ``fdatasync`` into a zero-filled file.
+"""The bare limit: one thread, one write and one `fdatasync` into a zero-filled file.
 
 Nothing can acknowledge durably in less: no event loop, no thread, no encoding. The written bytes
 are as many as those of this store's record of the same events, and were made ready beforehand. The
-file is zero-filled and synced beforehand too, so that ``fdatasync`` has no metadata to write.
+file is zero-filled and synced beforehand too, so that `fdatasync` has no metadata to write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ sync = getattr(os, "fdatasync", os.fsync)  # not on every system
 
 
 class Bare(SyncPeer):
-    """Write and ``fdatasync``, and nothing else."""
+    """Write and `fdatasync`, and nothing else."""
 
     async def open(self) -> None:
         path = self.folder / "bare"

@@ -6,16 +6,16 @@ An adapter keeps events in one folder. The cases hand over payloads. Numbering, 
 encoding are the adapter's work and part of the measurement. Every adapter does all three (with
 msgspec, where the library takes bytes).
 
-``append`` returns when the group is on stable storage, all or nothing. This is *equal durability*,
+`append` returns when the group is on stable storage, all or nothing. This is *equal durability*,
 and every adapter says how the library reaches equal durability. Adapters of libraries without
-asyncio run in the loop's thread and hold the loop up meanwhile (``asynchronous = False``). Such a
+asyncio run in the loop's thread and hold the loop up meanwhile (`asynchronous = False`). Such a
 call is the fastest way to use these libraries, and costs less than a microsecond against a bare
 loop. A trading engine could not hold its loop up. These adapters are left out where many tasks
 append at once.
 
-Reading: ``decode`` goes through all events, each decoded into the same ``Event`` (or into the
-library's own type, where there is no other way). ``fold`` goes through the events with the same
-handlers. Nothing is kept of the events. ``SyncPeer`` and ``AsyncPeer`` do both over a ``scan``.
+Reading: `decode` goes through all events, each decoded into the same `Event` (or into the
+library's own type, where there is no other way). `fold` goes through the events with the same
+handlers. Nothing is kept of the events. `SyncPeer` and `AsyncPeer` do both over a `scan`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["AsyncPeer", "Peer", "SyncPeer"]
 
 
 class Peer(abc.ABC):
-    """A way of keeping events in ``folder``."""
+    """A way of keeping events in `folder`."""
 
     distribution: ClassVar[str | None] = None
     """Distribution to be installed, whose version is reported."""
@@ -46,7 +46,7 @@ class Peer(abc.ABC):
     """Whether other tasks run while an append waits for the disk."""
 
     folds: ClassVar[bool] = False
-    """Whether ``append`` folds the events into a state before the write."""
+    """Whether `append` folds the events into a state before the write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Peer(abc.ABC):
     def for_history(cls, folder: Path, *, durable: bool, segment_size: int | None) -> Peer:
         """Return an adapter to write a history with. Only reading the history will be measured.
 
-        With ``durable`` false, an adapter may skip waiting for the disk.
+        With `durable` false, an adapter may skip waiting for the disk.
         """
         return cls(folder)
 
@@ -100,11 +100,11 @@ class Peer(abc.ABC):
         """Go through the events, folding. Returns the state at the end."""
 
     async def state_at(self, seq: int) -> EngineState:
-        """The state after event ``seq``."""
+        """The state after event `seq`."""
         return await self.fold(EMPTY, 1, seq)
 
     async def save_snapshot(self, seq: int, state: EngineState) -> None:
-        """Keep the state as of event ``seq`` durably."""
+        """Keep the state as of event `seq` durably."""
         raise NotImplementedError(f"{type(self).__name__} keeps no snapshots here")
 
     async def recover(self) -> EngineState:
@@ -112,7 +112,7 @@ class Peer(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} keeps no snapshots here")
 
     def crash(self) -> None:
-        """End the process as ``kill -9`` would: nothing is closed, nothing is flushed."""
+        """End the process as `kill -9` would: nothing is closed, nothing is flushed."""
         os._exit(0)
 
     def _stamped(self, payloads: Sequence[Operation]) -> list[Event[Any]]:
@@ -127,7 +127,7 @@ class SyncPeer(Peer):
 
     @abc.abstractmethod
     def scan(self, first: int, last: int | None) -> Iterator[Any]:
-        """The events ``first`` to ``last``, decoded."""
+        """The events `first` to `last`, decoded."""
 
     async def decode(self, first: int = 1, last: int | None = None) -> int:
         tail = deque(enumerate(self.scan(first, last), 1), maxlen=1)
@@ -146,7 +146,7 @@ class AsyncPeer(Peer):
 
     @abc.abstractmethod
     def scan(self, first: int, last: int | None) -> AsyncIterator[Any]:
-        """The events ``first`` to ``last``, decoded."""
+        """The events `first` to `last`, decoded."""
 
     async def decode(self, first: int = 1, last: int | None = None) -> int:
         count = 0

@@ -1,11 +1,11 @@
-"""``eventsource-py``: an asyncio event-sourcing library, on its SQLite store.
+"""`eventsource-py`: an asyncio event-sourcing library, on its SQLite store.
 
-Use follows the documentation. Events are pydantic models derived from ``DomainEvent``, with the
-same fields as our payloads. ``append`` writes to one stream. ``read_stream`` reads back, a page at
+Use follows the documentation. Events are pydantic models derived from `DomainEvent`, with the
+same fields as our payloads. `append` writes to one stream. `read_stream` reads back, a page at
 a time, because each call fetches its whole range at once. The handlers take the models unchanged.
 
-Fair because: the library opens its connection with ``WAL`` and leaves ``synchronous`` at SQLite's
-default, ``FULL``. Expected versions are not checked (``any``). Encoding is by orjson, a part of the
+Fair because: the library opens its connection with `WAL` and leaves `synchronous` at SQLite's
+default, `FULL`. Expected versions are not checked (`any`). Encoding is by orjson, a part of the
 library.
 """
 
@@ -64,7 +64,7 @@ HANDLERS = {model: FUNCTIONS[payload] for payload, model in MODELS.items()}
 
 
 class EventsourcePy(AsyncPeer):
-    """Events of one stream, by ``eventsource-py``."""
+    """Events of one stream, by `eventsource-py`."""
 
     distribution = "eventsource-py"
 

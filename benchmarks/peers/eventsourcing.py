@@ -1,16 +1,16 @@
-"""``eventsourcing``, on its SQLite infrastructure, in two ways from its documentation.
+"""`eventsourcing`, on its SQLite infrastructure, in two ways from its documentation.
 
-``Eventsourcing`` is the way of the tutorial: an ``Aggregate`` with methods decorated by ``@event``,
-an ``Application`` that saves the aggregate, and the library's own JSON. The decorated methods call
+`Eventsourcing` is the way of the tutorial: an `Aggregate` with methods decorated by `@event`,
+an `Application` that saves the aggregate, and the library's own JSON. The decorated methods call
 the same handlers. The aggregate is kept between saves, rather than fetched for each command, which
-saves a look-up. A group is one ``save``.
+saves a look-up. A group is one `save`.
 
-``EventsourcingMsgspec`` is the way of the examples with msgspec: events are frozen Structs with our
+`EventsourcingMsgspec` is the way of the examples with msgspec: events are frozen Structs with our
 payloads, a mapper of our own encodes them with msgspec, and a projector function folds them. This
 is the fastest way of the library, and the one to compare with where speed matters.
 
-Fair because: ``PERSISTENCE_MODULE=eventsourcing.sqlite`` uses ``WAL`` and leaves ``synchronous`` at
-SQLite's default, ``FULL``. SQLite's log is filled once before, as for ``sqlite3``. The library is
+Fair because: `PERSISTENCE_MODULE=eventsourcing.sqlite` uses `WAL` and leaves `synchronous` at
+SQLite's default, `FULL`. SQLite's log is filled once before, as for `sqlite3`. The library is
 synchronous, and runs in the loop's thread.
 """
 

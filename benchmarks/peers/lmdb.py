@@ -1,10 +1,10 @@
 """LMDB, in the loop's thread.
 
-Fair because: the environment has its defaults, which are durable (``sync=True``, ``metasync=True``,
-no ``writemap``). A commit writes the pages, syncs them, and writes the meta page through a
-descriptor opened ``O_DSYNC``. Each event has one key, its number in big-endian order. So
-``putmulti(append=True)`` can fill pages without a search, as the documentation advises for bulk
-loads. Reading goes through one cursor in one transaction with ``buffers=True``, without copies. The
+Fair because: the environment has its defaults, which are durable (`sync=True`, `metasync=True`,
+no `writemap`). A commit writes the pages, syncs them, and writes the meta page through a
+descriptor opened `O_DSYNC`. Each event has one key, its number in big-endian order. So
+`putmulti(append=True)` can fill pages without a search, as the documentation advises for bulk
+loads. Reading goes through one cursor in one transaction with `buffers=True`, without copies. The
 map is large enough never to be grown.
 """
 

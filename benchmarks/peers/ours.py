@@ -1,10 +1,10 @@
-"""This store: ``EventStorePeer``, and the log alone, ``EventLogPeer``.
+"""This store: `EventStorePeer`, and the log alone, `EventLogPeer`.
 
-Options are the defaults, and ``Durability.COMMIT``, with one exception: snapshots are taken only
-where a case asks for one (no peer takes any unasked). ``settle`` waits until the first segment and
+Options are the defaults, and `Durability.COMMIT`, with one exception: snapshots are taken only
+where a case asks for one (no peer takes any unasked). `settle` waits until the first segment and
 its spare are made, once in the life of a store.
 
-Histories for reading may be written with ``durability="none"``, because the bytes are the same.
+Histories for reading may be written with `durability="none"`, because the bytes are the same.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""``py-event-sourcing``: an asyncio event store over SQLite (``aiosqlite``).
+"""`py-event-sourcing`: an asyncio event store over SQLite (`aiosqlite`).
 
-Use follows the README: one factory, one stream, ``write`` with a list of events, ``read``. Payload
+Use follows the README: one factory, one stream, `write` with a list of events, `read`. Payload
 bytes are ours (msgspec). The library's own fields go through pydantic.
 
-Fair because: the library sets ``synchronous=NORMAL``, under which a power cut can take acknowledged
-events. The adapter sets ``FULL`` on the library's writing connection, for want of an option, so
+Fair because: the library sets `synchronous=NORMAL`, under which a power cut can take acknowledged
+events. The adapter sets `FULL` on the library's writing connection, for want of an option, so
 that durability is equal. Idempotency keys, which cost the library two queries, are not used. The
 time of an event is not converted for the handlers.
 """
@@ -31,7 +31,7 @@ decode = PAYLOAD_DECODER.decode
 
 
 class PyEventSourcing(AsyncPeer):
-    """Events of one stream, by ``py-event-sourcing``."""
+    """Events of one stream, by `py-event-sourcing`."""
 
     distribution = "py-event-sourcing"
 

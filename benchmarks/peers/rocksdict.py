@@ -1,8 +1,8 @@
-"""RocksDB by ``rocksdict``, in the loop's thread.
+"""RocksDB by `rocksdict`, in the loop's thread.
 
-Fair because: ``WriteOptions.sync`` is set, so every write waits for the ``fdatasync`` of RocksDB's
-log. ``raw_mode`` keeps bytes as bytes, without the wrapper's usual tagging. Groups go into one
-``WriteBatch``. Keys are the events' numbers in big-endian order. Compression, block size and memory
+Fair because: `WriteOptions.sync` is set, so every write waits for the `fdatasync` of RocksDB's
+log. `raw_mode` keeps bytes as bytes, without the wrapper's usual tagging. Groups go into one
+`WriteBatch`. Keys are the events' numbers in big-endian order. Compression, block size and memory
 tables are the wrapper's defaults. History is read after a close and an open, so from the files of
 RocksDB and not from its memory table.
 """

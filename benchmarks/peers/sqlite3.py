@@ -1,21 +1,21 @@
-"""SQLite by the standard library's ``sqlite3``, in the loop's thread.
+"""SQLite by the standard library's `sqlite3`, in the loop's thread.
 
 Fair because:
 
-- ``journal_mode=WAL`` with ``synchronous=FULL`` is the setting for a durable log in SQLite's
-  documentation ("transactions are durable across a power loss", one ``fdatasync`` a commit).
-- Each event is one row under an ``INTEGER PRIMARY KEY``, which is the table's own order and needs
+- `journal_mode=WAL` with `synchronous=FULL` is the setting for a durable log in SQLite's
+  documentation ("transactions are durable across a power loss", one `fdatasync` a commit).
+- Each event is one row under an `INTEGER PRIMARY KEY`, which is the table's own order and needs
   no further index.
-- Groups use ``executemany``, in one transaction.
+- Groups use `executemany`, in one transaction.
 - There is one prepared statement, which the module caches.
-- Payloads are msgspec bytes in a BLOB. ``wal_autocheckpoint`` stays at its default.
+- Payloads are msgspec bytes in a BLOB. `wal_autocheckpoint` stays at its default.
 
-Before the clock starts, SQLite's own log is filled once (``fill_log``). A growing log makes every
+Before the clock starts, SQLite's own log is filled once (`fill_log`). A growing log makes every
 sync dearer. A log that was full once is written over from then on, as in any base after a thousand
 commits.
 
-``SqliteFolding`` also does the work of a store of state: the same handlers fold each event before
-the write. Unlike the event store, ``SqliteFolding`` does not read the bytes back.
+`SqliteFolding` also does the work of a store of state: the same handlers fold each event before
+the write. Unlike the event store, `SqliteFolding` does not read the bytes back.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def rows(events: Sequence[Event[Any]]) -> list[tuple[int, int, bytes]]:
 
 
 def fill_log(folder: Path) -> None:
-    """Grow the log of ``events.db`` in a folder to its lasting size."""
+    """Grow the log of `events.db` in a folder to its lasting size."""
     connection = sqlite3.connect(folder / "events.db", isolation_level=None)
     connection.execute("CREATE TABLE filling (zeros BLOB)")
     connection.execute(f"INSERT INTO filling VALUES (zeroblob({LOG_BYTES}))")
@@ -70,7 +70,7 @@ def fill_log(folder: Path) -> None:
 
 
 class Sqlite(SyncPeer):
-    """Rows in a table, by ``sqlite3``."""
+    """Rows in a table, by `sqlite3`."""
 
     async def open(self) -> None:
         self._connection = sqlite3.connect(self.folder / "events.db", isolation_level=None)

@@ -1,4 +1,4 @@
-"""The cost of a commit above the disk's own ``fdatasync``: python benchmarks/scripts/commit_path.py
+"""The cost of a commit above the disk's own `fdatasync`: python benchmarks/scripts/commit_path.py
 
 Every round runs every case once, one after the other, so that a slow minute of the machine slows
 all cases. A case's figure is the median over the rounds. The ratio is the median of the ratios
@@ -6,13 +6,13 @@ within a round. Figures depend on the disk and the processor. Ratios carry over 
 
 The cases:
 
-* *bare*: one write and one ``fdatasync`` of a small record into a zero-filled file, in a plain loop
+* *bare*: one write and one `fdatasync` of a small record into a zero-filled file, in a plain loop
   without thread or event loop: the price of the disk.
-* *EventLog*, *EventStore*: one ``append`` after the other, each awaited.
-* *EventStore by aiofiles*: the same, but the writer's work goes through ``aiofiles.os.wrap`` (which
-  is ``loop.run_in_executor``) instead of a thread of its own (see docs/decisions.md).
+* *EventLog*, *EventStore*: one `append` after the other, each awaited.
+* *EventStore by aiofiles*: the same, but the writer's work goes through `aiofiles.os.wrap` (which
+  is `loop.run_in_executor`) instead of a thread of its own (see docs/decisions.md).
 * *64 awaiters*: as many tasks, each awaiting its own appends: group commit.
-* *groups*: one ``append`` of so many operations after the other: one record each.
+* *groups*: one `append` of so many operations after the other: one record each.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Case = Callable[[Path, int], float]  # a fresh directory and a count to seconds 
 
 
 def bare(folder: Path, count: int) -> float:
-    """The median of a write and ``fdatasync``, seconds."""
+    """The median of a write and `fdatasync`, seconds."""
     fd = os.open(folder / "bare", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.pwrite(fd, bytes(SEGMENT), 0)
@@ -103,7 +103,7 @@ async def lone_store(folder: Path, count: int) -> float:
 
 
 class AiofilesRunner:
-    """The rejected alternative: every job is a call of its own to ``loop.run_in_executor``."""
+    """The rejected alternative: every job is a call of its own to `loop.run_in_executor`."""
 
     def __init__(
         self,

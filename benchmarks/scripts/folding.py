@@ -1,9 +1,9 @@
 """The cost of a pure handler, by the type of its state: python benchmarks/scripts/folding.py
 
-One rule, the average price and cash of ``record_trade`` without rarer branches, folds the same
+One rule, the average price and cash of `record_trade` without rarer branches, folds the same
 trades into states of different types. All ways must end with the same numbers. Every round times
 every way once, in turn. A figure is the median over the rounds. A ratio is the median of the ratios
-within a round, to the way of ``handlers/``.
+within a round, to the way of `handlers/`.
 
 The last way is no pure handler. The last way changes one dictionary in place, to show the cost of
 purity. Such a handler could neither publish a state while the next is made, nor take back a refused

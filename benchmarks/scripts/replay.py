@@ -2,12 +2,12 @@
 
 Builds one store for each record size, with the same trades, then compares in interleaved rounds:
 
-* ``decode``: one bare msgspec decode of the same bytes, already in memory: the floor.
-* ``read_events``: files, checksums, order and decoding, event by event.
-* ``loop``: handlers over events already decoded: the floor of a fold.
-* ``replay``: everything, handing over each event with its state.
+* `decode`: one bare msgspec decode of the same bytes, already in memory: the floor.
+* `read_events`: files, checksums, order and decoding, event by event.
+* `loop`: handlers over events already decoded: the floor of a fold.
+* `replay`: everything, handing over each event with its state.
 
-Run with ``python benchmarks/scripts/replay.py [--events N] [--rounds N]``.
+Run with `python benchmarks/scripts/replay.py [--events N] [--rounds N]`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def trades(count: int) -> list[Event[Any]]:
 
 
 async def build(path: Path, events: list[Event[Any]], per_record: int, archived: bool) -> int:
-    """Make a store with ``per_record`` events in each record. Returns the number of events to read.
+    """Make a store with `per_record` events in each record. Returns the number of events to read.
 
     Of an archived history, only the events in the archive count: the last segment stays in the log.
     """
@@ -91,7 +91,7 @@ async def build(path: Path, events: list[Event[Any]], per_record: int, archived:
 
 
 def timed(history: Callable[[], Iterable[Any]], count: int) -> float:
-    """Nanoseconds for each of ``count`` events."""
+    """Nanoseconds for each of `count` events."""
     gc.collect()
     began = time.perf_counter()
     for _ in history():

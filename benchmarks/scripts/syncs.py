@@ -1,11 +1,11 @@
-"""Equal durability, counted: ``python -m benchmarks.scripts.syncs``.
+"""Equal durability, counted: `python -m benchmarks.scripts.syncs`.
 
 Every contender appends a hundred events one by one and twenty groups of a hundred, under
-``strace``. The script prints the number of syncs of the disk. Fewer syncs than appends would
+`strace`. The script prints the number of syncs of the disk. Fewer syncs than appends would
 acknowledge events that are not on the disk. More syncs are the contender's own affair.
 
-Counted are ``fdatasync``, ``fsync`` and ``msync`` of the process and its children, and writes to
-files opened with ``O_DSYNC`` or ``O_SYNC``. Calls to ``access`` with unused names mark the phases
+Counted are `fdatasync`, `fsync` and `msync` of the process and its children, and writes to
+files opened with `O_DSYNC` or `O_SYNC`. Calls to `access` with unused names mark the phases
 in the trace.
 """
 
@@ -81,7 +81,7 @@ def count(trace: str) -> dict[str, Counter[str]]:
 
 
 def syncs_of(contender: Contender, where: Path) -> dict[str, Counter[str]]:
-    """Return the syncs of one contender, under ``strace``."""
+    """Return the syncs of one contender, under `strace`."""
     with tempfile.TemporaryDirectory(dir=where, prefix=".benchmarks-") as folder:
         trace = Path(folder) / "trace"
         arguments = ["strace", "-f", "-qq", "-e", f"trace={TRACED}", "-o", str(trace)]

@@ -72,7 +72,7 @@ def decode(line: bytes) -> Message:
 
 
 def send(descriptor: int, message: Message) -> None:
-    """Write one line, with one ``write`` unless the pipe takes less."""
+    """Write one line, with one `write` unless the pipe takes less."""
     rest = memoryview(msgspec.json.encode(message) + b"\n")
     while rest:
         rest = rest[os.write(descriptor, rest) :]

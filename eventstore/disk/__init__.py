@@ -1,4 +1,4 @@
-"""Files: the ``Disk`` protocol, and the real disk that a store uses."""
+"""Files: the `Disk` protocol, and the real disk that a store uses."""
 
 from eventstore.disk.base import Disk, File
 from eventstore.disk.local import LocalDisk

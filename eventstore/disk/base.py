@@ -1,19 +1,19 @@
-"""The only way to files: the ``Disk`` protocol, which ``LocalDisk`` implements on real files.
+"""The only way to files: the `Disk` protocol, which `LocalDisk` implements on real files.
 
 A disk is one store directory. Names are relative to the directory, at most one folder deep
-(``log/spare``). Every call is synchronous and may block, so no call is made on the event loop's
-thread. A disk whose calls never block (a simulated one) says so with ``blocking = False``. The
+(`log/spare`). Every call is synchronous and may block, so no call is made on the event loop's
+thread. A disk whose calls never block (a simulated one) says so with `blocking = False`. The
 calls of such a disk are made inline.
 
 Guarantees to callers, and duties of a simulated disk:
 
-* ``write`` may write fewer bytes than asked for, and returns their number. ``read`` returns fewer
-  bytes only at the end of the file. Failures are ``OSError``.
-* ``write``, ``truncate`` and a changed size survive a power cut for certain only after ``sync`` of
-  the file. Names survive for certain only after ``sync_folder`` of the folder.
-* After a failed ``sync``, nobody knows which bytes are on the platter. A later successful ``sync``
-  proves nothing about those bytes either. The library never calls ``sync`` again.
-* ``rename`` replaces its target atomically.
+* `write` may write fewer bytes than asked for, and returns their number. `read` returns fewer
+  bytes only at the end of the file. Failures are `OSError`.
+* `write`, `truncate` and a changed size survive a power cut for certain only after `sync` of
+  the file. Names survive for certain only after `sync_folder` of the folder.
+* After a failed `sync`, nobody knows which bytes are on the platter. A later successful `sync`
+  proves nothing about those bytes either. The library never calls `sync` again.
+* `rename` replaces its target atomically.
 * Several threads may make calls at once, on the same file or folder too.
 """
 
@@ -49,16 +49,16 @@ class File(Protocol):
     """Name relative to the store's directory."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return ``length`` bytes from ``offset``, fewer only at the end of the file."""
+        """Return `length` bytes from `offset`, fewer only at the end of the file."""
 
     def write(self, offset: int, data: Bytes) -> int:
-        """Write bytes of ``data`` at ``offset`` and return their number, possibly fewer."""
+        """Write bytes of `data` at `offset` and return their number, possibly fewer."""
 
     def sync(self) -> None:
         """Put the file's bytes and size on stable storage."""
 
     def truncate(self, size: int) -> None:
-        """Cut or extend the file to ``size`` bytes."""
+        """Cut or extend the file to `size` bytes."""
 
     def size(self) -> int:
         """Return the size in bytes."""
@@ -76,13 +76,13 @@ class Disk(Protocol):
     """Whether calls may block the thread."""
 
     def lock(self) -> None:
-        """Own the store until ``close``. Raises ``StoreLockedError`` at once if taken."""
+        """Own the store until `close`. Raises `StoreLockedError` at once if taken."""
 
     def create(self, name: str) -> File:
-        """Create a file to read and write. Raises ``FileExistsError`` if the name is taken."""
+        """Create a file to read and write. Raises `FileExistsError` if the name is taken."""
 
     def open(self, name: str, *, writable: bool = False) -> File:
-        """Open an existing file. Raises ``FileNotFoundError`` if there is none."""
+        """Open an existing file. Raises `FileNotFoundError` if there is none."""
 
     def list(self, folder: str = "") -> list[str]:
         """Return the sorted names in a folder, without its path. A missing folder has no names."""
@@ -91,16 +91,16 @@ class Disk(Protocol):
         """Make a folder of the store, unless the folder exists."""
 
     def rename(self, old: str, new: str) -> None:
-        """Rename ``old`` to ``new``, and replace a file of this name atomically."""
+        """Rename `old` to `new`, and replace a file of this name atomically."""
 
     def remove(self, name: str) -> None:
-        """Remove a file. Raises ``FileNotFoundError`` if there is none."""
+        """Remove a file. Raises `FileNotFoundError` if there is none."""
 
     def sync_folder(self, folder: str = "") -> None:
         """Put the names in a folder on stable storage."""
 
     def entropy(self, length: int) -> bytes:
-        """Return ``length`` random bytes, for salts and identities."""
+        """Return `length` random bytes, for salts and identities."""
 
     def close(self) -> None:
         """Give up the lock and the directory. Open files stay usable."""
@@ -110,9 +110,9 @@ _ATTEMPTS = 100  # more than signals call for: a call interrupted every time has
 
 
 def write_fully(file: File, offset: int, data: Bytes) -> None:
-    """Write all of ``data``. Finish short writes, and repeat interrupted ones.
+    """Write all of `data`. Finish short writes, and repeat interrupted ones.
 
-    Raises ``OSError`` where a write fails, or is interrupted every time.
+    Raises `OSError` where a write fails, or is interrupted every time.
     """
     view = memoryview(data)
     interrupted = 0
@@ -136,12 +136,12 @@ class SyncFailedError(OSError):
 
 
 def sync(file: File) -> None:
-    """Put a file on stable storage. Raises ``SyncFailedError``, after which nobody may retry."""
+    """Put a file on stable storage. Raises `SyncFailedError`, after which nobody may retry."""
     _sync_or_fail(file.sync)
 
 
 def sync_folder(disk: Disk, folder: str = "") -> None:
-    """Put a folder's names on stable storage. Raises ``SyncFailedError``."""
+    """Put a folder's names on stable storage. Raises `SyncFailedError`."""
     _sync_or_fail(disk.sync_folder, folder)
 
 
@@ -157,9 +157,9 @@ def _sync_or_fail(call: Callable[..., None], *args: str) -> None:
 
 
 def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None:
-    """Make ``name`` hold ``data``, or leave ``name`` as before.
+    """Make `name` hold `data`, or leave `name` as before.
 
-    The bytes go to ``temporary`` and are synced. The rename follows, then a sync of the folder.
+    The bytes go to `temporary` and are synced. The rename follows, then a sync of the folder.
     """
     with contextlib.suppress(FileNotFoundError):
         disk.remove(temporary)
@@ -177,7 +177,7 @@ def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None
 def open_to_read(disk: Disk, name: str) -> Iterator[File]:
     """Open a file for reading, and close the file at the end of the block.
 
-    Raises ``FileNotFoundError``, ``ReadFailedError`` and ``StoreAccessError``, also for errors
+    Raises `FileNotFoundError`, `ReadFailedError` and `StoreAccessError`, also for errors
     inside the block.
     """
     try:
@@ -193,6 +193,6 @@ def open_to_read(disk: Disk, name: str) -> Iterator[File]:
 
 
 def read_whole(disk: Disk, name: str, limit: int | None = None) -> bytes:
-    """Return the file's bytes, or the first ``limit``. Raises the errors of ``open_to_read``."""
+    """Return the file's bytes, or the first `limit`. Raises the errors of `open_to_read`."""
     with open_to_read(disk, name) as file:
         return file.read(0, file.size() if limit is None else limit)

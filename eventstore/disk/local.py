@@ -27,7 +27,7 @@ __all__ = ["LocalDisk"]
 
 
 class LocalFile:
-    """A file of a ``LocalDisk``: ``pread``, ``pwrite`` and ``fdatasync`` on a descriptor."""
+    """A file of a `LocalDisk`: `pread`, `pwrite` and `fdatasync` on a descriptor."""
 
     __slots__ = ("_fd", "name")
 
@@ -86,10 +86,10 @@ class LocalDisk:
     symbolic links. New files are 0600 and new folders 0700. A writer is refused a directory that
     others may write to, or that belongs to somebody else, because anybody could replace its files.
 
-    The lock is ``flock`` on the directory's descriptor. ``lockf`` was rejected for two reasons: a
-    second ``lockf`` in the same process succeeds, and any unrelated ``close`` of the same file
+    The lock is `flock` on the directory's descriptor. `lockf` was rejected for two reasons: a
+    second `lockf` in the same process succeeds, and any unrelated `close` of the same file
     drops the lock. A forked child closes its copy of the descriptor at once, so the lock never
-    outlives the owner. ``writer.pid`` only tells whom to ask.
+    outlives the owner. `writer.pid` only tells whom to ask.
 
     Args:
         path: The directory.
@@ -97,7 +97,7 @@ class LocalDisk:
         read_only: Refuse to lock, and accept a directory of any owner.
 
     Raises:
-        StoreNotFoundError: There is no directory, and ``create`` is false.
+        StoreNotFoundError: There is no directory, and `create` is false.
         StoreAccessError: The directory may not be used, or could not be made.
         StoreFullError: There is no space to make the directory.
     """
@@ -146,7 +146,7 @@ class LocalDisk:
             ) from error
 
     def _locate(self, name: str) -> tuple[str, int]:
-        """Return the base name of ``name``, and the descriptor of the folder."""
+        """Return the base name of `name`, and the descriptor of the folder."""
         folder, _, base = name.rpartition("/")
         return base, self._folder_fd(folder)
 
@@ -299,7 +299,7 @@ def _check_owner(fd: int, path: str) -> None:
 
 @contextlib.contextmanager
 def _naming_file(name: str) -> Iterator[None]:
-    """Make an ``OSError`` name the file with its folder."""
+    """Make an `OSError` name the file with its folder."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The manifest, ``store.json``: the identity of a store, and the part of history still in the
+"""The manifest, `store.json`: the identity of a store, and the part of history still in the
 store.
 
 The file is rewritten atomically (a temporary file, synced, renamed, folder synced). The file
@@ -38,21 +38,21 @@ class BranchPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The facts in ``store.json``.
+    """The facts in `store.json`.
 
     Attributes:
         store: The store's UUID.
         created: Nanoseconds since the epoch.
-        logged: Whether events are logged at all (``use_wal``).
-        log_start: First event that the ``log`` folder must hold. All events before were archived,
-            discarded, or never logged, as ``history_start`` tells.
+        logged: Whether events are logged at all (`use_wal`).
+        log_start: First event that the `log` folder must hold. All events before were archived,
+            discarded, or never logged, as `history_start` tells.
         history_start: First event that can be read, from archive or log.
         archived: First and last event of each archive, and the latest time of any event up to the
             last (nanoseconds since the epoch).
-        kind: Whether an ``EventStore`` or an ``EventLog`` writes here. The other refuses the
+        kind: Whether an `EventStore` or an `EventLog` writes here. The other refuses the
             directory.
         format: Version of the formats of all files.
-        branched: Place of the events before ``history_start``, in a store that branched from
+        branched: Place of the events before `history_start`, in a store that branched from
             another. Every other store leaves the member out.
         crc: CRC-32 of the other members.
     """
@@ -74,7 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def load_manifest(disk: Disk) -> Manifest:
-    """Read ``store.json``.
+    """Read `store.json`.
 
     Raises:
         StoreNotFoundError: There is no such file.
@@ -120,9 +120,9 @@ def load_manifest(disk: Disk) -> Manifest:
 
 
 def save_manifest(disk: Disk, manifest: Manifest) -> Manifest:
-    """Replace ``store.json`` durably, and return the manifest with its checksum.
+    """Replace `store.json` durably, and return the manifest with its checksum.
 
-    Raises ``OSError``, which the caller translates.
+    Raises `OSError`, which the caller translates.
     """
     manifest = msgspec.structs.replace(manifest, crc=manifest.checksum())
     write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(manifest))

@@ -134,7 +134,7 @@ def _found(
     parent_path: str,
     now: int,
 ) -> None:
-    """Make the directory of a durable branch: segment, snapshot, and ``store.json`` last."""
+    """Make the directory of a durable branch: segment, snapshot, and `store.json` last."""
     disk = LocalDisk(to, create=True)
     try:
         disk.lock()

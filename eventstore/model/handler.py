@@ -137,7 +137,7 @@ def handler(
     *, version: int = 1
 ) -> Callable[[Callable[[StateT, Event[PayloadT]], StateT]], Handler[StateT, PayloadT]]: ...
 def handler(function: Any = None, /, *, version: int = 1) -> Any:
-    """Mark a pure function ``(state, event) -> new state`` as the handler of an operation.
+    """Mark a pure function `(state, event) -> new state` as the handler of an operation.
 
     The operation and the state type are read from the annotations at registration. Raise `version`
     (a positive integer) whenever the same events are to give another state than before. Snapshots

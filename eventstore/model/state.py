@@ -46,9 +46,9 @@ StateT = TypeVar("StateT")
 
 
 class StateAt(NamedTuple, Generic[StateT]):
-    """A state and where it stands: after event ``seq``.
+    """A state and where it stands: after event `seq`.
 
-    ``latest``: the latest time of any event up to there, nanoseconds since the epoch.
+    `latest`: the latest time of any event up to there, nanoseconds since the epoch.
     """
 
     state: StateT

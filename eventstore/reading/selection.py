@@ -1,8 +1,8 @@
 """The part of a history that a caller means: from and to a number or a time, and which operations.
 
-A ``Moment`` is a sequence number, an aware ``datetime``, or nanoseconds since the epoch. Size tells
-the two kinds of integer apart: from ``10**15`` on, an integer is a time. As a time, ``10**15`` is
-twelve days into 1970. As a sequence number, no store reaches ``10**15`` by counting.
+A `Moment` is a sequence number, an aware `datetime`, or nanoseconds since the epoch. Size tells
+the two kinds of integer apart: from `10**15` on, an integer is a time. As a time, `10**15` is
+twelve days into 1970. As a sequence number, no store reaches `10**15` by counting.
 
 The order of a history is the order of its sequence numbers, and clocks may go backwards. So a time
 means the first event, in this order, at or after the time.
@@ -44,14 +44,14 @@ TIMES_FROM = 10**15
 
 
 def as_sequence(moment: Moment | None) -> int | None:
-    """Return ``moment`` if ``moment`` is a sequence number, ``None`` for a time."""
+    """Return `moment` if `moment` is a sequence number, `None` for a time."""
     return moment if isinstance(moment, int) and moment < TIMES_FROM else None
 
 
 def as_time(moment: Moment | None) -> int | None:
-    """Return a time in nanoseconds since the epoch, ``None`` for a sequence number.
+    """Return a time in nanoseconds since the epoch, `None` for a sequence number.
 
-    Raises ``ConfigError`` for a naive ``datetime`` and for any other type.
+    Raises `ConfigError` for a naive `datetime` and for any other type.
     """
     if moment is None or as_sequence(moment) is not None:
         return None
@@ -61,10 +61,10 @@ def as_time(moment: Moment | None) -> int | None:
 def checked_operations(
     operations: Collection[str] | None, known: Collection[str] | None
 ) -> Collection[str] | None:
-    """Return the names of the operations to keep, ``None`` for all operations.
+    """Return the names of the operations to keep, `None` for all operations.
 
-    ``known`` are the names with a registered handler, ``None`` when reading without a registry.
-    Raises ``UnknownOperationError`` for a name outside ``known``.
+    `known` are the names with a registered handler, `None` when reading without a registry.
+    Raises `UnknownOperationError` for a name outside `known`.
     """
     if operations is None:
         return None
@@ -82,9 +82,9 @@ def checked_operations(
 
 
 class TimeWindow:
-    """Filter that cuts consecutive batches to the events from ``start`` up to ``stop`` (exclusive).
+    """Filter that cuts consecutive batches to the events from `start` up to `stop` (exclusive).
 
-    Sequence numbers as ``start`` or ``stop`` are ignored. ``over`` becomes true when no later batch
+    Sequence numbers as `start` or `stop` are ignored. `over` becomes true when no later batch
     can have an event in the window.
     """
 
@@ -113,11 +113,11 @@ def _index_at_time(batch: Sequence[Event[Any]], time: int) -> int | None:
 
 
 def seq_lower_bound(disk: Disk, time: int) -> int:
-    """Return a sequence number before which every event is earlier than ``time`` (nanoseconds).
+    """Return a sequence number before which every event is earlier than `time` (nanoseconds).
 
     Where events in question were discarded, reading from the returned number raises
-    ``HistoryUnavailableError``. The number lies behind discarded events only if the first event
-    left is earlier than ``time``.
+    `HistoryUnavailableError`. The number lies behind discarded events only if the first event
+    left is earlier than `time`.
     """
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
@@ -134,7 +134,7 @@ def seq_lower_bound(disk: Disk, time: int) -> int:
 
 
 def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
-    """Decode and upcast the events of a chunk from number ``start`` to ``stop`` (exclusive)."""
+    """Decode and upcast the events of a chunk from number `start` to `stop` (exclusive)."""
     events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
     if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:
         events = events[max(0, start - chunk.first_seq) : stop - chunk.first_seq]

@@ -31,11 +31,11 @@ BUFFER = 4096
 
 
 class Subscription:
-    """An asynchronous iterator over events, to be entered with ``async with`` or closed.
+    """An asynchronous iterator over events, to be entered with `async with` or closed.
 
     The iteration ends when the subscription is closed. The iteration also ends after the last event
     once the store is closed. A subscriber that is too far behind when the store is closed gets
-    ``StoreClosedError``. The remaining events are in the log.
+    `StoreClosedError`. The remaining events are in the log.
 
     Cancelling a wait for the next event loses no event. One task at a time may wait.
     """
@@ -73,7 +73,7 @@ class Subscription:
         self._wake()
 
     def _fill_buffer(self, events: Iterable[Event[Any]], then: int) -> None:
-        """Add events to the buffer. ``then`` is the number of the first event that follows."""
+        """Add events to the buffer. `then` is the number of the first event that follows."""
         wanted, first = self._operations, self._next_seq
         self._buffer.extend(
             event

@@ -12,13 +12,13 @@ Header, 64 bytes::
     8   H   format version  1
     10  H   checksum        1 = CRC-32 (zlib)
     12  16s store UUID
-    28  Q   seq             the state is that after event ``seq``
+    28  Q   seq             the state is that after event `seq`
     36  q   created         nanoseconds since the epoch
-    44  q   latest          the latest time of any event up to ``seq``, nanoseconds since the epoch
+    44  q   latest          the latest time of any event up to `seq`, nanoseconds since the epoch
     52  8x  zeros
     60  I   CRC-32 of bytes 0 to 60
 
-A slice is ``I`` length, ``I`` CRC-32 of the content started from the slice's number, the content.
+A slice is `I` length, `I` CRC-32 of the content started from the slice's number, the content.
 The first slice, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the
 state's type. The other slices hold the state (`eventstore.model.state`).
 

@@ -52,7 +52,7 @@ from eventstore.testing.power_cut import Adversary, Extreme, RandomCut, extremes
 
 __all__ = ["SimulatedDisk"]
 
-_Sorted = list[str]  # in the class, ``list`` is a method
+_Sorted = list[str]  # in the class, `list` is a method
 _WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "whole"}
 
 

@@ -3,15 +3,15 @@
 The live engine here is the demonstration's trading loop, which trades a tape of real prints and
 records every trade. Then the store is used like any engine's store, which may be running meanwhile:
 
-* ``replay`` gives the states of the past, and with the tape's prices the equity curve.
-* ``branch`` at a time gives a store that goes on from there, in memory. The same trades are made
+* `replay` gives the states of the past, and with the tape's prices the equity curve.
+* `branch` at a time gives a store that goes on from there, in memory. The same trades are made
   again, with another fee.
-* ``branch`` after the first event gives a store with nothing but the opening capital. Another
+* `branch` after the first event gives a store with nothing but the opening capital. Another
   strategy trades the same tape on this store.
-* ``compare`` says from which event on a branch and the live store differ, and in which fields.
+* `compare` says from which event on a branch and the live store differ, and in which fields.
 
-Run with ``python examples/backtest/backtest.py``. The script draws ``equity.png``, which needs
-matplotlib: ``pip install 'asyncio-eventstore[plot]'``.
+Run with `python examples/backtest/backtest.py`. The script draws `equity.png`, which needs
+matplotlib: `pip install 'asyncio-eventstore[plot]'`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ async def trade_live(path: Path, moments: Moments) -> None:
 async def trade(
     store: EventStore[EngineState], clock: SimulatedClock, moments: Moments, rules: Rules
 ) -> None:
-    """Trade the tape by ``rules``, on a store of any kind."""
+    """Trade the tape by `rules`, on a store of any kind."""
     journal = Journal(rules)
     for prints in moments:
         for group in journal.moment(prints):
@@ -85,7 +85,7 @@ async def trade(
 async def with_lower_fees(
     path: Path, registry: HandlerRegistry[EngineState], prices: Prices
 ) -> tuple[Curve, Comparison]:
-    """Make the trades after ``FORK`` again, with a lower fee."""
+    """Make the trades after `FORK` again, with a lower fee."""
     clock = SimulatedClock(FORK)
     async with (
         branch(path, registry, at=FORK, clock=clock) as what_if,
@@ -145,7 +145,7 @@ class Prices:
         return [last[symbol] for last in self._last]
 
     def curve(self, name: str, states: Iterable[tuple[int, EngineState]]) -> Curve:
-        """Return the equity at every moment, of an account that went through ``states``."""
+        """Return the equity at every moment, of an account that went through `states`."""
         equity: list[float] = []
         rest = iter(states)
         state, following = EngineState(), next(rest, None)
@@ -166,7 +166,7 @@ def live_states(
 
 
 async def run(path: Path, tape: Path) -> Backtest:
-    """Record the live engine's history at ``path`` if missing, and run both backtests."""
+    """Record the live engine's history at `path` if missing, and run both backtests."""
     moments = list(read_moments(tape))
     if not (path / "store.json").exists():
         await trade_live(path, moments)

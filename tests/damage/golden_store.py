@@ -2,7 +2,7 @@
 
 The store has six lives of a program. There are twelve events, alone and in groups, an idle seal in
 the middle of two segments, and three snapshots, of which the last two are kept. The configuration
-``history`` decides the fate of the older segments. Everything is on a simulated disk, from a seed.
+`history` decides the fate of the older segments. Everything is on a simulated disk, from a seed.
 Another seed gives another store of the same shape.
 """
 
@@ -25,7 +25,7 @@ History = Literal["archive", "keep", "discard"]
 
 
 class Golden(NamedTuple):
-    """A closed store, and the facts about it. ``events`` are those still in the history."""
+    """A closed store, and the facts about it. `events` are those still in the history."""
 
     disk: SimulatedDisk
     config: StoreConfig
@@ -57,7 +57,7 @@ class Golden(NamedTuple):
 
 @functools.cache
 def golden(history: History, seed: int = 1, retain: int = 2, lives: int = len(LIVES)) -> Golden:
-    """Return the golden store, or its first ``lives``. ``retain`` is the number of snapshots kept.
+    """Return the golden store, or its first `lives`. `retain` is the number of snapshots kept.
 
     The store is made once, and every caller gets the same. Clone the disk to use the store.
     """

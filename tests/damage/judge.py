@@ -1,12 +1,12 @@
 """The outcome for a damaged store: opened, read to the end, held against the undamaged one.
 
-Three outcomes are allowed, and ``verdicts`` raises ``UnfitError`` for any other:
+Three outcomes are allowed, and `verdicts` raises `UnfitError` for any other:
 
-* Opening is refused with a ``CorruptStoreError``, and not a byte was written.
+* Opening is refused with a `CorruptStoreError`, and not a byte was written.
 * The store opens with exactly the state at closing, and the history is exact.
-* The store opens so, and reading the history raises a ``CorruptStoreError`` and skips nothing.
+* The store opens so, and reading the history raises a `CorruptStoreError` and skips nothing.
 
-The caller demands, with ``Verdict``, whether the damage had to be noticed.
+The caller demands, with `Verdict`, whether the damage had to be noticed.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def verdicts(
     inside: bool = True,
     go_on: bool = False,
 ) -> list[tuple[str, Verdict]]:
-    """Return the verdict on each damage. Raises ``UnfitError``, naming every unfit outcome.
+    """Return the verdict on each damage. Raises `UnfitError`, naming every unfit outcome.
 
-    The history is read without opening the store (``outside``), as a backtest does, and ``inside``
-    by the opened store. With ``go_on``, each store that opens is also written to, closed and opened
+    The history is read without opening the store (`outside`), as a backtest does, and `inside`
+    by the opened store. With `go_on`, each store that opens is also written to, closed and opened
     once more.
     """
     logging.disable()  # thousands of warnings, each deserved

@@ -5,7 +5,7 @@ its archives at reading. Some bits are never read, such as those of an older sna
 newer one, and of the empty spare. For these, the state and the history are exact.
 
 By default every third bit of the store with archives is flipped, and fewer in long runs of zeros
-and in the other stores. With ``EVENTSTORE_COMPLETE=1``, every bit of every store is flipped, which
+and in the other stores. With `EVENTSTORE_COMPLETE=1`, every bit of every store is flipped, which
 takes minutes.
 """
 
@@ -26,7 +26,7 @@ RUN = 16  # zeros in a run
 
 
 def flips(golden: Golden, name: str, *, step: int = STEP) -> Iterator[Damage]:
-    """Copies of the store, each with one bit of the file flipped: every ``step``-th."""
+    """Copies of the store, each with one bit of the file flipped: every `step`-th."""
     content = golden.disk.read_file(name)
     for bit in range(8 * len(content)):
         byte = bit // 8

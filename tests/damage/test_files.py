@@ -1,10 +1,10 @@
 """Whole files of a sealed store: cut, removed, renamed, doubled, swapped, zeroed, of another store.
 
-``judge`` holds the outcome of each against the contract: refused with nothing written, or opened
+`judge` holds the outcome of each against the contract: refused with nothing written, or opened
 with exactly the right state. The tests here also demand that the damage is noticed wherever the
 damage could matter. A store that opens is also used further, and must stay right.
 
-By default every third length is tried, or fewer. ``EVENTSTORE_COMPLETE=1`` tries every length.
+By default every third length is tried, or fewer. `EVENTSTORE_COMPLETE=1` tries every length.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def test_an_empty_file_under_a_name_of_the_store(history: History) -> None:
 
 
 def told(store: Golden, other: str, verdict: Verdict) -> bool:
-    """Tell whether a superfluous file, named ``other``, was noticed."""
+    """Tell whether a superfluous file, named `other`, was noticed."""
     if other in LEFTOVERS:
         return verdict.unharmed and verdict.removed == {other}
     if other == OUTDATED and store.archives == [] and store.first > 1:

@@ -26,7 +26,7 @@ REGISTRY = ledger_registry()
 
 
 def forged(numbers: list[int], *, sealed: bool) -> SimulatedDisk:
-    """Return a store of one segment, with a record for each of the ``numbers``."""
+    """Return a store of one segment, with a record for each of the `numbers`."""
     codec = EventCodec()
     data = SegmentHeader(store=STORE, size=SIZE, first_seq=1, salt=SALT).encode()
     for number in numbers:

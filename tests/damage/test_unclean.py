@@ -33,7 +33,7 @@ def quiet() -> Iterator[None]:
 
 
 async def killed(store: Golden, *, idle: bool) -> tuple[SimulatedDisk, list[Ledger]]:
-    """Return the store ``EVENTS`` appends later, killed, and the states from then on."""
+    """Return the store `EVENTS` appends later, killed, and the states from then on."""
     disk = store.disk.clone()
     states = [store.state]
     opening = EventStore.open(PATH, REGISTRY, store.config, disk=disk, clock=store.clock)

@@ -1,7 +1,7 @@
-"""``python -m tests.fuzz``: the parsers, for as long as you like.
+"""`python -m tests.fuzz`: the parsers, for as long as you like.
 
-Without ``--runs``, fuzzing goes on until an interrupt or a finding. With atheris installed,
-``--guided`` chooses the inputs by the code that they reach.
+Without `--runs`, fuzzing goes on until an interrupt or a finding. With atheris installed,
+`--guided` chooses the inputs by the code that they reach.
 """
 
 from __future__ import annotations

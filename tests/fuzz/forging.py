@@ -82,7 +82,7 @@ def forged_snapshot(data: bytes) -> bytes:
 
 
 def forged_manifest(data: bytes) -> bytes:
-    """Return a ``store.json`` with its members as the store lays them out, and their checksum."""
+    """Return a `store.json` with its members as the store lays them out, and their checksum."""
     try:
         facts: Any = json.loads(data)
         facts = {**facts, "crc": 0}
@@ -116,9 +116,9 @@ def unpacked_size(data: bytes) -> int:
 
 
 def bomb(blocks: int, first: bytes = b"", *, told: int | None = None) -> bytes:
-    """Return a frame of ``blocks`` blocks of 128 KiB zeros, each of four bytes, behind ``first``.
+    """Return a frame of `blocks` blocks of 128 KiB zeros, each of four bytes, behind `first`.
 
-    ``told`` is the size that the frame claims, ``None`` for none at all.
+    `told` is the size that the frame claims, `None` for none at all.
     """
     head = struct.pack("<IBB", 0xFD2FB528, 0, 0x70)  # no size, a window of 16 MiB
     if told is not None:

@@ -1,6 +1,6 @@
 """Running the targets: inputs are drawn and run within limits, and failures say how to repeat.
 
-``n`` inputs of a seed are those numbered from 0. The number and the seed make the input. An input
+`n` inputs of a seed are those numbered from 0. The number and the seed make the input. An input
 can also be given as printed text. Such an input stays the same when the generators change.
 """
 
@@ -37,9 +37,9 @@ def check(target: str, data: bytes, *, memory: bool = True) -> None:
 
 
 def fuzz(target: str, runs: int, seed: int = 0, *, first: int = 0, memory: int = 4) -> int:
-    """Run inputs ``first`` to ``first + runs`` of a seed. Returns their bytes.
+    """Run inputs `first` to `first + runs` of a seed. Returns their bytes.
 
-    Memory is measured in every ``memory``-th. Raises ``FuzzError``.
+    Memory is measured in every `memory`-th. Raises `FuzzError`.
     """
     size = 0
     disabled = logging.root.manager.disable

@@ -1,6 +1,6 @@
 """Sources of inputs: valid files, changed, with their checksums made right again.
 
-An input is bytes for every target, and each target reads the bytes in its own way. The ``n``-th
+An input is bytes for every target, and each target reads the bytes in its own way. The `n`-th
 input of a seed is always the same.
 """
 
@@ -211,7 +211,7 @@ def _slices(data: bytes) -> list[bytes]:
 
 
 def manifest(random: Random) -> bytes:
-    """A ``store.json``."""
+    """A `store.json`."""
     data = files()["store.json"]
     shape = random.random()
     if shape < 0.4:

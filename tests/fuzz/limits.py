@@ -2,18 +2,18 @@
 
 Theory of operation
 -------------------
-*Memory* is the peak of tracemalloc above the level before. The limit is ``MULTIPLE`` times the
-input plus ``CONSTANT`` bytes. The multiple is generous, because a byte of MessagePack may be an
+*Memory* is the peak of tracemalloc above the level before. The limit is `MULTIPLE` times the
+input plus `CONSTANT` bytes. The multiple is generous, because a byte of MessagePack may be an
 empty map, and an object of Python has its cost. Still, a multiple proves the point: no length is
 allocated that a file only *claims*. Allocations inside Zstandard are not seen. The limit of
 Zstandard is 128 MiB for its window.
 
 *Steps* are calls of functions, Python's and C's, counted by the interpreter. Every loop here calls
 some function, so an endless loop runs into the limit, and no clock is needed. The limit raises no
-``Exception``, because the code under test might handle an ``Exception``.
+`Exception`, because the code under test might handle an `Exception`.
 
-*Errors*: ``EventStoreError``, and the errors of the formats' pure functions. Any other error,
-``MemoryError`` and ``RecursionError`` included, is a failure.
+*Errors*: `EventStoreError`, and the errors of the formats' pure functions. Any other error,
+`MemoryError` and `RecursionError` included, is a failure.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class GreedyError(AssertionError):
 
 @contextmanager
 def limited(size: int, *, memory: bool = True) -> Iterator[None]:
-    """Run the body on an input of ``size`` bytes: typed errors pass, limits are kept.
+    """Run the body on an input of `size` bytes: typed errors pass, limits are kept.
 
-    ``memory`` asks to measure memory too, which makes the run several times slower.
+    `memory` asks to measure memory too, which makes the run several times slower.
     """
     allowed = CONSTANT + MULTIPLE * size
     if memory:

@@ -48,7 +48,7 @@ def changed_blindly(random: Random, data: bytes) -> bytes:
 
 
 def changed_numbers(random: Random, data: bytes, places: list[tuple[int, str]]) -> bytes:
-    """Numbers at known ``places`` (offset and code of ``struct``) set to extremes, or to near."""
+    """Numbers at known `places` (offset and code of `struct`) set to extremes, or to near."""
     changed = bytearray(data)
     for offset, code in random.sample(places, min(len(places), random.choice((1, 1, 2, 3)))):
         size = struct.calcsize(code)

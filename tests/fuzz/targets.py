@@ -58,7 +58,7 @@ _SNAPSHOT = "snapshots/00000000000000000009.snap"
 
 
 class Target(NamedTuple):
-    """A function under test. ``run`` gets an input. The limits allow for ``size`` of the input, in
+    """A function under test. `run` gets an input. The limits allow for `size` of the input, in
     bytes.
     """
 

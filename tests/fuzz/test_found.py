@@ -88,7 +88,7 @@ def store_of(data: bytes) -> SimulatedDisk:
 
 @pytest.mark.parametrize("data", [NO_TEXT, DEEP], ids=["no UTF-8", "nested too deeply"])
 class TestEventsThatNoDecoderReads:
-    """The decoder's own errors reached the caller: ``UnicodeDecodeError``, ``RecursionError``."""
+    """The decoder's own errors reached the caller: `UnicodeDecodeError`, `RecursionError`."""
 
     def error_of(self, data: bytes) -> type[EventStoreError]:
         """Too deep for this stack is no damage, and the message says so."""
@@ -126,7 +126,7 @@ class TestEventsThatNoDecoderReads:
 
 
 class TestRecordsThatClaimMoreEventsThanTheyHaveBytes:
-    """Together, the records claimed more events than an array's header holds: ``struct.error``."""
+    """Together, the records claimed more events than an array's header holds: `struct.error`."""
 
     RECORDS = ((1, 1, event(1, b"\xc0")), (2, 2**32 - 1, event(2, b"\xc0")))
 
@@ -189,7 +189,7 @@ class TestArchivesThatDecompressToFarMoreThanTheySay:
 
 
 def test_a_payload_that_can_be_written_and_not_compared_is_refused() -> None:
-    """A nesting so deep that only the comparison failed, with a bare ``RecursionError``."""
+    """A nesting so deep that only the comparison failed, with a bare `RecursionError`."""
     event = Event(1, 0, Deposit(number=1, account="cash", amount=1))
     refused = 0
     limit = sys.getrecursionlimit()
@@ -227,7 +227,7 @@ class TestSnapshots:
         return found
 
     def test_without_any_state_in_it(self) -> None:
-        """``KeyError``, where the state is no Struct."""
+        """`KeyError`, where the state is no Struct."""
         assert self.rejected(dict[str, int], []).reason == "it is damaged: the state is missing"
 
     @pytest.mark.parametrize("data", [NO_TEXT, DEEP], ids=["no UTF-8", "nested too deeply"])

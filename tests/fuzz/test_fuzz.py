@@ -1,7 +1,7 @@
 """Any bytes on the disk give a typed error or an answer, soon, and within reason.
 
-``EVENTSTORE_EXAMPLES=20000`` runs so many inputs of each kind, different ones every time. ``python
--m tests.fuzz`` goes on until stopped.
+`EVENTSTORE_EXAMPLES=20000` runs so many inputs of each kind, different ones every time. `python
+-m tests.fuzz` goes on until stopped.
 """
 
 from __future__ import annotations

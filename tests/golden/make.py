@@ -30,7 +30,7 @@ SIZE = 4096
 
 
 def dump(data: bytes) -> str:
-    """The hex dump of ``data``."""
+    """The hex dump of `data`."""
     lines: list[str] = []
     for offset in range(0, len(data), LINE):
         line = data[offset : offset + LINE]

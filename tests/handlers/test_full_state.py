@@ -1,4 +1,4 @@
-"""``full_state``: replaces everything."""
+"""`full_state`: replaces everything."""
 
 from __future__ import annotations
 

@@ -3,15 +3,15 @@
 The ledger here works otherwise than the handlers do. It keeps no average and never asks whether a
 fill adds, reduces or flips: it keeps the open lots of a symbol, takes away from each of them in
 proportion, and gets realised profit from the identity of double entry, that what came in is what
-was earned plus what the open shares cost. It computes in ``Decimal``, from the decimal figures as
-they are written (``repr``): to 60 digits, or trapping any rounding at all.
+was earned plus what the open shares cost. It computes in `Decimal`, from the decimal figures as
+they are written (`repr`): to 60 digits, or trapping any rounding at all.
 
 What is demanded:
 
 - Inputs on a binary grid, which doubles hold exactly: cash, fees, shares and counts are equal, to
   the last bit; average price and profit involve quotients such as 1/3, and agree within rounding.
 - Sequences that only double, halve, close and turn positions: *everything* is equal to the last
-  bit. The ledger traps ``decimal.Inexact``, so that its own figures are exact for certain.
+  bit. The ledger traps `decimal.Inexact`, so that its own figures are exact for certain.
 - Inputs in decimal steps (0.1, 0.01), which doubles cannot hold: everything within rounding of what
   decimal bookkeeping says.
 """

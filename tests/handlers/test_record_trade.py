@@ -1,4 +1,4 @@
-"""``record_trade``: what one fill does, example by example. The rules at large: ``test_ledger``."""
+"""`record_trade`: what one fill does, example by example. The rules at large: `test_ledger`."""
 
 from __future__ import annotations
 

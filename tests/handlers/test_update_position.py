@@ -1,4 +1,4 @@
-"""``update_position``: sets what is held of a symbol."""
+"""`update_position`: sets what is held of a symbol."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ def trade(number: int, **changes: Any) -> RecordTrade:
 
 
 def second(seq: int) -> datetime:
-    """When event ``seq`` was recorded."""
+    """When event `seq` was recorded."""
     return BEGAN + timedelta(seconds=seq)
 
 
 async def record(store: EventStore[EngineState], clock: SimulatedClock, last: int) -> None:
-    """Go on to event ``last``: opening cash, then one trade a second."""
+    """Go on to event `last`: opening cash, then one trade a second."""
     while store.seq < last:
         clock.set(second(store.seq + 1))
         await store.append(trade(store.seq) if store.seq else FullState(cash=10_000.0))

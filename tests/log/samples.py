@@ -34,7 +34,7 @@ def body(first_seq: int, *values: object) -> bytes:
 
 
 class SegmentBytes:
-    """A segment under construction: each call adds to ``data`` and returns the segment."""
+    """A segment under construction: each call adds to `data` and returns the segment."""
 
     def __init__(self, *, first_seq: int = 1, size: int = SIZE, salt: bytes = SALT) -> None:
         self.header = SegmentHeader(store=STORE, size=size, first_seq=first_seq, salt=salt)
@@ -102,7 +102,7 @@ def writer_on(
 
 
 def writer_after(disk: Disk, *, segment_size: int = SIZE) -> LogWriter:
-    """Open the log that is on ``disk``, and go on with it."""
+    """Open the log that is on `disk`, and go on with it."""
     opened = open_on(disk)
     return writer_on(
         disk,
@@ -131,7 +131,7 @@ def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> Recov
 
 
 def values_on(disk: Disk, start: int = 1, stop: int | None = None) -> list[object]:
-    """The values of the events from ``start`` on, as the reader finds them."""
+    """The values of the events from `start` on, as the reader finds them."""
     found: list[object] = []
     seq = start
     for chunk in LogReader(disk, load_manifest(disk).store).chunks(start, stop):
@@ -147,7 +147,7 @@ def values_on(disk: Disk, start: int = 1, stop: int | None = None) -> list[objec
 def several_segments(
     disk: SimulatedDisk | None = None, segments: int = 4, *, close: bool = True
 ) -> tuple[SimulatedDisk, list[object]]:
-    """A log of ``segments`` segments with two events each, and what is in it."""
+    """A log of `segments` segments with two events each, and what is in it."""
     disk = disk or new_log()
     values: list[object] = []
     for number in range(segments):

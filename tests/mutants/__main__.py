@@ -1,4 +1,4 @@
-"""``python -m tests.mutants``: see ``gate``."""
+"""`python -m tests.mutants`: see `gate`."""
 
 import sys
 

@@ -46,7 +46,7 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
-    """The end of a sabotage. ``caught_by`` is ``None`` where no test noticed."""
+    """The end of a sabotage. `caught_by` is `None` where no test noticed."""
 
     sabotage: Sabotage
     caught_by: str | None
@@ -107,7 +107,7 @@ class _Gate:
             ]
 
     def outcomes(self, chosen: Sequence[Sabotage], fallback: Sequence[str]) -> list[Outcome]:
-        """Yield the outcome of each sabotage, with the named tests or those of ``fallback``."""
+        """Yield the outcome of each sabotage, with the named tests or those of `fallback`."""
         with ThreadPoolExecutor(self._jobs) as pool:
             return list(pool.map(lambda sabotage: self._outcome(sabotage, fallback), chosen))
 

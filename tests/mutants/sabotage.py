@@ -20,9 +20,9 @@ class StaleError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Sabotage:
-    """One mistake. ``edits`` are replacements: the file, the present text, and the new text.
+    """One mistake. `edits` are replacements: the file, the present text, and the new text.
 
-    ``breaks`` is the promise, in a few words. ``caught_by`` are the tests to run first, as
+    `breaks` is the promise, in a few words. `caught_by` are the tests to run first, as
     arguments of pytest. Each is tried in turn until one fails.
     """
 
@@ -33,7 +33,7 @@ class Sabotage:
 
     @contextmanager
     def applied(self, root: Path) -> Iterator[None]:
-        """Sabotage the product under ``root`` inside the block. Raises ``StaleError``."""
+        """Sabotage the product under `root` inside the block. Raises `StaleError`."""
         before: dict[Path, str] = {}
         try:
             for name, old, new in self.edits:

@@ -1,7 +1,7 @@
 """Power cuts at every call of short lives that are written down, not drawn at random.
 
 Each life is there for an order of calls that must not change. A segment, a snapshot, an archive,
-``store.json``, a seal and a rewritten segment each wait for something before the next step. Of the
+`store.json`, a seal and a rewritten segment each wait for something before the next step. Of the
 images that a power cut may leave, the most awkward are tried.
 """
 
@@ -72,7 +72,7 @@ class Life:
         self.owed = len(self.states) - 1
 
     def watch(self, disk: SimulatedDisk) -> None:
-        """Copy ``disk`` before each call that changes the disk, from now on."""
+        """Copy `disk` before each call that changes the disk, from now on."""
 
         def copy(call: Call) -> Fault | None:
             if call.kind in CHANGES:
@@ -82,7 +82,7 @@ class Life:
         disk.add_rule(copy)
 
     def images(self, count: int) -> Iterator[tuple[Point, int, SimulatedDisk]]:
-        """Yield ``count`` images of each power cut."""
+        """Yield `count` images of each power cut."""
         for point in self.points:
             for number, image in enumerate(point.disk.images(count)):
                 yield point, number, image
@@ -270,7 +270,7 @@ def test_any_sync_fails_and_the_power_is_cut_later(program: str) -> None:
 
 
 def fail_sync(disk: SimulatedDisk, number: int) -> list[Call]:
-    """Let the ``number``-th sync from now on fail. The list will hold the failed call."""
+    """Let the `number`-th sync from now on fail. The list will hold the failed call."""
     left = iter(range(number - 1))
     failing: list[Call] = []
 

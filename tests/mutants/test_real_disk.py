@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[int, int]]:
-    """Record the calls of ``os.<name>`` from now on, as device and inode of each argument."""
+    """Record the calls of `os.<name>` from now on, as device and inode of each argument."""
     real: Callable[[int], None] = getattr(os, name)
     made: list[tuple[int, int]] = []
 

@@ -1,4 +1,4 @@
-"""``examples/backtest``: the shipped tape's live history, two branches of it, and the picture."""
+"""`examples/backtest`: the shipped tape's live history, two branches of it, and the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that no linter knows: who touches files, how long a module is, why a check is silenced."""
+"""Rules that no linter knows: who touches files, module length, reasons, and marks around code."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ MODULES = sorted(
     path.relative_to(ROOT).as_posix()
     for package in ("eventstore", "handlers")
     for path in (ROOT / package).rglob("*.py")
+)
+TESTS, SCRIPTS = (
+    sorted(path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.py"))
+    for folders in ([ROOT / "tests"], [ROOT / "benchmarks", ROOT / "examples"])
 )
 
 TOUCH_FILES = re.compile(
@@ -37,7 +41,7 @@ PATH_FILE_CALLS = frozenset(
 
 LONGEST = 400
 LONG_MODULES: dict[str, str] = {}
-"""Modules that may be longer than ``LONGEST`` lines, each with the reason."""
+"""Modules that may be longer than `LONGEST` lines, each with the reason."""
 
 
 def tree(module: str) -> ast.Module:
@@ -117,7 +121,7 @@ UNMEASURED = re.compile(r"#\s*pragma[:\s]?\s*no\s*(?:cover|branch)", re.IGNORECA
 
 @pytest.mark.parametrize(
     "module",
-    [*MODULES, *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/*.py"))],
+    [*MODULES, *TESTS],
 )
 def test_a_silenced_check_gives_its_reason(module: str) -> None:
     source = (ROOT / module).read_text(encoding="utf-8")
@@ -156,3 +160,33 @@ def lacks_reason(comment: str) -> bool:
 )
 def test_a_reason_is_recognised(comment: str, lacking: bool) -> None:
     assert lacks_reason(comment) == lacking
+
+
+TWO_BACKTICKS = re.compile(r"(?<!`)``(?!`)[^`]+``(?!`)")
+
+
+@pytest.mark.parametrize("module", [*MODULES, *TESTS, *SCRIPTS])
+def test_code_in_prose_stands_between_single_backticks(module: str) -> None:
+    """Docstrings are Markdown. Two backticks are left for code with a backtick inside."""
+    source = (ROOT / module).read_text(encoding="utf-8")
+    found = [
+        f"{module}:{token.start[0]} {marked}"
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT or token.string.startswith(('"""', 'r"""'))
+        for marked in TWO_BACKTICKS.findall(token.string)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("one `word` and `a\nphrase`", 0),
+        ("``x`` and ``y z``", 2),
+        ("```python\nx\n```", 0),
+        ("```` ``` ````", 0),
+        ("`` ` ``", 0),
+    ],
+)
+def test_two_backticks_are_recognised(text: str, found: int) -> None:
+    assert len(TWO_BACKTICKS.findall(text)) == found

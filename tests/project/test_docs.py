@@ -1,7 +1,7 @@
-"""The examples in the README and in ``docs/`` run as they stand.
+"""The examples in the README and in `docs/` run as they stand.
 
 The python blocks of one page are one program, run in order in an empty directory. A block marked
-```` ```python no-run ````, or with a ``...`` that stands for something left out, is only compiled.
+```` ```python no-run ````, or with a `...` that stands for something left out, is only compiled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def leaves_something_out(parsed: ast.AST) -> bool:
-    """Whether a ``...`` stands for code; in a type, as in ``tuple[int, ...]``, it does not."""
+    """Whether a `...` stands for code; in a type, as in `tuple[int, ...]`, it does not."""
     in_types = {
         id(part)
         for node in ast.walk(parsed)

@@ -1,6 +1,6 @@
 """The examples work, and the pages that show them show what is there.
 
-``examples/pay-dividend`` is a distribution of its own. It is built and installed here as its users
+`examples/pay-dividend` is a distribution of its own. It is built and installed here as its users
 would, into an environment that has nothing else of its own, and used from another interpreter. No
 network is needed: what it depends on is looked up where these tests run.
 """
@@ -284,5 +284,5 @@ def test_the_pages_show_the_examples() -> None:
 
 
 def test_the_state_of_the_example_plugin_is_the_trading_state() -> None:
-    """So that the plugin is found by ``trading_registry``, and by nobody else."""
+    """So that the plugin is found by `trading_registry`, and by nobody else."""
     assert trading_registry().state_type is EngineState

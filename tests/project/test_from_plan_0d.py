@@ -1,4 +1,4 @@
-"""A counterpart of everything in plan 0D, as ``docs/from-plan-0d.md`` lists it.
+"""A counterpart of everything in plan 0D, as `docs/from-plan-0d.md` lists it.
 
 The classes and tests that have the plan's names do what the plan's tests of those names do.
 """
@@ -665,7 +665,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 
 def defined(file: Path) -> set[str]:
-    """``Class::test`` for each test that a file defines."""
+    """`Class::test` for each test that a file defines."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {

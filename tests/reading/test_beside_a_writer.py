@@ -64,7 +64,7 @@ TWO_SNAPSHOTS = 60
 
 
 def minute(number: int) -> datetime:
-    """When event ``number`` was recorded."""
+    """When event `number` was recorded."""
     return OPENING + timedelta(minutes=number)
 
 
@@ -269,7 +269,7 @@ def beside(disk: SimulatedDisk, history: str, before: int) -> Iterator[Writer]:
 def disturbed(
     look: Look, begun: tuple[SimulatedDisk, str], before: int, at: int, calls: int
 ) -> None:
-    """One look, before whose call number ``at`` the writer makes ``calls`` of its own."""
+    """One look, before whose call number `at` the writer makes `calls` of its own."""
     base, history = begun
     disk = base.clone()
     with beside(disk, history, before) as writer:
@@ -369,7 +369,7 @@ class TestBelief:
         work: Callable[[SimulatedDisk], None],
         error: Exception = DAMAGE,
     ) -> int:
-        """How often it is looked, when ``work`` is done during every look but the last."""
+        """How often it is looked, when `work` is done during every look but the last."""
         disk, looked = SimulatedDisk(), 0
         for folder in ("log", "archive", "snapshots"):
             disk.make_folder(folder)

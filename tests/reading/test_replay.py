@@ -55,7 +55,7 @@ ACCOUNT = "a" * 200
 
 
 def minute(number: int) -> datetime:
-    """When event ``number`` was recorded."""
+    """When event `number` was recorded."""
     return OPENING + timedelta(minutes=number)
 
 
@@ -470,7 +470,7 @@ class TestMemory:
 
 
 def peak_of(read: Callable[[Path], Any], path: Path) -> int:
-    """The most memory that ``read`` had allocated at one time, bytes."""
+    """The most memory that `read` had allocated at one time, bytes."""
     gc.collect()
     tracemalloc.start()
     try:

@@ -1,8 +1,8 @@
 """Child processes for tests: quick to start, and there to be killed.
 
-A child runs one *program*, an ``async def`` of a test module whose first argument is its
-``Parent``. The child is forked from a server process with all imports done (the ``forkserver`` of
-``multiprocessing``). So a life of 20 ms does not begin with one second of imports, and nothing of
+A child runs one *program*, an `async def` of a test module whose first argument is its
+`Parent`. The child is forked from a server process with all imports done (the `forkserver` of
+`multiprocessing`). So a life of 20 ms does not begin with one second of imports, and nothing of
 pytest's threads is forked. A program's reports to its parent travel over a pipe, one write each. So
 a killed child has told each report wholly or not at all.
 """
@@ -56,7 +56,7 @@ class Parent:
 
 
 class Child:
-    """A process that runs ``program(parent, *args)``."""
+    """A process that runs `program(parent, *args)`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Child:
         self._orders.send(order)
 
     def report(self) -> tuple[Any, ...]:
-        """Return the next report. Raises ``EOFError`` when the child has gone."""
+        """Return the next report. Raises `EOFError` when the child has gone."""
         if not self._reports.poll(PATIENCE):
             raise TimeoutError(f"child {self.pid} says nothing")
         return self._next_report()

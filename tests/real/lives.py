@@ -2,11 +2,11 @@
 
 Theory of operation
 -------------------
-``live`` is a child's program: several appenders side by side, single events and groups, and
+`live` is a child's program: several appenders side by side, single events and groups, and
 receipts without a waiter. The store rolls, takes snapshots and archives all the time. The child
 reports each submission in advance, and each acknowledgement afterwards.
 
-The contents of event number N follow from the store's seed. So ``Witness``, in the parent, knows
+The contents of event number N follow from the store's seed. So `Witness`, in the parent, knows
 from the reports exactly which events may be in the store and which must be. The witness examines a
 *copy* of the store. So the next child begins with the same unclean end, and may be killed while
 recovering.
@@ -49,7 +49,7 @@ def busy_config(seed: int, durability: Durability = Durability.COMMIT) -> StoreC
 
 
 def payload(seed: int, number: int) -> Deposit | Transfer:
-    """Return event ``number`` in the store of this seed."""
+    """Return event `number` in the store of this seed."""
     random = Random(seed << 32 | number)
     account, amount = random.choice(_ACCOUNTS), random.randrange(1000)
     if random.random() < 0.3:
@@ -63,7 +63,7 @@ def _key(first: int, count: int) -> str:
 
 
 async def live(parent: Parent, path: str, seed: int, time: int, config: StoreConfig) -> NoReturn:
-    """Append to the store until the end of this process. ``time`` is the time of the events."""
+    """Append to the store until the end of this process. `time` is the time of the events."""
     random = Random(seed ^ time)
     store = await EventStore.open(path, ledger_registry(), config, clock=SimulatedClock(time))
     parent.report("opened", store.seq)
@@ -102,9 +102,9 @@ class Witness:
         self._states: list[Ledger] = [Ledger()]
 
     def hear(self, child: Child, seconds: float | None = None, *, once_open: bool = False) -> None:
-        """Take down the reports of ``child`` for so many seconds, or until the child has gone.
+        """Take down the reports of `child` for so many seconds, or until the child has gone.
 
-        With ``once_open``, the time begins when the store is open, not before.
+        With `once_open`, the time begins when the store is open, not before.
         """
         if once_open:
             self.take(*child.report())

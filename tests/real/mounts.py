@@ -34,7 +34,7 @@ def needs(promise: str, *tools: str) -> None:
 
 
 def run(*command: str | Path, succeeds: Container[int] = (0,)) -> str:
-    """Run a tool and return the output. A failure raises ``AssertionError`` with the output."""
+    """Run a tool and return the output. A failure raises `AssertionError` with the output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in succeeds, f"{' '.join(map(str, command))}: {done.stderr}{done.stdout}"
     return done.stdout.strip()
@@ -58,13 +58,13 @@ class Mounts:
         self._unmounts: dict[Path, Callable[[], None]] = {}
 
     def loop(self, image: Path) -> Path:
-        """Attach a loop device to ``image``."""
+        """Attach a loop device to `image`."""
         device = Path(run("losetup", "--find", "--show", image))
         self._stack.callback(run, "losetup", "--detach", device)
         return device
 
     def mount(self, at: Path, *what: str | Path) -> Path:
-        """Call ``mount *what at``. A missing ``at`` is made."""
+        """Call `mount *what at`. A missing `at` is made."""
         at.mkdir(exist_ok=True)
         run("mount", *what, at)
 
@@ -77,7 +77,7 @@ class Mounts:
         return at
 
     def tmpfs(self, at: Path, size: int) -> Path:
-        """Mount a file system in memory with room for ``size`` bytes."""
+        """Mount a file system in memory with room for `size` bytes."""
         return self.mount(at, "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs")
 
     def unmount(self, at: Path) -> None:

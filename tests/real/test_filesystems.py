@@ -4,7 +4,7 @@ A writer is stopped at a random instant, so that nothing is acknowledged between
 knowledge of the cut. Then the file system is shut down as by a power cut. Bytes that are not on the
 device stay off the device. After a new mount the store is held against the writer's reports.
 
-``EVENTSTORE_CYCLES=100`` cuts the power of each a hundred times. The default is 10.
+`EVENTSTORE_CYCLES=100` cuts the power of each a hundred times. The default is 10.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``kill -9`` at any instant: every acknowledged event is there, and the lock is free."""
+"""`kill -9` at any instant: every acknowledged event is there, and the lock is free."""
 
 from __future__ import annotations
 

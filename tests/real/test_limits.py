@@ -1,7 +1,7 @@
 """Full disks, limits, read-only file systems and permissions, as the kernel itself enforces them.
 
 The tests may run as root, whom permissions do not bind. So the tests of permissions run in children
-that have become ``nobody``.
+that have become `nobody`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def check_reopened(path: Path, seq: int) -> None:
 
 
 def limit_files(size: int | None) -> None:
-    """Set RLIMIT_FSIZE of this process: ``size`` bytes a file, ``None`` for no limit."""
+    """Set RLIMIT_FSIZE of this process: `size` bytes a file, `None` for no limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
@@ -263,7 +263,7 @@ async def test_a_read_only_file_system_takes_no_writer_and_every_reader(
 
 
 async def opens(parent: Parent, user: int | None, path: str, read_only: bool) -> None:
-    """Become ``user``, open the store, append (unless ``read_only``), and report the end of it."""
+    """Become `user`, open the store, append (unless `read_only`), and report the end of it."""
     if user is not None:
         os.setgroups([])
         os.setgid(user)
@@ -282,13 +282,13 @@ async def opens(parent: Parent, user: int | None, path: str, read_only: bool) ->
 
 @pytest.fixture
 def user() -> int | None:
-    """Return the user of the children: ``nobody`` where this is root, else the present user."""
+    """Return the user of the children: `nobody` where this is root, else the present user."""
     return NOBODY if os.geteuid() == 0 else None
 
 
 @pytest.fixture
 def path(user: int | None) -> Iterator[Path]:
-    """Return a store of 1 event that belongs to ``user``, in a place open to ``user``."""
+    """Return a store of 1 event that belongs to `user`, in a place open to `user`."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     if user is not None:

@@ -28,7 +28,7 @@ async def opened(path: Path | str) -> EventStore[Ledger]:
 
 
 async def can_write(path: Path, seq: int) -> None:
-    """Check that the lock is free, and event ``seq`` the last one."""
+    """Check that the lock is free, and event `seq` the last one."""
     async with EventStore.open(path, ledger_registry()) as store:
         assert store.seq == seq
         await store.append(deposit(seq + 1))

@@ -43,7 +43,7 @@ def wait_to_be_traced(parent: Parent) -> None:
 
 
 async def append(store: EventStore[Ledger], number: int) -> None:
-    """Append event ``number``. On return, nothing goes on in the background."""
+    """Append event `number`. On return, nothing goes on in the background."""
     await store.append(payload(0, number))
     while not store.stats().spare_ready:
         if store.stats().failed:
@@ -99,7 +99,7 @@ async def opened(disk: Disk) -> EventStore[Ledger]:
 
 
 async def really(parent: Parent, path: str, number: int) -> None:
-    """Live life ``number`` on the disk of this machine."""
+    """Live life `number` on the disk of this machine."""
     wait_to_be_traced(parent)
     store = await opened(SameChance(path, number))
     await LIVES[number](store)
@@ -174,7 +174,7 @@ FIRST = 6
 
 
 async def appends(parent: Parent, path: str, number: int, traced_open: bool) -> None:
-    """Append ``number`` events one by one, and report the outcome of each. Then close."""
+    """Append `number` events one by one, and report the outcome of each. Then close."""
     if traced_open:
         wait_to_be_traced(parent)
     store = await EventStore.open(path, ledger_registry(), CONFIG, clock=SimulatedClock())
@@ -197,7 +197,7 @@ async def appends(parent: Parent, path: str, number: int, traced_open: bool) -> 
 
 
 class Outcome:
-    """The outcome of a run of ``appends`` with failing system calls."""
+    """The outcome of a run of `appends` with failing system calls."""
 
     def __init__(self, reports: list[tuple[Any, ...]], calls: list[Syscall], path: Path) -> None:
         assert reports.pop() == ("closed",)
@@ -211,7 +211,7 @@ class Outcome:
         return [call for call in self.calls if call.injected]
 
     def after(self, call: Syscall) -> list[Syscall]:
-        """Return the system calls after ``call``."""
+        """Return the system calls after `call`."""
         return self.calls[self.calls.index(call) + 1 :]
 
     async def reopened(self) -> EventStore[Ledger]:
@@ -226,7 +226,7 @@ class Outcome:
 
 @pytest.fixture
 def spoil(tmp_path: Path, start: Start) -> Any:
-    """Run ``appends`` with an injection."""
+    """Run `appends` with an injection."""
 
     def spoil(inject: str, promise: str, number: int = 8, *, traced_open: bool = True) -> Outcome:
         path, trace = tmp_path / "store", tmp_path / "trace"

@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def second(number: int) -> datetime:
-    """Return the time at which event ``number`` was recorded."""
+    """Return the time at which event `number` was recorded."""
     return OPENING + timedelta(seconds=number)
 
 

@@ -1,7 +1,7 @@
 """Real system calls, seen and spoilt by strace, in the words of the simulated disk.
 
 strace attaches to a child that waits for its first order. So a trace begins with the store and not
-with the imports of Python. ``when=`` in an injection counts per thread.
+with the imports of Python. `when=` in an injection counts per thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WATCHED = (
 
 
 class Syscall(NamedTuple):
-    """One system call: ``args`` as strace prints them, ``errno`` the name of the error, if any."""
+    """One system call: `args` as strace prints them, `errno` the name of the error, if any."""
 
     thread: int
     name: str
@@ -38,7 +38,7 @@ class Syscall(NamedTuple):
 
 @contextlib.contextmanager
 def traced(child: Child, output: Path, promise: str, inject: str = "") -> Iterator[None]:
-    """Trace ``child`` until its end, and start the child. Skips the test where tracing is
+    """Trace `child` until its end, and start the child. Skips the test where tracing is
     impossible.
     """
     if shutil.which("strace") is None:
@@ -84,7 +84,7 @@ def read_trace(output: Path) -> list[Syscall]:
 
 
 def disk_calls(syscalls: Iterable[Syscall], store: Path) -> list[Call]:
-    """Return the calls on a ``Disk`` for these system calls.
+    """Return the calls on a `Disk` for these system calls.
 
     Three things are left out: calls that only look (names, sizes), the folders' own descriptors,
     and the note on the present owner.

@@ -18,7 +18,7 @@ __all__ = ["Crash", "Failing", "Trouble"]
 
 @dataclass
 class Failing:
-    """A ``fault`` at the ``after``-th call of a kind, or at this call and all later ones of the
+    """A `fault` at the `after`-th call of a kind, or at this call and all later ones of the
     kind.
     """
 
@@ -36,7 +36,7 @@ class Failing:
 
 @dataclass
 class Crash:
-    """Everything stops before the ``after``-th call. ``disk`` and ``claim`` are as of then."""
+    """Everything stops before the `after`-th call. `disk` and `claim` are as of then."""
 
     after: int
     disk: SimulatedDisk | None = None
@@ -45,9 +45,9 @@ class Crash:
 
 @dataclass
 class Trouble:
-    """The rule of one machine. ``fired`` holds the calls that failed, and whether while opening.
+    """The rule of one machine. `fired` holds the calls that failed, and whether while opening.
 
-    ``crash`` is the planned end of this life. ``glimpse`` is an instant to look at only: the
+    `crash` is the planned end of this life. `glimpse` is an instant to look at only: the
     possible remains of a crash are checked, while life goes on.
     """
 

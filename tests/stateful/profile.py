@@ -1,8 +1,8 @@
 """Number of examples in the property tests, and the choice of examples.
 
 By default each run has the same examples, so that a failure comes from the change and not from
-luck. ``EVENTSTORE_EXAMPLES=2000`` runs so many of each kind, different ones every time. With
-``--hypothesis-seed=N`` (an option of pytest) such a run can be repeated. A failure is shrunk to the
+luck. `EVENTSTORE_EXAMPLES=2000` runs so many of each kind, different ones every time. With
+`--hypothesis-seed=N` (an option of pytest) such a run can be repeated. A failure is shrunk to the
 shortest failing program, which is printed as Python to run.
 """
 
@@ -18,7 +18,7 @@ _ASKED = os.environ.get("EVENTSTORE_EXAMPLES")
 
 
 def examples(usual: int, *, steps: int = 50) -> settings:
-    """Return settings for ``usual`` examples, or as many as were asked for, of up to ``steps``
+    """Return settings for `usual` examples, or as many as were asked for, of up to `steps`
     steps.
     """
     return settings(

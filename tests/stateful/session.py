@@ -2,13 +2,13 @@
 
 Theory of operation
 -------------------
-A ``Session`` drives a real ``EventStore``, and keeps a plain model beside the store. The model is
-an ``oracle.Record``: every event in the order of submission, the states folded from the events, the
+A `Session` drives a real `EventStore`, and keeps a plain model beside the store. The model is
+an `oracle.Record`: every event in the order of submission, the states folded from the events, the
 number of published events, and the number that must survive a power cut. The session runs on one
 virtual-time loop, a step at a time. Between steps nothing moves.
 
 The session believes only three facts from outside of the store: the submitted events
-(``intended``), the receipts (``acknowledged``), and the calls made to fail (``trouble``). An error
+(`intended`), the receipts (`acknowledged`), and the calls made to fail (`trouble`). An error
 is right only where a failed call may cause the error. Any other error is a broken promise.
 """
 
@@ -153,7 +153,7 @@ class Session:
         ) from error
 
     async def attempt(self, made: Awaitable[T], group: int | None = None) -> T | None:
-        """Await a call that a failed call may have spoilt. Returns ``None`` where spoilt."""
+        """Await a call that a failed call may have spoilt. Returns `None` where spoilt."""
         try:
             return await made
         except EventStoreError as error:
@@ -337,7 +337,7 @@ class Session:
             await self.attempt(receipt, group)
 
     async def die(self, point: Point, image: str, config: StoreConfig) -> None:
-        """End the process of this life at ``point``. The next process finds ``image``."""
+        """End the process of this life at `point`. The next process finds `image`."""
         await self._end_process()
         claim = point.claim._replace(
             keeps_history=not (self.record.discards or config.history == "discard")

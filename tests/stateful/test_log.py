@@ -75,7 +75,7 @@ class LogMachine(RuleBasedStateMachine):
         self.open(config, 0)
 
     def open(self, config: StoreConfig, required: int) -> None:
-        """Open the log. At least ``required`` of the submitted events are there."""
+        """Open the log. At least `required` of the submitted events are there."""
         self.config = config
         self.log = self.run(
             EventLog.open(PATH, config=config, disk=self.disk, clock=self.clock).__aenter__()

@@ -35,7 +35,7 @@ _REGISTRY = ledger_registry()
 
 
 class SnapshotsOnlyMachine(RuleBasedStateMachine):
-    """One store with ``use_wal=False``, and one program that uses the store."""
+    """One store with `use_wal=False`, and one program that uses the store."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ _BAD: dict[str, tuple[Any, dict[str, Any], type[Exception]]] = {
     "half a character": (msgspec.structs.replace(_GOOD, memo="\ud800"), {}, InvalidPayloadError),
     "a tuple in metadata": (_GOOD, {"metadata": {"legs": (1, 2)}}, InvalidPayloadError),
 }
-"""Refused calls: an operation, options of ``append``, and the error."""
+"""Refused calls: an operation, options of `append`, and the error."""
 
 
 class StoreMachine(RuleBasedStateMachine):

@@ -12,7 +12,7 @@ from eventstore import Event, HandlerRegistry, Operation, handler
 
 
 class Bank(msgspec.Struct, frozen=True):
-    """``balances`` by account, and the number of the last event with a change of any balance."""
+    """`balances` by account, and the number of the last event with a change of any balance."""
 
     balances: Map[str, int] = Map()
     last: int = 0

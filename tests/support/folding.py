@@ -1,6 +1,6 @@
 """One store folded in every possible way. Other interpreters run this file as a program.
 
-``python tests/support/folding.py STORE`` prints, as JSON, the digest of the state by each way.
+`python tests/support/folding.py STORE` prints, as JSON, the digest of the state by each way.
 """
 
 from __future__ import annotations

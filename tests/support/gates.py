@@ -75,7 +75,7 @@ class _GatedFile:
 
 
 class GatedDisk(LocalDisk):
-    """A directory whose files may stop at a gate: ``at`` decides by call and file name."""
+    """A directory whose files may stop at a gate: `at` decides by call and file name."""
 
     def __init__(self, path: Path, at: Callable[[str, str], bool]) -> None:
         super().__init__(path, create=True)

@@ -1,4 +1,4 @@
-"""A till and its handlers, one in versions that ``verify`` has to suspect."""
+"""A till and its handlers, one in versions that `verify` has to suspect."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def sell_with_fee(state: Account, event: Event[Sell]) -> Account:
 
 @handler
 def forgetful_sell(state: Account, event: Event[Sell]) -> Account:
-    """Leave out the change that ``sell`` made to the map."""
+    """Leave out the change that `sell` made to the map."""
     return msgspec.structs.replace(state, cash=state.cash + event.data.amount)
 
 

@@ -43,7 +43,7 @@ def cuts(disk: SimulatedDisk, count: int = 300) -> list[dict[str, bytes]]:
 
 
 def outcomes(disk: SimulatedDisk, name: str = "f", count: int = 300) -> set[bytes | None]:
-    """What one file is after many power cuts; ``None`` where it is gone."""
+    """What one file is after many power cuts; `None` where it is gone."""
     return {image.get(name) for image in cuts(disk, count)}
 
 

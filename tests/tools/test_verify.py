@@ -1,4 +1,4 @@
-"""``verify``: damage in any file is found, and so is every kind of handler that is not pure."""
+"""`verify`: damage in any file is found, and so is every kind of handler that is not pure."""
 
 from __future__ import annotations
 

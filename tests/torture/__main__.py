@@ -1,4 +1,4 @@
-"""``python -m tests.torture``: see ``cli``."""
+"""`python -m tests.torture`: see `cli`."""
 
 import sys
 

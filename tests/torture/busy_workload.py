@@ -2,9 +2,9 @@
 
 Theory of operation
 -------------------
-A ``BusyWorkload`` makes the steps of a ``Workload``, and three more things happen beside the steps:
+A `BusyWorkload` makes the steps of a `Workload`, and three more things happen beside the steps:
 
-* ``Follower`` is a subscriber. A follower must be handed every durable event, once, in order, equal
+* `Follower` is a subscriber. A follower must be handed every durable event, once, in order, equal
   to the submitted one and never before publication. Slowness and cancelled waits change none of
   this. The subscription must end when the store is closed.
 * Other processes replay the history and ask for the state at a number or a time. Events are
@@ -44,7 +44,7 @@ _OPERATIONS = (None, None, {"deposit"}, {"transfer"})
 
 
 class Follower:
-    """A subscriber to ``store``, from event ``start`` on, or (``None``) from the next one."""
+    """A subscriber to `store`, from event `start` on, or (`None`) from the next one."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Follower:
         self._subscription = store.subscribe(start=start, operations=operations)
 
     async def follow(self) -> None:
-        """Follow until the store is closed. Raises ``OracleError``."""
+        """Follow until the store is closed. Raises `OracleError`."""
         async with self._subscription as subscription:
             while True:
                 try:
@@ -81,7 +81,7 @@ class Follower:
         self._check_skipped(self._store.seq + 1)
 
     async def _next(self, subscription: AsyncIterator[Event[Any]]) -> Event[Any] | None:
-        """Return the next event, ``None`` if the wait was cancelled."""
+        """Return the next event, `None` if the wait was cancelled."""
         if self._random.random() < 0.7:
             return await anext(subscription)
 
@@ -108,7 +108,7 @@ class Follower:
         self._seen = event.seq
 
     def _check_skipped(self, stop: int) -> None:
-        """Check that no skipped event, after the last seen and before ``stop``, was of its
+        """Check that no skipped event, after the last seen and before `stop`, was of its
         operations.
         """
         if stop <= self._seen:
@@ -174,7 +174,7 @@ class BusyWorkload(Workload):
         await store.close()
 
     async def _cancelled_after_turns(self, awaited: Awaitable[Any]) -> Any:
-        """Cancel an awaitable after a few turns. Returns its result, ``None`` if cancelled."""
+        """Cancel an awaitable after a few turns. Returns its result, `None` if cancelled."""
         task = asyncio.ensure_future(awaited)
         for _ in range(self.random.randrange(6)):
             await asyncio.sleep(0)

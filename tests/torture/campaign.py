@@ -2,12 +2,12 @@
 
 Theory of operation
 -------------------
-A run is a list of programs, in the order of ``workload_kinds.program_at``. One process explores
+A run is a list of programs, in the order of `workload_kinds.program_at`. One process explores
 each program whole, and only the program's name decides how. Programs end in any order. The result
 is the shortest beginning of the list with as many states as were asked for. So a run comes to the
 same programs and figures for any number of processes and after any number of stops.
 
-``Progress`` is the knowledge so far, and a small file. The file holds three things: how many
+`Progress` is the knowledge so far, and a small file. The file holds three things: how many
 programs, from the first on, are done, with their sum; programs done ahead of their turn; and every
 failure. Each finished program replaces the file atomically. So after any stop, at most the programs
 in flight are done again. The file belongs to one version of the code, told by a digest of the
@@ -50,11 +50,11 @@ class ResumeError(Exception):
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The choices that decide which states a run explores: ``kinds`` of programs from number
-    ``seed`` on.
+    """The choices that decide which states a run explores: `kinds` of programs from number
+    `seed` on.
 
-    ``what`` says whether the programs are crashed, or have failing calls. ``images`` and ``again``
-    are the arguments of ``cli.explore``.
+    `what` says whether the programs are crashed, or have failing calls. `images` and `again`
+    are the arguments of `cli.explore`.
     """
 
     what: Literal["states", "failures"]
@@ -81,9 +81,9 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
-    """Progress of a run. ``asked`` is the number of states, or programs, to explore.
+    """Progress of a run. `asked` is the number of states, or programs, to explore.
 
-    ``done`` programs from the first on are finished, and ``total`` is their sum. ``ahead`` holds
+    `done` programs from the first on are finished, and `total` is their sum. `ahead` holds
     the programs that finished before their turn.
     """
 
@@ -96,7 +96,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def reached(self) -> int:
-        """Number of explored states or programs, out of ``asked``."""
+        """Number of explored states or programs, out of `asked`."""
         return self.total.states if self.parameters.what == "states" else self.done
 
     @property
@@ -140,7 +140,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 
     @classmethod
     def load(cls, path: Path) -> Progress:
-        """Read the file. Raises ``ResumeError`` for no file, or a file of another version."""
+        """Read the file. Raises `ResumeError` for no file, or a file of another version."""
         try:
             found = msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
@@ -155,7 +155,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
         return found
 
     def check(self, wanted: Parameters, path: Path) -> None:
-        """Raise ``ResumeError`` where the parameters are not the wanted ones."""
+        """Raise `ResumeError` where the parameters are not the wanted ones."""
         for name in Parameters.__struct_fields__:
             there, here = getattr(self.parameters, name), getattr(wanted, name)
             if there != here:
@@ -178,7 +178,7 @@ class Display(Protocol):
     """The display of a run."""
 
     def show(self, progress: Progress, seconds: float, since: int) -> None:
-        """Show progress. The run has lasted ``seconds``, and began with ``since`` states already
+        """Show progress. The run has lasted `seconds`, and began with `since` states already
         done.
         """
 
@@ -189,7 +189,7 @@ class Display(Protocol):
 def run(progress: Progress, path: Path, jobs: int, shown: Display) -> bool:
     """Explore until enough is done, or Ctrl-C is pressed. Returns whether enough is done.
 
-    The file at ``path`` is up to date whenever a program is done, and on return.
+    The file at `path` is up to date whenever a program is done, and on return.
     """
     began, before = time.perf_counter(), progress.total.seconds
     since = progress.everything.states

@@ -120,7 +120,7 @@ class Bar:
 
 
 def display(every: float) -> Bar | Lines:
-    """Return a bar, given a terminal and ``rich``, else lines, one in ``every`` seconds."""
+    """Return a bar, given a terminal and `rich`, else lines, one in `every` seconds."""
     if sys.stdout.isatty():
         try:
             return Bar()

@@ -1,17 +1,17 @@
 """Explore crashes and failures: by the thousand in a test, by the million on request.
 
 Each workload is drawn from its number. The workload is crashed at every call on the disk, and the
-possible remains are recovered (``crash_points``). Or the calls fail one after the other
-(``failing_calls``). A broken promise prints one line, such as ``workload=17 crash=203:before
-image=random:5``. The line names the workload, the call and the image, and goes on in the same way
-for a crash during recovery. Hand the line to ``replay``, or::
+possible remains are recovered (`crash_points`). Or the calls fail one after the other
+(`failing_calls`). A broken promise prints one line, such as `workload=17 crash=203:before
+image=random:5`. The line names the workload, the call and the image, and goes on in the same way
+for a crash during recovery. Hand the line to `replay`, or::
 
     python -m tests.torture --case "workload=17 crash=203:before image=random:5"
     python -m tests.torture --states 1000000 --seed 7 --jobs 4
     python -m tests.torture --resume --jobs 4
     python -m tests.torture --failures 20 --seed 7 --kinds store,log
 
-A file keeps the results of a run (``campaign``), so that the run can be stopped and resumed.
+A file keeps the results of a run (`campaign`), so that the run can be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def explore(
     again: float = 0.01,
     per_workload: int | None = None,
 ) -> Report:
-    """Check at least so many crash states, of workloads of all kinds from number ``seed`` on.
+    """Check at least so many crash states, of workloads of all kinds from number `seed` on.
 
     Args:
         images: Images recovered for each crash point.
@@ -124,7 +124,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _load_or_begin(options: argparse.Namespace) -> Progress:
-    """Return the progress to begin from. Raises ``ResumeError``."""
+    """Return the progress to begin from. Raises `ResumeError`."""
     path: Path = options.progress
     found = Progress.load(path) if options.resume else None
     old = None if found is None else found.parameters
@@ -147,7 +147,7 @@ def _load_or_begin(options: argparse.Namespace) -> Progress:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``python -m tests.torture`` and return the exit status.
+    """Run `python -m tests.torture` and return the exit status.
 
     The status is 0 where every promise was kept, 1 where one was broken, 2 where there is nothing
     to resume, and 130 after Ctrl-C.

@@ -5,7 +5,7 @@ Theory of operation
 -------------------
 A program dies at most once, but need not run again to die elsewhere. While a workload runs, the
 whole simulated disk is cloned at each call (a clone shares all unchanged bytes), together with the
-claim of what recovery would owe at that instant. Each such ``Point`` is a crash. The next process
+claim of what recovery would owe at that instant. Each such `Point` is a crash. The next process
 finds one of many images. If only the process died, the image holds all written bytes. After a power
 cut, the image is any of those that the simulated disk may have left.
 
@@ -62,7 +62,7 @@ _READERS = 0.05
 
 
 class CrashError(AssertionError):
-    """A promise was broken after a crash. ``case`` replays the crash."""
+    """A promise was broken after a crash. `case` replays the crash."""
 
     def __init__(self, case: str, reason: BaseException) -> None:
         super().__init__(f"{reason}\n  replay: python -m tests.torture --case {case!r}")
@@ -71,7 +71,7 @@ class CrashError(AssertionError):
 
 @dataclass
 class Report:
-    """Amount of exploration. ``states`` are images that were recovered and checked."""
+    """Amount of exploration. `states` are images that were recovered and checked."""
 
     workloads: int = 0
     calls: int = 0
@@ -97,9 +97,9 @@ class Report:
 
 
 class Point(NamedTuple):
-    """An instant at which everything stops: at call ``number``, ``before`` or ``during`` the call.
+    """An instant at which everything stops: at call `number`, `before` or `during` the call.
 
-    ``disk`` is the disk at the instant. ``claim`` is owed to any process that opens the disk.
+    `disk` is the disk at the instant. `claim` is owed to any process that opens the disk.
     """
 
     number: int
@@ -108,7 +108,7 @@ class Point(NamedTuple):
     claim: Claim
 
     def images(self, random: Random, count: int) -> Iterator[tuple[str, SimulatedDisk, int]]:
-        """Draw ``count`` images that the crash may leave: name, image, required events."""
+        """Draw `count` images that the crash may leave: name, image, required events."""
         if not self.disk.in_doubt and self.claim.after_kill >= self.claim.after_power_cut:
             yield self.image("kill")
             return
@@ -137,9 +137,9 @@ class Point(NamedTuple):
 
 
 class Watcher:
-    """A rule for a disk, which makes a ``Point`` of every call after a change.
+    """A rule for a disk, which makes a `Point` of every call after a change.
 
-    ``claim`` and ``disk`` return the claim, and the disk, at the time of the call.
+    `claim` and `disk` return the claim, and the disk, at the time of the call.
     """
 
     def __init__(self, disk: Callable[[], SimulatedDisk], claim: Callable[[], Claim]) -> None:
@@ -182,7 +182,7 @@ class Watcher:
 
 
 def _point_of_case(points: list[Point], crash: str) -> Point:
-    """Return the point with a case's name for a ``crash``, such as ``203:before``."""
+    """Return the point with a case's name for a `crash`, such as `203:before`."""
     number, _, when = crash.partition(":")
     reached = [point for point in points if point.number <= int(number) and point.when == when]
     if not reached or (when == "during" and reached[-1].number != int(number)):
@@ -223,11 +223,11 @@ class Crashes:
         return watcher.points
 
     def explore(self, images: int, again: float, states: int = sys.maxsize) -> Report:
-        """Check ``images`` images of each point, up to ``states`` in all, on an event loop of its
+        """Check `images` images of each point, up to `states` in all, on an event loop of its
         own.
 
-        ``again`` is the share of recoveries that are crashed everywhere in turn. Raises
-        ``CrashError``, also where something hangs.
+        `again` is the share of recoveries that are crashed everywhere in turn. Raises
+        `CrashError`, also where something hangs.
         """
         try:
             return run_in_virtual_time(self._explore_all(images, again, states))
@@ -376,7 +376,7 @@ class Crashes:
         return store.recovery
 
     async def replay(self, steps: list[tuple[str, str]]) -> None:
-        """Check one image: of each crash in ``steps``, at its call, the image of that name."""
+        """Check one image: of each crash in `steps`, at its call, the image of that name."""
         points = await self.points()
         for number, (crash, name) in enumerate(steps, 1):
             point = _point_of_case(points, crash)

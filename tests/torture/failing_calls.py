@@ -10,11 +10,11 @@ three kinds:
 - The call and all later ones of its kind fail.
 - From the call on, all calls fail that the errno stops (a device gone, remounted read-only, full).
 
-The workload goes on like a ``tolerant`` program, with the oracle holding at each opening. Then the
+The workload goes on like a `tolerant` program, with the oracle holding at each opening. Then the
 fault is healed. The store must open, hold all owed events and take another event. A power cut
 afterwards must take nothing back, as would happen if the store had believed a failed sync.
 
-The function ``expected`` is the table of errors that a program may get. One interruption of a write
+The function `expected` is the table of errors that a program may get. One interruption of a write
 or of a sync is invisible. Endless interruptions, and those of other calls, are errors like any
 other. (On a real disk, Python restarts such other calls.) Nothing ever hangs. The event loop
 notices a program that waits for an impossible event, or goes on for ever.
@@ -64,9 +64,9 @@ _CALLS_STOPPED = {
 
 
 class Failure(NamedTuple):
-    """One fault at one call of one workload: an errno, ``SHORT`` or ``NOTHING``.
+    """One fault at one call of one workload: an errno, `SHORT` or `NOTHING`.
 
-    ``forever`` means the call and all later ones of its kind. ``everything`` means all later ones
+    `forever` means the call and all later ones of its kind. `everything` means all later ones
     that the errno can stop.
     """
 
@@ -85,7 +85,7 @@ class Failure(NamedTuple):
         return Fault(short=0 if self.code == NOTHING else 7)
 
     def goes_on(self, first: Call, call: Call) -> bool:
-        """Tell whether the failure hits ``call`` too, after ``first``."""
+        """Tell whether the failure hits `call` too, after `first`."""
         if self.everything:
             stopped = _CALLS_STOPPED.get(self.code)
             return stopped is None or call.kind in stopped
@@ -98,7 +98,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def parse(cls, workload: int | str, text: str) -> Failure:
-        """Return the failure of a case's text, such as ``EIO:none:at:57``."""
+        """Return the failure of a case's text, such as `EIO:none:at:57`."""
         name, effect, kind, number = text.split(":")
         extent = next(known for known in get_args(Effect) if known == effect)
         code = _CODES[name]
@@ -117,7 +117,7 @@ def calls_of(workload: int | str) -> list[Call]:
 def failures(
     workload: int | str, calls: list[Call], *, every: int = 1, first: int = 0
 ) -> Iterator[Failure]:
-    """Yield all faults that ``calls`` can meet, or each ``every``-th of them from ``first`` on."""
+    """Yield all faults that `calls` can meet, or each `every`-th of them from `first` on."""
 
     def found() -> Iterator[Failure]:
         for number, call in enumerate(calls, 1):
@@ -143,7 +143,7 @@ def failures(
 
 
 def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool) -> bool:
-    """Tell whether a program may get ``error`` when ``call`` fails so."""
+    """Tell whether a program may get `error` when `call` fails so."""
     once = not failure.forever and not failure.everything
     endured = call.kind == "write" or call.kind in _SYNCS
     if isinstance(error, CorruptStoreError) or failure.code == SHORT:
@@ -164,7 +164,7 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
 
 
 async def play(failure: Failure, images: int = 2) -> None:
-    """Run the workload with the failure. Raises ``OracleError`` where a promise is broken."""
+    """Run the workload with the failure. Raises `OracleError` where a promise is broken."""
     program = program_named(failure.workload, tolerant=True)
     made = itertools.count(1)
     failed: list[tuple[Call, bool]] = []
@@ -199,16 +199,16 @@ async def play(failure: Failure, images: int = 2) -> None:
 
 
 def replay_failure(workload: int | str, text: str) -> None:
-    """Play the failure of a case's text, such as ``EIO:none:at:57``."""
+    """Play the failure of a case's text, such as `EIO:none:at:57`."""
     run_in_virtual_time(play(Failure.parse(workload, text)))
 
 
 def fail_every_call(
     workload: int | str, *, every: int = 1, first: int = 0, keep_going: bool = False
 ) -> Report:
-    """Play every fault at every call of a workload, or each ``every``-th from ``first`` on.
+    """Play every fault at every call of a workload, or each `every`-th from `first` on.
 
-    Raises ``CrashError`` at the first broken promise, or with ``keep_going`` lists every one.
+    Raises `CrashError` at the first broken promise, or with `keep_going` lists every one.
     """
     report = Report(workloads=1)
     calls = calls_of(workload)

@@ -1,6 +1,6 @@
 """A small state to test stores with: accounts, and a checksum chained over all events.
 
-Every event carries a number of its own. ``chain`` depends on all numbers and on their order. So a
+Every event carries a number of its own. `chain` depends on all numbers and on their order. So a
 state with a missing, doubled or misplaced event never equals the right state.
 """
 
@@ -61,7 +61,7 @@ def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
 def ledger_registry(
     observe: Callable[[Event[Any]], None] | None = None,
 ) -> HandlerRegistry[Ledger]:
-    """Return the handlers of both operations. ``observe`` gets every event at the fold.
+    """Return the handlers of both operations. `observe` gets every event at the fold.
 
     >>> registry = ledger_registry()
     >>> registry.apply(registry.initial(), Event(1, 0, Deposit(number=1, account="a", amount=5)))

@@ -2,18 +2,18 @@
 
 Theory of operation
 -------------------
-A running workload writes a ``Record``. Every event carries a number of its own. The handlers tell
+A running workload writes a `Record`. Every event carries a number of its own. The handlers tell
 the record of each event when the store folds the event. So the record knows the order of submission
 without asking the store. From then on, the event counts as *submitted*. A submitted event may be in
 the log or not, until the store has *published* the event. A *refused* event must not be in the log.
 
-A ``Claim`` is the duty at one instant. The store must have a prefix of the events submitted and not
+A `Claim` is the duty at one instant. The store must have a prefix of the events submitted and not
 refused. The prefix ends between groups. After a kill, the prefix holds at least the published
 events. After a power cut, the prefix holds at least the flushed events (where a commit is an
-``fdatasync``, these are the same). Claims are cheap, because they share the record's lists, which
+`fdatasync`, these are the same). Claims are cheap, because they share the record's lists, which
 only grow. Where the record has to shorten a list, the record begins another list.
 
-``recovered_as_claimed`` holds a recovered store against a claim.
+`recovered_as_claimed` holds a recovered store against a claim.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Submitted(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The facts of one instant. ``states[n]`` is the state after ``n`` events."""
+    """The facts of one instant. `states[n]` is the state after `n` events."""
 
     submitted: Sequence[Submitted]
     states: Sequence[Ledger]
@@ -60,7 +60,7 @@ class Claim(NamedTuple):
     logged: bool = True
 
     def ends_between_groups(self, count: int) -> bool:
-        """Tell whether the first ``count`` events are whole groups."""
+        """Tell whether the first `count` events are whole groups."""
         if count in (0, self.length):
             return True
         return self.submitted[count - 1].group != self.submitted[count].group
@@ -69,9 +69,9 @@ class Claim(NamedTuple):
 class Record:
     """A program's calls on a store, and the answers.
 
-    ``published`` and ``flushed`` count the events, from the first on, that are known to be in the
-    log, and known to be on stable storage. ``discards`` says whether the store may discard history.
-    ``logged`` says whether the store has a log. Without a log, a published event is owed to nobody
+    `published` and `flushed` count the events, from the first on, that are known to be in the
+    log, and known to be on stable storage. `discards` says whether the store may discard history.
+    `logged` says whether the store has a log. Without a log, a published event is owed to nobody
     until a snapshot covers the event.
     """
 
@@ -116,7 +116,7 @@ class Record:
                 return
 
     def publish(self, seq: int) -> None:
-        """Note that the program can see events up to ``seq``."""
+        """Note that the program can see events up to `seq`."""
         if seq > len(self.submitted):
             raise OracleError(f"event {seq} is published, but {len(self.submitted)} were submitted")
         if seq < self.published:
@@ -124,7 +124,7 @@ class Record:
         self.published = seq
 
     def reopened(self, seq: int) -> None:
-        """Note that a store just opened serves events up to ``seq``, and no others are left."""
+        """Note that a store just opened serves events up to `seq`, and no others are left."""
         self._cut(seq)
         self.published = self.flushed = seq
 
@@ -147,9 +147,9 @@ class Record:
 
 
 async def recovered_as_claimed(store: Opened, claim: Claim, required: int) -> None:
-    """Check a store that was just opened: at least ``required`` of the claimed events.
+    """Check a store that was just opened: at least `required` of the claimed events.
 
-    Raises ``OracleError``.
+    Raises `OracleError`.
     """
     state_as_claimed(store, claim, required)
     await history_as_claimed(store, claim)

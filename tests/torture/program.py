@@ -2,16 +2,16 @@
 
 Theory of operation
 -------------------
-A ``Program`` opens a real store, or a log, on a simulated disk and goes through a few *lives*. A
+A `Program` opens a real store, or a log, on a simulated disk and goes through a few *lives*. A
 life is an opening, steps, and an end. The end is a clean close, the death of the process or a power
-cut. An ``oracle.Record`` takes down the program's calls and the answers. Each life begins by
+cut. An `oracle.Record` takes down the program's calls and the answers. Each life begins by
 holding the recovered store against the record. The class of a program decides which kind of store
-is opened and which steps are made (``workload``, ``workload_kinds``).
+is opened and which steps are made (`workload`, `workload_kinds`).
 
-A program runs on a ``VirtualTimeLoop``, so that seed and faults decide every step and every call on
+A program runs on a `VirtualTimeLoop`, so that seed and faults decide every step and every call on
 the disk.
 
-A ``tolerant`` program goes on where the store reports an error. The program notes a refused commit
+A `tolerant` program goes on where the store reports an error. The program notes a refused commit
 and tries the next one. A failed store is closed and opened again. For any other program, an error
 is a broken promise.
 """
@@ -73,7 +73,7 @@ def config_for(random: Random) -> StoreConfig:
 
 
 class Program:
-    """One program. ``steps`` bounds the steps of each life."""
+    """One program. `steps` bounds the steps of each life."""
 
     kind: ClassVar[str] = ""
     """Prefix of the program's cases. Each kind draws from numbers of its own."""
@@ -140,7 +140,7 @@ class Program:
             self.record.observe(event)
 
     def _begin_watching(self) -> None:
-        """Let ``watch`` see the calls on this machine, and no longer those on the one before."""
+        """Let `watch` see the calls on this machine, and no longer those on the one before."""
         machine = self._machine = object()
 
         def rule(call: Call) -> Fault | None:
@@ -152,7 +152,7 @@ class Program:
     # Lives of the program.
 
     async def run(self) -> None:
-        """Live all lives. At the end, the store is closed, and ``disk`` is the last disk."""
+        """Live all lives. At the end, the store is closed, and `disk` is the last disk."""
         names, weights = list(self.weights), list(self.weights.values())
         for life in range(self.lives):
             if not await self.open():
@@ -167,7 +167,7 @@ class Program:
             await self.end("close" if last else end)
 
     async def step(self, name: str) -> None:
-        """Make one step, by the step's name in ``weights``."""
+        """Make one step, by the step's name in `weights`."""
         await getattr(self, f"_{name}")()
 
     async def open(self) -> bool:
@@ -199,7 +199,7 @@ class Program:
         return True
 
     async def end(self, how: str) -> None:
-        """End a life: ``close``, ``kill`` or ``power cut``."""
+        """End a life: `close`, `kill` or `power cut`."""
         store, disk = self._open(), self.disk
         if how == "close":
             await self._succeeds(store.flush())

@@ -1,7 +1,7 @@
-"""The subject of a workload: an ``EventStore`` of the ledger, or an ``EventLog`` of its operations.
+"""The subject of a workload: an `EventStore` of the ledger, or an `EventLog` of its operations.
 
-``Opened`` has the methods of both. A log folds nothing, so no handler could tell of submitted
-events. ``LedgerLog`` tells an observer by itself, at the instant at which a store would.
+`Opened` has the methods of both. A log folds nothing, so no handler could tell of submitted
+events. `LedgerLog` tells an observer by itself, at the instant at which a store would.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Opened(Protocol):
 
 
 class Subject(Protocol):
-    """Opens a store or a log on a disk. ``observe`` is told of each event as the event is
+    """Opens a store or a log on a disk. `observe` is told of each event as the event is
     submitted.
     """
 
@@ -73,7 +73,7 @@ async def open_store(
     observe: Observer | None = None,
     read_only: bool = False,
 ) -> EventStore[Ledger]:
-    """Open a store of the ledger. The handlers tell ``observe`` of recovered events, too."""
+    """Open a store of the ledger. The handlers tell `observe` of recovered events, too."""
     registry: HandlerRegistry[Ledger] = _REGISTRY if observe is None else ledger_registry(observe)
     return await EventStore.open(
         "ledger", registry, config, clock=clock, disk=disk, read_only=read_only

@@ -1,4 +1,4 @@
-"""``make torture``: watched, stopped, killed and resumed, and always the same programs."""
+"""`make torture`: watched, stopped, killed and resumed, and always the same programs."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class TestStopped:
 
 
 def child_of(pid: int) -> int:
-    """Return the process that explores for ``pid``."""
+    """Return the process that explores for `pid`."""
     found = subprocess.run(
         ["ps", "-ww", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True
     )

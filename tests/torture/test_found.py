@@ -40,7 +40,7 @@ CONFIG = StoreConfig(segment_size=4096, wal_max_entries=None, auto_save_interval
 
 
 def payload(number: int, size: int = 600) -> Deposit:
-    """Return event ``number`` of every store here. About five such events fit a segment."""
+    """Return event `number` of every store here. About five such events fit a segment."""
     return Deposit(number=number, account="cash", amount=number, memo="x" * size)
 
 
@@ -93,7 +93,7 @@ def kills(disk: SimulatedDisk) -> Watcher:
 
 
 class TestTheLoopHangs:
-    """``snapshot()`` waited for a snapshot that had just ended, again and again, without a pause.
+    """`snapshot()` waited for a snapshot that had just ended, again and again, without a pause.
 
     The call came in the one turn of the loop in which the task of the last snapshot is done and the
     task's callback has not been called yet.
@@ -132,7 +132,7 @@ class TestTheLoopHangs:
 class TestSealsThatOnlyThePageCacheHas:
     """Recovery saw the seal for "another segment follows" and did not write the seal again.
 
-    Case: ``workload=2 crash=151:before image=kill crash=110:before image=random:320859``. The
+    Case: `workload=2 crash=151:before image=kill crash=110:before image=random:320859`. The
     process was killed between the seal and its sync, and the store was reopened. The power cut took
     the seal. The next opening refused the store, since the following segment held records.
     """
@@ -188,7 +188,7 @@ class TestNamesThatOnlyThePageCacheHas:
 
     @pytest.mark.parametrize("durability", [Durability.COMMIT, Durability.NONE])
     def test_a_process_killed_while_it_mends(self, durability: Durability) -> None:
-        """``workload=20 crash=403:before image=kill``.
+        """`workload=20 crash=403:before image=kill`.
 
         The rewritten segment was sealed before its name was on the disk, so the next process took
         the segment for finished. The power cut brought back the old segment, which was never
@@ -214,7 +214,7 @@ class TestNamesThatOnlyThePageCacheHas:
 
     @pytest.mark.parametrize("forever", [False, True])
     def test_the_folders_sync_failed_while_it_mends(self, *, forever: bool) -> None:
-        """``workload=6 fail=EDQUOT:none:at:147``."""
+        """`workload=6 fail=EDQUOT:none:at:147`."""
 
         async def program() -> None:
             disk = SimulatedDisk()
@@ -231,9 +231,9 @@ class TestNamesThatOnlyThePageCacheHas:
         run_in_virtual_time(program())
 
     def test_a_process_killed_while_it_makes_the_store(self) -> None:
-        """The name ``store.json`` existed in a folder that was not synced.
+        """The name `store.json` existed in a folder that was not synced.
 
-        With events in the log and without ``store.json``, the directory was refused as a store that
+        With events in the log and without `store.json`, the directory was refused as a store that
         lost the file.
         """
 
@@ -248,7 +248,7 @@ class TestNamesThatOnlyThePageCacheHas:
         run_in_virtual_time(program())
 
     def test_the_folders_sync_failed_while_it_makes_the_store(self) -> None:
-        """``workload=1 fail=EDQUOT:none:at:21``."""
+        """`workload=1 fail=EDQUOT:none:at:21`."""
 
         async def program() -> None:
             for number in range(1, 10):
@@ -267,7 +267,7 @@ class TestNamesThatOnlyThePageCacheHas:
 class TestSnapshotsThatOnlyThePageCacheHas:
     """A store without a log served a snapshot with a name that was not durable.
 
-    Case: ``workload=snapshots:2 crash=80:before image=kill``. The process was killed between the
+    Case: `workload=snapshots:2 crash=80:before image=kill`. The process was killed between the
     renaming of a snapshot and the sync of the folder, and the store was reopened. The power cut
     took served events.
     """
@@ -346,7 +346,7 @@ class TestSnapshotsThatOnlyThePageCacheHas:
 
 
 class TestReadingWhileTheStoreIsClosed:
-    """``workload=busy:2``: a reading subscriber met a closing store.
+    """`workload=busy:2`: a reading subscriber met a closing store.
 
     The subscriber was told that the device could not be read.
     """
@@ -378,7 +378,7 @@ class TestReadingWhileTheStoreIsClosed:
 
     @pytest.mark.asyncio
     async def test_nothing_is_read_of_a_store_that_is_closed(self, tmp_path: Path) -> None:
-        """On a real directory, with the threads gone, the error was a ``RuntimeError``."""
+        """On a real directory, with the threads gone, the error was a `RuntimeError`."""
         store = await EventStore.open(tmp_path / "store", REGISTRY)
         await append(store)
         await store.close()
@@ -393,7 +393,7 @@ class TestCompaction:
     )
 
     def test_no_archive_is_forgotten(self) -> None:
-        """``workload=5 fail=ENOSPC:none:at:285``: segments were counted as archived, but not
+        """`workload=5 fail=ENOSPC:none:at:285`: segments were counted as archived, but not
         removed.
 
         The next compaction began from the earlier list of archives, and forgot one.
@@ -422,7 +422,7 @@ class TestCompaction:
     def test_a_segment_is_left_alone_until_it_is_sealed(
         self, effect: Literal["none", "partial"]
     ) -> None:
-        """``workload=79 fail=EIO:partial:at:133``: the next segment had its name before this one's
+        """`workload=79 fail=EIO:partial:at:133`: the next segment had its name before this one's
         seal.
 
         The segment without a seal was read as damaged, or archived before sealing.

@@ -1,8 +1,8 @@
 """The kinds of explored programs, and their names.
 
-``17`` is the ``Workload`` number 17, a store and one program. ``log:17`` is an ``EventLog`` alone,
-``snapshots:17`` a store without a log (``use_wal=False``), and ``busy:17`` a store with company
-(``busy_workload``). Each kind draws from numbers of its own, so that a new kind changes no other.
+`17` is the `Workload` number 17, a store and one program. `log:17` is an `EventLog` alone,
+`snapshots:17` a store without a log (`use_wal=False`), and `busy:17` a store with company
+(`busy_workload`). Each kind draws from numbers of its own, so that a new kind changes no other.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ KINDS: Mapping[str, type[Program]] = {
 
 
 def program_named(name: int | str, **options: Any) -> Program:
-    """Return the program with a case's ``name``: ``17``, or ``log:17``. ``options`` go to the
+    """Return the program with a case's `name`: `17`, or `log:17`. `options` go to the
     program.
 
-    Raises ``ValueError`` for an unknown kind.
+    Raises `ValueError` for an unknown kind.
     """
     kind, _, number = str(name).rpartition(":")
     if kind not in KINDS:
@@ -101,7 +101,7 @@ def program_named(name: int | str, **options: Any) -> Program:
 
 
 def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> str:
-    """Return the name of the program at ``place`` (from 0) among those from number ``seed`` on.
+    """Return the name of the program at `place` (from 0) among those from number `seed` on.
 
     Each number has one program of each kind. The first kind of a number goes round, so that short
     explorations with different first numbers have all kinds, too.
@@ -115,5 +115,5 @@ def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> st
 
 
 def programs(seed: int) -> Iterator[str]:
-    """Yield the names of all programs from number ``seed`` on, in the order of ``program_at``."""
+    """Yield the names of all programs from number `seed` on, in the order of `program_at`."""
     return (program_at(seed, place) for place in itertools.count())

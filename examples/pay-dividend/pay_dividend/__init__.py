@@ -1,4 +1,4 @@
-"""``pay_dividend``: cash received for the shares of a symbol."""
+"""`pay_dividend`: cash received for the shares of a symbol."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ __all__ = ["PayDividend", "pay_dividend"]
 
 
 class PayDividend(Operation, tag="pay_dividend"):
-    """Payload: ``amount`` of cash was received for the shares of ``symbol``, before ``tax``."""
+    """Payload: `amount` of cash was received for the shares of `symbol`, before `tax`."""
 
     symbol: Annotated[str, Meta(min_length=1)]
     amount: Annotated[float, Meta(ge=0.0, le=1e100)]
