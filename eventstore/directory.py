@@ -77,8 +77,8 @@ def open_directory(
     try:
         manifest = load_manifest(disk)
     except StoreNotFoundError:
-        with _writing(disk):
-            manifest = _create(disk, clock, config, kind, listing)
+        with _translating_write_errors(disk):
+            manifest = _create_store(disk, clock, config, kind, listing)
         return manifest, Listing.read(disk)
     if manifest.kind != kind:
         raise ConfigError(
@@ -142,7 +142,7 @@ def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
     Raises `CorruptLogError` where an archived segment contradicts its name, and the errors of an
     opening that cannot write.
     """
-    with _writing(disk):
+    with _translating_write_errors(disk):
         if archived_segments(disk, manifest, listing):
             # If the sync of store.json failed, only the page cache says that the segments may go.
             save_manifest(disk, manifest)
@@ -155,14 +155,14 @@ def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
 
 
 @contextlib.contextmanager
-def _writing(disk: Disk) -> Iterator[None]:
+def _translating_write_errors(disk: Disk) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise recovery_write_error(error, path_in_error(error, disk.path)) from error
 
 
-def _create(
+def _create_store(
     disk: Disk,
     clock: Clock,
     config: StoreConfig,

@@ -168,11 +168,11 @@ def run(options: DemoOptions, view: View) -> Result:
     """
     started = time.perf_counter()
     tape = survey(options.tape)
-    store = _directory(options)
+    store = _store_directory(options)
     temporary = options.store is None and not options.keep
     try:
         view.begin(options, tape, store)
-        lives = _live_through(options, tape, store, view)
+        lives = _run_lives(options, tape, store, view)
         view.verifying()
         verification = asyncio.run(verify(store, options.tape, trading_registry()))
         temporary = temporary and verification.passed
@@ -187,7 +187,7 @@ def run(options: DemoOptions, view: View) -> Result:
     )
 
 
-def _directory(options: DemoOptions) -> Path:
+def _store_directory(options: DemoOptions) -> Path:
     """Return the store's directory: new, empty, or with a store to continue."""
     if options.store is None:
         return Path(tempfile.mkdtemp(prefix="eventstore-demo-"))
@@ -202,7 +202,7 @@ def _directory(options: DemoOptions) -> Path:
     return options.store
 
 
-def _live_through(options: DemoOptions, tape: Tape, store: Path, view: View) -> list[Life]:
+def _run_lives(options: DemoOptions, tape: Tape, store: Path, view: View) -> list[Life]:
     """Run one worker after the other, until one gets to the end of the tape."""
     planned = plan_kills(options.kills, tape.events, options.seed)
     lives: list[Life] = []
@@ -211,12 +211,12 @@ def _live_through(options: DemoOptions, tape: Tape, store: Path, view: View) -> 
         kill = planned[len(lives)] if len(lives) < len(planned) else None
         life = Life(len(lives) + 1)
         lives.append(life)
-        _live(life, store, tape.path, kill, acknowledged, view)
+        _run_life(life, store, tape.path, kill, acknowledged, view)
         acknowledged = max(acknowledged, life.acknowledged, life.found)
     return lives
 
 
-def _live(
+def _run_life(
     life: Life, store: Path, tape: Path, kill: Kill | None, acknowledged: int, view: View
 ) -> None:
     """Run one worker from start to end. The worker must find `acknowledged` events."""

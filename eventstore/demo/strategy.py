@@ -107,11 +107,11 @@ class Strategy:
 class _Book:
     """The average, position and target of one symbol."""
 
-    __slots__ = ("_average", "_last", "_lot", "_pull", "_rules", "_shares", "_target")
+    __slots__ = ("_average", "_last", "_lot", "_rules", "_shares", "_target", "_weight_of_newest")
 
     def __init__(self, price: float, rules: Rules) -> None:
         self._rules = rules
-        self._pull = 2.0 / (rules.span + 1)
+        self._weight_of_newest = 2.0 / (rules.span + 1)
         self._average = self._last = price
         self._shares = 0.0
         self._target = 0.0
@@ -120,7 +120,7 @@ class _Book:
 
     def see(self, price: float) -> None:
         self._last = price
-        self._average += (price - self._average) * self._pull
+        self._average += (price - self._average) * self._weight_of_newest
 
     @property
     def value(self) -> float:

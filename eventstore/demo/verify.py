@@ -32,7 +32,7 @@ from eventstore.model.codec import encode_hook
 
 __all__ = ["Check", "Verification", "verify"]
 
-MOST = 5
+MOST_DIFFERENCES = 5
 """Differences listed per question."""
 
 
@@ -44,7 +44,7 @@ class Check:
     wrong: list[str] = field(default_factory=list)
 
     def add(self, difference: str) -> None:
-        if len(self.wrong) < MOST:
+        if len(self.wrong) < MOST_DIFFERENCES:
             self.wrong.append(difference)
 
 
@@ -76,7 +76,7 @@ async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -
     async with EventStore.open(store_path, registry, read_only=True) as store:
         state, seq = store.state, store.seq
         all_events = all_trades = registry.initial()
-        expected = _expected(tape)
+        expected = _expected_events(tape)
         count = 0
         async for event in store.events(start=1):
             count += 1
@@ -89,8 +89,8 @@ async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -
             events.add(f"the last {missing} events of the tape are not in the store")
         if count != seq:
             events.add(f"the store says it ends at event {seq}, but {count} can be read")
-    accounts.wrong += differences(ledger, state)[:MOST]
-    trades.wrong += differences(ledger, all_trades)[:MOST]
+    accounts.wrong += differences(ledger, state)[:MOST_DIFFERENCES]
+    trades.wrong += differences(ledger, all_trades)[:MOST_DIFFERENCES]
     digest = state_digest(state)
     if state_digest(all_events) != digest:
         folded.add(f"digests {digest} and {state_digest(all_events)} differ")
@@ -105,7 +105,7 @@ async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -
     )
 
 
-def _expected(tape: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+def _expected_events(tape: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
     """Yield time, key, operation and payload of every event that the tape makes."""
     journal = Journal()
     for prints in read_moments(tape):

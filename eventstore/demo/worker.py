@@ -96,7 +96,7 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
     async with EventStore.open(
         store_path, trading_registry(), clock=clock, **STORE_OPTIONS
     ) as store:
-        work = _Work(store, clock, say)
+        work = _Recording(store, clock, say)
         journal = Journal()
         if not store.seq:
             say(Ready(store.recovery))
@@ -111,7 +111,7 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.readline)
 
 
-class _Work:
+class _Recording:
     """One life of the worker. `found` is the number of events in the store at its opening."""
 
     def __init__(

@@ -36,18 +36,18 @@ T = TypeVar("T")
 
 # What a writer may explain. A listing is older than the manifest read in the look: all listed
 # snapshots may be gone, and the history before the newer ones discarded.
-_EXPLAINED = (
+_ERRORS_A_WRITER_EXPLAINS = (
     CorruptLogError,
     CorruptSnapshotError,
     SnapshotMismatchError,
     ReadFailedError,
     FileNotFoundError,
 )
-_BELIEVED = 2  # undisturbed looks
-_MOST = 20  # looks
+_UNDISTURBED_LOOKS = 2
+_MOST_LOOKS = 20
 
 
-def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[Listing]:
+def attempts_beside_writer(disk: Disk, most: int = _MOST_LOOKS) -> Iterator[Listing]:
     """Yield a fresh listing for each look whose error a writer may explain.
 
     The caller leaves the loop after a look without an error. The loop ends after two undisturbed
@@ -59,7 +59,7 @@ def attempts_beside_writer(disk: Disk, most: int = _MOST) -> Iterator[Listing]:
         yield listing
         before, listing = listing, Listing.read(disk)
         undisturbed += listing == before
-        if undisturbed == _BELIEVED:
+        if undisturbed == _UNDISTURBED_LOOKS:
             return
 
 
@@ -70,6 +70,6 @@ def read_beside_writer(disk: Disk, look: Callable[[Listing], T]) -> T:
     error that no writer explains is raised at once.
     """
     for listing in attempts_beside_writer(disk):
-        with contextlib.suppress(*_EXPLAINED):
+        with contextlib.suppress(*_ERRORS_A_WRITER_EXPLAINS):
             return look(listing)
     return look(Listing.read(disk))

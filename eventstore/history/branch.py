@@ -82,13 +82,20 @@ def branch(
 
     async def opens() -> EventStore[StateT]:
         parent, manifest, folded = await run_blocking(
-            opening_executor(disk), _folded, path, registry, at, disk
+            opening_executor(disk), _fold_parent, path, registry, at, disk
         )
         time = clock if clock is not None else SimulatedClock(folded.latest)
         if to is not None:
             try:
                 await run_blocking(
-                    None, _found, to, registry, folded, manifest, parent.path, time.time_ns()
+                    None,
+                    _create_branch_directory,
+                    to,
+                    registry,
+                    folded,
+                    manifest,
+                    parent.path,
+                    time.time_ns(),
                 )
             finally:
                 if disk is None:
@@ -100,7 +107,7 @@ def branch(
     return Opening(opens)
 
 
-def _folded(
+def _fold_parent(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
     at: Moment | None,
@@ -126,7 +133,7 @@ def _folded(
     return parent, manifest, folded
 
 
-def _found(
+def _create_branch_directory(
     to: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
     folded: StateAt[StateT],

@@ -66,7 +66,7 @@ __all__ = [
 _RECORD_EVENTS = 4096
 _RECORD_BYTES = 32 << 10
 _TRAILER = struct.Struct("<III")
-_SKIPPED = 0x184D2A5E  # the magic number of a frame that decompressors skip
+_SKIPPABLE_FRAME_MAGIC = 0x184D2A5E  # the magic number of a frame that decompressors skip
 _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.checksum_flag: 1,
     # A decompressor needs as much memory as the window. Events resemble the events shortly before
@@ -98,27 +98,31 @@ def open_archive(disk: Disk, name: str) -> tuple[SegmentHeader, Generator[bytes,
     content = read_whole(disk, name)
     compressed = memoryview(content)[: -_TRAILER.size]
     if content[-_TRAILER.size :] != _trailer(compressed):
-        raise _damaged(disk, name, "its checksum does not match")
+        raise _corrupt_archive_error(disk, name, "its checksum does not match")
     try:
         size = zstd.get_frame_info(compressed).decompressed_size
         if not size or size > _MAX_SEGMENT:
             raise InvalidBytesError(f"a segment of {size} bytes is none that was archived")
-        windows = _decompressed(disk, name, compressed, size)
+        windows = _decompress_windows(disk, name, compressed, size)
         window = next(windows)
         header = SegmentHeader.decode(window[:HEADER_SIZE])
     except (zstd.ZstdError, InvalidBytesError) as error:
-        raise _damaged(disk, name, str(error)) from error
+        raise _corrupt_archive_error(disk, name, str(error)) from error
     if header.size != size:
-        raise _damaged(disk, name, f"its segment is not of the {header.size} bytes that it says")
-    return header, _begun(window, windows)
+        raise _corrupt_archive_error(
+            disk, name, f"its segment is not of the {header.size} bytes that it says"
+        )
+    return header, _with_first_window(window, windows)
 
 
-def _begun(window: bytes, windows: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+def _with_first_window(
+    window: bytes, windows: Generator[bytes, None, None]
+) -> Generator[bytes, None, None]:
     yield window
     yield from windows
 
 
-def _decompressed(
+def _decompress_windows(
     disk: Disk, name: str, compressed: memoryview, size: int
 ) -> Generator[bytes, None, None]:
     """Decompress `size` bytes in windows. Damage is raised instead of the last window at latest.
@@ -140,17 +144,19 @@ def _decompressed(
                 yield window
             window, left = found or window, left - len(found)
     except zstd.ZstdError as error:
-        raise _damaged(disk, name, str(error)) from error
+        raise _corrupt_archive_error(disk, name, str(error)) from error
     if left:
-        raise _damaged(disk, name, f"its segment is not of the {size} bytes that it says")
+        raise _corrupt_archive_error(
+            disk, name, f"its segment is not of the {size} bytes that it says"
+        )
     if not decompressor.eof or decompressor.unused_data or at < len(compressed):
-        raise _damaged(disk, name, "it is not one whole Zstandard frame")
+        raise _corrupt_archive_error(disk, name, "it is not one whole Zstandard frame")
     yield window
 
 
 def _trailer(compressed: bytes | memoryview) -> bytes:
     """Make the end of an archive: a skippable frame with the CRC-32 of the frame before."""
-    return _TRAILER.pack(_SKIPPED, 4, zlib.crc32(compressed))
+    return _TRAILER.pack(_SKIPPABLE_FRAME_MAGIC, 4, zlib.crc32(compressed))
 
 
 def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manifest:
@@ -183,7 +189,7 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         if successor == firsts[-1] and not _is_continued(disk, manifest, first):
             break  # the writer still has to open and seal this segment
         if history == "archive":
-            latest = _archive(disk, manifest, first, successor)
+            latest = _archive_segment(disk, manifest, first, successor)
             if manifest.archived:
                 latest = max(latest, manifest.archived[-1][2])
             manifest = msgspec.structs.replace(
@@ -240,25 +246,28 @@ def remove_archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -
         sync_folder(disk, ARCHIVE_FOLDER)
 
 
-def _archive(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
+def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
     """Archive one segment. Returns the latest time of its events."""
     name = segment_name(first)
     header = read_header(disk, name, manifest.store)
-    runs = _runs(disk, name, read_whole(disk, name), header, successor)
+    runs = _repack_events(disk, name, read_whole(disk, name), header, successor)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
-    compressed = _packed(disk, header, runs, successor)
+    compressed = _compress_segment(disk, header, runs, successor)
     target = archive_name(first)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     kept = read_archive(disk, target)
-    if _runs(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor) != runs:
+    if (
+        _repack_events(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor)
+        != runs
+    ):
         with contextlib.suppress(OSError):
             disk.remove(target)
-        raise _damaged(disk, target, "it does not hold what was written to it")
+        raise _corrupt_archive_error(disk, target, "it does not hold what was written to it")
     return max(latest_time(body, count) for _, count, body in runs)
 
 
-def _packed(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
+def _compress_segment(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
     """Make the content of an archive.
 
     A function of its own, so that the uncompressed segment is freed on return.
@@ -268,7 +277,9 @@ def _packed(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int)
     return compressed + _trailer(compressed)
 
 
-def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int) -> list[_Run]:
+def _repack_events(
+    disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int
+) -> list[_Run]:
     """Repack the events of a finished segment into large records: first number, count, bytes."""
     tail = classify_tail(data, header)
     if isinstance(tail, Corrupt):
@@ -281,5 +292,5 @@ def _runs(disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: 
     return [(first, end - first, b"".join(bodies)) for first, end, bodies in gathered]
 
 
-def _damaged(disk: Disk, name: str, reason: str) -> CorruptLogError:
+def _corrupt_archive_error(disk: Disk, name: str, reason: str) -> CorruptLogError:
     return corrupt_segment_error(disk, name, 0, archive_seq(name.rpartition("/")[2]), reason)

@@ -69,8 +69,8 @@ class DurableLog:
         self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)
-        self._spare: asyncio.Task[None] | None = None
-        self._spare_tried = float("-inf")
+        self._spare_task: asyncio.Task[None] | None = None
+        self._spare_attempted_at = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._last_seq = opened.next_seq - 1
         self._closed = False
@@ -115,14 +115,17 @@ class DurableLog:
             return  # the owner was forgotten: no spare is begun any more
         owner(entries)
         writer = self._writer
-        if not writer.spare.ready and self._spare is None and self._closing is None:
+        if not writer.spare.ready and self._spare_task is None and self._closing is None:
             self._begin_spare()
 
     def _begin_spare(self) -> None:
         now = self._loop.time()
-        if now - self._spare_tried >= _SPARE_RETRY or self._writer.spare.space_warning is None:
-            self._spare_tried = now
-            self._spare = self._loop.create_task(self._prepare_spare())
+        if (
+            now - self._spare_attempted_at >= _SPARE_RETRY
+            or self._writer.spare.space_warning is None
+        ):
+            self._spare_attempted_at = now
+            self._spare_task = self._loop.create_task(self._prepare_spare())
 
     def _reset(self, last: Submission | None) -> None:
         owner = self._on_reset()
@@ -134,7 +137,7 @@ class DurableLog:
             if self._on_commit() is not None:  # the disk of a forgotten owner is closed
                 await self.run(self._writer.prepare_spare)
         finally:
-            self._spare = None
+            self._spare_task = None
         if self._writer.failure is not None:
             self.fail(self._writer.failure)
 
@@ -150,7 +153,7 @@ class DurableLog:
             except ReadFailedError as error:
                 if self._closing is None or error.errno != errno.EBADF:
                     raise
-                raise self._ended() from error  # the disk was closed during the read
+                raise self._closed_error() from error  # the disk was closed during the read
             if chunk is None:
                 return
             yield chunk
@@ -161,7 +164,7 @@ class DurableLog:
         Cancelling cancels the waiting, and not the call. Raises `StoreClosedError` on a closed log.
         """
         if self._closed:
-            raise self._ended()
+            raise self._closed_error()
         return await run_blocking(self._executor, call, *args, **kwargs)
 
     async def flush(self) -> None:
@@ -181,19 +184,19 @@ class DurableLog:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._spare is not None:
-            await asyncio.wait([self._spare])
+        if self._spare_task is not None:
+            await asyncio.wait([self._spare_task])
         try:
             if self._group is not None:
                 await self._group.close()
             else:
-                self._refusal = self._ended()
+                self._refusal = self._closed_error()
                 await self.run(self.disk.close)
         finally:
             self._closed = True
             self._executor.shutdown(wait=False)
 
-    def _ended(self) -> StoreClosedError:
+    def _closed_error(self) -> StoreClosedError:
         return StoreClosedError(f"{self.path} is closed", path=self.path)
 
     def fail(self, error: StoreFailedError) -> None:

@@ -34,15 +34,15 @@ __all__ = ["MemoryLog"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BATCH = 1024
-_HEADER = len(array_header(0))
+_CHUNKS_PER_READ = 1024
+_ARRAY_HEADER_SIZE = len(array_header(0))
 
 
 def _first_seq(chunk: Chunk) -> int:
     return chunk.first_seq
 
 
-def _before(seq: int, chunk: Chunk) -> Chunk:
+def _part_before(seq: int, chunk: Chunk) -> Chunk:
     """Return the part of `chunk` before event `seq`."""
     count = min(chunk.events, seq - chunk.first_seq)
     if count == chunk.events:
@@ -51,10 +51,10 @@ def _before(seq: int, chunk: Chunk) -> Chunk:
     return Chunk(chunk.first_seq, count, b"".join((array_header(count), *events)))
 
 
-def _joined(chunks: list[Chunk]) -> Chunk:
+def _join_chunks(chunks: list[Chunk]) -> Chunk:
     """Return consecutive chunks as one chunk, which one call decodes."""
     count = sum(chunk.events for chunk in chunks)
-    bodies = [chunk.array[_HEADER:] for chunk in chunks]
+    bodies = [chunk.array[_ARRAY_HEADER_SIZE:] for chunk in chunks]
     return Chunk(chunks[0].first_seq, count, b"".join((array_header(count), *bodies)))
 
 
@@ -148,13 +148,13 @@ class MemoryLog:
         if start < own and self._earlier is not None:
             chunks = self._earlier.chunks(start, min(stop, own))
             while (chunk := await self.run(next, chunks, None)) is not None:
-                yield _before(own, chunk)
+                yield _part_before(own, chunk)
                 if isinstance(self.room.refusal, StoreClosedError):
                     self.room.ensure_open()
         first = max(bisect.bisect_right(self._chunks, start, key=_first_seq) - 1, 0)
         last = bisect.bisect_left(self._chunks, stop, key=_first_seq)
-        for index in range(first, last, _BATCH):
-            yield _joined(self._chunks[index : min(index + _BATCH, last)])
+        for index in range(first, last, _CHUNKS_PER_READ):
+            yield _join_chunks(self._chunks[index : min(index + _CHUNKS_PER_READ, last)])
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._runner is None:

@@ -50,7 +50,7 @@ class Room:
     `pending` when events are queued. `refusal` is the error that closed the room, if any.
     """
 
-    __slots__ = ("_granted", "_line", "limit", "pending", "refusal")
+    __slots__ = ("_granted", "_waiters", "limit", "pending", "refusal")
 
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
@@ -58,7 +58,7 @@ class Room:
         self.refusal: EventStoreError | None = None
         self._granted = 0
         # The number of events by the future that is done once room for these events is granted.
-        self._line: OrderedDict[asyncio.Future[None], int] = OrderedDict()
+        self._waiters: OrderedDict[asyncio.Future[None], int] = OrderedDict()
 
     def ensure_open(self) -> None:
         """Raise a copy of the error that closed the room, if the room is closed."""
@@ -68,7 +68,7 @@ class Room:
     def fits(self, count: int) -> bool:
         """Return whether `count` more events may be submitted now, ahead of nobody who waits."""
         taken = self.pending + self._granted
-        return not self._line and (not taken or taken + count <= self.limit)
+        return not self._waiters and (not taken or taken + count <= self.limit)
 
     def overloaded_error(self) -> StoreOverloadedError:
         """Return the error of a `submit` whose events do not fit."""
@@ -89,8 +89,8 @@ class Room:
         not called.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line[turn] = count
-        if len(self._line) == 1:
+        self._waiters[turn] = count
+        if len(self._waiters) == 1:
             self._grant()
         try:
             await turn
@@ -110,7 +110,7 @@ class Room:
     def give_back(self, count: int) -> None:
         """Take `count` events off `pending`, then let waiters go on."""
         self.pending -= count
-        if self._line:
+        if self._waiters:
             self._grant()
 
     def close(self, refusal: EventStoreError) -> None:
@@ -125,21 +125,21 @@ class Room:
         loop may be closed.
         """
         self.refusal = refusal
-        self._line.clear()
+        self._waiters.clear()
 
     def _leave(self, turn: asyncio.Future[None], count: int) -> None:
         """Take a waiter out of the line, or end its grant. Then let other waiters go on."""
         if turn.done() and not turn.cancelled():
             self._granted -= count
         else:
-            self._line.pop(turn, None)
-        if self._line and not turn.get_loop().is_closed():  # a closed loop refuses to wake anybody
+            self._waiters.pop(turn, None)
+        if self._waiters and not turn.get_loop().is_closed():  # a closed loop refuses to wake anybody
             self._grant()
 
     def _grant(self) -> None:
         """Grant room to the first waiters in the line. A closed room grants to all of them."""
         gone = 0
-        for turn, count in self._line.items():
+        for turn, count in self._waiters.items():
             if not turn.done():  # else its waiter was cancelled, and leaves in a later turn
                 taken = self._granted + self.pending
                 if taken and taken + count > self.limit and self.refusal is None:
@@ -148,4 +148,4 @@ class Room:
                 turn.set_result(None)
             gone += 1
         for _ in range(gone):
-            self._line.popitem(last=False)
+            self._waiters.popitem(last=False)

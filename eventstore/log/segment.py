@@ -56,7 +56,7 @@ WINDOW = 64 << 10
 RESERVED = 3 * SEAL_SIZE
 """Bytes kept free at the end of a segment: one seal of each kind, idle, closed and continued."""
 
-_FILL = bytes(1 << 20)
+_ZEROS = bytes(1 << 20)
 
 
 def fresh_salt(disk: Disk) -> bytes:
@@ -69,8 +69,8 @@ def fresh_salt(disk: Disk) -> bytes:
 
 def zero_fill(file: File, size: int) -> None:
     """Write `size` zeros to `file`, so that the file has blocks of its own on the disk."""
-    for offset in range(0, size, len(_FILL)):
-        write_fully(file, offset, memoryview(_FILL)[: size - offset])
+    for offset in range(0, size, len(_ZEROS)):
+        write_fully(file, offset, memoryview(_ZEROS)[: size - offset])
 
 
 class SegmentEnd(NamedTuple):
@@ -167,12 +167,12 @@ class ActiveSegment:
             write_fully(self.file, self.end, data)
         except OSError as error:
             if error.errno in NO_SPACE:
-                self._cut_back(len(data))
+                self._erase_partial_write(len(data))
             raise
         self.end += len(data)
         self.crc = zlib.crc32(data, self.crc)
 
-    def _cut_back(self, length: int) -> None:
+    def _erase_partial_write(self, length: int) -> None:
         """Zero the written part of a refused record.
 
         A write of zeros behind that part might be refused as well.
@@ -191,7 +191,7 @@ class ActiveSegment:
         sync(self.file)
         self.synced_end = self.end
 
-    def finished(self) -> SegmentEnd:
+    def describe_end(self) -> SegmentEnd:
         """Describe the end of this segment for the successor."""
         return SegmentEnd(
             self.header.first_seq,

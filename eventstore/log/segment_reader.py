@@ -163,7 +163,7 @@ def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile) -> LoadedFile:
     """
     if file.archived:
         header, windows = open_archive(disk, file.name)
-        _check_identity(disk, store, file, header)
+        _check_store_and_start(disk, store, file, header)
         return LoadedFile(header, SealKind.CLOSED, header.size - SEAL_SIZE, windows)
     with open_to_read(disk, file.name) as opened:
         size = opened.size()
@@ -173,9 +173,13 @@ def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile) -> LoadedFile:
         tail = head[-SEAL_SIZE:] if whole else opened.read(end, SEAL_SIZE)
         seal = closing_seal(tail, end, header.salt)
         if seal is not None and file_crc(opened, end, head) == seal[1]:
-            windows = _kept(head) if whole else _windows(disk, file.name, head[:HEADER_SIZE])
+            windows = (
+                _windows_in_memory(head) if whole else _windows(disk, file.name, head[:HEADER_SIZE])
+            )
             return LoadedFile(header, seal[0], end, windows)
-        return LoadedFile(header, None, size, _kept(), head if whole else opened.read(0, size))
+        return LoadedFile(
+            header, None, size, _windows_in_memory(), head if whole else opened.read(0, size)
+        )
 
 
 def _decode_header(disk: Disk, store: uuid.UUID, file: HistoryFile, data: bytes) -> SegmentHeader:
@@ -183,17 +187,19 @@ def _decode_header(disk: Disk, store: uuid.UUID, file: HistoryFile, data: bytes)
         header = SegmentHeader.decode(data[:HEADER_SIZE])
     except InvalidBytesError as error:
         raise corrupt_segment_error(disk, file.name, 0, file.first_seq, str(error)) from error
-    _check_identity(disk, store, file, header)
+    _check_store_and_start(disk, store, file, header)
     return header
 
 
-def _check_identity(disk: Disk, store: uuid.UUID, file: HistoryFile, header: SegmentHeader) -> None:
+def _check_store_and_start(
+    disk: Disk, store: uuid.UUID, file: HistoryFile, header: SegmentHeader
+) -> None:
     if header.store != store or header.first_seq != file.first_seq:
         reason = "it is another segment's file"
         raise corrupt_segment_error(disk, file.name, 0, file.first_seq, reason)
 
 
-def _kept(*data: bytes) -> Windows:
+def _windows_in_memory(*data: bytes) -> Windows:
     yield from data
 
 

@@ -115,7 +115,7 @@ def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
     torn_end = end_of_data(data)
     if torn_end <= offset:
         if not whole:
-            return Corrupt(offset, seq, _cut(len(data), header))
+            return Corrupt(offset, seq, _wrong_length_reason(len(data), header))
         return Clean(records, data_end, seq, sealed)
     witness = proof_of_durability(data, header, offset)
     if witness is not None:
@@ -125,7 +125,7 @@ def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
             f"{reason}, though the record at offset {witness} proves it was durable",
         )
     if not whole:
-        return Corrupt(offset, seq, f"{reason}, and {_cut(len(data), header)}")
+        return Corrupt(offset, seq, f"{reason}, and {_wrong_length_reason(len(data), header)}")
     if offset + SEAL_SIZE == header.size:
         return Corrupt(offset, seq, f"{reason}, though only a seal can stand here")
     return TornTail(records, data_end if sealed is None else offset, seq, torn_end)
@@ -195,5 +195,5 @@ def proof_of_durability(data: bytes, header: SegmentHeader, offset: int) -> int 
     return None
 
 
-def _cut(length: int, header: SegmentHeader) -> str:
+def _wrong_length_reason(length: int, header: SegmentHeader) -> str:
     return f"the file has {length} bytes, neither its full {header.size} nor the end of a seal"

@@ -40,7 +40,9 @@ class CommitTimers:
         self._seal = seal
         self._sync = sync
         self._idle_seal = config.idle_seal
-        self._interval = config.sync_interval if config.durability is Durability.INTERVAL else None
+        self._sync_interval = (
+            config.sync_interval if config.durability is Durability.INTERVAL else None
+        )
         self._last_commit = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
@@ -51,9 +53,9 @@ class CommitTimers:
             return
         self._last_commit = self._loop.time()
         if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(self._idle_seal, self._idle_over)
-        if self._interval is not None and self._sync_timer is None:
-            self._sync_timer = self._loop.call_later(self._interval, self._sync_over)
+            self._idle_timer = self._loop.call_later(self._idle_seal, self._on_idle_timer)
+        if self._sync_interval is not None and self._sync_timer is None:
+            self._sync_timer = self._loop.call_later(self._sync_interval, self._on_sync_timer)
 
     def cancel(self) -> None:
         """Cancel both timers: the log is closing."""
@@ -61,18 +63,18 @@ class CommitTimers:
             if timer is not None:
                 timer.cancel()
 
-    def _idle_over(self) -> None:
+    def _on_idle_timer(self) -> None:
         self._idle_timer = None
         if self._room.refusal is not None:
             return
         # The timer is not started anew at each commit, which would cost a heap operation.
         left = self._last_commit + self._idle_seal - self._loop.time()
         if left > 0 or self._busy():
-            self._idle_timer = self._loop.call_later(max(left, _BUSY_RETRY), self._idle_over)
+            self._idle_timer = self._loop.call_later(max(left, _BUSY_RETRY), self._on_idle_timer)
         else:
             self._seal()
 
-    def _sync_over(self) -> None:
+    def _on_sync_timer(self) -> None:
         self._sync_timer = None
         if self._room.refusal is None:
             self._sync()

@@ -131,7 +131,7 @@ class LogWriter:
             raise fresh_error(self.failure)
         if first_seq != self.next_seq:
             raise self.order_error(first_seq, f"event {self.next_seq} is next")
-        active = self._ready(record_size(len(body)))
+        active = self._segment_for_record(record_size(len(body)))
         try:
             self.counts.bytes_written += active.append(count, body)
         except OSError as error:
@@ -194,7 +194,7 @@ class LogWriter:
         try:
             if self.failure is None and active is not None:
                 self.sync()
-                self._seal(active.finished(), active.file, SealKind.CLOSED)
+                self._write_seal(active.describe_end(), active.file, SealKind.CLOSED)
         finally:
             # The lock waits for a spare under way, which is finished while the store is locked.
             with self.spare.lock:
@@ -204,17 +204,17 @@ class LogWriter:
                 if file is not None:
                     file.close()
 
-    def _ready(self, size: int) -> ActiveSegment:
+    def _segment_for_record(self, size: int) -> ActiveSegment:
         """Return the segment for the next record: the active one, or a new one."""
         active = self._active
         if active is None or not active.has_room(size):
             active = self._roll(size)
         previous = self._previous
         if previous is not None and not previous.end.continued:
-            self._continue(previous)
+            self._seal_predecessor(previous)
         return active
 
-    def _continue(self, previous: _Predecessor) -> None:
+    def _seal_predecessor(self, previous: _Predecessor) -> None:
         """Seal the predecessor of a new segment, and close its file."""
         end, file = previous
         name = segment_name(end.first_seq)
@@ -227,7 +227,7 @@ class LogWriter:
         else:
             # The next commit repeats a failed seal, on the file opened here.
             self._previous = _Predecessor(end, file)
-            self._seal(end, file, SealKind.CONTINUED)
+            self._write_seal(end, file, SealKind.CONTINUED)
             file.close()
         self._previous = _Predecessor(end._replace(continued=True))
 
@@ -242,7 +242,7 @@ class LogWriter:
         old, previous = self._active, self._previous
         if old is not None and not old.is_empty:
             self.sync()
-            previous = _Predecessor(old.finished(), old.file)
+            previous = _Predecessor(old.describe_end(), old.file)
         name = segment_name(self.next_seq)
         needed = max(HEADER_SIZE + size + RESERVED, self.spare.segment_size)
         file: File | None = None
@@ -285,7 +285,7 @@ class LogWriter:
                 except OSError as error:
                     self._fail(error, "preparing", SPARE_SEGMENT)
 
-    def _seal(self, end: SegmentEnd, file: File, kind: SealKind) -> None:
+    def _write_seal(self, end: SegmentEnd, file: File, kind: SealKind) -> None:
         try:
             write_seal(file, end, kind)
         except OSError as error:

@@ -52,7 +52,7 @@ class Handler(Generic[StateT, PayloadT]):
         Raises `RegistrationError` for a coroutine or generator function, and for annotations that
         are missing or name other types.
         """
-        if not _is_plain(self.function):
+        if not _is_plain_function(self.function):
             raise RegistrationError(
                 f"{self!r} must be a plain function that returns a state: it may not await or yield"
             )
@@ -110,7 +110,7 @@ class Upcaster(Generic[OldT, NewT]):
         Raises `RegistrationError` for a coroutine or generator function, and for an annotation
         that names no payload class.
         """
-        if not _is_plain(self.function):
+        if not _is_plain_function(self.function):
             raise RegistrationError(f"{self!r} must be a plain function: it may not await or yield")
         hints, _ = _annotations(self.function, "upcaster", 1)
         found = frozenset(_classes_in(hints.get("return")))
@@ -169,7 +169,7 @@ def upcaster(function: Callable[[OldT], NewT]) -> Upcaster[OldT, NewT]:
     return Upcaster(function)
 
 
-def _is_plain(function: Callable[..., Any]) -> bool:
+def _is_plain_function(function: Callable[..., Any]) -> bool:
     """Whether a call runs the whole body, as of no coroutine and no generator function."""
     return not (
         inspect.iscoroutinefunction(function)

@@ -28,7 +28,8 @@ def build_payload(current: Current, operation: str, data: Mapping[str, Any]) -> 
     if operation not in current:
         remedy = remedy_for(operation, "register one, or install its plugin")
         raise UnknownOperationError(
-            f"no handler is registered for {operation!r} (known: {_known(current)}); {remedy}",
+            f"no handler is registered for {operation!r} (known: {_known_operations(current)}); "
+            f"{remedy}",
             operation=operation,
         )
     try:
@@ -91,10 +92,10 @@ def refused_payload_error(data: Any, current: Current, *, old: bool) -> EventSto
         )
     return UnknownOperationError(
         f"no handler is registered for {name!r} as {type(data).__name__} (known: "
-        f"{_known(current)}); register one, or install its plugin; nothing was written",
+        f"{_known_operations(current)}); register one, or install its plugin; nothing was written",
         operation=name,
     )
 
 
-def _known(current: Current) -> str:
+def _known_operations(current: Current) -> str:
     return ", ".join(sorted(current)) or "none"

@@ -139,7 +139,7 @@ def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any
         loaded = point.load()
     except Exception as error:  # importing a plugin may raise anything
         path = hiding_file()
-        if path and isinstance(error, ImportError) and _top(error.name) == PACKAGE:
+        if path and isinstance(error, ImportError) and _top_level_package(error.name) == PACKAGE:
             raise RegistrationError(
                 f"{describe_plugin(point)} needs a package that is hidden: "
                 f"{hidden_package_message(path)}",
@@ -156,7 +156,7 @@ def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any
         return list(handlers_in(loaded))
 
 
-def _top(module: str | None) -> str:
+def _top_level_package(module: str | None) -> str:
     return (module or "").partition(".")[0]
 
 

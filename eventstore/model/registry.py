@@ -51,7 +51,7 @@ __all__ = ["HandlerRegistry"]
 StateT = TypeVar("StateT")
 FoundT = TypeVar("FoundT")
 
-_NAMED = 4
+_NAMES_IN_REPR = 4
 """Operations that the `repr` of a registry names."""
 
 
@@ -80,11 +80,11 @@ class HandlerRegistry(Generic[StateT]):
         self._payloads: dict[str, type[Operation]] = {}
         self._fold: dict[type[Any], Callable[[StateT, Event[Any]], StateT]] = {}
         self._upcasters = Upcasters(self._fold.keys())
-        self._points: dict[Any, EntryPoint] = {}
+        self._entry_points: dict[Any, EntryPoint] = {}
         self._state_type: Any = state_type
         self._initial = initial
         self._codec: EventCodec | None = None
-        self._prints: dict[str, str] | None = None
+        self._fingerprint: dict[str, str] | None = None
         for item in handlers:
             self.register(item)
 
@@ -116,7 +116,7 @@ class HandlerRegistry(Generic[StateT]):
         kind = self._state_type
         state = kind.__name__ if isinstance(kind, type) else str(kind)
         names = self.operations
-        shown = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} operations"
+        shown = ", ".join(names) if len(names) <= _NAMES_IN_REPR else f"{len(names)} operations"
         return f"<HandlerRegistry of {state}: {shown or 'no operations'}>"
 
     def register(self, item: Registrable[StateT]) -> None:
@@ -135,8 +135,8 @@ class HandlerRegistry(Generic[StateT]):
         else:
             self._add_upcaster(item)
         if point is not None:
-            self._points.setdefault(item, point)
-        self._codec = self._prints = None
+            self._entry_points.setdefault(item, point)
+        self._codec = self._fingerprint = None
 
     def _add_handler(self, item: Handler[StateT, Any]) -> None:
         state_type, payload_type = item.types()
@@ -144,7 +144,8 @@ class HandlerRegistry(Generic[StateT]):
         other = self._handlers.get(operation)
         if other is not None and other is not item:
             raise RegistrationError(
-                f"{item!r} and {self._named(other)} both handle {operation!r}: remove one of them",
+                f"{item!r} and {self._describe(other)} both handle {operation!r}: remove one of "
+                "them",
                 operation=operation,
             )
         if self._state_type is not None and state_type != self._state_type:
@@ -166,7 +167,8 @@ class HandlerRegistry(Generic[StateT]):
         other = self._upcasters.of(old)
         if other is not None and other is not item:
             raise RegistrationError(
-                f"{item!r} and {self._named(other)} both take {old.__name__}: remove one of them",
+                f"{item!r} and {self._describe(other)} both take {old.__name__}: remove one of "
+                "them",
                 operation=operation_name(old),
             )
         self._check_payload(item, old)
@@ -192,9 +194,9 @@ class HandlerRegistry(Generic[StateT]):
                 operation=operation,
             )
 
-    def _named(self, item: Any) -> str:
+    def _describe(self, item: Any) -> str:
         """A handler or upcaster for messages, with the name of its plugin."""
-        point = self._points.get(item)
+        point = self._entry_points.get(item)
         return repr(item) if point is None else f"{item!r} of {describe_plugin(point)}"
 
     @property
@@ -224,13 +226,13 @@ class HandlerRegistry(Generic[StateT]):
         Raises `RegistrationError` for an upcaster that leads nowhere or in a circle.
         """
         if self._codec is None:
-            fault = self._upcasters.fault()
+            fault = self._upcasters.first_fault()
             if fault is not None:
                 item, reason = fault
                 error = RegistrationError(
                     f"{item!r}: {reason}", operation=operation_name(item.old_type())
                 )
-                point = self._points.get(item)
+                point = self._entry_points.get(item)
                 raise error if point is None else plugin_error(error, point)
             self._codec = EventCodec(list(self._payloads.values()))
         return self._codec
@@ -355,11 +357,11 @@ class HandlerRegistry(Generic[StateT]):
         Raises `RegistrationError` for an upcaster that leads nowhere or in a circle, and for a
         state that a snapshot cannot carry.
         """
-        if self._prints is None:
+        if self._fingerprint is None:
             _ = self.codec  # raises for upcasters that do not arrive
             versions = {operation: item.version for operation, item in self._handlers.items()}
-            self._prints = fingerprint_of(self._current, versions, self._state_type)
-        return self._prints.copy()
+            self._fingerprint = fingerprint_of(self._current, versions, self._state_type)
+        return self._fingerprint.copy()
 
     def same_as(self, other: HandlerRegistry[Any]) -> bool:
         """Tell whether both registries hold the same handlers and upcasters."""

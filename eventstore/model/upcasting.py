@@ -52,7 +52,7 @@ class Upcasters:
         """Lead payloads of class `old` through `step` from now on."""
         self._steps[old] = step
 
-    def fault(self) -> tuple[Upcaster[Any, Any], str] | None:
+    def first_fault(self) -> tuple[Upcaster[Any, Any], str] | None:
         """Find the first upcaster without a path to a handler. Returns the upcaster and the reason.
 
         Returns `None` if all upcasters have a path.
@@ -69,19 +69,19 @@ class Upcasters:
                         f"it leads to {new.__name__}, which has neither a handler nor an upcaster; "
                         "register one of them"
                     )
-            circle = self._circle(old, (old,))
+            circle = self._find_circle(old, (old,))
             if circle is not None:
                 names = " -> ".join(kind.__name__ for kind in circle)
                 return step, f"upcasters lead in a circle: {names}; old events would never arrive"
         return None
 
-    def _circle(self, kind: Payload, path: tuple[Payload, ...]) -> tuple[Payload, ...] | None:
+    def _find_circle(self, kind: Payload, path: tuple[Payload, ...]) -> tuple[Payload, ...] | None:
         step = self._steps.get(kind)
         for new in (step.new_types() or ()) if step is not None else ():
             if new is path[0]:
                 return (*path, new)
             if new not in path:
-                found = self._circle(new, (*path, new))
+                found = self._find_circle(new, (*path, new))
                 if found is not None:
                     return found
         return None
@@ -114,14 +114,16 @@ class Upcasters:
             yield payload
             return
         if kind in path:
-            raise _failed(event, f"{step!r} leads in a circle, back to {kind.__name__},")
+            raise _upcasting_error(event, f"{step!r} leads in a circle, back to {kind.__name__},")
         try:
             newer = step(payload)
         except Exception as error:
-            raise _failed(event, f"{step!r} raised {type(error).__name__}", str(error)) from error
+            raise _upcasting_error(
+                event, f"{step!r} raised {type(error).__name__}", str(error)
+            ) from error
         for part in newer if isinstance(newer, tuple | list) else (newer,):
             if type(part) not in self._handled and type(part) not in self._steps:
-                raise _failed(
+                raise _upcasting_error(
                     event,
                     f"{step!r} returned {part!r}",
                     "does it lack a return?" if part is None else "nothing handles that",
@@ -129,7 +131,7 @@ class Upcasters:
             yield from self._lead(event, part, (*path, kind))
 
 
-def _failed(event: Event[Any], what: str, why: str = "so it never arrives") -> ReplayError:
+def _upcasting_error(event: Event[Any], what: str, why: str = "so it never arrives") -> ReplayError:
     return ReplayError(
         f"{what} on event {event.seq} ({event.operation}): {why}. Nothing was written; correct the "
         "upcaster",

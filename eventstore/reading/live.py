@@ -43,7 +43,7 @@ async def durable_events(
     if time is None:
         first = max(as_sequence(start) or 1, 1)
     else:
-        first = await _first_from(log, time)
+        first = await _first_seq_to_read(log, time)
     if first >= end:
         return
     window = TimeWindow(start, stop)
@@ -56,7 +56,7 @@ async def durable_events(
             return
 
 
-async def _first_from(log: Log, time: int) -> int:
+async def _first_seq_to_read(log: Log, time: int) -> int:
     """Give a number before which every event is earlier than `time` (nanoseconds)."""
     if log.disk is None:
         return 1

@@ -58,7 +58,7 @@ __all__ = [
 Digests = dict[int, str]
 """The digest of the state after each event that was asked for, by sequence number."""
 
-_CHILD = "from eventstore.reading.other_interpreter import answer; answer()"
+_CHILD_PROGRAM = "from eventstore.reading.other_interpreter import answer; answer()"
 
 _answering = False
 
@@ -172,7 +172,7 @@ def fold_in_other_interpreter(
     if time_zone is not None:
         environment["TZ"] = time_zone
     ended = subprocess.run(
-        [sys.executable, "-c", _CHILD],
+        [sys.executable, "-c", _CHILD_PROGRAM],
         input=msgspec.msgpack.encode(_Request(list(sources), list(cases))),
         capture_output=True,
         env=environment,
@@ -220,13 +220,13 @@ def answer() -> None:
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
     output = os.dup(1)
     os.dup2(2, 1)  # prints of handlers, also from C, go to standard error
-    registry: HandlerRegistry[Any] = HandlerRegistry(*map(_find, request.sources))
-    folds = [_fold(registry, case) for case in request.cases]
+    registry: HandlerRegistry[Any] = HandlerRegistry(*map(_find_item, request.sources))
+    folds = [_fold_case(registry, case) for case in request.cases]
     with os.fdopen(output, "wb") as stream:
         stream.write(msgspec.msgpack.encode(folds))
 
 
-def _fold(registry: HandlerRegistry[Any], case: Case) -> Fold:
+def _fold_case(registry: HandlerRegistry[Any], case: Case) -> Fold:
     if isinstance(case.events, EventRange):
         disk = LocalDisk(case.events.path, read_only=True)
         return Fold(digests_at(disk, registry, case.start, case.events, case.marks))
@@ -252,14 +252,14 @@ def _fold_inline(
         return state, f"!{type(error).__name__}"
 
 
-def _find(source: Source) -> Any:
-    found: Any = _module(source)
+def _find_item(source: Source) -> Any:
+    found: Any = _import_source(source)
     for part in source.name.split("."):
         found = getattr(found, part)
     return found
 
 
-def _module(source: Source) -> Any:
+def _import_source(source: Source) -> Any:
     if source.module == "__main__" and source.file is not None:
         name = "__eventstore_main__"
         if name not in sys.modules:

@@ -106,7 +106,7 @@ class DirectoryEntries:
             raise _error(errno.ENOENT, name)
         if name in self.live:
             raise _error(errno.EEXIST, name)
-        self._change(folder_of(name), {name: node})
+        self._make_change(folder_of(name), {name: node})
 
     def remove(self, name: str) -> None:
         self.check_folder(folder_of(name))
@@ -115,7 +115,7 @@ class DirectoryEntries:
             raise _error(errno.ENOENT, name)
         if isinstance(node, Folder):
             raise _error(errno.EISDIR, name)
-        self._change(folder_of(name), {name: None})
+        self._make_change(folder_of(name), {name: None})
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file. A store never renames folders, so a folder is refused."""
@@ -132,11 +132,11 @@ class DirectoryEntries:
         if target is node:
             return
         if folder_of(old) == folder_of(new):
-            self._change(folder_of(old), {old: None, new: node})
+            self._make_change(folder_of(old), {old: None, new: node})
         else:
             names = frozenset((old, new))
-            self._change(folder_of(new), {new: node}, names)
-            self._change(folder_of(old), {old: None}, names)
+            self._make_change(folder_of(new), {new: node}, names)
+            self._make_change(folder_of(old), {old: None}, names)
 
     def sync(self, folder: str) -> None:
         """Make durable every change in `folder`, and the earlier changes to the same entries."""
@@ -188,7 +188,7 @@ class DirectoryEntries:
     def copy(self, inodes: dict[Inode, Inode]) -> DirectoryEntries:
         """Copy the names for copies of the inodes. `inodes` maps each inode to its copy."""
 
-        def moved(node: Node | None) -> Node | None:
+        def copy_of(node: Node | None) -> Node | None:
             if not isinstance(node, Inode):
                 return node
             if node not in inodes:
@@ -196,12 +196,12 @@ class DirectoryEntries:
             return inodes[node]
 
         other = DirectoryEntries()
-        _apply(other.live, tuple((name, moved(node)) for name, node in self.live.items()))
-        _apply(other.durable, tuple((name, moved(node)) for name, node in self.durable.items()))
+        _apply(other.live, tuple((name, copy_of(node)) for name, node in self.live.items()))
+        _apply(other.durable, tuple((name, copy_of(node)) for name, node in self.durable.items()))
         other.pending = [
             _Change(
                 change.folder,
-                tuple((name, moved(node)) for name, node in change.entries),
+                tuple((name, copy_of(node)) for name, node in change.entries),
                 change.names,
                 change.lost,
             )
@@ -209,7 +209,7 @@ class DirectoryEntries:
         ]
         return other
 
-    def _change(
+    def _make_change(
         self, folder: str, entries: dict[str, Node | None], names: frozenset[str] | None = None
     ) -> None:
         change = _Change(folder, tuple(entries.items()), names or frozenset(entries))

@@ -32,7 +32,7 @@ def check_disks_agree(reference: Disk, other: Disk, *, seed: int, steps: int = 2
     for _ in range(steps):
         label, step = _draw(random)
         history.append(label)
-        expected, actual = (side.take(step) for side in sides)
+        expected, actual = (side.outcome_of(step) for side in sides)
         if expected != actual:
             raise AssertionError(
                 f"disks differ (seed {seed}, step {len(history)}): after {'; '.join(history)}: "
@@ -49,7 +49,7 @@ def check_lock(first: Disk, second: Disk) -> None:
     """
     first.lock()
     first.lock()  # locking again is no conflict
-    refusal = _refusal(second)
+    refusal = _lock_refusal(second)
     assert refusal is not None, "two handles have the lock at once"
     assert refusal.pid is not None, "the owner's process id is missing"
     assert refusal.path == second.path, "the error names another disk"
@@ -60,7 +60,7 @@ def check_lock(first: Disk, second: Disk) -> None:
     second.close()
 
 
-def _refusal(disk: Disk) -> StoreLockedError | None:
+def _lock_refusal(disk: Disk) -> StoreLockedError | None:
     try:
         disk.lock()
     except StoreLockedError as error:
@@ -75,7 +75,7 @@ class _Side:
         self.disk = disk
         self.file: File | None = None
 
-    def take(self, step: _Step) -> object:
+    def outcome_of(self, step: _Step) -> object:
         try:
             return step(self)
         except OSError as error:
@@ -86,7 +86,7 @@ class _Side:
         self.file = file
         return file.name
 
-    def opened(self) -> File:
+    def current_file(self) -> File:
         if self.file is None:  # either error would do: both sides raise the same
             raise OSError("no file is open")
         return self.file
@@ -144,15 +144,15 @@ def _on_file(random: Random) -> tuple[str, _Step]:
     length = random.choice((0, 1, 100, 512, 1500))
     match random.randrange(8):
         case 0 | 1:
-            return f"read {offset} {length}", lambda side: side.opened().read(offset, length)
+            return f"read {offset} {length}", lambda side: side.current_file().read(offset, length)
         case 2 | 3 | 4:
             data = random.randbytes(length)
-            return f"write {offset} {length}", lambda side: side.opened().write(offset, data)
+            return f"write {offset} {length}", lambda side: side.current_file().write(offset, data)
         case 5:
-            return f"truncate {offset}", lambda side: side.opened().truncate(offset)
+            return f"truncate {offset}", lambda side: side.current_file().truncate(offset)
         case 6:
-            return "size", lambda side: side.opened().size()
+            return "size", lambda side: side.current_file().size()
         case _:
             if random.random() < 0.5:
                 return "close", lambda side: side.close_file()
-            return "sync", lambda side: side.opened().sync()
+            return "sync", lambda side: side.current_file().sync()

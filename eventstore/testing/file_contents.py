@@ -77,28 +77,28 @@ class Inode:
     def write(self, offset: int, data: bytes | bytearray | memoryview, write: int) -> None:
         """Store `data` (at least one byte) as the disk's write number `write`."""
         end = offset + len(data)
-        before = self._sectors(offset, end)
-        self._own()
+        before = self._cached_sectors(offset, end)
+        self._unshare()
         if end > len(self._buffer):
             self._buffer.extend(bytes(end - len(self._buffer)))
-            self._resized()
+            self._note_new_size()
         elif end == len(self._buffer):  # the size goes with the last byte
             self._size_lost = False
         self._buffer[offset:end] = data
-        self._record(offset, end, before, write)
+        self._record_versions(offset, end, before, write)
 
     def truncate(self, size: int, write: int) -> None:
         end = len(self._buffer)
         if size == end:
             return
-        self._own()
+        self._unshare()
         if size > end:
             self._buffer.extend(bytes(size - end))
         else:
-            before = self._sectors(size, end)
+            before = self._cached_sectors(size, end)
             del self._buffer[size:]
-            self._record(size, end, before, write)
-        self._resized()
+            self._record_versions(size, end, before, write)
+        self._note_new_size()
 
     def sync(self) -> None:
         """Put everything on the platter, except for sectors and sizes of an earlier failed sync."""
@@ -118,13 +118,13 @@ class Inode:
         The size goes with the inode. The inode stays in memory while any page of the file is dirty.
         """
         if self.lost:
-            self._own()
+            self._unshare()
             for sector, versions in self.lost.items():
-                self._put(self._buffer, sector, adversary.sector(versions))
+                self._put_sector(self._buffer, sector, adversary.sector(versions))
             self.lost.clear()
         if self._size_lost and not self.dirty:
             size = adversary.size(self.sizes)
-            self._own()
+            self._unshare()
             del self._buffer[size:]
             self._buffer.extend(bytes(size - len(self._buffer)))
             self.sizes = [size]
@@ -132,7 +132,7 @@ class Inode:
 
     def copy(self) -> Inode:
         """Return the same file with the same things in doubt. Neither sees the other's changes."""
-        other = self._share(size_lost=self._size_lost)
+        other = self._shared_copy(size_lost=self._size_lost)
         other.dirty = {sector: versions.copy() for sector, versions in self.dirty.items()}
         other.lost = {sector: versions.copy() for sector, versions in self.lost.items()}
         other.sizes = self.sizes.copy()
@@ -141,7 +141,7 @@ class Inode:
     def cut(self, adversary: Adversary) -> Inode:
         """Return the file that a power cut leaves."""
         if not self.volatile:
-            return self._share()
+            return self._shared_copy()
         size = adversary.size(self.sizes) if len(self.sizes) > 1 else self.sizes[0]
         buffer = self._buffer[:size]
         if len(buffer) < size:
@@ -149,23 +149,23 @@ class Inode:
         for doubt in (self.dirty, self.lost):
             for sector, versions in doubt.items():
                 if sector * SECTOR < size:
-                    self._put(buffer, sector, adversary.sector(versions))
+                    self._put_sector(buffer, sector, adversary.sector(versions))
         return Inode(buffer)
 
-    def _share(self, *, size_lost: bool = False) -> Inode:
+    def _shared_copy(self, *, size_lost: bool = False) -> Inode:
         self._shared = True
         return Inode(self._buffer, shared=True, size_lost=size_lost)
 
-    def _own(self) -> None:
+    def _unshare(self) -> None:
         if self._shared:
             self._buffer = bytearray(self._buffer)
             self._shared = False
 
-    def _resized(self) -> None:
+    def _note_new_size(self) -> None:
         self.sizes.append(len(self._buffer))
         self._size_lost = False
 
-    def _sectors(self, start: int, end: int) -> list[bytes]:
+    def _cached_sectors(self, start: int, end: int) -> list[bytes]:
         """Return the cached sectors that hold the bytes from `start` to `end`."""
         buffer = self._buffer
         return [
@@ -173,9 +173,9 @@ class Inode:
             for at in range(start - start % SECTOR, end, SECTOR)
         ]
 
-    def _record(self, start: int, end: int, before: list[bytes], write: int) -> None:
+    def _record_versions(self, start: int, end: int, before: list[bytes], write: int) -> None:
         first = start // SECTOR
-        after = self._sectors(start, end)
+        after = self._cached_sectors(start, end)
         for sector, (old, new) in enumerate(zip(before, after, strict=True), first):
             versions = self.dirty.get(sector)
             if versions is None:
@@ -189,7 +189,7 @@ class Inode:
             versions.append(Version(new, max(start - base, 0), min(end - base, SECTOR), write))
 
     @staticmethod
-    def _put(buffer: bytearray, sector: int, content: bytes) -> None:
+    def _put_sector(buffer: bytearray, sector: int, content: bytes) -> None:
         start = sector * SECTOR
         room = len(buffer) - start
         if room >= SECTOR:

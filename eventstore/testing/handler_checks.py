@@ -37,8 +37,10 @@ from eventstore.testing.strategies import payloads as payloads_of
 
 __all__ = ["HandlerCheckError", "HandlerReport", "check_handler", "check_registry"]
 
-_NOON = 1_600_000_000_000_000_000  # nanoseconds: a moment of 2020, which no clock gives any more
-_LONGEST = 6  # events in a run
+_FIRST_TIME = (
+    1_600_000_000_000_000_000  # nanoseconds: a moment of 2020, which no clock gives any more
+)
+_MOST_EVENTS = 6  # events in a run
 
 Strategies = Mapping[type[Operation], Any]
 
@@ -127,8 +129,8 @@ def check_registry(
     """
     registry.fingerprint()  # raises where handlers, upcasters and state do not fit together
     check = RunCheck(registry, refuses)
-    sources = _sources(registry) if hash_seeds else []
-    _explore(check, _runs(registry, payloads), [None, *states], examples)
+    sources = _importable_sources(registry) if hash_seeds else []
+    _explore(check, _runs_strategy(registry, payloads), [None, *states], examples)
     for operation in registry.operations:
         if not check.folded[operation]:
             raise HandlerCheckError(
@@ -143,7 +145,7 @@ def check_registry(
     return HandlerReport(dict(check.folded), dict(check.refused), tuple(hash_seeds))
 
 
-def _sources(registry: HandlerRegistry[Any]) -> list[Source]:
+def _importable_sources(registry: HandlerRegistry[Any]) -> list[Source]:
     found = []
     for item in registry.items:
         source = source_of(item)
@@ -160,7 +162,7 @@ def _sources(registry: HandlerRegistry[Any]) -> list[Source]:
 # ---- what is tried -------------------------------------------------------------------------
 
 
-def _runs(registry: HandlerRegistry[Any], own: Any) -> Any:
+def _runs_strategy(registry: HandlerRegistry[Any], own: Any) -> Any:
     """A strategy for runs of appends, over all current and old payloads of a registry."""
     st = hypothesis_strategies()
     types = registry.payload_types
@@ -176,11 +178,11 @@ def _runs(registry: HandlerRegistry[Any], own: Any) -> Any:
     append = st.builds(
         Append,
         st.one_of(drawn),
-        st.integers(_NOON, _NOON + 86_400_000_000_000),
+        st.integers(_FIRST_TIME, _FIRST_TIME + 86_400_000_000_000),
         st.one_of(st.none(), st.sampled_from(("k-1", "k-2"))),
         st.one_of(st.none(), metadata),
     )
-    return st.lists(append, min_size=1, max_size=_LONGEST)
+    return st.lists(append, min_size=1, max_size=_MOST_EVENTS)
 
 
 def _explore(check: RunCheck, runs: Any, states: list[Any], examples: int) -> None:

@@ -20,7 +20,7 @@ from eventstore.reading.other_interpreter import (
     fold_in_other_interpreter,
 )
 from eventstore.testing.differences import difference, shared_part, shorten
-from eventstore.testing.impure_calls import watching
+from eventstore.testing.impure_calls import recording_impure_calls
 
 __all__ = ["Append", "HandlerCheckError", "Refusals", "RunCheck"]
 
@@ -52,7 +52,7 @@ class Append(NamedTuple):
     metadata: dict[str, Any] | None
 
 
-class _Kept(NamedTuple):
+class _SlicedState(NamedTuple):
     """A state in the slices of a snapshot, with its digest."""
 
     digest: str
@@ -70,7 +70,7 @@ class _Run(NamedTuple):
     bodies: list[bytes]
     outcomes: list[str]
 
-    def upto(self, count: int, *, wants_state: bool = False) -> Case:
+    def case_up_to(self, count: int, *, wants_state: bool = False) -> Case:
         """The first `count` events for another interpreter, with a mark after each."""
         return Case(self.start, self.bodies[:count], list(range(1, count + 1)), wants_state)
 
@@ -96,7 +96,7 @@ class RunCheck:
         `start` is `None` for the initial state. Raises `HandlerCheckError`.
         """
         state = self.registry.initial() if start is None else copy_value(start)
-        kept = self._keep(state)
+        kept = self._slice(state)
         if kept is None or difference(state, self.states.load(kept.slices)) is not None:
             raise HandlerCheckError(
                 f"the start state does not come back from a snapshot as it is: {shorten(state)}",
@@ -107,8 +107,8 @@ class RunCheck:
         for seq, append in enumerate(appends, 1):
             event, body = self._record(seq, append)
             outcome = ""
-            for part in self._current(event, body):
-                state, kept, outcome = self._step(state, kept, part)
+            for part in self._upcast_and_check(event, body):
+                state, kept, outcome = self._fold_and_check(state, kept, part)
                 if outcome.startswith("!"):
                     break
             run.bodies.append(body)
@@ -122,69 +122,73 @@ class RunCheck:
         try:
             return self.registry.codec.round_trip(event)
         except EventStoreError as error:
-            raise self._fault(
+            raise self._broken_rule_error(
                 event, "lasting", f"a payload that its type allows is refused: {error}"
             ) from error
 
-    def _current(self, event: Event[Any], body: bytes) -> list[Event[Any]]:
+    def _upcast_and_check(self, event: Event[Any], body: bytes) -> list[Event[Any]]:
         """The current events of an old one. Upcasters must keep the rules of handlers."""
         if type(event.data) in self.registry.functions:
             return [event]
         codec, seen = self.registry.codec, list[str]()
         try:
             parts = list(self.registry.upcast([event]))
-            with watching(seen):
-                repeated = list(self.registry.upcast(self._decoded(body, event.seq)))
+            with recording_impure_calls(seen):
+                repeated = list(self.registry.upcast(self._decode(body, event.seq)))
         except EventStoreError as error:
-            raise self._fault(event, "total", str(error)) from error
+            raise self._broken_rule_error(event, "total", str(error)) from error
         if seen:
-            raise self._fault(event, "pure", f"it calls {seen[0]}")
+            raise self._broken_rule_error(event, "pure", f"it calls {seen[0]}")
         if codec.encode(event) != body:
-            raise self._fault(event, "pure", "it changed the old payload")
+            raise self._broken_rule_error(event, "pure", "it changed the old payload")
         if codec.encode_all(parts) != codec.encode_all(repeated):
-            raise self._fault(event, "deterministic", "it makes other payloads the second time")
+            raise self._broken_rule_error(
+                event, "deterministic", "it makes other payloads the second time"
+            )
         for part in parts:
             try:
                 codec.round_trip(part)
             except EventStoreError as error:
-                raise self._fault(
+                raise self._broken_rule_error(
                     event, "lasting", f"it makes a payload that its class refuses: {error}"
                 ) from error
         return parts
 
-    def _decoded(self, body: bytes, seq: int) -> list[Event[Any]]:
+    def _decode(self, body: bytes, seq: int) -> list[Event[Any]]:
         return self.registry.codec.decode(array_header(1) + body, 1, seq)
 
-    def _step(self, state: Any, kept: _Kept, event: Event[Any]) -> tuple[Any, _Kept, str]:
+    def _fold_and_check(
+        self, state: Any, kept: _SlicedState, event: Event[Any]
+    ) -> tuple[Any, _SlicedState, str]:
         """Fold one event and check the result.
 
         Returns the next state, the same state in slices, and the outcome to compare elsewhere.
         """
         body = self.registry.codec.encode(event)
-        (second,), (third,) = self._decoded(body, event.seq), self._decoded(body, event.seq)
+        (second,), (third,) = self._decode(body, event.seq), self._decode(body, event.seq)
         new, refusal = self._fold(state, event)
-        self._untouched(state, kept, event, body)
+        self._check_untouched(state, kept, event, body)
         seen: list[str] = []
-        with watching(seen):
+        with recording_impure_calls(seen):
             repeated, refused_again = self._fold(state, second)
         if seen:
-            raise self._fault(event, "pure", f"it calls {seen[0]}")
+            raise self._broken_rule_error(event, "pure", f"it calls {seen[0]}")
         restarted, refused_then = self._fold(self.states.load(kept.slices), third)
         if {type(refusal)} != {type(refused_again), type(refused_then)}:
-            raise self._fault(
+            raise self._broken_rule_error(
                 event, "deterministic", "it refuses the event only some of the times it is folded"
             )
         if refusal is not None:
             self.refused[event.operation] += 1
             return state, kept, f"!{type(refusal).__name__}"
-        after = self._lasting(new, event)
-        self._same(after, repeated, event, "folding the event again gives another state")
-        self._same(
+        after = self._check_lasting(new, event)
+        self._check_same(after, repeated, event, "folding the event again gives another state")
+        self._check_same(
             after, restarted, event, "folding it on the state from a snapshot gives another state"
         )
         shared = shared_part(event.data, new) or shared_part(event.metadata, new)
         if shared is not None:
-            raise self._fault(
+            raise self._broken_rule_error(
                 event,
                 "pure",
                 f"the new state holds at `{shared[1]}` the very object that the event holds at "
@@ -199,7 +203,7 @@ class RunCheck:
         except self.refuses as error:
             return None, error
         except Exception as error:  # the handler under check may raise anything
-            raise self._fault(
+            raise self._broken_rule_error(
                 event,
                 "total",
                 f"it raised {type(error).__name__}: {error} (for what is raised on purpose: "
@@ -207,34 +211,40 @@ class RunCheck:
                 state,
             ) from error
 
-    def _untouched(self, state: Any, kept: _Kept, event: Event[Any], body: bytes) -> None:
-        now = self._keep(state)
+    def _check_untouched(
+        self, state: Any, kept: _SlicedState, event: Event[Any], body: bytes
+    ) -> None:
+        now = self._slice(state)
         if now is None or now.digest != kept.digest:
             where = difference(self.states.load(kept.slices), state) or "it cannot be recorded now"
-            raise self._fault(
+            raise self._broken_rule_error(
                 event, "pure", f"it changed the old state: {_before_and_after(where)}"
             )
         if self.registry.codec.encode(event) != body:
-            (before,) = self._decoded(body, event.seq)
+            (before,) = self._decode(body, event.seq)
             where = difference(before, event) or "its bytes differ"
-            raise self._fault(event, "pure", f"it changed the event: {_before_and_after(where)}")
+            raise self._broken_rule_error(
+                event, "pure", f"it changed the event: {_before_and_after(where)}"
+            )
 
-    def _lasting(self, new: Any, event: Event[Any]) -> _Kept:
+    def _check_lasting(self, new: Any, event: Event[Any]) -> _SlicedState:
         """The new state in slices, after a check that loading gives the exact state back."""
         wanted = self.registry.state_type
         wanted = typing.get_origin(wanted) or wanted
         if isinstance(wanted, type) and not isinstance(new, wanted):
             hint = ": does it lack a return?" if new is None else ""
-            raise self._fault(
+            raise self._broken_rule_error(
                 event, "total", f"it returned {shorten(new, 80)}, no {wanted.__name__}{hint}"
             )
-        kept = self._keep(new)
+        kept = self._slice(new)
         if kept is None:
-            raise self._fault(event, "lasting", f"a snapshot cannot carry {shorten(new)}")
+            raise self._broken_rule_error(
+                event, "lasting", f"a snapshot cannot carry {shorten(new)}"
+            )
         try:
             loaded = self.states.load(kept.slices)
         except (ValueError, TypeError) as error:
-            raise self._fault(
+            raise self._broken_rule_error(
                 event,
                 "lasting",
                 f"a snapshot of the new state cannot be read again: {error}. Narrow the payload's "
@@ -242,7 +252,7 @@ class RunCheck:
             ) from error
         where = difference(new, loaded)
         if where is not None:
-            raise self._fault(
+            raise self._broken_rule_error(
                 event,
                 "lasting",
                 "the new state is another one after a snapshot: "
@@ -250,20 +260,22 @@ class RunCheck:
             )
         return kept
 
-    def _same(self, after: _Kept, other: Any, event: Event[Any], what: str) -> None:
-        found = self._keep(other)
+    def _check_same(self, after: _SlicedState, other: Any, event: Event[Any], what: str) -> None:
+        found = self._slice(other)
         if found is None or found.digest != after.digest:
             where = difference(self.states.load(after.slices), other)
-            raise self._fault(event, "deterministic", f"{what}: {where or 'it cannot be recorded'}")
+            raise self._broken_rule_error(
+                event, "deterministic", f"{what}: {where or 'it cannot be recorded'}"
+            )
 
-    def _keep(self, state: Any) -> _Kept | None:
+    def _slice(self, state: Any) -> _SlicedState | None:
         """The digest and slices of a state, `None` for a state that MessagePack cannot carry."""
         digest = StateDigest()
         try:
             slices = list(self.states.slices(state, digest))
         except (TypeError, NotImplementedError, ValueError, OverflowError, AttributeError):
             return None
-        return _Kept(digest.hexdigest(), slices)
+        return _SlicedState(digest.hexdigest(), slices)
 
     def compare_elsewhere(self, sources: list[Source], seed: int) -> None:
         """Compare the outcomes of every run with those of an interpreter under hash seed `seed`.
@@ -280,31 +292,33 @@ class RunCheck:
                 timeout=_PATIENCE,
             )
 
-        folds = fold([run.upto(len(run.bodies)) for run in self.runs])
+        folds = fold([run.case_up_to(len(run.bodies)) for run in self.runs])
         for run, there in zip(self.runs, folds, strict=True):
             for seq, outcome in enumerate(run.outcomes, 1):
                 if there.digests[seq] != outcome:
-                    (again,) = fold([run.upto(seq, wants_state=True)])
-                    raise self._fault(
+                    (again,) = fold([run.case_up_to(seq, wants_state=True)])
+                    raise self._broken_rule_error(
                         run.events[seq - 1],
                         "deterministic",
                         f"under another hash seed ({seed}) and time zone it gives another state: "
-                        f"{self._where(run, seq, again)}. Does it go by the order of a "
-                        "set or a persistent map (sort it), or by local time?",
+                        f"{self._describe_difference(run, seq, again)}. Does it go by the order of "
+                        "a set or a persistent map (sort it), or by local time?",
                     )
 
-    def _where(self, run: _Run, seq: int, there: Fold) -> str:
+    def _describe_difference(self, run: _Run, seq: int, there: Fold) -> str:
         """The first difference between the states after an event here and there, in words."""
         if there.digests[seq].startswith("!") or there.state is None:
             return f"{there.digests[seq].lstrip('!')} was raised there"
         state = self.states.load(run.start)
         for number, body in enumerate(run.bodies[:seq], 1):
-            for part in self.registry.upcast(self._decoded(body, number)):
+            for part in self.registry.upcast(self._decode(body, number)):
                 folded, refusal = self._fold(state, part)
                 state = state if refusal is not None else folded
         return difference(state, self.states.load(there.state)) or "in no part that can be named"
 
-    def _fault(self, event: Event[Any], check: str, what: str, *on: Any) -> HandlerCheckError:
+    def _broken_rule_error(
+        self, event: Event[Any], check: str, what: str, *on: Any
+    ) -> HandlerCheckError:
         kind = type(event.data)
         who = next(
             item

@@ -23,25 +23,28 @@ from collections.abc import Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
-__all__ = ["watching"]
+__all__ = ["recording_impure_calls"]
 
-_CLOCK = "use event.time"
-_CHANCE = "let the caller of append put it into the payload"
-_WORLD = "let the caller of append put what it says into the payload"
+_CLOCK_REMEDY = "use event.time"
+_CHANCE_REMEDY = "let the caller of append put it into the payload"
+_WORLD_REMEDY = "let the caller of append put what it says into the payload"
 
 _CALLS: dict[str, dict[str, str]] = {
     "time": dict.fromkeys(
         "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time "
         "process_time_ns thread_time thread_time_ns clock_gettime clock_gettime_ns localtime "
         "ctime sleep".split(),
-        _CLOCK,
+        _CLOCK_REMEDY,
     ),
-    "posix": {"urandom": _CHANCE, **dict.fromkeys(("getpid", "getcwd", "open", "read"), _WORLD)},
-    "_uuid": {"generate_time_safe": _CHANCE},
-    "_io": {"open": _WORLD},
-    "io": {"open": _WORLD},
-    "builtins": {"input": _WORLD},
-    "_socket": dict.fromkeys(("gethostname", "getaddrinfo"), _WORLD),
+    "posix": {
+        "urandom": _CHANCE_REMEDY,
+        **dict.fromkeys(("getpid", "getcwd", "open", "read"), _WORLD_REMEDY),
+    },
+    "_uuid": {"generate_time_safe": _CHANCE_REMEDY},
+    "_io": {"open": _WORLD_REMEDY},
+    "io": {"open": _WORLD_REMEDY},
+    "builtins": {"input": _WORLD_REMEDY},
+    "_socket": dict.fromkeys(("gethostname", "getaddrinfo"), _WORLD_REMEDY),
 }
 _NOW = ("now", "utcnow", "today")
 _GLOBAL_RANDOM = random.random.__self__  # type: ignore[attr-defined]  # a bound method
@@ -49,7 +52,7 @@ _ENVIRONMENT = type(os.environ).__getitem__.__code__
 
 
 @contextlib.contextmanager
-def watching(seen: list[str]) -> Iterator[None]:
+def recording_impure_calls(seen: list[str]) -> Iterator[None]:
     """Append to `seen` an entry for each impure call in this thread.
 
     An entry names the function, the place of the call, and the remedy. A profiler that was set
@@ -58,11 +61,11 @@ def watching(seen: list[str]) -> Iterator[None]:
 
     def report(frame: FrameType, event: str, function: Any) -> None:
         if event == "c_call":
-            found = _impure(function)
+            found = _describe_impure_call(function)
             if found is not None:
-                seen.append(f"{found[0]} at {_place(frame)}: {found[1]}")
+                seen.append(f"{found[0]} at {_describe_place(frame)}: {found[1]}")
         elif event == "call" and frame.f_code is _ENVIRONMENT:
-            seen.append(f"os.environ at {_place(frame.f_back or frame)}: {_WORLD}")
+            seen.append(f"os.environ at {_describe_place(frame.f_back or frame)}: {_WORLD_REMEDY}")
 
     before, collecting = sys.getprofile(), gc.isenabled()
     gc.disable()  # finalizers that a collection runs are not the handler's calls
@@ -75,7 +78,7 @@ def watching(seen: list[str]) -> Iterator[None]:
             gc.enable()
 
 
-def _impure(function: Any) -> tuple[str, str] | None:
+def _describe_impure_call(function: Any) -> tuple[str, str] | None:
     """The name of a C function that lets the world in, and the remedy."""
     name: str = function.__name__
     owner = getattr(function, "__self__", None)
@@ -83,11 +86,11 @@ def _impure(function: Any) -> tuple[str, str] | None:
         advice = _CALLS.get(owner.__name__, {}).get(name)
         return None if advice is None else (f"{owner.__name__}.{name}()", advice)
     if name in _NOW and isinstance(owner, type) and issubclass(owner, datetime.date):
-        return f"{owner.__name__}.{name}()", _CLOCK
+        return f"{owner.__name__}.{name}()", _CLOCK_REMEDY
     if owner is _GLOBAL_RANDOM:
-        return f"random.{name}()", _CHANCE
+        return f"random.{name}()", _CHANCE_REMEDY
     return None
 
 
-def _place(frame: FrameType) -> str:
+def _describe_place(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

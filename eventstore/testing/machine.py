@@ -120,7 +120,7 @@ class SimulatedFile:
 
     def read(self, offset: int, length: int) -> bytes:
         def effect() -> bytes:
-            inode = self._opened()
+            inode = self._inode_if_open()
             if offset < 0 or length < 0:
                 raise _error(errno.EINVAL, self.name)
             return inode.read(offset, length)
@@ -131,7 +131,7 @@ class SimulatedFile:
         machine = self._machine
         length = len(data)
         fault = machine.plan.enter("write", self.name, (offset, length))
-        inode = self._opened()
+        inode = self._inode_if_open()
         if offset < 0:
             raise _error(errno.EINVAL, self.name)
         if not self._writable:
@@ -148,16 +148,16 @@ class SimulatedFile:
 
     def sync(self) -> None:
         def effect() -> None:
-            self._opened().sync()
+            self._inode_if_open().sync()
 
         def spoil() -> None:
-            self._opened().fail_sync()
+            self._inode_if_open().fail_sync()
 
         self._machine.call("sync", self.name, (), effect, spoil)
 
     def truncate(self, size: int) -> None:
         def effect() -> None:
-            inode = self._opened()
+            inode = self._inode_if_open()
             if size < 0 or not self._writable:
                 raise _error(errno.EINVAL, self.name)
             self._machine.writes += 1
@@ -166,7 +166,7 @@ class SimulatedFile:
         self._machine.call("truncate", self.name, (size,), effect)
 
     def size(self) -> int:
-        return self._machine.call("size", self.name, (), lambda: self._opened().size)
+        return self._machine.call("size", self.name, (), lambda: self._inode_if_open().size)
 
     def close(self) -> None:
         """Close the file, even where the call fails, as on Linux."""
@@ -174,7 +174,7 @@ class SimulatedFile:
             self._inode = None
             self._machine.call("close", self.name, (), lambda: None)
 
-    def _opened(self) -> Inode:
+    def _inode_if_open(self) -> Inode:
         if self._inode is None:
             raise _error(errno.EBADF, self.name)
         return self._inode

@@ -127,7 +127,7 @@ def extremes(last_write: int, doubts: int) -> Iterator[Extreme]:
     3. For each thing in turn: everything kept but this thing, then, of the data, only this sector.
     """
     yield from (
-        _flat(*kept)
+        _same_for_all(*kept)
         for kept in (
             (False, False, False),
             (True, True, True),
@@ -139,13 +139,13 @@ def extremes(last_write: int, doubts: int) -> Iterator[Extreme]:
             (False, False, True),
         )
     )
-    yield from map(_data, _patterns(last_write))
+    yield from map(_sectors_by, _patterns(last_write))
     for number in range(1, doubts + 1):
         yield _all_but(number)
         yield _only(number)
 
 
-def _flat(names: bool, sizes: bool, sectors: bool) -> Extreme:
+def _same_for_all(names: bool, sizes: bool, sectors: bool) -> Extreme:
     return Extreme(
         lambda _: names,
         lambda _: sizes,
@@ -153,8 +153,8 @@ def _flat(names: bool, sizes: bool, sectors: bool) -> Extreme:
     )
 
 
-def _data(pattern: Callable[[Sequence[Version]], bytes]) -> Extreme:
-    return Extreme(_kept, _kept, lambda _, versions: pattern(versions))
+def _sectors_by(pattern: Callable[[Sequence[Version]], bytes]) -> Extreme:
+    return Extreme(_keep_always, _keep_always, lambda _, versions: pattern(versions))
 
 
 def _all_but(number: int) -> Extreme:
@@ -167,11 +167,13 @@ def _all_but(number: int) -> Extreme:
 
 def _only(number: int) -> Extreme:
     return Extreme(
-        _kept, _kept, lambda asked, versions: versions[-1 if asked == number else 0].content
+        _keep_always,
+        _keep_always,
+        lambda asked, versions: versions[-1 if asked == number else 0].content,
     )
 
 
-def _kept(_: int) -> bool:
+def _keep_always(_: int) -> bool:
     return True
 
 

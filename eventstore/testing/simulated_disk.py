@@ -257,7 +257,7 @@ class SimulatedDisk:
 
         The effect shows only after a failed `sync`: the content of the platter is decided now.
         """
-        adversary = RandomCut(self._chance(seed))
+        adversary = RandomCut(self._random_for(seed))
         for inode in self._machine.files():
             inode.drop(adversary)
 
@@ -265,11 +265,11 @@ class SimulatedDisk:
 
     def reopen(self) -> SimulatedDisk:
         """Return another handle on the same disk, as a second process has."""
-        return self._handle(self._machine)
+        return self._handle_on(self._machine)
 
     def clone(self) -> SimulatedDisk:
         """Return the same disk, doubts included, on another machine. The lock is free."""
-        return self._handle(self._machine.copy())
+        return self._handle_on(self._machine.copy())
 
     def after_kill(self) -> SimulatedDisk:
         """Return the disk as the next process finds it after a kill: with everything written.
@@ -283,11 +283,11 @@ class SimulatedDisk:
 
         This disk does not change, so a test can make any number of images from it.
         """
-        return self.after_cut(RandomCut(self._chance(seed)))
+        return self.after_cut(RandomCut(self._random_for(seed)))
 
     def after_cut(self, adversary: Adversary) -> SimulatedDisk:
         """Return the disk after a power cut with the decisions of `adversary`."""
-        return self._handle(self._machine.cut(adversary))
+        return self._handle_on(self._machine.cut(adversary))
 
     @property
     def in_doubt(self) -> bool:
@@ -312,17 +312,17 @@ class SimulatedDisk:
             )
             if content not in seen:
                 seen.add(content)
-                yield self._handle(left)
+                yield self._handle_on(left)
 
     def _extremes(self) -> Iterator[Extreme]:
         everything = next(adversary for number, adversary in enumerate(extremes(0, 0)) if number)
         self._machine.cut(everything)
         return extremes(self._machine.writes, everything.asked)
 
-    def _handle(self, machine: Machine) -> SimulatedDisk:
+    def _handle_on(self, machine: Machine) -> SimulatedDisk:
         return SimulatedDisk(path=self.path, machine=machine)
 
-    def _chance(self, seed: int | Random | None) -> Random:
+    def _random_for(self, seed: int | Random | None) -> Random:
         if seed is None:
             return self._machine.random
         return seed if isinstance(seed, Random) else Random(seed)

@@ -95,7 +95,7 @@ class _Deriving:
 
     def of(self, kind: Any) -> Any:
         """Return a strategy for a type as annotated."""
-        return self._of(shapes.type_info(_show(kind)))
+        return self._of(shapes.type_info(_mark_maps(kind)))
 
     def _of(self, info: Any) -> Any:
         if isinstance(info, shapes.Metadata):
@@ -117,16 +117,16 @@ class _Deriving:
         return self.st.booleans()
 
     def integer(self, info: shapes.IntType) -> Any:
-        low = max((_MIN_INT, *_given(info.ge), *(bound + 1 for bound in _given(info.gt))))
-        high = min((_MAX_INT, *_given(info.le), *(bound - 1 for bound in _given(info.lt))))
+        low = max((_MIN_INT, *_not_none(info.ge), *(bound + 1 for bound in _not_none(info.gt))))
+        high = min((_MAX_INT, *_not_none(info.le), *(bound - 1 for bound in _not_none(info.lt))))
         step = info.multiple_of
         if step is None:
             return self.st.integers(low, high)
         return self.st.integers(-(-low // step), high // step).map(lambda count: count * step)
 
     def number(self, info: shapes.FloatType) -> Any:
-        low = None if info.ge is None and info.gt is None else max(_given(info.ge, info.gt))
-        high = None if info.le is None and info.lt is None else min(_given(info.le, info.lt))
+        low = None if info.ge is None and info.gt is None else max(_not_none(info.ge, info.gt))
+        high = None if info.le is None and info.lt is None else min(_not_none(info.le, info.lt))
         drawn = self.st.floats(
             None if low is None else float(low),
             None if high is None else float(high),
@@ -136,19 +136,19 @@ class _Deriving:
         )
         step = info.multiple_of
         if step is None:
-            fitting = list(filter(_accepts(Annotated[float, _meta(info)]), EXTREMES))
+            fitting = list(filter(_accepts(Annotated[float, _bounds_of(info)]), EXTREMES))
             return self.st.one_of(drawn, self.st.sampled_from(fitting)) if fitting else drawn
         exact = self.st.integers(
             -1_000_000 if low is None else int(-(-low // step)),
             1_000_000 if high is None else int(high // step),
         ).map(lambda count: float(count * step))
-        return exact.filter(_accepts(Annotated[float, _meta(info)]))
+        return exact.filter(_accepts(Annotated[float, _bounds_of(info)]))
 
     def text(self, info: shapes.StrType) -> Any:
         least, most = info.min_length or 0, info.max_length
         if info.pattern is not None:
             drawn = self.st.from_regex(info.pattern)
-            return drawn.filter(_accepts(Annotated[str, _meta(info)]))
+            return drawn.filter(_accepts(Annotated[str, _bounds_of(info)]))
         fitting = [
             word for word in WORDS if len(word) >= least and (most is None or len(word) <= most)
         ]
@@ -250,10 +250,10 @@ class _Deriving:
         """Return a strategy for a Struct, dataclass, named tuple or typed dictionary."""
         kind = info.cls
         if kind not in self._classes:
-            self._classes[kind] = self.st.deferred(lambda: self._built(info))
+            self._classes[kind] = self.st.deferred(lambda: self._with_fields_of(info))
         return self._classes[kind]
 
-    def _built(self, info: Any) -> Any:
+    def _with_fields_of(self, info: Any) -> Any:
         annotated = fields_of(info.cls) or {}
         generic = bool(typing.get_args(info.cls))
         always: dict[str, Any] = {}
@@ -266,7 +266,7 @@ class _Deriving:
         if dataclasses.is_dataclass(info.cls):
             always = {name: made for name, made in always.items() if name in initialised}
         drawn = self.st.fixed_dictionaries(always, optional=sometimes)
-        return drawn.map(_maker(typing.get_origin(info.cls) or info.cls)).filter(_is_made)
+        return drawn.map(_try_to_make(typing.get_origin(info.cls) or info.cls)).filter(_is_made)
 
 
 _REFUSED: Any = object()
@@ -276,7 +276,7 @@ def _is_made(value: Any) -> bool:
     return value is not _REFUSED
 
 
-def _maker(kind: type) -> Callable[[dict[str, Any]], Any]:
+def _try_to_make(kind: type) -> Callable[[dict[str, Any]], Any]:
     def make(fields: dict[str, Any]) -> Any:
         try:
             return kind(**fields)
@@ -286,11 +286,11 @@ def _maker(kind: type) -> Callable[[dict[str, Any]], Any]:
     return make
 
 
-def _given(*bounds: Any) -> Iterator[Any]:
+def _not_none(*bounds: Any) -> Iterator[Any]:
     return (bound for bound in bounds if bound is not None)
 
 
-def _meta(info: Any) -> msgspec.Meta:
+def _bounds_of(info: Any) -> msgspec.Meta:
     names = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
     found = {name: getattr(info, name, None) for name in names}
     return msgspec.Meta(**{name: bound for name, bound in found.items() if bound is not None})
@@ -309,19 +309,19 @@ def _accepts(kind: Any) -> Callable[[Any], bool]:
     return accepted
 
 
-def _show(kind: Any) -> Any:
+def _mark_maps(kind: Any) -> Any:
     """A type with marked dictionaries in place of persistent maps, for `msgspec.inspect`."""
     if typing.get_origin(kind) is Annotated:
-        return Annotated[(_show(kind.__origin__), *kind.__metadata__)]
+        return Annotated[(_mark_maps(kind.__origin__), *kind.__metadata__)]
     kind = plain_type(kind)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is immutables.Map or origin is immutables.Map:
-        keys, items = (_show(part) for part in arguments or (str, Any))
+        keys, items = (_mark_maps(part) for part in arguments or (str, Any))
         mark = freeze if not arguments or arguments[1] is Any else immutables.Map
         return Annotated[dict[keys, items], msgspec.Meta(extra={_MAP: mark})]  # type: ignore[valid-type]  # a run-time type
     if origin is None or origin is typing.Literal or fields_of(origin) is not None:
         return kind
-    shown = tuple(part if part is ... else _show(part) for part in arguments)
+    shown = tuple(part if part is ... else _mark_maps(part) for part in arguments)
     if origin in (typing.Union, types.UnionType):
         return typing.Union[shown]  # noqa: UP007  built at run time
     return origin[shown]

@@ -21,7 +21,7 @@ __all__ = ["StalledError", "VirtualTimeLoop", "run_in_virtual_time"]
 T = TypeVar("T")
 
 
-_COLLECTED = (20_000, 20, 20)
+_COLLECTION_THRESHOLDS = (20_000, 20, 20)
 """Thresholds of a rare garbage collection: simulated disks are large, with little garbage."""
 
 
@@ -53,9 +53,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, patience: float) -> None:
-        self._jumps = _Selector()
-        self._jumps.patience = patience
-        super().__init__(self._jumps)
+        self._selector = _Selector()
+        self._selector.patience = patience
+        super().__init__(self._selector)
         self.errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.errors.append(context))
 
@@ -64,7 +64,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return f"<VirtualTimeLoop {state}, {len(self.errors)} errors>"
 
     def time(self) -> float:
-        return self._jumps.jumped
+        return self._selector.jumped
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.0) -> T:
@@ -78,7 +78,7 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.
     """
     loop = VirtualTimeLoop(patience)
     collected = gc.get_threshold()
-    gc.set_threshold(*_COLLECTED)
+    gc.set_threshold(*_COLLECTION_THRESHOLDS)
     try:
         result = loop.run_until_complete(main)
     finally:

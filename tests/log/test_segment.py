@@ -107,7 +107,7 @@ class TestWriting:
         segment.append(1, body(5, "x"))
         segment.sync()
         end, before = segment.end, len(disk.calls)
-        write_seal(segment.file, segment.finished(), SealKind.CLOSED)
+        write_seal(segment.file, segment.describe_end(), SealKind.CLOSED)
         assert [str(call) for call in disk.calls[before:]] == [
             f"write {NAME} {end} {SEAL_SIZE}",
             f"sync {NAME}",
@@ -120,9 +120,9 @@ class TestWriting:
         disk, segment = begun()
         segment.append(1, body(5, "x"))
         segment.sync()
-        write_seal(segment.file, segment.finished(), SealKind.CONTINUED)
+        write_seal(segment.file, segment.describe_end(), SealKind.CONTINUED)
         once = on_disk(disk)
-        write_seal(segment.file, segment.finished(), SealKind.CONTINUED)
+        write_seal(segment.file, segment.describe_end(), SealKind.CONTINUED)
         assert on_disk(disk) == once
 
 

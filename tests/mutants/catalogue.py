@@ -458,7 +458,11 @@ SABOTAGES = (
         name="a refused record not cut back",
         breaks="after ENOSPC the log is as it was",
         edits=(
-            edit(SEGMENT, "                self._cut_back(len(data))\n", "                pass\n"),
+            edit(
+                SEGMENT,
+                "                self._erase_partial_write(len(data))\n",
+                "                pass\n",
+            ),
         ),
         caught_by=("tests/log/test_segment.py tests/log/test_writer.py",),
     ),
@@ -824,7 +828,9 @@ SABOTAGES = (
         edits=(
             edit(
                 DURABLE_LOG,
-                "        if self._closed:\n            raise self._ended()\n        return await ",
+                "        if self._closed:\n"
+                "            raise self._closed_error()\n"
+                "        return await ",
                 "        return await ",
             ),
         ),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from eventstore import Event, EventStore, HandlerRegistry, Operation, handler
 from eventstore.testing import HandlerCheckError, check_handler, check_registry
 from eventstore.testing.differences import difference, shared_part
-from eventstore.testing.impure_calls import watching
+from eventstore.testing.impure_calls import recording_impure_calls
 from handlers import trading_registry
 from tests.support import bank
 from tests.support.bank import Bank, InsufficientFundsError, deposit, withdraw
@@ -277,7 +277,7 @@ class TestWatching:
 
         sys.setprofile(before)
         try:
-            with watching([]):
+            with recording_impure_calls([]):
                 assert sys.getprofile() is not before
             assert sys.getprofile() is before
         finally:
@@ -285,7 +285,7 @@ class TestWatching:
 
     def test_only_what_lets_the_world_in_is_reported(self) -> None:
         seen: list[str] = []
-        with watching(seen):
+        with recording_impure_calls(seen):
             sorted([2, 1])
             random.Random(1).random()
             time.gmtime(0)
