@@ -1,10 +1,10 @@
-"""What an append and a read cost, counted and not timed: calls, hops, system calls, copies.
+"""The costs of an append and a read, counted and not timed: calls, hops, system calls, copies.
 
 Nobody notices a second sync, an event encoded twice or a call more for each event in any other
-test, and a benchmark shows it only to somebody who looks. These counts are exact where a promise
-or the design fixes them (one write, one sync, one hop there and one back), and upper bounds with
-little room elsewhere. Whoever makes a bound smaller may write the smaller number down; whoever
-needs a larger one has found what the change costs.
+test, and a benchmark shows such a cost only to an attentive reader. The counts are exact where a
+promise or the design fixes the count (one write, one sync, one hop there and one back). Elsewhere
+the counts are upper bounds with little room. A change that makes a bound smaller may write the
+smaller number down. A change that needs a larger bound has shown the cost of the change.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ QUIET: dict[str, Any] = {
 class Calls:
     """The function calls of this thread and of the writer's, between `begin` and `end`.
 
-    `loop` and `writer` count functions by qualified name, those of the interpreter and of
-    libraries included; `product` counts, for either thread, the calls of functions written in
-    Python that belong to the product.
+    `loop` and `writer` count functions by qualified name, with functions of the interpreter and of
+    libraries. `product` counts, for either thread, only the Python functions of the product.
     """
 
     def __init__(self) -> None:
@@ -90,7 +89,7 @@ class Calls:
 
 @pytest.fixture
 def calls() -> Iterator[Calls]:
-    """Counts in this thread and in those that are started from now on."""
+    """Count in this thread and in every thread that starts from now on."""
     calls = Calls()
     before = sys.getprofile()
     threading.setprofile(calls.seen)
@@ -113,10 +112,10 @@ def counting(calls: Calls) -> Iterator[None]:
 
 @asynccontextmanager
 async def begun(opening: Any) -> AsyncIterator[Any]:
-    """What is opened, with one event, its segment and its spare; closed in the end."""
+    """Open, append one event, wait for the spare segment, and close in the end."""
     async with opening as opened:
         await (opened.append(pay()) if isinstance(opened, EventStore) else opened.append(b""))
-        # The spare is there, and the task that made it has ended.
+        # The spare is there, and the task that made the spare has ended.
         while not opened.stats().spare_ready or len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0)
         yield opened
@@ -131,7 +130,7 @@ def log_at(path: Path | str, **options: Any) -> Any:
 
 
 async def awaiters(store: EventStore[Bank], number: int, each: int) -> int:
-    """Have `number` tasks append `each` events, one by one; the commits that it took."""
+    """Have `number` tasks append `each` events, one by one. Returns the number of commits."""
 
     async def one() -> None:
         for _ in range(each):
@@ -182,7 +181,7 @@ class TestTheDisk:
             made = disk_calls(read_trace(trace), path)
             seen.append(Counter((call.kind, call.name) for call in made))
         few, many = seen
-        few.subtract(many)  # not `-`, which would forget what there is less of
+        few.subtract(many)  # not `-`, which would drop negative counts
         assert {call: number for call, number in few.items() if number} == {
             ("write", SEGMENT): -20,
             ("sync", SEGMENT): -20,
@@ -190,7 +189,7 @@ class TestTheDisk:
 
 
 async def appends(parent: Parent, kind: str, path: str, number: int) -> None:
-    """Open, append `number` times, close; in a process of its own."""
+    """Open, append `number` times and close, in a new process."""
     parent.report("ready")
     parent.order()
     async with (store_at if kind == "store" else log_at)(path) as opened:
@@ -268,7 +267,7 @@ SHARED = 21
 """For one of 64 that share a record."""
 
 GROUPED = 1
-"""For an event more in a group: it is folded."""
+"""The same for one more event in a group. The event is folded."""
 
 RECORD = 22
 """For a record, on the writer's thread."""
@@ -322,7 +321,7 @@ MIB = 1 << 20
 
 
 async def taken(append: Callable[[], Awaitable[Any]]) -> float:
-    """The memory that was taken up at the most while `append` ran, in MiB."""
+    """Return the peak of allocated memory while `append` ran, in MiB."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -335,7 +334,7 @@ async def taken(append: Callable[[], Awaitable[Any]]) -> float:
 class TestMemory:
     @pytest.mark.asyncio
     async def test_nothing_of_an_append_is_kept(self, tmp_path: Path) -> None:
-        # With syncs, the times of the last 4096 of them are kept.
+        # With syncs, the times of the last 4096 syncs are kept.
         async with store_at(tmp_path / "store", durability="none") as store:
 
             async def kept(number: int) -> int:
@@ -375,7 +374,7 @@ def folders_listed(disk: SimulatedDisk, before: int) -> list[str]:
 
 
 async def closed_store(*, kill: bool = False) -> SimulatedDisk:
-    """The disk of a store with archives, two snapshots, and an event after the last of them."""
+    """Return the disk of a store with archives, two snapshots, and an event after the snapshots."""
     disk = SimulatedDisk()
     options = {**QUIET, "segment_size": 4096, "backup_count": 2}
     async with EventStore.open("", bank_registry(), options, disk=disk) as store:
@@ -497,7 +496,7 @@ class TestReading:
     def test_an_event_more_of_a_record_costs_no_call(
         self, read: Callable[[SimulatedDisk], None], each: int, calls: Calls
     ) -> None:
-        """`replay` is resumed for each event, by whoever asks for the next one."""
+        """`replay` is resumed for each event, when the caller asks for the next event."""
         few = calls_of(calls, read, history(20, 10))
         decoded = calls.loop["Decoder.decode"]
         many = calls_of(calls, read, history(20, 30))
@@ -508,7 +507,7 @@ class TestReading:
     def test_nor_does_a_record_more(
         self, read: Callable[[SimulatedDisk], None], each: int, calls: Calls
     ) -> None:
-        """Of one event each; its lengths are read by one call of the interpreter's own."""
+        """Records hold one event each. One call of the interpreter reads the lengths."""
         few = calls_of(calls, read, history(100, 1))
         many = calls_of(calls, read, history(300, 1))
         assert many - few <= 200 * each + 10
@@ -525,7 +524,7 @@ class TestReading:
     def test_a_large_one_is_read_twice_in_windows(
         self, read: Callable[[SimulatedDisk], None]
     ) -> None:
-        """To be summed, and to be decoded: its seal, and each byte with its neighbours."""
+        """The file is read once for the checksum and the seal, and once more for decoding."""
         disk = history(2500, 4)
         size = len(disk.read_file(SEGMENT))
         made = calls_on_segment(disk, read)
@@ -553,7 +552,7 @@ class TestReading:
 
     @pytest.mark.asyncio
     async def test_opening_reads_the_last_segment_once(self) -> None:
-        """It is verified and folded from the same bytes, and written to another file if need be."""
+        """Verification and fold use the same bytes. A repair also writes the bytes elsewhere."""
         disk = SimulatedDisk()
         async with EventStore.open("bank", bank_registry(), QUIET, disk=disk) as store:
             await store.append(pay(1))

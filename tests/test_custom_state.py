@@ -1,8 +1,8 @@
-"""States of other kinds than the trading state, and what a caller can do to them afterwards.
+"""States of other kinds than the trading state, and later changes by a caller.
 
-Whatever its type, a state is the same after a restart, from the log or from a snapshot, and in a
-replay. And nobody who holds a payload, an event or a state can change what the store has logged or
-published: of a type whose values can change, everybody is given a copy.
+A state of any type is the same after a restart, from the log or from a snapshot, and in a replay. A
+holder of a payload, an event or a state cannot change the logged or published data of the store:
+every holder gets a copy of a mutable value.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class OpenData:
 
 @dataclasses.dataclass(frozen=True)
 class HalfFrozen:
-    """Frozen, but with a list in it."""
+    """A frozen class with a list in a field."""
 
     lines: list[str] = dataclasses.field(default_factory=list)
 
@@ -124,7 +124,7 @@ def to_half_frozen(state: HalfFrozen, event: Event[Add]) -> HalfFrozen:
 
 
 class Kind(NamedTuple):
-    """A kind of state: its handler, the state after `HISTORY`, and how to spoil one."""
+    """A kind of state: the handler, the state after `HISTORY`, and a way to spoil a state."""
 
     handler: Any
     after: Any
@@ -281,7 +281,7 @@ class TestWhoeverHoldsAState:
 
 @handler
 def careless(state: Open, event: Event[Add]) -> Open:
-    """Keeps the event's own list; the checks find it, but a store has to live with it."""
+    """Keep the event's own list. The handler checks find the fault, and a store must stay right."""
     return Open(state.count + 1, {**state.topics, event.data.topic: event.data.lines})
 
 

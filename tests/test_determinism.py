@@ -35,11 +35,10 @@ if sys.version_info < (3, 14):
 """
 
 LIVE = "20a16b2cdd183bf1f50fe16c5715661813c7a7560cfdb44e5368d5b1a8e55835"
-"""The digest of the state after every operation of `support/folding.py`, as it was when this was
-written.
+"""The digest of the state after every operation of `support/folding.py`, written down once.
 
-It changes if a handler's arithmetic, the digest or its encoding does. None of them may without a
-version that says so: digests are in every snapshot there is.
+A changed digest means a change of a handler's arithmetic, of the digest or of the encoding. Every
+such change needs a new version, because every snapshot holds digests.
 """
 
 
@@ -57,7 +56,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 def elsewhere(python: str, path: Path, seed: str) -> dict[str, str]:
-    """What another process finds in the same store."""
+    """Return the findings of another process in the same store."""
     ended = subprocess.run(
         [python, "-W", "error", str(ROOT / "tests" / "support" / "folding.py"), str(path)],
         capture_output=True,
@@ -77,7 +76,7 @@ def elsewhere(python: str, path: Path, seed: str) -> dict[str, str]:
 
 @functools.cache
 def interpreter(version: str) -> str | None:
-    """A Python of this version that has what the store needs, or `None`."""
+    """Find a Python of the version with the packages that the store needs, or `None`."""
     pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
     candidates = [
         str(ROOT / f".venv-{version}" / "bin" / "python"),
@@ -199,7 +198,7 @@ GOLDEN: dict[str, tuple[Any, str]] = {
         "8eee395cb8c93d4d3c24bb6bb10257c5ae7083b7db78f50e342809912fa3bc88",
     ),
 }
-"""States with the digests that they had when this was written, on Python 3.11."""
+"""States with the digests of the first run, on Python 3.11."""
 
 
 class TestTheDigest:

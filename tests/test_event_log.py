@@ -1,4 +1,4 @@
-"""The event log as its users see it: append bytes or any values, and read them back."""
+"""The event log from a user's view: append bytes or any values, and read the values back."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ class TestRefusals:
 
     @pytest.mark.asyncio
     async def test_a_value_that_could_not_be_read_again(self, disk: SimulatedDisk) -> None:
-        """No poison: with a type, only what reads back as that type is written."""
+        """With a value type, a value is written only if the value reads back as that type."""
         async with EventLog.open(disk=disk, value_type=Tick) as log:
             with pytest.raises(InvalidPayloadError):
                 await log.append("no tick")  # type: ignore[arg-type]  # refused when it runs
@@ -317,7 +317,7 @@ class TestRefusals:
 
     @pytest.mark.asyncio
     async def test_a_store_is_not_written_to_as_a_log(self, disk: SimulatedDisk) -> None:
-        """Its handlers never saw what a log would put between their events."""
+        """Handlers have never seen the values that a log would put between the store's events."""
         async with EventStore.open("", bank_registry(), disk=disk) as store:
             await store.append(pay(5))
         before = disk.contents()
@@ -350,7 +350,7 @@ class TestRefusals:
             assert len(disk.read_file(segment_name(1))) == 4096
 
     @pytest.mark.asyncio
-    async def test_a_log_without_its_identity(self, disk: SimulatedDisk) -> None:
+    async def test_a_log_without_its_manifest(self, disk: SimulatedDisk) -> None:
         async with EventLog.open(disk=disk) as log:
             await log.append("first")
         disk.remove_file("store.json")
@@ -361,7 +361,7 @@ class TestRefusals:
         assert {name: after[name] for name in after if name != "writer.pid"} == before
 
     @pytest.mark.asyncio
-    async def test_any_damage_of_the_identity(self, disk: SimulatedDisk) -> None:
+    async def test_any_damage_of_the_manifest(self, disk: SimulatedDisk) -> None:
         async with EventLog.open(disk=disk) as log:
             await log.append("first")
         data = disk.read_file("store.json")

@@ -1,4 +1,4 @@
-"""What `import eventstore` loads, and what waits until it is needed."""
+"""The modules that `import eventstore` loads, and the modules loaded later on demand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 LATER = "click rich yaml difflib importlib.metadata hypothesis uvloop".split()
-"""The command line, configuration files and their misspelt keys, plugins, tests, another loop."""
+"""The command line, configuration files, misspelt keys, plugins, tests, another loop."""
 
 
 @pytest.mark.parametrize("package", ["eventstore", "eventstore.testing", "eventstore.tools"])

@@ -1,4 +1,4 @@
-"""What everything public shows of itself in a debugger, a log line or a failed assertion."""
+"""The `repr` of everything public, for a debugger, a log line or a failed assertion."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BOUGHT = UpdatePosition(symbol="AAPL", shares=100, price=150.0)
 
 
 def public_classes() -> list[type[Any]]:
-    """Every exported class that has instances, without errors: those show their messages."""
+    """Every exported class with instances, except errors: an error shows a message."""
     found: dict[type[Any], None] = {}
     for name in (*PACKAGES, "handlers"):
         package = importlib.import_module(name)
@@ -52,7 +52,7 @@ def public_classes() -> list[type[Any]]:
 
 
 async def instances(folder: Path) -> list[tuple[object, str]]:
-    """An instance of each public class, with the `repr` that it has while the store is open."""
+    """Instances of each public class, with the `repr` while the store is open."""
     registry, disk = trading_registry(), SimulatedDisk(7)
     local = LocalDisk(folder / "local", create=True)
     difference = Difference("positions['AAPL'].shares", 100.0, 60.0)

@@ -1,4 +1,4 @@
-"""The store: what a user writes, and what every step promises."""
+"""The store: a user's calls, and the promise of every call."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pay_dividend(state: EngineState, event: Event[PayDividend]) -> EngineState:
 
 
 class TestWhatUsersWrite:
-    """The programs that the design begins with."""
+    """The example programs of the design."""
 
     @pytest.mark.asyncio
     async def test_a_strategy(self, tmp_path: Path) -> None:
@@ -843,7 +843,7 @@ class TestOneWriter:
         await asyncio.wait([opening])
         assert opening.cancelled()
         del disk, opening
-        with pytest.raises(StoreLockedError):  # its thread is still at it
+        with pytest.raises(StoreLockedError):  # the thread still works
             await EventStore.open(tmp_path / "s", bank_registry())
         gate.open()
         async with asyncio.timeout(PATIENCE):
@@ -921,7 +921,7 @@ class TestReadOnly:
 
 
 class TestStates:
-    """Any type will do for a state that msgspec can carry; an immutable one is best."""
+    """A state may have any type that msgspec can carry. An immutable type is best."""
 
     @pytest.mark.asyncio
     async def test_a_number(self, tmp_path: Path) -> None:

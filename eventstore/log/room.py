@@ -57,7 +57,7 @@ class Room:
         self.pending: int = 0
         self.refusal: EventStoreError | None = None
         self._granted = 0
-        # The number of events by the future that is done once room for these events is granted.
+        # The number of events by the future that is done once room for them is granted.
         self._waiters: OrderedDict[asyncio.Future[None], int] = OrderedDict()
 
     def ensure_open(self) -> None:
@@ -133,7 +133,9 @@ class Room:
             self._granted -= count
         else:
             self._waiters.pop(turn, None)
-        if self._waiters and not turn.get_loop().is_closed():  # a closed loop refuses to wake anybody
+        if (
+            self._waiters and not turn.get_loop().is_closed()
+        ):  # a closed loop refuses to wake anybody
             self._grant()
 
     def _grant(self) -> None:

@@ -231,7 +231,7 @@ def test_two_files_that_have_changed_places(history: History) -> None:
 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_a_file_of_another_store(history: History) -> None:
-    """The other store has the same shape and the same events. Only identity and salts differ."""
+    """The other store has the same shape and the same events. Only store id and salts differ."""
     store, stranger = golden(history), golden(history, 2)
     assert store.disk.files() == stranger.disk.files()
     for name in store.disk.files():

@@ -100,7 +100,7 @@ def test_only_the_end_can_be_taken_for_torn(idle: bool) -> None:
 def test_every_flipped_bit_of_a_mended_segment_is_refused() -> None:
     golden_store = golden("archive")
 
-    async def mended(store: Golden) -> Golden:
+    async def repaired(store: Golden) -> Golden:
         disk, states = await killed(store, idle=False)
         opening = EventStore.open(PATH, REGISTRY, store.config, disk=disk, clock=store.clock)
         async with opening as opened:
@@ -110,7 +110,7 @@ def test_every_flipped_bit_of_a_mended_segment_is_refused() -> None:
             disk=disk.reopen(), state=states[-1], seq=store.seq + EVENTS, events=events
         )
 
-    store = run_in_virtual_time(mended(golden_store))
+    store = run_in_virtual_time(repaired(golden_store))
     name, ends = last_segment(store.disk)
     assert len(store.disk.read_file(name)) == ends[-1] == ends[-2] + SEAL_SIZE
     for what, verdict in verdicts(store, flips(store, name), inside=False):

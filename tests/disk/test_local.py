@@ -416,7 +416,9 @@ class TestFileSystems:
     @pytest.mark.asyncio
     async def test_one_that_is_full_when_the_store_is_opened(self, tmp_path: Path) -> None:
         place = tmp_path / "mounted"
-        promise = "a store on a full disk can be read, and is refused to a writer that has to mend"
+        promise = (
+            "a store on a full disk can be read, and is refused to a writer that has to repair"
+        )
         with mounted(place, "size=1m,mode=700", promise):
             with pytest.raises(OSError, match="No space"):
                 (place / "balloon").write_bytes(bytes(2 << 20))

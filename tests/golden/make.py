@@ -1,9 +1,9 @@
-"""Makes the golden files beside it: `python tests/golden/make.py` from the project's root.
+"""Make the golden files in this folder: `python tests/golden/make.py` from the project's root.
 
-They are the log format as it is on disk, and a test reads them without this package's code. They
-change only when the format's version does. Everything in them is fixed: times, identities, salts.
+The golden files hold the log format on disk. A test reads the files without this package's code. A
+change needs a new version of the format. Times, store ids and salts in the files are fixed.
 
-A segment is a hex dump, 32 bytes a line, in which `*` stands for the zeros up to the next offset.
+A segment is a hex dump, 32 bytes a line. `*` stands for the zeros up to the next offset.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The state: immutable values, and their plain dictionaries."""
+"""The state: immutable values, and plain dictionaries of the values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plain_positions(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def plain_states(draw: st.DrawFn) -> dict[str, Any]:
-    """Dictionaries that spell out no default but those which `to_dict` always writes."""
+    """Draw dictionaries without defaults, except for the keys that `to_dict` always writes."""
     plain: dict[str, Any] = {
         "cash": draw(numbers),
         "positions": draw(st.dictionaries(names.filter(bool), plain_positions(), max_size=4)),

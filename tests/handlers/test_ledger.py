@@ -1,19 +1,19 @@
 """The trading operations against an independent ledger, over thousands of generated sequences.
 
-The ledger here works otherwise than the handlers do. It keeps no average and never asks whether a
-fill adds, reduces or flips: it keeps the open lots of a symbol, takes away from each of them in
-proportion, and gets realised profit from the identity of double entry, that what came in is what
-was earned plus what the open shares cost. It computes in `Decimal`, from the decimal figures as
-they are written (`repr`): to 60 digits, or trapping any rounding at all.
+The ledger here works otherwise than the handlers do. The ledger keeps no average and never asks
+whether a fill adds, reduces or flips. The ledger keeps the open lots of a symbol and reduces every
+lot in proportion. Realised profit follows from double entry: receipts equal profit plus the cost of
+the open shares. The arithmetic is `Decimal`, from the decimal figures of `repr`: to 60 digits, or
+trapping any rounding at all.
 
-What is demanded:
+The tests demand:
 
 - Inputs on a binary grid, which doubles hold exactly: cash, fees, shares and counts are equal, to
-  the last bit; average price and profit involve quotients such as 1/3, and agree within rounding.
+  the last bit. Average price and profit involve quotients such as 1/3, and agree within rounding.
 - Sequences that only double, halve, close and turn positions: *everything* is equal to the last
-  bit. The ledger traps `decimal.Inexact`, so that its own figures are exact for certain.
-- Inputs in decimal steps (0.1, 0.01), which doubles cannot hold: everything within rounding of what
-  decimal bookkeeping says.
+  bit. The ledger traps `decimal.Inexact`, so that the ledger's figures are exact for certain.
+- Inputs in decimal steps (0.1, 0.01), which doubles cannot hold: everything agrees with decimal
+  bookkeeping within rounding.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Ledger:
                     self.place(position.symbol, position.shares, position.price)
 
     def place(self, symbol: str, shares: float, price: float) -> None:
-        """Shares appear or vanish without any cash: what was earned so far must not change."""
+        """Change shares without any cash. The profit so far must not change."""
         earned = self.earned(symbol)
         self.shares[symbol] = exact(shares)
         self.lots[symbol] = [(exact(shares), exact(price))] if shares else []
@@ -129,7 +129,7 @@ def on_binary_grid(rng: random.Random) -> Callable[[], tuple[float, float, float
 
 
 def on_decimal_grid(rng: random.Random) -> Callable[[], tuple[float, float, float]]:
-    """What an exchange quotes: tenths of a share, cents."""
+    """Draw quantities as on an exchange: tenths of a share, cents."""
     return lambda: (
         rng.randint(1, 50) / 10,
         rng.randint(1, 100_000) / 100,

@@ -278,7 +278,7 @@ class TestOnDisk:
         assert f"it is in {live}" in str(refused.value)
         assert str(load_manifest(LocalDisk(live, read_only=True)).store) in str(refused.value)
 
-    async def test_it_has_an_identity_of_its_own(self, live: Path, tmp_path: Path) -> None:
+    async def test_it_has_a_manifest_of_its_own(self, live: Path, tmp_path: Path) -> None:
         await (await branch(live, REGISTRY, at=150, to=tmp_path / "what-if")).close()
         mine = load_manifest(LocalDisk(tmp_path / "what-if", read_only=True))
         theirs = load_manifest(LocalDisk(live, read_only=True))

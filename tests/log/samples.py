@@ -48,7 +48,7 @@ class SegmentBytes:
     def record(
         self, value: bytes = b"payload", *, synced_end: int | None = None, seq: int | None = None
     ) -> SegmentBytes:
-        """Add a record of one event; as in the strict mode, all before it was synced."""
+        """Add a record of one event. All earlier bytes count as synced, as in the strict mode."""
         first = self.next_seq if seq is None else seq
         synced = self.end if synced_end is None else synced_end
         self.data += encode_record(self.header.salt, self.end, first, 1, body(first, value), synced)
@@ -62,7 +62,7 @@ class SegmentBytes:
         return self
 
     def filled(self) -> bytes:
-        """All of it, with the zeros it was preallocated with."""
+        """Return the whole segment, with the preallocated zeros."""
         return self.data.ljust(self.header.size, b"\0")
 
 
@@ -73,7 +73,7 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 
 def new_log(seed: int = 0) -> SimulatedDisk:
-    """A disk with the folder of a log and the identity of a store, but no segment."""
+    """Return a disk with the folder of a log and the manifest of a store, but no segment."""
     disk = SimulatedDisk(seed)
     disk.make_folder("log")
     disk.sync_folder()
@@ -102,7 +102,7 @@ def writer_on(
 
 
 def writer_after(disk: Disk, *, segment_size: int = SIZE) -> LogWriter:
-    """Open the log that is on `disk`, and go on with it."""
+    """Open the log on `disk` for writing."""
     opened = open_on(disk)
     return writer_on(
         disk,
@@ -131,7 +131,7 @@ def open_on(disk: Disk, *, writable: bool = True, verify_from: int = 1) -> Recov
 
 
 def values_on(disk: Disk, start: int = 1, stop: int | None = None) -> list[object]:
-    """The values of the events from `start` on, as the reader finds them."""
+    """Return the values of the events from `start` on, read by a `LogReader`."""
     found: list[object] = []
     seq = start
     for chunk in LogReader(disk, load_manifest(disk).store).chunks(start, stop):
@@ -147,7 +147,7 @@ def values_on(disk: Disk, start: int = 1, stop: int | None = None) -> list[objec
 def several_segments(
     disk: SimulatedDisk | None = None, segments: int = 4, *, close: bool = True
 ) -> tuple[SimulatedDisk, list[object]]:
-    """A log of `segments` segments with two events each, and what is in it."""
+    """Return a log of `segments` segments with two events each, and the values."""
     disk = disk or new_log()
     values: list[object] = []
     for number in range(segments):

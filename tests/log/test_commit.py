@@ -212,13 +212,13 @@ class TestSharing:
         await log.close()
 
     @pytest.mark.asyncio
-    async def test_in_company_one_waits_for_the_end_of_the_turn(self, disk: AnyDisk) -> None:
+    async def test_after_a_shared_commit_one_waits_for_a_turn(self, disk: AnyDisk) -> None:
         """After a shared record, the first to submit again is not written alone."""
         log = await begun(disk)
         commits = log.stats().commits
         for receipt in [log.submit(value) for value in (1, 2, 3)]:
             await receipt
-        assert log.stats().commits == commits + 2  # the first alone: nobody had company yet
+        assert log.stats().commits == commits + 2  # the first alone: no commit was shared yet
         for _ in range(5):
             await asyncio.sleep(0)
         for receipt in [log.submit(value) for value in (4, 5, 6)]:

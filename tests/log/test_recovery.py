@@ -417,7 +417,7 @@ class TestErrors:
         ],
     )
     @pytest.mark.parametrize("kind", ["create", "write", "rename", "make_folder"])
-    def test_mending_that_is_refused(
+    def test_a_repair_that_is_refused(
         self, kind: str, code: int, expected: type[EventStoreError]
     ) -> None:
         disk = unclean("one", "two")

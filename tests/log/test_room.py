@@ -1,4 +1,4 @@
-"""Room in a log's queue: fair, exact, linear, and with an end for everyone who waits."""
+"""Room in a log's queue: fair, exact, linear, and with an end to every wait."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMIT = 4
 
 
 class RefusedError(Exception):
-    """Raised where a handler refuses, in the block that was to submit."""
+    """The error of a handler that refuses, inside the block that would submit."""
 
 
 ENDS = (

@@ -76,7 +76,7 @@ def spread_with(**fields: Any) -> Spread:
 async def refusal(
     registry: HandlerRegistry[Any], *operations: Any, **attached: Any
 ) -> EventStoreError:
-    """The error of `append`, after a check that nothing was written and the store goes on."""
+    """Return the error of `append`. Check that nothing was written and the store goes on."""
     disk = SimulatedDisk()
     async with EventStore.open("", registry, disk=disk) as store:
         before = disk.contents()
@@ -331,7 +331,7 @@ class TestRoundTrip:
 
 
 class TestDecoding:
-    """The errors of recovery for a record that does not decode."""
+    """Return the errors of recovery for a record that does not decode."""
 
     @staticmethod
     def body(*data: Any, first: int = 1) -> bytes:
@@ -396,8 +396,8 @@ class TestGroups:
         ("bad", "field"),
         [
             (spread_with(legs=(Leg(1.0), Leg(INF))), "$.legs[1].price"),  # cannot be decoded
-            (spread_with(note=object()), "$.note"),  # nor this be encoded
-            (spread_with(note=(1, 2)), "$.note"),  # and this is not the same afterwards
+            (spread_with(note=object()), "$.note"),  # cannot be encoded
+            (spread_with(note=(1, 2)), "$.note"),  # is another value afterwards
         ],
     )
     @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""One walk over two values: the places that differ, their order, and their paths."""
+"""One walk over two values: the differing places, the order, and the paths."""
 
 from __future__ import annotations
 

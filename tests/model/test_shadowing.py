@@ -1,4 +1,4 @@
-"""A package of the user's own that is called `handlers`, as the one of the trading handlers is."""
+"""A user's own package with the name `handlers`, the name of the package of trading handlers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ SHADOWS = {
     "package": ("handlers/__init__.py", LOUD),
     "module": ("handlers.py", LOUD),
     "quiet package": ("handlers/__init__.py", ""),
-    "folder": ("handlers/update_position.py", LOUD),  # hides nothing: a package goes before it
+    "folder": (
+        "handlers/update_position.py",
+        LOUD,
+    ),  # hides nothing, because a package wins over a folder
 }
 
 APP = """
@@ -64,7 +67,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run Python in the folder of the user, which is then the first entry of `sys.path`."""
+    """Run Python in the folder of the user. The folder is the first entry of `sys.path`."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

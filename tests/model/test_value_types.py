@@ -1,4 +1,4 @@
-"""Types of values: whether MessagePack carries them, whether they change, and their copies."""
+"""Types of values: support by MessagePack, mutability, and copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sabotages. Each is a mistake that somebody could make, and that the tests must notice."""
+"""The sabotages. Each is a possible mistake, and the tests must notice every sabotage."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ SABOTAGES = (
         caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
-        name="no folder sync for a mended segment",
+        name="no folder sync for a repaired segment",
         breaks="what is served after an unclean end is durable",
         edits=(
             edit(
@@ -224,7 +224,7 @@ SABOTAGES = (
         caught_by=("tests/log/test_segment.py tests/log/test_writer.py", TEST_POWER),
     ),
     Sabotage(
-        name="a mended segment not rewritten",
+        name="a repaired segment not rewritten",
         breaks="what a failed sync left in the page cache is not served",
         edits=(
             edit(
@@ -243,7 +243,7 @@ SABOTAGES = (
         caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
-        name="a mended segment sealed too early",
+        name="a repaired segment sealed too early",
         breaks="what looks finished has its name on the disk",
         edits=(
             edit(
@@ -347,7 +347,7 @@ SABOTAGES = (
         ),
         caught_by=(f"{TEST_BITS} -k discards_its_history", TEST_POWER),
     ),
-    # ---- order and truth of what the caller is told ----------------------------------------
+    # ---- order and truth of reports to the caller ------------------------------------------
     Sabotage(
         name="acknowledged before the commit",
         breaks="append returns when its events are durable",
@@ -860,7 +860,7 @@ SABOTAGES = (
         ),
         caught_by=("tests/log/test_segment_reader.py",),
     ),
-    # ---- company ---------------------------------------------------------------------------
+    # ---- threads ---------------------------------------------------------------------------
     Sabotage(
         name="folders listed by a shared descriptor",
         breaks="two threads that list a folder at once are both told all of its names",
@@ -936,7 +936,7 @@ SABOTAGES = (
         caught_by=(f"{TEST_COSTS} -k thread_and_back",),
     ),
     Sabotage(
-        name="no waiting for company",
+        name="no waiting after a shared commit",
         breaks="who awaits at the same time shares commits",
         edits=(
             edit(

@@ -207,9 +207,9 @@ def test_an_unclean_end_is_mended() -> None:
             async with again.open(image):
                 pass
             for step, attempt, cut in again.images(4):
-                where = f"{number} before {point.call}, {attempt} of mending before {step.call}"
-                async with again.open(cut) as mended:
-                    again.fits(mended, again.owed, where)
+                where = f"{number} before {point.call}, {attempt} of the repair before {step.call}"
+                async with again.open(cut) as repaired:
+                    again.fits(repaired, again.owed, where)
                 kept = [
                     cut.read_file(name) for name in cut.files() if name.startswith("quarantine/")
                 ]
@@ -219,7 +219,7 @@ def test_an_unclean_end_is_mended() -> None:
     run_in_virtual_time(program())
 
 
-def test_mending_is_killed_and_the_power_is_cut_later() -> None:
+def test_a_repair_is_killed_and_the_power_is_cut_later() -> None:
     async def program() -> None:
         life = Life()
         async with life.open(life.disk) as store:
@@ -235,27 +235,27 @@ def test_mending_is_killed_and_the_power_is_cut_later() -> None:
     run_in_virtual_time(program())
 
 
-@pytest.mark.parametrize("program", ["archive", "discard", "mending"])
+@pytest.mark.parametrize("program", ["archive", "discard", "repair"])
 def test_any_sync_fails_and_the_power_is_cut_later(program: str) -> None:
     """The page cache may be the only place of the bytes that the next process finds."""
 
     async def fails_at(number: int) -> bool:
-        life = Life(history="archive" if program == "mending" else program)
+        life = Life(history="archive" if program == "repair" else program)
         failing: list[Call] = []
         disk = life.disk
         with contextlib.suppress(StoreFailedError):
             async with life.open(disk) as store:
                 for size in (1200, 1500, 1400):
                     await life.append(store, size, size)
-                    if program != "mending":
+                    if program != "repair":
                         await store.snapshot()
-                if program == "mending":
+                if program == "repair":
                     disk = disk.after_kill()
                 failing = fail_sync(disk, number)
-                if program != "mending":
+                if program != "repair":
                     await life.append(store, 10)
                     await store.snapshot()
-        if program == "mending":
+        if program == "repair":
             with contextlib.suppress(StoreFailedError):
                 async with life.open(disk):
                     pass

@@ -35,7 +35,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[int, int]
     return made
 
 
-def identity(path: Path) -> tuple[int, int]:
+def inode_of(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
 
@@ -48,7 +48,7 @@ def test_a_sync_of_a_file_is_an_fdatasync_of_it(
     file.write(0, b"x")
     made = recorded(monkeypatch, "fdatasync")
     sync(file)
-    assert made == [identity(tmp_path / "journal")]
+    assert made == [inode_of(tmp_path / "journal")]
     file.close()
     disk.close()
 
@@ -61,5 +61,5 @@ def test_a_sync_of_a_folder_is_an_fsync_of_it(
     made = recorded(monkeypatch, "fsync")
     sync_folder(disk, "log")
     sync_folder(disk)
-    assert made == [identity(tmp_path / "log"), identity(tmp_path)]
+    assert made == [inode_of(tmp_path / "log"), inode_of(tmp_path)]
     disk.close()

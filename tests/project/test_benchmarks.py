@@ -1,6 +1,6 @@
-"""The harness of the benchmarks: what it makes of figures, whom it leaves out, that it measures.
+"""The harness of the benchmarks: the treatment of figures, the choice of contenders, and runs.
 
-No figure is judged here, and nothing depends on how fast anything is.
+No figure is judged here, and no test depends on a speed.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ INSTALLED = ("write + fdatasync", "EventLog", "EventStore", "sqlite3", "sqlite3 
 @pytest.mark.slow
 class TestMeasuring:
     def test_every_case_yields_its_figures(self, tmp_path: Path) -> None:
-        """In counts of a few, for those contenders that are always there."""
+        """Run with tiny counts, for the contenders that are always there."""
         present = [by_name(name) for name in INSTALLED]
         cells = [cell for case in CASES.values() for cell in case.cells("tiny", present)]
         with Measuring(tmp_path, present, lambda _: None) as measuring:

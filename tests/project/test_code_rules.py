@@ -1,4 +1,4 @@
-"""Rules that no linter knows: who touches files, module length, reasons, and marks around code."""
+"""Rules that no linter knows: file access, module length, reasons, and marks around code."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TESTS, SCRIPTS = (
 TOUCH_FILES = re.compile(
     r"eventstore/(disk/local|config|cli|__main__)\.py|eventstore/(testing|tools|demo)/"
 )
-"""Who may call file functions: the disk, and what stands around the store rather than in it."""
+"""The modules with file functions: the disk, and the rooms around the store."""
 
 NO_FILES = {"eventstore/log/runner.py": {"os.read()", "os.write()"}}
-"""Calls that are not about files: by a pipe the writer's thread wakes the event loop."""
+"""Calls on other things than files: the writer's thread wakes the event loop by a pipe."""
 
 OS_FILE_CALLS = frozenset(
     "open read pread write pwrite fsync fdatasync truncate ftruncate posix_fallocate rename "
@@ -41,7 +41,7 @@ PATH_FILE_CALLS = frozenset(
 
 LONGEST = 400
 LONG_MODULES: dict[str, str] = {}
-"""Modules that may be longer than `LONGEST` lines, each with the reason."""
+"""Modules longer than `LONGEST` lines, each with the reason."""
 
 
 def tree(module: str) -> ast.Module:
@@ -59,7 +59,7 @@ def test_only_the_disk_touches_files(module: str) -> None:
 
 
 def file_calls(parsed: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and name of every call of a file function, and of every import that hides one."""
+    """Yield line and name of every call of a file function, and of imports that hide a call."""
     for node in ast.walk(parsed):
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names}
@@ -134,7 +134,7 @@ def test_a_silenced_check_gives_its_reason(module: str) -> None:
 
 
 def lacks_reason(comment: str) -> bool:
-    """Whether a comment silences a check, or keeps a line from being measured, and only that."""
+    """Return whether a comment silences a check or a measurement, without a reason."""
     return any(
         silences.search(comment)
         and len(re.findall(r"[A-Za-z]{2,}", silences.sub("", comment))) < REASON

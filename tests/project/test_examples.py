@@ -1,8 +1,8 @@
-"""The examples work, and the pages that show them show what is there.
+"""The examples work, and the pages quote the examples correctly.
 
-`examples/pay-dividend` is a distribution of its own. It is built and installed here as its users
-would, into an environment that has nothing else of its own, and used from another interpreter. No
-network is needed: what it depends on is looked up where these tests run.
+`examples/pay-dividend` is a distribution of its own. The tests build and install the distribution
+as a user would, into an otherwise empty environment, and use another interpreter there. No network
+is needed: dependencies come from the environment of the tests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PLUGIN = EXAMPLES / "pay-dividend"
 
 
 class Installed(NamedTuple):
-    """A virtual environment, and what runs there."""
+    """A virtual environment, and runs of programs in the environment."""
 
     folder: Path
 
@@ -51,14 +51,14 @@ class Installed(NamedTuple):
         )
 
     def says(self, code: str, *arguments: str) -> Any:
-        """What a program prints as JSON, run with nothing from outside the environment."""
+        """Return the JSON output of a program that sees nothing outside of the environment."""
         run = self.run("-I", "-c", textwrap.dedent(code), *arguments)
         assert run.returncode == 0, run.stderr
         return json.loads(run.stdout)
 
 
 def environment(folder: Path) -> Installed:
-    """An empty environment that sees what is installed where the tests run, and nothing else."""
+    """Return an empty environment that sees only the packages of the environment of the tests."""
     venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
     (packages,) = folder.glob("lib/python*/site-packages")
     seen = [path for path in site.getsitepackages() if Path(path).is_dir()]
@@ -155,7 +155,7 @@ class TestPlugin:
 
 
 def _no_package(folder: str, names: list[str]) -> list[str]:
-    """Leave the package out of a copy, so that the tests import the one that is installed."""
+    """Leave the package out of a copy, so that the tests import the installed package."""
     return [name for name in names if name in ("pay_dividend", "__pycache__")]
 
 
@@ -163,7 +163,7 @@ def _no_package(folder: str, names: list[str]) -> list[str]:
 
 
 def load(path: Path) -> Any:
-    """A module of an example, under its own name, so that other interpreters find it too."""
+    """Import a module of an example under the real name, for other interpreters as well."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -250,7 +250,7 @@ class TestOrderBook:
         assert said == ["2 events", "4 events"]
 
 
-# ---- what the pages show -------------------------------------------------------------------
+# ---- code on the pages ---------------------------------------------------------------------
 
 SHOWN = re.compile(
     r"^<!-- (?P<file>examples/\S+) -->\n```\w+[^\n]*\n(?P<body>.*?)^```$", re.M | re.S
@@ -284,5 +284,5 @@ def test_the_pages_show_the_examples() -> None:
 
 
 def test_the_state_of_the_example_plugin_is_the_trading_state() -> None:
-    """So that the plugin is found by `trading_registry`, and by nobody else."""
+    """Let `trading_registry` find the plugin, and nothing else."""
     assert trading_registry().state_type is EngineState

@@ -1,6 +1,6 @@
-"""A counterpart of everything in plan 0D, as `docs/from-plan-0d.md` lists it.
+"""A counterpart of everything in plan 0D, in the order of `docs/from-plan-0d.md`.
 
-The classes and tests that have the plan's names do what the plan's tests of those names do.
+Classes and tests with a name of the plan do the same as the plan's tests of that name.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def position(shares: float, symbol: str = "AAPL", price: float = 150.0) -> Updat
 
 
 async def killed(*operations: Any, snapshot: bool = False) -> SimulatedDisk:
-    """The disk of an engine that was killed after it had logged these operations."""
+    """Return the disk of an engine that was killed after logging the operations."""
     disk = SimulatedDisk()
     store = await engine(disk)
     for operation in operations:
@@ -444,7 +444,7 @@ class TestConfiguration:
             ) as store:
                 await store.append("full_state", STATE)
                 moments.advance(61.0)
-                await asyncio.sleep(61)  # in virtual time, in which nothing ever waits
+                await asyncio.sleep(61)  # in virtual time, without real waiting
                 assert store.stats().snapshots == 1
 
         run_in_virtual_time(main())
@@ -665,7 +665,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 
 def defined(file: Path) -> set[str]:
-    """`Class::test` for each test that a file defines."""
+    """Return `Class::test` for each test in a file."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {

@@ -1,10 +1,9 @@
-"""Everything that reads a store without its lock, with its writer at work in the middle of it.
+"""Everything that reads a store without the lock, with a writer at work during the reading.
 
 Writer and reader share one simulated disk, each on a thread of its own, and only one of the two
-runs at a time: the writer makes so many calls on the disk before the reader begins, so many more
-between two of the reader's calls, and the rest when the reader has ended. Whatever moves in the
-reader's way, it must see every event that was durable when it began, in order, and find nothing
-wrong with the store.
+runs at a time. The writer makes some calls on the disk before the reader begins, more calls between
+two of the reader's calls, and the rest at the end. In every case the reader must see every event
+that was durable at the beginning, in order, and must report no damage.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ class Writer:
         assert self._paused.acquire(timeout=PATIENCE), "the writer is stuck"
 
     def go(self, calls: int) -> None:
-        """Let it make so many calls, or those that are left."""
+        """Let the writer make so many calls, or all remaining calls."""
         while calls > 0 and not self.over:
             self._turn.release()
             self._come_to_rest()
@@ -139,7 +138,7 @@ async def record(
 
 @pytest.fixture(scope="module", params=["archive", "discard", "keep"])
 def begun(request: pytest.FixtureRequest) -> tuple[SimulatedDisk, str]:
-    """A store with segments, archives and two snapshots, and how it treats its history."""
+    """A store with segments, archives and two snapshots, and the setting for old history."""
 
     async def fill() -> SimulatedDisk:
         disk, clock = SimulatedDisk(), SimulatedClock()
@@ -159,7 +158,7 @@ Look = Callable[[SimulatedDisk, Writer, bool], None]
 
 
 def opening(disk: SimulatedDisk, writer: Writer, whole: bool) -> None:
-    """An opening to read, and reading from it."""
+    """A read-only opening, and reading from the opened store."""
 
     async def look() -> None:
         durable = writer.durable
@@ -269,7 +268,7 @@ def beside(disk: SimulatedDisk, history: str, before: int) -> Iterator[Writer]:
 def disturbed(
     look: Look, begun: tuple[SimulatedDisk, str], before: int, at: int, calls: int
 ) -> None:
-    """One look, before whose call number `at` the writer makes `calls` of its own."""
+    """One look. The writer makes `calls` calls before the look's call number `at`."""
     base, history = begun
     disk = base.clone()
     with beside(disk, history, before) as writer:
@@ -319,7 +318,7 @@ def test_nothing_is_wrong_wherever_it_is_disturbed(
 def test_snapshots_that_are_retired_after_they_were_listed(
     begun: tuple[SimulatedDisk, str],
 ) -> None:
-    """With history before them discarded, no snapshot that was listed is left to begin from."""
+    """After discarding, no listed snapshot is left to begin from."""
 
     async def look(disk: SimulatedDisk) -> None:
         async with EventStore.open("", REGISTRY, disk=disk, read_only=True) as store:
@@ -333,7 +332,7 @@ def test_snapshots_that_are_retired_after_they_were_listed(
 
 
 class TestBelief:
-    """When an error is the writer's doing, and when it is raised."""
+    """The rule for an error that a writer may explain, and for any other error."""
 
     def test_without_a_writer_the_third_look_is_believed(self) -> None:
         looked = self.looked(lambda disk: None)
@@ -369,7 +368,7 @@ class TestBelief:
         work: Callable[[SimulatedDisk], None],
         error: Exception = DAMAGE,
     ) -> int:
-        """How often it is looked, when `work` is done during every look but the last."""
+        """Return the number of looks if `work` is done during every look but the last."""
         disk, looked = SimulatedDisk(), 0
         for folder in ("log", "archive", "snapshots"):
             disk.make_folder(folder)

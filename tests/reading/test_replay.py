@@ -67,7 +67,7 @@ async def recorded(
     times: Callable[[int], datetime] = minute,
     **options: Any,
 ) -> SimulatedDisk:
-    """A closed store of deposits of 1, 2, 3, ..., one a minute; every fifth one is a withdrawal."""
+    """Return a closed store of deposits of 1, 2, 3, ..., one a minute, and withdrawals."""
     clock = SimulatedClock()
     async with EventStore.open(
         "", bank_registry(), disk=disk, clock=clock, **{**SMALL, **options}
@@ -172,7 +172,7 @@ class TestReadEvents:
         assert (event.seq, event.datetime) == (6, minute(6))
 
     def test_what_else_is_beside_the_snapshots_tells_no_time(self, disk: SimulatedDisk) -> None:
-        """Where to begin to look for a time is taken from snapshots; from this store's only."""
+        """The search for a time begins at a snapshot, and only at snapshots of this store."""
         disk = disk.clone()
         for name, store in (
             (f"{100:020d}.snap", uuid.uuid4()),  # another store's
@@ -255,7 +255,7 @@ class TestStateAt:
 
 
 class TestClocksThatGoBackwards:
-    """Order is the sequence number; a time means the first event, in that order, to reach it."""
+    """Order is the sequence number. A time means the first event, in order, to reach the time."""
 
     MINUTES = (10, 5, 6, 20, 1, 30)
 
@@ -432,7 +432,7 @@ class TestEventsOfAnOpenStore:
 
 
 class TestMemory:
-    """What reading allocates at most depends on the size of the segments, not on their number."""
+    """The peak of allocated memory depends on the size of the segments, not on the number."""
 
     async def make(self, path: Path, groups: int) -> Path:
         options: dict[str, Any] = {"segment_size": 64 << 10, "durability": Durability.NONE}
@@ -463,14 +463,14 @@ class TestMemory:
         ):
             peaks = [
                 await asyncio.get_running_loop().run_in_executor(None, peak_of, read, path)
-                for path in (short, short, long)  # what is made once is made by the first
+                for path in (short, short, long)  # the first call makes the things made once
             ]
             assert peaks[2] < 1.25 * peaks[1] + 32 * 1024
             assert peaks[1] < 4 << 20
 
 
 def peak_of(read: Callable[[Path], Any], path: Path) -> int:
-    """The most memory that `read` had allocated at one time, bytes."""
+    """Return the peak of allocated memory during `read`, in bytes."""
     gc.collect()
     tracemalloc.start()
     try:

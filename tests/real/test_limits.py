@@ -1,7 +1,7 @@
-"""Full disks, limits, read-only file systems and permissions, as the kernel itself enforces them.
+"""Full disks, limits, read-only file systems and permissions, enforced by the kernel itself.
 
-The tests may run as root, whom permissions do not bind. So the tests of permissions run in children
-that have become `nobody`.
+The tests may run as root, and permissions do not bind root. So the tests of permissions run in
+children of the user `nobody`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def append_until_refused(store: EventStore[Ledger]) -> tuple[int, int]:
 
 
 async def check_readable(store: EventStore[Ledger]) -> None:
-    """Check that state and history are those of every event that was not refused."""
+    """Check that state and history hold every event that was not refused."""
     found = [event.data async for event in store.events()]
     assert found == [payload(0, number) for number in range(1, store.seq + 1)]
     assert store.state.count == store.seq
@@ -86,7 +86,7 @@ def limit_files(size: int | None) -> None:
 
 
 async def limited(parent: Parent, path: str, limit: int) -> None:
-    """Run into the limit and out of it, twice."""
+    """Reach the limit and leave the limit, twice."""
     async with EventStore.open(path, ledger_registry(), CONFIG) as store:
         await append(store)
         await settled(store)
@@ -263,7 +263,7 @@ async def test_a_read_only_file_system_takes_no_writer_and_every_reader(
 
 
 async def opens(parent: Parent, user: int | None, path: str, read_only: bool) -> None:
-    """Become `user`, open the store, append (unless `read_only`), and report the end of it."""
+    """Become `user`, open the store, append (unless `read_only`), and report the end."""
     if user is not None:
         os.setgroups([])
         os.setgid(user)

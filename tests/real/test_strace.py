@@ -84,7 +84,7 @@ KILLED = (second_life,)
 
 
 class SameChance(LocalDisk):
-    """A real directory with the salts and identities of a simulated disk."""
+    """A real directory with the salts and store ids of a simulated disk."""
 
     def __init__(self, path: str, seed: int) -> None:
         super().__init__(path)

@@ -41,7 +41,7 @@ def run_of(seqs: list[int], first: int) -> None:
     assert seqs == list(range(first, first + len(seqs)))
 
 
-class Company:
+class Readers:
     """Readers of one store. Each asks for a recent event again and again until closed."""
 
     def __init__(self, path: Path, store: EventStore[Bank], history: str) -> None:
@@ -104,19 +104,19 @@ async def test_nobody_is_in_the_way_of_another(tmp_path: Path, history: str) -> 
     async with EventStore.open(path, REGISTRY, clock=clock, history=history, **OPTIONS) as store:
         clock.set(second(1))
         await store.append(pay(1))
-        company = Company(path, store, history)
+        others = Readers(path, store, history)
         with ThreadPoolExecutor(2) as threads:
             loop = asyncio.get_running_loop()
-            readers = [loop.run_in_executor(threads, company.outside, seed) for seed in range(2)]
-            readers += [loop.create_task(company.inside(seed)) for seed in range(3)]
+            readers = [loop.run_in_executor(threads, others.outside, seed) for seed in range(2)]
+            readers += [loop.create_task(others.inside(seed)) for seed in range(3)]
             try:
                 while store.seq < EVENTS and not any(reader.done() for reader in readers):
                     clock.set(second(store.seq + 1))
                     await store.append(pay(store.seq + 1))
             finally:
-                company.over.set()
+                others.over.set()
             await asyncio.gather(*readers)
         assert store.seq == EVENTS
         assert store.state == state_of(EVENTS)
         assert store.stats().snapshots > 10
-        assert company.looked > 20
+        assert others.looked > 20

@@ -1,4 +1,4 @@
-"""The simulated disk: the real one where nothing fails, and an honest adversary where it does."""
+"""The simulated disk: like a real disk without failures, and an honest adversary with failures."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def synced_file(
 
 
 def cuts(disk: SimulatedDisk, count: int = 300) -> list[dict[str, bytes]]:
-    """What the files are after many power cuts."""
+    """Return the contents of the files after many power cuts."""
     return [disk.after_power_cut(seed).contents() for seed in range(count)]
 
 
 def outcomes(disk: SimulatedDisk, name: str = "f", count: int = 300) -> set[bytes | None]:
-    """What one file is after many power cuts; `None` where it is gone."""
+    """Return the contents of one file after many power cuts, `None` for a missing file."""
     return {image.get(name) for image in cuts(disk, count)}
 
 
@@ -277,7 +277,7 @@ class TestWhatAPowerCutLeavesOfNames:
 class TestAfterAFailedSync:
     @pytest.fixture
     def disk(self) -> SimulatedDisk:
-        """A disk on which a later sync has succeeded: it says nothing about these bytes."""
+        """Return a disk with a later, successful sync. The doubt about the bytes stays."""
         disk, file = synced_file(OLD)
         file.write(0, NEW * 2)
         disk.fail(kind="sync")
@@ -397,7 +397,7 @@ class TestFaults:
         disk.reopen().lock()
 
     def test_the_nth_call_of_all_of_a_kind_or_on_a_name(self) -> None:
-        disk, file = synced_file(OLD)  # call 1 opens it
+        disk, file = synced_file(OLD)  # call 1 opens the file
         disk.fail(3)
         disk.fail(2, kind="write")
         disk.fail(1, kind="read", name="g")

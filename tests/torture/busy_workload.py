@@ -1,4 +1,4 @@
-"""A store with company: subscribers, other processes, and callers that cancel.
+"""A store in concurrent use: subscribers, other processes, and callers that cancel.
 
 Theory of operation
 -------------------

@@ -1,4 +1,4 @@
-"""Programs with a log alone, without a log, and with company: their steps, and their findings."""
+"""Programs with a log alone, without a log, and in concurrent use: steps and findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.torture.workload_kinds import KINDS, program_named
 
 
 async def lived(program: Program, steps: Sequence[str]) -> None:
-    """Live one life of these steps, after a first life that left something behind."""
+    """Live one life of the steps, after a first life that left something behind."""
     for names in (("append", "group", "append"), steps):
         assert await program.open()
         store = program.store

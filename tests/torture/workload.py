@@ -3,7 +3,7 @@
 A `Workload` is the `Program` of an `EventStore` with a log. The steps are appends alone and
 in groups, submits, appenders side by side, cancelled awaits, refused payloads, flushes, snapshots,
 idleness and reading, by this process and by others. Further kinds of programs, with a log alone,
-without a log, and with company, are in `workload_kinds`.
+without a log, and in concurrent use, are in `workload_kinds`.
 """
 
 from __future__ import annotations

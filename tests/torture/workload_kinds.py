@@ -1,7 +1,7 @@
 """The kinds of explored programs, and their names.
 
 `17` is the `Workload` number 17, a store and one program. `log:17` is an `EventLog` alone,
-`snapshots:17` a store without a log (`use_wal=False`), and `busy:17` a store with company
+`snapshots:17` a store without a log (`use_wal=False`), and `busy:17` a store in concurrent use
 (`busy_workload`). Each kind draws from numbers of its own, so that a new kind changes no other.
 """
 

@@ -1,7 +1,7 @@
-"""Types as users see them: mypy and pyright agree about a user's script and about his mistakes.
+"""Types from a user's view: mypy and pyright agree about a script and about mistakes.
 
-The files are checked outside the repository, with each tool's strict mode and no other setting, as
-a user has them. The tools come with the `dev` extra, so `make check` runs this file.
+The files are checked outside the repository, as on a user's machine, with each tool's strict mode
+and no other setting. The tools come with the `dev` extra, so `make check` runs this file.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PACKAGES = (
     "eventstore",
     *(f"eventstore.{name}" for name in ("disk", "history", "testing", "tools")),
 )
-"""The packages that users import names from."""
+"""The packages with names for users."""
 
 
 class Finding(NamedTuple):
-    """A line of a file, and an error or a revealed type that a checker reports there."""
+    """A line of a file, and a reported error or revealed type."""
 
     file: str
     line: int
@@ -47,11 +47,11 @@ class Findings(NamedTuple):
 
 
 def run_tool(arguments: list[str], folder: Path) -> str:
-    """Run a Python tool in `folder` and return its output; 1 is the exit status for findings."""
+    """Run a Python tool in `folder` and return the output. Exit status 1 means findings."""
     scripts = Path(sys.executable).parent  # pyright finds the environment's packages by `PATH`
     environment = os.environ | {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",  # otherwise it asks the index for a newer version
+        "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",  # else pyright asks the index for a new version
     }
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(
@@ -106,12 +106,12 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findings]:
 
 
 def unqualified(kind: str) -> str:
-    """A type without the modules that mypy puts before its names."""
+    """Return a type as mypy prints the type, without modules."""
     return re.sub(r"(?:\w+\.)+(?=\w)", "", kind)
 
 
 def marked(file: Path, pattern: str) -> dict[int, str]:
-    """The first group of `pattern` in each line of `file` where it is found, by line number."""
+    """Return the first group of `pattern` in each matching line of `file`, by line number."""
     lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
     return {number: found[1] for number, line in lines if (found := re.search(pattern, line))}
 
@@ -140,12 +140,12 @@ class TestCheckers:
 
 
 def test_the_script_runs(tmp_path: Path) -> None:
-    """What the checkers accept also works."""
+    """Code that the checkers accept also works."""
     subprocess.run([sys.executable, SCRIPT, tmp_path], check=True, capture_output=True)
 
 
 def test_every_public_symbol_has_a_known_type(tmp_path: Path) -> None:
-    """No name that users import lacks an annotation, nor has a member that lacks one."""
+    """Every name for users is annotated, and so is every member."""
     printed = run_tool(
         ["pyright", "--verifytypes", "eventstore", "--ignoreexternal", "--outputjson"], tmp_path
     )
