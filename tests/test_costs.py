@@ -141,7 +141,7 @@ async def awaiters(store: EventStore[Bank], number: int, each: int) -> int:
     return store.stats().commits - before
 
 
-# ---- what reaches the disk -------------------------------------------------------------------
+# ---- calls on the disk -----------------------------------------------------------------------
 
 
 class TestTheDisk:

@@ -100,7 +100,7 @@ OLD_EVENTS = (
 OLD_STATE: Totals = Map(cash=-2.5, AAPL=7.5, EUR=-10.0, USD=10.0)
 
 
-# ---- what became of it ---------------------------------------------------------------------
+# ---- the current payloads ------------------------------------------------------------------
 
 
 class FeeToday(Operation, tag="fee"):
