@@ -82,6 +82,22 @@ def _restore(
     return error
 
 
+class _PathError(EventStoreError):
+    """An error about one path, as `path`."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class _SystemError(_PathError):
+    """An error with the number of the operating system, as `errno`."""
+
+    def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
+        super().__init__(message, path=path)
+        self.errno = errno
+
+
 class ConfigError(EventStoreError, ValueError):
     """A configuration key is unknown, has the wrong type or an impossible value.
 
@@ -179,56 +195,35 @@ class StoreOverloadedError(EventStoreError):
         self.limit = limit
 
 
-class StoreClosedError(EventStoreError):
+class StoreClosedError(_PathError):
     """The store at `path` is closed, or inherited by this process across a fork."""
 
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
-        self.path = path
 
-
-class StoreUsageError(EventStoreError, RuntimeError):
-    """The store at ``path`` was called from a place where no call is allowed.
+class StoreUsageError(_PathError, RuntimeError):
+    """The store at `path` was called from a place where no call is allowed.
 
     Such places are the middle of a fold (a handler, a hook, a signal handler), another thread and
     another event loop. Nothing was numbered or written, and the store goes on.
     """
 
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
-        self.path = path
 
-
-class StoreReadOnlyError(EventStoreError):
+class StoreReadOnlyError(_PathError):
     """The store at `path` was opened with `read_only=True`: no appends and no snapshots."""
 
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
-        self.path = path
 
-
-class StoreNotFoundError(EventStoreError):
+class StoreNotFoundError(_PathError):
     """There is no store at `path`."""
 
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
-        self.path = path
 
-
-class StoreAccessError(EventStoreError):
+class StoreAccessError(_SystemError):
     """A directory or a file may not be used: permissions, owner, links, read-only file system.
 
     `path` is the directory or the file. `errno` is `None` where the cause is not an
     `OSError`.
     """
 
-    def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
-        super().__init__(message)
-        self.path = path
-        self.errno = errno
 
-
-class StoreFullError(EventStoreError):
+class StoreFullError(_SystemError):
     """A write found no space (`ENOSPC`, `EDQUOT`, `EFBIG`).
 
     The log refused the commit and everything queued behind the commit, and was cut back. None of
@@ -236,24 +231,14 @@ class StoreFullError(EventStoreError):
     without reopening.
     """
 
-    def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
-        super().__init__(message)
-        self.path = path
-        self.errno = errno
 
-
-class StoreFailedError(EventStoreError):
+class StoreFailedError(_SystemError):
     """A write or a sync failed, so the outcome of the commit is unknown.
 
     The store is read-only until reopened. Reopening rewrites the unsealed tail, syncs the tail, and
     then tells which events are in the log. `errno` is `None` where the cause is not an
     `OSError`.
     """
-
-    def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
-        super().__init__(message)
-        self.path = path
-        self.errno = errno
 
 
 class ReadFailedError(EventStoreError):
@@ -297,15 +282,11 @@ class SnapshotMismatchError(EventStoreError):
         self.operations = operations
 
 
-class CorruptStoreError(EventStoreError):
+class CorruptStoreError(_PathError):
     """A file of the store is damaged, missing, doubled or another store's.
 
     `path` names the file. Opening is refused and nothing is written.
     """
-
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
-        self.path = path
 
 
 class CorruptLogError(CorruptStoreError):

@@ -45,7 +45,8 @@ class Numbers:
     __slots__ = ("durable", "head")
 
     def __init__(self, last: int) -> None:
-        self.head = self.durable = last
+        self.head: int = last
+        self.durable: int = last
 
 
 class Appender(Protocol):

@@ -14,10 +14,10 @@ for a receipt. `submit` queues events. When nothing is in flight, `submit` also 
 the writer at once. A lone append therefore costs one hop to the thread and one back. Submissions
 during a commit queue up, and become the next record.
 
-*A shared commit* has several waiters, or has others queued behind it. Its end wakes waiters who are
-about to submit again in the same turn of the loop. The next hand-over therefore waits for the end
-of that turn. Without the wait, the first of them would get a record alone. From then on two records
-would take turns where one is enough. The wait costs no time: the thread cannot begin before the
+*A shared commit* has several waiters, or submissions queued behind. The end of the commit wakes
+waiters, and each is about to submit again in the same turn of the loop. The next hand-over
+therefore waits for the end of the turn. Without the wait, the first waiter would get a record
+alone. From then on two records would take turns where one is enough. The wait costs no time: the thread cannot begin before the
 loop's turn has given up the interpreter's lock.
 
 *Sequence numbers* are given out on submission (`numbers.head`), and become durable in the same
@@ -30,8 +30,8 @@ resolved. `on_reset` runs when submissions were dropped, with the last one that 
 
 *One pass at a time* changes these parts (`log/call_guard.py`). A signal handler that submits in the
 middle of a pass is refused. An exception in the middle of `submit`, such as `KeyboardInterrupt`, is
-followed by a repair (`_repair`) before anything else: the queue and the job in flight say which
-submissions there are, and everything else is computed from them.
+followed by a repair (`_repair`) before anything else: the queue and the job in flight name the
+submissions, and the repair computes everything else.
 
 *When the loop ends without `close`* (closed in the middle of an append, or forgotten), the thread
 notices within a second. The thread finishes the record in hand, seals the log, frees the lock and
@@ -185,7 +185,7 @@ class GroupCommit:
             self._start_next_soon()
 
     def _start_next_soon(self) -> None:
-        """Start the next job at the end of the loop's turn: this one, or one that begins now."""
+        """Start the next job at the end of the loop's turn, or of a turn that begins now."""
         self._scheduled = True
         self._loop.call_soon(self._start_next_in_turn)
 
@@ -288,7 +288,7 @@ class GroupCommit:
         self._timers.committed()
 
     def _fail_pending(self, entries: list[Submission], error: Exception) -> None:
-        """Fail a commit that was not made, and all events folded on top of its events."""
+        """Fail a refused commit, and all events folded on top of the commit's events."""
         if isinstance(error, StoreFailedError):
             self.room.close(error)
         dropped = [*entries, *self._queue]

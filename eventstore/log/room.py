@@ -133,9 +133,8 @@ class Room:
             self._granted -= count
         else:
             self._waiters.pop(turn, None)
-        if (
-            self._waiters and not turn.get_loop().is_closed()
-        ):  # a closed loop refuses to wake anybody
+        # A closed loop refuses to wake anybody.
+        if self._waiters and not turn.get_loop().is_closed():
             self._grant()
 
     def _grant(self) -> None:

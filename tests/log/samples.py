@@ -114,7 +114,7 @@ def writer_after(disk: Disk, *, segment_size: int = SIZE) -> LogWriter:
 
 
 def commit(writer: LogWriter, *values: object) -> None:
-    """Commit ``values`` as one record and sync it."""
+    """Commit `values` as one record and sync it."""
     writer.commit(writer.next_seq, len(values), body(writer.next_seq, *values), sync=True)
 
 

@@ -403,7 +403,7 @@ SABOTAGES = (
         edits=(
             edit(
                 ROOM,
-                "        if self._line and not turn.get_loop().is_closed():",
+                "        if self._waiters and not turn.get_loop().is_closed():",
                 "        if False:",
             ),
         ),
@@ -415,8 +415,8 @@ SABOTAGES = (
         edits=(
             edit(
                 ROOM,
-                "            self._granted -= count\n        else:\n            self._line.pop",
-                "            pass\n        else:\n            self._line.pop",
+                "            self._granted -= count\n        else:\n            self._waiters.pop",
+                "            pass\n        else:\n            self._waiters.pop",
             ),
         ),
         caught_by=("tests/log/test_room.py",),

@@ -7,7 +7,7 @@ The tests judge docstrings, comments and the pages of the documentation by three
 - Sentences with a semicolon. Such a sentence holds two thoughts.
 
 Counts say nothing about the truth of a text, and little about a short one. A file with fewer than
-``SHORT`` words is judged together with its room, and one semicolon never fails a file.
+`SHORT` words is judged together with its room, and one semicolon never fails a file.
 """
 
 from __future__ import annotations
