@@ -12,11 +12,15 @@ Damage must never be taken for the end of the log. Three rules apply to the chai
 - A segment with a `CONTINUED` seal must have a successor.
 - A segment must have a `CONTINUED` seal if its successor has a successor.
 
+Where a rule is broken, `chain.py` says which file is missing, damaged or a stray one. Everything
+before that place can be read, up to `stop`.
+
 The last file ends where `tail.classify_tail` says. The writer may be in the middle of a write
 there, so damage is reported only if repeated reads confirm the damage.
 
-A segment may disappear during the read, since compaction moves segments to the archive. Then the
-directories are listed again, and reading goes on at the same event.
+The directories are listed once, so the cost is linear in the number of files. A segment may
+disappear during the read, since compaction moves segments to the archive. Then the directories are
+listed again, and reading goes on at the same event. Behind the last file they are listed again too.
 
 A reader outside the writer may see the record in flight, and a power cut can still take that record
 back. The store itself never serves an event that is not durable.
@@ -24,8 +28,10 @@ back. The store itself never serves an event that is not durable.
 
 from __future__ import annotations
 
+import bisect
 import uuid
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import (
@@ -33,7 +39,6 @@ from eventstore.disk.layout import (
     LOG_FOLDER,
     archive_name,
     archive_seq,
-    segment_name,
     segment_seq,
 )
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest
@@ -44,6 +49,7 @@ from eventstore.errors import (
     translating_read_errors,
 )
 from eventstore.log.base import Chunk
+from eventstore.log.chain import chain_error, chain_faults
 from eventstore.log.format import SEAL_SIZE, SealKind
 from eventstore.log.runs import CHUNK_BYTES
 from eventstore.log.segment import corrupt_segment_error
@@ -63,6 +69,18 @@ _ATTEMPTS = 5
 """Attempts to read a file that disappears after each listing."""
 _NO_STOP = 1 << 64
 """A `stop` behind every event: more than any sequence number."""
+
+
+class _History(NamedTuple):
+    """The files of a history at one moment, in the order of events.
+
+    `firsts` are the first events of `files`. The listing stays valid until a file of it is gone, or
+    until its last file was read: the writer only adds files at the end.
+    """
+
+    manifest: Manifest
+    files: list[HistoryFile]
+    firsts: list[int]
 
 
 class LogReader:
@@ -91,15 +109,15 @@ class LogReader:
             yield from self._chunks(max(start, 1), _NO_STOP if stop is None else stop)
 
     def _chunks(self, start: int, stop: int) -> Iterator[Chunk]:
-        self._check_available(start)
+        history = self._list_files()
+        self._check_available(history.manifest, start)
         seq, attempts = start, 0
         while seq < stop:
-            files = self._files()
-            candidates = [file for file in files if file.first_seq <= seq]
-            if not candidates:
-                raise self._missing(self._check_available(seq), seq)
-            file = candidates[-1]
-            following = [other.first_seq for other in files if other.first_seq > seq]
+            index = bisect.bisect_right(history.firsts, seq)
+            if not index:
+                self._check_available(history.manifest, seq)
+                raise self._missing(history.manifest, seq)
+            file, following = history.files[index - 1], history.firsts[index : index + 2]
             wanted = ReadRange(seq, stop, self._chunk_bytes)
             try:
                 for chunk in self._read(file, wanted, following):
@@ -113,14 +131,17 @@ class LogReader:
                         f"{self._disk.path}/{file.name} disappears whenever it is to be read",
                         path=f"{self._disk.path}/{file.name}",
                     ) from None
+                history = self._list_files()
                 continue
-            if not following and not self._has_grown(files):
-                if file.archived:
-                    raise self._missing(load_manifest(self._disk), seq)
-                return
+            if not following and seq < stop:
+                if self._newest_segment() <= file.first_seq:
+                    if file.archived:
+                        raise self._missing(load_manifest(self._disk), seq)
+                    return
+                history = self._list_files()
 
-    def _check_available(self, seq: int) -> Manifest:
-        manifest = load_manifest(self._disk)
+    def _check_available(self, manifest: Manifest, seq: int) -> None:
+        """Raise `HistoryUnavailableError` for an event that the store does not hold."""
         if not manifest.logged:
             raise HistoryUnavailableError(
                 f"{self._disk.path} has no log (use_wal=False): there are snapshots of the state, "
@@ -145,47 +166,69 @@ class LogReader:
                 requested=seq,
                 first_available=available,
             )
-        return manifest
 
     def _missing(self, manifest: Manifest, seq: int) -> CorruptLogError:
-        names = [
-            archive_name(first) for first, last, *_ in manifest.archived if first <= seq <= last
-        ]
-        name = names[0] if names else segment_name(manifest.log_start)
-        return corrupt_segment_error(self._disk, name, 0, seq, "the file is missing")
+        """Make the error for event `seq` without a file that could hold it."""
+        archives = [first for first, last, _ in manifest.archived if first <= seq <= last]
+        if archives:
+            name, reason = archive_name(archives[0]), "the file is missing"
+            return corrupt_segment_error(self._disk, name, 0, archives[0], reason)
+        return chain_error(self._disk, self._store, self._segments(), manifest.log_start)
 
-    def _has_grown(self, files: list[HistoryFile]) -> bool:
-        return self._newest() > files[-1].first_seq
+    def _newest_segment(self) -> int:
+        """List the log again, and return the number of the last segment's first event."""
+        return max(self._segments(), default=0)
 
-    def _newest(self) -> int:
-        """List the files again, and return the number of the last file's first event."""
-        return max((file.first_seq for file in self._files()), default=0)
+    def _segments(self) -> list[int]:
+        found = map(segment_seq, self._disk.list(LOG_FOLDER))
+        return sorted(first for first in found if first is not None)
 
-    def _files(self) -> list[HistoryFile]:
+    def _list_files(self) -> _History:
         """List the files of the history in the order of events.
 
-        A segment and its archive exist side by side while compaction runs. Then the segment counts.
+        The order of the three steps matters beside a writer. An archive is durable before the
+        manifest counts it, and a segment goes after the manifest counts its archive. So an event
+        whose segment is not listed is in an archive that the manifest counts, and that is listed.
+
+        A segment and its archive exist side by side while compaction runs. The manifest says which
+        one counts. A file that the manifest does not know is nobody's: opening says so.
         """
-        found: dict[int, HistoryFile] = {}
-        for base in self._disk.list(
-            LOG_FOLDER
-        ):  # first: an archive is in place before its segment goes
-            first = segment_seq(base)
-            if first is not None:
-                found[first] = HistoryFile(first, False)
-        for base in self._disk.list(ARCHIVE_FOLDER):
-            first = archive_seq(base)
-            if first is not None:
-                found.setdefault(first, HistoryFile(first, True))
-        return [found[first] for first in sorted(found)]
+        segments = self._segments()
+        manifest = load_manifest(self._disk)
+        archived = {first for first, _, _ in manifest.archived}
+        present = archived.intersection(map(archive_seq, self._disk.list(ARCHIVE_FOLDER)))
+        files = [HistoryFile(first, True) for first in present]
+        files += [HistoryFile(first, False) for first in segments if first >= manifest.log_start]
+        files.sort()
+        return _History(manifest, files, [file.first_seq for file in files])
 
     def _read(self, file: HistoryFile, wanted: ReadRange, following: list[int]) -> Iterator[Chunk]:
-        """Read one file of the history, and verify that the file ends where the next one begins."""
-        end = yield from read_file(self._disk, self._store, file, wanted, last=not following)
-        if end is not None:
+        """Read one file of the history, and verify that the file ends where the next one begins.
+
+        `following` are the first events of the next two files. A hole behind the wanted events is
+        no concern of the reader: everything before a hole can be read.
+        """
+        try:
+            end = yield from read_file(self._disk, self._store, file, wanted, last=not following)
+        except CorruptLogError as error:
+            raise self._judged(file, error) from error
+        if end is None or end.next_seq >= wanted.stop:
+            return
+        if following:
             self._check_end(file, end, following)
-            if end.seal is SealKind.CONTINUED and end.next_seq < wanted.stop:
-                self._check_followed(file, end.next_seq)
+        elif end.seal is SealKind.CONTINUED and self._newest_segment() < end.next_seq:
+            # The directory was listed again, since the writer may have sealed the segment after
+            # the last listing. The successor has a name before the seal is written.
+            raise self._missing(load_manifest(self._disk), end.next_seq)
+
+    def _judged(self, file: HistoryFile, error: CorruptLogError) -> CorruptLogError:
+        """Return the error of a damaged file, or a better one for a file without a place."""
+        if not file.archived:
+            log_start = load_manifest(self._disk).log_start
+            for fault in chain_faults(self._disk, self._store, self._segments(), log_start):
+                if fault.name == file.name:
+                    return fault.error(self._disk)
+        return error
 
     def _check_end(self, file: HistoryFile, end: FileEnd, following: list[int]) -> None:
         """Raise `CorruptLogError` where a file does not reach its successor.
@@ -194,24 +237,22 @@ class LogReader:
         after the successor has a name. An earlier segment never lacks the seal. An archive never
         has the seal, because compaction writes an archive as a whole.
         """
-        offset = end.offset
-        if following and following[0] != end.next_seq:
-            reason = f"it ends too early: event {following[0]} is next"
-        elif len(following) > 1 and end.seal is not SealKind.CONTINUED and not file.archived:
-            reason = "the seal is missing that says that a segment follows"
-            offset += SEAL_SIZE  # behind the seal that closed the segment
-        else:
-            return
-        if end.reason:  # a segment without a closing seal
-            offset, reason = end.offset, end.reason
-        raise corrupt_segment_error(self._disk, file.name, offset, end.next_seq, reason)
+        if following[0] != end.next_seq:
+            raise self._gap_error(file, end, following[0])
+        if len(following) > 1 and end.seal is not SealKind.CONTINUED and not file.archived:
+            # The offset is behind the seal that closed the segment, if there is one.
+            offset = end.offset if end.reason else end.offset + SEAL_SIZE
+            reason = end.reason or "the seal is missing that says that a segment follows"
+            raise corrupt_segment_error(self._disk, file.name, offset, end.next_seq, reason)
 
-    def _check_followed(self, file: HistoryFile, seq: int) -> None:
-        """Raise `CorruptLogError` where no file follows a segment with a `CONTINUED` seal.
-
-        The directories are listed again, since the writer may have sealed the segment after the
-        last listing. The successor has a name before the seal is written.
-        """
-        if self._newest() < seq:
-            reason = f"the segment is missing: {file.name} says that there is one after it"
-            raise corrupt_segment_error(self._disk, segment_name(seq), 0, seq, reason)
+    def _gap_error(self, file: HistoryFile, end: FileEnd, successor: int) -> CorruptLogError:
+        """Make the error for a file that ends before the next file begins, or behind that."""
+        seq, manifest = end.next_seq, load_manifest(self._disk)
+        if any(first == seq for first, _, _ in manifest.archived):
+            return self._missing(manifest, seq)
+        segments = self._segments()
+        for fault in chain_faults(self._disk, self._store, segments, manifest.log_start):
+            if fault.expected_seq >= seq:
+                return fault.error(self._disk)
+        reason = end.reason or f"it ends too early: event {successor} is next"
+        return corrupt_segment_error(self._disk, file.name, end.offset, seq, reason)

@@ -51,6 +51,7 @@ from eventstore.errors import (
     StoreFullError,
     errno_name,
 )
+from eventstore.log.chain import chain_error
 from eventstore.log.format import (
     ALIGNMENT,
     SEAL_SIZE,
@@ -179,7 +180,7 @@ class _Examination:
         headers = self._chain(log_start)
         last = headers[-1]
         data = read_whole(self._disk, segment_name(last.first_seq))
-        tail = self._classify_last(data, last)
+        tail = self._classify_last(data, last, log_start)
         empty = tail.next_seq == last.first_seq
         predecessor = None
         for header, successor in itertools.pairwise(headers):
@@ -199,21 +200,23 @@ class _Examination:
 
     def _chain(self, log_start: int) -> list[SegmentHeader]:
         """Read the headers from `log_start` on, and check that each fits the one before."""
-        firsts = [first for first in self._listing.segments if first >= log_start]
-        if not firsts or firsts[0] != log_start:
-            raise self._corrupt(segment_name(log_start), 0, log_start, "the segment is missing")
         headers: list[SegmentHeader] = []
-        for first in firsts:
-            header = read_header(self._disk, segment_name(first), self._store)
+        for first in self._listing.segments:
+            if first < log_start:
+                continue
+            try:
+                header = read_header(self._disk, segment_name(first), self._store)
+            except CorruptLogError as error:
+                raise self._chain_error(log_start) from error
             if headers and header.previous_first != headers[-1].first_seq:
-                raise self._corrupt(
-                    segment_name(header.previous_first or first),
-                    0,
-                    header.previous_first,
-                    f"the segment before {segment_name(first)} is missing, or does not belong here",
-                )
+                raise self._chain_error(log_start)
             headers.append(header)
+        if not headers or headers[0].first_seq != log_start:
+            raise self._chain_error(log_start)
         return headers
+
+    def _chain_error(self, log_start: int) -> CorruptLogError:
+        return chain_error(self._disk, self._store, self._listing.segments, log_start)
 
     def _check_length(self, header: SegmentHeader, successor: SegmentHeader) -> None:
         name = segment_name(header.first_seq)
@@ -282,18 +285,15 @@ class _Examination:
             seals=seals[:at],
         )
 
-    def _classify_last(self, data: bytes, header: SegmentHeader) -> Clean | TornTail:
+    def _classify_last(
+        self, data: bytes, header: SegmentHeader, log_start: int
+    ) -> Clean | TornTail:
         name = segment_name(header.first_seq)
         tail = classify_tail(data, header)
         if isinstance(tail, Corrupt):
             raise self._corrupt(name, tail.offset, tail.expected_seq, tail.reason)
         if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
-            raise self._corrupt(
-                segment_name(tail.next_seq),
-                0,
-                tail.next_seq,
-                f"the segment is missing: {name} says that there is one after it",
-            )
+            raise self._chain_error(log_start)
         return tail
 
     def _shorter(

@@ -38,6 +38,7 @@ from eventstore.log.format import (
 )
 
 __all__ = [
+    "RESTORE",
     "WINDOW",
     "ActiveSegment",
     "SegmentEnd",
@@ -45,6 +46,7 @@ __all__ = [
     "corrupt_segment_error",
     "file_crc",
     "fresh_salt",
+    "header_fault",
     "read_header",
     "sealed_end",
     "write_seal",
@@ -53,6 +55,11 @@ __all__ = [
 
 WINDOW = 64 << 10
 """Bytes per read of a file that is read from beginning to end. A window fits a processor cache."""
+RESTORE = (
+    "Restore the file from a backup, or open a copy of the store to salvage what is before the "
+    "damage"
+)
+"""The remedy for a damaged or missing file."""
 RESERVED = 3 * SEAL_SIZE
 """Bytes kept free at the end of a segment: one seal of each kind, idle, closed and continued."""
 
@@ -272,14 +279,18 @@ def build_segment(
 
 
 def corrupt_segment_error(
-    disk: Disk, name: str, offset: int, expected_seq: int | None, reason: str
+    disk: Disk,
+    name: str,
+    offset: int,
+    expected_seq: int | None,
+    reason: str,
+    remedy: str = RESTORE,
 ) -> CorruptLogError:
     """Make the error for a damaged segment or archive."""
     path = f"{disk.path}/{name}"
     expected = "" if expected_seq is None else f", where event {expected_seq} should begin"
     return CorruptLogError(
-        f"{path} is corrupt at offset {offset}{expected}: {reason}. Nothing was written. Restore "
-        "the file from a backup, or open a copy of the store to salvage what is before the damage",
+        f"{path} is corrupt at offset {offset}{expected}: {reason}. Nothing was written. {remedy}",
         path=path,
         offset=offset,
         expected_seq=expected_seq,
@@ -298,15 +309,19 @@ def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
         header = SegmentHeader.decode(data)
     except InvalidBytesError as error:
         raise corrupt_segment_error(disk, name, 0, expected, str(error)) from error
-    if header.store != store:
-        raise corrupt_segment_error(
-            disk, name, 0, expected, f"it belongs to another store ({header.store})"
-        )
-    if header.first_seq != expected:
-        raise corrupt_segment_error(
-            disk, name, 0, expected, f"it is the segment of event {header.first_seq}, renamed"
-        )
+    reason = header_fault(header, store, expected)
+    if reason is not None:
+        raise corrupt_segment_error(disk, name, 0, expected, reason)
     return header
+
+
+def header_fault(header: SegmentHeader, store: uuid.UUID, expected: int | None) -> str | None:
+    """Return why a header does not fit a segment of `store` named for event `expected`, if so."""
+    if header.store != store:
+        return f"it belongs to another store ({header.store})"
+    if header.first_seq != expected:
+        return f"it is the segment of event {header.first_seq}, renamed"
+    return None
 
 
 def file_crc(file: File, end: int, head: bytes = b"") -> int:

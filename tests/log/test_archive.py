@@ -401,7 +401,7 @@ class TestReading:
         disk, _ = compacted(4, "archive")
         for name in SEGMENTS[2:]:
             disk.remove_file(name)
-        with pytest.raises(CorruptLogError, match="the file is missing") as raised:
+        with pytest.raises(CorruptLogError, match="the segment is missing") as raised:
             values_on(disk)
         assert (raised.value.path, raised.value.expected_seq) == (f"simulated/{SEGMENTS[2]}", 5)
 

@@ -465,7 +465,7 @@ class TestFailures:
     def test_a_segment_that_ends_before_its_successor_begins(self) -> None:
         disk, _ = several_segments()
         disk.write_file(SECOND, several_segments(segments=1)[0].read_file(FIRST))
-        with pytest.raises(CorruptLogError, match="another segment's file"):
+        with pytest.raises(CorruptLogError, match="the segment of event 1, renamed"):
             chunks(disk)
 
     def test_a_missing_segment_is_no_end_and_no_gap(self) -> None:

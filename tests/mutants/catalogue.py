@@ -13,6 +13,7 @@ DIRECTORY = "directory.py"
 DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
 FORMAT = "log/format.py"
+CHAIN = "log/chain.py"
 KEEPER = "snapshot/keeper.py"
 LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
@@ -659,8 +660,8 @@ SABOTAGES = (
         edits=(
             edit(
                 READER,
-                "        if self._newest() < seq:\n",
-                "        if False:\n",
+                "        elif end.seal is SealKind.CONTINUED and ",
+                "        elif False and ",
             ),
         ),
         caught_by=(f"{TEST_FILES} -k gone",),
@@ -678,6 +679,39 @@ SABOTAGES = (
         caught_by=("tests/log/test_recovery.py", f"{TEST_FILES} -k gone"),
     ),
     Sabotage(
+        name="what is before a hole not read",
+        breaks="everything before a hole can be read up to `stop`",
+        edits=(
+            edit(
+                READER,
+                "        if end is None or end.next_seq >= wanted.stop:\n",
+                "        if end is None:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_chain.py -k before",),
+    ),
+    Sabotage(
+        name="a stray copy taken for a damaged segment",
+        breaks="nobody is told to restore a file that no backup has",
+        edits=(
+            edit(CHAIN, "            if linked:\n", "            if linked and not unplaced:\n"),
+        ),
+        caught_by=("tests/log/test_chain.py -k copy",),
+    ),
+    Sabotage(
+        name="folders listed for every file",
+        breaks="reading costs as much as there are files",
+        edits=(
+            edit(
+                READER,
+                "                attempts = 0\n            except",
+                "                attempts = 0\n"
+                "                history = self._list_files()\n            except",
+            ),
+        ),
+        caught_by=("tests/log/test_chain.py -k listed",),
+    ),
+    Sabotage(
         name="finished segments unverified",
         breaks="damage before the last segment is refused at opening",
         edits=(
@@ -693,8 +727,8 @@ SABOTAGES = (
         edits=(
             edit(
                 SEGMENT,
-                "    if header.store != store:\n        raise corrupt_segment_error(",
-                "    if False:\n        raise corrupt_segment_error(",
+                "    if header.store != store:\n        return f",
+                "    if False:\n        return f",
             ),
         ),
         caught_by=("tests/log/test_recovery.py", f"{TEST_FILES} -k another_store"),
