@@ -58,7 +58,7 @@ from eventstore.log.runs import chunks_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.reading.selection import decode_chunk
-from eventstore.report import RecoveryReport
+from eventstore.report import RecoveryReport, printable
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
 __all__ = ["Recovered", "recover"]
@@ -269,7 +269,9 @@ def _report(
     snapshot_seq = examined.snapshot_seq
     unknown = tuple(examined.listing.unknown(examined.manifest))
     warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
-    warnings += [f"{name} is none of the store's files and was left alone" for name in unknown]
+    warnings += [
+        f"{printable(name)} is none of the store's files and was left alone" for name in unknown
+    ]
     if opened.torn_bytes:
         aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
         warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")

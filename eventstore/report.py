@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["RecoveryReport", "StoreStats"]
+__all__ = ["RecoveryReport", "StoreStats", "printable"]
+
+
+def printable(text: str) -> str:
+    """Return `text` with escapes in place of what a terminal or a log would act on.
+
+    Names of files, keys and payloads come from elsewhere. Control characters in them could clear a
+    screen, or forge a line. Text without such characters is returned as it is.
+
+    >>> printable("line\\nEVENT 3 IS FINE")
+    'line\\\\nEVENT 3 IS FINE'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):

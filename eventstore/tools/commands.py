@@ -1,14 +1,20 @@
 """The commands behind `eventstore`. The commands need click and rich (the `cli` extra).
 
-Reading commands never change a store, take no lock and repair nothing. A typed error is one
-message on standard error and exit status 1. Wrong usage is exit status 2, as click has it.
+Reading commands never change a store: they take no lock and repair nothing. A typed error is one
+message on standard error and exit status 1. So is an output that cannot be written. Wrong usage is
+exit status 2, as click has it.
+
+Text from files (names, keys, operations, messages with any of them) passes `printable`: a control
+character is shown, and no terminal executes it.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -28,7 +34,8 @@ from eventstore.history import read_events
 from eventstore.model.codec import encode_hook
 from eventstore.model.operation import OPERATION_FIELD
 from eventstore.model.registry import HandlerRegistry
-from eventstore.tools.overview import Overview, SegmentFacts, overview
+from eventstore.report import printable
+from eventstore.tools.overview import Damage, Overview, SegmentFacts, overview
 from eventstore.tools.verify import Divergence, Verification
 from eventstore.tools.verify import verify as verify_store
 
@@ -49,7 +56,7 @@ def _told_plainly(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except EventStoreError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
 
     return wrapper
 
@@ -104,12 +111,12 @@ def demo(tape: Path | None, kills: int, seed: int | None, store: Path | None, ke
 def info(path: Path) -> None:
     """Show what is in the store at PATH: segments, snapshots, archive. Changes nothing.
 
-    Exits with status 1 if a segment is damaged.
+    Exits with status 1 if a segment or an archive is damaged, missing or a stray copy.
     """
     found = overview(path)
     console = _console()
     for line in _facts(found):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(escape(printable(line)), highlight=False, soft_wrap=True)
     if found.segments:
         console.print(_segments(found.segments))
     for title, files in (
@@ -119,15 +126,33 @@ def info(path: Path) -> None:
     ):
         for file in files:
             where = "" if file.seq is None else f"  event {file.seq:,}"
+            name = printable(file.name.partition("/")[2])
             console.print(
-                escape(f"{title}: {file.name.partition('/')[2]}  {file.size:,} bytes{where}"),
+                escape(f"{title}: {name}  {file.size:,} bytes{where}"),
                 highlight=False,
                 soft_wrap=True,
             )
-    for segment in found.damaged:
-        click.echo(f"DAMAGED: {segment.name}: {segment.damage}", err=True)
-    if found.damaged:
+    for name in found.unknown:
+        line = f"unknown: {printable(name)}  none of the store's files, and left alone"
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    _tell_damage(found.faults, path, found.intact_up_to)
+    if found.faults:
         raise click.exceptions.Exit(1)
+
+
+def _tell_damage(faults: Sequence[Damage], path: Path, intact_up_to: int | None) -> None:
+    """Name every fault, and say what can be read in spite of it, on standard error."""
+    for damage in faults:
+        click.echo(printable(f"DAMAGED: {damage.name}: {damage.reason}"), err=True)
+    if intact_up_to is not None:
+        where = shlex.quote(str(path))
+        click.echo(
+            printable(
+                f"Every event before {intact_up_to} can be read: eventstore dump {where} "
+                f"--stop {intact_up_to}"
+            ),
+            err=True,
+        )
 
 
 @commands.command()
@@ -142,14 +167,13 @@ def verify(path: Path, no_refold: bool) -> None:
     """
     found = verify_store(path, None if no_refold else HandlerRegistry.discover())
     for line in _verified(found):
-        click.echo(line)
-    for damage in found.damage:
-        click.echo(f"DAMAGED: {damage.name}: {damage.reason}", err=True)
+        click.echo(printable(line))
+    _tell_damage(found.damage, path, found.intact_up_to)
     if found.refolded is not None and found.refolded.refusal is not None:
-        click.echo(f"NOT FOLDED: {found.refolded.refusal}", err=True)
+        click.echo(printable(f"NOT FOLDED: {found.refolded.refusal}"), err=True)
     if found.divergence is not None:
         for line in _divergence(found.divergence):
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)
     if not found.passed:
         raise click.exceptions.Exit(1)
 
@@ -195,13 +219,16 @@ def _facts(found: Overview) -> list[str]:
         f"created {found.created}, {found.size:,} bytes",
         f"events {manifest.history_start:,} to {found.last_seq:,}"
         if found.last_seq >= manifest.history_start
-        else "no events",
+        else "no events"
+        if manifest.logged
+        else "no log (use_wal=False): snapshots of the state, and no events",
     ]
     if found.writer is not None:
         lines.append(f"a writer is, or was when it ended, process {found.writer}")
     torn = sum(segment.torn_bytes for segment in found.segments)
     if torn:
-        lines.append(f"{torn:,} torn bytes wait to be set aside by the next writer")
+        unless = "" if found.writer is None else ", unless a writer is writing them now"
+        lines.append(f"{torn:,} torn bytes wait to be set aside by the next writer{unless}")
     return lines
 
 
@@ -244,7 +271,7 @@ def dump(path: Path, start: int, stop: int | None, as_json: bool) -> None:
             "metadata": event.metadata,
         }
         if as_json:
-            click.echo(msgspec.json.encode(fields, enc_hook=_plain))
+            click.echo(_json(fields))
         else:
             click.echo(_line(fields))
 
@@ -253,15 +280,36 @@ def _line(fields: dict[str, Any]) -> str:
     """Return one event for people: number, time, operation, fields, and any key and metadata."""
     parts = [
         f"{fields['seq']:>8}",
-        to_datetime(fields["time"]).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        f"{fields['operation']}",
-        *(f"{name}={value!r}" for name, value in fields["data"].items()),
+        _time(fields["time"]),
+        _name(fields["operation"]),
+        *(f"{_name(name)}={value!r}" for name, value in fields["data"].items()),
     ]
     if fields["key"] is not None:
         parts.append(f"key={fields['key']!r}")
     if fields["metadata"]:
         parts.append(f"metadata={fields['metadata']!r}")
-    return "  ".join(parts[:3]) + "  " + " ".join(parts[3:])
+    return printable("  ".join(parts[:3]) + "  " + " ".join(parts[3:]))
+
+
+def _time(nanoseconds: int) -> str:
+    try:
+        return to_datetime(nanoseconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except (OverflowError, ValueError):  # no year of a calendar
+        return f"{nanoseconds} ns"
+
+
+def _name(name: Any) -> str:
+    """A name as it is, quoted where it could be taken for something else in the line."""
+    text = str(name)
+    return repr(text) if any(char.isspace() or char in "='\"" for char in text) else text
+
+
+def _json(fields: dict[str, Any]) -> str:
+    """One event as JSON. A character that a terminal acts on is escaped, as JSON permits."""
+    text = msgspec.json.encode(fields, enc_hook=_plain).decode()
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def _plain(value: Any) -> Any:

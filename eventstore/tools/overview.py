@@ -10,30 +10,57 @@ gone between being listed and being read, and is then left out.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
 from eventstore.clock import to_datetime
-from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.base import Disk, open_to_read, read_whole
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
-    LOG_FOLDER,
+    MANIFEST,
     QUARANTINE_FOLDER,
     SNAPSHOT_FOLDER,
     WRITER_PID,
+    archive_name,
     archive_seq,
+    segment_name,
     segment_seq,
     snapshot_seq,
 )
+from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
-from eventstore.errors import EventStoreError, read_error
-from eventstore.log.segment import read_header
+from eventstore.disk.optimistic import attempts_beside_writer
+from eventstore.errors import EventStoreError, translating_read_errors
+from eventstore.log.chain import ChainFault, chain_faults
+from eventstore.log.format import SegmentHeader
+from eventstore.log.segment import RESTORE, read_header
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
 
-__all__ = ["FileFacts", "Overview", "SegmentFacts", "overview", "survey_segments"]
+__all__ = [
+    "Damage",
+    "FileFacts",
+    "LogSurvey",
+    "Overview",
+    "SegmentFacts",
+    "overview",
+    "survey_log",
+]
+
+_PASSES = 5
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """The fault of one file. `name` is relative to the store's directory."""
+
+    name: str
+    reason: str
 
 
 class FileFacts(msgspec.Struct, frozen=True):
@@ -51,7 +78,7 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     * `used`: bytes up to the end of the valid records.
     * `sealed`: the kind of seal at the end, `None` without a seal.
     * `torn_bytes`: bytes of an unfinished commit, which the next writer will set aside.
-    * `damage`: why the segment is corrupt, `None` if it is sound.
+    * `damage`: why the segment is corrupt, and what to do. `None` if it is sound.
     """
 
     name: str
@@ -66,7 +93,14 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that `eventstore info` shows. `writer` is the pid that a writer left behind."""
+    """The facts that `eventstore info` shows.
+
+    * `faults`: every file that is damaged, missing or a stray copy, with the reason and the remedy.
+    * `intact_up_to`: the event that the first fault in the log begins with, `None` without a fault.
+      Every event before can be read.
+    * `unknown`: files that are none of the store's. The store leaves them alone.
+    * `writer`: the pid that a writer left behind.
+    """
 
     path: str
     manifest: Manifest
@@ -74,12 +108,15 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: tuple[FileFacts, ...]
     archives: tuple[FileFacts, ...]
     quarantine: tuple[FileFacts, ...]
+    faults: tuple[Damage, ...] = ()
+    intact_up_to: int | None = None
+    unknown: tuple[str, ...] = ()
     writer: int | None = None
 
     @property
     def last_seq(self) -> int:
-        """The last event in the log, 0 in an empty log."""
-        return max((segment.last_seq for segment in self.segments), default=0)
+        """The last event in the log, 0 in an empty log. A file without a sound header has none."""
+        return max((segment.last_seq for segment in self.segments if segment.used), default=0)
 
     @property
     def created(self) -> str:
@@ -97,75 +134,139 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def damaged(self) -> tuple[SegmentFacts, ...]:
-        """The corrupt segments."""
+        """The segments that are corrupt or out of place."""
         return tuple(segment for segment in self.segments if segment.damage)
 
 
+class LogSurvey(NamedTuple):
+    """The segments of the log, every fault in them and between them, and where faults begin."""
+
+    segments: list[SegmentFacts]
+    faults: list[Damage]
+    intact_up_to: int | None
+
+
 def overview(path: str | os.PathLike[str]) -> Overview:
-    """Survey the store at `path`.
+    """Survey the store at `path`. Beside a writer, survey again before a fault is believed.
 
     Raises `StoreNotFoundError`, `StoreAccessError`, `ReadFailedError`, and `CorruptStoreError` for
     a damaged `store.json`.
     """
     disk = LocalDisk(path, read_only=True)
     try:
-        manifest = load_manifest(disk)
-        return Overview(
-            path=disk.path,
-            manifest=manifest,
-            segments=tuple(survey_segments(disk, manifest)),
-            snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
-            archives=tuple(_files(disk, ARCHIVE_FOLDER)),
-            quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
-            writer=_writer(disk),
-        )
-    except OSError as error:
-        raise read_error(error, disk.path) from error
+        with translating_read_errors(disk.path):
+            for listing in attempts_beside_writer(disk, _PASSES):
+                found = _overview(disk, listing)
+                if not found.faults:
+                    break
+            return found
     finally:
         disk.close()
 
 
-def survey_segments(disk: Disk, manifest: Manifest) -> Iterator[SegmentFacts]:
-    """Yield the segments of the log, each read and verified record by record."""
-    for base in disk.list(LOG_FOLDER):
-        first = segment_seq(base)
-        if first is None or first < manifest.log_start:
-            continue
-        name = f"{LOG_FOLDER}/{base}"
-        try:
-            size = _size(disk, name)
-            header = read_header(disk, name, manifest.store)
-            tail = classify_tail(read_whole(disk, name), header)
-        except FileNotFoundError:
-            continue
-        except EventStoreError as error:
-            yield SegmentFacts(
-                name=name, size=size, first_seq=first, last_seq=first - 1, damage=str(error)
-            )
-            continue
-        match tail:
-            case Corrupt(offset=offset, expected_seq=seq, reason=reason):
-                yield SegmentFacts(
-                    name=name,
-                    size=size,
-                    first_seq=first,
-                    last_seq=seq - 1,
-                    used=offset,
-                    damage=f"corrupt at offset {offset}, where event {seq} should begin: {reason}",
-                )
-            case Clean() | TornTail():
-                yield SegmentFacts(
-                    name=name,
-                    size=size,
-                    first_seq=first,
-                    last_seq=tail.next_seq - 1,
-                    records=len(tail.records),
-                    used=tail.end,
-                    sealed=tail.sealed.name.lower()
-                    if isinstance(tail, Clean) and tail.sealed
-                    else None,
-                    torn_bytes=tail.torn_end - tail.end if isinstance(tail, TornTail) else 0,
-                )
+def _overview(disk: Disk, listing: Listing) -> Overview:
+    manifest = load_manifest(disk)
+    log = survey_log(disk, manifest, listing)
+    return Overview(
+        path=disk.path,
+        manifest=manifest,
+        segments=tuple(log.segments),
+        snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
+        archives=tuple(_files(disk, ARCHIVE_FOLDER)),
+        quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
+        faults=(*_missing_archives(manifest, listing), *log.faults),
+        intact_up_to=log.intact_up_to,
+        unknown=tuple(listing.unknown(manifest)),
+        writer=_writer(disk),
+    )
+
+
+def _missing_archives(manifest: Manifest, listing: Listing) -> Iterator[Damage]:
+    present = set(listing.archives)
+    for first, last, _ in manifest.archived:
+        if first not in present:
+            reason = f"it is missing: {MANIFEST} says that events {first} to {last} are in it"
+            yield Damage(archive_name(first), f"{reason}. Restore it from a backup")
+
+
+def survey_log(disk: Disk, manifest: Manifest, listing: Listing) -> LogSurvey:
+    """Read every segment of the log, verify it record by record, and judge the chain.
+
+    A segment that a writer removed since the listing is left out.
+    """
+    firsts = [first for first in listing.segments if first >= manifest.log_start]
+    faults = _chain_faults(disk, manifest, firsts) if manifest.logged else []
+    verdicts = {fault.name: str(fault) for fault in faults}
+    segments: list[SegmentFacts] = []
+    for first, successor in itertools.zip_longest(firsts, firsts[1:]):
+        with contextlib.suppress(FileNotFoundError):
+            segments.append(_survey(disk, manifest, first, successor, verdicts))
+    told = [Damage(one.name, one.damage) for one in segments if one.damage]
+    names = {damage.name for damage in told}
+    told += [Damage(fault.name, str(fault)) for fault in faults if fault.name not in names]
+    starts = [fault.expected_seq for fault in faults]
+    starts += [one.last_seq + 1 for one in segments if one.damage and one.name not in verdicts]
+    return LogSurvey(segments, sorted(told, key=lambda one: one.name), min(starts, default=None))
+
+
+def _chain_faults(disk: Disk, manifest: Manifest, firsts: list[int]) -> list[ChainFault]:
+    try:
+        return list(chain_faults(disk, manifest.store, firsts, manifest.log_start))
+    except (FileNotFoundError, EventStoreError):  # moved by a writer, or told with its segment
+        return []
+
+
+def _survey(
+    disk: Disk, manifest: Manifest, first: int, successor: int | None, verdicts: dict[str, str]
+) -> SegmentFacts:
+    """Read one segment. Raises `FileNotFoundError` if it is gone."""
+    name = segment_name(first)
+    size = _size(disk, name)
+    facts = SegmentFacts(name=name, size=size, first_seq=first, last_seq=first - 1)
+    if name in verdicts:
+        return msgspec.structs.replace(facts, damage=verdicts[name])
+    try:
+        header = read_header(disk, name, manifest.store)
+        data = read_whole(disk, name)
+    except EventStoreError as error:
+        return msgspec.structs.replace(facts, damage=str(error))
+    tail = classify_tail(data, header)
+    if isinstance(tail, Corrupt):
+        reason = f"corrupt at offset {tail.offset}, where event {tail.expected_seq} should begin"
+        return msgspec.structs.replace(
+            facts,
+            last_seq=tail.expected_seq - 1,
+            used=tail.offset,
+            damage=f"{reason}: {tail.reason}. {RESTORE}",
+        )
+    return msgspec.structs.replace(
+        facts,
+        last_seq=tail.next_seq - 1,
+        records=len(tail.records),
+        used=tail.end,
+        sealed=tail.sealed.name.lower() if isinstance(tail, Clean) and tail.sealed else None,
+        torn_bytes=tail.torn_end - tail.end if isinstance(tail, TornTail) else 0,
+        damage=_contradicted(disk, manifest, data, header, successor),
+    )
+
+
+def _contradicted(
+    disk: Disk, manifest: Manifest, data: bytes, header: SegmentHeader, successor: int | None
+) -> str | None:
+    """Return in what a whole segment is not what its successor says that it was, if so."""
+    if successor is None:
+        return None
+    name = segment_name(successor)
+    try:
+        later = read_header(disk, name, manifest.store)
+    except (FileNotFoundError, EventStoreError):
+        return None
+    end = later.previous_end
+    if later.previous_first != header.first_seq:
+        return None
+    if len(data) >= end and zlib.crc32(memoryview(data)[:end]) == later.previous_crc:
+        return None
+    return f"it is not what {name} says it was. {RESTORE}"
 
 
 def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
@@ -173,18 +274,17 @@ def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
         name = f"{folder}/{base}"
         found = (snapshot_seq(base), archive_seq(base), segment_seq(base))
         seq = next((seq for seq in found if seq is not None), None)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             yield FileFacts(name, _size(disk, name), seq)
-        except FileNotFoundError:
-            continue
 
 
 def _size(disk: Disk, name: str) -> int:
-    file = disk.open(name)
+    """The size of a file, 0 of what cannot be opened as a file."""
     try:
-        return file.size()
-    finally:
-        file.close()
+        with open_to_read(disk, name) as file:
+            return file.size()
+    except EventStoreError:
+        return 0
 
 
 def _writer(disk: Disk) -> int | None:

@@ -14,7 +14,12 @@ import msgspec
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
-from eventstore.errors import ReplayError, UnknownOperationError
+from eventstore.errors import (
+    CorruptStoreError,
+    InvalidPayloadError,
+    ReplayError,
+    UnknownOperationError,
+)
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.reading.replay import recorded_batches
@@ -31,7 +36,9 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
         begun_at: The last event before the fold. 0 is before the first event.
         agreeing: The events of the agreeing snapshots.
         passed_over: The snapshots made by other handlers, each with the reason.
-        wrong_digests: The names of snapshots with a digest of another state than the stored one.
+        wrong_digests: The names of snapshots whose digest is not the digest of their state.
+        unreadable: The snapshots of the same handlers that the state's type refuses, each with the
+            reason. An opening passes them over.
         divergence: The first difference, `None` if there is none.
         refusal: The reason why history could not be folded to its end, if so.
     """
@@ -40,6 +47,7 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     agreeing: tuple[int, ...] = ()
     passed_over: tuple[str, ...] = ()
     wrong_digests: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
     divergence: Divergence | None = None
     refusal: str | None = None
 
@@ -65,6 +73,7 @@ class _Refolding:
         self._digests: dict[int, str] = {}
         self._passed_over: list[str] = []
         self._wrong: list[str] = []
+        self._unreadable: list[tuple[str, str]] = []
         self._retired = False
 
     def run(self) -> Refold:
@@ -98,7 +107,12 @@ class _Refolding:
                     stored=self._state_after(differing_at),
                     refolded=state,
                 )
-        except (ReplayError, UnknownOperationError) as error:
+        except (
+            CorruptStoreError,
+            InvalidPayloadError,
+            ReplayError,
+            UnknownOperationError,
+        ) as error:
             return self._result(begun_at, agreeing, refusal=str(error))
         return self._result(begun_at, agreeing, divergence=divergence)
 
@@ -115,6 +129,7 @@ class _Refolding:
             agreeing=tuple(agreeing),
             passed_over=tuple(self._passed_over),
             wrong_digests=tuple(self._wrong),
+            unreadable=tuple(self._unreadable),
             divergence=divergence,
             refusal=refusal,
         )
@@ -130,6 +145,8 @@ class _Refolding:
             if not isinstance(found, LoadedSnapshot):
                 if found.operations:
                     self._passed_over.append(f"{found.name}: {found.reason}")
+                else:
+                    self._unreadable.append((found.name, found.reason))
                 continue
             self._digests[seq] = found.digest
             if self._codec.digest(found.state) != found.digest:

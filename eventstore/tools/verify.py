@@ -23,9 +23,9 @@ from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import (
     MANIFEST,
     SNAPSHOT_FOLDER,
-    SNAPSHOT_SUFFIX,
     archive_name,
     snapshot_name,
+    snapshot_seq,
 )
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
@@ -46,7 +46,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import recorded_batches
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.tools.overview import survey_segments
+from eventstore.tools.overview import Damage, survey_log
 from eventstore.tools.refold import Divergence, Refold
 from eventstore.tools.refold import refold as fold_again
 
@@ -55,19 +55,14 @@ __all__ = ["Damage", "Divergence", "Refold", "Verification", "verify"]
 _PASSES = 5  # over all files. The chain of segments moves, and has repetitions of its own
 
 
-class Damage(msgspec.Struct, frozen=True):
-    """The fault of one file. `name` is relative to the store's directory."""
-
-    name: str
-    reason: str
-
-
 class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """The result of `verify`.
 
     * `first_seq` and `last_seq`: the events read and decoded, none if `last_seq` is smaller.
     * `segments`, `archives`, `snapshots`: how many files of each kind were checked.
-    * `damage`: every damaged file with the reason.
+    * `damage`: every damaged, missing or stray file with the reason.
+    * `intact_up_to`: the event that the first fault in the log begins with, `None` without a fault.
+      Every event before can be read, as far as archives are whole.
     * `refolded`: the result of folding again. The field is `None` if folding was not asked for, or
       if damage prevented folding.
     """
@@ -79,6 +74,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
     archives: int = 0
     snapshots: int = 0
     damage: tuple[Damage, ...] = ()
+    intact_up_to: int | None = None
     refolded: Refold | None = None
 
     @property
@@ -102,10 +98,11 @@ def verify(
 ) -> Verification:
     """Check every byte of the store at `path`, and fold the history again.
 
-    Folding needs a `registry`, and `refold=False` leaves the fold out. Folding begins at the first
-    event, or at the first snapshot if earlier history was discarded. Every event is folded again,
-    and the digest of the state is compared at every snapshot. Where digests differ, `divergence` of
-    the result names event, operation and handler.
+    Folding needs a `registry`, and `refold=False` leaves it out. A store without a log is not
+    folded, and neither is an `EventLog`, which has no state. Folding begins at the first event,
+    or at the first snapshot if earlier history was discarded. Every event is folded again, and the
+    digest of the state is compared at every snapshot. Where digests differ, `divergence` of the
+    result names event, operation and handler.
 
     The time follows the length of the history, and the memory the size of the state.
 
@@ -118,7 +115,8 @@ def verify(
             found = _checked(disk)
             if found.damage or registry is None or not refold:
                 return found
-            if not load_manifest(disk).logged:
+            manifest = load_manifest(disk)
+            if not manifest.logged or manifest.kind == "log":
                 return found
             folded = _refolded(disk, registry)
     finally:
@@ -126,13 +124,14 @@ def verify(
     wrong = tuple(
         Damage(name, "its digest is not that of the state in it") for name in folded.wrong_digests
     )
+    wrong += tuple(Damage(name, reason) for name, reason in folded.unreadable)
     return msgspec.structs.replace(found, refolded=folded, damage=wrong)
 
 
 def _checked(disk: Disk) -> Verification:
     """Check the bytes. Beside a writer, check apparent damage again, up to `_PASSES` times."""
-    for _ in attempts_beside_writer(disk, _PASSES):
-        found = _Checking(disk).run()
+    for listing in attempts_beside_writer(disk, _PASSES):
+        found = _Checking(disk).run(listing)
         if not found.damage:
             break
     return found
@@ -156,15 +155,15 @@ class _Checking:
         self._disk = disk
         self._damage: list[Damage] = []
 
-    def run(self) -> Verification:
+    def run(self, listing: Listing) -> Verification:
         try:
             manifest = load_manifest(self._disk)
         except CorruptStoreError as error:
             return Verification(path=self._disk.path, damage=(Damage(MANIFEST, str(error)),))
         snapshots = [
             self._snapshot(manifest, base)
-            for base in self._disk.list(SNAPSHOT_FOLDER)
-            if base.endswith(SNAPSHOT_SUFFIX)
+            for base in listing.snapshots
+            if snapshot_seq(base) is not None
         ]
         for first, last, _ in manifest.archived:
             with self._telling(archive_name(first)):
@@ -173,11 +172,8 @@ class _Checking:
                 except FileNotFoundError:
                     if first >= load_manifest(self._disk).history_start:  # not discarded meanwhile
                         raise
-        segments = 0
-        for segment in survey_segments(self._disk, manifest):
-            segments += 1
-            if segment.damage:
-                self._damage.append(Damage(segment.name, segment.damage))
+        log = survey_log(self._disk, manifest, listing)
+        self._damage += log.faults
         last_seq = manifest.history_start - 1
         if manifest.logged and not self._damage:
             with self._telling("log"):
@@ -186,10 +182,11 @@ class _Checking:
             path=self._disk.path,
             first_seq=manifest.history_start,
             last_seq=last_seq,
-            segments=segments,
+            segments=len(log.segments),
             archives=len(manifest.archived),
             snapshots=len(snapshots),
             damage=tuple(self._damage),
+            intact_up_to=log.intact_up_to,
         )
 
     @contextlib.contextmanager
@@ -213,6 +210,9 @@ class _Checking:
             for _ in slices:
                 pass
         except FileNotFoundError:  # the writer removed the snapshot
+            return 0
+        except EventStoreError as error:
+            self._damage.append(Damage(name, str(error)))
             return 0
         except InvalidSnapshotError as error:
             self._damage.append(Damage(name, f"it is damaged: {error}"))
