@@ -14,8 +14,8 @@ from eventstore.log.chain import chain_faults
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import LogReader
 from eventstore.testing import Call, Fault, SimulatedDisk
-from tests.log.samples import STORE, new_log, open_on, several_segments, values_on
-from tests.log.test_recovery import FOREIGN, rewritten_header
+from tests.log.samples import FOREIGN, STORE, new_log, open_on, several_segments, values_on
+from tests.log.test_recovery import rewritten_header
 
 FIRST, SECOND, THIRD, FOURTH, FIFTH = (segment_name(seq) for seq in (1, 3, 5, 7, 9))
 NUMBERS = (1, 3, 5, 7, 9)
@@ -120,7 +120,7 @@ class TestFaults:
         assert [(name, seq) for name, seq, _ in faults(disk)] == [(FOURTH, 7)]
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[SimulatedDisk], None]] = {
     **{f"without {number}": removed(segment_name(number)) for number in NUMBERS},
     "without 3 and 5": removed(SECOND, THIRD),
     "without 3 and 7": removed(SECOND, FOURTH),

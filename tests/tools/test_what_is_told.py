@@ -36,7 +36,7 @@ def segment(store: Path, index: int) -> Path:
 
 async def fill(path: Path, count: int = 200, **options: object) -> None:
     settings = {"segment_size": 4096, "history": "keep", **options}
-    async with EventStore.open(path, REGISTRY, **settings) as store:  # type: ignore[arg-type]  # mixed
+    async with EventStore.open(path, REGISTRY, **settings) as store:  # type: ignore[arg-type]  # mixed types
         for number in range(count):
             await store.append(Pay(name=f"n{number % 9}", amount=1.0))
         await store.snapshot()
@@ -187,7 +187,7 @@ class TestNoFalseAlarm:
 
         async def beside() -> None:
             options = {"segment_size": 4096, "wal_max_entries": 25, "backup_count": 2}
-            async with EventStore.open(path, REGISTRY, **options) as store:  # type: ignore[arg-type]  # mixed
+            async with EventStore.open(path, REGISTRY, **options) as store:  # type: ignore[arg-type]  # mixed types
                 await store.append(Pay(name="first", amount=1.0))
                 looking = asyncio.ensure_future(asyncio.to_thread(look))
                 while not looking.done():
