@@ -3,13 +3,15 @@ store.
 
 The file is rewritten atomically (a temporary file, synced, renamed, folder synced). The file
 carries a CRC-32 of its other members, because a changed digit would otherwise look like another
-fact.
+fact. Spaces, newlines and the order of members do not matter, so that an editor that only saved the
+file has damaged nothing.
 
 Making a store ends with this file. A directory without the file holds no event.
 """
 
 from __future__ import annotations
 
+import codecs
 import uuid
 import zlib
 from typing import Literal
@@ -97,20 +99,23 @@ def load_manifest(disk: Disk) -> Manifest:
     except OSError as error:
         raise read_error(error, path) from error
     try:
+        data = data.removeprefix(codecs.BOM_UTF8)  # some editors add one
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptStoreError(
-            f"{path} is damaged ({error}): restore it from a backup; without it nothing here "
-            "can be told from another store's files",
+            f"{path} is damaged, or was edited ({error}): undo the edit, or restore it from a "
+            "backup; without it nothing here can be told from another store's files",
             path=path,
         ) from error
     if manifest.format != FORMAT:
         raise CorruptStoreError(
             f"{path} is of format {manifest.format}, which this release does not know", path=path
         )
-    if manifest.checksum() != manifest.crc or _encode(manifest) != data:
+    if manifest.checksum() != manifest.crc or not _says_the_same(manifest, data):
         raise CorruptStoreError(
-            f"{path} is damaged (its checksum does not match): restore it from a backup", path=path
+            f"{path} is damaged, or a value in it was edited (its checksum does not match): undo "
+            "the edit, or restore it from a backup",
+            path=path,
         )
     if not 1 <= manifest.log_start <= _MAX_SEQ or manifest.created not in _POSSIBLE_TIMES:
         raise CorruptStoreError(
@@ -127,6 +132,20 @@ def save_manifest(disk: Disk, manifest: Manifest) -> Manifest:
     manifest = msgspec.structs.replace(manifest, crc=manifest.checksum())
     write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(manifest))
     return manifest
+
+
+def _says_the_same(manifest: Manifest, data: bytes) -> bool:
+    """Whether `data` says exactly what `manifest` is written as, in any order and with any spaces.
+
+    An editor may add a newline, or sort the members. The checksum covers the values alone. So the
+    rest is compared too: a flipped bit can leave a value as it is, such as a letter of a UUID.
+    """
+    written = _encode(manifest)
+    return written == data or _sorted_members(written) == _sorted_members(data)
+
+
+def _sorted_members(data: bytes) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(data), order="sorted")
 
 
 def _encode(manifest: Manifest) -> bytes:
