@@ -76,6 +76,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         spare_ready: Whether the next segment is already zero-filled.
         space_warning: Text of a warning about lack of space, `None` where there is enough. Lack
             of space for the next segment is told a segment ahead of the first refused commit.
+        history_warning: Text of a warning that archiving found a damaged or missing segment, or
+            failed. ``None`` where nothing is known to be wrong. It stands until archiving works.
         failed: Whether the store is read-only until it is reopened.
     """
 
@@ -93,4 +95,5 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     segments_archived: int = 0
     spare_ready: bool = False
     space_warning: str | None = None
+    history_warning: str | None = None
     failed: bool = False

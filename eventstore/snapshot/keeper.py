@@ -14,7 +14,10 @@ The steps run off the event loop, in this order:
 4. Segments that no kept snapshot needs are archived.
 
 Without space the store goes on without the snapshot, says so, and tries again when the next one is
-due. A failed sync of any file makes the store read-only until the store is reopened.
+due. Retention and archiving may fail too, for instance at a damaged segment. The snapshot was taken
+all the same. The failure is logged once, stands in `stats()` as long as the failure lasts, and
+another attempt follows the next snapshot. A failed sync of any file makes the store read-only until
+the store is reopened.
 """
 
 from __future__ import annotations
@@ -30,15 +33,17 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, SyncFailedError
-from eventstore.disk.layout import SNAPSHOT_FOLDER
+from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import (
     NO_SPACE,
+    CorruptStoreError,
     EventStoreError,
     StoreFailedError,
     StoreFullError,
     commit_failed_error,
     errno_name,
+    path_in_error,
 )
 from eventstore.log.archive import compact
 from eventstore.log.base import Log
@@ -82,6 +87,7 @@ class SnapshotKeeper:
         self._taken = 0
         self._archived = 0
         self._warning: str | None = None
+        self._history_warning: str | None = None
         self._task: asyncio.Task[int] | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -147,13 +153,46 @@ class SnapshotKeeper:
             await self._log.run(
                 self._vault.write, state, seq, created=self._clock.time_ns(), latest=latest
             )
-            self._seq = seq
-            self._taken += 1
-            await self._log.run(self._tidy)
         except OSError as error:
             raise self._translated(error) from error
+        self._seq = seq
+        self._taken += 1
         self._warning = None
+        await self._run_tidy()
         return seq
+
+    async def _run_tidy(self) -> None:
+        """Do what follows a snapshot. A failure there is told as its own: the snapshot is taken."""
+        told, self._history_warning = self._history_warning, None
+        try:
+            await self._log.run(self._tidy)
+        except FileNotFoundError as error:
+            missing = path_in_error(error, self._log.path)
+            self._history_warning = f"archiving stands still: {missing} is missing"
+        except OSError as error:
+            self._history_warning = f"archiving failed: {self._tidy_failure(error)}"
+        except CorruptStoreError as error:
+            self._history_warning = f"archiving stands still, and the log grows: {error}"
+        except EventStoreError as error:
+            self._history_warning = f"archiving failed, and is tried again: {error}"
+        if self._history_warning not in (None, told):
+            _logger.error("%s: %s", self._log.path, self._history_warning)
+
+    def _tidy_failure(self, error: OSError) -> EventStoreError:
+        """Translate an `OSError` of tidying. Only lack of space leaves the store open for writing.
+
+        A failed sync, and a failure that nobody can explain, fail the store as everywhere.
+        """
+        path = f"{self._log.path}/{ARCHIVE_FOLDER}"
+        if not isinstance(error, SyncFailedError) and error.errno in NO_SPACE:
+            self._warning = (
+                f"no space to archive segments in {path} ({errno_name(error)}): they stay in the "
+                "log and appending goes on; free some space"
+            )
+            return StoreFullError(self._warning, path=path, errno=error.errno)
+        failure: StoreFailedError = commit_failed_error(error, "archiving to", path)
+        self._log.fail(failure)
+        return failure
 
     def _tidy(self) -> None:
         """Remove the oldest snapshots, and archive the segments that no kept snapshot needs."""
@@ -196,6 +235,7 @@ class SnapshotKeeper:
             snapshot_seq=self._seq,
             segments_archived=self._archived,
             space_warning=stats.space_warning or self._warning,
+            history_warning=self._history_warning,
         )
 
 
