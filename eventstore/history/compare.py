@@ -8,16 +8,23 @@ same handlers fold the same events to the same states, so one fold serves both s
 first differing event. From there on, both histories are folded, and the states are compared after
 every event until the states differ. Stores with different handlers share no fold: both histories
 are folded from the first event that both still have.
+
+Unread parts never count as equal. Where one of the two stores lacks the events before a moment, and
+no manifest says that the histories were one until then, nothing can be said.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.disk.base import Disk
+from eventstore.disk.manifest import BranchPoint, load_manifest
+from eventstore.errors import HistoryUnavailableError
 from eventstore.model.differences import ABSENT, path_of, walk_differences
 from eventstore.model.operation import Event
 from eventstore.model.value_types import copy_value
@@ -77,20 +84,25 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     Branches, stores in memory and stores on disk can be compared with one another. A live store
     is opened with `read_only=True`. Values are compared by `==`.
 
-    Raises every error of `EventStore.events`. Raises `HistoryUnavailableError` where the histories
-    part before the first event that one of the two stores still has.
+    Raises everything that `EventStore.events` raises. Raises `HistoryUnavailableError` where the
+    histories part, or may part, before the first event that one of the two stores still has.
     """
     seqs, states = (one.seq, other.seq), (one.state, other.state)
     alike = one.registry.same_as(other.registry)
     mine, theirs = await _StoreHistory.of(one), await _StoreHistory.of(other)
-    start = mine.shared_with(theirs) if alike else 0
-    if start:
+    shared, certain = mine.shared_with(theirs)
+    start = max(mine.begins, theirs.begins)
+    if alike and shared and certain:
+        start = shared
         first = await min(mine, theirs, key=lambda past: past.begins).state_at(start)
         second = copy_value(first)
+    elif start > shared:
+        raise _unknown_before(one, other, start)
     else:
-        start = max(mine.begins, theirs.begins)
         first = await mine.state_at(min(start, seqs[0]))
         second = await theirs.state_at(min(start, seqs[1]))
+        if start and first != second:
+            raise _unknown_before(one, other, start)
     differs_from = None if first == second else start
     if differs_from is None:
         differs_from = await _first_difference(one, other, first, second, start + 1, alike)
@@ -99,6 +111,18 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
         differs_from = min(seqs)  # folding again gave the same, yet the states are not: impure
     return Comparison(
         differs_from=differs_from, differences=found, one_seq=seqs[0], other_seq=seqs[1]
+    )
+
+
+def _unknown_before(
+    one: EventStore[Any], other: EventStore[Any], start: int
+) -> HistoryUnavailableError:
+    return HistoryUnavailableError(
+        f"{one.path} and {other.path} have no event up to {start} in common that both still hold, "
+        "and nothing says that they were the same until then: where their states part cannot be "
+        "told. `differences` of the two states says how they differ now",
+        requested=1,
+        first_available=start + 1,
     )
 
 
@@ -134,13 +158,22 @@ async def _merged_by_seq(
         yield seq, mine, theirs
 
 
+class _Ancestor(NamedTuple):
+    """A directory that recorded the events up to `seq`."""
+
+    seq: int
+    path: str
+
+
 class _StoreHistory:
     """The origin of one store's history, and the states on the way.
 
     `begins` is the first number for which the state can be given.
     """
 
-    def __init__(self, store: EventStore[Any], begins: int, lineage: Mapping[Any, int]) -> None:
+    def __init__(
+        self, store: EventStore[Any], begins: int, lineage: Mapping[uuid.UUID, _Ancestor]
+    ) -> None:
         self._store = store
         self.begins = begins
         self._lineage = lineage
@@ -150,14 +183,25 @@ class _StoreHistory:
         disk, origin = store.log.disk, store.origin
         if disk is None:
             return cls(store, origin.seq if origin is not None else 0, {})
-        manifest = await store.log.run(load_manifest, disk)
         seq = store.seq if origin is None else origin.seq
-        return cls(store, min(manifest.history_start - 1, seq), _lineage(manifest, seq))
+        history_start, lineage = await store.log.run(_read_lineage, disk, seq)
+        return cls(store, min(history_start - 1, seq), lineage)
 
-    def shared_with(self, other: _StoreHistory) -> int:
-        """Give the number of the last event that both share, as far as is known without reading."""
-        common = self._lineage.keys() & other._lineage.keys()
-        return max((min(self._lineage[key], other._lineage[key]) for key in common), default=0)
+    def shared_with(self, other: _StoreHistory) -> tuple[int, bool]:
+        """Give the number of the last event that both share, and whether that is certain.
+
+        The answer needs no event. A copy of a directory has the UUID of the original, and may have
+        gone another way since. So what two directories recorded is shared only as far as one of
+        the two stores lacks the events, and even that is not certain.
+        """
+        found = (0, False)
+        for store in self._lineage.keys() & other._lineage.keys():
+            mine, theirs = self._lineage[store], other._lineage[store]
+            seq, certain = min(mine.seq, theirs.seq), mine.path == theirs.path
+            if not certain:
+                seq = min(seq, max(self.begins, other.begins))
+            found = max(found, (seq, certain))
+        return found
 
     async def state_at(self, seq: int) -> Any:
         store, origin = self._store, self._store.origin
@@ -173,13 +217,16 @@ class _StoreHistory:
         return state
 
 
-def _lineage(manifest: Manifest, seq: int) -> dict[Any, int]:
-    """Map each store with recorded events up to `seq` to the last of its events."""
-    lineage: dict[Any, int] = {manifest.store: seq}
-    if isinstance(manifest.branched, msgspec.UnsetType):
-        return lineage
-    lineage[manifest.branched.store] = min(manifest.branched.seq, seq)
-    return lineage
+def _read_lineage(disk: Disk, seq: int) -> tuple[int, dict[uuid.UUID, _Ancestor]]:
+    """Return the first event of a store, and which store recorded which events up to `seq`."""
+    manifest = load_manifest(disk)
+    lineage = {manifest.store: _Ancestor(seq, str(Path(disk.path).resolve()))}
+    branched = manifest.branched
+    if isinstance(branched, BranchPoint):
+        lineage[branched.store] = _Ancestor(
+            min(branched.seq, seq), str(Path(branched.path).resolve())
+        )
+    return manifest.history_start, lineage
 
 
 def differences(one: Any, other: Any, *, exact: bool = False) -> Iterator[Difference]:

@@ -424,6 +424,68 @@ class TestCompare:
             with pytest.raises(HistoryUnavailableError, match="it is in"):
                 await compare(durable, memory)
 
+    @pytest.mark.parametrize("meet_again", [False, True])
+    async def test_two_generations_apart_what_is_unknown_is_not_taken_for_the_same(
+        self, live: Path, tmp_path: Path, meet_again: bool
+    ) -> None:
+        """The grandchild has no event before its own, and its parent went another way."""
+        clock = SimulatedClock(BEGAN)
+        child, grandchild = tmp_path / "child", tmp_path / "grandchild"
+        async with branch(live, REGISTRY, at=100, to=child, clock=clock) as store:
+            await store.append(trade(1, trade_id="other", shares=7.0))
+            await record(store, clock, 150)
+            if meet_again:
+                async with branch(live, REGISTRY, at=151) as again:
+                    there = again.state
+                await store.append(FullState.from_mapping(there.to_dict()))
+                assert store.state == there
+        async with (
+            branch(child, REGISTRY, at=150 + meet_again, to=grandchild, clock=clock) as late,
+            EventStore.open(live, REGISTRY, read_only=True) as store,
+            EventStore.open(child, REGISTRY, read_only=True) as between,
+        ):
+            for pair in ((late, store), (store, late)):
+                with pytest.raises(HistoryUnavailableError, match="cannot be told"):
+                    await compare(*pair)
+            assert (await compare(late, between)).same
+
+    async def test_strangers_without_their_beginnings_are_unknown_too(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"history": "discard", "backup_count": 1}
+        one = await recorded(tmp_path / "one", **options)
+        other = await recorded(tmp_path / "other", **options)
+        async with (
+            EventStore.open(one, REGISTRY, read_only=True) as first,
+            EventStore.open(other, REGISTRY, read_only=True) as second,
+        ):
+            with pytest.raises(HistoryUnavailableError, match="cannot be told"):
+                await compare(first, second)
+
+    async def test_a_copy_that_went_another_way_is_found_out(
+        self, live: Path, tmp_path: Path
+    ) -> None:
+        """Both directories say that they are the same store."""
+        other = Path(shutil.copytree(live, tmp_path / "copy"))
+        for path, shares in ((live, 1.0), (other, 2.0)):
+            clock = SimulatedClock(second(201))
+            async with EventStore.open(path, REGISTRY, clock=clock, **OPTIONS) as store:
+                await store.append(trade(1, shares=shares))
+                await record(store, clock, 210)
+        async with (
+            EventStore.open(live, REGISTRY, read_only=True) as one,
+            EventStore.open(other, REGISTRY, read_only=True) as two,
+        ):
+            assert (await compare(one, two)).differs_from == 201
+
+    async def test_other_handlers_that_differ_before_what_is_left_are_unknown(
+        self, live: Path, tmp_path: Path
+    ) -> None:
+        async with (
+            branch(live, HALF_FEES, at=150, to=tmp_path / "b") as durable,
+            EventStore.open(live, REGISTRY, read_only=True) as store,
+        ):
+            with pytest.raises(HistoryUnavailableError, match="cannot be told"):
+                await compare(store, durable)
+
     async def test_other_handlers_are_folded_from_the_first_event(self, live: Path) -> None:
         async with branch(live, REGISTRY, at=150) as one, branch(live, HALF_FEES, at=150) as other:
             found = await compare(one, other)
