@@ -35,6 +35,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import errno as _errno
+import os
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -347,16 +348,22 @@ def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedErr
     )
 
 
-def read_error(cause: OSError, path: str, offset: int | None = None) -> EventStoreError:
-    """Translate an `OSError` from a read or from opening a file.
+def read_error(
+    cause: OSError, path: str, offset: int | None = None, *, what: str | None = None
+) -> EventStoreError:
+    """Translate an ``OSError`` from a read or from opening a file.
 
-    `offset` counts bytes from the start of the file `path`.
+    ``offset`` counts bytes from the start of the file ``path``. ``what`` says what stands in the
+    way, where that is known.
     """
     code, name = cause.errno, errno_name(cause)
     where = path if offset is None else f"{path} at offset {offset}"
     if code in NO_ACCESS:
+        if what is None and cause.strerror != os.strerror(code):
+            what = cause.strerror  # in the words of `LocalDisk`
+        reason = what or "check owner, permissions and symbolic links"
         return StoreAccessError(
-            f"{where} may not be used ({name}): check owner, permissions and symbolic links",
+            f"{where} may not be used ({name}): {reason}",
             path=path,
             errno=code,
         )

@@ -20,6 +20,7 @@ from eventstore.errors import (
     StoreFullError,
     StoreLockedError,
     StoreNotFoundError,
+    errno_name,
     read_error,
 )
 
@@ -119,7 +120,7 @@ class LocalDisk:
         except FileNotFoundError:
             raise StoreNotFoundError(f"there is no store at {self.path}", path=self.path) from None
         except OSError as error:
-            raise read_error(error, self.path) from error
+            raise read_error(error, self.path, what=_kind_in_the_way(self.path)) from error
 
     def __repr__(self) -> str:
         state = "closed" if not self._folders else "locked" if self._locked else "not locked"
@@ -139,8 +140,10 @@ class LocalDisk:
                     os.close(parent)
         except OSError as error:
             kind = StoreFullError if error.errno in NO_SPACE else StoreAccessError
+            found = _kind_in_the_way(str(path))
+            reason = f"{found} ({errno_name(error)})" if found else error.strerror
             raise kind(
-                f"the store's directory {path} cannot be made: {error.strerror}",
+                f"the store's directory {path} cannot be made: {reason}",
                 path=str(path),
                 errno=error.errno,
             ) from error
@@ -163,7 +166,13 @@ class LocalDisk:
         return fd
 
     def _open_folder(self, name: str, within: int | None) -> int:
-        fd = os.open(name, _FOLDER_FLAGS, dir_fd=within)
+        try:
+            fd = os.open(name, _FOLDER_FLAGS, dir_fd=within)
+        except OSError as error:
+            if within is None or error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            found = _kind(os.lstat(name, dir_fd=within).st_mode)
+            raise OSError(error.errno, f"it is {found}, not a directory", name) from error
         if not self._read_only:
             _check_owner(fd, self.path if within is None else f"{self.path}/{name}")
         return fd
@@ -221,9 +230,10 @@ class LocalDisk:
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
         with _naming_file(name):
             fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
             os.close(fd)
-            raise OSError(errno.ELOOP, "not a regular file")
+            raise OSError(errno.ELOOP, f"it is {_kind(mode)}, not a regular file", name)
         return LocalFile(fd, name)
 
     def list(self, folder: str = "") -> list[str]:
@@ -295,6 +305,35 @@ def _check_owner(fd: int, path: str) -> None:
         return
     os.close(fd)
     raise StoreAccessError(f"{path} {problem}", path=path, errno=code)
+
+
+_KINDS = {
+    stat.S_IFREG: "a plain file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")
+
+
+def _kind_in_the_way(path: str) -> str | None:
+    """Say what stands at a path instead of a directory, or at a part of the path, if so."""
+    for part in reversed([Path(path), *Path(path).parents]):
+        whole = part == Path(path)
+        with contextlib.suppress(OSError):
+            mode = (os.lstat if whole else os.stat)(part).st_mode
+            if not stat.S_ISDIR(mode):
+                remedy = "give another path"
+                if stat.S_ISLNK(mode):
+                    remedy = "symbolic links are not followed, so give the directory itself"
+                return f"{part} is {_kind(mode)}, and a store is a directory: {remedy}"
+    return None
 
 
 @contextlib.contextmanager

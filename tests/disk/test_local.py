@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -29,6 +30,7 @@ from eventstore.errors import (
     StoreFullError,
     StoreLockedError,
     StoreNotFoundError,
+    translating_read_errors,
 )
 from eventstore.event_log import EventLog
 
@@ -523,6 +525,35 @@ class TestDirectory:
         with pytest.raises(StoreAccessError) as raised:
             LocalDisk(tmp_path / "file", create=True)
         assert raised.value.errno == errno.ENOTDIR
+        assert f"{tmp_path / 'file'} is a plain file, and a store is a directory" in str(
+            raised.value
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [("file/sub", "a plain file"), ("pipe", "a named pipe"), ("link", "a symbolic link")],
+    )
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_anything_else_in_its_place_is_named(
+        self, tmp_path: Path, name: str, kind: str, read_only: bool
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to(tmp_path)
+        with pytest.raises(StoreAccessError, match=f"is {kind}, and a store is a directory"):
+            LocalDisk(tmp_path / name, create=not read_only, read_only=read_only)
+
+    def test_so_is_what_is_in_the_place_of_a_file_or_a_folder_of_the_store(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "log").write_text("")
+        os.mkfifo(tmp_path / "store.json")
+        disk = LocalDisk(tmp_path)
+        for call in (lambda: disk.list("log"), lambda: disk.open("store.json")):
+            with pytest.raises(StoreAccessError) as raised, translating_read_errors(disk.path):
+                call()
+            assert re.search("it is a (named pipe|plain file), not a", str(raised.value))
+        disk.close()
 
     def test_its_parents_are_made_too(self, tmp_path: Path) -> None:
         LocalDisk(tmp_path / "a" / "b" / "c", create=True).close()
