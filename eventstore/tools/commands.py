@@ -135,24 +135,22 @@ def info(path: Path) -> None:
     for name in found.unknown:
         line = f"unknown: {printable(name)}  none of the store's files, and left alone"
         console.print(escape(line), highlight=False, soft_wrap=True)
-    _tell_damage(found.faults, path, found.intact_up_to)
+    _tell_damage(found.faults, path, found.manifest.history_start, found.intact_up_to)
     if found.faults:
         raise click.exceptions.Exit(1)
 
 
-def _tell_damage(faults: Sequence[Damage], path: Path, intact_up_to: int | None) -> None:
+def _tell_damage(
+    faults: Sequence[Damage], path: Path, first: int, intact_up_to: int | None
+) -> None:
     """Name every fault, and say what can be read in spite of it, on standard error."""
     for damage in faults:
         click.echo(printable(f"DAMAGED: {damage.name}: {damage.reason}"), err=True)
-    if intact_up_to is not None:
-        where = shlex.quote(str(path))
-        click.echo(
-            printable(
-                f"Every event before {intact_up_to} can be read: eventstore dump {where} "
-                f"--stop {intact_up_to}"
-            ),
-            err=True,
-        )
+    if intact_up_to is not None and intact_up_to > first:
+        begin = f" --start {first}" if first > 1 else ""
+        command = f"eventstore dump {shlex.quote(str(path))}{begin} --stop {intact_up_to}"
+        line = f"Every event before {intact_up_to} can be read: {command}"
+        click.echo(printable(line), err=True)
 
 
 @commands.command()
@@ -168,7 +166,7 @@ def verify(path: Path, no_refold: bool) -> None:
     found = verify_store(path, None if no_refold else HandlerRegistry.discover())
     for line in _verified(found):
         click.echo(printable(line))
-    _tell_damage(found.damage, path, found.intact_up_to)
+    _tell_damage(found.damage, path, found.first_seq, found.intact_up_to)
     if found.refolded is not None and found.refolded.refusal is not None:
         click.echo(printable(f"NOT FOLDED: {found.refolded.refusal}"), err=True)
     if found.divergence is not None:

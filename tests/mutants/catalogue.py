@@ -14,6 +14,10 @@ DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
 FORMAT = "log/format.py"
 CHAIN = "log/chain.py"
+COMPARE = "history/compare.py"
+OVERVIEW = "tools/overview.py"
+REPORT = "report.py"
+VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
 LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
@@ -765,11 +769,83 @@ SABOTAGES = (
         edits=(
             edit(
                 MANIFEST,
-                "    if manifest.checksum() != manifest.crc or _encode(manifest) != data:\n",
-                "    if False:\n",
+                "manifest.checksum() != manifest.crc or not _says_the_same(manifest, data)",
+                "False",
             ),
         ),
         caught_by=(f"{TEST_BITS} -k manifest",),
+    ),
+    Sabotage(
+        name="spaces in store.json taken for damage",
+        breaks="a store.json that an editor saved is read",
+        edits=(
+            edit(
+                MANIFEST,
+                "    return written == data or _sorted",
+                "    return written == data or False and _sorted",
+            ),
+        ),
+        caught_by=("tests/disk/test_manifest.py",),
+    ),
+    Sabotage(
+        name="a snapshot blamed for damage in the log",
+        breaks="a snapshot that was taken is not said to have failed",
+        edits=(
+            edit(
+                KEEPER,
+                "        except CorruptStoreError as error:\n",
+                "        except CorruptStoreError as error:\n            raise\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_what_follows.py",),
+    ),
+    Sabotage(
+        name="damage in the log told once and forgotten",
+        breaks="stats() tells damage as long as it lasts",
+        edits=(
+            edit(
+                KEEPER,
+                "            history_warning=self._history_warning,\n",
+                "            history_warning=None,\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_what_follows.py",),
+    ),
+    Sabotage(
+        name="histories that nobody looked at taken for one",
+        breaks="compare says so where it cannot know",
+        edits=(edit(COMPARE, "    elif start > shared:\n", "    elif False:\n"),),
+        caught_by=("tests/history/test_branch_and_compare.py -k unknown",),
+    ),
+    Sabotage(
+        name="a copy of a store taken for the store",
+        breaks="compare finds where a copy went another way",
+        edits=(edit(COMPARE, "mine.path == theirs.path", "True"),),
+        caught_by=("tests/history/test_branch_and_compare.py -k copy",),
+    ),
+    Sabotage(
+        name="control characters shown as they are",
+        breaks="no text from a file is executed by a terminal",
+        edits=(edit(REPORT, "    if text.isprintable():\n", "    if text:\n"),),
+        caught_by=("tests/tools/test_what_is_told.py -k control",),
+    ),
+    Sabotage(
+        name="the tools blind to the chain",
+        breaks="info tells a missing segment",
+        edits=(
+            edit(
+                OVERVIEW,
+                "    faults = _chain_faults(disk, manifest, firsts) if manifest.logged else []\n",
+                "    faults: list[ChainFault] = []\n",
+            ),
+        ),
+        caught_by=("tests/tools/test_what_is_told.py -k how_far",),
+    ),
+    Sabotage(
+        name="an EventLog folded again",
+        breaks="verify has no false alarm",
+        edits=(edit(VERIFY, ' or manifest.kind == "log"', ""),),
+        caught_by=("tests/tools/test_what_is_told.py -k event_log",),
     ),
     Sabotage(
         name="an archive's checksum skipped",

