@@ -46,7 +46,13 @@ from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.runs import gather_runs
-from eventstore.log.segment import WINDOW, build_segment, corrupt_segment_error, read_header
+from eventstore.log.segment import (
+    MOVE_OUT,
+    WINDOW,
+    build_segment,
+    corrupt_segment_error,
+    read_header,
+)
 from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.model.codec import latest_time
 
@@ -221,7 +227,7 @@ def archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> list[
     """
     names = [segment_name(first) for first in listing.segments if first < manifest.log_start]
     for name in names:
-        read_header(disk, name, manifest.store)
+        read_header(disk, name, manifest.store, MOVE_OUT)
     return names
 
 

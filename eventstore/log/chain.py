@@ -23,10 +23,10 @@ from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import LOG_FOLDER, segment_name
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.segment import RESTORE, corrupt_segment_error, header_fault
+from eventstore.log.segment import MOVE_OUT, RESTORE, corrupt_segment_error, header_fault
 from eventstore.log.tail import Clean, Corrupt, classify_tail
 
-__all__ = ["ChainFault", "chain_error", "chain_faults", "move_out"]
+__all__ = ["ChainFault", "chain_error", "chain_faults"]
 
 
 class ChainFault(NamedTuple):
@@ -174,7 +174,7 @@ class _Chain:
                     remedy = f"Rename it to {segment_name(original)}, which is missing"
                     return ChainFault(name, expected_seq, reason, remedy)
                 reason += f"; {segment_name(original)} is in its place"
-        return ChainFault(name, expected_seq, reason, move_out(LOG_FOLDER))
+        return ChainFault(name, expected_seq, reason, MOVE_OUT)
 
     def _rival(self, previous: SegmentHeader, header: SegmentHeader) -> ChainFault:
         """Make the fault of a segment that a later segment passes over."""
@@ -187,11 +187,3 @@ class _Chain:
             f"One of the two comes from another copy of this store: move that one out of "
             f"{LOG_FOLDER}/, and open a copy of the store to see which",
         )
-
-
-def move_out(folder: str) -> str:
-    """Return the remedy for a file without a place in the chain."""
-    return (
-        "It is no part of the log, and nothing is missing: move it out of "
-        f"{folder}/, and open again"
-    )

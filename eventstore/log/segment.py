@@ -25,7 +25,7 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.disk.base import Disk, File, read_whole, sync, write_fully
-from eventstore.disk.layout import segment_seq
+from eventstore.disk.layout import LOG_FOLDER, segment_seq
 from eventstore.errors import NO_SPACE, CorruptLogError
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -38,6 +38,7 @@ from eventstore.log.format import (
 )
 
 __all__ = [
+    "MOVE_OUT",
     "RESTORE",
     "WINDOW",
     "ActiveSegment",
@@ -60,6 +61,11 @@ RESTORE = (
     "damage"
 )
 """The remedy for a damaged or missing file."""
+MOVE_OUT = (
+    "It is no part of the log, and nothing is missing: move it out of "
+    f"{LOG_FOLDER}/, and open again"
+)
+"""The remedy for a file that the log has no place for, such as a copy under another number."""
 RESERVED = 3 * SEAL_SIZE
 """Bytes kept free at the end of a segment: one seal of each kind, idle, closed and continued."""
 
@@ -297,21 +303,21 @@ def corrupt_segment_error(
     )
 
 
-def read_header(disk: Disk, name: str, store: uuid.UUID) -> SegmentHeader:
+def read_header(disk: Disk, name: str, store: uuid.UUID, remedy: str = RESTORE) -> SegmentHeader:
     """Read and verify the header of a segment.
 
     Raises `CorruptLogError` for an invalid header, for a segment of another store, and for a
-    segment under another segment's name.
+    segment under another segment's name. `remedy` says what to do then.
     """
     data = read_whole(disk, name, HEADER_SIZE)
     expected = segment_seq(name.rpartition("/")[2])
     try:
         header = SegmentHeader.decode(data)
     except InvalidBytesError as error:
-        raise corrupt_segment_error(disk, name, 0, expected, str(error)) from error
+        raise corrupt_segment_error(disk, name, 0, expected, str(error), remedy) from error
     reason = header_fault(header, store, expected)
     if reason is not None:
-        raise corrupt_segment_error(disk, name, 0, expected, reason)
+        raise corrupt_segment_error(disk, name, 0, expected, reason, remedy)
     return header
 
 

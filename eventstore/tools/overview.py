@@ -40,7 +40,7 @@ from eventstore.disk.optimistic import attempts_beside_writer
 from eventstore.errors import EventStoreError, translating_read_errors
 from eventstore.log.chain import ChainFault, chain_faults
 from eventstore.log.format import SegmentHeader
-from eventstore.log.segment import RESTORE, read_header
+from eventstore.log.segment import MOVE_OUT, RESTORE, read_header
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
 
 __all__ = [
@@ -202,11 +202,26 @@ def survey_log(disk: Disk, manifest: Manifest, listing: Listing) -> LogSurvey:
         with contextlib.suppress(FileNotFoundError):
             segments.append(_survey(disk, manifest, first, successor, verdicts))
     told = [Damage(one.name, one.damage) for one in segments if one.damage]
+    told += _leftovers(disk, manifest, listing)
     names = {damage.name for damage in told}
     told += [Damage(fault.name, str(fault)) for fault in faults if fault.name not in names]
     starts = [fault.expected_seq for fault in faults]
     starts += [one.last_seq + 1 for one in segments if one.damage and one.name not in verdicts]
     return LogSurvey(segments, sorted(told, key=lambda one: one.name), min(starts, default=None))
+
+
+def _leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> Iterator[Damage]:
+    """Yield what a writer would refuse to remove: it has the name of an archived segment."""
+    for first in listing.segments:
+        name = segment_name(first)
+        if first >= manifest.log_start:
+            return
+        try:
+            read_header(disk, name, manifest.store, MOVE_OUT)
+        except FileNotFoundError:
+            continue
+        except EventStoreError as error:
+            yield Damage(name, str(error))
 
 
 def _chain_faults(disk: Disk, manifest: Manifest, firsts: list[int]) -> list[ChainFault]:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from eventstore import EventLog, EventStore, HandlerRegistry, read_events
+from eventstore import CorruptLogError, EventLog, EventStore, HandlerRegistry, read_events
 from eventstore.report import printable
 from eventstore.tools import verify
 from eventstore.tools.commands import commands
@@ -152,6 +152,20 @@ class TestDamage:
             result = eventstore(command, path)
             assert result.exit_code == 1
             assert f"DAMAGED: archive/{archive.name}" in result.output
+
+    def test_a_copy_below_the_log_is_told_by_all(self, tmp_path: Path) -> None:
+        """A name of an archived segment. Opening for writing would have to remove the file."""
+        path = tmp_path / "store"
+        asyncio.run(fill(path, history="archive", wal_max_entries=20, backup_count=1))
+        stray = path / "log" / f"{2:020d}.log"
+        shutil.copy(segment(path, 0), stray)
+        for command in ("info", "verify"):
+            result = eventstore(command, path)
+            assert result.exit_code == 1
+            assert f"DAMAGED: log/{stray.name}" in result.output
+            assert "move it out of log/" in result.output
+        with pytest.raises(CorruptLogError, match="move it out of log/"):
+            asyncio.run(fill(path, 1))
 
     def test_files_that_are_nobodys_are_named_and_harmless(
         self, sound: Path, tmp_path: Path
