@@ -351,9 +351,9 @@ def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedErr
 def read_error(
     cause: OSError, path: str, offset: int | None = None, *, what: str | None = None
 ) -> EventStoreError:
-    """Translate an ``OSError`` from a read or from opening a file.
+    """Translate an `OSError` from a read or from opening a file.
 
-    ``offset`` counts bytes from the start of the file ``path``. ``what`` says what stands in the
+    `offset` counts bytes from the start of the file `path`. `what` says what stands in the
     way, where that is known.
     """
     code, name = cause.errno, errno_name(cause)

@@ -77,7 +77,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         space_warning: Text of a warning about lack of space, `None` where there is enough. Lack
             of space for the next segment is told a segment ahead of the first refused commit.
         history_warning: Text of a warning that archiving found a damaged or missing segment, or
-            failed. ``None`` where nothing is known to be wrong. It stands until archiving works.
+            failed. `None` where nothing is known to be wrong. It stands until archiving works.
         failed: Whether the store is read-only until it is reopened.
     """
 

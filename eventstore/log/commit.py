@@ -17,8 +17,8 @@ during a commit queue up, and become the next record.
 *A shared commit* has several waiters, or submissions queued behind. The end of the commit wakes
 waiters, and each is about to submit again in the same turn of the loop. The next hand-over
 therefore waits for the end of the turn. Without the wait, the first waiter would get a record
-alone. From then on two records would take turns where one is enough. The wait costs no time: the thread cannot begin before the
-loop's turn has given up the interpreter's lock.
+alone. From then on two records would take turns where one is enough. The wait costs no time: the
+thread cannot begin before the loop's turn has given up the interpreter's lock.
 
 *Sequence numbers* are given out on submission (`numbers.head`), and become durable in the same
 order (`numbers.durable`). When a commit is refused or fails, all events queued behind that commit
