@@ -7,7 +7,8 @@ Leftovers of a crash are removed last, after everything else was found to be sou
 store, a file under a temporary name may be the only copy of an event.
 
 A store is created in an order in which a crash leaves either no store or a whole one. The `log`
-folder comes first, then an empty, sealed first segment, and last `store.json`. Once `store.json`
+folder comes first, then an empty, sealed first segment, then the names of the directory and its
+parents are synced, whoever made them, and last comes `store.json`. Once `store.json`
 exists, a log without segments is a log that lost its segments.
 """
 
@@ -22,7 +23,14 @@ import msgspec
 
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk.base import Disk, SyncFailedError, read_whole, sync_folder, write_atomically
+from eventstore.disk.base import (
+    Disk,
+    SyncFailedError,
+    read_whole,
+    sync_folder,
+    sync_path,
+    write_atomically,
+)
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     LOG_FOLDER,
@@ -173,6 +181,7 @@ def _create_store(
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
         create_first_segment(disk, store, 1)
+    sync_path(disk)
     manifest = Manifest(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
     try:
         return save_manifest(disk, manifest)

@@ -67,6 +67,18 @@ NO_SPACE = frozenset({_errno.ENOSPC, _errno.EDQUOT, _errno.EFBIG})
 NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, _errno.ENOTDIR})
 
 
+class GoneError(OSError):
+    """An open file or directory that somebody removed, moved, replaced or cut.
+
+    No caller meets this error. ``reason`` says what happened, and where the file is now, if the
+    operating system tells.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(_errno.ESTALE, reason)
+        self.reason = reason
+
+
 class EventStoreError(Exception):
     """Base of every error of this library. Every error can be pickled with all facts."""
 
@@ -340,6 +352,15 @@ def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
 
 def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedError:
     """Return the error of a store whose last commit nobody can vouch for."""
+    if isinstance(cause, GoneError):
+        return StoreFailedError(
+            f"{path} is not what this store writes to any more: {cause.reason}. Events of the last "
+            "moments may be gone with it, and whether the events in flight are in the log is "
+            "unknown. The store is read-only now: put back what was taken away, then open the "
+            "store again",
+            path=path,
+            errno=cause.errno,
+        )
     return StoreFailedError(
         f"{doing} {path} failed with {errno_name(cause)}; whether the events in flight are in the "
         "log is unknown. The store is read-only now: reopen it to find out and to go on",

@@ -16,6 +16,7 @@ from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import (
     NO_ACCESS,
     NO_SPACE,
+    GoneError,
     StoreAccessError,
     StoreFullError,
     StoreLockedError,
@@ -28,12 +29,16 @@ __all__ = ["LocalDisk"]
 
 
 class LocalFile:
-    """A file of a `LocalDisk`: `pread`, `pwrite` and `fdatasync` on a descriptor."""
+    """A file of a ``LocalDisk``: ``pread``, ``pwrite`` and ``fdatasync`` on a descriptor.
 
-    __slots__ = ("_fd", "name")
+    ``root`` is the absolute path of the store's directory.
+    """
 
-    def __init__(self, fd: int, name: str) -> None:
+    __slots__ = ("_fd", "_root", "name")
+
+    def __init__(self, fd: int, name: str, root: str) -> None:
         self._fd = fd
+        self._root = root
         self.name: str = name
 
     def __repr__(self) -> str:
@@ -64,6 +69,14 @@ class LocalFile:
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
+    def links(self) -> int:
+        return os.fstat(self._fd).st_nlink
+
+    def ensure_in_place(self, size: int = 0) -> None:
+        status = _ensure_leads_to(f"{self._root}/{self.name}", self._fd)
+        if status.st_size < size:
+            raise GoneError(f"it was cut to {status.st_size} bytes")
+
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -78,6 +91,43 @@ def _fdatasync(fd: int) -> None:
         os.fdatasync(fd)
     else:  # macOS: fsync alone leaves the bytes in the drive's cache
         fcntl.fcntl(fd, _FULL_SYNC)
+
+
+def _fsync_folder(fd: int) -> None:
+    (os.fsync if _FULL_SYNC is None else _fdatasync)(fd)
+
+
+def _ensure_leads_to(path: str, fd: int) -> os.stat_result:
+    """Raise ``GoneError`` unless ``path`` leads to the file or directory open as ``fd``.
+
+    Returns the status of the file or directory.
+    """
+    here = os.fstat(fd)
+    there = None
+    try:
+        there = os.lstat(path)
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            return here  # this process may not look there (any more), which says nothing
+    if there is not None and os.path.samestat(here, there):
+        return here
+    now = _present_path(fd)
+    if not here.st_nlink or (now is not None and now.endswith(" (deleted)")):
+        raise GoneError("it was removed")
+    if now == os.path.realpath(path):
+        raise GoneError("something else was mounted over it")
+    where = "elsewhere" if now is None else f"at {now}"
+    other = "" if there is None else ", and another one has its place"
+    raise GoneError(f"it was moved and is {where} now{other}")
+
+
+def _present_path(fd: int) -> str | None:
+    """Return the path of an open file or directory as the kernel knows it now, if it tells."""
+    with contextlib.suppress(OSError):
+        if hasattr(fcntl, "F_GETPATH"):  # macOS
+            return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+        return os.readlink(f"/proc/self/fd/{fd}")
+    return None
 
 
 class LocalDisk:
@@ -108,13 +158,17 @@ class LocalDisk:
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> None:
-        self.path: str = os.fspath(path)
-        self._read_only = read_only
         self._folders: dict[str, int] = {}
         self._locked = False
+        self._read_only = read_only
+        self.path: str = os.fspath(path)
+        self._root = self.path
         if create and not read_only:
             self._make_missing(Path(self.path))
         try:
+            if not os.path.isabs(self.path):
+                # Not `abspath`, which is wrong about a symbolic link before `..`.
+                self._root = f"{os.getcwd()}/{self.path}"
             # With a slash at the end, the kernel follows a symbolic link in spite of O_NOFOLLOW.
             self._folders[""] = self._open_folder(self.path.rstrip("/") or self.path, None)
         except FileNotFoundError:
@@ -133,11 +187,6 @@ class LocalDisk:
             for folder in reversed(missing):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(folder, 0o700)
-                parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(parent)
-                finally:
-                    os.close(parent)
         except OSError as error:
             kind = StoreFullError if error.errno in NO_SPACE else StoreAccessError
             found = _kind_in_the_way(str(path))
@@ -223,18 +272,19 @@ class LocalDisk:
         base, folder = self._locate(name)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with _naming_file(name):
-            return LocalFile(os.open(base, flags, 0o600, dir_fd=folder), name)
+            return LocalFile(os.open(base, flags, 0o600, dir_fd=folder), name, self._root)
 
     def open(self, name: str, *, writable: bool = False) -> LocalFile:
         base, folder = self._locate(name)
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
         with _naming_file(name):
             fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
+            file = LocalFile(fd, name, self._root)
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
-            os.close(fd)
+            file.close()
             raise OSError(errno.ELOOP, f"it is {_kind(mode)}, not a regular file", name)
-        return LocalFile(fd, name)
+        return file
 
     def list(self, folder: str = "") -> list[str]:
         with contextlib.suppress(FileNotFoundError):
@@ -262,7 +312,33 @@ class LocalDisk:
         os.unlink(base, dir_fd=folder)
 
     def sync_folder(self, folder: str = "") -> None:
-        (os.fsync if _FULL_SYNC is None else _fdatasync)(self._folder_fd(folder))
+        _fsync_folder(self._folder_fd(folder))
+
+    def sync_path(self) -> None:
+        """Sync the parents, up to the root of the file system that holds the directory.
+
+        A parent may forbid to be listed, or be of a file system that syncs no folders. Then
+        everything is synced, of all file systems.
+        """
+        below = os.fstat(self._folder_fd(""))
+        folder = -1
+        try:
+            folder = os.open("..", _FOLDER_FLAGS, dir_fd=self._folder_fd(""))
+            while (here := os.fstat(folder)).st_dev == below.st_dev and here.st_ino != below.st_ino:
+                _fsync_folder(folder)
+                below, parent = here, os.open("..", _FOLDER_FLAGS, dir_fd=folder)
+                os.close(folder)
+                folder = parent
+        except OSError as error:
+            if error.errno not in _UNSYNCABLE:
+                raise
+            os.sync()
+        finally:
+            if folder >= 0:
+                os.close(folder)
+
+    def ensure_in_place(self) -> None:
+        _ensure_leads_to(self._root, self._folder_fd(""))
 
     def entropy(self, length: int) -> bytes:
         return os.urandom(length)
@@ -346,4 +422,8 @@ def _naming_file(name: str) -> Iterator[None]:
         raise
 
 
+_UNSYNCABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS}
+)
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

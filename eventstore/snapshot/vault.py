@@ -92,10 +92,11 @@ class SnapshotVault(Generic[StateT]):
         `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
         Both are nanoseconds since the epoch. The interpreter's lock is released between slices.
 
-        Raises `OSError`, which the caller translates. A failure leaves the earlier snapshots
-        unchanged.
+        Raises `OSError`, which the caller translates: `GoneError` where somebody took the
+        directory away. A failure leaves the earlier snapshots unchanged.
         """
         disk = self._disk
+        disk.ensure_in_place()
         disk.make_folder(SNAPSHOT_FOLDER)
         sync_folder(disk)
         with contextlib.suppress(FileNotFoundError):

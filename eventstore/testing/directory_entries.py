@@ -11,7 +11,9 @@ Different entries may be of different moments. A `rename` is atomic.
 Between two folders a rename is two changes: the new link, then the removal of the old link. After a
 power cut the file may have both names, but never neither.
 
-A file is lost with the entry of the folder, even if the file was synced.
+A file is lost with the entry of its folder, however well the file itself was synced. Everything is
+lost with the entry of the disk's own directory, until `sync_path`. Only a disk made as `unnamed`
+begins with that entry in doubt.
 """
 
 from __future__ import annotations
@@ -60,9 +62,10 @@ class DirectoryEntries:
     After the first listing, only methods of this class may change `live` and `durable`.
     """
 
-    __slots__ = ("_listed", "durable", "live", "pending")
+    __slots__ = ("_listed", "durable", "live", "named", "pending")
 
-    def __init__(self) -> None:
+    def __init__(self, named: bool = True) -> None:
+        self.named: bool = named
         self.live: dict[str, Node] = {}
         self.durable: dict[str, Node] = {}
         self.pending: list[_Change] = []
@@ -161,6 +164,10 @@ class DirectoryEntries:
             if change.folder == folder and not isinstance(change.entries[0][1], Folder):
                 change.lost = True
 
+    def sync_path(self) -> None:
+        """Make the entry of the disk's own directory durable."""
+        self.named = True
+
     def settle(self, name: str, node: Node | None) -> None:
         """Put an entry on the platter, with everything pending anywhere."""
         for change in self.pending:
@@ -172,6 +179,8 @@ class DirectoryEntries:
 
     def cut(self, adversary: Adversary) -> dict[str, Node]:
         """Return the entries that a power cut leaves."""
+        if not self.named and not adversary.name():
+            return {}
         left = self.durable.copy()
         missed: set[str] = set()
         for change in self.pending:
@@ -195,7 +204,7 @@ class DirectoryEntries:
                 inodes[node] = node.copy()
             return inodes[node]
 
-        other = DirectoryEntries()
+        other = DirectoryEntries(self.named)
         _apply(other.live, tuple((name, copy_of(node)) for name, node in self.live.items()))
         _apply(other.durable, tuple((name, copy_of(node)) for name, node in self.durable.items()))
         other.pending = [

@@ -6,8 +6,9 @@ simulated disk share one plan, so a number means the same call on every handle.
 
 Calls are numbered from 1, in the order of the calls. A rule may count all calls, or only the calls
 of one kind, of one name, or both. Kinds are the names of the methods: `lock create open list
-make_folder rename remove sync_folder` and `close_disk` of a disk, `read write sync truncate size
-close` of a file. `entropy` touches no file and is not a call.
+make_folder rename remove sync_folder sync_path` and `close_disk` of a disk, `read write sync
+truncate size close` of a file. `entropy`, `links` and `ensure_in_place` change nothing and are no
+calls.
 """
 
 from __future__ import annotations

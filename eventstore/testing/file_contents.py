@@ -100,6 +100,14 @@ class Inode:
             self._record_versions(size, end, before, write)
         self._note_new_size()
 
+    def replace(self, content: bytes) -> None:
+        """Give the file another content, durably and without any doubt."""
+        self._buffer = bytearray(content)
+        self._shared = self._size_lost = False
+        self.dirty.clear()
+        self.lost.clear()
+        self.sizes = [len(content)]
+
     def sync(self) -> None:
         """Put everything on the platter, except for sectors and sizes of an earlier failed sync."""
         self.dirty.clear()

@@ -17,7 +17,7 @@ from random import Random
 from typing import TypeVar
 
 from eventstore.disk.base import Bytes
-from eventstore.errors import StoreLockedError
+from eventstore.errors import GoneError, StoreLockedError
 from eventstore.testing.directory_entries import DirectoryEntries
 from eventstore.testing.faults import FaultPlan, SimulatedCrash
 from eventstore.testing.file_contents import Inode
@@ -31,7 +31,17 @@ _T = TypeVar("_T")
 class Machine:
     """The computer that handles share. `owner` is the handle with the lock, if still alive."""
 
-    __slots__ = ("_drawn", "_random", "names", "owner", "owner_pid", "plan", "seed", "writes")
+    __slots__ = (
+        "_drawn",
+        "_random",
+        "moved",
+        "names",
+        "owner",
+        "owner_pid",
+        "plan",
+        "seed",
+        "writes",
+    )
 
     def __init__(self, seed: int, names: DirectoryEntries, drawn: int = 0, writes: int = 0) -> None:
         self.seed: int = seed
@@ -40,6 +50,7 @@ class Machine:
         self.owner: weakref.ref[object] | None = None
         self.owner_pid: int = 0
         self.writes: int = writes
+        self.moved: bool = False
         self._drawn = drawn
         self._random: Random | None = None
 
@@ -81,6 +92,14 @@ class Machine:
             spoil()  # EINTR gives nothing up: the call can be made again
         raise fault.error(name)
 
+    def ensure_in_place(self) -> None:
+        """Raise `GoneError` if somebody moved the directory.
+
+        A look at a place is no call: it has no effect, none is recorded, and none fails.
+        """
+        if self.moved:
+            raise GoneError("it was moved and is elsewhere now")
+
     def files(self) -> list[Inode]:
         """Return every file with a name, live or durable."""
         found = dict.fromkeys([*self.names.live.values(), *self.names.durable.values()])
@@ -92,8 +111,10 @@ class Machine:
     def cut(self, adversary: Adversary) -> Machine:
         """Return the machine after a power cut."""
         left: dict[Inode, Inode] = {}
-        names = DirectoryEntries()
-        for name, node in self.names.cut(adversary).items():
+        left_names = self.names.cut(adversary)
+        # Without names, the directory itself may be lost, and the next program makes it again.
+        names = DirectoryEntries(named=self.names.named or bool(left_names))
+        for name, node in left_names.items():
             if isinstance(node, Inode):
                 if node not in left:
                     left[node] = node.cut(adversary)
@@ -167,6 +188,18 @@ class SimulatedFile:
 
     def size(self) -> int:
         return self._machine.call("size", self.name, (), lambda: self._inode_if_open().size)
+
+    def links(self) -> int:
+        inode = self._inode_if_open()
+        return sum(node is inode for node in self._machine.names.live.values())
+
+    def ensure_in_place(self, size: int = 0) -> None:
+        self._machine.ensure_in_place()
+        there = self._machine.names.live.get(self.name)
+        if there is not self._inode_if_open():
+            raise GoneError("it was removed" if there is None else "another one has its place")
+        if there.size < size:
+            raise GoneError(f"it was cut to {there.size} bytes")
 
     def close(self) -> None:
         """Close the file, even where the call fails, as on Linux."""

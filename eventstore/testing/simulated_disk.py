@@ -60,8 +60,9 @@ class SimulatedDisk:
     """A `Disk` in memory, to crash and to damage.
 
     Without faults the disk behaves as an empty `LocalDisk` does. `seed` determines every random
-    choice. `path` is the name of the disk in errors and logs. `machine` makes the disk a further
-    handle on a computer that exists already, and the `seed` of the computer then counts.
+    choice. `path` is the name of the disk in errors and logs. With `unnamed`, somebody has just
+    made the directory, and until `sync_path` a power cut can take all of it. `machine` makes the
+    disk a further handle on a computer that exists already. The computer's `seed` then counts.
 
     >>> disk = SimulatedDisk(seed=7)
     >>> file = disk.create("journal")
@@ -75,10 +76,15 @@ class SimulatedDisk:
     blocking = False
 
     def __init__(
-        self, seed: int = 0, path: str = "simulated", *, machine: Machine | None = None
+        self,
+        seed: int = 0,
+        path: str = "simulated",
+        *,
+        unnamed: bool = False,
+        machine: Machine | None = None,
     ) -> None:
         self.path: str = path
-        self._machine = Machine(seed, DirectoryEntries()) if machine is None else machine
+        self._machine = machine or Machine(seed, DirectoryEntries(not unnamed))
         self._open = True
 
     def __repr__(self) -> str:
@@ -169,6 +175,17 @@ class SimulatedDisk:
             names.sync(folder)
 
         self._machine.call("sync_folder", folder, (), effect, lambda: names.fail_sync(folder))
+
+    def sync_path(self) -> None:
+        def effect() -> None:
+            self._check_open()
+            self._machine.names.sync_path()
+
+        self._machine.call("sync_path", "", (), effect)
+
+    def ensure_in_place(self) -> None:
+        self._check_open()
+        self._machine.ensure_in_place()
 
     def entropy(self, length: int) -> bytes:
         return self._machine.entropy(length)
@@ -293,7 +310,11 @@ class SimulatedDisk:
     def in_doubt(self) -> bool:
         """Whether a power cut could change anything."""
         names = self._machine.names
-        return bool(names.pending) or any(inode.volatile for inode in self._machine.files())
+        return (
+            bool(names.pending)
+            or not names.named
+            or any(inode.volatile for inode in self._machine.files())
+        )
 
     def images(self, limit: int | None = None) -> Iterator[SimulatedDisk]:
         """Yield the images that programs most often get wrong: no two alike, at most `limit`.
@@ -344,18 +365,33 @@ class SimulatedDisk:
         return inode.read(0, inode.size)
 
     def write_file(self, name: str, content: Bytes) -> None:
-        """Replace or make a file and the folder, durably. Pending names become durable too."""
+        """Overwrite or make a file and its folder, durably. Pending names become durable too.
+
+        A file that is there stays the same file, with another content.
+        """
         names = self._machine.names
         folder = folder_of(name)
         if folder and folder not in names.live:
             names.create(folder, FOLDER)
-        names.settle(name, Inode(bytes(content)))
+        node = names.live.get(name)
+        if isinstance(node, Inode):
+            node.replace(bytes(content))
+        else:
+            node = Inode(bytes(content))
+        names.settle(name, node)
 
     def remove_file(self, name: str) -> None:
         """Remove a file, durably. Pending names become durable too."""
         names = self._machine.names
         names.file(name)
         names.settle(name, None)
+
+    def move_away(self) -> None:
+        """Move the directory, as somebody else may: the disk's path leads nowhere from now on.
+
+        Open handles go on with the directory where it is.
+        """
+        self._machine.moved = True
 
     def flip_bit(self, name: str, bit: int) -> None:
         """Flip a bit of a file on the platter. Bit 0 is the lowest bit of the first byte."""

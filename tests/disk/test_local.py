@@ -679,6 +679,10 @@ class TestWriting:
             def size(self) -> int:
                 return len(self.content)
 
+            def links(self) -> int:
+                return 1
+
+            def ensure_in_place(self, size: int = 0) -> None: ...
             def close(self) -> None: ...
 
         file = Reluctant()

@@ -53,7 +53,7 @@ class WatchedFile(LocalFile):
     __slots__ = ("_disk",)
 
     def __init__(self, fd: int, name: str, disk: WatchedDisk) -> None:
-        super().__init__(fd, name)
+        super().__init__(fd, name, disk.path)
         self._disk = disk
 
     def write(self, offset: int, data: Bytes) -> int:

@@ -39,6 +39,7 @@ TEST_BESIDE_A_WRITER = "tests/reading/test_beside_a_writer.py"
 TEST_COSTS = "tests/test_costs.py"
 TEST_FILES = "tests/damage/test_files.py"
 TEST_POWER = "tests/mutants/test_power.py"
+TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 
 SABOTAGES = (
     # ---- durability ------------------------------------------------------------------------
@@ -1068,5 +1069,37 @@ SABOTAGES = (
             ),
         ),
         caught_by=(f"{TEST_COSTS} -k lone_append",),
+    ),
+    # ---- what somebody does to the directory ---------------------------------------------------
+    Sabotage(
+        name="no look at the open segment",
+        breaks="what was taken away takes no more events",
+        edits=(
+            edit(
+                WRITER,
+                "        if time.perf_counter_ns() >= self._look_at:\n"
+                "            self._ensure_in_place(active)\n",
+                "",
+            ),
+        ),
+        caught_by=(TEST_TAKEN_AWAY,),
+    ),
+    Sabotage(
+        name="a name taken for the file",
+        breaks="what was replaced takes no more events",
+        edits=(
+            edit(
+                LOCAL_DISK,
+                "    if there is not None and os.path.samestat(here, there):\n",
+                "    if there is not None:\n",
+            ),
+        ),
+        caught_by=(TEST_TAKEN_AWAY,),
+    ),
+    Sabotage(
+        name="no sync of the directory's own name",
+        breaks="a directory that somebody made a moment ago survives a power cut",
+        edits=(edit(DIRECTORY, "    sync_path(disk)\n    manifest =", "    manifest ="),),
+        caught_by=(TEST_POWER,),
     ),
 )

@@ -47,7 +47,7 @@ class Life:
             "idle_seal": 1e6,
         }
         self.config = StoreConfig.of({**settings, **options})
-        self.disk = SimulatedDisk(seed)
+        self.disk = SimulatedDisk(seed, unnamed=True)
         self.clock = SimulatedClock(1_700_000_000_000_000_000)
         self.states = [Ledger()]
         self.points: list[Point] = []

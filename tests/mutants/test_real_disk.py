@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.disk.base import sync, sync_folder
+from eventstore.disk.base import sync, sync_folder, sync_path
 from eventstore.disk.local import LocalDisk
 
 pytestmark = pytest.mark.skipif(
@@ -50,6 +50,17 @@ def test_a_sync_of_a_file_is_an_fdatasync_of_it(
     sync(file)
     assert made == [inode_of(tmp_path / "journal")]
     file.close()
+    disk.close()
+
+
+def test_a_sync_of_the_path_is_an_fsync_of_each_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = LocalDisk(tmp_path / "a" / "b", create=True)
+    made = recorded(monkeypatch, "fsync")
+    sync_path(disk)
+    assert made[:2] == [inode_of(tmp_path / "a"), inode_of(tmp_path)]
+    assert {device for device, _ in made} == {inode_of(tmp_path)[0]}, "no other file system"
     disk.close()
 
 

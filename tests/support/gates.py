@@ -70,6 +70,12 @@ class _GatedFile:
     def size(self) -> int:
         return self._file.size()
 
+    def links(self) -> int:
+        return self._file.links()
+
+    def ensure_in_place(self, size: int = 0) -> None:
+        self._file.ensure_in_place(size)
+
     def close(self) -> None:
         self._file.close()
 

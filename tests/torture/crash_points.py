@@ -55,7 +55,8 @@ from tests.torture.workload_kinds import program_named
 __all__ = ["CrashError", "Crashes", "Point", "Report", "Watcher"]
 
 _CHANGING = frozenset(
-    "lock create make_folder rename remove sync_folder write sync truncate close_disk".split()
+    "lock create make_folder rename remove sync_folder sync_path write sync truncate "
+    "close_disk".split()
 )
 _READERS = 0.05
 """Share of images that are opened read-only first."""

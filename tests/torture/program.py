@@ -92,7 +92,7 @@ class Program:
     ) -> None:
         self.random = Random(f"{self.kind} {seed}" if self.kind else seed)
         self.seed = seed
-        self.disk = disk if disk is not None else SimulatedDisk(seed)
+        self.disk = disk if disk is not None else SimulatedDisk(seed, unnamed=True)
         self.config = self.configured(config_for(self.random))
         self.clock = SimulatedClock(1_700_000_000_000_000_000)
         self.record = Record(discards=self.config.history == "discard", logged=self.config.use_wal)
