@@ -352,9 +352,10 @@ def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
 
 def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedError:
     """Return the error of a store whose last commit nobody can vouch for."""
-    if isinstance(cause, GoneError):
+    if isinstance(cause, GoneError | FileNotFoundError):
+        reason = getattr(cause, "reason", "it was removed, or its folder was")
         return StoreFailedError(
-            f"{path} is not what this store writes to any more: {cause.reason}. Events of the last "
+            f"{path} is not what this store writes to any more: {reason}. Events of the last "
             "moments may be gone with it, and whether the events in flight are in the log is "
             "unknown. The store is read-only now: put back what was taken away, then open the "
             "store again",

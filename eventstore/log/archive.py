@@ -171,6 +171,9 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
     The last segment always stays. The last segment but one stays until the writer has written its
     `CONTINUED` seal.
 
+    The segments must follow one another from `manifest.log_start` on. Only `store.json` knows of a
+    first segment that is missing, so a hole must not move `log_start`.
+
     Args:
         disk: The store's disk.
         manifest: The manifest as `store.json` holds it.
@@ -181,7 +184,8 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         The manifest as `store.json` then holds it.
 
     Raises:
-        CorruptLogError: A segment is damaged, or an archive does not read back as written.
+        CorruptLogError: A segment is missing or damaged, or an archive does not read back as
+            written. Nothing behind the segment was archived or discarded.
         OSError: The disk refused a call. The caller translates the error. The next call finishes
             the work.
     """
@@ -189,9 +193,16 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         return manifest
     listing = Listing.read(disk)
     firsts = [first for first in listing.segments if first >= manifest.log_start]
+    if firsts[:1] != [manifest.log_start]:
+        raise _missing(disk, manifest.log_start, "the segment is missing")
     for first, successor in itertools.pairwise(firsts):
         if successor - 1 > horizon:
             break
+        name = segment_name(successor)
+        previous = read_header(disk, name, manifest.store).previous_first
+        if previous != first:
+            reason = f"the segment before {name} is missing, or does not belong here"
+            raise _missing(disk, previous, reason)
         if successor == firsts[-1] and not _is_continued(disk, manifest, first):
             break  # the writer still has to open and seal this segment
         if history == "archive":
@@ -210,6 +221,10 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         manifest = save_manifest(disk, manifest)
     remove_archived_segments(disk, manifest, listing)
     return manifest
+
+
+def _missing(disk: Disk, seq: int, reason: str) -> CorruptLogError:
+    return corrupt_segment_error(disk, segment_name(seq), 0, seq, reason)
 
 
 def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:

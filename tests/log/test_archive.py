@@ -191,16 +191,24 @@ class TestArchive:
             compact(disk, load_manifest(disk), 2, "archive")
         assert (SEGMENTS[0] in disk.files(), ARCHIVES[0] in disk.files()) == (True, False)
 
-    def test_a_segment_that_ends_before_the_next_one_is_not_archived(self) -> None:
-        """A segment between the two was lost. No archive may hide the missing events."""
+    @pytest.mark.parametrize("history", ["archive", "discard"])
+    @pytest.mark.parametrize("lost", [0, 1, 2])
+    def test_a_hole_ends_it_and_is_found_by_the_next_opening(
+        self, lost: int, history: History
+    ) -> None:
+        """Neither an archive nor `store.json` may hide the missing events."""
         disk, _ = several_segments()
-        disk.remove_file(SEGMENTS[2])
-        with pytest.raises(CorruptLogError, match="ends too early") as raised:
-            compact(disk, load_manifest(disk), 6, "archive")
-        assert raised.value.path == f"simulated/{SEGMENTS[1]}"
-        assert raised.value.expected_seq == 5
-        assert of_history(disk) == [ARCHIVES[0], *SEGMENTS[:2], SEGMENTS[3]]
-        assert [first for first, *_ in load_manifest(disk).archived] == [1]
+        disk.remove_file(SEGMENTS[lost])
+        for _ in range(2):
+            with pytest.raises(CorruptLogError, match="is missing") as raised:
+                compact(disk, load_manifest(disk), 6, history)
+            assert raised.value.path == f"simulated/{SEGMENTS[lost]}"
+            assert raised.value.expected_seq == 1 + 2 * lost
+        manifest = load_manifest(disk)
+        assert manifest.log_start <= 1 + 2 * lost
+        assert set(SEGMENTS[lost + 1 :]) <= set(of_history(disk))
+        with pytest.raises(CorruptLogError):
+            open_on(disk)
 
     @pytest.mark.parametrize("history", ["archive", "discard"])
     def test_a_damaged_segment_is_not_archived(self, history: History) -> None:

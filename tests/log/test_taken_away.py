@@ -70,13 +70,20 @@ def log_at(path: Path, **options: Any) -> Any:
     return EventLog.open(path, segment_size=4096, **options)
 
 
+async def first_event(log: EventLog[Any]) -> None:
+    """Append an event, and wait for the spare segment, which may notice first."""
+    await log.append(b"one")
+    while not log.stats().spare_ready:  # noqa: ASYNC110  there is no event to wait for
+        await asyncio.sleep(0)
+
+
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("every_commit")
 @pytest.mark.parametrize("durability", ["commit", "interval", "none"])
 async def test_the_next_append_is_told(tmp_path: Path, harm: Harm, durability: str) -> None:
     path = tmp_path / "above" / "store"
     log = await log_at(path, durability=durability, sync_interval=3600.0)
-    await log.append(b"one")
+    await first_event(log)
     harm(path)
     with pytest.raises(StoreFailedError, match="is not what this store writes to any more") as told:
         await log.append(b"two")
@@ -96,9 +103,7 @@ async def test_closing_is_told(
 ) -> None:
     path = tmp_path / "above" / "store"
     log = await log_at(path)
-    await log.append(b"one")
-    while not log.stats().spare_ready:  # noqa: ASYNC110  there is no event to wait for
-        await asyncio.sleep(0)
+    await first_event(log)
     harm(path)
     with pytest.raises(StoreFailedError, match="any more"), caplog.at_level(logging.CRITICAL):
         await log.close()
@@ -112,7 +117,7 @@ async def test_commits_shortly_after_another_are_not_looked_at(
     now = 10**9
     monkeypatch.setattr("time.perf_counter_ns", lambda: now)
     log = await log_at(tmp_path / "store")
-    await log.append(b"one")
+    await first_event(log)
     segment(tmp_path / "store").unlink()
     now += writer_module._LOOK - 1
     await log.append(b"two")
@@ -132,6 +137,15 @@ def test_a_full_segment_is_looked_at_before_the_next_one_begins() -> None:
         commit(writer, "x" * 1500)
     assert segment_name(3) not in disk.files()
     writer.close()
+
+
+@pytest.mark.asyncio
+async def test_preparing_the_next_segment_notices_too(tmp_path: Path) -> None:
+    log = await log_at(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store" / "log")
+    with pytest.raises(StoreFailedError, match="it was removed, or its folder was"):
+        await log.append(b"one")
+    await log.close()
 
 
 def test_an_idle_log_is_looked_at_before_it_is_sealed() -> None:

@@ -418,7 +418,7 @@ class TestCompaction:
         disk.remove_file(SECOND)
         if not told:
             disk.fail(kind="open", name="store.json", errno=errno.EIO, forever=True)
-        with pytest.raises(StoreFailedError, match="opening") as raised:
+        with pytest.raises(StoreFailedError, match="it was removed") as raised:
             commit(writer, "first")
         assert raised.value.path == f"simulated/{SECOND}"
         with pytest.raises(StoreFailedError):

@@ -1102,4 +1102,22 @@ SABOTAGES = (
         edits=(edit(DIRECTORY, "    sync_path(disk)\n    manifest =", "    manifest ="),),
         caught_by=(TEST_POWER,),
     ),
+    Sabotage(
+        name="a hole at the beginning archived over",
+        breaks="archiving hides no missing segment",
+        edits=(
+            edit(
+                ARCHIVE,
+                "    if firsts[:1] != [manifest.log_start]:\n",
+                "    if not firsts:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_archive.py",),
+    ),
+    Sabotage(
+        name="a hole in the middle discarded over",
+        breaks="archiving hides no missing segment",
+        edits=(edit(ARCHIVE, "        if previous != first:\n", "        if False:\n"),),
+        caught_by=("tests/log/test_archive.py",),
+    ),
 )
