@@ -20,7 +20,8 @@ What to catch::
     ├── StoreUsageError          a call from inside a fold, another thread, another event loop
     ├── StoreNotFoundError       there is no store at this path
     ├── StoreAccessError         permissions, ownership, symbolic links, read-only file systems
-    ├── StoreFullError           no space: the commit was refused, appending works again later
+    ├── StoreFullError           no space, descriptor or memory: the commit was refused, and
+    │                            appending works again later
     ├── StoreFailedError         the outcome of a commit is unknown, the store is read-only now
     ├── ReadFailedError          the device could not read a file; nothing was changed
     ├── HistoryUnavailableError  the events asked for were discarded
@@ -64,6 +65,9 @@ __all__ = [
 ]
 
 NO_SPACE = frozenset({_errno.ENOSPC, _errno.EDQUOT, _errno.EFBIG})
+SHORTAGE = NO_SPACE | {_errno.EMFILE, _errno.ENFILE, _errno.ENOMEM}
+"""Numbers of calls that failed for want of something, and may succeed later: space, file
+descriptors, memory. Such a call changed nothing, unless it was a write or a sync."""
 NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, _errno.ENOTDIR})
 
 
@@ -237,11 +241,12 @@ class StoreAccessError(_SystemError):
 
 
 class StoreFullError(_SystemError):
-    """A write found no space (`ENOSPC`, `EDQUOT`, `EFBIG`).
+    """A write found no space (`ENOSPC`, `EDQUOT`, `EFBIG`), or a file could not be opened for lack
+    of a descriptor (`EMFILE`, `ENFILE`) or of memory (`ENOMEM`).
 
     The log refused the commit and everything queued behind the commit, and was cut back. None of
-    the refused events is in the log. Reading works. Once there is space, appending works again
-    without reopening.
+    the refused events is in the log. Reading works. Once the shortage is over, appending works
+    again without reopening.
     """
 
 
@@ -340,11 +345,21 @@ def errno_name(error: OSError) -> str:
     return "unknown error" if error.errno is None else _errno.errorcode.get(error.errno, "error")
 
 
+def shortage_words(cause: OSError) -> tuple[str, str]:
+    """Say what an error of ``SHORTAGE`` was short of, and what to do about it."""
+    if cause.errno in NO_SPACE:
+        return "no space", "free some space"
+    if cause.errno == _errno.ENOMEM:
+        return "no memory", "free some memory"
+    return "no file descriptor", "close some files, or raise the limit (ulimit -n)"
+
+
 def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
-    """Return the error of a commit that was refused, and cut back, for lack of space."""
+    """Return the error of a commit that was refused, and cut back, for an error of ``SHORTAGE``."""
+    lacking, remedy = shortage_words(cause)
     return StoreFullError(
-        f"no space while {doing} {path} ({errno_name(cause)}): the events were refused and are not "
-        "in the log; free some space and append again",
+        f"{lacking} while {doing} {path} ({errno_name(cause)}): the events were refused and are "
+        f"not in the log; {remedy} and append again",
         path=path,
         errno=cause.errno,
     )
@@ -389,8 +404,9 @@ def read_error(
             path=path,
             errno=code,
         )
+    remedy = shortage_words(cause)[1] if code in SHORTAGE else "check the device"
     return ReadFailedError(
-        f"{where} cannot be read ({name}); nothing was changed: check the device, then retry",
+        f"{where} cannot be read ({name}); nothing was changed: {remedy}, then retry",
         path=path,
         offset=offset,
         errno=code,

@@ -15,7 +15,7 @@ from eventstore.disk.fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import (
     NO_ACCESS,
-    NO_SPACE,
+    SHORTAGE,
     GoneError,
     StoreAccessError,
     StoreFullError,
@@ -188,7 +188,7 @@ class LocalDisk:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(folder, 0o700)
         except OSError as error:
-            kind = StoreFullError if error.errno in NO_SPACE else StoreAccessError
+            kind = StoreFullError if error.errno in SHORTAGE else StoreAccessError
             found = _kind_in_the_way(str(path))
             reason = f"{found} ({errno_name(error)})" if found else error.strerror
             raise kind(
@@ -222,8 +222,12 @@ class LocalDisk:
                 raise
             found = _kind(os.lstat(name, dir_fd=within).st_mode)
             raise OSError(error.errno, f"it is {found}, not a directory", name) from error
-        if not self._read_only:
-            _check_owner(fd, self.path if within is None else f"{self.path}/{name}")
+        try:
+            if not self._read_only:
+                _check_owner(fd, self.path if within is None else f"{self.path}/{name}")
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def lock(self) -> None:
@@ -366,7 +370,7 @@ class LocalDisk:
 
 
 def _check_owner(fd: int, path: str) -> None:
-    """Close and refuse a folder that the writer may not write to, or that anybody may write to."""
+    """Refuse a folder that the writer may not write to, or that anybody may write to."""
     status, user = os.fstat(fd), os.geteuid()
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     code = None
@@ -379,7 +383,6 @@ def _check_owner(fd: int, path: str) -> None:
         code = errno.EACCES
     else:
         return
-    os.close(fd)
     raise StoreAccessError(f"{path} {problem}", path=path, errno=code)
 
 

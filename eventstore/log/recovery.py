@@ -43,13 +43,14 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import Listing
 from eventstore.errors import (
     NO_ACCESS,
-    NO_SPACE,
+    SHORTAGE,
     CorruptLogError,
     EventStoreError,
     StoreAccessError,
     StoreFailedError,
     StoreFullError,
     errno_name,
+    shortage_words,
 )
 from eventstore.log.chain import chain_error
 from eventstore.log.format import (
@@ -389,8 +390,9 @@ class _Repair:
 def recovery_write_error(error: OSError, path: str) -> EventStoreError:
     """Return the error of an opening that failed to write. A failed opening loses nothing."""
     text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
-    if error.errno in NO_SPACE:
-        return StoreFullError(text + "free some space and open again", path=path, errno=error.errno)
+    if error.errno in SHORTAGE:
+        remedy = shortage_words(error)[1]
+        return StoreFullError(f"{text}{remedy} and open again", path=path, errno=error.errno)
     if error.errno in NO_ACCESS:
         return StoreAccessError(
             text + "check permissions, or open the store read-only", path=path, errno=error.errno

@@ -9,9 +9,10 @@ An `ActiveSegment` belongs to the writer's thread alone. Three attributes descri
 - `crc`: CRC-32 of the bytes up to `end`. The header of the successor and the seals hold this
   checksum of the whole file, and the file need not be read for the checksum.
 
-A write that fails for lack of space is cut back: the range of the write is filled with zeros again,
-as before the write. Then the next record finds an untouched place. Any other failure leaves bytes
-of unknown content, and so does a failed cut. The caller must then stop using the segment.
+A write that fails for lack of space or memory is cut back: the range of the write is filled with
+zeros again, as before the write. Then the next record finds an untouched place. Any other failure
+leaves bytes of unknown content, and so does a failed cut. The caller must then stop using the
+segment.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import msgspec
 
 from eventstore.disk.base import Disk, File, read_whole, sync, write_fully
 from eventstore.disk.layout import LOG_FOLDER, segment_seq
-from eventstore.errors import NO_SPACE, CorruptLogError
+from eventstore.errors import SHORTAGE, CorruptLogError
 from eventstore.log.format import (
     HEADER_SIZE,
     SEAL_SIZE,
@@ -179,7 +180,7 @@ class ActiveSegment:
         try:
             write_fully(self.file, self.end, data)
         except OSError as error:
-            if error.errno in NO_SPACE:
+            if error.errno in SHORTAGE:
                 self._erase_partial_write(len(data))
             raise
         self.end += len(data)

@@ -15,7 +15,7 @@ import threading
 
 from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
 from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT
-from eventstore.errors import NO_ACCESS, NO_SPACE
+from eventstore.errors import NO_ACCESS, SHORTAGE, shortage_words
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.segment import zero_fill
 
@@ -41,19 +41,21 @@ class SpareSegment:
     def prepare(self) -> None:
         """Zero-fill the next segment's file, and give it the spare's name durably.
 
-        Lack of space becomes `space_warning`. Raises `OSError` for any other failure.
+        Lack of space, or of a descriptor, becomes `space_warning`. Raises `OSError` for any other
+        failure.
         """
         try:
             self._create(self.segment_size).close()
             self._disk.rename(SEGMENT_TEMPORARY, SPARE_SEGMENT)
             sync_folder(self._disk, LOG_FOLDER)
         except OSError as error:
-            if isinstance(error, SyncFailedError) or error.errno not in NO_SPACE:
+            if isinstance(error, SyncFailedError) or error.errno not in SHORTAGE:
                 raise
             if self.space_warning is None:
+                lacking, remedy = shortage_words(error)
                 self.space_warning = (
-                    f"no space for the next segment of {self.segment_size} bytes: appending "
-                    "stops when the active one is full; free some space"
+                    f"{lacking} for the next segment of {self.segment_size} bytes: appending "
+                    f"stops when the active one is full; {remedy}"
                 )
                 _logger.warning("%s: %s", self._disk.path, self.space_warning)
         else:
@@ -69,7 +71,12 @@ class SpareSegment:
         if self.ready:
             file = self._open()
             if file is not None:
-                if file.size() >= size and not any(file.read(0, HEADER_SIZE)):
+                try:
+                    usable = file.size() >= size and not any(file.read(0, HEADER_SIZE))
+                except BaseException:
+                    file.close()
+                    raise
+                if usable:
                     return file, SPARE_SEGMENT
                 file.close()
             if file is None or size <= self.segment_size:

@@ -45,7 +45,7 @@ from eventstore.disk.base import Disk, File, SyncFailedError, sync_folder
 from eventstore.disk.layout import LOG_FOLDER, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
-    NO_SPACE,
+    SHORTAGE,
     EventStoreError,
     StoreFailedError,
     StoreFullError,
@@ -319,7 +319,7 @@ class LogWriter:
         self, error: OSError, doing: str, where: ActiveSegment | str
     ) -> StoreFullError | StoreFailedError:
         name = where if isinstance(where, str) else where.file.name
-        if isinstance(error, SyncFailedError) or error.errno not in NO_SPACE:
+        if isinstance(error, SyncFailedError) or error.errno not in SHORTAGE:
             return self._fail(error, doing, name)
         return no_space_error(error, doing, self._path(name))
 

@@ -36,7 +36,7 @@ from eventstore.disk.base import Disk, SyncFailedError
 from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import (
-    NO_SPACE,
+    SHORTAGE,
     CorruptStoreError,
     EventStoreError,
     StoreFailedError,
@@ -44,6 +44,7 @@ from eventstore.errors import (
     commit_failed_error,
     errno_name,
     path_in_error,
+    shortage_words,
 )
 from eventstore.log.archive import compact
 from eventstore.log.base import Log
@@ -184,10 +185,11 @@ class SnapshotKeeper:
         A failed sync, and a failure that nobody can explain, fail the store as everywhere.
         """
         path = f"{self._log.path}/{ARCHIVE_FOLDER}"
-        if not isinstance(error, SyncFailedError) and error.errno in NO_SPACE:
+        if not isinstance(error, SyncFailedError) and error.errno in SHORTAGE:
+            lacking, remedy = shortage_words(error)
             self._warning = (
-                f"no space to archive segments in {path} ({errno_name(error)}): they stay in the "
-                "log and appending goes on; free some space"
+                f"{lacking} to archive segments in {path} ({errno_name(error)}): they stay in the "
+                f"log and appending goes on; {remedy}"
             )
             return StoreFullError(self._warning, path=path, errno=error.errno)
         failure: StoreFailedError = commit_failed_error(error, "archiving to", path)
@@ -207,10 +209,11 @@ class SnapshotKeeper:
 
     def _translated(self, error: OSError) -> EventStoreError:
         path = f"{self._log.path}/{SNAPSHOT_FOLDER}"
-        if not isinstance(error, SyncFailedError) and error.errno in NO_SPACE:
+        if not isinstance(error, SyncFailedError) and error.errno in SHORTAGE:
+            lacking, remedy = shortage_words(error)
             self._warning = (
-                f"no space for a snapshot in {path} ({errno_name(error)}): the older ones are "
-                "intact and appending goes on; free some space"
+                f"{lacking} for a snapshot in {path} ({errno_name(error)}): the older ones are "
+                f"intact and appending goes on; {remedy}"
             )
             return StoreFullError(self._warning, path=path, errno=error.errno)
         failure: StoreFailedError = commit_failed_error(error, "writing a snapshot to", path)

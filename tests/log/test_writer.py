@@ -282,17 +282,18 @@ class TestOversize:
 
 
 NO_SPACE = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
+NO_DESCRIPTOR = [errno.EMFILE, errno.ENFILE, errno.ENOMEM]
 
 
 class TestFullDisk:
-    @pytest.mark.parametrize("code", NO_SPACE)
+    @pytest.mark.parametrize("code", [*NO_SPACE, errno.ENOMEM])
     def test_a_refused_commit_leaves_the_log_as_it_was(self, code: int) -> None:
         disk = new_log()
         writer = writer_on(disk)
         commit(writer, "first")
         before = disk.contents()
         disk.fail(kind="write", errno=code, effect="partial")
-        with pytest.raises(StoreFullError, match="free some space") as raised:
+        with pytest.raises(StoreFullError, match="free some") as raised:
             commit(writer, "refused")
         assert (raised.value.errno, raised.value.path) == (code, f"simulated/{FIRST}")
         assert isinstance(raised.value.__cause__, OSError)
@@ -332,6 +333,50 @@ class TestFullDisk:
         writer.close()
         opened = open_on(disk.after_power_cut(1))
         assert (opened.clean, opened.next_seq) == (True, len(values) + 1)
+
+    @pytest.mark.parametrize("code", NO_DESCRIPTOR)
+    @pytest.mark.parametrize("spare", [False, True])
+    def test_no_descriptor_for_the_next_segment(self, code: int, spare: bool) -> None:
+        """Nothing was opened, so nothing was written, and the outcome is known."""
+        disk, writer = full_segment()
+        if spare:
+            writer.prepare_spare()
+        before = disk.contents()
+        for kind in ("open", "create"):
+            disk.fail(kind=kind, errno=code, forever=True)
+        for _ in range(2):
+            with pytest.raises(StoreFullError, match=r"beginning .* append again") as raised:
+                commit(writer, BIG)
+            assert raised.value.errno == code
+        assert disk.contents() == before
+        disk.heal()
+        commit(writer, BIG)
+        assert values_on(disk) == [BIG] * 3
+
+    @pytest.mark.parametrize("code", NO_DESCRIPTOR)
+    def test_no_descriptor_for_the_spare_is_told_and_tried_again(
+        self, code: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "first")
+        disk.fail(kind="create", errno=code)
+        with caplog.at_level(logging.WARNING, "eventstore"):
+            writer.prepare_spare()
+        assert "for the next segment of 4096 bytes" in caplog.text
+        assert writer.failure is None
+        writer.prepare_spare()
+        assert (writer.spare.ready, writer.spare.space_warning) == (True, None)
+
+    def test_a_spare_that_cannot_be_read_is_closed(self) -> None:
+        disk, writer = full_segment()
+        writer.prepare_spare()
+        disk.fail(kind="read", name=SPARE_SEGMENT, errno=errno.EIO)
+        before = len(disk.calls)
+        with pytest.raises(StoreFailedError):
+            commit(writer, BIG)
+        kinds = [call.kind for call in disk.calls[before:] if call.name == SPARE_SEGMENT]
+        assert kinds == ["open", "size", "read", "close"]
 
     def test_the_seal_of_the_predecessor_is_tried_again_before_any_record(self) -> None:
         disk, writer = full_segment()

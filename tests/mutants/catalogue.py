@@ -1120,4 +1120,19 @@ SABOTAGES = (
         edits=(edit(ARCHIVE, "        if previous != first:\n", "        if False:\n"),),
         caught_by=("tests/log/test_archive.py",),
     ),
+    Sabotage(
+        name="no descriptor taken for the end",
+        breaks="a call that changed nothing leaves the store as it was",
+        edits=(
+            edit(WRITER, "error.errno not in SHORTAGE", "error.errno not in NO_SPACE"),
+            edit(WRITER, "    SHORTAGE,\n", "    NO_SPACE,\n"),
+        ),
+        caught_by=("tests/log/test_writer.py -k descriptor",),
+    ),
+    Sabotage(
+        name="no descriptor for a snapshot taken for the end",
+        breaks="a call that changed nothing leaves the store as it was",
+        edits=(edit(KEEPER, "error.errno in SHORTAGE", "error.errno in SHORTAGE and False"),),
+        caught_by=("tests/snapshot/test_snapshots.py -k descriptor",),
+    ),
 )

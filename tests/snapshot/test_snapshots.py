@@ -335,9 +335,15 @@ def refuse_snapshots(error: int, kind: str = "write") -> Callable[[Call], Fault 
 
 class TestFailures:
     @pytest.mark.asyncio
-    @pytest.mark.parametrize("kind", ["write", "create", "rename"])
-    async def test_no_space_leaves_the_older_ones_and_appending_works(
-        self, kind: str, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("kind", "code"),
+        [
+            *((kind, errno.ENOSPC) for kind in ("write", "create", "rename")),
+            *(("create", code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)),
+        ],
+    )
+    async def test_no_space_or_descriptor_leaves_the_older_ones_and_appending_works(
+        self, kind: str, code: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         disk = SimulatedDisk()
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
@@ -345,10 +351,10 @@ class TestFailures:
             assert await store.snapshot() == 1
             older = {name: disk.read_file(name) for name in snapshots(disk)}
             await store.append(pay(2))
-            disk.add_rule(refuse_snapshots(errno.ENOSPC, kind))
+            disk.add_rule(refuse_snapshots(code, kind))
             with pytest.raises(StoreFullError, match="older ones are intact") as caught:
                 await store.snapshot()
-            assert caught.value.errno == errno.ENOSPC
+            assert caught.value.errno == code
             assert {name: disk.read_file(name) for name in older} == older
             assert (await store.append(pay(3))).seq == 3
             warning = store.stats().space_warning

@@ -54,11 +54,14 @@ _NAMES = {code: name for name, code in _CODES.items()}
 _SYNCS = ("sync", "sync_folder")
 _WHOLE = (*_SYNCS, "lock")
 _LOOKS = ("read", "size", "list", "close", "close_disk")
+_OPENS = frozenset({"open", "create", "list", "make_folder"})
+"""Kinds of calls that need a file descriptor, and change nothing without one."""
 _GROWS = frozenset({"create", "make_folder", "write"})
 _CALLS_STOPPED = {
     errno.EROFS: _GROWS | {"rename", "remove", "truncate"},
     errno.ENOSPC: _GROWS,
     errno.EDQUOT: _GROWS,
+    errno.EMFILE: _OPENS,
 }
 """Kinds of calls that an errno stops when everything possible stops. Any other errno stops all."""
 
@@ -131,6 +134,9 @@ def failures(
                         yield Failure(workload, number, code, effect, forever)
                 if code != errno.EDQUOT and call.kind in _CALLS_STOPPED[errno.EROFS]:
                     yield Failure(workload, number, code, everything=True)
+            if call.kind in _OPENS:
+                yield Failure(workload, number, errno.EMFILE)
+                yield Failure(workload, number, errno.EMFILE, everything=True)
             if call.kind == "write":
                 for code in (SHORT, NOTHING):
                     yield Failure(workload, number, code)
@@ -150,6 +156,8 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
         return False
     if failure.code == errno.EINTR and once and endured:
         return False
+    if failure.code == errno.EMFILE:
+        return opening or not isinstance(error, StoreFailedError)
     if failure.everything:
         return True
     if opening or (failure.forever and isinstance(error, StoreFailedError)):

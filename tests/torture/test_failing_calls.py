@@ -63,7 +63,8 @@ def test_all_faults_are_played() -> None:
     calls = calls_of(LIFE_CYCLE)
     found = list(failures(LIFE_CYCLE, calls))
     assert {failure.code for failure in found} == {
-        *(SHORT, NOTHING, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        *(SHORT, NOTHING, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+        errno.EMFILE,
     }
     assert {failure.effect for failure in found} == {"none", "partial", "whole"}
     assert {failure.forever for failure in found} == {False, True}
