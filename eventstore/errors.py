@@ -74,7 +74,7 @@ NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, 
 class GoneError(OSError):
     """An open file or directory that somebody removed, moved, replaced or cut.
 
-    No caller meets this error. ``reason`` says what happened, and where the file is now, if the
+    No caller meets this error. `reason` says what happened, and where the file is now, if the
     operating system tells.
     """
 
@@ -346,7 +346,7 @@ def errno_name(error: OSError) -> str:
 
 
 def shortage_words(cause: OSError) -> tuple[str, str]:
-    """Say what an error of ``SHORTAGE`` was short of, and what to do about it."""
+    """Say what an error of `SHORTAGE` was short of, and what to do about it."""
     if cause.errno in NO_SPACE:
         return "no space", "free some space"
     if cause.errno == _errno.ENOMEM:
@@ -355,7 +355,7 @@ def shortage_words(cause: OSError) -> tuple[str, str]:
 
 
 def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
-    """Return the error of a commit that was refused, and cut back, for an error of ``SHORTAGE``."""
+    """Return the error of a commit that was refused, and cut back, for an error of `SHORTAGE`."""
     lacking, remedy = shortage_words(cause)
     return StoreFullError(
         f"{lacking} while {doing} {path} ({errno_name(cause)}): the events were refused and are "

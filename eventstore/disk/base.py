@@ -7,15 +7,15 @@ calls of such a disk are made inline.
 
 Guarantees to callers, and duties of a simulated disk:
 
-* ``write`` may write fewer bytes than asked for, and returns their number. ``read`` returns fewer
-  bytes only at the end of the file. Failures are ``OSError``.
-* ``write``, ``truncate`` and a changed size survive a power cut for certain only after ``sync`` of
-  the file. Names survive for certain only after ``sync_folder`` of the folder.
-* After a failed ``sync``, nobody knows which bytes are on the platter. A later successful ``sync``
-  proves nothing about those bytes either. The library never calls ``sync`` again.
-* ``rename`` replaces its target atomically.
+* `write` may write fewer bytes than asked for, and returns their number. `read` returns fewer
+  bytes only at the end of the file. Failures are `OSError`.
+* `write`, `truncate` and a changed size survive a power cut for certain only after `sync` of
+  the file. Names survive for certain only after `sync_folder` of the folder.
+* After a failed `sync`, nobody knows which bytes are on the platter. A later successful `sync`
+  proves nothing about those bytes either. The library never calls `sync` again.
+* `rename` replaces its target atomically.
 * An open file or directory is not what its path names: somebody may remove, rename or replace it.
-  ``ensure_in_place`` looks. The look changes nothing, and a look that fails for another reason is
+  `ensure_in_place` looks. The look changes nothing, and a look that fails for another reason is
   no verdict.
 * Several threads may make calls at once, on the same file or folder too.
 """
@@ -71,9 +71,9 @@ class File(Protocol):
         """Return the number of names that the file has, 0 for a file that was removed."""
 
     def ensure_in_place(self, size: int = 0) -> None:
-        """Raise ``GoneError`` unless the store's path and ``name`` lead to this very file.
+        """Raise `GoneError` unless the store's path and `name` lead to this very file.
 
-        Raise ``GoneError`` for a file of fewer than ``size`` bytes, too.
+        Raise `GoneError` for a file of fewer than `size` bytes, too.
         """
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Disk(Protocol):
         """
 
     def ensure_in_place(self) -> None:
-        """Raise ``GoneError`` unless the store's path leads to this very directory."""
+        """Raise `GoneError` unless the store's path leads to this very directory."""
 
     def entropy(self, length: int) -> bytes:
         """Return `length` random bytes, for salts and identities."""
@@ -168,7 +168,7 @@ def sync_folder(disk: Disk, folder: str = "") -> None:
 
 
 def sync_path(disk: Disk) -> None:
-    """Put the names that lead to the store on stable storage. Raises ``SyncFailedError``."""
+    """Put the names that lead to the store on stable storage. Raises `SyncFailedError`."""
     _sync_or_fail(disk.sync_path)
 
 

@@ -29,9 +29,9 @@ __all__ = ["LocalDisk"]
 
 
 class LocalFile:
-    """A file of a ``LocalDisk``: ``pread``, ``pwrite`` and ``fdatasync`` on a descriptor.
+    """A file of a `LocalDisk`: `pread`, `pwrite` and `fdatasync` on a descriptor.
 
-    ``root`` is the absolute path of the store's directory.
+    `root` is the absolute path of the store's directory.
     """
 
     __slots__ = ("_fd", "_root", "name")
@@ -98,7 +98,7 @@ def _fsync_folder(fd: int) -> None:
 
 
 def _ensure_leads_to(path: str, fd: int) -> os.stat_result:
-    """Raise ``GoneError`` unless ``path`` leads to the file or directory open as ``fd``.
+    """Raise `GoneError` unless `path` leads to the file or directory open as `fd`.
 
     Returns the status of the file or directory.
     """
