@@ -15,6 +15,7 @@ exists, a log without segments is a log that lost its segments.
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterator
 from typing import Literal
@@ -65,6 +66,8 @@ __all__ = [
     "open_directory",
 ]
 
+_logger = logging.getLogger(__name__)
+
 
 def open_directory(
     disk: Disk,
@@ -87,6 +90,7 @@ def open_directory(
     except StoreNotFoundError:
         with _translating_write_errors(disk):
             manifest = _create_store(disk, clock, config, kind, listing)
+        _logger.info("%s: there was no store here, and a new one was made", disk.path)
         return manifest, Listing.read(disk)
     if manifest.kind != kind:
         raise ConfigError(
