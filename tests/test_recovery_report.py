@@ -45,6 +45,19 @@ class TestFields:
         assert msgspec.structs.replace(report, seconds=0.0, segments=0) == RecoveryReport()
 
     @pytest.mark.asyncio
+    async def test_a_new_store_is_told_as_new_and_an_old_one_is_not(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "eventstore")
+        disk = SimulatedDisk()
+        for told in (1, 0):
+            caplog.clear()
+            await report_of(disk)
+            said = [line for line in caplog.messages if "a new one was made" in line]
+            assert len(said) == told
+            disk = disk.reopen()
+
+    @pytest.mark.asyncio
     async def test_after_a_clean_end(self) -> None:
         disk = SimulatedDisk()
         async with EventStore.open("", bank_registry(), disk=disk, **QUIET) as store:
