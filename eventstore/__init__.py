@@ -25,6 +25,7 @@ from eventstore.errors import (
     StoreNotFoundError,
     StoreOverloadedError,
     StoreReadOnlyError,
+    StoreResourceError,
     StoreUsageError,
     UnknownOperationError,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreOverloadedError",
     "StoreReadOnlyError",
+    "StoreResourceError",
     "StoreStats",
     "StoreUsageError",
     "Subscription",

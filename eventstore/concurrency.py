@@ -1,18 +1,45 @@
-"""Work off the event loop: the result of `open`, and blocking calls on threads."""
+"""Work off the event loop, and work that outlives its caller: `open`, threads, detached work.
+
+Theory of operation
+-------------------
+*Detached work* (`DetachedWork`) is a coroutine that callbacks drive, and no task. A shutdown
+routine that cancels every task cancels the waiting for such work, and never the work. Closing,
+snapshots and the spare segment are detached work. A task was rejected: anybody can find a task in
+`asyncio.all_tasks` and cancel it, while the thread behind the task goes on. A task that refuses to
+be cancelled was rejected too: whoever cancels all tasks also waits for them.
+
+*Background calls* (`BackgroundCalls`) are the blocking calls of one store beside its commit path. A
+call on a thread cannot be cancelled, only the waiting for the call. So the calls are counted where
+they end, which is on the thread. A disk is closed after the last call has ended, in every ending.
+Otherwise a late call could use the number of a descriptor that belongs to somebody else by then.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
+import contextlib
+import functools
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 import aiofiles.os
 
 from eventstore.disk.base import Disk
+from eventstore.errors import EventStoreError, StoreClosedError, StoreResourceError, fresh_error
 
-__all__ = ["Opening", "executor_for", "opening_executor", "run_blocking"]
+__all__ = [
+    "BackgroundCalls",
+    "DetachedWork",
+    "Opening",
+    "ensure_own_loop",
+    "no_thread_error",
+    "opening_executor",
+    "run_blocking",
+    "wake",
+]
 
 
 class _Closable(Protocol):
@@ -64,15 +91,206 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def wake(waiter: asyncio.Future[None]) -> None:
+    """Resolve `waiter`, unless it was cancelled or resolved before."""
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class DetachedWork(Generic[T]):
+    """A coroutine that goes on to its end, whoever is cancelled. It begins in the loop's next turn.
+
+    The coroutine awaits futures of the running loop, and what is made of such futures. `ended` is
+    called with the error that ended the coroutine, if any, before anybody who waits is woken. An
+    error that neither `ended` nor anybody who waits is told goes to the loop's exception handler.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        ended: Callable[[BaseException | None], None] | None = None,
+    ) -> None:
+        self._work = work
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[T] = self._loop.create_future()
+        self._loop.call_soon(self._step)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done else "under way"
+        return f"<DetachedWork: {state}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether the coroutine has ended."""
+        return self._outcome.done()
+
+    def __del__(self) -> None:
+        self._work.close()  # of a loop that was closed first: nobody goes on with the work
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `KeyboardInterrupt` or `SystemExit` ended the work in the middle of a step."""
+        if not self._outcome.done():
+            return False
+        error = self._outcome.exception()
+        return error is not None and not isinstance(error, Exception)
+
+    async def settled(self) -> bool:
+        """Wait for the end. Returns whether there is an outcome, and no interrupt in its place.
+
+        Cancelling cancels the waiting.
+        """
+        if not self._outcome.done():
+            await asyncio.wait([self._outcome])
+        return not self.interrupted
+
+    async def wait(self) -> T:
+        """Wait for the end, and return or raise the outcome. Cancelling cancels the waiting."""
+        await self.settled()
+        error = self._outcome.exception()
+        if isinstance(error, EventStoreError):
+            raise fresh_error(error)
+        return self._outcome.result()
+
+    def _step(self, _: object = None) -> None:
+        try:
+            awaited = self._work.send(None)
+        except StopIteration as end:
+            if self._ended is not None:
+                self._ended(None)
+            self._outcome.set_result(end.value)
+        except BaseException as error:
+            self._outcome.set_exception(error)
+            if self._ended is not None:
+                self._outcome.exception()  # retrieved
+                self._ended(error)
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+        else:
+            if awaited is None:  # `asyncio.sleep(0)`
+                self._loop.call_soon(self._step)
+            else:
+                # asyncio's protocol for awaiting a future: the one who drives takes the mark off.
+                awaited._asyncio_future_blocking = False  # noqa: SLF001  the protocol's own name
+                awaited.add_done_callback(self._step)
+
+
 class _InlineExecutor(Executor):
     """A marker for a disk without blocking calls: `run_blocking` makes the call on the loop."""
 
 
-def executor_for(disk: Disk, workers: int) -> Executor:
-    """Return threads for calls to `disk`, or none for a disk without blocking calls."""
-    if not disk.blocking:
-        return _InlineExecutor()
-    return ThreadPoolExecutor(workers, thread_name_prefix="eventstore-background")
+class _Threads(ThreadPoolExecutor):
+    """Threads that know which calls have not ended, whoever still waits for the calls."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, thread_name_prefix="eventstore-background")
+        self.unfinished: set[Future[Any]] = set()
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future = super().submit(call, *args, **kwargs)
+        self.unfinished.add(future)
+        future.add_done_callback(self.unfinished.discard)
+        return future
+
+
+class BackgroundCalls:
+    """The blocking calls of one store beside its commit path, at most `workers` at a time.
+
+    A disk that never blocks needs no threads: its calls are made on the loop.
+    """
+
+    def __init__(self, disk: Disk, workers: int) -> None:
+        self._path = disk.path
+        self._threads = _Threads(workers) if disk.blocking else None
+        self._executor: Executor = self._threads or _InlineExecutor()
+        self._refusal: StoreClosedError | None = None
+
+    def __repr__(self) -> str:
+        state = "refused" if self._refusal is not None else f"{len(self._unfinished())} under way"
+        return f"<BackgroundCalls of {self._path!r}: {state}>"
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a blocking call off the loop. Cancelling cancels the waiting, and not the call.
+
+        Raises `StoreClosedError` once the calls were ended, and `StoreResourceError` where the
+        operating system gives no thread.
+        """
+        if self._refusal is not None:
+            raise fresh_error(self._refusal)
+        return await run_blocking(self._executor, call, *args, **kwargs)
+
+    async def finish(self) -> None:
+        """Refuse further calls, and wait until none is under way."""
+        self._refuse("is closed")
+        loop = asyncio.get_running_loop()
+        for call in self._unfinished():
+            ended = loop.create_future()
+            call.add_done_callback(functools.partial(_wake_from_thread, loop, ended))
+            await ended
+
+    async def close(self, release: Callable[[], None]) -> None:
+        """Finish, make the last call `release`, and end the threads."""
+        await self.finish()
+        try:
+            await run_blocking(self._executor, release)
+        except StoreResourceError:  # without a thread the lock is to be freed all the same
+            release()
+        self._executor.shutdown(wait=False)
+
+    def join(self) -> None:
+        """Refuse further calls, and wait on this thread until none is under way."""
+        self._refuse("is closed")
+        self._executor.shutdown(wait=True)
+
+    def abandon(self, release: Callable[[], None]) -> None:
+        """Refuse further calls, and call `release` once none is under way. Waits for nothing."""
+        self._refuse("was not closed")
+        if self._unfinished():
+            with contextlib.suppress(RuntimeError):  # no thread to be had: wait here
+                threading.Thread(
+                    target=self._join_and_release, args=(release,), name="eventstore-end"
+                ).start()
+                return
+        self._join_and_release(release)
+
+    def refuse_abandoned(self) -> None:
+        """Refuse further calls: the store was forgotten, and its writer's thread ends it."""
+        self._refuse("was not closed")
+
+    def _join_and_release(self, release: Callable[[], None]) -> None:
+        self._executor.shutdown(wait=True)
+        release()
+
+    def _refuse(self, reason: str) -> None:
+        if self._refusal is None:
+            self._refusal = StoreClosedError(f"{self._path} {reason}", path=self._path)
+
+    def _unfinished(self) -> list[Future[Any]]:
+        return [] if self._threads is None else list(self._threads.unfinished.copy())
+
+
+def _wake_from_thread(
+    loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None], _: object
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(wake, waiter)
+
+
+def ensure_own_loop(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    """Raise `StoreClosedError` unless `loop` runs: what is to be awaited belongs to that loop."""
+    if asyncio.get_running_loop() is loop:
+        return
+    if loop.is_closed():
+        advice = (
+            "is closed: the log's thread has ended, and has written what was submitted. Close the "
+            "store before its loop ends"
+        )
+    else:
+        advice = "is another one: close the store there"
+    raise StoreClosedError(
+        f"{path} belongs to the event loop of its opening, which {advice}", path=path
+    )
 
 
 def opening_executor(disk: Disk | None) -> Executor | None:
@@ -86,11 +304,43 @@ def opening_executor(disk: Disk | None) -> Executor | None:
 async def run_blocking(
     executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Make a blocking call off the loop. Cancelling cancels the waiting, and not the call."""
+    """Make a blocking call off the loop. Cancelling cancels the waiting, and not the call.
+
+    Raises `StoreResourceError` where the operating system gives no thread. Nothing was called then.
+    """
     if isinstance(executor, _InlineExecutor):
         made = call(*args, **kwargs)
         await asyncio.sleep(0)  # gives other tasks a turn, as a thread would
         return made
-    wrapped: Callable[..., Any] = aiofiles.os.wrap(call)
-    result: T = await wrapped(*args, executor=executor, **kwargs)
+    claim: list[Callable[[], T]] = [functools.partial(call, *args, **kwargs)]
+    wrapped: Callable[..., Any] = aiofiles.os.wrap(_make_claimed)
+    try:
+        result: T = await wrapped(claim, executor=executor)
+    except RuntimeError as error:
+        # The executor queues a call before it starts a thread, so a later thread could find it.
+        if _take(claim) is None:
+            raise  # the call began: the error is the call's own
+        raise no_thread_error(error) from error
     return result
+
+
+def _take(claim: list[Callable[[], T]]) -> Callable[[], T] | None:
+    """Take the call out of `claim`, once: either the thread gets the call, or who gives it up."""
+    with contextlib.suppress(IndexError):
+        return claim.pop()
+    return None
+
+
+def _make_claimed(claim: list[Callable[[], T]]) -> T | None:
+    """Make the call in `claim`, on a thread, unless the caller gave the call up."""
+    call = _take(claim)
+    return None if call is None else call()
+
+
+def no_thread_error(cause: Exception) -> StoreResourceError:
+    """Return the error of work that needs a thread, where none can be started."""
+    return StoreResourceError(
+        f"the operating system gives no thread ({cause}): nothing was begun; raise the limit of "
+        "processes and threads, or end some of them, and try again",
+        errno=None,
+    )

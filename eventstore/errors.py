@@ -22,6 +22,7 @@ What to catch::
     ├── StoreAccessError         permissions, ownership, symbolic links, read-only file systems
     ├── StoreFullError           no space, descriptor or memory: the commit was refused, and
     │                            appending works again later
+    ├── StoreResourceError       the operating system gives no thread or descriptor
     ├── StoreFailedError         the outcome of a commit is unknown, the store is read-only now
     ├── ReadFailedError          the device could not read a file; nothing was changed
     ├── HistoryUnavailableError  the events asked for were discarded
@@ -60,6 +61,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreOverloadedError",
     "StoreReadOnlyError",
+    "StoreResourceError",
     "StoreUsageError",
     "UnknownOperationError",
 ]
@@ -248,6 +250,14 @@ class StoreFullError(_SystemError):
     the refused events is in the log. Reading works. Once the shortage is over, appending works
     again without reopening.
     """
+
+
+class StoreResourceError(EventStoreError):
+    """The operating system gives no thread or descriptor. Nothing was begun: try again later."""
+
+    def __init__(self, message: str, *, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class StoreFailedError(_SystemError):

@@ -23,13 +23,12 @@ kept snapshot needs are archived.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import warnings
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, SystemClock
+from eventstore.closing import Closing
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
@@ -42,8 +41,8 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier, copy_value
 from eventstore.reading.live import durable_events
-from eventstore.reading.selection import Moment, checked_operations
-from eventstore.reading.subscription import Subscription
+from eventstore.reading.selection import Moment
+from eventstore.reading.subscription import Subscription, Subscriptions
 from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.store_parts import DiskParts, MemoryParts, StoreParts
@@ -72,7 +71,7 @@ class EventStore(Generic[StateT]):
     registry: HandlerRegistry[StateT]
     log: Log
     origin: StateAt[StateT] | None
-    _closed = True  # until __init__ has come to its end
+    _whole = False  # until __init__ has come to its end
 
     def __init__(
         self, registry: HandlerRegistry[StateT], clock: Clock, parts: StoreParts[StateT]
@@ -85,12 +84,15 @@ class EventStore(Generic[StateT]):
         self._clock = clock
         self._head, _, self._latest = parts.at
         self._state = self._head
-        self._subscriptions: list[Subscription] = []
-        self._closing: asyncio.Task[None] | None = None
-        self._pid = os.getpid()
+        self._subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
-        self._keeper = parts.make_keeper(self.log, clock, self._published)
-        self._closed = False
+        try:
+            self._keeper = parts.make_keeper(self.log, clock, self._published)
+        except BaseException:
+            self.log.abandon()
+            raise
+        self._closing = Closing(self.log, self._keeper, self._subscriptions)
+        self._whole = True
 
     # ---- opening ---------------------------------------------------------------------------
 
@@ -289,11 +291,12 @@ class EventStore(Generic[StateT]):
     # ---- what commits bring about ----------------------------------------------------------
 
     def _committed(self, entries: list[Submission]) -> None:
+        subscriptions = self._subscriptions
         for entry in entries:
             events, self._state = entry.attachment
             self._latest = max(self._latest, events[0].time)
-            for subscription in self._subscriptions:
-                subscription.push(events)
+            if subscriptions.active:
+                subscriptions.push(events)
         if self._keeper is not None:
             self._keeper.changed(entries[-1].receipt.seq)
 
@@ -343,16 +346,11 @@ class EventStore(Generic[StateT]):
 
         `start` is the number of the first event, which may be in the past. The default is the next
         event. `operations` keeps only events of those names.
+
+        Raises `StoreClosedError`, and `StoreReadOnlyError` for a store that was opened read-only:
+        no commit reaches such a store.
         """
-        subscription = Subscription(
-            self.seq + 1 if start is None else max(start, 1),
-            checked_operations(operations, self.registry.operations),
-            self.events,
-            lambda: self.seq,
-            self._subscriptions.remove,
-        )
-        self._subscriptions.append(subscription)
-        return subscription
+        return self._subscriptions.subscribe(self, self.log, self.registry, start, operations)
 
     def stats(self) -> StoreStats:
         """Report counters since the store was opened."""
@@ -390,34 +388,13 @@ class EventStore(Generic[StateT]):
         cancels the waiting, and the closing goes on. Raises the failure of commits that nobody
         awaited.
         """
-        self._closed = True
-        if os.getpid() != self._pid:  # a forked child: the store belongs to the parent
-            return  # pragma: no cover - no tracer follows a fork: TestFork does
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close())
-        await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
-        try:
-            if self._keeper is not None:
-                await self._keeper.close()
-        finally:
-            try:
-                await self.log.close()
-            finally:
-                for subscription in self._subscriptions:
-                    subscription.end()
+        await self._closing.close(self)
 
     def __repr__(self) -> str:
-        return f"<EventStore {self.path!r} seq={self.seq}{' closed' if self._closed else ''}>"
+        return (
+            f"<EventStore {self.path!r} seq={self.seq}{' closed' if self._closing.begun else ''}>"
+        )
 
     def __del__(self) -> None:
-        if not self._closed and os.getpid() == self._pid:
-            warnings.warn(
-                f"the event store {self.path} was not closed: use `async with`, or await close(). "
-                "Nothing that was acknowledged is lost",
-                ResourceWarning,
-                source=self,
-                stacklevel=1,
-            )
-            self.log.abandon()
+        if self._whole:
+            self._closing.forget(self)

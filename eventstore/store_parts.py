@@ -13,12 +13,11 @@ callbacks of the store and holds them weakly, so a forgotten store ends at once.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from eventstore.clock import Clock
-from eventstore.concurrency import executor_for, run_blocking
+from eventstore.concurrency import BackgroundCalls
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
@@ -115,7 +114,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
             keep=False,
             on_commit=on_commit,
             on_reset=on_reset,
-            runner=functools.partial(run_blocking, executor_for(self.disk, 1)),
+            background=BackgroundCalls(self.disk, 1),
             release=self.disk.close,
         )
 
@@ -181,7 +180,7 @@ class MemoryParts(NamedTuple, Generic[StateT]):
             on_reset=on_reset,
             disk=shared.disk,
             earlier=LogReader(shared.disk, shared.manifest.store),
-            runner=functools.partial(run_blocking, executor_for(shared.disk, 1)),
+            background=BackgroundCalls(shared.disk, 1),
             release=shared.disk.close if shared.owned else lambda: None,
         )
 

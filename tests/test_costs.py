@@ -115,8 +115,9 @@ async def begun(opening: Any) -> AsyncIterator[Any]:
     """Open, append one event, wait for the spare segment, and close in the end."""
     async with opening as opened:
         await (opened.append(pay()) if isinstance(opened, EventStore) else opened.append(b""))
-        # The spare is there, and the task that made the spare has ended.
-        while not opened.stats().spare_ready or len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  there is no event to wait for
+        log: Any = opened.log if isinstance(opened, EventStore) else opened._log
+        # The spare is there, and the work that made it has ended.
+        while not opened.stats().spare_ready or log._spare_task is not None:  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0)
         yield opened
 

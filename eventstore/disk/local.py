@@ -25,7 +25,7 @@ from eventstore.errors import (
     read_error,
 )
 
-__all__ = ["LocalDisk"]
+__all__ = ["LocalDisk", "LocalFile"]
 
 
 class LocalFile:

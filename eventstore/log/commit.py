@@ -47,9 +47,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from eventstore.concurrency import wake
 from eventstore.config import Durability, StoreConfig
 from eventstore.disk.fork import register_for_fork, unregister_for_fork
-from eventstore.errors import StoreClosedError, StoreFailedError
+from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError, fresh_error
 from eventstore.log.base import Numbers, Submission
 from eventstore.log.call_guard import IDLE, QUEUEING, CallGuard
 from eventstore.log.room import Room
@@ -83,11 +84,6 @@ class _Unretrieved:
         for receipt in failed:
             if not receipt.retrieved and receipt.error is not None:
                 raise receipt.error
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class GroupCommit:
@@ -132,6 +128,7 @@ class GroupCommit:
         )
         self._unretrieved = _Unretrieved()
         self._on_drained: Callable[[], None] | None = None
+        self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
         kind = ThreadRunner if blocking else InlineRunner
         self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
         register_for_fork(self)
@@ -264,7 +261,7 @@ class GroupCommit:
             done = job.done
             if done is not None:
                 if error is None:
-                    _wake(done)
+                    wake(done)
                 elif not done.done():
                     done.set_exception(error)
             if not self._scheduled and (self._queue or self._actions):
@@ -308,7 +305,7 @@ class GroupCommit:
             )
 
     def _check_drained(self, drained: Callable[[], None]) -> None:
-        if not (self._in_flight or self._queue):
+        if not (self._in_flight or self._queue or self._actions):
             self._on_drained = None
             drained()
 
@@ -320,38 +317,59 @@ class GroupCommit:
         Raises the outcome of those events, and of earlier commits that nobody awaited.
         """
         self._unretrieved.raise_first()
+        closed = isinstance(self.room.refusal, StoreClosedError)
         if self._queue:
             await self._queue[-1].receipt
         elif self._in_flight is not None and self._in_flight.entries:
             await self._in_flight.entries[-1].receipt
-        self.room.ensure_open()
+        if closed or self.failed:  # a log that was closed meanwhile syncs what is acknowledged
+            self.room.ensure_open()
         await self.sync()
 
     async def sync(self) -> None:
-        """Put all acknowledged events on stable storage. In the strictest mode all are already."""
-        if not self._sync_each:
-            done = self._loop.create_future()
-            self._run_between_commits(self._writer.sync, done)
-            await done
+        """Put all acknowledged events on stable storage. In the strictest mode all are already.
 
-    async def close(self) -> None:
-        """Drain the queue, seal the log, free the lock and end the thread.
-
-        Called once, in a task of its own. Raises the outcome of commits that nobody awaited.
+        On a log that is being closed, the sync is the last job's.
         """
+        if self._sync_each:
+            return
+        if self._ended is not None:
+            await asyncio.wait([self._ended])
+            error = self._ended.exception()
+            if isinstance(error, EventStoreError):
+                raise fresh_error(error)
+            return
+        done = self._loop.create_future()
+        self._run_between_commits(self._writer.sync, done)
+        await done
+
+    def stop(self) -> None:
+        """Refuse every new submission from now on: the log is to be closed."""
         if self.room.refusal is None:
             self.room.close(self._closed_error("is closed"))
         self._timers.cancel()
-        while self._in_flight is not None or self._queue:
+
+    async def drain(self) -> None:
+        """Wait until nothing submitted, and no action, is on its way. Only the closing waits."""
+        while self._in_flight is not None or self._queue or self._actions:
             drained = self._loop.create_future()
-            self._on_drained = functools.partial(_wake, drained)
+            self._on_drained = functools.partial(wake, drained)
             await drained
-        done = self._loop.create_future()
-        self._run_between_commits(self._writer.close, done)
-        try:
-            await done
-        finally:
-            unregister_for_fork(self)
+
+    async def close(self) -> None:
+        """Stop, drain the queue, seal the log, free the lock and end the thread.
+
+        Called by one closing at a time. A call after an interrupted one goes on where that one
+        stopped. Raises the outcome of commits that nobody awaited.
+        """
+        self.stop()
+        if self._ended is None:
+            await self.drain()
+            self._ended = self._loop.create_future()
+            self._run_between_commits(self._writer.close, self._ended)
+        await asyncio.wait([self._ended])
+        unregister_for_fork(self)
+        self._ended.result()
         self._unretrieved.raise_first()
 
     def _closed_error(self, reason: str) -> StoreClosedError:
@@ -374,7 +392,7 @@ class GroupCommit:
         for a receipt. Nobody waits for room, because an append holds the owner.
         """
         self.room.disown(self._closed_error("was not closed"))
-        if self._loop.is_closed() or not (self._in_flight or self._queue):
+        if self._loop.is_closed() or not (self._in_flight or self._queue or self._actions):
             self._runner.stop()
         else:
             self._on_drained = self._runner.stop

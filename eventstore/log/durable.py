@@ -14,18 +14,19 @@ implementation.
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
+import functools
+import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
 
-from eventstore.concurrency import executor_for, run_blocking
-from eventstore.config import StoreConfig
+from eventstore.concurrency import BackgroundCalls, DetachedWork, ensure_own_loop
+from eventstore.config import Durability, StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
     EventStoreError,
-    ReadFailedError,
     StoreClosedError,
     StoreFailedError,
     StoreReadOnlyError,
@@ -40,7 +41,9 @@ from eventstore.report import StoreStats
 
 __all__ = ["DurableLog"]
 
-_SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare on a full disk
+_logger = logging.getLogger(__name__)
+
+_SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare, after one that failed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,39 +68,51 @@ class DurableLog:
     ) -> None:
         self.path = disk.path
         self.disk = disk
-        self._executor = executor_for(disk, 2)
+        self._background = BackgroundCalls(disk, 2)
         self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)
-        self._spare_task: asyncio.Task[None] | None = None
+        self._spare_task: DetachedWork[None] | None = None
         self._spare_attempted_at = float("-inf")
+        self._spare_failed = False
         self._loop = asyncio.get_running_loop()
         self._last_seq = opened.next_seq - 1
-        self._closed = False
-        self._closing: asyncio.Task[None] | None = None
+        self._sync_each = read_only or config.durability is Durability.COMMIT
+        self._stopped = False
+        self._closing: DetachedWork[None] | None = None
         self._group: GroupCommit | None = None
         self._refusal: EventStoreError = StoreReadOnlyError(
             f"{self.path} was opened with read_only=True: open it for writing to append",
             path=self.path,
         )
         if not read_only:
-            self._writer = LogWriter(
-                disk,
-                manifest.store,
-                opened.last,
-                opened.next_seq,
-                spare_ready=opened.spare_ready,
-                segment_size=config.segment_size,
-                slow_sync=config.slow_sync,
-            )
-            self._group = GroupCommit(
-                self._writer,
-                config,
-                blocking=disk.blocking,
-                release=disk.close,
-                on_commit=self._committed,
-                on_reset=self._reset,
-            )
+            try:
+                self._writer, self._group = self._begin_writing(manifest, opened, config)
+            except BaseException:  # no thread, no pipe: nobody is left who would free the lock
+                disk.close()
+                raise
+
+    def _begin_writing(
+        self, manifest: Manifest, opened: RecoveredLog, config: StoreConfig
+    ) -> tuple[LogWriter, GroupCommit]:
+        writer = LogWriter(
+            self.disk,
+            manifest.store,
+            opened.last,
+            opened.next_seq,
+            spare_ready=opened.spare_ready,
+            segment_size=config.segment_size,
+            slow_sync=config.slow_sync,
+        )
+        group = GroupCommit(
+            writer,
+            config,
+            blocking=self.disk.blocking,
+            release=functools.partial(_release, self._background, self.disk),
+            on_commit=self._committed,
+            on_reset=self._reset,
+        )
+        return writer, group
 
     @property
     def durable_seq(self) -> int:
@@ -115,17 +130,15 @@ class DurableLog:
             return  # the owner was forgotten: no spare is begun any more
         owner(entries)
         writer = self._writer
-        if not writer.spare.ready and self._spare_task is None and self._closing is None:
+        if not writer.spare.ready and self._spare_task is None and not self._stopped:
             self._begin_spare()
 
     def _begin_spare(self) -> None:
         now = self._loop.time()
-        if (
-            now - self._spare_attempted_at >= _SPARE_RETRY
-            or self._writer.spare.space_warning is None
-        ):
+        failed = self._spare_failed or self._writer.spare.space_warning is not None
+        if not failed or now - self._spare_attempted_at >= _SPARE_RETRY:
             self._spare_attempted_at = now
-            self._spare_task = self._loop.create_task(self._prepare_spare())
+            self._spare_task = DetachedWork(self._prepare_spare(), self._spare_ended)
 
     def _reset(self, last: Submission | None) -> None:
         owner = self._on_reset()
@@ -133,11 +146,14 @@ class DurableLog:
             owner(last)
 
     async def _prepare_spare(self) -> None:
-        try:
-            if self._on_commit() is not None:  # the disk of a forgotten owner is closed
-                await self.run(self._writer.prepare_spare)
-        finally:
-            self._spare_task = None
+        with contextlib.suppress(StoreClosedError):  # the owner was forgotten meanwhile
+            await self.run(self._writer.prepare_spare)
+
+    def _spare_ended(self, error: BaseException | None) -> None:
+        self._spare_task = None
+        self._spare_failed = error is not None
+        if error is not None:
+            _logger.warning("%s: no spare segment could be prepared: %s", self.path, error)
         if self._writer.failure is not None:
             self.fail(self._writer.failure)
 
@@ -147,15 +163,7 @@ class DurableLog:
         Raises `StoreClosedError` once the log is closed, and `ReadFailedError`.
         """
         chunks = self._reader.chunks(start, stop)
-        while True:
-            try:
-                chunk = await self.run(next, chunks, None)
-            except ReadFailedError as error:
-                if self._closing is None or error.errno != errno.EBADF:
-                    raise
-                raise self._closed_error() from error  # the disk was closed during the read
-            if chunk is None:
-                return
+        while (chunk := await self.run(next, chunks, None)) is not None:
             yield chunk
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -163,9 +171,7 @@ class DurableLog:
 
         Cancelling cancels the waiting, and not the call. Raises `StoreClosedError` on a closed log.
         """
-        if self._closed:
-            raise self._closed_error()
-        return await run_blocking(self._executor, call, *args, **kwargs)
+        return await self._background.run(call, *args, **kwargs)
 
     async def flush(self) -> None:
         if self._group is not None:
@@ -174,27 +180,41 @@ class DurableLog:
     async def sync(self) -> None:
         await self.appender.sync()
 
+    def stop(self) -> None:
+        self._stopped = True
+        if self._group is not None:
+            self._group.stop()
+        else:
+            self._refusal = self._closed_error()
+
+    async def drain(self) -> None:
+        if self._group is not None:
+            await self._group.drain()
+
     async def close(self) -> None:
-        """End background work, drain the queue, seal the log and free the lock. Once is enough.
+        """Close the log in this order. A second call waits for the first.
+
+        1. Submissions are refused, and the queue is drained.
+        2. Blocking calls are refused, and those under way end: the spare, and readings.
+        3. The writer's thread syncs, seals and closes the segment, frees the lock and ends.
 
         Cancelling cancels the waiting. The closing goes on.
         """
-        if self._closing is None:
-            self._closing = self._loop.create_task(self._close())
-        await asyncio.shield(self._closing)
+        if self._group is not None:
+            ensure_own_loop(self._loop, self.path)
+        self.stop()
+        while self._closing is None or not await self._closing.settled():
+            if self._closing is None or self._closing.interrupted:
+                self._closing = DetachedWork(self._close())
+        await self._closing.wait()
 
     async def _close(self) -> None:
-        if self._spare_task is not None:
-            await asyncio.wait([self._spare_task])
-        try:
-            if self._group is not None:
-                await self._group.close()
-            else:
-                self._refusal = self._closed_error()
-                await self.run(self.disk.close)
-        finally:
-            self._closed = True
-            self._executor.shutdown(wait=False)
+        if self._group is None:
+            await self._background.close(self.disk.close)
+            return
+        await self._group.drain()
+        await self._background.finish()
+        await self._group.close()
 
     def _closed_error(self) -> StoreClosedError:
         return StoreClosedError(f"{self.path} is closed", path=self.path)
@@ -204,11 +224,19 @@ class DurableLog:
 
     def abandon(self) -> None:
         """Free the resources of a forgotten owner, without waiting for anything."""
+        self._stopped = True
         if self._group is not None:
+            self._background.refuse_abandoned()
             self._group.abandon()
         else:
-            self.disk.close()
-        self._executor.shutdown(wait=False)
+            self._background.abandon(self.disk.close)
+
+    def loss_when_forgotten(self, snapshot_seq: int) -> str:
+        return "Nothing that was acknowledged is lost" + (
+            ""
+            if self._sync_each
+            else ", unless the system fails before the log's thread has synced"
+        )
 
     def stats(self) -> StoreStats:
         if self._group is None:
@@ -229,6 +257,12 @@ class DurableLog:
             space_warning=spare.space_warning,
             failed=self._group.failed,
         )
+
+
+def _release(background: BackgroundCalls, disk: Disk) -> None:
+    """Close the disk after the last background call, as the last act of the writer's thread."""
+    background.join()
+    disk.close()
 
 
 def _quantile(times_ns: list[int], share: float) -> float:

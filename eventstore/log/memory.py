@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
+from eventstore.concurrency import BackgroundCalls
 from eventstore.disk.base import Disk
 from eventstore.errors import (
     HistoryUnavailableError,
@@ -63,8 +64,9 @@ class MemoryLog:
 
     `seq` is the number of the last event before the log's own events. `earlier` reads the events up
     to `seq` from `disk`. `on_commit` and `on_reset` are bound methods of the owner, which is held
-    weakly, so a forgotten owner is noticed at once. `runner` makes the owner's blocking calls, on a
-    thread where the calls go to a disk. `release` is called when the log is closed or forgotten.
+    weakly, so a forgotten owner is noticed at once. `background` makes the owner's blocking calls
+    where there is a disk. `release` is called after the last of them, when the log is closed or
+    forgotten.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class MemoryLog:
         on_reset: Callable[[Submission | None], None],
         disk: Disk | None = None,
         earlier: LogReader | None = None,
-        runner: Callable[..., Any] | None = None,
+        background: BackgroundCalls | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
@@ -91,7 +93,7 @@ class MemoryLog:
         self._on_reset = weakref.WeakMethod(on_reset)
         self._accepted: Submission | None = None
         self.guard = CallGuard(path, self._repair)
-        self._runner = runner
+        self._background = background
         self._release = release
 
     @property
@@ -157,10 +159,9 @@ class MemoryLog:
             yield _join_chunks(self._chunks[index : min(index + _CHUNKS_PER_READ, last)])
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._runner is None:
+        if self._background is None:
             return call(*args, **kwargs)
-        result: T = await self._runner(call, *args, **kwargs)
-        return result
+        return await self._background.run(call, *args, **kwargs)
 
     async def flush(self) -> None:
         self.room.ensure_open()
@@ -168,15 +169,38 @@ class MemoryLog:
     async def sync(self) -> None:
         return
 
+    def stop(self) -> None:
+        if self.room.refusal is None:
+            self.room.close(StoreClosedError(f"{self.path} is closed", path=self.path))
+
+    async def drain(self) -> None:
+        return
+
     async def close(self) -> None:
-        self.room.close(StoreClosedError(f"{self.path} is closed", path=self.path))
-        await self.run(self._release)
+        self.stop()
+        if self._background is None:
+            self._release()
+        else:
+            await self._background.close(self._release)
 
     def fail(self, error: StoreFailedError) -> None:
         self.room.close(error)
 
     def abandon(self) -> None:
-        self._release()
+        if self._background is None:
+            self._release()
+        else:
+            self._background.abandon(self._release)
+
+    def loss_when_forgotten(self, snapshot_seq: int) -> str:
+        if self._chunks is not None:
+            return "Its events were in memory only, and are gone"
+        if self.durable_seq > snapshot_seq:
+            return (
+                f"Events {snapshot_seq + 1} to {self.durable_seq} are lost: there is no log "
+                f"(use_wal=False), and the last snapshot is of event {snapshot_seq}"
+            )
+        return "Nothing that was acknowledged is lost: the last snapshot covers it"
 
     def stats(self) -> StoreStats:
         events = self.durable_seq - self.begins

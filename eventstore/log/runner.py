@@ -28,8 +28,9 @@ from typing import Protocol
 
 import msgspec
 
+from eventstore.concurrency import no_thread_error
 from eventstore.disk.fork import register_for_fork
-from eventstore.errors import EventStoreError, StoreFailedError
+from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError, errno_name
 from eventstore.log.base import Submission
 from eventstore.log.writer import LogWriter
 
@@ -97,9 +98,18 @@ class _LoopWakeup:
         self._loop = loop
         self._forked = False
         self._ended: deque[tuple[Job, Exception | None]] = deque()
-        self._read_end, self._write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
-        loop.add_reader(self._read_end, self._on_readable)
+        self._read_end = self._write_end = -1
+        try:
+            self._read_end, self._write_end = os.pipe()
+            os.set_blocking(self._read_end, False)
+            loop.add_reader(self._read_end, self._on_readable)
+        except OSError as error:
+            self._close()
+            raise StoreResourceError(
+                f"the pipe of the log's thread cannot be made ({errno_name(error)}): raise the "
+                "limit of open files, or close some, and try again",
+                errno=error.errno,
+            ) from error
         register_for_fork(self)
 
     def forked(self) -> None:  # pragma: no cover - no tracer follows a fork: TestFork does
@@ -136,9 +146,13 @@ class _LoopWakeup:
         except RuntimeError:  # the loop is closed
             self._close()
 
-    def _close_on_loop(self) -> None:
+    def close(self) -> None:
+        """Close the pipe, on the loop."""
         self._loop.remove_reader(self._read_end)
         self._close()
+
+    def _close_on_loop(self) -> None:
+        self.close()
         while self._ended:
             job, error = self._ended.popleft()
             job.finished(error)
@@ -154,7 +168,10 @@ class _LoopWakeup:
 
 
 class ThreadRunner:
-    """A runner with a thread, which keeps no object alive between jobs."""
+    """A runner with a thread, which keeps no object alive between jobs.
+
+    Raises `StoreResourceError` where the operating system gives no thread or no pipe.
+    """
 
     def __init__(
         self,
@@ -164,12 +181,17 @@ class ThreadRunner:
         sync: bool,
     ) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        threading.Thread(
-            target=_writer_thread,
-            args=(self._jobs, writer, release, loop, _LoopWakeup(loop), sync),
-            name="eventstore-writer",
-            daemon=True,
-        ).start()
+        wakeup = _LoopWakeup(loop)
+        try:
+            threading.Thread(
+                target=_writer_thread,
+                args=(self._jobs, writer, release, loop, wakeup, sync),
+                name="eventstore-writer",
+                daemon=True,
+            ).start()
+        except RuntimeError as error:
+            wakeup.close()
+            raise no_thread_error(error) from error
 
     def put(self, job: Job) -> None:
         self._jobs.put(job)
@@ -217,8 +239,10 @@ def _writer_thread(
                 with contextlib.suppress(EventStoreError):  # logged already
                     writer.close()
         finally:
-            release()
-            wakeup.close_from_thread(job if closed else None, error)
+            try:
+                release()
+            finally:  # whoever waits for the end is told in every case
+                wakeup.close_from_thread(job if closed else None, error)
 
 
 class InlineRunner:

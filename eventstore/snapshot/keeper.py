@@ -2,9 +2,12 @@
 
 Theory of operation
 -------------------
-A snapshot runs in a task of its own. Cancelling a caller of `snapshot` therefore cancels only the
-wait. Two snapshots never write at once. With a snapshot under way, a caller waits for the end, and
-begins another snapshot only if the store has moved on since.
+A snapshot is detached work (`concurrency.py`). Cancelling a caller of `snapshot`, or every task of
+the program, therefore cancels only the wait. Two snapshots never write at once: a caller that finds
+a snapshot under way waits for its end, and begins another one only if the store has moved on since.
+The end of a snapshot is the end of its last call on a thread, and a lock holds that rule there.
+
+A keeper that was stopped begins no snapshot any more, except the last one of a store without a log.
 
 The steps run off the event loop, in this order:
 
@@ -24,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +35,7 @@ from typing import Any
 import msgspec
 
 from eventstore.clock import Clock
+from eventstore.concurrency import DetachedWork
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, SyncFailedError
 from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
@@ -39,6 +44,7 @@ from eventstore.errors import (
     SHORTAGE,
     CorruptStoreError,
     EventStoreError,
+    StoreClosedError,
     StoreFailedError,
     StoreFullError,
     commit_failed_error,
@@ -89,10 +95,11 @@ class SnapshotKeeper:
         self._archived = 0
         self._warning: str | None = None
         self._history_warning: str | None = None
-        self._task: asyncio.Task[int] | None = None
+        self._work: DetachedWork[int] | None = None
+        self._on_disk = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._stopped = False
         self._policy = SnapshotPolicy(
             every=config.wal_max_entries,
             interval=config.auto_save_interval,
@@ -102,14 +109,23 @@ class SnapshotKeeper:
         self._arm()
 
     def _arm(self) -> None:
-        if self._config.auto_save_interval is not None and not self._closed:
+        if self._config.auto_save_interval is not None and not self._stopped:
             self._timer = self._loop.call_later(
                 self._config.auto_save_interval, _timer_over, weakref.ref(self)
             )
 
+    @property
+    def seq(self) -> int:
+        """The event that the newest snapshot covers."""
+        return self._seq
+
     def changed(self, seq: int) -> None:
         """Begin a snapshot if one is due, now that the store is durable up to `seq`."""
-        if self._task is None and self._policy.due(seq, self._clock.monotonic_ns()):
+        if (
+            self._work is None
+            and self._policy.due(seq, self._clock.monotonic_ns())
+            and not self._stopped
+        ):
             self._begin()
 
     def timer_over(self) -> None:
@@ -118,25 +134,29 @@ class SnapshotKeeper:
             self.changed(self._durable().seq)
             self._arm()
 
-    def _begin(self) -> asyncio.Task[int]:
-        self._task = self._loop.create_task(self._take())
-        self._task.add_done_callback(self._ended)
-        return self._task
+    def _begin(self) -> DetachedWork[int]:
+        self._work = DetachedWork(self._take(), self._ended)
+        return self._work
 
-    def _ended(self, task: asyncio.Task[int]) -> None:
-        if self._task is task:  # else the next task began before this callback
-            self._task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _ended(self, error: BaseException | None) -> None:
+        self._work = None
+        # A forgotten store refuses its calls: nobody waits for the snapshot.
+        if error is not None and self._published() is not None:
             _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
 
     async def snapshot(self) -> int:
-        """Take a snapshot of everything durable now, and return the last event in the snapshot."""
+        """Take a snapshot of everything durable now, and return the event that it covers.
+
+        Raises `StoreClosedError` where the store is closed before the snapshot has begun.
+        """
         wanted = self._durable().seq
         while self._seq < wanted:
-            task = self._task
-            if task is None or task.done():  # done, and `_ended` is still to be called
-                task = self._begin()
-            await asyncio.shield(task)
+            if self._work is None and self._stopped:
+                path = self._log.path
+                raise StoreClosedError(f"{path} is closed: no snapshot was taken", path=path)
+            work = self._work or self._begin()
+            if await work.settled():
+                await work.wait()
         return self._seq
 
     def _durable(self) -> StateAt[Any]:
@@ -151,9 +171,7 @@ class SnapshotKeeper:
         self._policy.taken(seq, self._clock.monotonic_ns())
         await self._log.sync()
         try:
-            await self._log.run(
-                self._vault.write, state, seq, created=self._clock.time_ns(), latest=latest
-            )
+            await self._log.run(self._write, state, seq, self._clock.time_ns(), latest)
         except OSError as error:
             raise self._translated(error) from error
         self._seq = seq
@@ -161,6 +179,10 @@ class SnapshotKeeper:
         self._warning = None
         await self._run_tidy()
         return seq
+
+    def _write(self, state: Any, seq: int, created: int, latest: int) -> None:
+        with self._on_disk:
+            self._vault.write(state, seq, created=created, latest=latest)
 
     async def _run_tidy(self) -> None:
         """Do what follows a snapshot. A failure there is told as its own: the snapshot is taken."""
@@ -198,6 +220,10 @@ class SnapshotKeeper:
 
     def _tidy(self) -> None:
         """Remove the oldest snapshots, and archive the segments that no kept snapshot needs."""
+        with self._on_disk:
+            self._retain_and_archive()
+
+    def _retain_and_archive(self) -> None:
         kept = self._vault.retain(self._config.backup_count)
         enough = len(kept) >= min(2, self._config.backup_count)
         if self._logged and (enough or self._config.history == "archive"):
@@ -220,15 +246,19 @@ class SnapshotKeeper:
         self._log.fail(failure)
         return failure
 
-    async def close(self) -> None:
-        """Finish the snapshot under way. Without a log, take a last one."""
-        self._closed = True
+    def stop(self) -> None:
+        """Begin no snapshot any more: the store is to be closed."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            await asyncio.wait([self._task])
-        if not self._config.use_wal:
-            await self.snapshot()
+
+    async def close(self) -> None:
+        """Finish the snapshot under way. Without a log, take a last one of the drained store."""
+        self.stop()
+        while self._work is not None:
+            await self._work.settled()
+        if not self._config.use_wal and self._durable().seq > self._seq:
+            await self._begin().wait()
 
     def add_snapshot_stats(self, stats: StoreStats) -> StoreStats:
         """Add the counters of snapshots and archives to `stats`."""

@@ -7,8 +7,10 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
+CLOSING = "closing.py"
 CODEC = "model/codec.py"
 COMMIT = "log/commit.py"
+CONCURRENCY = "concurrency.py"
 DIRECTORY = "directory.py"
 DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
@@ -23,6 +25,7 @@ LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
 LOG_RECOVERY = "log/recovery.py"
 MANIFEST = "disk/manifest.py"
+MEMORY_LOG = "log/memory.py"
 OPTIMISTIC = "disk/optimistic.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
@@ -30,6 +33,7 @@ ROOM = "log/room.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
 STORE = "store.py"
+SUBSCRIPTION = "reading/subscription.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
@@ -922,30 +926,139 @@ SABOTAGES = (
         caught_by=("tests/torture/test_found.py", "tests/snapshot/test_snapshots.py"),
     ),
     Sabotage(
-        name="reading a log that was closed meanwhile",
-        breaks="whoever reads while a store is closed is told that it was closed",
-        edits=(
-            edit(
-                DURABLE_LOG,
-                "                if self._closing is None or error.errno != errno.EBADF:\n",
-                "                if True:\n",
-            ),
-        ),
-        caught_by=("tests/torture/test_found.py",),
+        name="a disk closed under a call",
+        breaks="what runs on a disk ends before the disk is closed",
+        edits=(edit(DURABLE_LOG, "        await self._background.finish()\n", ""),),
+        caught_by=("tests/test_closing.py",),
     ),
     Sabotage(
         name="blocking calls after closing",
         breaks="whoever reads after a store was closed is told that it was closed",
         edits=(
             edit(
-                DURABLE_LOG,
-                "        if self._closed:\n"
-                "            raise self._closed_error()\n"
-                "        return await ",
+                CONCURRENCY,
+                "        if self._refusal is not None:\n"
+                "            raise fresh_error(self._refusal)\n        return await ",
                 "        return await ",
             ),
         ),
-        caught_by=("tests/torture/test_found.py",),
+        caught_by=("tests/torture/test_found.py", "tests/test_closing.py"),
+    ),
+    Sabotage(
+        name="closing in a task",
+        breaks="a closing goes on, whoever cancels every task",
+        edits=(
+            edit(
+                CONCURRENCY,
+                "        self._loop.call_soon(self._step)\n\n    def __repr__",
+                "        self._task = self._loop.create_task(self._all())\n\n"
+                "    async def _all(self) -> None:\n"
+                "        try:\n            self._outcome.set_result(await self._work)\n"
+                "        except BaseException as error:\n"
+                "            self._outcome.set_exception(error)\n            raise\n"
+                "        finally:\n            if self._ended is not None:\n"
+                "                self._ended(None)\n\n    def __repr__",
+            ),
+        ),
+        caught_by=("tests/test_closing.py",),
+    ),
+    Sabotage(
+        name="appends accepted by a store that closes",
+        breaks="what is acknowledged while a store is closed is in its last snapshot",
+        edits=(edit(CLOSING, "        self._log.stop()\n", ""),),
+        caught_by=("tests/test_closing.py",),
+    ),
+    Sabotage(
+        name="a snapshot begun by a store that closes",
+        breaks="closing waits for whatever it has begun",
+        edits=(
+            edit(KEEPER, "            and not self._stopped\n", ""),
+            edit(
+                CLOSING,
+                "            self._log.drain,\n            self._end_snapshots,\n",
+                "            self._end_snapshots,\n            self._log.drain,\n",
+            ),
+        ),
+        caught_by=("tests/test_closing.py",),
+    ),
+    Sabotage(
+        name="a sync put behind the last job",
+        breaks="nobody waits for a closed store",
+        edits=(edit(COMMIT, "        if self._ended is not None:\n", "        if False:\n"),),
+        caught_by=("tests/test_closing.py",),
+    ),
+    Sabotage(
+        name="subscriptions after closing",
+        breaks="the end of a store is a fact, also for who comes later",
+        edits=(edit(CLOSING, "        self._subscriptions.stop()\n", ""),),
+        caught_by=("tests/reading/test_subscription.py",),
+    ),
+    Sabotage(
+        name="a subscription kept by its store",
+        breaks="a subscription that nobody has any more costs nothing",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "        self._live[self._made] = weakref.ref(subscription, lambda _: forget())\n",
+                "        self._live[self._made] = lambda: subscription\n",
+            ),
+        ),
+        caught_by=("tests/reading/test_subscription.py",),
+    ),
+    Sabotage(
+        name="a waiting subscription not kept",
+        breaks="a task that follows is alive as long as it waits",
+        edits=(
+            edit(SUBSCRIPTION, "        self._waiting[subscription] = None\n", "        return\n"),
+        ),
+        caught_by=("tests/reading/test_subscription.py",),
+    ),
+    Sabotage(
+        name="only the last who waits is woken",
+        breaks="whoever waits on a subscription is woken",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "        for waiter in self._waiters:\n            wake(waiter)\n",
+                "        for waiter in self._waiters[-1:]:\n            wake(waiter)\n",
+            ),
+        ),
+        caught_by=("tests/reading/test_subscription.py",),
+    ),
+    Sabotage(
+        name="catching up from the beginning each time",
+        breaks="catching up takes linear time",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "        if self._closed or self._shared.ended:\n"
+                "            self._reading = None\n",
+                "        if True:\n            self._reading = None\n",
+            ),
+        ),
+        caught_by=("tests/reading/test_subscription.py",),
+    ),
+    Sabotage(
+        name="a descriptor kept by an opening that failed",
+        breaks="an opening that fails frees what it holds",
+        edits=(
+            edit(
+                DURABLE_LOG,
+                "                disk.close()\n                raise\n",
+                "                raise\n",
+            ),
+        ),
+        caught_by=("tests/test_closing.py",),
+    ),
+    Sabotage(
+        name="the same comfort for every store",
+        breaks="the warning about a forgotten store says what is so",
+        edits=(
+            edit(
+                MEMORY_LOG, "        if self.durable_seq > snapshot_seq:\n", "        if False:\n"
+            ),
+        ),
+        caught_by=("tests/test_closing.py",),
     ),
     Sabotage(
         name="a seal believed unsummed",

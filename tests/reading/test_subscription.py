@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import sys
+import weakref
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from eventstore import Event, EventStore, StoreClosedError, Subscription
+from eventstore import Event, EventStore, StoreClosedError, StoreReadOnlyError, Subscription
+from eventstore.log.base import Chunk
+from eventstore.reading import subscription
 from eventstore.reading.subscription import BUFFER
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import Bank, Withdraw, bank_registry, pay
-from tests.support.gates import PATIENCE
+from tests.support.gates import PATIENCE, GatedDisk
 
 pytestmark = pytest.mark.asyncio
 
@@ -160,7 +168,7 @@ class TestSlow:
         async with simulated() as store, store.subscribe() as events:
             for _ in range(3 * BUFFER // 64):
                 await store.append(*[pay()] * 64)
-            assert len(events._buffer) < BUFFER + 64
+            assert len(store._subscriptions.recent) <= 2 * BUFFER
             assert await take(events, 3 * BUFFER) == list(range(1, 3 * BUFFER + 1))
 
     async def test_it_holds_nobody_up(self) -> None:
@@ -256,7 +264,6 @@ class TestEnding:
         with pytest.raises(StoreClosedError):
             await follow()
         assert seen == list(range(1, len(seen) + 1))
-        assert len(seen) >= BUFFER
         async with (
             EventStore.open(tmp_path, bank_registry(), **NEVER) as store,
             store.subscribe(start=len(seen) + 1) as rest_of_them,
@@ -299,7 +306,235 @@ class TestEnding:
             for _ in range(3):
                 async with store.subscribe():
                     await store.append(pay())
-            assert store._subscriptions == []
+            assert len(store._subscriptions) == 0
+
+    async def test_one_that_comes_too_late_is_refused(self) -> None:
+        """The end is a fact, and not a message to those who were there."""
+        for opening in (simulated(), EventStore.in_memory(bank_registry())):
+            store = await opening
+            await store.append(pay())
+            closing = asyncio.ensure_future(store.close())
+            await asyncio.sleep(0)
+            for start in (None, 1):
+                with pytest.raises(StoreClosedError):
+                    store.subscribe(start=start)
+            await closing
+            with pytest.raises(StoreClosedError):
+                store.subscribe()
+
+    async def test_the_files_of_a_reading_are_closed_with_the_store(self, tmp_path: Path) -> None:
+        before = open_files(tmp_path)
+        store = await EventStore.open(tmp_path, bank_registry(), segment_size=16 << 20, **NEVER)
+        for _ in range(8):
+            await store.append(*[pay()] * BUFFER)
+        await store.close()
+        async with EventStore.open(tmp_path, bank_registry(), **NEVER) as store:
+            events = store.subscribe(start=1)
+            assert await take(events, 1) == [1]
+        assert open_files(tmp_path) == before
+        await events.close()
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files inside a folder that this process has open."""
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        return []
+    found = []
+    for link in descriptors.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return [name for name in found if name.startswith(str(folder))]
+
+
+class TestReadOnly:
+    @pytest.mark.parametrize("start", [None, 1])
+    async def test_it_is_refused_with_what_to_do_instead(self, start: int | None) -> None:
+        """No commit reaches a store that was opened read-only: waiting would never end."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay())
+        async with EventStore.open(
+            "", bank_registry(), disk=disk.reopen(), read_only=True
+        ) as reader:
+            with pytest.raises(StoreReadOnlyError, match="read_events") as caught:
+                reader.subscribe(start=start)
+            assert caught.value.path == disk.path
+
+
+class TestLeftAlone:
+    """A subscription that nobody reads any more costs nothing."""
+
+    async def test_one_that_was_left_with_break_ends_with_its_last_reference(self) -> None:
+        async with simulated() as store:
+            made: list[weakref.ref[Subscription]] = []
+
+            async def next_event() -> Event[Any]:
+                events = store.subscribe()
+                made.append(weakref.ref(events))
+                event: Event[Any]
+                async for event in events:
+                    return event
+                raise AssertionError("the store was closed")
+
+            for seq in range(1, 21):
+                waiting = asyncio.ensure_future(next_event())
+                await asyncio.sleep(0)
+                await store.append(pay())
+                assert (await waiting).seq == seq
+                del waiting
+                await asyncio.sleep(0)
+                gc.collect()
+                assert [events() for events in made] == [None] * seq
+                assert len(store._subscriptions) == 0
+            await store.append(pay())
+            assert not store._subscriptions.active
+            assert store._subscriptions.recent == []
+
+    async def test_one_that_is_kept_and_never_iterated_costs_an_append_nothing(self) -> None:
+        async with simulated() as store:
+            kept = [store.subscribe() for _ in range(1000)]
+            calls = 0
+
+            def count(frame: FrameType, event: str, argument: Any) -> None:
+                nonlocal calls
+                calls += event == "call" and frame.f_code.co_filename == subscription.__file__
+
+            sys.setprofile(count)
+            try:
+                await store.append(pay())
+            finally:
+                sys.setprofile(None)
+            assert calls == 1, "whatever the number of subscriptions"
+            assert len(store._subscriptions.recent) == 1, "one copy for all of them"
+            assert await take(kept[500], 1) == [1]
+
+    async def test_a_task_that_follows_and_that_nobody_keeps_goes_on(self) -> None:
+        """asyncio refers weakly to a waiting task."""
+        async with simulated() as store:
+            seen: list[int] = []
+
+            async def follow() -> None:
+                async for event in store.subscribe():
+                    seen.append(event.seq)
+
+            asyncio.ensure_future(follow())  # noqa: RUF006  the point
+            await asyncio.sleep(0)
+            for _ in range(5):
+                gc.collect()
+                await store.append(pay())
+                await asyncio.sleep(0)
+            assert seen == [1, 2, 3, 4, 5]
+
+    async def test_all_that_wait_hold_no_events(self) -> None:
+        async with simulated() as store:
+            seen = [asyncio.ensure_future(rest(store.subscribe())) for _ in range(3)]
+            for _ in range(10):
+                await store.append(pay())
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            assert store._subscriptions.recent == []
+        assert await asyncio.gather(*seen) == [list(range(1, 11))] * 3
+
+
+class TestSharedByTasks:
+    """Several tasks may wait on one subscription: each event goes to one of them."""
+
+    @pytest.mark.parametrize("start", [None, 1])
+    async def test_every_event_is_handed_over_once_and_every_wait_ends(
+        self, start: int | None
+    ) -> None:
+        async with simulated() as store:
+            if start is not None:
+                await store.append(*[pay()] * (3 * BUFFER))
+            shared = store.subscribe(start=start)
+            seen: list[int] = []
+
+            async def work() -> None:
+                async for event in shared:
+                    seen.append(event.seq)
+                    await asyncio.sleep(0)
+
+            workers = [asyncio.ensure_future(work()) for _ in range(3)]
+            for _ in range(20):
+                await asyncio.sleep(0)
+                await store.append(pay())
+        async with asyncio.timeout(PATIENCE):
+            outcomes = await asyncio.gather(*workers, return_exceptions=True)
+        assert seen == list(range(1, len(seen) + 1))
+        if start is None:
+            assert outcomes == [None] * 3
+            assert len(seen) == 20
+
+    async def test_closing_ends_every_wait(self) -> None:
+        async with simulated() as store:
+            shared = store.subscribe()
+            workers = [asyncio.ensure_future(rest(shared)) for _ in range(3)]
+            await asyncio.sleep(0)
+            await shared.close()
+            assert await asyncio.gather(*workers) == [[]] * 3
+
+    async def test_one_that_is_cancelled_leaves_the_others_waiting(self) -> None:
+        async with simulated() as store:
+            shared = store.subscribe()
+            first, second = (asyncio.ensure_future(take(shared, 1)) for _ in range(2))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.wait([first])
+            gc.collect()
+            await store.append(pay())
+            assert await second == [1]
+
+
+class TestCatchingUp:
+    async def test_it_reads_each_byte_once(self) -> None:
+        """A cursor keeps its place: nothing is looked for from the beginning again."""
+        disk = SimulatedDisk()
+        async with EventStore.open(
+            "", bank_registry(), disk=disk, segment_size=16 << 20, **NEVER
+        ) as store:
+            for _ in range(32):
+                await store.append(*[pay()] * BUFFER)
+            costs = []
+            for consume in (count_events(store), take(store.subscribe(start=1), 32 * BUFFER)):
+                before = len(disk.calls)
+                await consume
+                costs.append(sum(call.kind == "read" for call in disk.calls[before:]))
+            reading, following = costs
+            assert following <= reading + 4
+
+    async def test_a_wait_that_is_cancelled_again_and_again_comes_to_an_end(
+        self, tmp_path: Path
+    ) -> None:
+        """The chunk that is being read is not read again for the next one who waits."""
+        disk = GatedDisk(tmp_path / "s", lambda call, name: False)
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(*[pay()] * 100)
+            events = store.subscribe(start=1)
+            calls = 0
+            read = store.log.read
+
+            def counted(start: int, stop: int) -> AsyncIterator[Chunk]:
+                nonlocal calls
+                calls += 1
+                return read(start, stop)
+
+            store.log.read = counted  # type: ignore[method-assign]
+            seen: list[int] = []
+            async with asyncio.timeout(PATIENCE):
+                while not seen:
+                    waiting = asyncio.ensure_future(anext(events))
+                    await asyncio.sleep(0)
+                    waiting.cancel()
+                    outcome = await settled(waiting)
+                    if outcome is not None:
+                        seen.append(outcome.seq)
+            assert calls == 1
+            assert seen + await take(events, 99) == list(range(1, 101))
+
+
+async def count_events(store: EventStore[Bank]) -> int:
+    return len([event async for event in store.events()])
 
 
 class TestReactingToEvents:

@@ -97,21 +97,27 @@ class TestNoticed:
     def test_an_event_that_a_subscriber_is_never_handed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        push: Callable[[Subscription, Sequence[Event[Any]]], None] = Subscription.push
+        take = Subscription._recent_event
 
-        def lossy(subscription: Subscription, events: Sequence[Event[Any]]) -> None:
-            kept = [event for event in events if event.seq % 5]
-            if kept:
-                push(subscription, kept)
+        def lossy(subscription: Subscription) -> Event[Any] | None:
+            event = take(subscription)
+            return take(subscription) if event is not None and not event.seq % 5 else event
 
-        monkeypatch.setattr(Subscription, "push", lossy)
+        monkeypatch.setattr(Subscription, "_recent_event", lossy)
         self.noticed(["subscribe", "burst", "group", "idle"], "a subscriber was never handed event")
 
     def test_an_event_that_it_is_handed_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def put(subscription: Subscription, events: Sequence[Event[Any]], then: int) -> None:
-            subscription._buffer.extend(events)
+        take = Subscription._recent_event
+        handed: set[tuple[Subscription, int]] = set()
 
-        monkeypatch.setattr(Subscription, "_fill_buffer", put)
+        def twice(subscription: Subscription) -> Event[Any] | None:
+            event = take(subscription)
+            if event is not None and (subscription, event.seq) not in handed:
+                handed.add((subscription, event.seq))
+                subscription._next_seq = event.seq
+            return event
+
+        monkeypatch.setattr(Subscription, "_recent_event", twice)
         self.noticed(["subscribe", "append", "subscribe"], "a subscriber was ")
 
     @pytest.mark.parametrize("change", ["left out", "changed"])

@@ -1,0 +1,123 @@
+"""Closing a store: one order of steps, and each step may be the last one that somebody waits for.
+
+Theory of operation
+-------------------
+A part of a store is closed after everything that stands on the part. The steps are:
+
+1. New work is refused: appends, snapshots, subscriptions. `stop` does so in the turn of the loop in
+   which `close` is called. No submission is accepted afterwards.
+2. The queue is drained: every submission has its outcome, and every effect of a commit is over.
+3. The keeper ends: the snapshot under way is finished, with its archiving. A store without a log
+   takes a last snapshot, of the drained store, so of every event that was ever acknowledged.
+4. The log ends (`DurableLog.close`): blocking calls are refused, and those under way end. Then the
+   writer's thread syncs and seals the log, closes the files, frees the lock and ends.
+5. The subscriptions end. A follower that has read everything is told so.
+
+A step that fails does not keep the next one from being made. The last error is raised in the end.
+
+The steps are detached work (`concurrency.py`): cancelling whoever waits, or every task there is,
+leaves the steps going on. Each step may be made again, so a closing that an interrupt has broken
+off in the middle of a step (`KeyboardInterrupt`) is begun again by the next `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+
+from eventstore.concurrency import DetachedWork, ensure_own_loop
+from eventstore.log.base import Log
+from eventstore.reading.subscription import Subscriptions
+from eventstore.snapshot.keeper import SnapshotKeeper
+
+__all__ = ["Closing"]
+
+
+class Closing:
+    """The closing of one store, made of the parts of the store. Nothing happens before `close`."""
+
+    def __init__(
+        self, log: Log, keeper: SnapshotKeeper | None, subscriptions: Subscriptions
+    ) -> None:
+        self._log = log
+        self._keeper = keeper
+        self._subscriptions = subscriptions
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._work: DetachedWork[None] | None = None
+        self._inherited = False
+
+    def __repr__(self) -> str:
+        state = "not begun" if not self.begun else "over" if self.over else "under way"
+        return f"<Closing of {self._log.path!r}: {state}>"
+
+    @property
+    def begun(self) -> bool:
+        """Whether `close` was called."""
+        return self._work is not None or self._inherited
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to close: all steps were made, or the store is the parent's."""
+        work = self._work
+        made = work is not None and work.done and not work.interrupted
+        return made or os.getpid() != self._pid
+
+    async def close(self, store: object) -> None:
+        """Make all steps, or wait until they are made. Cancelling cancels the waiting alone.
+
+        `store` is kept alive until the last step was made, because commits publish to the store. In
+        a forked child nothing happens, because the store belongs to the parent.
+        """
+        if os.getpid() != self._pid:
+            self._inherited = True  # pragma: no cover - no tracer follows a fork: TestFork does
+            return  # pragma: no cover - as above
+        if self._keeper is not None:
+            ensure_own_loop(self._loop, self._log.path)
+        while self._work is None or not await self._work.settled():
+            if self._work is None or self._work.interrupted:
+                self._stop()
+                self._work = DetachedWork(self._make_steps(store))
+        await self._work.wait()
+
+    def _stop(self) -> None:
+        self._log.stop()
+        if self._keeper is not None:
+            self._keeper.stop()
+        self._subscriptions.stop()
+
+    async def _make_steps(self, store: object) -> None:
+        failure: Exception | None = None
+        for step in (
+            self._log.drain,
+            self._end_snapshots,
+            self._log.close,
+            self._subscriptions.end,
+        ):
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001  the next step is made all the same
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _end_snapshots(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.close()
+
+    def forget(self, store: object) -> None:
+        """Give up what a store that was not closed holds, with a `ResourceWarning` that is so."""
+        if self.over:
+            return
+        reason = (
+            "its event loop ended first" if self.begun else "use `async with`, or await close()"
+        )
+        loss = self._log.loss_when_forgotten(0 if self._keeper is None else self._keeper.seq)
+        warnings.warn(
+            f"the event store {self._log.path} was not closed: {reason}. {loss}",
+            ResourceWarning,
+            source=store,
+            stacklevel=2,
+        )
+        self._log.abandon()
