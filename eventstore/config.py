@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from eventstore.arguments import checked_path, cure_for, describe
 from eventstore.errors import ConfigError
 
 __all__ = ["Durability", "History", "StoreConfig"]
@@ -77,8 +78,24 @@ _SegmentBytes = Annotated[
 ]
 
 
+class _ConfigMeta(msgspec.StructMeta):
+    """The metaclass that refuses unknown keywords as a mapping's unknown keys are refused."""
+
+    def __call__(cls, *values: Any, **keys: Any) -> Any:  # noqa: N805  of a metaclass
+        if values:
+            raise ConfigError(
+                f"StoreConfig takes its keys by name, not {describe(values[0])}; for a mapping or "
+                "a file: StoreConfig.of(value)"
+            )
+        for key in keys:
+            if key not in _FIELD_TYPES:
+                raise ConfigError(f"{key}: no such key{_suggestion(key)}", key=key)
+        return super().__call__(**keys)
+
+
 class StoreConfig(
     msgspec.Struct,
+    metaclass=_ConfigMeta,
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
@@ -173,7 +190,7 @@ class StoreConfig(
         else:
             raise ConfigError(
                 f"a configuration is a StoreConfig, a mapping or the path of a file, "
-                f"not {reprlib.repr(value)}"
+                f"not {describe(value)}"
             )
         return msgspec.structs.replace(base, **_to_native_names(options, "")) if options else base
 
@@ -201,7 +218,7 @@ class StoreConfig(
         The keys are those of `from_mapping`. Blocks while the file is read. Raises
         `ConfigError` that names the file, and the line where the file is malformed.
         """
-        file = Path(path)
+        file = Path(checked_path(path))
         parse = _PARSERS.get(file.suffix.lower())
         if parse is None:
             raise ConfigError(f"{file}: a configuration file ends in {', '.join(_PARSERS)}")
@@ -300,11 +317,13 @@ def _checked_value(field: str, value: Any, where: str) -> Any:
     hint = _FIELD_TYPES[field]
     try:
         return msgspec.convert(value, hint)  # NaN fails every comparison, so NaN is refused too
-    except msgspec.ValidationError as error:
-        reason = _expected_choices(hint) or f"{str(error)[0].lower()}{str(error)[1:]}"
-    unit = unit_of(field)
+    except (ValueError, TypeError, ArithmeticError) as error:  # the first is ValidationError's base
+        reason = _expected_choices(hint) or f"{str(error)[:1].lower()}{str(error)[1:]}"
+    unit, cure = unit_of(field), cure_for(value)
     raise ConfigError(
-        f"{where} = {_shorten(value)}: {reason}{f' ({unit})' if unit else ''}", key=where
+        f"{where} = {_shorten(value)}: {reason}{f' ({unit})' if unit else ''}"
+        f"{f'; pass {cure}' if cure else ''}",
+        key=where,
     )
 
 

@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from eventstore.clock import Clock
+from eventstore.clock import Clock, wall_time
 from eventstore.config import StoreConfig
 from eventstore.disk.base import (
     Disk,
@@ -182,11 +182,12 @@ def _create_store(
     listing: Listing,
 ) -> Manifest:
     _refuse_orphans(disk, listing)
+    created = wall_time(clock)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
         create_first_segment(disk, store, 1)
     sync_path(disk)
-    manifest = Manifest(store=store, created=clock.time_ns(), logged=config.use_wal, kind=kind)
+    manifest = Manifest(store=store, created=created, logged=config.use_wal, kind=kind)
     try:
         return save_manifest(disk, manifest)
     except SyncFailedError:

@@ -52,10 +52,11 @@ def test_a_configuration_is_frozen_and_compares_by_value() -> None:
 
 
 def test_fields_are_keyword_only_and_misspelt_ones_are_refused() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError, match=r"StoreConfig\.of"):
         StoreConfig(Durability.COMMIT)  # type: ignore[call-arg]  # refused is the point
-    with pytest.raises(TypeError, match="bakup_count"):
+    with pytest.raises(ConfigError, match="did you mean 'backup_count'") as caught:
         StoreConfig(bakup_count=5)  # type: ignore[call-arg]  # refused is the point
+    assert caught.value.key == "bakup_count"
 
 
 IMPOSSIBLE: list[tuple[str, Any]] = [

@@ -25,14 +25,16 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
+from eventstore.arguments import argument_error, checked_path
 from eventstore.errors import read_error
 
 __all__ = [
     "Disk",
     "File",
     "SyncFailedError",
+    "check_location",
     "open_to_read",
     "read_whole",
     "sync",
@@ -126,6 +128,14 @@ class Disk(Protocol):
 
     def close(self) -> None:
         """Give up the lock and the directory. Open files stay usable."""
+
+
+def check_location(path: Any, disk: Any) -> None:
+    """Raise ``ConfigError`` where ``disk`` is no disk, or is ``None`` and ``path`` no path."""
+    if disk is None:
+        checked_path(path)
+    elif isinstance(disk, type) or not callable(getattr(disk, "sync_folder", None)):
+        raise argument_error("disk", disk, "expected a disk, such as a SimulatedDisk()")
 
 
 _ATTEMPTS = 100  # more than signals call for: a call interrupted every time has failed

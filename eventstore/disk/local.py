@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventstore.arguments import checked_path
 from eventstore.disk.base import Bytes
 from eventstore.disk.fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
@@ -159,6 +160,8 @@ class LocalDisk:
         self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> None:
         self._folders: dict[str, int] = {}
+        self.path: str = checked_path(path)
+        self._read_only = read_only
         self._locked = False
         self._read_only = read_only
         self.path: str = os.fspath(path)

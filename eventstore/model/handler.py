@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
+from eventstore.arguments import describe
 from eventstore.errors import RegistrationError, ReplayError
 from eventstore.model.operation import Event, Operation
 
@@ -32,6 +33,7 @@ class Handler(Generic[StateT, PayloadT]):
     """
 
     def __init__(self, function: Callable[[StateT, Event[PayloadT]], StateT], version: int) -> None:
+        _check_function(function, "@handler")
         self.function = function
         self.version = version
         self.__doc__ = function.__doc__
@@ -77,6 +79,7 @@ class Upcaster(Generic[OldT, NewT]):
     """A function marked with `@upcaster`. Calling the upcaster calls the function."""
 
     def __init__(self, function: Callable[[OldT], NewT]) -> None:
+        _check_function(function, "@upcaster")
         self.function = function
         self.__doc__ = function.__doc__
         self.__name__: str = function.__name__
@@ -154,19 +157,43 @@ def handler(function: Any = None, /, *, version: int = 1) -> Any:
     3.0
     """
     if type(version) is not int or version < 1:
-        raise RegistrationError(f"@handler: the version must be a positive integer, not {version}")
+        raise RegistrationError(
+            f"@handler: the version must be a positive integer, not {describe(version)}"
+        )
     if function is None:
         return lambda marked: Handler(marked, version)
     if not callable(function):
         raise RegistrationError(
-            f"@handler marks a function; for a version: @handler(version={function})"
+            f"@handler marks a function, not {describe(function)}; for a version: "
+            "@handler(version=2)"
         )
     return Handler(function, version)
 
 
 def upcaster(function: Callable[[OldT], NewT]) -> Upcaster[OldT, NewT]:
-    """Mark a function that turns an old payload into a newer one of the same operation."""
+    """Mark a function that turns an old payload into a newer one of the same operation.
+
+    Raises `RegistrationError` for an object that is no function.
+    """
     return Upcaster(function)
+
+
+def _check_function(function: Any, mark: str) -> None:
+    if isinstance(function, Handler | Upcaster):
+        raise RegistrationError(f"{mark}: {function!r} has its mark already")
+    if not callable(function) or isinstance(function, type) or not hasattr(function, "__name__"):
+        raise RegistrationError(
+            f"{mark} marks a function, written with def, not {describe(function)}"
+        )
+
+
+def checked_callable(initial: Any) -> None:
+    """Raise `RegistrationError` for an `initial` that cannot be called. `None` stands for none."""
+    if initial is not None and not callable(initial):
+        raise RegistrationError(
+            f"initial = {describe(initial)}: expected a function without arguments that returns "
+            "the state before the first event"
+        )
 
 
 def _is_plain_function(function: Callable[..., Any]) -> bool:
@@ -197,9 +224,16 @@ def _annotations(
         hints = _hints_in_closure(function, name)
     except (AttributeError, TypeError, SyntaxError) as error:
         raise RegistrationError(f"{name}: its annotations cannot be resolved ({error})") from error
-    parameters = list(inspect.signature(function).parameters)
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError) as error:
+        raise RegistrationError(f"{name}: its arguments are unknown ({error})") from error
+    parameters = list(signature.parameters)
     if len(parameters) != count:
         raise RegistrationError(f"{name} must take {count} argument(s), it takes {parameters}")
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if not kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
+        raise RegistrationError(f"{name} must take its arguments by position: {signature}")
     return hints, parameters
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from eventstore.arguments import describe
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Operation
@@ -113,16 +114,19 @@ def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any, Any]]:
     """
     if isinstance(item, Handler | Upcaster):
         yield item
-    elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str):
-        found = list(members(item)) if isinstance(item, ModuleType) else list(item)
+    elif isinstance(item, ModuleType | Iterable) and not isinstance(item, str | bytes | type):
+        try:
+            found = list(members(item)) if isinstance(item, ModuleType) else list(item)
+        except TypeError as error:  # iterable by its type only, as an array of no dimension
+            raise RegistrationError(f"{describe(item)} holds no handlers: {error}") from error
         if not found:
-            name = getattr(item, "__name__", repr(item))
+            name = getattr(item, "__name__", describe(item))
             raise RegistrationError(f"{name} holds no function marked with @handler")
         for member in found:
             yield from handlers_in(member)
     else:
         raise RegistrationError(
-            f"{item!r} is no handler: mark the function with @eventstore.handler"
+            f"{describe(item)} is no handler: mark the function with @eventstore.handler"
         )
 
 

@@ -28,7 +28,13 @@ from eventstore.errors import (
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.fingerprint import fingerprint_of
 from eventstore.model.fold_context import fold_context
-from eventstore.model.handler import Handler, Registrable, Upcaster, replay_error
+from eventstore.model.handler import (
+    Handler,
+    Registrable,
+    Upcaster,
+    checked_callable,
+    replay_error,
+)
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.payloads import build_payload, build_payloads, refused_payload_error
 from eventstore.model.plugins import (
@@ -75,6 +81,7 @@ class HandlerRegistry(Generic[StateT]):
         initial: Callable[[], StateT] | None = None,
         state_type: type[StateT] | None = None,
     ) -> None:
+        checked_callable(initial)
         self._handlers: dict[str, Handler[StateT, Any]] = {}
         self._current: dict[str, type[Operation]] = {}
         self._payloads: dict[str, type[Operation]] = {}
@@ -237,11 +244,30 @@ class HandlerRegistry(Generic[StateT]):
             self._codec = EventCodec(list(self._payloads.values()))
         return self._codec
 
+    def check(self) -> None:
+        """Raise what opening a store with this registry would raise: faults of all items together.
+
+        Raises `RegistrationError` as `fingerprint` does.
+        """
+        self.fingerprint()
+
     def initial(self) -> StateT:
         """Return the state before the first event, as a copy that nobody else holds.
 
-        Raises `RegistrationError` for a registry without a state type.
+        Raises `RegistrationError` for a registry without a state type, and where making the state
+        raises.
         """
+        try:
+            return self._make_initial()
+        except RegistrationError:
+            raise
+        except Exception as error:  # a user's function may raise anything
+            raise RegistrationError(
+                f"the state before the first event cannot be made ({type(error).__name__}: "
+                f"{error}): pass initial=, a function without arguments that returns the state"
+            ) from error
+
+    def _make_initial(self) -> StateT:
         if self._initial is not None:
             return copy_value(self._initial())
         if self._state_type is None:
@@ -308,9 +334,17 @@ class HandlerRegistry(Generic[StateT]):
 
         An exception of the handler reaches the caller unchanged.
 
-        Raises `InvalidPayloadError` for a handler that returns `None` instead of a state.
+        Raises `InvalidPayloadError` for a handler that returns `None` instead of a state, and for
+        `StopIteration`, which no coroutine can pass on.
         """
-        folded = self._fold[type(event.data)](state, event)
+        try:
+            folded = self._fold[type(event.data)](state, event)
+        except StopIteration as error:
+            raise InvalidPayloadError(
+                f"the handler of {event.operation!r} raised StopIteration: does it call next() "
+                "without a default? Nothing was written",
+                operation=event.operation,
+            ) from error
         if folded is None and state is not None:
             raise InvalidPayloadError(
                 f"the handler of {event.operation!r} returned None instead of a state: does it "

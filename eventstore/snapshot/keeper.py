@@ -34,7 +34,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.clock import Clock
+from eventstore.clock import Clock, wall_time
 from eventstore.concurrency import DetachedWork
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, SyncFailedError
@@ -171,7 +171,7 @@ class SnapshotKeeper:
         self._policy.taken(seq, self._clock.monotonic_ns())
         await self._log.sync()
         try:
-            await self._log.run(self._write, state, seq, self._clock.time_ns(), latest)
+            await self._log.run(self._write, state, seq, wall_time(self._clock), latest)
         except OSError as error:
             raise self._translated(error) from error
         self._seq = seq

@@ -25,6 +25,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from eventstore.clock import EARLIEST, LATEST
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
 from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot_name
 from eventstore.disk.listing import list_snapshots
@@ -248,10 +249,12 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
         with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
             header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))
             if header.store == store:
-                times.append((header.seq, header.latest))
+                # The end of the 64 bits stands for every later time, too.
+                latest = header.latest if header.latest < LATEST else 1 << 64
+                times.append((header.seq, latest))
     return times
 
 
 def _fitting(time: int) -> int:
     """Limit a time to the range of a header's 64 bits: the years 1677 to 2262."""
-    return max(-(1 << 63), min(time, (1 << 63) - 1))
+    return max(EARLIEST, min(time, LATEST))

@@ -1,0 +1,96 @@
+"""Refused arguments: their description, the cure for values of other libraries, and the error.
+
+Every public function says which argument was wrong, what the argument was, and what to pass
+instead. No text here depends on `repr` to succeed, because an argument may be any object.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from typing import Any
+
+from eventstore.errors import ConfigError
+
+__all__ = ["argument_error", "checked_path", "cure_for", "describe"]
+
+_PLAIN = {"f": "float", "i": "int", "u": "int", "b": "bool", "U": "str", "S": "bytes"}
+"""The plain type for each kind of a numpy `dtype`."""
+
+_FOREIGN = frozenset(("numpy", "pandas", "polars", "pyarrow", "torch"))
+"""Packages whose scalars look like plain values and are none."""
+
+_PANDAS = {
+    "Timestamp": "value.to_pydatetime()",
+    "Timedelta": "value.to_pytimedelta()",
+    "NaTType": "None",
+    "NAType": "None",
+    "DataFrame": 'value.to_dict("records")',
+}
+
+
+def describe(value: Any) -> str:
+    """Return a short text for any object, also where its `repr` raises."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    try:
+        return f"{reprlib.repr(value)} ({type(value).__name__})"
+    except Exception:  # noqa: BLE001  a repr may raise anything, as of an int with 5,000 digits
+        return f"a {type(value).__name__} that cannot be shown"
+
+
+def cure_for(value: Any) -> str:
+    """Return the expression that makes a plain value of `value`, an empty text where none is known.
+
+    >>> class Price(float): ...
+    >>> cure_for(Price(1.5)), cure_for(1.5)
+    ('float(value)', '')
+    """
+    kind = type(value)
+    if kind.__module__.partition(".")[0] not in _FOREIGN:
+        for plain in (str, int, float, bytes):
+            if isinstance(value, plain) and kind is not plain and kind is not bool:
+                return f"{plain.__name__}(value)"
+        return ""
+    if kind.__name__ in _PANDAS:
+        return _PANDAS[kind.__name__]
+    if getattr(value, "ndim", 0):
+        return "value.tolist()"
+    code = getattr(getattr(value, "dtype", None), "kind", "")
+    if code == "M":
+        return 'value.astype("datetime64[us]").item().replace(tzinfo=datetime.UTC)'
+    if code == "m":
+        return 'value.astype("timedelta64[us]").item()'
+    if code in _PLAIN:
+        return f"{_PLAIN[code]}(value)"
+    return "value.as_py()" if hasattr(value, "as_py") else "value.item()"
+
+
+def argument_error(argument: str, value: Any, expected: str) -> ConfigError:
+    """Make the error for an argument of a public function. `argument` becomes `.key`."""
+    cure = cure_for(value)
+    return ConfigError(
+        f"{argument} = {describe(value)}: {expected}" + (f"; pass {cure}" if cure else ""),
+        key=argument,
+    )
+
+
+def checked_path(path: Any, argument: str = "path") -> str:
+    """Return `path` as text. Raises `ConfigError` for any object that names no file."""
+    if isinstance(path, bytes):
+        raise argument_error(argument, path, "expected text; pass os.fsdecode(path)")
+    try:
+        text = os.fspath(path)
+    except TypeError as error:
+        raise argument_error(
+            argument, path, "expected a path, as text or a pathlib.Path"
+        ) from error
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise argument_error(
+            argument, path, "expected a path of at least one character and no NUL ('.' is here)"
+        )
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise argument_error(argument, path, f"no file has this name ({error.reason})") from error
+    return text
