@@ -69,10 +69,13 @@ def _plain_name(kind: Any) -> str:
 
 
 def _without_prose(schema: Any) -> Any:
-    """A schema without docstrings and examples, since neither changes bytes or states."""
+    """A schema without docstrings and examples, since neither changes bytes or states.
+
+    Keys become texts, since a tag may be an integer.
+    """
     if isinstance(schema, dict):
         return {
-            key: _without_prose(value)
+            key if isinstance(key, str) else f"{type(key).__name__} {key}": _without_prose(value)
             for key, value in schema.items()
             if key not in ("description", "title", "examples")
         }

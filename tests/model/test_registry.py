@@ -736,3 +736,40 @@ class TestSameAs:
     def test_one_handler_more_or_another_one_of_the_same_operation(self) -> None:
         assert not HandlerRegistry[Bank](deposit).same_as(HandlerRegistry(deposit, withdraw))
         assert not HandlerRegistry[Bank](paid_v3).same_as(HandlerRegistry(paid_v3_corrected))
+
+
+class Limit(msgspec.Struct, frozen=True, tag=1):
+    price: float
+
+
+class Market(msgspec.Struct, frozen=True, tag=2):
+    most: float
+
+
+class Place(Operation):
+    order: Limit | Market
+    by_number: dict[int, float] = msgspec.field(default_factory=dict)
+
+
+@handler
+def place_order(state: tuple[float, ...], event: Event[Place]) -> tuple[float, ...]:
+    order = event.data.order
+    return (*state, order.price if isinstance(order, Limit) else order.most)
+
+
+@pytest.mark.asyncio
+async def test_what_check_passes_a_store_takes(tmp_path: Path) -> None:
+    """Tags and keys may be integers, and the fingerprint tells them from texts."""
+    registry = HandlerRegistry(place_order)
+    registry.check()
+    async with EventStore.open(tmp_path, registry) as store:
+        await store.append(Place(order=Limit(price=1.5)), Place(order=Market(most=2.5)))
+        await store.snapshot()
+    async with EventStore.open(tmp_path, registry) as store:
+        assert store.state == (1.5, 2.5)
+        assert store.recovery.snapshot_seq == 2
+
+
+def test_check_finds_what_opening_would() -> None:
+    with pytest.raises(RegistrationError, match="neither a handler nor an upcaster"):
+        HandlerRegistry(note_bank, to_v2).check()
