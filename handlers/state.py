@@ -36,7 +36,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from immutables import Map
@@ -64,6 +64,8 @@ Quantity = Annotated[float, Meta(ge=-1e150, le=1e150)]
 """Shares or a price in a state."""
 Amount = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 """A sum of money in a state: anything finite."""
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -167,7 +169,7 @@ class EngineState(msgspec.Struct, frozen=True, gc=False):
         extra = {key: value for key, value in data.items() if key not in _KNOWN_KEYS}
         if unknown:
             extra["positions"] = unknown
-        amounts = msgspec.convert({key: data[key] for key in _AMOUNT_KEYS if key in data}, cls)
+        amounts = _converted({key: data[key] for key in _AMOUNT_KEYS if key in data}, cls)
         return cls(
             amounts.cash,
             Map(positions),
@@ -248,11 +250,28 @@ def _read_position(symbol: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
     if isinstance(known.get("updated"), str):
         known["updated"] = _parse_time(known["updated"], f"{path}.updated")
     try:
-        position = msgspec.convert(known, Position)
+        position = _converted(known, Position)
     except msgspec.ValidationError as error:
         reason, _, inner = str(error).partition(" - at `$")
         raise msgspec.ValidationError(f"{reason} - at `{path}{inner.rstrip('`')}`") from error
     return position, {key: value for key, value in plain.items() if key not in _POSITION_KEYS}
+
+
+def _converted(data: dict[str, Any], kind: type[StructT]) -> StructT:
+    """Convert flat data, and refuse a number that a field's type cannot hold exactly."""
+    try:
+        made = msgspec.convert(data, kind)
+    except msgspec.ValidationError:
+        raise
+    except ValueError as error:  # a signalling NaN
+        raise msgspec.ValidationError(str(error)) from error
+    for name, given in data.items():
+        became = getattr(made, name)
+        if became != given:
+            raise msgspec.ValidationError(
+                f"{given!r} does not survive as a {type(became).__name__} - at `$.{name}`"
+            )
+    return made
 
 
 def _write_position(symbol: str, position: Position, rest: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from eventstore.demo.journal import Journal
 from eventstore.demo.ledger import Ledger, differences, drift, exact_ledger
 from eventstore.demo.strategy import DEFAULT_RULES, Strategy
 from eventstore.demo.tape import read_moments
-from eventstore.model.codec import encode_hook
+from eventstore.model.conversion import encode_hook
 
 __all__ = ["Check", "Verification", "verify"]
 

@@ -163,8 +163,6 @@ class LocalDisk:
         self.path: str = checked_path(path)
         self._read_only = read_only
         self._locked = False
-        self._read_only = read_only
-        self.path: str = os.fspath(path)
         self._root = self.path
         if create and not read_only:
             self._make_missing(Path(self.path))

@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import struct
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import immutables
 import msgspec
 
+from eventstore.clock import EARLIEST, LATEST, unusable_time_error
 from eventstore.errors import (
     CorruptLogError,
     EventStoreError,
     InvalidPayloadError,
     UnknownOperationError,
 )
+from eventstore.model.conversion import decode_hook, encode_hook, first_change
 from eventstore.model.differences import parts_of, path_of, walk_differences
 from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
@@ -31,29 +32,22 @@ from eventstore.model.value_types import unsupported_part
 __all__ = [
     "EventCodec",
     "array_header",
-    "decode_hook",
-    "encode_hook",
     "field_of",
-    "freeze",
     "latest_time",
     "unrecordable_reason",
 ]
 
+_ATOMS = frozenset((bytes, str, int, float, bool, type(None)))
+"""Types of values that MessagePack gives back as the same type."""
+
 _ARRAY32 = struct.Struct(">BI")
 
 
-_ENCODING = (
-    msgspec.EncodeError,
-    NotImplementedError,
-    TypeError,
-    ValueError,  # the base of UnicodeEncodeError
-    OverflowError,
-    RecursionError,
-)
-"""The errors of an encoder for a value that MessagePack cannot carry."""
-
 _DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The errors of a decoder for unreadable bytes, text that is no UTF-8, and too deep nesting."""
+"""The errors of a decoder for unreadable bytes, text that is no UTF-8, and too deep nesting.
+
+A decoder of typed events also runs the checks of the payload classes, which may raise anything.
+"""
 
 
 def array_header(count: int) -> bytes:
@@ -64,52 +58,6 @@ def array_header(count: int) -> bytes:
 def _array_header_length(count: int) -> int:
     """The number of bytes that an encoder puts in front of an array of `count` items."""
     return 1 if count < 16 else 3 if count < 65536 else 5
-
-
-def encode_hook(value: Any) -> Any:
-    """Turn a persistent map, which msgspec does not know, into a plain map.
-
-    Raises `NotImplementedError` for any other object.
-    """
-    if isinstance(value, immutables.Map):
-        return dict(value)
-    raise NotImplementedError(f"objects of type {type(value).__name__} cannot be recorded")
-
-
-def freeze(value: Any) -> Any:
-    """Copy plain data deeply into immutable values: maps for mappings, tuples for lists.
-
-    >>> freeze({"a": [1, 2]})
-    immutables.Map({'a': (1, 2)})
-    """
-    if isinstance(value, Mapping):
-        return immutables.Map({key: freeze(item) for key, item in value.items()})
-    if isinstance(value, list | tuple):
-        return tuple(freeze(item) for item in value)
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    return value
-
-
-def decode_hook(kind: Any, value: Any) -> Any:
-    """Turn a plain map into a persistent one, with the types of keys and values checked.
-
-    Raises `ValueError` for a key or value of another type, and `NotImplementedError` for any other
-    type than a persistent map.
-    """
-    if (typing.get_origin(kind) or kind) is immutables.Map:
-        key_type, value_type = typing.get_args(kind) or (Any, Any)
-        if value_type is Any:
-            value = {key: freeze(item) for key, item in value.items()}
-        else:
-            wanted: Any = dict[key_type, value_type]  # type: ignore[valid-type]  # at run time
-            try:
-                value = msgspec.convert(value, wanted, dec_hook=decode_hook)
-            except msgspec.ValidationError as error:  # msgspec adds the map's path to a ValueError
-                reason, _, path = str(error).partition(" - at `$")
-                raise ValueError(f"{reason} in {path.rstrip('`') or 'it'}") from error
-        return immutables.Map(value)
-    raise NotImplementedError(f"objects of type {kind} cannot be recorded")
 
 
 class EventCodec:
@@ -142,26 +90,29 @@ class EventCodec:
 
         The decoded event is the one that the log will give back. Raises `InvalidPayloadError` where
         the two events differ or either step fails. NaN is always refused, because NaN equals
-        nothing, not even itself after a restart.
+        nothing, not even itself after a restart. Raises `ConfigError` for a time that is none of an
+        event, which only a clock of the user's gives.
         """
+        if event.time.__class__ is not int or not EARLIEST <= event.time <= LATEST:
+            raise unusable_time_error(event.time)
         try:
             encoded = self._encode(event)
-        except _ENCODING as error:
-            path = next(
-                found
+        except Exception as error:  # a value's own code may raise anything
+            found = (
+                self._unencodable(part, name)
                 for part, name in (
                     (event.data, "$"),
                     (event.key, "$key"),
                     (event.metadata, "$metadata"),
                 )
-                if (found := self._unencodable(part, name)) is not None
             )
+            path = next((path for path in found if path is not None), "$")
             raise self._invalid(event, f"{error} - at `{path}`") from error
         try:
             decoded = self._decode_one(encoded)
             survives = decoded == event
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise self._invalid(event, str(error)) from error
+        except Exception as error:  # a payload's own check or equality may raise anything
+            raise self._invalid(event, _reason(error)) from error
         if not survives:
             path = (
                 _first_difference(event.data, decoded.data, "$")
@@ -176,15 +127,47 @@ class EventCodec:
 
         Returns the decoded events and the concatenated bytes.
         """
-        decoded: list[Event[Any]] | None = None
-        with contextlib.suppress(*_ENCODING, msgspec.DecodeError):
+        if events[0].time.__class__ is not int or not EARLIEST <= events[0].time <= LATEST:
+            raise unusable_time_error(events[0].time)
+        survive = False
+        with contextlib.suppress(Exception):  # the round trip of each event tells what it was
             encoded = self._encode(events)
             decoded = self._decode_many(encoded)
-        if decoded is None or decoded != events:
+            survive = decoded == events
+        if not survive:
             list(map(self.round_trip, events))  # raises for the event at fault, with the path
             reason = "nested too deeply for a group"  # pragma: no cover - it has raised
             raise self._invalid(events[0], reason)  # pragma: no cover - it has raised
         return decoded, encoded[_array_header_length(len(events)) :]
+
+    def unchanged(self, events: list[Event[Any]]) -> bytes:
+        """Return the concatenated bytes of events whose values will be read as they were given.
+
+        Equality is too lenient for that: an enumeration of text equals its text, and a `bytearray`
+        equals `bytes`. So types are compared as well, at any depth (`first_change`).
+
+        Raises `InvalidPayloadError` as `round_trip` does.
+        """
+        if events[0].time.__class__ is not int or not EARLIEST <= events[0].time <= LATEST:
+            raise unusable_time_error(events[0].time)
+        equal, decoded = False, None
+        with contextlib.suppress(Exception):  # the walk tells what it was
+            encoded = self._encode(events)
+            decoded = self._decode_many(encoded)
+            equal = decoded == events
+        if decoded is None:
+            return self.round_trips(events)[1]  # raises for the event at fault
+        if not equal or not _ATOMS.issuperset({type(event.data) for event in events}):
+            for event, read in zip(events, decoded, strict=True):
+                change = (
+                    first_change(event.data, read.data, "$")
+                    or first_change(event.metadata, read.metadata, "$metadata")
+                    or first_change(event.key, read.key, "$key")
+                )
+                if change is not None:
+                    raise self._invalid(event, change)
+        del decoded  # a copy of every value
+        return encoded[_array_header_length(len(events)) :]
 
     def _unencodable(self, value: Any, path: str) -> str | None:
         """The path of the innermost part of `value` that cannot be encoded."""
@@ -192,7 +175,7 @@ class EventCodec:
             self._encode(value)
         except RecursionError:
             return path
-        except _ENCODING:
+        except Exception:  # noqa: BLE001  the reason is known, and the place is looked for
             for step, part in parts_of(value):
                 found = self._unencodable(part, path + path_of((step,)))
                 if found is not None:
@@ -222,7 +205,7 @@ class EventCodec:
         try:
             # A payload's own checks run here: the same surroundings as when it was appended.
             events: list[Event[Any]] = fold_context().run(self._decode_array, array)
-        except _DECODING as error:
+        except Exception as error:  # a payload's own check may raise anything
             raise self._explain(array, count, first_seq, error) from error
         if events and (events[0].seq != first_seq or events[-1].seq != first_seq + count - 1):
             raise CorruptLogError(
@@ -249,7 +232,7 @@ class EventCodec:
         for seq, item in enumerate(raw, first_seq):
             try:
                 self._decode_one(item)
-            except _DECODING as reason:
+            except Exception as reason:  # noqa: BLE001  as above
                 try:
                     data = msgspec.msgpack.decode(item)
                 except _DECODING as broken:
@@ -269,12 +252,19 @@ class EventCodec:
                         seq=seq,
                     )
                 return InvalidPayloadError(
-                    f"event {seq} ({tag}) does not fit its payload class any more: {reason}; give "
-                    "new fields a default, or a new version and an upcaster",
+                    f"event {seq} ({tag}) does not fit its payload class any more: "
+                    f"{_reason(reason)}; give new fields a default, or a new version and an "
+                    "upcaster",
                     operation=str(tag),
                     field="$",
                 )
-        return CorruptLogError(str(error), path="", expected_seq=first_seq)
+        if isinstance(error, _DECODING):
+            return CorruptLogError(str(error), path="", expected_seq=first_seq)
+        return InvalidPayloadError(
+            f"events {first_seq} to {first_seq + count - 1} could not be decoded together, and "
+            f"each alone could: {_reason(error)}",
+            operation="",
+        )
 
 
 def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
@@ -286,6 +276,13 @@ def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
             operation="",
         )
     return CorruptLogError(f"{what}: {error}", path="", expected_seq=seq)
+
+
+def _reason(error: Exception) -> str:
+    """The text of an error from a decoder, with the kind of an error that is not msgspec's."""
+    if isinstance(error, msgspec.MsgspecError | RecursionError | ValueError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 class _Timed(msgspec.Struct, array_like=True, gc=False):
@@ -318,8 +315,8 @@ def unrecordable_reason(kind: Any) -> str | None:
     try:
         msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
         found = unsupported_part(kind)
-    except (TypeError, NameError) as error:
-        return str(error)
+    except Exception as error:  # noqa: BLE001  of msgspec, or of code of the type's own
+        return str(error) or type(error).__name__
     if found is not None:
         return f"{found}, which MessagePack cannot carry"
     if isinstance(kind, type) and issubclass(kind, Operation):

@@ -11,14 +11,24 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
 from eventstore.clock import to_datetime
+from eventstore.errors import RegistrationError
+from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
 
-__all__ = ["OPERATION_FIELD", "Event", "Operation", "Receipt", "operation_name", "tag_of"]
+__all__ = [
+    "OPERATION_FIELD",
+    "Event",
+    "Operation",
+    "Payload",
+    "Receipt",
+    "operation_name",
+    "tag_of",
+]
 
 OPERATION_FIELD = "op"
 """The key under which a payload's map carries the operation's tag on disk."""
@@ -38,15 +48,28 @@ class OperationMeta(msgspec.StructMeta):
         version = options.pop("version", 1)
         for required in ("frozen", "kw_only"):
             if options.setdefault(required, True) is not True:
-                raise TypeError(f"operation {name}: payloads are always {required}")
+                raise RegistrationError(f"operation {name}: payloads are always {required}")
+        array_like = options.get("array_like")
+        if array_like is not None and array_like is not False:
+            raise RegistrationError(
+                f"operation {name}: payloads are recorded as maps with field names, so array_like "
+                "cannot be set"
+            )
         if any(isinstance(base, OperationMeta) for base in bases):
-            tag = options.get("tag") or _WORD.sub("_", name).lower()
-            if not isinstance(tag, str) or "@" in tag:
-                raise TypeError(f"operation {name}: the tag must be a string without '@'")
-            if not isinstance(version, int) or version < 1:
-                raise TypeError(f"operation {name}: the version must be a positive integer")
+            tag = options.get("tag")
+            tag = _WORD.sub("_", name).lower() if tag is None else tag
+            if not isinstance(tag, str) or not tag or "@" in tag or not tag.isprintable():
+                raise RegistrationError(
+                    f"operation {name}: the tag must be a string without '@', of printable "
+                    "characters and at least one"
+                )
+            if type(version) is not int or version < 1:
+                raise RegistrationError(f"operation {name}: the version must be a positive integer")
             options["tag"] = tag if version == 1 else f"{tag}@{version}"
-        return super().__new__(mcls, name, bases, namespace, **options)
+        try:
+            return super().__new__(mcls, name, bases, namespace, **options)
+        except Exception as error:  # of msgspec, or of an argument's own code
+            raise RegistrationError(f"operation {name}: {error}") from error
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
@@ -64,8 +87,9 @@ class Operation(
     of the class in snake case. `version` (default 1) tells payload classes of one operation apart.
     Upcasters lead from older versions to the newest.
 
-    Raises `TypeError` for a tag with `@`, a version that is no positive integer, and a class that
-    is to be mutable or positional.
+    Raises `RegistrationError`, a `TypeError`, for a tag with `@`, a version that is no positive
+    integer, a class that is to be mutable, positional or recorded as an array, and fields that
+    msgspec refuses.
 
     >>> class PayDividend(Operation, tag="pay_dividend"):
     ...     symbol: str
@@ -78,17 +102,22 @@ class Operation(
     def from_mapping(cls, data: Any) -> Any:
         """Build a payload from a plain mapping, as `append(name, mapping)` does.
 
-        Types are checked strictly. A key that is no field is refused, because a misspelt optional
-        field would otherwise be dropped in silence. Subclasses may accept more.
+        Types are checked strictly. Fields go by the names in the log, which `rename` and
+        `field(name=...)` change. At any depth, a key that is no field is refused, because a
+        misspelt optional field would otherwise be dropped in silence. So is a value that the
+        field's type cannot hold, such as a `Decimal` of more digits than a `float` has. Subclasses
+        may accept more.
 
         Raises `msgspec.ValidationError` with the path of the field.
         """
-        if isinstance(data, dict) or hasattr(data, "keys"):
-            unknown = [key for key in data if key not in cls.__struct_fields__]
-            if unknown:
-                raise msgspec.ValidationError(f"Object contains unknown field `{unknown[0]}`")
+        if hasattr(data, "keys"):
             data = dict(data)
-        return msgspec.convert(data, cls)
+            refuse_unknown_fields(data, cls)
+        return convert_exactly(data, cls)
+
+
+Payload = Operation | tuple[str, Mapping[str, Any]]
+"""One operation for `append`: a payload object, or a pair of name and mapping."""
 
 
 def tag_of(payload_type: type[Operation]) -> str:

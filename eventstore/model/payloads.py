@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import describe
 from eventstore.errors import EventStoreError, InvalidPayloadError, UnknownOperationError
 from eventstore.model.codec import field_of
+from eventstore.model.conversion import foreign_cure
 from eventstore.model.operation import Operation, operation_name
 from eventstore.model.shadowing import remedy_for
 
@@ -20,11 +22,17 @@ __all__ = ["build_payload", "build_payloads", "refused_payload_error"]
 Current = Mapping[str, type[Operation]]
 
 
-def build_payload(current: Current, operation: str, data: Mapping[str, Any]) -> Operation:
+def build_payload(current: Current, operation: Any, data: Any) -> Operation:
     """Build the payload of `operation` from a plain mapping, with strict types.
 
     Raises `UnknownOperationError`, and `InvalidPayloadError` with the path of the field.
     """
+    if not isinstance(operation, str):
+        raise InvalidPayloadError(
+            f"{describe(operation)} is no name of an operation (known: "
+            f"{_known_operations(current)}); nothing was written",
+            operation="append",
+        )
     if operation not in current:
         remedy = remedy_for(operation, "register one, or install its plugin")
         raise UnknownOperationError(
@@ -34,13 +42,23 @@ def build_payload(current: Current, operation: str, data: Mapping[str, Any]) -> 
         )
     try:
         payload: Operation = current[operation].from_mapping(data)
-    except (msgspec.ValidationError, TypeError) as error:
-        field = field_of(str(error))
+    except Exception as error:  # the payload class may check itself, and raise anything
+        reason = str(error)
+        if not isinstance(error, msgspec.ValidationError | ValueError | TypeError):
+            reason = f"{type(error).__name__}: {error}"
+        field, cure = field_of(reason), foreign_cure(data)
         raise InvalidPayloadError(
-            f"{operation}, field `{field}`: {error}; nothing was written",
+            f"{operation}, field `{field}`: {reason}; {f'pass {cure}; ' if cure else ''}nothing "
+            "was written",
             operation=operation,
             field=field,
         ) from error
+    if not isinstance(payload, Operation):
+        raise InvalidPayloadError(
+            f"{operation}: from_mapping returned {describe(payload)} instead of a payload; "
+            "nothing was written",
+            operation=operation,
+        )
     return payload
 
 
@@ -67,7 +85,7 @@ def build_payloads(current: Current, operations: tuple[Any, ...]) -> list[Operat
 def _from_pair(current: Current, pair: tuple[Any, ...]) -> Operation:
     if len(pair) != 2 or not isinstance(pair[0], str):
         raise InvalidPayloadError(
-            f"{pair!r} is no (name, mapping) pair; nothing was written", operation="append"
+            f"{describe(pair)} is no (name, mapping) pair; nothing was written", operation="append"
         )
     return build_payload(current, pair[0], pair[1])
 
@@ -77,10 +95,16 @@ def refused_payload_error(data: Any, current: Current, *, old: bool) -> EventSto
 
     `old` says that an upcaster takes the object, which is then a payload of an older version.
     """
-    if not isinstance(data, Operation):
+    if isinstance(data, type) and issubclass(data, Operation):
         return InvalidPayloadError(
-            f"{type(data).__name__} is no operation: append an Operation, or a name and a "
-            "mapping; nothing was written",
+            f"{data.__name__} is a class: append a payload, {data.__name__}(...); nothing was "
+            "written",
+            operation=operation_name(data) if data is not Operation else "append",
+        )
+    if not isinstance(data, Operation):
+        hint = _HINTS.get(type(data).__name__, "append an Operation, or a name and a mapping")
+        return InvalidPayloadError(
+            f"{type(data).__name__} is no operation: {hint}; nothing was written",
             operation=type(data).__name__,
         )
     name = operation_name(type(data))
@@ -95,6 +119,15 @@ def refused_payload_error(data: Any, current: Current, *, old: bool) -> EventSto
         f"{_known_operations(current)}); register one, or install its plugin; nothing was written",
         operation=name,
     )
+
+
+_HINTS = {
+    "Event": "append the event's payload, event.data",
+    "list": "append(*operations), with a star, takes several as one group",
+    "generator": "append(*operations), with a star, takes several as one group",
+    "dict": "append(name, mapping) takes the name of the operation first",
+    "coroutine": "await it first",
+}
 
 
 def _known_operations(current: Current) -> str:

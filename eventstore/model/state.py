@@ -32,7 +32,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import immutables
 import msgspec
 
-from eventstore.model.codec import array_header, decode_hook, encode_hook
+from eventstore.model.codec import array_header
+from eventstore.model.conversion import decode_hook, encode_hook
 
 __all__ = ["SLICE", "StateAt", "StateCodec", "StateDigest", "state_digest"]
 

@@ -28,7 +28,7 @@ import immutables
 import msgspec
 from msgspec import inspect as shapes
 
-from eventstore.model.codec import freeze
+from eventstore.model.conversion import freeze
 from eventstore.model.operation import Operation
 from eventstore.model.value_types import fields_of, plain_type
 

@@ -31,7 +31,7 @@ from eventstore.demo.run import DemoOptions
 from eventstore.demo.run import run as run_demo
 from eventstore.errors import EventStoreError
 from eventstore.history import read_events
-from eventstore.model.codec import encode_hook
+from eventstore.model.conversion import encode_hook
 from eventstore.model.operation import OPERATION_FIELD
 from eventstore.model.registry import HandlerRegistry
 from eventstore.report import printable

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from immutables import Map
 
-from eventstore.model.codec import decode_hook, encode_hook
+from eventstore.model.conversion import decode_hook, encode_hook
 from handlers import EngineState, Position
 
 PLAN = {"positions": {"AAPL": {"shares": 100, "price": 150.0}}, "cash": 50000.0}
@@ -227,3 +229,24 @@ class TestPlainDictionaries:
         decoded = msgspec.msgpack.decode(encoded, type=EngineState, dec_hook=decode_hook)
         assert decoded == state
         assert hash(decoded) == hash(state)  # a dictionary or a list inside could not be hashed
+
+
+@pytest.mark.parametrize(
+    ("plain", "field"),
+    [
+        ({"cash": Decimal("12345678901234567890.123456789")}, "$.cash"),
+        ({"fees": 2**60 + 1}, "$.fees"),
+        ({"positions": {"A": {"shares": Decimal("0.1"), "price": 1}}}, "$.positions['A'].shares"),
+        ({"cash": Decimal("1e-400")}, "$.cash"),
+    ],
+)
+def test_a_number_that_a_double_cannot_hold_is_refused(plain: dict[str, Any], field: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(field)):
+        EngineState.from_dict(plain)
+
+
+def test_a_number_that_a_double_holds_exactly_is_taken() -> None:
+    state = EngineState.from_dict({"cash": Decimal("1.5"), "fees": 2**60})
+    assert (state.cash, state.fees) == (1.5, 2.0**60)
+    with pytest.raises(msgspec.ValidationError):
+        EngineState.from_dict({"cash": Decimal("sNaN")})

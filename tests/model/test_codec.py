@@ -5,9 +5,11 @@ A refusal writes nothing. The sequence goes on as if the value had never been ap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -26,8 +28,12 @@ from eventstore import (
     Operation,
     UnknownOperationError,
     handler,
+    read_events,
+    replay,
+    state_at,
 )
-from eventstore.model.codec import EventCodec, array_header, field_of, freeze
+from eventstore.model.codec import EventCodec, array_header, field_of
+from eventstore.model.conversion import freeze
 from eventstore.testing import SimulatedDisk
 from handlers import RecordTrade, UpdatePosition, trading_registry
 
@@ -444,3 +450,84 @@ class TestFreeze:
 )
 def test_the_field_of_a_reason(reason: str, field: str) -> None:
     assert field_of(reason) == field
+
+
+refusals: list[Exception] = []
+"""What the check of `Checked` raises now, for one symbol."""
+
+
+class Checked(Operation):
+    symbol: str
+
+    def __post_init__(self) -> None:
+        if refusals and self.symbol == "OLD":
+            raise refusals[0]
+
+
+@handler
+def checked(state: Count, event: Event[Checked]) -> Count:
+    return Count(state.events + 1)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "raised",
+    [ValueError("no"), AssertionError("no"), KeyError("OLD"), ZeroDivisionError(),
+     StopIteration("no"), RuntimeError("no"), MemoryError("no")],
+    ids=repr,
+)  # fmt: skip
+async def test_a_payload_whose_own_check_raises(raised: Exception, tmp_path: Path) -> None:
+    """A typed error with number and operation wherever history is read, and a refusal on append."""
+    registry = HandlerRegistry(checked)
+    try:
+        async with EventStore.open(tmp_path, registry) as store:
+            for symbol in ("A", "OLD", "B"):
+                await store.append(Checked(symbol=symbol))
+            old = Checked(symbol="OLD")
+            groups: list[list[Any]] = [
+                [old],
+                [Checked(symbol="A"), old],
+                [("checked", {"symbol": "OLD"})],
+            ]
+            refusals[:] = [raised]
+            for group in groups:
+                with pytest.raises(InvalidPayloadError):
+                    await store.append(*group)
+            assert store.seq == 3
+        attempts: list[Callable[[], object]] = [
+            lambda: list(read_events(tmp_path, registry)),
+            lambda: list(replay(tmp_path, registry)),
+            lambda: state_at(tmp_path, registry),
+        ]
+        for attempt in attempts:
+            with pytest.raises(InvalidPayloadError, match=r"event 2 \(checked\)") as caught:
+                attempt()
+            assert caught.value.operation == "checked"
+        with pytest.raises(InvalidPayloadError, match=r"event 2 \(checked\)"):
+            await asyncio.wait_for(EventStore.open(tmp_path, registry), 10)
+        assert len(list(read_events(tmp_path))) == 3
+    finally:
+        refusals.clear()
+
+
+class Unequal(msgspec.Struct, frozen=True):
+    value: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        raise ArithmeticError("cannot compare")
+
+    __hash__ = None  # type: ignore[assignment]  # a field of a payload need not be hashable
+
+
+@pytest.mark.parametrize(
+    "part", [Decimal("sNaN"), Decimal("NaN"), float("nan"), Unequal(), {"a": Decimal("sNaN")}]
+)
+def test_what_cannot_be_compared_is_refused(part: Any) -> None:
+    made: list[Any] = [Spread(note=part)]
+    if isinstance(part, Decimal):
+        made.append(Spread(exact=part))
+    for data in made:
+        alone = [Event(1, 0, data)]
+        for events in (alone, [*alone, Event(2, 0, Spread())]):
+            with pytest.raises(InvalidPayloadError):
+                EventCodec([Spread]).round_trips(events)
