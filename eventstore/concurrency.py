@@ -23,12 +23,19 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 import aiofiles.os
 
+from eventstore.awaitables import AsyncContext
 from eventstore.disk.base import Disk
-from eventstore.errors import EventStoreError, StoreClosedError, StoreResourceError, fresh_error
+from eventstore.errors import (
+    EventStoreError,
+    NotAwaitedError,
+    StoreClosedError,
+    StoreResourceError,
+    fresh_error,
+)
 
 __all__ = [
     "BackgroundCalls",
@@ -49,7 +56,7 @@ class _Closable(Protocol):
 OpenedT = TypeVar("OpenedT", bound=_Closable)
 
 
-class Opening(Generic[OpenedT]):
+class Opening(AsyncContext, Generic[OpenedT]):
     """The result of `open`: await it and close the store yourself, or use `async with`.
 
     Leaving the block closes the store, also when the body raised. The body's exception then wins
@@ -62,6 +69,14 @@ class Opening(Generic[OpenedT]):
 
     def __repr__(self) -> str:
         return "<Opening: nothing is open until it is awaited or entered with `async with`>"
+
+    if not TYPE_CHECKING:  # else a checker would accept every attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(
+                f"open() was not awaited, so there is no {name!r} yet: write `await "
+                "EventStore.open(...)`, or `async with EventStore.open(...) as store:`",
+            )
 
     def __await__(self) -> Generator[Any, None, OpenedT]:
         return self._opens().__await__()
@@ -308,6 +323,7 @@ async def run_blocking(
 
     Raises `StoreResourceError` where the operating system gives no thread. Nothing was called then.
     """
+    call = _without_stop_iteration(call)
     if isinstance(executor, _InlineExecutor):
         made = call(*args, **kwargs)
         await asyncio.sleep(0)  # gives other tasks a turn, as a thread would
@@ -344,3 +360,21 @@ def no_thread_error(cause: Exception) -> StoreResourceError:
         "processes and threads, or end some of them, and try again",
         errno=None,
     )
+
+
+def _without_stop_iteration(call: Callable[P, T]) -> Callable[P, T]:
+    """Translate a `StopIteration` of the user's code inside `call`.
+
+    No future can hold a `StopIteration`, so the caller of a thread would wait for ever.
+    """
+
+    def translated(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except StopIteration as error:
+            raise EventStoreError(
+                f"code that was called by the store raised StopIteration ({error}): no coroutine "
+                "can pass that on. Catch it where next() is called"
+            ) from error
+
+    return translated

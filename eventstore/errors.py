@@ -8,11 +8,12 @@ stays available as `__cause__`.
 What to catch::
 
     EventStoreError
-    ├── ConfigError              a configuration key is unknown, mistyped or impossible
+    ├── ConfigError              a configuration key or an argument is mistyped or impossible
     ├── RegistrationError        a handler, upcaster or plugin cannot be registered
     ├── InvalidPayloadError      append: the payload is refused, nothing was written
     ├── UnknownOperationError    append or replay: no handler is registered for the operation
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
+    ├── NotAwaitedError          the result of open or append was used without await
     ├── StoreLockedError         another writer owns the store
     ├── StoreOverloadedError     submit: the queue is full, nothing was written
     ├── StoreClosedError         the store is closed (or belongs to the parent process)
@@ -49,6 +50,7 @@ __all__ = [
     "EventStoreError",
     "HistoryUnavailableError",
     "InvalidPayloadError",
+    "NotAwaitedError",
     "ReadFailedError",
     "RegistrationError",
     "ReplayError",
@@ -118,9 +120,10 @@ class _SystemError(_PathError):
 
 
 class ConfigError(EventStoreError, ValueError):
-    """A configuration key is unknown, has the wrong type or an impossible value.
+    """A configuration key or an argument is unknown, of the wrong type or impossible.
 
-    `key` is the full path of the key, such as `live_trading.persistence.backup_count`.
+    ``key`` is the argument's name, or the path of the key in a configuration, such as
+    ``live_trading.persistence.backup_count``.
     """
 
     def __init__(self, message: str, *, key: str = "") -> None:
@@ -175,6 +178,13 @@ class UnknownOperationError(EventStoreError, LookupError):
         super().__init__(message)
         self.operation = operation
         self.seq = seq
+
+
+class NotAwaitedError(EventStoreError, AttributeError):
+    """The result of ``open`` or ``append`` was used without ``await`` or ``async with``."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 class ReplayError(EventStoreError):

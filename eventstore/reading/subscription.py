@@ -34,6 +34,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from types import TracebackType
 from typing import Any
 
+from eventstore.awaitables import AsyncContext
 from eventstore.concurrency import DetachedWork, wake
 from eventstore.errors import StoreClosedError, StoreReadOnlyError, fresh_error
 from eventstore.log.base import Log
@@ -161,8 +162,8 @@ class Subscriptions:
                 await subscription.close_reading()
 
 
-class Subscription:
-    """An asynchronous iterator over events, to be entered with `async with` or closed.
+class Subscription(AsyncContext):
+    """An asynchronous iterator over events, to be entered with ``async with`` or closed.
 
     The iteration ends when the subscription is closed. The iteration also ends after the last event
     once the store is closed. A subscriber that is too far behind when the store is closed gets

@@ -1,0 +1,88 @@
+"""Objects to be awaited or entered with `async with`, and what says so where that was forgotten.
+
+A forgotten `await` leaves an object without the attribute that the next line asks for, and a plain
+`with` finds no context manager. Python's own messages then name a type that the caller has never
+heard of. The classes here raise `NotAwaitedError`, which names the missing word.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+
+import msgspec
+
+from eventstore.errors import NotAwaitedError
+
+__all__ = ["AsyncContext", "Call", "awaited"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncContext:
+    """Base of the classes that are used with `async with`, or in a block of their own."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # for a type checker, these methods do not exist
+
+        def __enter__(self) -> NoReturn:
+            raise NotAwaitedError(f"{type(self).__name__}: use `async with` instead of `with`")
+
+        def __exit__(self, *raised: object) -> None:
+            """Do nothing: `with` looks for this method before the block is entered."""
+
+
+class Call(msgspec.Struct, Generic[T], eq=False):
+    """A call that was made and not yet awaited. `asyncio.create_task` takes one, too.
+
+    A Struct, since making one is a single call of msgspec and none of Python.
+    """
+
+    _coroutine: Coroutine[Any, Any, T]
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._coroutine.throw(*raised)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __repr__(self) -> str:
+        return f"<call of {self._called}: nothing happens until it is awaited>"
+
+    @property
+    def _called(self) -> str:
+        return getattr(self._coroutine, "__qualname__", "the function")
+
+    if not TYPE_CHECKING:  # else a checker would accept every attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(
+                f"{self._called}() was not awaited, so there is no {name!r} yet: await it, or use "
+                "submit",
+            )
+
+
+def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make a coroutine function return a `Call`, which names a forgotten `await`.
+
+    A `Call` costs an append two calls: one to make the object, one to begin the await.
+    `asyncio.create_task` takes the object for its methods, as any `collections.abc.Coroutine`.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return Call(function(*args, **kwargs))
+
+    mark: Callable[[Any], Any] = getattr(inspect, "markcoroutinefunction", lambda marked: marked)
+    mark(call)  # from Python 3.12 on, tools that ask see a coroutine function
+    return call
