@@ -7,23 +7,26 @@ import warnings
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from eventstore.clock import Clock, SystemClock
+from eventstore.arguments import argument_error
+from eventstore.awaitables import AsyncContext, awaited
+from eventstore.clock import Clock, checked_clock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.directory import clear_leftovers, inspect_directory, open_directory
-from eventstore.disk.base import Disk
+from eventstore.disk.base import Disk, check_location
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import EventStoreError, InvalidPayloadError, translating_read_errors
+from eventstore.errors import InvalidPayloadError, translating_read_errors
 from eventstore.log.base import Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
-from eventstore.model.codec import EventCodec, array_header
+from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import Event, Receipt
+from eventstore.moment import seq_of
 from eventstore.report import RecoveryReport, StoreStats
 
 __all__ = ["EventLog"]
@@ -45,7 +48,7 @@ class LogParts(NamedTuple):
     value_type: Any
 
 
-class EventLog(Generic[ValueT]):
+class EventLog(AsyncContext, Generic[ValueT]):
     """An append-only log of bytes or of any values that msgspec can encode.
 
     >>> import asyncio, tempfile
@@ -141,7 +144,11 @@ class EventLog(Generic[ValueT]):
             StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
             ConfigError: the configuration has a wrong key or value.
         """
-        time_source = clock or SystemClock()
+        check_location(path, disk)
+        time_source = checked_clock(clock)
+        reason = unrecordable_reason(value_type)
+        if reason is not None:
+            raise argument_error("value_type", value_type, f"no such values are recorded: {reason}")
 
         async def opens() -> EventLog[Any]:
             settings, found, manifest, recovered, unknown = await run_blocking(
@@ -176,6 +183,7 @@ class EventLog(Generic[ValueT]):
         """The sequence number of the last durable event, 0 before the first."""
         return self._log.durable_seq
 
+    @awaited
     async def append(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Receipt:
@@ -234,26 +242,8 @@ class EventLog(Generic[ValueT]):
     ) -> bytes:
         """Encode `values` as events, and check that the bytes can be read again."""
         events = [Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)]
-        try:
-            body = self._codec.encode_all(events)
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            NotImplementedError,
-            RecursionError,
-        ) as error:
-            raise InvalidPayloadError(
-                f"a value cannot be encoded: {error}; nothing was written", operation="append"
-            ) from error
+        body = self._codec.unchanged(events)  # key and metadata included
         check_record_size(body)
-        try:  # every logged event can be read again, key and metadata included
-            self._codec.decode(array_header(len(events)) + body, len(events), first)
-        except (EventStoreError, RecursionError) as error:
-            raise InvalidPayloadError(
-                f"a value could not be read again: {error.__cause__ or error}; nothing was written",
-                operation="append",
-            ) from error
         return body
 
     async def read(
@@ -264,8 +254,8 @@ class EventLog(Generic[ValueT]):
         Batches are read off the event loop, and memory is flat. Raises `CorruptLogError`,
         `ReadFailedError` and `HistoryUnavailableError`.
         """
-        end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
-        first = max(start, 1)
+        end = self.seq + 1 if stop is None else min(seq_of(stop, "stop"), self.seq + 1)
+        first = max(seq_of(start, "start"), 1)
         if first >= end:
             return
         async for chunk in self._log.read(first, end):

@@ -27,21 +27,23 @@ import os
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
-from eventstore.clock import Clock, SystemClock
+from eventstore.awaitables import AsyncContext, awaited
+from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
-from eventstore.disk.base import Disk
+from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
 from eventstore.log.base import Log, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.model.fold_context import fold_context
-from eventstore.model.operation import Event, Operation, Receipt
+from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier, copy_value
+from eventstore.moment import Moment
 from eventstore.reading.live import durable_events
-from eventstore.reading.selection import Moment
+from eventstore.reading.selection import checked_registry
 from eventstore.reading.subscription import Subscription, Subscriptions
 from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
@@ -53,11 +55,8 @@ StateT = TypeVar("StateT")
 OpenedT = TypeVar("OpenedT")
 """The state of a store that is being opened: a class method cannot use `StateT`."""
 
-Payload = Operation | tuple[str, Mapping[str, Any]]
-"""One operation for `append`: a payload object, or a pair of name and mapping."""
 
-
-class EventStore(Generic[StateT]):
+class EventStore(AsyncContext, Generic[StateT]):
     """A store, open for one writer and bound to the event loop of its opening.
 
     `open` and `in_memory` make a store. All methods are called on the thread of that event loop.
@@ -129,7 +128,9 @@ class EventStore(Generic[StateT]):
             StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
             ConfigError: the configuration has a wrong key or value.
         """
-        time_source = clock if clock is not None else SystemClock()
+        checked_registry(registry)
+        check_location(path, disk)
+        time_source = checked_clock(clock)
 
         def open_here() -> DiskParts[OpenedT]:
             settings = StoreConfig.of(config, **options)
@@ -160,10 +161,12 @@ class EventStore(Generic[StateT]):
         `state` is the first state, by default the registry's initial state. `clock` is the source
         of the events' times, by default the system's clock.
         """
+        checked_registry(registry)
+        time_source = checked_clock(clock)
 
         async def opens() -> EventStore[OpenedT]:
             first = registry.initial() if state is None else copy_value(state)
-            return EventStore(registry, clock or SystemClock(), MemoryParts(StateAt(first, 0, 0)))
+            return EventStore(registry, time_source, MemoryParts(StateAt(first, 0, 0)))
 
         return Opening(opens)
 
@@ -186,6 +189,7 @@ class EventStore(Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
+    @awaited
     async def append(
         self,
         *operations: Payload | str | Mapping[str, Any],
@@ -288,8 +292,6 @@ class EventStore(Generic[StateT]):
         check_record_size(body, events[0])
         return events, body, state
 
-    # ---- what commits bring about ----------------------------------------------------------
-
     def _committed(self, entries: list[Submission]) -> None:
         subscriptions = self._subscriptions
         for entry in entries:
@@ -305,8 +307,6 @@ class EventStore(Generic[StateT]):
 
     def _reset(self, last: Submission | None) -> None:
         self._head = self._state if last is None else last.attachment[1]
-
-    # ---- reading ---------------------------------------------------------------------------
 
     @property
     def state(self) -> StateT:

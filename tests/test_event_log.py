@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import datetime as dt
+import enum
 import errno
 import os
+import uuid
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +117,79 @@ class TestValues:
             mutable["list"].append(3)
             await receipt
             assert await values(log) == [{"list": [1, 2]}]
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+
+
+class Lots(enum.IntEnum):
+    ONE = 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "value",
+    [
+        (1, 2),
+        {"legs": [(1, 2)]},
+        {1, 2},
+        Decimal("1.10"),
+        dt.date(2026, 3, 2),
+        dt.timedelta(days=1),
+        uuid.UUID(int=7),
+        Side.BUY,
+        Lots.ONE,
+        [Lots.ONE],
+        bytearray(b"x"),
+        collections.OrderedDict(a=1),
+        float("nan"),
+        {"price": Tick("A", (1,))},  # type: ignore[arg-type]  # what is tested
+    ],
+    ids=repr,
+)
+async def test_what_would_be_read_as_something_else_is_refused(
+    disk: SimulatedDisk, value: object
+) -> None:
+    async with EventLog.open(disk=disk) as log:
+        for group in ([value], [b"", value]):
+            with pytest.raises(InvalidPayloadError) as caught:
+                await log.append(*group)
+            assert caught.value.field.startswith("$")
+        assert log.seq == 0
+        await log.append("next")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("value_type", "value"),
+    [
+        (tuple[int, ...], (1, 2)),
+        (set[int], {1, 2}),
+        (Decimal, Decimal("1.10")),
+        (dt.date, dt.date(2026, 3, 2)),
+        (Side, Side.BUY),
+        (Tick, Tick("A", 1.0)),
+    ],
+    ids=repr,
+)
+async def test_with_a_type_it_is_read_as_it_was(
+    disk: SimulatedDisk, value_type: Any, value: object
+) -> None:
+    async with EventLog.open(disk=disk, value_type=value_type) as log:
+        await log.append(value)
+        [read] = await values(log)
+        assert read == value
+        assert type(read) is type(value)
+
+
+@pytest.mark.asyncio
+async def test_without_a_type_an_object_is_read_as_the_map_of_its_fields(
+    disk: SimulatedDisk,
+) -> None:
+    async with EventLog.open(disk=disk) as log:
+        await log.append(Tick("A", 1.5))
+        assert await values(log) == [msgspec.to_builtins(Tick("A", 1.5))]
 
 
 class TestEvents:

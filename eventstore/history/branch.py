@@ -23,10 +23,11 @@ import uuid
 from pathlib import Path
 from typing import TypeVar
 
-from eventstore.clock import Clock, SimulatedClock
+from eventstore.arguments import checked_path
+from eventstore.clock import Clock, SimulatedClock, checked_clock, wall_time
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.directory import create_first_segment
-from eventstore.disk.base import Disk
+from eventstore.disk.base import Disk, check_location
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
@@ -34,8 +35,9 @@ from eventstore.errors import ConfigError, HistoryUnavailableError, translating_
 from eventstore.log.recovery import recovery_write_error
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
+from eventstore.moment import Moment, Place, as_of
 from eventstore.reading.replay import fold_to
-from eventstore.reading.selection import Moment, as_sequence
+from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
 from eventstore.store_parts import MemoryParts, SharedHistory
@@ -64,7 +66,8 @@ def branch(
         registry: the handlers of the state.
         at: the moment. A sequence number names the last shared event, and 0 stands for the initial
             state. A time (an aware `datetime`, or nanoseconds since the epoch) shares every event
-            before the first later one. `None` shares every event that there is now.
+            before the first later one. A `datetime` covers its whole microsecond. `None` shares
+            every event that there is now.
         to: a directory for a durable branch, which must be empty or absent. The shared events are
             not copied into the directory. Open the branch again with `EventStore.open`. Without
             `to` the branch lives in memory, and `EventStore.events` reads the shared events from
@@ -75,32 +78,39 @@ def branch(
 
     Raises:
         HistoryUnavailableError: there is no event `at` yet, or the events before were discarded.
-        ConfigError: the directory `to` is not empty.
+        ConfigError: the directory `to` is not empty, or an argument is of a wrong type.
         EventStoreError: everything that `state_at` raises, and with `to` what `EventStore.open`
             raises.
     """
 
+    place, target = as_of(at), None if to is None else checked_path(to, "to")
+    checked_registry(registry)
+    if clock is not None:
+        checked_clock(clock)
+    check_location(path, disk)
+
     async def opens() -> EventStore[StateT]:
         parent, manifest, folded = await run_blocking(
-            opening_executor(disk), _fold_parent, path, registry, at, disk
+            opening_executor(disk), _fold_parent, path, registry, place, disk
         )
         time = clock if clock is not None else SimulatedClock(folded.latest)
-        if to is not None:
+        if target is not None:
             try:
+                now = wall_time(time)
                 await run_blocking(
                     None,
                     _create_branch_directory,
-                    to,
+                    target,
                     registry,
                     folded,
                     manifest,
                     parent.path,
-                    time.time_ns(),
+                    now,
                 )
             finally:
                 if disk is None:
                     parent.close()
-            return await EventStore.open(to, registry, clock=time)
+            return await EventStore.open(target, registry, clock=time)
         shared = SharedHistory(parent, manifest, owned=disk is None)
         return EventStore(registry, time, MemoryParts(folded, shared))
 
@@ -110,7 +120,7 @@ def branch(
 def _fold_parent(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
-    at: Moment | None,
+    at: Place | None,
     disk: Disk | None,
 ) -> tuple[Disk, Manifest, StateAt[StateT]]:
     parent = disk or LocalDisk(path, read_only=True)
@@ -118,12 +128,11 @@ def _fold_parent(
         with translating_read_errors(parent.path):
             manifest = load_manifest(parent)
         folded = fold_to(parent, registry, at)
-        asked = as_sequence(at)
-        if asked is not None and asked != folded.seq:
+        if isinstance(at, int) and at != folded.seq:
             raise HistoryUnavailableError(
-                f"{parent.path}: there is no event {asked} to branch from: the last is event "
+                f"{parent.path}: there is no event {at} to branch from: the last is event "
                 f"{folded.seq}",
-                requested=asked,
+                requested=at,
                 first_available=manifest.history_start,
             )
     except BaseException:

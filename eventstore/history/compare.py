@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import BranchPoint, load_manifest
 from eventstore.errors import HistoryUnavailableError
@@ -87,6 +88,11 @@ async def compare(one: EventStore[Any], other: EventStore[Any]) -> Comparison:
     Raises everything that `EventStore.events` raises. Raises `HistoryUnavailableError` where the
     histories part, or may part, before the first event that one of the two stores still has.
     """
+    given: dict[str, Any] = {"one": one, "other": other}
+    for argument, store in given.items():
+        if not isinstance(store, EventStore):
+            expected = "expected an open EventStore; open a directory with read_only=True"
+            raise argument_error(argument, store, expected)
     seqs, states = (one.seq, other.seq), (one.state, other.state)
     alike = one.registry.same_as(other.registry)
     mine, theirs = await _StoreHistory.of(one), await _StoreHistory.of(other)

@@ -13,11 +13,9 @@ from eventstore.log.base import Log
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import AtTime, Moment, Place, place_of
 from eventstore.reading.selection import (
-    Moment,
     TimeWindow,
-    as_sequence,
-    as_time,
     checked_operations,
     decode_chunk,
     seq_lower_bound,
@@ -33,16 +31,30 @@ class Batch(NamedTuple):
     then: int
 
 
-async def durable_events(
+def durable_events(
     log: Log,
     registry: HandlerRegistry[Any],
     start: Moment,
     stop: Moment | None,
     operations: Collection[str] | None,
 ) -> AsyncGenerator[Event[Any], None]:
-    """Iterate over events of `log` from `start` to `stop` (exclusive) or the last durable one."""
-    operations = checked_operations(operations, registry.operations)
-    async for batch in durable_batches(log, registry, start, stop, operations):
+    """Iterate over events of `log` from `start` to `stop` (exclusive) or the last durable one.
+
+    The arguments are judged at once, and not when the iteration begins.
+    """
+    return _events_of(
+        durable_batches(
+            log,
+            registry,
+            place_of(start, "start"),
+            None if stop is None else place_of(stop, "stop"),
+            checked_operations(operations, registry.operations),
+        )
+    )
+
+
+async def _events_of(batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[Event[Any], None]:
+    async for batch in batches:
         for event in batch.events:
             yield event
 
@@ -50,8 +62,8 @@ async def durable_events(
 async def durable_batches(
     log: Log,
     registry: HandlerRegistry[Any],
-    start: Moment,
-    stop: Moment | None = None,
+    start: Place,
+    stop: Place | None = None,
     operations: Collection[str] | None = None,
 ) -> AsyncGenerator[Batch, None]:
     """Iterate as `durable_events` does, with the events of one chunk at a time.
@@ -59,14 +71,12 @@ async def durable_batches(
     The events that an upcaster made of one old event have one number, and are in one batch.
     """
     end = log.durable_seq + 1
-    upto = as_sequence(stop)
-    if upto is not None:
-        end = min(upto, end)
-    time = as_time(start)
-    if time is None:
-        first = max(as_sequence(start) or 1, 1)
+    if isinstance(stop, int):
+        end = min(stop, end)
+    if isinstance(start, AtTime):
+        first = await _first_seq_to_read(log, start.first)
     else:
-        first = await _first_seq_to_read(log, time)
+        first = max(start, 1)
     if first >= end:
         return
     window = TimeWindow(start, stop)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from eventstore.disk.base import Disk
+from eventstore.disk.base import Disk, check_location
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
@@ -26,12 +26,11 @@ from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier
+from eventstore.moment import AtTime, Moment, Place, as_of, place_of
 from eventstore.reading.selection import (
-    Moment,
     TimeWindow,
-    as_sequence,
-    as_time,
     checked_operations,
+    checked_registry,
     seq_lower_bound,
 )
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
@@ -77,8 +76,10 @@ def read_events(
         UnknownOperationError: the registry has no handler for an event, or for a name in
             `operations`.
     """
-    operations = checked_operations(operations, None if registry is None else registry.operations)
-    found = upcast_batches(disk or LocalDisk(path, read_only=True), registry, start, stop)
+    known = None if registry is None else checked_registry(registry).operations
+    operations = checked_operations(operations, known)
+    begin, end = place_of(start, "start"), None if stop is None else place_of(stop, "stop")
+    found = upcast_batches(_disk(path, disk), registry, begin, end)
     events = itertools.chain.from_iterable(found)
     if operations is None:
         return events
@@ -101,16 +102,30 @@ def replay(
     chooses the pairs to hand over, and every event is folded. Arguments and errors are the ones of
     `read_events`, and `ReplayError` where a handler raises.
     """
-    operations = checked_operations(operations, registry.operations)
-    disk = disk or LocalDisk(path, read_only=True)
-    first = as_sequence(start)
-    upto = None if first is None else first - 1
-    state, seq, _ = _base(disk, registry, upto=upto, before=as_time(start))
+    checked_registry(registry)
+    return _replay(
+        _disk(path, disk),
+        registry,
+        place_of(start, "start"),
+        None if stop is None else place_of(stop, "stop"),
+        checked_operations(operations, registry.operations),
+    )
+
+
+def _replay(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    start: Place,
+    stop: Place | None,
+    operations: Collection[str] | None,
+) -> Iterator[tuple[Event[Any], StateT]]:
+    upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
+    state, seq, _ = _base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
     run = fold_context().run
     handing_over = False
     window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
-    for batch in upcast_batches(disk, registry, seq + 1, stop if as_time(stop) is None else None):
+    for batch in upcast_batches(disk, registry, seq + 1, stop if isinstance(stop, int) else None):
         events = batch
         if not handing_over:
             events = _from_start(batch, start)
@@ -139,20 +154,30 @@ def state_at(
 ) -> StateT:
     """Return the state after event number `at`, as of a time, or (`None`) after the last event.
 
-    A time stands for the state before the first later event. Folding starts from the nearest
-    snapshot. Raises the errors of `replay`.
+    A time stands for the state before the first later event. A `datetime` covers its whole
+    microsecond, so the state at an event's own `datetime` includes the event. Folding starts from
+    the nearest snapshot. Raises the errors of `replay`.
     """
-    return fold_to(disk or LocalDisk(path, read_only=True), registry, at).state
+    place = as_of(at)
+    checked_registry(registry)
+    return fold_to(_disk(path, disk), registry, place).state
 
 
-def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) -> StateAt[StateT]:
+def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Place | None) -> StateAt[StateT]:
     """Fold to event number `at`, to a time, or to the last. Raises the errors of `state_at`."""
-    upto, time = as_sequence(at), as_time(at)
-    after = None if time is None else time + 1
+    upto, after = (None, at.last + 1) if isinstance(at, AtTime) else (at, None)
+    stop: Place | None = None if upto is None else upto + 1
+    if after is not None:
+        stop = AtTime(after, after)
+    if upto is not None and upto < 0:
+        raise HistoryUnavailableError(
+            f"{disk.path}: no event has the number {upto}; for a time before 1970 pass a datetime",
+            requested=upto,
+            first_available=load_manifest(disk).history_start,
+        )
     folded = _base(disk, registry, upto=upto, before=after)
-    if upto is None and _is_all_there_is(disk, folded.seq, time):
+    if upto is None and _is_all_there_is(disk, folded.seq, after):
         return folded
-    stop: Moment | None = after if after is not None else None if upto is None else upto + 1
     state, seq, latest = folded
     for events in recorded_batches(disk, registry.codec, seq + 1, stop):
         state = registry.fold(state, registry.upcast(events))
@@ -168,14 +193,14 @@ def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Moment | None) ->
     return StateAt(state, seq, latest)
 
 
-def _is_all_there_is(disk: Disk, seq: int, time: int | None) -> bool:
+def _is_all_there_is(disk: Disk, seq: int, before: int | None) -> bool:
     """Whether the store has no log, and `seq` is the newest of its usable snapshots."""
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
         if manifest.logged:
             return False
         newest = max((seq for seq, _ in snapshot_times(disk, manifest.store)), default=0)
-    return time is None or seq == newest
+    return before is None or seq == newest
 
 
 def _base(
@@ -197,7 +222,7 @@ def _base(
 
 
 def upcast_batches(
-    disk: Disk, registry: HandlerRegistry[Any] | None, start: Moment, stop: Moment | None
+    disk: Disk, registry: HandlerRegistry[Any] | None, start: Place, stop: Place | None
 ) -> Iterator[Sequence[Event[Any]]]:
     """Iterate over the events from `start` to `stop` (exclusive), upcast, in batches."""
     if registry is None:
@@ -207,17 +232,15 @@ def upcast_batches(
 
 
 def recorded_batches(
-    disk: Disk, codec: EventCodec, start: Moment, stop: Moment | None
+    disk: Disk, codec: EventCodec, start: Place, stop: Place | None
 ) -> Iterator[Sequence[Event[Any]]]:
     """Iterate over the events from `start` to `stop` (exclusive) as recorded, in batches."""
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
-    earliest = as_time(start)
-    first = as_sequence(start) if earliest is None else seq_lower_bound(disk, earliest)
-    first = max(first or 1, 1)
-    end = as_sequence(stop) if stop is not None and as_time(stop) is None else _END
+    first = seq_lower_bound(disk, start.first) if isinstance(start, AtTime) else max(start, 1)
+    end = stop if isinstance(stop, int) else _END
     window = TimeWindow(start, stop)
-    if end is None or first >= end:
+    if first >= end:
         return
     reader = LogReader(disk, manifest.store, CACHED_BYTES)
     for chunk in reader.chunks(first, end):
@@ -231,11 +254,16 @@ def recorded_batches(
             return
 
 
-def _from_start(batch: Sequence[Event[Any]], start: Moment) -> Sequence[Event[Any]]:
-    first = as_sequence(start)
-    if first is None:
+def _from_start(batch: Sequence[Event[Any]], start: Place) -> Sequence[Event[Any]]:
+    if isinstance(start, AtTime):
         return TimeWindow(start, None).cut(batch)
-    return [event for event in batch if event.seq >= first]
+    return [event for event in batch if event.seq >= start]
+
+
+def _disk(path: Any, disk: Any) -> Disk:
+    check_location(path, disk)
+    given: Disk | None = disk
+    return LocalDisk(path, read_only=True) if given is None else given
 
 
 def _name(event: Event[Any]) -> str:

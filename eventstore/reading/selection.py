@@ -1,11 +1,7 @@
 """The part of a history that a caller means: from and to a number or a time, and which operations.
 
-A `Moment` is a sequence number, an aware `datetime`, or nanoseconds since the epoch. Size tells
-the two kinds of integer apart: from `10**15` on, an integer is a time. As a time, `10**15` is
-twelve days into 1970. As a sequence number, no store reaches `10**15` by counting.
-
 The order of a history is the order of its sequence numbers, and clocks may go backwards. So a time
-means the first event, in this order, at or after the time.
+(``eventstore.moment``) means the first event, in this order, at or after the time.
 
 The search for a time does not begin at the first event. The archives and the snapshots each know
 the latest time of any event up to their end. Reading begins behind the last archive or snapshot
@@ -15,47 +11,39 @@ that is too early.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
-from eventstore.clock import to_ns
+from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import UnknownOperationError, translating_read_errors
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
+from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import AtTime, Place
 from eventstore.snapshot.vault import snapshot_times
 
 __all__ = [
-    "Moment",
     "TimeWindow",
-    "as_sequence",
-    "as_time",
     "checked_operations",
+    "checked_registry",
     "decode_chunk",
     "seq_lower_bound",
 ]
 
-Moment = int | datetime
-TIMES_FROM = 10**15
-"""Integers from here on are times."""
 
-
-def as_sequence(moment: Moment | None) -> int | None:
-    """Return `moment` if `moment` is a sequence number, `None` for a time."""
-    return moment if isinstance(moment, int) and moment < TIMES_FROM else None
-
-
-def as_time(moment: Moment | None) -> int | None:
-    """Return a time in nanoseconds since the epoch, `None` for a sequence number.
-
-    Raises `ConfigError` for a naive `datetime` and for any other type.
-    """
-    if moment is None or as_sequence(moment) is not None:
-        return None
-    return to_ns(moment)
+def checked_registry(registry: Any) -> HandlerRegistry[Any]:
+    """Return `registry`. Raises `ConfigError` for any other object, such as a handler."""
+    if isinstance(registry, HandlerRegistry):
+        return registry
+    cure = "pass HandlerRegistry(...) with the handlers"
+    if isinstance(registry, Handler | Upcaster | list | tuple):
+        cure = "pass HandlerRegistry(value)"
+    elif callable(registry) and not isinstance(registry, type):
+        cure = "if it makes a registry, call it: pass value()"
+    raise argument_error("registry", registry, f"expected a HandlerRegistry; {cure}")
 
 
 def checked_operations(
@@ -63,12 +51,22 @@ def checked_operations(
 ) -> Collection[str] | None:
     """Return the names of the operations to keep, `None` for all operations.
 
-    `known` are the names with a registered handler, `None` when reading without a registry.
-    Raises `UnknownOperationError` for a name outside `known`.
+    ``known`` are the names with a registered handler, ``None`` when reading without a registry.
+    Raises ``UnknownOperationError`` for a name outside ``known``, and ``ConfigError`` for anything
+    that is no collection of names.
     """
     if operations is None:
         return None
-    names = frozenset((operations,) if isinstance(operations, str) else operations)
+    given: Any = (operations,) if isinstance(operations, str) else operations
+    try:
+        names: frozenset[Any] = frozenset(given)
+    except TypeError as error:
+        expected = "expected the names of operations, such as {'deposit'}"
+        raise argument_error("operations", given, expected) from error
+    for name in names:
+        if not isinstance(name, str):
+            expected = "expected the name of an operation, such as 'deposit'"
+            raise argument_error("operations", name, expected)
     if known is None:
         return names
     for name in sorted(names):
@@ -88,9 +86,9 @@ class TimeWindow:
     can have an event in the window.
     """
 
-    def __init__(self, start: Moment | None, stop: Moment | None) -> None:
-        self._earliest = as_time(start)
-        self._latest = as_time(stop)
+    def __init__(self, start: Place | None, stop: Place | None) -> None:
+        self._earliest = start.first if isinstance(start, AtTime) else None
+        self._latest = stop.first if isinstance(stop, AtTime) else None
         self.over = False
 
     def cut(self, batch: Sequence[Event[Any]]) -> Sequence[Event[Any]]:

@@ -41,6 +41,7 @@ from eventstore.log.base import Log
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
+from eventstore.moment import seq_of
 from eventstore.reading.live import Batch, durable_batches
 from eventstore.reading.selection import checked_operations
 
@@ -88,7 +89,7 @@ class Subscriptions:
         next_seq = log.durable_seq + 1
         if not self.active:
             self.active, self.recent, self.first_seq = True, [], next_seq
-        first = next_seq if start is None else max(start, 1)
+        first = next_seq if start is None else max(seq_of(start, "start"), 1)
         wanted = checked_operations(operations, registry.operations)
         self._made += 1
         subscription = Subscription(self, self._made, first, wanted, store, log, registry)

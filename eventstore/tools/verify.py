@@ -45,6 +45,7 @@ from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import recorded_batches
+from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.tools.overview import Damage, survey_log
 from eventstore.tools.refold import Divergence, Refold
@@ -109,6 +110,8 @@ def verify(
     Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`. All other faults are in
     the result.
     """
+    if registry is not None:
+        checked_registry(registry)
     disk = LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(disk.path):

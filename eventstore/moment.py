@@ -1,0 +1,81 @@
+"""Moments of a history: the number of an event, or a time.
+
+A caller names a moment by a sequence number, by an aware ``datetime``, or by nanoseconds since the
+epoch. The kind is decided once, where the moment enters the library, and the type says the kind
+from then on. A number stays an ``int``. A time becomes an ``AtTime``, of whatever year the time is.
+
+Only a plain integer has to be judged by size. From ``10**15`` on, an integer is a time, and so is
+an integer down from ``-10**15``. As a time, ``10**15`` is twelve days into 1970. As a sequence
+number, no store reaches ``10**15`` by counting.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from eventstore.arguments import argument_error
+from eventstore.clock import to_ns
+
+__all__ = ["AtTime", "Moment", "Place", "as_of", "place_of", "seq_of"]
+
+Moment = int | datetime
+"""A moment as a caller names it."""
+
+TIMES_FROM = 10**15
+"""Plain integers of this size are times."""
+
+
+class AtTime(NamedTuple):
+    """A moment named by a time: every nanosecond from `first` to `last` since the epoch.
+
+    A `datetime` covers the whole of its microsecond, because a `datetime` cannot say more. An
+    integer and a pandas `Timestamp` cover one nanosecond.
+    """
+
+    first: int
+    last: int
+
+
+Place = int | AtTime
+"""A moment whose kind is decided: a sequence number, or a time."""
+
+
+def place_of(moment: Any, argument: str) -> Place:
+    """Decide what `moment` names. `argument` is the name of the argument in errors.
+
+    Raises `ConfigError` for a naive `datetime`, and for any object that is no moment.
+    """
+    if isinstance(moment, datetime):
+        first = to_ns(moment, argument)
+        return AtTime(first, first if hasattr(moment, "nanosecond") else first + 999)
+    if not isinstance(moment, int) or isinstance(moment, bool):
+        raise argument_error(
+            argument,
+            moment,
+            "is no moment: expected an aware datetime, whole nanoseconds since the epoch, or a "
+            "sequence number",
+        )
+    if -TIMES_FROM < moment < TIMES_FROM:
+        return int(moment)
+    return AtTime(int(moment), int(moment))
+
+
+def as_of(moment: Any) -> Place | None:
+    """Decide what the argument `at` names, `None` for the end of history.
+
+    Raises `ConfigError` as `place_of` does.
+    """
+    return None if moment is None else place_of(moment, "at")
+
+
+def seq_of(number: Any, argument: str) -> int:
+    """Return a sequence number where no time is taken. Raises `ConfigError` for anything else."""
+    if isinstance(number, int) and not isinstance(number, bool) and number < TIMES_FROM:
+        return int(number)
+    raise argument_error(
+        argument,
+        number,
+        "expected a sequence number; the first event of a time is found by "
+        "read_events(path, start=time) or store.events(start=time)",
+    )

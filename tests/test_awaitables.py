@@ -1,0 +1,104 @@
+"""What is said where `await` was forgotten, or `with` stands for `async with`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from eventstore import EventLog, EventStore, EventStoreError, NotAwaitedError
+from eventstore.testing import SimulatedDisk
+from tests.support.bank import bank_registry, pay
+
+
+def opening(kind: str) -> Any:
+    if kind == "log":
+        return EventLog.open(disk=SimulatedDisk())
+    if kind == "memory":
+        return EventStore.in_memory(bank_registry())
+    return EventStore.open("", bank_registry(), disk=SimulatedDisk())
+
+
+@pytest.fixture(params=["store", "memory", "log"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def value(kind: str) -> Any:
+    return b"value" if kind == "log" else pay()
+
+
+class TestAppend:
+    @pytest.mark.asyncio
+    async def test_a_task_takes_what_it_returns(self, kind: str) -> None:
+        async with opening(kind) as opened:
+            call = opened.append(value(kind))
+            assert isinstance(call, Coroutine)
+            assert asyncio.iscoroutine(call)
+            assert (await asyncio.create_task(call)).seq == 1
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(opened.append(value(kind)))
+            gathered = await asyncio.gather(*(opened.append(value(kind)) for _ in range(3)))
+            assert [receipt.seq for receipt in gathered] == [3, 4, 5]
+            assert (await asyncio.wait_for(opened.append(value(kind)), 5)).seq == 6
+
+    @pytest.mark.asyncio
+    async def test_a_task_of_it_can_be_cancelled(self, kind: str) -> None:
+        async with opening(kind) as opened:
+            task = asyncio.create_task(opened.append(value(kind)))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await opened.append(value(kind))).seq == 1
+
+    @pytest.mark.asyncio
+    async def test_a_forgotten_await_is_named(self, kind: str) -> None:
+        async with opening(kind) as opened:
+            call = opened.append(value(kind))
+            with pytest.raises(NotAwaitedError, match=r"append\(\) was not awaited.*'seq'"):
+                print(call.seq)
+            assert "until it is awaited" in repr(call)
+            assert not hasattr(call, "time"), "an AttributeError, as the protocol has it"
+            call.close()
+            assert opened.seq == 0
+
+    @pytest.mark.asyncio
+    async def test_python_warns_of_it_as_well(self, kind: str) -> None:
+        async with opening(kind) as opened:
+            with pytest.warns(RuntimeWarning, match="append' was never awaited"):
+                opened.append(value(kind))  # forgotten, and so freed at once
+
+    def test_it_is_documented_as_before(self) -> None:
+        assert "operations" in str(inspect.signature(EventStore.append))
+        assert "values" in str(inspect.signature(EventLog.append))
+        assert (EventStore.append.__doc__ or "").startswith("Record operations")
+
+
+class TestOpen:
+    def test_a_forgotten_await_is_named(self, kind: str) -> None:
+        with pytest.raises(NotAwaitedError, match=r"async with EventStore\.open"):
+            _ = opening(kind).append
+
+    def test_with_for_async_with(self, kind: str) -> None:
+        with pytest.raises(NotAwaitedError, match="`async with` instead of `with`"):
+            opening(kind).__enter__()
+        with pytest.raises(EventStoreError, match="instead of `with`"), opening(kind):
+            raise AssertionError("entered")
+
+    @pytest.mark.asyncio
+    async def test_with_around_what_is_open(self, kind: str) -> None:
+        async with opening(kind) as opened:
+            with pytest.raises(NotAwaitedError, match=type(opened).__name__), opened:
+                raise AssertionError("entered")
+
+    @pytest.mark.asyncio
+    async def test_with_around_a_subscription(self) -> None:
+        async with opening("store") as store:
+            subscription = store.subscribe()
+            with pytest.raises(NotAwaitedError, match="Subscription"), subscription:
+                raise AssertionError("entered")
+            await subscription.close()
