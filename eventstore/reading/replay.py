@@ -25,7 +25,7 @@ from eventstore.model.handler import replay_error
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
-from eventstore.model.value_types import copier
+from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, Place, as_of, place_of
 from eventstore.reading.selection import (
     TimeWindow,
@@ -123,6 +123,7 @@ def _replay(
     state, seq, _ = _base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
     run = fold_context().run
+    changeable = {kind for kind in functions if not is_immutable(kind)}
     handing_over = False
     window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
     for batch in upcast_batches(disk, registry, seq + 1, stop if isinstance(stop, int) else None):
@@ -132,15 +133,18 @@ def _replay(
             state = registry.fold(state, batch[: len(batch) - len(events)])
             handing_over = bool(events)
         for event in window.cut(events):
+            kind = type(event.data)
             try:
-                folded = run(functions[type(event.data)], state, event)
+                folded = run(functions[kind], state, event)
             except Exception as error:  # a handler may raise anything
                 raise replay_error(event, error) from error
             if folded is None and state is not None:
                 raise replay_error(event, TypeError("it returned None instead of a state"))
             state = folded
             if operations is None or event.operation in operations:
-                yield event, state if copy is None else copy(state)
+                shared = kind in changeable or event.metadata is not None  # perhaps with the state
+                handed_over = copy_value(event) if shared else event
+                yield handed_over, state if copy is None else copy(state)
         if window.over:
             return
 

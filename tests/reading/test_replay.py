@@ -25,6 +25,7 @@ from eventstore import (
     EventStore,
     HandlerRegistry,
     HistoryUnavailableError,
+    Operation,
     ReplayError,
     SimulatedClock,
     StoreNotFoundError,
@@ -528,3 +529,30 @@ async def test_a_state_that_is_not_there_yet_is_not_made_up(tmp_path: Path) -> N
         with pytest.raises(HistoryUnavailableError, match="the last is event 2") as caught:
             state_at(tmp_path / "store", bank_registry(), 3)
     assert (caught.value.requested, caught.value.first_available) == (3, 1)
+
+
+class Fills(Operation):
+    order_id: str
+    fills: list[int]
+
+
+@handler
+def fills(state: dict[str, Any], event: Event[Fills]) -> dict[str, Any]:
+    """Put parts of the event into the state, as they are."""
+    return {**state, event.data.order_id: (event.data.fills, event.metadata)}
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_who_changes_what_it_was_given(tmp_path: Path) -> None:
+    """Payload, metadata and state are the consumer's own: what is folded on is another object."""
+    registry: HandlerRegistry[dict[str, Any]] = HandlerRegistry(fills, initial=dict)
+    async with EventStore.open(tmp_path, registry) as store:
+        for order in ("a", "b", "c"):
+            await store.append(Fills(order_id=order, fills=[1, 2]), metadata={"tags": ["x"]})
+    for event, state in replay(tmp_path, registry):
+        event.data.fills.clear()
+        assert event.metadata is not None
+        event.metadata["tags"].clear()
+        expected = state_at(tmp_path, registry, event.seq)
+        assert state == expected
+        state.clear()
