@@ -7,10 +7,13 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
+AWAITABLES = "awaitables.py"
+CLOCK = "clock.py"
 CLOSING = "closing.py"
 CODEC = "model/codec.py"
 COMMIT = "log/commit.py"
 CONCURRENCY = "concurrency.py"
+CONVERSION = "model/conversion.py"
 DIRECTORY = "directory.py"
 DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
@@ -26,9 +29,11 @@ LOCAL_DISK = "disk/local.py"
 LOG_RECOVERY = "log/recovery.py"
 MANIFEST = "disk/manifest.py"
 MEMORY_LOG = "log/memory.py"
+MOMENT = "moment.py"
 OPTIMISTIC = "disk/optimistic.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
+REPLAY = "reading/replay.py"
 ROOM = "log/room.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
@@ -38,10 +43,13 @@ TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
+TEST_ARGUMENTS = "tests/test_bad_arguments.py"
 TEST_BITS = "tests/damage/test_bits.py"
 TEST_BESIDE_A_WRITER = "tests/reading/test_beside_a_writer.py"
+TEST_CONVERSION = "tests/model/test_conversion.py"
 TEST_COSTS = "tests/test_costs.py"
 TEST_FILES = "tests/damage/test_files.py"
+TEST_MOMENTS = "tests/test_moments.py"
 TEST_POWER = "tests/mutants/test_power.py"
 TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 
@@ -1132,6 +1140,139 @@ SABOTAGES = (
             ),
         ),
         caught_by=(TEST_BESIDE_A_WRITER,),
+    ),
+    # ---- what a caller may pass -------------------------------------------------------------
+    Sabotage(
+        name="a datetime that is judged by its size",
+        breaks="a datetime is a time, of whatever year",
+        edits=(
+            edit(
+                MOMENT,
+                "        return AtTime(first, first if",
+                "        if -TIMES_FROM < first < TIMES_FROM:\n"
+                "            return first\n"
+                "        return AtTime(first, first if",
+            ),
+        ),
+        caught_by=(f"{TEST_MOMENTS} -k whatever_year",),
+    ),
+    Sabotage(
+        name="a datetime as its first nanosecond",
+        breaks="the state at an event's own datetime includes the event",
+        edits=(edit(MOMENT, "else first + 999)", "else first)"),),
+        caught_by=(f"{TEST_MOMENTS} -k own_time",),
+    ),
+    Sabotage(
+        name="a time of any size",
+        breaks="no event has a time beyond 64 bits",
+        edits=(
+            edit(
+                CODEC,
+                "event.time.__class__ is not int or not EARLIEST <= event.time <= LATEST",
+                "False",
+            ),
+        ),
+        caught_by=(f"{TEST_MOMENTS} -k 64_bits",),
+    ),
+    Sabotage(
+        name="a clock that is not looked at",
+        breaks="a clock that is no good makes no store",
+        edits=(
+            edit(
+                CLOCK,
+                "    if type(now) is not int or now not in _POSSIBLE:\n"
+                "        raise unusable_time_error(now)\n",
+                "",
+            ),
+        ),
+        caught_by=(f"{TEST_ARGUMENTS} -k clock",),
+    ),
+    Sabotage(
+        name="a conversion that may lose something",
+        breaks="a mapping stores what the typed payload stores, or is refused",
+        edits=(edit(CONVERSION, '    _refuse_losses(data, made, "$")\n', ""),),
+        caught_by=(TEST_CONVERSION,),
+    ),
+    Sabotage(
+        name="a number rounded to a float",
+        breaks="a mapping stores what the typed payload stores, or is refused",
+        edits=(
+            edit(
+                CONVERSION,
+                "        return not isinstance(given, int | Decimal) or _equals_a_float(given)\n",
+                "        return True\n",
+            ),
+        ),
+        caught_by=(f"{TEST_CONVERSION} -k hold",),
+    ),
+    Sabotage(
+        name="unknown keys by their names in Python",
+        breaks="a key that is no field is refused, also where fields are renamed",
+        edits=(
+            edit(
+                CONVERSION,
+                "dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))",
+                "dict(zip(kind.__struct_fields__, kind.__struct_fields__, strict=True))",
+            ),
+        ),
+        caught_by=(f"{TEST_CONVERSION} -k names_in_the_log",),
+    ),
+    Sabotage(
+        name="a payload's own check that reaches the caller",
+        breaks="a payload class may raise anything, and the error says which event it was",
+        edits=(
+            edit(
+                CODEC,
+                "        except Exception as error:  # a payload's own check may raise anything\n"
+                "            raise self._explain",
+                "        except _DECODING as error:\n            raise self._explain",
+            ),
+        ),
+        caught_by=("tests/model/test_codec.py -k own_check",),
+    ),
+    Sabotage(
+        name="a value of a log that may change",
+        breaks="what a log takes is what is read",
+        edits=(
+            edit(CODEC, "                if change is not None:\n", "                if False:\n"),
+        ),
+        caught_by=("tests/test_event_log.py -k something_else",),
+    ),
+    Sabotage(
+        name="an event handed over and folded on",
+        breaks="a consumer of replay may change what it was given",
+        edits=(
+            edit(
+                REPLAY,
+                "                handed_over = copy_value(event) if shared else event\n",
+                "                handed_over = event\n",
+            ),
+        ),
+        caught_by=("tests/reading/test_replay.py -k consumer",),
+    ),
+    Sabotage(
+        name="a StopIteration handed to a future",
+        breaks="an opening ends, whatever the user's code raises",
+        edits=(
+            edit(
+                CONCURRENCY,
+                "    call = _without_stop_iteration(call)\n",
+                "",
+            ),
+        ),
+        caught_by=(f"{TEST_ARGUMENTS} -k stop_iteration",),
+    ),
+    Sabotage(
+        name="a plain coroutine from append",
+        breaks="a forgotten await is named",
+        edits=(
+            edit(
+                AWAITABLES,
+                "        return Call(function(*args, **kwargs))\n",
+                "        return function(*args, **kwargs)\n",
+            ),
+        ),
+        caught_by=("tests/test_awaitables.py -k forgotten",),
     ),
     # ---- cost ------------------------------------------------------------------------------
     Sabotage(
