@@ -33,6 +33,9 @@ DUTIES = {
     "disk": "the only way to files, and every file's name",
     "config": "settings",
     "clock": "times",
+    "moment": "a sequence number or a time, told apart by type",
+    "arguments": "refused arguments: what they were, and the cure",
+    "awaitables": "what a forgotten await or a plain with is told",
     "report": "reports and counters",
     "errors": "every error, and OSError translated once",
 }
