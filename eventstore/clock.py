@@ -6,7 +6,7 @@ measures elapsed time (for the snapshot policy) and never goes backwards.
 
 Two ranges hold. The time of an event is a signed integer of 64 bits (the years 1677 to 2262),
 because snapshots and segments keep times in 64 bits. Everything else that is a time lies in the
-years 1 to 9999, as a ``datetime`` does. A clock is code of the user's, so whatever a clock gives is
+years 1 to 9999, as a `datetime` does. A clock is code of the user's, so whatever a clock gives is
 checked before anything is written.
 """
 
@@ -74,8 +74,8 @@ class SystemClock:
 class SimulatedClock:
     """A clock for backtests and tests, which moves only when told to.
 
-    ``start`` is an aware ``datetime`` or nanoseconds since the epoch. Raises ``ConfigError`` for a
-    naive ``datetime``, for a time outside the years 1 to 9999, and for any other object.
+    `start` is an aware `datetime` or nanoseconds since the epoch. Raises `ConfigError` for a
+    naive `datetime`, for a time outside the years 1 to 9999, and for any other object.
 
     >>> clock = SimulatedClock(datetime(2024, 1, 15, 9, 30, tzinfo=UTC))
     >>> clock.advance(1.5)
@@ -102,7 +102,7 @@ class SimulatedClock:
     def advance(self, by: timedelta | float) -> None:
         """Move forward by a `timedelta` or by seconds.
 
-        Raises ``ConfigError``, a ``ValueError``, for a negative amount (``set`` can go backwards),
+        Raises `ConfigError`, a `ValueError`, for a negative amount (`set` can go backwards),
         for an amount beyond the year 9999, and for any other object. The clock then stays.
         """
         nanoseconds = _duration(by)
@@ -114,7 +114,7 @@ class SimulatedClock:
     def set(self, moment: datetime | int) -> None:
         """Put the wall clock anywhere, also backwards. The monotonic time never goes back.
 
-        ``moment`` is an aware ``datetime`` or nanoseconds since the epoch. Raises ``ConfigError``
+        `moment` is an aware `datetime` or nanoseconds since the epoch. Raises `ConfigError`
         as the constructor does.
         """
         wall = to_ns(moment, "moment")
@@ -125,9 +125,9 @@ class SimulatedClock:
 def to_ns(moment: Any, argument: str = "moment") -> int:
     """Return a moment as nanoseconds since the epoch.
 
-    ``moment`` is an aware ``datetime`` or whole nanoseconds. ``argument`` names the moment in
-    errors. Raises ``ConfigError`` for any other value, for a time outside the years 1 to 9999, and
-    for a naive ``datetime``, because a naive one names no moment.
+    `moment` is an aware `datetime` or whole nanoseconds. `argument` names the moment in
+    errors. Raises `ConfigError` for any other value, for a time outside the years 1 to 9999, and
+    for a naive `datetime`, because a naive one names no moment.
     """
     if isinstance(moment, datetime):
         return _of_datetime(moment, argument)
@@ -176,9 +176,9 @@ def to_datetime(nanoseconds: int) -> datetime:
 
 
 def checked_clock(clock: Any) -> Clock:
-    """Return ``clock``, after both of its readings were tried. ``None`` is the system's clock.
+    """Return `clock`, after both of its readings were tried. `None` is the system's clock.
 
-    Raises ``ConfigError`` for any object that is no clock, and for a clock whose readings cannot be
+    Raises `ConfigError` for any object that is no clock, and for a clock whose readings cannot be
     used. An exception of the clock itself reaches the caller unchanged.
     """
     if clock is None:
@@ -197,7 +197,7 @@ def checked_clock(clock: Any) -> Clock:
 
 
 def wall_time(clock: Clock) -> int:
-    """Read ``clock`` for a file of the store. Raises ``ConfigError`` for an unusable reading."""
+    """Read `clock` for a file of the store. Raises `ConfigError` for an unusable reading."""
     now = clock.time_ns()
     if type(now) is not int or now not in _POSSIBLE:
         raise unusable_time_error(now)
@@ -205,7 +205,7 @@ def wall_time(clock: Clock) -> int:
 
 
 def unusable_time_error(now: Any) -> ConfigError:
-    """Make the error for a clock that gave ``now``, which is no time of an event."""
+    """Make the error for a clock that gave `now`, which is no time of an event."""
     return argument_error(
         "clock",
         now,

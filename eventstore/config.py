@@ -21,7 +21,7 @@ import os
 import re
 import reprlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -243,7 +243,34 @@ _PARSER_ERRORS = (
     RecursionError,
 )
 """Errors that parsers let through: for a date 2020-99-99, for `!!int ''`, for deep nesting."""
-_PARSERS = {".yaml": msgspec.yaml.decode, ".yml": msgspec.yaml.decode, ".toml": msgspec.toml.decode}
+
+
+def _parse_yaml(data: bytes) -> Any:
+    """Parse YAML, and refuse a key that is given twice: of two values, PyYAML takes the last."""
+    import yaml
+
+    found = msgspec.yaml.decode(data)
+    nodes = [yaml.compose(data, Loader=yaml.SafeLoader)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen: set[Any] = set()
+            for key, value in node.value:
+                if isinstance(key.value, str) and key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise ValueError(f"line {line}: the key {key.value!r} is given twice")
+                seen.add(key.value if isinstance(key.value, str) else id(key))
+                nodes += (key, value)
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+    return found
+
+
+_PARSERS: dict[str, Callable[[bytes], Any]] = {
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+    ".toml": msgspec.toml.decode,
+}
 _FIELD_TYPES: dict[str, Any] = {
     field: typing.get_type_hints(StoreConfig, include_extras=True)[field]
     for field in StoreConfig.__struct_fields__

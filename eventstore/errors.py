@@ -122,8 +122,8 @@ class _SystemError(_PathError):
 class ConfigError(EventStoreError, ValueError):
     """A configuration key or an argument is unknown, of the wrong type or impossible.
 
-    ``key`` is the argument's name, or the path of the key in a configuration, such as
-    ``live_trading.persistence.backup_count``.
+    `key` is the argument's name, or the path of the key in a configuration, such as
+    `live_trading.persistence.backup_count`.
     """
 
     def __init__(self, message: str, *, key: str = "") -> None:
@@ -181,7 +181,7 @@ class UnknownOperationError(EventStoreError, LookupError):
 
 
 class NotAwaitedError(EventStoreError, AttributeError):
-    """The result of ``open`` or ``append`` was used without ``await`` or ``async with``."""
+    """The result of `open` or `append` was used without `await` or `async with`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -144,7 +144,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
             StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
             ConfigError: the configuration has a wrong key or value.
         """
-        check_location(path, disk)
+        check_location(path, disk, read_only)
         time_source = checked_clock(clock)
         reason = unrecordable_reason(value_type)
         if reason is not None:

@@ -1,12 +1,12 @@
 """Moments of a history: the number of an event, or a time.
 
-A caller names a moment by a sequence number, by an aware ``datetime``, or by nanoseconds since the
+A caller names a moment by a sequence number, by an aware `datetime`, or by nanoseconds since the
 epoch. The kind is decided once, where the moment enters the library, and the type says the kind
-from then on. A number stays an ``int``. A time becomes an ``AtTime``, of whatever year the time is.
+from then on. A number stays an `int`. A time becomes an `AtTime`, of whatever year the time is.
 
-Only a plain integer has to be judged by size. From ``10**15`` on, an integer is a time, and so is
-an integer down from ``-10**15``. As a time, ``10**15`` is twelve days into 1970. As a sequence
-number, no store reaches ``10**15`` by counting.
+Only a plain integer has to be judged by size. From `10**15` on, an integer is a time, and so is
+an integer down from `-10**15`. As a time, `10**15` is twelve days into 1970. As a sequence
+number, no store reaches `10**15` by counting.
 """
 
 from __future__ import annotations

@@ -40,10 +40,10 @@ from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
-from eventstore.model.value_types import copier, copy_value
+from eventstore.model.value_types import copier
 from eventstore.moment import Moment
 from eventstore.reading.live import durable_events
-from eventstore.reading.selection import checked_registry
+from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.reading.subscription import Subscription, Subscriptions
 from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
@@ -129,7 +129,7 @@ class EventStore(AsyncContext, Generic[StateT]):
             ConfigError: the configuration has a wrong key or value.
         """
         checked_registry(registry)
-        check_location(path, disk)
+        check_location(path, disk, read_only)
         time_source = checked_clock(clock)
 
         def open_here() -> DiskParts[OpenedT]:
@@ -165,7 +165,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         time_source = checked_clock(clock)
 
         async def opens() -> EventStore[OpenedT]:
-            first = registry.initial() if state is None else copy_value(state)
+            first = registry.initial() if state is None else checked_state(registry, state)
             return EventStore(registry, time_source, MemoryParts(StateAt(first, 0, 0)))
 
         return Opening(opens)

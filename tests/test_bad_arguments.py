@@ -266,6 +266,9 @@ def opening(value: Any, path: Path) -> dict[str, Callable[[], Any]]:
         "open(unknown)": lambda: EventStore.open("", known, disk=disk, unknown=value),
         "open(read_only path)": lambda: EventStore.open(value, known, read_only=True),
         "in_memory(registry)": lambda: EventStore.in_memory(value),
+        "open(read_only)": lambda: EventStore.open("", known, disk=disk, read_only=value),
+        "log(read_only)": lambda: EventLog.open(disk=SimulatedDisk(), read_only=value),
+        "in_memory(state)": lambda: EventStore.in_memory(known, state=value),
         "in_memory(clock)": lambda: EventStore.in_memory(known, clock=value),
         "log(config)": lambda: EventLog.open(disk=SimulatedDisk(), config=value),
         "log(clock)": lambda: EventLog.open(disk=SimulatedDisk(), clock=value),
@@ -284,6 +287,9 @@ def making(value: Any) -> dict[str, Callable[[], Any]]:
     return {
         "HandlerRegistry(handler)": lambda: HandlerRegistry(value),
         "HandlerRegistry(initial)": lambda: HandlerRegistry(deposit, initial=value).initial(),
+        "HandlerRegistry(state_type)": lambda: HandlerRegistry(state_type=value).initial(),
+        "HandlerRegistry.discover(state_type)": lambda: HandlerRegistry.discover(value),
+        "HandlerRegistry.discover(group)": lambda: HandlerRegistry.discover(Bank, group=value),
         "HandlerRegistry.register": lambda: HandlerRegistry().register(value),
         "registry.payload(name)": lambda: REGISTRY.payload(value, {}),
         "registry.payload(data)": lambda: REGISTRY.payload("deposit", value),
@@ -423,6 +429,20 @@ class TestWhatIsSaid:
             with pytest.raises(ConfigError, match="clock"):
                 EventStore.in_memory(REGISTRY, clock=clock)
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("given", [Bank, Needy(cash=1.0), {}, "state"], ids=repr)
+    async def test_of_a_first_state_of_another_class(self, given: Any) -> None:
+        with pytest.raises(ConfigError, match="class Bank") as caught:
+            await EventStore.in_memory(REGISTRY, state=given)
+        assert caught.value.key == "state"
+
+    def test_of_read_only_that_is_no_bool(self, tmp_path: Path) -> None:
+        no_bool: Any = "no"
+        for opens in (lambda: EventStore.open(tmp_path, REGISTRY, read_only=no_bool),
+                      lambda: EventLog.open(tmp_path, read_only=no_bool)):  # fmt: skip
+            with pytest.raises(ConfigError, match="True or False"):
+                opens()
 
     @pytest.mark.asyncio
     async def test_of_a_clock_that_goes_wrong_while_a_store_is_made(self, tmp_path: Path) -> None:

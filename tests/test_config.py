@@ -456,3 +456,18 @@ class TestPage:
             file = tmp_path / f"{number}.{language}"
             file.write_text(content)
             StoreConfig.load(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backup_count: 3\nuse_wal: true\nbackup_count: 5\n",
+        "live_trading:\n  persistence:\n    backup_count: 3\n    backup_count: 3\n",
+        "live_trading: {persistence: {}}\nother: [{a: 1, a: 2}]\n",
+    ],
+)
+def test_a_key_given_twice_in_a_file_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "store.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"line \d: the key '\w+' is given twice"):
+        StoreConfig.load(file)

@@ -130,8 +130,13 @@ class Disk(Protocol):
         """Give up the lock and the directory. Open files stay usable."""
 
 
-def check_location(path: Any, disk: Any) -> None:
-    """Raise ``ConfigError`` where ``disk`` is no disk, or is ``None`` and ``path`` no path."""
+def check_location(path: Any, disk: Any, read_only: Any = True) -> None:
+    """Raise `ConfigError` where `disk` is no disk, or is `None` and `path` no path.
+
+    `read_only` must be a bool: a text such as `"no"` would be true.
+    """
+    if type(read_only) is not bool:
+        raise argument_error("read_only", read_only, "expected True or False")
     if disk is None:
         checked_path(path)
     elif isinstance(disk, type) or not callable(getattr(disk, "sync_folder", None)):

@@ -7,6 +7,7 @@ iterable of handlers and upcasters.
 from __future__ import annotations
 
 import contextlib
+import typing
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,10 @@ def find_plugins(
     Raises `RegistrationError`, naming the plugin, for a plugin that cannot be imported, and for an
     item with missing annotations.
     """
+    if not isinstance(group, str):
+        raise RegistrationError(f"group = {describe(group)}: expected the name of a group")
+    if state_type is not None and not callable(state_type) and not typing.get_origin(state_type):
+        raise RegistrationError(f"state_type = {describe(state_type)}: expected a class")
     handlers: list[tuple[EntryPoint, Handler[Any, Any]]] = []
     upcasters: list[tuple[EntryPoint, Upcaster[Any, Any]]] = []
     foreign: set[type[Operation]] = set()

@@ -1,7 +1,7 @@
 """The part of a history that a caller means: from and to a number or a time, and which operations.
 
 The order of a history is the order of its sequence numbers, and clocks may go backwards. So a time
-(``eventstore.moment``) means the first event, in this order, at or after the time.
+(`eventstore.moment`) means the first event, in this order, at or after the time.
 
 The search for a time does not begin at the first event. The archives and the snapshots each know
 the latest time of any event up to their end. Reading begins behind the last archive or snapshot
@@ -10,6 +10,7 @@ that is too early.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime, Place
 from eventstore.snapshot.vault import snapshot_times
 
@@ -29,6 +31,7 @@ __all__ = [
     "TimeWindow",
     "checked_operations",
     "checked_registry",
+    "checked_state",
     "decode_chunk",
     "seq_lower_bound",
 ]
@@ -51,8 +54,8 @@ def checked_operations(
 ) -> Collection[str] | None:
     """Return the names of the operations to keep, `None` for all operations.
 
-    ``known`` are the names with a registered handler, ``None`` when reading without a registry.
-    Raises ``UnknownOperationError`` for a name outside ``known``, and ``ConfigError`` for anything
+    `known` are the names with a registered handler, `None` when reading without a registry.
+    Raises `UnknownOperationError` for a name outside `known`, and `ConfigError` for anything
     that is no collection of names.
     """
     if operations is None:
@@ -77,6 +80,16 @@ def checked_operations(
                 operation=name,
             )
     return names
+
+
+def checked_state(registry: HandlerRegistry[Any], state: Any) -> Any:
+    """Return a copy of a first state. Raises `ConfigError` for a state of another class."""
+    kind = typing.get_origin(registry.state_type) or registry.state_type
+    if isinstance(kind, type) and not typing.is_typeddict(kind):
+        wanted: Any = (float, int) if kind is float else kind
+        if not isinstance(state, wanted):
+            raise argument_error("state", state, f"expected a state of class {kind.__name__}")
+    return copy_value(state)
 
 
 class TimeWindow:

@@ -164,7 +164,7 @@ class Subscriptions:
 
 
 class Subscription(AsyncContext):
-    """An asynchronous iterator over events, to be entered with ``async with`` or closed.
+    """An asynchronous iterator over events, to be entered with `async with` or closed.
 
     The iteration ends when the subscription is closed. The iteration also ends after the last event
     once the store is closed. A subscriber that is too far behind when the store is closed gets
