@@ -1,7 +1,7 @@
-"""Refused arguments: their description, the cure for values of other libraries, and the error.
+"""Refused arguments: a description, the cure for a value of another library, and the error.
 
-Every public function says which argument was wrong, what the argument was, and what to pass
-instead. No text here depends on `repr` to succeed, because an argument may be any object.
+The error of a public function names the argument, describes the given object, and says what to pass
+instead. A description never fails, because an argument may be any object.
 """
 
 from __future__ import annotations

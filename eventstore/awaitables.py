@@ -1,8 +1,8 @@
-"""Objects to be awaited or entered with `async with`, and what says so where that was forgotten.
+"""Objects to be awaited or entered with `async with`, and the error for a forgotten word.
 
-A forgotten `await` leaves an object without the attribute that the next line asks for, and a plain
-`with` finds no context manager. Python's own messages then name a type that the caller has never
-heard of. The classes here raise `NotAwaitedError`, which names the missing word.
+After a forgotten `await`, the next line asks a coroutine for an attribute of a receipt or a store.
+A plain `with` finds no context manager. Python's own messages name types that no caller knows. The
+classes here raise `NotAwaitedError`, which names the missing word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class AsyncContext:
-    """Base of the classes that are used with `async with`, or in a block of their own."""
+    """Base of the classes for `async with`."""
 
     __slots__ = ()
 
@@ -37,9 +37,9 @@ class AsyncContext:
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):
-    """A call that was made and not yet awaited. `asyncio.create_task` takes one, too.
+    """A pending call. `asyncio.create_task` takes a `Call` as well.
 
-    A Struct, since making one is a single call of msgspec and none of Python.
+    The class is a Struct, because msgspec makes a Struct without a call of Python.
     """
 
     _coroutine: Coroutine[Any, Any, T]
@@ -75,8 +75,8 @@ class Call(msgspec.Struct, Generic[T], eq=False):
 def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Make a coroutine function return a `Call`, which names a forgotten `await`.
 
-    A `Call` costs an append two calls: one to make the object, one to begin the await.
-    `asyncio.create_task` takes the object for its methods, as any `collections.abc.Coroutine`.
+    A `Call` costs an append two calls of Python: the wrapper, and the beginning of the await.
+    `asyncio.create_task` takes a `Call` for the methods of a `collections.abc.Coroutine`.
     """
 
     @functools.wraps(function)
