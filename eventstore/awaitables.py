@@ -63,7 +63,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     def _called(self) -> str:
         return getattr(self._coroutine, "__qualname__", "the function")
 
-    if not TYPE_CHECKING:  # else a checker would accept every attribute
+    if not TYPE_CHECKING:  # pragma: no branch - else a checker accepts every attribute
 
         def __getattr__(self, name: str) -> NoReturn:
             raise NotAwaitedError(

@@ -43,7 +43,7 @@ from eventstore.log.format import (
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import About, InvalidSnapshotError, SnapshotBuilder, SnapshotHeader
 from eventstore.snapshot.format import parse as parse_snapshot
-from eventstore.snapshot.vault import Rejected, SnapshotVault
+from eventstore.snapshot.vault import Rejected, SnapshotVault, snapshot_times
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.tools.verify import verify
@@ -244,15 +244,32 @@ class TestSnapshots:
         assert [damage.name for damage in found.damage] == [SNAPSHOT]
 
     def test_of_times_that_a_header_cannot_say(self) -> None:
-        """Every snapshot failed, once an event of the year 2263 was in the log."""
+        """Every snapshot failed, once an event of the year 2263 was in the log.
+
+        No event is recorded with such a time now. A snapshot is, and of a log that has one already,
+        the header says the end of its 64 bits, which is read as later than any time.
+        """
+        disk = SimulatedDisk()
 
         async def program() -> None:
             clock = SimulatedClock(2**63 + 5)
-            async with EventStore.open(PATH, LEDGER, disk=SimulatedDisk(), clock=clock) as store:
-                await store.append(Deposit(number=1, account="cash", amount=1))
+            async with EventStore.open(PATH, LEDGER, disk=disk, clock=clock) as store:
+                deposit = Deposit(number=1, account="cash", amount=1)
+                with pytest.raises(ConfigError, match="64 bits"):
+                    await store.append(deposit)
+                clock.set(0)
+                await store.append(deposit)
+                clock.set(2**63 + 5)
                 assert await store.snapshot() == 1
+                assert store.log.disk is not None
+                vault = SnapshotVault[Any](disk, load_manifest(disk).store, LEDGER.state_type, {})
+                vault.write(store.state, 1, created=2**63 + 5, latest=2**63 + 5)
 
         run_in_virtual_time(program())
+        reopened = disk.reopen()
+        [(seq, latest)] = snapshot_times(reopened, load_manifest(reopened).store)
+        assert seq == 1
+        assert latest > 2**63 + 5
 
 
 class TestStoreJson:
