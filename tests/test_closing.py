@@ -326,6 +326,49 @@ class TestThreads:
             with pytest.raises(StoreClosedError):
                 await asyncio.wait_for(ask(), PATIENCE)
 
+    @pytest.mark.asyncio
+    async def test_a_snapshot_that_the_last_commits_make_due_is_not_begun(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        disk = GatedDisk(tmp_path / "s", snapshot_writes)
+        store = await EventStore.open(
+            "", bank_registry(), disk=disk, wal_max_entries=3, auto_save_interval=None
+        )
+        await store.append(pay(5))
+        disk.gate.shut()
+        for _ in range(5):
+            store.submit(pay(5))
+        closing = asyncio.ensure_future(store.close())
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        disk.gate.open()
+        async with asyncio.timeout(PATIENCE):
+            await closing
+        assert not (tmp_path / "s" / "snapshots").exists()
+        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+        async with EventStore.open(tmp_path / "s", bank_registry(), **NEVER) as again:
+            assert again.state == bank_after(*[5] * 6)
+
+    @pytest.mark.asyncio
+    async def test_the_last_job_syncs_for_whoever_asks_behind_it(self, tmp_path: Path) -> None:
+        disk = GatedDisk(tmp_path / "s", commits)
+        store = await EventStore.open(
+            "", bank_registry(), disk=disk, durability="interval", sync_interval=60.0, **NEVER
+        )
+        await store.append(pay(5))
+        disk.gate.shut()
+        closing = asyncio.ensure_future(store.close())
+        await disk.gate.reached()
+        asked = [asyncio.ensure_future(store.log.sync()) for _ in range(2)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        await asyncio.wait(asked[:1])
+        assert not asked[1].done()
+        disk.gate.open()
+        async with asyncio.timeout(PATIENCE):
+            await closing
+            await asked[1]
+
     def test_a_store_whose_loop_has_ended_says_so(self, tmp_path: Path) -> None:
         stores = [asyncio.run(_opened(tmp_path / "s"))]
 

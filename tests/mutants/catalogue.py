@@ -936,7 +936,10 @@ SABOTAGES = (
     Sabotage(
         name="a disk closed under a call",
         breaks="what runs on a disk ends before the disk is closed",
-        edits=(edit(DURABLE_LOG, "        await self._background.finish()\n", ""),),
+        edits=(
+            edit(DURABLE_LOG, "        await self._background.finish()\n", ""),
+            edit(DURABLE_LOG, "    background.join()\n", ""),
+        ),
         caught_by=("tests/test_closing.py",),
     ),
     Sabotage(

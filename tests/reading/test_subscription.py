@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import sys
 import weakref
@@ -14,7 +15,14 @@ from typing import Any
 
 import pytest
 
-from eventstore import Event, EventStore, StoreClosedError, StoreReadOnlyError, Subscription
+from eventstore import (
+    Event,
+    EventStore,
+    StoreClosedError,
+    StoreFailedError,
+    StoreReadOnlyError,
+    Subscription,
+)
 from eventstore.log.base import Chunk
 from eventstore.reading import subscription
 from eventstore.reading.subscription import BUFFER
@@ -321,6 +329,19 @@ class TestEnding:
             await closing
             with pytest.raises(StoreClosedError):
                 store.subscribe()
+
+    async def test_so_is_one_of_a_store_that_failed_before(self) -> None:
+        disk = SimulatedDisk()
+        store = await EventStore.open("", bank_registry(), disk=disk, **NEVER)
+        await store.append(pay())
+        disk.fail(kind="sync", errno=errno.EIO)
+        with pytest.raises(StoreFailedError):
+            await store.append(pay())
+        async with store.subscribe(start=1) as events:
+            assert await take(events, 1) == [1], "what is durable is served"
+        await store.close()
+        with pytest.raises(StoreClosedError):
+            store.subscribe()
 
     async def test_the_files_of_a_reading_are_closed_with_the_store(self, tmp_path: Path) -> None:
         before = open_files(tmp_path)
