@@ -170,11 +170,14 @@ class EventLog(AsyncContext, Generic[ValueT]):
                 segments=len(recovered.segments),
                 unknown_files=tuple(unknown),
             )
-            return cls(
-                LogParts(
-                    found, settings, manifest, recovered, report, read_only, time_source, value_type
-                )
+            parts = LogParts(
+                found, settings, manifest, recovered, report, read_only, time_source, value_type
             )
+            try:
+                return cls(parts)
+            except BaseException:  # whoever gets the error has no log to close
+                found.close()
+                raise
 
         return Opening(opens)
 

@@ -79,15 +79,15 @@ class EventStore(AsyncContext, Generic[StateT]):
         self.recovery = parts.report
         self.registry = registry
         self.origin = parts.origin
-        self._copy = copier(registry.state_type)
         self._clock = clock
         self._head, _, self._latest = parts.at
         self._state = self._head
         self._subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
         try:
+            self._copy = copier(registry.state_type)
             self._keeper = parts.make_keeper(self.log, clock, self._published)
-        except BaseException:
+        except BaseException:  # whoever gets the error has no store to close
             self.log.abandon()
             raise
         self._closing = Closing(self.log, self._keeper, self._subscriptions)

@@ -19,6 +19,7 @@ from eventstore import (
     EventStore,
     EventStoreError,
     StoreClosedError,
+    StoreLockedError,
     StoreResourceError,
 )
 from eventstore.concurrency import BackgroundCalls, DetachedWork
@@ -30,6 +31,7 @@ from tests.support.gates import PATIENCE, GatedDisk, commits, snapshot_writes
 
 NEVER: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
 ONLY: dict[str, Any] = {**NEVER, "use_wal": False}
+EVENT_CODEC = "eventstore.event_log.EventCodec"
 
 
 def cancel_every_task() -> set[asyncio.Task[Any]]:
@@ -517,6 +519,29 @@ class TestAnOpeningThatFails:
                 await _opened(tmp_path / "s")
         assert caught.value.errno == 24
         await (await _opened(tmp_path / "s")).close()
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("kind", ["store", "log"])
+    async def test_in_a_part_that_is_made_last(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(*arguments: object, **options: object) -> None:
+            raise ValueError("no such part")
+
+        part = "eventstore.store_parts.SnapshotKeeper" if kind == "store" else EVENT_CODEC
+        opens = _opened if kind == "store" else _opened_log
+        with monkeypatch.context() as patch:
+            patch.setattr(part, refuses)
+            with pytest.raises(ValueError, match="no such part") as caught:
+                await opens(tmp_path / "s")
+        assert caught.tb is not None  # the error, and so its traceback, is held
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:  # the log's thread frees the lock
+                    await (await opens(tmp_path / "s")).close()
+                    return
+                except StoreLockedError:
+                    await asyncio.sleep(0.001)
 
     @pytest.mark.asyncio
     async def test_without_a_thread_to_open_on(

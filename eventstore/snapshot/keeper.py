@@ -238,13 +238,24 @@ class SnapshotKeeper:
         if not isinstance(error, SyncFailedError) and error.errno in SHORTAGE:
             lacking, remedy = shortage_words(error)
             self._warning = (
-                f"{lacking} for a snapshot in {path} ({errno_name(error)}): the older ones are "
-                f"intact and appending goes on; {remedy}"
+                f"{lacking} for a snapshot in {path} ({errno_name(error)}): {self._without_it()}; "
+                f"{remedy}"
             )
             return StoreFullError(self._warning, path=path, errno=error.errno)
         failure: StoreFailedError = commit_failed_error(error, "writing a snapshot to", path)
         self._log.fail(failure)
         return failure
+
+    def _without_it(self) -> str:
+        """Say what comes of it where a snapshot could not be written for lack of space."""
+        if not self._stopped:
+            return "the older ones are intact and appending goes on; free some space"
+        if self._config.use_wal:
+            return "the older ones and the log are intact"
+        return (
+            f"the store is closed without it, and all events after event {self._seq}, the last "
+            "snapshot, are lost (use_wal=False)"
+        )
 
     def stop(self) -> None:
         """Begin no snapshot any more: the store is to be closed."""

@@ -174,7 +174,9 @@ class TestClosing:
         await store.snapshot()
         await store.append(pay(2))
         disk.add_rule(lambda call: Fault(errno=errno.ENOSPC) if call.kind == "write" else None)
-        with pytest.raises(StoreFullError):
+        with pytest.raises(
+            StoreFullError, match="all events after event 1, the last snapshot, are"
+        ):
             await store.close()
         disk.heal()
         async with opened(disk.reopen()) as again:

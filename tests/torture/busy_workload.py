@@ -168,10 +168,27 @@ class BusyWorkload(Workload):
                 raise told
 
     async def closing(self, store: Opened) -> None:
-        """Close, sometimes from two tasks, of which the first is cancelled."""
+        """Close, sometimes from two tasks, of which the first is cancelled, and beside others."""
+        assert isinstance(store, EventStore)
+        beside = [
+            asyncio.ensure_future(self._unless_closed(ask()))
+            for ask in (store.flush, store.snapshot)
+            if self.random.random() < 0.3
+        ]
         if self.random.random() < 0.4:
             await self._cancelled_after_turns(store.close())
-        await store.close()
+        try:
+            await store.close()
+        finally:
+            await asyncio.gather(*beside)
+
+    async def _unless_closed(self, asked: Awaitable[Any]) -> None:
+        try:
+            await asked
+        except StoreClosedError:
+            pass  # the store was closed first
+        except EventStoreError as error:
+            self._report(error)
 
     async def _cancelled_after_turns(self, awaited: Awaitable[Any]) -> Any:
         """Cancel an awaitable after a few turns. Returns its result, `None` if cancelled."""
