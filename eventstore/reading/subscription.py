@@ -85,12 +85,13 @@ class Subscriptions:
 
         The subscription keeps `store` alive. Raises `StoreClosedError` and `StoreReadOnlyError`.
         """
+        asked = None if start is None else max(seq_of(start, "start"), 1)
+        wanted = checked_operations(operations, registry.operations)
         self._ensure_followable(log)
         next_seq = log.durable_seq + 1
         if not self.active:
             self.active, self.recent, self.first_seq = True, [], next_seq
-        first = next_seq if start is None else max(seq_of(start, "start"), 1)
-        wanted = checked_operations(operations, registry.operations)
+        first = next_seq if asked is None else asked
         self._made += 1
         subscription = Subscription(self, self._made, first, wanted, store, log, registry)
         forget = functools.partial(self._live.pop, self._made, None)

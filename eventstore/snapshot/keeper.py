@@ -247,9 +247,9 @@ class SnapshotKeeper:
         return failure
 
     def _without_it(self) -> str:
-        """Say what comes of it where a snapshot could not be written for lack of space."""
+        """Return the consequence of a snapshot that lack of space has prevented."""
         if not self._stopped:
-            return "the older ones are intact and appending goes on; free some space"
+            return "the older ones are intact and appending goes on"
         if self._config.use_wal:
             return "the older ones and the log are intact"
         return (
