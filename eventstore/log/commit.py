@@ -56,6 +56,7 @@ from eventstore.log.call_guard import IDLE, QUEUEING, CallGuard
 from eventstore.log.room import Room
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.timers import CommitTimers
+from eventstore.log.unretrieved import UnretrievedFailures
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
 
@@ -65,25 +66,6 @@ _logger = logging.getLogger(__name__)
 
 MAX_RECORD_EVENTS = 65_536
 MAX_RECORD_BYTES = 4 << 20
-
-
-class _Unretrieved:
-    """Receipts of failed commits, kept until `flush` or `close` raises an outcome."""
-
-    def __init__(self) -> None:
-        self._failed: list[Receipt] = []
-
-    def add(self, failed: list[Receipt]) -> None:
-        """Keep `failed`, and of the receipts kept so far the first that nobody retrieved."""
-        self._failed = [receipt for receipt in self._failed if not receipt.retrieved][:1]
-        self._failed += failed
-
-    def raise_first(self) -> None:
-        """Forget all receipts kept, and raise the first error that nobody retrieved."""
-        failed, self._failed = self._failed, []
-        for receipt in failed:
-            if not receipt.retrieved and receipt.error is not None:
-                raise receipt.error
 
 
 class GroupCommit:
@@ -126,7 +108,7 @@ class GroupCommit:
             seal=lambda: self._run_between_commits(writer.seal_idle),
             sync=lambda: self._run_between_commits(writer.sync),
         )
-        self._unretrieved = _Unretrieved()
+        self._unretrieved = UnretrievedFailures()
         self._on_drained: Callable[[], None] | None = None
         self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
         kind = ThreadRunner if blocking else InlineRunner
