@@ -1,23 +1,23 @@
-"""Closing a store: one order of steps, and each step may be the last one that somebody waits for.
+"""Closing a store: one order of steps, finished whether or not a caller still waits.
 
 Theory of operation
 -------------------
-A part of a store is closed after everything that stands on the part. The steps are:
+A part of a store is closed after all parts that stand on the part. The steps are:
 
 1. New work is refused: appends, snapshots, subscriptions. `stop` does so in the turn of the loop in
    which `close` is called. No submission is accepted afterwards.
 2. The queue is drained: every submission has its outcome, and every effect of a commit is over.
 3. The keeper ends: the snapshot under way is finished, with its archiving. A store without a log
-   takes a last snapshot, of the drained store, so of every event that was ever acknowledged.
+   takes a last snapshot of the drained store. The snapshot covers every acknowledged event.
 4. The log ends (`DurableLog.close`): blocking calls are refused, and those under way end. Then the
    writer's thread syncs and seals the log, closes the files, frees the lock and ends.
-5. The subscriptions end. A follower that has read everything is told so.
+5. The subscriptions end.
 
 A step that fails does not keep the next one from being made. The last error is raised in the end.
 
-The steps are detached work (`concurrency.py`): cancelling whoever waits, or every task there is,
-leaves the steps going on. Each step may be made again, so a closing that an interrupt has broken
-off in the middle of a step (`KeyboardInterrupt`) is begun again by the next `close`.
+The steps are detached work (`concurrency.py`). Cancelling the caller, or every task, leaves the
+steps going on. Each step may be made again: after a `KeyboardInterrupt` in the middle of a step,
+the next `close` begins the steps again.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Closing:
             await self._keeper.close()
 
     def forget(self, store: object) -> None:
-        """Give up what a store that was not closed holds, with a `ResourceWarning` that is so."""
+        """Free the resources of a store that was not closed, with a `ResourceWarning`."""
         if self.over:
             return
         reason = (

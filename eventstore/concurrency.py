@@ -2,16 +2,16 @@
 
 Theory of operation
 -------------------
-*Detached work* (`DetachedWork`) is a coroutine that callbacks drive, and no task. A shutdown
-routine that cancels every task cancels the waiting for such work, and never the work. Closing,
-snapshots and the spare segment are detached work. A task was rejected: anybody can find a task in
-`asyncio.all_tasks` and cancel it, while the thread behind the task goes on. A task that refuses to
-be cancelled was rejected too: whoever cancels all tasks also waits for them.
+*Detached work* (`DetachedWork`) is a coroutine driven by callbacks, and no task. A shutdown routine
+may cancel every task. Such a routine cancels the waiting for detached work, and never the work.
+Closing, snapshots and the spare segment are detached work. A task was rejected: every task stands
+in `asyncio.all_tasks` and can be cancelled there, while the thread behind the task goes on. A task
+without an effect of `cancel` was rejected too: a shutdown routine also waits for the tasks.
 
-*Background calls* (`BackgroundCalls`) are the blocking calls of one store beside its commit path. A
-call on a thread cannot be cancelled, only the waiting for the call. So the calls are counted where
-they end, which is on the thread. A disk is closed after the last call has ended, in every ending.
-Otherwise a late call could use the number of a descriptor that belongs to somebody else by then.
+*Background calls* (`BackgroundCalls`) are the blocking calls of one store beside the commit path. A
+call on a thread cannot be cancelled, only the waiting for the call. The end of a call is therefore
+the end on the thread. A disk is closed after the last call has ended, in every ending. Otherwise a
+late call could use the number of a descriptor after the number was given to another file.
 """
 
 from __future__ import annotations
@@ -113,11 +113,11 @@ def wake(waiter: asyncio.Future[None]) -> None:
 
 
 class DetachedWork(Generic[T]):
-    """A coroutine that goes on to its end, whoever is cancelled. It begins in the loop's next turn.
+    """A coroutine that goes on to its end, whichever task is cancelled.
 
-    The coroutine awaits futures of the running loop, and what is made of such futures. `ended` is
-    called with the error that ended the coroutine, if any, before anybody who waits is woken. An
-    error that neither `ended` nor anybody who waits is told goes to the loop's exception handler.
+    The coroutine begins in the loop's next turn, and awaits futures of the running loop only.
+    `ended` is called with the error that ended the coroutine, if any, before a waiter is woken. An
+    error without `ended` and without a waiter goes to the loop's exception handler.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class DetachedWork(Generic[T]):
         return self._outcome.done()
 
     def __del__(self) -> None:
-        self._work.close()  # of a loop that was closed first: nobody goes on with the work
+        self._work.close()  # the loop was closed first
 
     @property
     def interrupted(self) -> bool:
@@ -196,7 +196,7 @@ class _InlineExecutor(Executor):
 
 
 class _Threads(ThreadPoolExecutor):
-    """Threads that know which calls have not ended, whoever still waits for the calls."""
+    """Threads with the set of calls that have not ended, awaited or not."""
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers, thread_name_prefix="eventstore-background")
@@ -212,7 +212,7 @@ class _Threads(ThreadPoolExecutor):
 class BackgroundCalls:
     """The blocking calls of one store beside its commit path, at most `workers` at a time.
 
-    A disk that never blocks needs no threads: its calls are made on the loop.
+    A disk that never blocks needs no threads. The calls are then made on the loop.
     """
 
     def __init__(self, disk: Disk, workers: int) -> None:
@@ -270,7 +270,7 @@ class BackgroundCalls:
         self._join_and_release(release)
 
     def refuse_abandoned(self) -> None:
-        """Refuse further calls: the store was forgotten, and its writer's thread ends it."""
+        """Refuse further calls: the store was forgotten, and the writer's thread ends the store."""
         self._refuse("was not closed")
 
     def _join_and_release(self, release: Callable[[], None]) -> None:
@@ -293,7 +293,7 @@ def _wake_from_thread(
 
 
 def ensure_own_loop(loop: asyncio.AbstractEventLoop, path: str) -> None:
-    """Raise `StoreClosedError` unless `loop` runs: what is to be awaited belongs to that loop."""
+    """Raise `StoreClosedError` unless `loop` runs: all futures belong to that loop."""
     if asyncio.get_running_loop() is loop:
         return
     if loop.is_closed():
@@ -333,7 +333,7 @@ async def run_blocking(
     try:
         result: T = await wrapped(claim, executor=executor)
     except RuntimeError as error:
-        # The executor queues a call before it starts a thread, so a later thread could find it.
+        # The executor queues the call before the thread: a later thread could find the call.
         if _take(claim) is None:
             raise  # the call began: the error is the call's own
         raise no_thread_error(error) from error
@@ -341,7 +341,7 @@ async def run_blocking(
 
 
 def _take(claim: list[Callable[[], T]]) -> Callable[[], T] | None:
-    """Take the call out of `claim`, once: either the thread gets the call, or who gives it up."""
+    """Take the call out of `claim`, once: the thread gets the call, or the caller who gives up."""
     with contextlib.suppress(IndexError):
         return claim.pop()
     return None

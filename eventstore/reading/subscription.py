@@ -4,24 +4,24 @@ Theory of operation
 -------------------
 A subscription is a cursor: the number of the next event. There are three places to find that event.
 
-*The recent events* are one list, shared by all subscriptions of a store. A commit appends its
-events to the list, whatever the number of subscribers. So a subscription that nobody reads costs a
-commit nothing. The list is bounded, and empty while every subscriber waits.
+*The recent events* are one list, shared by all subscriptions of a store. A commit appends new
+events to the list once, whatever the number of subscribers. A subscription without a reader
+therefore costs a commit nothing. The list is bounded, and empty while every subscriber waits.
 
-*The log* holds what the list has dropped. A subscriber that is behind keeps a reading of the log
-open, and takes one chunk after the other from it. Therefore catching up takes linear time. A chunk
+*The log* holds the events that the list has dropped. A subscriber that is behind keeps a reading of
+the log open, and takes one chunk after the other. Catching up therefore takes linear time. A chunk
 is fetched by detached work: a cancelled wait neither loses the chunk nor begins the reading again.
 
-*The future* holds the rest. The subscriber waits, and a commit wakes everybody who waits.
+*The future* holds the rest. The subscriber waits, and a commit wakes all waiters.
 
-The store refers to its subscriptions weakly. A subscription that was left with `break`, or that
-nobody has iterated, ends with its last reference. While somebody waits, the store refers to the
-subscription strongly, because asyncio refers to a waiting task weakly: without that reference a
-task that nobody else keeps would be collected while it waits.
+The store refers to subscriptions weakly. A subscription left with `break`, or never iterated, ends
+with the last reference of the program. While a task waits, the store refers to the subscription
+strongly. asyncio refers to a waiting task weakly, so a task without another reference would be
+collected during the wait.
 
-Several tasks may wait on one subscription. Each event goes to one of them.
+Several tasks may wait on one subscription. Each event goes to one task.
 
-*The end* is a fact, and not a message: whoever asks later is told the same as who waited.
+*The end* is a fact, and not a message: a later call is told the same as a waiter.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ BUFFER = 4096
 
 
 class Subscriptions:
-    """The subscriptions of one store, and the recent events that they share.
+    """The subscriptions of one store, and the shared list of recent events.
 
-    `active` says whether commits are to be told to `push`: somebody may still read them.
+    `active` says whether commits are to be told to `push`.
     """
 
     def __init__(self) -> None:
@@ -137,13 +137,13 @@ class Subscriptions:
             subscription.wake()
 
     def hold(self, subscription: Subscription) -> None:
-        """Keep a subscription alive while somebody waits for its next event."""
+        """Keep a subscription alive while a task waits for the next event."""
         self._waiting[subscription] = None
         if len(self._waiting) == len(self._live):  # everybody has everything
             self._drop(len(self.recent))
 
     def release(self, subscription: Subscription) -> None:
-        """Take back `hold`: nobody waits any more."""
+        """Take back `hold`: no task waits any more."""
         self._waiting.pop(subscription, None)
 
     def remove(self, number: int) -> None:
@@ -172,7 +172,7 @@ class Subscription(AsyncContext):
     `StoreClosedError`. The remaining events are in the log.
 
     Cancelling a wait for the next event loses no event. Where several tasks wait, each event goes
-    to one of them.
+    to one task.
     """
 
     def __init__(
@@ -212,12 +212,12 @@ class Subscription(AsyncContext):
             await self.close_reading()
 
     def wake(self) -> None:
-        """Wake everybody who waits for the next event."""
+        """Wake all tasks that wait for the next event."""
         for waiter in self._waiters:
             wake(waiter)
 
     async def close_reading(self) -> None:
-        """Close the files of a reading. A chunk that is being read closes them in its end."""
+        """Close the files of a reading. A fetch under way closes the files in the end."""
         reading = self._reading
         if reading is not None and (self._fetching is None or self._fetching.done):
             self._reading = None
@@ -242,7 +242,7 @@ class Subscription(AsyncContext):
         raise StopAsyncIteration
 
     def _recent_event(self) -> Event[Any] | None:
-        """Take the next event from the recent ones, if it is there."""
+        """Take the next event from the list of recent events, `None` where the list has none."""
         recent, wanted = self._shared.recent, self._operations
         place = self._next_seq - self._shared.first_seq
         while 0 <= place < len(recent):

@@ -140,7 +140,7 @@ class SnapshotKeeper:
 
     def _ended(self, error: BaseException | None) -> None:
         self._work = None
-        # A forgotten store refuses its calls: nobody waits for the snapshot.
+        # A forgotten store refuses blocking calls, and has no waiter for the snapshot.
         if error is not None and self._published() is not None:
             _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
 

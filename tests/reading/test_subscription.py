@@ -540,7 +540,7 @@ class TestCatchingUp:
                 calls += 1
                 return read(start, stop)
 
-            store.log.read = counted  # type: ignore[method-assign]
+            store.log.read = counted  # type: ignore[method-assign]  # to count the calls
             seen: list[int] = []
             async with asyncio.timeout(PATIENCE):
                 while not seen:
