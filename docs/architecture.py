@@ -24,7 +24,6 @@ DUTIES = {
     "event_log": "EventLog: values without a state",
     "closing": "the one order in which the parts of a store end",
     "store_parts": "the log and the keeper of one store",
-    "closing": "the steps of closing, in one order",
     "recovery": "examine, fold, repair: before a store serves anybody",
     "reading": "history by number or time, and following",
     "directory": "a store's directory: made, locked, cleared",
