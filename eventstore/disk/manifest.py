@@ -12,6 +12,7 @@ Making a store ends with this file. A directory without the file holds no event.
 from __future__ import annotations
 
 import codecs
+import json
 import uuid
 import zlib
 from typing import Literal
@@ -141,7 +142,18 @@ def _says_the_same(manifest: Manifest, data: bytes) -> bool:
     rest is compared too: a flipped bit can leave a value as it is, such as a letter of a UUID.
     """
     written = _encode(manifest)
-    return written == data or _sorted_members(written) == _sorted_members(data)
+    if written == data:
+        return True
+    try:
+        json.loads(data, object_pairs_hook=_refuse_a_member_twice)
+    except ValueError:
+        return False
+    return _sorted_members(written) == _sorted_members(data)
+
+
+def _refuse_a_member_twice(members: list[tuple[str, object]]) -> None:
+    if len(dict(members)) < len(members):
+        raise ValueError("a member stands twice, and a decoder takes the last one")
 
 
 def _sorted_members(data: bytes) -> bytes:

@@ -80,3 +80,12 @@ def test_anything_else_is_refused(text: str) -> None:
     disk.write_file(NAME, text.encode())
     with pytest.raises(CorruptStoreError):
         load_manifest(disk)
+
+
+def test_a_member_that_stands_twice_is_no_edit_of_spaces() -> None:
+    disk = SimulatedDisk()
+    save_manifest(disk, MANIFEST)
+    data = disk.read_file(NAME)
+    disk.write_file(NAME, data.replace(b'"created"', b'"created": 1, "created"', 1))
+    with pytest.raises(CorruptStoreError):
+        load_manifest(disk)
