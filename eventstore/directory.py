@@ -24,14 +24,7 @@ import msgspec
 
 from eventstore.clock import Clock, wall_time
 from eventstore.config import StoreConfig
-from eventstore.disk.base import (
-    Disk,
-    SyncFailedError,
-    read_whole,
-    sync_folder,
-    sync_path,
-    write_atomically,
-)
+from eventstore.disk.base import Disk, read_whole, sync_folder, sync_path, write_atomically
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     LOG_FOLDER,
@@ -50,13 +43,12 @@ from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     StoreNotFoundError,
-    path_in_error,
 )
 from eventstore.log.archive import archived_segments, remove_archived_segments
 from eventstore.log.format import InvalidBytesError, SegmentHeader
-from eventstore.log.recovery import recovery_write_error
 from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail import Clean, classify_tail
+from eventstore.os_errors import SyncFailedError, path_in_error, recovery_write_error
 
 __all__ = [
     "clear_leftovers",

@@ -1,8 +1,7 @@
 """Every error that the library raises, as one small tree under `EventStoreError`.
 
 Each class carries the facts as attributes. Each message says what happened, where, and what to do
-next. A caller never meets an `OSError`. The log and the snapshot vault translate an `OSError`
-once, at their edge, by `no_space_error`, `commit_failed_error` and `read_error`. The original
+next. A caller never meets an `OSError`: `os_errors.py` makes these errors of it. The original
 stays available as `__cause__`.
 
 What to catch::
@@ -35,11 +34,7 @@ What to catch::
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import errno as _errno
-import os
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 __all__ = [
@@ -67,24 +62,6 @@ __all__ = [
     "StoreUsageError",
     "UnknownOperationError",
 ]
-
-NO_SPACE = frozenset({_errno.ENOSPC, _errno.EDQUOT, _errno.EFBIG})
-SHORTAGE = NO_SPACE | {_errno.EMFILE, _errno.ENFILE, _errno.ENOMEM}
-"""Numbers of calls that failed for want of something, and may succeed later: space, file
-descriptors, memory. Such a call changed nothing, unless it was a write or a sync."""
-NO_ACCESS = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS, _errno.ELOOP, _errno.ENOTDIR})
-
-
-class GoneError(OSError):
-    """An open file or directory that somebody removed, moved, replaced or cut.
-
-    No caller meets this error. `reason` says what happened, and where the file is now, if the
-    operating system tells.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(_errno.ESTALE, reason)
-        self.reason = reason
 
 
 class EventStoreError(Exception):
@@ -358,92 +335,3 @@ def fresh_error(stored: ErrorT) -> ErrorT:
     if stored.__cause__ is not None:  # an assignment of None would hide the context, too
         copied.__cause__ = stored.__cause__
     return copied
-
-
-def errno_name(error: OSError) -> str:
-    """Return the symbolic name of the error's number, such as `ENOSPC`."""
-    return "unknown error" if error.errno is None else _errno.errorcode.get(error.errno, "error")
-
-
-def shortage_words(cause: OSError) -> tuple[str, str]:
-    """Say what an error of `SHORTAGE` was short of, and what to do about it."""
-    if cause.errno in NO_SPACE:
-        return "no space", "free some space"
-    if cause.errno == _errno.ENOMEM:
-        return "no memory", "free some memory"
-    return "no file descriptor", "close some files, or raise the limit (ulimit -n)"
-
-
-def no_space_error(cause: OSError, doing: str, path: str) -> StoreFullError:
-    """Return the error of a commit that was refused, and cut back, for an error of `SHORTAGE`."""
-    lacking, remedy = shortage_words(cause)
-    return StoreFullError(
-        f"{lacking} while {doing} {path} ({errno_name(cause)}): the events were refused and are "
-        f"not in the log; {remedy} and append again",
-        path=path,
-        errno=cause.errno,
-    )
-
-
-def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedError:
-    """Return the error of a store whose last commit nobody can vouch for."""
-    if isinstance(cause, GoneError | FileNotFoundError):
-        reason = getattr(cause, "reason", "it was removed, or its folder was")
-        return StoreFailedError(
-            f"{path} is not what this store writes to any more: {reason}. Events of the last "
-            "moments may be gone with it, and whether the events in flight are in the log is "
-            "unknown. The store is read-only now: put back what was taken away, then open the "
-            "store again",
-            path=path,
-            errno=cause.errno,
-        )
-    return StoreFailedError(
-        f"{doing} {path} failed with {errno_name(cause)}; whether the events in flight are in the "
-        "log is unknown. The store is read-only now: reopen it to find out and to go on",
-        path=path,
-        errno=cause.errno,
-    )
-
-
-def read_error(
-    cause: OSError, path: str, offset: int | None = None, *, what: str | None = None
-) -> EventStoreError:
-    """Translate an `OSError` from a read or from opening a file.
-
-    `offset` counts bytes from the start of the file `path`. `what` says what stands in the
-    way, where that is known.
-    """
-    code, name = cause.errno, errno_name(cause)
-    where = path if offset is None else f"{path} at offset {offset}"
-    if code in NO_ACCESS:
-        if what is None and cause.strerror != os.strerror(code):
-            what = cause.strerror  # in the words of `LocalDisk`
-        reason = what or "check owner, permissions and symbolic links"
-        return StoreAccessError(
-            f"{where} may not be used ({name}): {reason}",
-            path=path,
-            errno=code,
-        )
-    remedy = shortage_words(cause)[1] if code in SHORTAGE else "check the device"
-    return ReadFailedError(
-        f"{where} cannot be read ({name}); nothing was changed: {remedy}, then retry",
-        path=path,
-        offset=offset,
-        errno=code,
-    )
-
-
-@contextlib.contextmanager
-def translating_read_errors(path: str) -> Iterator[None]:
-    """Translate every `OSError` that a read of the store at `path` ends with."""
-    try:
-        yield
-    except OSError as error:
-        raise read_error(error, path_in_error(error, path)) from error
-
-
-def path_in_error(error: OSError, path: str) -> str:
-    """Return the path of the file that `error` names in the store at `path`, else `path`."""
-    name = error.filename
-    inside = isinstance(name, str) and not name.startswith("/")
-    return f"{path}/{name}" if inside and name else path

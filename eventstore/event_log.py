@@ -18,7 +18,7 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import InvalidPayloadError, translating_read_errors
+from eventstore.errors import InvalidPayloadError
 from eventstore.log.base import Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
@@ -27,6 +27,7 @@ from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.fold_context import fold_context
 from eventstore.model.operation import Event, Receipt
 from eventstore.moment import seq_of
+from eventstore.os_errors import translating_read_errors
 from eventstore.report import RecoveryReport, StoreStats
 
 __all__ = ["EventLog"]

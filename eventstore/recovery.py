@@ -39,24 +39,14 @@ from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import (
-    CorruptLogError,
-    SnapshotMismatchError,
-    path_in_error,
-    translating_read_errors,
-)
+from eventstore.errors import CorruptLogError, SnapshotMismatchError
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
-from eventstore.log.recovery import (
-    ExaminedLog,
-    RecoveredLog,
-    examine_log,
-    recovery_write_error,
-    repair_log,
-)
+from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.log.runs import chunks_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
+from eventstore.os_errors import path_in_error, recovery_write_error, translating_read_errors
 from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport, printable
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault

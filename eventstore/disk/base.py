@@ -28,12 +28,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from eventstore.arguments import argument_error, checked_path
-from eventstore.errors import read_error
+from eventstore.os_errors import SyncFailedError, read_error
 
 __all__ = [
     "Disk",
     "File",
-    "SyncFailedError",
     "check_location",
     "open_to_read",
     "read_whole",
@@ -166,10 +165,6 @@ def write_fully(file: File, offset: int, data: Bytes) -> None:
         offset += written
         view = view[written:]
         interrupted = 0
-
-
-class SyncFailedError(OSError):
-    """A failed sync, of any errno. The bytes on stable storage are unknown from here on."""
 
 
 def sync(file: File) -> None:

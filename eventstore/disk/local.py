@@ -11,124 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventstore.arguments import checked_path
-from eventstore.disk.base import Bytes
 from eventstore.disk.fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
-from eventstore.errors import (
-    NO_ACCESS,
-    SHORTAGE,
-    GoneError,
-    StoreAccessError,
-    StoreFullError,
-    StoreLockedError,
-    StoreNotFoundError,
-    errno_name,
-    read_error,
-)
+from eventstore.disk.local_file import LocalFile, ensure_leads_to, fsync_folder
+from eventstore.errors import StoreAccessError, StoreFullError, StoreLockedError, StoreNotFoundError
+from eventstore.os_errors import NO_ACCESS, SHORTAGE, errno_name, read_error
 
 __all__ = ["LocalDisk", "LocalFile"]
-
-
-class LocalFile:
-    """A file of a `LocalDisk`: `pread`, `pwrite` and `fdatasync` on a descriptor.
-
-    `root` is the absolute path of the store's directory.
-    """
-
-    __slots__ = ("_fd", "_root", "name")
-
-    def __init__(self, fd: int, name: str, root: str) -> None:
-        self._fd = fd
-        self._root = root
-        self.name: str = name
-
-    def __repr__(self) -> str:
-        return f"<LocalFile {self.name!r}{' closed' if self._fd < 0 else ''}>"
-
-    def read(self, offset: int, length: int) -> bytes:
-        first = os.pread(self._fd, length, offset)
-        if len(first) == length or not first:
-            return first
-        parts = [first]
-        got = len(first)
-        while got < length and (part := os.pread(self._fd, length - got, offset + got)):
-            parts.append(part)
-            got += len(part)
-        return b"".join(parts)
-
-    def write(self, offset: int, data: Bytes) -> int:
-        return os.pwrite(self._fd, data, offset)
-
-    def sync(self) -> None:
-        if self._fd < 0:
-            raise OSError(errno.EBADF, "the file is closed")
-        _fdatasync(self._fd)
-
-    def truncate(self, size: int) -> None:
-        os.ftruncate(self._fd, size)
-
-    def size(self) -> int:
-        return os.fstat(self._fd).st_size
-
-    def links(self) -> int:
-        return os.fstat(self._fd).st_nlink
-
-    def ensure_in_place(self, size: int = 0) -> None:
-        status = _ensure_leads_to(f"{self._root}/{self.name}", self._fd)
-        if status.st_size < size:
-            raise GoneError(f"it was cut to {status.st_size} bytes")
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-
-
-def _fdatasync(fd: int) -> None:
-    if _FULL_SYNC is None:
-        os.fdatasync(fd)
-    else:  # macOS: fsync alone leaves the bytes in the drive's cache
-        fcntl.fcntl(fd, _FULL_SYNC)
-
-
-def _fsync_folder(fd: int) -> None:
-    (os.fsync if _FULL_SYNC is None else _fdatasync)(fd)
-
-
-def _ensure_leads_to(path: str, fd: int) -> os.stat_result:
-    """Raise `GoneError` unless `path` leads to the file or directory open as `fd`.
-
-    Returns the status of the file or directory.
-    """
-    here = os.fstat(fd)
-    there = None
-    try:
-        there = os.lstat(path)
-    except OSError as error:
-        if error.errno not in _NOWHERE:
-            return here  # this process may not look there (any more), which says nothing
-    if there is not None and os.path.samestat(here, there):
-        return here
-    now = _present_path(fd)
-    if not here.st_nlink or (now is not None and now.endswith(" (deleted)")):
-        raise GoneError("it was removed")
-    if now == os.path.realpath(path):
-        raise GoneError("something else was mounted over it")
-    where = "elsewhere" if now is None else f"at {now}"
-    other = "" if there is None else ", and another one has its place"
-    raise GoneError(f"it was moved and is {where} now{other}")
-
-
-def _present_path(fd: int) -> str | None:
-    """Return the path of an open file or directory as the kernel knows it now, if it tells."""
-    with contextlib.suppress(OSError):
-        if hasattr(fcntl, "F_GETPATH"):  # macOS
-            return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
-        return os.readlink(f"/proc/self/fd/{fd}")
-    return None
 
 
 class LocalDisk:
@@ -234,8 +123,9 @@ class LocalDisk:
     def lock(self) -> None:
         if self._read_only:
             raise StoreAccessError(f"{self.path} was opened read-only", path=self.path)
+        root = self._folder_fd("")
         try:
-            fcntl.flock(self._folder_fd(""), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = self._owner_pid()
             raise StoreLockedError(
@@ -244,6 +134,13 @@ class LocalDisk:
                 path=self.path,
                 pid=pid,
             ) from None
+        except OSError as error:
+            raise StoreAccessError(
+                f"{self.path} cannot be locked ({errno_name(error)}): a store needs a local file "
+                "system with `flock` for directories, which NFS, SMB and some others are not",
+                path=self.path,
+                errno=error.errno,
+            ) from error
         register_for_fork(self)
         self._locked = True
         try:
@@ -256,21 +153,33 @@ class LocalDisk:
             # hint.
 
     def _write_owner_pid(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(WRITER_PID, flags, 0o600, dir_fd=self._folders[""])
+        """Write the note of who owns the store, into a file of this store alone.
+
+        A file of another kind, or with a second name elsewhere, is replaced and not written to.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        root = self._folders[""]
+        fd = os.open(WRITER_PID, flags, 0o600, dir_fd=root)
         try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                os.unlink(WRITER_PID, dir_fd=root)
+                os.close(fd)
+                fd = -1
+                fd = os.open(WRITER_PID, flags | os.O_EXCL, 0o600, dir_fd=root)
+            os.ftruncate(fd, 0)
             os.write(fd, b"%d\n" % os.getpid())
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
     def _owner_pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(WRITER_PID, flags, dir_fd=self._folders[""])
+            file = self.open(WRITER_PID)
             try:
-                return int(os.read(fd, 32))
+                return int(file.read(0, 32))
             finally:
-                os.close(fd)
+                file.close()
         return None
 
     def create(self, name: str) -> LocalFile:
@@ -285,10 +194,10 @@ class LocalDisk:
         with _naming_file(name):
             fd = os.open(base, flags | os.O_NONBLOCK, dir_fd=folder)
             file = LocalFile(fd, name, self._root)
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            file.close()
-            raise OSError(errno.ELOOP, f"it is {_kind(mode)}, not a regular file", name)
+            mode = os.fstat(fd).st_mode
+            if not stat.S_ISREG(mode):
+                file.close()
+                raise OSError(errno.ELOOP, f"it is {_kind(mode)}, not a regular file")
         return file
 
     def list(self, folder: str = "") -> list[str]:
@@ -317,7 +226,7 @@ class LocalDisk:
         os.unlink(base, dir_fd=folder)
 
     def sync_folder(self, folder: str = "") -> None:
-        _fsync_folder(self._folder_fd(folder))
+        fsync_folder(self._folder_fd(folder))
 
     def sync_path(self) -> None:
         """Sync the parents, up to the root of the file system that holds the directory.
@@ -330,7 +239,7 @@ class LocalDisk:
         try:
             folder = os.open("..", _FOLDER_FLAGS, dir_fd=self._folder_fd(""))
             while (here := os.fstat(folder)).st_dev == below.st_dev and here.st_ino != below.st_ino:
-                _fsync_folder(folder)
+                fsync_folder(folder)
                 below, parent = here, os.open("..", _FOLDER_FLAGS, dir_fd=folder)
                 os.close(folder)
                 folder = parent
@@ -343,7 +252,7 @@ class LocalDisk:
                 os.close(folder)
 
     def ensure_in_place(self) -> None:
-        _ensure_leads_to(self._root, self._folder_fd(""))
+        ensure_leads_to(self._root, self._folder_fd(""))
 
     def entropy(self, length: int) -> bytes:
         return os.urandom(length)
@@ -371,14 +280,14 @@ class LocalDisk:
 
 
 def _check_owner(fd: int, path: str) -> None:
-    """Refuse a folder that the writer may not write to, or that anybody may write to."""
+    """Refuse a folder that the writer may not write to, or that others may write to."""
     status, user = os.fstat(fd), os.geteuid()
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     code = None
     if status.st_uid != user:
         problem = f"belongs to user {status.st_uid}, not to {user}: run as the owner, or change it"
-    elif status.st_mode & stat.S_IWOTH:
-        problem = f"can be written by anybody {mode}: chmod o-w it, and check who has been there"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        problem = f"can be written by others {mode}: chmod go-w it, and check who has been there"
     elif not status.st_mode & stat.S_IWUSR and user != 0:
         problem = f"may not be written to {mode}: chmod u+w it, or open this store read-only"
         code = errno.EACCES
@@ -429,5 +338,4 @@ def _naming_file(name: str) -> Iterator[None]:
 _UNSYNCABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS}
 )
-_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

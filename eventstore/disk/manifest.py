@@ -21,7 +21,8 @@ import msgspec
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
-from eventstore.errors import CorruptStoreError, StoreNotFoundError, read_error
+from eventstore.errors import CorruptStoreError, StoreNotFoundError
+from eventstore.os_errors import read_error
 
 __all__ = ["BranchPoint", "Manifest", "load_manifest", "save_manifest"]
 

@@ -31,11 +31,11 @@ from eventstore.disk.base import Disk, check_location
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
-from eventstore.errors import ConfigError, HistoryUnavailableError, translating_read_errors
-from eventstore.log.recovery import recovery_write_error
+from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.moment import Moment, Place, as_of
+from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.vault import SnapshotVault

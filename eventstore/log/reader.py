@@ -42,12 +42,7 @@ from eventstore.disk.layout import (
     segment_seq,
 )
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest
-from eventstore.errors import (
-    CorruptLogError,
-    HistoryUnavailableError,
-    ReadFailedError,
-    translating_read_errors,
-)
+from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.log.base import Chunk
 from eventstore.log.chain import chain_error, chain_faults
 from eventstore.log.format import SEAL_SIZE, SealKind
@@ -60,6 +55,7 @@ from eventstore.log.segment_reader import (
     SegmentReplacedError,
     read_file,
 )
+from eventstore.os_errors import translating_read_errors
 
 __all__ = ["CACHED_BYTES", "LogReader"]
 

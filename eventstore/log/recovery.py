@@ -42,15 +42,7 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.listing import Listing
 from eventstore.errors import (
-    NO_ACCESS,
-    SHORTAGE,
     CorruptLogError,
-    EventStoreError,
-    StoreAccessError,
-    StoreFailedError,
-    StoreFullError,
-    errno_name,
-    shortage_words,
 )
 from eventstore.log.chain import chain_error
 from eventstore.log.format import (
@@ -73,13 +65,13 @@ from eventstore.log.segment import (
     write_seal,
 )
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
+from eventstore.os_errors import recovery_write_error
 
 __all__ = [
     "ExaminedLog",
     "LastSegment",
     "RecoveredLog",
     "examine_log",
-    "recovery_write_error",
     "repair_log",
 ]
 
@@ -385,18 +377,3 @@ class _Repair:
         target = f"{QUARANTINE_FOLDER}/{candidate}"
         write_atomically(disk, target, QUARANTINE_TEMPORARY, torn)
         return target
-
-
-def recovery_write_error(error: OSError, path: str) -> EventStoreError:
-    """Return the error of an opening that failed to write. A failed opening loses nothing."""
-    text = f"recovery of {path} could not be finished ({errno_name(error)}): nothing is lost; "
-    if error.errno in SHORTAGE:
-        remedy = shortage_words(error)[1]
-        return StoreFullError(f"{text}{remedy} and open again", path=path, errno=error.errno)
-    if error.errno in NO_ACCESS:
-        return StoreAccessError(
-            text + "check permissions, or open the store read-only", path=path, errno=error.errno
-        )
-    return StoreFailedError(
-        text + "check the device, then open again", path=path, errno=error.errno
-    )

@@ -30,9 +30,10 @@ import msgspec
 
 from eventstore.concurrency import no_thread_error
 from eventstore.disk.fork import register_for_fork
-from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError, errno_name
+from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
 from eventstore.log.base import Submission
 from eventstore.log.writer import LogWriter
+from eventstore.os_errors import errno_name
 
 __all__ = ["InlineRunner", "Job", "Runner", "ThreadRunner"]
 

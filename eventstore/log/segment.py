@@ -27,7 +27,7 @@ import msgspec
 
 from eventstore.disk.base import Disk, File, read_whole, sync, write_fully
 from eventstore.disk.layout import LOG_FOLDER, segment_seq
-from eventstore.errors import SHORTAGE, CorruptLogError
+from eventstore.errors import CorruptLogError
 from eventstore.log.format import (
     HEADER_SIZE,
     SEAL_SIZE,
@@ -37,6 +37,7 @@ from eventstore.log.format import (
     encode_record,
     encode_seal,
 )
+from eventstore.os_errors import SHORTAGE
 
 __all__ = [
     "MOVE_OUT",

@@ -13,11 +13,11 @@ import contextlib
 import logging
 import threading
 
-from eventstore.disk.base import Disk, File, SyncFailedError, sync, sync_folder
+from eventstore.disk.base import Disk, File, sync, sync_folder
 from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT
-from eventstore.errors import NO_ACCESS, SHORTAGE, shortage_words
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.segment import zero_fill
+from eventstore.os_errors import NO_ACCESS, SHORTAGE, SyncFailedError, shortage_words
 
 __all__ = ["SpareSegment"]
 
@@ -72,7 +72,11 @@ class SpareSegment:
             file = self._open()
             if file is not None:
                 try:
-                    usable = file.size() >= size and not any(file.read(0, HEADER_SIZE))
+                    usable = (
+                        file.size() >= size
+                        and file.links() == 1  # else a copy of the store shares the file
+                        and not any(file.read(0, HEADER_SIZE))
+                    )
                 except BaseException:
                     file.close()
                     raise

@@ -41,22 +41,15 @@ import uuid
 from collections import deque
 from typing import NamedTuple
 
-from eventstore.disk.base import Disk, File, SyncFailedError, sync_folder
-from eventstore.disk.layout import LOG_FOLDER, SPARE_SEGMENT, segment_name
+from eventstore.disk.base import Disk, File, sync_folder, write_atomically
+from eventstore.disk.layout import LOG_FOLDER, REWRITE_TEMPORARY, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import (
-    SHORTAGE,
-    EventStoreError,
-    StoreFailedError,
-    StoreFullError,
-    commit_failed_error,
-    fresh_error,
-    no_space_error,
-)
+from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError, fresh_error
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.spare import SpareSegment
+from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
 
 __all__ = ["LogWriter", "WriteCounts"]
 
@@ -247,11 +240,29 @@ class LogWriter:
             if not isinstance(error, FileNotFoundError) or not self._is_archived(end.first_seq):
                 raise self._refuse_or_fail(error, "opening", name) from error
         else:
+            try:
+                file = self._alone(file)
+            except OSError as error:
+                raise self._refuse_or_fail(error, "copying", name) from error
             # The next commit repeats a failed seal, on the file opened here.
             self._previous = _Predecessor(end, file)
             self._write_seal(end, file, SealKind.CONTINUED)
             file.close()
         self._previous = _Predecessor(end._replace(continued=True))
+
+    def _alone(self, file: File) -> File:
+        """Return `file`, or a copy under its name where the file has another name elsewhere.
+
+        A hard-linked copy of the store shares the file, and would not open with a `CONTINUED` seal.
+        """
+        if file.links() <= 1:
+            return file
+        try:
+            content = file.read(0, file.size())
+        finally:
+            file.close()
+        write_atomically(self._disk, file.name, REWRITE_TEMPORARY, content)
+        return self._disk.open(file.name, writable=True)
 
     def _is_archived(self, first_seq: int) -> bool:
         """Return whether compaction moved a segment: its seal was read, and is not needed again."""

@@ -17,7 +17,7 @@ from eventstore.disk.base import Disk, check_location
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import HistoryUnavailableError, translating_read_errors
+from eventstore.errors import HistoryUnavailableError
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.fold_context import fold_context
@@ -27,6 +27,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, Place, as_of, place_of
+from eventstore.os_errors import translating_read_errors
 from eventstore.reading.selection import (
     TimeWindow,
     checked_operations,

@@ -17,7 +17,7 @@ from typing import Any
 from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import UnknownOperationError, translating_read_errors
+from eventstore.errors import UnknownOperationError
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.handler import Handler, Upcaster
@@ -25,6 +25,7 @@ from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime, Place
+from eventstore.os_errors import translating_read_errors
 from eventstore.snapshot.vault import snapshot_times
 
 __all__ = [

@@ -37,24 +37,27 @@ import msgspec
 from eventstore.clock import Clock, wall_time
 from eventstore.concurrency import DetachedWork
 from eventstore.config import StoreConfig
-from eventstore.disk.base import Disk, SyncFailedError
+from eventstore.disk.base import Disk
 from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import (
-    SHORTAGE,
     CorruptStoreError,
     EventStoreError,
     StoreClosedError,
     StoreFailedError,
     StoreFullError,
+)
+from eventstore.log.archive import compact
+from eventstore.log.base import Log
+from eventstore.model.state import StateAt
+from eventstore.os_errors import (
+    SHORTAGE,
+    SyncFailedError,
     commit_failed_error,
     errno_name,
     path_in_error,
     shortage_words,
 )
-from eventstore.log.archive import compact
-from eventstore.log.base import Log
-from eventstore.model.state import StateAt
 from eventstore.report import StoreStats
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.snapshot.vault import SnapshotVault

@@ -17,7 +17,8 @@ from random import Random
 from typing import TypeVar
 
 from eventstore.disk.base import Bytes
-from eventstore.errors import GoneError, StoreLockedError
+from eventstore.errors import StoreLockedError
+from eventstore.os_errors import GoneError
 from eventstore.testing.directory_entries import DirectoryEntries
 from eventstore.testing.faults import FaultPlan, SimulatedCrash
 from eventstore.testing.file_contents import Inode

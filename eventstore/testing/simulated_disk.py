@@ -26,9 +26,9 @@ Three events leave different things:
   not change the doubt. Only a new write of the same sectors with a successful sync ends the doubt.
 
 The modules of the layers state the limits of the model. The disk adds these limits: one process, no
-permissions, no links, and no capacity (`fail` with `ENOSPC` stands for a full disk). Folders are
-neither renamed nor removed. Everything follows from the seed and the calls, `entropy` too. Only the
-process id in `writer.pid` does not. Calls are made from one thread at a time.
+permissions, no symbolic links, and no capacity (`fail` with `ENOSPC` stands for a full disk).
+Folders are neither renamed nor removed. Everything follows from the seed and the calls, `entropy`
+too. Only the process id in `writer.pid` does not. Calls are made from one thread at a time.
 """
 
 from __future__ import annotations
@@ -379,6 +379,11 @@ class SimulatedDisk:
         else:
             node = Inode(bytes(content))
         names.settle(name, node)
+
+    def link_file(self, name: str, second: str) -> None:
+        """Give a file a second name, durably, as a copy of hard links does."""
+        names = self._machine.names
+        names.settle(second, names.file(name))
 
     def remove_file(self, name: str) -> None:
         """Remove a file, durably. Pending names become durable too."""

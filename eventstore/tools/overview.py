@@ -37,11 +37,12 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer
-from eventstore.errors import EventStoreError, translating_read_errors
+from eventstore.errors import EventStoreError
 from eventstore.log.chain import ChainFault, chain_faults
 from eventstore.log.format import SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, read_header
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
+from eventstore.os_errors import translating_read_errors
 
 __all__ = [
     "Damage",

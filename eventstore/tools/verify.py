@@ -31,12 +31,7 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer, read_beside_writer
-from eventstore.errors import (
-    CorruptStoreError,
-    EventStoreError,
-    HistoryUnavailableError,
-    translating_read_errors,
-)
+from eventstore.errors import CorruptStoreError, EventStoreError, HistoryUnavailableError
 from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import examine_log
@@ -44,6 +39,7 @@ from eventstore.log.segment import corrupt_segment_error
 from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
+from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.format import InvalidSnapshotError, parse

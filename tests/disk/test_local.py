@@ -23,16 +23,11 @@ from typing import Any
 
 import pytest
 
-from eventstore.disk.base import Disk, SyncFailedError, sync, sync_folder, write_fully
+from eventstore.disk.base import Disk, sync, sync_folder, write_fully
 from eventstore.disk.local import LocalDisk
-from eventstore.errors import (
-    StoreAccessError,
-    StoreFullError,
-    StoreLockedError,
-    StoreNotFoundError,
-    translating_read_errors,
-)
+from eventstore.errors import StoreAccessError, StoreFullError, StoreLockedError, StoreNotFoundError
 from eventstore.event_log import EventLog
+from eventstore.os_errors import SyncFailedError, translating_read_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENT = "log/00000000000000000001.log"
@@ -183,15 +178,15 @@ class TestOwner:
         async with EventLog.open(store, read_only=True) as log:
             assert log.seq == 3
 
-    @pytest.mark.parametrize("bits", [0o777, 0o1777, 0o702])
+    @pytest.mark.parametrize("bits", [0o777, 0o1777, 0o702, 0o770, 0o2770])
     @pytest.mark.asyncio
-    async def test_a_directory_that_anybody_can_write_to_is_refused(
+    async def test_a_directory_that_others_can_write_to_is_refused(
         self, tmp_path: Path, bits: int
     ) -> None:
         store = tmp_path / "store"
         await filled(store)
         store.chmod(bits)
-        with pytest.raises(StoreAccessError, match=f"mode {bits:04o}.*chmod o-w"):
+        with pytest.raises(StoreAccessError, match=f"mode {bits:04o}.*chmod go-w"):
             await EventLog.open(store)
         store.chmod(0o700)
         await filled(store)
@@ -648,6 +643,62 @@ class TestLock:
             assert raised.value.pid is None
             second.close()
         owner.close()
+
+    @pytest.mark.parametrize("kind", ["pipe", "pipe with a reader", "folder", "hard link"])
+    def test_the_note_of_the_owner_is_never_waited_for_nor_shared(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        store, note = tmp_path / "store", tmp_path / "store" / "writer.pid"
+        store.mkdir(0o700)
+        (tmp_path / "other").write_text("another store's")
+        reader = -1
+        if kind.startswith("pipe"):
+            os.mkfifo(note)
+            if kind == "pipe with a reader":
+                reader = os.open(note, os.O_RDONLY | os.O_NONBLOCK)
+        elif kind == "folder":
+            note.mkdir()
+        else:
+            note.hardlink_to(tmp_path / "other")
+        owner, second = LocalDisk(store), LocalDisk(store)
+        owner.lock()
+        with pytest.raises(StoreLockedError) as raised:
+            second.lock()
+        replaced = kind in ("pipe with a reader", "hard link")
+        assert raised.value.pid == (os.getpid() if replaced else None)
+        assert (tmp_path / "other").read_text() == "another store's"
+        owner.close()
+        second.close()
+        if reader >= 0:
+            os.close(reader)
+
+    @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EBADF, errno.ENOSYS])
+    def test_a_file_system_without_locks_is_said_to_be_one(
+        self, tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(fd: int, operation: int) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr("fcntl.flock", refuses)
+        disk = LocalDisk(tmp_path)
+        with pytest.raises(StoreAccessError, match="needs a local file system") as raised:
+            disk.lock()
+        assert raised.value.errno == code
+        assert errno.errorcode[code] in str(raised.value)
+        disk.close()
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("call", ["fsync", "fdatasync"])
+    async def test_neither_is_one_that_cannot_sync(
+        self, tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(fd: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(os, call, refuses)
+        with pytest.raises(StoreAccessError, match=r"cannot be synced \(EINVAL\)") as raised:
+            await EventLog.open(tmp_path / "store")
+        assert raised.value.errno == errno.EINVAL
 
     def test_a_reader_takes_none(self, tmp_path: Path) -> None:
         reader = LocalDisk(tmp_path, read_only=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.disk.base import Disk, SyncFailedError, sync_path
+from eventstore.disk.base import Disk, sync_path
 from eventstore.disk.local import LocalDisk
-from eventstore.errors import GoneError
+from eventstore.os_errors import GoneError, SyncFailedError
 from eventstore.testing import SimulatedDisk
 
 NAME = "log/file"

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from eventstore.config import History
-from eventstore.disk.base import SyncFailedError
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
@@ -26,6 +25,7 @@ from eventstore.event_log import EventLog
 from eventstore.log.archive import compact, read_archive
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.tail import Clean, classify_tail
+from eventstore.os_errors import SyncFailedError
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
 from tests.log.samples import (
     commit,

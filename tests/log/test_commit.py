@@ -22,7 +22,8 @@ import pytest
 from eventstore.config import Durability
 from eventstore.disk.base import Bytes
 from eventstore.disk.layout import segment_name
-from eventstore.disk.local import LocalDisk, LocalFile
+from eventstore.disk.local import LocalDisk
+from eventstore.disk.local_file import LocalFile
 from eventstore.errors import (
     EventStoreError,
     StoreClosedError,

@@ -8,7 +8,6 @@ from typing import Literal
 
 import pytest
 
-from eventstore.disk.base import SyncFailedError
 from eventstore.disk.layout import segment_name, segment_seq
 from eventstore.log.format import HEADER_SIZE, SEAL_SIZE, SealKind, SegmentHeader, read_record
 from eventstore.log.segment import (
@@ -20,6 +19,7 @@ from eventstore.log.segment import (
     zero_fill,
 )
 from eventstore.log.tail import Clean, TornTail, classify_tail
+from eventstore.os_errors import SyncFailedError
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import SIZE, STORE, body
 

@@ -26,6 +26,7 @@ VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
 LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
+LOCAL_FILE = "disk/local_file.py"
 LOG_RECOVERY = "log/recovery.py"
 MANIFEST = "disk/manifest.py"
 MEMORY_LOG = "log/memory.py"
@@ -82,13 +83,13 @@ SABOTAGES = (
     Sabotage(
         name="no fdatasync on the real disk",
         breaks="the real disk does what the simulated one is trusted to do",
-        edits=(edit(LOCAL_DISK, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
+        edits=(edit(LOCAL_FILE, "        os.fdatasync(fd)\n", "        os.fstat(fd)\n"),),
         caught_by=("tests/mutants/test_real_disk.py",),
     ),
     Sabotage(
         name="no fsync of a real folder",
         breaks="the real disk does what the simulated one is trusted to do",
-        edits=(edit(LOCAL_DISK, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
+        edits=(edit(LOCAL_FILE, "(os.fsync if _FULL_SYNC", "(os.fstat if _FULL_SYNC"),),
         caught_by=("tests/mutants/test_real_disk.py",),
     ),
     Sabotage(
@@ -222,9 +223,8 @@ SABOTAGES = (
         edits=(
             edit(
                 WRITER,
-                "            return\n        self.sync()\n        try:\n"
-                "            active.seal_idle()\n",
-                "            return\n        try:\n            active.seal_idle()\n",
+                "            return\n        self.sync()\n        self._ensure_in_place(active)\n",
+                "            return\n        self._ensure_in_place(active)\n",
             ),
         ),
         caught_by=("tests/log/test_writer.py", TEST_POWER),
@@ -1346,7 +1346,7 @@ SABOTAGES = (
         breaks="what was replaced takes no more events",
         edits=(
             edit(
-                LOCAL_DISK,
+                LOCAL_FILE,
                 "    if there is not None and os.path.samestat(here, there):\n",
                 "    if there is not None:\n",
             ),
@@ -1380,10 +1380,7 @@ SABOTAGES = (
     Sabotage(
         name="no descriptor taken for the end",
         breaks="a call that changed nothing leaves the store as it was",
-        edits=(
-            edit(WRITER, "error.errno not in SHORTAGE", "error.errno not in NO_SPACE"),
-            edit(WRITER, "    SHORTAGE,\n", "    NO_SPACE,\n"),
-        ),
+        edits=(edit(WRITER, "error.errno not in SHORTAGE", "error.errno not in {27, 28, 122}"),),
         caught_by=("tests/log/test_writer.py -k descriptor",),
     ),
     Sabotage(
@@ -1391,5 +1388,29 @@ SABOTAGES = (
         breaks="a call that changed nothing leaves the store as it was",
         edits=(edit(KEEPER, "error.errno in SHORTAGE", "error.errno in SHORTAGE and False"),),
         caught_by=("tests/snapshot/test_snapshots.py -k descriptor",),
+    ),
+    Sabotage(
+        name="a shared segment sealed in place",
+        breaks="a hard-linked copy that is opened leaves the original as it was",
+        edits=(edit(WRITER, "        if file.links() <= 1:\n", "        if file.links() <= 9:\n"),),
+        caught_by=("tests/log/test_hard_links.py",),
+    ),
+    Sabotage(
+        name="a shared spare used",
+        breaks="a hard-linked copy that is opened leaves the original as it was",
+        edits=(edit("log/spare.py", "file.links() == 1", "file.links() > 0"),),
+        caught_by=("tests/log/test_hard_links.py",),
+    ),
+    Sabotage(
+        name="the owner's note opened with waiting",
+        breaks="no file of another kind hangs an opening",
+        edits=(
+            edit(
+                LOCAL_DISK,
+                "os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK",
+                "os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW",
+            ),
+        ),
+        caught_by=("tests/disk/test_local.py -k note_of_the_owner",),
     ),
 )

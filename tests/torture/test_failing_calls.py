@@ -13,7 +13,8 @@ from eventstore import (
     StoreFailedError,
     StoreFullError,
 )
-from eventstore.disk.base import File, SyncFailedError, sync
+from eventstore.disk.base import File, sync
+from eventstore.os_errors import SyncFailedError
 from eventstore.testing.faults import Call, Fault
 from eventstore.testing.simulated_disk import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
