@@ -27,6 +27,7 @@ from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, read_whole, sync_folder, sync_path, write_atomically
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
+    BRANCH_MARK,
     LOG_FOLDER,
     MANIFEST,
     SEGMENT_TEMPORARY,
@@ -173,6 +174,12 @@ def _create_store(
     kind: Literal["store", "log"],
     listing: Listing,
 ) -> Manifest:
+    if BRANCH_MARK in listing.root:
+        raise CorruptStoreError(
+            f"{disk.path} holds a branch that was not finished, and no store: make the branch "
+            "again, which takes the place of what is there, or remove the directory",
+            path=f"{disk.path}/{BRANCH_MARK}",
+        )
     _refuse_orphans(disk, listing)
     created = wall_time(clock)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)

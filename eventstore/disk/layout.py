@@ -4,6 +4,7 @@
 
     store.json                             the manifest: UUID, and the history still kept
     writer.pid                             the writer's process (the lock is on the directory)
+    branch.tmp                             the mark of a branch that is being made
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time
     archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
@@ -21,6 +22,7 @@ import re
 __all__ = [
     "ARCHIVE_FOLDER",
     "ARCHIVE_TEMPORARY",
+    "BRANCH_MARK",
     "LOG_FOLDER",
     "MANIFEST",
     "MANIFEST_TEMPORARY",
@@ -60,12 +62,16 @@ ARCHIVE_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
 SNAPSHOT_TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
 QUARANTINE_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
 
+BRANCH_MARK = "branch.tmp"
+"""First file of a directory in which a branch is made. Without `store.json` there is no branch."""
+
 TEMPORARIES = (
     SEGMENT_TEMPORARY,
     REWRITE_TEMPORARY,
     QUARANTINE_TEMPORARY,
     ARCHIVE_TEMPORARY,
     MANIFEST_TEMPORARY,
+    BRANCH_MARK,
 )
 """Temporary files removed by the next writer. `SnapshotVault` removes a snapshot's."""
 
@@ -73,6 +79,7 @@ ROOT_NAMES = frozenset(
     {
         MANIFEST,
         MANIFEST_TEMPORARY,
+        BRANCH_MARK,
         WRITER_PID,
         LOG_FOLDER,
         ARCHIVE_FOLDER,

@@ -9,7 +9,8 @@ its lock, also while the parent's writer is at work.
 A branch in memory reads the shared events from the parent's files on request, so its history is
 one. A branch on disk is an ordinary store whose history begins with the event after the moment. A
 snapshot holds its first state, and `store.json` names the store that has the events before. The
-parent may move, grow, be compacted or be deleted.
+parent may move, grow, be compacted or be deleted. A crash while a branch is made leaves no branch
+or a whole one: the next attempt takes the place of the remains, and no store opens there.
 
 The last event that a reader outside the writer sees may be a record still in flight, which a power
 cut can take back. A branch at `None` may stand on such a record. A branch at a sequence number that
@@ -18,6 +19,7 @@ is known to be durable never does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -27,8 +29,19 @@ from eventstore.arguments import checked_path
 from eventstore.clock import Clock, SimulatedClock, checked_clock, wall_time
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.directory import create_first_segment
-from eventstore.disk.base import Disk, check_location
-from eventstore.disk.layout import WRITER_PID
+from eventstore.disk.base import Disk, check_location, sync_folder, sync_path
+from eventstore.disk.layout import (
+    BRANCH_MARK,
+    LOG_FOLDER,
+    MANIFEST,
+    MANIFEST_TEMPORARY,
+    SEGMENT_TEMPORARY,
+    SNAPSHOT_FOLDER,
+    SNAPSHOT_TEMPORARY,
+    WRITER_PID,
+    segment_seq,
+    snapshot_seq,
+)
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
 from eventstore.errors import ConfigError, HistoryUnavailableError
@@ -42,7 +55,7 @@ from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
 from eventstore.store_parts import MemoryParts, SharedHistory
 
-__all__ = ["branch"]
+__all__ = ["branch", "create_branch"]
 
 StateT = TypeVar("StateT")
 
@@ -151,34 +164,87 @@ def _create_branch_directory(
     now: int,
 ) -> None:
     """Make the directory of a durable branch: segment, snapshot, and `store.json` last."""
+    path = os.fsencode(Path(parent_path).absolute()).decode("utf-8", "backslashreplace")
+    point = BranchPoint(path=path, store=parent.store, seq=folded.seq)
     disk = LocalDisk(to, create=True)
     try:
         disk.lock()
-        found = [name for name in disk.list() if name != WRITER_PID]
-        if found:
-            raise ConfigError(
-                f"{disk.path} is not empty (there is {found[0]}): a branch is made in a directory "
-                "of its own",
-                key="to",
-            )
+        create_branch(disk, registry, folded, point, now)
+    except OSError as error:
+        raise recovery_write_error(error, disk.path) from error
+    finally:
+        disk.close()
+
+
+def create_branch(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    folded: StateAt[StateT],
+    point: BranchPoint,
+    now: int,
+) -> None:
+    """Make a durable branch in an empty directory, or over the remains of an earlier attempt.
+
+    The disk is locked. `now` is the time of creation. The mark comes first and `store.json` last.
+    Only a directory with the mark and without `store.json` holds remains. The first opening of the
+    branch removes the mark.
+
+    Raises `ConfigError` for a directory that holds something else, and `OSError`. After a failure
+    the mark stays: no store opens there, and the next attempt takes the place of the remains.
+    """
+    _refuse_what_is_there(disk)
+    try:
+        _remove_remains(disk)
+        _set_mark(disk)
         store = uuid.UUID(bytes=disk.entropy(16), version=4)
         create_first_segment(disk, store, folded.seq + 1)
         if folded.seq:
             vault = SnapshotVault[StateT](disk, store, registry.state_type, registry.fingerprint())
             vault.write(folded.state, folded.seq, created=now, latest=folded.latest)
+        sync_path(disk)
+        start = folded.seq + 1
         save_manifest(
             disk,
             Manifest(
-                store=store,
-                created=now,
-                log_start=folded.seq + 1,
-                history_start=folded.seq + 1,
-                branched=BranchPoint(
-                    path=str(Path(parent_path).absolute()), store=parent.store, seq=folded.seq
-                ),
+                store=store, created=now, log_start=start, history_start=start, branched=point
             ),
         )
-    except OSError as error:
-        raise recovery_write_error(error, disk.path) from error
-    finally:
-        disk.close()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove(disk, MANIFEST)  # a failed sync may have left it in the page cache
+            _remove_remains(disk)
+        raise
+
+
+def _refuse_what_is_there(disk: Disk) -> None:
+    found = set(disk.list()) - {WRITER_PID}
+    if BRANCH_MARK in found and MANIFEST not in found:
+        found -= {BRANCH_MARK, LOG_FOLDER, SNAPSHOT_FOLDER, MANIFEST_TEMPORARY}
+    if found:
+        raise ConfigError(
+            f"{disk.path} is not empty (there is {min(found)}): a branch is made in a directory "
+            "of its own",
+            key="to",
+        )
+
+
+def _set_mark(disk: Disk) -> None:
+    """Set the mark, durably, before there is anything that the mark explains."""
+    with contextlib.suppress(FileExistsError):
+        disk.create(BRANCH_MARK).close()
+    sync_folder(disk)
+
+
+def _remove_remains(disk: Disk) -> None:
+    """Remove the files of an attempt. Folders stay."""
+    _remove(disk, MANIFEST_TEMPORARY)
+    for folder, number_in in ((LOG_FOLDER, segment_seq), (SNAPSHOT_FOLDER, snapshot_seq)):
+        for base in disk.list(folder):
+            name = f"{folder}/{base}"
+            if name in (SEGMENT_TEMPORARY, SNAPSHOT_TEMPORARY) or number_in(base) is not None:
+                disk.remove(name)
+
+
+def _remove(disk: Disk, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        disk.remove(name)

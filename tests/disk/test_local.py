@@ -661,7 +661,10 @@ class TestLock:
         else:
             note.hardlink_to(tmp_path / "other")
         owner, second = LocalDisk(store), LocalDisk(store)
-        owner.lock()
+        locking = threading.Thread(target=owner.lock, daemon=True)
+        locking.start()
+        locking.join(10)
+        assert not locking.is_alive(), "it waits for the pipe"
         with pytest.raises(StoreLockedError) as raised:
             second.lock()
         replaced = kind in ("pipe with a reader", "hard link")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import gc
+import os
 import shutil
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 
 from eventstore import (
     ConfigError,
+    CorruptStoreError,
     Event,
     EventStore,
     HandlerRegistry,
@@ -26,9 +31,12 @@ from eventstore import (
     state_digest,
 )
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import load_manifest
+from eventstore.disk.manifest import BranchPoint, load_manifest
 from eventstore.history import ABSENT, branch, compare, differences
-from eventstore.testing import SimulatedDisk
+from eventstore.history.branch import create_branch
+from eventstore.model.state import StateAt
+from eventstore.testing import Call, SimulatedDisk
+from eventstore.testing.faults import Effect
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry
 from handlers.record_trade import record_trade
 
@@ -320,6 +328,91 @@ class TestOnDisk:
         with pytest.raises(ConfigError, match="is not empty"):
             await branch(live, REGISTRY, at=150, to=tmp_path / taken)
         assert sorted((tmp_path / taken).rglob("*")) == before
+
+    async def test_the_directory_of_the_parent_may_have_any_name(self, tmp_path: Path) -> None:
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/B\xf6rse")
+        async with EventStore.open(path, REGISTRY) as store:
+            await store.append(trade(1))
+        async with branch(path, REGISTRY, to=tmp_path / "what-if") as store:
+            assert store.seq == 1
+            with pytest.raises(HistoryUnavailableError) as refused:
+                await seqs(store, 1)
+            assert "/B\\xf6rse" in str(refused.value)
+
+    async def test_a_branch_that_was_not_finished_is_no_store(self, tmp_path: Path) -> None:
+        (tmp_path / "what-if").mkdir(0o700)
+        (tmp_path / "what-if" / "branch.tmp").touch()
+        with pytest.raises(CorruptStoreError, match="make the branch again"):
+            await EventStore.open(tmp_path / "what-if", REGISTRY)
+        with pytest.raises(StoreNotFoundError):
+            await EventStore.open(tmp_path / "what-if", REGISTRY, read_only=True)
+        assert {path.name for path in (tmp_path / "what-if").iterdir()} == {"branch.tmp"}
+
+
+class TestMaking:
+    """A branch on disk after a crash or an error at any call: none, or a whole one."""
+
+    POINT = BranchPoint(path="parent", store=uuid.UUID(int=1), seq=7)
+    AT: StateAt[EngineState] = StateAt(EngineState(cash=7.0), 7, 70)
+
+    def make(self, disk: SimulatedDisk) -> None:
+        disk.lock()
+        create_branch(disk, REGISTRY, self.AT, self.POINT, 100)
+        disk.close()
+
+    async def check(self, image: SimulatedDisk, where: str) -> None:
+        """Check that `image` holds a whole branch, or none and can be made again."""
+        if "store.json" not in image.files():
+            if set(image.files()) - {"writer.pid"}:
+                with pytest.raises(CorruptStoreError, match="not finished"):
+                    await EventStore.open("", REGISTRY, disk=image.clone())
+            self.make(image)
+        async with EventStore.open("", REGISTRY, disk=image.reopen()) as store:
+            assert (store.seq, store.state) == (7, self.AT.state), where
+            assert store.recovery.unknown_files == (), where
+            assert "branch.tmp" not in image.files(), where
+
+    async def test_a_crash_at_any_call(self) -> None:
+        points: list[tuple[Call, SimulatedDisk]] = []
+        disk = SimulatedDisk(unnamed=True)
+        disk.add_rule(lambda call: points.append((call, disk.clone())))
+        self.make(disk)
+        assert len(points) > 30
+        for call, point in points:
+            await self.check(point.after_kill(), f"a kill before {call}")
+            for number, image in enumerate(point.images(12)):
+                await self.check(image, f"image {number} of a power cut before {call}")
+        for image in disk.images():
+            assert "store.json" in image.files()
+            await self.check(image, "after all of it")
+
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+    @pytest.mark.parametrize("effect", ["none", "whole"])
+    async def test_an_error_of_any_call(self, code: int, effect: Effect) -> None:
+        whole = SimulatedDisk()
+        self.make(whole)
+        for number, call in enumerate(whole.calls, 1):
+            if call.kind == "close_disk":
+                continue
+            disk = SimulatedDisk()
+            disk.fail(number, errno=code, effect=effect)
+            with contextlib.suppress(OSError):  # removing what is not there may fail as well
+                self.make(disk)
+            disk.close()
+            await self.check(disk.after_kill(), f"{call} failed")
+
+    async def test_what_is_somebody_elses_stays(self) -> None:
+        disk = SimulatedDisk()
+        disk.write_file("branch.tmp", b"")
+        disk.write_file("log/notes", b"mine")
+        self.make(disk)
+        assert disk.read_file("log/notes") == b"mine"
+        for name in ("notes", "log/notes"):
+            disk = SimulatedDisk()
+            disk.write_file(name, b"mine")
+            with pytest.raises(ConfigError, match="is not empty"):
+                self.make(disk)
+            assert disk.read_file(name) == b"mine"
 
 
 @handler

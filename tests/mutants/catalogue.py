@@ -1413,4 +1413,34 @@ SABOTAGES = (
         ),
         caught_by=("tests/disk/test_local.py -k note_of_the_owner",),
     ),
+    Sabotage(
+        name="a branch begun without a mark",
+        breaks="a crash in the making leaves no branch or a whole one",
+        edits=(edit("history/branch.py", "        _set_mark(disk)\n", ""),),
+        caught_by=("tests/history -k TestMaking",),
+    ),
+    Sabotage(
+        name="a mark that is not durable",
+        breaks="a crash in the making leaves no branch or a whole one",
+        edits=(
+            edit(
+                "history/branch.py",
+                "        disk.create(BRANCH_MARK).close()\n    sync_folder(disk)\n",
+                "        disk.create(BRANCH_MARK).close()\n",
+            ),
+        ),
+        caught_by=("tests/history -k TestMaking",),
+    ),
+    Sabotage(
+        name="an unfinished branch opened as a new store",
+        breaks="no store opens empty where a branch was to be",
+        edits=(
+            edit(
+                DIRECTORY,
+                "    if BRANCH_MARK in listing.root:\n",
+                "    if BRANCH_MARK in listing.archive:\n",
+            ),
+        ),
+        caught_by=("tests/history -k TestMaking",),
+    ),
 )
