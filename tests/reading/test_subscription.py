@@ -439,7 +439,7 @@ class TestLeftAlone:
                 async for event in store.subscribe():
                     seen.append(event.seq)
 
-            asyncio.ensure_future(follow())  # noqa: RUF006  the point
+            asyncio.ensure_future(follow())  # noqa: RUF006  the test keeps no reference
             await asyncio.sleep(0)
             for _ in range(5):
                 gc.collect()
