@@ -2,11 +2,11 @@
 
 Theory of operation
 -------------------
-Each header names the segment before. So the sound headers tell which files belong to the log, also
-where one file is missing. `chain_faults` names every file that breaks the chain, with a remedy:
+Each header names the segment before. So the sound headers tell the files that belong to the log,
+also where one file is missing. `chain_faults` names the files that break the chain, with a remedy:
 
 - *A missing segment.* A successor, or a `CONTINUED` seal, says that the segment was there.
-- *A damaged segment.* The chain has a place for the file, and the file's header does not fit.
+- *A damaged segment.* The chain has a place for the file, but the file's header does not fit.
 - *A stray file.* The chain is whole without the file, for instance a copy under another number.
   Nothing of the log is missing, and the remedy is to move the file out of the folder.
 
@@ -60,7 +60,7 @@ def chain_faults(
 
     `firsts` are the first events in the names of the segments, ascending.
 
-    Raises `ReadFailedError`, and `FileNotFoundError` where a segment is gone, which happens only
+    Raises `ReadFailedError`, and `FileNotFoundError` where a segment is gone. A segment goes only
     beside a writer.
     """
     return _Chain(disk, store, [first for first in firsts if first >= log_start], log_start).walk()
@@ -126,7 +126,7 @@ class _Chain:
     def _hole(
         self, previous: SegmentHeader | None, unplaced: list[int], successor: int
     ) -> Iterator[ChainFault]:
-        """Yield what stands between two sound segments that do not follow one another."""
+        """Yield the faults between two sound segments that do not follow one another."""
         start, _ = self._end_of(previous)
         if start not in unplaced:
             last = min(unplaced, default=successor) - 1
@@ -135,7 +135,7 @@ class _Chain:
             yield ChainFault(segment_name(number), number, self._reasons[number], RESTORE)
 
     def _behind(self, previous: SegmentHeader | None, unplaced: list[int]) -> Iterator[ChainFault]:
-        """Yield what is wrong behind the last sound segment."""
+        """Yield the faults behind the last sound segment."""
         start, continued = self._end_of(previous)
         place = previous is None or continued
         if place and start not in unplaced:
@@ -151,7 +151,7 @@ class _Chain:
                 yield self._stray(number, start)
 
     def _end_of(self, header: SegmentHeader | None) -> tuple[int, bool]:
-        """Return the number behind a segment, and whether the segment says that others follow."""
+        """Return the number behind a segment, and whether the seal announces a successor."""
         if header is None:
             return self._log_start, False
         tail = classify_tail(read_whole(self._disk, segment_name(header.first_seq)), header)

@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 A `LogReader` takes no lock and may follow a live writer, in this process or in another one. A
 `LogReader` reads one file at a time (`segment_reader.py`), so memory does not grow with history.
-This module knows only the chain of files: which file holds an event, and which files follow.
+This module knows only the chain of files: the file that holds an event, and the files behind.
 
 Damage must never be taken for the end of the log. Three rules apply to the chain:
 
@@ -12,17 +12,18 @@ Damage must never be taken for the end of the log. Three rules apply to the chai
 - A segment with a `CONTINUED` seal must have a successor.
 - A segment must have a `CONTINUED` seal if its successor has a successor.
 
-Where a rule is broken, `chain.py` says which file is missing, damaged or a stray one. Everything
-before that place can be read, up to `stop`.
+Where a rule is broken, `chain.py` names the missing, damaged or stray file. Everything before the
+place of the fault can be read, up to `stop`.
 
 The last file ends where `tail.classify_tail` says. The writer may be in the middle of a write
 there, so damage is reported only if repeated reads confirm the damage.
 
 The directories are listed once, so the cost is linear in the number of files. A segment may
 disappear during the read, since compaction moves segments to the archive. Then the directories are
-listed again, and reading goes on at the same event. Behind the last file they are listed again too.
+listed again, and reading goes on at the same event. The directories are listed again behind the
+last file too.
 
-A reader outside the writer may see the record in flight, and a power cut can still take that record
+A reader outside the writer may see the record in flight. A power cut can still take the record
 back. The store itself never serves an event that is not durable.
 """
 
@@ -70,8 +71,8 @@ _NO_STOP = 1 << 64
 class _History(NamedTuple):
     """The files of a history at one moment, in the order of events.
 
-    `firsts` are the first events of `files`. The listing stays valid until a file of it is gone, or
-    until its last file was read: the writer only adds files at the end.
+    `firsts` are the first events of `files`. The listing stays valid until one of the files is
+    gone, or until the last file was read: the writer only adds files at the end.
     """
 
     manifest: Manifest
@@ -184,10 +185,11 @@ class LogReader:
 
         The order of the three steps matters beside a writer. An archive is durable before the
         manifest counts it, and a segment goes after the manifest counts its archive. So an event
-        whose segment is not listed is in an archive that the manifest counts, and that is listed.
+        without a listed segment is in an archive that the manifest counts and the listing has.
 
         A segment and its archive exist side by side while compaction runs. The manifest says which
-        one counts. A file that the manifest does not know is nobody's: opening says so.
+        of the two counts. A file that the manifest does not know is nobody's, and opening reports
+        such files.
         """
         segments = self._segments()
         manifest = load_manifest(self._disk)
@@ -229,7 +231,7 @@ class LogReader:
     def _check_end(self, file: HistoryFile, end: FileEnd, following: list[int]) -> None:
         """Raise `CorruptLogError` where a file does not reach its successor.
 
-        The last segment but one may lack the `CONTINUED` seal, because the writer writes that seal
+        The last segment but one may lack the `CONTINUED` seal, because the writer writes the seal
         after the successor has a name. An earlier segment never lacks the seal. An archive never
         has the seal, because compaction writes an archive as a whole.
         """
@@ -242,7 +244,7 @@ class LogReader:
             raise corrupt_segment_error(self._disk, file.name, offset, end.next_seq, reason)
 
     def _gap_error(self, file: HistoryFile, end: FileEnd, successor: int) -> CorruptLogError:
-        """Make the error for a file that ends before the next file begins, or behind that."""
+        """Make the error for a file that ends before or behind the beginning of the next file."""
         seq, manifest = end.next_seq, load_manifest(self._disk)
         if any(first == seq for first, _, _ in manifest.archived):
             return self._missing(manifest, seq)

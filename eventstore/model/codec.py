@@ -46,7 +46,7 @@ _ARRAY32 = struct.Struct(">BI")
 _DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """The errors of a decoder for unreadable bytes, text that is no UTF-8, and too deep nesting.
 
-A decoder of typed events also runs the checks of the payload classes, which may raise anything.
+A decoder of typed events also runs the checks of the payload classes. A check may raise anything.
 """
 
 
@@ -56,7 +56,7 @@ def array_header(count: int) -> bytes:
 
 
 def _array_header_length(count: int) -> int:
-    """The number of bytes that an encoder puts in front of an array of `count` items."""
+    """Return the number of bytes in front of an encoded array of `count` items."""
     return 1 if count < 16 else 3 if count < 65536 else 5
 
 
@@ -88,10 +88,10 @@ class EventCodec:
     def round_trip(self, event: Event[Any]) -> tuple[Event[Any], bytes]:
         """Encode `event` and decode the bytes. Returns the decoded event and the bytes.
 
-        The decoded event is the one that the log will give back. Raises `InvalidPayloadError` where
-        the two events differ or either step fails. NaN is always refused, because NaN equals
-        nothing, not even itself after a restart. Raises `ConfigError` for a time that is none of an
-        event, which only a clock of the user's gives.
+        The log will give back the decoded event. Raises `InvalidPayloadError` where the two events
+        differ or either step fails. NaN is always refused, because NaN equals nothing, not even the
+        same NaN after a restart. Raises `ConfigError` for a time that no event can have. Only a
+        clock of the user's gives such a time.
         """
         if event.time.__class__ is not int or not EARLIEST <= event.time <= LATEST:
             raise unusable_time_error(event.time)
@@ -130,7 +130,7 @@ class EventCodec:
         if events[0].time.__class__ is not int or not EARLIEST <= events[0].time <= LATEST:
             raise unusable_time_error(events[0].time)
         survive = False
-        with contextlib.suppress(Exception):  # the round trip of each event tells what it was
+        with contextlib.suppress(Exception):  # the round trip of each event raises the reason
             encoded = self._encode(events)
             decoded = self._decode_many(encoded)
             survive = decoded == events
@@ -141,17 +141,17 @@ class EventCodec:
         return decoded, encoded[_array_header_length(len(events)) :]
 
     def unchanged(self, events: list[Event[Any]]) -> bytes:
-        """Return the concatenated bytes of events whose values will be read as they were given.
+        """Return the concatenated bytes of events, and refuse values that reading would change.
 
-        Equality is too lenient for that: an enumeration of text equals its text, and a `bytearray`
-        equals `bytes`. So types are compared as well, at any depth (`first_change`).
+        Equality is too lenient: an enumeration of text equals the text, and a `bytearray` equals
+        `bytes`. So types are compared as well, at any depth (`first_change`).
 
         Raises `InvalidPayloadError` as `round_trip` does.
         """
         if events[0].time.__class__ is not int or not EARLIEST <= events[0].time <= LATEST:
             raise unusable_time_error(events[0].time)
         equal, decoded = False, None
-        with contextlib.suppress(Exception):  # the walk tells what it was
+        with contextlib.suppress(Exception):  # the walk tells the reason
             encoded = self._encode(events)
             decoded = self._decode_many(encoded)
             equal = decoded == events
@@ -170,7 +170,7 @@ class EventCodec:
         return encoded[_array_header_length(len(events)) :]
 
     def _unencodable(self, value: Any, path: str) -> str | None:
-        """The path of the innermost part of `value` that cannot be encoded."""
+        """Return the path of the innermost part of `value` that cannot be encoded."""
         try:
             self._encode(value)
         except RecursionError:
@@ -196,11 +196,11 @@ class EventCodec:
         )
 
     def decode(self, array: bytes, count: int, first_seq: int) -> list[Event[Any]]:
-        """Decode an array of `count` events, of which the first has the number `first_seq`.
+        """Decode an array of `count` events, from number `first_seq` on.
 
         `array` begins with an array header. Raises `UnknownOperationError` for an operation outside
-        the union, `InvalidPayloadError` for a payload that does not fit its class any more, and
-        `CorruptLogError` for bytes that are no such events.
+        the union, `InvalidPayloadError` for a payload that does not fit the payload class any
+        more, and `CorruptLogError` for bytes that are no such events.
         """
         try:
             # A payload's own checks run here: the same surroundings as when it was appended.
@@ -268,7 +268,7 @@ class EventCodec:
 
 
 def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
-    """The error for bytes that cannot be decoded. Too deep a stack is no damage."""
+    """Make the error for undecodable bytes. Too deep a stack is no damage."""
     if isinstance(error, RecursionError):
         return InvalidPayloadError(
             f"event {seq} or one soon after it is nested too deeply to be read from here: {error}; "
@@ -279,7 +279,7 @@ def _undecodable(what: str, seq: int, error: Exception) -> EventStoreError:
 
 
 def _reason(error: Exception) -> str:
-    """The text of an error from a decoder, with the kind of an error that is not msgspec's."""
+    """Return the text of a decoder's error, with the kind of an error from outside msgspec."""
     if isinstance(error, msgspec.MsgspecError | RecursionError | ValueError):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -340,7 +340,7 @@ def field_of(reason: str) -> str:
 
 
 def _first_difference(before: Any, after: Any, root: str) -> str | None:
-    """The path of the first part that is not equal after a round trip."""
+    """Return the path of the first part that is not equal after a round trip."""
     for steps, _, _ in walk_differences(before, after, exact=False):
         return root + path_of(steps)
     return None

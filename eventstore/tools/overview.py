@@ -4,8 +4,8 @@ The survey locks, repairs and writes nothing, and needs no handler. Each segment
 once and verified record by record, one segment at a time. Archives and snapshots are only measured.
 Damage does not end the survey: the result reports the damage.
 
-While a writer is at work, the last segment may show a record that is being written. A file may be
-gone between being listed and being read, and is then left out.
+While a writer is at work, the last segment may show a record in flight. A file may be gone between
+being listed and being read, and is then left out.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     * `last_seq`: the last event, or `first_seq - 1` in a segment without events.
     * `used`: bytes up to the end of the valid records.
     * `sealed`: the kind of seal at the end, `None` without a seal.
-    * `torn_bytes`: bytes of an unfinished commit, which the next writer will set aside.
-    * `damage`: why the segment is corrupt, and what to do. `None` if it is sound.
+    * `torn_bytes`: bytes of an unfinished commit. The next writer will set the bytes aside.
+    * `damage`: the reason why the segment is corrupt, and the remedy. `None` for a sound segment.
     """
 
     name: str
@@ -94,13 +94,13 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that `eventstore info` shows.
+    """The facts in the output of `eventstore info`.
 
-    * `faults`: every file that is damaged, missing or a stray copy, with the reason and the remedy.
-    * `intact_up_to`: the event that the first fault in the log begins with, `None` without a fault.
+    * `faults`: every damaged or missing file and every stray copy, with the reason and the remedy.
+    * `intact_up_to`: the event where the first fault in the log begins, `None` without a fault.
       Every event before can be read.
-    * `unknown`: files that are none of the store's. The store leaves them alone.
-    * `writer`: the pid that a writer left behind.
+    * `unknown`: files of others. The store leaves such files alone.
+    * `writer`: the pid in `writer.pid`.
     """
 
     path: str
@@ -135,12 +135,12 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def damaged(self) -> tuple[SegmentFacts, ...]:
-        """The segments that are corrupt or out of place."""
+        """The corrupt segments, and the segments out of place."""
         return tuple(segment for segment in self.segments if segment.damage)
 
 
 class LogSurvey(NamedTuple):
-    """The segments of the log, every fault in them and between them, and where faults begin."""
+    """The segments of the log, all faults, and the event where the first fault begins."""
 
     segments: list[SegmentFacts]
     faults: list[Damage]
@@ -191,7 +191,7 @@ def _missing_archives(manifest: Manifest, listing: Listing) -> Iterator[Damage]:
 
 
 def survey_log(disk: Disk, manifest: Manifest, listing: Listing) -> LogSurvey:
-    """Read every segment of the log, verify it record by record, and judge the chain.
+    """Read every segment of the log, verify every record, and judge the chain.
 
     A segment that a writer removed since the listing is left out.
     """
@@ -212,7 +212,7 @@ def survey_log(disk: Disk, manifest: Manifest, listing: Listing) -> LogSurvey:
 
 
 def _leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> Iterator[Damage]:
-    """Yield what a writer would refuse to remove: it has the name of an archived segment."""
+    """Yield the files with names of archived segments that a writer would refuse to remove."""
     for first in listing.segments:
         name = segment_name(first)
         if first >= manifest.log_start:
@@ -228,14 +228,14 @@ def _leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> Iterator[Dam
 def _chain_faults(disk: Disk, manifest: Manifest, firsts: list[int]) -> list[ChainFault]:
     try:
         return list(chain_faults(disk, manifest.store, firsts, manifest.log_start))
-    except (FileNotFoundError, EventStoreError):  # moved by a writer, or told with its segment
+    except (FileNotFoundError, EventStoreError):  # moved by a writer, or told with the segment
         return []
 
 
 def _survey(
     disk: Disk, manifest: Manifest, first: int, successor: int | None, verdicts: dict[str, str]
 ) -> SegmentFacts:
-    """Read one segment. Raises `FileNotFoundError` if it is gone."""
+    """Read one segment. Raises `FileNotFoundError` for a segment that is gone."""
     name = segment_name(first)
     size = _size(disk, name)
     facts = SegmentFacts(name=name, size=size, first_seq=first, last_seq=first - 1)
@@ -269,7 +269,7 @@ def _survey(
 def _contradicted(
     disk: Disk, manifest: Manifest, data: bytes, header: SegmentHeader, successor: int | None
 ) -> str | None:
-    """Return in what a whole segment is not what its successor says that it was, if so."""
+    """Return the damage of a segment whose bytes contradict the header of the next segment."""
     if successor is None:
         return None
     name = segment_name(successor)
@@ -295,7 +295,7 @@ def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
 
 
 def _size(disk: Disk, name: str) -> int:
-    """The size of a file, 0 of what cannot be opened as a file."""
+    """Return the size of a file, 0 of anything that cannot be opened as a file."""
     try:
         with open_to_read(disk, name) as file:
             return file.size()
