@@ -42,7 +42,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
 from eventstore.model.value_types import copier
 from eventstore.moment import Moment
-from eventstore.reading.live import durable_events
+from eventstore.reading.open_store import durable_events
 from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.reading.subscription import Subscription, Subscriptions
 from eventstore.recovery import recover

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventstore.arguments import checked_path
-from eventstore.disk.fork import register_for_fork
+from eventstore.disk.after_fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local_file import LocalFile, ensure_leads_to, fsync_folder
 from eventstore.errors import StoreAccessError, StoreFullError, StoreLockedError, StoreNotFoundError

@@ -9,9 +9,9 @@ import msgspec
 
 from eventstore.disk.base import Disk
 from eventstore.errors import InvalidPayloadError, StoreFailedError
+from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.format import MAX_BODY
-from eventstore.log.room import Room
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import StoreStats
 

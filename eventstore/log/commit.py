@@ -6,8 +6,8 @@ The commit path has two sides. `GroupCommit` lives on the event loop, and only t
 touches it. The writer runs jobs on a thread of its own, one at a time (see `log/runner.py`).
 
 *Five parts* hold the state: the numbers given out and durable, the room in the queue
-(`log/room.py`), the job in flight, the timers (`log/timers.py`), and the outcomes that nobody has
-retrieved.
+(`log/backpressure.py`), the job in flight, the timers (`log/timers.py`), and the outcomes that
+nobody has retrieved.
 
 *At most one job is in flight.* The job keeps the `GroupCommit` alive, because somebody may wait
 for a receipt. `submit` queues events. When nothing is in flight, `submit` also hands the queue to
@@ -49,11 +49,11 @@ from typing import Any
 
 from eventstore.concurrency import wake
 from eventstore.config import Durability, StoreConfig
-from eventstore.disk.fork import register_for_fork, unregister_for_fork
+from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError, fresh_error
+from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Submission
 from eventstore.log.call_guard import IDLE, QUEUEING, CallGuard
-from eventstore.log.room import Room
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.timers import CommitTimers
 from eventstore.log.unretrieved import UnretrievedFailures

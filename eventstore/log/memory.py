@@ -22,10 +22,10 @@ from eventstore.errors import (
     StoreClosedError,
     StoreFailedError,
 )
+from eventstore.log.backpressure import Room
 from eventstore.log.base import Chunk, Numbers, Submission, order_error
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.reader import LogReader
-from eventstore.log.room import Room
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats

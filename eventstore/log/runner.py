@@ -29,7 +29,7 @@ from typing import Protocol
 import msgspec
 
 from eventstore.concurrency import no_thread_error
-from eventstore.disk.fork import register_for_fork
+from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
 from eventstore.log.base import Submission
 from eventstore.log.writer import LogWriter

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from eventstore.config import Durability, StoreConfig
-from eventstore.log.room import Room
+from eventstore.log.backpressure import Room
 
 __all__ = ["CommitTimers"]
 

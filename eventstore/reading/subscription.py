@@ -42,7 +42,7 @@ from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import seq_of
-from eventstore.reading.live import Batch, durable_batches
+from eventstore.reading.open_store import Batch, durable_batches
 from eventstore.reading.selection import checked_operations
 
 __all__ = ["Subscription", "Subscriptions"]

@@ -19,9 +19,9 @@ from eventstore.testing.handler_checks import (
     check_handler,
     check_registry,
 )
-from eventstore.testing.machine import SimulatedFile
 from eventstore.testing.power_cut import SECTOR, Adversary
 from eventstore.testing.simulated_disk import SimulatedDisk
+from eventstore.testing.simulated_machine import SimulatedFile
 from eventstore.testing.strategies import payloads, values
 from eventstore.testing.virtual_time import StalledError, VirtualTimeLoop, run_in_virtual_time
 

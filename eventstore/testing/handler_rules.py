@@ -13,7 +13,7 @@ from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec, StateDigest
 from eventstore.model.value_types import copy_value
-from eventstore.reading.other_interpreter import (
+from eventstore.reading.subprocess_fold import (
     Case,
     Fold,
     Source,

@@ -47,8 +47,8 @@ from eventstore.errors import StoreLockedError
 from eventstore.testing.directory_entries import FOLDER, DirectoryEntries, folder_of
 from eventstore.testing.faults import Call, Effect, Fault, Rule
 from eventstore.testing.file_contents import Inode
-from eventstore.testing.machine import Machine, SimulatedFile
 from eventstore.testing.power_cut import Adversary, Extreme, RandomCut, extremes
+from eventstore.testing.simulated_machine import Machine, SimulatedFile
 
 __all__ = ["SimulatedDisk"]
 

@@ -34,7 +34,8 @@ from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec
-from eventstore.reading.other_interpreter import (
+from eventstore.reading.replay import upcast_batches
+from eventstore.reading.subprocess_fold import (
     Case,
     Digests,
     EventRange,
@@ -44,7 +45,6 @@ from eventstore.reading.other_interpreter import (
     fold_in_other_interpreter,
     source_of,
 )
-from eventstore.reading.replay import upcast_batches
 
 __all__ = ["Divergence", "explain_divergence"]
 

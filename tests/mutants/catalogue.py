@@ -8,6 +8,7 @@ __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
 AWAITABLES = "awaitables.py"
+BACKPRESSURE = "log/backpressure.py"
 CLOCK = "clock.py"
 CLOSING = "closing.py"
 CODEC = "model/codec.py"
@@ -35,7 +36,6 @@ OPTIMISTIC = "disk/optimistic.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
 REPLAY = "reading/replay.py"
-ROOM = "log/room.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
 STORE = "store.py"
@@ -420,24 +420,24 @@ SABOTAGES = (
         breaks="who waits for room is woken when there is room",
         edits=(
             edit(
-                ROOM,
+                BACKPRESSURE,
                 "        if self._waiters and not turn.get_loop().is_closed():",
                 "        if False:",
             ),
         ),
-        caught_by=("tests/log/test_room.py",),
+        caught_by=("tests/log/test_backpressure.py",),
     ),
     Sabotage(
         name="room of a refused append kept",
         breaks="room that was granted is given back on every path",
         edits=(
             edit(
-                ROOM,
+                BACKPRESSURE,
                 "            self._granted -= count\n        else:\n            self._waiters.pop",
                 "            pass\n        else:\n            self._waiters.pop",
             ),
         ),
-        caught_by=("tests/log/test_room.py",),
+        caught_by=("tests/log/test_backpressure.py",),
     ),
     Sabotage(
         name="a failed sync tried again",

@@ -10,8 +10,8 @@ import pytest
 
 from eventstore.log.segment import ActiveSegment
 from eventstore.testing.faults import Call
-from eventstore.testing.machine import SimulatedFile
 from eventstore.testing.simulated_disk import SimulatedDisk
+from eventstore.testing.simulated_machine import SimulatedFile
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.torture.cli import CrashError, explore, main, replay
 from tests.torture.crash_points import Crashes

@@ -24,7 +24,7 @@ from eventstore.errors import (
     StoreFullError,
     StoreOverloadedError,
 )
-from eventstore.log.room import Room
+from eventstore.log.backpressure import Room
 from eventstore.model.operation import Event
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop, run_in_virtual_time

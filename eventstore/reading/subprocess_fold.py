@@ -58,7 +58,7 @@ __all__ = [
 Digests = dict[int, str]
 """The digest of the state after each event that was asked for, by sequence number."""
 
-_CHILD_PROGRAM = "from eventstore.reading.other_interpreter import answer; answer()"
+_CHILD_PROGRAM = "from eventstore.reading.subprocess_fold import answer; answer()"
 
 _answering = False
 

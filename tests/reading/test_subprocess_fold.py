@@ -13,7 +13,7 @@ import pytest
 from eventstore import Event, EventStore, HandlerRegistry, handler
 from eventstore.disk.local import LocalDisk
 from eventstore.model.state import StateCodec, StateDigest, state_digest
-from eventstore.reading.other_interpreter import (
+from eventstore.reading.subprocess_fold import (
     Case,
     EventRange,
     OtherInterpreterError,
