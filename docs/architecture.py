@@ -38,7 +38,8 @@ DUTIES = {
     "arguments": "refused arguments: what they were, and the cure",
     "awaitables": "what a forgotten await or a plain with is told",
     "report": "reports and counters",
-    "errors": "every error, and OSError translated once",
+    "os_errors": "OSError translated once",
+    "errors": "every error in one tree",
 }
 """The duty of each room."""
 

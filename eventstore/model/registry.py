@@ -245,17 +245,13 @@ class HandlerRegistry(Generic[StateT]):
         return self._codec
 
     def check(self) -> None:
-        """Raise what opening a store with this registry would raise: faults of all items together.
-
-        Raises `RegistrationError` as `fingerprint` does.
-        """
+        """Raise the `RegistrationError` that opening a store with this registry would raise."""
         self.fingerprint()
 
     def initial(self) -> StateT:
         """Return the state before the first event, as a copy that nobody else holds.
 
-        Raises `RegistrationError` for a registry without a state type, and where making the state
-        raises.
+        Raises `RegistrationError` where there is no state type, or making the state raises.
         """
         try:
             return self._make_initial()

@@ -57,12 +57,10 @@ _WHEN: dict[str, Effect] = {"before": "none", "during": "partial", "after": "who
 
 
 class SimulatedDisk:
-    """A `Disk` in memory, to crash and to damage.
+    """A `Disk` in memory, to crash and to damage. Without faults the disk is like a `LocalDisk`.
 
-    Without faults the disk behaves as an empty `LocalDisk` does. `seed` determines every random
-    choice. `path` is the name of the disk in errors and logs. With `unnamed`, somebody has just
-    made the directory, and until `sync_path` a power cut can take all of it. `machine` makes the
-    disk a further handle on a computer that exists already. The computer's `seed` then counts.
+    `seed` determines every random choice. `path` is the name in errors. With `unnamed`, a power cut
+    before `sync_path` can take the directory. `machine` makes a further handle on that computer.
 
     >>> disk = SimulatedDisk(seed=7)
     >>> file = disk.create("journal")
@@ -90,10 +88,8 @@ class SimulatedDisk:
     def __repr__(self) -> str:
         machine = self._machine
         state = "crashed" if machine.plan.crashed else "open" if self._open else "closed"
-        files, calls = len(self.files()), len(machine.plan.calls)
-        return f"<SimulatedDisk seed={machine.seed} {state}: {files} files after {calls} calls>"
-
-    # The Disk protocol.
+        facts = f"{len(self.files())} files after {len(machine.plan.calls)} calls"
+        return f"<SimulatedDisk seed={machine.seed} {state}: {facts}>"
 
     def lock(self) -> None:
         machine = self._machine
@@ -348,8 +344,7 @@ class SimulatedDisk:
             return self._machine.random
         return seed if isinstance(seed, Random) else Random(seed)
 
-    # The methods below are for tests that look at files or damage files. No use is recorded as a
-    # call, and none fails.
+    # Looking at files and damaging files in tests: not recorded as calls, and never failing.
 
     def files(self) -> _Sorted:
         """Return the sorted names of all files, with the folder in front of each name."""
