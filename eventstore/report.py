@@ -70,6 +70,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         sync_p50: Median seconds of an `fdatasync`, over the last 4096.
         sync_p99: The 99th percentile in seconds, over the last 4096.
         sync_max: The longest `fdatasync` since opening, in seconds.
+        stalled: Seconds that the disk has not answered for, once they are more than `slow_sync`,
+            else 0.0. `pending` says how many events wait.
         snapshots: Snapshots taken.
         snapshot_seq: The last event that the newest snapshot covers.
         segments_archived: Segments moved out of the log.
@@ -90,6 +92,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     sync_p50: float = 0.0
     sync_p99: float = 0.0
     sync_max: float = 0.0
+    stalled: float = 0.0
     snapshots: int = 0
     snapshot_seq: int = 0
     segments_archived: int = 0

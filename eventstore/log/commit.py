@@ -55,7 +55,7 @@ from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Submission
 from eventstore.log.call_guard import IDLE, QUEUEING, CallGuard
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
-from eventstore.log.timers import CommitTimers
+from eventstore.log.timers import CommitTimers, StallWatch
 from eventstore.log.unretrieved import UnretrievedFailures
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
@@ -111,6 +111,10 @@ class GroupCommit:
         self._unretrieved = UnretrievedFailures()
         self._on_drained: Callable[[], None] | None = None
         self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
+        self._watch = StallWatch(
+            self._loop, config.slow_sync, writer.path, self.room, lambda: self._in_flight
+        )
+        self._watch.armed = not blocking  # a job that runs inline has ended when it could be seen
         kind = ThreadRunner if blocking else InlineRunner
         self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
         register_for_fork(self)
@@ -190,6 +194,8 @@ class GroupCommit:
             job = self._take_record()
         else:
             return
+        if not self._watch.armed:
+            self._watch.arm()
         self._runner.put(job)
 
     def _take_record(self) -> Job:
@@ -350,6 +356,7 @@ class GroupCommit:
             self._ended = self._loop.create_future()
             self._run_between_commits(self._writer.close, self._ended)
         await asyncio.wait([self._ended])
+        self._watch.end()
         unregister_for_fork(self)
         self._ended.result()
         self._unretrieved.raise_first()
@@ -361,6 +368,11 @@ class GroupCommit:
         """Make the log read-only: something outside the commit path failed beyond doubt."""
         if self.room.refusal is None:
             self.room.close(error)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds that the disk has not answered for, 0.0 unless longer than `slow_sync`."""
+        return self._watch.stalled
 
     @property
     def failed(self) -> bool:

@@ -1,17 +1,24 @@
-"""Timers of the commit path: the idle seal, and the sync of the mode `interval`.
+"""Timers of the commit path: the idle seal, the sync of the mode `interval`, the stall watch.
 
-Both timers start with a commit. A timer of a closed log does nothing, and none is started for it.
+The idle seal and the sync start with a commit. A timer of a closed log does nothing, and none is
+started for it. The stall watch starts with a job, and goes on until no job is in flight, also while
+the log is closing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from eventstore.config import Durability, StoreConfig
 from eventstore.log.backpressure import Room
 
-__all__ = ["CommitTimers"]
+__all__ = ["CommitTimers", "StallWatch"]
+
+_logger = logging.getLogger("eventstore.log.writer")
+
+_SHORTEST = 0.01  # seconds between two ticks of the stall watch, at least
 
 _BUSY_RETRY = 0.01  # seconds until the idle seal is tried again where a job was in flight
 
@@ -78,3 +85,72 @@ class CommitTimers:
         self._sync_timer = None
         if self._room.refusal is None:
             self._sync()
+
+
+class StallWatch:
+    """A warning about a job that hangs, while the job hangs: once, and once more at its end.
+
+    The watch compares the job in flight at each tick with the job at the tick before. A job seen
+    twice has hung for at least `limit` seconds. The commit path pays one comparison for each job:
+    `armed` says whether the watch ticks already.
+
+    `path` is the store's. `flight` returns the job in flight, if any. `room` has the number of
+    events that wait.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limit: float,
+        path: str,
+        room: Room,
+        flight: Callable[[], object | None],
+    ) -> None:
+        self.armed = False
+        self._loop = loop
+        self._limit = max(limit, _SHORTEST)
+        self._path = path
+        self._room = room
+        self._flight = flight
+        self._seen: object | None = None
+        self._since = 0.0
+        self._warned = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def stalled(self) -> float:
+        """Seconds that the job in flight has hung for, 0.0 while no warning stands."""
+        return self._loop.time() - self._since if self._warned else 0.0
+
+    def arm(self) -> None:
+        """Watch the job that is in flight now, and all later ones until none is."""
+        self.armed = True
+        self._seen, self._since = self._flight(), self._loop.time()
+        self._timer = self._loop.call_later(self._limit, self._tick)
+
+    def end(self) -> None:
+        """Stop watching: no job follows."""
+        self.armed = True
+        self._seen = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        now, flight = self._loop.time(), self._flight()
+        if flight is not self._seen:
+            if self._warned:
+                _logger.warning("%s: the disk answered after %.3f s", self._path, now - self._since)
+            self._warned = False
+            self._seen, self._since = flight, now
+        elif flight is not None and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "%s: the disk has not answered for %.3f s, and %d events wait for it: is it "
+                "overloaded, or gone?",
+                self._path,
+                now - self._since,
+                self._room.pending,
+            )
+        self.armed = flight is not None
+        if self.armed:
+            self._timer = self._loop.call_later(self._limit, self._tick)

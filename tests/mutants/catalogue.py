@@ -1449,4 +1449,16 @@ SABOTAGES = (
         ),
         caught_by=("tests/history -k TestMaking",),
     ),
+    Sabotage(
+        name="a hang told at its end",
+        breaks="a sync that hangs is told while it hangs",
+        edits=(
+            edit(
+                COMMIT,
+                "        if not self._watch.armed:\n            self._watch.arm()\n",
+                "",
+            ),
+        ),
+        caught_by=("tests/log/test_stall.py -k other_step",),
+    ),
 )
