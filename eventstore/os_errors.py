@@ -1,8 +1,8 @@
-"""Errors of the operating system, and the errors of the library that they become.
+"""Errors of the operating system, translated into the errors of the library.
 
 Every room that touches files translates an `OSError` once, at its edge, by a function of this
-module. Three questions decide: which call failed, with which number, and what the call could have
-changed by then. The original stays available as `__cause__`.
+module. Three facts decide: the call that failed, the error's number, and the changes that the call
+could have made by then. The original stays available as `__cause__`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ __all__ = [
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 SHORTAGE = NO_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""Numbers of calls that failed for want of something, and may succeed later: space, file
-descriptors, memory. Such a call changed nothing, unless it was a write or a sync."""
+"""Numbers of calls that failed for lack of space, file descriptors or memory, and may succeed
+later. Such a call changed nothing, except a write or a sync."""
 NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR})
 
 
@@ -50,8 +50,8 @@ class SyncFailedError(OSError):
 class GoneError(OSError):
     """An open file or directory that somebody removed, moved, replaced or cut.
 
-    No caller meets this error. `reason` says what happened, and where the file is now, if the
-    operating system tells.
+    No caller meets a `GoneError`. `reason` names the event, and the file's present place if the
+    operating system tells the place.
     """
 
     def __init__(self, reason: str) -> None:
@@ -65,7 +65,7 @@ def errno_name(error: OSError) -> str:
 
 
 def shortage_words(cause: OSError) -> tuple[str, str]:
-    """Say what an error of `SHORTAGE` was short of, and what to do about it."""
+    """Name the lacking resource of an error of `SHORTAGE`, and the remedy."""
     if cause.errno in NO_SPACE:
         return "no space", "free some space"
     if cause.errno == errno.ENOMEM:
@@ -109,8 +109,7 @@ def read_error(
 ) -> EventStoreError:
     """Translate an `OSError` from a read or from opening a file.
 
-    `offset` counts bytes from the start of the file `path`. `what` says what stands in the
-    way, where that is known.
+    `offset` counts bytes from the start of the file `path`. `what` names a known obstacle.
     """
     code, name = cause.errno, errno_name(cause)
     where = path if offset is None else f"{path} at offset {offset}"
@@ -134,7 +133,7 @@ def read_error(
 
 @contextlib.contextmanager
 def translating_read_errors(path: str) -> Iterator[None]:
-    """Translate every `OSError` that a read of the store at `path` ends with."""
+    """Translate every `OSError` at the end of a read of the store at `path`."""
     try:
         yield
     except OSError as error:
