@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from eventstore.log.backpressure import Room
 
 from eventstore import EventLog
+from eventstore.log.backpressure import Room
 from eventstore.log.timers import StallWatch
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.gates import GatedDisk, commits
