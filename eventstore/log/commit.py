@@ -111,10 +111,10 @@ class GroupCommit:
         self._unretrieved = UnretrievedFailures()
         self._on_drained: Callable[[], None] | None = None
         self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
-        self._watch = StallWatch(
+        self.watch = StallWatch(
             self._loop, config.slow_sync, writer.path, self.room, lambda: self._in_flight
         )
-        self._watch.armed = not blocking  # a job that runs inline has ended when it could be seen
+        self.watch.armed = not blocking  # a job that runs inline has ended when it could be seen
         kind = ThreadRunner if blocking else InlineRunner
         self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
         register_for_fork(self)
@@ -174,13 +174,12 @@ class GroupCommit:
 
     def _start_next_in_turn(self) -> None:
         """Start the next job as a callback of the loop, guarded as `submit` is by its caller."""
-        guard = self.guard
-        guard.settle()
-        guard.phase = QUEUEING
+        self.guard.settle()
+        self.guard.phase = QUEUEING
         try:
             self._start_next()
         finally:
-            guard.phase = IDLE
+            self.guard.phase = IDLE
 
     def _start_next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
@@ -194,15 +193,14 @@ class GroupCommit:
             job = self._take_record()
         else:
             return
-        if not self._watch.armed:
-            self._watch.arm()
+        if not self.watch.armed:
+            self.watch.arm()
         self._runner.put(job)
 
     def _take_record(self) -> Job:
         """Move the submissions of the next record from the queue into flight.
 
-        Each submission is in `_taken` before it leaves the queue, so that an interruption between
-        two steps loses none.
+        Each one is in `_taken` before it leaves the queue, so an interruption loses none.
         """
         waiting = self._queue
         self._taken = entries = [waiting[0]]
@@ -356,7 +354,7 @@ class GroupCommit:
             self._ended = self._loop.create_future()
             self._run_between_commits(self._writer.close, self._ended)
         await asyncio.wait([self._ended])
-        self._watch.end()
+        self.watch.end()
         unregister_for_fork(self)
         self._ended.result()
         self._unretrieved.raise_first()
@@ -368,11 +366,6 @@ class GroupCommit:
         """Make the log read-only: something outside the commit path failed beyond doubt."""
         if self.room.refusal is None:
             self.room.close(error)
-
-    @property
-    def stalled(self) -> float:
-        """Seconds that the disk has not answered for, 0.0 unless longer than `slow_sync`."""
-        return self._watch.stalled
 
     @property
     def failed(self) -> bool:

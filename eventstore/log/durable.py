@@ -253,7 +253,7 @@ class DurableLog:
             sync_p50=_quantile(times, 0.5),
             sync_p99=_quantile(times, 0.99),
             sync_max=counts.sync_max_ns / 1e9,
-            stalled=self._group.stalled,
+            stalled=self._group.watch.stalled,
             spare_ready=spare.ready,
             space_warning=spare.space_warning,
             failed=self._group.failed,

@@ -148,7 +148,7 @@ async def test_any_other_step_that_hangs(
 async def test_an_idle_log_is_not_watched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with EventLog.open(tmp_path, slow_sync=SLOW, idle_seal=3600.0) as log:
         await log.append(b"one")
-        watch = log._log.appender._watch
+        watch = log._log.appender.watch
         while watch.armed:  # noqa: ASYNC110  as above
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)

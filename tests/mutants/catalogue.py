@@ -1455,7 +1455,7 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        if not self._watch.armed:\n            self._watch.arm()\n",
+                "        if not self.watch.armed:\n            self.watch.arm()\n",
                 "",
             ),
         ),
