@@ -29,6 +29,12 @@ class Watched:
         self._inner = inner
         self._calls = calls
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:  # the writer gives a file its new name
+            setattr(self._inner, name, value)
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
         if not inspect.ismethod(value) and not inspect.isbuiltin(value):

@@ -377,7 +377,7 @@ def test_a_folder_that_anybody_may_write_to_is_refused(
     (path / name).chmod(0o707)
     outcome, message = attempt()
     assert outcome == "StoreAccessError"
-    assert f"{path / name} can be written by anybody" in message
+    assert f"{path / name} can be written by others" in message
     assert contents(path) == before
     assert attempt(read_only=True) == ("open", 1)
     (path / name).chmod(0o700)
