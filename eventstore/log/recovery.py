@@ -41,9 +41,7 @@ from eventstore.disk.layout import (
     segment_name,
 )
 from eventstore.disk.listing import Listing
-from eventstore.errors import (
-    CorruptLogError,
-)
+from eventstore.errors import CorruptLogError, StoreFullError
 from eventstore.log.chain import chain_error
 from eventstore.log.format import (
     ALIGNMENT,
@@ -64,8 +62,9 @@ from eventstore.log.segment import (
     sealed_end,
     write_seal,
 )
+from eventstore.log.spare import give_up_spare_files
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
-from eventstore.os_errors import recovery_write_error
+from eventstore.os_errors import NO_SPACE, recovery_write_error
 
 __all__ = [
     "ExaminedLog",
@@ -158,9 +157,25 @@ def examine_log(
 def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
     """Set a torn end aside and rewrite an unsealed last segment, durably.
 
+    Where a repair finds no space, the store gives up the files that hold no event: the spare, and
+    temporary files of a crash. A store that died on a full disk opens by its own means therefore.
+    Everything was examined and folded before, so none of these files is the only copy of an event.
+
     Raises `StoreFullError`, `StoreAccessError` or `StoreFailedError`. A failure loses nothing.
     """
-    return _Repair(disk).run(examined)
+    try:
+        return _Repair(disk).run(examined)
+    except StoreFullError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        try:
+            if not give_up_spare_files(disk):
+                raise
+        except OSError as failure:
+            raise recovery_write_error(failure, disk.path) from failure
+    repaired = _Repair(disk).run(examined)
+    repaired.spare_ready = False
+    return repaired
 
 
 class _Examination:

@@ -14,14 +14,35 @@ import logging
 import threading
 
 from eventstore.disk.base import Disk, File, sync, sync_folder
-from eventstore.disk.layout import LOG_FOLDER, SEGMENT_TEMPORARY, SPARE_SEGMENT
+from eventstore.disk.layout import (
+    LOG_FOLDER,
+    SEGMENT_TEMPORARY,
+    SNAPSHOT_TEMPORARY,
+    SPARE_SEGMENT,
+)
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.segment import zero_fill
 from eventstore.os_errors import NO_ACCESS, SHORTAGE, SyncFailedError, shortage_words
 
-__all__ = ["SpareSegment"]
+__all__ = ["SpareSegment", "give_up_spare_files"]
 
 _logger = logging.getLogger("eventstore.log.writer")
+
+
+def give_up_spare_files(disk: Disk) -> bool:
+    """Remove the files that hold no event, where there is no space for anything else.
+
+    These are the spare and the temporary files of a crash. Returns whether there were any. Raises
+    `OSError`.
+    """
+    given_up = False
+    for name in (SPARE_SEGMENT, SEGMENT_TEMPORARY, SNAPSHOT_TEMPORARY):
+        with contextlib.suppress(FileNotFoundError):
+            disk.remove(name)
+            given_up = True
+    if given_up:
+        sync_folder(disk, LOG_FOLDER)  # some file systems free the blocks only then
+    return given_up
 
 
 class SpareSegment:

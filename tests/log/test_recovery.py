@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from eventstore.disk.layout import segment_name
+from eventstore.disk.layout import SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_manifest, save_manifest
 from eventstore.errors import (
     CorruptLogError,
@@ -31,7 +31,7 @@ from eventstore.log.format import (
     read_seal,
 )
 from eventstore.log.tail import Clean, classify_tail
-from eventstore.testing import SimulatedDisk
+from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
     FOREIGN,
     SIZE,
@@ -267,6 +267,34 @@ class TestRepair:
             image = survivor.after_power_cut(cut)
             assert open_on(image).next_seq == 3
             assert values_on(image) == ["one", "two"]
+
+    @pytest.mark.parametrize("kind", ["create", "write", "make_folder", "rename"])
+    @pytest.mark.parametrize("spare", [SPARE_SEGMENT, SEGMENT_TEMPORARY, "snapshots/new.tmp"])
+    def test_on_a_full_disk_the_files_without_events_make_room(self, kind: str, spare: str) -> None:
+        disk = unclean("one", "two")
+        torn(disk)
+        disk.write_file(spare, bytes(SIZE))
+
+        def full(call: Call) -> Fault | None:
+            return Fault(errno.ENOSPC) if call.kind == kind and spare in disk.files() else None
+
+        disk.add_rule(full)
+        opened = open_on(disk)
+        assert (opened.rewritten, opened.next_seq, opened.spare_ready) == (FIRST, 3, False)
+        assert spare not in disk.files()
+        assert values_on(disk) == ["one", "two"]
+        for image in disk.images():
+            assert open_on(image).next_seq == 3
+
+    def test_where_that_makes_no_room_the_spare_is_gone_and_nothing_is_lost(self) -> None:
+        disk = unclean("one", "two")
+        disk.write_file(SPARE_SEGMENT, bytes(SIZE))
+        disk.fail(kind="write", errno=errno.ENOSPC, forever=True)
+        for _ in range(2):
+            with pytest.raises(StoreFullError, match="nothing is lost"):
+                open_on(disk)
+        disk.heal()
+        assert open_on(disk).next_seq == 3
 
     def test_opening_again_finds_nothing_to_mend_and_changes_nothing(self) -> None:
         disk = unclean("one", "two")

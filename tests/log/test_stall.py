@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.gates import GatedDisk, commits
 
 SLOW = 0.05
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.001)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -108,16 +115,14 @@ async def test_a_sync_that_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         await log.append(b"one")
         disk.gate.shut()
         receipts = [log.submit(b"two"), log.submit(b"three")]
-        while not told(caplog):  # noqa: ASYNC110  there is no event to wait for
-            await asyncio.sleep(0.01)
+        await until(lambda: told(caplog))
         assert "2 events wait" in told(caplog)[0]
         stats = log.stats()
         assert (stats.stalled >= SLOW, stats.pending) == (True, 2)
         disk.gate.open()
         for receipt in receipts:
             await receipt
-        while log.stats().stalled:  # noqa: ASYNC110  as above
-            await asyncio.sleep(0.01)
+        await until(lambda: not log.stats().stalled)
         assert "the disk answered after" in told(caplog)[-1]
 
 
@@ -133,13 +138,13 @@ async def test_any_other_step_that_hangs(
         waiting: asyncio.Future[object] = asyncio.ensure_future(log.append(b"one"))
     else:
         await log.append(b"one")
-        while not log.stats().spare_ready:  # noqa: ASYNC110  as above
-            await asyncio.sleep(0.001)
+        await until(lambda: log.stats().spare_ready)
         disk.gate.shut()
         waiting = asyncio.ensure_future(log.close())
-    while not told(caplog):  # noqa: ASYNC110  as above
-        await asyncio.sleep(0.01)
-    disk.gate.open()
+    try:
+        await until(lambda: told(caplog))
+    finally:
+        disk.gate.open()
     await waiting
     await log.close()
 
@@ -149,8 +154,5 @@ async def test_an_idle_log_is_not_watched(tmp_path: Path, caplog: pytest.LogCapt
     async with EventLog.open(tmp_path, slow_sync=SLOW, idle_seal=3600.0) as log:
         await log.append(b"one")
         watch = log._log.appender.watch
-        while watch.armed:  # noqa: ASYNC110  as above
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0)
-        assert not watch.armed
+        await until(lambda: not watch.armed)
     assert watch.stalled == 0.0

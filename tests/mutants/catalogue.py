@@ -1461,4 +1461,16 @@ SABOTAGES = (
         ),
         caught_by=("tests/log/test_stall.py -k other_step",),
     ),
+    Sabotage(
+        name="a full disk with a spare is a full disk",
+        breaks="a store that died on a full disk opens by its own means",
+        edits=(
+            edit(
+                LOG_RECOVERY,
+                "        if error.errno not in NO_SPACE:\n",
+                "        if error.errno in NO_SPACE:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py",),
+    ),
 )

@@ -202,6 +202,8 @@ async def test_a_store_on_a_full_file_system_opens_or_says_why_not(
     child.kill()
     fill(filler)
     before = contents(path)
+    (path / "log" / "spare").unlink(missing_ok=True)
+    fill(filler)  # the store has no spare segment to give up
     with pytest.raises(StoreFullError, match="nothing is lost"):
         await EventStore.open(path, ledger_registry(), CONFIG)
     left = contents(path)
@@ -213,6 +215,26 @@ async def test_a_store_on_a_full_file_system_opens_or_says_why_not(
     async with EventStore.open(path, ledger_registry(), CONFIG, read_only=True) as store:
         assert store.seq == 20
     filler.unlink()
+    async with EventStore.open(path, ledger_registry(), CONFIG) as store:
+        assert store.seq == 20
+        assert store.recovery.rewritten is not None
+    await check_reopened(path, 20)
+
+
+@pytest.mark.asyncio
+@pytest.mark.filesystem
+async def test_a_store_killed_on_a_full_file_system_opens_with_its_own_spare(
+    tmp_path: Path, mounts: Mounts, start: Start
+) -> None:
+    needs("that a store killed on a full file system opens by giving up its spare segment")
+    at = mounts.tmpfs(tmp_path / "mounted", MIB)
+    path = at / "store"
+    child = start(holds, str(path))
+    assert child.report() == (20,)
+    while not (path / "log" / "spare").exists():  # noqa: ASYNC110  another process makes it
+        await asyncio.sleep(0.01)
+    child.kill()
+    fill(at / "filler")
     async with EventStore.open(path, ledger_registry(), CONFIG) as store:
         assert store.seq == 20
         assert store.recovery.rewritten is not None
