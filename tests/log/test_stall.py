@@ -113,6 +113,8 @@ async def test_a_sync_that_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     disk = GatedDisk(tmp_path, commits)
     async with EventLog.open(disk=disk, slow_sync=SLOW) as log:
         await log.append(b"one")
+        await until(lambda: not log.stats().stalled)
+        caplog.clear()  # a disk that was slow for real
         disk.gate.shut()
         receipts = [log.submit(b"two"), log.submit(b"three")]
         await until(lambda: told(caplog))
