@@ -119,8 +119,11 @@ class Disk(Protocol):
         Somebody else may have made the directories a moment ago, so an existing name is no proof.
         """
 
-    def ensure_in_place(self) -> None:
-        """Raise `GoneError` unless the store's path leads to this very directory."""
+    def ensure_in_place(self, name: str = "") -> None:
+        """Raise ``GoneError`` unless the store's path leads to this very directory.
+
+        Raise ``GoneError`` for a directory without the file ``name``, too.
+        """
 
     def entropy(self, length: int) -> bytes:
         """Return `length` random bytes, for salts and identities."""

@@ -15,7 +15,7 @@ from eventstore.disk.after_fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local_file import LocalFile, ensure_leads_to, fsync_folder
 from eventstore.errors import StoreAccessError, StoreFullError, StoreLockedError, StoreNotFoundError
-from eventstore.os_errors import NO_ACCESS, SHORTAGE, errno_name, read_error
+from eventstore.os_errors import NO_ACCESS, SHORTAGE, GoneError, errno_name, read_error
 
 __all__ = ["LocalDisk", "LocalFile"]
 
@@ -251,8 +251,14 @@ class LocalDisk:
             if folder >= 0:
                 os.close(folder)
 
-    def ensure_in_place(self) -> None:
+    def ensure_in_place(self, name: str = "") -> None:
         ensure_leads_to(self._root, self._folder_fd(""))
+        if name:
+            base, folder = self._locate(name)
+            try:
+                os.stat(base, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                raise GoneError(f"{name} was removed") from None
 
     def entropy(self, length: int) -> bytes:
         return os.urandom(length)

@@ -42,7 +42,13 @@ from collections import deque
 from typing import NamedTuple
 
 from eventstore.disk.base import Disk, File, sync_folder, write_atomically
-from eventstore.disk.layout import LOG_FOLDER, REWRITE_TEMPORARY, SPARE_SEGMENT, segment_name
+from eventstore.disk.layout import (
+    LOG_FOLDER,
+    MANIFEST,
+    REWRITE_TEMPORARY,
+    SPARE_SEGMENT,
+    segment_name,
+)
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError, fresh_error
 from eventstore.log.base import order_error
@@ -146,13 +152,21 @@ class LogWriter:
         if time.perf_counter_ns() >= self._look_at:
             self._ensure_in_place(active)
 
-    def _ensure_in_place(self, active: ActiveSegment) -> None:
-        """Fail the log if somebody took the active segment away, or the directory with it."""
+    def _ensure_in_place(self, active: ActiveSegment, *, manifest: bool = False) -> None:
+        """Fail the log if somebody took the active segment away, or the directory with it.
+
+        With `manifest`, look for `store.json` too: without it, no event is found again.
+        """
         self._look_at = time.perf_counter_ns() + _LOOK
         try:
             active.file.ensure_in_place(active.header.size)
         except OSError as error:
             raise self._fail(error, "looking at", active.file.name) from error
+        if manifest:
+            try:
+                self._disk.ensure_in_place(MANIFEST)
+            except OSError as error:
+                raise self._fail(error, "looking at", MANIFEST) from error
 
     def order_error(self, first_seq: int, reason: str) -> StoreFailedError:
         """Fail the log for a record that would break the order of numbers, and return the error."""
@@ -191,7 +205,7 @@ class LogWriter:
         if active is None or not active.has_room(0) or active.end == HEADER_SIZE:
             return
         self.sync()
-        self._ensure_in_place(active)
+        self._ensure_in_place(active, manifest=True)
         try:
             active.seal_idle()
         except OSError as error:
@@ -208,7 +222,7 @@ class LogWriter:
         try:
             if self.failure is None and active is not None:
                 self.sync()
-                self._ensure_in_place(active)
+                self._ensure_in_place(active, manifest=True)
                 self._write_seal(active.describe_end(), active.file, SealKind.CLOSED)
         finally:
             # The lock waits for a spare under way, which is finished while the store is locked.
@@ -275,7 +289,7 @@ class LogWriter:
         old, previous = self._active, self._previous
         if old is not None and not old.is_empty:
             self.sync()
-            self._ensure_in_place(old)
+            self._ensure_in_place(old, manifest=True)
             previous = _Predecessor(old.describe_end(), old.file)
         name = segment_name(self.next_seq)
         needed = max(HEADER_SIZE + size + RESERVED, self.spare.segment_size)

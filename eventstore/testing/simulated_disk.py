@@ -44,6 +44,7 @@ from typing import Literal
 from eventstore.disk.base import Bytes
 from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import StoreLockedError
+from eventstore.os_errors import GoneError
 from eventstore.testing.directory_entries import FOLDER, DirectoryEntries, folder_of
 from eventstore.testing.faults import Call, Effect, Fault, Rule
 from eventstore.testing.file_contents import Inode
@@ -179,9 +180,11 @@ class SimulatedDisk:
 
         self._machine.call("sync_path", "", (), effect)
 
-    def ensure_in_place(self) -> None:
+    def ensure_in_place(self, name: str = "") -> None:
         self._check_open()
         self._machine.ensure_in_place()
+        if name and name not in self._machine.names.live:
+            raise GoneError(f"{name} was removed")
 
     def entropy(self, length: int) -> bytes:
         return self._machine.entropy(length)
@@ -387,10 +390,7 @@ class SimulatedDisk:
         names.settle(name, None)
 
     def move_away(self) -> None:
-        """Move the directory, as somebody else may: the disk's path leads nowhere from now on.
-
-        Open handles go on with the directory where it is.
-        """
+        """Move the directory away from its path, as somebody else may. Handles go on with it."""
         self._machine.moved = True
 
     def flip_bit(self, name: str, bit: int) -> None:

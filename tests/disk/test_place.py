@@ -81,6 +81,14 @@ class TestFiles:
 
 
 class TestTheDirectory:
+    def test_it_is_looked_at_with_a_file_in_it(self, disk: Disk) -> None:
+        disk.create(NAME).close()
+        disk.ensure_in_place(NAME)
+        disk.remove(NAME)
+        disk.ensure_in_place()
+        with pytest.raises(GoneError, match="log/file was removed"):
+            disk.ensure_in_place(NAME)
+
     def test_of_a_simulated_disk(self) -> None:
         disk = SimulatedDisk()
         file = disk.create("file")

@@ -110,6 +110,24 @@ async def test_closing_is_told(
     assert "put back what was taken away" in caplog.text
 
 
+@pytest.mark.parametrize("what", ["idle", "full", "closed"])
+def test_a_log_without_its_manifest_is_not_sealed(what: str) -> None:
+    disk = new_log()
+    writer = writer_on(disk)
+    commit(writer, "x" * 1500)
+    commit(writer, "x" * 1500)
+    disk.remove_file("store.json")
+    commit(writer, "a short one")
+    steps: dict[str, Callable[[], None]] = {
+        "idle": writer.seal_idle,
+        "full": lambda: commit(writer, "x" * 1500),
+        "closed": writer.close,
+    }
+    with pytest.raises(StoreFailedError, match=r"store\.json was removed") as told:
+        steps[what]()
+    assert told.value.path == "simulated/store.json"
+
+
 @pytest.mark.asyncio
 async def test_commits_shortly_after_another_are_not_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

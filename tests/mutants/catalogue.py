@@ -223,8 +223,8 @@ SABOTAGES = (
         edits=(
             edit(
                 WRITER,
-                "            return\n        self.sync()\n        self._ensure_in_place(active)\n",
-                "            return\n        self._ensure_in_place(active)\n",
+                "            return\n        self.sync()\n        self._ensure",
+                "            return\n        self._ensure",
             ),
         ),
         caught_by=("tests/log/test_writer.py", TEST_POWER),
