@@ -120,9 +120,9 @@ class Disk(Protocol):
         """
 
     def ensure_in_place(self, name: str = "") -> None:
-        """Raise ``GoneError`` unless the store's path leads to this very directory.
+        """Raise `GoneError` unless the store's path leads to this very directory.
 
-        Raise ``GoneError`` for a directory without the file ``name``, too.
+        Raise `GoneError` for a directory without the file `name`, too.
         """
 
     def entropy(self, length: int) -> bytes:
