@@ -6,10 +6,10 @@ lock only reads the manifest.
 Leftovers of a crash are removed last, after everything else was found to be sound. In a refused
 store, a file under a temporary name may be the only copy of an event.
 
-A store is created in an order in which a crash leaves either no store or a whole one. The `log`
-folder comes first, then an empty, sealed first segment, then the names of the directory and its
-parents are synced, whoever made them, and last comes `store.json`. Once `store.json`
-exists, a log without segments is a log that lost its segments.
+The order of creation leaves either no store or a whole store after a crash. The `log` folder comes
+first, then an empty, sealed first segment. Then the names of the directory and all parents are
+synced, because another program may have made them. `store.json` comes last. Once `store.json`
+exists, a log without segments has lost its segments.
 """
 
 from __future__ import annotations
@@ -191,18 +191,17 @@ def _create_store(
         return save_manifest(disk, manifest)
     except SyncFailedError:
         # After the failed sync, nobody knows whether store.json survives a power cut. A later sync
-        # cannot tell either. So store.json is removed, and the next opening creates the store
-        # again, with a sync of its own.
+        # cannot tell either. So store.json is removed, and the next opening creates the store anew.
         with contextlib.suppress(OSError):
             disk.remove(MANIFEST)
         raise
 
 
 def _refuse_orphans(disk: Disk, listing: Listing) -> None:
-    """Refuse a directory that lost `store.json`.
+    """Refuse a directory without `store.json` in the place of an earlier store.
 
     A crash during creation leaves at most an empty first segment. Any other segment, archive or
-    snapshot means that there was a store.
+    snapshot belonged to a store.
     """
     orphans = [f"{SNAPSHOT_FOLDER}/{base}" for base in listing.snapshots]
     orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in listing.archive]

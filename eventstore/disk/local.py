@@ -1,4 +1,4 @@
-"""The real disk: a directory of a local file system, and its lock."""
+"""The real disk: a directory of a local file system, and the lock on the directory."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ class LocalDisk:
 
 
 def _check_owner(fd: int, path: str) -> None:
-    """Refuse a folder that the writer may not write to, or that others may write to."""
+    """Refuse a folder closed to the writer, or open to other writers."""
     status, user = os.fstat(fd), os.geteuid()
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     code = None
@@ -318,7 +318,7 @@ def _kind(mode: int) -> str:
 
 
 def _kind_in_the_way(path: str) -> str | None:
-    """Say what stands at a path instead of a directory, or at a part of the path, if so."""
+    """Name the kind of file at a path, or at a part of the path, in place of a directory."""
     for part in reversed([Path(path), *Path(path).parents]):
         whole = part == Path(path)
         with contextlib.suppress(OSError):
