@@ -153,7 +153,7 @@ class LocalDisk:
             # hint.
 
     def _write_owner_pid(self) -> None:
-        """Write the note of who owns the store, into a file of this store alone.
+        """Write the owner's process id into a file of this store alone.
 
         A file of another kind, or with a second name elsewhere, is replaced and not written to.
         """
