@@ -64,7 +64,7 @@ from eventstore.log.segment import (
 )
 from eventstore.log.spare import give_up_spare_files
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
-from eventstore.os_errors import NO_SPACE, recovery_write_error
+from eventstore.os_errors import NO_SPACE, SyncFailedError, recovery_write_error
 
 __all__ = [
     "ExaminedLog",
@@ -166,8 +166,8 @@ def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
     try:
         return _Repair(disk).run(examined)
     except StoreFullError as error:
-        if error.errno not in NO_SPACE:
-            raise
+        if error.errno not in NO_SPACE or isinstance(error.__cause__, SyncFailedError):
+            raise  # a failed sync is never tried again, whatever its number
         try:
             if not give_up_spare_files(disk):
                 raise

@@ -286,6 +286,14 @@ class TestRepair:
         for image in disk.images():
             assert open_on(image).next_seq == 3
 
+    def test_a_failed_sync_is_no_lack_of_room(self) -> None:
+        disk = unclean("one", "two")
+        disk.write_file(SPARE_SEGMENT, bytes(SIZE))
+        disk.fail(kind="sync", errno=errno.ENOSPC)
+        with pytest.raises(StoreFullError):
+            open_on(disk)
+        assert SPARE_SEGMENT in disk.files()
+
     def test_where_that_makes_no_room_the_spare_is_gone_and_nothing_is_lost(self) -> None:
         disk = unclean("one", "two")
         disk.write_file(SPARE_SEGMENT, bytes(SIZE))

@@ -1467,8 +1467,20 @@ SABOTAGES = (
         edits=(
             edit(
                 LOG_RECOVERY,
-                "        if error.errno not in NO_SPACE:\n",
-                "        if error.errno in NO_SPACE:\n",
+                "        if error.errno not in NO_SPACE or",
+                "        if error.errno in NO_SPACE or",
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py",),
+    ),
+    Sabotage(
+        name="a failed sync of recovery tried again for lack of space",
+        breaks="a failed sync is never tried again",
+        edits=(
+            edit(
+                LOG_RECOVERY,
+                "NO_SPACE or isinstance(error.__cause__, SyncFailedError):\n",
+                "NO_SPACE:\n",
             ),
         ),
         caught_by=("tests/log/test_recovery.py",),
