@@ -152,9 +152,9 @@ async def test_any_other_step_that_hangs(
 
 
 @pytest.mark.asyncio
-async def test_an_idle_log_is_not_watched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_idle_log_is_not_watched(tmp_path: Path) -> None:
     async with EventLog.open(tmp_path, slow_sync=SLOW, idle_seal=3600.0) as log:
         await log.append(b"one")
         watch = log._log.appender.watch
         await until(lambda: not watch.armed)
-    assert watch.stalled == 0.0
+        await until(lambda: watch.stalled == 0.0)  # a real disk may have been slow
