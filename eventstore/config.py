@@ -139,6 +139,11 @@ class StoreConfig(
     history: History = "archive"
     """Segments that no snapshot needs: repacked and compressed, kept as they are, or discarded."""
 
+    unusable_snapshots: Literal["refuse", "set_aside"] = "refuse"
+    """Opening of a store of snapshots only, none of which can be used. `set_aside`: the unusable
+    ones are moved to `quarantine/`, and the store goes on with what is left, or from the start.
+    """
+
     max_pending: _Events = 65_536
     """Events queued for commit, at most. Beyond, `append` waits and `submit` raises."""
 

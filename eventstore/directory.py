@@ -37,7 +37,7 @@ from eventstore.disk.layout import (
     segment_name,
 )
 from eventstore.disk.listing import Listing
-from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
+from eventstore.disk.manifest import InitialState, Manifest, load_manifest, save_manifest
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -68,10 +68,12 @@ def open_directory(
     config: StoreConfig,
     *,
     kind: Literal["store", "log"] = "store",
+    initial: InitialState | msgspec.UnsetType = msgspec.UNSET,
 ) -> tuple[Manifest, Listing]:
     """Lock a store for writing, and create the store where there is none.
 
-    Returns the manifest, and the names as the lock found them or creation left them.
+    A new store records the state `initial`. Returns the manifest, and the names as the lock found
+    them or creation left them.
 
     Raises `StoreLockedError`, `CorruptStoreError`, `CorruptLogError` for an archive that is
     missing, `ConfigError`, and the errors of an opening that cannot write.
@@ -82,7 +84,7 @@ def open_directory(
         manifest = load_manifest(disk)
     except StoreNotFoundError:
         with _translating_write_errors(disk):
-            manifest = _create_store(disk, clock, config, kind, listing)
+            manifest = _create_store(disk, clock, config, kind, listing, initial)
         _logger.info("%s: there was no store here, and a new one was made", disk.path)
         return manifest, Listing.read(disk)
     if manifest.kind != kind:
@@ -126,7 +128,7 @@ def _check_archives(disk: Disk, manifest: Manifest, listing: Listing) -> None:
 
 
 def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
-    """Create the log of a store without a log, and return the manifest with the log in it.
+    """Create the log of a store without a log, and return the changed manifest.
 
     The next event of the store is `first_seq`.
     """
@@ -173,6 +175,7 @@ def _create_store(
     config: StoreConfig,
     kind: Literal["store", "log"],
     listing: Listing,
+    initial: InitialState | msgspec.UnsetType,
 ) -> Manifest:
     if BRANCH_MARK in listing.root:
         raise CorruptStoreError(
@@ -186,7 +189,9 @@ def _create_store(
     if config.use_wal:
         create_first_segment(disk, store, 1)
     sync_path(disk)
-    manifest = Manifest(store=store, created=created, logged=config.use_wal, kind=kind)
+    manifest = Manifest(
+        store=store, created=created, logged=config.use_wal, kind=kind, initial=initial
+    )
     try:
         return save_manifest(disk, manifest)
     except SyncFailedError:

@@ -10,6 +10,7 @@ What to catch::
     ├── ConfigError              a configuration key or an argument is mistyped or impossible
     ├── RegistrationError        a handler, upcaster or plugin cannot be registered
     ├── InvalidPayloadError      append: the payload is refused, nothing was written
+    ├── StateRefusedError        append: the state made by the handler does not fit its type
     ├── UnknownOperationError    append or replay: no handler is registered for the operation
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
     ├── NotAwaitedError          the result of open or append was used without await
@@ -25,6 +26,7 @@ What to catch::
     ├── StoreResourceError       the operating system gives no thread or descriptor
     ├── StoreFailedError         the outcome of a commit is unknown, the store is read-only now
     ├── ReadFailedError          the device could not read a file; nothing was changed
+    ├── InitialStateError        the store was begun with another initial state
     ├── HistoryUnavailableError  the events asked for were discarded
     ├── SnapshotMismatchError    only snapshots of other handlers exist, and history is gone
     └── CorruptStoreError        damage that the store will not repair in silence
@@ -44,12 +46,14 @@ __all__ = [
     "CorruptStoreError",
     "EventStoreError",
     "HistoryUnavailableError",
+    "InitialStateError",
     "InvalidPayloadError",
     "NotAwaitedError",
     "ReadFailedError",
     "RegistrationError",
     "ReplayError",
     "SnapshotMismatchError",
+    "StateRefusedError",
     "StoreAccessError",
     "StoreClosedError",
     "StoreFailedError",
@@ -136,6 +140,20 @@ class InvalidPayloadError(EventStoreError, ValueError):
 
     `operation` is the operation's name. `field` is the path of the offending field, such as
     `$.price`, or `$` for the payload as a whole.
+    """
+
+    def __init__(self, message: str, *, operation: str, field: str = "$") -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.field = field
+
+
+class StateRefusedError(EventStoreError, ValueError):
+    """A state was refused: a snapshot of the state could not give back exactly this state.
+
+    On append nothing was written, and the sequence is unchanged. `operation` is the operation
+    whose handler made the state, empty for any other state. `field` is the path of the part at
+    fault, such as `$.positions['AAPL'].shares`, or `$` for the state as a whole.
     """
 
     def __init__(self, message: str, *, operation: str, field: str = "$") -> None:
@@ -283,6 +301,19 @@ class HistoryUnavailableError(EventStoreError):
         super().__init__(message)
         self.requested = requested
         self.first_available = first_available
+
+
+class InitialStateError(EventStoreError):
+    """The registry's initial state is not the one that the store was begun with.
+
+    `recorded` and `current` are the digests of both. Nothing was written.
+    """
+
+    def __init__(self, message: str, *, path: str, recorded: str, current: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.recorded = recorded
+        self.current = current
 
 
 class SnapshotMismatchError(EventStoreError):

@@ -20,7 +20,8 @@ event.
 
 A damaged snapshot, or one made by other handlers, is passed over. Recovery then tries the
 next older snapshot, and at last the whole history, archive included. Where history does not reach
-back far enough, recovery refuses the store: a state that merely looks complete is worse than none.
+back far enough, recovery refuses the store (`snapshot/refusal.py`). A registry with another initial
+state than the store was begun with is refused, too (`snapshot/initial.py`).
 """
 
 from __future__ import annotations
@@ -37,18 +38,21 @@ from eventstore.config import StoreConfig
 from eventstore.directory import clear_leftovers, create_log, inspect_directory, open_directory
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
-from eventstore.disk.manifest import Manifest
+from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import CorruptLogError, SnapshotMismatchError
+from eventstore.errors import CorruptLogError
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.log.runs import chunks_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateAt
+from eventstore.model.value_types import copy_value
 from eventstore.os_errors import path_in_error, recovery_write_error, translating_read_errors
 from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport, printable
+from eventstore.snapshot.initial import FirstState, compare_initial
+from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
 __all__ = ["Recovered", "recover"]
@@ -69,7 +73,10 @@ class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
 
 
 class _Examined(NamedTuple, Generic[StateT]):
-    """The facts found by reading alone. `log` is `None` in a store without a log."""
+    """The facts found by reading alone. `log` is `None` in a store without a log.
+
+    `warnings` are about the initial state.
+    """
 
     manifest: Manifest
     vault: SnapshotVault[StateT]
@@ -77,6 +84,7 @@ class _Examined(NamedTuple, Generic[StateT]):
     rejected: list[Rejected]
     log: ExaminedLog | None
     listing: Listing
+    warnings: list[str]
 
     @property
     def snapshot_seq(self) -> int:
@@ -86,6 +94,7 @@ class _Examined(NamedTuple, Generic[StateT]):
 def recover(
     disk: Disk,
     registry: HandlerRegistry[StateT],
+    first: FirstState[StateT],
     config: StoreConfig,
     clock: Clock,
     *,
@@ -93,7 +102,8 @@ def recover(
 ) -> Recovered[StateT]:
     """Bring a store's state back: examine, fold, repair. Close `disk` if that fails.
 
-    With `read_only`, the store is examined and folded without the lock, and nothing is written.
+    `first` is the initial state of the registry. With `read_only`, the store is examined and folded
+    without the lock, and nothing is written.
 
     Raises `CorruptLogError` and the other errors that `EventStore.open` lists.
     """
@@ -101,8 +111,8 @@ def recover(
 
     def look(listing: Listing) -> tuple[_Examined[StateT], StateAt[StateT]]:
         manifest = inspect_directory(disk, listing)
-        examined = _examine(disk, registry, manifest, listing)
-        return examined, _fold(disk, registry, examined)
+        examined = _examine(disk, registry, first, config, manifest, listing, read_only=True)
+        return examined, _fold(disk, registry, first, examined)
 
     try:
         with translating_read_errors(disk.path):
@@ -110,10 +120,12 @@ def recover(
                 examined, at = read_beside_writer(disk, look)
                 manifest, log = examined.manifest, _unrepaired(examined)
             else:
-                manifest, listing = open_directory(disk, clock, config)
-                examined = _examine(disk, registry, manifest, listing)
-                at = _fold(disk, registry, examined)
-                manifest, log = _repair(disk, config, examined)
+                manifest, listing = open_directory(disk, clock, config, initial=first.record)
+                examined = _examine(
+                    disk, registry, first, config, manifest, listing, read_only=False
+                )
+                at = _fold(disk, registry, first, examined)
+                manifest, log = _repair(disk, first, config, examined)
     except BaseException:
         disk.close()
         raise
@@ -123,21 +135,34 @@ def recover(
 
 
 def _examine(
-    disk: Disk, registry: HandlerRegistry[StateT], manifest: Manifest, listing: Listing
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    first: FirstState[StateT],
+    config: StoreConfig,
+    manifest: Manifest,
+    listing: Listing,
+    *,
+    read_only: bool,
 ) -> _Examined[StateT]:
     """Load the newest trustworthy snapshot, and verify the log from the oldest kept one on.
 
-    Raises `CorruptSnapshotError` or `SnapshotMismatchError` where no snapshot can be used and the
-    history before the snapshots was discarded.
+    Raises `CorruptSnapshotError` or `SnapshotMismatchError` where no snapshot can be used and
+    nothing else stands in for the events before, and `InitialStateError`.
     """
-    vault = SnapshotVault[StateT](disk, manifest.store, registry.state_type, registry.fingerprint())
+    vault = SnapshotVault(disk, manifest.store, registry.states, registry.fingerprint)
     snapshot, rejected = vault.load_newest(listing.snapshot_seqs)
     seq = 0 if snapshot is None else snapshot.seq
-    if manifest.history_start > (1 if snapshot is None else seq + 1):
-        raise _refusal(disk, manifest, vault, rejected)
+    unusable = unusable_error(disk.path, manifest, seq if snapshot else None, rejected)
+    setting_aside = not (manifest.logged or read_only) and config.unusable_snapshots == "set_aside"
+    if unusable is not None and not setting_aside:
+        raise unusable
+    warning = None
+    if unusable is None or snapshot is not None:  # else the store begins anew
+        warning = compare_initial(disk.path, manifest, registry, first.record)
     log = None
     if manifest.logged:
-        kept = vault.not_passed_over(listing.snapshot_seqs)
+        # The snapshot that history begins with may be far older than those that retention keeps.
+        kept = vault.not_passed_over(listing.snapshot_seqs)[-config.backup_count :]
         log = examine_log(
             disk,
             manifest.store,
@@ -145,28 +170,35 @@ def _examine(
             log_start=manifest.log_start,
             verify_from=min(kept[0] if kept else 0, seq) + 1,
         )
-    return _Examined(manifest, vault, snapshot, rejected, log, listing)
+    warnings = [] if warning is None else [warning]
+    return _Examined(manifest, vault, snapshot, rejected, log, listing, warnings)
 
 
 def _fold(
-    disk: Disk, registry: HandlerRegistry[StateT], examined: _Examined[StateT]
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    first: FirstState[StateT],
+    examined: _Examined[StateT],
 ) -> StateAt[StateT]:
     """Fold the events after the snapshot, and return the state after the last event.
 
     The events of the last segment come from the verified bytes, not from the disk again. Folding
-    comes before repair, so a store is left as found if the handlers cannot fold its events.
+    comes before repair, so a store is left as found if the handlers cannot fold its events. The
+    folded state is checked by its type: the type, or a handler, may have changed since the events
+    were appended.
 
     Raises `CorruptLogError` where the log ends before the snapshot, or reads differently the second
-    time. Raises what decoding and the handlers raise.
+    time. Raises `StateRefusedError`, and what decoding and the handlers raise.
     """
     snapshot, log = examined.snapshot, examined.log
     at = (
-        StateAt(registry.initial(), 0, 0)
+        StateAt(copy_value(first.state), 0, 0)
         if snapshot is None
         else StateAt(snapshot.state, snapshot.seq, snapshot.latest)
     )
     if log is None:
         return at
+    before = at.state
     if log.next_seq <= at.seq:
         raise CorruptLogError(
             f"{disk.path}: the log ends with event {log.next_seq - 1}, but there is a snapshot "
@@ -186,7 +218,9 @@ def _fold(
                 path=disk.path,
                 expected_seq=at.seq + 1,
             )
-    return _folded(registry, at, chunks_of(log.last.data, log.last.records, at.seq + 1))
+    at = _folded(registry, at, chunks_of(log.last.data, log.last.records, at.seq + 1))
+    registry.check_state(at.state, before)
+    return at
 
 
 def _folded(
@@ -209,17 +243,14 @@ def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
 
 
 def _repair(
-    disk: Disk, config: StoreConfig, examined: _Examined[Any]
+    disk: Disk, first: FirstState[Any], config: StoreConfig, examined: _Examined[Any]
 ) -> tuple[Manifest, RecoveredLog]:
     """Finish what the last writer left undone, in a sound and folded store."""
-    manifest, log, listing = examined.manifest, examined.log, examined.listing
-    if log is None and examined.snapshot is not None:
-        # No log vouches for the snapshot. The file's name or bytes may be only in the page cache,
-        # and a power cut could take the served state back.
-        try:
-            examined.vault.rewrite_durably(examined.snapshot.name)
-        except OSError as error:
-            raise recovery_write_error(error, path_in_error(error, disk.path)) from error
+    log, listing = examined.log, examined.listing
+    try:
+        manifest = _repaired_manifest(disk, first, examined)
+    except OSError as error:
+        raise recovery_write_error(error, path_in_error(error, disk.path)) from error
     if log is None and config.use_wal:
         start = examined.snapshot_seq + 1
         manifest = create_log(disk, manifest, start)
@@ -231,25 +262,22 @@ def _repair(
     return manifest, repaired
 
 
-def _refusal(
-    disk: Disk,
-    manifest: Manifest,
-    vault: SnapshotVault[Any],
-    rejected: list[Rejected],
-) -> Exception:
-    mismatched = [item for item in rejected if item.operations]
-    if not mismatched:
-        return vault.refusal(rejected)
-    operations = tuple(sorted({name for item in mismatched for name in item.operations}))
-    return SnapshotMismatchError(
-        f"{disk.path}: the snapshots were made by other handlers of {', '.join(operations)}, and "
-        f"history before event {manifest.history_start} was discarded, so the state cannot be "
-        "folded again. Nothing was written. Install the version of the plugin that made them, and "
-        "the store opens as before. To carry the state over to the new handlers, open the store "
-        "with the old ones, and append the state that it has as the first event of a new store",
-        path=disk.path,
-        operations=operations,
-    )
+def _repaired_manifest(disk: Disk, first: FirstState[Any], examined: _Examined[Any]) -> Manifest:
+    """Settle the snapshots of a store without a log, and record the initial state's type."""
+    manifest, snapshot = examined.manifest, examined.snapshot
+    if examined.log is None:
+        for item in examined.rejected:
+            if unusable_error(disk.path, manifest, examined.snapshot_seq or None, [item]):
+                examined.warnings.append(examined.vault.set_aside(item.name))
+        if snapshot is None:
+            manifest = msgspec.structs.replace(manifest, history_start=1)
+        else:
+            # No log vouches for the snapshot. The file's name or bytes may be only in the page
+            # cache, and a power cut could take the served state back.
+            examined.vault.rewrite_durably(snapshot.name)
+            manifest = note_first_snapshot(disk, manifest, snapshot.seq)
+    manifest = msgspec.structs.replace(manifest, initial=first.record)
+    return manifest if manifest == examined.manifest else save_manifest(disk, manifest)
 
 
 def _report(
@@ -259,6 +287,7 @@ def _report(
     snapshot_seq = examined.snapshot_seq
     unknown = tuple(examined.listing.unknown(examined.manifest))
     warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
+    warnings += examined.warnings
     warnings += [
         f"{printable(name)} is none of the store's files and was left alone" for name in unknown
     ]

@@ -80,6 +80,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
             of space for the next segment is told a segment ahead of the first refused commit.
         history_warning: Text of a warning that archiving found a damaged or missing segment, or
             failed. `None` where nothing is known to be wrong. It stands until archiving works.
+        snapshot_warning: Text of a warning about a snapshot that was not kept, because the snapshot
+            would not have given back the state. `None` after a kept snapshot.
         failed: Whether the store is read-only until it is reopened.
     """
 
@@ -99,4 +101,5 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     spare_ready: bool = False
     space_warning: str | None = None
     history_warning: str | None = None
+    snapshot_warning: str | None = None
     failed: bool = False

@@ -10,15 +10,11 @@ references, and one assignment takes back everything that a refused commit had f
 
 `submit` runs on the event loop without a pause from its first check to the queue. Therefore numbers
 are given out, events folded and records written in one order. The steps that can fail come first:
-the payload is encoded, the written bytes are decoded again, and the handler is called. Only then
-does anything change.
+the payload is encoded, the written bytes are decoded again, the handler is called, and the new
+state is checked by its type. Only then does anything change.
 
 A durable commit has three effects, in this order: the state is published, subscribers receive the
-events, receipts are resolved.
-
-Snapshots are taken of the published state, one at a time, on a thread beside the commit path, after
-the log was synced up to the snapshot. Afterwards old snapshots are removed, and segments that no
-kept snapshot needs are archived.
+events, receipts are resolved. Snapshots are taken of the published state (`snapshot/keeper.py`).
 """
 
 from __future__ import annotations
@@ -47,6 +43,7 @@ from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.reading.subscription import Subscription, Subscriptions
 from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
+from eventstore.snapshot.initial import first_state
 from eventstore.store_parts import DiskParts, MemoryParts, StoreParts
 
 __all__ = ["EventStore"]
@@ -122,8 +119,8 @@ class EventStore(AsyncContext, Generic[StateT]):
         Raises:
             StoreLockedError: another writer has the store.
             CorruptLogError, CorruptSnapshotError, CorruptStoreError: the store is damaged.
-            SnapshotMismatchError, UnknownOperationError, ReplayError: the registry does not fit the
-                history.
+            SnapshotMismatchError, UnknownOperationError, ReplayError, InitialStateError,
+                StateRefusedError: the registry does not fit the history.
             StoreNotFoundError: there is no store, and `read_only` is set.
             StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
             ConfigError: the configuration has a wrong key or value.
@@ -134,9 +131,9 @@ class EventStore(AsyncContext, Generic[StateT]):
 
         def open_here() -> DiskParts[OpenedT]:
             settings = StoreConfig.of(config, **options)
-            registry.fingerprint()  # raises before the directory is touched
+            first = first_state(registry)  # raises before the directory is touched
             where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
-            recovered = recover(where, registry, settings, time_source, read_only=read_only)
+            recovered = recover(where, registry, first, settings, time_source, read_only=read_only)
             return DiskParts(where, settings, recovered, read_only)
 
         async def opens() -> EventStore[OpenedT]:
@@ -156,7 +153,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         """Make a store with nothing on disk and the same interface, for backtests and unit tests.
 
         Events are kept in memory for `events`. Every accepted event counts as durable at once, and
-        `snapshot` does nothing.
+        `snapshot` does nothing. A state of a type that no snapshot can carry is not checked.
 
         `state` is the first state, by default the registry's initial state. `clock` is the source
         of the events' times, by default the system's clock.
@@ -166,6 +163,7 @@ class EventStore(AsyncContext, Generic[StateT]):
 
         async def opens() -> EventStore[OpenedT]:
             first = registry.initial() if state is None else checked_state(registry, state)
+            registry.check_state(first)
             return EventStore(registry, time_source, MemoryParts(StateAt(first, 0, 0)))
 
         return Opening(opens)
@@ -208,7 +206,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         `key` and `metadata` are recorded with each event.
 
         Raises:
-            InvalidPayloadError, UnknownOperationError: nothing was written.
+            InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was written.
             Exception: what a handler raised, unchanged; nothing was written.
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
@@ -289,6 +287,8 @@ class EventStore(AsyncContext, Generic[StateT]):
         events, body = registry.record(first, time, payloads, key, metadata)
         for event in events:
             state = registry.apply(state, event)
+        if state is not self._head:
+            registry.check_state(state, self._head, events[-1])
         check_record_size(body, events[0])
         return events, body, state
 

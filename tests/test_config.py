@@ -37,6 +37,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "auto_save_interval": 60.0,
         "use_wal": True,
         "history": "archive",
+        "unusable_snapshots": "refuse",
         "max_pending": 65_536,
         "idle_seal": 1.0,
         "slow_sync": 0.25,

@@ -258,14 +258,15 @@ class TestHops:
 # ---- calls -----------------------------------------------------------------------------------
 
 
-LONE = 36
+LONE = 42
 """The most calls of the product's own functions for a lone append, on the loop. A coroutine or
 generator that is resumed counts again. Three of the calls refuse what would break the order of
 numbers, and give the fold its surroundings: `CallGuard.check`, `fold_context` and
 `_encode_and_fold`. Two more make and begin to await the object that names a forgotten `await`
-(`eventstore.awaitables`): Python's own coroutine cannot say that."""
+(`eventstore.awaitables`): Python's own coroutine cannot say that. Six check the new state by its
+type: the call, the state, its map, the map's changed entries, and the two numbers that changed."""
 
-SHARED = 23
+SHARED = 29
 """For one of 64 that share a record, the same calls among them."""
 
 GROUPED = 1

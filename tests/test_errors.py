@@ -39,6 +39,8 @@ FACTS: dict[str, Any] = {
     "requested": 1,
     "first_available": 100,
     "operations": ("pay_dividend",),
+    "recorded": "0a" * 32,
+    "current": "0b" * 32,
 }
 
 

@@ -24,7 +24,14 @@ from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
 from eventstore.errors import CorruptStoreError, StoreNotFoundError
 from eventstore.os_errors import read_error
 
-__all__ = ["BranchPoint", "Manifest", "load_manifest", "save_manifest"]
+__all__ = [
+    "BranchPoint",
+    "InitialState",
+    "Manifest",
+    "load_manifest",
+    "note_first_snapshot",
+    "save_manifest",
+]
 
 FORMAT = 1
 _MAX_SIZE = 1 << 26
@@ -41,6 +48,18 @@ class BranchPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seq: int
 
 
+class InitialState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state that a store was begun with, before the first event.
+
+    `digest` is the digest of the state, and `type` the fingerprint of its type. `state` is
+    the state in MessagePack, and is left out where it is large.
+    """
+
+    digest: str
+    type: str
+    state: bytes | msgspec.UnsetType = msgspec.UNSET
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The facts in `store.json`.
 
@@ -50,7 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         logged: Whether events are logged at all (`use_wal`).
         log_start: First event that the `log` folder must hold. All events before were archived,
             discarded, or never logged, as `history_start` tells.
-        history_start: First event that can be read, from archive or log.
+        history_start: First event that can be read, from archive or log. In a store without a log,
+            more than 1 says that there is a snapshot.
         archived: First and last event of each archive, and the latest time of any event up to the
             last (nanoseconds since the epoch).
         kind: Whether an `EventStore` or an `EventLog` writes here. The other refuses the
@@ -58,6 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         format: Version of the formats of all files.
         branched: Place of the events before `history_start`, in a store that branched from
             another. Every other store leaves the member out.
+        initial: State before the first event. An `EventLog` has none.
         crc: CRC-32 of the other members.
     """
 
@@ -70,6 +91,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kind: Literal["store", "log"] = "store"
     format: int = FORMAT
     branched: BranchPoint | msgspec.UnsetType = msgspec.UNSET
+    initial: InitialState | msgspec.UnsetType = msgspec.UNSET
     crc: int = 0
 
     def checksum(self) -> int:
@@ -159,6 +181,17 @@ def _refuse_a_member_twice(members: list[tuple[str, object]]) -> None:
 
 def _sorted_members(data: bytes) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(data), order="sorted")
+
+
+def note_first_snapshot(disk: Disk, manifest: Manifest, seq: int) -> Manifest:
+    """Record durably that a store without a log has a snapshot, the first one of event `seq`.
+
+    Without the record, a store that lost its snapshots would look like one that never had any.
+    Raises `OSError`, which the caller translates.
+    """
+    if manifest.history_start > 1:
+        return manifest
+    return save_manifest(disk, msgspec.structs.replace(manifest, history_start=seq + 1))
 
 
 def _encode(manifest: Manifest) -> bytes:

@@ -51,6 +51,7 @@ from eventstore.moment import Moment, Place, as_of
 from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
+from eventstore.snapshot.initial import first_state
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
 from eventstore.store_parts import MemoryParts, SharedHistory
@@ -199,14 +200,20 @@ def create_branch(
         store = uuid.UUID(bytes=disk.entropy(16), version=4)
         create_first_segment(disk, store, folded.seq + 1)
         if folded.seq:
-            vault = SnapshotVault[StateT](disk, store, registry.state_type, registry.fingerprint())
+            registry.check_state(folded.state)  # a state within a group was never checked
+            vault = SnapshotVault(disk, store, registry.states, registry.fingerprint)
             vault.write(folded.state, folded.seq, created=now, latest=folded.latest)
         sync_path(disk)
         start = folded.seq + 1
         save_manifest(
             disk,
             Manifest(
-                store=store, created=now, log_start=start, history_start=start, branched=point
+                store=store,
+                created=now,
+                log_start=start,
+                history_start=start,
+                branched=point,
+                initial=first_state(registry).record,
             ),
         )
     except BaseException:

@@ -33,14 +33,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.disk.base import Disk, open_to_read, read_whole, sync_folder, write_atomically
-from eventstore.disk.layout import (
-    QUARANTINE_FOLDER,
-    QUARANTINE_TEMPORARY,
-    REWRITE_TEMPORARY,
-    segment_name,
-)
+from eventstore.disk.base import Disk, open_to_read, read_whole, write_atomically
+from eventstore.disk.layout import REWRITE_TEMPORARY, segment_name
 from eventstore.disk.listing import Listing
+from eventstore.disk.quarantine import quarantine
 from eventstore.errors import CorruptLogError, StoreFullError
 from eventstore.log.chain import chain_error
 from eventstore.log.format import (
@@ -346,7 +342,10 @@ class _Repair:
         name = segment_name(header.first_seq)
         try:
             if isinstance(tail, TornTail):
-                repaired.quarantined = self._quarantine(name, data, tail)
+                # The segment with the torn bytes is replaced afterwards.
+                torn = data[tail.end : tail.torn_end]
+                base = f"{name.rpartition('/')[2]}.{tail.end}"
+                repaired.quarantined = quarantine(self._disk, base, torn)
             records = [
                 (record.first_seq, record.events, data[record.body]) for record in tail.records
             ]
@@ -372,23 +371,3 @@ class _Repair:
             write_seal(file, end._replace(seal_at=end.end, seal_crc=end.crc), SealKind.CLOSED)
         finally:
             file.close()
-
-    def _quarantine(self, name: str, data: bytes, tail: TornTail) -> str:
-        """Copy the torn bytes to a quarantine file, durably, and return the file's name.
-
-        The segment with the torn bytes is replaced afterwards. A file with the same bytes, from an
-        earlier attempt, is written again under the same name.
-        """
-        disk, torn = self._disk, data[tail.end : tail.torn_end]
-        disk.make_folder(QUARANTINE_FOLDER)
-        sync_folder(disk)
-        taken = disk.list(QUARANTINE_FOLDER)
-        base = f"{name.rpartition('/')[2]}.{tail.end}"
-        number = 0
-        while (candidate := f"{base}-{number}" if number else base) in taken:
-            if read_whole(disk, f"{QUARANTINE_FOLDER}/{candidate}") == torn:
-                break
-            number += 1
-        target = f"{QUARANTINE_FOLDER}/{candidate}"
-        write_atomically(disk, target, QUARANTINE_TEMPORARY, torn)
-        return target

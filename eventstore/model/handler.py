@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
@@ -247,6 +247,26 @@ def _hints_in_closure(function: Callable[..., Any], name: str) -> dict[str, Any]
             f"{name}: its annotations cannot be resolved ({error}); import those names at run "
             "time, not only for type checking, and define them at the top of a module"
         ) from error
+
+
+def fold_events(
+    functions: Mapping[type[Any], Callable[[StateT, Event[Any]], StateT]],
+    state: StateT,
+    events: Iterable[Event[Any]],
+) -> StateT:
+    """Fold upcast events of the log by the handlers' functions, inside a `fold_context`.
+
+    Raises `ReplayError`, naming event and operation, from the exception of a handler.
+    """
+    for event in events:
+        try:
+            folded = functions[type(event.data)](state, event)
+        except Exception as error:  # a handler may raise anything
+            raise replay_error(event, error) from error
+        if folded is None and state is not None:
+            raise replay_error(event, TypeError("it returned None instead of a state"))
+        state = folded
+    return state
 
 
 def replay_error(event: Event[Any], error: Exception) -> ReplayError:

@@ -21,11 +21,8 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from eventstore.errors import (
-    InvalidPayloadError,
-    RegistrationError,
-)
-from eventstore.model.codec import EventCodec, unrecordable_reason
+from eventstore.errors import InvalidPayloadError, RegistrationError
+from eventstore.model.codec import EventCodec
 from eventstore.model.fingerprint import fingerprint_of
 from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import (
@@ -33,10 +30,18 @@ from eventstore.model.handler import (
     Registrable,
     Upcaster,
     checked_callable,
-    replay_error,
+    fold_events,
 )
+from eventstore.model.leaf_checks import Check, RefusedValueError
+from eventstore.model.map_changes import ABSENT
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
-from eventstore.model.payloads import build_payload, build_payloads, refused_payload_error
+from eventstore.model.payloads import (
+    build_payload,
+    build_payloads,
+    check_payload_class,
+    checked_metadata,
+    refused_payload_error,
+)
 from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
     describe_plugin,
@@ -46,6 +51,7 @@ from eventstore.model.plugins import (
     plugin_error,
 )
 from eventstore.model.shadowing import remedy_for
+from eventstore.model.state import StateCodec, state_refused_error
 from eventstore.model.upcasting import Upcasters
 from eventstore.model.value_types import copy_value
 
@@ -91,6 +97,8 @@ class HandlerRegistry(Generic[StateT]):
         self._state_type: Any = state_type
         self._initial = initial
         self._codec: EventCodec | None = None
+        self._states: StateCodec[StateT] | None = None
+        self._check: Check | None = None
         self._fingerprint: dict[str, str] | None = None
         for item in handlers:
             self.register(item)
@@ -143,7 +151,7 @@ class HandlerRegistry(Generic[StateT]):
             self._add_upcaster(item)
         if point is not None:
             self._entry_points.setdefault(item, point)
-        self._codec = self._fingerprint = None
+        self._codec = self._states = self._check = self._fingerprint = None
 
     def _add_handler(self, item: Handler[StateT, Any]) -> None:
         state_type, payload_type = item.types()
@@ -161,7 +169,7 @@ class HandlerRegistry(Generic[StateT]):
                 f"{self._state_type!r}",
                 operation=operation,
             )
-        self._check_payload(item, payload_type)
+        check_payload_class(item, payload_type, self._payloads)
         self._state_type = state_type
         self._handlers[operation] = item
         self._current[operation] = payload_type
@@ -178,28 +186,9 @@ class HandlerRegistry(Generic[StateT]):
                 "them",
                 operation=operation_name(old),
             )
-        self._check_payload(item, old)
+        check_payload_class(item, old, self._payloads)
         self._upcasters.add(old, item)
         self._payloads[tag_of(old)] = old
-
-    def _check_payload(self, item: Any, payload_type: type[Operation]) -> None:
-        """Refuse a payload class that cannot be recorded, or whose tag another class has."""
-        operation, tag = operation_name(payload_type), tag_of(payload_type)
-        reason = unrecordable_reason(payload_type)
-        if reason is not None:
-            raise RegistrationError(
-                f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
-                operation=operation,
-            )
-        other = self._payloads.get(tag, payload_type)
-        if other is not payload_type:
-            raise RegistrationError(
-                f"{item!r}: {payload_type.__module__}.{payload_type.__qualname__} and "
-                f"{other.__module__}.{other.__qualname__} are both recorded as {tag!r}: give the "
-                "newer one a version, class New(Operation, tag=..., version=2), and an upcaster "
-                "from the older one",
-                operation=operation,
-            )
 
     def _describe(self, item: Any) -> str:
         """A handler or upcaster for messages, with the name of its plugin."""
@@ -247,6 +236,17 @@ class HandlerRegistry(Generic[StateT]):
     def check(self) -> None:
         """Raise the `RegistrationError` that opening a store with this registry would raise."""
         self.fingerprint()
+
+    @property
+    def states(self) -> StateCodec[StateT]:
+        """The codec of the state. Raises `RegistrationError` for one that no snapshot can carry."""
+        if self._states is None:
+            kind = Any if self._state_type is None else self._state_type
+            try:
+                self._states = StateCodec(kind)
+            except (TypeError, NameError) as error:
+                raise RegistrationError(f"a snapshot cannot carry {kind!r}: {error}") from error
+        return self._states
 
     def initial(self) -> StateT:
         """Return the state before the first event, as a copy that nobody else holds.
@@ -302,22 +302,13 @@ class HandlerRegistry(Generic[StateT]):
         `first` is the number of the first event, `time` the time of all in nanoseconds since the
         epoch. Returns the decoded events and the bytes. The decoded payloads share nothing with
         the caller's objects. A value that would not survive the log is refused here, before a byte
-        is written.
-
-        Raises `UnknownOperationError` and `InvalidPayloadError`.
+        is written. Raises `UnknownOperationError` and `InvalidPayloadError`.
         """
         for data in payloads:
             if type(data) not in self._fold:
                 raise refused_payload_error(data, self._current, old=type(data) in self._upcasters)
         if metadata is not None and type(metadata) is not dict:
-            if not isinstance(metadata, Mapping):
-                raise InvalidPayloadError(
-                    f"{operation_name(type(data))}, field `$metadata`: a mapping is expected, not "
-                    f"{type(metadata).__name__}; nothing was written",
-                    operation=operation_name(type(data)),
-                    field="$metadata",
-                )
-            metadata = dict(metadata)
+            metadata = checked_metadata(metadata, data)
         codec = self._codec or self.codec
         if len(payloads) == 1:
             event, body = codec.round_trip(Event(first, time, data, key, metadata))
@@ -328,10 +319,9 @@ class HandlerRegistry(Generic[StateT]):
     def apply(self, state: StateT, event: Event[Any]) -> StateT:
         """Fold one current event, inside a `fold_context` of the caller.
 
-        An exception of the handler reaches the caller unchanged.
-
-        Raises `InvalidPayloadError` for a handler that returns `None` instead of a state, and for
-        `StopIteration`, which no coroutine can pass on.
+        An exception of the handler reaches the caller unchanged. Raises `InvalidPayloadError` for a
+        handler that returns `None` instead of a state, and for `StopIteration`, which no coroutine
+        can pass on.
         """
         try:
             folded = self._fold[type(event.data)](state, event)
@@ -349,6 +339,29 @@ class HandlerRegistry(Generic[StateT]):
             )
         return folded
 
+    def check_state(
+        self, state: Any, before: Any = ABSENT, event: Event[Any] | None = None
+    ) -> None:
+        """Refuse a state that a snapshot could not give back exactly.
+
+        Parts that are the same objects as in `before` are not checked again. `event` is the event
+        before the state. A state of a type that no snapshot can carry is not checked. Raises
+        `StateRefusedError`, which names the operation and the path of the part at fault.
+        """
+        try:
+            (self._check or self._made_check())(state, before)
+        except RefusedValueError as error:
+            raise state_refused_error(event, error.path, error.reason) from error
+        except RecursionError as error:
+            raise state_refused_error(event, "$", "is nested too deeply") from error
+
+    def _made_check(self) -> Check:
+        try:
+            self._check = self.states.check
+        except RegistrationError:
+            self._check = lambda state, before: None
+        return self._check
+
     def upcast(self, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
         """Lead old payloads to current ones. A split payload becomes events of one number."""
         return self._upcasters.lead(events)
@@ -358,19 +371,7 @@ class HandlerRegistry(Generic[StateT]):
 
         Raises `ReplayError`, naming event and operation, from the exception of a handler.
         """
-        return fold_context().run(self._fold_all, state, events)
-
-    def _fold_all(self, state: StateT, events: Iterable[Event[Any]]) -> StateT:
-        handlers = self._fold
-        for event in events:
-            try:
-                folded = handlers[type(event.data)](state, event)
-            except Exception as error:  # a handler may raise anything
-                raise replay_error(event, error) from error
-            if folded is None and state is not None:
-                raise replay_error(event, TypeError("it returned None instead of a state"))
-            state = folded
-        return state
+        return fold_context().run(fold_events, self._fold, state, events)
 
     @property
     def functions(self) -> Mapping[type[Any], Callable[[StateT, Event[Any]], StateT]]:
@@ -380,12 +381,9 @@ class HandlerRegistry(Generic[StateT]):
     def fingerprint(self) -> dict[str, str]:
         """Return a digest for each operation, and one of the state type under the key `""`.
 
-        A snapshot's state depends on these schemas and versions. The fingerprint is kept until the
-        next registration, and so is the verdict on the types: opening a store asks for the
-        fingerprint alone, before the store's directory is touched.
-
-        Raises `RegistrationError` for an upcaster that leads nowhere or in a circle, and for a
-        state that a snapshot cannot carry.
+        A snapshot's state depends on these types and versions. The fingerprint is kept until the
+        next registration, and so is the verdict on the types. Raises `RegistrationError` for an
+        upcaster that leads nowhere or in a circle, and for a state that a snapshot cannot carry.
         """
         if self._fingerprint is None:
             _ = self.codec  # raises for upcasters that do not arrive

@@ -34,7 +34,15 @@ from typing import Annotated, Any, TypeVar
 import immutables
 import msgspec
 
-__all__ = ["copier", "copy_value", "fields_of", "is_immutable", "plain_type", "unsupported_part"]
+__all__ = [
+    "UNIONS",
+    "copier",
+    "copy_value",
+    "fields_of",
+    "is_immutable",
+    "plain_type",
+    "unsupported_part",
+]
 
 Copier = Callable[[Any], Any]
 ValueT = TypeVar("ValueT")
@@ -44,7 +52,9 @@ _ATOMS = (
     decimal.Decimal, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
 )  # fmt: skip
 _QUALIFIERS = (typing.Required, typing.NotRequired, typing.Final)
-_UNIONS = (typing.Union, types.UnionType)
+
+UNIONS = (typing.Union, types.UnionType)
+"""The origins of unions, written in either way."""
 
 
 def plain_type(kind: Any) -> Any:
@@ -121,7 +131,7 @@ def _unsupported(kind: Any, path: str, seen: frozenset[Any]) -> str | None:
                 return found
         return None
     for part in typing.get_args(kind):
-        within = path if origin in _UNIONS else f"{path}[...]"
+        within = path if origin in UNIONS else f"{path}[...]"
         found = None if part is ... else _unsupported(part, within, seen)
         if found is not None:
             return found
@@ -151,7 +161,7 @@ def _is_immutable(kind: Any, seen: frozenset[Any]) -> bool:
     arguments = typing.get_args(kind)
     if kind is None or origin is typing.Literal or origin in seen:
         return True  # a type inside itself is as immutable as the other parts
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return all(_is_immutable(part, seen) for part in arguments)
     if not isinstance(origin, type):
         return False

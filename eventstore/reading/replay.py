@@ -34,6 +34,8 @@ from eventstore.reading.selection import (
     checked_registry,
     seq_lower_bound,
 )
+from eventstore.snapshot.initial import compare_initial, first_state
+from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 
 __all__ = [
@@ -217,12 +219,18 @@ def _base(
         if before is not None:
             times = snapshot_times(disk, manifest.store)
             upto = max((seq for seq, latest in times if latest < before), default=0)
-        vault = SnapshotVault[StateT](
-            disk, manifest.store, registry.state_type, registry.fingerprint()
+        first = first_state(registry)
+        compare_initial(disk.path, manifest, registry, first.record)
+        vault = SnapshotVault(disk, manifest.store, registry.states, registry.fingerprint)
+        snapshot, rejected = vault.load_newest(list_snapshots(disk), upto=upto)
+    if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
+        unusable = unusable_error(
+            disk.path, manifest, None if snapshot is None else snapshot.seq, rejected
         )
-        snapshot, _ = vault.load_newest(list_snapshots(disk), upto=upto)
+        if unusable is not None:
+            raise unusable
     if snapshot is None:
-        return StateAt(registry.initial(), 0, 0)
+        return StateAt(first.state, 0, 0)
     return StateAt(snapshot.state, snapshot.seq, snapshot.latest)
 
 

@@ -40,7 +40,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import array_header
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateCodec, StateDigest
+from eventstore.model.state import StateCodec
 from eventstore.reading.replay import recorded_batches
 
 __all__ = [
@@ -196,7 +196,7 @@ def digests_at(
     Returns the digest of the state after each event that `marks` names. Raises what `replay`
     raises.
     """
-    codec: StateCodec[Any] = StateCodec(registry.state_type)
+    codec = registry.states
     state, digests, rest = codec.load(start), {}, sorted(marks)
     for batch in recorded_batches(disk, registry.codec, events.first, events.last + 1):
         while rest and rest[0] <= batch[-1].seq:
@@ -230,14 +230,14 @@ def _fold_case(registry: HandlerRegistry[Any], case: Case) -> Fold:
     if isinstance(case.events, EventRange):
         disk = LocalDisk(case.events.path, read_only=True)
         return Fold(digests_at(disk, registry, case.start, case.events, case.marks))
-    codec: StateCodec[Any] = StateCodec(registry.state_type)
+    codec = registry.states
     state, digests = codec.load(case.start), {}
     for body in case.events:
         seq: int = msgspec.msgpack.decode(body)[0]
         state, outcome = _fold_inline(registry, codec, state, body, seq)
         if seq in case.marks:
             digests[seq] = outcome
-    return Fold(digests, list(codec.slices(state, StateDigest())) if case.wants_state else None)
+    return Fold(digests, list(codec.slices(state)) if case.wants_state else None)
 
 
 def _fold_inline(

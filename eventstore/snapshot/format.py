@@ -9,7 +9,7 @@ Little-endian::
 Header, 64 bytes::
 
     0   8s  magic           b"EVSTSNP\\n"
-    8   H   format version  1
+    8   H   format version  2
     10  H   checksum        1 = CRC-32 (zlib)
     12  16s store UUID
     28  Q   seq             the state is that after event `seq`
@@ -20,7 +20,7 @@ Header, 64 bytes::
 
 A slice is `I` length, `I` CRC-32 of the content started from the slice's number, the content.
 The first slice, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the
-state's type. The other slices hold the state (`eventstore.model.state`).
+state's type. The other slices hold the state (`eventstore.model.slices`).
 
 Footer, 96 bytes::
 
@@ -54,7 +54,7 @@ __all__ = [
 
 MAGIC = b"EVSTSNP\n"
 END_MAGIC = b"EVSTSEND"
-VERSION = 1
+VERSION = 2
 CRC32 = 1
 
 _HEADER = struct.Struct("<8sHH16sQqq8xI")

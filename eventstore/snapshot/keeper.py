@@ -29,7 +29,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,10 +39,11 @@ from eventstore.concurrency import DetachedWork
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
-from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.disk.manifest import Manifest, load_manifest, note_first_snapshot
 from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
+    StateRefusedError,
     StoreClosedError,
     StoreFailedError,
     StoreFullError,
@@ -97,6 +98,7 @@ class SnapshotKeeper:
         self._taken = 0
         self._archived = 0
         self._warning: str | None = None
+        self._refusal: str | None = None
         self._history_warning: str | None = None
         self._work: DetachedWork[int] | None = None
         self._on_disk = threading.Lock()
@@ -172,20 +174,28 @@ class SnapshotKeeper:
         if seq == self._seq:
             return seq
         self._policy.taken(seq, self._clock.monotonic_ns())
+        fingerprint = self._vault.fingerprint()  # now: handlers may be registered at any time
         await self._log.sync()
         try:
-            await self._log.run(self._write, state, seq, wall_time(self._clock), latest)
+            await self._log.run(
+                self._write, state, seq, wall_time(self._clock), latest, fingerprint
+            )
         except OSError as error:
             raise self._translated(error) from error
+        except StateRefusedError as error:
+            self._refusal = str(error)
+            raise
         self._seq = seq
         self._taken += 1
-        self._warning = None
+        self._warning = self._refusal = None
         await self._run_tidy()
         return seq
 
-    def _write(self, state: Any, seq: int, created: int, latest: int) -> None:
+    def _write(
+        self, state: Any, seq: int, created: int, latest: int, fingerprint: Mapping[str, str]
+    ) -> None:
         with self._on_disk:
-            self._vault.write(state, seq, created=created, latest=latest)
+            self._vault.write(state, seq, created=created, latest=latest, fingerprint=fingerprint)
 
     async def _run_tidy(self) -> None:
         """Do what follows a snapshot. A failure there is told as its own: the snapshot is taken."""
@@ -227,11 +237,16 @@ class SnapshotKeeper:
             self._retain_and_archive()
 
     def _retain_and_archive(self) -> None:
-        kept = self._vault.retain(self._config.backup_count)
+        # Read again: the last compaction may have failed after saving the manifest.
+        manifest = load_manifest(self._disk)
+        # What is archived or kept is folded from the snapshot that the history begins with.
+        has_base = self._logged and self._config.history != "discard"
+        base = manifest.history_start - 1 if has_base else 0
+        kept = self._vault.retain(self._config.backup_count, base=base)
         enough = len(kept) >= min(2, self._config.backup_count)
-        if self._logged and (enough or self._config.history == "archive"):
-            # Read again: the last compaction may have failed after saving the manifest.
-            manifest = load_manifest(self._disk)
+        if not self._logged:
+            note_first_snapshot(self._disk, manifest, kept[0])
+        elif enough or self._config.history == "archive":
             before = len(manifest.archived)
             manifest = compact(self._disk, manifest, kept[0], self._config.history)
             self._archived += len(manifest.archived) - before
@@ -283,6 +298,7 @@ class SnapshotKeeper:
             segments_archived=self._archived,
             space_warning=stats.space_warning or self._warning,
             history_warning=self._history_warning,
+            snapshot_warning=self._refusal,
         )
 
 

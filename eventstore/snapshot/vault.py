@@ -6,9 +6,10 @@ A snapshot is written slice by slice under a temporary name. The file is synced 
 the folder is synced. Only a file with a snapshot's name counts. The log is synced up to the
 snapshot's event first, so a snapshot is never ahead of the log.
 
-`SnapshotVault.load_newest` loads the newest snapshot of three properties: every byte is whole, the
-snapshot belongs to this store, and the handlers' fingerprint then equals the fingerprint now. Each
-snapshot passed over is reported with the reason. A snapshot that was passed over does not count as
+`SnapshotVault.load_newest` loads the newest snapshot of four properties. Every byte is whole. The
+snapshot belongs to this store. The handlers' fingerprint then equals the fingerprint now. The
+loaded state has the digest in the snapshot. Each snapshot passed over is reported with the reason.
+ A snapshot that was passed over does not count as
 kept: history must not be discarded if only such a snapshot could stand in for the history.
 
 A vault holds no listing, since snapshots come and go while a store is open. Opening passes the
@@ -20,17 +21,16 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from eventstore.clock import EARLIEST, LATEST
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
 from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot_name
 from eventstore.disk.listing import list_snapshots
-from eventstore.errors import CorruptSnapshotError
-from eventstore.model.state import StateCodec, StateDigest
+from eventstore.disk.quarantine import quarantine
+from eventstore.errors import StateRefusedError
+from eventstore.model.state import StateCodec
 from eventstore.snapshot.format import (
     HEADER_SIZE,
     About,
@@ -71,30 +71,51 @@ class Rejected(NamedTuple):
 
 
 class SnapshotVault(Generic[StateT]):
-    """The `snapshots` folder of one store. Calls block, so none is made on the event loop."""
+    """The `snapshots` folder of one store. Calls block, so none is made on the event loop.
+
+    `fingerprint` gives the fingerprint of the handlers as they are when it is called. Handlers may
+    be registered while a store is open.
+    """
 
     def __init__(
-        self, disk: Disk, store: uuid.UUID, state_type: Any, fingerprint: Mapping[str, str]
+        self,
+        disk: Disk,
+        store: uuid.UUID,
+        codec: StateCodec[StateT],
+        fingerprint: Callable[[], Mapping[str, str]],
     ) -> None:
         self._disk = disk
         self._store = store
-        self._codec = StateCodec[StateT](state_type)
-        self._fingerprint = dict(fingerprint)
+        self._codec = codec
+        self.fingerprint = fingerprint
         self._passed_over: set[int] = set()
-        self._state_name = getattr(state_type, "__qualname__", str(state_type))
 
     def not_passed_over(self, seqs: Iterable[int]) -> list[int]:
         """Return those of `seqs` whose snapshot `load_newest` did not pass over, in order."""
         return [seq for seq in seqs if seq not in self._passed_over]
 
-    def write(self, state: StateT, seq: int, *, created: int, latest: int) -> str:
+    def write(
+        self,
+        state: StateT,
+        seq: int,
+        *,
+        created: int,
+        latest: int,
+        fingerprint: Mapping[str, str] | None = None,
+    ) -> str:
         """Write the snapshot of `state` as of event `seq`, and return the file's name.
 
         `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
-        Both are nanoseconds since the epoch. The interpreter's lock is released between slices.
+        Both are nanoseconds since the epoch. `fingerprint` is that of the handlers which made the
+        state, by default that of the handlers now. The interpreter's lock is released between
+        slices.
 
-        Raises `OSError`, which the caller translates: `GoneError` where somebody took the
-        directory away. A failure leaves the earlier snapshots unchanged.
+        Each slice is decoded again by the state's type, and the digest of what is read is compared
+        with that of the state. Only a snapshot that reads back as the same state gets its name.
+
+        Raises `StateRefusedError` for a state that would not read back, and `OSError`, which the
+        caller translates: `GoneError` where somebody took the directory away. A failure leaves the
+        earlier snapshots unchanged.
         """
         disk = self._disk
         disk.ensure_in_place()
@@ -105,20 +126,30 @@ class SnapshotVault(Generic[StateT]):
         header = SnapshotHeader(
             store=self._store, seq=seq, created=_fitting(created), latest=_fitting(latest)
         )
-        about = About(fingerprint=self._fingerprint, state=self._state_name)
-        builder, digest = SnapshotBuilder(), StateDigest()
+        if fingerprint is None:
+            fingerprint = self.fingerprint()
+        about = About(fingerprint=dict(fingerprint), state=self._codec.name)
+        builder, slices = SnapshotBuilder(), self._codec.slices(state)
         file = disk.create(SNAPSHOT_TEMPORARY)
         try:
             data = builder.begin(header, about)
             write_fully(file, 0, data)
             offset = len(data)
-            for content in self._codec.slices(state, digest):
-                data = builder.slice(content)
-                write_fully(file, offset, data)
-                offset += len(data)
-                if disk.blocking:
-                    time.sleep(0)  # releases the interpreter's lock to the event loop
-            write_fully(file, offset, builder.end(digest.hexdigest()))
+
+            def written() -> Iterator[bytes]:
+                nonlocal offset
+                for content in slices:
+                    data = builder.slice(content)
+                    write_fully(file, offset, data)
+                    offset += len(data)
+                    self._pause()
+                    yield content
+                    self._pause()
+
+            found = self._digest_as_read(written(), seq)
+            if found != slices.digest:
+                raise _not_kept_error(seq, "it would be read as another state")
+            write_fully(file, offset, builder.end(found))
             sync(file)
         except BaseException:
             file.close()
@@ -131,6 +162,19 @@ class SnapshotVault(Generic[StateT]):
         sync_folder(disk, SNAPSHOT_FOLDER)
         self._passed_over.discard(seq)
         return name
+
+    def _digest_as_read(self, slices: Iterator[bytes], seq: int) -> str:
+        try:
+            return self._codec.digest_as_read(slices)
+        except OSError:
+            raise
+        except Exception as error:  # a class within the state may raise anything when it is made
+            raise _not_kept_error(seq, f"{type(error).__name__}: {error}") from error
+
+    def _pause(self) -> None:
+        """Release the interpreter's lock to the event loop."""
+        if self._disk.blocking:
+            time.sleep(0)
 
     def rewrite_durably(self, name: str) -> None:
         """Write a snapshot again, byte for byte, so that the copy is on stable storage.
@@ -160,9 +204,12 @@ class SnapshotVault(Generic[StateT]):
                     name, f"it was made by other handlers of {', '.join(differing)}", differing
                 )
             state = self._codec.load(slices)
-        except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+            found = self._codec.digest(state)
+        except Exception as error:  # noqa: BLE001  a class within the state may raise anything
             # The bytes are invalid, or the state's type refuses the decoded values.
             return Rejected(name, f"it is damaged: {error}")
+        if found != digest:
+            return Rejected(name, "its digest is not that of the state in it")
         return LoadedSnapshot(name, seq, header.latest, state, digest)
 
     def load_newest(
@@ -189,22 +236,36 @@ class SnapshotVault(Generic[StateT]):
             rejected.append(loaded)
         return None, rejected
 
-    def retain(self, count: int) -> list[int]:
+    def retain(self, count: int, *, base: int = 0) -> list[int]:
         """Remove the snapshots older than the newest `count` usable ones.
 
-        Returns the events of the snapshots kept, ascending. A snapshot that was passed over is not
+        `base` is the event before the first event of the history. Where there is a snapshot of
+        `base`, the history can be folded from nothing else, so this snapshot stays.
+
+        Returns the events of the newest `count`, ascending. A snapshot that was passed over is not
         among them and goes only when it is older than those.
 
         Raises `OSError`, which the caller translates.
         """
         seqs = list_snapshots(self._disk)
         kept = self.not_passed_over(seqs)[-count:]
-        outdated = [seq for seq in seqs if kept and seq < kept[0]]
+        outdated = [seq for seq in seqs if kept and seq < kept[0] and seq != base]
         for seq in outdated:
             self._disk.remove(snapshot_name(seq))
         if outdated:
             sync_folder(self._disk, SNAPSHOT_FOLDER)
         return kept
+
+    def set_aside(self, name: str) -> str:
+        """Move a snapshot to the quarantine folder, durably, and return what was done, in words.
+
+        Raises `OSError`, which the caller translates.
+        """
+        content = read_whole(self._disk, name)
+        target = quarantine(self._disk, name.rpartition("/")[2], content)
+        self._disk.remove(name)
+        sync_folder(self._disk, SNAPSHOT_FOLDER)
+        return f"{name} was set aside in {target}"
 
     def remove_temporary(self) -> None:
         """Remove the unfinished snapshot that a crash left behind, if there is one."""
@@ -216,22 +277,13 @@ class SnapshotVault(Generic[StateT]):
 
         An operation new since the snapshot does not count as a difference.
         """
+        fingerprint = self.fingerprint()
         return tuple(
             sorted(
                 name or "the state's type"
                 for name, value in other.items()
-                if self._fingerprint.get(name) != value
+                if fingerprint.get(name) != value
             )
-        )
-
-    def refusal(self, rejected: list[Rejected]) -> CorruptSnapshotError:
-        """Return the error for a store without a usable snapshot and without the history."""
-        path = f"{self._disk.path}/{rejected[0].name}" if rejected else self._disk.path
-        reasons = "; ".join(f"{item.name}: {item.reason}" for item in rejected) or "there is none"
-        return CorruptSnapshotError(
-            f"no snapshot can be used and the history before it was discarded ({reasons}). Nothing "
-            "was written. Restore a snapshot from a backup",
-            path=path,
         )
 
 
@@ -253,6 +305,14 @@ def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
                 latest = header.latest if header.latest < LATEST else 1 << 64
                 times.append((header.seq, latest))
     return times
+
+
+def _not_kept_error(seq: int, reason: str) -> StateRefusedError:
+    return StateRefusedError(
+        f"a snapshot of event {seq} would not give back the state, and is not kept: {reason}. The "
+        "older snapshots stay. Correct the handler or the state's type",
+        operation="",
+    )
 
 
 def _fitting(time: int) -> int:

@@ -11,7 +11,6 @@ from eventstore.model.codec import array_header
 from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateCodec, StateDigest
 from eventstore.model.value_types import copy_value
 from eventstore.reading.subprocess_fold import (
     Case,
@@ -85,7 +84,7 @@ class RunCheck:
     def __init__(self, registry: HandlerRegistry[Any], refuses: Refusals) -> None:
         self.registry = registry
         self.refuses = refuses
-        self.states: StateCodec[Any] = StateCodec[Any](registry.state_type)
+        self.states = registry.states
         self.folded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.runs: list[_Run] = []
@@ -270,12 +269,12 @@ class RunCheck:
 
     def _slice(self, state: Any) -> _SlicedState | None:
         """The digest and slices of a state, `None` for a state that MessagePack cannot carry."""
-        digest = StateDigest()
+        cut = self.states.slices(state)
         try:
-            slices = list(self.states.slices(state, digest))
+            slices = list(cut)
         except (TypeError, NotImplementedError, ValueError, OverflowError, AttributeError):
             return None
-        return _SlicedState(digest.hexdigest(), slices)
+        return _SlicedState(cut.digest, slices)
 
     def compare_elsewhere(self, sources: list[Source], seed: int) -> None:
         """Compare the outcomes of every run with those of an interpreter under hash seed `seed`.

@@ -33,7 +33,6 @@ from eventstore.model.differences import Steps, value_at, walk_differences
 from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateCodec
 from eventstore.reading.replay import upcast_batches
 from eventstore.reading.subprocess_fold import (
     Case,
@@ -264,7 +263,7 @@ class _Interval:
 
     def _steps(self) -> Iterator[tuple[Event[Any], Any, Any]]:
         """Yield every event of the interval, with the states before and after."""
-        state = StateCodec[Any](self._registry.state_type).load(self._start)
+        state = self._registry.states.load(self._start)
         for events in upcast_batches(
             self._disk, self._registry, self._agrees_at + 1, self._differs_at + 1
         ):

@@ -16,13 +16,15 @@ from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
     CorruptStoreError,
+    InitialStateError,
     InvalidPayloadError,
     ReplayError,
+    StateRefusedError,
     UnknownOperationError,
 )
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateCodec, StateDigest
 from eventstore.reading.replay import recorded_batches
+from eventstore.snapshot.initial import compare_initial, first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.tools.divergence import Divergence, explain_divergence
 
@@ -36,9 +38,8 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
         begun_at: The last event before the fold. 0 is before the first event.
         agreeing: The events of the agreeing snapshots.
         passed_over: The snapshots made by other handlers, each with the reason.
-        wrong_digests: The names of snapshots whose digest is not the digest of their state.
-        unreadable: The snapshots of the same handlers that the state's type refuses, each with the
-            reason. An opening passes them over.
+        unreadable: The snapshots of the same handlers whose state cannot be read, or has another
+            digest, each with the reason. An opening passes them over.
         divergence: The first difference, `None` if there is none.
         refusal: The reason why history could not be folded to its end, if so.
     """
@@ -46,7 +47,6 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     begun_at: int = 0
     agreeing: tuple[int, ...] = ()
     passed_over: tuple[str, ...] = ()
-    wrong_digests: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     divergence: Divergence | None = None
     refusal: str | None = None
@@ -66,17 +66,19 @@ class _Refolding:
         self._disk = disk
         self._manifest = manifest
         self._registry = registry
-        self._codec: StateCodec[Any] = StateCodec(registry.state_type)
-        self._vault = SnapshotVault[Any](
-            disk, manifest.store, registry.state_type, registry.fingerprint()
-        )
+        self._codec = registry.states
+        self._vault = SnapshotVault(disk, manifest.store, registry.states, registry.fingerprint)
         self._digests: dict[int, str] = {}
         self._passed_over: list[str] = []
-        self._wrong: list[str] = []
         self._unreadable: list[tuple[str, str]] = []
         self._retired = False
 
     def run(self) -> Refold:
+        try:
+            record = first_state(self._registry).record
+            compare_initial(self._disk.path, self._manifest, self._registry, record)
+        except (InitialStateError, StateRefusedError) as error:
+            return self._result(0, [], refusal=str(error))
         self._survey()
         available = self._manifest.history_start - 1
         begun_at = 0
@@ -103,7 +105,7 @@ class _Refolding:
                     self._registry,
                     agrees_at=agrees_at,
                     differs_at=differing_at,
-                    start=list(self._codec.slices(self._state_after(agrees_at), StateDigest())),
+                    start=list(self._codec.slices(self._state_after(agrees_at))),
                     stored=self._state_after(differing_at),
                     refolded=state,
                 )
@@ -128,7 +130,6 @@ class _Refolding:
             begun_at=begun_at,
             agreeing=tuple(agreeing),
             passed_over=tuple(self._passed_over),
-            wrong_digests=tuple(self._wrong),
             unreadable=tuple(self._unreadable),
             divergence=divergence,
             refusal=refusal,
@@ -149,8 +150,6 @@ class _Refolding:
                     self._unreadable.append((found.name, found.reason))
                 continue
             self._digests[seq] = found.digest
-            if self._codec.digest(found.state) != found.digest:
-                self._wrong.append(found.name)
 
     def _fold(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
         """Fold until a snapshot differs. Returns the snapshot's event and the folded state.

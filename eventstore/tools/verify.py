@@ -120,10 +120,7 @@ def verify(
             folded = _refolded(disk, registry)
     finally:
         disk.close()
-    wrong = tuple(
-        Damage(name, "its digest is not that of the state in it") for name in folded.wrong_digests
-    )
-    wrong += tuple(Damage(name, reason) for name, reason in folded.unreadable)
+    wrong = tuple(Damage(name, reason) for name, reason in folded.unreadable)
     return msgspec.structs.replace(found, refolded=folded, damage=wrong)
 
 

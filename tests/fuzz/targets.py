@@ -35,6 +35,7 @@ from eventstore.log.format import (
 from eventstore.log.reader import LogReader
 from eventstore.log.tail import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
+from eventstore.model.state import StateCodec
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
 from eventstore.testing import Call, SimulatedDisk
@@ -164,7 +165,7 @@ def _snapshot(data: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_file(_SNAPSHOT, data)
     store = _manifest().store
-    vault = SnapshotVault[Ledger](disk, store, Ledger, _REGISTRY.fingerprint())
+    vault = SnapshotVault[Ledger](disk, store, _REGISTRY.states, _REGISTRY.fingerprint)
     loaded = vault.load(9)
     assert not isinstance(loaded, LoadedSnapshot) or isinstance(loaded.state, Ledger)
     vault.load_newest(list_snapshots(disk))
@@ -172,7 +173,8 @@ def _snapshot(data: bytes) -> None:
     with contextlib.suppress(InvalidSnapshotError):
         _, about, _, _ = parse(data)
         for kind in (dict[str, Any], dict[str, int], list[int], tuple[int, str], int, Any):
-            SnapshotVault[Any](disk, store, kind, about.fingerprint).load(9)
+            codec = StateCodec[Any](kind)
+            SnapshotVault[Any](disk, store, codec, lambda: about.fingerprint).load(9)
 
 
 def _manifest_file(data: bytes) -> None:

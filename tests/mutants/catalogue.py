@@ -7,6 +7,7 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
+ASSEMBLY = "model/assembly.py"
 AWAITABLES = "awaitables.py"
 BACKPRESSURE = "log/backpressure.py"
 CLOCK = "clock.py"
@@ -18,6 +19,7 @@ CONVERSION = "model/conversion.py"
 DIRECTORY = "directory.py"
 DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
+FINGERPRINT = "model/fingerprint.py"
 FORMAT = "log/format.py"
 CHAIN = "log/chain.py"
 COMPARE = "history/compare.py"
@@ -32,15 +34,20 @@ LOG_RECOVERY = "log/recovery.py"
 MANIFEST = "disk/manifest.py"
 MEMORY_LOG = "log/memory.py"
 MOMENT = "moment.py"
+LEAF_CHECKS = "model/leaf_checks.py"
 OPTIMISTIC = "disk/optimistic.py"
+QUARANTINE = "disk/quarantine.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
 REPLAY = "reading/replay.py"
+REFUSAL = "snapshot/refusal.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
+SLICES = "model/slices.py"
 STORE = "store.py"
 SUBSCRIPTION = "reading/subscription.py"
 TAIL = "log/tail.py"
+TYPE_CHECKS = "model/type_checks.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
@@ -174,9 +181,9 @@ SABOTAGES = (
         breaks="the folder of quarantined bytes survives a power cut",
         edits=(
             edit(
-                LOG_RECOVERY,
-                "        disk.make_folder(QUARANTINE_FOLDER)\n        sync_folder(disk)\n",
-                "        disk.make_folder(QUARANTINE_FOLDER)\n",
+                QUARANTINE,
+                "    disk.make_folder(QUARANTINE_FOLDER)\n    sync_folder(disk)\n",
+                "    disk.make_folder(QUARANTINE_FOLDER)\n",
             ),
         ),
         caught_by=("tests/log/test_recovery.py", TEST_POWER),
@@ -299,9 +306,9 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
+                "            write_fully(file, offset, builder.end(found))\n"
                 "            sync(file)\n",
-                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
+                "            write_fully(file, offset, builder.end(found))\n"
                 "            disk.rename(SNAPSHOT_TEMPORARY, snapshot_name(seq))\n"
                 "            sync(file)\n",
             ),
@@ -320,9 +327,9 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n"
+                "            write_fully(file, offset, builder.end(found))\n"
                 "            sync(file)\n",
-                "            write_fully(file, offset, builder.end(digest.hexdigest()))\n",
+                "            write_fully(file, offset, builder.end(found))\n",
             ),
         ),
         caught_by=(TEST_POWER,),
@@ -770,7 +777,7 @@ SABOTAGES = (
         edits=(
             edit(
                 LOG_RECOVERY,
-                "                repaired.quarantined = self._quarantine(name, data, tail)\n",
+                "                repaired.quarantined = quarantine(self._disk, base, torn)\n",
                 "                repaired.quarantined = None\n",
             ),
         ),
@@ -927,7 +934,7 @@ SABOTAGES = (
         edits=(
             edit(
                 RECOVERY,
-                "            examined.vault.rewrite_durably(examined.snapshot.name)\n",
+                "            examined.vault.rewrite_durably(snapshot.name)\n",
                 "            pass\n",
             ),
         ),
@@ -1484,5 +1491,196 @@ SABOTAGES = (
             ),
         ),
         caught_by=("tests/log/test_recovery.py",),
+    ),
+    # ---- states and snapshots --------------------------------------------------------------
+    Sabotage(
+        name="a state's union read as one type",
+        breaks="a state is read by the same rule that it is written by",
+        edits=(
+            edit(
+                ASSEMBLY,
+                "    options = node.options if isinstance(node, UnionNode) else (node,)\n",
+                "    options = (node,)\n",
+            ),
+        ),
+        caught_by=("tests/model/test_slices.py",),
+    ),
+    Sabotage(
+        name="a state that its type refuses is appended",
+        breaks="a state that its own type refuses is refused at the append",
+        edits=(
+            edit(
+                STORE,
+                "            registry.check_state(state, self._head, events[-1])\n",
+                "            pass\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="an integer of any size in a state",
+        breaks="every state that is acknowledged can be written to a snapshot",
+        edits=(
+            edit(
+                LEAF_CHECKS,
+                "        if type(value) is not int or not low <= value <= high:\n",
+                "        if type(value) is not int:\n",
+            ),
+        ),
+        caught_by=("tests/model/test_type_checks.py",),
+    ),
+    Sabotage(
+        name="an instance of a subclass taken for one of the class",
+        breaks="a snapshot gives back the classes of the state",
+        edits=(
+            edit(
+                TYPE_CHECKS,
+                "        if type(value) is not kind:\n",
+                "        if not isinstance(value, kind):\n",
+            ),
+        ),
+        caught_by=("tests/model/test_type_checks.py",),
+    ),
+    Sabotage(
+        name="a snapshot kept that reads back as another state",
+        breaks="a snapshot is kept only if it reads back as the same state",
+        edits=(
+            edit(
+                VAULT,
+                "            if found != slices.digest:\n",
+                "            if False:\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="the digest in a snapshot not compared",
+        breaks="a snapshot is used only if the state in it has its digest",
+        edits=(
+            edit(
+                VAULT,
+                "        if found != digest:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="the order of nested mappings lost",
+        breaks="a snapshot keeps the order of every mapping",
+        edits=(
+            edit(
+                SLICES,
+                "            self._parts.append(whole if plain else encode(part))\n",
+                "            self._parts.append(whole)\n",
+            ),
+        ),
+        caught_by=("tests/model/test_slices.py",),
+    ),
+    Sabotage(
+        name="a nested mapping in one slice",
+        breaks="no slice of a state holds up the event loop",
+        edits=(
+            edit(
+                SLICES,
+                "            if _weight(value) > SLICE:\n",
+                "            if False:\n",
+            ),
+        ),
+        caught_by=("tests/model/test_slices.py",),
+    ),
+    Sabotage(
+        name="defaults not in the fingerprint",
+        breaks="a snapshot of another declaration of the state is folded again",
+        edits=(
+            edit(
+                FINGERPRINT,
+                "_describe(field.node, within), _describe_default(field)]",
+                "_describe(field.node, within)]",
+            ),
+        ),
+        caught_by=("tests/test_type_changes.py",),
+    ),
+    Sabotage(
+        name="kinds of containers not in the fingerprint",
+        breaks="a snapshot of another declaration of the state is folded again",
+        edits=(
+            edit(
+                FINGERPRINT,
+                '            "items", node.made.__name__,',
+                '            "items",',
+            ),
+        ),
+        caught_by=("tests/test_type_changes.py",),
+    ),
+    Sabotage(
+        name="the fingerprint taken when the store was opened",
+        breaks="a snapshot says which handlers made its state",
+        edits=(
+            edit(
+                VAULT,
+                "        self.fingerprint = fingerprint\n",
+                "        taken = fingerprint()\n        self.fingerprint = lambda: taken\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="another initial state accepted",
+        breaks="a store is folded from the initial state that it was begun with",
+        edits=(
+            edit(
+                RECOVERY,
+                "        warning = compare_initial(disk.path, manifest, registry, first.record)\n",
+                "        warning = None\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_initial.py",),
+    ),
+    Sabotage(
+        name="unusable snapshots taken for none",
+        breaks="a store of snapshots only never opens empty by surprise",
+        edits=(
+            edit(
+                REFUSAL,
+                "        if not (needed or mismatched or (seq is None and rejected)):\n",
+                "        if not needed:\n",
+            ),
+            edit(
+                RECOVERY,
+                "            manifest = note_first_snapshot(disk, manifest, snapshot.seq)\n",
+                "            pass\n",
+            ),
+            edit(
+                KEEPER,
+                "            note_first_snapshot(self._disk, manifest, kept[0])\n",
+                "            pass\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_snapshots_only.py",),
+    ),
+    Sabotage(
+        name="no note of the first snapshot",
+        breaks="a store that lost all of its snapshots is refused",
+        edits=(
+            edit(
+                KEEPER,
+                "            note_first_snapshot(self._disk, manifest, kept[0])\n",
+                "            pass\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_snapshots_only.py",),
+    ),
+    Sabotage(
+        name="the snapshot that history begins with forgotten",
+        breaks="every event that can be read can be folded",
+        edits=(
+            edit(
+                VAULT,
+                " and seq < kept[0] and seq != base]",
+                " and seq < kept[0]]",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_snapshots.py -k HistoryBeginsWith",),
     ),
 )

@@ -539,7 +539,7 @@ class Fills(Operation):
 @handler
 def fills(state: dict[str, Any], event: Event[Fills]) -> dict[str, Any]:
     """Put parts of the event into the state, as they are."""
-    return {**state, event.data.order_id: (event.data.fills, event.metadata)}
+    return {**state, event.data.order_id: [event.data.fills, event.metadata]}
 
 
 @pytest.mark.asyncio

@@ -12,7 +12,7 @@ import pytest
 
 from eventstore import Event, EventStore, HandlerRegistry, handler
 from eventstore.disk.local import LocalDisk
-from eventstore.model.state import StateCodec, StateDigest, state_digest
+from eventstore.model.state import StateCodec, state_digest
 from eventstore.reading.subprocess_fold import (
     Case,
     EventRange,
@@ -36,7 +36,7 @@ def sources(registry: HandlerRegistry[Any] = REGISTRY) -> list[Source]:
 
 
 def slices(state: Bank) -> list[bytes]:
-    return list(CODEC.slices(state, StateDigest()))
+    return list(CODEC.slices(state))
 
 
 def encoded(*payloads: Any) -> list[bytes]:
@@ -146,7 +146,7 @@ def test_seed_and_time_zone_are_those_that_were_asked_for(tmp_path: Path) -> Non
     body = b"\x95\x01\x00\x82\xa2op\xa3ask\xa4name\xa2TZ\xc0\xc0"
     seed = b"\x95\x02\x00\x82\xa2op\xa3ask\xa4name\xaePYTHONHASHSEED\xc0\xc0"
     codec = StateCodec[dict[str, str]](dict[str, str])
-    case = Case(list(codec.slices({}, StateDigest())), [body, seed], [], wants_state=True)
+    case = Case(list(codec.slices({})), [body, seed], [], wants_state=True)
     (fold,) = fold_in_other_interpreter(
         [Source("zoned", "ask", str(module))], [case], hash_seed=7, time_zone="UTC+11"
     )

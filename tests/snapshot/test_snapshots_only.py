@@ -12,19 +12,32 @@ import pytest
 
 from eventstore import (
     ConfigError,
+    CorruptSnapshotError,
     EventStore,
+    EventStoreError,
+    HandlerRegistry,
     HistoryUnavailableError,
+    SnapshotMismatchError,
     StoreClosedError,
     StoreFailedError,
     StoreFullError,
     StoreLockedError,
     StoreReadOnlyError,
+    handler,
     read_events,
     replay,
     state_at,
 )
 from eventstore.testing import Fault, SimulatedDisk
-from tests.support.bank import InsufficientFundsError, Withdraw, bank_after, bank_registry, pay
+from tests.support.bank import (
+    InsufficientFundsError,
+    Withdraw,
+    bank_after,
+    bank_registry,
+    deposit,
+    pay,
+    withdraw,
+)
 from tests.support.gates import PATIENCE, GatedDisk, snapshot_writes
 
 pytestmark = pytest.mark.asyncio
@@ -99,6 +112,110 @@ class TestWhatIsKept:
                 await store.append(pay(amount))
             names = [path.name for path in (tmp_path / "s").iterdir()]
             assert sorted(names) == ["store.json", "writer.pid"]
+
+
+class TestSnapshotsThatCannotBeUsed:
+    """Nothing usable is not the same as nothing: the store is refused, and nothing is written."""
+
+    async def refused(self, disk: SimulatedDisk, error: type[EventStoreError], **more: Any) -> str:
+        before = {**disk.contents(), "writer.pid": b""}
+        with pytest.raises(error, match="unusable_snapshots='set_aside'") as caught:
+            await opened(disk, **more)
+        with pytest.raises(error):
+            await EventStore.open("", bank_registry(), disk=disk.reopen(), read_only=True)
+        with pytest.raises(error):
+            state_at("", bank_registry(), disk=disk.reopen())
+        assert {**disk.contents(), "writer.pid": b""} == before
+        return str(caught.value)
+
+    async def test_all_of_them_damaged(self) -> None:
+        disk = await made(1, 2, 3, snapshot_after=(1, 2))
+        for seq in (1, 2, 3):
+            disk.flip_bit(f"snapshots/{seq:020d}.snap", 800)
+        said = await self.refused(disk, CorruptSnapshotError)
+        for seq in (1, 2, 3):
+            assert f"snapshots/{seq:020d}.snap: it is" in said or "damaged" in said
+        await self.refused(disk.reopen(), CorruptSnapshotError, use_wal=True)
+
+    async def test_all_of_them_gone(self) -> None:
+        disk = await made(1, 2, 3)
+        disk.remove_file(f"snapshots/{3:020d}.snap")
+        assert "there is none" in await self.refused(disk, CorruptSnapshotError)
+
+    async def test_one_of_other_handlers(self) -> None:
+        disk = await made(1, 2, 3, snapshot_after=(1,))
+        other = HandlerRegistry(deposit, handler(version=2)(withdraw.function))
+        before = {**disk.contents(), "writer.pid": b""}
+        with pytest.raises(SnapshotMismatchError, match="no log") as caught:
+            await EventStore.open("", other, disk=disk, **ONLY)
+        assert caught.value.operations == ("withdraw",)
+        assert {**disk.contents(), "writer.pid": b""} == before
+        async with opened(disk.reopen()) as store:
+            assert store.state == bank_after(1, 2, 3)
+
+    async def test_a_newer_good_one_of_other_handlers_is_not_passed_over_in_silence(self) -> None:
+        disk = await made(1)
+        less = HandlerRegistry(deposit)
+        async with EventStore.open(
+            "", less, disk=disk, unusable_snapshots="set_aside", **ONLY
+        ) as store:
+            await store.append(pay(9))
+        kept = disk.reopen()
+        async with EventStore.open("", less, disk=kept, **ONLY) as store:
+            assert store.seq == 1
+        other = HandlerRegistry(handler(version=2)(deposit.function))
+        with pytest.raises(SnapshotMismatchError):
+            await EventStore.open("", other, disk=kept.reopen(), **ONLY)
+
+    async def test_nothing_was_ever_kept(self) -> None:
+        disk = SimulatedDisk()
+        store = await opened(disk)
+        await store.append(pay(1))
+        image = disk.after_power_cut(1)
+        await store.close()
+        async with opened(image) as again:
+            assert (again.seq, again.state) == (0, bank_after())
+
+    @pytest.mark.parametrize("how", ["damaged", "gone", "of other handlers"])
+    async def test_asked_in_so_many_words_they_are_set_aside(self, how: str) -> None:
+        disk = await made(1, 2, snapshot_after=(1,))
+        names = [f"snapshots/{seq:020d}.snap" for seq in (1, 2)]
+        registry = bank_registry()
+        if how == "damaged":
+            for name in names:
+                disk.flip_bit(name, 800)
+        elif how == "gone":
+            for name in names:
+                disk.remove_file(name)
+        else:
+            registry = HandlerRegistry(deposit, handler(version=2)(withdraw.function))
+        content = {name: disk.read_file(name) for name in names if how != "gone"}
+        options: dict[str, Any] = {**ONLY, "unusable_snapshots": "set_aside"}
+        async with EventStore.open("", registry, disk=disk, **options) as store:
+            assert (store.seq, store.state) == (0, bank_after())
+            aside = [text for text in store.recovery.warnings if "set aside" in text]
+            assert len(aside) == len(content)
+            await store.append(pay(7))
+        for name, data in content.items():
+            assert disk.read_file(f"quarantine/{name.partition('/')[2]}") == data
+        async with EventStore.open("", registry, disk=disk.reopen(), **ONLY) as store:
+            assert (store.seq, store.state) == (1, bank_after(7))
+
+    async def test_a_crash_while_they_are_set_aside(self) -> None:
+        disk = (await made(1, 2, snapshot_after=(1,))).clone()
+        for seq in (1, 2):
+            disk.flip_bit(f"snapshots/{seq:020d}.snap", 800)
+        before = {disk.read_file(f"snapshots/{seq:020d}.snap") for seq in (1, 2)}
+        crashes: list[SimulatedDisk] = []
+        disk.add_rule(lambda call: crashes.append(disk.clone()))
+        async with opened(disk, unusable_snapshots="set_aside"):
+            pass
+        assert len(crashes) > 10
+        for crash in crashes:
+            for image in crash.images(limit=4):
+                async with opened(image, unusable_snapshots="set_aside") as again:
+                    assert (again.seq, again.state) == (0, bank_after())
+                assert before <= set(image.contents().values()), "neither is lost"
 
 
 class TestTheSameInterface:
