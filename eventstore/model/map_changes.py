@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from itertools import count
+from itertools import compress
+from operator import is_not
 from typing import Any, Final
 
 import immutables
@@ -55,6 +56,8 @@ def _nodes_within(value: AnyMap) -> set[type[Any]]:
     return found
 
 
+_DEEPEST = 8  # levels of a tree of nodes: seven of five bits of the hash, and one of collisions
+
 _NODES = frozenset(
     _nodes_within(immutables.Map({str(number): number for number in range(100)}))
     | _nodes_within(immutables.Map({_SameHash(): number for number in range(3)}))
@@ -62,6 +65,38 @@ _NODES = frozenset(
 
 
 def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
+    return _one_replaced(before, after) or _all_by_nodes(before, after)
+
+
+def _one_replaced(before: AnyMap, after: AnyMap) -> list[Entry] | None:
+    """Find the one entry with another value, `None` for any other change: most appends make it."""
+    old, new = _referents(before)[0], _referents(after)[0]
+    for _ in range(_DEEPEST):
+        olds, news = _referents(old), _referents(new)
+        if len(olds) != len(news):
+            return None
+        places = [place for place, now in enumerate(news) if now is not olds[place]]
+        if len(places) != 1:
+            return None
+        place = places[0]
+        old, new = olds[place], news[place]
+        if type(new) not in _NODES:
+            break
+        if type(old) not in _NODES:
+            return None
+    else:
+        return None
+    if place + 1 == len(news):
+        return None
+    key = news[place + 1]
+    try:
+        found = type(key) is not type(new) and after.get(key, ABSENT) is new
+    except TypeError:  # `key` is a value or a node, without a hash
+        return None
+    return [(key, new, old)] if found and type(old) not in _NODES else None
+
+
+def _all_by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
     changed: list[Entry] = []
     pairs = [(*_referents(before), *_referents(after))]  # the roots
     for old, new in pairs:
@@ -71,15 +106,14 @@ def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
             continue
         below: list[tuple[Any, Any]] = []
         entries: list[Entry] = []
-        for place, was, now in zip(count(1), olds, news):
-            if was is now:
-                continue
+        for place in compress(range(len(news)), map(is_not, olds, news)):
+            was, now = olds[place], news[place]
             if type(now) in _NODES:
                 if type(was) not in _NODES:
                     break
                 below.append((was, now))
                 continue
-            key = news[place] if place < len(news) else ABSENT
+            key = news[place + 1] if place + 1 < len(news) else ABSENT
             try:
                 if type(key) is type(now) or after.get(key, ABSENT) is not now:
                     break  # `now` may be a key

@@ -160,20 +160,20 @@ def _object(kind: type[Any], fields: list[tuple[str, Check]]) -> Check:
     checks = [check for _, check in fields]
     values_of = _getter(names)
     nothing = (ABSENT,) * len(names)
+    places = range(len(names))
+    differ = operator.is_not
 
     def check(value: Any, before: Any) -> None:
         if type(value) is not kind:
             refuse_type(value, class_name(kind))
-        name = ""
+        place = 0
         try:
+            nows = values_of(value)
             olds = values_of(before) if type(before) is kind else nothing
-            for name, check_field, now, was in zip(  # noqa: B007  for the refusal
-                names, checks, values_of(value), olds, strict=True
-            ):
-                if now is not was:
-                    check_field(now, was)
+            for place in compress(places, map(differ, nows, olds)):  # no call for an equal field
+                checks[place](nows[place], olds[place])
         except RefusedValueError as error:
-            error.steps.append(Field(name))
+            error.steps.append(Field(names[place]))
             raise
         except AttributeError as error:
             raise RefusedValueError(f"lacks a field: {error}") from error
