@@ -258,15 +258,15 @@ class TestHops:
 # ---- calls -----------------------------------------------------------------------------------
 
 
-LONE = 42
+LONE = 41
 """The most calls of the product's own functions for a lone append, on the loop. A coroutine or
 generator that is resumed counts again. Three of the calls refuse what would break the order of
 numbers, and give the fold its surroundings: `CallGuard.check`, `fold_context` and
 `_encode_and_fold`. Two more make and begin to await the object that names a forgotten `await`
-(`eventstore.awaitables`): Python's own coroutine cannot say that. Six check the new state by its
-type: the call, the state, its map, the map's changed entries, and the two numbers that changed."""
+(`eventstore.awaitables`): Python's own coroutine cannot say that. Five check the new state by its
+type: the call, the state, its map, the search for the map's changed entry, and the entry."""
 
-SHARED = 29
+SHARED = 28
 """For one of 64 that share a record, the same calls among them."""
 
 GROUPED = 1

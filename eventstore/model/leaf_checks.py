@@ -18,14 +18,17 @@ from eventstore.model.type_tree import Leaf
 __all__ = [
     "Check",
     "RefusedValueError",
+    "bounds_of",
     "check_text",
     "class_name",
-    "integer_check",
     "leaf_check",
     "refuse_type",
     "survival_check",
     "type_check",
 ]
+
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
+"""The bounds of an integer in MessagePack."""
 
 Check = Callable[[Any, Any], None]
 """Takes a value and the value before, or `ABSENT`. Raises `RefusedValueError`."""
@@ -62,11 +65,9 @@ def class_name(kind: type[Any]) -> str:
 
 
 def leaf_check(node: Leaf) -> Check:
-    bounds_only = node.constraints.keys() <= {"ge", "gt", "le", "lt"}
-    if node.kind is float and bounds_only:
-        return _float_check(node)
-    if node.kind is int and bounds_only:
-        return integer_check(node)
+    bounds = bounds_of(node)
+    if bounds is not None:
+        return _number_check(node, *bounds)
     if node.kind is str and node.constraints.keys() <= {"min_length", "max_length"}:
         return _text(node) if node.constraints else check_text
     if node.kind in (bool, bytes, type(None), msgspec.UnsetType) and not node.constraints:
@@ -82,33 +83,31 @@ def type_check(kind: type[Any]) -> Check:
     return check
 
 
-def _float_check(node: Leaf) -> Check:
+def bounds_of(node: Leaf) -> tuple[float, float] | None:
+    """Return the least and the greatest value of a number's type.
+
+    Returns `None` for any other type, and for a number with other limits than bounds.
+    """
     limits = node.constraints
-    if not limits:
-        return type_check(float)
-    explain = survival_check(node.annotation, float)
-    low = limits.get("ge", -math.inf)
-    high = limits.get("le", math.inf)
-    if "gt" in limits:
-        low = max(low, math.nextafter(limits["gt"], math.inf))
-    if "lt" in limits:
-        high = min(high, math.nextafter(limits["lt"], -math.inf))
+    if node.kind not in (int, float) or not limits.keys() <= {"ge", "gt", "le", "lt"}:
+        return None
+    if node.kind is int:
+        low = max(limits.get("ge", _LEAST), limits.get("gt", _LEAST - 1) + 1, _LEAST)
+        return low, min(limits.get("le", _MOST), limits.get("lt", _MOST + 1) - 1, _MOST)
+    above = math.nextafter(limits["gt"], math.inf) if "gt" in limits else -math.inf
+    below = math.nextafter(limits["lt"], -math.inf) if "lt" in limits else math.inf
+    return max(limits.get("ge", -math.inf), above), min(limits.get("le", math.inf), below)
+
+
+def _number_check(node: Leaf, low: float, high: float) -> Check:
+    """Make the check of a number within bounds. The bounds of a float may be infinite."""
+    kind = node.kind
+    if (low, high) == (-math.inf, math.inf):
+        return type_check(kind)
+    explain = survival_check(node.annotation, kind)
 
     def check(value: Any, before: Any) -> None:
-        if type(value) is not float or not low <= value <= high:
-            explain(value, before)
-
-    return check
-
-
-def integer_check(node: Leaf) -> Check:
-    explain = survival_check(node.annotation, int)
-    limits = node.constraints
-    low = max(limits.get("ge", -(1 << 63)), limits.get("gt", -(1 << 64)) + 1, -(1 << 63))
-    high = min(limits.get("le", (1 << 64) - 1), limits.get("lt", 1 << 65) - 1, (1 << 64) - 1)
-
-    def check(value: Any, before: Any) -> None:
-        if type(value) is not int or not low <= value <= high:
+        if type(value) is not kind or not low <= value <= high:
             explain(value, before)
 
     return check

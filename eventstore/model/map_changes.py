@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from itertools import compress
-from operator import is_not
 from typing import Any, Final
 
 import immutables
@@ -56,76 +54,62 @@ def _nodes_within(value: AnyMap) -> set[type[Any]]:
     return found
 
 
-_DEEPEST = 8  # levels of a tree of nodes: seven of five bits of the hash, and one of collisions
-
 _NODES = frozenset(
     _nodes_within(immutables.Map({str(number): number for number in range(100)}))
     | _nodes_within(immutables.Map({_SameHash(): number for number in range(3)}))
 )
+_BRANCHING = type(
+    next(iter(_referents(immutables.Map({str(number): number for number in range(100)}))), None)
+)
+"""The class of a node of nodes alone."""
 
 
 def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
-    return _one_replaced(before, after) or _all_by_nodes(before, after)
-
-
-def _one_replaced(before: AnyMap, after: AnyMap) -> list[Entry] | None:
-    """Find the one entry with another value, `None` for any other change: most appends make it."""
-    old, new = _referents(before)[0], _referents(after)[0]
-    for _ in range(_DEEPEST):
-        olds, news = _referents(old), _referents(new)
-        if len(olds) != len(news):
-            return None
-        places = [place for place, now in enumerate(news) if now is not olds[place]]
-        if len(places) != 1:
-            return None
-        place = places[0]
-        old, new = olds[place], news[place]
-        if type(new) not in _NODES:
-            break
-        if type(old) not in _NODES:
-            return None
-    else:
-        return None
-    if place + 1 == len(news):
-        return None
-    key = news[place + 1]
-    try:
-        found = type(key) is not type(new) and after.get(key, ABSENT) is new
-    except TypeError:  # `key` is a value or a node, without a hash
-        return None
-    return [(key, new, old)] if found and type(old) not in _NODES else None
-
-
-def _all_by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
     changed: list[Entry] = []
     pairs = [(*_referents(before), *_referents(after))]  # the roots
     for old, new in pairs:
         olds, news = _referents(old), _referents(new)
         if len(olds) != len(news):
             _compare_unlike(before, olds, news, changed)
-            continue
-        below: list[tuple[Any, Any]] = []
-        entries: list[Entry] = []
-        for place in compress(range(len(news)), map(is_not, olds, news)):
-            was, now = olds[place], news[place]
-            if type(now) in _NODES:
-                if type(was) not in _NODES:
-                    break
-                below.append((was, now))
-                continue
-            key = news[place + 1] if place + 1 < len(news) else ABSENT
-            try:
-                if type(key) is type(now) or after.get(key, ABSENT) is not now:
-                    break  # `now` may be a key
-            except TypeError:  # `key` is a value or a node, without a hash
-                break
-            entries.append((key, now, was))
+        elif type(old) is _BRANCHING and type(new) is _BRANCHING:
+            for was, now in zip(olds, news):  # noqa: B905  they are of one length
+                if was is not now:
+                    pairs.append((was, now))
         else:
-            pairs += below
-            changed += entries
-            continue
-        _compare_unlike(before, olds, news, changed)
+            _compare_places(before, after, olds, news, changed, pairs)
     return changed
+
+
+def _compare_places(
+    before: AnyMap,
+    after: AnyMap,
+    olds: list[Any],
+    news: list[Any],
+    changed: list[Entry],
+    pairs: list[tuple[Any, Any]],
+) -> None:
+    """Compare the objects behind two nodes, place by place. Pairs of nodes go to `pairs`."""
+    entries: list[Entry] = []
+    below: list[tuple[Any, Any]] = []
+    place = 0
+    for was, now in zip(olds, news):  # noqa: B905  they are of one length
+        place += 1
+        if was is now:
+            continue
+        if type(now) in _NODES and type(was) in _NODES:
+            below.append((was, now))
+            continue
+        key = news[place] if place < len(news) else ABSENT
+        try:
+            found = type(key) is not type(now) and after.get(key, ABSENT) is now
+        except TypeError:  # `key` is a value or a node, without a hash
+            found = False
+        if not found:  # `now` may be a key, or a node
+            _compare_unlike(before, olds, news, changed)
+            return
+        entries.append((key, now, was))
+    changed += entries
+    pairs += below
 
 
 def _compare_unlike(before: AnyMap, olds: list[Any], news: list[Any], changed: list[Entry]) -> None:

@@ -76,6 +76,8 @@ class StateSlices:
     With `writing=False` every slice is empty: there is only the digest.
     """
 
+    digest: str
+
     def __init__(self, state: Any, *, writing: bool = True) -> None:
         self._state = state
         self._writing = writing

@@ -10,7 +10,8 @@ tuple, `0` is no `0.0`, and an instance of a subclass is no instance of the clas
 Every append is checked, so the check must not cost the time of the whole state. A check compares
 the value with the value before, and passes over every part that is the same object. Handlers make
 the next state of the unchanged parts of the state before. So the time follows the parts that
-changed: in an object the fields, in a persistent map the changed entries (`map_changes.py`). In a
+changed: in an object the fields (`object_checks.py`), in a persistent map the changed entries
+(`map_changes.py`). In a
 plain `dict`, `list` or tuple all members are compared by identity, which takes about as long as the
 copy that the handler had to make.
 
@@ -29,19 +30,18 @@ from typing import Any
 
 import immutables
 
-from eventstore.model.differences import Field
 from eventstore.model.leaf_checks import (
     Check,
     RefusedValueError,
     check_text,
     class_name,
-    integer_check,
     leaf_check,
     refuse_type,
     survival_check,
     type_check,
 )
 from eventstore.model.map_changes import ABSENT, changed_entries
+from eventstore.model.object_checks import CheckedField, object_check
 from eventstore.model.type_tree import (
     AnyNode,
     Choice,
@@ -99,11 +99,11 @@ class _Maker:
         return survival_check(node.annotation)
 
     def _object(self, node: ObjectNode) -> Check:
-        fields = [(field.name, self.check(field.node)) for field in node.fields]
+        fields = [CheckedField(part.name, part.node, self.check(part.node)) for part in node.fields]
         if node.form == "typeddict":
             required = frozenset(field.name for field in node.fields if field.required)
-            return _typed_dict(dict(fields), required)
-        return _object(node.kind, fields)
+            return _typed_dict({field.name: field.check for field in fields}, required)
+        return object_check(node.kind, fields)
 
     def _union(self, node: UnionNode) -> Check:
         checks: dict[type[Any], Check] = {}
@@ -153,39 +153,6 @@ def _limited(node: MappingNode | ItemsNode, check: Check) -> Check:
         check(value, before)
 
     return check_limited
-
-
-def _object(kind: type[Any], fields: list[tuple[str, Check]]) -> Check:
-    names = [name for name, _ in fields]
-    checks = [check for _, check in fields]
-    values_of = _getter(names)
-    nothing = (ABSENT,) * len(names)
-    places = range(len(names))
-    differ = operator.is_not
-
-    def check(value: Any, before: Any) -> None:
-        if type(value) is not kind:
-            refuse_type(value, class_name(kind))
-        place = 0
-        try:
-            nows = values_of(value)
-            olds = values_of(before) if type(before) is kind else nothing
-            for place in compress(places, map(differ, nows, olds)):  # no call for an equal field
-                checks[place](nows[place], olds[place])
-        except RefusedValueError as error:
-            error.steps.append(Field(names[place]))
-            raise
-        except AttributeError as error:
-            raise RefusedValueError(f"lacks a field: {error}") from error
-
-    return check
-
-
-def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(names) > 1:
-        several: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*names)
-        return several
-    return lambda value: tuple(getattr(value, name) for name in names)
 
 
 def _typed_dict(checks: dict[str, Check], required: frozenset[str]) -> Check:
@@ -326,7 +293,7 @@ def _any(mapping: Callable[[Check, Check], Check], sequence: type[Any]) -> Check
     integer, moment = Leaf(int, int, {}), datetime.datetime
     checks: dict[type[Any], Check] = {
         **{kind: type_check(kind) for kind in (type(None), bool, float, bytes)},
-        int: integer_check(integer),
+        int: leaf_check(integer),
         str: check_text,
         moment: survival_check(Any, moment),
         immutables.Map if mapping is _map else dict: mapping(_check_key, check),

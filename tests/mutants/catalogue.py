@@ -35,6 +35,7 @@ MANIFEST = "disk/manifest.py"
 MEMORY_LOG = "log/memory.py"
 MOMENT = "moment.py"
 LEAF_CHECKS = "model/leaf_checks.py"
+OBJECT_CHECKS = "model/object_checks.py"
 OPTIMISTIC = "disk/optimistic.py"
 QUARANTINE = "disk/quarantine.py"
 READER = "log/reader.py"
@@ -47,7 +48,6 @@ SLICES = "model/slices.py"
 STORE = "store.py"
 SUBSCRIPTION = "reading/subscription.py"
 TAIL = "log/tail.py"
-TYPE_CHECKS = "model/type_checks.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
@@ -1523,8 +1523,11 @@ SABOTAGES = (
         edits=(
             edit(
                 LEAF_CHECKS,
-                "        if type(value) is not int or not low <= value <= high:\n",
-                "        if type(value) is not int:\n",
+                '        low = max(limits.get("ge", _LEAST), limits.get("gt", _LEAST - 1) + 1, '
+                "_LEAST)\n",
+                "        return -math.inf, math.inf\n"
+                '        low = max(limits.get("ge", _LEAST), limits.get("gt", _LEAST - 1) + 1, '
+                "_LEAST)\n",
             ),
         ),
         caught_by=("tests/model/test_type_checks.py",),
@@ -1534,9 +1537,9 @@ SABOTAGES = (
         breaks="a snapshot gives back the classes of the state",
         edits=(
             edit(
-                TYPE_CHECKS,
-                "        if type(value) is not kind:\n",
-                "        if not isinstance(value, kind):\n",
+                OBJECT_CHECKS,
+                "def check(value, before):\n    if type(value) is not kind:\n",
+                "def check(value, before):\n    if not isinstance(value, kind):\n",
             ),
         ),
         caught_by=("tests/model/test_type_checks.py",),
