@@ -817,9 +817,10 @@ class TestAbandoned:
         problems: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: problems.append(context))
 
-        async def session() -> None:
+        async def session() -> threading.Thread:
             log = await begun(local)
             receipt = await held(log, local, 1)
+            (writer,) = _writers(before)
             closing = loop.create_task(log.close())
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -831,9 +832,9 @@ class TestAbandoned:
             local.let_go()
             await receipt
             await loop.shutdown_default_executor()
+            return writer
 
-        loop.run_until_complete(session())
-        (thread,) = _writers(before)
+        thread = loop.run_until_complete(session())
         loop.close()
         thread.join(PATIENCE)
         assert not thread.is_alive()
