@@ -75,6 +75,7 @@ class Closing:
             return  # pragma: no cover - as above
         if self._keeper is not None:
             ensure_own_loop(self._loop, self._log.path)
+            self._log.guard.check()
         while self._work is None or not await self._work.settled():
             if self._work is None or self._work.interrupted:
                 self._stop()

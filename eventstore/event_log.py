@@ -197,7 +197,8 @@ class EventLog(AsyncContext, Generic[ValueT]):
         there was room nothing was submitted, and after that the write goes on.
 
         Raises `InvalidPayloadError`, `StoreFullError`, `StoreFailedError`, `StoreClosedError` and
-        `StoreReadOnlyError`.
+        `StoreReadOnlyError`. Raises `StoreUsageError` in another thread or event loop, and for a
+        call from a hook or a signal handler that runs while a value is encoded.
         """
         appender = self._log.appender
         room = appender.room
@@ -229,16 +230,19 @@ class EventLog(AsyncContext, Generic[ValueT]):
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
         appender = self._log.appender
         guard = appender.guard
-        guard.phase = FOLDING
+        if guard.phase:  # a call was cut off while this append waited for room
+            guard.check()
         try:
+            guard.phase = FOLDING
             first, time = appender.numbers.head + 1, self._clock.time_ns()
             body = fold_context().run(self._encode, first, time, values, key, metadata)
             guard.phase = QUEUEING
             receipt = appender.submit(first, body, len(values), time)
-        except BaseException:  # an interruption included: the next call repairs what it cut off
-            guard.phase = INTERRUPTED if guard.phase == QUEUEING else IDLE
+            guard.phase = IDLE
+        except BaseException:  # an interruption included
+            guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
+            guard.settle_soon()
             raise
-        guard.phase = IDLE
         return receipt
 
     def _encode(
@@ -272,7 +276,8 @@ class EventLog(AsyncContext, Generic[ValueT]):
     async def flush(self) -> None:
         """Wait until everything submitted is on stable storage, in every durability mode.
 
-        Raises the failure of a commit that nobody awaited. Cancelling cancels the waiting.
+        Raises the failure of a commit that nobody awaited, and `StoreUsageError` in another thread
+        or event loop. Cancelling cancels the waiting.
         """
         await self._log.flush()
 
@@ -280,7 +285,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
         """Write the queued events, seal the log and free its lock. Closing twice is harmless.
 
         Cancelling cancels the waiting, and the closing goes on. Raises the failure of a commit that
-        nobody awaited.
+        nobody awaited, and `StoreClosedError` in another event loop.
         """
         self._closed = True
         # A forked child leaves the log to the parent.

@@ -49,8 +49,7 @@ from eventstore.store_parts import DiskParts, MemoryParts, StoreParts
 __all__ = ["EventStore"]
 
 StateT = TypeVar("StateT")
-OpenedT = TypeVar("OpenedT")
-"""The state of a store that is being opened: a class method cannot use `StateT`."""
+OpenedT = TypeVar("OpenedT")  # of a store that is being opened: there is no `StateT` yet
 
 
 class EventStore(AsyncContext, Generic[StateT]):
@@ -215,7 +214,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         room = appender.room
         appender.guard.check()
         room.ensure_open()
-        payloads = self.registry.payloads(operations)
+        payloads = appender.guard.run(self.registry.payloads, operations)
         if room.fits(len(payloads)):
             return await self._submit(payloads, key, metadata)
         receipt = await room.submit_when_fits(len(payloads), self._submit, payloads, key, metadata)
@@ -254,7 +253,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         room = appender.room
         appender.guard.check()
         room.ensure_open()
-        payloads = self.registry.payloads(operations)
+        payloads = appender.guard.run(self.registry.payloads, operations)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
         return self._submit(payloads, key, metadata)
@@ -264,8 +263,10 @@ class EventStore(AsyncContext, Generic[StateT]):
     ) -> Receipt:
         appender = self.log.appender
         guard = appender.guard
-        guard.phase = FOLDING
+        if guard.phase:  # a call was cut off while this append waited for room
+            guard.check()
         try:
+            guard.phase = FOLDING
             first, time = appender.numbers.head + 1, self._clock.time_ns()
             events, body, state = fold_context().run(
                 self._encode_and_fold, first, time, payloads, key, metadata
@@ -273,17 +274,17 @@ class EventStore(AsyncContext, Generic[StateT]):
             guard.phase = QUEUEING
             self._head = state
             receipt = appender.submit(first, body, len(events), time, (events, state))
-        except BaseException:  # an interruption included: the next call repairs what it cut off
-            guard.phase = INTERRUPTED if guard.phase == QUEUEING else IDLE
+            guard.phase = IDLE
+        except BaseException:  # an interruption included
+            guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
+            guard.settle_soon()
             raise
-        guard.phase = IDLE
         return receipt
 
     def _encode_and_fold(
         self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
     ) -> tuple[list[Event[Any]], bytes, StateT]:
-        registry = self.registry
-        state = self._head
+        registry, state = self.registry, self._head
         events, body = registry.record(first, time, payloads, key, metadata)
         for event in events:
             state = registry.apply(state, event)
@@ -293,16 +294,16 @@ class EventStore(AsyncContext, Generic[StateT]):
         return events, body, state
 
     def _committed(self, entries: list[Submission]) -> None:
-        subscriptions = self._subscriptions
         for entry in entries:
             events, self._state = entry.attachment
             self._latest = max(self._latest, events[0].time)
-            if subscriptions.active:
-                subscriptions.push(events)
+            if self._subscriptions.active:
+                self._subscriptions.push(events)
         if self._keeper is not None:
             self._keeper.changed(entries[-1].receipt.seq)
 
     def _published(self) -> StateAt[StateT]:
+        self.log.appender.guard.settle()  # an interruption may stand between state and number
         return StateAt(self._state, self.seq, self._latest)
 
     def _reset(self, last: Submission | None) -> None:
@@ -376,8 +377,8 @@ class EventStore(AsyncContext, Generic[StateT]):
     async def flush(self) -> None:
         """Wait until everything submitted is on stable storage, in every durability mode.
 
-        Raises the failure of a commit, also of an earlier commit that nobody awaited. Cancelling
-        cancels the waiting.
+        Raises the failure of a commit, also of an earlier commit that nobody awaited, and
+        `StoreUsageError` in another thread or event loop. Cancelling cancels the waiting.
         """
         await self.log.flush()
 
@@ -391,9 +392,8 @@ class EventStore(AsyncContext, Generic[StateT]):
         await self._closing.close(self)
 
     def __repr__(self) -> str:
-        return (
-            f"<EventStore {self.path!r} seq={self.seq}{' closed' if self._closing.begun else ''}>"
-        )
+        state = " closed" if self._closing.begun else ""
+        return f"<EventStore {self.path!r} seq={self.seq}{state}>"
 
     def __del__(self) -> None:
         if self._whole:

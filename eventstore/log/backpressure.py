@@ -15,6 +15,10 @@ submitted, the same events are pending by then. If the function raised, the room
 alternatives lost. After a method that only waits, the caller can fail before the submission. The
 block of a context manager can await something, and costs two more calls.
 
+*Nor by an interruption.* An exception of a signal handler can come between any two steps. Each
+grant is kept under its waiter (`_grants`), and their sum (`_granted`) is believed only while there
+are grants. A grant lasts until its waiter runs, so that a wrong sum lasts no longer.
+
 *Nobody is forgotten.* Room becomes free in two ways: the log gives pending events back, and a
 waiter leaves. Both ways grant room to the next waiters. A waiter leaves after a submission, a
 refusal, a cancellation and a timeout alike.
@@ -50,13 +54,14 @@ class Room:
     `pending` when events are queued. `refusal` is the error that closed the room, if any.
     """
 
-    __slots__ = ("_granted", "_waiters", "limit", "pending", "refusal")
+    __slots__ = ("_granted", "_grants", "_waiters", "limit", "pending", "refusal")
 
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
         self.pending: int = 0
         self.refusal: EventStoreError | None = None
         self._granted = 0
+        self._grants: dict[asyncio.Future[None], int] = {}
         # The number of events by the future that is done once room for them is granted.
         self._waiters: OrderedDict[asyncio.Future[None], int] = OrderedDict()
 
@@ -67,7 +72,7 @@ class Room:
 
     def fits(self, count: int) -> bool:
         """Return whether `count` more events may be submitted now, ahead of nobody who waits."""
-        taken = self.pending + self._granted
+        taken = self.pending + (self._granted if self._grants else 0)
         return not self._waiters and (not taken or taken + count <= self.limit)
 
     def overloaded_error(self) -> StoreOverloadedError:
@@ -89,22 +94,29 @@ class Room:
         not called.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[turn] = count
-        if len(self._waiters) == 1:
-            self._grant()
         try:
+            self._waiters[turn] = count
+            if len(self._waiters) == 1:
+                self._grant()
             await turn
             if self.refusal is not None:
                 self.ensure_open()
             before = self.pending
             result = submit(*arguments)
-        except BaseException:  # cancellation and the closing of a coroutine included
-            self._leave(turn, count)
+            if self.pending - before == count:  # the submitted events take the room of the grant
+                self._granted -= self._grants.pop(turn)
+                self._waiters.pop(
+                    turn, None
+                )  # still in line where an interruption cut off `_grant`
+            else:
+                self._leave(turn)
+        except BaseException:  # cancellation, the closing of a coroutine, an interruption
+            try:
+                self._leave(turn)
+            except BaseException:  # an interruption of the leaving
+                self._leave(turn)
+                raise
             raise
-        if self.pending - before == count:
-            self._granted -= count  # the submitted events take the room of the grant
-        else:
-            self._leave(turn, count)
         return result
 
     def give_back(self, count: int) -> None:
@@ -127,25 +139,27 @@ class Room:
         self.refusal = refusal
         self._waiters.clear()
 
-    def _leave(self, turn: asyncio.Future[None], count: int) -> None:
+    def _leave(self, turn: asyncio.Future[None]) -> None:
         """Take a waiter out of the line, or end its grant. Then let other waiters go on."""
-        if turn.done() and not turn.cancelled():
-            self._granted -= count
-        else:
-            self._waiters.pop(turn, None)
+        self._granted -= self._grants.pop(turn, 0)
+        self._waiters.pop(turn, None)
         # A closed loop refuses to wake anybody.
         if self._waiters and not turn.get_loop().is_closed():
             self._grant()
 
     def _grant(self) -> None:
         """Grant room to the first waiters in the line. A closed room grants to all of them."""
+        if not self._grants:
+            self._granted = 0
         gone = 0
         for turn, count in self._waiters.items():
             if not turn.done():  # else its waiter was cancelled, and leaves in a later turn
-                taken = self._granted + self.pending
-                if taken and taken + count > self.limit and self.refusal is None:
-                    break
-                self._granted += count
+                if turn not in self._grants:  # else an interruption came before `set_result`
+                    taken = self._granted + self.pending
+                    if taken and taken + count > self.limit and self.refusal is None:
+                        break
+                    self._grants[turn] = count
+                    self._granted += count
                 turn.set_result(None)
             gone += 1
         for _ in range(gone):

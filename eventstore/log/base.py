@@ -79,6 +79,10 @@ class Log(Protocol):
     path: str
 
     @property
+    def guard(self) -> CallGuard:
+        """The guard that refuses calls from a wrong place."""
+
+    @property
     def disk(self) -> Disk | None:
         """The disk with earlier events, `None` for a log without any on a disk."""
 

@@ -13,14 +13,20 @@ child with `StoreClosedError`.
 
 - `IDLE`: nothing of the log is on the stack.
 - `FOLDING`: an event is being encoded and folded. Nothing has changed yet.
-- `QUEUEING`: numbers, queue and room are changing.
+- `QUEUEING`: numbers, queue and room are changing, or the end of a commit is being published.
 - `INTERRUPTED`: an exception (a `KeyboardInterrupt`, or an exception of a signal handler) has cut
-  off `QUEUEING`. The next call repairs the log's books first: an interrupted submit has queued all
-  of its events or none.
+  off `QUEUEING`. The log's books are repaired before anything else: by the next call, or at the
+  latest in the loop's next turn. An interrupted submit has queued all of its events or none. An
+  interrupted end of a commit is carried to its end.
 
-Python runs signal handlers after calls and at jumps backwards, and not between the assignment of an
-attribute and the beginning or end of a `try` block. Setting `phase` in an `except` clause is
-therefore never cut off.
+An interruption is not held back until the pass is over. Masking signals lost: only the main thread
+could mask them, a mask costs two system calls for each event, and the next instruction after the
+mask can be interrupted as well. Instead every step of a pass may be the last one, and the queue
+and the job in flight say what had happened.
+
+Python runs signal handlers after calls and at jumps backwards, and not between the beginning of a
+`try` block and an assignment in the block. Setting `phase` is therefore never cut off. A second
+interruption in the middle of a repair leaves the phase `INTERRUPTED`, and the repair begins again.
 """
 
 from __future__ import annotations
@@ -30,10 +36,16 @@ import enum
 import os
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
+from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import StoreClosedError, StoreUsageError
 
-__all__ = ["FOLDING", "IDLE", "INTERRUPTED", "QUEUEING", "CallGuard"]
+__all__ = ["FOLDING", "FORKED", "IDLE", "INTERRUPTED", "QUEUEING", "CallGuard"]
+
+
+ArgumentT = TypeVar("ArgumentT")
+ResultT = TypeVar("ResultT")
 
 
 class _Phase(enum.IntEnum):
@@ -43,24 +55,34 @@ class _Phase(enum.IntEnum):
     INTERRUPTED = 3
 
 
+_SECOND_TRY = 0.1  # seconds until a repair is tried again
+
 IDLE, FOLDING, QUEUEING, INTERRUPTED = (int(phase) for phase in _Phase)
+
+FORKED = (
+    "belongs to the process that opened it, not to this fork of it: open a store of its own after "
+    "the fork"
+)
+"""The reason of a refusal in a forked child, after the name of the store."""
 
 
 class CallGuard:
     """The owner of a log's order: one thread and one event loop, and what is on their stack.
 
-    `repair` makes the log's books agree with the queue after an interrupted submit.
+    `repair` makes the log's books agree with the queue after an interruption. A second call of
+    `repair` has no further effect.
     """
 
-    __slots__ = ("_loop", "_path", "_pid", "_repair", "_thread", "phase")
+    __slots__ = ("__weakref__", "_loop", "_path", "_pid", "_repair", "_thread", "phase")
 
     def __init__(self, path: str, repair: Callable[[], None]) -> None:
         self._path = path
         self._repair = repair
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._pid = os.getpid()
         self.phase: int = IDLE
+        register_for_fork(self)
 
     def check(self) -> None:
         """Refuse a call from a wrong place with `StoreUsageError`.
@@ -76,26 +98,23 @@ class CallGuard:
 
     def _refuse_or_repair(self) -> None:
         if os.getpid() != self._pid:
-            raise StoreClosedError(
-                f"{self._path} belongs to the process that opened it, not to this fork of it: open "
-                "a store of its own after the fork",
-                path=self._path,
-            )
-        if threading.get_ident() != self._thread:
-            raise self._error(
-                "was called from another thread than the one that opened it: use "
-                "loop.call_soon_threadsafe(store.submit, ...) or "
-                "asyncio.run_coroutine_threadsafe(store.append(...), loop)"
-            )
+            raise StoreClosedError(f"{self._path} {FORKED}", path=self._path)
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
-            running = self._loop
+            running = None
         if running is not self._loop:
-            raise self._error(
-                "was called from another event loop than the one that opened it: call the store "
-                "on its own loop, or open it on this one"
-            )
+            if threading.get_ident() != self._thread:
+                raise self._error(
+                    "was called from another thread than the one that opened it: use "
+                    "loop.call_soon_threadsafe(store.submit, ...) or "
+                    "asyncio.run_coroutine_threadsafe(store.append(...), loop)"
+                )
+            if running is not None:
+                raise self._error(
+                    "was called from another event loop than the one that opened it: call the "
+                    "store on its own loop, or open it on this one"
+                )
         if self.phase in (FOLDING, QUEUEING):
             raise self._error(
                 "was called while it folds an event: a handler, a hook or a signal handler may "
@@ -104,11 +123,48 @@ class CallGuard:
             )
         self.settle()
 
+    def run(self, call: Callable[[ArgumentT], ResultT], argument: ArgumentT) -> ResultT:
+        """Call user code while `IDLE`, and refuse all calls of the store from there.
+
+        An interruption has cut off nothing of the log.
+        """
+        try:
+            self.phase = FOLDING
+            result = call(argument)
+            self.phase = IDLE
+        except BaseException:
+            self.phase = IDLE
+            raise
+        return result
+
     def settle(self) -> None:
         """Repair the books after an interruption, if there was one."""
         if self.phase == INTERRUPTED:
-            self._repair()
-            self.phase = IDLE
+            try:
+                self.phase = QUEUEING  # a signal handler may not call the store in mid-repair
+                self._repair()
+                self.phase = IDLE
+            except BaseException:
+                self.phase = INTERRUPTED
+                self.settle_soon(later=True)
+                raise
+
+    def settle_soon(self, *, later: bool = False) -> None:
+        """Have the loop call `settle` in its next turn, if there was an interruption.
+
+        Somebody may wait for an event whose hand-over to the writer was cut off. A second
+        interruption can lose the loop's callback. The loop therefore calls a tenth of a second
+        later as well, or with `later` only then.
+        """
+        loop = self._loop
+        if self.phase == INTERRUPTED and loop is not None and not loop.is_closed():
+            if not later:
+                loop.call_soon(self.settle)
+            loop.call_later(_SECOND_TRY, self.settle)
+
+    def forked(self) -> None:  # pragma: no cover - no tracer follows a fork: TestFork does
+        """Refuse every call in a forked child, also a call on the inherited event loop."""
+        self._loop = None
 
     def _error(self, reason: str) -> StoreUsageError:
         return StoreUsageError(f"{self._path} {reason}. Nothing was written", path=self._path)

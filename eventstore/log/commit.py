@@ -29,13 +29,10 @@ fail with it. Those events were numbered, and folded, on top of events that neve
 resolved. `on_reset` runs when submissions were dropped, with the last one that is left, if any.
 
 *One pass at a time* changes these parts (`log/call_guard.py`). A signal handler that submits in the
-middle of a pass is refused. An exception in the middle of `submit`, such as `KeyboardInterrupt`, is
-followed by a repair (`_repair`) before anything else: the queue and the job in flight name the
-submissions, and the repair computes everything else.
-
-*When the loop ends without `close`* (closed in the middle of an append, or forgotten), the thread
-notices within a second. The thread finishes the record in hand, seals the log, frees the lock and
-ends.
+middle of a pass is refused. After an exception in mid-pass, such as `KeyboardInterrupt`, `_repair`
+comes before anything else. The queue, the job in flight and the job that has ended (`_told`) name
+the submissions, and the repair computes everything else. A submission leaves the queue once its job
+is in flight, and leaves flight once the job's end was told. No interruption loses a submission.
 """
 
 from __future__ import annotations
@@ -53,7 +50,8 @@ from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError, fresh_error
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Submission
-from eventstore.log.call_guard import IDLE, QUEUEING, CallGuard
+from eventstore.log.call_guard import FORKED, INTERRUPTED, QUEUEING, CallGuard
+from eventstore.log.next_record import next_record
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.timers import CommitTimers, StallWatch
 from eventstore.log.unretrieved import UnretrievedFailures
@@ -63,9 +61,7 @@ from eventstore.model.operation import Receipt
 __all__ = ["GroupCommit"]
 
 _logger = logging.getLogger(__name__)
-
-MAX_RECORD_EVENTS = 65_536
-MAX_RECORD_BYTES = 4 << 20
+_ATTEMPTS = 4  # to tell the end of a job
 
 
 class GroupCommit:
@@ -95,11 +91,10 @@ class GroupCommit:
         self.guard = CallGuard(writer.path, self._repair)
         self._queue: deque[Submission] = deque()
         self._actions: deque[Job] = deque()
-        self._scheduled = False
-        self._last_commit_shared = False
+        self._scheduled = self._last_commit_shared = False
         self._in_flight: Job | None = None
-        self._taken: list[Submission] = []
-        self._jobs = 0
+        self._told: tuple[Job, Exception | None] | None = None
+        self._attempts = self._jobs = 0
         self._timers = CommitTimers(
             self._loop,
             config,
@@ -126,18 +121,17 @@ class GroupCommit:
     ) -> Receipt:
         """Queue `count` encoded events, the first with number `first_seq`.
 
-        The caller has found room for the events in an open log, in the same turn of the loop, and
-        the guard is `QUEUEING`. The log fails if `first_seq` does not continue the log.
+        The caller has found room in an open log, in the same turn of the loop, and the guard is
+        `QUEUEING`. The log fails if `first_seq` does not continue the log.
         """
         numbers = self.numbers
-        last = numbers.head + count
         if first_seq != numbers.head + 1:
             error = self._writer.order_error(first_seq, f"event {numbers.head + 1} is next")
             self.fail(error)
             raise error
-        receipt = Receipt(first_seq, last, time)
+        receipt = Receipt(first_seq, first_seq + count - 1, time)
         self._queue.append(Submission(receipt, body, count, attachment))  # from here on submitted
-        numbers.head = last
+        numbers.head = receipt.seq
         self.room.pending += count
         if self._in_flight is None and not self._scheduled:
             if self._last_commit_shared:
@@ -147,39 +141,53 @@ class GroupCommit:
         return receipt
 
     def _repair(self) -> None:
-        """Make numbers, room and job agree with the queue, after an interrupted `submit`."""
+        """Carry an interrupted pass to its end: see *One pass at a time*."""
+        self._scheduled = False  # `_start_next_soon` may have come no further
         job, queue = self._in_flight, self._queue
-        if job is None:
-            for entry in reversed(self._taken):
-                if not queue or queue[0] is not entry:
-                    queue.appendleft(entry)
-        else:
-            while queue and any(queue[0] is entry for entry in job.entries):
+        if job is not None and job.entries:
+            while queue and queue[0].receipt.seq <= job.entries[-1].receipt.seq:
                 queue.popleft()
-            if self._actions and self._actions[0] is job:
-                self._actions.popleft()
-            self._runner.put(job)  # a second time perhaps: the writer runs each job once
-        self._taken = []
-        left = [*(job.entries if job is not None else ()), *queue]
+        elif job is not None and self._actions and self._actions[0] is job:
+            self._actions.popleft()
+        if self._told is not None:
+            self.room.pending = self._told[0].events + sum(entry.events for entry in self._left())
+            self._finish(*self._told)
+        left = self._left()
         self.numbers.head = left[-1].receipt.seq if left else self.numbers.durable
         self.room.pending = sum(entry.events for entry in left)
         self._on_reset(left[-1] if left else None)
-        if job is None and (queue or self._actions):
+        if self._in_flight is not None:
+            self._runner.put(self._in_flight)  # perhaps again: the writer runs each job once
+        elif queue or self._actions:
             self._start_next_soon()
+        self.room.give_back(0)
+
+    def _left(self) -> list[Submission]:
+        """The submissions that are neither durable nor failed, in order."""
+        job = self._in_flight
+        if job is None or (self._told is not None and self._told[0] is job):
+            return list(self._queue)
+        return [*job.entries, *self._queue]
 
     def _start_next_soon(self) -> None:
         """Start the next job at the end of the loop's turn, or of a turn that begins now."""
         self._scheduled = True
-        self._loop.call_soon(self._start_next_in_turn)
+        self._loop.call_soon(self._start_next_guarded)
+        self._timers.start_idle()  # an interruption can lose the callback: see `log/timers.py`
 
-    def _start_next_in_turn(self) -> None:
-        """Start the next job as a callback of the loop, guarded as `submit` is by its caller."""
-        self.guard.settle()
-        self.guard.phase = QUEUEING
+    def _start_next_guarded(self) -> None:
+        """Start the next job in a pass of its own, guarded as `submit` is by its caller."""
+        guard = self.guard
+        guard.settle()
+        outer = guard.phase  # `IDLE`, unless a handler runs the event loop
         try:
+            guard.phase = QUEUEING
             self._start_next()
-        finally:
-            self.guard.phase = IDLE
+            guard.phase = outer
+        except BaseException:
+            guard.phase = INTERRUPTED
+            guard.settle_soon()
+            raise
 
     def _start_next(self) -> None:
         """Hand the writer its next job: an action, or the head of the queue as one record."""
@@ -190,36 +198,15 @@ class GroupCommit:
             self._in_flight = job = self._actions[0]
             self._actions.popleft()
         elif self._queue:
-            job = self._take_record()
+            self._jobs += 1
+            self._in_flight = job = Job(self._finished, self._jobs, *next_record(self._queue))
+            for _ in job.entries:
+                self._queue.popleft()
         else:
             return
         if not self.watch.armed:
             self.watch.arm()
         self._runner.put(job)
-
-    def _take_record(self) -> Job:
-        """Move the submissions of the next record from the queue into flight.
-
-        Each one is in `_taken` before it leaves the queue, so an interruption loses none.
-        """
-        waiting = self._queue
-        self._taken = entries = [waiting[0]]
-        entry = waiting.popleft()
-        bodies = [entry.body]
-        events, size = entry.events, len(entry.body)
-        while waiting:
-            entry = waiting[0]
-            size += len(entry.body)
-            if events + entry.events > MAX_RECORD_EVENTS or size > MAX_RECORD_BYTES:
-                break
-            events += entry.events
-            entries.append(entry)
-            waiting.popleft()
-            bodies.append(entry.body)
-        self._jobs += 1
-        self._in_flight = job = Job(self._finished, self._jobs, events, bodies, entries)
-        self._taken = []
-        return job
 
     def _run_between_commits(
         self, action: Callable[[], None], done: asyncio.Future[None] | None = None
@@ -227,47 +214,71 @@ class GroupCommit:
         """Have the writer run `action` between two records, ahead of the queue."""
         self._jobs += 1
         self._actions.append(Job(self._finished, self._jobs, action=action, done=done))
-        self._start_next()
+        self._start_next_guarded()
 
     # ---- finishing (on the loop) -----------------------------------------------------------
 
-    def _finished(self, error: Exception | None) -> None:
+    def _finished(self, job: Job, error: Exception | None) -> None:
+        """Tell the end of `job`. A call for a job that is not in flight any more does nothing."""
         guard = self.guard
         if guard.phase:
             guard.settle()
-        guard.phase = QUEUEING
-        job, self._in_flight = self._in_flight, None
-        assert job is not None
+        if job is not self._in_flight:
+            return  # an interruption cut off the first call, and the repair has told the end
+        outer = guard.phase
+        try:
+            guard.phase = QUEUEING
+            self._attempts = 0
+            self._told = job, error  # from here on `_repair` carries the job to its end
+            self._finish(job, error)
+            guard.phase = outer
+        except BaseException:
+            guard.phase = INTERRUPTED
+            guard.settle_soon()
+            raise
+
+    def _finish(self, job: Job, error: Exception | None) -> None:
+        """Publish the end of `job`, and start the next one. Each step can be repeated.
+
+        An exception that comes again and again is the owner's fault, and keeps nobody waiting.
+        """
         try:
             if error is not None:
                 self._fail_pending(job.entries, error)
             elif job.entries:
                 self._committed(job.entries)
-        finally:
-            done = job.done
-            if done is not None:
-                if error is None:
-                    wake(done)
-                elif not done.done():
-                    done.set_exception(error)
-            if not self._scheduled and (self._queue or self._actions):
-                self._start_next()
-            # After the receipts: the appends just committed wake before those that wait for room.
-            self.room.give_back(job.events if error is None else self.room.pending)
-            guard.phase = IDLE
-            if self._on_drained is not None:
-                self._check_drained(self._on_drained)
+        except Exception:
+            self._attempts += 1
+            if self._attempts < _ATTEMPTS:
+                raise
+            _logger.exception("%s: the end of a commit could not be told", self._writer.path)
+            for entry in job.entries:
+                entry.receipt.resolve(error)
+        if job.done is not None:
+            if error is None:
+                wake(job.done)
+            elif not job.done.done():
+                job.done.set_exception(error)
+        if self._in_flight is job:
+            self._in_flight = None
+        if not self._scheduled and (self._queue or self._actions):
+            self._start_next()
+        # After the receipts: the appends just committed wake before those that wait for room.
+        self.room.give_back(job.events if error is None else self.room.pending)
+        drained = self._on_drained
+        if drained is not None and not (self._in_flight or self._queue or self._actions):
+            drained()
+            self._on_drained = None
+        self._told = None
 
     def _committed(self, entries: list[Submission]) -> None:
         self.numbers.durable = entries[-1].receipt.seq
         self._last_commit_shared = len(entries) > 1 or bool(self._queue)
-        try:
-            self._on_commit(entries)
-        finally:
-            for entry in entries:
-                entry.receipt.resolve()
-            if self._last_commit_shared and not self._actions:
-                self._start_next_soon()  # after the waiters just woken
+        self._on_commit(entries)
+        for entry in entries:
+            entry.receipt.resolve()
+        if self._last_commit_shared and not self._actions:
+            self._start_next_soon()  # after the waiters just woken
         self._timers.committed()
 
     def _fail_pending(self, entries: list[Submission], error: Exception) -> None:
@@ -275,25 +286,16 @@ class GroupCommit:
         if isinstance(error, StoreFailedError):
             self.room.close(error)
         dropped = [*entries, *self._queue]
-        self._queue.clear()
         self.numbers.head = self.numbers.durable
         self._last_commit_shared = False
         self._on_reset(None)
         for entry in dropped:
             entry.receipt.resolve(error)
         self._unretrieved.add([entry.receipt for entry in dropped])
+        self._queue.clear()
         if dropped:
-            _logger.error(
-                "%s: %d events were not committed: %s",
-                self._writer.path,
-                sum(entry.events for entry in dropped),
-                error,
-            )
-
-    def _check_drained(self, drained: Callable[[], None]) -> None:
-        if not (self._in_flight or self._queue or self._actions):
-            self._on_drained = None
-            drained()
+            count = sum(entry.events for entry in dropped)
+            _logger.error("%s: %d events were not committed: %s", self._writer.path, count, error)
 
     # ---- waiting and ending ----------------------------------------------------------------
 
@@ -331,6 +333,7 @@ class GroupCommit:
 
     def stop(self) -> None:
         """Refuse every new submission from now on: the log is to be closed."""
+        self.guard.settle()
         if self.room.refusal is None:
             self.room.close(self._closed_error("is closed"))
         self._timers.cancel()
@@ -352,6 +355,7 @@ class GroupCommit:
         if self._ended is None:
             await self.drain()
             self._ended = self._loop.create_future()
+        if not (self._ended.done() or self._in_flight or self._actions):
             self._run_between_commits(self._writer.close, self._ended)
         await asyncio.wait([self._ended])
         self.watch.end()
@@ -386,12 +390,8 @@ class GroupCommit:
 
     def forked(self) -> None:  # pragma: no cover - no tracer follows a fork: TestFork does
         """Refuse everything in a forked child: the log is the parent's."""
-        refusal = self._closed_error(
-            "belongs to the process that opened it, not to this fork of it: open a store of its "
-            "own after the fork"
-        )
-        self.room.disown(refusal)
-        # Only the parent will know the outcomes. Nobody here may wait for them.
+        refusal = self._closed_error(FORKED)
+        self.room.disown(refusal)  # only the parent will know the outcomes: nobody here may wait
         if self._in_flight is not None:
             self._queue.extendleft(self._in_flight.entries)
             self._in_flight = Job(self._finished, 0)

@@ -33,6 +33,7 @@ from eventstore.errors import (
     fresh_error,
 )
 from eventstore.log.base import Chunk, Submission
+from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
@@ -91,6 +92,7 @@ class DurableLog:
             except BaseException:  # no thread, no pipe: nobody is left who would free the lock
                 disk.close()
                 raise
+        self.guard = CallGuard(self.path, _nothing) if self._group is None else self._group.guard
 
     def _begin_writing(
         self, manifest: Manifest, opened: RecoveredLog, config: StoreConfig
@@ -174,6 +176,7 @@ class DurableLog:
         return await self._background.run(call, *args, **kwargs)
 
     async def flush(self) -> None:
+        self.guard.check()
         if self._group is not None:
             await self._group.flush()
 
@@ -202,6 +205,7 @@ class DurableLog:
         """
         if self._group is not None:
             ensure_own_loop(self._loop, self.path)
+            self.guard.check()
         self.stop()
         while self._closing is None or not await self._closing.settled():
             if self._closing is None or self._closing.interrupted:
@@ -264,6 +268,10 @@ def _release(background: BackgroundCalls, disk: Disk) -> None:
     """Close the disk after the last background call, as the last act of the writer's thread."""
     background.join()
     disk.close()
+
+
+def _nothing() -> None:
+    """Repair nothing: no call changes a log that was opened for reading."""
 
 
 def _quantile(times_ns: list[int], share: float) -> float:

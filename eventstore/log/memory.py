@@ -9,6 +9,7 @@ store's files.
 from __future__ import annotations
 
 import bisect
+import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ParamSpec, TypeVar
@@ -31,6 +32,8 @@ from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
 
 __all__ = ["MemoryLog"]
+
+_logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -132,8 +135,14 @@ class MemoryLog:
 
     def _repair(self) -> None:
         """Finish an accepted submission after an interruption, or take the owner's head back."""
-        if self._accepted is not None:
-            self._publish(self._accepted)
+        entry = self._accepted
+        if entry is not None:
+            try:
+                self._publish(entry)
+            except Exception:  # a second exception is the owner's fault, and no interruption
+                _logger.exception("%s: the end of a commit could not be told", self.path)
+                entry.receipt.resolve()
+                self._accepted = None
         reset = self._on_reset()
         if reset is not None:  # pragma: no branch - the owner is the caller
             reset(None)
@@ -164,12 +173,14 @@ class MemoryLog:
         return await self._background.run(call, *args, **kwargs)
 
     async def flush(self) -> None:
+        self.guard.check()
         self.room.ensure_open()
 
     async def sync(self) -> None:
         return
 
     def stop(self) -> None:
+        self.guard.settle()
         if self.room.refusal is None:
             self.room.close(StoreClosedError(f"{self.path} is closed", path=self.path))
 

@@ -4,8 +4,9 @@ Theory of operation
 -------------------
 Jobs run one at a time, in the order of `put`. Between jobs the thread keeps nothing alive, so a
 forgotten owner is noticed. An idle thread checks once a second whether the event loop is closed.
-When the thread ends, for whatever reason, the thread closes the log's files and calls `release`,
-which frees the lock.
+The loop may end without `close`: in the middle of an append, or forgotten. When the thread ends,
+for whatever reason, the thread has finished the record in hand. It seals the log, closes the files
+and calls `release`, which frees the lock.
 
 *The end of a job.* When a job ends, the writer's thread queues the job and writes one byte to a
 pipe. The event loop watches the other end of the pipe as long as the thread lives.
@@ -43,13 +44,14 @@ _LOOP_CHECK = 1.0  # seconds between an idle thread's checks whether the loop is
 class Job(msgspec.Struct, frozen=True, eq=False):
     """A job of the writer: the commit of `bodies`, with `events` events, or else `action`.
 
-    `finished` is called on the loop with the error that ended the job, if any. `entries` and `done`
-    are the loop's: the submissions that a commit is made of, and the future of a coroutine that
-    awaits the action. `number` counts the jobs of a log: the writer runs each job once, also where
-    an interruption made the loop put a job twice.
+    `finished` is called on the loop with the job and the error that ended the job, if any. A second
+    call for the same job does nothing. `entries` and `done` are the loop's: the submissions that a
+    commit is made of, and the future of a coroutine that awaits the action. `number` counts the
+    jobs of a log: the writer runs each job once, also where an interruption made the loop put a job
+    twice.
     """
 
-    finished: Callable[[Exception | None], None]
+    finished: Callable[[Job, Exception | None], None]
     number: int
     events: int = 0
     bodies: Sequence[bytes] = ()
@@ -82,14 +84,19 @@ def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
     except EventStoreError as error:
         return error
     except Exception as error:  # noqa: BLE001  every waiter must be told
-        writer.failure = StoreFailedError(
-            f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
-            "flight are in the log is unknown. Reopen the store to find out and to go on",
-            path=writer.path,
-        )
-        writer.failure.__cause__ = error
-        return writer.failure
+        return _unexpected_failure(writer, error)
     return None
+
+
+def _unexpected_failure(writer: LogWriter, error: Exception) -> StoreFailedError:
+    """Fail the log for an error that does not tell how far a job came. Return the failure."""
+    writer.failure = StoreFailedError(
+        f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
+        "flight are in the log is unknown. Reopen the store to find out and to go on",
+        path=writer.path,
+    )
+    writer.failure.__cause__ = error
+    return writer.failure
 
 
 class _LoopWakeup:
@@ -128,12 +135,17 @@ class _LoopWakeup:
     def _on_readable(self) -> None:
         if self._forked:
             return  # a child that runs the inherited loop: pipe and jobs are the parent's
-        # A child that is forked in the middle of a read may have taken the byte. Look all the same.
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._read_end, 16)
-        while self._ended:
-            job, error = self._ended.popleft()
-            job.finished(error)
+        try:
+            # A child that is forked in mid-read may have taken the byte. Look all the same.
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._read_end, 16)
+            while self._ended:
+                job, error = self._ended[0]
+                job.finished(job, error)
+                self._ended.popleft()
+        except BaseException:  # an interruption: the loop has to come back for what is left
+            os.write(self._write_end, b"\0")
+            raise
 
     def close_from_thread(self, job: Job | None, error: Exception | None) -> None:
         """Finish the jobs still queued, and `job` if given, then close the pipe.
@@ -148,15 +160,21 @@ class _LoopWakeup:
             self._close()
 
     def close(self) -> None:
-        """Close the pipe, on the loop."""
-        self._loop.remove_reader(self._read_end)
-        self._close()
+        """Close the pipe, on the loop. A second call has no further effect."""
+        if self._read_end >= 0:
+            self._loop.remove_reader(self._read_end)
+            self._close()
 
     def _close_on_loop(self) -> None:
-        self.close()
-        while self._ended:
-            job, error = self._ended.popleft()
-            job.finished(error)
+        try:
+            self.close()
+            while self._ended:
+                job, error = self._ended[0]
+                job.finished(job, error)
+                self._ended.popleft()
+        except BaseException:  # an interruption: somebody waits for the last job
+            self._loop.call_soon(self._close_on_loop)
+            raise
 
     def _close(self) -> None:
         ends, self._read_end, self._write_end = (self._read_end, self._write_end), -1, -1
@@ -247,7 +265,10 @@ def _writer_thread(
 
 
 class InlineRunner:
-    """A runner that runs each job inside `put`. The loop still calls `finished`, a turn later."""
+    """A runner that runs each job inside `put`. The loop still calls `finished`, a turn later.
+
+    An exception of a signal handler can cut off a job in the middle. The log has failed then.
+    """
 
     def __init__(
         self,
@@ -260,12 +281,20 @@ class InlineRunner:
         self._release = release
         self._loop = loop
         self._sync = sync
+        self._begun = self._ended = 0  # numbers of jobs
+        self._error: Exception | None = None
 
     def put(self, job: Job) -> None:
-        error = _run_job(self._writer, job, self._sync)
+        if job.number > self._begun:
+            self._begun = job.number
+            self._error = _run_job(self._writer, job, self._sync)
+            self._ended = job.number
+        elif self._ended < job.number:
+            cut_off = InterruptedError("the job was cut off")
+            self._error, self._ended = _unexpected_failure(self._writer, cut_off), job.number
         if job.action == self._writer.close:
             self.stop()
-        self._loop.call_soon(job.finished, error)
+        self._loop.call_soon(job.finished, job, self._error)
 
     def stop(self) -> None:
         self._release()

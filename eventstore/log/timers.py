@@ -3,6 +3,11 @@
 The idle seal and the sync start with a commit. A timer of a closed log does nothing, and none is
 started for it. The stall watch starts with a job, and goes on until no job is in flight, also while
 the log is closing.
+
+An exception of a signal handler can lose a callback: of the loop, or of a timer here. A timer that
+is a second late is taken for lost, and the next commit starts the timer again. The idle timer also
+starts whenever a commit is scheduled on the loop. The job of the seal then starts a queue whose
+callback was lost.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ _logger = logging.getLogger("eventstore.log.writer")
 _SHORTEST = 0.01  # seconds between two ticks of the stall watch, at least
 
 _BUSY_RETRY = 0.01  # seconds until the idle seal is tried again where a job was in flight
+_LOST = 1.0  # seconds after which a timer that has not come is taken for lost
+_NEVER = float("-inf")
 
 
 class CommitTimers:
@@ -53,16 +60,31 @@ class CommitTimers:
         self._last_commit = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
+        # The times at which a running timer is lost. Until then no other one is started.
+        self._idle_lost_at = self._sync_lost_at = _NEVER
 
     def committed(self) -> None:
         """Note the time of a commit, and start the timers that do not run."""
         if self._room.refusal is not None:
             return
-        self._last_commit = self._loop.time()
-        if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(self._idle_seal, self._on_idle_timer)
-        if self._sync_interval is not None and self._sync_timer is None:
+        now = self._last_commit = self._loop.time()
+        if now > self._idle_lost_at:
+            self._start_idle(now, self._idle_seal)
+        if self._sync_interval is not None and now > self._sync_lost_at:
+            self._sync_lost_at = now + self._sync_interval + _LOST
             self._sync_timer = self._loop.call_later(self._sync_interval, self._on_sync_timer)
+
+    def start_idle(self) -> None:
+        """Start the idle timer if the timer does not run."""
+        now = self._loop.time()
+        if now > self._idle_lost_at and self._room.refusal is None:
+            self._start_idle(now, self._idle_seal)
+
+    def _start_idle(self, now: float, delay: float) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()  # late, and perhaps not lost: one timer is enough
+        self._idle_lost_at = now + delay + _LOST
+        self._idle_timer = self._loop.call_later(delay, self._on_idle_timer)
 
     def cancel(self) -> None:
         """Cancel both timers: the log is closing."""
@@ -71,18 +93,23 @@ class CommitTimers:
                 timer.cancel()
 
     def _on_idle_timer(self) -> None:
-        self._idle_timer = None
-        if self._room.refusal is not None:
-            return
-        # The timer is not started anew at each commit, which would cost a heap operation.
-        left = self._last_commit + self._idle_seal - self._loop.time()
-        if left > 0 or self._busy():
-            self._idle_timer = self._loop.call_later(max(left, _BUSY_RETRY), self._on_idle_timer)
-        else:
-            self._seal()
+        try:
+            self._idle_lost_at = _NEVER
+            if self._room.refusal is not None:
+                return
+            # The timer is not started anew at each commit, which would cost a heap operation.
+            now = self._loop.time()
+            left = self._last_commit + self._idle_seal - now
+            if left > 0 or self._busy():
+                self._start_idle(now, max(left, _BUSY_RETRY))
+            else:
+                self._seal()
+        except BaseException:  # an interruption
+            self.start_idle()
+            raise
 
     def _on_sync_timer(self) -> None:
-        self._sync_timer = None
+        self._sync_lost_at = _NEVER
         if self._room.refusal is None:
             self._sync()
 
@@ -124,9 +151,15 @@ class StallWatch:
 
     def arm(self) -> None:
         """Watch the job that is in flight now, and all later ones until none is."""
-        self.armed = True
         self._seen, self._since = self._flight(), self._loop.time()
+        self._start()
+
+    def _start(self) -> None:
+        """Start the timer of the next tick, and no second one after an interruption."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._loop.call_later(self._limit, self._tick)
+        self.armed = True
 
     def end(self) -> None:
         """Stop watching: no job follows."""
@@ -136,6 +169,7 @@ class StallWatch:
             self._timer.cancel()
 
     def _tick(self) -> None:
+        self.armed = False  # after an interruption the next job starts the watch again
         now, flight = self._loop.time(), self._flight()
         if flight is not self._seen:
             if self._warned:
@@ -151,6 +185,5 @@ class StallWatch:
                 now - self._since,
                 self._room.pending,
             )
-        self.armed = flight is not None
-        if self.armed:
-            self._timer = self._loop.call_later(self._limit, self._tick)
+        if flight is not None:
+            self._start()

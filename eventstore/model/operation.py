@@ -238,15 +238,19 @@ class Receipt(msgspec.Struct, eq=False):
         self.resolve(error)
 
     def resolve(self, error: Exception | None = None) -> None:
-        """Record the outcome and wake every waiter. The log calls this once."""
-        self._done = True
+        """Record the outcome and wake every waiter.
+
+        A second call, after an interruption of the first, wakes the waiters that are left.
+        """
         self._error = error
-        waiters, self._waiters = self._waiters, None
+        self._done = True
+        waiters = self._waiters
         if waiters is not None:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
                     self._retrieved = True
+            self._waiters = None
 
     @property
     def retrieved(self) -> bool:

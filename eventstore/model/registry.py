@@ -265,12 +265,12 @@ class HandlerRegistry(Generic[StateT]):
 
     def _make_initial(self) -> StateT:
         if self._initial is not None:
-            return copy_value(self._initial())
+            return copy_value(fold_context().run(self._initial))
         if self._state_type is None:
             remedy = remedy_for(None, "register one, or install its plugin")
             raise RegistrationError(f"this registry has no handlers, so no state either; {remedy}")
         origin = typing.get_origin(self._state_type) or self._state_type
-        state: StateT = origin()
+        state: StateT = fold_context().run(origin)
         return state
 
     def payload(self, operation: str, data: Mapping[str, Any]) -> Operation:

@@ -38,6 +38,7 @@ import msgspec
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import array_header
+from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state import StateCodec
@@ -246,7 +247,7 @@ def _fold_inline(
     events = registry.upcast(registry.codec.decode(array_header(1) + body, 1, seq))
     try:
         for event in events:
-            state = registry.functions[type(event.data)](state, event)
+            state = fold_context().run(registry.functions[type(event.data)], state, event)
         return state, codec.digest(state)
     except Exception as error:  # noqa: BLE001  the caller compares it with its own
         return state, f"!{type(error).__name__}"

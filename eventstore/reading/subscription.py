@@ -115,13 +115,17 @@ class Subscriptions:
             raise fresh_error(refusal)
 
     def push(self, events: Sequence[Event[Any]]) -> None:
-        """Take the durable events of one submission, in order. Called while `active`."""
+        """Take the durable events of one submission, in order. Called while `active`.
+
+        The end of a commit is told again after an interruption. The events are taken once.
+        """
         recent = self.recent
         if not self._live:  # nobody is left. The collector may say so on any thread, so not there
             self.active = False
             recent.clear()
             return
-        recent.extend(events)
+        if events[0].seq >= self.first_seq + len(recent):
+            recent.extend(events)
         if len(recent) > 2 * BUFFER:
             self._drop(len(recent) - max(BUFFER, len(events)))
         if self._waiting:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from eventstore.errors import EventStoreError
 from eventstore.model.codec import array_header
+from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
@@ -198,7 +199,8 @@ class RunCheck:
 
     def _fold(self, state: Any, event: Event[Any]) -> tuple[Any, Exception | None]:
         try:
-            return self.registry.functions[type(event.data)](state, event), None
+            function = self.registry.functions[type(event.data)]
+            return fold_context().run(function, state, event), None
         except self.refuses as error:
             return None, error
         except Exception as error:  # the handler under check may raise anything

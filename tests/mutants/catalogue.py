@@ -416,8 +416,13 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        dropped = [*entries, *self._queue]\n        self._queue.clear()\n",
+                "        dropped = [*entries, *self._queue]\n",
                 "        dropped = [*entries]\n",
+            ),
+            edit(
+                COMMIT,
+                "for entry in dropped])\n        self._queue.clear()\n",
+                "for entry in dropped])\n",
             ),
         ),
         caught_by=("tests/log/test_commit.py",),
@@ -440,8 +445,8 @@ SABOTAGES = (
         edits=(
             edit(
                 BACKPRESSURE,
-                "            self._granted -= count\n        else:\n            self._waiters.pop",
-                "            pass\n        else:\n            self._waiters.pop",
+                "        self._granted -= self._grants.pop(turn, 0)\n        self._waiters",
+                "        self._waiters",
             ),
         ),
         caught_by=("tests/log/test_backpressure.py",),
@@ -526,8 +531,8 @@ SABOTAGES = (
             ),
             edit(
                 STORE,
-                "        guard.phase = IDLE\n        return receipt\n",
-                "        guard.phase = IDLE\n"
+                "            raise\n        return receipt\n",
+                "            raise\n"
                 "        refused, self._refused = getattr(self, '_refused', None), None\n"
                 "        if refused:\n            raise refused\n"
                 "        return receipt\n",
