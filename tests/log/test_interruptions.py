@@ -91,6 +91,7 @@ class Subject:
         self.refused: set[int] = set()
         self.logged: list[int] = []
         self.accepted: list[tuple[tuple[int, ...], Receipt]] = []
+        self.following = opened.subscribe(start=1) if isinstance(opened, EventStore) else None
         self._groups: list[tuple[int, ...]] = []
         self._numbers = itertools.count(1)
 
@@ -153,6 +154,9 @@ class Subject:
         ]
         if isinstance(opened, EventStore):
             assert opened.state == tuple(self.logged[-50:])
+        if self.following is not None and opened is self.opened:
+            followed = [(await anext(self.following)).seq for _ in events]
+            assert followed == [event.seq for event in events], "a subscriber missed an event"
 
 
 Step = Callable[[Subject], Awaitable[None]]
@@ -210,6 +214,8 @@ async def _awaited(made: Awaitable[Any]) -> Any:
 
 
 async def _end(subject: Subject, reopens: Opened | None) -> None:
+    if subject.following is not None:
+        await subject.following.close()
     with contextlib.suppress(StoreFullError):  # a refusal that nobody awaited
         await subject.opened.close()
     if reopens is not None:

@@ -21,6 +21,7 @@ DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
 FINGERPRINT = "model/fingerprint.py"
 FORMAT = "log/format.py"
+CALL_GUARD = "log/call_guard.py"
 CHAIN = "log/chain.py"
 COMPARE = "history/compare.py"
 OVERVIEW = "tools/overview.py"
@@ -1690,5 +1691,58 @@ SABOTAGES = (
             ),
         ),
         caught_by=("tests/snapshot/test_snapshots.py -k HistoryBeginsWith",),
+    ),
+    Sabotage(
+        name="an interrupted pass left to the next call",
+        breaks="whoever waits for a commit is told, also where no call follows",
+        edits=(
+            edit(
+                CALL_GUARD,
+                "                loop.call_soon(self.settle)\n"
+                "            loop.call_later(_SECOND_TRY, self.settle)\n",
+                "                pass\n",
+            ),
+        ),
+        caught_by=("tests/log/test_call_guard.py",),
+    ),
+    Sabotage(
+        name="a submission out of the queue before its job is in flight",
+        breaks="an interrupted submit queues all of its events or none",
+        edits=(
+            edit(
+                COMMIT,
+                "self._jobs, *next_record(self._queue))\n"
+                "            for _ in job.entries:\n"
+                "                self._queue.popleft()\n",
+                "self._jobs, *next_record(\n"
+                "                [self._queue.popleft() for _ in range(len(self._queue))]))\n",
+            ),
+        ),
+        caught_by=("tests/log/test_interruptions.py -k test_a_store",),
+    ),
+    Sabotage(
+        name="events pushed again when the end of a commit is told again",
+        breaks="a subscriber gets each event once",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "        if events[0].seq >= self.first_seq + len(recent):\n"
+                "            recent.extend(events)\n",
+                "        recent.extend(events)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_interruptions.py -k test_a_store",),
+    ),
+    Sabotage(
+        name="a call from the class of a payload let through",
+        breaks="no call of user code can call its own store",
+        edits=(
+            edit(
+                CALL_GUARD,
+                "            self.phase = FOLDING\n            result = call(argument)\n",
+                "            result = call(argument)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_call_guard.py",),
     ),
 )
