@@ -150,7 +150,8 @@ def survival_check(annotation: Any, kind: type[Any] | None = None) -> Check:
         except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
             reason, _, _ = str(error).partition(" - at `")
             raise RefusedValueError(f"is refused by its type: {reason}") from error
-        same = again == value if isinstance(value, str | bytes) else repr(again) == repr(value)
+        by_value = isinstance(value, str | bytes | memoryview | msgspec.Raw | msgspec.msgpack.Ext)
+        same = again == value if by_value else repr(again) == repr(value)
         if type(again) is not type(value) or not same:
             raise RefusedValueError(f"is {value!r}, and a snapshot gives {again!r} back")
 

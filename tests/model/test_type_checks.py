@@ -98,6 +98,7 @@ FITTING: list[tuple[Any, Any]] = [
     (datetime.timedelta, datetime.timedelta(microseconds=1)),
     (decimal.Decimal, decimal.Decimal("1.00")),
     (uuid.UUID, uuid.UUID(int=1)),
+    (bytearray, bytearray(b"x")),
     (Side, Side.BUY),
     (Literal["a", 1], 1),
     (Annotated[float, Meta(gt=0, lt=1)], 0.5),
@@ -204,6 +205,12 @@ class TestTheWholeState:
             StateCodec[Any](kind).check(value, ABSENT)
         assert caught.value.path == path
         assert says in caught.value.reason
+
+    def test_an_extension_is_compared_by_its_value(self) -> None:
+        codec = StateCodec[Any](msgspec.msgpack.Ext)
+        value = msgspec.msgpack.Ext(1, b"x")
+        codec.check(value, ABSENT)
+        assert codec.load(codec.slices(value)) == value
 
     def test_an_object_that_lacks_a_field(self) -> None:
         with pytest.raises(RefusedValueError, match="lacks a field"):
