@@ -161,6 +161,10 @@ class _Checking:
             for base in listing.snapshots
             if snapshot_seq(base) is not None
         ]
+        if manifest.history_start > max(snapshots, default=0) + 1:
+            before = f"the events before event {manifest.history_start}"
+            reason = f"no sound snapshot is left, and nothing else stands in for {before}"
+            self._damage.append(Damage(SNAPSHOT_FOLDER, reason))
         for first, last, _ in manifest.archived:
             with self._telling(archive_name(first)):
                 try:

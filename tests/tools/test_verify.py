@@ -201,6 +201,15 @@ class TestDamage:
         assert not found.passed
         assert file.relative_to(copy).as_posix() in [damage.name for damage in found.damage]
 
+    def test_a_store_of_snapshots_only_that_lost_them_all(self, tmp_path: Path) -> None:
+        """Nothing in the directory is damaged, and nothing gives the state back."""
+        filled(tmp_path / "s", use_wal=False)
+        for snapshot in (tmp_path / "s" / "snapshots").iterdir():
+            snapshot.unlink()
+        (damage,) = verify(tmp_path / "s").damage
+        assert damage.name == "snapshots"
+        assert "no sound snapshot is left" in damage.reason
+
     def test_all_damage_is_told_not_only_the_first(self, sound: Path, tmp_path: Path) -> None:
         copy = copied(sound, tmp_path / "copy")
         files = [sorted(copy.glob(name))[0] for name in ("archive/*.zst", "snapshots/*.snap")]
