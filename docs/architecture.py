@@ -36,7 +36,7 @@ DUTIES = {
     "clock": "times",
     "moment": "a number or a time, by type",
     "arguments": "refused arguments: what they were, and the cure",
-    "awaitables": "what a forgotten await or a plain with is told",
+    "missing_await": "what a forgotten await or a plain with is told",
     "report": "reports and counters",
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",

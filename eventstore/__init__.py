@@ -37,7 +37,7 @@ from eventstore.history import read_events, replay, state_at
 from eventstore.model.handler import handler, upcaster
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import state_digest
+from eventstore.model.state_codec import state_digest
 from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.store import EventStore

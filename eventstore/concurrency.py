@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 
 import aiofiles.os
 
-from eventstore.awaitables import AsyncContext
 from eventstore.disk.base import Disk
 from eventstore.errors import (
     EventStoreError,
@@ -36,6 +35,7 @@ from eventstore.errors import (
     StoreResourceError,
     fresh_error,
 )
+from eventstore.missing_await import AsyncContext
 
 __all__ = [
     "BackgroundCalls",

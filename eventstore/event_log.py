@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from eventstore.arguments import argument_error
-from eventstore.awaitables import AsyncContext, awaited
 from eventstore.clock import Clock, checked_clock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
@@ -23,8 +22,9 @@ from eventstore.log.base import Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
+from eventstore.missing_await import AsyncContext, awaited
 from eventstore.model.codec import EventCodec, unrecordable_reason
-from eventstore.model.fold_context import fold_context
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Receipt
 from eventstore.moment import seq_of
 from eventstore.os_errors import translating_read_errors

@@ -21,7 +21,7 @@ event.
 A damaged snapshot, or one made by other handlers, is passed over. Recovery then tries the
 next older snapshot, and at last the whole history, archive included. Where history does not reach
 back far enough, recovery refuses the store (`snapshot/refusal.py`). A registry with another initial
-state than the store was begun with is refused, too (`snapshot/initial.py`).
+state than the store was begun with is refused, too (`snapshot/initial_state.py`).
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.log.runs import chunks_of
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
 from eventstore.os_errors import path_in_error, recovery_write_error, translating_read_errors
 from eventstore.reading.selection import decode_chunk
 from eventstore.report import RecoveryReport, printable
-from eventstore.snapshot.initial import FirstState, compare_initial
+from eventstore.snapshot.initial_state import FirstState, compare_initial
 from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 

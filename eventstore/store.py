@@ -23,7 +23,6 @@ import os
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
-from eventstore.awaitables import AsyncContext, awaited
 from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening, opening_executor, run_blocking
@@ -32,18 +31,19 @@ from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
 from eventstore.log.base import Log, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
-from eventstore.model.fold_context import fold_context
+from eventstore.missing_await import AsyncContext, awaited
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier
 from eventstore.moment import Moment
-from eventstore.reading.open_store import durable_events
 from eventstore.reading.selection import checked_registry, checked_state
+from eventstore.reading.store_events import durable_events
 from eventstore.reading.subscription import Subscription, Subscriptions
 from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
-from eventstore.snapshot.initial import first_state
+from eventstore.snapshot.initial_state import first_state
 from eventstore.store_parts import DiskParts, MemoryParts, StoreParts
 
 __all__ = ["EventStore"]

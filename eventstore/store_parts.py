@@ -25,7 +25,7 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.recovery import Recovered
 from eventstore.report import RecoveryReport
 from eventstore.snapshot.keeper import SnapshotKeeper

@@ -263,7 +263,7 @@ LONE = 43
 generator that is resumed counts again. Three of the calls refuse what would break the order of
 numbers, and give the fold its surroundings: `CallGuard.check`, `fold_context` and
 `_encode_and_fold`. Two more make and begin to await the object that names a forgotten `await`
-(`eventstore.awaitables`): Python's own coroutine cannot say that. Five check the new state by its
+(`missing_await.py`): Python's own coroutine cannot say that. Five check the new state by its
 type: the call, the state, its map, the search for the map's changed entry, and the entry. One,
 `GroupCommit._finish`, is a pass that can be repeated after an interruption. One more,
 `CallGuard.run`, refuses calls from the class of a payload."""

@@ -46,12 +46,12 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
 from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, Place, as_of
 from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
-from eventstore.snapshot.initial import first_state
+from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
 from eventstore.store_parts import MemoryParts, SharedHistory

@@ -24,7 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.model.conversion import decode_hook, encode_hook, first_change
 from eventstore.model.differences import parts_of, path_of, walk_differences
-from eventstore.model.fold_context import fold_context
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
 from eventstore.model.shadowing import remedy_for
 from eventstore.model.value_types import unsupported_part

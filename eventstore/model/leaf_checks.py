@@ -1,6 +1,6 @@
 """Checks of values without parts: is a value exactly what a snapshot gives back?
 
-`type_checks.py` says what a check is for, and makes the checks of values with parts.
+`state_checks.py` says what a check is for, and makes the checks of values with parts.
 """
 
 from __future__ import annotations

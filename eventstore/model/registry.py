@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from eventstore.errors import InvalidPayloadError, RegistrationError
 from eventstore.model.codec import EventCodec
 from eventstore.model.fingerprint import fingerprint_of
-from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import (
     Handler,
     Registrable,
@@ -32,6 +31,7 @@ from eventstore.model.handler import (
     checked_callable,
     fold_events,
 )
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
@@ -51,7 +51,7 @@ from eventstore.model.plugins import (
     plugin_error,
 )
 from eventstore.model.shadowing import remedy_for
-from eventstore.model.state import StateCodec, state_refused_error
+from eventstore.model.state_codec import StateCodec, state_refused_error
 from eventstore.model.upcasting import Upcasters
 from eventstore.model.value_types import copy_value
 

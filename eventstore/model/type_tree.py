@@ -7,8 +7,8 @@ qualifiers and aliases are resolved on the way. Type variables are replaced by t
 things are made from the tree, so no two of them can differ:
 
 * the fingerprint of the type (`fingerprint.py`),
-* the check of values (`type_checks.py`),
-* the decoders for the parts of a large value (`assembly.py`),
+* the check of values (`state_checks.py`),
+* the decoders for the parts of a large value (`state_assembly.py`),
 * the refusal of a type that a snapshot cannot carry.
 
 A node describes the *decoded* values. `Sequence[str]` decodes to a list, so the node of

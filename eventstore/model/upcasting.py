@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import ReplayError
-from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import Upcaster
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation
 
 __all__ = ["Upcasters"]

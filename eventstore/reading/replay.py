@@ -20,11 +20,11 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
-from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import replay_error
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
@@ -34,7 +34,7 @@ from eventstore.reading.selection import (
     checked_registry,
     seq_lower_bound,
 )
-from eventstore.snapshot.initial import compare_initial, first_state
+from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import SnapshotVault, snapshot_times
 

@@ -38,10 +38,10 @@ import msgspec
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import array_header
-from eventstore.model.fold_context import fold_context
 from eventstore.model.handler import Handler, Upcaster
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state import StateCodec
+from eventstore.model.state_codec import StateCodec
 from eventstore.reading.replay import recorded_batches
 
 __all__ = [

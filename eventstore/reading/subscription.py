@@ -34,16 +34,16 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from types import TracebackType
 from typing import Any
 
-from eventstore.awaitables import AsyncContext
 from eventstore.concurrency import DetachedWork, wake
 from eventstore.errors import StoreClosedError, StoreReadOnlyError, fresh_error
 from eventstore.log.base import Log
+from eventstore.missing_await import AsyncContext
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import seq_of
-from eventstore.reading.open_store import Batch, durable_batches
 from eventstore.reading.selection import checked_operations
+from eventstore.reading.store_events import Batch, durable_batches
 
 __all__ = ["Subscription", "Subscriptions"]
 

@@ -20,7 +20,7 @@ Header, 64 bytes::
 
 A slice is `I` length, `I` CRC-32 of the content started from the slice's number, the content.
 The first slice, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the
-state's type. The other slices hold the state (`eventstore.model.slices`).
+state's type. The other slices hold the state (`eventstore.model.state_slices`).
 
 Footer, 96 bytes::
 

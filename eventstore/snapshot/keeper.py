@@ -50,7 +50,7 @@ from eventstore.errors import (
 )
 from eventstore.log.archive import compact
 from eventstore.log.base import Log
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.os_errors import (
     SHORTAGE,
     SyncFailedError,

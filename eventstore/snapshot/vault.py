@@ -30,7 +30,7 @@ from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.quarantine import quarantine
 from eventstore.errors import StateRefusedError
-from eventstore.model.state import StateCodec
+from eventstore.model.state_codec import StateCodec
 from eventstore.snapshot.format import (
     HEADER_SIZE,
     About,

@@ -24,7 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import recorded_batches
-from eventstore.snapshot.initial import compare_initial, first_state
+from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.tools.divergence import Divergence, explain_divergence
 

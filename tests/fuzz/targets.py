@@ -35,7 +35,7 @@ from eventstore.log.format import (
 from eventstore.log.reader import LogReader
 from eventstore.log.tail import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
-from eventstore.model.state import StateCodec
+from eventstore.model.state_codec import StateCodec
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
 from eventstore.testing import Call, SimulatedDisk

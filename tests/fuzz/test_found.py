@@ -41,7 +41,7 @@ from eventstore.log.format import (
     read_record,
 )
 from eventstore.model.codec import EventCodec, array_header, latest_time
-from eventstore.model.state import StateCodec
+from eventstore.model.state_codec import StateCodec
 from eventstore.snapshot.format import About, InvalidSnapshotError, SnapshotBuilder, SnapshotHeader
 from eventstore.snapshot.format import parse as parse_snapshot
 from eventstore.snapshot.vault import Rejected, SnapshotVault, snapshot_times

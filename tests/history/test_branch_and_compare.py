@@ -34,7 +34,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, load_manifest
 from eventstore.history import ABSENT, branch, compare, differences
 from eventstore.history.branch import create_branch
-from eventstore.model.state import StateAt
+from eventstore.model.state_codec import StateAt
 from eventstore.testing import Call, SimulatedDisk
 from eventstore.testing.faults import Effect
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry

@@ -7,8 +7,8 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
-ASSEMBLY = "model/assembly.py"
-AWAITABLES = "awaitables.py"
+ASSEMBLY = "model/state_assembly.py"
+AWAITABLES = "missing_await.py"
 BACKPRESSURE = "log/backpressure.py"
 CLOCK = "clock.py"
 CLOSING = "closing.py"
@@ -45,7 +45,7 @@ REPLAY = "reading/replay.py"
 REFUSAL = "snapshot/refusal.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
-SLICES = "model/slices.py"
+SLICES = "model/state_slices.py"
 STORE = "store.py"
 SUBSCRIPTION = "reading/subscription.py"
 TAIL = "log/tail.py"
@@ -1288,7 +1288,7 @@ SABOTAGES = (
                 "        return function(*args, **kwargs)\n",
             ),
         ),
-        caught_by=("tests/test_awaitables.py -k forgotten",),
+        caught_by=("tests/test_missing_await.py -k forgotten",),
     ),
     # ---- cost ------------------------------------------------------------------------------
     Sabotage(
@@ -1509,7 +1509,7 @@ SABOTAGES = (
                 "    options = (node,)\n",
             ),
         ),
-        caught_by=("tests/model/test_slices.py",),
+        caught_by=("tests/model/test_state_slices.py",),
     ),
     Sabotage(
         name="a state that its type refuses is appended",
@@ -1536,7 +1536,7 @@ SABOTAGES = (
                 "_LEAST)\n",
             ),
         ),
-        caught_by=("tests/model/test_type_checks.py",),
+        caught_by=("tests/model/test_state_checks.py",),
     ),
     Sabotage(
         name="an instance of a subclass taken for one of the class",
@@ -1548,7 +1548,7 @@ SABOTAGES = (
                 "def check(value, before):\n    if not isinstance(value, kind):\n",
             ),
         ),
-        caught_by=("tests/model/test_type_checks.py",),
+        caught_by=("tests/model/test_state_checks.py",),
     ),
     Sabotage(
         name="a snapshot kept that reads back as another state",
@@ -1584,7 +1584,7 @@ SABOTAGES = (
                 "            self._parts.append(whole)\n",
             ),
         ),
-        caught_by=("tests/model/test_slices.py",),
+        caught_by=("tests/model/test_state_slices.py",),
     ),
     Sabotage(
         name="a nested mapping in one slice",
@@ -1596,7 +1596,7 @@ SABOTAGES = (
                 "            if False:\n",
             ),
         ),
-        caught_by=("tests/model/test_slices.py",),
+        caught_by=("tests/model/test_state_slices.py",),
     ),
     Sabotage(
         name="defaults not in the fingerprint",
@@ -1644,7 +1644,7 @@ SABOTAGES = (
                 "        warning = None\n",
             ),
         ),
-        caught_by=("tests/snapshot/test_initial.py",),
+        caught_by=("tests/snapshot/test_initial_state.py",),
     ),
     Sabotage(
         name="unusable snapshots taken for none",

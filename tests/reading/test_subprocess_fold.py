@@ -12,7 +12,7 @@ import pytest
 
 from eventstore import Event, EventStore, HandlerRegistry, handler
 from eventstore.disk.local import LocalDisk
-from eventstore.model.state import StateCodec, state_digest
+from eventstore.model.state_codec import StateCodec, state_digest
 from eventstore.reading.subprocess_fold import (
     Case,
     EventRange,

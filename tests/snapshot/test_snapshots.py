@@ -40,8 +40,8 @@ from eventstore import (
     state_digest,
 )
 from eventstore.history import branch
-from eventstore.model.slices import ENTRIES, ITEMS, SLICE
-from eventstore.model.state import StateCodec
+from eventstore.model.state_codec import StateCodec
+from eventstore.model.state_slices import ENTRIES, ITEMS, SLICE
 from eventstore.snapshot.format import parse
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.testing import Call, Fault, SimulatedDisk

@@ -22,7 +22,7 @@ import immutables
 import msgspec
 
 from eventstore.model.canonical import PAIR, Tally, canonical_bytes
-from eventstore.model.slices import BYTES, ENTRIES, TEXT
+from eventstore.model.state_slices import BYTES, ENTRIES, TEXT
 from eventstore.model.type_tree import ItemsNode, Leaf, MappingNode, Node, ObjectNode
 
 __all__ = ["Collect", "Collector", "collect_digest", "collect_values"]

@@ -1,7 +1,7 @@
 """States of one type: cutting, assembly, digest and check.
 
-`slices.py` cuts a state, `canonical.py` defines the digest, and `type_checks.py` refuses a state.
-Everything about the type comes from one tree (`type_tree.py`).
+`state_slices.py` cuts a state, `canonical.py` defines the digest, and `state_checks.py` refuses a
+state. Everything about the type comes from one tree (`type_tree.py`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.errors import StateRefusedError
-from eventstore.model.assembly import SliceReader
 from eventstore.model.leaf_checks import Check
 from eventstore.model.operation import Event
-from eventstore.model.slices import StateSlices
-from eventstore.model.type_checks import check_of
+from eventstore.model.state_assembly import SliceReader
+from eventstore.model.state_checks import check_of
+from eventstore.model.state_slices import StateSlices
 from eventstore.model.type_tree import type_tree
 
 __all__ = ["StateAt", "StateCodec", "state_digest", "state_refused_error"]

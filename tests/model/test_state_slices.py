@@ -11,8 +11,8 @@ import pytest
 from immutables import Map
 from msgspec import Meta
 
-from eventstore.model.slices import BYTES, ENTRIES, ITEMS, SLICE, TEXT, VALUE, StateSlices
-from eventstore.model.state import StateCodec, state_digest
+from eventstore.model.state_codec import StateCodec, state_digest
+from eventstore.model.state_slices import BYTES, ENTRIES, ITEMS, SLICE, TEXT, VALUE, StateSlices
 from eventstore.testing.differences import difference
 from handlers import Position
 

@@ -22,8 +22,8 @@ from msgspec import Meta
 
 from eventstore.model.leaf_checks import RefusedValueError
 from eventstore.model.map_changes import ABSENT
-from eventstore.model.slices import SLICE
-from eventstore.model.state import StateCodec, state_digest
+from eventstore.model.state_codec import StateCodec, state_digest
+from eventstore.model.state_slices import SLICE
 from eventstore.testing.differences import difference
 
 UTC = datetime.UTC
