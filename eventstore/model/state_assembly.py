@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 `state_slices.py` defines a slice. A `SliceReader` follows the paths with a stack of *frames*. A
 frame is a large value in the course of reading. A frame decodes the parts by the declared types, a
-slice at a time. The first slice of a large value opens the frame. A slice with another path closes every
-frame outside of the path, and the closed value becomes a part of the value around it.
+slice at a time. The first slice of a large value opens the frame. A slice with another path closes
+every frame outside of the path, and the closed value becomes a part of the value around it.
 
 A frame hands the parts to a *collector* (`state_collectors.py`). One kind of collector builds the
 state. The other kind computes the digest of the decoded parts, and drops the parts.

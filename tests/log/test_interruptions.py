@@ -24,6 +24,7 @@ from eventstore import (
     EventLog,
     EventStore,
     HandlerRegistry,
+    InvalidPayloadError,
     Operation,
     Receipt,
     StoreFullError,
@@ -183,7 +184,9 @@ def interrupt_everywhere(
             loop.run_until_complete(subject.append())
         handler = subject.submit_from_signal_handler if error is None else _raising(error)
         interrupted = interrupted_at(at, handler, skip=WRITERS_SIDE, alone=alone)
-        with interrupted as interruption, contextlib.suppress(error or TimeIsUpError):
+        # What is raised amid a value's own code is taken for that code's: the value is refused.
+        caught = (error or TimeIsUpError, InvalidPayloadError)
+        with interrupted as interruption, contextlib.suppress(*caught):
             loop.run_until_complete(_awaited(step(subject)))
         if interruption.place is not None:  # the interrupted loop may have been about to stop
             loop.call_soon(loop.stop)
