@@ -96,8 +96,7 @@ class Opening(AsyncContext, Generic[OpenedT]):
             return
         try:
             await opened.close()
-        except Exception:
-            # The body's exception says more. A failed commit was logged when the commit failed.
+        except Exception:  # the body's says more, and a failed commit was logged when it failed
             if error is None:
                 raise
 

@@ -247,7 +247,7 @@ class GroupCommit:
                 self._fail_pending(job.entries, error)
             elif job.entries:
                 self._committed(job.entries)
-        except Exception:
+        except Exception:  # any, as of a signal handler amid the telling: the telling goes on
             self._attempts += 1
             if self._attempts < _ATTEMPTS:
                 raise
