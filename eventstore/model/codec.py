@@ -139,7 +139,8 @@ class EventCodec:
         if not survive:
             list(map(self.round_trip, events))  # raises for the event at fault, with the path
             # Each event passes alone: the group nests too deeply, or a signal handler raised.
-            raise self._invalid(events[0], f"{wrong!r} in the group as a whole") from wrong
+            reason = "the values differ when read back" if wrong is None else _reason(wrong)
+            raise self._invalid(events[0], f"{reason} (in the group as a whole)") from wrong
         return decoded, encoded[_array_header_length(len(events)) :]
 
     def unchanged(self, events: list[Event[Any]]) -> bytes:

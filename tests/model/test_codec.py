@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -531,3 +531,22 @@ def test_what_cannot_be_compared_is_refused(part: Any) -> None:
         for events in (alone, [*alone, Event(2, 0, Spread())]):
             with pytest.raises(InvalidPayloadError):
                 EventCodec([Spread]).round_trips(events)
+
+
+class Moody(Operation):
+    """A payload whose check refuses one of its calls."""
+
+    refusals: ClassVar[list[bool]] = []
+
+    def __post_init__(self) -> None:
+        if self.refusals and self.refusals.pop():
+            raise ValueError("not now")
+
+
+def test_a_group_that_fails_where_each_event_passes_is_refused_with_the_reason() -> None:
+    events: list[Event[Any]] = [Event(1, 0, Moody()), Event(2, 0, Moody())]
+    Moody.refusals.append(True)
+    with pytest.raises(InvalidPayloadError, match=r"not now.*in the group as a whole") as caught:
+        EventCodec([Moody]).round_trips(events)
+    assert isinstance(caught.value.__cause__, msgspec.ValidationError)
+    assert EventCodec([Moody]).round_trips(events)[0] == events
