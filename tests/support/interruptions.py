@@ -84,6 +84,8 @@ def interrupted_at(
     """
     interruption = Interruption(at, run, skip, alone)
     before = sys.gettrace()
+    # Python 3.12 watches opcodes only if a frame asked for them before `settrace`.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(interruption.trace)
     try:
         yield interruption
