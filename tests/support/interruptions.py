@@ -1,16 +1,19 @@
 """Interruptions at every opcode: a signal handler that runs, wherever one may run.
 
 Python runs signal handlers between two instructions of the main thread. A `signal` cannot be timed
-to an instruction. A trace function can act at a chosen one, and so does `interrupted_at`.
+to an instruction. A trace function can act at a chosen one, and so does `interrupted_at`. From
+Python 3.12 on `sys.monitoring` tells of the instructions, because `sys.settrace` of 3.12.1 and
+3.13.0 leaves some out.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import eventstore
@@ -18,6 +21,8 @@ import eventstore
 __all__ = ["Interruption", "interrupted_at"]
 
 PRODUCT = str(Path(eventstore.__file__).parent)
+MONITORING: Any = getattr(sys, "monitoring", None)
+"""`sys.monitoring`, of Python 3.12 and newer."""
 
 
 class Interruption:
@@ -36,27 +41,50 @@ class Interruption:
         self._run = run
         self._skip = tuple(skip)
         self._alone = tuple(alone)
+        self._thread = threading.get_ident()
+        self._judged: tuple[FrameType | None, bool] = (None, False)
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
-        """Trace a new frame if the frame is the product's."""
-        name = _name(frame)
-        if name is None or self.place is not None or name in self._alone:
+        """Trace a new frame if the frame is the product's: for `sys.settrace`."""
+        if self.place is not None or not self._is_counted(frame):
             return None
-        caller: FrameType | None = frame
-        while caller is not None:
-            if (_name(caller) or "").startswith(self._skip):
-                return None
-            caller = caller.f_back
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self._trace_opcodes
 
+    def monitor(self, code: CodeType, offset: int) -> Any:
+        """Count an instruction if the function is the product's: for `sys.monitoring`."""
+        if not code.co_filename.startswith(PRODUCT):
+            return MONITORING.DISABLE
+        if self.place is None and threading.get_ident() == self._thread:
+            frame = sys._getframe(1)
+            if self._judged[0] is not frame:
+                self._judged = frame, self._is_counted(frame)
+            if self._judged[1]:
+                self._count(frame)
+        return None
+
+    def _is_counted(self, frame: FrameType) -> bool:
+        name = _name(frame)
+        if name is None or name in self._alone:
+            return False
+        caller: FrameType | None = frame
+        while caller is not None:
+            if (_name(caller) or "").startswith(self._skip):
+                return False
+            caller = caller.f_back
+        return True
+
     def _trace_opcodes(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "opcode" and self.place is None:
-            self.seen += 1
-            if self.seen == self.at:
-                self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
-                self._run()
+            self._count(frame)
         return self._trace_opcodes
+
+    def _count(self, frame: FrameType) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
+            self._judged = (None, False)
+            self._run()
 
 
 def _name(frame: FrameType) -> str | None:
@@ -83,11 +111,28 @@ def interrupted_at(
     beginning of it. `alone` names functions that are not traced, though what they call is.
     """
     interruption = Interruption(at, run, skip, alone)
+    with _tracing(interruption) if MONITORING is None else _monitoring(interruption):
+        yield interruption
+
+
+@contextmanager
+def _tracing(interruption: Interruption) -> Iterator[None]:
     before = sys.gettrace()
-    # Python 3.12 watches opcodes only if a frame asked for them before `settrace`.
-    sys._getframe().f_trace_opcodes = True
     sys.settrace(interruption.trace)
     try:
-        yield interruption
+        yield
     finally:
         sys.settrace(before)
+
+
+@contextmanager
+def _monitoring(interruption: Interruption) -> Iterator[None]:
+    tool, event = MONITORING.DEBUGGER_ID, MONITORING.events.INSTRUCTION
+    MONITORING.use_tool_id(tool, "interruptions")
+    MONITORING.register_callback(tool, event, interruption.monitor)
+    MONITORING.set_events(tool, event)
+    try:
+        yield
+    finally:
+        MONITORING.set_events(tool, 0)
+        MONITORING.free_tool_id(tool)
