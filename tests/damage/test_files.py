@@ -101,6 +101,8 @@ def test_the_lengths_to_which_a_file_can_be_cut(history: History) -> None:
         for what, verdict in verdicts(store, changed(store, name, cuts), inside=COMPLETE):
             if name in unread and not verdict.refuses(name):
                 assert verdict.spoils_history(name), f"{what}: {verdict}"
+            elif what.endswith(f"store.json cut to {len(content) - 1} bytes"):
+                assert verdict.unharmed, f"{what}: {verdict}"  # the last newline says nothing
             else:
                 assert noticed(store, name, verdict), f"{what}: {verdict}"
 

@@ -1,12 +1,16 @@
 """A small state to test stores with: accounts, and a checksum chained over all events.
 
 Every event carries a number of its own. `chain` depends on all numbers and on their order. So a
-state with a missing, doubled or misplaced event never equals the right state.
+state with a missing, doubled or misplaced event never equals the right state. `mean` is a quotient
+of as many digits as the decimal context has. So a state folded in a caller's context does not
+either.
 """
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -17,6 +21,8 @@ from eventstore import Event, HandlerRegistry, Operation, handler
 __all__ = ["Deposit", "Ledger", "Transfer", "ledger_after", "ledger_registry"]
 
 _MODULUS = (1 << 61) - 1
+_FOLD = decimal.Context(prec=34, rounding=decimal.ROUND_HALF_EVEN)
+"""The context that every fold is promised, whoever asks for the fold."""
 
 
 class Deposit(Operation):
@@ -38,15 +44,21 @@ class Transfer(Operation):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """The count of events, the chain over all events, and the balance of each account."""
+    """The count of events, the chain over all, each account's balance, and the mean amount."""
 
     count: int = 0
     chain: int = 0
     balances: Map[str, int] = Map()
+    mean: Decimal = Decimal(0)
 
 
 def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
-    """Return the state after one more event."""
+    """Return the state after one more event, in whatever decimal context the caller is."""
+    with decimal.localcontext(_FOLD):
+        return _folded(state, payload)
+
+
+def _folded(state: Ledger, payload: Deposit | Transfer) -> Ledger:
     balances = state.balances
     moves: tuple[tuple[str, int], ...]
     if isinstance(payload, Deposit):
@@ -55,7 +67,9 @@ def ledger_after(state: Ledger, payload: Deposit | Transfer) -> Ledger:
         moves = ((payload.source, -payload.amount), (payload.target, payload.amount))
     for account, amount in moves:
         balances = balances.set(account, balances.get(account, 0) + amount)
-    return Ledger(state.count + 1, (state.chain * 1_000_003 + payload.number) % _MODULUS, balances)
+    count = state.count + 1
+    chain = (state.chain * 1_000_003 + payload.number) % _MODULUS
+    return Ledger(count, chain, balances, state.mean + (payload.amount - state.mean) / count)
 
 
 def ledger_registry(
@@ -65,7 +79,7 @@ def ledger_registry(
 
     >>> registry = ledger_registry()
     >>> registry.apply(registry.initial(), Event(1, 0, Deposit(number=1, account="a", amount=5)))
-    Ledger(count=1, chain=1, balances=immutables.Map({'a': 5}))
+    Ledger(count=1, chain=1, balances=immutables.Map({'a': 5}), mean=Decimal('5'))
     """
 
     @handler
@@ -74,12 +88,12 @@ def ledger_registry(
             raise ValueError("a deposit is not negative")
         if observe is not None:
             observe(event)
-        return ledger_after(state, event.data)
+        return _folded(state, event.data)
 
     @handler
     def transfer(state: Ledger, event: Event[Transfer]) -> Ledger:
         if observe is not None:
             observe(event)
-        return ledger_after(state, event.data)
+        return _folded(state, event.data)
 
     return HandlerRegistry(deposit, transfer)
