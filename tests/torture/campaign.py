@@ -166,11 +166,11 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def version() -> str:
-    """Return the digest of the package's sources."""
+    """Return the digest of the sources: of the package, and of the programs here."""
     digest = hashlib.blake2b(digest_size=8)
-    folder = Path(eventstore.__file__).parent
-    for source in sorted(folder.rglob("*.py")):
-        digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
+    for folder in (Path(eventstore.__file__).parent, Path(__file__).parent):
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
     return digest.hexdigest()
 
 
