@@ -31,9 +31,10 @@ from eventstore import (
     replay,
     state_at,
 )
-from eventstore.clock import to_datetime
+from eventstore.clock import to_datetime, to_ns
 from tests.torture.ledger import Ledger, ledger_registry
 from tests.torture.oracle import OracleError, Record
+from tests.torture.program import BY_FORCE
 from tests.torture.store_or_log import Opened
 from tests.torture.workload import Workload
 
@@ -129,6 +130,9 @@ class BusyWorkload(Workload):
         "burst": 3,
         "crowd": 2,
         "cancel": 2,
+        "full_queue": 1,
+        "reentrant_call": 1,
+        "set_clock": 1,
         "snapshot": 1,
         "snapshot_beside_appends": 2,
         "idle": 1,
@@ -157,7 +161,7 @@ class BusyWorkload(Workload):
     async def end(self, how: str) -> None:
         """End like other programs. Subscribers end with the store, or with the process."""
         followers, self._followers = self._followers, []
-        if how != "close":
+        if how in BY_FORCE:
             for follower in followers:
                 follower.cancel()
         await super().end(how)
@@ -260,8 +264,8 @@ class BusyWorkload(Workload):
         if how == "now":
             at, least, most = None, published, len(submitted)
         elif how == "time" and most:
-            time = submitted[most - 1].event.time
-            at = to_datetime(time)
+            at = to_datetime(submitted[most - 1].event.time)
+            time = to_ns(at) + 999  # a datetime is a whole microsecond
             later = (place for place, one in enumerate(submitted) if one.event.time > time)
             most = next(later, len(submitted))
             least = min(most, published)

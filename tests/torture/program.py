@@ -4,9 +4,10 @@ Theory of operation
 -------------------
 A `Program` opens a real store, or a log, on a simulated disk and goes through a few *lives*. A
 life is an opening, steps, and an end. The end is a clean close, the death of the process or a power
-cut. An `oracle.Record` takes down the program's calls and the answers. Each life begins by
-holding the recovered store against the record. The class of a program decides which kind of store
-is opened and which steps are made (`workload`, `workload_kinds`).
+cut. Each life has a decimal context of its own. An `oracle.Record` takes down the program's calls
+and the answers. Each life begins by holding the recovered store against the record. The class of a
+program decides which kind of store is opened, which steps are made and how the store is closed
+(`misuse`, `workload`, `workload_kinds`).
 
 A program runs on a `VirtualTimeLoop`, so that seed and faults decide every step and every call on
 the disk.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from random import Random
@@ -48,28 +50,16 @@ from tests.torture.oracle import (
     state_as_claimed,
 )
 from tests.torture.store_or_log import Opened, Subject, open_store
+from tests.torture.surroundings import CONTEXTS, config_for
 
-__all__ = ["Program", "config_for"]
+__all__ = ["BY_FORCE", "Program"]
+
+BY_FORCE = ("kill", "power cut")
+"""Ends of a life without a close."""
 
 _ACCOUNTS = ("cash", "fees", "AAPL", "MSFT")
 _INSTANT = 1e-6
 """Seconds in which a sync that is due now has not been made yet."""
-
-
-def config_for(random: Random) -> StoreConfig:
-    """Return a configuration with small segments and few snapshots, so that little data does
-    everything.
-    """
-    return StoreConfig(
-        durability=random.choice((Durability.COMMIT,) * 4 + (Durability.INTERVAL, Durability.NONE)),
-        segment_size=random.choice((4096, 4096, 4608, 8192)),
-        wal_max_entries=random.choice((None, 4, 9, 25)),
-        backup_count=random.choice((1, 2, 3)),
-        history=random.choice(("archive", "archive", "keep", "discard")),
-        max_pending=random.choice((6, 65_536)),
-        idle_seal=random.choice((0.5, 1e6)),
-        auto_save_interval=random.choice((None, 3.0)),
-    )
 
 
 class Program:
@@ -80,6 +70,8 @@ class Program:
     subject: ClassVar[Subject] = staticmethod(open_store)
     weights: ClassVar[Mapping[str, int]] = {}
     """Steps of the program, and how often each is made."""
+    closes: ClassVar[tuple[str, ...]] = ("close",)
+    """Ways to close the store at the end of a life."""
 
     def __init__(
         self,
@@ -153,18 +145,24 @@ class Program:
 
     async def run(self) -> None:
         """Live all lives. At the end, the store is closed, and `disk` is the last disk."""
-        names, weights = list(self.weights), list(self.weights.values())
         for life in range(self.lives):
-            if not await self.open():
-                return
-            for _ in range(1 + int(self.random.random() * self._steps)):
-                self.clock.advance(0.001)
-                await self.step(self.random.choices(names, weights)[0])
-                if self._open().stats().failed:
-                    break
             last = life == self.lives - 1
-            end = self.random.choice(("close", "close", "kill", "power cut"))
-            await self.end("close" if last else end)
+            with decimal.localcontext(self.random.choice(CONTEXTS)):
+                if not await self._live(last):
+                    return
+
+    async def _live(self, last: bool) -> bool:
+        """Live one life. Returns whether the store could be opened."""
+        if not await self.open():
+            return False
+        names, weights = list(self.weights), list(self.weights.values())
+        for _ in range(1 + int(self.random.random() * self._steps)):
+            self.clock.advance(0.001)
+            await self.step(self.random.choices(names, weights)[0])
+            if self._open().stats().failed:
+                break
+        await self.end(self.random.choice(self.closes if last else (*self.closes, *BY_FORCE)))
+        return True
 
     async def step(self, name: str) -> None:
         """Make one step, by the step's name in `weights`."""
@@ -199,31 +197,43 @@ class Program:
         return True
 
     async def end(self, how: str) -> None:
-        """End a life: `close`, `kill` or `power cut`."""
-        store, disk = self._open(), self.disk
-        if how == "close":
-            await self._succeeds(store.flush())
-            await self._succeeds(asyncio.gather(*self._background))
-            self._claim = self.claim()
-            count = self.record.published
-            self.store = None
-            if await self._succeeds(self.closing(store)):
-                self._claim = self._claim._replace(after_kill=count, after_power_cut=count)
-            self.disk = disk.reopen()
+        """End a life by one of `closes`, or `BY_FORCE`."""
+        disk = self.disk
+        if how in BY_FORCE:
+            await self._end_by_force(how)
         else:
-            claim = self._claim = self.claim()
-            self.store = None
-            if how == "kill":
-                self.disk = disk.after_kill()
-            else:
-                self.disk = disk.after_power_cut(self.random.getrandbits(16))
-                self._claim = claim._replace(after_kill=claim.after_power_cut)
-            self._begin_watching()
-            # the end of a killed store is of no interest
-            with contextlib.suppress(EventStoreError):
-                await store.close()
-            await asyncio.gather(*self._background, return_exceptions=True)
+            await self._close(how)
+            self.disk = disk.reopen()
         self._background.clear()
+
+    async def _close(self, how: str) -> None:
+        store = self._open()
+        await self._succeeds(store.flush())
+        await self._succeeds(asyncio.gather(*self._background))
+        self._claim = self.claim()
+        self.store = None
+        if await self._succeeds(self.closing(store)):
+            self._claim_all()
+
+    def _claim_all(self) -> None:
+        """Claim every published event: the store was closed in order."""
+        count = self.record.published
+        self._claim = self._claim._replace(after_kill=count, after_power_cut=count)
+
+    async def _end_by_force(self, how: str) -> None:
+        store, disk = self._open(), self.disk
+        claim = self._claim = self.claim()
+        self.store = None
+        if how == "kill":
+            self.disk = disk.after_kill()
+        else:
+            self.disk = disk.after_power_cut(self.random.getrandbits(16))
+            self._claim = claim._replace(after_kill=claim.after_power_cut)
+        self._begin_watching()
+        # the end of a killed store is of no interest
+        with contextlib.suppress(EventStoreError):
+            await store.close()
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     async def closing(self, store: Opened) -> None:
         """Close a store without users."""

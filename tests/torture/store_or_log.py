@@ -17,6 +17,7 @@ from eventstore import (
     HandlerRegistry,
     Receipt,
     RecoveryReport,
+    SimulatedClock,
     StoreConfig,
     StoreStats,
 )
@@ -93,7 +94,9 @@ class LedgerLog(EventLog[Any]):
         self, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
     ) -> Receipt:
         if self.observe is not None:
-            time, first = self._clock.time_ns(), self._log.appender.numbers.head + 1
+            assert isinstance(self._clock, SimulatedClock)
+            time = SimulatedClock.time_ns(self._clock)  # the log alone asks a clock that calls back
+            first = self._log.appender.numbers.head + 1
             for seq, value in enumerate(values, first):
                 self.observe(Event(seq, time, value, key, metadata))
         return super()._submit(values, key, metadata)

@@ -76,7 +76,7 @@ class TestSabotage:
     ) -> str:
         monkeypatch.setattr(target, name, sabotage)
         with pytest.raises(CrashError) as raised:
-            explore(3000, 100, per_workload=300)
+            explore(3000, 102, per_workload=300)
         with pytest.raises(AssertionError):
             replay(raised.value.case)
         monkeypatch.undo()
@@ -88,7 +88,7 @@ class TestSabotage:
             segment.synced_end = segment.end
 
         message = self.broken_by(monkeypatch, ActiveSegment, "sync", sync)
-        assert "python -m tests.torture --case 'workload=1" in message
+        assert "python -m tests.torture --case 'workload=busy:1" in message
 
     def test_names_that_are_not_synced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.broken_by(monkeypatch, SimulatedDisk, "sync_folder", lambda disk, folder="": None)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import decimal
+import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from eventstore import Event, EventLog, EventStore, Receipt
+from eventstore import Event, EventLog, EventStore, HandlerRegistry, Receipt, StoreUsageError
+from eventstore.clock import EARLIEST, LATEST
+from eventstore.closing import Closing
+from eventstore.log.backpressure import Room
+from eventstore.log.call_guard import CallGuard
 from eventstore.reading.subscription import Subscription
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.testing import SimulatedDisk
@@ -18,6 +28,7 @@ from tests.torture.crash_points import Crashes
 from tests.torture.ledger import Ledger
 from tests.torture.oracle import OracleError
 from tests.torture.program import Program
+from tests.torture.surroundings import CONTEXTS
 from tests.torture.workload_kinds import KINDS, program_named
 
 
@@ -76,6 +87,86 @@ def test_each_kind_opens_what_it_says() -> None:
     store, files = run_in_virtual_time(opened("snapshots:3"))
     assert isinstance(store, EventStore)
     assert [file.partition("/")[0] for file in files] == ["snapshots", "store.json"]
+
+
+class TestAlphabet:
+    """What a few dozen programs of a kind draw, seen from the store."""
+
+    @pytest.mark.parametrize("kind", list(KINDS))
+    def test_misuse_and_every_odd_surrounding(
+        self, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        seen: Counter[str] = Counter()
+        step, submit_when_fits = Program.step, Room.submit_when_fits
+        check = CallGuard.check
+
+        async def seen_step(program: Program, name: str) -> None:
+            seen[f"context of {decimal.getcontext().prec} digits"] += 1
+            await step(program, name)
+
+        async def seen_waiting(room: Room, *arguments: Any) -> Any:
+            try:
+                return await submit_when_fits(room, *arguments)
+            except ValueError:
+                seen["refused after waiting"] += 1
+                raise
+            except asyncio.CancelledError:
+                seen["cancelled while waiting"] += 1
+                raise
+
+        def seen_check(guard: CallGuard) -> None:
+            asked_by = sys._getframe(1).f_code.co_name
+            try:
+                check(guard)
+            except StoreUsageError:
+                seen[f"{asked_by} refused in mid-submission"] += 1
+                raise
+
+        monkeypatch.setattr(Program, "step", seen_step)
+        monkeypatch.setattr(Room, "submit_when_fits", seen_waiting)
+        monkeypatch.setattr(CallGuard, "check", seen_check)
+        times: list[list[int]] = []
+        for seed in range(100):
+            program = program_named(f"{kind}:{seed}")
+            run_in_virtual_time(program.run())
+            times.append([submitted.event.time for submitted in program.record.submitted])
+        for call in ("submit", "append", "flush", "close"):
+            assert seen[f"{call} refused in mid-submission"], seen
+        for context in CONTEXTS:
+            assert seen[f"context of {context.prec} digits"] > 9, seen
+        if kind != "snapshots":  # without a log there is always room
+            assert seen["refused after waiting"], seen
+            assert seen["cancelled while waiting"], seen
+        assert any(sorted(found) != found for found in times)
+        assert min(map(min, filter(None, times))) == EARLIEST
+        assert max(map(max, filter(None, times))) > LATEST - 2 * 86_400 * 10**9
+
+    @pytest.mark.parametrize("kind", list(KINDS))
+    def test_closings_that_are_cut_off_at_every_step(
+        self, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        """Cancellations come before the first step, behind the last one, and in the middle."""
+        last: Counter[str] = Counter()
+
+        def cut_off(close: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            async def closed(store: Any) -> None:
+                try:
+                    await close(store)
+                except asyncio.CancelledError:
+                    last[re.sub(r"\d+", "N", calls[-1])] += 1
+                    raise
+
+            return closed
+
+        monkeypatch.setattr(EventStore, "close", cut_off(EventStore.close))
+        monkeypatch.setattr(EventLog, "close", cut_off(EventLog.close))
+        calls: list[str] = []
+        for seed in range(120):
+            program = program_named(f"{kind}:{seed}")
+            program.watch = lambda call: calls.append(f"{call.kind} {call.name}")
+            run_in_virtual_time(program.run())
+        assert last["close_disk "], last
+        assert len(last) >= 4, last
 
 
 def test_there_is_no_other_kind() -> None:
@@ -149,6 +240,52 @@ class TestNoticed:
     def test_a_second_writer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(SimulatedDisk, "lock", lambda disk: None)
         self.noticed(["second_writer"], "a second writer was let in")
+
+    @pytest.mark.parametrize("kind", list(KINDS))
+    def test_a_call_in_mid_submission_that_is_let_in(
+        self, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        monkeypatch.setattr(CallGuard, "check", lambda guard: None)
+        self.noticed(["reentrant_call"] * 4, "in mid-submission was let in", kind)
+
+    def test_a_fold_in_the_context_of_the_caller(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("eventstore.store.fold_context", contextvars.copy_context)
+        with decimal.localcontext(CONTEXTS[1]):
+            self.noticed(["group", "append"], "the state is not that of", "")
+
+    @pytest.mark.parametrize("kind", ["", "log", "busy"])
+    def test_room_that_is_never_given_back(
+        self, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        give_back = Room.give_back
+        monkeypatch.setattr(Room, "give_back", lambda room, count: give_back(room, count - 1))
+        self.noticed(["full_queue"], "are pending in an empty queue", kind)
+
+    def test_a_time_that_is_not_the_clocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        record, latest = HandlerRegistry.record, [0]
+
+        def forward(registry: Any, first: int, time: int, *arguments: Any) -> Any:
+            latest.append(max(latest[-1], time))
+            return record(registry, first, latest[-1], *arguments)
+
+        monkeypatch.setattr(HandlerRegistry, "record", forward)
+        self.noticed(["set_clock", "append"], "was given another time", "")
+
+    def test_appends_that_a_closing_store_accepts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def closed_and_opened(program: Program) -> None:
+            assert await program.open()
+            await program.end("close beside users")
+            assert await program.open()
+            await program.end("close")
+
+        def programs() -> None:
+            for seed in range(60):
+                run_in_virtual_time(closed_and_opened(program_named(f"snapshots:{seed}")))
+
+        programs()
+        monkeypatch.setattr(Closing, "_stop", lambda closing: None)
+        with pytest.raises(OracleError, match="are lost"):
+            programs()
 
     def test_a_value_that_is_logged_as_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
         submit: Callable[..., Receipt] = EventLog._submit

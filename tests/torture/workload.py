@@ -1,8 +1,9 @@
 """Programs that use a store in every way there is, drawn from a seed.
 
 A `Workload` is the `Program` of an `EventStore` with a log. The steps are appends alone and
-in groups, submits, appenders side by side, cancelled awaits, refused payloads, flushes, snapshots,
-idleness and reading, by this process and by others. Further kinds of programs, with a log alone,
+in groups, submits, appenders side by side, cancelled awaits, flushes, snapshots, idleness and
+reading, by this process and by others. The steps that must be refused are in `misuse`. Further
+kinds of programs, with a log alone,
 without a log, and in concurrent use, are in `workload_kinds`.
 """
 
@@ -12,15 +13,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import ClassVar
 
-from eventstore import EventStore, EventStoreError, StoreOverloadedError
-from tests.torture.ledger import Deposit, Ledger
+from eventstore import EventStore
+from tests.torture.ledger import Ledger
+from tests.torture.misuse import Misuse
 from tests.torture.oracle import OracleError
-from tests.torture.program import Program, config_for
 
-__all__ = ["Workload", "config_for"]
+__all__ = ["Workload"]
 
 
-class Workload(Program):
+class Workload(Misuse):
     """A program with a store."""
 
     weights: ClassVar[Mapping[str, int]] = {
@@ -30,6 +31,9 @@ class Workload(Program):
         "crowd": 2,
         "cancel": 2,
         "refused_payload": 1,
+        "full_queue": 2,
+        "reentrant_call": 2,
+        "set_clock": 1,
         "flush": 1,
         "snapshot": 2,
         "snapshot_beside_appends": 2,
@@ -42,21 +46,6 @@ class Workload(Program):
         store = self._open()
         assert isinstance(store, EventStore)
         return store
-
-    async def _refused_payload(self) -> None:
-        group, operations = self._operations(2)
-        before = self._open().seq
-        bad = Deposit(number=operations[1].number, account="cash", amount=-1)
-        try:
-            self._open().submit(operations[0], bad)
-        except (ValueError, StoreOverloadedError):
-            self.record.refuse(group)
-        except EventStoreError as error:
-            self._report(error)
-        else:
-            raise OracleError("an event that cannot be folded was taken")
-        if self._open().seq < before:
-            raise OracleError("a refused payload changed the sequence")
 
     async def _snapshot(self) -> None:
         await self._succeeds(self._take_snapshot())

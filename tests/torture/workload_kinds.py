@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from eventstore import EventStoreError, InvalidPayloadError, StoreConfig, StoreOverloadedError
+from eventstore import StoreConfig
 from tests.torture.busy_workload import BusyWorkload
-from tests.torture.ledger import Deposit
-from tests.torture.oracle import OracleError
+from tests.torture.misuse import Misuse
 from tests.torture.program import Program
 from tests.torture.store_or_log import Subject, open_log
 from tests.torture.workload import Workload
@@ -24,18 +23,23 @@ from tests.torture.workload import Workload
 __all__ = ["KINDS", "LogWorkload", "SnapshotWorkload", "program_at", "program_named", "programs"]
 
 
-class LogWorkload(Program):
+class LogWorkload(Misuse):
     """A program with a log and nothing else."""
 
     kind = "log"
     subject: ClassVar[Subject] = staticmethod(open_log)
+    callers = ("clock",)
+    refused_amount = 1 << 70
     weights: ClassVar[Mapping[str, int]] = {
         "append": 5,
         "group": 4,
         "burst": 3,
         "crowd": 3,
         "cancel": 2,
-        "refused_value": 1,
+        "refused_payload": 1,
+        "full_queue": 2,
+        "reentrant_call": 2,
+        "set_clock": 1,
         "flush": 1,
         "read": 2,
         "follow": 1,
@@ -45,18 +49,6 @@ class LogWorkload(Program):
     def configured(self, config: StoreConfig) -> StoreConfig:
         """Keep history whole: nobody compacts a log."""
         return msgspec.structs.replace(config, history="keep")
-
-    async def _refused_value(self) -> None:
-        group, operations = self._operations(2)
-        bad = Deposit(number=operations[1].number, account="cash", amount=1 << 70)
-        try:
-            self._open().submit(operations[0], bad)
-        except (InvalidPayloadError, StoreOverloadedError):
-            self.record.refuse(group)
-        except EventStoreError as error:
-            self._report(error)
-        else:
-            raise OracleError("a value that cannot be encoded was taken")
 
 
 class SnapshotWorkload(Workload):
@@ -70,6 +62,9 @@ class SnapshotWorkload(Workload):
         "crowd": 1,
         "cancel": 1,
         "refused_payload": 1,
+        "full_queue": 2,
+        "reentrant_call": 2,
+        "set_clock": 1,
         "flush": 1,
         "snapshot": 4,
         "snapshot_beside_appends": 4,

@@ -1,0 +1,34 @@
+"""The surroundings of a program, drawn at random: its configuration and its decimal context."""
+
+from __future__ import annotations
+
+import decimal
+from random import Random
+
+from eventstore import Durability, StoreConfig
+
+__all__ = ["CONTEXTS", "config_for"]
+
+CONTEXTS = (
+    decimal.Context(),
+    decimal.Context(prec=3, rounding=decimal.ROUND_UP),
+    decimal.Context(prec=60, rounding=decimal.ROUND_FLOOR, traps=[]),
+    decimal.Context(prec=34, traps=[decimal.Inexact, decimal.Rounded]),
+)
+"""Decimal contexts of a caller. No fold may round by any of them, or raise by their traps."""
+
+
+def config_for(random: Random) -> StoreConfig:
+    """Return a configuration with small segments and few snapshots, so that little data does
+    everything.
+    """
+    return StoreConfig(
+        durability=random.choice((Durability.COMMIT,) * 4 + (Durability.INTERVAL, Durability.NONE)),
+        segment_size=random.choice((4096, 4096, 4608, 8192)),
+        wal_max_entries=random.choice((None, 4, 9, 25)),
+        backup_count=random.choice((1, 2, 3)),
+        history=random.choice(("archive", "archive", "keep", "discard")),
+        max_pending=random.choice((6, 65_536)),
+        idle_seal=random.choice((0.5, 1e6)),
+        auto_save_interval=random.choice((None, 3.0)),
+    )
