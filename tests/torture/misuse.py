@@ -38,7 +38,7 @@ from tests.torture.oracle import OracleError
 from tests.torture.program import Program
 from tests.torture.store_or_log import Opened
 
-__all__ = ["Misuse", "MisusedClock"]
+__all__ = ["CALLS", "NEVER", "Misuse", "MisusedClock"]
 
 _SECOND = 10**9
 _DAY = 86_400 * _SECOND
@@ -51,18 +51,19 @@ _MOMENTS: tuple[Callable[[int], int], ...] = (
     lambda now: LATEST,
 )
 """Times to which somebody sets the clock, from the present one."""
-_NEVER = Deposit(number=0, account="nobody", amount=0)
+NEVER = Deposit(number=0, account="nobody", amount=0)
+"""An event that no store should ever fold."""
 _USES = ("append", "crowd", "full_queue", "flush", "read", "snapshot")
 """Steps that are made beside a closing."""
 _TURNS_OF_A_USE, _TURNS_OF_CLOSING = 6, 16
 """Turns of the loop between two uses of a store, and until its closing is cancelled, at most."""
-_CALLS: Mapping[str, Callable[[Opened], Any]] = {
-    "submit": lambda store: store.submit(_NEVER),
-    "append": lambda store: _begin(store.append(_NEVER)),
+CALLS: Mapping[str, Callable[[Any], Any]] = {
+    "submit": lambda store: store.submit(NEVER),
+    "append": lambda store: _begin(store.append(NEVER)),
     "flush": lambda store: _begin(store.flush()),
     "close": lambda store: _begin(store.close()),
 }
-"""Calls of a store from the inside."""
+"""Calls of a store, or a log, from the inside."""
 
 
 def _begin(call: Awaitable[Any]) -> None:
@@ -107,7 +108,7 @@ class Misuse(Program):
         call, self._called_by_handler = self._called_by_handler, None
         if call is not None:
             call()
-        if event.data.number == _NEVER.number:
+        if event.data.number == NEVER.number:
             raise OracleError("a call in mid-submission was let in")
         now = self.clock.present_ns()
         if self.store is not None and event.time != now:  # recovery folds as well
@@ -117,12 +118,12 @@ class Misuse(Program):
     async def _reentrant_call(self) -> None:
         """Submit two events, while the clock or a handler calls the same store."""
         store, random = self._open(), self.random
-        name, lets_out = random.choice(list(_CALLS)), random.random() < 0.5
+        name, lets_out = random.choice(list(CALLS)), random.random() < 0.5
         told: list[StoreUsageError] = []
 
         def call() -> None:
             try:
-                _CALLS[name](store)
+                CALLS[name](store)
             except StoreUsageError as error:
                 told.append(error)
                 if lets_out:
@@ -167,7 +168,7 @@ class Misuse(Program):
 
     async def _full_queue(self) -> None:
         """Submit until the queue is full, and let others wait for room."""
-        random = self.random
+        random, began = self.random, self._now()
         receipts = [self._submit(random.choice((1, 1, 3))) for _ in range(5)]
         waiting = [
             asyncio.ensure_future(self._appended_or_refused(random.choice((1, 2, 6, 0))))
@@ -181,6 +182,8 @@ class Misuse(Program):
         for told in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(told, Exception):
                 raise told
+        if self._now() != began:  # a timer of the store, such as the idle seal's, woke somebody
+            raise OracleError("there was room, and nobody who waited was told")
         for group, receipt in receipts:
             if receipt is not None:
                 await self._succeeds(receipt, group)
@@ -204,11 +207,11 @@ class Misuse(Program):
             raise OracleError("an event that cannot be taken was appended")
 
     def _operations_with_a_bad_one(self) -> tuple[int, list[Any]]:
-        group, (good, bad) = self._operations(2)
-        return group, [
-            good,
-            Deposit(number=bad.number, account="cash", amount=self.refused_amount),
-        ]
+        """Return a group with a bad end, by chance as large as a small queue."""
+        group, operations = self._operations(self.random.choice((2, 6)))
+        number = operations[-1].number
+        bad = Deposit(number=number, account="cash", amount=self.refused_amount)
+        return group, [*operations[:-1], bad]
 
     async def _set_clock(self) -> None:
         """Set the clock, by chance to a time that no event can have, and then to another."""
