@@ -8,11 +8,25 @@ from typing import Any
 from hypothesis import strategies as st
 
 from eventstore import Durability, StoreConfig
+from eventstore.clock import EARLIEST, LATEST
 from eventstore.testing.faults import Effect, Fault
 from tests.stateful.faults import Failing
 from tests.torture.ledger import Deposit, Transfer
+from tests.torture.surroundings import CONTEXTS
 
-__all__ = ["configs", "failing", "groups", "images", "keys", "metadata", "values"]
+__all__ = [
+    "configs",
+    "contexts",
+    "failing",
+    "groups",
+    "images",
+    "keys",
+    "metadata",
+    "moments",
+    "values",
+]
+
+_DAY = 86_400 * 10**9
 
 _EFFECTS: tuple[Effect, ...] = ("none", "partial")
 _ALL_OR_NOTHING: tuple[Effect, ...] = ("none", "whole")
@@ -32,6 +46,12 @@ configs = st.builds(
     auto_save_interval=st.sampled_from((None, 3.0)),
 )
 """Draw a configuration with small segments and few snapshots: little data does everything."""
+
+contexts = st.sampled_from(CONTEXTS)
+"""Draw a decimal context of the caller."""
+
+moments = st.sampled_from((0, -1, EARLIEST + _DAY, LATEST - _DAY, 1_600_000_000 * 10**9))
+"""Draw a time for the clock. At either end, a program has a day left."""
 
 _payloads: st.SearchStrategy[Any] = st.one_of(
     st.builds(Deposit, number=st.just(0), account=_ACCOUNTS, amount=_AMOUNTS, memo=_MEMOS),

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from eventstore import (
@@ -28,6 +29,7 @@ from eventstore import (
     EventStoreError,
     Receipt,
     SimulatedClock,
+    StoreClosedError,
     StoreConfig,
     StoreFullError,
     StoreNotFoundError,
@@ -39,6 +41,7 @@ from tests.stateful.faults import Crash, Trouble
 from tests.torture.crash_points import Crashes, Point
 from tests.torture.failing_calls import Failure, expected
 from tests.torture.ledger import Deposit, Ledger, Transfer, ledger_registry
+from tests.torture.misuse import MisusedClock
 from tests.torture.oracle import (
     Claim,
     OracleError,
@@ -65,7 +68,10 @@ class Session:
 
     def __init__(self, seed: int) -> None:
         self.loop = VirtualTimeLoop(patience=1e9)
-        self.clock = SimulatedClock(START)
+        self.clock = MisusedClock(START)
+        self.context = decimal.getcontext()
+        self.called_by_handler: Callable[[], None] | None = None
+        self.in_use_while_closing = False
         self.disk = SimulatedDisk(seed)
         self.config = StoreConfig()
         self.record = Record()
@@ -85,7 +91,8 @@ class Session:
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
         """Make a step. Then nothing moves until the next one."""
-        made = self.loop.run_until_complete(step)
+        with decimal.localcontext(self.context):
+            made = self.loop.run_until_complete(step)
         for context in self.loop.errors:
             raise AssertionError(context["message"]) from context.get("exception")
         return made
@@ -127,12 +134,15 @@ class Session:
     def _folded(self, event: Event[Any]) -> None:
         if self.store is None:
             return  # recovery folds events that were recorded before
+        call, self.called_by_handler = self.called_by_handler, None
+        if call is not None:
+            call()
         self.record.observe(event)
         payload, key, metadata = self._intended[event.data.number]
         if (event.data, event.key, event.metadata) != (payload, key, metadata):
             raise OracleError(f"{payload} with {key!r} and {metadata!r} was taken for {event}")
-        if event.time != self.clock.time_ns():
-            raise OracleError(f"{event} was given another time than {self.clock.time_ns()}")
+        if event.time != self.clock.present_ns():
+            raise OracleError(f"{event} was given another time than {self.clock.present_ns()}")
 
     def _new_trouble(self) -> Trouble:
         trouble = Trouble(lambda: self.disk, self.claim, lambda: self.store is None)
@@ -141,6 +151,8 @@ class Session:
 
     def blame(self, error: EventStoreError) -> None:
         """Accept an error that a failed call explains, and no other."""
+        if self.in_use_while_closing and isinstance(error, StoreClosedError):
+            return
         for call, failing, opening in self.trouble.fired:
             fault = failing.fault
             code = 0 if fault.short is not None else fault.errno

@@ -8,6 +8,7 @@ events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -15,22 +16,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from eventstore import (
+    ConfigError,
     Durability,
     Event,
     EventLog,
     InvalidPayloadError,
     Receipt,
-    SimulatedClock,
+    StoreClosedError,
     StoreConfig,
     StoreLockedError,
     StoreOverloadedError,
     StoreReadOnlyError,
+    StoreUsageError,
 )
+from eventstore.clock import LATEST
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful import draws
 from tests.stateful.profile import examples
 from tests.torture.crash_points import Point
+from tests.torture.misuse import CALLS, MisusedClock
 from tests.torture.oracle import Record
 
 PATH = "log"
@@ -46,7 +51,7 @@ class LogMachine(RuleBasedStateMachine):
         super().__init__()
         logging.disable()
         self.loop = VirtualTimeLoop(patience=1e9)
-        self.clock = SimulatedClock(1_700_000_000_000_000_000)
+        self.clock = MisusedClock(1_700_000_000_000_000_000)
         self.events: list[Event[Any]] = []
         self.batches: list[int] = [0]  # number of events after each batch
         self.receipts: list[Receipt] = []
@@ -112,7 +117,7 @@ class LogMachine(RuleBasedStateMachine):
 
     def _expect(self, values: list[Any], key: str | None, metadata: Any) -> None:
         """Expect these events in the log from now on, unless a crash cuts the log before them."""
-        first, time = len(self.events) + 1, self.clock.time_ns()
+        first, time = len(self.events) + 1, self.clock.present_ns()
         self.events += [
             Event(seq, time, value, key, metadata) for seq, value in enumerate(values, first)
         ]
@@ -175,6 +180,90 @@ class LogMachine(RuleBasedStateMachine):
 
         assert self.run(refused())
 
+    @rule(
+        queued=st.lists(_batches, min_size=1, max_size=4),
+        waiting=st.lists(st.one_of(st.none(), _batches), min_size=2, max_size=5),
+        cancels=st.booleans(),
+    )
+    def wait_for_room(
+        self, queued: list[list[Any]], waiting: list[list[Any] | None], cancels: bool
+    ) -> None:
+        """Good and refused (`None`) appends wait, and the refused ones may be cancelled in line."""
+
+        async def refused() -> None:
+            try:
+                await self.opened.append(*range(5), 2**64)  # the smaller queue holds six
+            except InvalidPayloadError:
+                return
+            raise AssertionError("a value that cannot be encoded was appended")
+
+        async def waited() -> None:
+            for values in queued:
+                with contextlib.suppress(StoreOverloadedError):
+                    self.opened.submit(*values)
+                    self._expect(values, None, None)
+            tasks = [
+                asyncio.ensure_future(refused() if values is None else self._append(values))
+                for values in waiting
+            ]
+            await asyncio.sleep(0)
+            for task, wanted in zip(tasks, waiting, strict=True):
+                if cancels and wanted is None:
+                    task.cancel()
+            for told in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(told, Exception):
+                    raise told
+            assert self.loop.time() == began, "there was room, and nobody who waited was told"
+            await self.opened.flush()
+            assert self.opened.stats().pending == 0
+
+        began = self.loop.time()
+        self.run(waited())
+
+    @rule(values=_batches, name=st.sampled_from(sorted(CALLS)), lets_out=st.booleans())
+    def call_the_log_in_mid_submission(self, values: list[Any], name: str, lets_out: bool) -> None:
+        """The call is refused. The clock that makes it goes on, or lets the refusal out."""
+
+        def call() -> None:
+            try:
+                CALLS[name](self.opened)
+            except StoreUsageError:
+                if lets_out:
+                    raise
+            else:
+                raise AssertionError(f"a call of {name} in mid-submission was let in")
+
+        async def called() -> bool:
+            await self.opened.flush()  # there is room
+            self.clock.call = call
+            try:
+                receipt = self.opened.submit(*values)
+            except StoreUsageError:
+                return True
+            self._expect(values, None, None)
+            await receipt
+            return False
+
+        assert self.run(called()) == lets_out
+
+    @rule(moment=draws.moments)
+    def set_the_clock(self, moment: int) -> None:
+        self.clock.set(moment)
+
+    @rule()
+    def append_at_an_impossible_time(self) -> None:
+        async def refused() -> bool:
+            try:
+                await self.opened.append(1)
+            except ConfigError:
+                return True
+            return False
+
+        now = self.clock.time_ns()
+        self.clock.set(LATEST + 1)
+        assert self.run(refused())
+        self.clock.set(now)
+
     @rule()
     def flush(self) -> None:
         self.run(self.opened.flush())
@@ -220,6 +309,40 @@ class LogMachine(RuleBasedStateMachine):
         assert self.disk.contents() == before
 
     # ---- ends ------------------------------------------------------------------------------
+
+    @rule(values=_batches, before=st.integers(0, 4), turns=st.integers(0, 8), config=draws.configs)
+    def close_beside_an_appender(
+        self, values: list[Any], before: int, turns: int, config: StoreConfig
+    ) -> None:
+        """Cancel a closing after so many turns, while another task appends. Then close again."""
+        log = self.opened
+
+        async def appended() -> None:
+            with contextlib.suppress(StoreClosedError):
+                while True:
+                    await log.flush()  # there is room
+                    receipt = log.submit(*values)
+                    self._expect(values, None, None)
+                    await receipt
+
+        async def closed() -> None:
+            appending = asyncio.ensure_future(appended())
+            for _ in range(before):
+                await asyncio.sleep(0)
+            closing = asyncio.ensure_future(closes())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            await log.close()
+            await appending
+
+        async def closes() -> None:
+            await log.close()
+
+        self.run(closed())
+        self.disk = self.disk.reopen()
+        self.open(config, len(self.events))
 
     @rule(config=draws.configs)
     def close_and_open_again(self, config: StoreConfig) -> None:

@@ -7,7 +7,10 @@ begin to log, once. From then on the store is like any other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import decimal
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,10 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from eventstore import (
     ConfigError,
     Durability,
+    Event,
     EventStore,
     HistoryUnavailableError,
-    SimulatedClock,
+    StoreClosedError,
     StoreConfig,
+    StoreUsageError,
 )
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
@@ -28,10 +33,10 @@ from tests.stateful import draws
 from tests.stateful.profile import examples
 from tests.torture.crash_points import Point
 from tests.torture.ledger import Ledger, ledger_after, ledger_registry
+from tests.torture.misuse import CALLS, MisusedClock
 from tests.torture.oracle import Record
 
 PATH = "ledger"
-_REGISTRY = ledger_registry()
 
 
 class SnapshotsOnlyMachine(RuleBasedStateMachine):
@@ -41,7 +46,10 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
         super().__init__()
         logging.disable()
         self.loop = VirtualTimeLoop(patience=1e9)
-        self.clock = SimulatedClock(1_700_000_000_000_000_000)
+        self.clock = MisusedClock(1_700_000_000_000_000_000)
+        self.context = decimal.getcontext()
+        self.called_by_handler: Callable[[], None] | None = None
+        self.registry = ledger_registry(self._folded)
         self.states: list[Ledger] = [Ledger()]
         self.ends = [0]  # number of events after each group
         self.covered = 0
@@ -56,9 +64,15 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
         self.loop.close()
 
     def run(self, step: Any) -> Any:
-        made = self.loop.run_until_complete(step)
+        with decimal.localcontext(self.context):
+            made = self.loop.run_until_complete(step)
         assert self.loop.errors == []
         return made
+
+    def _folded(self, event: Event[Any]) -> None:
+        call, self.called_by_handler = self.called_by_handler, None
+        if call is not None:
+            call()
 
     @property
     def opened(self) -> EventStore[Ledger]:
@@ -76,7 +90,9 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
             config, use_wal=logged, history="keep", durability=Durability.COMMIT
         )
         self.store = self.run(
-            EventStore.open(PATH, _REGISTRY, config, disk=self.disk, clock=self.clock).__aenter__()
+            EventStore.open(
+                PATH, self.registry, config, disk=self.disk, clock=self.clock
+            ).__aenter__()
         )
         count = self.opened.seq
         assert self.covered <= count < len(self.states)
@@ -97,17 +113,66 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
     @rule(payloads=draws.groups, waits=st.booleans())
     def append(self, payloads: list[Any], waits: bool) -> None:
         async def appended() -> None:
-            group = []
-            for payload in payloads:
-                self.number += 1
-                group.append(msgspec.structs.replace(payload, number=self.number))
-                self.states.append(ledger_after(self.states[-1], group[-1]))
-            self.ends.append(len(self.states) - 1)
+            group = self._group(payloads)
             receipt = await self.opened.append(*group) if waits else self.opened.submit(*group)
+            self._expect(group)
             assert receipt.seq == len(self.states) - 1
             await receipt
 
         self.run(appended())
+
+    def _group(self, payloads: list[Any]) -> list[Any]:
+        group = []
+        for payload in payloads:
+            self.number += 1
+            group.append(msgspec.structs.replace(payload, number=self.number))
+        return group
+
+    def _expect(self, group: list[Any]) -> None:
+        """Expect these events in the state from now on."""
+        for payload in group:
+            self.states.append(ledger_after(self.states[-1], payload))
+        self.ends.append(len(self.states) - 1)
+
+    @rule(
+        payloads=draws.groups,
+        name=st.sampled_from(sorted(CALLS)),
+        by_clock=st.booleans(),
+        lets_out=st.booleans(),
+    )
+    def call_the_store_in_mid_submission(
+        self, payloads: list[Any], name: str, by_clock: bool, lets_out: bool
+    ) -> None:
+        """The call is refused. Its caller goes on, or lets the refusal out."""
+
+        def call() -> None:
+            try:
+                CALLS[name](self.opened)
+            except StoreUsageError:
+                if lets_out:
+                    raise
+            else:
+                raise AssertionError(f"a call of {name} in mid-submission was let in")
+
+        async def called() -> bool:
+            group = self._group(payloads)
+            if by_clock:
+                self.clock.call = call
+            else:
+                self.called_by_handler = call
+            try:
+                await self.opened.append(*group)
+            except StoreUsageError:
+                return True
+            self._expect(group)
+            return False
+
+        assert self.run(called()) == lets_out
+
+    @rule(moment=draws.moments, context=draws.contexts)
+    def set_clock_and_decimal_context(self, moment: int, context: decimal.Context) -> None:
+        self.clock.set(moment)
+        self.context = context
 
     @rule()
     def snapshot(self) -> None:
@@ -137,6 +202,56 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
             assert self.run(numbers(self.logged_from)) == list(range(self.logged_from, last + 1))
             if self.logged_from > 1:
                 assert self.run(refused(1))
+
+    @rule(
+        payloads=draws.groups,
+        before=st.integers(0, 4),
+        turns=st.integers(0, 8),
+        snapshots=st.booleans(),
+        config=draws.configs,
+    )
+    def close_beside_users(
+        self,
+        payloads: list[Any],
+        before: int,
+        turns: int,
+        snapshots: bool,
+        config: StoreConfig,
+    ) -> None:
+        """Cancel a closing after so many turns, while others use the store. Then close again."""
+        store = self.opened
+
+        async def appended() -> None:
+            with contextlib.suppress(StoreClosedError):
+                while True:
+                    if snapshots:
+                        await store.snapshot()
+                    await store.flush()  # there is room
+                    group = self._group(payloads)
+                    receipt = store.submit(*group)
+                    self._expect(group)
+                    await receipt
+                    await asyncio.sleep(0)
+
+        async def closes() -> None:
+            await store.close()
+
+        async def closed() -> None:
+            appending = asyncio.ensure_future(appended())
+            for _ in range(before):
+                await asyncio.sleep(0)
+            closing = asyncio.ensure_future(closes())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            await store.close()
+            await appending
+
+        self.run(closed())
+        self.covered = len(self.states) - 1
+        self.disk = self.disk.reopen()
+        self.open(config)
 
     @rule(config=draws.configs)
     def close_and_open_again(self, config: StoreConfig) -> None:
@@ -171,7 +286,7 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
             try:
                 await EventStore.open(
                     PATH,
-                    _REGISTRY,
+                    self.registry,
                     msgspec.structs.replace(config, use_wal=False),
                     disk=self.disk.clone(),
                 )

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -40,6 +39,7 @@ from eventstore import (
 from eventstore.reading.subscription import Subscription
 from tests.stateful import draws
 from tests.stateful.faults import Failing
+from tests.stateful.misuse import MisuseRules
 from tests.stateful.profile import examples
 from tests.stateful.session import PATH, Session
 from tests.torture.ledger import Deposit, ledger_registry
@@ -70,13 +70,12 @@ _BAD: dict[str, tuple[Any, dict[str, Any], type[Exception]]] = {
 """Refused calls: an operation, options of `append`, and the error."""
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(MisuseRules):
     """One store, and one program that uses the store."""
 
     def __init__(self) -> None:
         super().__init__()
         logging.disable()
-        self.session: Session
         self.following: tuple[Subscription, int] | None = None
 
     @initialize(seed=st.integers(0, 2**16), config=draws.configs)
@@ -91,12 +90,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- questions to the store ------------------------------------------------------------
 
-    def is_open(self) -> bool:
-        return hasattr(self, "session") and self.session.store is not None
-
-    def is_sound(self) -> bool:
-        return self.is_open() and not self.session.failed
-
     def is_closed(self) -> bool:
         return hasattr(self, "session") and self.session.store is None
 
@@ -110,7 +103,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- appending -------------------------------------------------------------------------
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(payloads=draws.groups, named=st.booleans(), key=draws.keys, metadata=draws.metadata)
     def append(
         self, payloads: list[Any], named: bool, key: str | None, metadata: dict[str, Any] | None
@@ -121,7 +114,7 @@ class StoreMachine(RuleBasedStateMachine):
         if failed and len(session.record.submitted) != before:
             raise OracleError("a store that has failed took an event")
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(groups=st.lists(draws.groups, min_size=1, max_size=4), key=draws.keys)
     def submit(self, groups: list[list[Any]], key: str | None) -> None:
         async def submitted() -> None:  # as a program does: on the loop
@@ -130,7 +123,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.session.run(submitted())
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(groups=st.lists(draws.groups, min_size=2, max_size=5))
     def append_side_by_side(self, groups: list[list[Any]]) -> None:
         async def appended() -> None:
@@ -141,7 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _appending(self, payloads: list[Any]) -> Any:
         return self.session.append(payloads, named=False, key=None, metadata=None)
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(payloads=draws.groups)
     def append_in_the_background(self, payloads: list[Any]) -> None:
         session = self.session
@@ -152,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         session.run(begun())
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(
         groups=st.lists(draws.groups, min_size=1, max_size=4),
         turns=st.integers(0, 4),
@@ -193,7 +186,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.session.run(awaited())
 
-    @precondition(is_sound)
+    @precondition(MisuseRules.is_sound)
     @rule(what=st.sampled_from(sorted(_BAD)), before=st.integers(0, 2), waits=st.booleans())
     def append_what_is_refused(self, what: str, before: int, waits: bool) -> None:
         """Nothing changes, also where good events stand before the bad one."""
@@ -226,7 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- waiting ---------------------------------------------------------------------------
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule()
     def flush(self) -> None:
         session = self.session
@@ -244,7 +237,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         session.run(flushed())
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(seconds=st.sampled_from((0.01, 0.06, 0.6, 4.0)), back=st.booleans())
     def idle(self, seconds: float, back: bool) -> None:
         """Let time pass. The wall clock may be put back meanwhile."""
@@ -253,7 +246,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.session.clock.advance(seconds)
         self.session.run(asyncio.sleep(seconds))
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule()
     def snapshot(self) -> None:
         session = self.session
@@ -271,7 +264,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- reading ---------------------------------------------------------------------------
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(
         start=st.integers(0, 40),
         length=st.one_of(st.none(), st.integers(0, 20)),
@@ -304,7 +297,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         session.run(reads())
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(start=st.integers(0, 40), how=st.sampled_from(("read_events", "replay", "state_at")))
     def read_from_outside(self, start: int, how: str) -> None:
         """Read like a backtest: no lock, no loop, and perhaps events still in flight."""
@@ -351,7 +344,7 @@ class StoreMachine(RuleBasedStateMachine):
         if found != wanted:
             raise OracleError(f"events {first} to {end} were read as {found}, not {wanted}")
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule()
     def open_for_reading(self) -> None:
         session = self.session
@@ -372,7 +365,7 @@ class StoreMachine(RuleBasedStateMachine):
         session.run(session.check_reader())
         session.run(refused())
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule()
     def open_a_second_time(self) -> None:
         session = self.session
@@ -389,7 +382,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         session.run(refused())
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(start=st.one_of(st.none(), st.integers(0, 40)))
     def subscribe(self, start: int | None) -> None:
         session = self.session
@@ -434,12 +427,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- ends ------------------------------------------------------------------------------
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(config=draws.configs)
     def close_and_open_again(self, config: StoreConfig) -> None:
-        self.following = None
         self.session.run(self.session.close())
-        self._open(config)
+        self.open_again(config)
 
     @precondition(is_closed)
     @rule(config=draws.configs)
@@ -450,12 +442,12 @@ class StoreMachine(RuleBasedStateMachine):
         if self.session.store is None:
             raise OracleError("it does not open, though nothing fails")
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(image=draws.images, config=draws.configs)
     def crash(self, image: str, config: StoreConfig) -> None:
         self._die(self.session.point, image, config)
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(calls=st.integers(1, 60), image=draws.images, config=draws.configs, data=st.data())
     def crash_in_a_step(
         self, calls: int, image: str, config: StoreConfig, data: st.DataObject
@@ -487,12 +479,12 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             self.close_and_open_again(config)
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(failing=draws.failing)
     def let_a_call_fail(self, failing: Failing) -> None:
         self.session.trouble.failing = Failing(**vars(failing))
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule(failing=draws.failing, heals=st.booleans(), config=draws.configs, data=st.data())
     def fail_in_a_step(
         self, failing: Failing, heals: bool, config: StoreConfig, data: st.DataObject
@@ -505,13 +497,17 @@ class StoreMachine(RuleBasedStateMachine):
         if self.is_open():
             self.append([_GOOD], True, None, None)
 
-    @precondition(is_open)
+    @precondition(MisuseRules.is_open)
     @rule()
     def mend_the_disk(self) -> None:
         self.session.trouble.failing = None
 
     def _open(self, config: StoreConfig) -> None:
         self.session.run(self.session.open(config))
+
+    def open_again(self, config: StoreConfig) -> None:
+        self.following = None
+        self._open(config)
 
     def _die(self, at: Callable[[], Any], image: str, config: StoreConfig) -> None:
         self.following = None
