@@ -67,7 +67,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
     path: str
     recovery: RecoveryReport
 
-    _closed = True  # until __init__ has come to its end
+    _whole = False  # until __init__ has come to its end
 
     def __init__(self, parts: LogParts | None = None) -> None:
         if parts is None:
@@ -86,7 +86,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
             on_commit=self._committed,
             on_reset=self._reset,
         )
-        self._closed = False
+        self._whole = True
 
     @overload
     @classmethod
@@ -287,7 +287,6 @@ class EventLog(AsyncContext, Generic[ValueT]):
         Cancelling cancels the waiting, and the closing goes on. Raises the failure of a commit that
         nobody awaited, and `StoreClosedError` in another event loop.
         """
-        self._closed = True
         # A forked child leaves the log to the parent.
         if os.getpid() == self._pid:  # pragma: no branch - no tracer follows a fork: TestFork does
             await self._log.close()
@@ -303,10 +302,10 @@ class EventLog(AsyncContext, Generic[ValueT]):
         """Do nothing: nothing is folded here."""
 
     def __repr__(self) -> str:
-        return f"<EventLog {self.path!r} seq={self.seq}{' closed' if self._closed else ''}>"
+        return f"<EventLog {self.path!r} seq={self.seq}{' closed' if self._log.stopped else ''}>"
 
     def __del__(self) -> None:
-        if not self._closed and os.getpid() == self._pid:
+        if self._whole and not self._log.stopped and os.getpid() == self._pid:
             warnings.warn(
                 f"the event log {self.path} was not closed: use `async with`, or await close()",
                 ResourceWarning,

@@ -117,6 +117,11 @@ class DurableLog:
         return writer, group
 
     @property
+    def stopped(self) -> bool:
+        """Whether the end has begun: by `stop` or `close`, or because the owner was forgotten."""
+        return self._stopped
+
+    @property
     def durable_seq(self) -> int:
         return self._last_seq if self._group is None else self._group.numbers.durable
 

@@ -747,6 +747,22 @@ class TestAbandoned:
         assert asyncio.run(stored(local)) == ([0, 1] if in_flight else [0])
 
     @pytest.mark.asyncio
+    async def test_a_log_whose_closing_was_refused_is_not_closed(self, local: WatchedDisk) -> None:
+        """Another thread asks. The log goes on, and frees its lock when it is forgotten."""
+        before = set(threading.enumerate())
+        logs = [await begun(local)]
+        (thread,) = _writers(before)
+        with pytest.raises(EventStoreError, match="another"):
+            await asyncio.to_thread(asyncio.run, logs[0].close())
+        assert "closed" not in repr(logs[0])
+        await logs[0].append(1)
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            forget(logs)
+        await asyncio.to_thread(thread.join, PATIENCE)
+        async with EventLog.open(disk=again(local), **SMALL) as reopened:
+            assert reopened.seq == 2
+
+    @pytest.mark.asyncio
     async def test_a_forgotten_log_warns_and_loses_nothing(self, local: WatchedDisk) -> None:
         before = set(threading.enumerate())
         logs = [await begun(local)]
