@@ -28,6 +28,7 @@ OVERVIEW = "tools/overview.py"
 REPORT = "report.py"
 VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
+ISOLATED_FOLD = "model/isolated_fold.py"
 LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
 LOCAL_FILE = "disk/local_file.py"
@@ -43,6 +44,7 @@ READER = "log/reader.py"
 RECOVERY = "recovery.py"
 REPLAY = "reading/replay.py"
 REFUSAL = "snapshot/refusal.py"
+RUNNER = "log/runner.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
 SLICES = "model/state_slices.py"
@@ -58,11 +60,135 @@ TEST_BESIDE_A_WRITER = "tests/reading/test_beside_a_writer.py"
 TEST_CONVERSION = "tests/model/test_conversion.py"
 TEST_COSTS = "tests/test_costs.py"
 TEST_FILES = "tests/damage/test_files.py"
+TEST_MISUSE = "tests/torture/test_workload_kinds.py"
 TEST_MOMENTS = "tests/test_moments.py"
 TEST_POWER = "tests/mutants/test_power.py"
 TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 
 SABOTAGES = (
+    # ---- who calls, from where, and in which surroundings --------------------------------------
+    Sabotage(
+        name="a call in the middle of a fold let in",
+        breaks="no call of user code can call its own store",
+        edits=(
+            edit(
+                CALL_GUARD, "        if self.phase in (FOLDING, QUEUEING):\n", "        if False:\n"
+            ),
+        ),
+        caught_by=(TEST_MISUSE, "tests/log/test_call_guard.py"),
+    ),
+    Sabotage(
+        name="a call from another thread let in",
+        breaks="the order of numbers is that of one thread",
+        edits=(
+            edit(
+                CALL_GUARD,
+                "            if threading.get_ident() != self._thread:\n",
+                "            if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_call_guard.py",),
+    ),
+    Sabotage(
+        name="a call from another event loop let in",
+        breaks="the order of numbers is that of one event loop",
+        edits=(
+            edit(CALL_GUARD, "            if running is not None:\n", "            if False:\n"),
+        ),
+        caught_by=("tests/log/test_call_guard.py -k OtherThreadsAndLoops",),
+    ),
+    Sabotage(
+        name="a forked child that takes the parent's wake-ups",
+        breaks="a forked child cannot hang its parent",
+        edits=(
+            edit(
+                RUNNER,
+                "        self._forked = True\n",
+                "        pass\n",
+            ),
+        ),
+        caught_by=("tests/log/test_commit.py -k TestFork",),
+    ),
+    Sabotage(
+        name="folds in the decimal context of the caller",
+        breaks="one fold everywhere, whatever the caller's context",
+        edits=(
+            edit(
+                ISOLATED_FOLD,
+                "    context.run(decimal.setcontext, _DECIMAL.copy())\n",
+                "    context.run(decimal.setcontext, decimal.getcontext().copy())\n",
+            ),
+        ),
+        caught_by=(TEST_MISUSE, "tests/model/test_isolated_fold.py"),
+    ),
+    Sabotage(
+        name="the trading handlers missed where nobody asks for them",
+        breaks="a package `handlers` of the user's own breaks nothing",
+        edits=(
+            edit(
+                "model/shadowing.py",
+                "        and _is_in_package(point)\n        and hiding_file() is not None\n",
+                "        and False\n",
+            ),
+        ),
+        caught_by=("tests/model/test_shadowing.py",),
+    ),
+    Sabotage(
+        name="the branch's path in any bytes",
+        breaks="a branch is made wholly or not at all, whatever the parent is called",
+        edits=(edit("history/branch.py", '.decode("utf-8", "backslashreplace")', ".decode()"),),
+        caught_by=("tests/history",),
+    ),
+    # ---- waiting and being told ----------------------------------------------------------------
+    Sabotage(
+        name="a refusal raised again and again",
+        breaks="a refused call leaves nothing behind",
+        edits=(edit("errors.py", "    copied = copy.copy(stored)\n", "    copied = stored\n"),),
+        caught_by=("tests/log/test_backpressure.py",),
+    ),
+    Sabotage(
+        name="a line searched for who leaves it",
+        breaks="the cost of leaving waiters is linear in their number",
+        edits=(
+            edit(
+                BACKPRESSURE,
+                "        self._granted -= self._grants.pop(turn, 0)\n"
+                "        self._waiters.pop(turn, None)\n",
+                "        self._granted -= self._grants.pop(turn, 0)\n"
+                "        if turn in list(self._waiters):\n"
+                "            del self._waiters[turn]\n",
+            ),
+        ),
+        caught_by=("tests/log/test_backpressure.py -k flood",),
+    ),
+    Sabotage(
+        name="a subscription that nothing comes to",
+        breaks="whoever follows a store that was opened read-only is told",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "            raise StoreReadOnlyError(\n"
+                '                f"{log.path} was opened with read_only=True, and stays',
+                "            return\n"
+                "            raise StoreReadOnlyError(\n"
+                '                f"{log.path} was opened with read_only=True, and stays',
+            ),
+        ),
+        caught_by=("tests/reading/test_subscription.py",),
+    ),
+    Sabotage(
+        name="two snapshots written at once",
+        breaks="one snapshot is written at a time, whatever is cancelled",
+        edits=(
+            edit(
+                KEEPER,
+                "        with self._on_disk:\n            self._vault.write(",
+                "        if True:\n            self._vault.write(",
+            ),
+            edit(KEEPER, "work = self._work or self._begin()", "work = self._begin()"),
+        ),
+        caught_by=("tests/snapshot/test_snapshots.py",),
+    ),
     # ---- durability ------------------------------------------------------------------------
     Sabotage(
         name="no sync of a commit",
