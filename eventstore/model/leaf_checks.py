@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from eventstore.model.differences import Steps, path_of
 from eventstore.model.type_tree import Leaf
 
 __all__ = [
+    "EXACT",
     "Check",
     "RefusedValueError",
     "bounds_of",
@@ -29,6 +31,12 @@ __all__ = [
 
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1
 """The bounds of an integer in MessagePack."""
+
+EXACT = frozenset({bool, bytes, type(None), msgspec.UnsetType, decimal.Decimal})
+"""Classes of which every instance survives a snapshot, unless the type has limits.
+
+A decimal is carried as text, which keeps every digit, the exponent, and each kind of NaN.
+"""
 
 Check = Callable[[Any, Any], None]
 """Takes a value and the value before, or `ABSENT`. Raises `RefusedValueError`."""
@@ -70,7 +78,7 @@ def leaf_check(node: Leaf) -> Check:
         return _number_check(node, *bounds)
     if node.kind is str and node.constraints.keys() <= {"min_length", "max_length"}:
         return _text(node) if node.constraints else check_text
-    if node.kind in (bool, bytes, type(None), msgspec.UnsetType) and not node.constraints:
+    if node.kind in EXACT and not node.constraints:
         return type_check(node.kind)
     return survival_check(node.annotation, node.kind)
 

@@ -10,6 +10,12 @@ The tree is not public. `gc.get_referents` gives the objects behind a node: node
 each value followed by the key. Nothing else of `immutables` is relied on. A trial at import finds
 out whether the assumption holds. If not, every entry is looked up in the earlier map, at the price
 of a walk over the whole map.
+
+Every append compares the maps of its state, so the two most common cases have a short way. In a map
+of a few entries each entry is looked up. In a larger map mostly one value was replaced, by `set`.
+Then the two trees differ in one path of nodes, and in the value at its end. `_only_difference`
+follows this path. Where two nodes differ in more than one object, `_compare_nodes` compares all of
+the nodes that differ.
 """
 
 from __future__ import annotations
@@ -36,6 +42,9 @@ Entry = tuple[Any, Any, Any]
 AnyMap = immutables.Map[Any, Any]
 
 _referents = gc.get_referents
+
+_FEW = 12
+"""In a map of so many entries, looking up each entry takes less time than comparing nodes."""
 
 
 class _SameHash:
@@ -65,12 +74,62 @@ _BRANCHING = type(
 
 
 def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
+    if len(after) <= _FEW:
+        return _by_lookup(before, after)
+    found = _only_difference(before, after)
+    if found is not None:
+        key, now, was = found
+        try:
+            # If `now` were no value but a key, the entry of `key` would not have changed: all other
+            # objects are the same ones.
+            if after.get(key, ABSENT) is now and before.get(key, ABSENT) is was:
+                return [found]
+        except TypeError:  # `key` is a value or a node, without a hash
+            pass
+    return _compare_nodes(before, after)
+
+
+def _only_difference(before: AnyMap, after: AnyMap) -> Entry | None:
+    """Find the one object in which two trees of nodes differ, if there is just one.
+
+    Returns the object behind the found one, the found one, and the one in its place before. If the
+    found object is a value, the object behind is the key.
+    """
+    old, new = _referents(before, after)  # the roots
+    while type(new) in _NODES:
+        olds, news = _referents(old), _referents(new)
+        if type(old) is not type(new) or len(olds) != len(news):
+            return None
+        place, found = 0, -1
+        for item in news:
+            if item is not olds[place]:
+                if found >= 0:
+                    return None
+                found = place
+                if type(new) is _BRANCHING:
+                    break
+            place += 1
+        if found < 0:
+            return None
+        old, new = olds[found], news[found]
+        if place == found:  # the loop was left: a node equals only itself, so `==` does the rest
+            olds[found] = new
+            if olds != news:
+                return None
+    return (news[found + 1] if found + 1 < len(news) else ABSENT), new, old
+
+
+def _compare_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
+    """List any number of changed entries."""
     changed: list[Entry] = []
     pairs = [(*_referents(before), *_referents(after))]  # the roots
     for old, new in pairs:
         olds, news = _referents(old), _referents(new)
         if len(olds) != len(news):
             _compare_unlike(before, olds, news, changed)
+        elif len(news) == 2 and olds[1] is news[1] and type(news[0]) not in _NODES:
+            if olds[0] is not news[0]:  # the value of the only entry
+                changed.append((news[1], news[0], olds[0]))
         elif type(old) is _BRANCHING and type(new) is _BRANCHING:
             for was, now in zip(olds, news):  # noqa: B905  they are of one length
                 if was is not now:
@@ -130,8 +189,13 @@ def _compare_unlike(before: AnyMap, olds: list[Any], news: list[Any], changed: l
 
 
 def _by_lookup(before: AnyMap, after: AnyMap) -> list[Entry]:
-    found = ((key, value, before.get(key, ABSENT)) for key, value in after.items())
-    return [entry for entry in found if entry[1] is not entry[2]]
+    changed: list[Entry] = []
+    get = before.get
+    for key, now in after.items():
+        was = get(key, ABSENT)
+        if now is not was:
+            changed.append((key, now, was))
+    return changed
 
 
 def _holds() -> bool:

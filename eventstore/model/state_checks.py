@@ -11,12 +11,11 @@ Every append is checked, so the check must not cost the time of the whole state.
 the value with the value before, and passes over every part that is the same object. Handlers make
 the next state of the unchanged parts of the state before. So the time follows the parts that
 changed: in an object the fields (`object_checks.py`), in a persistent map the changed entries
-(`map_changes.py`). In a
-plain `dict`, `list` or tuple all members are compared by identity, which takes about as long as the
-copy that the handler had to make.
+(`map_checks.py`). In a plain `dict`, `list` or tuple all members are compared by identity, which
+takes about as long as the copy that the handler had to make.
 
-The checks are functions, made from a type tree once. Rare types are checked by encoding the value,
-decoding the bytes, and comparing.
+The checks are functions, made from a type tree once. For objects and persistent maps their code is
+generated. Rare types are checked by encoding the value, decoding the bytes, and comparing.
 """
 
 from __future__ import annotations
@@ -40,7 +39,8 @@ from eventstore.model.leaf_checks import (
     survival_check,
     type_check,
 )
-from eventstore.model.map_changes import ABSENT, changed_entries
+from eventstore.model.map_changes import ABSENT
+from eventstore.model.map_checks import map_check
 from eventstore.model.object_checks import CheckedField, object_check
 from eventstore.model.type_tree import (
     AnyNode,
@@ -85,8 +85,10 @@ class _Maker:
         if isinstance(node, AnyNode):
             return _check_frozen if node.frozen else _check_plain
         if isinstance(node, MappingNode):
-            make = _map if node.made is immutables.Map else _dict
-            return _limited(node, make(self.check(node.key), self.check(node.value)))
+            check_key, check_value = self.check(node.key), self.check(node.value)
+            if node.made is immutables.Map:
+                return _limited(node, map_check(check_key, check_value, node.key, node.value))
+            return _limited(node, _dict(check_key, check_value))
         if isinstance(node, ItemsNode):
             make_items = _set if node.made in (set, frozenset) else _sequence
             return _limited(node, make_items(node.made, self.check(node.item)))
@@ -185,26 +187,6 @@ def _check_part(check: Check, value: Any, before: Any, step: Any) -> None:
         raise
 
 
-def _map(check_key: Check, check_value: Check) -> Check:
-    empty: immutables.Map[Any, Any] = immutables.Map()
-
-    def check(value: Any, before: Any) -> None:
-        if type(value) is not immutables.Map:
-            refuse_type(value, "immutables.Map")
-        olds = before if type(before) is immutables.Map else empty
-        key = None
-        try:
-            for key, now, was in changed_entries(olds, value):
-                if was is ABSENT:
-                    check_key(key, ABSENT)
-                check_value(now, was)
-        except RefusedValueError as error:
-            error.steps.append(key)
-            raise
-
-    return check
-
-
 def _dict(check_key: Check, check_value: Check) -> Check:
     nothing: dict[Any, Any] = {}
 
@@ -296,7 +278,7 @@ def _any(mapping: Callable[[Check, Check], Check], sequence: type[Any]) -> Check
         int: leaf_check(integer),
         str: check_text,
         moment: survival_check(Any, moment),
-        immutables.Map if mapping is _map else dict: mapping(_check_key, check),
+        immutables.Map if mapping is map_check else dict: mapping(_check_key, check),
         sequence: _sequence(sequence, check),
     }
     return check
@@ -314,4 +296,4 @@ def _check_key(value: Any, before: Any) -> None:
 
 
 _check_plain = _any(_dict, list)
-_check_frozen = _any(_map, tuple)
+_check_frozen = _any(map_check, tuple)

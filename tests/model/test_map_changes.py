@@ -70,6 +70,29 @@ class TestChangedEntries:
         ):
             assert found(before, after) == expected(before, after)
 
+    @pytest.mark.parametrize("size", [1, 12, 13, 20, 40, 300, 5000])
+    def test_one_replaced_value(self, size: int) -> None:
+        before: Map[Any, Any] = Map({f"key {number}": [number] for number in range(size)})
+        for number in range(0, size, 1 + size // 50):
+            after = before.set(f"key {number}", [0])
+            assert found(before, after) == expected(before, after)
+            assert len(found(before, after)) == 1
+
+    @pytest.mark.parametrize("size", [13, 20, 300])
+    def test_values_that_are_keys_as_well(self, size: int) -> None:
+        """A key may then stand where a value is looked for."""
+        numbers = random.Random(size)
+        objects: list[Any] = [*(f"key {number}" for number in range(size)), *range(size)]
+        for _ in range(200):
+            before = Map({key: numbers.choice(objects) for key in numbers.sample(objects, size)})
+            gone, new = numbers.choice(list(before)), numbers.choice(objects)
+            for after in (
+                before.delete(gone).set(new, before[gone]),
+                before.set(gone, new),
+                before.set(new, gone),
+            ):
+                assert found(before, after) == expected(before, after)
+
     def test_maps_that_share_nothing(self) -> None:
         numbers = random.Random(1)
         for _ in range(50):

@@ -97,6 +97,9 @@ FITTING: list[tuple[Any, Any]] = [
     (datetime.date, datetime.date(1, 1, 1)),
     (datetime.timedelta, datetime.timedelta(microseconds=1)),
     (decimal.Decimal, decimal.Decimal("1.00")),
+    (decimal.Decimal | None, None),
+    (Map[str, decimal.Decimal], Map(a=decimal.Decimal("-0E+3"))),
+    (Map[int, str | None], Map({1: "é", 2: None})),
     (uuid.UUID, uuid.UUID(int=1)),
     (bytearray, bytearray(b"x")),
     (Side, Side.BUY),
@@ -134,6 +137,12 @@ REFUSED: list[tuple[Any, Any, str, str]] = [
     (int, -(2**63) - 1, "$", "64 bits"),
     (float, 0, "$", "is 0, of type int"),
     (float, decimal.Decimal(1), "$", "decimal.Decimal"),
+    (decimal.Decimal, 1, "$", "of type int, and not of type decimal.Decimal"),
+    (Map[str, decimal.Decimal], Map(a=1.5), "$['a']", "of type float"),
+    (Map[str, Annotated[int, Meta(ge=0)]], Map(a=-1), "$['a']", ">= 0"),
+    (Map[str, float | None], Map(a=1), "$['a']", "not of type NoneType or float"),
+    (Map[Annotated[str, Meta(min_length=1)], int], Map({"": 1}), "$['']", "length >= 1"),
+    (Map[str, str], Map(a="\ud800"), "$['a']", "no text that can be encoded"),
     (str, Name("a"), "$", "Name"),
     (str, "\ud800", "$", "no text that can be encoded"),
     (bytes, bytearray(b"x"), "$", "bytearray"),
@@ -211,6 +220,14 @@ class TestTheWholeState:
         value = msgspec.msgpack.Ext(1, b"x")
         codec.check(value, ABSENT)
         assert codec.load(codec.slices(value)) == value
+
+    @pytest.mark.parametrize(
+        "text", ["-0", "0E+10", "1E-999999", "1E+999999", "9" * 99, "Infinity", "NaN12", "-sNaN3"]
+    )
+    def test_every_decimal_comes_back_exactly(self, text: str) -> None:
+        codec, value = StateCodec[Any](decimal.Decimal), decimal.Decimal(text)
+        codec.check(value, ABSENT)
+        assert repr(codec.load(codec.slices(value))) == repr(value)
 
     def test_an_object_that_lacks_a_field(self) -> None:
         with pytest.raises(RefusedValueError, match="lacks a field"):

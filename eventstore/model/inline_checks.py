@@ -1,0 +1,64 @@
+"""Conditions for generated checks: does a changed value need the call of its check at all?
+
+A call of Python takes longer than all of the check of a number. So the code that is generated for
+an object (`object_checks.py`) and for a persistent map (`map_checks.py`) contains a condition for
+each value of a simple type: numbers, texts, decimals and the like, and unions of those. For a text,
+and for a number up to nine or `None`, the conditions are
+
+    type(now) is not str or not now.isascii()
+    (type(now) is not int or not low0 <= now <= high0) and (type(now) is not kind1)
+
+A value that meets the condition may still fit its type. The check itself decides, and explains a
+refusal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from eventstore.model.leaf_checks import EXACT, bounds_of
+from eventstore.model.type_tree import Leaf, Node, UnionNode
+
+__all__ = ["inline_condition"]
+
+
+def inline_condition(node: Node, value: str, names: dict[str, Any]) -> str:
+    """Return the condition under which the check of `node` has to be called for `value`.
+
+    `value` is the name of a variable in the generated code. Objects that the condition refers to
+    are added to `names`. The condition is `True` for a type without a simple condition.
+    """
+    if isinstance(node, UnionNode):
+        options = [inline_condition(option, value, names) for option in node.options]
+        return "True" if "True" in options else " and ".join(f"({text})" for text in options)
+    if not isinstance(node, Leaf):
+        return "True"
+    bounds, limits = bounds_of(node), node.constraints
+    if bounds is not None:
+        return _other_type(node, value, names) + _outside(bounds, value, names)
+    if node.kind is str and limits.keys() <= {"min_length", "max_length"}:
+        length = limits.get("min_length", 0), limits.get("max_length", math.inf)
+        condition = _other_type(node, value, names) + f" or not {value}.isascii()"
+        return condition + _outside(length if limits else None, f"len({value})", names)
+    if node.kind in EXACT and not limits:
+        return _other_type(node, value, names)
+    return "True"
+
+
+def _other_type(node: Leaf, value: str, names: dict[str, Any]) -> str:
+    return f"type({value}) is not {_named('kind', node.kind, names)}"
+
+
+def _outside(bounds: tuple[float, float] | None, value: str, names: dict[str, Any]) -> str:
+    if bounds in (None, (-math.inf, math.inf)):
+        return ""
+    low, high = (_named("bound", bound, names) for bound in bounds)
+    return f" or not {low} <= {value} <= {high}"
+
+
+def _named(word: str, value: Any, names: dict[str, Any]) -> str:
+    """Add an object to `names` under a name of its own, and return the name."""
+    name = f"{word}_{len(names)}"
+    names[name] = value
+    return name
