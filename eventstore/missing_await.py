@@ -7,18 +7,17 @@ classes here raise `NotAwaitedError`, which names the missing word.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
 from eventstore.errors import NotAwaitedError
 
-__all__ = ["AsyncContext", "Call", "awaited"]
+__all__ = ["AsyncContext", "Call", "coroutine_function"]
 
-P = ParamSpec("P")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
@@ -37,7 +36,7 @@ class AsyncContext:
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):
-    """A pending call. `asyncio.create_task` takes a `Call` as well.
+    """A pending call. `asyncio.create_task` takes a `Call` as well, for its methods of a coroutine.
 
     The class is a Struct, because msgspec makes a Struct without a call of Python.
     """
@@ -72,17 +71,15 @@ class Call(msgspec.Struct, Generic[T], eq=False):
             )
 
 
-def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Make a coroutine function return a `Call`, which names a forgotten `await`.
+def coroutine_function(function: FunctionT) -> FunctionT:
+    """Mark a function that returns a `Call` as what it is: one whose result is awaited.
 
-    A `Call` costs an append two calls of Python: the wrapper, and the beginning of the await.
-    `asyncio.create_task` takes a `Call` for the methods of a `collections.abc.Coroutine`.
+    Tools that ask whether a function is a coroutine function then get a yes, from Python 3.12 on.
+
+    Such a function calls a coroutine function and puts the coroutine into a `Call`. A decorator
+    that wraps any coroutine function would be shorter to use. Passing on arguments that it does
+    not know would take three times as long.
     """
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        return Call(function(*args, **kwargs))
-
     mark: Callable[[Any], Any] = getattr(inspect, "markcoroutinefunction", lambda marked: marked)
-    mark(call)  # from Python 3.12 on, tools that ask see a coroutine function
-    return call
+    mark(function)
+    return function

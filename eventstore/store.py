@@ -20,7 +20,7 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, checked_clock
@@ -31,9 +31,9 @@ from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
 from eventstore.log.base import Log, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
-from eventstore.missing_await import AsyncContext, awaited
+from eventstore.missing_await import AsyncContext, Call, coroutine_function
 from eventstore.model.isolated_fold import fold_context
-from eventstore.model.operation import Event, Operation, Payload, Receipt
+from eventstore.model.operation import Event, Metadata, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier
@@ -171,10 +171,7 @@ class EventStore(AsyncContext, Generic[StateT]):
 
     @overload
     async def append(
-        self,
-        *operations: Payload,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        self, *operations: Payload, key: str | None = None, metadata: Metadata = None
     ) -> Receipt: ...
     @overload
     async def append(
@@ -184,19 +181,18 @@ class EventStore(AsyncContext, Generic[StateT]):
         /,
         *,
         key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Metadata = None,
     ) -> Receipt: ...
-    @awaited
-    async def append(
+    @coroutine_function
+    def append(
         self,
         *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Receipt:
+        metadata: Metadata = None,
+    ) -> Coroutine[Any, Any, Receipt]:
         """Record operations as one atomic group, and return once the group is durable.
 
-        `Durability` in the store's configuration says what durable means. While the queue is full,
-        `append` waits for room.
+        The configured `Durability` says what durable means. A full queue makes `append` wait.
 
         Cancelling cancels the waiting. While `append` waits for room, nothing was submitted. After
         that the write goes on, and the events are in the log unless the commit fails.
@@ -210,22 +206,27 @@ class EventStore(AsyncContext, Generic[StateT]):
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
         """
+        return Call(self._append(operations, key, metadata))
+
+    async def _append(
+        self, operations: tuple[Any, ...], key: str | None, metadata: Metadata
+    ) -> Receipt:
         appender = self.log.appender
         room = appender.room
         appender.guard.check()
-        room.ensure_open()
-        payloads = appender.guard.run(self.registry.payloads, operations)
+        if room.refusal is not None:
+            room.ensure_open()
+        payloads = self.registry.payloads(operations, appender.guard.run)
         if room.fits(len(payloads)):
             return await self._submit(payloads, key, metadata)
         receipt = await room.submit_when_fits(len(payloads), self._submit, payloads, key, metadata)
         return await receipt
 
+    _append.__qualname__ = "EventStore.append"  # the name in messages about a forgotten `await`
+
     @overload
     def submit(
-        self,
-        *operations: Payload,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        self, *operations: Payload, key: str | None = None, metadata: Metadata = None
     ) -> Receipt: ...
     @overload
     def submit(
@@ -235,13 +236,13 @@ class EventStore(AsyncContext, Generic[StateT]):
         /,
         *,
         key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Metadata = None,
     ) -> Receipt: ...
     def submit(
         self,
         *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Metadata = None,
     ) -> Receipt:
         """Queue operations as one atomic group, and return at once.
 
@@ -252,14 +253,15 @@ class EventStore(AsyncContext, Generic[StateT]):
         appender = self.log.appender
         room = appender.room
         appender.guard.check()
-        room.ensure_open()
-        payloads = appender.guard.run(self.registry.payloads, operations)
+        if room.refusal is not None:
+            room.ensure_open()
+        payloads = self.registry.payloads(operations, appender.guard.run)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
         return self._submit(payloads, key, metadata)
 
     def _submit(
-        self, payloads: Sequence[Operation], key: str | None, metadata: Mapping[str, Any] | None
+        self, payloads: Sequence[Operation], key: str | None, metadata: Metadata
     ) -> Receipt:
         appender = self.log.appender
         guard = appender.guard
@@ -284,12 +286,11 @@ class EventStore(AsyncContext, Generic[StateT]):
     def _encode_and_fold(
         self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
     ) -> tuple[list[Event[Any]], bytes, StateT]:
-        registry, state = self.registry, self._head
+        registry, head = self.registry, self._head
         events, body = registry.record(first, time, payloads, key, metadata)
-        for event in events:
-            state = registry.apply(state, event)
-        if state is not self._head:
-            registry.check_state(state, self._head, events[-1])
+        state = registry.apply_all(head, events)
+        if state is not head:
+            registry.check_state(state, head, events[-1])
         check_record_size(body, events[0])
         return events, body, state
 
@@ -392,8 +393,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         await self._closing.close(self)
 
     def __repr__(self) -> str:
-        state = " closed" if self._closing.begun else ""
-        return f"<EventStore {self.path!r} seq={self.seq}{state}>"
+        return f"<EventStore {self.path!r} seq={self.seq}{' closed' * self._closing.begun}>"
 
     def __del__(self) -> None:
         if self._whole:

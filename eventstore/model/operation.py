@@ -23,6 +23,7 @@ from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
 __all__ = [
     "OPERATION_FIELD",
     "Event",
+    "Metadata",
     "Operation",
     "Payload",
     "Receipt",
@@ -118,6 +119,9 @@ class Operation(
 
 Payload = Operation | tuple[str, Mapping[str, Any]]
 """One operation for `append`: a payload object, or a pair of name and mapping."""
+
+Metadata = Mapping[str, Any] | None
+"""What `append` records with each event besides the payload, if anything."""
 
 
 def tag_of(payload_type: type[Operation]) -> str:

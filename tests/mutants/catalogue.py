@@ -8,7 +8,6 @@ __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
 ASSEMBLY = "model/state_assembly.py"
-AWAITABLES = "missing_await.py"
 BACKPRESSURE = "log/backpressure.py"
 CLOCK = "clock.py"
 CLOSING = "closing.py"
@@ -652,9 +651,10 @@ SABOTAGES = (
         edits=(
             edit(
                 STORE,
-                "            state = registry.apply(state, event)\n",
-                "            try:\n                state = registry.apply(state, event)\n"
-                "            except Exception as error:\n                self._refused = error\n",
+                "        state = registry.apply_all(head, events)\n",
+                "        try:\n            state = registry.apply_all(head, events)\n"
+                "        except Exception as error:\n            state = head\n"
+                "            self._refused = error\n",
             ),
             edit(
                 STORE,
@@ -1409,9 +1409,9 @@ SABOTAGES = (
         breaks="a forgotten await is named",
         edits=(
             edit(
-                AWAITABLES,
-                "        return Call(function(*args, **kwargs))\n",
-                "        return function(*args, **kwargs)\n",
+                STORE,
+                "        return Call(self._append(operations, key, metadata))\n",
+                "        return self._append(operations, key, metadata)\n",
             ),
         ),
         caught_by=("tests/test_missing_await.py -k forgotten",),
@@ -1643,7 +1643,7 @@ SABOTAGES = (
         edits=(
             edit(
                 STORE,
-                "            registry.check_state(state, self._head, events[-1])\n",
+                "            registry.check_state(state, head, events[-1])\n",
                 "            pass\n",
             ),
         ),
