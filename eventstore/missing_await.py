@@ -72,13 +72,11 @@ class Call(msgspec.Struct, Generic[T], eq=False):
 
 
 def coroutine_function(function: FunctionT) -> FunctionT:
-    """Mark a function that returns a `Call` as what it is: one whose result is awaited.
-
-    Tools that ask whether a function is a coroutine function then get a yes, from Python 3.12 on.
+    """Mark a function that returns a `Call` as a coroutine function, from Python 3.12 on.
 
     Such a function calls a coroutine function and puts the coroutine into a `Call`. A decorator
-    that wraps any coroutine function would be shorter to use. Passing on arguments that it does
-    not know would take three times as long.
+    for any coroutine function would be shorter to use, and slower: a wrapper for any arguments
+    packs and unpacks the arguments of every call.
     """
     mark: Callable[[Any], Any] = getattr(inspect, "markcoroutinefunction", lambda marked: marked)
     mark(function)

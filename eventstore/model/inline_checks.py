@@ -1,15 +1,14 @@
 """Conditions for generated checks: does a changed value need the call of its check at all?
 
-A call of Python takes longer than all of the check of a number. So the code that is generated for
-an object (`object_checks.py`) and for a persistent map (`map_checks.py`) contains a condition for
-each value of a simple type: numbers, texts, decimals and the like, and unions of those. For a text,
-and for a number up to nine or `None`, the conditions are
+A call of Python takes longer than the check of a number. So the generated code of an object
+(`object_checks.py`) and of a persistent map (`map_checks.py`) contains a condition for each value
+of a simple type: a number, a text, a decimal, or a union of simple types. The conditions of a text,
+and of a union of a number and `None`, are
 
     type(now) is not str or not now.isascii()
     (type(now) is not int or not low0 <= now <= high0) and (type(now) is not kind1)
 
-A value that meets the condition may still fit its type. The check itself decides, and explains a
-refusal.
+A value that meets the condition may still fit the type. The check decides, and explains a refusal.
 """
 
 from __future__ import annotations

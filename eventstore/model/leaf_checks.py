@@ -35,7 +35,7 @@ _LEAST, _MOST = -(1 << 63), (1 << 64) - 1
 EXACT = frozenset({bool, bytes, type(None), msgspec.UnsetType, decimal.Decimal})
 """Classes of which every instance survives a snapshot, unless the type has limits.
 
-A decimal is carried as text, which keeps every digit, the exponent, and each kind of NaN.
+A decimal is carried as text. The text keeps every digit, the exponent, and each kind of NaN.
 """
 
 Check = Callable[[Any, Any], None]
