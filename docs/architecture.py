@@ -24,6 +24,7 @@ DUTIES = {
     "event_log": "EventLog: values without a state",
     "closing": "the one order in which the parts of a store end",
     "store_parts": "the log and the keeper of one store",
+    "folding": "what can fail before a write: encoding, folding, checking the state",
     "recovery": "examine, fold, repair: before a store serves anybody",
     "reading": "history by number or time, and following",
     "directory": "a store's directory: made, locked, cleared",

@@ -14,6 +14,7 @@ What to catch::
     ├── UnknownOperationError    append or replay: no handler is registered for the operation
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
     ├── NotAwaitedError          the result of open or append was used without await
+    ├── SequenceConflictError    append: another event came in since expected_seq
     ├── StoreLockedError         another writer owns the store
     ├── StoreOverloadedError     submit: the queue is full, nothing was written
     ├── StoreClosedError         the store is closed (or belongs to the parent process)
@@ -52,6 +53,7 @@ __all__ = [
     "ReadFailedError",
     "RegistrationError",
     "ReplayError",
+    "SequenceConflictError",
     "SnapshotMismatchError",
     "StateRefusedError",
     "StoreAccessError",
@@ -217,6 +219,21 @@ class StoreOverloadedError(EventStoreError):
         super().__init__(message)
         self.pending = pending
         self.limit = limit
+
+
+class SequenceConflictError(EventStoreError):
+    """`append` expected another number to be the last. Nothing was written.
+
+    Somebody else appended since the content was made. Read the state again, decide anew, and append
+    with its number.
+
+    `expected` is the number that the caller named, `actual` the number of the last submitted event.
+    """
+
+    def __init__(self, message: str, *, expected: int, actual: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
 
 
 class StoreClosedError(_PathError):

@@ -9,9 +9,8 @@ published state and nothing else. Handlers are pure and states are immutable, so
 references, and one assignment takes back everything that a refused commit had folded.
 
 `submit` runs on the event loop without a pause from its first check to the queue. Therefore numbers
-are given out, events folded and records written in one order. The steps that can fail come first:
-the payload is encoded, the written bytes are decoded again, the handler is called, and the new
-state is checked by its type. Only then does anything change.
+are given out, events folded and records written in one order. The steps that can fail come first
+(`folding.py`). Only then does anything change.
 
 A durable commit has three effects, in this order: the state is published, subscribers receive the
 events, receipts are resolved. Snapshots are taken of the published state (`snapshot/keeper.py`).
@@ -19,17 +18,18 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
-from eventstore.concurrency import Opening, opening_executor, run_blocking
+from eventstore.concurrency import Opening
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, check_location
-from eventstore.disk.local import LocalDisk
-from eventstore.log.base import Log, Submission, check_record_size
+from eventstore.folding import encode_and_fold
+from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.missing_await import AsyncContext, Call, coroutine_function
 from eventstore.model.isolated_fold import fold_context
@@ -41,10 +41,8 @@ from eventstore.moment import Moment
 from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.reading.store_events import durable_events
 from eventstore.reading.subscription import Subscription, Subscriptions
-from eventstore.recovery import recover
 from eventstore.report import RecoveryReport, StoreStats
-from eventstore.snapshot.initial_state import first_state
-from eventstore.store_parts import DiskParts, MemoryParts, StoreParts
+from eventstore.store_parts import MemoryParts, StoreParts, recover_parts
 
 __all__ = ["EventStore"]
 
@@ -127,16 +125,10 @@ class EventStore(AsyncContext, Generic[StateT]):
         checked_registry(registry)
         check_location(path, disk, read_only)
         time_source = checked_clock(clock)
-
-        def open_here() -> DiskParts[OpenedT]:
-            settings = StoreConfig.of(config, **options)
-            first = first_state(registry)  # raises before the directory is touched
-            where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
-            recovered = recover(where, registry, first, settings, time_source, read_only=read_only)
-            return DiskParts(where, settings, recovered, read_only)
+        settings = functools.partial(StoreConfig.of, config, **options)
 
         async def opens() -> EventStore[OpenedT]:
-            parts = await run_blocking(opening_executor(disk), open_here)
+            parts = await recover_parts(path, disk, registry, settings, time_source, read_only)
             return EventStore(registry, time_source, parts)
 
         return Opening(opens)
@@ -171,7 +163,11 @@ class EventStore(AsyncContext, Generic[StateT]):
 
     @overload
     async def append(
-        self, *operations: Payload, key: str | None = None, metadata: Metadata = None
+        self,
+        *operations: Payload,
+        key: str | None = None,
+        metadata: Metadata = None,
+        expected_seq: int | None = None,
     ) -> Receipt: ...
     @overload
     async def append(
@@ -182,6 +178,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         *,
         key: str | None = None,
         metadata: Metadata = None,
+        expected_seq: int | None = None,
     ) -> Receipt: ...
     @coroutine_function
     def append(
@@ -189,6 +186,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
         metadata: Metadata = None,
+        expected_seq: int | None = None,
     ) -> Coroutine[Any, Any, Receipt]:
         """Record operations as one atomic group, and return once the group is durable.
 
@@ -196,37 +194,43 @@ class EventStore(AsyncContext, Generic[StateT]):
 
         Cancelling cancels the waiting. While `append` waits for room, nothing was submitted. After
         that the write goes on, and the events are in the log unless the commit fails.
-
         `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
-        `key` and `metadata` are recorded with each event.
-
+        `key` and `metadata` are recorded with each event. `expected_seq` is the `seq` of the state
+        that the caller decided upon: where another event was submitted since, the group is refused.
         Raises:
+            SequenceConflictError: `expected_seq` is not `head_seq`; nothing was written.
             InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was written.
             Exception: what a handler raised, unchanged; nothing was written.
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
         """
-        return Call(self._append(operations, key, metadata))
+        return Call(self._append(operations, key, metadata, expected_seq))
 
     async def _append(
-        self, operations: tuple[Any, ...], key: str | None, metadata: Metadata
+        self, operations: tuple[Any, ...], key: str | None, metadata: Metadata, expected: int | None
     ) -> Receipt:
         appender = self.log.appender
         room = appender.room
         appender.guard.check()
         if room.refusal is not None:
             room.ensure_open()
+        if expected is not None:
+            appender.numbers.expect(expected)
         payloads = self.registry.payloads(operations, appender.guard.run)
-        if room.fits(len(payloads)):
-            return await self._submit(payloads, key, metadata)
-        receipt = await room.submit_when_fits(len(payloads), self._submit, payloads, key, metadata)
-        return await receipt
+        count, given = len(payloads), (payloads, key, metadata, expected)
+        if room.fits(count):
+            return await self._submit(*given)
+        return await (await room.submit_when_fits(count, self._submit, *given))
 
     _append.__qualname__ = "EventStore.append"  # the name in messages about a forgotten `await`
 
     @overload
     def submit(
-        self, *operations: Payload, key: str | None = None, metadata: Metadata = None
+        self,
+        *operations: Payload,
+        key: str | None = None,
+        metadata: Metadata = None,
+        expected_seq: int | None = None,
     ) -> Receipt: ...
     @overload
     def submit(
@@ -237,12 +241,14 @@ class EventStore(AsyncContext, Generic[StateT]):
         *,
         key: str | None = None,
         metadata: Metadata = None,
+        expected_seq: int | None = None,
     ) -> Receipt: ...
     def submit(
         self,
         *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
         metadata: Metadata = None,
+        expected_seq: int | None = None,
     ) -> Receipt:
         """Queue operations as one atomic group, and return at once.
 
@@ -255,23 +261,27 @@ class EventStore(AsyncContext, Generic[StateT]):
         appender.guard.check()
         if room.refusal is not None:
             room.ensure_open()
+        if expected_seq is not None:
+            appender.numbers.expect(expected_seq)
         payloads = self.registry.payloads(operations, appender.guard.run)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
-        return self._submit(payloads, key, metadata)
+        return self._submit(payloads, key, metadata, expected_seq)
 
     def _submit(
-        self, payloads: Sequence[Operation], key: str | None, metadata: Metadata
+        self, payloads: Sequence[Operation], key: str | None, metadata: Any, expected: int | None
     ) -> Receipt:
         appender = self.log.appender
         guard = appender.guard
         if guard.phase:  # a call was cut off while this append waited for room
             guard.check()
+        if expected is not None:  # events may have come in while this append waited for room
+            appender.numbers.expect(expected)
         try:
             guard.phase = FOLDING
             first, time = appender.numbers.head + 1, self._clock.time_ns()
             events, body, state = fold_context().run(
-                self._encode_and_fold, first, time, payloads, key, metadata
+                encode_and_fold, self.registry, self._head, first, time, payloads, key, metadata
             )
             guard.phase = QUEUEING
             self._head = state
@@ -282,17 +292,6 @@ class EventStore(AsyncContext, Generic[StateT]):
             guard.settle_soon()
             raise
         return receipt
-
-    def _encode_and_fold(
-        self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
-    ) -> tuple[list[Event[Any]], bytes, StateT]:
-        registry, head = self.registry, self._head
-        events, body = registry.record(first, time, payloads, key, metadata)
-        state = registry.apply_all(head, events)
-        if state is not head:
-            registry.check_state(state, head, events[-1])
-        check_record_size(body, events[0])
-        return events, body, state
 
     def _committed(self, entries: list[Submission]) -> None:
         for entry in entries:
@@ -324,6 +323,11 @@ class EventStore(AsyncContext, Generic[StateT]):
         """The sequence number of the last durable event, 0 before the first."""
         return self.log.durable_seq
 
+    @property
+    def head_seq(self) -> int:
+        """The sequence number of the last submitted event, durable or not, for `expected_seq`."""
+        return self.log.appender.numbers.head
+
     def events(
         self,
         start: Moment = 1,
@@ -349,8 +353,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         `start` is the number of the first event, which may be in the past. The default is the next
         event. `operations` keeps only events of those names.
 
-        Raises `StoreClosedError`, and `StoreReadOnlyError` for a store that was opened read-only:
-        no commit reaches such a store.
+        Raises `StoreClosedError`, and `StoreReadOnlyError` for a store that was opened read-only.
         """
         return self._subscriptions.subscribe(self, self.log, self.registry, start, operations)
 
@@ -365,12 +368,9 @@ class EventStore(AsyncContext, Generic[StateT]):
         """Write a snapshot of the published state now, and return the event that it covers.
 
         Nothing is written where the newest snapshot covers that event already. Cancelling cancels
-        the waiting, and the snapshot is finished.
-
-        Raises:
-            StoreFullError: no space; older snapshots are intact and appending goes on.
-            StoreFailedError: a sync failed, and the store is read-only until reopened.
-            StoreClosedError: the store was closed.
+        the waiting, and the snapshot is finished. Raises `StoreFullError` (older snapshots are
+        intact and appending goes on), `StoreFailedError` after a failed sync, and
+        `StoreClosedError`.
         """
         self.log.appender.room.ensure_open()
         return self.seq if self._keeper is None else await self._keeper.snapshot()

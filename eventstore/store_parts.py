@@ -13,24 +13,28 @@ callbacks of the store and holds them weakly, so a forgotten store ends at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from eventstore.clock import Clock
-from eventstore.concurrency import BackgroundCalls
+from eventstore.concurrency import BackgroundCalls, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
+from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.recovery import Recovered
+from eventstore.recovery import Recovered, recover
 from eventstore.report import RecoveryReport
+from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.keeper import SnapshotKeeper
 
-__all__ = ["DiskParts", "MemoryParts", "SharedHistory", "StoreParts"]
+__all__ = ["DiskParts", "MemoryParts", "SharedHistory", "StoreParts", "recover_parts"]
 
 StateT = TypeVar("StateT")
 
@@ -133,6 +137,30 @@ class DiskParts(NamedTuple, Generic[StateT]):
             seq=self.recovered.report.snapshot_seq,
             published=published,
         )
+
+
+async def recover_parts(
+    path: str | os.PathLike[str],
+    disk: Disk | None,
+    registry: HandlerRegistry[StateT],
+    config: Callable[[], StoreConfig],
+    clock: Clock,
+    read_only: bool,
+) -> DiskParts[StateT]:
+    """Open the store on `disk`, or in the directory `path` where `disk` is `None`.
+
+    `config` may read a file, and is called off the event loop as all the rest is. Raises the errors
+    of `EventStore.open`.
+    """
+
+    def open_here() -> DiskParts[StateT]:
+        settings = config()
+        first = first_state(registry)  # raises before the directory is touched
+        where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
+        recovered = recover(where, registry, first, settings, clock, read_only=read_only)
+        return DiskParts(where, settings, recovered, read_only)
+
+    return await run_blocking(opening_executor(disk), open_here)
 
 
 class SharedHistory(NamedTuple):

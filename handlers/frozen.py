@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from immutables import Map
 
-__all__ = ["freeze", "freeze_map", "is_frozen", "thaw"]
+__all__ = ["freeze", "freeze_map", "thaw"]
 
 _SCALARS = (str, int, float, bool, bytes, type(None))
 _FROZEN = frozenset((*_SCALARS, Map, tuple))
@@ -51,15 +51,6 @@ def freeze_map(value: Mapping[str, Any], path: str = "$") -> Map[str, Any]:
             )
         frozen[key] = freeze(item, f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]")
     return Map(frozen)
-
-
-def is_frozen(value: Mapping[str, Any]) -> bool:
-    """Tell whether `value` is a persistent map of frozen values.
-
-    The check goes one level deep only, because every new state is checked. Maps and tuples inside
-    are assumed to come from `freeze` or from the store's decoder.
-    """
-    return type(value) is Map and _FROZEN.issuperset(map(type, value.values()))
 
 
 def thaw(value: Any) -> Any:  # any frozen data

@@ -1,87 +1,126 @@
 """`record_trade`: one fill, with all consequences.
 
-- *Cash*: a buy pays `shares * price`, a sell receives the same. Both pay `fee` (a negative fee
-  is a rebate).
-- *Average price*: adding to a position, long or short, averages by shares. Reducing a position
-  keeps the average. A trade past zero closes the old position and opens the rest at the trade's
-  price, like two trades, one after the other. The new position has no weight, since the weight was
-  the old position's.
-- *Realised profit*: the closed shares times their gain over the average price. Realised profit is
-  gross of fees. Fees are added up apart, so net profit is `realized_pnl - fees`.
-- *Zero*: a position is removed when its shares are exactly zero.
-
-Shares are doubles, and sums of doubles round. After buying 0.1 and 0.2 and selling 0.3, 5.6e-17
-shares are left. The rest stays in the state, where everybody can see the rest. Declaring such a
-rest zero below some threshold was rejected, because the threshold would be wrong for the next
-instrument. Cash is the same either way. Shares that doubles hold exactly (whole numbers, or counts
-of the smallest lot) always close to zero. For other shares, close with an `update_position` of
-zero shares in the same append.
+- *Balances*: what a fill moves depends on the instrument (`instrument.py`). A share without an
+  instrument costs `shares * price` of the base currency.
+- *Position*: adding adds the cost, reducing takes the part of the cost out. A fill past zero is two
+  fills: the new position has neither weight nor notes, since these were the old position's.
+- *Realised profit*: what came in less the cost of the part that was closed. Gross of fees.
+- *Fees*, in any currency: they move the balance of their currency, and are added up apart. A fee in
+  the base of a spot pair is paid in the traded coins, so the position has fewer coins, at an
+  unchanged average price. `fee=None` says that the fee is not known yet; `trade_fee`, or the same
+  fill told again with its fee, adds it.
+- *Told again*: the identity of a fill is venue, account, symbol, trade id and side. The same fill
+  again changes nothing. The same identity with other terms raises `ConflictError`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from msgspec import Meta
+from decimal import Decimal
+from typing import Literal
 
 from eventstore import Event, Operation, handler
-from handlers.state import EngineState, Number, Position, Symbol, drop_unknown_keys
+from handlers.amending import amended_on_arrival, fill_told_again
+from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
+from handlers.booking import book_fill
+from handlers.errors import AmountError
+from handlers.instrument import Account, Identifier, Instrument, Side, Symbol
+from handlers.order import TradeSide
+from handlers.position import MAIN, NET
+from handlers.state import EngineState
+from handlers.told import Fill, Terms
 
-__all__ = ["RecordTrade", "record_trade"]
+__all__ = ["RecordTrade", "record_trade", "told_terms"]
 
 
 class RecordTrade(Operation, tag="record_trade"):
-    """Payload: `shares` of `symbol` were bought or sold at `price`, for a `fee`."""
+    """Payload: `shares` of `symbol` were bought or sold at `price`, for a `fee`.
 
-    trade_id: Annotated[str, Meta(min_length=1)]
+    Attributes:
+        trade_id: The venue's id of the fill.
+        symbol: Name of the instrument.
+        side: `buy` or `sell`.
+        shares: Quantity of this fill, above zero, in the units that the venue trades.
+        price: Price of this fill.
+        fee: Fee of this fill, negative for a rebate, `None` where not known yet.
+        fee_currency: Currency of the fee, by default the settlement currency of the instrument.
+        venue: Name of the venue.
+        account: Name of the account.
+        position_side: The position that the fill is for: `net`, or `long` or `short` in hedge mode.
+        order_id: The venue's id of the order, empty where unknown.
+        client_order_id: The engine's id of the order, empty where unknown.
+        liquidity: Whether the order was there before (`maker`) or not (`taker`).
+        time: The venue's time in nanoseconds since the epoch, beside the time of the event.
+    """
+
+    trade_id: Identifier
     symbol: Symbol
-    side: Literal["buy", "sell"]
-    shares: Annotated[float, Meta(gt=0.0, le=1e100)]
+    side: TradeSide
+    shares: Quantity
     price: Number
-    fee: Number = 0.0
+    fee: Number | None = None
+    fee_currency: str | None = None
+    venue: str = ""
+    account: Account = MAIN
+    position_side: Side = NET
+    order_id: str = ""
+    client_order_id: str = ""
+    liquidity: Literal["maker", "taker"] | None = None
+    time: int | None = None
 
 
 @handler
+@exact_arithmetic
 def record_trade(state: EngineState, event: Event[RecordTrade]) -> EngineState:
-    """Book one fill."""
+    """Book one fill, once."""
     data = event.data
-    symbol = data.symbol
-    price = data.price
-    traded = data.shares if data.side == "buy" else -data.shares
-    positions = state.positions
-    realized_pnl = state.realized_pnl
-    extra = state.extra
-
-    held = positions.get(symbol)
-    if held is None or not held.shares:
-        weight = None if held is None else held.weight
-        positions = positions.set(symbol, Position(symbol, traded, price, weight, event.time))
-    else:
-        before = held.shares
-        after = before + traded
-        average = held.price
-        weight = held.weight
-        if (before > 0.0) == (traded > 0.0):
-            average = (before * average + traded * price) / after
-        elif not after:
-            realized_pnl += before * (price - average)
-        elif (before > 0.0) == (after > 0.0):
-            realized_pnl -= traded * (price - average)
-        else:
-            realized_pnl += before * (price - average)
-            average = price
-            weight = None
-        if after:
-            positions = positions.set(symbol, Position(symbol, after, average, weight, event.time))
-        else:
-            positions = positions.delete(symbol)
-            extra = drop_unknown_keys(extra, symbol)
-
-    return EngineState(
-        state.cash - traded * price - data.fee,
-        positions,
-        realized_pnl,
-        state.fees + data.fee,
-        state.trade_count + 1,
-        extra,
+    symbol, account, side, venue = data.symbol, data.account, data.position_side, data.venue
+    instrument = state.instruments.get(symbol) or state.instrument(symbol)
+    quantity, price, fee, fee_currency = told_terms(
+        "record_trade", instrument, data.side, data.shares, data.price, data.fee, data.fee_currency
     )
+    memory = state.memory
+    identity = ("fill", venue, account, symbol, data.trade_id, data.side)
+    if identity in memory.recent or identity in memory.older:
+        terms = Terms(quantity, price, fee, fee_currency)
+        return fill_told_again(state, identity, terms, side, data)
+    if memory.forgotten:
+        memory.refuse_too_late(identity, data.time)
+    key = symbol if account == MAIN and side == NET else (account, symbol, side)
+    fill = Fill(
+        memory.count + 1, event.time, account, symbol, side, quantity, price, fee, fee_currency,
+        state.positions.get(key), venue, data.order_id, data.client_order_id, data.time,
+    )  # fmt: skip
+    if memory.waiting and identity in memory.waiting:
+        fill, memory = amended_on_arrival(memory, identity, fill, data)
+    return book_fill(state, fill, key, instrument, memory.add(identity, fill))
+
+
+def told_terms(
+    operation: str,
+    instrument: Instrument,
+    side: str,
+    shares: Number,
+    price: Number,
+    fee: Number | None,
+    fee_currency: str | None,
+) -> tuple[Decimal, Decimal, Decimal | None, str]:
+    """Return the exact terms of a fill: signed quantity, price, fee, and currency of the fee.
+
+    Raises `AmountError` for a number that no fill can have.
+    """
+    quantity = exact(shares, operation, "shares")
+    if quantity.is_signed() or not quantity:
+        positive(shares, operation, "shares")  # raises
+    if side == "sell":
+        quantity = -quantity
+    at = exact(price, operation, "price")
+    if instrument.kind == "inverse" and (at.is_signed() or not at):
+        raise AmountError(
+            f"{operation}, field `$.price`: {at} is not above zero, and the contract is inverse; "
+            "nothing was written",
+            operation=operation,
+            field="$.price",
+        )
+    if fee is None:
+        return quantity, at, None, ""
+    return quantity, at, exact(fee, operation, "fee"), fee_currency or instrument.settlement

@@ -1,16 +1,17 @@
-"""The trading engine's state: immutable values, and the plain dictionaries for them.
+"""The trading engine's state: exact books of balances, positions, profit, fees and flows.
 
 Theory of operation
 -------------------
-A state is never changed. A handler makes the next state, and shares the unchanged parts.
-`positions` and `extra` are persistent maps, so an update costs a few nodes of a tree and every
-older state stays valid. Nothing in a state refers to the state, so no reference cycle can form. The
-garbage collector is therefore told not to track these objects (`gc=False`).
+A state is never changed. A handler makes the next state, and shares the unchanged parts. The fields
+are persistent maps, so an update costs a few nodes of a tree and every older state stays valid.
+Nothing in a state refers to the state, so no reference cycle can form. The garbage collector is
+therefore told not to track these objects (`gc=False`).
 
-Numbers are doubles. Every number in an operation is finite and within ±1e100 (`Number`). The
-bound is beyond any market, and so small that no product or sum of any possible count of such
-numbers overflows. So handlers compute finite numbers only, and a snapshot of the state can be read
-again. The wider bounds below are those of a state, which `full_state` may set to anything finite.
+Every amount is a `Decimal`, and sums are exact (`amounts.py`). What is zero is left out: no
+position, no balance, no entry.
+
+The sums of profit, fees and flows are kept by the finest key. The properties derive totals by
+currency and by symbol, so no two totals can disagree.
 
 Plain dictionaries
 ------------------
@@ -18,286 +19,310 @@ Plain dictionaries
 
     {"cash": 50000.0, "positions": {"AAPL": {"shares": 100.0, "price": 150.0}}}
 
-- *Nothing is dropped.* `extra` keeps unknown keys at the top. `extra["positions"][symbol]`
+- *Nothing is dropped.* `extra` keeps unknown keys at the top. `extra["positions"][label]`
   keeps unknown keys of a position (no clash: `positions` is a known key at the top) until the
   position goes. `to_dict` puts each key back in its place.
-- `to_dict` always writes `cash` and `positions`, and `shares` and `price` of a position.
-  Any other known key is written where the value differs from the default. So a dictionary with
-  those four, and no other default spelled out, comes back exactly. `from_dict(state.to_dict()) ==
-  state` always holds.
-- `symbol` inside a position repeats the position's key. A given `symbol` must agree, and is not
-  written. `updated` may be given as nanoseconds or as ISO 8601 text with an offset, and is
-  written as nanoseconds. Tuples come back as lists.
+- `to_dict` always writes `cash` and `positions`, and `shares` and `price` of a position. Any other
+  known key is written where the value differs from the default. `from_dict(state.to_dict()) ==
+  state` always holds, except for the notes of a position of zero shares, which is no position.
+- Amounts are written as `Decimal`, and read from `int`, `float`, `Decimal` and text. The shape of
+  every key is described in `plain.py`.
 """
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
 from immutables import Map
 from msgspec import Meta
-from msgspec.structs import force_setattr
+from msgspec.structs import replace
 
-from handlers.frozen import freeze_map, is_frozen, thaw
+from handlers.amounts import ONE, ZERO, Number, exact, exactly
+from handlers.errors import AmountError, MissingPriceError, UnknownSymbolError
+from handlers.instrument import Currency, Instrument, LastPrice, Side, share_in
+from handlers.order import Order, OrderKey, OrderName
+from handlers.plain import write_plain
+from handlers.position import (
+    MAIN,
+    NET,
+    Position,
+    PositionKey,
+    position_key,
+    position_label,
+)
+from handlers.read_plain import read_fields
+from handlers.sums import nested, totals
+from handlers.told import Memory
 
-__all__ = [
-    "Amount",
-    "EngineState",
-    "Number",
-    "Position",
-    "Quantity",
-    "Symbol",
-    "check_extra",
-    "drop_unknown_keys",
-]
+__all__ = ["BalanceKey", "EngineState", "balance_key", "drop_unknown_keys"]
 
-Symbol = Annotated[str, Meta(min_length=1)]
-Number = Annotated[float, Meta(ge=-1e100, le=1e100)]
-"""A finite number in an operation (by these bounds the decoder refuses NaN and infinities)."""
+BalanceKey = str | tuple[str, str]
+"""The currency for the main account, else `(account, currency)`."""
 
-Quantity = Annotated[float, Meta(ge=-1e150, le=1e150)]
-"""Shares or a price in a state."""
-Amount = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-"""A sum of money in a state: anything finite."""
-
-StructT = TypeVar("StructT", bound=msgspec.Struct)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
-_FRACTION = re.compile(r"(?<=:\d\d)[.,](\d{1,9})(?!\d)")
+FEE_FLOWS = ("fee", "rebate")
 
 
-class Position(msgspec.Struct, frozen=True, gc=False):
-    """The holding of one symbol. Negative `shares` are a short position.
-
-    Attributes:
-        symbol: Name of the instrument.
-        shares: Number of shares, negative when short.
-        price: Average price paid per share, or received when short.
-        weight: Share of the portfolio, `None` where the strategy gave none.
-        updated: Time of the event that last changed the position, in nanoseconds since the epoch. 0
-            where unknown.
-    """
-
-    symbol: Symbol
-    shares: Quantity
-    price: Quantity
-    weight: Quantity | None = None
-    updated: int = 0
-
-    def replace(self, **changes: Any) -> Position:  # any of the fields, with their own types
-        """Return a copy with some fields changed."""
-        return msgspec.structs.replace(self, **changes)
-
-
-class EngineState(msgspec.Struct, frozen=True, gc=False):
+class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
     """All knowledge that the trading engine needs again after a restart.
 
     Attributes:
-        cash: Cash after every trade and fee.
-        positions: Positions by symbol.
-        realized_pnl: Realised profit, gross of fees.
-        fees: Sum of all fees.
-        trade_count: Number of trades.
+        balances: Balances by currency, of other accounts by `(account, currency)`.
+        positions: Positions by symbol, others than the net position of the main account by
+            `(account, symbol, side)`.
+        profit_sums: Realised profit by `(symbol, currency)`, gross of fees.
+        fee_sums: Fees by `(symbol, currency)`, positive where paid. The symbol is empty for a fee
+            that belongs to none.
+        flow_sums: Movements of cash by `(type, symbol, currency)`.
+        trade_count: Number of trades that are booked.
+        instruments: Defined instruments by symbol.
+        marks: Last prices by symbol.
+        orders: Open orders by `(venue, account, engine's id, "")`, or `(venue, account, "", venue's
+            id)` for an order without an engine's id.
+        order_names: The keys of open orders by `(venue, account, venue's id)`.
+        memory: What was told before, for duplicates and amendments.
+        base_currency: The currency of `cash`, and of symbols without an instrument.
+        strict: Whether a symbol without an instrument is refused.
         extra: Any other data of the engine, deeply frozen.
 
-    >>> state = EngineState(cash=1000.0)
-    >>> state.replace(cash=state.cash - 1.5).cash
-    998.5
+    >>> state = EngineState.from_dict({"cash": 1000.0})
     >>> state.cash
-    1000.0
+    Decimal('1000.0')
+    >>> state.replace(base_currency="EUR").cash
+    Decimal('0')
     """
 
-    cash: Amount = 0.0
-    positions: Map[str, Position] = Map()
-    realized_pnl: Amount = 0.0
-    fees: Amount = 0.0
+    balances: Map[BalanceKey, Decimal] = Map()
+    positions: Map[PositionKey, Position] = Map()
+    profit_sums: Map[tuple[str, str], Decimal] = Map()
+    fee_sums: Map[tuple[str, str], Decimal] = Map()
+    flow_sums: Map[tuple[str, str, str], Decimal] = Map()
     trade_count: Annotated[int, Meta(ge=0)] = 0
+    instruments: Map[str, Instrument] = Map()
+    marks: Map[str, LastPrice] = Map()
+    orders: Map[OrderKey, Order] = Map()
+    order_names: Map[OrderName, OrderKey] = Map()
+    memory: Memory = Memory()
+    base_currency: Currency = "USD"
+    strict: bool = False
     extra: Map[str, Any] = Map()
-
-    def __post_init__(self) -> None:
-        """Freeze the values from a caller or another handler: no state holds a list or a dict."""
-        if self.positions.__class__ is not Map:
-            force_setattr(self, "positions", Map(self.positions))
-        extra = self.extra
-        if (extra or extra.__class__ is not Map) and not is_frozen(extra):
-            force_setattr(self, "extra", freeze_map(extra, "$.extra"))
 
     def replace(self, **changes: Any) -> EngineState:  # any of the fields, with their own types
         """Return a copy with some fields changed."""
-        return msgspec.structs.replace(self, **changes)
+        return replace(self, **changes)
 
-    def without(self, symbol: str) -> EngineState:
+    @property
+    def cash(self) -> Decimal:
+        """The balance of the base currency, over all accounts."""
+        return exactly(self._total_of, self.base_currency)
+
+    @property
+    def realized_pnl(self) -> dict[str, Decimal]:
+        """Realised profit by currency, gross of fees."""
+        return exactly(totals, self.profit_sums, 1)
+
+    @property
+    def realized_by_symbol(self) -> dict[str, dict[str, Decimal]]:
+        """Realised profit by symbol and currency, gross of fees."""
+        return nested(self.profit_sums)
+
+    @property
+    def fees(self) -> dict[str, Decimal]:
+        """Fees by currency, positive where paid."""
+        return exactly(totals, self.fee_sums, 1)
+
+    @property
+    def fees_by_symbol(self) -> dict[str, dict[str, Decimal]]:
+        """Fees by symbol and currency, without those that belong to no symbol."""
+        return {symbol: sums for symbol, sums in nested(self.fee_sums).items() if symbol}
+
+    @property
+    def flows(self) -> dict[str, dict[str, Decimal]]:
+        """Movements of cash by type and currency: deposits, funding, dividends and the like."""
+        found: dict[tuple[str, str], Decimal] = exactly(self._flow_totals)
+        return nested(found)
+
+    @property
+    def flows_by_symbol(self) -> dict[str, dict[str, dict[str, Decimal]]]:
+        """Movements of cash by symbol, type and currency. Fees and rebates are in the fees."""
+        found: dict[str, dict[str, dict[str, Decimal]]] = {}
+        for type_, symbol, currency in sorted(self.flow_sums):
+            if symbol and type_ not in FEE_FLOWS:
+                amount = self.flow_sums[type_, symbol, currency]
+                found.setdefault(symbol, {}).setdefault(type_, {})[currency] = amount
+        return found
+
+    def balance(self, currency: str, account: str = MAIN) -> Decimal:
+        """Return one balance of one account."""
+        return self.balances.get(balance_key(currency, account), ZERO)
+
+    def balances_by_account(self) -> dict[str, dict[str, Decimal]]:
+        """Return every balance that is not zero, by account and currency."""
+        found = {
+            ((MAIN, key) if isinstance(key, str) else key): amount
+            for key, amount in self.balances.items()
+        }
+        return nested(found)
+
+    def position(self, symbol: str, account: str = MAIN, side: Side = NET) -> Position | None:
+        """Return a position, `None` where flat."""
+        return self.positions.get(position_key(symbol, account, side))
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return what a symbol is. A symbol without an instrument is a share in the base currency.
+
+        Raises `UnknownSymbolError` for such a symbol where the state is strict.
+        """
+        found = self.instruments.get(symbol)
+        if found is not None:
+            return found
+        if self.strict:
+            raise UnknownSymbolError(
+                f"{symbol!r} has no instrument, and this state takes defined symbols only; nothing "
+                "was written. Append define_instrument first"
+            )
+        return share_in(self.base_currency)
+
+    def unrealized_by_symbol(self) -> dict[str, dict[str, Decimal]]:
+        """Return unrealised profit by symbol and currency, for symbols with a position and a mark.
+
+        Over all accounts and sides, zero left out.
+        """
+        return nested(exactly(self._unrealized))
+
+    def equity(
+        self, rates: Mapping[str, Number] | None = None, currency: str | None = None
+    ) -> Decimal:
+        """Return what everything is worth at the marks, in one currency.
+
+        Balances, unrealised profit of contracts, and securities at their marks. `rates` tells what
+        one unit of another currency is worth in `currency`, which is the base currency by default.
+        A rate that is not given is taken from the mark of a spot instrument of both currencies.
+
+        Raises `MissingPriceError`, which names every missing rate and mark.
+        """
+        return exactly(self._equity, rates or {}, currency or self.base_currency)
+
+    def without(self, key: PositionKey) -> EngineState:
         """Return the state without a position and without the position's unknown keys."""
-        return EngineState(
-            self.cash,
-            self.positions.delete(symbol),
-            self.realized_pnl,
-            self.fees,
-            self.trade_count,
-            drop_unknown_keys(self.extra, symbol),
+        return replace(
+            self,
+            positions=self.positions.delete(key),
+            extra=drop_unknown_keys(self.extra, key),
         )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EngineState:
-        """Build a state from a plain dictionary. The module's docstring describes the shape.
+        """Build a state from a plain dictionary. `plain.py` describes the shape.
 
         Raises `msgspec.ValidationError` with the path of a value that does not fit.
 
-        >>> plain = {"cash": 5.0, "positions": {"AAPL": {"shares": 2.0, "price": 1.5}}, "mode": "x"}
-        >>> EngineState.from_dict(plain).to_dict() == plain
-        True
+        >>> plain = {"cash": 5, "positions": {"AAPL": {"shares": 2, "price": 1.5}}, "mode": "x"}
+        >>> EngineState.from_dict(plain).position("AAPL").average_price
+        Decimal('1.5')
         """
-        if not isinstance(data, Mapping):
-            raise msgspec.ValidationError(f"Expected `object`, got `{type(data).__name__}`")
-        plain_positions = data.get("positions", {})
-        if not isinstance(plain_positions, Mapping):
-            raise msgspec.ValidationError(
-                f"Expected `object`, got `{type(plain_positions).__name__}` - at `$.positions`"
-            )
-        positions: dict[str, Position] = {}
-        unknown: dict[str, Any] = {}
-        for symbol, plain in plain_positions.items():
-            positions[symbol], rest = _read_position(symbol, plain)
-            if rest:
-                unknown[symbol] = rest
-        extra = {key: value for key, value in data.items() if key not in _KNOWN_KEYS}
-        if unknown:
-            extra["positions"] = unknown
-        amounts = _converted({key: data[key] for key in _AMOUNT_KEYS if key in data}, cls)
-        return cls(
-            amounts.cash,
-            Map(positions),
-            amounts.realized_pnl,
-            amounts.fees,
-            amounts.trade_count,
-            freeze_map(extra),
-        )
+        return cls(**read_fields(data))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the state as a plain dictionary of the caller's own, positions sorted by symbol.
+        """Return the state as a plain dictionary of the caller's own, sorted.
 
-        Raises `ValueError` where `extra` uses the name of a field, or a position is filed under
-        another symbol. A dictionary could not express both.
+        Raises `ValueError` where `extra` uses the name of a field. A dictionary could not express
+        both.
         """
-        notes = check_extra(self.extra)
-        plain: dict[str, Any] = {"cash": self.cash, "positions": {}}
-        for symbol in sorted(self.positions):
-            plain["positions"][symbol] = _write_position(
-                symbol, self.positions[symbol], notes.get(symbol, Map())
+        return write_plain(self)
+
+    def _total_of(self, currency: str) -> Decimal:
+        total = self.balances.get(currency, ZERO)
+        for key, amount in self.balances.items():
+            if key.__class__ is tuple and key[1] == currency:
+                total += amount
+        return total
+
+    def _flow_totals(self) -> dict[tuple[str, str], Decimal]:
+        found: dict[tuple[str, str], Decimal] = {}
+        for (type_, _, currency), amount in self.flow_sums.items():
+            found[type_, currency] = found.get((type_, currency), ZERO) + amount
+        return {key: amount for key, amount in found.items() if amount}
+
+    def _unrealized(self) -> dict[tuple[str, str], Decimal]:
+        found: dict[tuple[str, str], Decimal] = {}
+        for position in self.positions.values():
+            mark = self.marks.get(position.symbol)
+            if mark is not None:
+                instrument = self.instrument(position.symbol)
+                value = instrument.value(position.shares, mark.price)
+                key = (position.symbol, instrument.settlement)
+                profit = instrument.profit(position.cost, value)
+                found[key] = found.get(key, ZERO) + profit
+        return {key: amount for key, amount in found.items() if amount}
+
+    def _equity(self, rates: Mapping[str, Number], currency: str) -> Decimal:
+        worth: dict[str, Decimal] = {}
+        missing: list[str] = []
+        for key, amount in self.balances.items():
+            held_in = key if isinstance(key, str) else key[1]
+            worth[held_in] = worth.get(held_in, ZERO) + amount
+        for position in self.positions.values():
+            instrument = self.instrument(position.symbol)
+            if instrument.kind == "spot":
+                continue  # the coins are a balance
+            mark = self.marks.get(position.symbol)
+            if mark is None:
+                missing.append(f"mark of {position.symbol}")
+                continue
+            value = instrument.value(position.shares, mark.price)
+            if instrument.kind != "security":
+                value = instrument.profit(position.cost, value)
+            settlement = instrument.settlement
+            worth[settlement] = worth.get(settlement, ZERO) + value
+        total = ZERO
+        for held_in in sorted(worth):
+            rate = ONE if held_in == currency else self._rate(held_in, currency, rates)
+            if rate is None:
+                if worth[held_in]:
+                    missing.append(f"rate of {held_in}")
+                continue
+            total += worth[held_in] * rate
+        if missing:
+            raise MissingPriceError(
+                f"no total in {currency}: missing are {', '.join(sorted(missing))}; append mark, "
+                "or pass rates=",
+                tuple(sorted(missing)),
             )
-        for key in ("realized_pnl", "fees", "trade_count"):
-            value = getattr(self, key)
-            if value:
-                plain[key] = value
-        for key in sorted(self.extra):
-            if key != "positions":
-                plain[key] = thaw(self.extra[key])
-        return plain
+        return total
+
+    def _rate(self, of: str, currency: str, rates: Mapping[str, Number]) -> Decimal | None:
+        given = rates.get(of)
+        if given is not None:
+            if isinstance(given, bool) or not isinstance(given, int | float | Decimal):
+                raise AmountError(
+                    f"rates: the rate of {of} is no number, but {given!r}",
+                    operation="equity",
+                    field=f"$.rates.{of}",
+                )
+            return exact(given, "equity", f"rates.{of}")
+        for symbol, instrument in self.instruments.items():
+            if instrument.kind == "spot" and (instrument.base, instrument.quote) == (of, currency):
+                mark = self.marks.get(symbol)
+                if mark is not None:
+                    return mark.price
+        return None
 
 
-_AMOUNT_KEYS = ("cash", "realized_pnl", "fees", "trade_count")
-_KNOWN_KEYS = frozenset((*_AMOUNT_KEYS, "positions"))
-_POSITION_KEYS = frozenset(Position.__struct_fields__)
+def balance_key(currency: str, account: str = MAIN) -> BalanceKey:
+    """Return the key of a balance in `EngineState.balances`."""
+    return currency if account == MAIN else (account, currency)
 
 
-def drop_unknown_keys(extra: Map[str, Any], symbol: str) -> Map[str, Any]:
+def drop_unknown_keys(extra: Map[str, Any], key: PositionKey) -> Map[str, Any]:
     """Return `extra` without the unknown keys of a closed position."""
     notes = extra.get("positions") if extra else None
-    if notes is None or symbol not in notes:
+    if notes is None:
         return extra
-    remaining = notes.delete(symbol)
+    label = position_label(key)
+    if label not in notes:
+        return extra
+    remaining = notes.delete(label)
     return extra.set("positions", remaining) if remaining else extra.delete("positions")
-
-
-def check_extra(extra: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the unknown keys of positions in `extra`, by symbol.
-
-    Raises `ValueError` where `extra` uses the name of a field for something else.
-    """
-    notes: Any = extra.get("positions", Map())
-    taken = sorted(key for key in _AMOUNT_KEYS if key in extra)
-    if not isinstance(notes, Mapping):
-        taken.append("positions")
-    else:
-        for symbol, rest in notes.items():
-            if not isinstance(rest, Mapping) or not _POSITION_KEYS.isdisjoint(rest):
-                taken.append(f"positions.{symbol}")
-    if taken:
-        raise ValueError(f"extra may not use the names of fields: {', '.join(taken)}")
-    checked: Mapping[str, Mapping[str, Any]] = notes
-    return checked
-
-
-def _read_position(symbol: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
-    """Return a position, and the items of `plain` that no field knows."""
-    path = f"$.positions[{symbol!r}]"
-    if not isinstance(plain, Mapping):
-        raise msgspec.ValidationError(
-            f"Expected `object`, got `{type(plain).__name__}` - at `{path}`"
-        )
-    known = {key: value for key, value in plain.items() if key in _POSITION_KEYS}
-    if known.setdefault("symbol", symbol) != symbol:
-        raise msgspec.ValidationError(
-            f"Expected `{symbol}`, the key of the position, got `{known['symbol']}` - at "
-            f"`{path}.symbol`"
-        )
-    if isinstance(known.get("updated"), str):
-        known["updated"] = _parse_time(known["updated"], f"{path}.updated")
-    try:
-        position = _converted(known, Position)
-    except msgspec.ValidationError as error:
-        reason, _, inner = str(error).partition(" - at `$")
-        raise msgspec.ValidationError(f"{reason} - at `{path}{inner.rstrip('`')}`") from error
-    return position, {key: value for key, value in plain.items() if key not in _POSITION_KEYS}
-
-
-def _converted(data: dict[str, Any], kind: type[StructT]) -> StructT:
-    """Convert flat data, and refuse a number that a field's type cannot hold exactly."""
-    try:
-        made = msgspec.convert(data, kind)
-    except msgspec.ValidationError:
-        raise
-    except ValueError as error:  # a signalling NaN
-        raise msgspec.ValidationError(str(error)) from error
-    for name, given in data.items():
-        became = getattr(made, name)
-        if became != given:
-            raise msgspec.ValidationError(
-                f"{given!r} does not survive as a {type(became).__name__} - at `$.{name}`"
-            )
-    return made
-
-
-def _write_position(symbol: str, position: Position, rest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a position as a plain dictionary, with its unknown keys `rest`."""
-    if position.symbol != symbol:
-        raise ValueError(f"the position of {position.symbol!r} is filed under {symbol!r}")
-    plain: dict[str, Any] = {"shares": position.shares, "price": position.price}
-    if position.weight is not None:
-        plain["weight"] = position.weight
-    if position.updated:
-        plain["updated"] = position.updated
-    plain.update(thaw(rest))
-    return plain
-
-
-def _parse_time(text: str, path: str) -> int:
-    """Return the time in ISO 8601 text, to the nanosecond (`datetime` holds microseconds)."""
-    fraction = _FRACTION.search(text)
-    whole = text if fraction is None else text[: fraction.start()] + text[fraction.end() :]
-    try:
-        moment = datetime.fromisoformat(whole)
-    except ValueError as error:
-        raise msgspec.ValidationError(f"{error} - at `{path}`") from error
-    if moment.tzinfo is None or moment.microsecond:
-        raise msgspec.ValidationError(
-            f"Expected a time with its offset and at most nanoseconds, got `{text}` - at `{path}`"
-        )
-    nanoseconds = int(fraction.group(1).ljust(9, "0")) if fraction is not None else 0
-    return (moment - _EPOCH) // _SECOND * 1_000_000_000 + nanoseconds

@@ -262,7 +262,7 @@ LONE = 40
 """The most calls of the product's own functions for a lone append, on the loop. A coroutine or
 generator that is resumed counts again. Three of the calls refuse what would break the order of
 numbers, and give the fold its surroundings: `CallGuard.check`, `fold_context` and
-`_encode_and_fold`. Two more make and begin to await the object that names a forgotten `await`
+`encode_and_fold`. Two more make and begin to await the object that names a forgotten `await`
 (`missing_await.py`): Python's own coroutine cannot say that. Five check the new state by its
 type: the call, the state, its map, and the search for the map's changed entry in two steps. The
 entry itself is checked without a call. One, `GroupCommit._finish`, is a pass that can be repeated

@@ -36,6 +36,8 @@ FACTS: dict[str, Any] = {
     "errno": errno.EIO,
     "offset": 512,
     "expected_seq": 8,
+    "expected": 8,
+    "actual": 9,
     "requested": 1,
     "first_available": 100,
     "operations": ("pay_dividend",),

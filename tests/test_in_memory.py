@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from eventstore import (
     EventStore,
     InvalidPayloadError,
     RecoveryReport,
+    SequenceConflictError,
     SimulatedClock,
     StoreClosedError,
     UnknownOperationError,
@@ -117,6 +119,18 @@ async def test_times_are_the_clock_s() -> None:
         assert seqs([event async for event in store.events()]) == [1, 2, 3, 4]
 
 
+async def test_a_decision_that_was_overtaken_is_refused() -> None:
+    async with EventStore.in_memory(bank_registry()) as store:
+        await store.append(pay(5), expected_seq=0)
+        assert store.head_seq == store.seq == 1
+        for ask in (store.append, store.submit):
+            with pytest.raises(SequenceConflictError) as caught:
+                await ask(pay(1), expected_seq=0)
+            assert (caught.value.expected, caught.value.actual) == (0, 1)
+        assert store.state == bank_after(5)
+        assert (await store.submit(pay(1), expected_seq=1)).seq == 2
+
+
 async def test_refusals_leave_nothing_behind() -> None:
     async with EventStore.in_memory(bank_registry()) as store:
         with pytest.raises(InsufficientFundsError):
@@ -132,9 +146,9 @@ async def test_refusals_leave_nothing_behind() -> None:
 async def test_what_the_caller_changes_afterwards_has_no_effect() -> None:
     extra: dict[str, Any] = {"notes": [1]}
     async with EventStore.in_memory(trading_registry()) as store:
-        await store.append(FullState(cash=1.0, extra=extra), metadata=extra)
+        await store.append(FullState(cash=1.0, rest=extra), metadata=extra)
         extra["notes"].append(2)
-        assert store.state == EngineState(cash=1.0, extra=Map(notes=(1,)))
+        assert store.state == EngineState.from_dict({"cash": 1, "notes": [1]})
         [event] = [event async for event in store.events()]
         assert event.metadata == {"notes": [1]}
 
@@ -176,10 +190,11 @@ async def test_a_backtest_of_a_strategy() -> None:
         for number, price in enumerate([10.0, 11.0, 12.0, 9.0], 1):
             side = "buy" if number % 2 else "sell"
             trade: Any = {"trade_id": str(number), "symbol": "A", "side": side, "shares": 10}
-            await store.append("record_trade", {**trade, "price": price, "fee": 0.5})
+            await store.append("record_trade", {**trade, "price": price, "fee": 0.1})
             clock.advance(60.0)
-        assert store.state.realized_pnl == 10.0 - 30.0
-        assert store.state.fees == 2.0
+        assert store.state.realized_pnl == {"USD": 10 - 30}
+        assert store.state.fees == {"USD": Decimal("0.4")}
+        assert store.state.cash == Decimal("-20.4")
         assert not store.state.positions
         trades = [event.data async for event in store.events(operations={"record_trade"})]
         assert all(isinstance(trade, RecordTrade) for trade in trades)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,49 @@ from eventstore.testing import (
     VirtualTimeLoop,
 )
 from eventstore.tools import Damage, Divergence, Refold, Verification
-from handlers import EngineState, FullState, Position, RecordTrade, UpdatePosition, trading_registry
+from handlers import (
+    AdjustCash,
+    BustTrade,
+    CorrectTrade,
+    DefineInstrument,
+    EngineState,
+    FullState,
+    Instrument,
+    Mark,
+    Order,
+    OrderClosed,
+    OrderSent,
+    OrderUpdated,
+    Position,
+    RecordTrade,
+    Settle,
+    Split,
+    TradeFee,
+    UpdatePosition,
+    trading_registry,
+)
 
 PACKAGES = ("eventstore", *(f"eventstore.{name}" for name in "disk history testing tools".split()))
 LONGEST = 200
 SOLD = RecordTrade(trade_id="t-1", symbol="AAPL", side="sell", shares=40, price=155.0)
 BOUGHT = UpdatePosition(symbol="AAPL", shares=100, price=150.0)
+FILL: dict[str, Any] = {"trade_id": "t-1", "symbol": "AAPL", "side": "sell"}
+TRADING: list[object] = [
+    AdjustCash(type="dividend", amount=Decimal("1.25"), reference="d-1", symbol="AAPL"),
+    BustTrade(**FILL),
+    CorrectTrade(**FILL, new_trade_id="t-2", shares=40, price=154.0),
+    DefineInstrument(symbol="BTCUSDT", kind="spot", base="BTC", quote="USDT"),
+    Instrument("spot", "USDT", "USDT", "BTC"),
+    Mark(symbol="AAPL", price=151.5),
+    Order("o-1", "c-1", "AAPL", "buy", Decimal(100)),
+    OrderClosed(order_id="o-1", reason="filled"),
+    OrderSent(client_order_id="c-1", symbol="AAPL", side="buy", shares=100),
+    OrderUpdated(order_id="o-1", symbol="AAPL", side="buy", shares=100),
+    Position("AAPL", Decimal(100), Decimal(15_000)),
+    Settle(symbol="ESZ6", price=5000.25, reference="s-1"),
+    Split(symbol="AAPL", numerator=4, denominator=1, reference="s-2"),
+    TradeFee(**FILL, fee=0.5),
+]
 
 
 def public_classes() -> list[type[Any]]:
@@ -55,7 +93,7 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
     """Instances of each public class, with the `repr` while the store is open."""
     registry, disk = trading_registry(), SimulatedDisk(7)
     local = LocalDisk(folder / "local", create=True)
-    difference = Difference("positions['AAPL'].shares", 100.0, 60.0)
+    difference = Difference("positions['AAPL'].shares", Decimal(100), Decimal(60))
     divergence = Divergence(
         agrees_at=0,
         differs_at=20,
@@ -76,7 +114,8 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found: list[object] = [store, log, subscription, receipt, registry, EngineState()]
         found += [store.stats(), store.recovery, StoreConfig(backup_count=3), Durability.COMMIT]
         found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
-        found += [Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState(), Position("AAPL", 1.0, 2.0)]
+        found += [Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState()]
+        found += TRADING
         found += [local, local.create("file"), disk, disk.open(disk.files()[0])]
         found += [Call("sync", "log/spare"), Fault(), HandlerReport({"buy": 5}, {}, (1, 2))]
         found += [difference, await compare(store, store), divergence, Refold(agreeing=(10, 20))]

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pytest
 from immutables import Map
 
 from eventstore import (
+    ConfigError,
     Durability,
     Event,
     EventStore,
     HandlerRegistry,
     InvalidPayloadError,
     Operation,
+    SequenceConflictError,
     SimulatedClock,
     StoreClosedError,
     StoreConfig,
@@ -59,12 +62,13 @@ async def history(store: EventStore[Any]) -> list[Event[Any]]:
 
 class PayDividend(Operation, tag="pay_dividend"):
     symbol: str
-    amount: float
+    amount: Decimal
 
 
 @handler
 def pay_dividend(state: EngineState, event: Event[PayDividend]) -> EngineState:
-    return state.replace(cash=state.cash + event.data.amount)
+    cash = state.balance("USD") + event.data.amount
+    return state.replace(balances=state.balances.set("USD", cash))
 
 
 class TestWhatUsersWrite:
@@ -83,8 +87,10 @@ class TestWhatUsersWrite:
             await receipt
             assert store.seq == receipt.seq == 5
             position = store.state.positions["AAPL"]
-            assert (position.symbol, position.shares, position.price) == ("AAPL", 60.0, 150.0)
-            assert store.state.realized_pnl == 200.0
+            assert (position.symbol, position.updated) == ("AAPL", (await history(store))[3].time)
+            assert position.shares == 60
+            assert position.average_price == 150
+            assert store.state.realized_pnl == {"USD": 200}
             before = store.state
         async with EventStore.open(tmp_path / "engine-state", trading_registry()) as store:
             assert (store.seq, store.state) == (5, before)
@@ -94,9 +100,9 @@ class TestWhatUsersWrite:
         registry = trading_registry()
         registry.register(pay_dividend)
         async with EventStore.open(tmp_path, registry) as store:
-            await store.append(PayDividend(symbol="AAPL", amount=25.0))
-            await store.append("pay_dividend", {"symbol": "MSFT", "amount": 8})
-            assert store.state.cash == 33.0
+            await store.append(PayDividend(symbol="AAPL", amount=Decimal("25.1")))
+            await store.append("pay_dividend", {"symbol": "MSFT", "amount": "8.2"})
+            assert store.state.cash == Decimal("33.3")
 
     @pytest.mark.asyncio
     async def test_a_backtest(self, tmp_path: Path) -> None:
@@ -217,15 +223,15 @@ class TestAppending:
 
     @pytest.mark.asyncio
     async def test_changing_what_was_appended_has_no_effect(self, tmp_path: Path) -> None:
-        positions = {"A": Position("A", 1.0, 2.0)}
+        positions: dict[str, Any] = {"A": Position("A", Decimal(1), Decimal(2))}
         extra: dict[str, Any] = {"notes": ["first"]}
         inner = {"desk": 1}
         metadata: dict[str, Any] = {"by": inner}
         data: dict[str, Any] = {"cash": 1.0, "positions": {}, "mode": ["x"]}
         async with EventStore.open(tmp_path, trading_registry()) as store:
-            full = FullState(cash=5.0, positions=positions, extra=extra)
+            full = FullState(cash=5.0, positions=positions, rest=extra)
             receipt = store.submit(full, metadata=metadata)
-            positions["B"] = Position("B", 1.0, 1.0)
+            positions["B"] = Position("B", Decimal(1), Decimal(1))
             extra["notes"].append("second")
             inner["desk"] = 2
             await receipt
@@ -236,8 +242,8 @@ class TestAppending:
             data["mode"].append("y")
             data["cash"] = 2.0
             await receipt
-            assert store.state.to_dict() == {"cash": 1.0, "positions": {}, "mode": ["x"]}
-            assert published.cash == 5.0
+            assert store.state.to_dict() == {"cash": 1, "positions": {}, "mode": ["x"]}
+            assert published.cash == 5
             after = store.state
         async with EventStore.open(tmp_path, trading_registry()) as store:
             assert store.state == after
@@ -389,6 +395,151 @@ class TestRefusals:
                 await store.append(Deposit(account="a" * 1000, amount=1))
             assert (store.seq, store.state) == (0, Bank())
             assert (await store.append(pay())).seq == 1
+
+
+class TestExpectedSeq:
+    """A decision is appended only where no other event came in between."""
+
+    @pytest.mark.asyncio
+    async def test_the_head_is_the_last_submitted_event(self, tmp_path: Path) -> None:
+        disk = GatedDisk(tmp_path / "s", commits)
+        async with EventStore.open("", bank_registry(), disk=disk) as store:
+            assert (store.head_seq, store.seq) == (0, 0)
+            await store.append(pay(1), pay(1))
+            assert (store.head_seq, store.seq) == (2, 2)
+            disk.gate.shut()
+            receipt = store.submit(pay(2))
+            await disk.gate.reached()
+            assert (store.head_seq, store.seq) == (3, 2)
+            disk.gate.open()
+            await receipt
+            assert (store.head_seq, store.seq) == (3, 3)
+        async with EventStore.open(tmp_path / "s", bank_registry()) as store:
+            assert store.head_seq == 3
+        async with EventStore.open(tmp_path / "s", bank_registry(), read_only=True) as reader:
+            with pytest.raises(StoreReadOnlyError):
+                await reader.append(pay(), expected_seq=3)
+
+    @pytest.mark.asyncio
+    async def test_the_group_goes_on_from_the_expected_event(self) -> None:
+        async with EventStore.open("", bank_registry(), disk=SimulatedDisk()) as store:
+            assert (await store.append(pay(1), pay(2), expected_seq=0)).seq == 2
+            assert (await store.append("deposit", PAID, expected_seq=2)).seq == 3
+            receipts = [store.submit(pay(4), expected_seq=seq) for seq in (3, 4, 5)]
+            assert [(await receipt).seq for receipt in receipts] == [4, 5, 6]
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("expected", [0, 1, 3, 2**70])
+    async def test_any_other_number_is_refused_and_nothing_is_written(self, expected: int) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk) as store:
+            await store.append(pay(1), pay(2))
+            before, calls = disk.contents(), len(disk.calls)
+            for ask in (store.append, store.submit):
+                with pytest.raises(SequenceConflictError, match="Read the state again") as caught:
+                    await ask(pay(4), expected_seq=expected)
+                assert (caught.value.expected, caught.value.actual) == (expected, 2)
+            assert (disk.contents(), len(disk.calls)) == (before, calls)
+            assert (store.seq, store.head_seq, store.state) == (2, 2, bank_after(1, 2))
+            assert (await store.append(pay(4), expected_seq=2)).seq == 3
+
+    @pytest.mark.asyncio
+    async def test_it_is_refused_before_the_payload_is_looked_at(self) -> None:
+        async with EventStore.open("", bank_registry(), disk=SimulatedDisk()) as store:
+            refused: list[Any] = [("unheard", {}), ("deposit", {"account": 1}), 5]
+            for operation in refused:
+                for ask in (store.append, store.submit):
+                    with pytest.raises(SequenceConflictError):
+                        await ask(operation, expected_seq=1)
+            with pytest.raises(SequenceConflictError):  # and before it is folded
+                await store.append(Withdraw(account="a", amount=1), expected_seq=1)
+            with pytest.raises(InsufficientFundsError):
+                await store.append(Withdraw(account="a", amount=1), expected_seq=0)
+
+    @pytest.mark.asyncio
+    async def test_submitted_events_count_and_not_only_durable_ones(self, tmp_path: Path) -> None:
+        disk = GatedDisk(tmp_path / "s", commits)
+        async with EventStore.open("", bank_registry(), disk=disk) as store:
+            await store.append(pay(1))
+            disk.gate.shut()
+            receipt = store.submit(pay(2))
+            await disk.gate.reached()
+            with pytest.raises(SequenceConflictError) as caught:
+                store.submit(pay(4), expected_seq=store.seq)
+            assert (caught.value.expected, caught.value.actual) == (1, 2)
+            later = store.submit(pay(8), expected_seq=store.head_seq)
+            disk.gate.open()
+            assert [(await receipt).seq, (await later).seq] == [2, 3]
+        async with EventStore.open(tmp_path / "s", bank_registry()) as store:
+            assert store.state == bank_after(1, 2, 8)
+
+    @pytest.mark.asyncio
+    async def test_it_is_judged_again_after_waiting_for_room(self, tmp_path: Path) -> None:
+        """What was right when it was asked for, and is overtaken by an append that waited first."""
+        disk = GatedDisk(tmp_path / "s", commits)
+        async with EventStore.open("", bank_registry(), disk=disk, max_pending=1) as store:
+            await store.append(pay(1))
+            disk.gate.shut()
+            store.submit(pay(2))
+            first = asyncio.create_task(store.append(pay(4), expected_seq=2))
+            second = asyncio.create_task(store.append(pay(8), expected_seq=2))
+            await disk.gate.reached()
+            assert not first.done()
+            assert not second.done()
+            disk.gate.open()
+            async with asyncio.timeout(PATIENCE):
+                assert (await first).seq == 3
+                with pytest.raises(SequenceConflictError) as caught:
+                    await second
+            assert (caught.value.expected, caught.value.actual) == (2, 3)
+            assert store.state == bank_after(1, 2, 4)
+            assert (await store.append(pay(8), expected_seq=3)).seq == 4
+
+    @pytest.mark.asyncio
+    async def test_of_several_who_decided_at_once_one_succeeds(self) -> None:
+        async with EventStore.open("", bank_registry(), disk=SimulatedDisk()) as store:
+            await store.append(pay(5))
+            outcomes = await asyncio.gather(
+                *(store.append(Withdraw(account="a", amount=1), expected_seq=1) for _ in range(5)),
+                return_exceptions=True,
+            )
+            assert sorted(type(outcome).__name__ for outcome in outcomes) == [
+                "Receipt", *["SequenceConflictError"] * 4
+            ]  # fmt: skip
+            assert store.state.balances["a"] == 4
+
+    @pytest.mark.asyncio
+    async def test_the_head_goes_back_with_a_refused_commit(self) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk) as store:
+            await store.append(pay(1))
+            disk.add_rule(once("write", errno.ENOSPC))
+            with pytest.raises(StoreFullError):
+                await store.append(pay(2), expected_seq=1)
+            assert store.head_seq == 1
+            with pytest.raises(SequenceConflictError):
+                await store.append(pay(2), expected_seq=2)
+            assert (await store.append(pay(2), expected_seq=1)).seq == 2
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("wrong", [True, 2.0, "2", -1, b"2", [2]])
+    async def test_what_is_no_number_of_an_event_is_a_wrong_argument(self, wrong: Any) -> None:
+        async with EventStore.open("", bank_registry(), disk=SimulatedDisk()) as store:
+            await store.append(pay(1), pay(2))
+            for ask in (store.append, store.submit):
+                with pytest.raises(ConfigError, match="expected_seq"):
+                    await ask(pay(4), expected_seq=wrong)
+            assert store.head_seq == 2
+
+    @pytest.mark.asyncio
+    async def test_a_closed_store_is_closed_first(self) -> None:
+        store = await EventStore.open("", bank_registry(), disk=SimulatedDisk())
+        await store.close()
+        with pytest.raises(StoreClosedError):
+            await store.append(pay(), expected_seq=7)
+
+
+PAID = {"account": "a", "amount": 1}
 
 
 class Forget(Operation):

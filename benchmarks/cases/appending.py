@@ -16,7 +16,7 @@ from typing import ClassVar
 from benchmarks.cases.base import Case, Cell, Profile, Task
 from benchmarks.contenders import Contender
 from benchmarks.peers.base import Peer
-from benchmarks.workload import payloads
+from benchmarks.workload import APART, payloads
 from eventstore import Operation
 
 __all__ = ["Awaiters", "Burst", "Groups", "OneAwaiter", "append_apart", "append_together"]
@@ -30,7 +30,7 @@ async def opened(task: Task) -> AsyncIterator[Peer]:
     peer = task.adapter(task.folder)
     await peer.open()
     try:
-        warm = payloads(WARM_UP)
+        warm = payloads(WARM_UP, first=APART)
         for payload in warm:
             await peer.append((payload,))
         await peer.settle()
@@ -124,7 +124,8 @@ class Awaiters(Case):
         tasks = task.count("tasks")
         operations = payloads(tasks * task.count("each"))
         async with opened(task) as peer:
-            await append_together(peer, tasks, payloads(tasks))  # connections, and other firsts
+            firsts = payloads(tasks, first=2 * APART)  # connections, and other firsts
+            await append_together(peer, tasks, firsts)
             seconds = await append_together(peer, tasks, operations)
         return per_event(seconds, len(operations))
 
@@ -160,7 +161,7 @@ class Groups(Case):
         groups = [payloads(size, first=first) for first in range(1, task.count("events") + 1, size)]
         async with opened(task) as peer:
             append = peer.append
-            await append(payloads(size))
+            await append(payloads(size, first=2 * APART))
             began = time.perf_counter()
             for group in groups:
                 await append(group)

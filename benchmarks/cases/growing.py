@@ -14,7 +14,7 @@ from benchmarks.cases.appending import append_apart, append_together, percentile
 from benchmarks.cases.base import Case, Cell, History, Profile, Task
 from benchmarks.cases.reading import read_through
 from benchmarks.contenders import Contender
-from benchmarks.workload import payloads
+from benchmarks.workload import APART, payloads
 
 __all__ = ["Growth"]
 
@@ -88,13 +88,14 @@ class Growth(Case):
         peer = task.adapter(task.folder)
         await peer.open()
         try:
-            await append_apart(peer, payloads(10, size=size))
+            await append_apart(peer, payloads(10, first=APART, size=size))
             await peer.settle()
             if task.options["question"] == "one awaiter":
-                latencies = await append_apart(peer, payloads(count, size=size))
+                latencies = await append_apart(peer, payloads(count, first=2 * APART, size=size))
                 return {"per event": percentiles(latencies)["p50"]}
-            await append_together(peer, 64, payloads(64, size=size))
-            seconds = await append_together(peer, 64, payloads(count * 4, size=size))
+            await append_together(peer, 64, payloads(64, first=2 * APART, size=size))
+            operations = payloads(count * 4, first=3 * APART, size=size)
+            seconds = await append_together(peer, 64, operations)
             return {"per event": seconds / (count * 4 // 64 * 64)}
         finally:
             await peer.close()

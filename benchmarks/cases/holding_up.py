@@ -26,6 +26,7 @@ from handlers import EngineState
 __all__ = ["HoldUp"]
 
 TICK = 0.001
+WARM_UP = 0.05
 
 
 async def lags(seconds: float) -> list[float]:
@@ -71,10 +72,10 @@ class HoldUp(Case):
         peer = task.adapter(task.folder)
         await peer.open()
         try:
-            work = _Work(peer, await peer.recover(), task.count("rate"))
-            await work.append(0.05)
-            await peer.settle()
             seconds = float(task.options["seconds"])
+            work = _Work(peer, await peer.recover(), task.count("rate"), seconds + WARM_UP)
+            await work.append(WARM_UP)
+            await peer.settle()
             idle = percentiles(await lags(seconds / 2))
             appended = asyncio.create_task(work.append(seconds))
             snapshots = asyncio.create_task(work.snapshots(seconds))
@@ -97,17 +98,16 @@ class HoldUp(Case):
 class _Work:
     """The work of a trading engine: folding, appending, taking snapshots."""
 
-    def __init__(self, peer: Peer, state: EngineState, rate: int) -> None:
+    def __init__(self, peer: Peer, state: EngineState, rate: int, seconds: float) -> None:
         self._peer = peer
         self._state = state
         self._each = int(rate * TICK)
-        self._operations = payloads(1000)
+        self._operations = payloads(int(rate * seconds) + 3 * self._each)
         self._events = 0
         self._pending: set[asyncio.Task[None]] = set()
 
     def _next(self) -> list[Operation]:
-        start = self._events % len(self._operations)
-        group = self._operations[start : start + self._each]
+        group = self._operations[self._events : self._events + self._each]
         self._events += len(group)
         if not self._peer.folds:
             for payload in group:

@@ -20,7 +20,7 @@ from typing import ClassVar
 from benchmarks.cases.base import Case, Cell, History, Profile, Task
 from benchmarks.cases.histories import check_folded
 from benchmarks.contenders import Contender
-from benchmarks.workload import EMPTY, REGISTRY, events, fold, payloads
+from benchmarks.workload import APART, EMPTY, REGISTRY, events, fold, payloads
 from eventstore.model.codec import array_header
 
 __all__ = ["OpenAfterCrash", "Starting"]
@@ -80,7 +80,7 @@ class OpenAfterCrash(Case):
 
 def tail_in_memory(tail: int, before: int) -> dict[str, float]:
     """The yardstick: the tail folded, and decoded and folded, without any file."""
-    state = fold(EMPTY, events(payloads(1000)))
+    state = fold(EMPTY, events(payloads(1000, first=APART)))
     recorded = events(payloads(tail, first=before + 1), before + 1)
     body = array_header(tail) + REGISTRY.codec.encode_all(recorded)
     gc.collect()

@@ -45,7 +45,15 @@ class TradeRecorded(DomainEvent):  # type: ignore[misc]  # the library is not th
     side: str
     shares: float
     price: float
-    fee: float = 0.0
+    fee: float | None = None
+    fee_currency: str | None = None
+    venue: str = ""
+    account: str = "main"
+    position_side: str = "net"
+    order_id: str = ""
+    client_order_id: str = ""
+    liquidity: str | None = None
+    time: int | None = None
 
 
 class PositionUpdated(DomainEvent):  # type: ignore[misc]  # the library is not there when types are checked
@@ -54,6 +62,8 @@ class PositionUpdated(DomainEvent):  # type: ignore[misc]  # the library is not 
     shares: float
     price: float
     weight: float | None = None
+    account: str = "main"
+    position_side: str = "net"
 
 
 MODELS: dict[type[Operation], Any] = {

@@ -107,18 +107,58 @@ class Engine(Aggregate):  # type: ignore[misc]  # the library is not there when 
 
     @event("TradeRecorded")  # type: ignore[untyped-decorator]  # as for the class
     def record_trade(
-        self, trade_id: str, symbol: str, side: Any, shares: float, price: float, fee: float
+        self,
+        trade_id: str,
+        symbol: str,
+        side: Any,
+        shares: float,
+        price: float,
+        fee: float | None,
+        fee_currency: str | None,
+        venue: str,
+        account: str,
+        position_side: Any,
+        order_id: str,
+        client_order_id: str,
+        liquidity: Any,
+        time: int | None,
     ) -> None:
         payload = RecordTrade(
-            trade_id=trade_id, symbol=symbol, side=side, shares=shares, price=price, fee=fee
+            trade_id=trade_id,
+            symbol=symbol,
+            side=side,
+            shares=shares,
+            price=price,
+            fee=fee,
+            fee_currency=fee_currency,
+            venue=venue,
+            account=account,
+            position_side=position_side,
+            order_id=order_id,
+            client_order_id=client_order_id,
+            liquidity=liquidity,
+            time=time,
         )
         self.state = TRADE(self.state, Event(0, 0, payload))
 
     @event("PositionUpdated")  # type: ignore[untyped-decorator]  # as for the class
     def update_position(
-        self, symbol: str, shares: float, price: float, weight: float | None
+        self,
+        symbol: str,
+        shares: float,
+        price: float,
+        weight: float | None,
+        account: str,
+        position_side: Any,
     ) -> None:
-        payload = UpdatePosition(symbol=symbol, shares=shares, price=price, weight=weight)
+        payload = UpdatePosition(
+            symbol=symbol,
+            shares=shares,
+            price=price,
+            weight=weight,
+            account=account,
+            position_side=position_side,
+        )
         self.state = POSITION(self.state, Event(0, 0, payload))
 
 

@@ -1,22 +1,18 @@
 """The events that the trading loop records: a function of the tape, event by event.
 
 The first event sets the opening capital. After it, every fill is one group of two operations, all
-or nothing. The first operation is the fill (`record_trade`). The second is the resulting position
-with its weight in the account (`update_position`). A fill that closes the position has no second
-operation, because no position is left to mark.
+or nothing. The first operation is the fill (`record_trade`). The second is the last price of the
+symbol (`mark`), from which the state knows unrealised profit and the worth of the account.
 
 All of this follows from the tape, so event number `n` is the same in every run. A process with `n`
 events in its store therefore knows where to go on.
-
-The marks repeat the shares and the average price of the journal's own ledger. They leave the
-accounts unchanged if, and only if, the handler of `record_trade` keeps the same shares and price.
-`verify` also folds the trades without the marks, so that a mark cannot hide a mistake.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from eventstore.demo.ledger import Ledger
@@ -46,9 +42,9 @@ class Journal:
     def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
         self._rules = rules
         self._strategy = Strategy(rules)
-        self._last: dict[str, float] = {}
+        self._last: dict[str, Decimal] = {}
         self._seq = 0
-        self.ledger: Ledger[float] = Ledger(float, rules.capital)
+        self.ledger = Ledger(rules.capital)
 
     @property
     def seq(self) -> int:
@@ -63,27 +59,16 @@ class Journal:
         for one in prints:
             self._last[one.symbol] = one.price
         for fill in self._strategy.trade(prints):
+            price = self._last[fill.symbol]
             self.ledger.record(fill)
-            yield self._group(fill.time, fill.trade_id, _trade(fill), *self._mark(fill))
+            self.ledger.mark(fill.symbol, price)
+            mark = ("mark", {"symbol": fill.symbol, "price": price})
+            yield self._group(fill.time, fill.trade_id, _trade(fill), mark)
 
     def _group(self, time: int, key: str, *operations: tuple[str, dict[str, Any]]) -> Group:
         first = self._seq + 1
         self._seq += len(operations)
         return Group(first, self._seq, time, key, operations)
-
-    def _mark(self, fill: Fill) -> Iterator[tuple[str, dict[str, Any]]]:
-        held = self.ledger.positions.get(fill.symbol)
-        if held is not None:
-            value = held.shares * self._last[fill.symbol]
-            yield (
-                "update_position",
-                {
-                    "symbol": fill.symbol,
-                    "shares": held.shares,
-                    "price": held.price,
-                    "weight": value / self.ledger.equity(self._last),
-                },
-            )
 
 
 def _trade(fill: Fill) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ Text is ASCII, whatever the terminal's encoding.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -101,7 +102,7 @@ def show_result(console: Console, result: Result) -> None:
         kills = sum(life.killed for life in result.lives)
         console.print(
             f"[green bold]Nothing lost, nothing doubled[/]: killed {kills} times, and the state is "
-            "the ledger's to the last bit.",
+            "the ledger's, exactly.",
             highlight=False,
             soft_wrap=True,
         )
@@ -167,17 +168,20 @@ def _summary(result: Result) -> Table:
     )
     table.add_row("whole run", f"{result.seconds:.1f} s")
     ledger = result.verification.ledger
-    profit = ledger.realized_pnl - ledger.fees
+    profit = ledger.equity - Fraction(DEFAULT_RULES.capital)
+    realized, unrealized = _money(ledger.realized_pnl), _money(ledger.unrealized_pnl)
+    table.add_row("realised profit", f"{realized} before fees of {_money(ledger.fees)}")
+    table.add_row("unrealised profit", f"{unrealized} at the last price")
     table.add_row(
-        "realised profit", f"{ledger.realized_pnl:,.2f} before fees of {ledger.fees:,.2f}"
+        "the strategy " + ("made" if profit >= 0 else "lost"),
+        f"{_money(abs(profit))} of {DEFAULT_RULES.capital:,}",
     )
-    table.add_row(
-        "the strategy " + ("made" if profit >= 0.0 else "lost"),
-        f"{abs(profit):,.2f} of {DEFAULT_RULES.capital:,.0f}, open positions aside",
-    )
-    worst = max(result.verification.drift.values(), key=abs)
-    table.add_row("floats are off by", f"{worst:.1e} against exact arithmetic, at most")
     return table
+
+
+def _money(exact: Fraction) -> str:
+    """An amount of money for the reader. The comparison had every digit."""
+    return f"{float(exact):,.2f}"
 
 
 def _range(stats: list[StoreStats], name: str) -> str:

@@ -8,12 +8,14 @@ average, the target is no position. The rules are:
 * **No look-ahead.** A target is set when all prints of a moment are known. Orders for it are filled
   in the *following* moments only.
 * **No fantasy fills.** An order fills where somebody else's order did: at the price of a print
-  whose taker was on the same side (so the spread is paid), and for no more than that print's amount
-  (rounding aside).
+  whose taker was on the same side (so the spread is paid), for no more than the print's amount.
 * **Costs.** Every fill pays the taker's fee, `fee_bps` of its value.
 * **Limits.** The position never exceeds `limit` in money, at the price when the target was set.
 * **Ruin.** Once the account is worth less than twice the `limit`, the strategy only closes open
   positions.
+
+Amounts and prices are decimals, and exact. Only the average is a `float`, because the average is a
+signal and no money.
 
 The strategy is deterministic: fills are a function of the prints. So a restarted process can find
 its place again. The strategy loses money, because the fee is several times the gain per trade. The
@@ -22,9 +24,9 @@ demonstration is about a store, and an account that only ever grows would have b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
 
 from eventstore.demo.tape import Print
 
@@ -35,14 +37,16 @@ __all__ = ["DEFAULT_RULES", "Fill", "Rules", "Strategy"]
 class Rules:
     """The parameters of the strategy. Money is in the tape's quote currency."""
 
-    capital: float = 100_000.0
-    limit: float = 20_000.0
+    capital: Decimal = Decimal(100_000)
+    limit: Decimal = Decimal(20_000)
     span: int = 20
     entry_bps: float = 0.5
-    fee_bps: float = 4.0
+    fee_bps: Decimal = Decimal(4)
 
 
 DEFAULT_RULES = Rules()
+
+_EXACT = Context(prec=1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,9 @@ class Fill:
     time: int
     symbol: str
     side: str
-    shares: float
-    price: float
-    fee: float
+    shares: Decimal
+    price: Decimal
+    fee: Decimal
 
     @property
     def trade_id(self) -> str:
@@ -74,6 +78,10 @@ class Strategy:
 
     def trade(self, moment: Iterable[Print]) -> list[Fill]:
         """Return the fills of one moment, from orders sent before it, then set new targets."""
+        with localcontext(_EXACT):
+            return self._trade(moment)
+
+    def _trade(self, moment: Iterable[Print]) -> list[Fill]:
         rules = self._rules
         fills: list[Fill] = []
         touched: dict[str, _Book] = {}
@@ -85,7 +93,7 @@ class Strategy:
             shares = book.fill(one)
             if shares:
                 self._fills += 1
-                fee = shares * one.price * (rules.fee_bps / 10_000.0)
+                fee = (shares * one.price * rules.fee_bps).scaleb(-4)
                 self._cash -= (shares if one.side == "buy" else -shares) * one.price + fee
                 fills.append(
                     Fill(self._fills, one.received, one.symbol, one.side, shares, one.price, fee)
@@ -93,7 +101,7 @@ class Strategy:
             book.see(one.price)
         if fills and not self._ruined:
             equity = self._cash + sum(book.value for book in self._books.values())
-            self._ruined = equity < 2.0 * rules.limit
+            self._ruined = equity < 2 * rules.limit
         for book in touched.values():
             book.decide(self._ruined)
         return fills
@@ -109,51 +117,40 @@ class _Book:
 
     __slots__ = ("_average", "_last", "_lot", "_rules", "_shares", "_target", "_weight_of_newest")
 
-    def __init__(self, price: float, rules: Rules) -> None:
+    def __init__(self, price: Decimal, rules: Rules) -> None:
         self._rules = rules
         self._weight_of_newest = 2.0 / (rules.span + 1)
-        self._average = self._last = price
-        self._shares = 0.0
-        self._target = 0.0
-        # orders are in whole lots: a power of ten of shares worth at most a thousandth of the limit
-        self._lot = float(f"1e{math.floor(math.log10(rules.limit / 1000.0 / price))}")
-
-    def see(self, price: float) -> None:
         self._last = price
-        self._average += (price - self._average) * self._weight_of_newest
+        self._average = float(price)
+        self._shares = Decimal(0)
+        self._target = Decimal(0)
+        # orders are in whole lots: a power of ten of shares worth at most a thousandth of the limit
+        self._lot = Decimal(f"1e{(rules.limit / 1000 / price).adjusted()}")
+
+    def see(self, price: Decimal) -> None:
+        self._last = price
+        self._average += (float(price) - self._average) * self._weight_of_newest
 
     @property
-    def value(self) -> float:
+    def value(self) -> Decimal:
         return self._shares * self._last
 
     def decide(self, ruined: bool) -> None:
-        ahead = (self._last / self._average - 1.0) * 10_000.0
+        ahead = (float(self._last) / self._average - 1.0) * 10_000.0
         if ruined:
-            self._target = 0.0
+            self._target = Decimal(0)
         elif abs(ahead) >= self._rules.entry_bps:
-            if ahead * self._target >= 0.0:  # not on that side yet: a held target is not resized
-                lots = math.floor(self._rules.limit / self._last / self._lot)
-                self._target = lots * self._lot * (-1.0 if ahead > 0.0 else 1.0)
-        elif ahead * self._shares >= 0.0:
-            self._target = 0.0
+            if ahead * float(self._target) >= 0.0:  # a target that is held is not resized
+                size = self._rules.limit // (self._last * self._lot) * self._lot
+                self._target = -size if ahead > 0.0 else size
+        elif ahead * float(self._shares) >= 0.0:
+            self._target = Decimal(0)
 
-    def fill(self, one: Print) -> float:
-        """Return how many shares of the order a print fills, 0.0 for none.
-
-        Less than half a lot counts as nothing. A fill that would leave so little of the order fills
-        all of the order. A fill that would leave so little of the position closes it. So positions
-        close at exactly zero, although sums of decimal amounts are not exact in binary.
-        """
+    def fill(self, one: Print) -> Decimal:
+        """Return how many shares of the order a print fills, zero for none."""
         wanted = self._target - self._shares
-        nothing = self._lot / 2.0
-        if abs(wanted) < nothing or one.side != ("buy" if wanted > 0.0 else "sell"):
-            return 0.0
-        shares = one.amount if abs(wanted) - one.amount >= nothing else abs(wanted)
-        if (
-            self._shares
-            and abs(abs(self._shares) - shares) < nothing
-            and wanted * self._shares < 0.0
-        ):
-            shares = abs(self._shares)
-        self._shares += shares if wanted > 0.0 else -shares
+        if one.side != ("buy" if wanted > 0 else "sell"):
+            return Decimal(0)
+        shares = min(one.amount, abs(wanted))
+        self._shares += shares if wanted > 0 else -shares
         return shares

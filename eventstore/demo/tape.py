@@ -3,7 +3,8 @@
 A tape is a CSV file or a gzip of one, told apart by the first two bytes. Its columns are `exchange,
 symbol, timestamp, local_timestamp, id, side, price, amount` in any order. Prints with one timestamp
 of the venue belong to one *moment*: a taker sweeping through the book makes dozens of prints at
-once. Rows are read one after the other, so a tape may be longer than memory.
+once. Rows are read one after the other, so a tape may be longer than memory. Prices and amounts are
+read as the decimals that the file spells out.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 SIDES = frozenset({"buy", "sell", "unknown"})
 GZIP = b"\x1f\x8b"
+LARGEST_EXPONENT = 50
 
 
 class TapeError(EventStoreError, ValueError):
@@ -47,8 +49,8 @@ class Print:
     time: int
     received: int
     side: str
-    price: float
-    amount: float
+    price: Decimal
+    amount: Decimal
 
 
 def shipped_tape() -> Path:
@@ -139,11 +141,11 @@ def _microseconds(text: str, column: str) -> int:
     return int(text) * 1000
 
 
-def _above_zero(text: str, column: str) -> float:
+def _above_zero(text: str, column: str) -> Decimal:
     try:
-        number = float(text) if "_" not in text else math.nan
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0.0):
+        number = Decimal(text) if "_" not in text else Decimal("NaN")
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not (number.is_finite() and number > 0 and abs(number.adjusted()) < LARGEST_EXPONENT):
         raise ValueError(f"the {column} is {text!r}, not a number above zero")
     return number

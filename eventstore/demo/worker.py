@@ -8,7 +8,7 @@ them. No order is ever based on a fill that a crash could take back.
 *Exactly once.* The journal gives event `n` the same content in every run, and the store numbers its
 events without a gap. A restarted worker runs the journal over the tape from the beginning and
 submits no event up to the last number in the store. At this number the worker compares the
-recovered accounts with the journal's own, bit for bit. Then the worker appends the rest. A missing
+recovered accounts with the journal's own, exactly. Then the worker appends the rest. A missing
 or doubled event would make the numbers or the accounts disagree.
 
 Events have the tape's own times, through a `SimulatedClock`.

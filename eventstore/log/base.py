@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
-from eventstore.errors import InvalidPayloadError, StoreFailedError
+from eventstore.errors import InvalidPayloadError, SequenceConflictError, StoreFailedError
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.format import MAX_BODY
@@ -47,6 +48,18 @@ class Numbers:
     def __init__(self, last: int) -> None:
         self.head: int = last
         self.durable: int = last
+
+    def expect(self, last: int) -> None:
+        """Raise `SequenceConflictError` unless `last` is `head`, `ConfigError` for no number."""
+        if type(last) is not int or last < 0:
+            raise argument_error("expected_seq", last, "expected the number of an event")
+        if last != self.head:
+            raise SequenceConflictError(
+                f"event {last} was expected to be the last, but event {self.head} is; nothing was "
+                "written. Read the state again, decide anew, and append with its number",
+                expected=last,
+                actual=self.head,
+            )
 
 
 class Appender(Protocol):

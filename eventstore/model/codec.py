@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -112,7 +112,9 @@ class EventCodec:
             decoded = self._decode_one(encoded)
             survives = decoded == event
         except Exception as error:  # a payload's own check or equality may raise anything
-            raise self._invalid(event, _reason(error)) from error
+            part = _incomparable_part(event.data, "$")
+            place = "" if part is None else f" - at `{part}`"
+            raise self._invalid(event, f"{_reason(error)}{place}") from error
         if not survives:
             path = (
                 _first_difference(event.data, decoded.data, "$")
@@ -340,6 +342,25 @@ def field_of(reason: str) -> str:
     path = "$" + path.rstrip("`")
     _, named, name = reason.partition(" field `")
     return f"{path}.{name.partition('`')[0]}" if named else path
+
+
+def _incomparable_part(value: Any, path: str) -> str | None:
+    """Return the path of the first part whose comparison raises, such as a signalling NaN."""
+    parts: Iterable[tuple[Any, str]]
+    if isinstance(value, msgspec.Struct):
+        parts = ((getattr(value, name), f"{path}.{name}") for name in value.__struct_fields__)
+    elif isinstance(value, Mapping):
+        parts = ((part, f"{path}[{key!r}]") for key, part in value.items())
+    elif isinstance(value, list | tuple):
+        parts = ((part, f"{path}[{index}]") for index, part in enumerate(value))
+    else:
+        try:
+            value == value  # noqa: B015, PLR0124  whether the comparison raises is the question
+        except Exception:  # noqa: BLE001  a value's own code may raise anything
+            return path
+        return None
+    found = (_incomparable_part(part, name) for part, name in parts)
+    return next((name for name in found if name is not None), None)
 
 
 def _first_difference(before: Any, after: Any, root: str) -> str | None:

@@ -50,6 +50,7 @@ class OperationMeta(msgspec.StructMeta):
         for required in ("frozen", "kw_only"):
             if options.setdefault(required, True) is not True:
                 raise RegistrationError(f"operation {name}: payloads are always {required}")
+        options.setdefault("repr_omit_defaults", True)
         array_like = options.get("array_like")
         if array_like is not None and array_like is not False:
             raise RegistrationError(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import math
 import types
 import typing
@@ -44,6 +45,12 @@ WORDS = ("AAPL", "MSFT", "TSLA", "a", "b")
 
 EXTREMES = (0.0, -0.0, 1e-300, 0.1, -0.1, 1e16, -1e16, math.inf, -math.inf)
 """Numbers for frequent draws, where the type allows them."""
+
+DECIMALS = tuple(
+    decimal.Decimal(text)
+    for text in "0 -0 1 -1 0.1 0.2 0.3 1.10 1E+3 1E-18 -1E-18 123456789.123456789012345678".split()
+)
+"""Decimals for frequent draws: sums that floats miss, and many digits."""
 
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 _MAP = "eventstore.persistent-map"
@@ -193,9 +200,12 @@ class _Deriving:
         return self.st.uuids()
 
     def decimal(self, info: shapes.DecimalType) -> Any:
-        return self.st.decimals(
-            -(10**15), 10**15, allow_nan=False, allow_infinity=False, places=None
-        )
+        def drawn(places: int | None) -> Any:
+            return self.st.decimals(
+                -(10**15), 10**15, allow_nan=False, allow_infinity=False, places=places
+            )
+
+        return self.st.one_of(self.st.sampled_from(DECIMALS), drawn(2), drawn(18), drawn(None))
 
     def member(self, info: shapes.EnumType) -> Any:
         return self.st.sampled_from(sorted(info.cls, key=lambda one: str(one.name)))

@@ -36,7 +36,7 @@ TYPED = (EventStoreError, InvalidBytesError, InvalidSnapshotError)
 MULTIPLE = 300
 CONSTANT = 4 << 20
 STEPS_PER_BYTE = 50
-STEPS = 100_000
+STEPS = 400_000
 
 
 class EndlessError(BaseException):

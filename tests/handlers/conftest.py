@@ -8,14 +8,45 @@ from typing import Any
 import pytest
 
 from eventstore import Event, HandlerRegistry, Operation
-from handlers import EngineState, full_state, record_trade, update_position
+from handlers import (
+    EngineState,
+    adjust_cash,
+    bust_trade,
+    correct_trade,
+    define_instrument,
+    full_state,
+    mark,
+    order_closed,
+    order_sent,
+    order_updated,
+    record_trade,
+    settle,
+    split,
+    trade_fee,
+    update_position,
+)
 
 Record = Callable[..., Event[Any]]
 
 
 @pytest.fixture(scope="session")
 def registry() -> HandlerRegistry[EngineState]:
-    return HandlerRegistry(update_position, record_trade, full_state)
+    return HandlerRegistry(
+        adjust_cash,
+        bust_trade,
+        correct_trade,
+        define_instrument,
+        full_state,
+        mark,
+        order_closed,
+        order_sent,
+        order_updated,
+        record_trade,
+        settle,
+        split,
+        trade_fee,
+        update_position,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +70,13 @@ def record(registry: HandlerRegistry[EngineState]) -> Record:
 
 @pytest.fixture(scope="session")
 def fold(registry: HandlerRegistry[EngineState], record: Record) -> Callable[..., EngineState]:
-    """Record operations and fold them; the n-th event has sequence number n and time n."""
+    """Record operations and fold them. Event n has the number n and the time n, from `first` on."""
 
-    def run(*operations: Operation, start: EngineState | None = None) -> EngineState:
+    def run(
+        *operations: Operation, start: EngineState | None = None, first: int = 1
+    ) -> EngineState:
         state = registry.initial() if start is None else start
-        for seq, operation in enumerate(operations, 1):
+        for seq, operation in enumerate(operations, first):
             state = registry.apply(state, record(operation, seq=seq, time=seq))
         return state
 

@@ -1,252 +1,172 @@
-"""The state: immutable values, and plain dictionaries of the values."""
+"""The state as a value: immutable, shared, and asked for totals. Dictionaries: test_plain."""
 
 from __future__ import annotations
 
-import copy
-import json
-import re
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from immutables import Map
 
 from eventstore.model.conversion import decode_hook, encode_hook
-from handlers import EngineState, Position
+from handlers import AdjustCash, EngineState, Mark, Position, UpdatePosition
+from tests.handlers.telling import INVERSE, LINEAR, SPOT, D, Fold, bust, buy, held, sell
 
-PLAN = {"positions": {"AAPL": {"shares": 100, "price": 150.0}}, "cash": 50000.0}
-
-names = st.text(st.characters(codec="utf-8"), max_size=8)
-numbers = st.floats(-1e100, 1e100)
-plain_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | numbers | names,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
-    max_leaves=8,
-)
-FIELDS = set(EngineState.__struct_fields__) - {"extra"}
-unknown = st.dictionaries(names.filter(lambda key: key not in FIELDS), plain_values, max_size=3)
-unknown_of_position = st.dictionaries(
-    names.filter(lambda key: key not in Position.__struct_fields__), plain_values, max_size=2
-)
-
-
-@st.composite
-def plain_positions(draw: st.DrawFn) -> dict[str, Any]:
-    plain: dict[str, Any] = {"shares": draw(numbers), "price": draw(numbers)}
-    if draw(st.booleans()):
-        plain["weight"] = draw(numbers)
-    if draw(st.booleans()):
-        plain["updated"] = draw(st.integers(1, 2**62))
-    return plain | draw(unknown_of_position)
-
-
-@st.composite
-def plain_states(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw dictionaries without defaults, except for the keys that `to_dict` always writes."""
-    plain: dict[str, Any] = {
-        "cash": draw(numbers),
-        "positions": draw(st.dictionaries(names.filter(bool), plain_positions(), max_size=4)),
-    }
-    for key in ("realized_pnl", "fees"):
-        if value := draw(numbers):
-            plain[key] = value
-    if count := draw(st.integers(0, 2**40)):
-        plain["trade_count"] = count
-    return plain | draw(unknown)
+AAPL = Position("AAPL", D(2), D(300))
 
 
 class TestValues:
     def test_a_new_state_is_empty(self) -> None:
         state = EngineState()
-        assert state == EngineState(0.0, Map(), 0.0, 0.0, 0, Map())
+        assert (state.cash, state.realized_pnl, state.fees, state.flows) == (D(0), {}, {}, {})
+        assert (state.trade_count, state.base_currency, state.strict) == (0, "USD", False)
+        assert not state.positions
+        assert not state.balances
 
-    def test_fields_by_position_and_by_name(self) -> None:
-        assert Position("AAPL", 1.0, 2.0, 0.5, 9) == Position(
-            symbol="AAPL", shares=1.0, price=2.0, weight=0.5, updated=9
-        )
-
-    def test_replace_makes_a_copy(self) -> None:
-        state = EngineState(cash=1.0)
-        assert state.replace(cash=2.0, fees=3.0) == EngineState(cash=2.0, fees=3.0)
-        assert state == EngineState(cash=1.0)
-
-    @pytest.mark.parametrize("value", [EngineState(), Position("AAPL", 1.0, 2.0)])
+    @pytest.mark.parametrize("value", [EngineState(), AAPL, EngineState().instrument("AAPL")])
     def test_fields_cannot_be_set(self, value: Any) -> None:
         with pytest.raises(AttributeError):
-            setattr(value, value.__struct_fields__[0], 1.0)
+            setattr(value, value.__struct_fields__[0], 1)
 
-    def test_mappings_of_a_caller_are_frozen(self) -> None:
-        inner = {"deep": [1, {"deeper": [2]}]}
-        positions = {"AAPL": Position("AAPL", 1.0, 2.0)}
-        state = EngineState(positions=positions, extra=inner)  # type: ignore[arg-type]  # what an untyped caller does
-        inner["deep"].append(3)
-        positions.clear()
-        assert state.positions == Map(AAPL=Position("AAPL", 1.0, 2.0))
-        assert state.extra == Map(deep=(1, Map(deeper=(2,))))
-
-    def test_without_takes_the_unknown_keys_of_the_position_along(self) -> None:
-        plain = {"cash": 1.0, "mode": "x"}
-        positions = {
-            "AAPL": {"shares": 1.0, "price": 1.0, "sector": "tech"},
-            "MSFT": {"shares": 1.0, "price": 1.0, "sector": "tech"},
-        }
-        state = EngineState.from_dict(plain | {"positions": positions})
-        assert state.without("AAPL").to_dict() == plain | {"positions": {"MSFT": positions["MSFT"]}}
-        assert state.without("AAPL").without("MSFT") == EngineState.from_dict(plain)
-
-
-class TestPlainDictionaries:
-    def test_the_dictionary_of_plan_0d_comes_back_exactly(self) -> None:
-        assert EngineState.from_dict(PLAN).to_dict() == PLAN
-
-    @pytest.mark.parametrize("plain", [{}, {"version": 1}, {"valid": True}, {"cash": 3.0}])
-    def test_cash_and_positions_are_always_written(self, plain: dict[str, Any]) -> None:
-        assert EngineState.from_dict(plain).to_dict() == {"cash": 0.0, "positions": {}} | plain
-
-    def test_other_defaults_are_not_written(self) -> None:
-        spelled_out = {"fees": 0.0, "realized_pnl": 0, "trade_count": 0}
-        assert EngineState.from_dict(PLAN | spelled_out).to_dict() == PLAN
-        position = {"shares": 1.0, "price": 2.0, "weight": None, "updated": 0, "symbol": "AAPL"}
-        assert EngineState.from_dict({"positions": {"AAPL": position}}).to_dict()["positions"] == {
-            "AAPL": {"shares": 1.0, "price": 2.0}
-        }
-
-    def test_unknown_keys_are_kept_in_extra(self) -> None:
-        state = EngineState.from_dict(PLAN | {"_meta": {"version": 1}, "extra": [1]})
-        assert state.extra == Map(_meta=Map(version=1), extra=(1,))
-
-    def test_unknown_keys_of_a_position_are_kept_too(self) -> None:
-        plain = {"cash": 0.0, "positions": {"AAPL": {"shares": 1.0, "price": 2.0, "lots": [3, 4]}}}
-        state = EngineState.from_dict(plain)
-        assert state.extra == Map(positions=Map(AAPL=Map(lots=(3, 4))))
-        assert state.to_dict() == plain
-
-    @pytest.mark.parametrize(
-        ("text", "nanoseconds"),
-        [
-            ("1970-01-01T00:00:01+00:00", 1_000_000_000),
-            ("1970-01-01T01:00:01.5+01:00", 1_500_000_000),
-            ("1970-01-01T00:00:00.000000001Z", 1),
-            ("1969-12-31T23:59:59.999999999Z", -1),
-            ("2024-01-15T09:30:00.123456+00:00", 1_705_311_000_123_456_000),
-        ],
-    )
-    def test_updated_as_text(self, text: str, nanoseconds: int) -> None:
-        position = {"shares": 1.0, "price": 2.0, "updated": text}
-        state = EngineState.from_dict({"positions": {"AAPL": position}})
-        assert state.positions["AAPL"].updated == nanoseconds
-
-    def test_whole_numbers_become_floats(self) -> None:
-        state = EngineState.from_dict(
-            {"cash": 1, "positions": {"AAPL": {"shares": 2, "price": 3, "weight": 1}}, "fees": 4}
-        )
-        held = state.positions["AAPL"]
-        for value in (state.cash, state.fees, held.shares, held.price, held.weight):
-            assert type(value) is float
-
-    def test_a_caller_who_changes_his_dictionary_changes_nothing(self) -> None:
-        plain: dict[str, Any] = copy.deepcopy(PLAN) | {"books": {"a": [1]}}
-        state = EngineState.from_dict(plain)
-        plain["books"]["a"].append(2)
-        plain["positions"]["AAPL"]["shares"] = 0
+    def test_replace_makes_a_copy(self, fold: Fold) -> None:
+        state = fold(buy(1, 100))
         written = state.to_dict()
-        assert written == PLAN | {"books": {"a": [1]}}
-        written["books"]["a"].append(2)
-        written["positions"].clear()
-        assert state.to_dict() == PLAN | {"books": {"a": [1]}}
+        assert state.replace(trade_count=5).trade_count == 5
+        assert state.to_dict() == written
+        assert AAPL.replace(shares=D(3)) == Position("AAPL", D(3), D(300))
 
-    @pytest.mark.parametrize(
-        ("plain", "path"),
-        [
-            ({"cash": "1"}, "$.cash"),
-            ({"cash": float("nan")}, "$.cash"),
-            ({"fees": float("inf")}, "$.fees"),
-            ({"trade_count": -1}, "$.trade_count"),
-            ({"positions": []}, "$.positions"),
-            ({"positions": {"AAPL": 5}}, "$.positions['AAPL']"),
-            ({"positions": {"AAPL": {"shares": 1.0}}}, "$.positions['AAPL']"),
-            ({"positions": {"AAPL": {"shares": "1", "price": 1}}}, "$.positions['AAPL'].shares"),
-            (
-                {"positions": {"AAPL": {"shares": 1, "price": 1, "symbol": "MSFT"}}},
-                "$.positions['AAPL'].symbol",
-            ),
-            (
-                {"positions": {"AAPL": {"shares": 1, "price": 1, "updated": "2024-01-15T09:30"}}},
-                "$.positions['AAPL'].updated",
-            ),
-            (
-                {"positions": {"AAPL": {"shares": 1, "price": 1, "updated": "noon"}}},
-                "$.positions['AAPL'].updated",
-            ),
-            ({"books": {"a": [object()]}}, "$.books.a[0]"),
-            ({"books": {1: 2}}, "$.books[1]"),
-        ],
-    )
-    def test_what_does_not_fit_is_refused_with_its_path(
-        self, plain: dict[str, Any], path: str
-    ) -> None:
-        with pytest.raises(msgspec.ValidationError) as caught:
-            EngineState.from_dict(plain)
-        assert str(caught.value).endswith(f" - at `{path}`")
+    def test_every_state_on_the_way_stays_as_it_was(self, fold: Fold) -> None:
+        told = [
+            SPOT,
+            LINEAR,
+            buy(3, 100, "1"),
+            sell(5, 110, "2"),
+            bust("1"),
+            Mark(symbol="AAPL", price=1),
+        ]
+        state, seen = EngineState(), []
+        for seq, operation in enumerate(told, 1):
+            state = fold(operation, start=state, first=seq)
+            seen.append((state, state.to_dict()))
+        assert all(one.to_dict() == written for one, written in seen)
 
-    def test_what_is_no_mapping_is_refused(self) -> None:
-        with pytest.raises(msgspec.ValidationError, match="Expected `object`, got `list`"):
-            EngineState.from_dict([])  # type: ignore[arg-type]  # the refusal is what is tested
-
-    def test_what_a_dictionary_cannot_say_is_refused(self) -> None:
-        for extra in (
-            Map(cash=1.0),
-            Map(positions=1),
-            Map(positions=Map(AAPL=1)),
-            Map(positions=Map(AAPL=Map(shares=1.0))),
-        ):
-            with pytest.raises(ValueError, match="extra may not use the names of fields"):
-                EngineState(extra=extra).to_dict()
-        with pytest.raises(ValueError, match="'MSFT' is filed under 'AAPL'"):
-            EngineState(positions=Map(AAPL=Position("MSFT", 1.0, 1.0))).to_dict()
-
-    def test_positions_are_sorted_whatever_the_hash_seed(self) -> None:
-        symbols = [f"S{number:03}" for number in range(50)]
-        state = EngineState(positions=Map({name: Position(name, 1.0, 1.0) for name in symbols}))
-        assert list(state.to_dict()["positions"]) == symbols
-
-    @settings(max_examples=150, deadline=None)
-    @given(plain_states())
-    def test_any_such_dictionary_comes_back_exactly(self, plain: dict[str, Any]) -> None:
-        state = EngineState.from_dict(plain)
-        assert state.to_dict() == plain
-        assert EngineState.from_dict(state.to_dict()) == state
-        assert EngineState.from_dict(json.loads(json.dumps(plain))) == state
-
-    @settings(max_examples=100, deadline=None)
-    @given(plain_states())
-    def test_any_state_survives_a_snapshot(self, plain: dict[str, Any]) -> None:
-        state = EngineState.from_dict(plain)
+    def test_a_state_survives_a_snapshot(self, fold: Fold) -> None:
+        state = fold(
+            INVERSE,
+            buy(3, 12_345.5, symbol="XBTUSD", account="b", position_side="long"),
+            buy(1, 100, "1", fee=0.1),
+            bust("later"),
+        )
         encoded = msgspec.msgpack.encode(state, enc_hook=encode_hook)
         decoded = msgspec.msgpack.decode(encoded, type=EngineState, dec_hook=decode_hook)
         assert decoded == state
         assert hash(decoded) == hash(state)  # a dictionary or a list inside could not be hashed
 
 
-@pytest.mark.parametrize(
-    ("plain", "field"),
-    [
-        ({"cash": Decimal("12345678901234567890.123456789")}, "$.cash"),
-        ({"fees": 2**60 + 1}, "$.fees"),
-        ({"positions": {"A": {"shares": Decimal("0.1"), "price": 1}}}, "$.positions['A'].shares"),
-        ({"cash": Decimal("1e-400")}, "$.cash"),
-    ],
-)
-def test_a_number_that_a_double_cannot_hold_is_refused(plain: dict[str, Any], field: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match=re.escape(field)):
-        EngineState.from_dict(plain)
+class TestReprs:
+    """What differs from the defaults is shown, so that a log line can be read."""
+
+    def test_of_an_empty_state(self) -> None:
+        assert repr(EngineState()) == "EngineState()"
+
+    def test_of_an_operation(self) -> None:
+        assert repr(buy(1, 2.5, "t-1", fee=0)) == (
+            "RecordTrade(trade_id='t-1', symbol='AAPL', side='buy', shares=1, price=2.5, fee=0)"
+        )
+
+    def test_of_a_position(self) -> None:
+        assert repr(AAPL) == "Position(symbol='AAPL', shares=Decimal('2'), cost=Decimal('300'))"
 
 
-def test_a_number_that_a_double_holds_exactly_is_taken() -> None:
-    state = EngineState.from_dict({"cash": Decimal("1.5"), "fees": 2**60})
-    assert (state.cash, state.fees) == (1.5, 2.0**60)
-    with pytest.raises(msgspec.ValidationError):
-        EngineState.from_dict({"cash": Decimal("sNaN")})
+class TestPositions:
+    def test_the_average_price_is_derived(self) -> None:
+        assert AAPL.average_price == 150
+        assert Position("X", D(3), D(10)).average_price == D("3.333333333333333333333333333333333")
+        assert Position("X", D(2), D(300), multiplier=D(10)).average_price == 15
+        assert Position("X", D(-2), D(-300)).average_price == 150
+        inverse = Position("X", D(6), D("0.05"), multiplier=D(100), inverse=True)
+        assert inverse.average_price == 12_000
+
+    def test_a_position_knows_its_key(self) -> None:
+        assert AAPL.key == "AAPL"
+        assert AAPL.replace(account="b").key == ("b", "AAPL", "net")
+        assert AAPL.replace(side="short").key == ("main", "AAPL", "short")
+
+    def test_a_flat_place_has_none(self, fold: Fold) -> None:
+        state = fold(buy(1, 1))
+        assert held(state) == (1, 1)
+        assert state.position("AAPL", "b") is None
+        assert state.position("AAPL", side="long") is None
+        assert state.position("MSFT") is None
+
+    def test_a_position_without_unknown_keys_goes_alone(self) -> None:
+        positions = {
+            "AAPL": {"shares": 1, "price": 1},
+            "MSFT": {"shares": 1, "price": 1, "sector": "tech"},
+        }
+        state = EngineState.from_dict({"positions": positions})
+        assert state.without("AAPL").extra == state.extra
+
+    def test_without_takes_the_unknown_keys_of_the_position_along(self) -> None:
+        plain = {"cash": 1, "mode": "x"}
+        positions = {
+            "AAPL": {"shares": 1, "price": 1, "sector": "tech"},
+            "MSFT": {"shares": 1, "price": 1, "sector": "tech"},
+        }
+        state = EngineState.from_dict(plain | {"positions": positions})
+        rest = state.without("AAPL")
+        assert rest.to_dict() == plain | {"positions": {"MSFT": positions["MSFT"]}}
+        assert rest.without("MSFT") == EngineState.from_dict(plain)
+
+
+class TestTotals:
+    def test_cash_is_the_base_currency_over_all_accounts(self, fold: Fold) -> None:
+        state = fold(
+            AdjustCash(type="deposit", amount=5, reference="1"),
+            AdjustCash(type="deposit", amount=7, reference="2", account="b"),
+            AdjustCash(type="deposit", amount=9, reference="3", currency="EUR"),
+        )
+        assert state.cash == 12
+        assert state.replace(base_currency="EUR").cash == 9
+        assert (state.balance("USD"), state.balance("USD", "b"), state.balance("GBP")) == (5, 7, 0)
+
+    def test_the_base_currency_is_that_of_shares(self, fold: Fold) -> None:
+        state = fold(buy(1, 100, fee=1), start=EngineState(base_currency="EUR"))
+        assert (state.cash, state.fees) == (-101, {"EUR": 1})
+
+    def test_by_symbol_and_by_currency(self, fold: Fold) -> None:
+        state = fold(
+            LINEAR,
+            buy(1, 100, fee=1),
+            sell(1, 110, fee=1),
+            buy(1, 100, symbol="BTC-PERP", fee=1, fee_currency="BNB"),
+            sell(1, 90, symbol="BTC-PERP"),
+            AdjustCash(type="fee", amount=-2, reference="monthly"),
+        )
+        assert state.realized_pnl == {"USD": 10, "USDT": -10}
+        assert state.realized_by_symbol == {"AAPL": {"USD": 10}, "BTC-PERP": {"USDT": -10}}
+        assert state.fees == {"BNB": 1, "USD": 4}
+        assert state.fees_by_symbol == {"AAPL": {"USD": 2}, "BTC-PERP": {"BNB": 1}}
+
+    def test_totals_that_cancel_are_left_out(self, fold: Fold) -> None:
+        state = fold(
+            buy(1, 1, fee=1),
+            sell(1, 2, fee=-1),
+            buy(1, 2, symbol="MSFT"),
+            sell(1, 1, symbol="MSFT"),
+        )
+        assert (state.fees, state.realized_pnl) == ({}, {})
+        assert state.realized_by_symbol == {"AAPL": {"USD": 1}, "MSFT": {"USD": -1}}
+
+    def test_dictionaries_are_the_callers_own_and_sorted(self, fold: Fold) -> None:
+        state = fold(
+            *(buy(1, 1, symbol=f"S{n}", fee=1, fee_currency=f"C{9 - n}") for n in range(9))
+        )
+        state.fees.clear()
+        state.balances_by_account()["main"].clear()
+        assert list(state.fees) == sorted(state.fees) == [f"C{n}" for n in range(1, 10)]
+        assert list(state.fees_by_symbol) == [f"S{n}" for n in range(9)]
+        assert len(state.balances_by_account()["main"]) == 10
+
+
+def test_a_count_of_zero_is_no_position(fold: Fold) -> None:
+    assert fold(UpdatePosition(symbol="AAPL", shares=0, price=5)) == EngineState()

@@ -10,10 +10,12 @@ import os
 import shutil
 import uuid
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from immutables import Map
 
 from eventstore import (
     ConfigError,
@@ -39,6 +41,7 @@ from eventstore.testing import Call, SimulatedDisk
 from eventstore.testing.faults import Effect
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry
 from handlers.record_trade import record_trade
+from handlers.sums import added
 
 REGISTRY = trading_registry()
 BEGAN = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
@@ -353,7 +356,7 @@ class TestMaking:
     """A branch on disk after a crash or an error at any call: none, or a whole one."""
 
     POINT = BranchPoint(path="parent", store=uuid.UUID(int=1), seq=7)
-    AT: StateAt[EngineState] = StateAt(EngineState(cash=7.0), 7, 70)
+    AT: StateAt[EngineState] = StateAt(EngineState.from_dict({"cash": 7}), 7, 70)
 
     def make(self, disk: SimulatedDisk) -> None:
         disk.lock()
@@ -417,9 +420,12 @@ class TestMaking:
 
 @handler
 def record_trade_at_half_the_fee(state: EngineState, event: Event[RecordTrade]) -> EngineState:
-    half = event.data.fee / 2
+    fee: Any = event.data.fee
+    half, paid = Decimal(str(fee)) / 2, (event.data.symbol, "USD")
     booked = record_trade(state, event)
-    return booked.replace(cash=booked.cash + half, fees=booked.fees - half)
+    return booked.replace(
+        balances=added(booked.balances, "USD", half), fee_sums=added(booked.fee_sums, paid, -half)
+    )
 
 
 HALF_FEES: HandlerRegistry[EngineState] = HandlerRegistry(
@@ -443,14 +449,19 @@ class TestCompare:
         ):
             await record(one, clock, 160)
             await record(other, also, 160)
-            await one.append(trade(9))
-            await other.append(trade(9, price=200.0))
+            await one.append(trade(9, trade_id="own"))
+            await other.append(trade(9, trade_id="own", price=200.0))
             found = await compare(one, other)
         assert found.differs_from == 161
         assert (found.one_seq, found.other_seq) == (161, 161)
         rows = {row.path: (row.one, row.other) for row in found.differences}
-        assert set(rows) == {"cash", "positions['MSFT'].price"}
-        assert rows["cash"] == (one.state.cash, other.state.cash)
+        told = "('fill', '', 'main', 'MSFT', 'own', 'buy')"
+        assert set(rows) == {
+            "balances['USD']",
+            "positions['MSFT'].cost",
+            f"memory.recent[{told}].price",
+        }
+        assert rows["balances['USD']"] == (one.state.cash, other.state.cash)
 
     async def test_entries_that_only_one_has(self, live: Path) -> None:
         async with branch(live, REGISTRY, at=150) as one, branch(live, REGISTRY, at=150) as other:
@@ -458,7 +469,7 @@ class TestCompare:
             found = await compare(one, other)
         (row,) = found.differences
         assert (row.path, row.one) == ("positions['TSLA']", ABSENT)
-        assert row.other.shares == 3.0
+        assert row.other.shares == 3
         assert str(row).startswith("positions['TSLA']: absent and Position(")
 
     async def test_events_that_differ_and_come_to_the_same(self, live: Path) -> None:
@@ -472,7 +483,7 @@ class TestCompare:
         async with branch(live, REGISTRY, at=150) as one, branch(live, REGISTRY, at=150) as other:
             await one.append(UpdatePosition(symbol="TSLA", shares=3.0, price=240.0))
             for store in (one, other):
-                await store.append(FullState(cash=1.0))
+                await store.append(FullState(cash=1.0, rest={"memory": {}}))
             found = await compare(one, other)
         assert (found.differs_from, found.differences, found.same) == (151, (), False)
 
@@ -489,10 +500,10 @@ class TestCompare:
             branch(live, REGISTRY, at=150, clock=clock) as what_if,
         ):
             await record(what_if, clock, 180)
-            await what_if.append(trade(5, fee=0.0))
+            await what_if.append(trade(181, trade_id="own", fee=0.0))
             found = await compare(store, what_if)
         assert found.differs_from == 181
-        assert "fees" in [row.path for row in found.differences]
+        assert any(row.path.startswith("fee_sums") for row in found.differences)
 
     async def test_a_durable_branch(self, live: Path, tmp_path: Path) -> None:
         clock = SimulatedClock(BEGAN)
@@ -502,7 +513,7 @@ class TestCompare:
             EventStore.open(live, REGISTRY, read_only=True) as store,
         ):
             await record(durable, clock, 155)
-            await durable.append(trade(1, shares=99.0))
+            await durable.append(trade(1, trade_id="own", shares=99.0))
             assert (await compare(durable, memory)).differs_from == 156
             assert (await compare(memory, durable)).differs_from == 156
             assert (await compare(durable, store)).differs_from == 156
@@ -561,7 +572,7 @@ class TestCompare:
         for path, shares in ((live, 1.0), (other, 2.0)):
             clock = SimulatedClock(second(201))
             async with EventStore.open(path, REGISTRY, clock=clock, **OPTIONS) as store:
-                await store.append(trade(1, shares=shares))
+                await store.append(trade(1, trade_id="own", shares=shares))
                 await record(store, clock, 210)
         async with (
             EventStore.open(live, REGISTRY, read_only=True) as one,
@@ -583,7 +594,11 @@ class TestCompare:
         async with branch(live, REGISTRY, at=150) as one, branch(live, HALF_FEES, at=150) as other:
             found = await compare(one, other)
         assert found.differs_from == 2  # the first trade
-        assert {row.path for row in found.differences} == {"cash", "fees"}
+        assert {row.path for row in found.differences} == {
+            "balances['USD']",
+            "fee_sums[('AAPL', 'USD')]",
+            "fee_sums[('MSFT', 'USD')]",
+        }
 
     async def test_stores_that_share_nothing(self) -> None:
         async with (
@@ -598,12 +613,14 @@ class TestCompare:
 
     async def test_states_that_differ_from_the_beginning(self) -> None:
         async with (
-            EventStore.in_memory(REGISTRY, state=EngineState(cash=1.0)) as one,
+            EventStore.in_memory(REGISTRY, state=EngineState.from_dict({"cash": 1})) as one,
             EventStore.in_memory(REGISTRY) as other,
         ):
             found = await compare(one, other)
         assert found.differs_from == 0
-        assert [str(row) for row in found.differences] == ["cash: 1.0 and 0.0"]
+        assert [str(row) for row in found.differences] == [
+            "balances['USD']: Decimal('1') and absent"
+        ]
 
     async def test_the_stores_are_left_as_they_were(self, live: Path) -> None:
         async with branch(live, REGISTRY, at=150) as one, branch(live, HALF_FEES, at=120) as other:
@@ -621,9 +638,9 @@ class TestDifferences:
         assert [str(row) for row in differences(1.0, 2.0)] == ["state: 1.0 and 2.0"]
 
     async def test_exactness_is_to_the_last_bit(self) -> None:
-        one, other = EngineState(cash=0.0), EngineState(cash=-0.0)
+        one, other = EngineState(extra=Map(x=0.0)), EngineState(extra=Map(x=-0.0))
         assert list(differences(one, other)) == []
-        assert [row.path for row in differences(one, other, exact=True)] == ["cash"]
+        assert [row.path for row in differences(one, other, exact=True)] == ["extra['x']"]
         assert list(differences({"a": 1}, {"a": 1.0})) == []
         assert [row.path for row in differences({"a": 1}, {"a": 1.0}, exact=True)] == ["state['a']"]
 

@@ -156,7 +156,7 @@ class TestRefusedMappings:
         assert isinstance(error, UnknownOperationError)
         assert (error.operation, error.seq) == (name, None)
         assert repr(name) in str(error)
-        assert "record_trade, update_position" in str(error)
+        assert f"(known: {', '.join(TRADES.operations)})" in str(error)
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize(

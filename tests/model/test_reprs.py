@@ -55,14 +55,14 @@ MODULE = __name__
             HandlerRegistry[Any](state_type=dict[str, int]),
             "<HandlerRegistry of dict[str, int]: no operations>",
         ),
-        (Moved(cents=1), "Moved(cents=1, note='')"),
+        (Moved(cents=1), "Moved(cents=1)"),
         (
             Event(7, 9, Deposit(account="a", amount=1)),
             "Event(seq=7, time=9, data=Deposit(account='a', amount=1))",
         ),
         (
             Event(7, 9, Moved(cents=1), "k", {"source": "x"}),
-            "Event(seq=7, time=9, data=Moved(cents=1, note=''), key='k', metadata={'source': 'x'})",
+            "Event(seq=7, time=9, data=Moved(cents=1), key='k', metadata={'source': 'x'})",
         ),
         (Receipt(5, 5, 0), "<Receipt seq=5 pending>"),
         (kept(Receipt(3, 5, 0)), "<Receipt seq=3..5 durable>"),

@@ -227,7 +227,7 @@ class TestHidden:
         ]
         assert {point.name for point in ours} == trading_operations()
         assert all(is_hidden(point) for point in ours)
-        assert [load_plugin(point) for point in ours] == [[], [], []]
+        assert [load_plugin(point) for point in ours] == [[]] * len(ours)
         other = EntryPoint("fee", "handlers.update_position", "eventstore.handlers")
         assert not is_hidden(other)
         with pytest.raises(RegistrationError, match="the package of the user was imported"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, Generic, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ def numbered(count: int) -> dict[str, int]:
 
 
 def positions(count: int) -> dict[str, Position]:
-    return {f"S{number}": Position(f"S{number}", 1.0, 2.0) for number in range(count)}
+    return {f"S{number}": Position(f"S{number}", Decimal(1), Decimal(2)) for number in range(count)}
 
 
 class Cash(msgspec.Struct, frozen=True, tag="cash"):

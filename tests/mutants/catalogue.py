@@ -48,6 +48,7 @@ SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
 SLICES = "model/state_slices.py"
 STORE = "store.py"
+FOLDING = "folding.py"
 SUBSCRIPTION = "reading/subscription.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
@@ -650,17 +651,18 @@ SABOTAGES = (
         breaks="what a handler refuses is not in the log",
         edits=(
             edit(
-                STORE,
-                "        state = registry.apply_all(head, events)\n",
-                "        try:\n            state = registry.apply_all(head, events)\n"
-                "        except Exception as error:\n            state = head\n"
-                "            self._refused = error\n",
+                FOLDING,
+                "    state = registry.apply_all(head, events)\n",
+                "    try:\n        state = registry.apply_all(head, events)\n"
+                "    except Exception as error:\n        state = head\n"
+                "        encode_and_fold.refused = error\n",
             ),
             edit(
                 STORE,
                 "            raise\n        return receipt\n",
                 "            raise\n"
-                "        refused, self._refused = getattr(self, '_refused', None), None\n"
+                "        refused = getattr(encode_and_fold, 'refused', None)\n"
+                "        encode_and_fold.refused = None\n"
                 "        if refused:\n            raise refused\n"
                 "        return receipt\n",
             ),
@@ -1410,8 +1412,8 @@ SABOTAGES = (
         edits=(
             edit(
                 STORE,
-                "        return Call(self._append(operations, key, metadata))\n",
-                "        return self._append(operations, key, metadata)\n",
+                "        return Call(self._append(operations, key, metadata, expected_seq))\n",
+                "        return self._append(operations, key, metadata, expected_seq)\n",
             ),
         ),
         caught_by=("tests/test_missing_await.py -k forgotten",),
@@ -1642,9 +1644,9 @@ SABOTAGES = (
         breaks="a state that its own type refuses is refused at the append",
         edits=(
             edit(
-                STORE,
-                "            registry.check_state(state, head, events[-1])\n",
-                "            pass\n",
+                FOLDING,
+                "        registry.check_state(state, head, events[-1])\n",
+                "        pass\n",
             ),
         ),
         caught_by=("tests/snapshot/test_kept_states.py",),

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import handlers
+from eventstore.model.handler import Handler
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "asyncio-eventstore"
 
@@ -78,7 +81,11 @@ def test_the_metadata_has_the_name() -> None:
         for point in entry_points(group="eventstore.handlers")
         if point.dist is not None and point.dist.name == NAME
     ]
-    assert {point.name for point in ours} == {"full_state", "record_trade", "update_position"}
+    assert {point.name: point.value for point in ours} == {
+        name: f"handlers.{name}:{name}"
+        for name, value in vars(handlers).items()
+        if isinstance(value, Handler)
+    }
 
 
 @pytest.fixture(scope="module")

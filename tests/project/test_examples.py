@@ -105,8 +105,10 @@ USE = """
         async with EventStore.open(sys.argv[1], trading_registry()) as store:
             if not store.seq:
                 await store.append("update_position", {"symbol": "A", "shares": 1, "price": 2})
-                await store.append("pay_dividend", {"symbol": "A", "amount": 25, "tax": 5})
-            return [store.seq, store.state.cash, state_digest(store.state), store.recovery.seq]
+                paid = {"symbol": "A", "reference": "d-1", "amount": 25, "tax": 5}
+                await store.append("pay_dividend", paid)
+            cash, digest = str(store.state.cash), state_digest(store.state)
+            return [store.seq, cash, digest, store.recovery.seq]
 
     print(json.dumps(asyncio.run(main())))
 """
@@ -124,15 +126,15 @@ class TestPlugin:
             print(json.dumps(trading_registry().operations))
             """
         )
-        assert found == ["full_state", "pay_dividend", "record_trade", "update_position"]
+        assert found == sorted((*trading_registry().operations, "pay_dividend"))
 
     def test_it_is_used_like_the_built_in_operations(
         self, installed: Installed, tmp_path: Path
     ) -> None:
         path = str(tmp_path / "store")
         first = installed.says(USE, path)
-        assert first[:2] == [2, 20.0]
-        assert installed.says(USE, path) == [2, 20.0, first[2], 2]
+        assert first[:2] == [2, "20.0"]
+        assert installed.says(USE, path) == [2, "20.0", first[2], 2]
 
     @pytest.mark.asyncio
     async def test_without_it_its_store_says_what_to_install(

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -762,6 +763,10 @@ class Books(msgspec.Struct, frozen=True):
     bids: Map[str, Map[int, float]] = Map()
 
 
+def held(symbol: str, shares: int) -> Position:
+    return Position(symbol, Decimal(shares), Decimal(2))
+
+
 def numbered(count: int) -> dict[str, int]:
     return {f"k{number}": number for number in range(count)}
 
@@ -789,8 +794,8 @@ STATES: list[tuple[Any, Any]] = [
     (
         EngineState,
         EngineState(
-            cash=1.5,
-            positions=Map({f"S{n}": Position(f"S{n}", n + 1.0, 2.0) for n in range(SLICE * 2)}),
+            balances=Map([("USD", Decimal("1.5")), (("hedge", "EUR"), Decimal("-1e-18"))]),
+            positions=Map({f"S{n}": held(f"S{n}", n + 1) for n in range(SLICE * 2)}),
             extra=Map(mode="x", nested=Map(a=(1, Map(b=None)))),
         ),
     ),
@@ -804,7 +809,7 @@ STATES: list[tuple[Any, Any]] = [
             {"a": [1, 2], "b": []},
         ),
     ),
-    (Plain, Plain(Map({"A": Position("A", 1.0, 2.0)}), ["x", "y"], 3.0)),
+    (Plain, Plain(Map({"A": held("A", 1)}), ["x", "y"], 3.0)),
     (Books, Books(Map(A=Map({100: 1.5, 99: 2.5}), B=Map({-1: 0.5})))),
     (dict[str, dict[int, str]], {"a": {1: "x", 2: "y"}}),
 ]
@@ -891,6 +896,7 @@ WIDE: HandlerRegistry[Map[str, int]] = HandlerRegistry(widen)
 
 
 DIGESTS = """
+from decimal import Decimal
 from immutables import Map
 from eventstore import state_digest
 from handlers import EngineState, Position
@@ -899,7 +905,7 @@ for order in (names, names[::-1]):
     ends = order[:7] if order is names else order[:-8:-1][::-1]
     held = Map()
     for name in order:
-        held = held.set(name, Position(name, float(len(name)), 1.0))
+        held = held.set(name, Position(name, Decimal(len(name)), Decimal(1)))
     extra = Map({name: Map({key: (1, Map({key: name})) for key in ends}) for name in order})
     print(state_digest(EngineState(positions=held, extra=extra)))
     print(state_digest({name: {key: 1 for key in ends} for name in order}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 from eventstore import (
@@ -21,25 +22,28 @@ from eventstore import (
     state_digest,
 )
 from handlers import (
+    AdjustCash,
+    BustTrade,
+    DefineInstrument,
     EngineState,
     FullState,
+    Mark,
     RecordTrade,
+    Split,
     UpdatePosition,
-    full_state,
-    record_trade,
-    update_position,
+    trading_registry,
 )
 
 START = 1_700_000_000 * 10**9
 EVENTS = 500
 MOMENTS = (1, 37, 100, 101, 333, 499)
 
-REGISTRY: HandlerRegistry[EngineState] = HandlerRegistry(full_state, record_trade, update_position)
+REGISTRY: HandlerRegistry[EngineState] = trading_registry()
 
 
 def operations() -> list[Operation]:
-    """Return operations with amounts that doubles cannot hold, symbols of many alphabets, and
-    extras.
+    """Return operations with quotients that no decimal holds, symbols of many alphabets, several
+    currencies, amended fills and extras.
     """
     made: list[Operation] = [
         FullState.from_mapping(
@@ -49,12 +53,28 @@ def operations() -> list[Operation]:
                 "limits": {name: {"max": len(name) / 7, "on": True} for name in ("z", "yy", "xxx")},
                 "modes": ["fast", None, -0.0, 2**53 + 1],
             }
-        )
+        ),
+        DefineInstrument(symbol="b", kind="spot", base="b", quote="EUR"),
+        DefineInstrument(symbol="a", kind="inverse", base="a", multiplier=100),
+        DefineInstrument(symbol="0", kind="linear", multiplier=Decimal("0.001")),
     ]
     symbols = ("AAPL", "MSFT", "株式", "b", "a", "0", "ÅÄÖ")
-    for number in range(1, EVENTS):
+    for number in range(len(made), EVENTS):
         symbol = symbols[number * 7919 % len(symbols)]
-        if number % 11 == 0:
+        if number % 13 == 0:
+            made.append(
+                AdjustCash(
+                    type="funding", amount=number / 7, reference=f"c-{number}", currency=symbol
+                )
+            )
+        elif number % 17 == 0:
+            made.append(Mark(symbol=symbol, price=Decimal(number) / 8, time=number))
+        elif number % 61 == 0:
+            made.append(Split(symbol=symbol, numerator=3, denominator=7, reference=f"s-{number}"))
+        elif number % 19 == 0:
+            before = next(told for told in made[-9:] if isinstance(told, RecordTrade))
+            made.append(BustTrade(trade_id=before.trade_id, symbol=before.symbol, side=before.side))
+        elif number % 11 == 0:
             made.append(
                 UpdatePosition(symbol=symbol, shares=number / 7, price=number / 13, weight=0.1)
             )

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from eventstore import Event, EventStore, HandlerRegistry, Operation, handler
+from eventstore import Event, EventStore, HandlerRegistry, InvalidPayloadError, Operation, handler
 from eventstore.testing import HandlerCheckError, check_handler, check_registry
 from eventstore.testing.differences import difference, shared_part
 from eventstore.testing.impure_calls import recording_impure_calls
-from handlers import trading_registry
+from handlers import FullState, TradingError, trading_registry
 from tests.support import bank
 from tests.support.bank import Bank, InsufficientFundsError, deposit, withdraw
 from tests.testing import careless
@@ -37,9 +37,14 @@ def found_in(*handlers: Any, **options: Any) -> HandlerCheckError:
 
 class TestWhatIsRight:
     def test_the_trading_handlers_keep_every_rule(self) -> None:
-        report = check_registry(trading_registry())
-        assert set(report.folded) >= {"full_state", "record_trade", "update_position"}
-        assert report.refused == {}
+        refuses = (InvalidPayloadError, TradingError)
+        plain = st.dictionaries(st.sampled_from(["mode", "note"]), st.text(max_size=3), max_size=2)
+        whole = st.builds(FullState, cash=st.integers(0, 10**6), rest=plain)
+        report = check_registry(
+            trading_registry(), refuses=refuses, payloads={FullState: whole}, examples=300
+        )
+        assert report.folded.keys() == {*trading_registry().operations}
+        assert report.refused.keys() < report.folded.keys()
         assert report.hash_seeds == (1, 2)
 
     @pytest.mark.parametrize(

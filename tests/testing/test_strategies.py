@@ -114,8 +114,14 @@ class Classes(Operation):
     maybe: Level | None = None
 
 
+class Amounts(Operation):
+    amount: int | Annotated[float, Meta(ge=-1e100, le=1e100)] | decimal.Decimal
+    quantity: Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)] | decimal.Decimal
+    maybe: int | float | decimal.Decimal | None = None
+
+
 PAYLOADS = [
-    Numbers, Texts, Times, Collections, Classes, RecordTrade, UpdatePosition, FullState,
+    Amounts, Numbers, Texts, Times, Collections, Classes, RecordTrade, UpdatePosition, FullState,
 ]  # fmt: skip
 
 
@@ -130,6 +136,14 @@ def test_every_payload_survives_being_recorded(kind: type[Operation]) -> None:
         codec.round_trip(Event(1, 0, payload))
 
     check()
+
+
+Amount = int | Annotated[float, Meta(ge=-1e100, le=1e100)] | decimal.Decimal
+
+
+def as_told(amount: Any) -> decimal.Decimal:
+    """Return the decimal that a number of any type stands for."""
+    return decimal.Decimal(repr(amount) if isinstance(amount, float) else amount)
 
 
 def drawn(kind: Any, wanted: Any, tries: int = 2000) -> Any:
@@ -155,6 +169,17 @@ def drawn(kind: Any, wanted: Any, tries: int = 2000) -> Any:
         (Row, lambda row: "name" not in row),
         (Annotated[str, Meta(pattern="^[A-Z]{1,3}$")], re.compile("[A-Z]{3}").fullmatch),
         (tuple[str, ...], lambda names: len(names) > len(set(names))),
+        (decimal.Decimal, lambda number: number == decimal.Decimal("0.1")),
+        (decimal.Decimal, lambda number: number.as_tuple().exponent == -18 and abs(number) > 1),
+        (decimal.Decimal, lambda number: number.is_signed() and not number),
+        (Amount, lambda amount: type(amount) is int),
+        (Amount, lambda amount: type(amount) is float and amount == 0.1),
+        (Amount, lambda amount: type(amount) is decimal.Decimal),
+        (tuple[Amount, ...], lambda amounts: len({*map(type, amounts)}) == 3),
+        (
+            tuple[Amount, Amount, Amount],
+            lambda amounts: amounts[0] != 0 and sum(map(as_told, amounts)) == 0,
+        ),
     ],
 )
 def test_what_is_allowed_turns_up(kind: Any, wanted: Any) -> None:

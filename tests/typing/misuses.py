@@ -53,8 +53,10 @@ async def appended(store: EventStore[EngineState]) -> None:
     await store.append([BOUGHT])  # refused: a list of operations
     await store.append(UpdatePosition)  # refused: a class, not a payload
     await store.append(BOUGHT, key=5)  # refused: a key is a string
+    await store.append(BOUGHT, expected_seq="5")  # refused: a number is an int
     store.submit("update_position")  # refused: a name without a mapping
     store.submit(5)  # refused: not an operation
+    store.head_seq = 5  # refused: a property
     UpdatePosition("AAPL", 100, 150.0)  # refused: fields are passed by name
     UpdatePosition(symbol="AAPL", share=100, price=150.0)  # refused: a misspelt field
     RecordTrade(trade_id="t", symbol="A", side="bye", shares=1, price=1.0)  # refused: a side
@@ -67,6 +69,8 @@ async def looked_at(store: EventStore[EngineState]) -> None:
     print(store.state())  # refused: a property, not a method
     store.state = EngineState()  # refused: states come from events
     store.state.cash = 5.0  # refused: states are frozen
+    store.state.trade_count = 5  # refused: states are frozen
+    EngineState(cash=5.0)  # refused: balances are by currency
     for _ in store.events():  # refused: `async for` is meant
         print("an event")
     async for event in store.events():

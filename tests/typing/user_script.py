@@ -53,7 +53,7 @@ def counted(state: Tally, event: Event[Counted]) -> Tally:
 
 @handler(version=2)
 def repositioned(state: EngineState, event: Event[UpdatePosition]) -> EngineState:
-    return state.replace(cash=state.cash - event.data.shares)
+    return state.without(event.data.symbol)
 
 
 @upcaster
@@ -73,14 +73,20 @@ async def trading(folder: Path) -> None:
         reveal_type(await store.append(bought, sold, key="k", metadata={"by": "me"}))  # Receipt
         await store.append("update_position", {"symbol": "MSFT", "shares": 5, "price": 410.0})
         await store.append(bought, ("update_position", {"symbol": "X", "shares": 1, "price": 1.0}))
+        await store.append(bought, expected_seq=store.head_seq)
         receipt = store.submit(bought)
         reveal_type(receipt)  # Receipt
         reveal_type(await receipt)  # Receipt
         reveal_type(receipt.seq)  # int
         reveal_type(store.state)  # EngineState
-        reveal_type(store.state.cash)  # float
-        reveal_type(store.state.positions["AAPL"].shares)  # float
+        reveal_type(store.state.cash)  # Decimal
+        reveal_type(store.state.positions["AAPL"].shares)  # Decimal
+        reveal_type(store.state.positions["AAPL"].average_price)  # Decimal
+        reveal_type(store.state.position("AAPL"))  # Position | None
+        reveal_type(store.state.balance("USD"))  # Decimal
+        reveal_type(store.state.fees)  # dict[str, Decimal]
         reveal_type(store.seq)  # int
+        reveal_type(store.head_seq)  # int
         reveal_type(store.path)  # str
         reveal_type(store.recovery.torn_bytes)  # int
         reveal_type(store.stats().commits)  # int

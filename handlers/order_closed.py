@@ -1,0 +1,58 @@
+"""`order_closed`: an order without further fills: filled, cancelled, rejected, or expired.
+
+A late fill is booked all the same. Later messages about the order change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventstore import Event, Operation, handler
+from handlers.instrument import Account, Identifier
+from handlers.ordering import close_order, is_closed, order_of, without_order
+from handlers.position import MAIN
+from handlers.state import EngineState
+from handlers.told import Message
+
+__all__ = ["OrderClosed", "order_closed"]
+
+
+class OrderClosed(Operation, tag="order_closed"):
+    """Payload: the order `order_id` is closed, for a `reason` in free words.
+
+    `order_id` is the venue's id. Of an order that is open here, the engine's id will do. `time` is
+    the venue's, in nanoseconds since the epoch.
+    """
+
+    order_id: Identifier
+    client_order_id: str = ""
+    reason: str = ""
+    venue: str = ""
+    account: Account = MAIN
+    time: int | None = None
+
+
+@handler
+def order_closed(state: EngineState, event: Event[OrderClosed]) -> EngineState:
+    """Forget the open order, and remember the closing."""
+    data = event.data
+    place, own, ids = (data.venue, data.account), data.client_order_id, {data.order_id}
+    order = order_of(state, *place, own, data.order_id)
+    if order is None and not own:
+        order = order_of(state, *place, data.order_id, "")
+        if order is not None or is_closed(state.memory, *place, data.order_id, ""):
+            own, ids = data.order_id, set()
+    changes: dict[str, Any] = {}
+    if order is not None:
+        changes = without_order(state, order)
+        own, ids = order.client_order_id or own, ids | {order.order_id, *order.former_ids}
+    message = Message(
+        state.memory.count + 1, event.time, (("reason", data.reason),), data.account,
+        time=data.time,
+    )  # fmt: skip
+    memory = close_order(state.memory, *place, own, ids, message)
+    if not changes and memory is state.memory:
+        return state
+    return msgspec.structs.replace(state, memory=memory, **changes)

@@ -1,0 +1,95 @@
+"""Parts shared by the operations on orders: look-up, remembered closings, and early fills.
+
+An engine and a venue may use one text for two orders. So the ids of both are never compared with
+each other.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from handlers.amounts import ZERO
+from handlers.order import Order
+from handlers.state import EngineState
+from handlers.told import Fill, Identity, Memory, Message, message_identity
+
+__all__ = ["close_order", "filled_by", "is_closed", "order_of", "with_order", "without_order"]
+
+
+def order_of(
+    state: EngineState, venue: str, account: str, client_order_id: str, order_id: str
+) -> Order | None:
+    """Return the open order with one of two ids. An empty id is none."""
+    if client_order_id:
+        order = state.orders.get((venue, account, client_order_id, ""))
+        if order is not None:
+            return order
+    key = state.order_names.get((venue, account, order_id))
+    return None if key is None else state.orders.get(key)
+
+
+def with_order(state: EngineState, order: Order) -> dict[str, Any]:
+    """Return the fields changed by a new or changed open order."""
+    names = state.order_names
+    for name in sorted(order.names):
+        names = names.set(name, order.key)
+    return {"orders": state.orders.set(order.key, order), "order_names": names}
+
+
+def without_order(state: EngineState, order: Order) -> dict[str, Any]:
+    """Return the fields changed by the end of an open order."""
+    names = state.order_names
+    for name in order.names:
+        if names.get(name) == order.key:  # a venue may give the id to another order
+            names = names.delete(name)
+    return {"orders": state.orders.delete(order.key), "order_names": names}
+
+
+def is_closed(
+    memory: Memory, venue: str, account: str, client_order_id: str, order_id: str
+) -> bool:
+    """Whether an order with one of two ids is remembered as closed."""
+    identities = _identities(venue, account, client_order_id, {order_id})
+    return any(memory.get(identity) is not None for identity in identities)
+
+
+def close_order(
+    memory: Memory, venue: str, account: str, client_order_id: str, ids: set[str], closed: Message
+) -> Memory:
+    """Remember an order as closed, under the engine's id and every id at the venue."""
+    for identity in _identities(venue, account, client_order_id, ids):
+        if memory.get(identity) is None:
+            memory = memory.add(identity, closed)
+    return memory
+
+
+def filled_by(memory: Memory, order: Order, known: Order | None) -> Decimal:
+    """Return the sum of the remembered fills of an order, without the fills of the known order.
+
+    The known order is the same order before the message, with fewer ids. So a fill told before the
+    order counts, and no fill counts twice.
+    """
+    total = ZERO
+    for _, told in memory.told():
+        if (
+            isinstance(told, Fill)
+            and _is_of(told, order)
+            and (known is None or not _is_of(told, known))
+        ):
+            total += told.counted
+    return total
+
+
+def _is_of(fill: Fill, order: Order) -> bool:
+    if (fill.venue, fill.account) != (order.venue, order.account):
+        return False
+    if fill.client_order_id and fill.client_order_id == order.client_order_id:
+        return True
+    return fill.order_id == order.order_id != "" or fill.order_id in order.former_ids
+
+
+def _identities(venue: str, account: str, client_order_id: str, ids: set[str]) -> list[Identity]:
+    own = [message_identity("order_closed", venue, account, "engine", client_order_id)]
+    theirs = [message_identity("order_closed", venue, account, "venue", name) for name in ids]
+    return [identity for identity in (*own, *sorted(theirs)) if identity[-1]]
