@@ -1,0 +1,108 @@
+"""ccxt: unified trades, from `watch_my_trades` and `fetch_my_trades`.
+
+Format: the manual of ccxt, "Trade structure", and "Personal trades".
+
+- The identity is the exchange, the symbol, `id` and the side, so `venue` has to be the exchange. A
+  trade without an id cannot be told from a second one like it, and is refused.
+- `price`, `amount` and `cost` are doubles, or texts with `exchange.number = str`. A double is read
+  as the shortest decimal. `amount` of a swap is in contracts.
+- `fee`, or a list `fees`, is positive where paid. A trade of a stream may have neither: the fee is
+  not known yet, and the fetched trade completes the fill.
+- `info` is the venue's own entry. Two venues put cash or adjusted fills into the shape of a trade:
+  Bybit's `execType` and Coinbase's `trade_type` in `info` tell, and such entries are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from eventstore import Operation
+from handlers.record_trade import RecordTrade
+from handlers.venues.adapter import VenueAdapter, with_fees
+from handlers.venues.reading import BUY_SELL, Fields, names
+from handlers.venues.times import milliseconds
+
+__all__ = ["Ccxt"]
+
+_TRADE = names(
+    "info timestamp datetime symbol id order type side takerOrMaker price amount cost fee fees"
+)
+_FEE = names("cost currency rate")
+_TRADES_OF_VENUES = {
+    # Of Bybit; then of OKX, where execType is the liquidity; then of entries without a type.
+    "execType": frozenset(
+        ["Trade", "AdlTrade", "BustTrade", "Delivery", "Settle", "BlockTrade", "T", "M", "", None]
+    ),
+    "trade_type": frozenset(["FILL", "", None]),
+}
+_LIQUIDITY: Mapping[str, Literal["maker", "taker"]] = {"maker": "maker", "taker": "taker"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ccxt(VenueAdapter):
+    """The adapter of unified trades of ccxt.
+
+    Attributes:
+        venue: The name of the exchange, such as `exchange.id`, since it is part of identities.
+
+    >>> Ccxt(venue="kraken").operations([])
+    []
+    """
+
+    venue: str = "ccxt"
+
+    def operations(self, message: object) -> list[Operation]:
+        """Return the operations of one trade, or of a list of trades.
+
+        Raises `VenueMessageError` for a trade without an id, for an entry that is no trade, and for
+        an unknown field or form.
+        """
+        return [
+            operation
+            for trade in Fields.listed(message, self.unknown_fields)
+            for operation in self._trade(trade.only(_TRADE))
+        ]
+
+    def _trade(self, trade: Fields) -> list[Operation]:
+        if isinstance(trade.optional_raw("info"), Mapping):
+            _check_venue(trade.fields("info"))
+        fill = RecordTrade(
+            trade_id=trade.identifier("id"),
+            symbol=self.symbol(trade.text("symbol")),
+            side=trade.choice("side", BUY_SELL),
+            shares=trade.positive("amount"),
+            price=trade.number("price"),
+            venue=self.venue,
+            account=self.account,
+            order_id=trade.optional_identifier("order"),
+            liquidity=(
+                None if trade.absent("takerOrMaker") else trade.choice("takerOrMaker", _LIQUIDITY)
+            ),
+            time=None if trade.absent("timestamp") else trade.time("timestamp", milliseconds),
+        )
+        return with_fees(fill, _fees(trade))
+
+
+def _check_venue(info: Fields) -> None:
+    for name, trades in _TRADES_OF_VENUES.items():
+        kind = info.optional_raw(name)
+        if not isinstance(kind, str | None) or kind not in trades:
+            raise info.refusal(f"tells that the entry is no trade: {kind!r:.80}", name)
+
+
+def _fees(trade: Fields) -> list[tuple[str | None, Decimal]]:
+    """Return the fees by currency, and none where no fee is known."""
+    told: list[Fields] = []
+    if trade.optional_raw("fees") is not None:
+        told = trade.entries("fees")
+    if not told and trade.optional_raw("fee") is not None:
+        told = [trade.fields("fee")]
+    fees: list[tuple[str | None, Decimal]] = []
+    for fee in told:
+        cost = fee.only(_FEE).optional_number("cost")
+        if cost is not None:
+            fees.append((fee.text("currency") if cost else None, cost))
+    return fees
