@@ -25,6 +25,17 @@ PUBLIC = (
     "eventstore.testing",
     "eventstore.tools",
     "handlers",
+    "handlers.reconcile",
+    "handlers.venues.alpaca",
+    "handlers.venues.binance_spot",
+    "handlers.venues.binance_usdm",
+    "handlers.venues.bybit",
+    "handlers.venues.ccxt",
+    "handlers.venues.coinbase",
+    "handlers.venues.fix44",
+    "handlers.venues.interactive_brokers",
+    "handlers.venues.kraken",
+    "handlers.venues.okx",
 )
 
 
