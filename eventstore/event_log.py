@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from eventstore.arguments import argument_error
@@ -22,7 +22,7 @@ from eventstore.log.base import Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
-from eventstore.missing_await import AsyncContext, Call, coroutine_function
+from eventstore.missing_await import AsyncContext, awaited
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Receipt
@@ -187,10 +187,10 @@ class EventLog(AsyncContext, Generic[ValueT]):
         """The sequence number of the last durable event, 0 before the first."""
         return self._log.durable_seq
 
-    @coroutine_function
-    def append(
+    @awaited
+    async def append(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
-    ) -> Coroutine[Any, Any, Receipt]:
+    ) -> Receipt:
         """Append values as one atomic group, and return once the group is durable.
 
         While the queue is full, `append` waits for room. Cancelling cancels the waiting. Before
@@ -200,21 +200,13 @@ class EventLog(AsyncContext, Generic[ValueT]):
         `StoreReadOnlyError`. Raises `StoreUsageError` in another thread or event loop, and for a
         call from a hook or a signal handler that runs while a value is encoded.
         """
-        return Call(self._append(values, key, metadata))
-
-    async def _append(
-        self, values: tuple[ValueT, ...], key: str | None, metadata: dict[str, Any] | None
-    ) -> Receipt:
         appender = self._log.appender
         room = appender.room
         appender.guard.check()
-        if room.refusal is not None:
-            room.ensure_open()
+        room.ensure_open()
         if room.fits(len(values)):
             return await self._submit(values, key, metadata)
         return await (await room.submit_when_fits(len(values), self._submit, values, key, metadata))
-
-    _append.__qualname__ = "EventLog.append"  # the name in messages about a forgotten `await`
 
     def submit(
         self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
@@ -226,8 +218,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
         appender = self._log.appender
         room = appender.room
         appender.guard.check()
-        if room.refusal is not None:
-            room.ensure_open()
+        room.ensure_open()
         if not room.fits(len(values)):
             raise room.overloaded_error()
         return self._submit(values, key, metadata)

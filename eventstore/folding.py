@@ -34,8 +34,10 @@ def encode_and_fold(
 
     Raises `InvalidPayloadError`, `StateRefusedError`, and all that a handler raises.
     """
+    state = head
     events, body = registry.record(first, time, payloads, key, metadata)
-    state = registry.apply_all(head, events)
+    for event in events:
+        state = registry.apply(state, event)
     if state is not head:
         registry.check_state(state, head, events[-1])
     check_record_size(body, events[0])

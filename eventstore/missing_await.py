@@ -7,17 +7,18 @@ classes here raise `NotAwaitedError`, which names the missing word.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
 from eventstore.errors import NotAwaitedError
 
-__all__ = ["AsyncContext", "Call", "coroutine_function"]
+__all__ = ["AsyncContext", "Call", "awaited"]
 
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -36,7 +37,7 @@ class AsyncContext:
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):
-    """A pending call. `asyncio.create_task` takes a `Call` as well, for its methods of a coroutine.
+    """A pending call. `asyncio.create_task` takes a `Call` as well.
 
     The class is a Struct, because msgspec makes a Struct without a call of Python.
     """
@@ -71,13 +72,17 @@ class Call(msgspec.Struct, Generic[T], eq=False):
             )
 
 
-def coroutine_function(function: FunctionT) -> FunctionT:
-    """Mark a function that returns a `Call` as a coroutine function, from Python 3.12 on.
+def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make a coroutine function return a `Call`, which names a forgotten `await`.
 
-    Such a function calls a coroutine function and puts the coroutine into a `Call`. A decorator
-    for any coroutine function would be shorter to use, and slower: a wrapper for any arguments
-    packs and unpacks the arguments of every call.
+    A `Call` costs an append two calls of Python: the wrapper, and the beginning of the await.
+    `asyncio.create_task` takes a `Call` for the methods of a `collections.abc.Coroutine`.
     """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return Call(function(*args, **kwargs))
+
     mark: Callable[[Any], Any] = getattr(inspect, "markcoroutinefunction", lambda marked: marked)
-    mark(function)
-    return function
+    mark(call)  # from Python 3.12 on, tools that ask see a coroutine function
+    return call

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.clock import Clock, checked_clock
@@ -31,9 +31,9 @@ from eventstore.disk.base import Disk, check_location
 from eventstore.folding import encode_and_fold
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
-from eventstore.missing_await import AsyncContext, Call, coroutine_function
+from eventstore.missing_await import AsyncContext, awaited
 from eventstore.model.isolated_fold import fold_context
-from eventstore.model.operation import Event, Metadata, Operation, Payload, Receipt
+from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier
@@ -166,7 +166,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         self,
         *operations: Payload,
         key: str | None = None,
-        metadata: Metadata = None,
+        metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
     ) -> Receipt: ...
     @overload
@@ -177,26 +177,29 @@ class EventStore(AsyncContext, Generic[StateT]):
         /,
         *,
         key: str | None = None,
-        metadata: Metadata = None,
+        metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
     ) -> Receipt: ...
-    @coroutine_function
-    def append(
+    @awaited
+    async def append(
         self,
         *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
-        metadata: Metadata = None,
+        metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
-    ) -> Coroutine[Any, Any, Receipt]:
+    ) -> Receipt:
         """Record operations as one atomic group, and return once the group is durable.
 
-        The configured `Durability` says what durable means. A full queue makes `append` wait.
+        `Durability` in the store's configuration says what durable means. While the queue is full,
+        `append` waits for room.
 
         Cancelling cancels the waiting. While `append` waits for room, nothing was submitted. After
         that the write goes on, and the events are in the log unless the commit fails.
+
         `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
         `key` and `metadata` are recorded with each event. `expected_seq` is the `seq` of the state
         that the caller decided upon: where another event was submitted since, the group is refused.
+
         Raises:
             SequenceConflictError: `expected_seq` is not `head_seq`; nothing was written.
             InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was written.
@@ -204,32 +207,24 @@ class EventStore(AsyncContext, Generic[StateT]):
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
         """
-        return Call(self._append(operations, key, metadata, expected_seq))
-
-    async def _append(
-        self, operations: tuple[Any, ...], key: str | None, metadata: Metadata, expected: int | None
-    ) -> Receipt:
         appender = self.log.appender
         room = appender.room
         appender.guard.check()
-        if room.refusal is not None:
-            room.ensure_open()
-        if expected is not None:
-            appender.numbers.expect(expected)
-        payloads = self.registry.payloads(operations, appender.guard.run)
-        count, given = len(payloads), (payloads, key, metadata, expected)
+        room.ensure_open()
+        if expected_seq is not None:
+            appender.numbers.expect(expected_seq)
+        payloads = appender.guard.run(self.registry.payloads, operations)
+        count, given = len(payloads), (payloads, key, metadata, expected_seq)
         if room.fits(count):
             return await self._submit(*given)
         return await (await room.submit_when_fits(count, self._submit, *given))
-
-    _append.__qualname__ = "EventStore.append"  # the name in messages about a forgotten `await`
 
     @overload
     def submit(
         self,
         *operations: Payload,
         key: str | None = None,
-        metadata: Metadata = None,
+        metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
     ) -> Receipt: ...
     @overload
@@ -240,14 +235,14 @@ class EventStore(AsyncContext, Generic[StateT]):
         /,
         *,
         key: str | None = None,
-        metadata: Metadata = None,
+        metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
     ) -> Receipt: ...
     def submit(
         self,
         *operations: Payload | str | Mapping[str, Any],
         key: str | None = None,
-        metadata: Metadata = None,
+        metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
     ) -> Receipt:
         """Queue operations as one atomic group, and return at once.
@@ -259,11 +254,10 @@ class EventStore(AsyncContext, Generic[StateT]):
         appender = self.log.appender
         room = appender.room
         appender.guard.check()
-        if room.refusal is not None:
-            room.ensure_open()
+        room.ensure_open()
         if expected_seq is not None:
             appender.numbers.expect(expected_seq)
-        payloads = self.registry.payloads(operations, appender.guard.run)
+        payloads = appender.guard.run(self.registry.payloads, operations)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
         return self._submit(payloads, key, metadata, expected_seq)
@@ -368,9 +362,12 @@ class EventStore(AsyncContext, Generic[StateT]):
         """Write a snapshot of the published state now, and return the event that it covers.
 
         Nothing is written where the newest snapshot covers that event already. Cancelling cancels
-        the waiting, and the snapshot is finished. Raises `StoreFullError` (older snapshots are
-        intact and appending goes on), `StoreFailedError` after a failed sync, and
-        `StoreClosedError`.
+        the waiting, and the snapshot is finished.
+
+        Raises:
+            StoreFullError: no space; older snapshots are intact and appending goes on.
+            StoreFailedError: a sync failed, and the store is read-only until reopened.
+            StoreClosedError: the store was closed.
         """
         self.log.appender.room.ensure_open()
         return self.seq if self._keeper is None else await self._keeper.snapshot()
@@ -393,7 +390,8 @@ class EventStore(AsyncContext, Generic[StateT]):
         await self._closing.close(self)
 
     def __repr__(self) -> str:
-        return f"<EventStore {self.path!r} seq={self.seq}{' closed' * self._closing.begun}>"
+        state = " closed" if self._closing.begun else ""
+        return f"<EventStore {self.path!r} seq={self.seq}{state}>"
 
     def __del__(self) -> None:
         if self._whole:

@@ -258,21 +258,21 @@ class TestHops:
 # ---- calls -----------------------------------------------------------------------------------
 
 
-LONE = 40
+LONE = 43
 """The most calls of the product's own functions for a lone append, on the loop. A coroutine or
 generator that is resumed counts again. Three of the calls refuse what would break the order of
 numbers, and give the fold its surroundings: `CallGuard.check`, `fold_context` and
 `encode_and_fold`. Two more make and begin to await the object that names a forgotten `await`
 (`missing_await.py`): Python's own coroutine cannot say that. Five check the new state by its
-type: the call, the state, its map, and the search for the map's changed entry in two steps. The
-entry itself is checked without a call. One, `GroupCommit._finish`, is a pass that can be repeated
-after an interruption."""
+type: the call, the state, its map, the search for the map's changed entry, and the entry. One,
+`GroupCommit._finish`, is a pass that can be repeated after an interruption. One more,
+`CallGuard.run`, refuses calls from the class of a payload."""
 
-SHARED = 25
+SHARED = 29
 """For one of 64 that share a record, the same calls among them."""
 
-GROUPED = 0
-"""The same for one more event in a group: all are folded in one call."""
+GROUPED = 1
+"""The same for one more event in a group. The event is folded."""
 
 RECORD = 22
 """For a record, on the writer's thread."""

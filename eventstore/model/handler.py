@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.arguments import describe
-from eventstore.errors import InvalidPayloadError, RegistrationError, ReplayError
+from eventstore.errors import RegistrationError, ReplayError
 from eventstore.model.operation import Event, Operation
 
 __all__ = ["Handler", "Registrable", "Upcaster", "handler", "upcaster"]
@@ -276,13 +276,5 @@ def replay_error(event: Event[Any], error: Exception) -> ReplayError:
         f"{error}. Nothing was written; install the plugin version that recorded it, or correct "
         "the handler",
         seq=event.seq,
-        operation=event.operation,
-    )
-
-
-def no_state_error(event: Event[Any], reason: str) -> InvalidPayloadError:
-    """Return the error for a handler that gives no state for `event`."""
-    return InvalidPayloadError(
-        f"the handler of {event.operation!r} {reason} Nothing was written",
         operation=event.operation,
     )

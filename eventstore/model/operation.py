@@ -23,7 +23,6 @@ from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
 __all__ = [
     "OPERATION_FIELD",
     "Event",
-    "Metadata",
     "Operation",
     "Payload",
     "Receipt",
@@ -120,9 +119,6 @@ class Operation(
 
 Payload = Operation | tuple[str, Mapping[str, Any]]
 """One operation for `append`: a payload object, or a pair of name and mapping."""
-
-Metadata = Mapping[str, Any] | None
-"""What `append` records with each event besides the payload, if anything."""
 
 
 def tag_of(payload_type: type[Operation]) -> str:

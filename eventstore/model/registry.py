@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from eventstore.errors import RegistrationError
+from eventstore.errors import InvalidPayloadError, RegistrationError
 from eventstore.model.codec import EventCodec
 from eventstore.model.fingerprint import fingerprint_of
 from eventstore.model.handler import (
@@ -31,7 +30,6 @@ from eventstore.model.handler import (
     Upcaster,
     checked_callable,
     fold_events,
-    no_state_error,
 )
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.leaf_checks import Check, RefusedValueError
@@ -282,11 +280,11 @@ class HandlerRegistry(Generic[StateT]):
         """
         return build_payload(self._current, operation, data)
 
-    def payloads(self, operations: tuple[Any, ...], run: Callable[..., Any]) -> Any:
+    def payloads(self, operations: tuple[Any, ...]) -> Sequence[Operation]:
         """Return the payloads that `append(*operations)` means.
 
-        `operations` are payload objects, which are returned as they are, `(name, mapping)` pairs,
-        or one name and one mapping. `run(function, argument)` calls code of the payload classes.
+        `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
+        Payload objects are returned as they are, and validated by `record`.
 
         Raises `UnknownOperationError` and `InvalidPayloadError`.
         """
@@ -294,7 +292,7 @@ class HandlerRegistry(Generic[StateT]):
             return operations
         if operations and set(map(type, operations)) <= self._fold.keys():
             return operations  # the types of a group are compared without a call for each event
-        return run(partial(build_payloads, self._current), operations)
+        return build_payloads(self._current, operations)
 
     def record(
         self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
@@ -319,27 +317,27 @@ class HandlerRegistry(Generic[StateT]):
         return codec.round_trips([Event(seq, time, data, key, metadata) for seq, data in numbered])
 
     def apply(self, state: StateT, event: Event[Any]) -> StateT:
-        """Fold one current event. Raises as `apply_all` does."""
-        return self.apply_all(state, (event,))
+        """Fold one current event, inside a `fold_context` of the caller.
 
-    def apply_all(self, state: StateT, events: Iterable[Event[Any]]) -> StateT:
-        """Fold current events, inside a `fold_context` of the caller.
-
-        Passes on an exception of a handler. Raises `InvalidPayloadError` for a handler that returns
-        `None` instead of a state, and for `StopIteration`, which no coroutine can pass on.
+        An exception of the handler reaches the caller unchanged. Raises `InvalidPayloadError` for a
+        handler that returns `None` instead of a state, and for `StopIteration`, which no coroutine
+        can pass on.
         """
-        functions = self._fold
-        for event in events:
-            try:
-                folded = functions[type(event.data)](state, event)
-            except StopIteration as error:
-                reason = "raised StopIteration: does it call next() without a default?"
-                raise no_state_error(event, reason) from error
-            if folded is None and state is not None:
-                reason = "returned None instead of a state: does it lack a return?"
-                raise no_state_error(event, reason)
-            state = folded
-        return state
+        try:
+            folded = self._fold[type(event.data)](state, event)
+        except StopIteration as error:
+            raise InvalidPayloadError(
+                f"the handler of {event.operation!r} raised StopIteration: does it call next() "
+                "without a default? Nothing was written",
+                operation=event.operation,
+            ) from error
+        if folded is None and state is not None:
+            raise InvalidPayloadError(
+                f"the handler of {event.operation!r} returned None instead of a state: does it "
+                "lack a return? Nothing was written",
+                operation=event.operation,
+            )
+        return folded
 
     def check_state(
         self, state: Any, before: Any = ABSENT, event: Event[Any] | None = None

@@ -8,6 +8,7 @@ __all__ = ["SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
 ASSEMBLY = "model/state_assembly.py"
+AWAITABLES = "missing_await.py"
 BACKPRESSURE = "log/backpressure.py"
 CLOCK = "clock.py"
 CLOSING = "closing.py"
@@ -652,10 +653,9 @@ SABOTAGES = (
         edits=(
             edit(
                 FOLDING,
-                "    state = registry.apply_all(head, events)\n",
-                "    try:\n        state = registry.apply_all(head, events)\n"
-                "    except Exception as error:\n        state = head\n"
-                "        encode_and_fold.refused = error\n",
+                "        state = registry.apply(state, event)\n",
+                "        try:\n            state = registry.apply(state, event)\n"
+                "        except Exception as error:\n            encode_and_fold.refused = error\n",
             ),
             edit(
                 STORE,
@@ -1411,9 +1411,9 @@ SABOTAGES = (
         breaks="a forgotten await is named",
         edits=(
             edit(
-                STORE,
-                "        return Call(self._append(operations, key, metadata, expected_seq))\n",
-                "        return self._append(operations, key, metadata, expected_seq)\n",
+                AWAITABLES,
+                "        return Call(function(*args, **kwargs))\n",
+                "        return function(*args, **kwargs)\n",
             ),
         ),
         caught_by=("tests/test_missing_await.py -k forgotten",),
