@@ -63,6 +63,7 @@ def compare(ledger: Ledger, told: Told, state: EngineState, outcome: str) -> Non
     assert differences(ledger.books, books_of(state), ledger.allowed) == []
 
 
+@pytest.mark.slow
 @examples(250)
 @given(tapes())
 def test_every_event_of_a_tape(tape: Tape) -> None:
@@ -104,6 +105,7 @@ async def through_a_store(tape: Tape) -> None:
             compare(ledger, told, store.state, outcome)
 
 
+@pytest.mark.slow
 @examples(40)
 @given(tapes(60))
 def test_the_end_of_a_long_tape(tape: Tape) -> None:

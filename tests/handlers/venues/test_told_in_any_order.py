@@ -23,7 +23,7 @@ from tests.handlers.venues.cases import Adapter, Case, Message, load_cases
 pytestmark = pytest.mark.asyncio
 
 CASES = load_cases()
-ORDERS = 12
+ORDERS = 6
 """Shuffled orders of each recording."""
 
 
@@ -92,6 +92,7 @@ class TestRecording:
         state = await books_after(case, messages)
         assert differences(books_at_the_end(case), books_of(state), rounded) == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(ORDERS))
     async def test_told_in_any_order(self, case: Case, seed: int) -> None:
         adapter = case.adapter()
