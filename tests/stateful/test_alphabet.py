@@ -88,4 +88,6 @@ def test_a_broken_promise_is_noticed(
 ) -> None:
     sabotage(monkeypatch)
     with pytest.raises((AssertionError, EventStoreError)):
-        run_state_machine_as_test(machine, settings=settings(examples(60), phases=[Phase.generate]))
+        run_state_machine_as_test(
+            machine, settings=settings(examples(400), phases=[Phase.generate])
+        )

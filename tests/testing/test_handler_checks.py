@@ -19,7 +19,7 @@ from eventstore import Event, EventStore, HandlerRegistry, InvalidPayloadError, 
 from eventstore.testing import HandlerCheckError, check_handler, check_registry
 from eventstore.testing.differences import difference, shared_part
 from eventstore.testing.impure_calls import recording_impure_calls
-from handlers import FullState, TradingError, trading_registry
+from handlers import FullState, Settle, TradingError, trading_registry
 from tests.support import bank
 from tests.support.bank import Bank, InsufficientFundsError, deposit, withdraw
 from tests.testing import careless
@@ -40,8 +40,15 @@ class TestWhatIsRight:
         refuses = (InvalidPayloadError, TradingError)
         plain = st.dictionaries(st.sampled_from(["mode", "note"]), st.text(max_size=3), max_size=2)
         whole = st.builds(FullState, cash=st.integers(0, 10**6), rest=plain)
+        settled = st.builds(
+            Settle, symbol=st.just("A"), price=st.integers(1, 9), reference=st.text(min_size=1),
+            final=st.just(True),
+        )  # fmt: skip
         report = check_registry(
-            trading_registry(), refuses=refuses, payloads={FullState: whole}, examples=300
+            trading_registry(),
+            refuses=refuses,
+            payloads={FullState: whole, Settle: settled},
+            examples=300,
         )
         assert report.folded.keys() == {*trading_registry().operations}
         assert report.refused.keys() < report.folded.keys()
