@@ -22,9 +22,11 @@ from handlers.instrument import Instrument
 from handlers.order import Order, OrderKey
 from handlers.ordering import order_of
 from handlers.position import (
+    SIDES,
     Position,
     PositionKey,
     place_of,
+    position_key,
     settled,
     split,
     take_in_kind,
@@ -43,7 +45,7 @@ from handlers.told import (
     Told,
 )
 
-__all__ = ["book_fill", "effect_changes", "position_changes", "rebook"]
+__all__ = ["book_fill", "effect_changes", "on_every_side", "position_changes", "rebook"]
 
 replace = msgspec.structs.replace
 
@@ -162,6 +164,16 @@ def effect_changes(
         "profit_sums": added(state.profit_sums, profit_key, profit),
         "balances": added(state.balances, balance, paid),
     }
+
+
+def on_every_side(
+    state: EngineState, effect: Effect, symbol: str, account: str, time: int
+) -> EngineState:
+    """Return the state after an effect on every position of a symbol in an account."""
+    for side in SIDES:
+        key = position_key(symbol, account, side)
+        state = replace(state, **effect_changes(state, key, effect, symbol, time))
+    return state
 
 
 def position_changes(

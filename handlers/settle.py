@@ -14,10 +14,10 @@ import msgspec
 from eventstore import Event, Operation, handler
 from handlers.amending import is_known, text
 from handlers.amounts import Number, exact, exact_arithmetic
-from handlers.booking import effect_changes
+from handlers.booking import on_every_side
 from handlers.errors import TradingError
 from handlers.instrument import Account, Identifier, Symbol
-from handlers.position import MAIN, SIDES, position_key
+from handlers.position import MAIN
 from handlers.state import EngineState
 from handlers.told import Message, SettledAt, message_identity
 
@@ -74,8 +74,4 @@ def settle(state: EngineState, event: Event[Settle]) -> EngineState:
     if is_known(state.memory, identity, message, data):
         return state
     state = msgspec.structs.replace(state, memory=state.memory.add(identity, message))
-    for side in SIDES:
-        key = position_key(data.symbol, data.account, side)
-        changes = effect_changes(state, key, effect, data.symbol, event.time)
-        state = msgspec.structs.replace(state, **changes)
-    return state
+    return on_every_side(state, effect, data.symbol, data.account, event.time)

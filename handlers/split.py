@@ -16,9 +16,9 @@ from msgspec import Meta
 from eventstore import Event, Operation, handler
 from handlers.amending import is_known
 from handlers.amounts import exact_arithmetic
-from handlers.booking import effect_changes
+from handlers.booking import on_every_side
 from handlers.instrument import Account, Identifier, Symbol
-from handlers.position import MAIN, SIDES, position_key
+from handlers.position import MAIN
 from handlers.state import EngineState
 from handlers.told import Message, SplitBy, message_identity
 
@@ -67,10 +67,7 @@ def split(state: EngineState, event: Event[Split]) -> EngineState:
     if is_known(state.memory, identity, message, data):
         return state
     state = msgspec.structs.replace(state, memory=state.memory.add(identity, message))
-    for side in SIDES:
-        key = position_key(data.symbol, data.account, side)
-        changes = effect_changes(state, key, effect, data.symbol, event.time)
-        state = msgspec.structs.replace(state, **changes)
+    state = on_every_side(state, effect, data.symbol, data.account, event.time)
     mark = state.marks.get(data.symbol)
     if mark is None or (data.time is not None and mark.time is not None and mark.time >= data.time):
         return state
