@@ -48,7 +48,7 @@ class MisuseRules(RuleBasedStateMachine):
         return self.is_open() and not self.session.failed
 
     def open_again(self, config: StoreConfig) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each machine opens a subject of its own kind
 
     @precondition(is_sound)
     @rule(
@@ -116,7 +116,7 @@ class MisuseRules(RuleBasedStateMachine):
                 session.submit(payloads)
             tasks = [asyncio.ensure_future(self._appended_or_refused(one)) for one in waiting]
             for _ in range(turns):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             for number in cancelled & set(range(len(tasks))):
                 tasks[number].cancel()
             for told in await asyncio.gather(*tasks, return_exceptions=True):
@@ -205,10 +205,10 @@ class MisuseRules(RuleBasedStateMachine):
                 for use in sorted(uses)
             ]
             for _ in range(before):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             closing = asyncio.ensure_future(self._used(store.close))
             for _ in range(turns):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             closing.cancel()
             await asyncio.wait([closing])
             await session.close()

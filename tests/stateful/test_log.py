@@ -161,9 +161,9 @@ class LogMachine(RuleBasedStateMachine):
         async def cancelled() -> None:
             await self.opened.flush()
             task = asyncio.ensure_future(self._append(values))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop
             for _ in range(turns):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -206,7 +206,7 @@ class LogMachine(RuleBasedStateMachine):
                 asyncio.ensure_future(refused() if values is None else self._append(values))
                 for values in waiting
             ]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop
             for task, wanted in zip(tasks, waiting, strict=True):
                 if cancels and wanted is None:
                     task.cancel()
@@ -328,10 +328,10 @@ class LogMachine(RuleBasedStateMachine):
         async def closed() -> None:
             appending = asyncio.ensure_future(appended())
             for _ in range(before):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             closing = asyncio.ensure_future(closes())
             for _ in range(turns):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             closing.cancel()
             await asyncio.wait([closing])
             await log.close()

@@ -231,7 +231,7 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
                     receipt = store.submit(*group)
                     self._expect(group)
                     await receipt
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # one turn of the loop
 
         async def closes() -> None:
             await store.close()
@@ -239,10 +239,10 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
         async def closed() -> None:
             appending = asyncio.ensure_future(appended())
             for _ in range(before):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             closing = asyncio.ensure_future(closes())
             for _ in range(turns):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             closing.cancel()
             await asyncio.wait([closing])
             await store.close()

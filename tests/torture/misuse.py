@@ -177,7 +177,7 @@ class Misuse(Program):
         for task in waiting:
             if random.random() < 0.3:
                 for _ in range(random.randrange(3)):
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # one turn of the loop
                 task.cancel()
         for told in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(told, Exception):
@@ -266,7 +266,7 @@ class Misuse(Program):
 
     async def _turns(self, limit: int) -> None:
         for _ in range(self.random.randrange(limit)):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop
 
     def _report(self, error: EventStoreError) -> None:
         if not (self._closed_beside_users and isinstance(error, StoreClosedError)):
