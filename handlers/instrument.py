@@ -73,7 +73,8 @@ class Instrument(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True)
     def value(self, quantity: Decimal, price: Decimal) -> Decimal:
         """Return the cost of opening `quantity` (signed) at `price`, in the settlement currency.
 
-        Exact, but for the quotient of an inverse contract, which has 34 digits.
+        The product is rounded by the decimal context of the caller, and the context of the handlers
+        is exact. The quotient of an inverse contract has 34 digits.
         """
         if self.kind == "inverse":
             return divide(quantity * self.multiplier, price)
