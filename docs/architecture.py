@@ -24,6 +24,7 @@ DUTIES = {
     "event_log": "EventLog: values without a state",
     "closing": "the one order in which the parts of a store end",
     "store_parts": "the log and the keeper of one store",
+    "append_path": "the head, the published state, and an event's way between the two",
     "folding": "what can fail before a write: encoding, folding, checking the state",
     "recovery": "examine, fold, repair: before a store serves anybody",
     "reading": "history by number or time, and following",
@@ -41,6 +42,8 @@ DUTIES = {
     "report": "reports and counters",
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",
+    "live_errors": "what append refuses for order and identity",
+    "error_base": "the bases of all errors",
 }
 """The duty of each room."""
 
@@ -48,7 +51,7 @@ UNSEEN = {"__main__"}
 """Modules of the contract that are no room."""
 
 PATHS = {
-    "append": ("A", "#2563eb", "store model log disk reading snapshot clock"),
+    "append": ("A", "#2563eb", "store append_path model log disk reading snapshot clock"),
     "open": (
         "O",
         "#c2410c",

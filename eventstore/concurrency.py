@@ -28,13 +28,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 import aiofiles.os
 
 from eventstore.disk.base import Disk
-from eventstore.errors import (
-    EventStoreError,
-    NotAwaitedError,
-    StoreClosedError,
-    StoreResourceError,
-    fresh_error,
-)
+from eventstore.error_base import fresh_error
+from eventstore.errors import EventStoreError, NotAwaitedError, StoreClosedError, StoreResourceError
 from eventstore.missing_await import AsyncContext
 
 __all__ = [

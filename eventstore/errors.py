@@ -37,8 +37,10 @@ What to catch::
 
 from __future__ import annotations
 
-import copy
-from typing import Any, TypeVar
+from eventstore.error_base import EventStoreError
+from eventstore.error_base import PathError as _PathError
+from eventstore.error_base import SystemCallError as _SystemCallError
+from eventstore.live_errors import SequenceConflictError
 
 __all__ = [
     "ConfigError",
@@ -68,38 +70,6 @@ __all__ = [
     "StoreUsageError",
     "UnknownOperationError",
 ]
-
-
-class EventStoreError(Exception):
-    """Base of every error of this library. Every error can be pickled with all facts."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, self.__dict__)
-
-
-def _restore(
-    kind: type[EventStoreError], arguments: tuple[Any, ...], facts: dict[str, Any]
-) -> EventStoreError:
-    error = kind.__new__(kind, *arguments)
-    error.args = arguments
-    error.__dict__.update(facts)
-    return error
-
-
-class _PathError(EventStoreError):
-    """An error about one path, as `path`."""
-
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-class _SystemError(_PathError):
-    """An error with the number of the operating system, as `errno`."""
-
-    def __init__(self, message: str, *, path: str, errno: int | None = None) -> None:
-        super().__init__(message, path=path)
-        self.errno = errno
 
 
 class ConfigError(EventStoreError, ValueError):
@@ -221,21 +191,6 @@ class StoreOverloadedError(EventStoreError):
         self.limit = limit
 
 
-class SequenceConflictError(EventStoreError):
-    """`append` expected another number to be the last. Nothing was written.
-
-    Somebody else appended since the content was made. Read the state again, decide anew, and append
-    with its number.
-
-    `expected` is the number that the caller named, `actual` the number of the last submitted event.
-    """
-
-    def __init__(self, message: str, *, expected: int, actual: int) -> None:
-        super().__init__(message)
-        self.expected = expected
-        self.actual = actual
-
-
 class StoreClosedError(_PathError):
     """The store at `path` is closed, or inherited by this process across a fork."""
 
@@ -256,7 +211,7 @@ class StoreNotFoundError(_PathError):
     """There is no store at `path`."""
 
 
-class StoreAccessError(_SystemError):
+class StoreAccessError(_SystemCallError):
     """A directory or a file may not be used: permissions, owner, links, read-only file system.
 
     `path` is the directory or the file. `errno` is `None` where the cause is not an
@@ -264,7 +219,7 @@ class StoreAccessError(_SystemError):
     """
 
 
-class StoreFullError(_SystemError):
+class StoreFullError(_SystemCallError):
     """A write found no space (`ENOSPC`, `EDQUOT`, `EFBIG`), or a file could not be opened for lack
     of a descriptor (`EMFILE`, `ENFILE`) or of memory (`ENOMEM`).
 
@@ -282,7 +237,7 @@ class StoreResourceError(EventStoreError):
         self.errno = errno
 
 
-class StoreFailedError(_SystemError):
+class StoreFailedError(_SystemCallError):
     """A write or a sync failed, so the outcome of the commit is unknown.
 
     The store is read-only until reopened. Reopening rewrites the unsealed tail, syncs the tail, and
@@ -369,17 +324,3 @@ class CorruptLogError(CorruptStoreError):
 
 class CorruptSnapshotError(CorruptStoreError):
     """A snapshot is damaged. Recovery falls back to an older one and says so."""
-
-
-ErrorT = TypeVar("ErrorT", bound=EventStoreError)
-
-
-def fresh_error(stored: ErrorT) -> ErrorT:
-    """Return a copy of `stored` to raise, with its facts and cause and a traceback of its own.
-
-    An error that is raised again and again keeps every frame that it passed through.
-    """
-    copied = copy.copy(stored)
-    if stored.__cause__ is not None:  # an assignment of None would hide the context, too
-        copied.__cause__ = stored.__cause__
-    return copied

@@ -2,45 +2,35 @@
 
 Theory of operation
 -------------------
-A store holds two states. The *head* is folded from every submitted event. A new event is folded on
-the head before it is written, and so on top of the events that are still on their way to the disk.
-The *published* state (`EventStore.state`) is folded from durable events only. Readers see the
-published state and nothing else. Handlers are pure and states are immutable, so both states are
-references, and one assignment takes back everything that a refused commit had folded.
-
-`submit` runs on the event loop without a pause from its first check to the queue. Therefore numbers
-are given out, events folded and records written in one order. The steps that can fail come first
-(`folding.py`). Only then does anything change.
-
-A durable commit has three effects, in this order: the state is published, subscribers receive the
-events, receipts are resolved. Snapshots are taken of the published state (`snapshot/keeper.py`).
+A store holds two states. The *head* (`EventStore.head`) is folded from every submitted event, and
+the *published* state (`EventStore.state`) from durable events only. A decision is made by the head.
+Nobody acts on the head, because a refused commit takes the head back. `append_path.py` has both
+states, and the way of an event from one to the other.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Generic, TypeVar, overload
 
+from eventstore.append_path import AppendPath
 from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, check_location
-from eventstore.folding import encode_and_fold
-from eventstore.log.base import Log, Submission
-from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
+from eventstore.error_base import fresh_error
+from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext, awaited
-from eventstore.model.isolated_fold import fold_context
-from eventstore.model.operation import Event, Operation, Payload, Receipt
+from eventstore.model.operation import Event, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.model.value_types import copier
 from eventstore.moment import Moment
 from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.reading.store_events import durable_events
-from eventstore.reading.subscription import Subscription, Subscriptions
+from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.store_parts import MemoryParts, StoreParts, recover_parts
 
@@ -73,18 +63,10 @@ class EventStore(AsyncContext, Generic[StateT]):
         self.recovery = parts.report
         self.registry = registry
         self.origin = parts.origin
-        self._clock = clock
-        self._head, _, self._latest = parts.at
-        self._state = self._head
-        self._subscriptions = Subscriptions()
-        self.log = parts.make_log(self._committed, self._reset)
-        try:
-            self._copy = copier(registry.state_type)
-            self._keeper = parts.make_keeper(self.log, clock, self._published)
-        except BaseException:  # whoever gets the error has no store to close
-            self.log.abandon()
-            raise
-        self._closing = Closing(self.log, self._keeper, self._subscriptions)
+        self._append_path = path = AppendPath(registry, clock, parts)
+        self.log = path.log
+        self._subscriptions = path.subscriptions
+        self._closing = Closing(path.log, path.keeper, path.subscriptions)
         self._whole = True
 
     # ---- opening ---------------------------------------------------------------------------
@@ -216,8 +198,8 @@ class EventStore(AsyncContext, Generic[StateT]):
         payloads = appender.guard.run(self.registry.payloads, operations)
         count, given = len(payloads), (payloads, key, metadata, expected_seq)
         if room.fits(count):
-            return await self._submit(*given)
-        return await (await room.submit_when_fits(count, self._submit, *given))
+            return await self._append_path.submit(*given)
+        return await (await room.submit_when_fits(count, self._append_path.submit, *given))
 
     @overload
     def submit(
@@ -260,48 +242,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         payloads = appender.guard.run(self.registry.payloads, operations)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
-        return self._submit(payloads, key, metadata, expected_seq)
-
-    def _submit(
-        self, payloads: Sequence[Operation], key: str | None, metadata: Any, expected: int | None
-    ) -> Receipt:
-        appender = self.log.appender
-        guard = appender.guard
-        if guard.phase:  # a call was cut off while this append waited for room
-            guard.check()
-        if expected is not None:  # events may have come in while this append waited for room
-            appender.numbers.expect(expected)
-        try:
-            guard.phase = FOLDING
-            first, time = appender.numbers.head + 1, self._clock.time_ns()
-            events, body, state = fold_context().run(
-                encode_and_fold, self.registry, self._head, first, time, payloads, key, metadata
-            )
-            guard.phase = QUEUEING
-            self._head = state
-            receipt = appender.submit(first, body, len(events), time, (events, state))
-            guard.phase = IDLE
-        except BaseException:  # an interruption included
-            guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
-            guard.settle_soon()
-            raise
-        return receipt
-
-    def _committed(self, entries: list[Submission]) -> None:
-        for entry in entries:
-            events, self._state = entry.attachment
-            self._latest = max(self._latest, events[0].time)
-            if self._subscriptions.active:
-                self._subscriptions.push(events)
-        if self._keeper is not None:
-            self._keeper.changed(entries[-1].receipt.seq)
-
-    def _published(self) -> StateAt[StateT]:
-        self.log.appender.guard.settle()  # an interruption may stand between state and number
-        return StateAt(self._state, self.seq, self._latest)
-
-    def _reset(self, last: Submission | None) -> None:
-        self._head = self._state if last is None else last.attachment[1]
+        return self._append_path.submit(payloads, key, metadata, expected_seq)
 
     @property
     def state(self) -> StateT:
@@ -310,7 +251,24 @@ class EventStore(AsyncContext, Generic[StateT]):
         A state of an immutable type is handed out itself, at no cost. A state whose type can change
         (a `dict`, an unfrozen Struct) is copied, and the copy is the caller's own.
         """
-        return self._state if self._copy is None else self._copy(self._state)
+        path = self._append_path
+        return path.state if path.copy is None else path.copy(path.state)
+
+    @property
+    def head(self) -> StateT:
+        """The state folded from every submitted event, durable or not: to decide by.
+
+        A refused commit takes the head back to the published state. So whatever leaves the process
+        (an order, a message) waits for the receipt. `append` with `expected_seq=store.head_seq`,
+        taken in the same turn of the loop, refuses a decision that another append has overtaken.
+
+        A state whose type can change is copied. Raises `StoreFailedError` after a failed commit.
+        """
+        path = self._append_path
+        failure = self.log.failure
+        if failure is not None:
+            raise fresh_error(failure)
+        return path.head if path.copy is None else path.copy(path.head)
 
     @property
     def seq(self) -> int:
@@ -320,7 +278,7 @@ class EventStore(AsyncContext, Generic[StateT]):
     @property
     def head_seq(self) -> int:
         """The sequence number of the last submitted event, durable or not, for `expected_seq`."""
-        return self.log.appender.numbers.head
+        return self.log.head_seq
 
     def events(
         self,
@@ -354,7 +312,8 @@ class EventStore(AsyncContext, Generic[StateT]):
     def stats(self) -> StoreStats:
         """Report counters since the store was opened."""
         stats = self.log.stats()
-        return stats if self._keeper is None else self._keeper.add_snapshot_stats(stats)
+        keeper = self._append_path.keeper
+        return stats if keeper is None else keeper.add_snapshot_stats(stats)
 
     # ---- snapshots and ending --------------------------------------------------------------
 
@@ -370,7 +329,8 @@ class EventStore(AsyncContext, Generic[StateT]):
             StoreClosedError: the store was closed.
         """
         self.log.appender.room.ensure_open()
-        return self.seq if self._keeper is None else await self._keeper.snapshot()
+        keeper = self._append_path.keeper
+        return self.seq if keeper is None else await keeper.snapshot()
 
     async def flush(self) -> None:
         """Wait until everything submitted is on stable storage, in every durability mode.

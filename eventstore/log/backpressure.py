@@ -39,7 +39,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
-from eventstore.errors import EventStoreError, StoreOverloadedError, fresh_error
+from eventstore.error_base import fresh_error
+from eventstore.errors import EventStoreError, StoreFailedError, StoreOverloadedError
 
 __all__ = ["Room"]
 
@@ -124,6 +125,12 @@ class Room:
         self.pending -= count
         if self._waiters:
             self._grant()
+
+    @property
+    def failure(self) -> StoreFailedError | None:
+        """The error that made the log read-only until it is reopened, if one did."""
+        refusal = self.refusal
+        return refusal if isinstance(refusal, StoreFailedError) else None
 
     def close(self, refusal: EventStoreError) -> None:
         """Refuse everybody from now on with `refusal`, the waiters included."""

@@ -104,6 +104,14 @@ class Log(Protocol):
         """The last durable sequence number."""
 
     @property
+    def head_seq(self) -> int:
+        """The last submitted sequence number, durable or not."""
+
+    @property
+    def failure(self) -> StoreFailedError | None:
+        """The error that made the log read-only, if one did."""
+
+    @property
     def appender(self) -> Appender:
         """The part for appending. Raises `StoreReadOnlyError` for a log opened read-only."""
 

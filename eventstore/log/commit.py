@@ -47,7 +47,8 @@ from typing import Any
 from eventstore.concurrency import wake
 from eventstore.config import Durability, StoreConfig
 from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
-from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError, fresh_error
+from eventstore.error_base import fresh_error
+from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Submission
 from eventstore.log.call_guard import FORKED, INTERRUPTED, QUEUEING, CallGuard
@@ -129,7 +130,7 @@ class GroupCommit:
             error = self._writer.order_error(first_seq, f"event {numbers.head + 1} is next")
             self.fail(error)
             raise error
-        receipt = Receipt(first_seq, first_seq + count - 1, time)
+        receipt = Receipt(first_seq, first_seq + count - 1, time, attachment)
         self._queue.append(Submission(receipt, body, count, attachment))  # from here on submitted
         numbers.head = receipt.seq
         self.room.pending += count
@@ -310,7 +311,7 @@ class GroupCommit:
             await self._queue[-1].receipt
         elif self._in_flight is not None and self._in_flight.entries:
             await self._in_flight.entries[-1].receipt
-        if closed or self.failed:  # a log that was closed meanwhile syncs what is acknowledged
+        if closed or self.room.failure:  # a log closed meanwhile syncs what is acknowledged
             self.room.ensure_open()
         await self.sync()
 
@@ -370,11 +371,6 @@ class GroupCommit:
         """Make the log read-only: something outside the commit path failed beyond doubt."""
         if self.room.refusal is None:
             self.room.close(error)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the log is read-only until it is reopened."""
-        return isinstance(self.room.refusal, StoreFailedError)
 
     def abandon(self) -> None:
         """Give up without closing: the owner was forgotten.

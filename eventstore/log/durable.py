@@ -25,12 +25,12 @@ from eventstore.concurrency import BackgroundCalls, DetachedWork, ensure_own_loo
 from eventstore.config import Durability, StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
+from eventstore.error_base import fresh_error
 from eventstore.errors import (
     EventStoreError,
     StoreClosedError,
     StoreFailedError,
     StoreReadOnlyError,
-    fresh_error,
 )
 from eventstore.log.base import Chunk, Submission
 from eventstore.log.call_guard import CallGuard
@@ -124,6 +124,14 @@ class DurableLog:
     @property
     def durable_seq(self) -> int:
         return self._last_seq if self._group is None else self._group.numbers.durable
+
+    @property
+    def head_seq(self) -> int:
+        return self._last_seq if self._group is None else self._group.numbers.head
+
+    @property
+    def failure(self) -> StoreFailedError | None:
+        return None if self._group is None else self._group.room.failure
 
     @property
     def appender(self) -> GroupCommit:
@@ -265,7 +273,7 @@ class DurableLog:
             stalled=self._group.watch.stalled,
             spare_ready=spare.ready,
             space_warning=spare.space_warning,
-            failed=self._group.failed,
+            failed=self._group.room.failure is not None,
         )
 
 

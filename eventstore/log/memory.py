@@ -104,6 +104,14 @@ class MemoryLog:
         return self.numbers.durable
 
     @property
+    def head_seq(self) -> int:
+        return self.numbers.head
+
+    @property
+    def failure(self) -> StoreFailedError | None:
+        return self.room.failure
+
+    @property
     def appender(self) -> MemoryLog:
         return self
 
@@ -115,7 +123,7 @@ class MemoryLog:
             error = order_error(self.path, first_seq, f"event {self.numbers.head + 1} is next")
             self.fail(error)
             raise error
-        receipt = Receipt(first_seq, first_seq + count - 1, time)
+        receipt = Receipt(first_seq, first_seq + count - 1, time, attachment)
         self._accepted = Submission(receipt, body, count, attachment)  # from here on submitted
         self._publish(self._accepted)
         return receipt
@@ -218,5 +226,5 @@ class MemoryLog:
         return StoreStats(
             seq=self.durable_seq,
             events=events,
-            failed=isinstance(self.room.refusal, StoreFailedError),
+            failed=self.failure is not None,
         )

@@ -50,7 +50,8 @@ from eventstore.disk.layout import (
     segment_name,
 )
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError, fresh_error
+from eventstore.error_base import fresh_error
+from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal

@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
 from eventstore.clock import to_datetime
-from eventstore.errors import RegistrationError
+from eventstore.errors import RegistrationError, StoreUsageError
 from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
+from eventstore.model.traits import declared_traits, keep_traits
 
 __all__ = [
     "OPERATION_FIELD",
@@ -46,6 +47,7 @@ class OperationMeta(msgspec.StructMeta):
         mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
     ) -> Any:
         version = options.pop("version", 1)
+        traits = declared_traits(name, bases, options)
         for required in ("frozen", "kw_only"):
             if options.setdefault(required, True) is not True:
                 raise RegistrationError(f"operation {name}: payloads are always {required}")
@@ -68,9 +70,11 @@ class OperationMeta(msgspec.StructMeta):
                 raise RegistrationError(f"operation {name}: the version must be a positive integer")
             options["tag"] = tag if version == 1 else f"{tag}@{version}"
         try:
-            return super().__new__(mcls, name, bases, namespace, **options)
+            made = super().__new__(mcls, name, bases, namespace, **options)
         except Exception as error:  # of msgspec, or of an argument's own code
             raise RegistrationError(f"operation {name}: {error}") from error
+        keep_traits(made, traits)
+        return made
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
@@ -86,11 +90,12 @@ class Operation(
 
     The class arguments are `tag` and `version`. `tag` is the operation's name, by default the name
     of the class in snake case. `version` (default 1) tells payload classes of one operation apart.
-    Upcasters lead from older versions to the newest.
+    Upcasters lead from older versions to the newest. `key`, `on_conflict`, `settles`, `intent`,
+    `durability` and `essential` are the operation's traits (`OperationTraits`).
 
     Raises `RegistrationError`, a `TypeError`, for a tag with `@`, a version that is no positive
-    integer, a class that is to be mutable, positional or recorded as an array, and fields that
-    msgspec refuses.
+    integer, an impossible trait, a class that is to be mutable, positional or recorded as an array,
+    and fields that msgspec refuses.
 
     >>> class PayDividend(Operation, tag="pay_dividend"):
     ...     symbol: str
@@ -187,11 +192,15 @@ class Receipt(msgspec.Struct, eq=False):
         first_seq: The sequence number of the first event of the group.
         seq: The sequence number of the last event of the group.
         time: The recorded time in nanoseconds since the epoch.
+        duplicate: Whether the operations were recorded before, under the same identity key. The
+            numbers and the time are those of the first recording, and nothing was written.
     """
 
     first_seq: int
     seq: int
     time: int
+    _attachment: tuple[Sequence[Event[Any]], Any, Callable[[Any], Any] | None] | None = None
+    duplicate: bool = False
     _done: bool = False
     _retrieved: bool = False
     _error: Exception | None = None
@@ -218,7 +227,40 @@ class Receipt(msgspec.Struct, eq=False):
         else:
             state = f"failed: {type(self._error).__name__}"
         first = "" if self.first_seq == self.seq else f"{self.first_seq}.."
-        return f"<Receipt seq={first}{self.seq} {state}>"
+        again = ", duplicate" if self.duplicate else ""
+        return f"<Receipt seq={first}{self.seq} {state}{again}>"
+
+    @property
+    def events(self) -> tuple[Event[Any], ...]:
+        """The events of the group as recorded, in order. An `EventLog` gives none.
+
+        The payloads are those that the log will give back. A duplicate has no events.
+        """
+        return () if self._attachment is None else tuple(self._attachment[0])
+
+    @property
+    def state(self) -> Any:
+        """The state right after the events of the group, whatever was appended since.
+
+        Known once the events are durable. A state whose type can change is copied. Raises
+        `StoreUsageError` before the outcome is known, and where there is no such state: for a
+        duplicate, and in an `EventLog`. Raises the commit's error after a commit that failed.
+        """
+        if not self._done:
+            raise StoreUsageError(
+                f"{self!r} has no state yet, because a crash could take the events back: await "
+                "the receipt first. store.head is the state to decide by",
+                path="",
+            )
+        if self._error is not None:
+            raise self._error
+        if self._attachment is None:
+            raise StoreUsageError(
+                f"{self!r} has no state: nothing was folded for it. store.state is the state now",
+                path="",
+            )
+        _, state, copy = self._attachment
+        return state if copy is None else copy(state)
 
     @property
     def done(self) -> bool:

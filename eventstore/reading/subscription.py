@@ -35,7 +35,8 @@ from types import TracebackType
 from typing import Any
 
 from eventstore.concurrency import DetachedWork, wake
-from eventstore.errors import StoreClosedError, StoreReadOnlyError, fresh_error
+from eventstore.error_base import fresh_error
+from eventstore.errors import StoreClosedError, StoreReadOnlyError
 from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext
 from eventstore.model.operation import Event

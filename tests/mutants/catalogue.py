@@ -48,8 +48,8 @@ RUNNER = "log/runner.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
 SLICES = "model/state_slices.py"
-STORE = "store.py"
 FOLDING = "folding.py"
+APPEND_PATH = "append_path.py"
 SUBSCRIPTION = "reading/subscription.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
@@ -144,7 +144,7 @@ SABOTAGES = (
     Sabotage(
         name="a refusal raised again and again",
         breaks="a refused call leaves nothing behind",
-        edits=(edit("errors.py", "    copied = copy.copy(stored)\n", "    copied = stored\n"),),
+        edits=(edit("error_base.py", "    copied = copy.copy(stored)\n", "    copied = stored\n"),),
         caught_by=("tests/log/test_backpressure.py",),
     ),
     Sabotage(
@@ -519,9 +519,9 @@ SABOTAGES = (
         breaks="nobody sees a state that a crash can take back",
         edits=(
             edit(
-                STORE,
-                "        self._head = state\n",
-                "        self._head = self._state = state\n",
+                APPEND_PATH,
+                "            self.head = state\n",
+                "            self.head = self.state = state\n",
             ),
         ),
         caught_by=("tests/test_store.py",),
@@ -531,8 +531,8 @@ SABOTAGES = (
         breaks="events are folded on what is in the log",
         edits=(
             edit(
-                STORE,
-                "        self._head = self._state if last is None else last.attachment[1]\n",
+                APPEND_PATH,
+                "        self.head = self.state if last is None else last.attachment[1]\n",
                 "        pass\n",
             ),
         ),
@@ -658,7 +658,7 @@ SABOTAGES = (
                 "        except Exception as error:\n            encode_and_fold.refused = error\n",
             ),
             edit(
-                STORE,
+                APPEND_PATH,
                 "            raise\n        return receipt\n",
                 "            raise\n"
                 "        refused = getattr(encode_and_fold, 'refused', None)\n"

@@ -159,7 +159,9 @@ class TestASnapshotIsNotKept:
             await store.snapshot()
             await store.append(Put(key="b", value=2))
             before = {name: data for name, data in files(disk).items() if "snap" in name}
-            hidden: dict[str, Any] = store._state.limits if value == 1 else store._state.lines
+            hidden: dict[str, Any] = (
+                store._append_path.state.limits if value == 1 else store._append_path.state.lines
+            )
             hidden["a"] = value
             with pytest.raises(StateRefusedError, match="snapshot of event 2 would not"):
                 await store.snapshot()
@@ -182,11 +184,11 @@ class TestASnapshotIsNotKept:
             for number in range(60):
                 await store.append(Put(key="x" * 200, value=number))
             log = [name for name in disk.files() if name.startswith("log/")]
-            store._state.lines["bad"] = 2**70
+            store._append_path.state.lines["bad"] = 2**70
             with pytest.raises(StateRefusedError):
                 await store.snapshot()
             assert [name for name in disk.files() if name.startswith("log/")] == log
-            del store._state.lines["bad"]
+            del store._append_path.state.lines["bad"]
         async with EventStore.open("", registry, disk=disk.reopen(), **options) as store:
             assert store.recovery.events_folded == 60
 

@@ -594,8 +594,8 @@ class TestFailures:
             disk.gate.shut()
             first = asyncio.ensure_future(store.snapshot())
             await disk.gate.reached()
-            assert store._keeper is not None
-            under_way = store._keeper._work
+            assert store._append_path.keeper is not None
+            under_way = store._append_path.keeper._work
             assert under_way is not None
             await store.append(pay(6))
             disk.gate.open()
@@ -662,7 +662,7 @@ class TestForgottenStores:
                 await EventStore.open("", bank_registry(), disk=disk, auto_save_interval=60.0)
             ]
             await stores[0].append(pay(1))
-            keeper = stores[0]._keeper if kept else None
+            keeper = stores[0]._append_path.keeper if kept else None
             forget(stores)
             since = len(disk.calls)
             await asyncio.sleep(1000)

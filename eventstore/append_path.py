@@ -1,0 +1,115 @@
+"""The append path: from payloads to a queued group, and from a durable commit to a new state.
+
+Theory of operation
+-------------------
+A store holds two states. The *head* is folded from every submitted event. A new event is folded on
+the head before it is written, and so on top of the events still on the way to the disk.
+The *published* state is folded from durable events only. Handlers are pure and states are
+immutable, so both states are references, and one assignment takes back all that a refused
+commit had folded.
+
+`submit` runs on the event loop without a pause from its first check to the queue. Therefore numbers
+are given out, events folded and records written in one order. Steps that can fail come first
+(`folding.py`). Only then does anything change.
+
+A durable commit has three effects, in this order: the state is published, subscribers receive the
+events, receipts are resolved. Snapshots are taken of the published state (`snapshot/keeper.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from eventstore.clock import Clock
+from eventstore.folding import encode_and_fold
+from eventstore.log.base import Log, Submission
+from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
+from eventstore.model.isolated_fold import fold_context
+from eventstore.model.operation import Operation, Receipt
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state_codec import StateAt
+from eventstore.model.value_types import copier
+from eventstore.reading.subscription import Subscriptions
+from eventstore.store_parts import StoreParts
+
+__all__ = ["AppendPath"]
+
+StateT = TypeVar("StateT")
+
+
+class AppendPath(Generic[StateT]):
+    """The head, the published state and all between the two, of one open store.
+
+    Attributes:
+        head: The state folded from every submitted event.
+        state: The published state.
+        copy: Copier of a mutable state, `None` for an immutable type.
+        log: The log of the store.
+        keeper: The keeper of snapshots, `None` in a store without snapshots.
+        subscriptions: The subscriptions, told of durable events.
+    """
+
+    log: Log
+
+    def __init__(
+        self, registry: HandlerRegistry[StateT], clock: Clock, parts: StoreParts[StateT]
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self.head, _, self._latest = parts.at
+        self.state = self.head
+        self.subscriptions = Subscriptions()
+        self.log = parts.make_log(self._committed, self._reset)
+        try:
+            self.copy = copier(registry.state_type)
+            self.keeper = parts.make_keeper(self.log, clock, self._published)
+        except BaseException:  # nobody has a store to close
+            self.log.abandon()
+            raise
+
+    def submit(
+        self, payloads: Sequence[Operation], key: str | None, metadata: Any, expected: int | None
+    ) -> Receipt:
+        """Queue `payloads` as one atomic group, in the turn of the loop that found room.
+
+        `expected` is the `expected_seq` of the caller. Raises the errors of `EventStore.append`
+        that come before the write.
+        """
+        appender = self.log.appender
+        guard = appender.guard
+        if guard.phase:  # a call was cut off while this append waited for room
+            guard.check()
+        if expected is not None:  # events may have come in while this append waited for room
+            appender.numbers.expect(expected)
+        try:
+            guard.phase = FOLDING
+            first, time = appender.numbers.head + 1, self._clock.time_ns()
+            events, body, state = fold_context().run(
+                encode_and_fold, self._registry, self.head, first, time, payloads, key, metadata
+            )
+            guard.phase = QUEUEING
+            self.head = state
+            receipt = appender.submit(first, body, len(events), time, (events, state, self.copy))
+            guard.phase = IDLE
+        except BaseException:  # an interruption included
+            guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
+            guard.settle_soon()
+            raise
+        return receipt
+
+    def _committed(self, entries: list[Submission]) -> None:
+        for entry in entries:
+            events, self.state, _ = entry.attachment
+            self._latest = max(self._latest, events[0].time)
+            if self.subscriptions.active:
+                self.subscriptions.push(events)
+        if self.keeper is not None:
+            self.keeper.changed(entries[-1].receipt.seq)
+
+    def _published(self) -> StateAt[StateT]:
+        self.log.appender.guard.settle()  # an interruption may stand between state and number
+        return StateAt(self.state, self.log.durable_seq, self._latest)
+
+    def _reset(self, last: Submission | None) -> None:
+        self.head = self.state if last is None else last.attachment[1]

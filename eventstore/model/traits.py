@@ -1,0 +1,114 @@
+"""The traits of an operation: the arguments of its class beside tag and version.
+
+The traits are class arguments::
+
+    class RecordFill(Operation, key=("symbol", "fill_id"), settles="client_order_id"): ...
+
+A subclass inherits the traits of the base, and may give others. An operation without any trait is
+*plain*, and costs the commit path nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from eventstore.config import Durability
+from eventstore.errors import RegistrationError
+
+__all__ = ["OperationTraits", "declared_traits", "keep_traits", "traits_of"]
+
+_ATTRIBUTE = "__operation_traits__"
+
+
+class OperationTraits(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """The class arguments of an operation.
+
+    Attributes:
+        key: Fields that identify the operation, or a function from the payload to a text
+            or a tuple. Several fields are one key together.
+        on_conflict: Fate of another payload under a known key: `refuse` raises, `first` keeps the
+            first payload.
+        settles: Field with the identifier of the intent to settle.
+        intent: Field with the identifier of the intent to open.
+        durability: Moment when the operation is acknowledged. `None` leaves the choice to the
+            store.
+        essential: Whether the operation is taken while the disk is nearly full.
+    """
+
+    key: tuple[str, ...] | Callable[[Any], Any] | None = None
+    on_conflict: str = "refuse"
+    settles: str | None = None
+    intent: str | None = None
+    durability: Durability | None = None
+    essential: bool = False
+
+
+PLAIN = OperationTraits()
+
+
+def declared_traits(name: str, bases: tuple[type, ...], options: dict[str, Any]) -> OperationTraits:
+    """Take the traits out of the class arguments `options` of operation class `name`.
+
+    The rest is inherited from `bases`. Raises `RegistrationError` for an impossible value.
+    """
+    inherited = next((found for base in bases if (found := traits_of(base)) is not None), PLAIN)
+    given = {
+        field: options.pop(field) for field in OperationTraits.__struct_fields__ if field in options
+    }
+    if not given:
+        return inherited
+    key = given.get("key")
+    if isinstance(key, str):
+        given["key"] = key = (key,)
+    elif isinstance(key, list):
+        given["key"] = key = tuple(key)
+    if not (key is None or callable(key) or (key and _are_texts(key))):
+        raise _refused(name, "key", key, "the name of a field, several, or a function")
+    if given.get("on_conflict", "refuse") not in ("refuse", "first"):
+        raise _refused(name, "on_conflict", given["on_conflict"], "'refuse' or 'first'")
+    for field in ("settles", "intent"):
+        if not isinstance(given.get(field, ""), str | None):
+            raise _refused(name, field, given[field], "the name of a field")
+    if isinstance(given.get("durability"), str):
+        with contextlib.suppress(ValueError):  # refused below, with the others
+            given["durability"] = Durability(given["durability"])
+    if not isinstance(given.get("durability"), Durability | None):
+        names = ", ".join(repr(member.value) for member in Durability)
+        raise _refused(name, "durability", given["durability"], f"one of {names}")
+    if not isinstance(given.get("essential", False), bool):
+        raise _refused(name, "essential", given["essential"], "True or False")
+    return msgspec.structs.replace(inherited, **given)
+
+
+def keep_traits(payload_type: type[Any], traits: OperationTraits) -> None:
+    """Attach `traits` to a class, and check the names of fields in `traits`.
+
+    Raises `RegistrationError` for a name that is no field of the class.
+    """
+    named = [*(traits.key if isinstance(traits.key, tuple) else ()), traits.settles, traits.intent]
+    for field in named:
+        if field is not None and field not in payload_type.__struct_fields__:
+            known = ", ".join(payload_type.__struct_fields__) or "none"
+            raise RegistrationError(
+                f"operation {payload_type.__name__}: {field!r} is none of its fields (known: "
+                f"{known})"
+            )
+    type.__setattr__(payload_type, _ATTRIBUTE, traits)
+
+
+def traits_of(payload_type: type[Any]) -> OperationTraits | None:
+    """Return the traits of a payload class, `None` for a plain one."""
+    traits: OperationTraits | None = getattr(payload_type, _ATTRIBUTE, None)
+    return None if traits is None or traits == PLAIN else traits
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+
+
+def _refused(name: str, argument: str, value: Any, expected: str) -> RegistrationError:
+    return RegistrationError(f"operation {name}: {argument}={value!r} is not {expected}")
