@@ -9,6 +9,7 @@
     log/spare                              the next segment, zero-filled ahead of time
     archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
     snapshots/00000000000000010000.snap    snapshots, by the last event covered
+    keys/FIRST-LAST.run                    identity keys, by the events covered (20 digits)
     quarantine/00000000000000000001.log.N  torn bytes set aside by recovery, from offset N on
 
 A file is written under a name ending in `.tmp` and renamed when the file is whole. The next writer
@@ -23,6 +24,8 @@ __all__ = [
     "ARCHIVE_FOLDER",
     "ARCHIVE_TEMPORARY",
     "BRANCH_MARK",
+    "KEYS_FOLDER",
+    "KEYS_TEMPORARY",
     "LOG_FOLDER",
     "MANIFEST",
     "MANIFEST_TEMPORARY",
@@ -39,6 +42,8 @@ __all__ = [
     "WRITER_PID",
     "archive_name",
     "archive_seq",
+    "run_name",
+    "run_range",
     "segment_name",
     "segment_seq",
     "snapshot_name",
@@ -52,6 +57,7 @@ LOG_FOLDER = "log"
 ARCHIVE_FOLDER = "archive"
 SNAPSHOT_FOLDER = "snapshots"
 QUARANTINE_FOLDER = "quarantine"
+KEYS_FOLDER = "keys"
 
 SPARE_SEGMENT = f"{LOG_FOLDER}/spare"
 
@@ -61,6 +67,7 @@ REWRITE_TEMPORARY = f"{LOG_FOLDER}/rewrite.tmp"
 ARCHIVE_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
 SNAPSHOT_TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
 QUARANTINE_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
+KEYS_TEMPORARY = f"{KEYS_FOLDER}/new.tmp"
 
 BRANCH_MARK = "branch.tmp"
 """First file of a directory in which a branch is made. Without `store.json` there is no branch."""
@@ -69,6 +76,7 @@ TEMPORARIES = (
     SEGMENT_TEMPORARY,
     REWRITE_TEMPORARY,
     QUARANTINE_TEMPORARY,
+    KEYS_TEMPORARY,
     ARCHIVE_TEMPORARY,
     MANIFEST_TEMPORARY,
     BRANCH_MARK,
@@ -85,6 +93,7 @@ ROOT_NAMES = frozenset(
         ARCHIVE_FOLDER,
         QUARANTINE_FOLDER,
         SNAPSHOT_FOLDER,
+        KEYS_FOLDER,
     }
 )
 """All names at the top of the directory."""
@@ -92,6 +101,7 @@ ROOT_NAMES = frozenset(
 _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _ARCHIVE = re.compile(r"([0-9]{20})\.log\.zst")
 _SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
+_RUN = re.compile(r"([0-9]{20})-([0-9]{20})\.run")
 
 
 def segment_name(first_seq: int) -> str:
@@ -122,6 +132,17 @@ def snapshot_name(seq: int) -> str:
 def snapshot_seq(base: str) -> int | None:
     """Return the last event covered by the snapshot called `base`, `None` for any other name."""
     return _number(_SNAPSHOT, base)
+
+
+def run_name(first: int, last: int) -> str:
+    """Name the run with the keys of events `first` to `last`."""
+    return f"{KEYS_FOLDER}/{first:020d}-{last:020d}.run"
+
+
+def run_range(base: str) -> tuple[int, int] | None:
+    """Return the events covered by the run called `base`, `None` for any other name."""
+    match = _RUN.fullmatch(base)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _number(pattern: re.Pattern[str], base: str) -> int | None:

@@ -1,0 +1,1 @@
+"""Identity keys: the text of a key, and the index of all known keys."""

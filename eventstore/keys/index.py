@@ -1,0 +1,185 @@
+"""The keys of an open store: keys in flight, recent keys, and the runs of older keys.
+
+Theory of operation
+-------------------
+A key is in one of four places, and moves from one place to the next:
+
+1. *In flight*, from `submit` until the commit is durable or was refused.
+2. *Recent*, in memory, until there are many recent keys or a snapshot is taken.
+3. *Frozen*, in memory, while a run of the recent keys is written.
+4. In a *run* on disk.
+
+Only the event loop changes an index. The places are asked in the order above, so the newest event
+with a key is found. A run answers in two steps (`run.py`). The prints in memory rule out nearly
+every unknown key. The row of any other key is read off the loop. `generation` counts the runs, so a
+look-up off the loop notices a run that came meanwhile.
+
+With `remember`, an older key counts as unknown. Its number or time alone decides. A merged run
+leaves such rows out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventstore.keys.format import ROW, Row
+from eventstore.keys.hashing import KeyHasher
+from eventstore.keys.run import Run
+
+__all__ = ["Frozen", "InFlight", "KeyIndex", "Remember"]
+
+
+class Remember(NamedTuple):
+    """How long keys are remembered: for so many events, or nanoseconds. `None` is for ever."""
+
+    events: int | None = None
+    age: int | None = None
+
+    def forgets(self, row: Row, next_seq: int, latest: int) -> bool:
+        """Tell whether a key is forgotten for event `next_seq`, with `latest` the latest time."""
+        if self.events is not None and next_seq - row.seq > self.events:
+            return True
+        return self.age is not None and latest - row.time > self.age
+
+
+class InFlight(msgspec.Struct, eq=False):
+    """A key on the way to the disk, with the last event and the payloads under the key.
+
+    The payloads are decoded, as the log will give them back. `receipt` is the receipt of the group.
+    """
+
+    row: Row
+    last_seq: int
+    payloads: Sequence[Any]
+    receipt: Any = None
+
+
+class Frozen(NamedTuple):
+    """The rows of a run that is being written, and the events covered by the run."""
+
+    rows: Sequence[bytes]
+    first: int
+    last: int
+
+
+class KeyIndex:
+    """The keys of one store. `runs` cover the events up to `covered`, the oldest first."""
+
+    def __init__(
+        self,
+        hasher: KeyHasher,
+        runs: Iterable[Run] = (),
+        *,
+        covered: int = 0,
+        remember: Remember = Remember(),  # noqa: B008  nobody can change the default
+    ) -> None:
+        self.hasher = hasher
+        self.remember = remember
+        self.covered = covered
+        self.generation = 0
+        self._runs = tuple(reversed(tuple(runs)))  # newest first
+        self._recent: dict[int, bytes] = {}
+        self._frozen: dict[int, bytes] = {}
+        self._in_flight: dict[int, InFlight] = {}
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs, the newest first."""
+        return self._runs
+
+    @property
+    def recent(self) -> int:
+        """Number of keys in memory that wait for a run."""
+        return len(self._recent)
+
+    @property
+    def known(self) -> int:
+        """Number of durable keys."""
+        return len(self._recent) + len(self._frozen) + sum(run.header.rows for run in self._runs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the prints of every run are in memory."""
+        return all(run.ready for run in self._runs)
+
+    # ---- asking ----------------------------------------------------------------------------
+
+    def in_flight(self, key_hash: int) -> InFlight | None:
+        """Return a key in flight."""
+        return self._in_flight.get(key_hash)
+
+    def in_memory(self, key_hash: int) -> Row | None:
+        """Return a durable key that is in memory."""
+        row = self._recent.get(key_hash) or self._frozen.get(key_hash)
+        return None if row is None else Row(*ROW.unpack(row))
+
+    def may_be_in_runs(self, key_hash: int) -> bool:
+        """Tell from memory whether a run may have a key. Only the answer `False` is certain."""
+        for run in self._runs:  # noqa: SIM110  any() and a generator cost as much as two runs
+            if run.may_hold(key_hash):
+                return True
+        return False
+
+    # ---- changing --------------------------------------------------------------------------
+
+    def submitted(self, keys: Iterable[InFlight]) -> None:
+        """Take the keys of a group, before the group is queued."""
+        for key in keys:
+            self._in_flight[key.row.hash] = key
+
+    def committed(self, keys: Iterable[InFlight]) -> None:
+        """Move the keys of durable events from in flight to recent. A second call does no harm."""
+        for key in keys:
+            self.note(key.row)
+            self._in_flight.pop(key.row.hash, None)
+
+    def dropped_after(self, seq: int) -> None:
+        """Forget the keys in flight of refused events, all after event `seq`."""
+        for key in [key for key in self._in_flight.values() if key.row.seq > seq]:
+            self._in_flight.pop(key.row.hash, None)
+
+    def note(self, row: Row) -> None:
+        """Take a key of a durable event."""
+        self._recent[row.hash] = ROW.pack(*row)
+
+    def freeze(self, last: int) -> Frozen | None:
+        """Freeze the recent keys for a new run, together with frozen keys of a failed attempt.
+
+        Every durable event is at most event `last`. Returns `None` where there is no key.
+        """
+        self._frozen.update(self._recent)
+        self._recent = {}
+        if not self._frozen:
+            return None
+        return Frozen(list(self._frozen.values()), self.covered + 1, last)
+
+    def written(self, run: Run) -> None:
+        """Take the run of the frozen keys."""
+        self._runs = (run, *self._runs)
+        self._frozen = {}
+        self.covered = run.header.last
+        self.generation += 1
+
+    def merged(self, old: Sequence[Run], new: Run) -> None:
+        """Put a merged run in the place of the old ones."""
+        place = self._runs.index(old[0])
+        kept = [run for run in self._runs if run not in old]
+        self._runs = (*kept[:place], new, *kept[place:])
+        self.generation += 1
+
+    def to_merge(self) -> Sequence[Run]:
+        """Return the newest runs that should become one, the newest first, or nothing.
+
+        A run is merged with an older one of at most three times as many keys. The number of runs
+        therefore grows with the logarithm of the number of keys.
+        """
+        rows = count = 0
+        for index, run in enumerate(self._runs):
+            if index and run.header.rows > 3 * rows:
+                break
+            rows += run.header.rows
+            count = index + 1
+        return self._runs[:count] if count > 1 else ()
