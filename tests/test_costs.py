@@ -211,7 +211,8 @@ class TestHops:
                 for _ in range(20):
                     await store.append(pay())
             assert calls.loop["SimpleQueue.put"] == 20
-            assert calls.writer["pwrite"] == calls.writer[SYNC] == 20
+            assert calls.writer["LocalFile.write"] == calls.writer[SYNC] == 20
+            assert calls.writer["LocalDisk.overwrite"] <= 21, "the frontier, beside the loop"
             assert calls.writer["write"] == calls.loop["read"] == 20, "the bell, rung and answered"
             assert calls.writer[THREADSAFE] == calls.loop[THREADSAFE] == 0
             assert calls.loop[CALL_SOON] == 20, "the waiter's future alone"
@@ -235,7 +236,7 @@ class TestHops:
                 for receipt in receipts:
                     await receipt
             assert calls.loop["SimpleQueue.put"] == calls.writer["write"] == 2
-            assert calls.writer["pwrite"] == calls.writer[SYNC] == 2
+            assert calls.writer["LocalFile.write"] == calls.writer[SYNC] == 2
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("number", [2, 64])
@@ -247,7 +248,7 @@ class TestHops:
                 commits = await awaiters(store, number, 10)
             assert commits == 11, "the first of all goes alone, and from then on all go together"
             assert calls.loop["SimpleQueue.put"] == calls.writer["write"] == 11
-            assert calls.writer["pwrite"] == calls.writer[SYNC] == 11
+            assert calls.writer["LocalFile.write"] == calls.writer[SYNC] == 11
 
     @pytest.mark.asyncio
     async def test_so_they_do_without_threads(self) -> None:
@@ -274,8 +275,9 @@ SHARED = 29
 GROUPED = 1
 """The same for one more event in a group. The event is folded."""
 
-RECORD = 22
-"""For a record, on the writer's thread."""
+RECORD = 24
+"""For a record, on the writer's thread. Two of the calls tell other processes of the record, by the
+frontier, after the loop was told."""
 
 
 class TestCalls:

@@ -125,6 +125,14 @@ class Disk(Protocol):
         Raise `GoneError` for a directory without the file `name`, too.
         """
 
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Make a small file at the top begin with `data`, in place and without a sync.
+
+        The file is a hint: a power cut may take the file, or leave any earlier or torn bytes. A
+        missing file is made. The call is cheap when repeated, because the file stays open until
+        `close`. A file with a second name elsewhere is replaced. Raises `OSError`.
+        """
+
     def entropy(self, length: int) -> bytes:
         """Return `length` random bytes, for salts and identities."""
 

@@ -4,6 +4,7 @@
 
     store.json                             the manifest: UUID, and the history still kept
     writer.pid                             the writer's process (the lock is on the directory)
+    frontier                               the durable end of the log, for other processes
     branch.tmp                             the mark of a branch that is being made
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time
@@ -24,6 +25,7 @@ __all__ = [
     "ARCHIVE_FOLDER",
     "ARCHIVE_TEMPORARY",
     "BRANCH_MARK",
+    "FRONTIER",
     "KEYS_FOLDER",
     "KEYS_TEMPORARY",
     "LOG_FOLDER",
@@ -53,6 +55,7 @@ __all__ = [
 MANIFEST = "store.json"
 SNAPSHOT_SUFFIX = ".snap"
 WRITER_PID = "writer.pid"
+FRONTIER = "frontier"
 LOG_FOLDER = "log"
 ARCHIVE_FOLDER = "archive"
 SNAPSHOT_FOLDER = "snapshots"
@@ -89,6 +92,7 @@ ROOT_NAMES = frozenset(
         MANIFEST_TEMPORARY,
         BRANCH_MARK,
         WRITER_PID,
+        FRONTIER,
         LOG_FOLDER,
         ARCHIVE_FOLDER,
         QUARANTINE_FOLDER,

@@ -49,6 +49,7 @@ class LocalDisk:
         self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> None:
         self._folders: dict[str, int] = {}
+        self._hints: dict[str, int] = {}
         self.path: str = checked_path(path)
         self._read_only = read_only
         self._locked = False
@@ -153,25 +154,32 @@ class LocalDisk:
             # hint.
 
     def _write_owner_pid(self) -> None:
-        """Write the owner's process id into a file of this store alone.
+        """Write the owner's process id into a file of this store alone."""
+        fd = self._open_own_file(WRITER_PID)
+        try:
+            os.ftruncate(fd, 0)
+            os.write(fd, b"%d\n" % os.getpid())
+        finally:
+            os.close(fd)
+
+    def _open_own_file(self, name: str) -> int:
+        """Open or make a file of this store alone, to be written in place.
 
         A file of another kind, or with a second name elsewhere, is replaced and not written to.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        root = self._folders[""]
-        fd = os.open(WRITER_PID, flags, 0o600, dir_fd=root)
+        root = self._folder_fd("")
+        fd = os.open(name, flags, 0o600, dir_fd=root)
         try:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-                os.unlink(WRITER_PID, dir_fd=root)
-                os.close(fd)
-                fd = -1
-                fd = os.open(WRITER_PID, flags | os.O_EXCL, 0o600, dir_fd=root)
-            os.ftruncate(fd, 0)
-            os.write(fd, b"%d\n" % os.getpid())
-        finally:
-            if fd >= 0:
-                os.close(fd)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+                return fd
+            os.unlink(name, dir_fd=root)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return os.open(name, flags | os.O_EXCL, 0o600, dir_fd=root)
 
     def _owner_pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
@@ -260,6 +268,12 @@ class LocalDisk:
             except FileNotFoundError:
                 raise GoneError(f"{name} was removed") from None
 
+    def overwrite(self, name: str, data: bytes) -> None:
+        fd = self._hints.get(name)
+        if fd is None:
+            fd = self._hints[name] = self._open_own_file(name)
+        os.pwrite(fd, data, 0)
+
     def entropy(self, length: int) -> bytes:
         return os.urandom(length)
 
@@ -276,8 +290,9 @@ class LocalDisk:
 
     def _release(self) -> None:
         self._locked = False
-        folders, self._folders = self._folders, {}
-        for fd in folders.values():
+        opened = [*self._folders.values(), *self._hints.values()]
+        self._folders, self._hints = {}, {}
+        for fd in opened:
             with contextlib.suppress(OSError):
                 os.close(fd)
 

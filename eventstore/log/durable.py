@@ -105,6 +105,7 @@ class DurableLog:
             spare_ready=opened.spare_ready,
             segment_size=config.segment_size,
             slow_sync=config.slow_sync,
+            tell_unsynced=config.durability is Durability.NONE,
         )
         group = GroupCommit(
             writer,

@@ -233,6 +233,7 @@ def _writer_thread(
     closed = False
     last_number = 0
     try:
+        writer.frontier.tell()
         while True:
             try:
                 job = jobs.get(timeout=_LOOP_CHECK)
@@ -251,6 +252,9 @@ def _writer_thread(
                 return
             if not wakeup.signal(job, error):
                 return
+            if error is None:
+                # After the signal, beside the work of the loop: no append waits for the frontier.
+                writer.frontier.tell()
             job = error = None
     finally:
         try:
@@ -283,12 +287,15 @@ class InlineRunner:
         self._sync = sync
         self._begun = self._ended = 0  # numbers of jobs
         self._error: Exception | None = None
+        writer.frontier.tell()
 
     def put(self, job: Job) -> None:
         if job.number > self._begun:
             self._begun = job.number
             self._error = _run_job(self._writer, job, self._sync)
             self._ended = job.number
+            if self._error is None:
+                self._writer.frontier.tell()
         elif self._ended < job.number:
             cut_off = InterruptedError("the job was cut off")
             self._error, self._ended = _unexpected_failure(self._writer, cut_off), job.number

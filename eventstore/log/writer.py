@@ -54,6 +54,7 @@ from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
+from eventstore.log.frontier import FrontierWriter
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.spare import SpareSegment
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
@@ -94,7 +95,8 @@ class LogWriter:
 
     `last` is the end of the last segment, `None` where the log has no segment yet. `next_seq` is
     the number of the next event. `spare_ready` says whether an earlier writer left a spare.
-    `segment_size` is in bytes, `slow_sync` in seconds.
+    `segment_size` is in bytes, `slow_sync` in seconds. `tell_unsynced` says that other processes
+    may follow events that are written and not yet synced.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class LogWriter:
         spare_ready: bool,
         segment_size: int,
         slow_sync: float,
+        tell_unsynced: bool = False,
     ) -> None:
         self.next_seq = next_seq
         self.failure: StoreFailedError | None = None
@@ -118,6 +121,9 @@ class LogWriter:
         self._active: ActiveSegment | None = None
         self._previous = None if last is None else _Predecessor(last)
         self._look_at = 0
+        self._tell_unsynced = tell_unsynced
+        segment, end = (0, 0) if last is None else (last.first_seq, last.end)
+        self.frontier = FrontierWriter(disk, store, next_seq - 1, segment, end)
 
     @property
     def path(self) -> str:
@@ -152,6 +158,10 @@ class LogWriter:
             self.sync()
         if time.perf_counter_ns() >= self._look_at:
             self._ensure_in_place(active)
+        if self._tell_unsynced:
+            frontier = self.frontier
+            frontier.seq, frontier.segment = first_seq + count - 1, active.header.first_seq
+            frontier.end = active.end
 
     def _ensure_in_place(self, active: ActiveSegment, *, manifest: bool = False) -> None:
         """Fail the log if somebody took the active segment away, or the directory with it.
@@ -189,6 +199,9 @@ class LogWriter:
         except OSError as error:
             raise self._fail(error, "syncing", active.file.name) from error
         took = time.perf_counter_ns() - began
+        frontier = self.frontier  # here and not in a method: one call less for each commit
+        frontier.seq, frontier.segment = self.next_seq - 1, active.header.first_seq
+        frontier.end = active.end
         counts = self.counts
         counts.syncs += 1
         counts.sync_times_ns.append(took)
@@ -225,6 +238,8 @@ class LogWriter:
                 self.sync()
                 self._ensure_in_place(active, manifest=True)
                 self._write_seal(active.describe_end(), active.file, SealKind.CLOSED)
+            if self.failure is None:
+                self.frontier.close()
         finally:
             # The lock waits for a spare under way, which is finished while the store is locked.
             with self.spare.lock:

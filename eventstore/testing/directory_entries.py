@@ -177,6 +177,12 @@ class DirectoryEntries:
         for names in (self.live, self.durable):
             _apply(names, ((name, node),))
 
+    def keep(self, name: str, node: Node) -> None:
+        """Put an entry on the platter, and nothing of what is pending."""
+        self._listed = None
+        for names in (self.live, self.durable):
+            _apply(names, ((name, node),))
+
     def cut(self, adversary: Adversary) -> dict[str, Node]:
         """Return the entries that a power cut leaves."""
         if not self.named and not adversary.name():

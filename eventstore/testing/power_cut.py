@@ -40,6 +40,8 @@ class Adversary(Protocol):
 
     def size(self, sizes: Sequence[int]) -> int: ...
     def sector(self, versions: Sequence[Version]) -> bytes: ...
+    def hint(self, contents: Sequence[bytes]) -> bytes:
+        """Return what is left of a file that no sync covers. No bytes stand for no file."""
 
 
 class RandomCut:
@@ -71,6 +73,16 @@ class RandomCut:
         if random() < self._keep:
             return versions[-1].content
         return versions[int(random() * (len(versions) - 1))].content
+
+    def hint(self, contents: Sequence[bytes]) -> bytes:
+        random = self._random
+        if random() < self._keep:
+            return contents[-1]
+        chosen = contents[int(random() * len(contents))]
+        if chosen and random() < self._tear:
+            middle = int(random() * len(chosen))
+            return contents[-1][:middle] + chosen[middle:]
+        return chosen
 
     def _torn(self, versions: Sequence[Version]) -> bytes:
         """Return a prefix, a suffix or a range of one write over an older version."""
@@ -116,6 +128,9 @@ class Extreme:
     def sector(self, versions: Sequence[Version]) -> bytes:
         self.asked += 1
         return self._sectors(self.asked, versions)
+
+    def hint(self, contents: Sequence[bytes]) -> bytes:
+        return contents[-1 if self._names(self.asked) else 0]
 
 
 def extremes(last_write: int, doubts: int) -> Iterator[Extreme]:

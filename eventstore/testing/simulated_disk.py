@@ -186,6 +186,10 @@ class SimulatedDisk:
         if name and name not in self._machine.names.live:
             raise GoneError(f"{name} was removed")
 
+    def overwrite(self, name: str, data: bytes) -> None:
+        self._check_open()
+        self._machine.overwrite(name, data)
+
     def entropy(self, length: int) -> bytes:
         return self._machine.entropy(length)
 
@@ -326,10 +330,7 @@ class SimulatedDisk:
             if limit is not None and len(seen) >= limit:
                 return
             left = self._machine.cut(adversary)
-            content = frozenset(
-                (name, node.fingerprint if isinstance(node, Inode) else 0)
-                for name, node in left.names.live.items()
-            )
+            content = left.fingerprint(without=self._machine.hints)
             if content not in seen:
                 seen.add(content)
                 yield self._handle_on(left)
@@ -343,9 +344,8 @@ class SimulatedDisk:
         return SimulatedDisk(path=self.path, machine=machine)
 
     def _random_for(self, seed: int | Random | None) -> Random:
-        if seed is None:
-            return self._machine.random
-        return seed if isinstance(seed, Random) else Random(seed)
+        drawn = self._machine.random if seed is None else seed
+        return drawn if isinstance(drawn, Random) else Random(drawn)
 
     # Looking at files and damaging files in tests: not recorded as calls, and never failing.
 

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import blake2b
 from random import Random
 from typing import TypeVar
@@ -19,7 +19,7 @@ from typing import TypeVar
 from eventstore.disk.base import Bytes
 from eventstore.errors import StoreLockedError
 from eventstore.os_errors import GoneError
-from eventstore.testing.directory_entries import DirectoryEntries
+from eventstore.testing.directory_entries import FOLDER, DirectoryEntries
 from eventstore.testing.faults import FaultPlan, SimulatedCrash
 from eventstore.testing.file_contents import Inode
 from eventstore.testing.power_cut import Adversary
@@ -27,6 +27,7 @@ from eventstore.testing.power_cut import Adversary
 __all__ = ["Machine", "SimulatedFile"]
 
 _T = TypeVar("_T")
+_KEPT_HINTS = 4  # the latest contents of a hint that a power cut may leave, and none at all
 
 
 class Machine:
@@ -35,6 +36,7 @@ class Machine:
     __slots__ = (
         "_drawn",
         "_random",
+        "hints",
         "moved",
         "names",
         "owner",
@@ -52,6 +54,7 @@ class Machine:
         self.owner_pid: int = 0
         self.writes: int = writes
         self.moved: bool = False
+        self.hints: dict[str, list[bytes]] = {}
         self._drawn = drawn
         self._random: Random | None = None
 
@@ -101,13 +104,46 @@ class Machine:
         if self.moved:
             raise GoneError("it was moved and is elsewhere now")
 
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Make a file begin with `data`, as a hint that no sync covers.
+
+        Hints are kept apart from all other files. A write of a hint is no call, and is none of the
+        writes that a power cut tears or reorders: the tests of a crash would otherwise look at the
+        hint and not at the records. A power cut decides about a hint after all else.
+        """
+        if self.plan.crashed:
+            raise SimulatedCrash
+        node = self.names.live.get(name)
+        if node is not None and not isinstance(node, Inode):
+            raise _error(errno.EISDIR, name)
+        if node is None or sum(other is node for other in self.names.live.values()) > 1:
+            node = Inode()
+            self.names.keep(name, node)
+        old = node.read(0, node.size)
+        earlier = self.hints.setdefault(name, [b""])
+        if earlier[-1] != old:
+            earlier.append(old)
+        node.replace(data + old[len(data) :])
+        earlier.append(node.read(0, node.size))
+        del earlier[1:-_KEPT_HINTS]
+
     def files(self) -> list[Inode]:
         """Return every file with a name, live or durable."""
         found = dict.fromkeys([*self.names.live.values(), *self.names.durable.values()])
         return [node for node in found if isinstance(node, Inode)]
 
+    def fingerprint(self, without: Collection[str]) -> frozenset[tuple[str, bytes | int]]:
+        """Return a value that is equal for machines with equal files, but for files `without`."""
+        return frozenset(
+            (name, node.fingerprint if isinstance(node, Inode) else 0)
+            for name, node in self.names.live.items()
+            if name not in without
+        )
+
     def copy(self) -> Machine:
-        return Machine(self.seed, self.names.copy({}), self._drawn, self.writes)
+        other = Machine(self.seed, self.names.copy({}), self._drawn, self.writes)
+        other.hints = {name: contents.copy() for name, contents in self.hints.items()}
+        return other
 
     def cut(self, adversary: Adversary) -> Machine:
         """Return the machine after a power cut."""
@@ -121,6 +157,10 @@ class Machine:
                     left[node] = node.cut(adversary)
                 node = left[node]
             names.live[name] = node
+        for name, contents in self.hints.items():
+            hint = names.live.pop(name, FOLDER)
+            if isinstance(hint, Inode) and (content := adversary.hint(contents)):
+                names.live[name] = Inode(content)
         names.durable = names.live.copy()
         return Machine(self.seed, names, self._drawn)
 

@@ -24,6 +24,7 @@ from eventstore import (
     StoreNotFoundError,
     read_events,
 )
+from eventstore.disk.layout import FRONTIER
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Fault
 from eventstore.testing.virtual_time import run_in_virtual_time
@@ -124,13 +125,13 @@ async def _verdicts(
 async def _judge(
     golden: Golden, disk: SimulatedDisk, reads_outside: bool, reads_inside: bool, go_on: bool
 ) -> Verdict:
-    before = disk.contents()
+    before = _without_frontier(disk)
     _limit_calls(disk)
     outside = _read_outside(golden, disk.reopen()) if reads_outside else None
     try:
         store = await EventStore.open(PATH, REGISTRY, golden.config, disk=disk, clock=golden.clock)
     except CorruptStoreError as error:
-        if disk.contents() != before:
+        if _without_frontier(disk) != before:
             raise UnfitError(f"it was written to, and then refused: {error}") from error
         return Verdict(error, None, None, outside, frozenset())
     try:
@@ -139,7 +140,7 @@ async def _judge(
         history = await _read_inside(golden, store) if reads_inside else outside
     finally:
         await store.close()
-    after = disk.contents()
+    after = _without_frontier(disk)
     removed = before.keys() - after.keys()
     if after != {name: before[name] for name in before.keys() - removed}:
         changed = sorted(name for name in after if after[name] != before.get(name))
@@ -147,6 +148,11 @@ async def _judge(
     if go_on:
         await _use_further(golden, disk.reopen())
     return Verdict(None, store.recovery, history, outside, frozenset(removed))
+
+
+def _without_frontier(disk: SimulatedDisk) -> dict[str, bytes]:
+    """Return all files but the frontier, which every opening for writing begins anew."""
+    return {name: content for name, content in disk.contents().items() if name != FRONTIER}
 
 
 async def _read_inside(golden: Golden, store: EventStore[Any]) -> EventStoreError | None:

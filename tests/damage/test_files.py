@@ -46,6 +46,9 @@ UNKNOWN = (
     "notes.txt",
 )
 
+HOLDING_NOTHING = ("frontier", "log/spare")
+"""Files without an event: the note on the durable end for other processes, and the spare."""
+
 
 def other_names(store: Golden) -> list[str]:
     """Return names that a file of the store could have been given, and that no file has."""
@@ -73,7 +76,7 @@ def changed(
 def noticed(store: Golden, name: str, verdict: Verdict) -> bool:
     """Tell whether damage to the whole of a file was noticed in the way that befits the file."""
     older, newest = store.snapshots
-    if name == "log/spare":  # the spare holds nothing
+    if name in HOLDING_NOTHING:
         return verdict.unharmed
     if name == older:  # nothing depends on this file
         return verdict.unharmed
@@ -138,7 +141,7 @@ def test_a_file_that_is_gone(history: History) -> None:
     for name in store.disk.files():
         gone = changed(store, name, iter([("removed", None)]))
         for what, verdict in verdicts(store, gone, go_on=True):
-            if name == "log/spare" or name in store.snapshots:  # another file does
+            if name in (*HOLDING_NOTHING, *store.snapshots):  # another file does
                 assert verdict.unharmed, f"{what}: {verdict}"
             else:
                 assert verdict.refuses(name), f"{what}: {verdict}"
@@ -199,7 +202,7 @@ def test_a_file_under_a_wrong_name(history: History) -> None:
         disk.remove_file(name)
         what = f"{name} renamed to {other}"
         for _, verdict in verdicts(store, [Damage(what, disk)], go_on=True):
-            if name == "log/spare" or name in store.snapshots:
+            if name in (*HOLDING_NOTHING, *store.snapshots):
                 assert verdict.refused is not None or told(store, other, verdict), (
                     f"{what}: {verdict}"
                 )
@@ -219,7 +222,7 @@ def test_two_files_that_have_changed_places(history: History) -> None:
         disk.write_file(two, store.disk.read_file(one))
         what = f"{one} and {two} swapped"
         for _, verdict in verdicts(store, [Damage(what, disk)]):
-            if {one, two} <= {"log/spare", store.snapshots[0]}:
+            if {one, two} <= {*HOLDING_NOTHING, store.snapshots[0]}:
                 assert verdict.unharmed, f"{what}: {verdict}"
             elif [one, two] == store.snapshots and history == "discard":  # none is left
                 assert verdict.refuses(one), f"{what}: {verdict}"
@@ -227,7 +230,7 @@ def test_two_files_that_have_changed_places(history: History) -> None:
                 assert any(
                     noticed(store, name, verdict)
                     for name in (one, two)
-                    if name not in ("log/spare", store.snapshots[0])
+                    if name not in (*HOLDING_NOTHING, store.snapshots[0])
                 ), f"{what}: {verdict}"
 
 

@@ -170,9 +170,9 @@ class Witness:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return all files of a store, without the note on the present owner."""
+    """Return all files of a store, without the present owner's notes for other processes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "writer.pid"
+        if path.is_file() and path.name not in ("writer.pid", "frontier")
     }

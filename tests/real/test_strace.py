@@ -21,7 +21,7 @@ from eventstore.testing import Call, SimulatedDisk
 from tests.real.children import Parent
 from tests.real.conftest import Start
 from tests.real.lives import contents, payload
-from tests.real.tracing import Syscall, disk_calls, merged, read_trace, traced
+from tests.real.tracing import NOTES, Syscall, disk_calls, merged, read_trace, traced
 from tests.torture.ledger import Ledger, ledger_registry
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace traces Linux only")
@@ -157,7 +157,7 @@ async def test_the_simulated_disk_sees_the_calls_that_the_kernel_sees(
         real = merged(disk_calls(read_trace(trace), path))
         assert len(real) > 50
         assert real == comparable(calls, left)
-        left = {name: content for name, content in after.items() if name != "writer.pid"}
+        left = {name: content for name, content in after.items() if name not in NOTES}
         assert in_any_order(contents(path)) == in_any_order(left)
 
 

@@ -83,14 +83,17 @@ def read_trace(output: Path) -> list[Syscall]:
     return calls
 
 
+NOTES = ("writer.pid", "frontier")
+
+
 def disk_calls(syscalls: Iterable[Syscall], store: Path) -> list[Call]:
     """Return the calls on a `Disk` for these system calls.
 
     Three things are left out: calls that only look (names, sizes), the folders' own descriptors,
-    and the note on the present owner.
+    and the present owner's notes for other processes.
     """
     found = (_disk_call(call, f"{store}") for call in syscalls)
-    return [call for call in found if call is not None and call.name != "writer.pid"]
+    return [call for call in found if call is not None and call.name not in NOTES]
 
 
 _AT = re.compile(r'(?:\d+|AT_FDCWD)<(.*?)>, "(.*?)"')

@@ -36,7 +36,9 @@ from eventstore import (
     StoreConfig,
     StoreNotFoundError,
 )
-from eventstore.disk.layout import WRITER_PID
+from eventstore.disk.layout import FRONTIER, WRITER_PID
+from eventstore.log.format import InvalidBytesError
+from eventstore.log.frontier import Frontier
 from eventstore.testing.faults import Call
 from eventstore.testing.power_cut import extremes
 from eventstore.testing.simulated_disk import SimulatedDisk
@@ -197,8 +199,16 @@ def _lasting_contents(disk: SimulatedDisk) -> dict[str, bytes]:
     return {
         name: content
         for name, content in contents
-        if not (name.endswith(".tmp") or name == WRITER_PID)
+        if not (name.endswith(".tmp") or name in (WRITER_PID, FRONTIER))
     }
+
+
+def _told_to_others(disk: SimulatedDisk) -> int:
+    """Return the last event that the writer told other processes of, 0 for none."""
+    try:
+        return Frontier.decode(disk.contents().get(FRONTIER, b"")).seq
+    except InvalidBytesError:
+        return 0
 
 
 class Crashes:
@@ -318,6 +328,7 @@ class Crashes:
         """Recover an image, hold the result against the claim, and open the image again."""
         self.report.states += 1
         self.report.recoveries += 1
+        told = _told_to_others(image)
         config, clock = self._config, SimulatedClock()
         try:
             store = await self._subject(image, config, clock=clock)
@@ -328,6 +339,8 @@ class Crashes:
         finally:
             await store.close()
         count, report = store.seq, store.recovery
+        if told > count and config.durability is not Durability.NONE:
+            raise OracleError(f"others were told of {told} events, and {count} were recovered")
         if report.torn_bytes and report.quarantined not in image.files():
             raise OracleError(f"{report.torn_bytes} torn bytes are not in {report.quarantined}")
         if report.snapshots_rejected or report.unknown_files:
