@@ -5,12 +5,16 @@ Every public name is importable from here. Start with `EventStore`.
 
 from eventstore.clock import Clock, SimulatedClock, SystemClock
 from eventstore.config import Durability, StoreConfig
+from eventstore.cursor import Cursor
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
     CorruptSnapshotError,
     CorruptStoreError,
+    CursorAheadError,
     EventStoreError,
+    ForeignCursorError,
+    HistoryForkedError,
     HistoryUnavailableError,
     InitialStateError,
     InvalidPayloadError,
@@ -49,12 +53,16 @@ __all__ = [
     "CorruptLogError",
     "CorruptSnapshotError",
     "CorruptStoreError",
+    "Cursor",
+    "CursorAheadError",
     "Durability",
     "Event",
     "EventLog",
     "EventStore",
     "EventStoreError",
+    "ForeignCursorError",
     "HandlerRegistry",
+    "HistoryForkedError",
     "HistoryUnavailableError",
     "InitialStateError",
     "InvalidPayloadError",

@@ -22,9 +22,11 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from eventstore.clock import Clock
+from eventstore.cursor import Cursor, checksum_at
 from eventstore.folding import encode_and_fold
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
+from eventstore.model.codec import array_header
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
@@ -58,6 +60,8 @@ class AppendPath(Generic[StateT]):
         self._registry = registry
         self._clock = clock
         self.head, _, self._latest = parts.at
+        self._checksum = parts.checksum
+        self._last: Submission | None = None
         self.state = self.head
         self.subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
@@ -104,8 +108,18 @@ class AppendPath(Generic[StateT]):
             self._latest = max(self._latest, events[0].time)
             if self.subscriptions.active:
                 self.subscriptions.push(events)
+        self._last = entries[-1]
         if self.keeper is not None:
             self.keeper.changed(entries[-1].receipt.seq)
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place behind the last durable event."""
+        self.log.guard.settle()  # an interruption may stand between event and number
+        last, checksum = self._last, self._checksum
+        if last is not None:
+            checksum = checksum_at(array_header(last.events) + last.body, last.events - 1)
+        return self.log.lineage.cursor(self.log.durable_seq, checksum)
 
     def _published(self) -> StateAt[StateT]:
         self.log.appender.guard.settle()  # an interruption may stand between state and number

@@ -38,6 +38,7 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import InitialState, Manifest, load_manifest, save_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -190,7 +191,12 @@ def _create_store(
         create_first_segment(disk, store, 1)
     sync_path(disk)
     manifest = Manifest(
-        store=store, created=created, logged=config.use_wal, kind=kind, initial=initial
+        store=store,
+        created=created,
+        timelines=first_timeline(store),
+        logged=config.use_wal,
+        kind=kind,
+        initial=initial,
     )
     try:
         return save_manifest(disk, manifest)

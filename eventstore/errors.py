@@ -15,6 +15,9 @@ What to catch::
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
     ├── NotAwaitedError          the result of open or append was used without await
     ├── SequenceConflictError    append: another event came in since expected_seq
+    ├── HistoryForkedError       the history does not go on from a cursor
+    │   └── CursorAheadError     ... and ends before the cursor: an older copy was restored
+    ├── ForeignCursorError       a cursor is another store's
     ├── StoreLockedError         another writer owns the store
     ├── StoreOverloadedError     submit: the queue is full, nothing was written
     ├── StoreClosedError         the store is closed (or belongs to the parent process)
@@ -40,14 +43,22 @@ from __future__ import annotations
 from eventstore.error_base import EventStoreError
 from eventstore.error_base import PathError as _PathError
 from eventstore.error_base import SystemCallError as _SystemCallError
-from eventstore.live_errors import SequenceConflictError
+from eventstore.live_errors import (
+    CursorAheadError,
+    ForeignCursorError,
+    HistoryForkedError,
+    SequenceConflictError,
+)
 
 __all__ = [
     "ConfigError",
     "CorruptLogError",
     "CorruptSnapshotError",
     "CorruptStoreError",
+    "CursorAheadError",
     "EventStoreError",
+    "ForeignCursorError",
+    "HistoryForkedError",
     "HistoryUnavailableError",
     "InitialStateError",
     "InvalidPayloadError",

@@ -1,13 +1,18 @@
-"""The errors of the live loop: what `append` refuses for the sake of order and identity.
+"""The errors of the live loop: what is refused for the sake of order and identity.
 
 `errors.py` has the whole tree, and is the module to import from.
 """
 
 from __future__ import annotations
 
-from eventstore.error_base import EventStoreError
+from eventstore.error_base import EventStoreError, PathError
 
-__all__ = ["SequenceConflictError"]
+__all__ = [
+    "CursorAheadError",
+    "ForeignCursorError",
+    "HistoryForkedError",
+    "SequenceConflictError",
+]
 
 
 class SequenceConflictError(EventStoreError):
@@ -23,3 +28,46 @@ class SequenceConflictError(EventStoreError):
         super().__init__(message)
         self.expected = expected
         self.actual = actual
+
+
+class ForeignCursorError(PathError):
+    """A cursor was given to another store than the one that the cursor was taken from.
+
+    `path` is the directory of the store that was read, and `store` the UUID of that store. `cursor`
+    is the text of the cursor.
+    """
+
+    def __init__(self, message: str, *, path: str, cursor: str, store: str) -> None:
+        super().__init__(message, path=path)
+        self.cursor = cursor
+        self.store = store
+
+
+class HistoryForkedError(PathError):
+    """The history of the store at `path` does not go on from a cursor.
+
+    The events behind the cursor's place are another history's, so none was given. `cursor` is the
+    text of the cursor.
+
+    `last_shared` is the last event that both histories are known to share. Where history went back
+    in this store, the number is exact. In a copy that was written in two places, both histories may
+    share more: the number is then where the timeline of the cursor began, 0 for the first one.
+    """
+
+    def __init__(self, message: str, *, path: str, cursor: str, last_shared: int) -> None:
+        super().__init__(message, path=path)
+        self.cursor = cursor
+        self.last_shared = last_shared
+
+
+class CursorAheadError(HistoryForkedError):
+    """A cursor stands behind the last event of the store, as after restoring an older copy.
+
+    `last` is the number of the last event of the store.
+    """
+
+    def __init__(
+        self, message: str, *, path: str, cursor: str, last_shared: int, last: int
+    ) -> None:
+        super().__init__(message, path=path, cursor=cursor, last_shared=last_shared)
+        self.last = last

@@ -1,8 +1,10 @@
-"""Moments of a history: the number of an event, or a time.
+"""Moments of a history: the number of an event, a time, or a cursor.
 
-A caller names a moment by a sequence number, by an aware `datetime`, or by nanoseconds since the
-epoch. The kind is decided once, where the moment enters the library, and the type says the kind
-from then on. A number stays an `int`. A time becomes an `AtTime`, of whatever year the time is.
+A caller names a moment by a sequence number, by an aware `datetime`, by nanoseconds since the
+epoch, or by a `Cursor`. The kind is decided once, where the moment enters the library, and the type
+says the kind from then on. A number stays an `int`. A time becomes an `AtTime`, of whatever year
+the time is. A cursor stays a `Cursor` until the history is at hand: then the cursor is compared
+with the history, and becomes a number (`reading/cursors.py`).
 
 Only a plain integer has to be judged by size. From `10**15` on, an integer is a time, and so is
 an integer down from `-10**15`. As a time, `10**15` is twelve days into 1970. As a sequence
@@ -16,10 +18,11 @@ from typing import Any, NamedTuple
 
 from eventstore.arguments import argument_error
 from eventstore.clock import to_ns
+from eventstore.cursor import Cursor
 
-__all__ = ["AtTime", "Moment", "Place", "as_of", "place_of", "seq_of"]
+__all__ = ["AtTime", "Moment", "NamedPlace", "Place", "as_of", "place_of", "seq_of"]
 
-Moment = int | datetime
+Moment = int | datetime | Cursor
 """A moment as a caller names it."""
 
 TIMES_FROM = 10**15
@@ -40,12 +43,17 @@ class AtTime(NamedTuple):
 Place = int | AtTime
 """A moment whose kind is decided: a sequence number, or a time."""
 
+NamedPlace = Place | Cursor
+"""A moment whose kind is decided. A cursor has still to be compared with the history."""
 
-def place_of(moment: Any, argument: str) -> Place:
+
+def place_of(moment: Any, argument: str) -> NamedPlace:
     """Decide what `moment` names. `argument` is the name of the argument in errors.
 
     Raises `ConfigError` for a naive `datetime`, and for any object that is no moment.
     """
+    if isinstance(moment, Cursor):
+        return moment
     if isinstance(moment, datetime):
         first = to_ns(moment, argument)
         return AtTime(first, first if hasattr(moment, "nanosecond") else first + 999)
@@ -53,15 +61,15 @@ def place_of(moment: Any, argument: str) -> Place:
         raise argument_error(
             argument,
             moment,
-            "is no moment: expected an aware datetime, whole nanoseconds since the epoch, or a "
-            "sequence number",
+            "is no moment: expected an aware datetime, whole nanoseconds since the epoch, a "
+            "sequence number, or a Cursor (Cursor.parse reads the text of one)",
         )
     if -TIMES_FROM < moment < TIMES_FROM:
         return int(moment)
     return AtTime(int(moment), int(moment))
 
 
-def as_of(moment: Any) -> Place | None:
+def as_of(moment: Any) -> NamedPlace | None:
     """Decide what the argument `at` names, `None` for the end of history.
 
     Raises `ConfigError` as `place_of` does.

@@ -26,6 +26,7 @@ state than the store was begun with is refused, too (`snapshot/initial_state.py`
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -34,13 +35,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from eventstore.clock import Clock
-from eventstore.config import StoreConfig
+from eventstore.config import Durability, StoreConfig
+from eventstore.cursor import checksum_at
 from eventstore.directory import clear_leftovers, create_log, inspect_directory, open_directory
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import CorruptLogError
+from eventstore.disk.timelines import next_timeline
+from eventstore.errors import CorruptLogError, ReadFailedError
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
@@ -63,12 +66,16 @@ _logger = logging.getLogger(__name__)
 
 
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
-    """The manifest, log, snapshots, state and report of a recovered store."""
+    """The manifest, log, snapshots, state and report of a recovered store.
+
+    `checksum` is the checksum of the last event, `None` where the event is gone.
+    """
 
     manifest: Manifest
     opened: RecoveredLog
     vault: Any
     at: StateAt[StateT]
+    checksum: int | None
     report: RecoveryReport
 
 
@@ -126,12 +133,20 @@ def recover(
                 )
                 at = _fold(disk, registry, first, examined)
                 manifest, log = _repair(disk, first, config, examined)
+            checksum = _last_checksum(disk, examined, at.seq)
     except BaseException:
         disk.close()
         raise
     report = _report(examined, log, at.seq, time.perf_counter() - began)
     _tell(disk.path, report)
-    return Recovered(manifest=manifest, opened=log, vault=examined.vault, at=at, report=report)
+    return Recovered(
+        manifest=manifest,
+        opened=log,
+        vault=examined.vault,
+        at=at,
+        checksum=checksum,
+        report=report,
+    )
 
 
 def _examine(
@@ -236,6 +251,24 @@ def _folded(
     return StateAt(state, seq, latest)
 
 
+def _last_checksum(disk: Disk, examined: _Examined[Any], seq: int) -> int | None:
+    """Return the checksum of the last event, `seq`, or `None` where the event is gone.
+
+    The event is in the verified bytes of the last segment, except behind a segment that is empty.
+    """
+    log, manifest = examined.log, examined.manifest
+    if log is None or not seq:
+        return None
+    if seq == manifest.history_start - 1:
+        known = manifest.checksum_before
+        return known if isinstance(known, int) else None
+    chunks = chunks_of(log.last.data, log.last.records[-1:], seq)
+    with contextlib.suppress(CorruptLogError, ReadFailedError):  # of an archive, read when needed
+        for chunk in chunks if log.last.records else LogReader(disk, manifest.store).chunks(seq):
+            return checksum_at(chunk.array, seq - chunk.first_seq)
+    return None
+
+
 def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
     if examined.log is not None:
         return examined.log.unrepaired()
@@ -248,7 +281,7 @@ def _repair(
     """Finish what the last writer left undone, in a sound and folded store."""
     log, listing = examined.log, examined.listing
     try:
-        manifest = _repaired_manifest(disk, first, examined)
+        manifest = _repaired_manifest(disk, first, config, examined)
     except OSError as error:
         raise recovery_write_error(error, path_in_error(error, disk.path)) from error
     if log is None and config.use_wal:
@@ -262,8 +295,13 @@ def _repair(
     return manifest, repaired
 
 
-def _repaired_manifest(disk: Disk, first: FirstState[Any], examined: _Examined[Any]) -> Manifest:
-    """Settle the snapshots of a store without a log, and record the initial state's type."""
+def _repaired_manifest(
+    disk: Disk, first: FirstState[Any], config: StoreConfig, examined: _Examined[Any]
+) -> Manifest:
+    """Settle the snapshots of a store without a log, and record what this opening changes.
+
+    The record comes before the repair of the log, which takes the signs of a crash away.
+    """
     manifest, snapshot = examined.manifest, examined.snapshot
     if examined.log is None:
         for item in examined.rejected:
@@ -277,7 +315,24 @@ def _repaired_manifest(disk: Disk, first: FirstState[Any], examined: _Examined[A
             examined.vault.rewrite_durably(snapshot.name)
             manifest = note_first_snapshot(disk, manifest, snapshot.seq)
     manifest = msgspec.structs.replace(manifest, initial=first.record)
+    left_at = _history_left_at(config, examined)
+    if left_at is not None:
+        timelines = next_timeline(manifest.timelines, left_at, disk.entropy(4))
+        manifest = msgspec.structs.replace(manifest, timelines=timelines)
     return manifest if manifest == examined.manifest else save_manifest(disk, manifest)
+
+
+def _history_left_at(config: StoreConfig, examined: _Examined[Any]) -> int | None:
+    """Return the event behind which acknowledged events may be gone, `None` where none can be.
+
+    Without a log, a crash takes every event behind the last snapshot, and no trace tells how many
+    there were. With a log, a crash takes acknowledged events where `durability` permits.
+    """
+    log = examined.log
+    if log is None:
+        return examined.snapshot_seq
+    crashed = not log.last.sealed
+    return log.next_seq - 1 if crashed and config.durability is not Durability.COMMIT else None
 
 
 def _report(

@@ -20,6 +20,7 @@ from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening
 from eventstore.config import StoreConfig
+from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, check_location
 from eventstore.error_base import fresh_error
 from eventstore.log.base import Log
@@ -32,7 +33,7 @@ from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.reading.store_events import durable_events
 from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
-from eventstore.store_parts import MemoryParts, StoreParts, recover_parts
+from eventstore.store_parts import StoreParts, memory_parts, recover_parts
 
 __all__ = ["EventStore"]
 
@@ -137,7 +138,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         async def opens() -> EventStore[OpenedT]:
             first = registry.initial() if state is None else checked_state(registry, state)
             registry.check_state(first)
-            return EventStore(registry, time_source, MemoryParts(StateAt(first, 0, 0)))
+            return EventStore(registry, time_source, memory_parts(StateAt(first, 0, 0)))
 
         return Opening(opens)
 
@@ -276,6 +277,15 @@ class EventStore(AsyncContext, Generic[StateT]):
         return self.log.durable_seq
 
     @property
+    def cursor(self) -> Cursor:
+        """The place behind the last durable event, to go on from later, here or elsewhere.
+
+        Wherever a number or a time is taken, a cursor is taken too. Reading on gives the next
+        event, or `HistoryForkedError` where the history is not the cursor's.
+        """
+        return self._append_path.cursor
+
+    @property
     def head_seq(self) -> int:
         """The sequence number of the last submitted event, durable or not, for `expected_seq`."""
         return self.log.head_seq
@@ -289,11 +299,13 @@ class EventStore(AsyncContext, Generic[StateT]):
     ) -> AsyncGenerator[Event[Any], None]:
         """Iterate over durable events from `start` to `stop` (exclusive), by default to the last.
 
-        `start` and `stop` are sequence numbers or times, as in `read_events`. `operations` keeps
-        only events of those names. Batches are read off the event loop, and memory stays flat.
+        `start` and `stop` are sequence numbers, times or cursors, as in `read_events`. `operations`
+        keeps only events of those names. Batches are read off the event loop, and memory stays
+        flat.
 
-        Raises `HistoryUnavailableError` where the event at `start` was discarded, `CorruptLogError`
-        and `ReadFailedError`.
+        Raises `HistoryUnavailableError` where the event at `start` was discarded,
+        `HistoryForkedError` and `ForeignCursorError` for a cursor of another history,
+        `CorruptLogError` and `ReadFailedError`.
         """
         return durable_events(self.log, self.registry, start, stop, operations)
 

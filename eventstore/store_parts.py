@@ -14,6 +14,7 @@ callbacks of the store and holds them weakly, so a forgotten store ends at once.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
+from eventstore.disk.timelines import Lineage, first_timeline, next_timeline
 from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
@@ -34,7 +36,14 @@ from eventstore.report import RecoveryReport
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.keeper import SnapshotKeeper
 
-__all__ = ["DiskParts", "MemoryParts", "SharedHistory", "StoreParts", "recover_parts"]
+__all__ = [
+    "DiskParts",
+    "MemoryParts",
+    "SharedHistory",
+    "StoreParts",
+    "memory_parts",
+    "recover_parts",
+]
 
 StateT = TypeVar("StateT")
 
@@ -52,6 +61,10 @@ class StoreParts(Protocol[StateT]):
     @property
     def at(self) -> StateAt[StateT]:
         """The first state that the store serves."""
+
+    @property
+    def checksum(self) -> int | None:
+        """The checksum of the last event of the first state, `None` where it is not known."""
 
     @property
     def report(self) -> RecoveryReport:
@@ -90,6 +103,10 @@ class DiskParts(NamedTuple, Generic[StateT]):
         return self.recovered.at
 
     @property
+    def checksum(self) -> int | None:
+        return self.recovered.checksum
+
+    @property
     def report(self) -> RecoveryReport:
         return self.recovered.report
 
@@ -115,6 +132,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
         return MemoryLog(
             self.path,
             self.recovered.at.seq,
+            lineage=self.recovered.manifest.lineage(self.path),
             keep=False,
             on_commit=on_commit,
             on_reset=on_reset,
@@ -166,18 +184,24 @@ async def recover_parts(
 class SharedHistory(NamedTuple):
     """The files of the parent store, which hold the events before a branch in memory.
 
-    `owned` says whether closing the branch closes `disk`.
+    `owned` says whether closing the branch closes `disk`. `checksum` is the checksum of the last
+    shared event, `None` where it is not known.
     """
 
     disk: Disk
     manifest: Manifest
     owned: bool
+    checksum: int | None
 
 
 class MemoryParts(NamedTuple, Generic[StateT]):
-    """A store in memory. Its first state is `at`, and `shared` holds the events before."""
+    """A store in memory. Its first state is `at`, and `shared` holds the events before.
+
+    `store` is the UUID that cursors name the store by.
+    """
 
     at: StateAt[StateT]
+    store: uuid.UUID
     shared: SharedHistory | None = None
 
     @property
@@ -185,6 +209,10 @@ class MemoryParts(NamedTuple, Generic[StateT]):
         if self.shared is None:
             return ":memory:"
         return f":memory: from {self.shared.disk.path}@{self.at.seq}"
+
+    @property
+    def checksum(self) -> int | None:
+        return None if self.shared is None else self.shared.checksum
 
     @property
     def report(self) -> RecoveryReport:
@@ -198,11 +226,21 @@ class MemoryParts(NamedTuple, Generic[StateT]):
         shared = self.shared
         if shared is None:
             return MemoryLog(
-                self.path, self.at.seq, keep=True, on_commit=on_commit, on_reset=on_reset
+                self.path,
+                self.at.seq,
+                lineage=Lineage(self.path, self.store, first_timeline(self.store)),
+                keep=True,
+                on_commit=on_commit,
+                on_reset=on_reset,
             )
         return MemoryLog(
             self.path,
             self.at.seq,
+            lineage=Lineage(
+                self.path,
+                self.store,
+                next_timeline(shared.manifest.timelines, self.at.seq, self.store.bytes[:4]),
+            ),
             keep=True,
             on_commit=on_commit,
             on_reset=on_reset,
@@ -216,3 +254,8 @@ class MemoryParts(NamedTuple, Generic[StateT]):
         self, log: Log, clock: Clock, published: Callable[[], StateAt[StateT]]
     ) -> SnapshotKeeper | None:
         return None
+
+
+def memory_parts(at: StateAt[StateT], shared: SharedHistory | None = None) -> MemoryParts[StateT]:
+    """Return the parts of a new store in memory, with a UUID of its own."""
+    return MemoryParts(at, uuid.uuid4(), shared)

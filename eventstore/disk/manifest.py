@@ -21,6 +21,7 @@ import msgspec
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
+from eventstore.disk.timelines import Lineage, Timeline, next_timeline
 from eventstore.errors import CorruptStoreError, StoreNotFoundError
 from eventstore.os_errors import read_error
 
@@ -28,6 +29,7 @@ __all__ = [
     "BranchPoint",
     "InitialState",
     "Manifest",
+    "begin_timeline",
     "load_manifest",
     "note_first_snapshot",
     "save_manifest",
@@ -76,6 +78,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         kind: Whether an `EventStore` or an `EventLog` writes here. The other refuses the
             directory.
         format: Version of the formats of all files.
+        timelines: Unbroken histories of appends that the history is made of, oldest first
+            (`disk/timelines.py`).
+        checksum_before: CRC-32 of the event before `history_start`. A cursor may stand behind this
+            event, which is gone. Left out where nothing is gone, or the checksum is not known.
         branched: Place of the events before `history_start`, in a store that branched from
             another. Every other store leaves the member out.
         initial: State before the first event. An `EventLog` has none.
@@ -84,12 +90,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     store: uuid.UUID
     created: int
+    timelines: tuple[Timeline, ...]
     logged: bool = True
     log_start: int = 1
     history_start: int = 1
     archived: tuple[tuple[int, int, int], ...] = ()
     kind: Literal["store", "log"] = "store"
     format: int = FORMAT
+    checksum_before: int | msgspec.UnsetType = msgspec.UNSET
     branched: BranchPoint | msgspec.UnsetType = msgspec.UNSET
     initial: InitialState | msgspec.UnsetType = msgspec.UNSET
     crc: int = 0
@@ -97,6 +105,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def checksum(self) -> int:
         """Return the CRC-32 of every member but the checksum."""
         return zlib.crc32(msgspec.json.encode(msgspec.structs.replace(self, crc=0)))
+
+    def lineage(self, path: str) -> Lineage:
+        """Return the identity of the history. `path` is the store's name in messages."""
+        return Lineage(path, self.store, self.timelines)
 
 
 def load_manifest(disk: Disk) -> Manifest:
@@ -141,7 +153,11 @@ def load_manifest(disk: Disk) -> Manifest:
             "the edit, or restore it from a backup",
             path=path,
         )
-    if not 1 <= manifest.log_start <= _MAX_SEQ or manifest.created not in _POSSIBLE_TIMES:
+    if (
+        not 1 <= manifest.log_start <= _MAX_SEQ
+        or manifest.created not in _POSSIBLE_TIMES
+        or not manifest.timelines
+    ):
         raise CorruptStoreError(
             f"{path} has values that are impossible: restore it from a backup", path=path
         )
@@ -156,6 +172,16 @@ def save_manifest(disk: Disk, manifest: Manifest) -> Manifest:
     manifest = msgspec.structs.replace(manifest, crc=manifest.checksum())
     write_atomically(disk, MANIFEST, MANIFEST_TEMPORARY, _encode(manifest))
     return manifest
+
+
+def begin_timeline(disk: Disk, manifest: Manifest, left_at: int) -> Manifest:
+    """Begin a timeline that leaves the present one behind event `left_at`, durably.
+
+    Called where history changes other than by appending, before the first event of the new history
+    is written. Raises `OSError`, which the caller translates.
+    """
+    timelines = next_timeline(manifest.timelines, left_at, disk.entropy(4))
+    return save_manifest(disk, msgspec.structs.replace(manifest, timelines=timelines))
 
 
 def _says_the_same(manifest: Manifest, data: bytes) -> bool:

@@ -22,12 +22,16 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from eventstore.arguments import checked_path
 from eventstore.clock import Clock, SimulatedClock, checked_clock, wall_time
 from eventstore.concurrency import Opening, opening_executor, run_blocking
+from eventstore.cursor import Cursor
 from eventstore.directory import create_first_segment
 from eventstore.disk.base import Disk, check_location, sync_folder, sync_path
 from eventstore.disk.layout import (
@@ -44,17 +48,19 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
+from eventstore.disk.timelines import Timeline, next_timeline
 from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.moment import Moment, Place, as_of
+from eventstore.moment import Moment, NamedPlace, as_of
 from eventstore.os_errors import recovery_write_error, translating_read_errors
+from eventstore.reading.cursors import checksum_in, confirm
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
-from eventstore.store_parts import MemoryParts, SharedHistory
+from eventstore.store_parts import SharedHistory, memory_parts
 
 __all__ = ["branch", "create_branch"]
 
@@ -80,8 +86,8 @@ def branch(
         registry: the handlers of the state.
         at: the moment. A sequence number names the last shared event, and 0 stands for the initial
             state. A time (an aware `datetime`, or nanoseconds since the epoch) shares every event
-            before the first later one. A `datetime` covers its whole microsecond. `None` shares
-            every event that there is now.
+            before the first later one. A `datetime` covers its whole microsecond. A `Cursor` shares
+            the events up to the cursor's. `None` shares every event that there is now.
         to: a directory for a durable branch, which must be empty or absent. The shared events are
             not copied into the directory. Open the branch again with `EventStore.open`. Without
             `to` the branch lives in memory, and `EventStore.events` reads the shared events from
@@ -92,6 +98,7 @@ def branch(
 
     Raises:
         HistoryUnavailableError: there is no event `at` yet, or the events before were discarded.
+        HistoryForkedError, ForeignCursorError: the cursor `at` is of another history.
         ConfigError: the directory `to` is not empty, or an argument is of a wrong type.
         EventStoreError: everything that `state_at` raises, and with `to` what `EventStore.open`
             raises.
@@ -104,7 +111,7 @@ def branch(
     check_location(path, disk)
 
     async def opens() -> EventStore[StateT]:
-        parent, manifest, folded = await run_blocking(
+        parent, manifest, folded, checksum = await run_blocking(
             opening_executor(disk), _fold_parent, path, registry, place, disk
         )
         time = clock if clock is not None else SimulatedClock(folded.latest)
@@ -117,6 +124,7 @@ def branch(
                     target,
                     registry,
                     folded,
+                    checksum,
                     manifest,
                     parent.path,
                     now,
@@ -125,8 +133,8 @@ def branch(
                 if disk is None:
                     parent.close()
             return await EventStore.open(target, registry, clock=time)
-        shared = SharedHistory(parent, manifest, owned=disk is None)
-        return EventStore(registry, time, MemoryParts(folded, shared))
+        shared = SharedHistory(parent, manifest, owned=disk is None, checksum=checksum)
+        return EventStore(registry, time, memory_parts(folded, shared))
 
     return Opening(opens)
 
@@ -134,14 +142,17 @@ def branch(
 def _fold_parent(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
-    at: Place | None,
+    at: NamedPlace | None,
     disk: Disk | None,
-) -> tuple[Disk, Manifest, StateAt[StateT]]:
+) -> tuple[Disk, Manifest, StateAt[StateT], int | None]:
     parent = disk or LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(parent.path):
             manifest = load_manifest(parent)
+        if isinstance(at, Cursor):
+            at = confirm(parent, at)
         folded = fold_to(parent, registry, at)
+        checksum = checksum_in(parent, manifest, folded.seq)
         if isinstance(at, int) and at != folded.seq:
             raise HistoryUnavailableError(
                 f"{parent.path}: there is no event {at} to branch from: the last is event "
@@ -153,13 +164,14 @@ def _fold_parent(
         if disk is None:
             parent.close()
         raise
-    return parent, manifest, folded
+    return parent, manifest, folded, checksum
 
 
 def _create_branch_directory(
     to: str | os.PathLike[str],
     registry: HandlerRegistry[StateT],
     folded: StateAt[StateT],
+    checksum: int | None,
     parent: Manifest,
     parent_path: str,
     now: int,
@@ -170,7 +182,7 @@ def _create_branch_directory(
     disk = LocalDisk(to, create=True)
     try:
         disk.lock()
-        create_branch(disk, registry, folded, point, now)
+        create_branch(disk, registry, folded, point, now, parent.timelines, checksum)
     except OSError as error:
         raise recovery_write_error(error, disk.path) from error
     finally:
@@ -183,12 +195,16 @@ def create_branch(
     folded: StateAt[StateT],
     point: BranchPoint,
     now: int,
+    timelines: Sequence[Timeline],
+    checksum: int | None,
 ) -> None:
     """Make a durable branch in an empty directory, or over the remains of an earlier attempt.
 
-    The disk is locked. `now` is the time of creation. The mark comes first and `store.json` last.
-    Only a directory with the mark and without `store.json` holds remains. The first opening of the
-    branch removes the mark.
+    The disk is locked. `now` is the time of creation, `timelines` are the parent's, and `checksum`
+    is the checksum of the last shared event, `None` where it is not known.
+
+    The mark comes first and `store.json` last. Only a directory with the mark and without
+    `store.json` holds remains. The first opening of the branch removes the mark.
 
     Raises `ConfigError` for a directory that holds something else, and `OSError`. After a failure
     the mark stays: no store opens there, and the next attempt takes the place of the remains.
@@ -210,8 +226,10 @@ def create_branch(
             Manifest(
                 store=store,
                 created=now,
+                timelines=next_timeline(timelines, folded.seq, store.bytes[:4]),
                 log_start=start,
                 history_start=start,
+                checksum_before=msgspec.UNSET if checksum is None else checksum,
                 branched=point,
                 initial=first_state(registry).record,
             ),

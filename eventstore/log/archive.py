@@ -32,6 +32,7 @@ from collections.abc import Generator
 
 import msgspec
 
+from eventstore.cursor import checksum_at
 from eventstore.disk.base import Disk, read_whole, sync_folder, write_atomically
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
@@ -54,7 +55,7 @@ from eventstore.log.segment import (
     read_header,
 )
 from eventstore.log.tail import Clean, Corrupt, classify_tail
-from eventstore.model.codec import latest_time
+from eventstore.model.codec import array_header, latest_time
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there
@@ -216,7 +217,11 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
             )
         else:
             manifest = msgspec.structs.replace(
-                manifest, log_start=successor, history_start=successor, archived=()
+                manifest,
+                log_start=successor,
+                history_start=successor,
+                archived=(),
+                checksum_before=_last_checksum(disk, manifest, first, successor),
             )
         manifest = save_manifest(disk, manifest)
     remove_archived_segments(disk, manifest, listing)
@@ -232,6 +237,22 @@ def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
     name = segment_name(first)
     tail = classify_tail(read_whole(disk, name), read_header(disk, name, manifest.store))
     return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
+
+
+def _last_checksum(
+    disk: Disk, manifest: Manifest, first: int, successor: int
+) -> int | msgspec.UnsetType:
+    """Return the checksum of the last event of a finished segment that is to be discarded.
+
+    A damaged segment is discarded all the same, and gives no checksum.
+    """
+    name = segment_name(first)
+    data = read_whole(disk, name)
+    tail = classify_tail(data, read_header(disk, name, manifest.store))
+    if isinstance(tail, Corrupt) or tail.next_seq != successor or not tail.records:
+        return msgspec.UNSET
+    last = tail.records[-1]
+    return checksum_at(array_header(last.events) + data[last.body], last.events - 1)
 
 
 def archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -> list[str]:

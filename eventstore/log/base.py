@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
+from eventstore.disk.timelines import Lineage
 from eventstore.errors import InvalidPayloadError, SequenceConflictError, StoreFailedError
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
@@ -90,6 +91,7 @@ class Log(Protocol):
     """The operations of a log for its store."""
 
     path: str
+    lineage: Lineage
 
     @property
     def guard(self) -> CallGuard:

@@ -69,6 +69,7 @@ class DurableLog:
     ) -> None:
         self.path = disk.path
         self.disk = disk
+        self.lineage = manifest.lineage(disk.path)
         self._background = BackgroundCalls(disk, 2)
         self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)

@@ -18,6 +18,7 @@ import msgspec
 
 from eventstore.concurrency import BackgroundCalls
 from eventstore.disk.base import Disk
+from eventstore.disk.timelines import Lineage
 from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
@@ -65,11 +66,11 @@ def _join_chunks(chunks: list[Chunk]) -> Chunk:
 class MemoryLog:
     """A log (`eventstore.log.base.Log`) whose events last as long as the object.
 
-    `seq` is the number of the last event before the log's own events. `earlier` reads the events up
-    to `seq` from `disk`. `on_commit` and `on_reset` are bound methods of the owner, which is held
-    weakly, so a forgotten owner is noticed at once. `background` makes the owner's blocking calls
-    where there is a disk. `release` is called after the last of them, when the log is closed or
-    forgotten.
+    `seq` is the number of the last event before the log's own events, and `lineage` the identity of
+    the history. `earlier` reads the events up to `seq` from `disk`. `on_commit` and `on_reset` are
+    bound methods of the owner, which is held weakly, so a forgotten owner is noticed at once.
+    `background` makes the owner's blocking calls where there is a disk. `release` is called after
+    the last of them, when the log is closed or forgotten.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MemoryLog:
         path: str,
         seq: int,
         *,
+        lineage: Lineage,
         keep: bool,
         on_commit: Callable[[list[Submission]], None],
         on_reset: Callable[[Submission | None], None],
@@ -87,6 +89,7 @@ class MemoryLog:
     ) -> None:
         self.path = path
         self.disk = disk
+        self.lineage = lineage
         self.begins = seq
         self.numbers = Numbers(seq)
         self.room = Room(1)  # any number of events fits, because none is ever pending

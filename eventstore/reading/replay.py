@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
+from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, check_location
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
@@ -26,8 +27,9 @@ from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
-from eventstore.moment import AtTime, Moment, Place, as_of, place_of
+from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.cursors import confirm, place_behind
 from eventstore.reading.selection import (
     TimeWindow,
     checked_operations,
@@ -67,14 +69,16 @@ def read_events(
         registry: the handlers, whose payload types the events get. Without a registry payloads are
             plain dictionaries, and no plugin is needed.
         start: a sequence number, or a time (an aware `datetime`, or nanoseconds since the epoch).
-            A time stands for the first event at or after that time.
-        stop: a sequence number or a time like `start`, exclusive.
+            A time stands for the first event at or after that time. A `Cursor` stands for the next
+            event behind the cursor's.
+        stop: a sequence number, a time or a cursor like `start`, exclusive.
         operations: the names of the operations to keep, by default all.
         disk: a disk in place of the directory, for tests.
 
     Raises:
         StoreNotFoundError: there is no store.
         HistoryUnavailableError: the event at `start` was discarded.
+        HistoryForkedError, ForeignCursorError: a cursor is of another history.
         CorruptLogError, ReadFailedError: the history cannot be read.
         UnknownOperationError: the registry has no handler for an event, or for a name in
             `operations`.
@@ -118,10 +122,12 @@ def replay(
 def _replay(
     disk: Disk,
     registry: HandlerRegistry[StateT],
-    start: Place,
-    stop: Place | None,
+    named_start: NamedPlace,
+    named_stop: NamedPlace | None,
     operations: Collection[str] | None,
 ) -> Iterator[tuple[Event[Any], StateT]]:
+    start = place_behind(disk, named_start)
+    stop = None if named_stop is None else place_behind(disk, named_stop)
     upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
     state, seq, _ = _base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
@@ -162,16 +168,20 @@ def state_at(
     """Return the state after event number `at`, as of a time, or (`None`) after the last event.
 
     A time stands for the state before the first later event. A `datetime` covers its whole
-    microsecond, so the state at an event's own `datetime` includes the event. Folding starts from
-    the nearest snapshot. Raises the errors of `replay`.
+    microsecond, so the state at an event's own `datetime` includes the event. A `Cursor` stands for
+    its event. Folding starts from the nearest snapshot. Raises the errors of `replay`.
     """
     place = as_of(at)
     checked_registry(registry)
     return fold_to(_disk(path, disk), registry, place).state
 
 
-def fold_to(disk: Disk, registry: HandlerRegistry[StateT], at: Place | None) -> StateAt[StateT]:
+def fold_to(
+    disk: Disk, registry: HandlerRegistry[StateT], at: NamedPlace | None
+) -> StateAt[StateT]:
     """Fold to event number `at`, to a time, or to the last. Raises the errors of `state_at`."""
+    if isinstance(at, Cursor):
+        at = confirm(disk, at)
     upto, after = (None, at.last + 1) if isinstance(at, AtTime) else (at, None)
     stop: Place | None = None if upto is None else upto + 1
     if after is not None:
@@ -235,7 +245,7 @@ def _base(
 
 
 def upcast_batches(
-    disk: Disk, registry: HandlerRegistry[Any] | None, start: Place, stop: Place | None
+    disk: Disk, registry: HandlerRegistry[Any] | None, start: NamedPlace, stop: NamedPlace | None
 ) -> Iterator[Sequence[Event[Any]]]:
     """Iterate over the events from `start` to `stop` (exclusive), upcast, in batches."""
     if registry is None:
@@ -245,9 +255,11 @@ def upcast_batches(
 
 
 def recorded_batches(
-    disk: Disk, codec: EventCodec, start: Place, stop: Place | None
+    disk: Disk, codec: EventCodec, named_start: NamedPlace, named_stop: NamedPlace | None
 ) -> Iterator[Sequence[Event[Any]]]:
-    """Iterate over the events from `start` to `stop` (exclusive) as recorded, in batches."""
+    """Iterate over the events from a start to a stop (exclusive) as recorded, in batches."""
+    start = place_behind(disk, named_start)
+    stop = None if named_stop is None else place_behind(disk, named_stop)
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
     first = seq_lower_bound(disk, start.first) if isinstance(start, AtTime) else max(start, 1)

@@ -13,7 +13,8 @@ from eventstore.log.base import Log
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, Moment, Place, place_of
+from eventstore.moment import AtTime, Moment, NamedPlace, place_of
+from eventstore.reading.cursors import place_behind_live
 from eventstore.reading.selection import (
     TimeWindow,
     checked_operations,
@@ -62,14 +63,16 @@ async def _events_of(batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[Eve
 async def durable_batches(
     log: Log,
     registry: HandlerRegistry[Any],
-    start: Place,
-    stop: Place | None = None,
+    named_start: NamedPlace,
+    named_stop: NamedPlace | None = None,
     operations: Collection[str] | None = None,
 ) -> AsyncGenerator[Batch, None]:
     """Iterate as `durable_events` does, with the events of one chunk at a time.
 
     The events that an upcaster made of one old event have one number, and are in one batch.
     """
+    start = await place_behind_live(log, named_start)
+    stop = None if named_stop is None else await place_behind_live(log, named_stop)
     end = log.durable_seq + 1
     if isinstance(stop, int):
         end = min(stop, end)

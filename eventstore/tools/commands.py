@@ -10,6 +10,7 @@ character is shown, and no terminal executes it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shlex
@@ -26,10 +27,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from eventstore.clock import to_datetime
+from eventstore.cursor import Cursor
 from eventstore.demo.report import Screen, show_result
 from eventstore.demo.run import DemoOptions
 from eventstore.demo.run import run as run_demo
-from eventstore.errors import EventStoreError
+from eventstore.errors import ConfigError, EventStoreError
 from eventstore.history import read_events
 from eventstore.model.conversion import encode_hook
 from eventstore.model.operation import OPERATION_FIELD
@@ -213,7 +215,8 @@ def _divergence(divergence: Divergence) -> Iterator[str]:
 def _facts(found: Overview) -> list[str]:
     manifest = found.manifest
     lines = [
-        f"{found.path}: store {manifest.store}, format {manifest.format}",
+        f"{found.path}: store {manifest.store}, format {manifest.format}, "
+        f"timeline {manifest.timelines[-1].number}",
         f"created {found.created}, {found.size:,} bytes",
         f"events {manifest.history_start:,} to {found.last_seq:,}"
         if found.last_seq >= manifest.history_start
@@ -251,13 +254,18 @@ def _segments(segments: tuple[SegmentFacts, ...]) -> Table:
 
 @commands.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--start", type=click.IntRange(1), default=1, show_default=True, help="First event.")
-@click.option("--stop", type=click.IntRange(1), help="The event to stop before.  [default: none]")
+@click.option("--start", default="1", show_default=True, help="First event, or a cursor.")
+@click.option("--stop", help="The event to stop before, or a cursor.  [default: none]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_told_plainly
-def dump(path: Path, start: int, stop: int | None, as_json: bool) -> None:
-    """Print the events of the store at PATH. Needs no handler and changes nothing."""
-    for event in read_events(path, start=start, stop=stop):
+def dump(path: Path, start: str, stop: str | None, as_json: bool) -> None:
+    """Print the events of the store at PATH. Needs no handler and changes nothing.
+
+    A cursor stands behind the cursor's event: as a start, the next event is the first, and as a
+    stop, the cursor's event is the last.
+    """
+    first, end = _place(start, "start"), None if stop is None else _place(stop, "stop")
+    for event in read_events(path, start=first, stop=end):
         data = dict(event.data) if isinstance(event.data, dict) else {"": event.data}
         operation = data.pop(OPERATION_FIELD, None)
         fields: dict[str, Any] = {
@@ -272,6 +280,19 @@ def dump(path: Path, start: int, stop: int | None, as_json: bool) -> None:
             click.echo(_json(fields))
         else:
             click.echo(_line(fields))
+
+
+def _place(text: str, option: str) -> int | Cursor:
+    """Read the number of an event, or a cursor. Any other text is wrong usage."""
+    if "." in text:
+        with contextlib.suppress(ConfigError):
+            return Cursor.parse(text)
+    elif text.isascii() and text.isdecimal() and int(text):
+        return int(text)
+    raise click.BadParameter(
+        f"{printable(text)!r} is neither the number of an event nor a cursor",
+        param_hint=f"'--{option}'",
+    )
 
 
 def _line(fields: dict[str, Any]) -> str:

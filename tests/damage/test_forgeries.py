@@ -13,6 +13,7 @@ import pytest
 
 from eventstore import CorruptLogError, Event, EventStore, read_events
 from eventstore.disk.manifest import Manifest, save_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.model.codec import EventCodec
 from eventstore.testing import SimulatedDisk
@@ -39,7 +40,7 @@ def forged(numbers: list[int], *, sealed: bool) -> SimulatedDisk:
         data = data.ljust(SIZE, b"\0")
     disk = SimulatedDisk()
     disk.write_file("log/00000000000000000001.log", data)
-    save_manifest(disk, Manifest(store=STORE, created=0))
+    save_manifest(disk, Manifest(store=STORE, created=0, timelines=first_timeline(STORE)))
     return disk
 
 

@@ -10,9 +10,11 @@ import pytest
 from eventstore.disk.layout import archive_name, segment_name, snapshot_name
 from eventstore.disk.listing import Listing, list_snapshots
 from eventstore.disk.manifest import Manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.testing import SimulatedDisk
 
-MANIFEST = Manifest(store=uuid.UUID(int=1), created=0)
+STORE = uuid.UUID(int=1)
+MANIFEST = Manifest(store=STORE, created=0, timelines=first_timeline(STORE))
 OWN_NAMES = (
     "store.json",
     "store.json.tmp",

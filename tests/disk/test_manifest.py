@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.errors import CorruptStoreError
 from eventstore.testing import SimulatedDisk
 
@@ -17,6 +18,7 @@ STORE = uuid.UUID("6f1d3a52-8c0e-4b7a-9d4e-2b5c7a90e1f3")
 MANIFEST = Manifest(
     store=STORE,
     created=1_705_311_000_000_000_000,
+    timelines=first_timeline(STORE),
     log_start=7,
     archived=((1, 3, 5), (4, 6, 9)),
     branched=BranchPoint(path="/tmp/Ä b", store=STORE, seq=4),

@@ -30,6 +30,7 @@ from eventstore import (
     read_events,
 )
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -83,7 +84,7 @@ def segment(records: list[tuple[int, int, bytes]], *, sealed: bool = True) -> by
 def store_of(data: bytes) -> SimulatedDisk:
     disk = SimulatedDisk()
     disk.write_file(SEGMENT, data)
-    save_manifest(disk, Manifest(store=STORE, created=0))
+    save_manifest(disk, Manifest(store=STORE, created=0, timelines=first_timeline(STORE)))
     return disk
 
 
@@ -289,7 +290,7 @@ class TestStoreJson:
     def test_values_that_are_impossible(self, name: str, value: int) -> None:
         """A time of creation outside of dates could not be shown. Segment 0 was asked for."""
         disk = SimulatedDisk()
-        save_manifest(disk, Manifest(store=STORE, created=0))
+        save_manifest(disk, Manifest(store=STORE, created=0, timelines=first_timeline(STORE)))
         facts = json.loads(disk.read_file("store.json"))
         facts[name] = value
         disk.write_file("store.json", forged_manifest(json.dumps(facts).encode()))

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from eventstore.disk.manifest import Manifest, save_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
@@ -96,7 +97,9 @@ def make() -> dict[str, bytes]:
     closed = last + encode_seal(last_header.salt, len(last), 6, SealKind.CLOSED, zlib.crc32(last))
 
     disk = SimulatedDisk()
-    save_manifest(disk, Manifest(kind="log", store=STORE, created=TIME))
+    save_manifest(
+        disk, Manifest(kind="log", store=STORE, created=TIME, timelines=first_timeline(STORE))
+    )
     return {
         "segment-continued.hex": continued,
         "segment-open.hex": last.ljust(SIZE, b"\0"),

@@ -34,6 +34,7 @@ from eventstore import (
 )
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, load_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.history import ABSENT, branch, compare, differences
 from eventstore.history.branch import create_branch
 from eventstore.model.state_codec import StateAt
@@ -360,7 +361,8 @@ class TestMaking:
 
     def make(self, disk: SimulatedDisk) -> None:
         disk.lock()
-        create_branch(disk, REGISTRY, self.AT, self.POINT, 100)
+        timelines = first_timeline(self.POINT.store)
+        create_branch(disk, REGISTRY, self.AT, self.POINT, 100, timelines, 0xC0FFEE)
         disk.close()
 
     async def check(self, image: SimulatedDisk, where: str) -> None:

@@ -8,6 +8,7 @@ import zlib
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
+from eventstore.disk.timelines import first_timeline
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog, examine_log, repair_log
@@ -77,7 +78,9 @@ def new_log(seed: int = 0) -> SimulatedDisk:
     disk = SimulatedDisk(seed)
     disk.make_folder("log")
     disk.sync_folder()
-    save_manifest(disk, Manifest(kind="log", store=STORE, created=TIME))
+    save_manifest(
+        disk, Manifest(kind="log", store=STORE, created=TIME, timelines=first_timeline(STORE))
+    )
     return disk
 
 

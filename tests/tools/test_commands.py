@@ -132,6 +132,25 @@ class TestDump:
         result = eventstore("dump", store, "--start", "2", "--stop", "4")
         assert [line.split()[0] for line in result.output.splitlines()] == ["2", "3"]
 
+    def test_a_part_between_cursors(self, store: Path) -> None:
+        async def last() -> str:
+            async with EventStore.open(store, REGISTRY, read_only=True) as opened:
+                return str(opened.cursor)
+
+        behind = asyncio.run(last())
+        assert eventstore("dump", store, "--start", behind).output == ""
+        assert len(eventstore("dump", store, "--stop", behind).output.splitlines()) == 5
+        forged = f"{behind[:-1]}{'0' if behind[-1] != '0' else '1'}"
+        result = eventstore("dump", store, "--start", forged)
+        assert result.exit_code == 1
+        assert "another one here" in result.output
+
+    @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "²", ""])
+    def test_what_is_no_place_is_wrong_usage(self, text: str, store: Path) -> None:
+        result = eventstore("dump", store, "--start", text)
+        assert result.exit_code == 2
+        assert "neither the number of an event nor a cursor" in result.output
+
     def test_json_has_one_object_a_line(self, store: Path) -> None:
         result = eventstore("dump", store, "--json", "--start", "5")
         (event,) = [msgspec.json.decode(line) for line in result.output.splitlines()]
