@@ -89,6 +89,13 @@ def checked_path(path: Any, argument: str = "path") -> str:
         raise argument_error(
             argument, path, "expected a path of at least one character and no NUL ('.' is here)"
         )
+    if text.startswith("~"):
+        raise argument_error(
+            argument,
+            path,
+            "'~' is a name like any other here, and no home directory; pass "
+            "os.path.expanduser(path), or './~...' for a name that begins so",
+        )
     try:
         os.fsencode(text)
     except UnicodeEncodeError as error:

@@ -18,10 +18,11 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from eventstore.arguments import argument_error
 from eventstore.clock import Clock, wall_time
 from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk, read_whole, sync_folder, sync_path, write_atomically
@@ -30,6 +31,7 @@ from eventstore.disk.layout import (
     BRANCH_MARK,
     LOG_FOLDER,
     MANIFEST,
+    ROOT_NAMES,
     SEGMENT_TEMPORARY,
     SNAPSHOT_FOLDER,
     TEMPORARIES,
@@ -44,6 +46,7 @@ from eventstore.errors import (
     CorruptLogError,
     CorruptStoreError,
     EventStoreError,
+    StoreExistsError,
     StoreNotFoundError,
 )
 from eventstore.log.archive import archived_segments, remove_archived_segments
@@ -51,8 +54,12 @@ from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail import Clean, classify_tail
 from eventstore.os_errors import SyncFailedError, path_in_error, recovery_write_error
+from eventstore.report import printable
 
 __all__ = [
+    "Create",
+    "OpenedDirectory",
+    "check_create",
     "clear_leftovers",
     "create_first_segment",
     "create_log",
@@ -62,32 +69,61 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
+Create = Literal["new"] | bool
+"""Whether an opening may make a store: `True`, `False`, or `new` for an opening that has to."""
+
+_FOREIGN_SHOWN = 3
+_NOBODYS = frozenset(("lost+found",))
+"""Names in a directory that are no user's files: a new file system has a folder of this name."""
+
+
+class OpenedDirectory(NamedTuple):
+    """The manifest of a store, the names in its directory, and whether the store was just made."""
+
+    manifest: Manifest
+    listing: Listing
+    created: bool
+
+
+def check_create(create: Any, read_only: bool) -> None:
+    """Raise `ConfigError` for a `create` that is no choice, or contradicts `read_only`."""
+    if create is not True and create is not False and create != "new":
+        raise argument_error("create", create, "expected True, False or 'new'")
+    if read_only and create == "new":
+        raise argument_error("create", create, "a store opened with read_only=True is never made")
+
 
 def open_directory(
     disk: Disk,
     clock: Clock,
     config: StoreConfig,
     *,
+    create: Create,
     kind: Literal["store", "log"] = "store",
     initial: InitialState | msgspec.UnsetType = msgspec.UNSET,
-) -> tuple[Manifest, Listing]:
-    """Lock a store for writing, and create the store where there is none.
+) -> OpenedDirectory:
+    """Lock a store for writing, and create the store where there is none and `create` allows.
 
-    A new store records the state `initial`. Returns the manifest, and the names as the lock found
-    them or creation left them.
+    A new store records the state `initial`. The names are those that the lock found, or that
+    creation left.
 
-    Raises `StoreLockedError`, `CorruptStoreError`, `CorruptLogError` for an archive that is
-    missing, `ConfigError`, and the errors of an opening that cannot write.
+    Raises `StoreNotFoundError`, `StoreExistsError`, `StoreLockedError`, `CorruptStoreError`,
+    `CorruptLogError` for an archive that is missing, `ConfigError`, and the errors of an opening
+    that cannot write.
     """
+    if create is not True:  # before the lock, which writes the owner's number
+        _check_presence(disk, create)
     disk.lock()
     listing = Listing.read(disk)
     try:
         manifest = load_manifest(disk)
     except StoreNotFoundError:
+        if create is True:
+            _refuse_foreign(disk, listing)
         with _translating_write_errors(disk):
             manifest = _create_store(disk, clock, config, kind, listing, initial)
-        _logger.info("%s: there was no store here, and a new one was made", disk.path)
-        return manifest, Listing.read(disk)
+        _logger.info("%s: made a new store, because there was none", disk.path)
+        return OpenedDirectory(manifest, Listing.read(disk), created=True)
     if manifest.kind != kind:
         raise ConfigError(
             f"{disk.path} was made by an Event{manifest.kind.title()}: open it with that, "
@@ -101,7 +137,40 @@ def open_directory(
             key="use_wal",
         )
     _check_archives(disk, manifest, listing)
-    return manifest, listing
+    return OpenedDirectory(manifest, listing, created=False)
+
+
+def _check_presence(disk: Disk, create: Create) -> None:
+    """Refuse a store that has to exist and does not, or that exists and has to be new."""
+    listing = Listing.read(disk)
+    if MANIFEST in listing.root:
+        if create == "new":
+            raise StoreExistsError(
+                f"there is a store at {disk.path} already, and create='new' asks for a new one. "
+                "Nothing was written. Open the store with create=False, or choose another path",
+                path=disk.path,
+            )
+    elif create is False:
+        _refuse_orphans(disk, listing)
+        raise StoreNotFoundError(
+            f"there is no store at {disk.path}, and create=False makes none. Is the path right, "
+            "and its volume mounted? The first opening of a store needs create=True",
+            path=disk.path,
+        )
+
+
+def _refuse_foreign(disk: Disk, listing: Listing) -> None:
+    """Refuse to make a store among the files of others: the path may be a slip."""
+    foreign = [name for name in listing.root if name not in {*ROOT_NAMES, *TEMPORARIES, *_NOBODYS}]
+    if foreign:
+        shown = ", ".join(map(printable, foreign[:_FOREIGN_SHOWN]))
+        more = len(foreign) - _FOREIGN_SHOWN
+        raise StoreNotFoundError(
+            f"there is no store at {disk.path}, and the directory holds files of others: {shown}"
+            f"{f' and {more} more' if more > 0 else ''}. Nothing was made. Choose another path, or "
+            "pass create='new' to make the store beside the files",
+            path=disk.path,
+        )
 
 
 def inspect_directory(disk: Disk, listing: Listing) -> Manifest:

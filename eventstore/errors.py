@@ -24,6 +24,7 @@ What to catch::
     ├── StoreReadOnlyError       the store was opened read-only
     ├── StoreUsageError          a call from inside a fold, another thread, another event loop
     ├── StoreNotFoundError       there is no store at this path
+    ├── StoreExistsError         there is one, and a new one was asked for
     ├── StoreAccessError         permissions, ownership, symbolic links, read-only file systems
     ├── StoreFullError           no space, descriptor or memory: the commit was refused, and
     │                            appending works again later
@@ -71,6 +72,7 @@ __all__ = [
     "StateRefusedError",
     "StoreAccessError",
     "StoreClosedError",
+    "StoreExistsError",
     "StoreFailedError",
     "StoreFullError",
     "StoreLockedError",
@@ -220,6 +222,10 @@ class StoreReadOnlyError(_PathError):
 
 class StoreNotFoundError(_PathError):
     """There is no store at `path`."""
+
+
+class StoreExistsError(_PathError):
+    """There is a store at `path`, and `create="new"` asked for a new one. Nothing was written."""
 
 
 class StoreAccessError(_SystemCallError):

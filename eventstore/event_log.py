@@ -11,7 +11,14 @@ from eventstore.arguments import argument_error
 from eventstore.clock import Clock, checked_clock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import StoreConfig
-from eventstore.directory import clear_leftovers, inspect_directory, open_directory
+from eventstore.directory import (
+    Create,
+    OpenedDirectory,
+    check_create,
+    clear_leftovers,
+    inspect_directory,
+    open_directory,
+)
 from eventstore.disk.base import Disk, check_location
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
@@ -96,6 +103,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
         *,
         value_type: type[OpenedT],
         config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        create: Create = True,
         clock: Clock | None = None,
         disk: Disk | None = None,
         read_only: bool = False,
@@ -109,6 +117,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
         *,
         value_type: Any = Any,
         config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        create: Create = True,
         clock: Clock | None = None,
         disk: Disk | None = None,
         read_only: bool = False,
@@ -121,6 +130,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
         *,
         value_type: Any = Any,
         config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        create: Create = True,
         clock: Clock | None = None,
         disk: Disk | None = None,
         read_only: bool = False,
@@ -134,6 +144,8 @@ class EventLog(AsyncContext, Generic[ValueT]):
             path: the log's directory.
             value_type: the type that values are decoded to. By default plain data comes back.
             config: a `StoreConfig`, a mapping, or the path of a YAML or TOML file.
+            create: `False` raises `StoreNotFoundError` where there is no log, `"new"` raises
+                `StoreExistsError` where there is one. `recovery.created` says what was done.
             clock: the source of the events' times, by default the system's clock.
             disk: a disk in place of the directory, for tests.
             read_only: take no lock and change nothing.
@@ -146,13 +158,14 @@ class EventLog(AsyncContext, Generic[ValueT]):
             ConfigError: the configuration has a wrong key or value.
         """
         check_location(path, disk, read_only)
+        check_create(create, read_only)
         time_source = checked_clock(clock)
         reason = unrecordable_reason(value_type)
         if reason is not None:
             raise argument_error("value_type", value_type, f"no such values are recorded: {reason}")
 
         async def opens() -> EventLog[Any]:
-            settings, found, manifest, recovered, unknown = await run_blocking(
+            settings, found, opened, recovered, unknown = await run_blocking(
                 opening_executor(disk),
                 _open,
                 path,
@@ -161,8 +174,10 @@ class EventLog(AsyncContext, Generic[ValueT]):
                 time_source,
                 disk,
                 read_only,
+                create,
             )
             report = RecoveryReport(
+                created=opened.created,
                 seq=recovered.next_seq - 1,
                 clean=recovered.clean,
                 torn_bytes=recovered.torn_bytes,
@@ -172,7 +187,14 @@ class EventLog(AsyncContext, Generic[ValueT]):
                 unknown_files=tuple(unknown),
             )
             parts = LogParts(
-                found, settings, manifest, recovered, report, read_only, time_source, value_type
+                found,
+                settings,
+                opened.manifest,
+                recovered,
+                report,
+                read_only,
+                time_source,
+                value_type,
             )
             try:
                 return cls(parts)
@@ -322,9 +344,11 @@ def _open(
     clock: Clock,
     disk: Disk | None,
     read_only: bool,
-) -> tuple[StoreConfig, Disk, Manifest, RecoveredLog, list[str]]:
+    create: Create,
+) -> tuple[StoreConfig, Disk, OpenedDirectory, RecoveredLog, list[str]]:
     settings = StoreConfig.of(config, **options)
-    disk = disk or LocalDisk(path, create=not read_only, read_only=read_only)
+    making = create is not False and not read_only
+    disk = disk or LocalDisk(path, create=making, read_only=read_only)
 
     def examine_beside_writer(listing: Listing) -> tuple[Manifest, Listing, ExaminedLog]:
         manifest = inspect_directory(disk, listing)
@@ -334,15 +358,17 @@ def _open(
         with translating_read_errors(disk.path):
             if read_only:
                 manifest, listing, examined = read_beside_writer(disk, examine_beside_writer)
-                opened = examined.unrepaired()
+                directory = OpenedDirectory(manifest, listing, created=False)
+                recovered = examined.unrepaired()
             else:
-                manifest, listing = open_directory(disk, clock, settings, kind="log")
-                opened = repair_log(disk, _examine(disk, manifest, listing))
+                directory = open_directory(disk, clock, settings, create=create, kind="log")
+                manifest, listing, _ = directory
+                recovered = repair_log(disk, _examine(disk, manifest, listing))
                 clear_leftovers(disk, manifest, listing)
     except BaseException:
         disk.close()
         raise
-    return settings, disk, manifest, opened, listing.unknown(manifest)
+    return settings, disk, directory, recovered, listing.unknown(manifest)
 
 
 def _examine(disk: Disk, manifest: Manifest, listing: Listing) -> ExaminedLog:

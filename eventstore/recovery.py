@@ -37,7 +37,13 @@ import msgspec
 from eventstore.clock import Clock
 from eventstore.config import Durability, StoreConfig
 from eventstore.cursor import checksum_at
-from eventstore.directory import clear_leftovers, create_log, inspect_directory, open_directory
+from eventstore.directory import (
+    Create,
+    clear_leftovers,
+    create_log,
+    inspect_directory,
+    open_directory,
+)
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifest
@@ -106,6 +112,7 @@ def recover(
     clock: Clock,
     *,
     read_only: bool,
+    create: Create,
 ) -> Recovered[StateT]:
     """Bring a store's state back: examine, fold, repair. Close `disk` if that fails.
 
@@ -115,6 +122,7 @@ def recover(
     Raises `CorruptLogError` and the other errors that `EventStore.open` lists.
     """
     began = time.perf_counter()
+    created = False
 
     def look(listing: Listing) -> tuple[_Examined[StateT], StateAt[StateT]]:
         manifest = inspect_directory(disk, listing)
@@ -127,7 +135,9 @@ def recover(
                 examined, at = read_beside_writer(disk, look)
                 manifest, log = examined.manifest, _unrepaired(examined)
             else:
-                manifest, listing = open_directory(disk, clock, config, initial=first.record)
+                manifest, listing, created = open_directory(
+                    disk, clock, config, create=create, initial=first.record
+                )
                 examined = _examine(
                     disk, registry, first, config, manifest, listing, read_only=False
                 )
@@ -137,7 +147,7 @@ def recover(
     except BaseException:
         disk.close()
         raise
-    report = _report(examined, log, at.seq, time.perf_counter() - began)
+    report = _report(examined, log, at.seq, time.perf_counter() - began, created=created)
     _tell(disk.path, report)
     return Recovered(
         manifest=manifest,
@@ -336,7 +346,7 @@ def _history_left_at(config: StoreConfig, examined: _Examined[Any]) -> int | Non
 
 
 def _report(
-    examined: _Examined[Any], opened: RecoveredLog, seq: int, seconds: float
+    examined: _Examined[Any], opened: RecoveredLog, seq: int, seconds: float, *, created: bool
 ) -> RecoveryReport:
     snapshot, rejected = examined.snapshot, examined.rejected
     snapshot_seq = examined.snapshot_seq
@@ -350,6 +360,7 @@ def _report(
         aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
         warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")
     return RecoveryReport(
+        created=created,
         seq=seq,
         snapshot=snapshot.name if snapshot is not None else None,
         snapshot_seq=snapshot_seq,

@@ -27,6 +27,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
     """Findings and repairs of one opening of a store.
 
     Attributes:
+        created: Whether the opening made the store, because there was none.
         seq: The last event in the store.
         snapshot: File name of the snapshot used, `None` when folded from the first event.
         snapshot_seq: The last event that the snapshot covers, 0 without one.
@@ -42,6 +43,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
         warnings: Every finding that is worth a look, in words.
     """
 
+    created: bool = False
     seq: int = 0
     snapshot: str | None = None
     snapshot_seq: int = 0

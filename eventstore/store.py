@@ -21,6 +21,7 @@ from eventstore.closing import Closing
 from eventstore.concurrency import Opening
 from eventstore.config import StoreConfig
 from eventstore.cursor import Cursor
+from eventstore.directory import Create, check_create
 from eventstore.disk.base import Disk, check_location
 from eventstore.error_base import fresh_error
 from eventstore.log.base import Log
@@ -79,6 +80,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         registry: HandlerRegistry[OpenedT],
         config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         *,
+        create: Create = True,
         clock: Clock | None = None,
         disk: Disk | None = None,
         read_only: bool = False,
@@ -91,6 +93,8 @@ class EventStore(AsyncContext, Generic[StateT]):
 
         Args:
             config: a `StoreConfig`, a mapping, or the path of a YAML or TOML file.
+            create: `False` after the first run: a misspelt path is then no fresh, empty store.
+                `"new"` for a path where no store may be yet. `recovery.created` says what was done.
             clock: the source of the events' times, by default the system's clock.
             disk: a disk in place of the directory, for tests.
             read_only: take no lock and change nothing, not even a torn end.
@@ -101,17 +105,22 @@ class EventStore(AsyncContext, Generic[StateT]):
             CorruptLogError, CorruptSnapshotError, CorruptStoreError: the store is damaged.
             SnapshotMismatchError, UnknownOperationError, ReplayError, InitialStateError,
                 StateRefusedError: the registry does not fit the history.
-            StoreNotFoundError: there is no store, and `read_only` is set.
+            StoreNotFoundError: there is no store, and none is made: `create=False`, `read_only`,
+                or a directory with files of others, which only `create="new"` accepts.
+            StoreExistsError: there is a store, and `create="new"`.
             StoreAccessError, StoreFullError, ReadFailedError: the operating system refused a call.
             ConfigError: the configuration has a wrong key or value.
         """
         checked_registry(registry)
         check_location(path, disk, read_only)
+        check_create(create, read_only)
         time_source = checked_clock(clock)
         settings = functools.partial(StoreConfig.of, config, **options)
 
         async def opens() -> EventStore[OpenedT]:
-            parts = await recover_parts(path, disk, registry, settings, time_source, read_only)
+            parts = await recover_parts(
+                path, disk, registry, settings, time_source, read_only=read_only, create=create
+            )
             return EventStore(registry, time_source, parts)
 
         return Opening(opens)

@@ -21,6 +21,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from eventstore.clock import Clock
 from eventstore.concurrency import BackgroundCalls, opening_executor, run_blocking
 from eventstore.config import StoreConfig
+from eventstore.directory import Create
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
@@ -163,7 +164,9 @@ async def recover_parts(
     registry: HandlerRegistry[StateT],
     config: Callable[[], StoreConfig],
     clock: Clock,
+    *,
     read_only: bool,
+    create: Create,
 ) -> DiskParts[StateT]:
     """Open the store on `disk`, or in the directory `path` where `disk` is `None`.
 
@@ -174,8 +177,11 @@ async def recover_parts(
     def open_here() -> DiskParts[StateT]:
         settings = config()
         first = first_state(registry)  # raises before the directory is touched
-        where = disk or LocalDisk(path, create=not read_only, read_only=read_only)
-        recovered = recover(where, registry, first, settings, clock, read_only=read_only)
+        making = create is not False and not read_only
+        where = disk or LocalDisk(path, create=making, read_only=read_only)
+        recovered = recover(
+            where, registry, first, settings, clock, read_only=read_only, create=create
+        )
         return DiskParts(where, settings, recovered, read_only)
 
     return await run_blocking(opening_executor(disk), open_here)

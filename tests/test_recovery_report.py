@@ -42,7 +42,7 @@ class TestFields:
     async def test_a_new_store(self) -> None:
         report = await report_of(SimulatedDisk())
         assert report.seconds > 0.0
-        assert msgspec.structs.replace(report, seconds=0.0, segments=0) == RecoveryReport()
+        assert msgspec.structs.replace(report, seconds=0.0, segments=0) == RecoveryReport(created=True)
 
     @pytest.mark.asyncio
     async def test_a_new_store_is_told_as_new_and_an_old_one_is_not(
@@ -53,7 +53,7 @@ class TestFields:
         for told in (1, 0):
             caplog.clear()
             await report_of(disk)
-            said = [line for line in caplog.messages if "a new one was made" in line]
+            said = [line for line in caplog.messages if "made a new store" in line]
             assert len(said) == told
             disk = disk.reopen()
 
