@@ -40,7 +40,7 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import InitialState, Manifest, load_manifest, save_manifest
-from eventstore.disk.timelines import first_timeline
+from eventstore.disk.timelines import first_timeline, next_timeline
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -200,13 +200,18 @@ def _check_archives(disk: Disk, manifest: Manifest, listing: Listing) -> None:
 def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
     """Create the log of a store without a log, and return the changed manifest.
 
-    The next event of the store is `first_seq`.
+    The next event of the store is `first_seq`. A timeline begins there: nobody knows how many
+    events were lost before.
     """
     create_first_segment(disk, manifest.store, first_seq)
     return save_manifest(
         disk,
         msgspec.structs.replace(
-            manifest, logged=True, log_start=first_seq, history_start=first_seq
+            manifest,
+            logged=True,
+            log_start=first_seq,
+            history_start=first_seq,
+            timelines=next_timeline(manifest.timelines, 0, disk.entropy(4)),
         ),
     )
 

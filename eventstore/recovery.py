@@ -325,24 +325,12 @@ def _repaired_manifest(
             examined.vault.rewrite_durably(snapshot.name)
             manifest = note_first_snapshot(disk, manifest, snapshot.seq)
     manifest = msgspec.structs.replace(manifest, initial=first.record)
-    left_at = _history_left_at(config, examined)
-    if left_at is not None:
-        timelines = next_timeline(manifest.timelines, left_at, disk.entropy(4))
+    log = examined.log
+    if log is not None and not log.last.sealed and config.durability is not Durability.COMMIT:
+        # The last writer died, and acknowledged events may be gone with it.
+        timelines = next_timeline(manifest.timelines, log.next_seq - 1, disk.entropy(4))
         manifest = msgspec.structs.replace(manifest, timelines=timelines)
     return manifest if manifest == examined.manifest else save_manifest(disk, manifest)
-
-
-def _history_left_at(config: StoreConfig, examined: _Examined[Any]) -> int | None:
-    """Return the event behind which acknowledged events may be gone, `None` where none can be.
-
-    Without a log, a crash takes every event behind the last snapshot, and no trace tells how many
-    there were. With a log, a crash takes acknowledged events where `durability` permits.
-    """
-    log = examined.log
-    if log is None:
-        return examined.snapshot_seq
-    crashed = not log.last.sealed
-    return log.next_seq - 1 if crashed and config.durability is not Durability.COMMIT else None
 
 
 def _report(

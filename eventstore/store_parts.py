@@ -130,10 +130,14 @@ class DiskParts(NamedTuple, Generic[StateT]):
                 on_commit=on_commit,
                 on_reset=on_reset,
             )
+        # Events that a crash takes leave no trace, so each life of the store has its own timeline.
+        manifest = self.recovered.manifest
+        timelines = next_timeline(manifest.timelines, 0, self.disk.entropy(4))
+        lineage = Lineage(self.path, manifest.store, timelines)
         return MemoryLog(
             self.path,
             self.recovered.at.seq,
-            lineage=self.recovered.manifest.lineage(self.path),
+            lineage=lineage,
             keep=False,
             on_commit=on_commit,
             on_reset=on_reset,

@@ -40,8 +40,15 @@ def confirm(disk: Disk, cursor: Cursor, last: int | None = None) -> int:
     lineage.check(cursor)
     if last is not None and seq > last:
         raise lineage.ahead_error(cursor, last)
-    if seq == 0 or not manifest.logged:
+    if seq == 0:
         return seq
+    if not manifest.logged:
+        raise HistoryUnavailableError(
+            f"{disk.path} has no log (use_wal=False), so the event of the cursor {cursor} cannot "
+            "be compared; ask for the state without a moment, which is the last one",
+            requested=seq,
+            first_available=0,
+        )
     checksum = checksum_in(disk, manifest, seq)
     if checksum is None and seq >= manifest.history_start:
         raise lineage.ahead_error(cursor, _last_seq(disk, manifest))
