@@ -22,10 +22,12 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from eventstore.clock import Clock
+from eventstore.config import Durability
 from eventstore.cursor import Cursor, checksum_at
 from eventstore.folding import encode_and_fold
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
+from eventstore.log.levels import SYNCED
 from eventstore.model.codec import array_header
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Operation, Receipt
@@ -73,12 +75,17 @@ class AppendPath(Generic[StateT]):
             raise
 
     def submit(
-        self, payloads: Sequence[Operation], key: str | None, metadata: Any, expected: int | None
+        self,
+        payloads: Sequence[Operation],
+        key: str | None,
+        metadata: Any,
+        expected: int | None,
+        durability: Durability | str | None,
     ) -> Receipt:
         """Queue `payloads` as one atomic group, in the turn of the loop that found room.
 
-        `expected` is the `expected_seq` of the caller. Raises the errors of `EventStore.append`
-        that come before the write.
+        `expected` is the `expected_seq` of the caller, `durability` what the caller asks for.
+        Raises the errors of `EventStore.append` that come before the write.
         """
         appender = self.log.appender
         guard = appender.guard
@@ -86,6 +93,9 @@ class AppendPath(Generic[StateT]):
             guard.check()
         if expected is not None:  # events may have come in while this append waited for room
             appender.numbers.expect(expected)
+        level = appender.levels.default
+        if durability is not None or self._registry.traits:
+            level = self._level(payloads, durability)
         try:
             guard.phase = FOLDING
             first, time = appender.numbers.head + 1, self._clock.time_ns()
@@ -94,13 +104,28 @@ class AppendPath(Generic[StateT]):
             )
             guard.phase = QUEUEING
             self.head = state
-            receipt = appender.submit(first, body, len(events), time, (events, state, self.copy))
+            held = events, state, self.copy
+            receipt = appender.submit(first, body, len(events), time, held, level)
             guard.phase = IDLE
         except BaseException:  # an interruption included
             guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
             guard.settle_soon()
             raise
         return receipt
+
+    def _level(self, payloads: Sequence[Operation], durability: Durability | str | None) -> int:
+        """Return the level of a group: what its call asks for, or else its operations.
+
+        An intent is on stable storage before anybody acts on the intent, whatever is asked for.
+        """
+        levels = self.log.appender.levels
+        found = [self._registry.traits.get(type(payload)) for payload in payloads]
+        if durability is not None:
+            level = levels.asked(durability)
+        else:
+            level = levels.of_group(one.durability if one else None for one in found)
+        intended = any(traits is not None and traits.intent is not None for traits in found)
+        return SYNCED if intended else level
 
     def _committed(self, entries: list[Submission]) -> None:
         for entry in entries:

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 from eventstore.arguments import argument_error
 from eventstore.clock import Clock, checked_clock
 from eventstore.concurrency import Opening, opening_executor, run_blocking
-from eventstore.config import StoreConfig
+from eventstore.config import Durability, StoreConfig
 from eventstore.directory import (
     Create,
     OpenedDirectory,
@@ -211,12 +211,17 @@ class EventLog(AsyncContext, Generic[ValueT]):
 
     @awaited
     async def append(
-        self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *values: ValueT,
+        key: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt:
         """Append values as one atomic group, and return once the group is durable.
 
         While the queue is full, `append` waits for room. Cancelling cancels the waiting. Before
-        there was room nothing was submitted, and after that the write goes on.
+        there was room nothing was submitted, and after that the write goes on. `durability` says
+        what this group waits for, as in `EventStore.append`.
 
         Raises `InvalidPayloadError`, `StoreFullError`, `StoreFailedError`, `StoreClosedError` and
         `StoreReadOnlyError`. Raises `StoreUsageError` in another thread or event loop, and for a
@@ -227,11 +232,16 @@ class EventLog(AsyncContext, Generic[ValueT]):
         appender.guard.check()
         room.ensure_open()
         if room.fits(len(values)):
-            return await self._submit(values, key, metadata)
-        return await (await room.submit_when_fits(len(values), self._submit, values, key, metadata))
+            return await self._submit(values, key, metadata, durability)
+        given = values, key, metadata, durability
+        return await (await room.submit_when_fits(len(values), self._submit, *given))
 
     def submit(
-        self, *values: ValueT, key: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *values: ValueT,
+        key: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt:
         """Queue values as one atomic group, and return a `Receipt` at once.
 
@@ -243,15 +253,20 @@ class EventLog(AsyncContext, Generic[ValueT]):
         room.ensure_open()
         if not room.fits(len(values)):
             raise room.overloaded_error()
-        return self._submit(values, key, metadata)
+        return self._submit(values, key, metadata, durability)
 
     def _submit(
-        self, values: tuple[ValueT, ...], key: str | None, metadata: dict[str, Any] | None
+        self,
+        values: tuple[ValueT, ...],
+        key: str | None,
+        metadata: dict[str, Any] | None,
+        durability: Durability | str | None,
     ) -> Receipt:
         if not values:
             raise InvalidPayloadError("nothing to append: pass values", operation="append")
         appender = self._log.appender
-        guard = appender.guard
+        guard, levels = appender.guard, appender.levels
+        level = levels.default if durability is None else levels.asked(durability)
         if guard.phase:  # a call was cut off while this append waited for room
             guard.check()
         try:
@@ -259,7 +274,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
             first, time = appender.numbers.head + 1, self._clock.time_ns()
             body = fold_context().run(self._encode, first, time, values, key, metadata)
             guard.phase = QUEUEING
-            receipt = appender.submit(first, body, len(values), time)
+            receipt = appender.submit(first, body, len(values), time, None, level)
             guard.phase = IDLE
         except BaseException:  # an interruption included
             guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE

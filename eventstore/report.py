@@ -64,6 +64,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
 
     Attributes:
         seq: The last durable event.
+        synced_seq: The last event that is on stable storage for sure. Behind `seq` where events
+            were acknowledged without waiting for the disk.
         pending: Events that are not yet durable.
         events: Events committed.
         commits: Commits made.
@@ -88,6 +90,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     """
 
     seq: int = 0
+    synced_seq: int = 0
     pending: int = 0
     events: int = 0
     commits: int = 0

@@ -19,7 +19,7 @@ from eventstore.append_path import AppendPath
 from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening
-from eventstore.config import StoreConfig
+from eventstore.config import Durability, StoreConfig
 from eventstore.cursor import Cursor
 from eventstore.directory import Create, check_create
 from eventstore.disk.base import Disk, check_location
@@ -160,6 +160,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt: ...
     @overload
     async def append(
@@ -171,6 +172,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt: ...
     @awaited
     async def append(
@@ -179,6 +181,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt:
         """Record operations as one atomic group, and return once the group is durable.
 
@@ -191,10 +194,13 @@ class EventStore(AsyncContext, Generic[StateT]):
         `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
         `key` and `metadata` are recorded with each event. `expected_seq` is the `seq` of the state
         that the caller decided upon: where another event was submitted since, the group is refused.
+        `durability` says what this group waits for, in place of the classes of its operations. A
+        group that waits for its write alone is published, and a power cut may take the group.
 
         Raises:
             SequenceConflictError: `expected_seq` is not `head_seq`; nothing was written.
-            InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was written.
+            ConfigError, InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was
+                written.
             Exception: what a handler raised, unchanged; nothing was written.
             StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
             StoreFailedError: the outcome is unknown until the store is opened again.
@@ -206,7 +212,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         if expected_seq is not None:
             appender.numbers.expect(expected_seq)
         payloads = appender.guard.run(self.registry.payloads, operations)
-        count, given = len(payloads), (payloads, key, metadata, expected_seq)
+        count, given = len(payloads), (payloads, key, metadata, expected_seq, durability)
         if room.fits(count):
             return await self._append_path.submit(*given)
         return await (await room.submit_when_fits(count, self._append_path.submit, *given))
@@ -218,6 +224,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt: ...
     @overload
     def submit(
@@ -229,6 +236,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt: ...
     def submit(
         self,
@@ -236,6 +244,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
+        durability: Durability | str | None = None,
     ) -> Receipt:
         """Queue operations as one atomic group, and return at once.
 
@@ -252,7 +261,7 @@ class EventStore(AsyncContext, Generic[StateT]):
         payloads = appender.guard.run(self.registry.payloads, operations)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
-        return self._append_path.submit(payloads, key, metadata, expected_seq)
+        return self._append_path.submit(payloads, key, metadata, expected_seq, durability)
 
     @property
     def state(self) -> StateT:

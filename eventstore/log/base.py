@@ -14,6 +14,7 @@ from eventstore.errors import InvalidPayloadError, SequenceConflictError, StoreF
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.format import MAX_BODY
+from eventstore.log.levels import Levels
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import StoreStats
 
@@ -29,12 +30,16 @@ class Chunk(NamedTuple):
 
 
 class Submission(msgspec.Struct, frozen=True, eq=False):
-    """The events of one `submit`. `attachment` belongs to the owner, and returns on commit."""
+    """The events of one `submit`. `attachment` belongs to the owner, and returns on commit.
+
+    `level` says what the group waits for: see `log/levels.py`.
+    """
 
     receipt: Receipt
     body: bytes
     events: int
     attachment: Any
+    level: int
 
 
 P = ParamSpec("P")
@@ -78,12 +83,17 @@ class Appender(Protocol):
     def guard(self) -> CallGuard:
         """The guard that refuses calls from a wrong place."""
 
+    @property
+    def levels(self) -> Levels:
+        """The levels that a submission may have."""
+
     def submit(
-        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any = None
+        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
     ) -> Receipt:
         """Queue `count` encoded events, the first with number `first_seq`.
 
-        The caller has found room in the same turn of the loop, and the guard is `QUEUEING`.
+        The caller has found room in the same turn of the loop, and the guard is `QUEUEING`. `level`
+        is one of `log/levels.py`, `levels.default` for a group that asks for none.
         """
 
 

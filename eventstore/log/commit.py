@@ -45,13 +45,14 @@ from collections.abc import Callable
 from typing import Any
 
 from eventstore.concurrency import wake
-from eventstore.config import Durability, StoreConfig
+from eventstore.config import StoreConfig
 from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Submission
 from eventstore.log.call_guard import FORKED, INTERRUPTED, QUEUEING, CallGuard
+from eventstore.log.levels import Levels
 from eventstore.log.next_record import next_record
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.timers import CommitTimers, StallWatch
@@ -86,7 +87,7 @@ class GroupCommit:
         self._writer = writer
         self._on_commit = on_commit
         self._on_reset = on_reset
-        self._sync_each = config.durability is Durability.COMMIT
+        self.levels = Levels(config.durability)
         self.numbers = Numbers(writer.next_seq - 1)
         self.room = Room(config.max_pending)
         self.guard = CallGuard(writer.path, self._repair)
@@ -101,10 +102,11 @@ class GroupCommit:
             config,
             self.room,
             busy=lambda: self._in_flight is not None,
+            unsynced=lambda: self.unsynced,
             seal=lambda: self._run_between_commits(writer.seal_idle),
             sync=lambda: self._run_between_commits(writer.sync),
         )
-        self._unretrieved = UnretrievedFailures()
+        self._unretrieved = UnretrievedFailures(writer.path)
         self._on_drained: Callable[[], None] | None = None
         self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
         self.watch = StallWatch(
@@ -112,13 +114,13 @@ class GroupCommit:
         )
         self.watch.armed = not blocking  # a job that runs inline has ended when it could be seen
         kind = ThreadRunner if blocking else InlineRunner
-        self._runner: Runner = kind(writer, release, self._loop, self._sync_each)
+        self._runner: Runner = kind(writer, release, self._loop)
         register_for_fork(self)
 
     # ---- submitting ------------------------------------------------------------------------
 
     def submit(
-        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any = None
+        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
     ) -> Receipt:
         """Queue `count` encoded events, the first with number `first_seq`.
 
@@ -131,7 +133,7 @@ class GroupCommit:
             self.fail(error)
             raise error
         receipt = Receipt(first_seq, first_seq + count - 1, time, attachment)
-        self._queue.append(Submission(receipt, body, count, attachment))  # from here on submitted
+        self._queue.append(Submission(receipt, body, count, attachment, level))  # submitted now
         numbers.head = receipt.seq
         self.room.pending += count
         if self._in_flight is None and not self._scheduled:
@@ -247,7 +249,7 @@ class GroupCommit:
             if error is not None:
                 self._fail_pending(job.entries, error)
             elif job.entries:
-                self._committed(job.entries)
+                self._committed(job.entries, job.level)
         except Exception:  # any, as of a signal handler amid the telling: the telling goes on
             self._attempts += 1
             if self._attempts < _ATTEMPTS:
@@ -272,7 +274,7 @@ class GroupCommit:
             self._on_drained = None
         self._told = None
 
-    def _committed(self, entries: list[Submission]) -> None:
+    def _committed(self, entries: list[Submission], level: int) -> None:
         self.numbers.durable = entries[-1].receipt.seq
         self._last_commit_shared = len(entries) > 1 or bool(self._queue)
         self._on_commit(entries)
@@ -280,7 +282,7 @@ class GroupCommit:
             entry.receipt.resolve()
         if self._last_commit_shared and not self._actions:
             self._start_next_soon()  # after the waiters just woken
-        self._timers.committed()
+        self._timers.committed(level)
 
     def _fail_pending(self, entries: list[Submission], error: Exception) -> None:
         """Fail a refused commit, and all events folded on top of the commit's events."""
@@ -290,13 +292,8 @@ class GroupCommit:
         self.numbers.head = self.numbers.durable
         self._last_commit_shared = False
         self._on_reset(None)
-        for entry in dropped:
-            entry.receipt.resolve(error)
-        self._unretrieved.add([entry.receipt for entry in dropped])
+        self._unretrieved.fail([entry.receipt for entry in dropped], error)
         self._queue.clear()
-        if dropped:
-            count = sum(entry.events for entry in dropped)
-            _logger.error("%s: %d events were not committed: %s", self._writer.path, count, error)
 
     # ---- waiting and ending ----------------------------------------------------------------
 
@@ -315,22 +312,25 @@ class GroupCommit:
             self.room.ensure_open()
         await self.sync()
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether some acknowledged events are perhaps not on stable storage yet."""
+        return self._writer.synced_seq < self.numbers.durable
+
     async def sync(self) -> None:
-        """Put all acknowledged events on stable storage. In the strictest mode all are already.
+        """Put all acknowledged events on stable storage, where some are not there yet.
 
         On a log that is being closed, the sync is the last job's.
         """
-        if self._sync_each:
-            return
-        if self._ended is not None:
+        if self.unsynced and self._ended is not None:
             await asyncio.wait([self._ended])
             error = self._ended.exception()
             if isinstance(error, EventStoreError):
                 raise fresh_error(error)
-            return
-        done = self._loop.create_future()
-        self._run_between_commits(self._writer.sync, done)
-        await done
+        elif self.unsynced:
+            done = self._loop.create_future()
+            self._run_between_commits(self._writer.sync, done)
+            await done
 
     def stop(self) -> None:
         """Refuse every new submission from now on: the log is to be closed."""

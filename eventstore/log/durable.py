@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
 
 from eventstore.concurrency import BackgroundCalls, DetachedWork, ensure_own_loop
-from eventstore.config import Durability, StoreConfig
+from eventstore.config import StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.error_base import fresh_error
@@ -79,7 +79,6 @@ class DurableLog:
         self._spare_failed = False
         self._loop = asyncio.get_running_loop()
         self._last_seq = opened.next_seq - 1
-        self._sync_each = read_only or config.durability is Durability.COMMIT
         self._stopped = False
         self._closing: DetachedWork[None] | None = None
         self._group: GroupCommit | None = None
@@ -253,17 +252,18 @@ class DurableLog:
     def loss_when_forgotten(self, snapshot_seq: int) -> str:
         return "Nothing that was acknowledged is lost" + (
             ""
-            if self._sync_each
+            if self._group is None or not self._group.unsynced
             else ", unless the system fails before the log's thread has synced"
         )
 
     def stats(self) -> StoreStats:
         if self._group is None:
-            return StoreStats(seq=self.durable_seq)
+            return StoreStats(seq=self.durable_seq, synced_seq=self.durable_seq)
         spare, counts = self._writer.spare, self._writer.counts
         times = sorted(counts.sync_times_ns)
         return StoreStats(
             seq=self._group.numbers.durable,
+            synced_seq=min(self._writer.synced_seq, self._group.numbers.durable),
             pending=self._group.room.pending,
             events=self._group.numbers.durable - self._last_seq,
             commits=counts.commits,

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from eventstore.concurrency import BackgroundCalls
+from eventstore.config import Durability
 from eventstore.disk.base import Disk
 from eventstore.disk.timelines import Lineage
 from eventstore.errors import (
@@ -27,6 +28,7 @@ from eventstore.errors import (
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Chunk, Numbers, Submission, order_error
 from eventstore.log.call_guard import CallGuard
+from eventstore.log.levels import UNTIMED, Levels
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Receipt
@@ -92,6 +94,7 @@ class MemoryLog:
         self.lineage = lineage
         self.begins = seq
         self.numbers = Numbers(seq)
+        self.levels = Levels(Durability.NONE)  # whatever is asked for, every event is at once
         self.room = Room(1)  # any number of events fits, because none is ever pending
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
@@ -119,7 +122,7 @@ class MemoryLog:
         return self
 
     def submit(
-        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any = None
+        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
     ) -> Receipt:
         self.room.ensure_open()
         if first_seq != self.numbers.head + 1:
@@ -127,7 +130,7 @@ class MemoryLog:
             self.fail(error)
             raise error
         receipt = Receipt(first_seq, first_seq + count - 1, time, attachment)
-        self._accepted = Submission(receipt, body, count, attachment)  # from here on submitted
+        self._accepted = Submission(receipt, body, count, attachment, UNTIMED)  # submitted now
         self._publish(self._accepted)
         return receipt
 

@@ -33,6 +33,7 @@ from eventstore.concurrency import no_thread_error
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
 from eventstore.log.base import Submission
+from eventstore.log.levels import SYNCED, UNTIMED
 from eventstore.log.writer import LogWriter
 from eventstore.os_errors import errno_name
 
@@ -45,8 +46,9 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     """A job of the writer: the commit of `bodies`, with `events` events, or else `action`.
 
     `finished` is called on the loop with the job and the error that ended the job, if any. A second
-    call for the same job does nothing. `entries` and `done` are the loop's: the submissions that a
-    commit is made of, and the future of a coroutine that awaits the action. `number` counts the
+    call for the same job does nothing. `level` is the record's: see `log/levels.py`. `entries` and
+    `done` are the loop's: the submissions that a commit is made of, and the future of a coroutine
+    that awaits the action. `number` counts the
     jobs of a log: the writer runs each job once, also where an interruption made the loop put a job
     twice.
     """
@@ -56,6 +58,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     events: int = 0
     bodies: Sequence[bytes] = ()
     entries: list[Submission] = []
+    level: int = UNTIMED
     action: Callable[[], None] | None = None
     done: asyncio.Future[None] | None = None
 
@@ -70,7 +73,7 @@ class Runner(Protocol):
         """Close the log after the jobs put so far, and end. No `put` follows."""
 
 
-def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
+def _run_job(writer: LogWriter, job: Job) -> Exception | None:
     """Run `job` on the writer's thread. Return the error that ended the job, if any."""
     try:
         if job.action is not None:
@@ -80,7 +83,7 @@ def _run_job(writer: LogWriter, job: Job, sync: bool) -> Exception | None:
             first, last = job.entries[0].receipt.first_seq, job.entries[-1].receipt.seq
             if last - first + 1 != job.events:
                 raise writer.order_error(first, f"{job.events} events are numbered up to {last}")
-            writer.commit(first, job.events, body, sync=sync)
+            writer.commit(first, job.events, body, sync=job.level == SYNCED)
     except EventStoreError as error:
         return error
     except Exception as error:  # noqa: BLE001  every waiter must be told
@@ -197,14 +200,13 @@ class ThreadRunner:
         writer: LogWriter,
         release: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
-        sync: bool,
     ) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         wakeup = _LoopWakeup(loop)
         try:
             threading.Thread(
                 target=_writer_thread,
-                args=(self._jobs, writer, release, loop, wakeup, sync),
+                args=(self._jobs, writer, release, loop, wakeup),
                 name="eventstore-writer",
                 daemon=True,
             ).start()
@@ -225,7 +227,6 @@ def _writer_thread(
     release: Callable[[], None],
     loop: asyncio.AbstractEventLoop,
     wakeup: _LoopWakeup,
-    sync: bool,
 ) -> None:
     """Run jobs until the close job, until `stop`, or until the loop is closed."""
     job: Job | None = None
@@ -246,7 +247,7 @@ def _writer_thread(
             if job.number <= last_number:
                 continue
             last_number = job.number
-            error = _run_job(writer, job, sync)
+            error = _run_job(writer, job)
             if job.action == writer.close:
                 closed = True
                 return
@@ -279,12 +280,10 @@ class InlineRunner:
         writer: LogWriter,
         release: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
-        sync: bool,
     ) -> None:
         self._writer = writer
         self._release = release
         self._loop = loop
-        self._sync = sync
         self._begun = self._ended = 0  # numbers of jobs
         self._error: Exception | None = None
         writer.frontier.tell()
@@ -292,7 +291,7 @@ class InlineRunner:
     def put(self, job: Job) -> None:
         if job.number > self._begun:
             self._begun = job.number
-            self._error = _run_job(self._writer, job, self._sync)
+            self._error = _run_job(self._writer, job)
             self._ended = job.number
             if self._error is None:
                 self._writer.frontier.tell()

@@ -13,9 +13,10 @@ Let X be the first offset without a valid record. The first rule that applies de
    `synced_end > X`. `synced_end` is the offset up to which the segment was on stable storage before
    that record was written. So the bytes at X were once durable, hence valid, and were damaged
    later: `Corrupt`.
-3. No such header stands there. In the strictest mode only one record is in flight, so no
-   acknowledged event is behind X. In the other modes, a record behind X was acknowledged without a
-   sync, and these modes permit a power cut to take such a record: `TornTail`.
+3. No such header stands there, so no sync that came back covers X. Where each record is synced,
+   only one record is in flight, and no acknowledged event is behind X. A record that did not wait
+   for a sync may be torn, and then every later one is unsynced, too: a sync covers the segment from
+   its beginning. A power cut may take such records: `TornTail`.
 
 More is `Corrupt`:
 
@@ -26,8 +27,9 @@ More is `Corrupt`:
   stops earlier, so a torn write cannot stand at the very end.
 
 One kind of damage cannot be decided from a single disk. A flipped bit in the last record of an
-unsealed segment looks like a torn write. That record is set aside and reported. Behind a seal
-(a second of idleness is enough) every flipped bit is corruption.
+unsealed segment looks like a torn write, and so does one in an unsynced record in front of the last
+one, which was synced with it. What is from there on is set aside and reported. Behind a seal (a
+second of idleness is enough) every flipped bit is corruption.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Timers of the commit path: the idle seal, the sync of the mode `interval`, the stall watch.
+"""Timers of the commit path: the idle seal, the sync of timed records, the stall watch.
 
 The idle seal and the sync start with a commit. A timer of a closed log does nothing, and none is
 started for it. The stall watch starts with a job, and goes on until no job is in flight, also while
@@ -16,8 +16,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from eventstore.config import Durability, StoreConfig
+from eventstore.config import StoreConfig
 from eventstore.log.backpressure import Room
+from eventstore.log.levels import TIMED
 
 __all__ = ["CommitTimers", "StallWatch"]
 
@@ -33,9 +34,10 @@ _NEVER = float("-inf")
 class CommitTimers:
     """The two timers of one log.
 
-    `room` tells whether the log is closed, and `busy` whether a job is in flight. `seal` runs
-    `idle_seal` seconds after the last commit. `sync` runs `sync_interval` seconds after the first
-    commit since the last run, and only in the mode `interval`.
+    `room` tells whether the log is closed, `busy` whether a job is in flight, and `unsynced`
+    whether acknowledged events wait for a sync. `seal` runs `idle_seal` seconds after the last
+    commit. `sync` runs `sync_interval` seconds after the first timed record since the last run, if
+    anything is unsynced then.
     """
 
     def __init__(
@@ -45,32 +47,32 @@ class CommitTimers:
         room: Room,
         *,
         busy: Callable[[], bool],
+        unsynced: Callable[[], bool],
         seal: Callable[[], None],
         sync: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._room = room
         self._busy = busy
+        self._unsynced = unsynced
         self._seal = seal
         self._sync = sync
         self._idle_seal = config.idle_seal
-        self._sync_interval = (
-            config.sync_interval if config.durability is Durability.INTERVAL else None
-        )
+        self._sync_interval = config.sync_interval
         self._last_commit = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         # The times at which a running timer is lost. Until then no other one is started.
         self._idle_lost_at = self._sync_lost_at = _NEVER
 
-    def committed(self) -> None:
-        """Note the time of a commit, and start the timers that do not run."""
+    def committed(self, level: int) -> None:
+        """Note the time of a commit of a `level`, and start the timers that do not run."""
         if self._room.refusal is not None:
             return
         now = self._last_commit = self._loop.time()
         if now > self._idle_lost_at:
             self._start_idle(now, self._idle_seal)
-        if self._sync_interval is not None and now > self._sync_lost_at:
+        if level == TIMED and now > self._sync_lost_at:
             self._sync_lost_at = now + self._sync_interval + _LOST
             self._sync_timer = self._loop.call_later(self._sync_interval, self._on_sync_timer)
 
@@ -110,7 +112,7 @@ class CommitTimers:
 
     def _on_sync_timer(self) -> None:
         self._sync_lost_at = _NEVER
-        if self._room.refusal is None:
+        if self._room.refusal is None and self._unsynced():
             self._sync()
 
 

@@ -112,6 +112,7 @@ class LogWriter:
         tell_unsynced: bool = False,
     ) -> None:
         self.next_seq = next_seq
+        self.synced_seq = next_seq - 1  # the last event that is on stable storage for sure
         self.failure: StoreFailedError | None = None
         self.spare = SpareSegment(disk, segment_size, ready=spare_ready)
         self.counts = WriteCounts()
@@ -199,6 +200,7 @@ class LogWriter:
         except OSError as error:
             raise self._fail(error, "syncing", active.file.name) from error
         took = time.perf_counter_ns() - began
+        self.synced_seq = self.next_seq - 1
         frontier = self.frontier  # here and not in a method: one call less for each commit
         frontier.seq, frontier.segment = self.next_seq - 1, active.header.first_seq
         frontier.end = active.end

@@ -52,6 +52,7 @@ from eventstore.model.plugins import (
 )
 from eventstore.model.shadowing import remedy_for
 from eventstore.model.state_codec import StateCodec, state_refused_error
+from eventstore.model.traits import OperationTraits, traits_of
 from eventstore.model.upcasting import Upcasters
 from eventstore.model.value_types import copy_value
 
@@ -96,6 +97,7 @@ class HandlerRegistry(Generic[StateT]):
         self._entry_points: dict[Any, EntryPoint] = {}
         self._state_type: Any = state_type
         self._initial = initial
+        self.traits: dict[type[Any], OperationTraits] = {}  # of operations that are not plain
         self._codec: EventCodec | None = None
         self._states: StateCodec[StateT] | None = None
         self._check: Check | None = None
@@ -159,8 +161,7 @@ class HandlerRegistry(Generic[StateT]):
         other = self._handlers.get(operation)
         if other is not None and other is not item:
             raise RegistrationError(
-                f"{item!r} and {self._describe(other)} both handle {operation!r}: remove one of "
-                "them",
+                f"{item!r} and {self._describe(other)} both handle {operation!r}: remove one",
                 operation=operation,
             )
         if self._state_type is not None and state_type != self._state_type:
@@ -175,6 +176,8 @@ class HandlerRegistry(Generic[StateT]):
         self._current[operation] = payload_type
         self._payloads[tag_of(payload_type)] = payload_type
         self._fold[payload_type] = item.function
+        if (traits := traits_of(payload_type)) is not None:
+            self.traits[payload_type] = traits
 
     def _add_upcaster(self, item: Upcaster[Any, Any]) -> None:
         old = item.old_type()
@@ -182,8 +185,7 @@ class HandlerRegistry(Generic[StateT]):
         other = self._upcasters.of(old)
         if other is not None and other is not item:
             raise RegistrationError(
-                f"{item!r} and {self._describe(other)} both take {old.__name__}: remove one of "
-                "them",
+                f"{item!r} and {self._describe(other)} both take {old.__name__}: remove one",
                 operation=operation_name(old),
             )
         check_payload_class(item, old, self._payloads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.commit_path import COMMIT_PATH
 from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["SABOTAGES"]
@@ -67,6 +68,7 @@ TEST_POWER = "tests/mutants/test_power.py"
 TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 
 SABOTAGES = (
+    *COMMIT_PATH,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(
         name="a call in the middle of a fold let in",
@@ -549,8 +551,8 @@ SABOTAGES = (
             ),
             edit(
                 COMMIT,
-                "for entry in dropped])\n        self._queue.clear()\n",
-                "for entry in dropped])\n",
+                "for entry in dropped], error)\n        self._queue.clear()\n",
+                "for entry in dropped], error)\n",
             ),
         ),
         caught_by=("tests/log/test_commit.py",),
@@ -1136,7 +1138,7 @@ SABOTAGES = (
     Sabotage(
         name="a sync put behind the last job",
         breaks="nobody waits for a closed store",
-        edits=(edit(COMMIT, "        if self._ended is not None:\n", "        if False:\n"),),
+        edits=(edit(COMMIT, "if self.unsynced and self._ended is not None:", "if False:"),),
         caught_by=("tests/test_closing.py",),
     ),
     Sabotage(
@@ -1437,8 +1439,8 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        self._timers.committed()\n\n    def _fail_pending",
-                "        self._timers.committed()\n"
+                "        self._timers.committed(level)\n\n    def _fail_pending",
+                "        self._timers.committed(level)\n"
                 "        self._run_between_commits(lambda: None)\n\n    def _fail_pending",
             ),
         ),

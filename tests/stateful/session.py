@@ -18,12 +18,10 @@ import asyncio
 import contextlib
 import decimal
 import itertools
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from eventstore import (
-    Durability,
     Event,
     EventStore,
     EventStoreError,
@@ -50,12 +48,12 @@ from tests.torture.oracle import (
     recovered_as_claimed,
     state_as_claimed,
 )
+from tests.torture.promised import Promised
 
 __all__ = ["PATH", "Session"]
 
 PATH = "ledger"
 START = 1_700_000_000_000_000_000
-_INSTANT = 1e-6  # seconds: a sync due now has not been made yet
 _EXTREMES = 13  # all, nothing, and the mixtures in which programs most often go wrong
 _FURTHEST = 23  # calls from one glimpse of a crash to the next, at most
 _READERS = ledger_registry()
@@ -83,7 +81,7 @@ class Session:
         self._registry = ledger_registry(self._folded)
         self._intended: dict[int, tuple[Any, str | None, Any]] = {}
         self._claim = self.record.claim()
-        self._published_at: deque[tuple[float, int]] = deque()
+        self.promised = Promised()
         self._checks = -1
         self.trouble = self._new_trouble()
 
@@ -121,14 +119,9 @@ class Session:
         if store is None:
             return self._claim
         if store.seq != record.published:
-            record.publish(store.seq)
-            self._published_at.append((self.loop.time(), store.seq))
-        if self.config.durability is Durability.COMMIT:
-            record.flushed = record.published
-        elif self.config.durability is Durability.INTERVAL and not self.failed:
-            due = self.loop.time() - self.config.sync_interval - _INSTANT
-            while self._published_at and self._published_at[0][0] < due:
-                record.flushed = max(record.flushed, self._published_at.popleft()[1])
+            self.promised.publish(record, self.config, store.seq, self.loop.time())
+        if not self.failed:
+            self.promised.flush(record, self.config, self.loop.time())
         return record.claim()
 
     def _folded(self, event: Event[Any]) -> None:
@@ -318,7 +311,7 @@ class Session:
         record.states = list(claim.states[: store.seq + 1])
         record.reopened(store.seq)
         self.acknowledged = store.seq
-        self._published_at.clear()
+        self.promised.reopened()
         self.store = store
         return True
 

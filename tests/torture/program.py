@@ -22,13 +22,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import decimal
-from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from random import Random
 from typing import Any, ClassVar
 
 from eventstore import (
-    Durability,
     Event,
     EventStoreError,
     Receipt,
@@ -49,6 +47,7 @@ from tests.torture.oracle import (
     recovered_as_claimed,
     state_as_claimed,
 )
+from tests.torture.promised import Promised
 from tests.torture.store_or_log import Opened, Subject, open_store
 from tests.torture.surroundings import CONTEXTS, config_for
 
@@ -58,8 +57,6 @@ BY_FORCE = ("kill", "power cut")
 """Ends of a life without a close."""
 
 _ACCOUNTS = ("cash", "fees", "AAPL", "MSFT")
-_INSTANT = 1e-6
-"""Seconds in which a sync that is due now has not been made yet."""
 
 
 class Program:
@@ -94,7 +91,7 @@ class Program:
         self._steps = steps
         self._tolerant = tolerant
         self._claim = self.record.claim()
-        self._published_at: deque[tuple[float, int]] = deque()
+        self.promised = Promised()
         self._background: list[asyncio.Task[Any]] = []
         self.watch: Rule | None = None
         self._machine: object = None
@@ -112,17 +109,18 @@ class Program:
         if store is None:  # being opened or closed: nothing was added since the last claim
             return self._claim
         if store.seq != record.published:
-            record.publish(store.seq)
-            self._published_at.append((self._now(), store.seq))
+            self._publish(store.seq)
         if not record.logged:
             record.flushed = max(record.flushed, store.stats().snapshot_seq)
-        elif self.config.durability is Durability.COMMIT:
-            record.flushed = record.published
-        elif self.config.durability is Durability.INTERVAL:
-            due = self._now() - self.config.sync_interval - _INSTANT
-            while self._published_at and self._published_at[0][0] < due:
-                record.flushed = max(record.flushed, self._published_at.popleft()[1])
+        else:
+            self.promised.flush(record, self.config, self._now())
         return record.claim()
+
+    def _publish(self, seq: int) -> None:
+        if self.record.logged:
+            self.promised.publish(self.record, self.config, seq, self._now())
+        else:
+            self.record.publish(seq)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -192,7 +190,7 @@ class Program:
                 await store.close()
             raise
         self.record.reopened(store.seq)
-        self._published_at.clear()
+        self.promised.reopened()
         self.store = store
         return True
 
@@ -245,6 +243,10 @@ class Program:
 
     # Calls on the store.
 
+    def options(self, group: int) -> Mapping[str, Any]:
+        """Return further arguments of the call that submits a group."""
+        return {}
+
     def _small_count(self) -> int:
         return self.random.randint(1, 4)
 
@@ -267,18 +269,19 @@ class Program:
     async def _appended(self, count: int) -> None:
         group, operations = self._operations(count)
         key = f"group {group}" if group % 3 == 0 else None
-        await self._succeeds(self._acknowledged(operations, key), group)
+        await self._succeeds(self._acknowledged(group, operations, key), group)
 
-    async def _acknowledged(self, operations: Iterable[Any], key: str | None) -> None:
+    async def _acknowledged(self, group: int, operations: Iterable[Any], key: str | None) -> None:
         store = self._open()
-        receipt = await store.append(*operations, key=key)
+        receipt = await store.append(*operations, key=key, **self.options(group))
         if not receipt.seq <= store.seq:
             raise OracleError(f"event {receipt.seq} was acknowledged, {store.seq} published")
 
     def _submit(self, count: int) -> tuple[int, Receipt | None]:
         group, operations = self._operations(count)
         try:
-            return group, self._open().submit(*operations, metadata={"group": group})
+            options = self.options(group)
+            return group, self._open().submit(*operations, metadata={"group": group}, **options)
         except StoreOverloadedError:
             self.record.refuse(group)
         except EventStoreError as error:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from eventstore import (
     Clock,
+    Durability,
     Event,
     EventLog,
     EventStore,
@@ -39,10 +40,18 @@ class Opened(Protocol):
     @property
     def seq(self) -> int: ...
     async def append(
-        self, *operations: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *operations: Any,
+        key: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        durability: Durability | None = None,
     ) -> Receipt: ...
     def submit(
-        self, *operations: Any, key: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *operations: Any,
+        key: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        durability: Durability | None = None,
     ) -> Receipt: ...
     def events(self, start: int = 1) -> AsyncIterator[Event[Any]]: ...
     async def flush(self) -> None: ...
@@ -91,7 +100,11 @@ class LedgerLog(EventLog[Any]):
         return self.read(start)
 
     def _submit(
-        self, values: tuple[Any, ...], key: str | None, metadata: dict[str, Any] | None
+        self,
+        values: tuple[Any, ...],
+        key: str | None,
+        metadata: dict[str, Any] | None,
+        durability: Durability | str | None,
     ) -> Receipt:
         if self.observe is not None:
             assert isinstance(self._clock, SimulatedClock)
@@ -99,7 +112,7 @@ class LedgerLog(EventLog[Any]):
             first = self._log.appender.numbers.head + 1
             for seq, value in enumerate(values, first):
                 self.observe(Event(seq, time, value, key, metadata))
-        return super()._submit(values, key, metadata)
+        return super()._submit(values, key, metadata, durability)
 
 
 async def open_log(

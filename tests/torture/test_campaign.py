@@ -298,9 +298,9 @@ def read_all(terminal: int) -> Iterator[bytes]:
 
 
 def test_all_kinds_have_their_turn() -> None:
-    names = [program_at(5, place) for place in range(8)]
-    assert len(set(names)) == 8
+    names = [program_at(5, place) for place in range(2 * len(KINDS))]
+    assert len(set(names)) == 2 * len(KINDS)
     for number in (5, 6):
         own = {name for name in names if name.rpartition(":")[2] == str(number)}
         assert own == {f"{kind}:{number}" if kind else str(number) for kind in KINDS}
-    assert {program_at(seed, 0).rpartition(":")[0] for seed in range(4)} == set(KINDS)
+    assert {program_at(seed, 0).rpartition(":")[0] for seed in range(len(KINDS))} == set(KINDS)

@@ -78,7 +78,7 @@ def test_each_kind_opens_what_it_says() -> None:
         await program.end("close")
         return store, program.disk.files()
 
-    for name in ("3", "busy:3"):
+    for name in ("3", "busy:3", "mixed:3"):
         store, files = run_in_virtual_time(opened(name))
         assert isinstance(store, EventStore)
         assert any(file.startswith("log/") for file in files)
@@ -309,9 +309,9 @@ class TestNoticed:
             log: EventLog[Any],
             values: tuple[Any, ...],
             key: str | None,
-            metadata: dict[str, Any] | None,
+            *others: Any,
         ) -> Receipt:
-            return submit(log, (*values[:-1], values[0]), key, metadata)
+            return submit(log, (*values[:-1], values[0]), key, *others)
 
         monkeypatch.setattr(EventLog, "_submit", doubled)
         self.noticed(["group", "read"], "event ", kind="log")

@@ -2,7 +2,8 @@
 
 `17` is the `Workload` number 17, a store and one program. `log:17` is an `EventLog` alone,
 `snapshots:17` a store without a log (`use_wal=False`), and `busy:17` a store in concurrent use
-(`busy_workload`). Each kind draws from numbers of its own, so that a new kind changes no other.
+(`busy_workload`). `mixed:17` is a store whose calls ask for a durability of their own. Each kind
+draws from numbers of its own, so that a new kind changes no other.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from eventstore import StoreConfig
+from eventstore import Durability, StoreConfig
 from tests.torture.busy_workload import BusyWorkload
 from tests.torture.misuse import Misuse
 from tests.torture.program import Program
 from tests.torture.store_or_log import Subject, open_log
 from tests.torture.workload import Workload
 
-__all__ = ["KINDS", "LogWorkload", "SnapshotWorkload", "program_at", "program_named", "programs"]
+__all__ = [
+    "KINDS",
+    "LogWorkload",
+    "MixedWorkload",
+    "SnapshotWorkload",
+    "program_at",
+    "program_named",
+    "programs",
+]
 
 
 class LogWorkload(Misuse):
@@ -77,8 +86,23 @@ class SnapshotWorkload(Workload):
         return msgspec.structs.replace(config, use_wal=False)
 
 
+class MixedWorkload(Workload):
+    """A program whose groups wait for the disk, or for the write alone, in one order."""
+
+    kind = "mixed"
+
+    def options(self, group: int) -> Mapping[str, Any]:
+        """Ask for a durability, or for none."""
+        asked = self.random.choice((None, *Durability, Durability.INTERVAL, Durability.NONE))
+        if asked is None:
+            return {}
+        self.promised.ask(group, asked)
+        return {"durability": asked}
+
+
 KINDS: Mapping[str, type[Program]] = {
-    kind.kind: kind for kind in (Workload, LogWorkload, SnapshotWorkload, BusyWorkload)
+    kind.kind: kind
+    for kind in (Workload, LogWorkload, SnapshotWorkload, BusyWorkload, MixedWorkload)
 }
 
 
@@ -101,8 +125,8 @@ def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> st
     Each number has one program of each kind. The first kind of a number goes round, so that short
     explorations with different first numbers have all kinds, too.
 
-    >>> [program_at(7, place) for place in range(5)]
-    ['busy:7', '7', 'log:7', 'snapshots:7', '8']
+    >>> [program_at(7, place) for place in range(6)]
+    ['snapshots:7', 'busy:7', 'mixed:7', '7', 'log:7', 'busy:8']
     """
     number = seed + place // len(kinds)
     kind = kinds[(number + place) % len(kinds)]
