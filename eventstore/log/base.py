@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
 class Submission(msgspec.Struct, frozen=True, eq=False):
     """The events of one `submit`. `attachment` belongs to the owner, and returns on commit.
 
-    `level` says what the group waits for: see `log/levels.py`.
+    `level` is one of `log/levels.py`.
     """
 
     receipt: Receipt
@@ -85,7 +85,7 @@ class Appender(Protocol):
 
     @property
     def levels(self) -> Levels:
-        """The levels that a submission may have."""
+        """The levels of submissions."""
 
     def submit(
         self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
@@ -93,7 +93,7 @@ class Appender(Protocol):
         """Queue `count` encoded events, the first with number `first_seq`.
 
         The caller has found room in the same turn of the loop, and the guard is `QUEUEING`. `level`
-        is one of `log/levels.py`, `levels.default` for a group that asks for none.
+        is one of `log/levels.py`, and by default `levels.default`.
         """
 
 

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
 
 from eventstore.concurrency import BackgroundCalls, DetachedWork, ensure_own_loop
-from eventstore.config import StoreConfig
+from eventstore.config import Durability, StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.error_base import fresh_error

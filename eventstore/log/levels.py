@@ -1,22 +1,22 @@
-"""Levels: the moment at which a group of events is acknowledged, as a number that is compared.
+"""Levels: the moment of the acknowledgement of a group of events, as a number to compare.
 
 Theory of operation
 -------------------
 Every group has a level. The lowest level of a record's groups decides for the record, because a
 record is written and synced as a whole.
 
-- `SYNCED`: the record is synced, and then acknowledged. The sync covers every event before it.
+- `SYNCED`: the record is synced, and then acknowledged. The sync covers every earlier event.
 - `TIMED`: the record is acknowledged after the write. A timer syncs the log within `sync_interval`.
-- `UNTIMED`: the record is acknowledged after the write. The next sync, of whatever reason, covers
-  it: that of a `SYNCED` record, of a snapshot, of `flush`, of the idle seal, or of the closing.
+- `UNTIMED`: the record is acknowledged after the write. The next sync covers the record, whatever
+  the reason: a `SYNCED` record, a snapshot, `flush`, the idle seal, or the closing.
 
-Records stand in the log in the order of submission, and a sync covers the file from its beginning.
-A power cut therefore takes a suffix of records which nobody waited for, and never a record in front
-of a synced one.
+Records stand in the log in the order of submission, and a sync covers the file from the beginning.
+A power cut therefore takes a suffix of records without a sync, and never a record in front of a
+synced one.
 
-A store has a level for whatever says nothing, its *default*. Operations and calls may ask for
-another one. In a store that syncs every commit they may ask for less. In any other store they may
-only ask for more: its owner has decided what may be lost at most.
+A store has a *default*, the level of a group without a wish. Operations and calls may ask for
+another level. In a store with a sync for each commit, they may ask for less. In any other store
+they may only ask for more, because the owner has decided what may be lost at most.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEVELS = {Durability.COMMIT: SYNCED, Durability.INTERVAL: TIMED, Durability.NON
 
 
 def checked_durability(value: Durability | str, name: str = "durability") -> Durability:
-    """Return the `Durability` that `value` is or names. Raises `ConfigError` for anything else.
+    """Return `value`, a `Durability` or the text of one, as a `Durability`. Raises `ConfigError`.
 
     >>> checked_durability("interval")
     <Durability.INTERVAL: 'interval'>
@@ -47,7 +47,7 @@ def checked_durability(value: Durability | str, name: str = "durability") -> Dur
 
 
 class Levels:
-    """The levels of one log, whose groups have the level `default` unless they ask for another."""
+    """The levels of one log. `default` is the level of a group without a wish of its own."""
 
     __slots__ = ("default",)
 
@@ -55,14 +55,14 @@ class Levels:
         self.default: int = _LEVELS[durability]
 
     def asked(self, durability: Durability | str) -> int:
-        """Return the level of a group for which a call asks. Raises `ConfigError`."""
+        """Return the level of a group with `durability` in the call. Raises `ConfigError`."""
         level = _LEVELS[checked_durability(durability)]
         return level if self.default == SYNCED else min(level, self.default)
 
     def of_group(self, durabilities: Iterable[Durability | None]) -> int:
-        """Return the level of a group, the strictest of its events'.
+        """Return the level of a group: the level of the strictest event.
 
-        `durabilities` are those that the classes of its events ask for, `None` for none.
+        `durabilities` come from the classes of the events, `None` for a class without a wish.
         """
         return min(
             self.default if durability is None else self.asked(durability)

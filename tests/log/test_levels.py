@@ -64,7 +64,7 @@ class Fill(Operation, durability="commit"):
     shares: int
 
 
-class Mark(Operation, durability=Durability.INTERVAL):
+class Quote(Operation, durability=Durability.INTERVAL):
     price: int
 
 
@@ -82,7 +82,7 @@ def quotes_registry() -> HandlerRegistry[int]:
         return state + event.data.shares
 
     @handler
-    def mark(state: int, event: Event[Mark]) -> int:
+    def quote(state: int, event: Event[Quote]) -> int:
         return state
 
     @handler
@@ -93,7 +93,7 @@ def quotes_registry() -> HandlerRegistry[int]:
     def order(state: int, event: Event[Order]) -> int:
         return state
 
-    return HandlerRegistry(fill, mark, note, order, initial=int)
+    return HandlerRegistry(fill, quote, note, order, initial=int)
 
 
 class TestLevels:
@@ -382,22 +382,22 @@ class TestTheStore:
             async with EventStore.open("", quotes_registry(), disk=disk, **config) as opened:
                 await opened.append(Fill(shares=1))
                 assert syncs(disk, 0) == 1, "a fill waits for the disk in any store"
-                await opened.append(Mark(price=2))
+                await opened.append(Quote(price=2))
                 assert syncs(disk, 0) == 1
-                await opened.append(Mark(price=3), Mark(price=4))
+                await opened.append(Quote(price=3), Quote(price=4))
                 assert syncs(disk, 0) == 1
-                await opened.append(Mark(price=5), Fill(shares=2))
+                await opened.append(Quote(price=5), Fill(shares=2))
                 assert syncs(disk, 0) == 2, "a group is as strict as its strictest operation"
                 await opened.append(Note(text="plain"))
                 assert syncs(disk, 0) == (3 if store is COMMIT else 2)
-                await opened.append(Mark(price=6), Note(text="plain"))
+                await opened.append(Quote(price=6), Note(text="plain"))
                 assert syncs(disk, 0) == (4 if store is COMMIT else 2)
                 before = syncs(disk, 0)
-                await opened.append(Mark(price=7), durability="commit")
+                await opened.append(Quote(price=7), durability="commit")
                 assert syncs(disk, 0) == before + 1
                 await opened.append(Fill(shares=3), durability="none")
                 assert syncs(disk, 0) == before + 1
-                await opened.append("mark", {"price": 8})
+                await opened.append("quote", {"price": 8})
                 assert syncs(disk, 0) == before + 1
 
         virtually(session())
