@@ -42,7 +42,9 @@ class TestFields:
     async def test_a_new_store(self) -> None:
         report = await report_of(SimulatedDisk())
         assert report.seconds > 0.0
-        assert msgspec.structs.replace(report, seconds=0.0, segments=0) == RecoveryReport(created=True)
+        assert msgspec.structs.replace(report, seconds=0.0, segments=0) == RecoveryReport(
+            created=True
+        )
 
     @pytest.mark.asyncio
     async def test_a_new_store_is_told_as_new_and_an_old_one_is_not(
