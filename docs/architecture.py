@@ -27,6 +27,7 @@ DUTIES = {
     "append_path": "the head, the published state, and an event's way between the two",
     "folding": "what can fail before a write: encoding, folding, checking the state",
     "recovery": "examine, fold, repair: before a store serves anybody",
+    "following": "the events of a store in any process, as they become durable",
     "reading": "history by number or time, and following",
     "directory": "a store's directory: made, locked, cleared",
     "snapshot": "the state as of one number, in a file of its own",

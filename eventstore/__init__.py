@@ -39,6 +39,7 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.event_log import EventLog
+from eventstore.following import Follower, SyncFollower, follow, follow_sync
 from eventstore.history import read_events, replay, state_at
 from eventstore.model.handler import handler, upcaster
 from eventstore.model.operation import Event, Operation, Receipt
@@ -61,6 +62,7 @@ __all__ = [
     "EventLog",
     "EventStore",
     "EventStoreError",
+    "Follower",
     "ForeignCursorError",
     "HandlerRegistry",
     "HistoryForkedError",
@@ -92,8 +94,11 @@ __all__ = [
     "StoreStats",
     "StoreUsageError",
     "Subscription",
+    "SyncFollower",
     "SystemClock",
     "UnknownOperationError",
+    "follow",
+    "follow_sync",
     "handler",
     "read_events",
     "replay",

@@ -44,6 +44,7 @@ __all__ = [
     "fold_to",
     "read_events",
     "recorded_batches",
+    "recorded_name",
     "replay",
     "state_at",
     "upcast_batches",
@@ -90,7 +91,7 @@ def read_events(
     events = itertools.chain.from_iterable(found)
     if operations is None:
         return events
-    return (event for event in events if _name(event) in operations)
+    return (event for event in events if recorded_name(event) in operations)
 
 
 def replay(
@@ -291,7 +292,7 @@ def _disk(path: Any, disk: Any) -> Disk:
     return LocalDisk(path, read_only=True) if given is None else given
 
 
-def _name(event: Event[Any]) -> str:
+def recorded_name(event: Event[Any]) -> str:
     """The operation's name, also of a payload that was decoded without a registry."""
     if isinstance(event.data, dict):
         return str(event.data.get(OPERATION_FIELD, "")).partition("@")[0]

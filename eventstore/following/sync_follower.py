@@ -1,0 +1,98 @@
+"""A follower without an event loop: an ordinary iterator that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from eventstore.cursor import Cursor
+from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
+from eventstore.errors import StoreClosedError
+from eventstore.following.event_batches import EventBatches, ReadAhead
+from eventstore.following.wakeup import DirectoryWatch, Pace
+from eventstore.log.call_guard import FORKED
+from eventstore.model.operation import Event
+
+__all__ = ["SyncFollower"]
+
+
+class SyncFollower:
+    """An iterator over the durable events of a store, from `follow_sync`.
+
+    `next` blocks until there is an event. `KeyboardInterrupt` cuts a wait off, and loses nothing.
+    """
+
+    def __init__(self, batches: EventBatches, until_closed: bool, poll: float) -> None:
+        self._batches = batches
+        self._until_closed = until_closed
+        self._pace = Pace(poll)
+        self._ahead = ReadAhead()
+        self._watch = DirectoryWatch(batches.watched_path)
+        self._closed = self._forked = False
+        register_for_fork(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._ahead)} events read ahead"
+        return f"<SyncFollower behind event {self.seq}: {state}>"
+
+    @property
+    def seq(self) -> int:
+        """The number of the last event that was given, or of the place to go on from."""
+        seq = self._ahead.seq()
+        return self._batches.began_behind if seq is None else seq
+
+    @property
+    def durable_seq(self) -> int:
+        """The last event known to be durable. A follower that stands there is up to date."""
+        return self._batches.durable_seq
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place behind the last event that was given, to go on from with `after`."""
+        return self._batches.cursor_behind(self.seq)
+
+    def forked(self) -> None:  # pragma: no cover - no tracer follows a fork
+        """Refuse everything in a forked child."""
+        self._forked = True
+
+    def __iter__(self) -> Iterator[Event[Any]]:
+        return self
+
+    def __next__(self) -> Event[Any]:
+        idle = False
+        while not self._closed:
+            if self._forked:
+                raise StoreClosedError(f"{self._batches.path} {FORKED}", path=self._batches.path)
+            if self._ahead:
+                return self._ahead.next_event()
+            self._watch.drain()
+            batch = self._batches.next_batch(idle=idle)
+            if batch is not None:
+                self._ahead.take(batch)
+                self._pace.found()
+                idle = False
+            elif self._until_closed and self._batches.closed:
+                break
+            else:
+                idle = self._watch.wait(self._pace.seconds(notified=self._watch.fd >= 0))
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop following, and end the iteration. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            unregister_for_fork(self)
+            self._watch.close()
+            self._batches.close()
+
+    def __enter__(self) -> SyncFollower:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
