@@ -31,6 +31,7 @@ DUTIES = {
     "reading": "history by number or time, and following",
     "directory": "a store's directory: made, locked, cleared",
     "snapshot": "the state as of one number, in a file of its own",
+    "intents": "what is recorded before an act outside, and settled after",
     "keys": "identity keys: the index of known keys, in memory and in runs on disk",
     "log": "a durable order of encoded events: commits, segments, archives, tails",
     "concurrency": "blocking calls on threads, and work that nobody can cancel",

@@ -17,6 +17,7 @@ from eventstore.errors import (
     HistoryForkedError,
     HistoryUnavailableError,
     InitialStateError,
+    IntentError,
     InvalidPayloadError,
     NotAwaitedError,
     ReadFailedError,
@@ -41,7 +42,9 @@ from eventstore.errors import (
 from eventstore.event_log import EventLog
 from eventstore.following import Follower, SyncFollower, follow, follow_sync
 from eventstore.history import read_events, replay, state_at
+from eventstore.intents.doubt import Doubt
 from eventstore.model.handler import handler, upcaster
+from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
@@ -57,6 +60,7 @@ __all__ = [
     "CorruptStoreError",
     "Cursor",
     "CursorAheadError",
+    "Doubt",
     "Durability",
     "Event",
     "EventLog",
@@ -68,6 +72,8 @@ __all__ = [
     "HistoryForkedError",
     "HistoryUnavailableError",
     "InitialStateError",
+    "IntentError",
+    "IntentSettled",
     "InvalidPayloadError",
     "NotAwaitedError",
     "Operation",

@@ -18,19 +18,24 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from eventstore.clock import Clock
 from eventstore.config import Durability
 from eventstore.cursor import Cursor, checksum_at
 from eventstore.folding import encode_and_fold
+from eventstore.intents.doubt import Doubt
+from eventstore.intents.intending import settle
+from eventstore.intents.live_intents import LiveIntents
+from eventstore.intents.terms import UNKNOWN, Terms
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.levels import SYNCED
 from eventstore.model.codec import array_header
 from eventstore.model.isolated_fold import fold_context
-from eventstore.model.operation import Operation, Receipt
+from eventstore.model.open_intents import OpenIntents
+from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier
@@ -59,12 +64,15 @@ class AppendPath(Generic[StateT]):
     def __init__(
         self, registry: HandlerRegistry[StateT], clock: Clock, parts: StoreParts[StateT]
     ) -> None:
-        self._registry = registry
-        self._clock = clock
-        self.head, _, self._latest = parts.at
+        self.registry = registry
+        self.clock = clock
+        self.head, _, self._latest, opened = parts.at
         self._checksum = parts.checksum
         self._last: Submission | None = None
         self.state = self.head
+        self.intents = LiveIntents(
+            parts.path, opened, inherited_to=parts.inherited_to, ids=parts.order_ids(clock)
+        )
         self.subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
         try:
@@ -81,6 +89,7 @@ class AppendPath(Generic[StateT]):
         metadata: Any,
         expected: int | None,
         durability: Durability | str | None,
+        terms: Terms = UNKNOWN,
     ) -> Receipt:
         """Queue `payloads` as one atomic group, in the turn of the loop that found room.
 
@@ -94,15 +103,22 @@ class AppendPath(Generic[StateT]):
         if expected is not None:  # events may have come in while this append waited for room
             appender.numbers.expect(expected)
         level = appender.levels.default
-        if durability is not None or self._registry.traits:
+        if durability is not None or self.registry.traits:
             level = self._level(payloads, durability)
         try:
             guard.phase = FOLDING
-            first, time = appender.numbers.head + 1, self._clock.time_ns()
-            events, body, state = fold_context().run(
-                encode_and_fold, self._registry, self.head, first, time, payloads, key, metadata
-            )
-            guard.phase = QUEUEING
+            first, time, registry = appender.numbers.head + 1, self.clock.time_ns(), self.registry
+            if registry.marked and not registry.marked.isdisjoint(map(type, payloads)):
+                intents, events, body, state = fold_context().run(
+                    self._mark_and_fold, terms, first, time, payloads, key, metadata
+                )
+                guard.phase = QUEUEING
+                self.intents.submitted(intents, first + len(events) - 1)
+            else:
+                events, body, state = fold_context().run(
+                    encode_and_fold, registry, self.head, first, time, payloads, key, metadata
+                )
+                guard.phase = QUEUEING
             self.head = state
             held = events, state, self.copy
             receipt = appender.submit(first, body, len(events), time, held, level)
@@ -111,6 +127,8 @@ class AppendPath(Generic[StateT]):
             guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
             guard.settle_soon()
             raise
+        if registry.marked:
+            self.intents.note(events, receipt)
         return receipt
 
     def _level(self, payloads: Sequence[Operation], durability: Durability | str | None) -> int:
@@ -119,13 +137,49 @@ class AppendPath(Generic[StateT]):
         An intent is on stable storage before anybody acts on the intent, whatever is asked for.
         """
         levels = self.log.appender.levels
-        found = [self._registry.traits.get(type(payload)) for payload in payloads]
+        found = [self.registry.traits.get(type(payload)) for payload in payloads]
         if durability is not None:
             level = levels.asked(durability)
         else:
             level = levels.of_group(one.durability if one else None for one in found)
         intended = any(traits is not None and traits.intent is not None for traits in found)
         return SYNCED if intended else level
+
+    def _mark_and_fold(
+        self,
+        terms: Terms,
+        first: int,
+        time: int,
+        payloads: Sequence[Operation],
+        key: str | None,
+        metadata: Any,
+    ) -> tuple[OpenIntents, list[Event[Any]], bytes, StateT]:
+        """Mark and fold a group that may open or settle intents: see `encode_and_fold`."""
+        payloads, marks = self.intents.mark(payloads, first, terms)
+        events, body, state = encode_and_fold(
+            self.registry, self.head, first, time, payloads, key, metadata, marks
+        )
+        return self.intents.head.after(events), events, body, state
+
+    async def make_durable(self) -> None:
+        """Put every acknowledged event on stable storage, or into a snapshot where there is no log.
+
+        Raises what `EventStore.snapshot` raises.
+        """
+        if self.keeper is not None and not self.keeper.logged:
+            await self.keeper.snapshot()
+        else:
+            await self.log.sync()
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether no durable event has settled the intent `name`."""
+        return name in self.intents.published
+
+    async def settle(
+        self, doubt: Doubt[Any], settled: Mapping[str, Any], also: tuple[Payload, ...]
+    ) -> Receipt:
+        """Settle a doubt: see `Doubt.settle`."""
+        return await settle(self, doubt, settled, also)
 
     def _committed(self, entries: list[Submission]) -> None:
         for entry in entries:
@@ -134,6 +188,8 @@ class AppendPath(Generic[StateT]):
             if self.subscriptions.active:
                 self.subscriptions.push(events)
         self._last = entries[-1]
+        if self.registry.marked:
+            self.intents.committed(entries[-1].receipt.seq)
         if self.keeper is not None:
             self.keeper.changed(entries[-1].receipt.seq)
 
@@ -148,7 +204,8 @@ class AppendPath(Generic[StateT]):
 
     def _published(self) -> StateAt[StateT]:
         self.log.appender.guard.settle()  # an interruption may stand between state and number
-        return StateAt(self.state, self.log.durable_seq, self._latest)
+        return StateAt(self.state, self.log.durable_seq, self._latest, self.intents.published)
 
     def _reset(self, last: Submission | None) -> None:
         self.head = self.state if last is None else last.attachment[1]
+        self.intents.reset(self.log.durable_seq if last is None else last.receipt.seq)

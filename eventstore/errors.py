@@ -14,6 +14,7 @@ What to catch::
     ├── UnknownOperationError    append or replay: no handler is registered for the operation
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
     ├── NotAwaitedError          the result of open or append was used without await
+    ├── IntentError              append, intend: an intent of that id is open or was settled
     ├── SequenceConflictError    append: another event came in since expected_seq
     ├── HistoryForkedError       the history does not go on from a cursor
     │   └── CursorAheadError     ... and ends before the cursor: an older copy was restored
@@ -48,6 +49,7 @@ from eventstore.live_errors import (
     CursorAheadError,
     ForeignCursorError,
     HistoryForkedError,
+    IntentError,
     SequenceConflictError,
 )
 
@@ -62,6 +64,7 @@ __all__ = [
     "HistoryForkedError",
     "HistoryUnavailableError",
     "InitialStateError",
+    "IntentError",
     "InvalidPayloadError",
     "NotAwaitedError",
     "ReadFailedError",

@@ -26,16 +26,17 @@ def encode_and_fold(
     payloads: Sequence[Operation],
     key: str | None,
     metadata: Any,
+    marks: Sequence[dict[str, Any]] | None = None,
 ) -> tuple[list[Event[Any]], bytes, StateT]:
     """Return the events of a group, the body of their record, and the state after them.
 
     `head` is the state before, `first` the number of the first event, `time` the time of each, in
-    nanoseconds since the epoch.
+    nanoseconds since the epoch. `marks` are the store's own metadata of each event.
 
     Raises `InvalidPayloadError`, `StateRefusedError`, and all that a handler raises.
     """
     state = head
-    events, body = registry.record(first, time, payloads, key, metadata)
+    events, body = registry.record(first, time, payloads, key, metadata, marks)
     for event in events:
         state = registry.apply(state, event)
     if state is not head:

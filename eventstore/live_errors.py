@@ -11,8 +11,21 @@ __all__ = [
     "CursorAheadError",
     "ForeignCursorError",
     "HistoryForkedError",
+    "IntentError",
     "SequenceConflictError",
 ]
+
+
+class IntentError(EventStoreError):
+    """An intent cannot be opened or waited for. Nothing was written.
+
+    `id` is the client order id: of an intent that is open or was settled, or of one for which
+    nobody said how long the venue may still act.
+    """
+
+    def __init__(self, message: str, *, id: str) -> None:
+        super().__init__(message)
+        self.id = id
 
 
 class SequenceConflictError(EventStoreError):

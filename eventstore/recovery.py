@@ -34,7 +34,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from eventstore.clock import Clock
+from eventstore.clock import Clock, wall_time
 from eventstore.config import Durability, StoreConfig
 from eventstore.cursor import checksum_at
 from eventstore.directory import (
@@ -50,10 +50,12 @@ from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifes
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.disk.timelines import next_timeline
 from eventstore.errors import CorruptLogError, ReadFailedError
+from eventstore.intents.warning import in_doubt_warning
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.log.runs import chunks_of
+from eventstore.model.open_intents import holds_marks
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
@@ -147,7 +149,8 @@ def recover(
     except BaseException:
         disk.close()
         raise
-    report = _report(examined, log, at.seq, time.perf_counter() - began, created=created)
+    seconds = time.perf_counter() - began
+    report = _report(examined, log, at, seconds, now=wall_time(clock), created=created)
     _tell(disk.path, report)
     return Recovered(
         manifest=manifest,
@@ -174,7 +177,7 @@ def _examine(
     Raises `CorruptSnapshotError` or `SnapshotMismatchError` where no snapshot can be used and
     nothing else stands in for the events before, and `InitialStateError`.
     """
-    vault = SnapshotVault(disk, manifest.store, registry.states, registry.fingerprint)
+    vault = SnapshotVault(disk, manifest.store, registry)
     snapshot, rejected = vault.load_newest(listing.snapshot_seqs)
     seq = 0 if snapshot is None else snapshot.seq
     unusable = unusable_error(disk.path, manifest, seq if snapshot else None, rejected)
@@ -216,11 +219,7 @@ def _fold(
     time. Raises `StateRefusedError`, and what decoding and the handlers raise.
     """
     snapshot, log = examined.snapshot, examined.log
-    at = (
-        StateAt(copy_value(first.state), 0, 0)
-        if snapshot is None
-        else StateAt(snapshot.state, snapshot.seq, snapshot.latest)
-    )
+    at = StateAt(copy_value(first.state), 0, 0) if snapshot is None else snapshot.at
     if log is None:
         return at
     before = at.state
@@ -251,14 +250,16 @@ def _fold(
 def _folded(
     registry: HandlerRegistry[StateT], at: StateAt[StateT], chunks: Iterable[Chunk]
 ) -> StateAt[StateT]:
-    state, seq, latest = at
+    state, seq, latest, intents = at
     for chunk in chunks:
         end = chunk.first_seq + chunk.events
         events = decode_chunk(registry, chunk, seq + 1, end)
         latest = max([latest, *(event.time for event in events)])
         state = registry.fold(state, events)
+        if holds_marks(chunk.array):
+            intents = intents.after(events)
         seq = end - 1
-    return StateAt(state, seq, latest)
+    return StateAt(state, seq, latest, intents)
 
 
 def _last_checksum(disk: Disk, examined: _Examined[Any], seq: int) -> int | None:
@@ -334,7 +335,13 @@ def _repaired_manifest(
 
 
 def _report(
-    examined: _Examined[Any], opened: RecoveredLog, seq: int, seconds: float, *, created: bool
+    examined: _Examined[Any],
+    opened: RecoveredLog,
+    at: StateAt[Any],
+    seconds: float,
+    *,
+    now: int,
+    created: bool,
 ) -> RecoveryReport:
     snapshot, rejected = examined.snapshot, examined.rejected
     snapshot_seq = examined.snapshot_seq
@@ -347,12 +354,14 @@ def _report(
     if opened.torn_bytes:
         aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
         warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")
+    if at.intents:
+        warnings.append(in_doubt_warning(at.intents, now))
     return RecoveryReport(
         created=created,
-        seq=seq,
+        seq=at.seq,
         snapshot=snapshot.name if snapshot is not None else None,
         snapshot_seq=snapshot_seq,
-        events_folded=seq - snapshot_seq,
+        events_folded=at.seq - snapshot_seq,
         seconds=seconds,
         clean=opened.clean,
         torn_bytes=opened.torn_bytes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 __all__ = ["RecoveryReport", "StoreStats", "printable"]
@@ -41,6 +43,8 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
         snapshots_rejected: Damaged or outdated snapshots, each with the reason.
         unknown_files: Files that are not the store's and were left alone.
         warnings: Every finding that is worth a look, in words.
+        in_doubt: The open intents at the opening, oldest first (`Doubt`). `EventStore.in_doubt` has
+            the open ones now.
     """
 
     created: bool = False
@@ -57,6 +61,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
     snapshots_rejected: tuple[str, ...] = ()
     unknown_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    in_doubt: tuple[Any, ...] = ()
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -86,6 +91,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
             failed. `None` where nothing is known to be wrong. It stands until archiving works.
         snapshot_warning: Text of a warning about a snapshot that was not kept, because the snapshot
             would not have given back the state. `None` after a kept snapshot.
+        open_intents: Intents without a durable settlement.
         failed: Whether the store is read-only until it is reopened.
     """
 
@@ -107,4 +113,5 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     space_warning: str | None = None
     history_warning: str | None = None
     snapshot_warning: str | None = None
+    open_intents: int = 0
     failed: bool = False

@@ -15,6 +15,8 @@ import os
 from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Generic, TypeVar, overload
 
+from msgspec.structs import replace
+
 from eventstore.append_path import AppendPath
 from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
@@ -24,6 +26,7 @@ from eventstore.cursor import Cursor
 from eventstore.directory import Create, check_create
 from eventstore.disk.base import Disk, check_location
 from eventstore.error_base import fresh_error
+from eventstore.intents.store_methods import IntentMethods
 from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext, awaited
 from eventstore.model.operation import Event, Payload, Receipt
@@ -42,7 +45,7 @@ StateT = TypeVar("StateT")
 OpenedT = TypeVar("OpenedT")  # of a store that is being opened: there is no `StateT` yet
 
 
-class EventStore(AsyncContext, Generic[StateT]):
+class EventStore(AsyncContext, IntentMethods, Generic[StateT]):
     """A store, open for one writer and bound to the event loop of its opening.
 
     `open` and `in_memory` make a store. All methods are called on the thread of that event loop.
@@ -69,6 +72,8 @@ class EventStore(AsyncContext, Generic[StateT]):
         self.log = path.log
         self._subscriptions = path.subscriptions
         self._closing = Closing(path.log, path.keeper, path.subscriptions)
+        if path.intents.published:
+            self.recovery = replace(parts.report, in_doubt=self.in_doubt)
         self._whole = True
 
     # ---- opening ---------------------------------------------------------------------------
@@ -263,6 +268,9 @@ class EventStore(AsyncContext, Generic[StateT]):
             raise room.overloaded_error()
         return self._append_path.submit(payloads, key, metadata, expected_seq, durability)
 
+    def _intent_path(self) -> AppendPath[StateT]:
+        return self._append_path
+
     @property
     def state(self) -> StateT:
         """The state folded from every durable event, and from no other.
@@ -341,9 +349,10 @@ class EventStore(AsyncContext, Generic[StateT]):
 
     def stats(self) -> StoreStats:
         """Report counters since the store was opened."""
-        stats = self.log.stats()
-        keeper = self._append_path.keeper
-        return stats if keeper is None else keeper.add_snapshot_stats(stats)
+        path, stats = self._append_path, self.log.stats()
+        if path.intents.published:
+            stats = replace(stats, open_intents=len(path.intents.published))
+        return stats if path.keeper is None else path.keeper.add_snapshot_stats(stats)
 
     # ---- snapshots and ending --------------------------------------------------------------
 

@@ -13,10 +13,13 @@ callbacks of the store and holds them weakly, so a forgotten store ends at once.
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from eventstore.clock import Clock
 from eventstore.concurrency import BackgroundCalls, opening_executor, run_blocking
@@ -26,6 +29,7 @@ from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.timelines import Lineage, first_timeline, next_timeline
+from eventstore.intents.order_ids import OrderIds, opening_of_time
 from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
@@ -75,13 +79,20 @@ class StoreParts(Protocol[StateT]):
     def origin(self) -> StateAt[StateT] | None:
         """The first state of a log in memory, `None` where files hold all of history."""
 
+    @property
+    def inherited_to(self) -> int:
+        """The last event shared with the parent of a branch, 0 for any other store."""
+
+    def order_ids(self, clock: Clock) -> OrderIds:
+        """Return the maker of client order ids for this opening."""
+
     def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
         """Make the log on the running event loop. Both callbacks are bound methods of the store."""
 
     def make_keeper(
         self, log: Log, clock: Clock, published: Callable[[], StateAt[StateT]]
     ) -> SnapshotKeeper | None:
-        """Make the keeper of snapshots, or return `None` for a store without snapshots.
+        """Make the keeper of snapshots, `None` for a store without snapshots.
 
         `published` is a bound method of the store that returns the durable state.
         """
@@ -114,6 +125,14 @@ class DiskParts(NamedTuple, Generic[StateT]):
     @property
     def origin(self) -> StateAt[StateT] | None:
         return None if self._logged else self.recovered.at
+
+    @property
+    def inherited_to(self) -> int:
+        point = self.recovered.manifest.branched
+        return 0 if point is msgspec.UNSET else point.seq
+
+    def order_ids(self, clock: Clock) -> OrderIds:
+        return OrderIds(self.recovered.manifest.store, functools.partial(self.disk.entropy, 16))
 
     @property
     def _logged(self) -> bool:
@@ -207,7 +226,7 @@ class SharedHistory(NamedTuple):
 class MemoryParts(NamedTuple, Generic[StateT]):
     """A store in memory. Its first state is `at`, and `shared` holds the events before.
 
-    `store` is the UUID that cursors name the store by.
+    `store` is the UUID in the store's cursors.
     """
 
     at: StateAt[StateT]
@@ -231,6 +250,16 @@ class MemoryParts(NamedTuple, Generic[StateT]):
     @property
     def origin(self) -> StateAt[StateT] | None:
         return self.at
+
+    @property
+    def inherited_to(self) -> int:
+        return self.at.seq
+
+    def order_ids(self, clock: Clock) -> OrderIds:
+        def draw() -> bytes:
+            return opening_of_time(self.path, self.at.seq, clock.time_ns())
+
+        return OrderIds(None, draw)
 
     def make_log(self, on_commit: OnCommit, on_reset: OnReset) -> Log:
         shared = self.shared

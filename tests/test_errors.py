@@ -43,6 +43,7 @@ FACTS: dict[str, Any] = {
     "operations": ("pay_dividend",),
     "recorded": "0a" * 32,
     "current": "0b" * 32,
+    "id": "k3f9-7QZ2M1-4372",
 }
 
 

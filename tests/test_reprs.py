@@ -15,6 +15,7 @@ from eventstore import (
     Event,
     EventLog,
     EventStore,
+    IntentSettled,
     RecoveryReport,
     SimulatedClock,
     StoreConfig,
@@ -54,9 +55,11 @@ from handlers import (
     UpdatePosition,
     trading_registry,
 )
+from tests.support.orders import PlaceOrder, opened
 
 PACKAGES = ("eventstore", *(f"eventstore.{name}" for name in "disk history testing tools".split()))
 LONGEST = 200
+SETTLED = IntentSettled(id="k3f9-7QZ2M1-4372", outcome="accepted")
 SOLD = RecordTrade(trade_id="t-1", symbol="AAPL", side="sell", shares=40, price=155.0)
 BOUGHT = UpdatePosition(symbol="AAPL", shares=100, price=150.0)
 FILL: dict[str, Any] = {"trade_id": "t-1", "symbol": "AAPL", "side": "sell"}
@@ -114,6 +117,7 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found: list[object] = [store, log, subscription, receipt, registry, EngineState()]
         found += [store.stats(), store.recovery, StoreConfig(backup_count=3), Durability.COMMIT]
         found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
+        found += [SETTLED, await doubt()]
         found += [Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState()]
         found += TRADING
         found += [local, local.create("file"), disk, disk.open(disk.files()[0])]
@@ -125,6 +129,11 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         loop.close()
         local.close()
     return shown
+
+
+async def doubt() -> object:
+    async with opened(None) as store, store.intend(PlaceOrder(decision=1)) as found:
+        return found
 
 
 @pytest.fixture(scope="module")

@@ -217,8 +217,14 @@ def create_branch(
         create_first_segment(disk, store, folded.seq + 1)
         if folded.seq:
             registry.check_state(folded.state)  # a state within a group was never checked
-            vault = SnapshotVault(disk, store, registry.states, registry.fingerprint)
-            vault.write(folded.state, folded.seq, created=now, latest=folded.latest)
+            vault = SnapshotVault(disk, store, registry)
+            vault.write(
+                folded.state,
+                folded.seq,
+                created=now,
+                latest=folded.latest,
+                intents=folded.intents,
+            )
         sync_path(disk)
         start = folded.seq + 1
         save_manifest(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.model.conversion import decode_hook, encode_hook, first_change
 from eventstore.model.differences import parts_of, path_of, walk_differences
+from eventstore.model.intent_settled import IntentSettled, settlement_hook
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
 from eventstore.model.shadowing import remedy_for
@@ -68,14 +69,14 @@ class EventCodec:
     """
 
     def __init__(self, payload_types: Sequence[type[Operation]] = (), *, value_type: Any = Any):
+        hook: Callable[[Any, Any], Any] = decode_hook
         if payload_types:
             value_type = typing.Union[tuple(payload_types)]  # noqa: UP007  built at run time
+            if IntentSettled in payload_types:
+                hook = settlement_hook(payload_types)
         self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
-        self._decode_one = msgspec.msgpack.Decoder(Event[value_type], dec_hook=decode_hook).decode
-        self._decode_many = msgspec.msgpack.Decoder(
-            list[Event[value_type]],
-            dec_hook=decode_hook,
-        ).decode
+        self._decode_one = msgspec.msgpack.Decoder(Event[value_type], dec_hook=hook).decode
+        self._decode_many = msgspec.msgpack.Decoder(list[Event[value_type]], dec_hook=hook).decode
 
     def encode(self, event: Event[Any]) -> bytes:
         """Return the bytes of one event."""

@@ -26,6 +26,7 @@ import msgspec
 from eventstore.errors import RegistrationError
 from eventstore.model.canonical import canonical_bytes
 from eventstore.model.codec import unrecordable_reason
+from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Operation
 from eventstore.model.type_tree import (
     REQUIRED,
@@ -53,7 +54,7 @@ def fingerprint_of(
     """Return a digest for each operation, and one of the state's type under the key `""`.
 
     The digest of an operation covers the type of the current payload, from `payloads`, and the
-    version of the handler, from `versions`.
+    version of the handler, from `versions`. A built-in operation without a handler has version 0.
 
     Raises `RegistrationError` for a state that a snapshot cannot carry. A registry without
     operations has no state to judge.
@@ -64,7 +65,8 @@ def fingerprint_of(
     prints = {}
     for operation, payload_type in payloads.items():
         try:
-            prints[operation] = type_fingerprint(payload_type, str(versions[operation]))
+            described = str if payload_type is IntentSettled else payload_type  # built in
+            prints[operation] = type_fingerprint(described, str(versions.get(operation, 0)))
         except (TypeError, NameError) as error:
             raise RegistrationError(
                 f"the payload {payload_type.__name__} cannot be described: {error}",

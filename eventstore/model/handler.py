@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.arguments import describe
-from eventstore.errors import RegistrationError, ReplayError
+from eventstore.errors import InvalidPayloadError, RegistrationError, ReplayError
 from eventstore.model.operation import Event, Operation
 
 __all__ = ["Handler", "Registrable", "Upcaster", "handler", "upcaster"]
@@ -276,5 +276,18 @@ def replay_error(event: Event[Any], error: Exception) -> ReplayError:
         f"{error}. Nothing was written; install the plugin version that recorded it, or correct "
         "the handler",
         seq=event.seq,
+        operation=event.operation,
+    )
+
+
+STOPPED = "raised StopIteration: does it call next() without a default?"
+NO_STATE = "returned None instead of a state: does it lack a return?"
+"""The faults of a handler that `handler_fault_error` tells."""
+
+
+def handler_fault_error(event: Event[Any], fault: str) -> InvalidPayloadError:
+    """Make the error for an event that is being appended, and whose handler is at fault."""
+    return InvalidPayloadError(
+        f"the handler of {event.operation!r} {fault} Nothing was written",
         operation=event.operation,
     )

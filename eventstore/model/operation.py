@@ -173,6 +173,11 @@ class Event(
         return operation_name(kind) if issubclass(kind, Operation) else kind.__name__
 
     @property
+    def intended(self) -> Any:
+        """The operation that opened the intent which an `IntentSettled` settles, else `None`."""
+        return getattr(self.data, "intended", None)
+
+    @property
     def datetime(self) -> dt.datetime:
         """The time as an aware UTC `datetime`, cut to microseconds."""
         return to_datetime(self.time)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,8 @@ from eventstore.errors import (
 )
 from eventstore.model.codec import field_of, unrecordable_reason
 from eventstore.model.conversion import foreign_cure
-from eventstore.model.operation import Operation, operation_name, tag_of
+from eventstore.model.intent_settled import RESERVED, IntentSettled
+from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.shadowing import remedy_for
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "build_payloads",
     "check_payload_class",
     "checked_metadata",
+    "marked_events",
     "refused_payload_error",
+    "reserved_metadata_error",
 ]
 
 Current = Mapping[str, type[Operation]]
@@ -42,7 +45,7 @@ def check_payload_class(
     Raises `RegistrationError`.
     """
     operation, tag = operation_name(payload_type), tag_of(payload_type)
-    reason = unrecordable_reason(payload_type)
+    reason = None if payload_type is IntentSettled else unrecordable_reason(payload_type)
     if reason is not None:
         raise RegistrationError(
             f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
@@ -72,6 +75,32 @@ def checked_metadata(metadata: Any, data: Operation) -> dict[str, Any]:
             field="$metadata",
         )
     return dict(metadata)
+
+
+def reserved_metadata_error(metadata: Mapping[str, Any], data: Operation) -> InvalidPayloadError:
+    """Make the error for metadata with a key that only the store writes."""
+    name = next(name for name in metadata if name in RESERVED)
+    return InvalidPayloadError(
+        f"{operation_name(type(data))}, field `$metadata`: {name!r} is a key that only the store "
+        "writes: leave it out; nothing was written",
+        operation=operation_name(type(data)),
+        field="$metadata",
+    )
+
+
+def marked_events(
+    first: int,
+    time: int,
+    payloads: Sequence[Operation],
+    key: str | None,
+    metadata: dict[str, Any] | None,
+    marks: Sequence[dict[str, Any]],
+) -> list[Event[Any]]:
+    """Make the events of a group, each with the caller's metadata and marks of the store's own."""
+    return [
+        Event(seq, time, data, key, {**(metadata or {}), **mark} if mark else metadata)
+        for seq, (data, mark) in enumerate(zip(payloads, marks, strict=True), first)
+    ]
 
 
 def build_payload(current: Current, operation: Any, data: Any) -> Operation:

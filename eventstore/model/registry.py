@@ -17,20 +17,24 @@ upcaster that leads nowhere, is found when the codec is built, which opening a s
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from eventstore.errors import InvalidPayloadError, RegistrationError
+from eventstore.errors import RegistrationError
 from eventstore.model.codec import EventCodec
 from eventstore.model.fingerprint import fingerprint_of
+from eventstore.model.first_state import make_initial
 from eventstore.model.handler import (
+    NO_STATE,
+    STOPPED,
     Handler,
     Registrable,
     Upcaster,
     checked_callable,
     fold_events,
+    handler_fault_error,
 )
+from eventstore.model.intent_settled import RESERVED, IntentSettled, opens_intents, unchanged
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
@@ -40,7 +44,9 @@ from eventstore.model.payloads import (
     build_payloads,
     check_payload_class,
     checked_metadata,
+    marked_events,
     refused_payload_error,
+    reserved_metadata_error,
 )
 from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
@@ -50,11 +56,9 @@ from eventstore.model.plugins import (
     handlers_in,
     plugin_error,
 )
-from eventstore.model.shadowing import remedy_for
 from eventstore.model.state_codec import StateCodec, state_refused_error
 from eventstore.model.traits import OperationTraits, traits_of
 from eventstore.model.upcasting import Upcasters
-from eventstore.model.value_types import copy_value
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -77,6 +81,8 @@ class HandlerRegistry(Generic[StateT]):
             arguments.
         state_type: The type of the state. The default is the state type of the first handler.
 
+    `marked` are the payload types that open or settle intents, none where no operation intends.
+
     Raises:
         RegistrationError: A function lacks annotations, two handlers have one operation, handlers
             have different states, or msgspec cannot handle a payload.
@@ -92,6 +98,7 @@ class HandlerRegistry(Generic[StateT]):
         self._handlers: dict[str, Handler[StateT, Any]] = {}
         self._current: dict[str, type[Operation]] = {}
         self._payloads: dict[str, type[Operation]] = {}
+        self.marked: frozenset[type[Operation]] = frozenset()
         self._fold: dict[type[Any], Callable[[StateT, Event[Any]], StateT]] = {}
         self._upcasters = Upcasters(self._fold.keys())
         self._entry_points: dict[Any, EntryPoint] = {}
@@ -160,10 +167,7 @@ class HandlerRegistry(Generic[StateT]):
         operation = operation_name(payload_type)
         other = self._handlers.get(operation)
         if other is not None and other is not item:
-            raise RegistrationError(
-                f"{item!r} and {self._describe(other)} both handle {operation!r}: remove one",
-                operation=operation,
-            )
+            raise self._rivals_error(item, other, f"handle {operation!r}", operation)
         if self._state_type is not None and state_type != self._state_type:
             raise RegistrationError(
                 f"{item!r} is for {state_type!r}, but this registry's state is "
@@ -171,31 +175,38 @@ class HandlerRegistry(Generic[StateT]):
                 operation=operation,
             )
         check_payload_class(item, payload_type, self._payloads)
+        if opens_intents(payload_type) and IntentSettled not in self._fold:
+            check_payload_class(item, IntentSettled, self._payloads)
+            self._read(IntentSettled, unchanged)  # until there is a handler
         self._state_type = state_type
         self._handlers[operation] = item
-        self._current[operation] = payload_type
+        self._read(payload_type, item.function)
+
+    def _read(self, payload_type: type[Operation], function: Callable[[Any, Any], Any]) -> None:
+        self._current[operation_name(payload_type)] = payload_type
         self._payloads[tag_of(payload_type)] = payload_type
-        self._fold[payload_type] = item.function
+        self._fold[payload_type] = function
         if (traits := traits_of(payload_type)) is not None:
             self.traits[payload_type] = traits
+        if IntentSettled in self._fold:
+            found = self.traits.items()
+            self.marked = frozenset(kind for kind, one in found if one.intent or one.settles)
 
     def _add_upcaster(self, item: Upcaster[Any, Any]) -> None:
         old = item.old_type()
         item.new_types()
         other = self._upcasters.of(old)
         if other is not None and other is not item:
-            raise RegistrationError(
-                f"{item!r} and {self._describe(other)} both take {old.__name__}: remove one",
-                operation=operation_name(old),
-            )
+            raise self._rivals_error(item, other, f"take {old.__name__}", operation_name(old))
         check_payload_class(item, old, self._payloads)
         self._upcasters.add(old, item)
         self._payloads[tag_of(old)] = old
 
-    def _describe(self, item: Any) -> str:
-        """A handler or upcaster for messages, with the name of its plugin."""
-        point = self._entry_points.get(item)
-        return repr(item) if point is None else f"{item!r} of {describe_plugin(point)}"
+    def _rivals_error(self, item: Any, other: Any, verb: str, operation: str) -> RegistrationError:
+        point = self._entry_points.get(other)
+        known = repr(other) if point is None else f"{other!r} of {describe_plugin(point)}"
+        message = f"{item!r} and {known} both {verb}: remove one of them"
+        return RegistrationError(message, operation=operation)
 
     @property
     def state_type(self) -> Any:
@@ -204,8 +215,8 @@ class HandlerRegistry(Generic[StateT]):
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The sorted names of the operations with a handler."""
-        return tuple(sorted(self._handlers))
+        """The sorted names of the operations with a handler, the built-in ones included."""
+        return tuple(sorted(self._current))
 
     @property
     def items(self) -> tuple[Handler[StateT, Any] | Upcaster[Any, Any], ...]:
@@ -255,25 +266,7 @@ class HandlerRegistry(Generic[StateT]):
 
         Raises `RegistrationError` where there is no state type, or making the state raises.
         """
-        try:
-            return self._make_initial()
-        except RegistrationError:
-            raise
-        except Exception as error:  # a user's function may raise anything
-            raise RegistrationError(
-                f"the state before the first event cannot be made ({type(error).__name__}: "
-                f"{error}): pass initial=, a function without arguments that returns the state"
-            ) from error
-
-    def _make_initial(self) -> StateT:
-        if self._initial is not None:
-            return copy_value(fold_context().run(self._initial))
-        if self._state_type is None:
-            remedy = remedy_for(None, "register one, or install its plugin")
-            raise RegistrationError(f"this registry has no handlers, so no state either; {remedy}")
-        origin = typing.get_origin(self._state_type) or self._state_type
-        state: StateT = fold_context().run(origin)
-        return state
+        return make_initial(self._initial, self._state_type)
 
     def payload(self, operation: str, data: Mapping[str, Any]) -> Operation:
         """Build the current payload of `operation` from a plain mapping, with strict types.
@@ -297,21 +290,33 @@ class HandlerRegistry(Generic[StateT]):
         return build_payloads(self._current, operations)
 
     def record(
-        self, first: int, time: int, payloads: Sequence[Operation], key: str | None, metadata: Any
+        self,
+        first: int,
+        time: int,
+        payloads: Sequence[Operation],
+        key: str | None,
+        metadata: Any,
+        marks: Sequence[dict[str, Any]] | None = None,
     ) -> tuple[list[Event[Any]], bytes]:
         """Encode payloads as events, and decode the bytes as recovery will.
 
         `first` is the number of the first event, `time` the time of all in nanoseconds since the
-        epoch. Returns the decoded events and the bytes. The decoded payloads share nothing with
-        the caller's objects. A value that would not survive the log is refused here, before a byte
-        is written. Raises `UnknownOperationError` and `InvalidPayloadError`.
+        epoch. `marks` are the store's own metadata of each event. Returns the decoded events and
+        the bytes. The decoded payloads share nothing with the caller's objects. A value that would
+        not survive the log is refused here, before a byte is written.
+
+        Raises `UnknownOperationError` and `InvalidPayloadError`.
         """
         for data in payloads:
             if type(data) not in self._fold:
                 raise refused_payload_error(data, self._current, old=type(data) in self._upcasters)
         if metadata is not None and type(metadata) is not dict:
             metadata = checked_metadata(metadata, data)
+        if metadata is not None and not RESERVED.isdisjoint(metadata):
+            raise reserved_metadata_error(metadata, data)
         codec = self._codec or self.codec
+        if marks is not None:
+            return codec.round_trips(marked_events(first, time, payloads, key, metadata, marks))
         if len(payloads) == 1:
             event, body = codec.round_trip(Event(first, time, data, key, metadata))
             return [event], body
@@ -328,17 +333,9 @@ class HandlerRegistry(Generic[StateT]):
         try:
             folded = self._fold[type(event.data)](state, event)
         except StopIteration as error:
-            raise InvalidPayloadError(
-                f"the handler of {event.operation!r} raised StopIteration: does it call next() "
-                "without a default? Nothing was written",
-                operation=event.operation,
-            ) from error
+            raise handler_fault_error(event, STOPPED) from error
         if folded is None and state is not None:
-            raise InvalidPayloadError(
-                f"the handler of {event.operation!r} returned None instead of a state: does it "
-                "lack a return? Nothing was written",
-                operation=event.operation,
-            )
+            raise handler_fault_error(event, NO_STATE)
         return folded
 
     def check_state(

@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.errors import StateRefusedError
 from eventstore.model.leaf_checks import Check
+from eventstore.model.open_intents import NO_INTENTS, OpenIntents
 from eventstore.model.operation import Event
 from eventstore.model.state_assembly import SliceReader
 from eventstore.model.state_checks import check_of
@@ -25,12 +26,14 @@ StateT = TypeVar("StateT")
 class StateAt(NamedTuple, Generic[StateT]):
     """A state and where it stands: after event `seq`.
 
-    `latest`: the latest time of any event up to there, nanoseconds since the epoch.
+    `latest`: the latest time of any event up to there, nanoseconds since the epoch. `intents` are
+    the intents that are open there.
     """
 
     state: StateT
     seq: int
     latest: int
+    intents: OpenIntents = NO_INTENTS
 
 
 class StateCodec(Generic[StateT]):

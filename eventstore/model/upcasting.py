@@ -20,6 +20,7 @@ import msgspec
 
 from eventstore.errors import ReplayError
 from eventstore.model.handler import Upcaster
+from eventstore.model.intent_settled import IntentSettled, opens_intents
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation
 
@@ -93,19 +94,36 @@ class Upcasters:
         and event, for an upcaster that raises or returns a payload without a handler.
         """
         steps = self._steps
-        if not steps or not any(type(event.data) in steps for event in events):
+        if not steps or not any(
+            type(event.data) in steps or type(event.data) is IntentSettled for event in events
+        ):
             return events
         return fold_context().run(self._lead_all, events)
 
     def _lead_all(self, events: Sequence[Event[Any]]) -> list[Event[Any]]:
         current: list[Event[Any]] = []
         for event in events:
+            if type(event.data) is IntentSettled:
+                current.append(self._lead_intended(event))
+                continue
             for payload in self._lead(event, event.data, ()):
                 if payload is event.data:
                     current.append(event)
                 else:
                     current.append(msgspec.structs.replace(event, data=payload))
         return current
+
+    def _lead_intended(self, event: Event[IntentSettled]) -> Event[IntentSettled]:
+        """Lead the operation that a settlement repeats. Of several, the one that intends counts."""
+        before = event.data.intended
+        if type(before) not in self._steps:
+            return event
+        found = list(self._lead(event, before, ()))
+        found.sort(key=lambda payload: not opens_intents(type(payload)))
+        after = found[0] if found else None
+        return msgspec.structs.replace(
+            event, data=msgspec.structs.replace(event.data, intended=after)
+        )
 
     def _lead(self, event: Event[Any], payload: Any, path: tuple[type[Any], ...]) -> Iterator[Any]:
         kind = type(payload)

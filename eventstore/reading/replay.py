@@ -130,7 +130,7 @@ def _replay(
     start = place_behind(disk, named_start)
     stop = None if named_stop is None else place_behind(disk, named_stop)
     upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
-    state, seq, _ = _base(disk, registry, upto=upto, before=before)
+    state, seq, _, _ = _base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
     run = fold_context().run
     changeable = {kind for kind in functions if not is_immutable(kind)}
@@ -196,11 +196,13 @@ def fold_to(
     folded = _base(disk, registry, upto=upto, before=after)
     if upto is None and _is_all_there_is(disk, folded.seq, after):
         return folded
-    state, seq, latest = folded
-    for events in recorded_batches(disk, registry.codec, seq + 1, stop):
-        state = registry.fold(state, registry.upcast(events))
-        seq = events[-1].seq
-        latest = max(latest, *[event.time for event in events])
+    state, seq, latest, intents = folded
+    for recorded in recorded_batches(disk, registry.codec, seq + 1, stop):
+        events = registry.upcast(recorded)
+        state = registry.fold(state, events)
+        intents = intents.after(events) if registry.marked else intents
+        seq = recorded[-1].seq
+        latest = max(latest, *[event.time for event in recorded])
     if upto is not None and seq < upto:
         raise HistoryUnavailableError(
             f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that "
@@ -208,7 +210,7 @@ def fold_to(
             requested=upto,
             first_available=load_manifest(disk).history_start,
         )
-    return StateAt(state, seq, latest)
+    return StateAt(state, seq, latest, intents)
 
 
 def _is_all_there_is(disk: Disk, seq: int, before: int | None) -> bool:
@@ -232,7 +234,7 @@ def _base(
             upto = max((seq for seq, latest in times if latest < before), default=0)
         first = first_state(registry)
         compare_initial(disk.path, manifest, registry, first.record)
-        vault = SnapshotVault(disk, manifest.store, registry.states, registry.fingerprint)
+        vault = SnapshotVault(disk, manifest.store, registry)
         snapshot, rejected = vault.load_newest(list_snapshots(disk), upto=upto)
     if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
         unusable = unusable_error(
@@ -242,7 +244,7 @@ def _base(
             raise unusable
     if snapshot is None:
         return StateAt(first.state, 0, 0)
-    return StateAt(snapshot.state, snapshot.seq, snapshot.latest)
+    return snapshot.at
 
 
 def upcast_batches(

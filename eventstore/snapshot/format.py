@@ -9,7 +9,7 @@ Little-endian::
 Header, 64 bytes::
 
     0   8s  magic           b"EVSTSNP\\n"
-    8   H   format version  2
+    8   H   format version  3
     10  H   checksum        1 = CRC-32 (zlib)
     12  16s store UUID
     28  Q   seq             the state is that after event `seq`
@@ -19,8 +19,9 @@ Header, 64 bytes::
     60  I   CRC-32 of bytes 0 to 60
 
 A slice is `I` length, `I` CRC-32 of the content started from the slice's number, the content.
-The first slice, number 0, is *about*: a MessagePack map with the handlers' fingerprint and the
-state's type. The other slices hold the state (`eventstore.model.state_slices`).
+The first slice, number 0, is *about*: a MessagePack map with the handlers' fingerprint, the state's
+type, and the open intents (`eventstore.model.open_intents`). The other slices hold the state
+(`eventstore.model.state_slices`).
 
 Footer, 96 bytes::
 
@@ -54,7 +55,7 @@ __all__ = [
 
 MAGIC = b"EVSTSNP\n"
 END_MAGIC = b"EVSTSEND"
-VERSION = 2
+VERSION = 3
 CRC32 = 1
 
 _HEADER = struct.Struct("<8sHH16sQqq8xI")
@@ -103,11 +104,17 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
         return cls(store=uuid.UUID(bytes=store), seq=seq, created=created, latest=latest)
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """The handlers' `fingerprint` by operation (`HandlerRegistry`), and the state type's name."""
+class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The handlers' `fingerprint` by operation (`HandlerRegistry`), and the state type's name.
+
+    `intents` are the encoded events that opened the intents which are open after the snapshot's
+    event, oldest first. `used` are the settled ids that callers gave, with their events.
+    """
 
     fingerprint: dict[str, str]
     state: str
+    intents: tuple[bytes, ...] = ()
+    used: dict[str, int] = {}
 
 
 class SnapshotBuilder:

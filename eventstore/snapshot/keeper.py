@@ -71,7 +71,8 @@ _logger = logging.getLogger(__name__)
 class SnapshotKeeper:
     """The snapshots of one open store.
 
-    `seq` is the last event in the newest snapshot. `published` is a bound method of the store that
+    `seq` is the last event in the newest snapshot. `logged` says whether the store has a log.
+    `published` is a bound method of the store that
     returns the durable state. The keeper holds the method weakly.
     """
 
@@ -90,7 +91,7 @@ class SnapshotKeeper:
         self._disk = disk
         self._log = log
         self._vault = vault
-        self._logged = manifest.logged
+        self.logged: bool = manifest.logged
         self._config = config
         self._clock = clock
         self._published = weakref.WeakMethod(published)
@@ -170,16 +171,15 @@ class SnapshotKeeper:
         return StateAt(None, self._seq, 0) if published is None else published()
 
     async def _take(self) -> int:
-        state, seq, latest = self._durable()
+        at = self._durable()
+        seq = at.seq
         if seq == self._seq:
             return seq
         self._policy.taken(seq, self._clock.monotonic_ns())
         fingerprint = self._vault.fingerprint()  # now: handlers may be registered at any time
         await self._log.sync()
         try:
-            await self._log.run(
-                self._write, state, seq, wall_time(self._clock), latest, fingerprint
-            )
+            await self._log.run(self._write, at, wall_time(self._clock), fingerprint)
         except OSError as error:
             raise self._translated(error) from error
         except StateRefusedError as error:
@@ -191,11 +191,17 @@ class SnapshotKeeper:
         await self._run_tidy()
         return seq
 
-    def _write(
-        self, state: Any, seq: int, created: int, latest: int, fingerprint: Mapping[str, str]
-    ) -> None:
+    def _write(self, at: StateAt[Any], created: int, fingerprint: Mapping[str, str]) -> None:
+        state, seq, latest, intents = at
         with self._on_disk:
-            self._vault.write(state, seq, created=created, latest=latest, fingerprint=fingerprint)
+            self._vault.write(
+                state,
+                seq,
+                created=created,
+                latest=latest,
+                intents=intents,
+                fingerprint=fingerprint,
+            )
 
     async def _run_tidy(self) -> None:
         """Do what follows a snapshot. A failure there is told as its own: the snapshot is taken."""
@@ -240,11 +246,11 @@ class SnapshotKeeper:
         # Read again: the last compaction may have failed after saving the manifest.
         manifest = load_manifest(self._disk)
         # What is archived or kept is folded from the snapshot that the history begins with.
-        has_base = self._logged and self._config.history != "discard"
+        has_base = self.logged and self._config.history != "discard"
         base = manifest.history_start - 1 if has_base else 0
         kept = self._vault.retain(self._config.backup_count, base=base)
         enough = len(kept) >= min(2, self._config.backup_count)
-        if not self._logged:
+        if not self.logged:
             note_first_snapshot(self._disk, manifest, kept[0])
         elif enough or self._config.history == "archive":
             before = len(manifest.archived)

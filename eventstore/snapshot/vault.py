@@ -22,7 +22,9 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from eventstore.clock import EARLIEST, LATEST
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
@@ -30,7 +32,11 @@ from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.quarantine import quarantine
 from eventstore.errors import StateRefusedError
-from eventstore.model.state_codec import StateCodec
+from eventstore.model.codec import array_header
+from eventstore.model.open_intents import NO_INTENTS, OpenIntents
+from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state_codec import StateAt
 from eventstore.snapshot.format import (
     HEADER_SIZE,
     About,
@@ -49,7 +55,8 @@ StateT = TypeVar("StateT")
 class LoadedSnapshot(NamedTuple, Generic[StateT]):
     """A trustworthy snapshot: the state after event `seq`, and the digest of the state.
 
-    `latest` is the latest time of any event up to `seq`, in nanoseconds since the epoch.
+    `latest` is the latest time of any event up to `seq`, in nanoseconds since the epoch. `intents`
+    are the intents that are open there.
     """
 
     name: str
@@ -57,6 +64,12 @@ class LoadedSnapshot(NamedTuple, Generic[StateT]):
     latest: int
     state: StateT
     digest: str
+    intents: OpenIntents = NO_INTENTS
+
+    @property
+    def at(self) -> StateAt[StateT]:
+        """The state and where it stands."""
+        return StateAt(self.state, self.seq, self.latest, self.intents)
 
 
 class Rejected(NamedTuple):
@@ -73,21 +86,16 @@ class Rejected(NamedTuple):
 class SnapshotVault(Generic[StateT]):
     """The `snapshots` folder of one store. Calls block, so none is made on the event loop.
 
-    `fingerprint` gives the fingerprint of the handlers as they are when it is called. Handlers may
-    be registered while a store is open.
+    `fingerprint` gives the fingerprint of the handlers of `registry` as they are when it is called.
+    Handlers may be registered while a store is open.
     """
 
-    def __init__(
-        self,
-        disk: Disk,
-        store: uuid.UUID,
-        codec: StateCodec[StateT],
-        fingerprint: Callable[[], Mapping[str, str]],
-    ) -> None:
+    def __init__(self, disk: Disk, store: uuid.UUID, registry: HandlerRegistry[StateT]) -> None:
         self._disk = disk
         self._store = store
-        self._codec = codec
-        self.fingerprint = fingerprint
+        self._registry = registry
+        self._codec = registry.states
+        self.fingerprint: Callable[[], Mapping[str, str]] = registry.fingerprint
         self._passed_over: set[int] = set()
 
     def not_passed_over(self, seqs: Iterable[int]) -> list[int]:
@@ -101,17 +109,19 @@ class SnapshotVault(Generic[StateT]):
         *,
         created: int,
         latest: int,
+        intents: OpenIntents = NO_INTENTS,
         fingerprint: Mapping[str, str] | None = None,
     ) -> str:
         """Write the snapshot of `state` as of event `seq`, and return the file's name.
 
         `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
-        Both are nanoseconds since the epoch. `fingerprint` is that of the handlers which made the
-        state, by default that of the handlers now. The interpreter's lock is released between
-        slices.
+        Both are nanoseconds since the epoch. `intents` are open there. `fingerprint` is that of the
+        handlers which made the state, by default that of the handlers now. The interpreter's lock
+        is released between slices.
 
         Each slice is decoded again by the state's type, and the digest of what is read is compared
-        with that of the state. Only a snapshot that reads back as the same state gets its name.
+        with that of the state. The open intents are decoded again and compared. A snapshot gets its
+        name only after reading back as the same state and intents.
 
         Raises `StateRefusedError` for a state that would not read back, and `OSError`, which the
         caller translates: `GoneError` where somebody took the directory away. A failure leaves the
@@ -128,7 +138,10 @@ class SnapshotVault(Generic[StateT]):
         )
         if fingerprint is None:
             fingerprint = self.fingerprint()
-        about = About(fingerprint=dict(fingerprint), state=self._codec.name)
+        opened, used = self._encoded(intents, seq)
+        about = About(
+            fingerprint=dict(fingerprint), state=self._codec.name, intents=opened, used=used
+        )
         builder, slices = SnapshotBuilder(), self._codec.slices(state)
         file = disk.create(SNAPSHOT_TEMPORARY)
         try:
@@ -171,6 +184,25 @@ class SnapshotVault(Generic[StateT]):
         except Exception as error:  # a class within the state may raise anything when it is made
             raise _not_kept_error(seq, f"{type(error).__name__}: {error}") from error
 
+    def _encoded(self, intents: OpenIntents, seq: int) -> tuple[tuple[bytes, ...], dict[str, int]]:
+        """Encode the open intents. Raises `StateRefusedError` where decoding gives others."""
+        events = intents.encoded(self._registry.codec.encode)
+        try:
+            if self._decoded(events, intents.used) == intents:
+                return events, dict(sorted(intents.used.items()))
+            reason = "it would be read as other intents"
+        except Exception as error:  # noqa: BLE001  a class of a payload may raise anything
+            reason = f"{type(error).__name__}: {error}"
+        raise _not_kept_error(seq, reason)
+
+    def _decoded(self, events: Iterable[bytes], used: Mapping[str, int]) -> OpenIntents:
+        def decode(data: bytes) -> Iterable[Event[Any]]:
+            seq = msgspec.msgpack.decode(data)[0]
+            found = self._registry.codec.decode(array_header(1) + data, 1, seq)
+            return self._registry.upcast(found)
+
+        return OpenIntents.decoded(events, used, decode)
+
     def _pause(self) -> None:
         """Release the interpreter's lock to the event loop."""
         if self._disk.blocking:
@@ -205,12 +237,13 @@ class SnapshotVault(Generic[StateT]):
                 )
             state = self._codec.load(slices)
             found = self._codec.digest(state)
+            intents = self._decoded(about.intents, about.used)
         except Exception as error:  # noqa: BLE001  a class within the state may raise anything
             # The bytes are invalid, or the state's type refuses the decoded values.
             return Rejected(name, f"it is damaged: {error}")
         if found != digest:
             return Rejected(name, "its digest is not that of the state in it")
-        return LoadedSnapshot(name, seq, header.latest, state, digest)
+        return LoadedSnapshot(name, seq, header.latest, state, digest, intents)
 
     def load_newest(
         self, seqs: Sequence[int], *, upto: int | None = None

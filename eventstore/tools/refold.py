@@ -67,7 +67,7 @@ class _Refolding:
         self._manifest = manifest
         self._registry = registry
         self._codec = registry.states
-        self._vault = SnapshotVault(disk, manifest.store, registry.states, registry.fingerprint)
+        self._vault = SnapshotVault(disk, manifest.store, registry)
         self._digests: dict[int, str] = {}
         self._passed_over: list[str] = []
         self._unreadable: list[tuple[str, str]] = []

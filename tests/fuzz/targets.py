@@ -20,7 +20,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventstore import EventStore, SimulatedClock, StoreConfig, read_events, replay, state_at
+from eventstore import (
+    EventStore,
+    HandlerRegistry,
+    SimulatedClock,
+    StoreConfig,
+    read_events,
+    replay,
+    state_at,
+)
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.log.archive import read_archive
@@ -35,7 +43,6 @@ from eventstore.log.format import (
 from eventstore.log.reader import LogReader
 from eventstore.log.tail import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
-from eventstore.model.state_codec import StateCodec
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
 from eventstore.testing import Call, SimulatedDisk
@@ -165,7 +172,7 @@ def _snapshot(data: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_file(_SNAPSHOT, data)
     store = _manifest().store
-    vault = SnapshotVault[Ledger](disk, store, _REGISTRY.states, _REGISTRY.fingerprint)
+    vault = SnapshotVault(disk, store, _REGISTRY)
     loaded = vault.load(9)
     assert not isinstance(loaded, LoadedSnapshot) or isinstance(loaded.state, Ledger)
     vault.load_newest(list_snapshots(disk))
@@ -173,8 +180,9 @@ def _snapshot(data: bytes) -> None:
     with contextlib.suppress(InvalidSnapshotError):
         _, about, _, _ = parse(data)
         for kind in (dict[str, Any], dict[str, int], list[int], tuple[int, str], int, Any):
-            codec = StateCodec[Any](kind)
-            SnapshotVault[Any](disk, store, codec, lambda: about.fingerprint).load(9)
+            vault_of_kind = SnapshotVault[Any](disk, store, HandlerRegistry(state_type=kind))
+            vault_of_kind.fingerprint = lambda: about.fingerprint
+            vault_of_kind.load(9)
 
 
 def _manifest_file(data: bytes) -> None:

@@ -24,6 +24,7 @@ from eventstore import (
     Event,
     EventStore,
     EventStoreError,
+    HandlerRegistry,
     InvalidPayloadError,
     SimulatedClock,
     StoreConfig,
@@ -42,7 +43,6 @@ from eventstore.log.format import (
     read_record,
 )
 from eventstore.model.codec import EventCodec, array_header, latest_time
-from eventstore.model.state_codec import StateCodec
 from eventstore.snapshot.format import About, InvalidSnapshotError, SnapshotBuilder, SnapshotHeader
 from eventstore.snapshot.format import parse as parse_snapshot
 from eventstore.snapshot.vault import Rejected, SnapshotVault, snapshot_times
@@ -224,7 +224,7 @@ class TestSnapshots:
     def rejected(self, kind: Any, slices: list[bytes]) -> Rejected:
         disk = SimulatedDisk()
         disk.write_file(SNAPSHOT, snapshot(slices=slices))
-        found = SnapshotVault[Any](disk, STORE, StateCodec(kind), dict).load(1)
+        found = SnapshotVault[Any](disk, STORE, HandlerRegistry(state_type=kind)).load(1)
         assert isinstance(found, Rejected)
         return found
 
@@ -264,9 +264,7 @@ class TestSnapshots:
                 clock.set(2**63 + 5)
                 assert await store.snapshot() == 1
                 assert store.log.disk is not None
-                vault = SnapshotVault[Any](
-                    disk, load_manifest(disk).store, LEDGER.states, LEDGER.fingerprint
-                )
+                vault = SnapshotVault(disk, load_manifest(disk).store, LEDGER)
                 vault.write(store.state, 1, created=2**63 + 5, latest=2**63 + 5)
 
         run_in_virtual_time(program())

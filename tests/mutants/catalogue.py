@@ -661,12 +661,12 @@ SABOTAGES = (
             ),
             edit(
                 APPEND_PATH,
-                "            raise\n        return receipt\n",
+                "            raise\n        if registry.marked:\n",
                 "            raise\n"
                 "        refused = getattr(encode_and_fold, 'refused', None)\n"
                 "        encode_and_fold.refused = None\n"
                 "        if refused:\n            raise refused\n"
-                "        return receipt\n",
+                "        if registry.marked:\n",
             ),
         ),
         caught_by=("tests/test_store.py",),
@@ -1758,8 +1758,8 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "        self.fingerprint = fingerprint\n",
-                "        taken = fingerprint()\n        self.fingerprint = lambda: taken\n",
+                " = registry.fingerprint\n",
+                " = lambda taken=registry.fingerprint(): taken\n",
             ),
         ),
         caught_by=("tests/snapshot/test_kept_states.py",),

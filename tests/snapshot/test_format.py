@@ -85,7 +85,7 @@ def test_a_damaged_header(bit: int) -> None:
         SnapshotHeader.decode(bytes(data))
 
 
-@pytest.mark.parametrize(("offset", "value"), [(8, 3), (9, 1), (10, 2), (11, 1)])
+@pytest.mark.parametrize(("offset", "value"), [(8, 4), (9, 1), (10, 2), (11, 1)])
 def test_a_later_format_is_named_as_one(offset: int, value: int) -> None:
     with pytest.raises(InvalidSnapshotError, match="not known to this release"):
         SnapshotHeader.decode(altered_header(offset, value))

@@ -1,0 +1,1 @@
+"""Intents: recorded before an act outside the store, and settled afterwards."""

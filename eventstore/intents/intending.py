@@ -1,0 +1,152 @@
+"""Opening and settling intents: the work of `EventStore.intend` and `Doubt.settle`.
+
+Theory of operation
+-------------------
+Both submit a group, as `append` does. Two facts are looked up in the turn of the submission:
+whether an intent was settled meanwhile, and the id from the store. So nothing can come between the
+decision and the group.
+
+The body of `intend` begins once the intent is on stable storage. A store without a log therefore
+takes a snapshot first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from eventstore.arguments import argument_error
+from eventstore.config import Durability
+from eventstore.intents.doubt import Doubt, IntentOwner
+from eventstore.intents.live_intents import LiveIntents
+from eventstore.intents.terms import Terms
+from eventstore.log.base import Log
+from eventstore.missing_await import AsyncContext
+from eventstore.model.operation import Operation, Payload, Receipt
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.traits import traits_of
+
+__all__ = ["Intending", "IntentPath", "settle"]
+
+OperationT = TypeVar("OperationT")
+
+
+class IntentPath(IntentOwner, Protocol):
+    """The part of the append path for opening and settling intents."""
+
+    @property
+    def log(self) -> Log:
+        """The log of the store."""
+
+    @property
+    def registry(self) -> HandlerRegistry[Any]:
+        """The handlers."""
+
+    @property
+    def intents(self) -> LiveIntents:
+        """The intents of the store."""
+
+    def submit(
+        self,
+        payloads: Sequence[Operation],
+        key: str | None,
+        metadata: Any,
+        expected: int | None,
+        durability: Durability | str | None,
+        terms: Terms = ...,
+    ) -> Receipt: ...
+    async def make_durable(self) -> None: ...
+
+
+async def _submitted(
+    path: IntentPath,
+    operations: tuple[Payload, ...],
+    expected: int | None,
+    submit: Callable[[Sequence[Operation]], Receipt],
+) -> Receipt:
+    """Call `submit` once there is room for the operations, and return the receipt at once."""
+    appender = path.log.appender
+    room = appender.room
+    appender.guard.check()
+    room.ensure_open()
+    if expected is not None:
+        appender.numbers.expect(expected)
+    payloads = appender.guard.run(path.registry.payloads, operations)
+    if room.fits(len(payloads)):
+        return submit(payloads)
+    return await room.submit_when_fits(len(payloads), submit, payloads)
+
+
+async def settle(
+    path: IntentPath, doubt: Doubt[Any], settled: Mapping[str, Any], also: tuple[Payload, ...]
+) -> Receipt:
+    """Settle a doubt, and return the receipt of the settlement: see `Doubt.settle`."""
+
+    def submit(payloads: Sequence[Operation]) -> Receipt:
+        if doubt.id not in path.intents.head and doubt.receipt is not None:
+            return doubt.receipt  # settled while this call waited for room
+        return path.submit(payloads, None, None, None, None)
+
+    if doubt.id not in path.intents.head and doubt.receipt is not None:
+        return await doubt.receipt
+    operations = (("intent_settled", settled), *also)
+    return await (await _submitted(path, operations, None, submit))
+
+
+class Intending(AsyncContext, Generic[OperationT]):
+    """The result of `EventStore.intend`, for one `async with`."""
+
+    def __init__(
+        self,
+        path: IntentPath,
+        operations: tuple[Payload, ...],
+        terms: Terms,
+        *,
+        key: str | None,
+        metadata: Mapping[str, Any] | None,
+        expected_seq: int | None,
+    ) -> None:
+        self._path = path
+        self._operations = operations
+        self._terms = terms
+        self._key = key
+        self._metadata = metadata
+        self._expected = expected_seq
+        self._doubt: Doubt[OperationT] | None = None
+
+    async def __aenter__(self) -> Doubt[OperationT]:
+        path = self._path
+        try:
+            receipt = await _submitted(path, self._operations, self._expected, self._submit)
+            await receipt
+            await path.make_durable()
+        except BaseException:  # cancelled: the intent may be in the log, and nobody is at work
+            self._end_work()
+            raise
+        assert self._doubt is not None
+        return self._doubt
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end_work()
+
+    def _submit(self, payloads: Sequence[Operation]) -> Receipt:
+        traits = traits_of(type(payloads[0]))
+        if traits is None or traits.intent is None:
+            raise argument_error(
+                "operation", payloads[0], "expected an operation whose class says intent="
+            )
+        receipt = self._path.submit(
+            payloads, self._key, self._metadata, self._expected, None, self._terms
+        )
+        self._doubt = self._path.intents.begin_work(self._path, receipt.events)
+        return receipt
+
+    def _end_work(self) -> None:
+        if self._doubt is not None:
+            self._path.intents.end_work(self._doubt)
