@@ -43,6 +43,7 @@ DUTIES = {
     "moment": "a number, a time or a cursor, by type",
     "arguments": "refused arguments: what they were, and the cure",
     "missing_await": "what a forgotten await or a plain with is told",
+    "histogram": "counts of durations and sizes by powers of two",
     "report": "reports and counters",
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",

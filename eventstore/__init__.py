@@ -41,6 +41,7 @@ from eventstore.errors import (
 )
 from eventstore.event_log import EventLog
 from eventstore.following import Follower, SyncFollower, follow, follow_sync
+from eventstore.histogram import Histogram
 from eventstore.history import read_events, replay, state_at
 from eventstore.intents.doubt import Doubt
 from eventstore.model.handler import handler, upcaster
@@ -69,6 +70,7 @@ __all__ = [
     "Follower",
     "ForeignCursorError",
     "HandlerRegistry",
+    "Histogram",
     "HistoryForkedError",
     "HistoryUnavailableError",
     "InitialStateError",

@@ -18,6 +18,7 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -54,6 +55,7 @@ class AppendPath(Generic[StateT]):
         head: The state folded from every submitted event.
         state: The published state.
         copy: Copier of a mutable state, `None` for an immutable type.
+        counts: The committed events by payload class.
         log: The log of the store.
         keeper: The keeper of snapshots, `None` in a store without snapshots.
         subscriptions: The subscriptions, told of durable events.
@@ -73,6 +75,7 @@ class AppendPath(Generic[StateT]):
         self.intents = LiveIntents(
             parts.path, opened, inherited_to=parts.inherited_to, ids=parts.order_ids(clock)
         )
+        self.counts: Counter[type[Any]] = Counter()
         self.subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
         try:
@@ -184,6 +187,8 @@ class AppendPath(Generic[StateT]):
     def _committed(self, entries: list[Submission]) -> None:
         for entry in entries:
             events, self.state, _ = entry.attachment
+            for event in events:
+                self.counts[event.data.__class__] += 1
             self._latest = max(self._latest, events[0].time)
             if self.subscriptions.active:
                 self.subscriptions.push(events)

@@ -361,6 +361,7 @@ def _report(
         seq=at.seq,
         snapshot=snapshot.name if snapshot is not None else None,
         snapshot_seq=snapshot_seq,
+        snapshot_time=0 if snapshot is None else snapshot.created,
         events_folded=at.seq - snapshot_seq,
         seconds=seconds,
         clean=opened.clean,

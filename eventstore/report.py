@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from eventstore.histogram import Histogram
+
 __all__ = ["RecoveryReport", "StoreStats", "printable"]
 
 
@@ -33,6 +35,8 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
         seq: The last event in the store.
         snapshot: File name of the snapshot used, `None` when folded from the first event.
         snapshot_seq: The last event that the snapshot covers, 0 without one.
+        snapshot_time: Time of the writing of the snapshot, in nanoseconds since the epoch, 0
+            without one.
         events_folded: Number of events folded after the snapshot.
         seconds: Duration of the opening.
         clean: Whether the last writer closed the store, or had been idle.
@@ -51,6 +55,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
     seq: int = 0
     snapshot: str | None = None
     snapshot_seq: int = 0
+    snapshot_time: int = 0
     events_folded: int = 0
     seconds: float = 0.0
     clean: bool = True
@@ -72,10 +77,16 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         synced_seq: The last event that is on stable storage for sure. Behind `seq` where events
             were acknowledged without waiting for the disk.
         pending: Events that are not yet durable.
+        pending_limit: Events that may be pending: `max_pending`. 0 without a queue.
         events: Events committed.
         commits: Commits made.
         syncs: Calls of `fdatasync`.
         bytes_written: Bytes of the commits.
+        commit_seconds: Seconds of each commit on the log's thread, write and sync.
+        record_bytes: Bytes of the events in each commit.
+        operations: Events committed, by operation.
+        loop_delay: Seconds from the end of each commit until the event loop took notice. A long
+            delay says that a callback of the program held the loop up.
         sync_p50: Median seconds of an `fdatasync`, over the last 4096.
         sync_p99: The 99th percentile in seconds, over the last 4096.
         sync_max: The longest `fdatasync` since opening, in seconds.
@@ -83,6 +94,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
             else 0.0. `pending` says how many events wait.
         snapshots: Snapshots taken.
         snapshot_seq: The last event that the newest snapshot covers.
+        snapshot_age: Seconds since the newest snapshot was written, by the store's clock. `None`
+            without one.
+        snapshot_seconds: Seconds that the last snapshot of this opening took, 0.0 before the first.
         segments_archived: Segments moved out of the log.
         spare_ready: Whether the next segment is already zero-filled.
         space_warning: Text of a warning about lack of space, `None` where there is enough. Lack
@@ -98,16 +112,23 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     seq: int = 0
     synced_seq: int = 0
     pending: int = 0
+    pending_limit: int = 0
     events: int = 0
     commits: int = 0
     syncs: int = 0
     bytes_written: int = 0
+    commit_seconds: Histogram = Histogram()
+    record_bytes: Histogram = Histogram()
+    operations: dict[str, int] = {}
+    loop_delay: Histogram = Histogram()
     sync_p50: float = 0.0
     sync_p99: float = 0.0
     sync_max: float = 0.0
     stalled: float = 0.0
     snapshots: int = 0
     snapshot_seq: int = 0
+    snapshot_age: float | None = None
+    snapshot_seconds: float = 0.0
     segments_archived: int = 0
     spare_ready: bool = False
     space_warning: str | None = None

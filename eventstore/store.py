@@ -29,7 +29,7 @@ from eventstore.error_base import fresh_error
 from eventstore.intents.store_methods import IntentMethods
 from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext, awaited
-from eventstore.model.operation import Event, Payload, Receipt
+from eventstore.model.operation import Event, Payload, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment
@@ -349,9 +349,12 @@ class EventStore(AsyncContext, IntentMethods, Generic[StateT]):
 
     def stats(self) -> StoreStats:
         """Report counters since the store was opened."""
-        path, stats = self._append_path, self.log.stats()
-        if path.intents.published:
-            stats = replace(stats, open_intents=len(path.intents.published))
+        path = self._append_path
+        stats = replace(
+            self.log.stats(),
+            operations={operation_name(kind): n for kind, n in path.counts.copy().items()},
+            open_intents=len(path.intents.published),
+        )
         return stats if path.keeper is None else path.keeper.add_snapshot_stats(stats)
 
     # ---- snapshots and ending --------------------------------------------------------------

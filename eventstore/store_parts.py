@@ -177,6 +177,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
             self.config,
             clock,
             seq=self.recovered.report.snapshot_seq,
+            written=self.recovered.report.snapshot_time,
             published=published,
         )
 

@@ -32,6 +32,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreReadOnlyError,
 )
+from eventstore.histogram import Histogram
 from eventstore.log.base import Chunk, Submission
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
@@ -260,15 +261,19 @@ class DurableLog:
         if self._group is None:
             return StoreStats(seq=self.durable_seq, synced_seq=self.durable_seq)
         spare, counts = self._writer.spare, self._writer.counts
-        times = sorted(counts.sync_times_ns)
+        times = sorted(counts.sync_times_ns.copy())  # the copy is taken at once, the sorting not
         return StoreStats(
             seq=self._group.numbers.durable,
             synced_seq=min(self._writer.synced_seq, self._group.numbers.durable),
             pending=self._group.room.pending,
+            pending_limit=self._group.room.limit,
             events=self._group.numbers.durable - self._last_seq,
             commits=counts.commits,
             syncs=counts.syncs,
             bytes_written=counts.bytes_written,
+            commit_seconds=Histogram.of(counts.durations, 1e-9),
+            record_bytes=Histogram.of(counts.sizes, 1),
+            loop_delay=Histogram.of(counts.delays, 1e-9),
             sync_p50=_quantile(times, 0.5),
             sync_p99=_quantile(times, 0.99),
             sync_max=counts.sync_max_ns / 1e9,

@@ -23,6 +23,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -103,12 +104,17 @@ def _unexpected_failure(writer: LogWriter, error: Exception) -> StoreFailedError
 
 
 class _LoopWakeup:
-    """A pipe through which the writer's thread wakes the event loop when a job has ended."""
+    """A pipe through which the writer's thread wakes the event loop when a job has ended.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    `delays` counts the times until the loop took notice, by the bit length of the nanoseconds.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, delays: list[int]) -> None:
         self._loop = loop
         self._forked = False
+        self._delays = delays
         self._ended: deque[tuple[Job, Exception | None]] = deque()
+        self._ended_ns = 0
         self._read_end = self._write_end = -1
         try:
             self._read_end, self._write_end = os.pipe()
@@ -132,12 +138,14 @@ class _LoopWakeup:
         if self._loop.is_closed():
             return False
         self._ended.append((job, error))
+        self._ended_ns = time.perf_counter_ns()
         os.write(self._write_end, b"\0")
         return True
 
     def _on_readable(self) -> None:
         if self._forked:
             return  # a child that runs the inherited loop: pipe and jobs are the parent's
+        self._delays[(time.perf_counter_ns() - self._ended_ns).bit_length()] += 1
         try:
             # A child that is forked in mid-read may have taken the byte. Look all the same.
             with contextlib.suppress(BlockingIOError):
@@ -202,7 +210,7 @@ class ThreadRunner:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        wakeup = _LoopWakeup(loop)
+        wakeup = _LoopWakeup(loop, writer.counts.delays)
         try:
             threading.Thread(
                 target=_writer_thread,

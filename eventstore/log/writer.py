@@ -52,6 +52,7 @@ from eventstore.disk.layout import (
 from eventstore.disk.manifest import load_manifest
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError
+from eventstore.histogram import BUCKETS
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.frontier import FrontierWriter
@@ -70,13 +71,27 @@ _LOOK = 5_000_000  # nanoseconds between the looks of commits whether the segmen
 class WriteCounts:
     """Counts of one writer's work. Times are in nanoseconds, of the last 4096 syncs.
 
-    The writer's thread counts, and the event loop's thread reads.
+    The writer's thread counts, and the event loop's thread reads. `durations` counts commits by the
+    bit length of their nanoseconds, `sizes` by the bit length of the bytes of their events. The
+    loop counts its `delays` in taking notice of a commit, by the bit length of the nanoseconds.
     """
 
-    __slots__ = ("bytes_written", "commits", "sync_max_ns", "sync_times_ns", "syncs")
+    __slots__ = (
+        "bytes_written",
+        "commits",
+        "delays",
+        "durations",
+        "sizes",
+        "sync_max_ns",
+        "sync_times_ns",
+        "syncs",
+    )
 
     def __init__(self) -> None:
         self.commits = 0
+        self.durations = [0] * BUCKETS
+        self.sizes = [0] * BUCKETS
+        self.delays = [0] * BUCKETS
         self.bytes_written = 0
         self.syncs = 0
         self.sync_max_ns = 0
@@ -148,16 +163,20 @@ class LogWriter:
             raise fresh_error(self.failure)
         if first_seq != self.next_seq:
             raise self.order_error(first_seq, f"event {self.next_seq} is next")
+        began, counts = time.perf_counter_ns(), self.counts
         active = self._segment_for_record(record_size(len(body)))
         try:
-            self.counts.bytes_written += active.append(count, body)
+            counts.bytes_written += active.append(count, body)
         except OSError as error:
             raise self._refuse_or_fail(error, "writing to", active) from error
         self.next_seq += count
-        self.counts.commits += 1
         if sync:
             self.sync()
-        if time.perf_counter_ns() >= self._look_at:
+        now = time.perf_counter_ns()
+        counts.commits += 1
+        counts.durations[(now - began).bit_length()] += 1
+        counts.sizes[len(body).bit_length()] += 1
+        if now >= self._look_at:
             self._ensure_in_place(active)
         if self._tell_unsynced:
             frontier = self.frontier

@@ -71,7 +71,8 @@ _logger = logging.getLogger(__name__)
 class SnapshotKeeper:
     """The snapshots of one open store.
 
-    `seq` is the last event in the newest snapshot. `logged` says whether the store has a log.
+    `seq` is the last event in the newest snapshot, and `written` the time of its writing in
+    nanoseconds since the epoch, 0 without one. `logged` says whether the store has a log.
     `published` is a bound method of the store that
     returns the durable state. The keeper holds the method weakly.
     """
@@ -86,6 +87,7 @@ class SnapshotKeeper:
         clock: Clock,
         *,
         seq: int,
+        written: int,
         published: Callable[[], StateAt[Any]],
     ) -> None:
         self._disk = disk
@@ -96,6 +98,8 @@ class SnapshotKeeper:
         self._clock = clock
         self._published = weakref.WeakMethod(published)
         self._seq = seq
+        self._written = written
+        self._seconds = 0.0
         self._taken = 0
         self._archived = 0
         self._warning: str | None = None
@@ -178,14 +182,16 @@ class SnapshotKeeper:
         self._policy.taken(seq, self._clock.monotonic_ns())
         fingerprint = self._vault.fingerprint()  # now: handlers may be registered at any time
         await self._log.sync()
+        began, written = self._clock.monotonic_ns(), wall_time(self._clock)
         try:
-            await self._log.run(self._write, at, wall_time(self._clock), fingerprint)
+            await self._log.run(self._write, at, written, fingerprint)
         except OSError as error:
             raise self._translated(error) from error
         except StateRefusedError as error:
             self._refusal = str(error)
             raise
-        self._seq = seq
+        self._seq, self._written = seq, written
+        self._seconds = (self._clock.monotonic_ns() - began) / 1e9
         self._taken += 1
         self._warning = self._refusal = None
         await self._run_tidy()
@@ -301,6 +307,8 @@ class SnapshotKeeper:
             stats,
             snapshots=self._taken,
             snapshot_seq=self._seq,
+            snapshot_age=(wall_time(self._clock) - self._written) / 1e9 if self._written else None,
+            snapshot_seconds=self._seconds,
             segments_archived=self._archived,
             space_warning=stats.space_warning or self._warning,
             history_warning=self._history_warning,

@@ -55,12 +55,13 @@ StateT = TypeVar("StateT")
 class LoadedSnapshot(NamedTuple, Generic[StateT]):
     """A trustworthy snapshot: the state after event `seq`, and the digest of the state.
 
-    `latest` is the latest time of any event up to `seq`, in nanoseconds since the epoch. `intents`
-    are the intents that are open there.
+    `created` is the time of writing, and `latest` the latest time of any event up to `seq`, both in
+    nanoseconds since the epoch. `intents` are the intents that are open there.
     """
 
     name: str
     seq: int
+    created: int
     latest: int
     state: StateT
     digest: str
@@ -243,7 +244,7 @@ class SnapshotVault(Generic[StateT]):
             return Rejected(name, f"it is damaged: {error}")
         if found != digest:
             return Rejected(name, "its digest is not that of the state in it")
-        return LoadedSnapshot(name, seq, header.latest, state, digest, intents)
+        return LoadedSnapshot(name, seq, header.created, header.latest, state, digest, intents)
 
     def load_newest(
         self, seqs: Sequence[int], *, upto: int | None = None

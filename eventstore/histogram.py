@@ -1,0 +1,68 @@
+"""Histograms of durations and sizes: counts by powers of two, cheap to keep and to add up.
+
+Whoever counts keeps a list of `BUCKETS` integers, and counts a value at its bit length. One
+addition to a list costs about fifty nanoseconds, and any thread may read the list meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+__all__ = ["BUCKETS", "Histogram"]
+
+BUCKETS = 65
+"""Bit lengths of the integers that are counted: 0 to 64."""
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Counts of values by upper bounds, which are powers of two of the unit.
+
+    Attributes:
+        bounds: The upper bound of each bucket, ascending. A bucket holds the values up to its
+            bound and above the bound before.
+        counts: The number of values in each bucket.
+    """
+
+    bounds: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, buckets: Sequence[int], unit: float) -> Histogram:
+        """Make a histogram of counts by bit length. `unit` is the value of the integer 1.
+
+        Empty buckets below the first count and above the last one are left out.
+
+        >>> Histogram.of([0, 0, 3, 0, 1], unit=1.0)
+        Histogram(bounds=(3.0, 7.0, 15.0), counts=(3, 0, 1))
+        """
+        counts = tuple(buckets)
+        used = [length for length, count in enumerate(counts) if count]
+        if not used:
+            return cls()
+        shown = range(used[0], used[-1] + 1)
+        return cls(
+            tuple(((1 << length) - 1) * unit for length in shown),
+            counts[used[0] : used[-1] + 1],
+        )
+
+    @property
+    def total(self) -> int:
+        """The number of values."""
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float:
+        """Return an upper bound of the value that `share` of all values do not exceed, or 0.0.
+
+        The bound is less than twice the value, because buckets are powers of two.
+
+        >>> Histogram((1.0, 2.0, 4.0), (5, 4, 1)).quantile(0.5)
+        1.0
+        """
+        left = share * self.total
+        for bound, count in zip(self.bounds, self.counts, strict=True):
+            left -= count
+            if left <= 0:
+                return bound
+        return 0.0
