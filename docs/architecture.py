@@ -23,6 +23,7 @@ DUTIES = {
     "store": "EventStore: operations become state",
     "event_log": "EventLog: values without a state",
     "closing": "the one order in which the parts of a store end",
+    "store_reading": "reading an open store: place, events, subscriptions",
     "store_parts": "the log and the keeper of one store",
     "append_path": "the head, the published state, and an event's way between the two",
     "folding": "what can fail before a write: encoding, folding, checking the state",

@@ -37,6 +37,7 @@ from eventstore.errors import (
     StoreReadOnlyError,
     StoreResourceError,
     StoreUsageError,
+    SubscriberTooSlowError,
     UnknownOperationError,
 )
 from eventstore.event_log import EventLog
@@ -101,6 +102,7 @@ __all__ = [
     "StoreResourceError",
     "StoreStats",
     "StoreUsageError",
+    "SubscriberTooSlowError",
     "Subscription",
     "SyncFollower",
     "SystemClock",

@@ -40,7 +40,7 @@ from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier
-from eventstore.reading.subscription import Subscriptions
+from eventstore.reading.subscriptions import Subscriptions
 from eventstore.store_parts import StoreParts
 
 __all__ = ["AppendPath"]
@@ -191,7 +191,7 @@ class AppendPath(Generic[StateT]):
                 self.counts[event.data.__class__] += 1
             self._latest = max(self._latest, events[0].time)
             if self.subscriptions.active:
-                self.subscriptions.push(events)
+                self.subscriptions.push(events, entry.body)
         self._last = entries[-1]
         if self.registry.marked:
             self.intents.committed(entries[-1].receipt.seq)

@@ -28,7 +28,7 @@ import warnings
 
 from eventstore.concurrency import DetachedWork, ensure_own_loop
 from eventstore.log.base import Log
-from eventstore.reading.subscription import Subscriptions
+from eventstore.reading.subscriptions import Subscriptions
 from eventstore.snapshot.keeper import SnapshotKeeper
 
 __all__ = ["Closing"]

@@ -23,6 +23,7 @@ What to catch::
     ├── StoreOverloadedError     submit: the queue is full, nothing was written
     ├── StoreClosedError         the store is closed (or belongs to the parent process)
     ├── StoreReadOnlyError       the store was opened read-only
+    ├── SubscriberTooSlowError   a subscription with slow="error" fell too far behind
     ├── StoreUsageError          a call from inside a fold, another thread, another event loop
     ├── StoreNotFoundError       there is no store at this path
     ├── StoreExistsError         there is one, and a new one was asked for
@@ -51,6 +52,7 @@ from eventstore.live_errors import (
     HistoryForkedError,
     IntentError,
     SequenceConflictError,
+    SubscriberTooSlowError,
 )
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "StoreReadOnlyError",
     "StoreResourceError",
     "StoreUsageError",
+    "SubscriberTooSlowError",
     "UnknownOperationError",
 ]
 

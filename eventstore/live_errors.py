@@ -13,6 +13,7 @@ __all__ = [
     "HistoryForkedError",
     "IntentError",
     "SequenceConflictError",
+    "SubscriberTooSlowError",
 ]
 
 
@@ -84,3 +85,17 @@ class CursorAheadError(HistoryForkedError):
     ) -> None:
         super().__init__(message, path=path, cursor=cursor, last_shared=last_shared)
         self.last = last
+
+
+class SubscriberTooSlowError(PathError):
+    """A subscription with `slow="error"` fell more than `max_lag` events behind, and has ended.
+
+    `lag` is the number of events that the subscriber was behind. `cursor` is the place behind the
+    last event that the subscriber was given: `subscribe(after=error.cursor)` goes on from there.
+    """
+
+    def __init__(self, message: str, *, path: str, lag: int, max_lag: int, cursor: object) -> None:
+        super().__init__(message, path=path)
+        self.lag = lag
+        self.max_lag = max_lag
+        self.cursor = cursor

@@ -106,6 +106,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         snapshot_warning: Text of a warning about a snapshot that was not kept, because the snapshot
             would not have given back the state. `None` after a kept snapshot.
         open_intents: Intents without a durable settlement.
+        subscribers: Subscriptions that are alive.
+        subscriber_lag: Durable events that the slowest subscriber was not given yet.
         failed: Whether the store is read-only until it is reopened.
     """
 
@@ -135,4 +137,6 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     history_warning: str | None = None
     snapshot_warning: str | None = None
     open_intents: int = 0
+    subscribers: int = 0
+    subscriber_lag: int = 0
     failed: bool = False

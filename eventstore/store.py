@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, Collection, Mapping
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Mapping
+from typing import Any, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -22,22 +22,19 @@ from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening
 from eventstore.config import Durability, StoreConfig
-from eventstore.cursor import Cursor
 from eventstore.directory import Create, check_create
 from eventstore.disk.base import Disk, check_location
 from eventstore.error_base import fresh_error
 from eventstore.intents.store_methods import IntentMethods
 from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext, awaited
-from eventstore.model.operation import Event, Payload, Receipt, operation_name
+from eventstore.model.operation import Payload, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.moment import Moment
 from eventstore.reading.selection import checked_registry, checked_state
-from eventstore.reading.store_events import durable_events
-from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
 from eventstore.store_parts import StoreParts, memory_parts, recover_parts
+from eventstore.store_reading import StoreReading
 
 __all__ = ["EventStore"]
 
@@ -45,7 +42,7 @@ StateT = TypeVar("StateT")
 OpenedT = TypeVar("OpenedT")  # of a store that is being opened: there is no `StateT` yet
 
 
-class EventStore(AsyncContext, IntentMethods, Generic[StateT]):
+class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
     """A store, open for one writer and bound to the event loop of its opening.
 
     `open` and `in_memory` make a store. All methods are called on the thread of that event loop.
@@ -303,55 +300,15 @@ class EventStore(AsyncContext, IntentMethods, Generic[StateT]):
         return self.log.durable_seq
 
     @property
-    def cursor(self) -> Cursor:
-        """The place behind the last durable event, to go on from later, here or elsewhere.
-
-        Wherever a number or a time is taken, a cursor is taken too. Reading on gives the next
-        event, or `HistoryForkedError` where the history is not the cursor's.
-        """
-        return self._append_path.cursor
-
-    @property
     def head_seq(self) -> int:
         """The sequence number of the last submitted event, durable or not, for `expected_seq`."""
         return self.log.head_seq
-
-    def events(
-        self,
-        start: Moment = 1,
-        stop: Moment | None = None,
-        *,
-        operations: Collection[str] | None = None,
-    ) -> AsyncGenerator[Event[Any], None]:
-        """Iterate over durable events from `start` to `stop` (exclusive), by default to the last.
-
-        `start` and `stop` are sequence numbers, times or cursors, as in `read_events`. `operations`
-        keeps only events of those names. Batches are read off the event loop, and memory stays
-        flat.
-
-        Raises `HistoryUnavailableError` where the event at `start` was discarded,
-        `HistoryForkedError` and `ForeignCursorError` for a cursor of another history,
-        `CorruptLogError` and `ReadFailedError`.
-        """
-        return durable_events(self.log, self.registry, start, stop, operations)
-
-    def subscribe(
-        self, *, start: int | None = None, operations: Collection[str] | None = None
-    ) -> Subscription:
-        """Follow the store: iterate asynchronously over durable events as they come.
-
-        `start` is the number of the first event, which may be in the past. The default is the next
-        event. `operations` keeps only events of those names.
-
-        Raises `StoreClosedError`, and `StoreReadOnlyError` for a store that was opened read-only.
-        """
-        return self._subscriptions.subscribe(self, self.log, self.registry, start, operations)
 
     def stats(self) -> StoreStats:
         """Report counters since the store was opened."""
         path = self._append_path
         stats = replace(
-            self.log.stats(),
+            self._subscriptions.add_to(self.log.stats()),
             operations={operation_name(kind): n for kind, n in path.counts.copy().items()},
             open_intents=len(path.intents.published),
         )

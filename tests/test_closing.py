@@ -78,7 +78,7 @@ async def snapshots(store: EventStore[Bank], acknowledged: list[int]) -> None:
 
 
 async def follows(store: EventStore[Bank], acknowledged: list[int]) -> None:
-    async with store.subscribe(start=1) as events:
+    async with store.subscribe(after=0) as events:
         seen = [event.seq async for event in events]
     assert seen == list(range(1, len(seen) + 1))
     acknowledged += seen

@@ -156,7 +156,7 @@ async def test_what_the_caller_changes_afterwards_has_no_effect() -> None:
 async def test_a_late_subscriber_begins_where_it_says() -> None:
     async with EventStore.in_memory(bank_registry()) as store:
         await store.append(*[pay()] * 10)
-        async with asyncio.timeout(PATIENCE), store.subscribe(start=9) as events:
+        async with asyncio.timeout(PATIENCE), store.subscribe(after=8) as events:
             await store.append(pay())
             assert [(await anext(events)).seq for _ in range(3)] == [9, 10, 11]
 

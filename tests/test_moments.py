@@ -207,11 +207,11 @@ async def test_what_is_no_moment_is_refused_everywhere_alike(moment: Any, tmp_pa
         calls: dict[str, list[Callable[[], Any]]] = {
             "start": [
                 lambda: store.events(moment),
-                lambda: store.subscribe(start=moment),
                 lambda: read_events(path, start=moment),
                 lambda: replay(path, REGISTRY, start=moment),
                 lambda: SimulatedClock(moment) if type(moment) is not int else seq_of("", "start"),
             ],
+            "after": [lambda: store.subscribe(after=moment)],
             "stop": [
                 lambda: store.events(1, moment),
                 lambda: read_events(path, stop=moment),

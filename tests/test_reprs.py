@@ -118,7 +118,7 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found += [store.stats(), store.recovery, StoreConfig(backup_count=3), Durability.COMMIT]
         found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
         found += [SETTLED, await doubt()]
-        found += [Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState()]
+        found += [store.cursor, Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState()]
         found += TRADING
         found += [local, local.create("file"), disk, disk.open(disk.files()[0])]
         found += [Call("sync", "log/spare"), Fault(), HandlerReport({"buy": 5}, {}, (1, 2))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any, NamedTuple
 
-from eventstore.log.base import Log
+from eventstore.log.base import Chunk, Log
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
@@ -22,7 +22,7 @@ from eventstore.reading.selection import (
     seq_lower_bound,
 )
 
-__all__ = ["Batch", "durable_batches", "durable_events"]
+__all__ = ["Batch", "durable_batches", "durable_events", "first_seq_to_read"]
 
 
 class Batch(NamedTuple):
@@ -30,6 +30,7 @@ class Batch(NamedTuple):
 
     events: Sequence[Event[Any]]
     then: int
+    chunk: Chunk
 
 
 def durable_events(
@@ -77,7 +78,7 @@ async def durable_batches(
     if isinstance(stop, int):
         end = min(stop, end)
     if isinstance(start, AtTime):
-        first = await _first_seq_to_read(log, start.first)
+        first = await first_seq_to_read(log, start.first)
     else:
         first = max(start, 1)
     if first >= end:
@@ -87,13 +88,13 @@ async def durable_batches(
         events = window.cut(await log.run(decode_chunk, registry, chunk, first, end))
         if operations is not None:
             events = [event for event in events if event.operation in operations]
-        yield Batch(events, min(chunk.first_seq + chunk.events, end))
+        yield Batch(events, min(chunk.first_seq + chunk.events, end), chunk)
         if window.over:
             return
 
 
-async def _first_seq_to_read(log: Log, time: int) -> int:
-    """Give a number before which every event is earlier than `time` (nanoseconds)."""
+async def first_seq_to_read(log: Log, time: int) -> int:
+    """Return a number before which every event is earlier than `time` (nanoseconds)."""
     if log.disk is None:
         return 1
     first = await log.run(seq_lower_bound, log.disk, time)

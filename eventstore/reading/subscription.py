@@ -2,11 +2,9 @@
 
 Theory of operation
 -------------------
-A subscription is a cursor: the number of the next event. There are three places to find that event.
+A subscription is a place: the number of the next event. There are three ways to that event.
 
-*The recent events* are one list, shared by all subscriptions of a store. A commit appends new
-events to the list once, whatever the number of subscribers. A subscription without a reader
-therefore costs a commit nothing. The list is bounded, and empty while every subscriber waits.
+*The recent events* are one list, shared by all subscriptions of a store (`live_events.py`).
 
 *The log* holds the events that the list has dropped. A subscriber that is behind keeps a reading of
 the log open, and takes one chunk after the other. Catching up therefore takes linear time. A chunk
@@ -14,10 +12,11 @@ is fetched by detached work: a cancelled wait neither loses the chunk nor begins
 
 *The future* holds the rest. The subscriber waits, and a commit wakes all waiters.
 
-The store refers to subscriptions weakly. A subscription left with `break`, or never iterated, ends
-with the last reference of the program. While a task waits, the store refers to the subscription
-strongly. asyncio refers to a waiting task weakly, so a task without another reference would be
-collected during the wait.
+*The beginning* is detached work too. A time has to be found in the log, a cursor has to be compared
+with the log, and a named cursor has to be read from the disk. No event is given before that.
+
+*Given* is an event once the caller has the event, or once `operations` leaves the event out. The
+subscription's cursor stands behind the last event given, with the bytes of its record at hand.
 
 Several tasks may wait on one subscription. Each event goes to one task.
 
@@ -27,146 +26,46 @@ Several tasks may wait on one subscription. Each event goes to one task.
 from __future__ import annotations
 
 import asyncio
-import functools
-import weakref
+import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventstore.concurrency import DetachedWork, wake
+from eventstore.cursor import Cursor, checksum_at
 from eventstore.error_base import fresh_error
-from eventstore.errors import StoreClosedError, StoreReadOnlyError
-from eventstore.log.base import Log
+from eventstore.errors import SubscriberTooSlowError
+from eventstore.log.base import Chunk, Log
 from eventstore.missing_await import AsyncContext
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
-from eventstore.moment import seq_of
-from eventstore.reading.selection import checked_operations
-from eventstore.reading.store_events import Batch, durable_batches
+from eventstore.moment import AtTime, NamedPlace
+from eventstore.reading.cursors import confirm_live
+from eventstore.reading.live_events import Group, LiveEvents
+from eventstore.reading.store_events import Batch, durable_batches, first_seq_to_read
 
-__all__ = ["Subscription", "Subscriptions"]
+__all__ = ["Following", "Subscription"]
 
-BUFFER = 4096
-"""Recent events that are kept at least. At most twice as many are kept, or one group."""
+_logger = logging.getLogger(__name__)
 
 
-class Subscriptions:
-    """The subscriptions of one store, and the shared list of recent events.
+class Following(NamedTuple):
+    """The parts of a store that a subscription reads from, and what the subscriber asked for.
 
-    `active` says whether commits are to be told to `push`.
+    - `store`: the store, which the subscription keeps alive.
+    - `after`: the place to begin behind, `None` for the last durable event.
+    - `operations`: the names of the operations to give, `None` for all.
+    - `max_lag`: events that the subscriber may be behind, once it was up to date.
     """
 
-    def __init__(self) -> None:
-        self.active: bool = False
-        self.ended: bool = False
-        self.recent: list[Event[Any]] = []
-        self.first_seq: int = 0
-        self._live: dict[int, weakref.ref[Subscription]] = {}
-        self._waiting: dict[Subscription, None] = {}
-        self._made = 0
-        self._stopped = False
-
-    def __repr__(self) -> str:
-        return f"<Subscriptions: {len(self._live)} alive, {len(self._waiting)} wait>"
-
-    def __len__(self) -> int:
-        return len(self._live)
-
-    def subscribe(
-        self,
-        store: object,
-        log: Log,
-        registry: HandlerRegistry[Any],
-        start: int | None,
-        operations: Collection[str] | None,
-    ) -> Subscription:
-        """Make a subscription from event `start` on, by default from the next event on.
-
-        The subscription keeps `store` alive. Raises `StoreClosedError` and `StoreReadOnlyError`.
-        """
-        asked = None if start is None else max(seq_of(start, "start"), 1)
-        wanted = checked_operations(operations, registry.operations)
-        self._ensure_followable(log)
-        next_seq = log.durable_seq + 1
-        if not self.active:
-            self.active, self.recent, self.first_seq = True, [], next_seq
-        first = next_seq if asked is None else asked
-        self._made += 1
-        subscription = Subscription(self, self._made, first, wanted, store, log, registry)
-        forget = functools.partial(self._live.pop, self._made, None)
-        self._live[self._made] = weakref.ref(subscription, lambda _: forget())
-        return subscription
-
-    def _ensure_followable(self, log: Log) -> None:
-        """Raise the reason why no event will ever come, if there is one."""
-        if self._stopped:
-            raise StoreClosedError(f"{log.path} is closed", path=log.path)
-        try:
-            refusal = log.appender.room.refusal
-        except StoreReadOnlyError:
-            raise StoreReadOnlyError(
-                f"{log.path} was opened with read_only=True, and stays as it was then: no event "
-                "comes to a subscription. Subscribe in the process that writes, or call "
-                "read_events(path, start=...) again and again",
-                path=log.path,
-            ) from None
-        if isinstance(refusal, StoreClosedError):
-            raise fresh_error(refusal)
-
-    def push(self, events: Sequence[Event[Any]]) -> None:
-        """Take the durable events of one submission, in order. Called while `active`.
-
-        The end of a commit is told again after an interruption. The events are taken once.
-        """
-        recent = self.recent
-        if not self._live:  # nobody is left. The collector may say so on any thread, so not there
-            self.active = False
-            recent.clear()
-            return
-        if events[0].seq >= self.first_seq + len(recent):
-            recent.extend(events)
-        if len(recent) > 2 * BUFFER:
-            self._drop(len(recent) - max(BUFFER, len(events)))
-        if self._waiting:
-            self._wake()
-
-    def _drop(self, count: int) -> None:
-        del self.recent[:count]
-        self.first_seq += count
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for subscription in waiting:
-            subscription.wake()
-
-    def hold(self, subscription: Subscription) -> None:
-        """Keep a subscription alive while a task waits for the next event."""
-        self._waiting[subscription] = None
-        if len(self._waiting) == len(self._live):  # everybody has everything
-            self._drop(len(self.recent))
-
-    def release(self, subscription: Subscription) -> None:
-        """Take back `hold`: no task waits any more."""
-        self._waiting.pop(subscription, None)
-
-    def remove(self, number: int) -> None:
-        """Forget a subscription that was closed."""
-        self._live.pop(number, None)
-
-    def stop(self) -> None:
-        """Refuse new subscriptions: the store is to be closed."""
-        self._stopped = True
-
-    async def end(self) -> None:
-        """Note that no more events will come, and close the readings."""
-        self.ended = True
-        self._wake()
-        for reference in self._live.copy().values():
-            subscription = reference()
-            if subscription is not None:
-                await subscription.close_reading()
+    store: object
+    log: Log
+    registry: HandlerRegistry[Any]
+    after: NamedPlace | None
+    operations: Collection[str] | None
+    max_lag: int | None
 
 
 class Subscription(AsyncContext):
@@ -181,31 +80,50 @@ class Subscription(AsyncContext):
     """
 
     def __init__(
-        self,
-        shared: Subscriptions,
-        number: int,
-        start: int,
-        operations: Collection[str] | None,
-        store: object,
-        log: Log,
-        registry: HandlerRegistry[Any],
+        self, shared: LiveEvents[Subscription], number: int, given: Cursor, following: Following
     ) -> None:
         self._shared = shared
         self._number = number
-        self._next_seq = start
-        self._operations = operations
-        self._store = store  # kept alive, as long as somebody follows it
-        self._log = log
-        self._registry = registry
+        self._following = following
+        self._log = following.log
+        self._operations = following.operations
+        self._begins = isinstance(following.after, Cursor | AtTime)
+        self._later_than: int | None = None
+        self._current = following.after is None  # whether it has ever been up to date
+        self._given: Cursor | Chunk | Group = given
+        self._given_seq = given.seq
+        self._next_seq = given.seq + 1
         self._batch: deque[Event[Any]] = deque()
+        self._chunk: Chunk | None = None  # holds the events of `_batch`
         self._reading: AsyncGenerator[Batch, None] | None = None
         self._fetching: DetachedWork[None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._closed = False
+        self._failure: SubscriberTooSlowError | None = None
+        self._warned = self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._batch)} events read ahead"
         return f"<Subscription before event {self._next_seq}: {state}>"
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place behind the last event given, to go on from with `subscribe(after=cursor)`.
+
+        An event counts as given once the iteration has returned the event. An event left out by
+        `operations` counts as given once it was passed.
+        """
+        given, seq = self._given, self._given_seq
+        if isinstance(given, Chunk):
+            given = self._log.lineage.cursor(seq, checksum_at(given.array, seq - given.first_seq))
+        elif isinstance(given, Group):
+            given = self._log.lineage.cursor(seq, given.checksum(seq))
+        self._given = given
+        return given
+
+    @property
+    def lag(self) -> int:
+        """The number of durable events that the subscriber was not given yet."""
+        return max(self._log.durable_seq - self._given_seq, 0)
 
     async def close(self) -> None:
         """Stop following, and end the iteration. A second call does nothing."""
@@ -228,13 +146,34 @@ class Subscription(AsyncContext):
             self._reading = None
             await reading.aclose()
 
+    def warn_of_lag(self, limit: int) -> None:
+        """Warn, once, of a subscriber that was up to date and is more than `limit` events behind.
+
+        `_wait` says when the subscriber is up to date again.
+        """
+        if self._current and not self._warned and self.lag > limit:
+            self._warned = True
+            _logger.warning(
+                "%s: a subscriber is %d events behind, and reads on from the log; the writer does "
+                "not wait for it",
+                self._log.path,
+                self.lag,
+            )
+
     def __aiter__(self) -> Subscription:
         return self
 
     async def __anext__(self) -> Event[Any]:
         while not self._closed:
+            max_lag = self._following.max_lag
+            if max_lag is not None and self._current and self.lag > max_lag:
+                await self._end_too_slow(max_lag)
+                break
             if self._batch:
-                return self._batch.popleft()
+                return self._next_of_batch(self._batch)
+            if self._begins:
+                await self._catch_up()
+                continue
             event = self._recent_event()
             if event is not None:
                 return copy_value(event)  # others get the same event
@@ -244,21 +183,57 @@ class Subscription(AsyncContext):
                 break
             else:
                 await self._wait()
+        if self._failure is not None:
+            raise fresh_error(self._failure)
         raise StopAsyncIteration
+
+    async def _end_too_slow(self, max_lag: int) -> None:
+        lag, cursor = self.lag, self.cursor
+        self._failure = SubscriberTooSlowError(
+            f"{self._log.path}: the subscriber is {lag} events behind, more than {max_lag}, and "
+            f"the subscription has ended behind event {cursor.seq}. Subscribe with "
+            "after=error.cursor to go on there, or with slow='wait'",
+            path=self._log.path,
+            lag=lag,
+            max_lag=max_lag,
+            cursor=cursor,
+        )
+        await self.close()
+
+    def _next_of_batch(self, batch: deque[Event[Any]]) -> Event[Any]:
+        """Give the next event read from the log. An upcaster may have made several of one event."""
+        event = batch.popleft()
+        if not batch or batch[0].seq != event.seq:
+            self._given_seq = event.seq if batch else self._next_seq - 1
+            self._given = self._chunk or self._given
+        return event
 
     def _recent_event(self) -> Event[Any] | None:
         """Take the next event from the list of recent events, `None` where the list has none."""
         recent, wanted = self._shared.recent, self._operations
-        place = self._next_seq - self._shared.first_seq
+        place = self._next_seq - recent[0][0].seq if recent else -1
         while 0 <= place < len(recent):
-            event = recent[place]
-            self._next_seq = event.seq + 1
-            if wanted is None or event.operation in wanted:
+            event, self._given = recent[place]
+            self._given_seq, self._next_seq = event.seq, event.seq + 1
+            if (wanted is None or event.operation in wanted) and not self._is_early(event):
                 return event
             place += 1
         return None
 
+    def _is_early(self, event: Event[Any]) -> bool:
+        """Whether the time that the subscription begins behind is still to come."""
+        if self._later_than is None:
+            return False
+        if event.time <= self._later_than:
+            return True
+        self._later_than = None
+        return False
+
     async def _wait(self) -> None:
+        self._current = True
+        if self._warned:
+            self._warned = False
+            _logger.info("%s: a subscriber that was behind is up to date again", self._log.path)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._shared.hold(self)
@@ -273,7 +248,8 @@ class Subscription(AsyncContext):
         """Read a chunk from the log, or wait for the chunk that is being read."""
         fetching = self._fetching
         if fetching is None:
-            fetching = self._fetching = DetachedWork(self._fetch(), ended=lambda error: None)
+            work = self._begin() if self._begins else self._fetch()
+            fetching = self._fetching = DetachedWork(work, ended=lambda error: None)
         try:
             if await fetching.settled():
                 await fetching.wait()
@@ -281,12 +257,27 @@ class Subscription(AsyncContext):
             if fetching.done and self._fetching is fetching:
                 self._fetching = None
 
+    async def _begin(self) -> None:
+        """Find the place to begin behind."""
+        after = self._following.after
+        if isinstance(after, Cursor):
+            self._stand_behind(await confirm_live(self._log, after), after)
+        elif isinstance(after, AtTime):
+            first = await first_seq_to_read(self._log, after.last + 1)
+            self._later_than = after.last
+            self._stand_behind(first - 1, None)
+        self._begins = False
+
+    def _stand_behind(self, seq: int, cursor: Cursor | None) -> None:
+        self._given = self._log.lineage.cursor(seq, None) if cursor is None else cursor
+        self._given_seq, self._next_seq = seq, seq + 1
+
     async def _fetch(self) -> None:
         """Take the next chunk of the reading. A reading ends where the log ended at its start."""
         reading = self._reading
         if reading is None:
             reading = self._reading = durable_batches(
-                self._log, self._registry, self._next_seq, operations=self._operations
+                self._log, self._following.registry, self._next_seq, operations=self._operations
             )
         try:
             batch = await anext(reading, None)
@@ -297,11 +288,17 @@ class Subscription(AsyncContext):
             self._reading = None
             return
         if not self._closed:
-            self._batch.extend(batch.events)
-            self._next_seq = max(self._next_seq, batch.then)
+            self._take(batch)
         if self._closed or self._shared.ended:
             self._reading = None
             await reading.aclose()
+
+    def _take(self, batch: Batch) -> None:
+        self._batch.extend(event for event in batch.events if not self._is_early(event))
+        if batch.then > self._next_seq:
+            self._next_seq, self._chunk = batch.then, batch.chunk
+            if not self._batch:
+                self._given, self._given_seq = batch.chunk, batch.then - 1
 
     async def __aenter__(self) -> Subscription:
         return self

@@ -198,7 +198,7 @@ class TestInMemory:
     async def test_a_subscription_reaches_into_the_shared_part(self, live: Path) -> None:
         async with branch(live, REGISTRY, at=150) as store:
             await store.append(trade(1))
-            async with store.subscribe(start=149) as events:
+            async with store.subscribe(after=148) as events:
                 assert [(await anext(events)).seq for _ in range(3)] == [149, 150, 151]
 
     async def test_time_stands_where_the_branch_begins(self, live: Path) -> None:

@@ -104,7 +104,7 @@ class Subject:
         self.refused: set[int] = set()
         self.logged: list[int] = []
         self.accepted: list[tuple[tuple[int, ...], Receipt]] = []
-        self.following = opened.subscribe(start=1) if isinstance(opened, EventStore) else None
+        self.following = opened.subscribe(after=0) if isinstance(opened, EventStore) else None
         self._groups: list[tuple[int, ...]] = []
         self._numbers = itertools.count(1)
 

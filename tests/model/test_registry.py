@@ -493,7 +493,7 @@ class TestUpcasters:
             assert store.state == Bank(Map(a=4, b=1), 2)
             assert store.seq == 2
             assert [event.seq async for event in store.events()] == [1, 2, 2]
-            async with asyncio.timeout(PATIENCE), store.subscribe(start=1) as events:
+            async with asyncio.timeout(PATIENCE), store.subscribe(after=0) as events:
                 seen = [await anext(events) for _ in range(3)]
             assert [event.seq for event in seen] == [1, 2, 2]
             assert seen[1].data != seen[2].data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.commit_path import COMMIT_PATH
+from tests.mutants.cursors import CURSOR_SABOTAGES
 from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["SABOTAGES"]
@@ -52,6 +53,8 @@ SLICES = "model/state_slices.py"
 FOLDING = "folding.py"
 APPEND_PATH = "append_path.py"
 SUBSCRIPTION = "reading/subscription.py"
+SUBSCRIPTIONS = "reading/subscriptions.py"
+LIVE_EVENTS = "reading/live_events.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
@@ -68,6 +71,7 @@ TEST_POWER = "tests/mutants/test_power.py"
 TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 
 SABOTAGES = (
+    *CURSOR_SABOTAGES,
     *COMMIT_PATH,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(
@@ -169,7 +173,7 @@ SABOTAGES = (
         breaks="whoever follows a store that was opened read-only is told",
         edits=(
             edit(
-                SUBSCRIPTION,
+                SUBSCRIPTIONS,
                 "            raise StoreReadOnlyError(\n"
                 '                f"{log.path} was opened with read_only=True, and stays',
                 "            return\n"
@@ -1152,9 +1156,9 @@ SABOTAGES = (
         breaks="a subscription that nobody has any more costs nothing",
         edits=(
             edit(
-                SUBSCRIPTION,
-                "        self._live[self._made] = weakref.ref(subscription, lambda _: forget())\n",
-                "        self._live[self._made] = lambda: subscription\n",
+                LIVE_EVENTS,
+                "        self._live[number] = weakref.ref(subscription, lambda _: forget())\n",
+                "        self._live[number] = lambda: subscription\n",
             ),
         ),
         caught_by=("tests/reading/test_subscription.py",),
@@ -1163,7 +1167,7 @@ SABOTAGES = (
         name="a waiting subscription not kept",
         breaks="a task that follows is alive as long as it waits",
         edits=(
-            edit(SUBSCRIPTION, "        self._waiting[subscription] = None\n", "        return\n"),
+            edit(LIVE_EVENTS, "        self._waiting[subscription] = None\n", "        return\n"),
         ),
         caught_by=("tests/reading/test_subscription.py",),
     ),
@@ -1855,10 +1859,9 @@ SABOTAGES = (
         breaks="a subscriber gets each event once",
         edits=(
             edit(
-                SUBSCRIPTION,
-                "        if events[0].seq >= self.first_seq + len(recent):\n"
-                "            recent.extend(events)\n",
-                "        recent.extend(events)\n",
+                LIVE_EVENTS,
+                "        if not recent or first > recent[-1][0].seq:\n",
+                "        if True:\n",
             ),
         ),
         caught_by=("tests/log/test_interruptions.py -k test_a_store",),

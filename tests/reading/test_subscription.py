@@ -9,6 +9,7 @@ import gc
 import sys
 import weakref
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,22 +17,29 @@ from typing import Any
 import pytest
 
 from eventstore import (
+    CursorAheadError,
     Event,
     EventStore,
+    ForeignCursorError,
+    HistoryForkedError,
+    SimulatedClock,
     StoreClosedError,
     StoreFailedError,
     StoreReadOnlyError,
+    SubscriberTooSlowError,
     Subscription,
 )
+from eventstore.history import branch
 from eventstore.log.base import Chunk
-from eventstore.reading import subscription
-from eventstore.reading.subscription import BUFFER
+from eventstore.reading import live_events
+from eventstore.reading.live_events import BUFFER
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import Bank, Withdraw, bank_registry, pay
 from tests.support.gates import PATIENCE, GatedDisk
 
 pytestmark = pytest.mark.asyncio
 
+BEGIN = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
 NEVER: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
 
 
@@ -98,7 +106,7 @@ class TestLive:
     async def test_some_operations_only(self) -> None:
         async with simulated() as store:
             await store.append(pay(9), Withdraw(account="a", amount=1))
-            async with store.subscribe(start=1, operations={"withdraw"}) as events:
+            async with store.subscribe(after=0, operations={"withdraw"}) as events:
                 await store.append(pay(1), Withdraw(account="a", amount=1), pay(1))
                 await store.append(Withdraw(account="a", amount=1))
                 assert await take(events, 3) == [2, 4, 6]
@@ -114,11 +122,11 @@ class TestLive:
 
 
 class TestFromEarlier:
-    @pytest.mark.parametrize("start", [1, 0, -3])
-    async def test_from_the_beginning(self, start: int) -> None:
+    @pytest.mark.parametrize("after", [0, -1, -3])
+    async def test_from_the_beginning(self, after: int) -> None:
         async with simulated() as store:
             await store.append(*[pay()] * 10)
-            async with store.subscribe(start=start) as events:
+            async with store.subscribe(after=after) as events:
                 assert await take(events, 10) == list(range(1, 11))
                 await store.append(pay())
                 assert await take(events, 1) == [11]
@@ -126,12 +134,12 @@ class TestFromEarlier:
     async def test_from_a_number(self) -> None:
         async with simulated() as store:
             await store.append(*[pay()] * 10)
-            async with store.subscribe(start=8) as events:
+            async with store.subscribe(after=7) as events:
                 await store.append(pay())
                 assert await take(events, 4) == [8, 9, 10, 11]
 
     async def test_from_one_that_is_yet_to_come(self) -> None:
-        async with simulated() as store, store.subscribe(start=4) as events:
+        async with simulated() as store, store.subscribe(after=3) as events:
             for _ in range(5):
                 await store.append(pay())
             assert await take(events, 2) == [4, 5]
@@ -139,7 +147,7 @@ class TestFromEarlier:
     async def test_what_comes_while_it_catches_up_is_neither_lost_nor_doubled(self) -> None:
         async with simulated() as store:
             await store.append(*[pay()] * (2 * BUFFER))
-            async with store.subscribe(start=1) as events:
+            async with store.subscribe(after=0) as events:
                 seen: list[int] = []
                 for _ in range(2 * BUFFER + 100):
                     if len(seen) % 40 == 0:
@@ -154,7 +162,7 @@ class TestFromEarlier:
             await store.snapshot()
         async with (
             EventStore.open("", bank_registry(), disk=disk.reopen(), **NEVER) as store,
-            store.subscribe(start=1) as events,
+            store.subscribe(after=0) as events,
         ):
             await store.append(pay())
             assert await take(events, 3) == [1, 2, 3]
@@ -217,7 +225,7 @@ class TestCancellation:
     async def test_cancelling_while_it_catches_up_loses_nothing(self, turns: int) -> None:
         async with simulated() as store:
             await store.append(*[pay()] * 100)
-            async with store.subscribe(start=1) as events:
+            async with store.subscribe(after=0) as events:
                 waiting: asyncio.Future[Event[Any]] = asyncio.ensure_future(anext(events))
                 for _ in range(turns):
                     await asyncio.sleep(0)
@@ -274,7 +282,7 @@ class TestEnding:
         assert seen == list(range(1, len(seen) + 1))
         async with (
             EventStore.open(tmp_path, bank_registry(), **NEVER) as store,
-            store.subscribe(start=len(seen) + 1) as rest_of_them,
+            store.subscribe(after=len(seen)) as rest_of_them,
         ):
             assert await take(rest_of_them, 4 * BUFFER - len(seen)) == list(
                 range(len(seen) + 1, 4 * BUFFER + 1)
@@ -323,9 +331,9 @@ class TestEnding:
             await store.append(pay())
             closing = asyncio.ensure_future(store.close())
             await asyncio.sleep(0)
-            for start in (None, 1):
+            for after in (None, 0):
                 with pytest.raises(StoreClosedError):
-                    store.subscribe(start=start)
+                    store.subscribe(after=after)
             await closing
             with pytest.raises(StoreClosedError):
                 store.subscribe()
@@ -337,7 +345,7 @@ class TestEnding:
         disk.fail(kind="sync", errno=errno.EIO)
         with pytest.raises(StoreFailedError):
             await store.append(pay())
-        async with store.subscribe(start=1) as events:
+        async with store.subscribe(after=0) as events:
             assert await take(events, 1) == [1], "what is durable is served"
         await store.close()
         with pytest.raises(StoreClosedError):
@@ -350,7 +358,7 @@ class TestEnding:
             await store.append(*[pay()] * BUFFER)
         await store.close()
         async with EventStore.open(tmp_path, bank_registry(), **NEVER) as store:
-            events = store.subscribe(start=1)
+            events = store.subscribe(after=0)
             assert await take(events, 1) == [1]
         assert open_files(tmp_path) == before
         await events.close()
@@ -369,8 +377,8 @@ def open_files(folder: Path) -> list[str]:
 
 
 class TestReadOnly:
-    @pytest.mark.parametrize("start", [None, 1])
-    async def test_it_is_refused_with_what_to_do_instead(self, start: int | None) -> None:
+    @pytest.mark.parametrize("after", [None, 0])
+    async def test_it_is_refused_with_what_to_do_instead(self, after: int | None) -> None:
         """No commit reaches a store that was opened read-only: waiting would never end."""
         disk = SimulatedDisk()
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
@@ -379,7 +387,7 @@ class TestReadOnly:
             "", bank_registry(), disk=disk.reopen(), read_only=True
         ) as reader:
             with pytest.raises(StoreReadOnlyError, match="read_events") as caught:
-                reader.subscribe(start=start)
+                reader.subscribe(after=after)
             assert caught.value.path == disk.path
 
 
@@ -419,7 +427,7 @@ class TestLeftAlone:
 
             def count(frame: FrameType, event: str, argument: Any) -> None:
                 nonlocal calls
-                calls += event == "call" and frame.f_code.co_filename == subscription.__file__
+                calls += event == "call" and frame.f_code.co_filename == live_events.__file__
 
             sys.setprofile(count)
             try:
@@ -461,14 +469,14 @@ class TestLeftAlone:
 class TestSharedByTasks:
     """Several tasks may wait on one subscription: each event goes to one of them."""
 
-    @pytest.mark.parametrize("start", [None, 1])
+    @pytest.mark.parametrize("after", [None, 0])
     async def test_every_event_is_handed_over_once_and_every_wait_ends(
-        self, start: int | None
+        self, after: int | None
     ) -> None:
         async with simulated() as store:
-            if start is not None:
+            if after is not None:
                 await store.append(*[pay()] * (3 * BUFFER))
-            shared = store.subscribe(start=start)
+            shared = store.subscribe(after=after)
             seen: list[int] = []
 
             async def work() -> None:
@@ -483,7 +491,7 @@ class TestSharedByTasks:
         async with asyncio.timeout(PATIENCE):
             outcomes = await asyncio.gather(*workers, return_exceptions=True)
         assert seen == list(range(1, len(seen) + 1))
-        if start is None:
+        if after is None:
             assert outcomes == [None] * 3
             assert len(seen) == 20
 
@@ -517,7 +525,7 @@ class TestCatchingUp:
             for _ in range(32):
                 await store.append(*[pay()] * BUFFER)
             costs = []
-            for consume in (count_events(store), take(store.subscribe(start=1), 32 * BUFFER)):
+            for consume in (count_events(store), take(store.subscribe(after=0), 32 * BUFFER)):
                 before = len(disk.calls)
                 await consume
                 costs.append(sum(call.kind == "read" for call in disk.calls[before:]))
@@ -531,7 +539,7 @@ class TestCatchingUp:
         disk = GatedDisk(tmp_path / "s", lambda call, name: False)
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
             await store.append(*[pay()] * 100)
-            events = store.subscribe(start=1)
+            events = store.subscribe(after=0)
             calls = 0
             read = store.log.read
 
@@ -575,3 +583,166 @@ class TestReactingToEvents:
             async with asyncio.timeout(PATIENCE):
                 await following
             assert isinstance(store.state, Bank)
+
+
+class TestPlaces:
+    """`after`: a number, a cursor, a time. The event at the place is not given again."""
+
+    async def test_behind_a_number_a_cursor_and_a_time(self) -> None:
+        clock = SimulatedClock(BEGIN)
+        async with simulated(clock=clock) as store:
+            cursors = []
+            for _ in range(6):
+                clock.advance(timedelta(seconds=1))
+                await store.append(pay())
+                cursors.append(store.cursor)
+            for seq in range(7):
+                place: list[Any] = [seq, BEGIN + timedelta(seconds=seq)]
+                place += [cursors[seq - 1]] if seq else []
+                for after in place:
+                    async with store.subscribe(after=after) as events:
+                        assert await take(events, 6 - seq) == list(range(seq + 1, 7))
+
+    async def test_a_time_that_is_yet_to_come(self) -> None:
+        """Earlier events pass. The first later one begins, and clocks may go backwards then."""
+        clock = SimulatedClock(BEGIN)
+        async with simulated(clock=clock) as store:
+            await store.append(pay())
+            async with store.subscribe(after=BEGIN + timedelta(seconds=2)) as events:
+                waiting = asyncio.ensure_future(take(events, 3))
+                for second in (1, 2, 3, 1, 4):
+                    clock.set(BEGIN + timedelta(seconds=second))
+                    await store.append(pay())
+                    await asyncio.sleep(0)
+                assert await waiting == [4, 5, 6]
+
+    async def test_the_cursor_stands_behind_what_was_given(self) -> None:
+        """Live, from the log, left out: after each event reading on gives the one after."""
+        async with simulated() as store:
+            for amount in range(1, 5):
+                await store.append(pay(amount), pay(amount))
+            async with store.subscribe(after=2) as events:
+                for seq in range(3, 13):
+                    if seq == 7:
+                        await store.append(*[pay()] * 4)
+                    assert await take(events, 1) == [seq]
+                    assert events.cursor.seq == seq
+                    rest_of_them = [event.seq async for event in store.events(events.cursor)]
+                    assert rest_of_them == list(range(seq + 1, store.seq + 1))
+                assert events.cursor == store.cursor
+
+    async def test_what_is_left_out_is_passed(self) -> None:
+        async with simulated() as store:
+            await store.append(pay(9), pay(1))
+            async with store.subscribe(after=0, operations={"withdraw"}) as events:
+                waiting = asyncio.ensure_future(take(events, 1))
+                await asyncio.sleep(0.01)
+                assert events.cursor == store.cursor
+                await store.append(pay(1))
+                await asyncio.sleep(0)
+                await store.append(Withdraw(account="a", amount=1))
+                assert await waiting == [4]
+                assert (events.cursor, events.lag) == (store.cursor, 0)
+
+    async def test_a_cursor_before_anything_was_given(self) -> None:
+        async with simulated() as store:
+            await store.append(pay(), pay())
+            behind = store.cursor
+            async with store.subscribe() as live, store.subscribe(after=behind) as same:
+                assert live.cursor == same.cursor == behind
+                await store.append(pay())
+                assert live.cursor == behind
+                assert live.lag == same.lag == 1
+
+    @pytest.mark.parametrize("ahead", [False, True])
+    async def test_a_cursor_of_another_history(self, ahead: bool) -> None:
+        """Refused before the first event, in each iteration; nothing of the other history comes."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay(1))
+        copy = disk.clone()
+        async with EventStore.open("", bank_registry(), disk=disk.reopen(), **NEVER) as store:
+            await store.append(*[pay(2)] * (9 if ahead else 1))
+            cursor = store.cursor
+        async with EventStore.open("", bank_registry(), disk=copy.reopen(), **NEVER) as store:
+            await store.append(pay(20))
+            async with store.subscribe(after=cursor) as events:
+                for _ in range(2):
+                    with pytest.raises(CursorAheadError if ahead else HistoryForkedError):
+                        await take(events, 1)
+                    await store.append(pay(20))
+                assert events.cursor.seq == cursor.seq
+
+    async def test_a_timeline_of_another_history_is_refused_at_once(self, tmp_path: Path) -> None:
+        async with EventStore.open(tmp_path / "a", bank_registry(), **NEVER) as store:
+            await store.append(pay(), pay())
+            cursor = store.cursor
+            async with branch(tmp_path / "a", bank_registry(), at=1) as other:
+                with pytest.raises(HistoryForkedError):
+                    other.subscribe(after=cursor)
+        async with EventStore.in_memory(bank_registry()) as stranger:
+            with pytest.raises(ForeignCursorError):
+                stranger.subscribe(after=cursor)
+
+
+class TestTooSlow:
+    """A slow subscriber costs the writer nothing."""
+
+    async def test_with_error_it_ends_where_it_is(self) -> None:
+        async with simulated() as store:
+            events = store.subscribe(slow="error", max_lag=10)
+            for _ in range(12):
+                await store.append(pay())
+                if store.seq < 3:
+                    assert await take(events, 1) == [store.seq]
+            assert events.lag == 10
+            assert await take(events, 1) == [3]
+            await store.append(pay(), pay())
+            for _ in range(2):
+                with pytest.raises(SubscriberTooSlowError, match="with after=") as caught:
+                    await take(events, 1)
+                error = caught.value
+                assert (error.lag, error.max_lag, error.path) == (11, 10, store.path)
+            assert store.stats().subscribers == 0
+            async with store.subscribe(after=error.cursor) as again:
+                assert await take(again, 1) == [4]
+
+    async def test_history_is_no_lag(self) -> None:
+        """A subscriber that was never up to date is not too slow: it is catching up."""
+        async with simulated() as store:
+            await store.append(*[pay()] * 50)
+            async with store.subscribe(after=0, slow="error", max_lag=5) as events:
+                assert await take(events, 50) == list(range(1, 51))
+                waiting = asyncio.ensure_future(take(events, 1))
+                await asyncio.sleep(0)
+                await store.append(*[pay()] * 7)
+                with pytest.raises(SubscriberTooSlowError):
+                    await waiting
+
+    async def test_one_warning_and_its_end(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", logger="eventstore.reading.subscription")
+        async with simulated() as store, store.subscribe() as events:
+            for _ in range(5):
+                await store.append(*[pay()] * BUFFER)
+            await asyncio.sleep(0)
+            (warning,) = caplog.records
+            assert warning.levelname == "WARNING"
+            assert "does not wait for it" in warning.getMessage()
+            assert (store.stats().subscribers, store.stats().subscriber_lag) == (1, 5 * BUFFER)
+            assert await take(events, 5 * BUFFER) == list(range(1, 5 * BUFFER + 1))
+            waiting = asyncio.ensure_future(take(events, 1))
+            await asyncio.sleep(0)
+            assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+            assert "up to date again" in caplog.text
+            assert store.stats().subscriber_lag == 0
+            await store.append(pay())
+            await waiting
+
+    async def test_nobody_is_warned_of_history(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with simulated() as store:
+            await store.append(*[pay()] * BUFFER)
+            async with store.subscribe(after=0):
+                for _ in range(3):
+                    await store.append(*[pay()] * BUFFER)
+                await asyncio.sleep(0)
+                assert caplog.records == []

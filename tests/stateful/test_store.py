@@ -392,8 +392,8 @@ class StoreMachine(MisuseRules):
             if self.following is not None:
                 await self.following[0].close()
             first = store.seq + 1 if start is None else 1 + start % (store.seq + 1)
-            given = None if start is None else first
-            self.following = store.subscribe(start=given), first
+            after = None if start is None else first - 1
+            self.following = store.subscribe(after=after), first
 
         session.run(follows())
 

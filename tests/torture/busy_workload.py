@@ -61,7 +61,8 @@ class Follower:
         self._random = random
         self._late = start is not None
         self._seen = store.seq if start is None else start - 1
-        self._subscription = store.subscribe(start=start, operations=operations)
+        after = None if start is None else start - 1
+        self._subscription = store.subscribe(after=after, operations=operations)
 
     async def follow(self) -> None:
         """Follow until the store is closed. Raises `OracleError`."""

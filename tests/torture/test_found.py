@@ -356,7 +356,7 @@ class TestReadingWhileTheStoreIsClosed:
         async def program() -> None:
             store = await opened(SimulatedDisk())
             await append(store, 20)
-            subscription = store.subscribe(start=1)
+            subscription = store.subscribe(after=0)
             following = asyncio.ensure_future(self.follow(subscription))
             for _ in range(turns):
                 await asyncio.sleep(0)

@@ -94,7 +94,7 @@ async def trading(folder: Path) -> None:
         async for event in store.events(start=2, operations={"record_trade"}):
             reveal_type(event)  # Event[Any]
             reveal_type(event.seq)  # int
-        async with store.subscribe(start=1) as subscription:
+        async with store.subscribe(after=0) as subscription:
             reveal_type(await anext(subscription))  # Event[Any]
         async with branch(folder, registry, at=1) as other:
             reveal_type(other)  # EventStore[EngineState]

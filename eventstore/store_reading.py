@@ -1,0 +1,89 @@
+"""The reading side of an open store: its place in history, its events, its subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from typing import Any, Generic, TypeVar
+
+from eventstore.append_path import AppendPath
+from eventstore.cursor import Cursor
+from eventstore.log.base import Log
+from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import Moment
+from eventstore.reading.store_events import durable_events
+from eventstore.reading.subscription import Subscription
+from eventstore.reading.subscriptions import SlowPolicy, Subscriptions
+
+__all__ = ["StoreReading"]
+
+StateT = TypeVar("StateT")
+
+
+class StoreReading(Generic[StateT]):
+    """The methods of `EventStore` that read durable events."""
+
+    log: Log
+    registry: HandlerRegistry[StateT]
+    _append_path: AppendPath[StateT]
+    _subscriptions: Subscriptions
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place behind the last durable event, to go on from later, here or elsewhere.
+
+        Wherever a number or a time is taken, a cursor is taken too. Reading on gives the next
+        event, or `HistoryForkedError` where the history is not the cursor's.
+        """
+        return self._append_path.cursor
+
+    def events(
+        self,
+        start: Moment = 1,
+        stop: Moment | None = None,
+        *,
+        operations: Collection[str] | None = None,
+    ) -> AsyncGenerator[Event[Any], None]:
+        """Iterate over durable events from `start` to `stop` (exclusive), by default to the last.
+
+        `start` and `stop` are sequence numbers, times or cursors, as in `read_events`. `operations`
+        keeps only events of those names. Batches are read off the event loop, and memory stays
+        flat.
+
+        Raises `HistoryUnavailableError` where the event at `start` was discarded,
+        `HistoryForkedError` and `ForeignCursorError` for a cursor of another history,
+        `CorruptLogError` and `ReadFailedError`.
+        """
+        return durable_events(self.log, self.registry, start, stop, operations)
+
+    def subscribe(
+        self,
+        *,
+        after: Moment | None = None,
+        operations: Collection[str] | None = None,
+        slow: SlowPolicy = "wait",
+        max_lag: int = 10_000,
+    ) -> Subscription:
+        """Follow the store: iterate asynchronously over durable events, history first, then live.
+
+        Each event comes once, in order, and only once it is durable. A slow subscriber costs the
+        writer nothing: events wait in the log.
+
+        Args:
+            after: the place to go on from, by default the last durable event. A number or a
+                `Cursor` gives the event behind, 0 the first event. A time (an aware `datetime`, or
+                nanoseconds since the epoch) gives the first later event.
+            operations: the names of the operations to give, by default all.
+            slow: `"wait"`, or `"error"` to end a subscription that was up to date and is more than
+                `max_lag` events behind, with `SubscriberTooSlowError`.
+            max_lag: a number of events.
+
+        Raises:
+            StoreClosedError: the store was closed.
+            StoreReadOnlyError: the store was opened read-only.
+            ForeignCursorError, HistoryForkedError: the cursor is of another history. A cursor that
+                differs in the checksum alone is refused by the iteration.
+        """
+        return self._subscriptions.subscribe(
+            self, self.log, self.registry, self.cursor, after, operations, slow, max_lag
+        )
