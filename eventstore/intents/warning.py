@@ -37,15 +37,15 @@ def _described(name: str, event: Event[Any], now: int) -> str:
     words = " ".join([event.operation, name, *fields])
     if len(words) > _LENGTH:
         words = f"{words[: _LENGTH - 3]}..."
-    return f"{printable(words)}, event {event.seq:,}, {_age(now - event.time)} ago"
+    return f"{printable(words)}, event {event.seq:,}, {_ago(now - event.time)}"
 
 
 def _is_number(value: object) -> bool:
     return hasattr(value, "as_tuple") or hasattr(value, "numerator")
 
 
-def _age(nanoseconds: int) -> str:
-    seconds = nanoseconds / 1e9
-    if abs(seconds) < 120:
-        return f"{seconds:.1f} s"
-    return str(timedelta(seconds=round(seconds)))
+def _ago(nanoseconds: int) -> str:
+    """An age in words. A clock may have been set back since, behind the event."""
+    seconds = abs(nanoseconds) / 1e9
+    age = f"{seconds:.1f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
+    return f"{age} ago" if nanoseconds >= 0 else f"{age} ahead of the clock"

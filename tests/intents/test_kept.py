@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 from immutables import Map
 
-from eventstore import EventStore, IntentError, StateRefusedError, read_events
+from eventstore import (
+    EventStore,
+    IntentError,
+    SimulatedClock,
+    StateRefusedError,
+    read_events,
+)
 from eventstore.disk.layout import snapshot_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.history import branch
@@ -21,6 +27,7 @@ from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 from eventstore.testing import SimulatedDisk, run_in_virtual_time
 from eventstore.tools.verify import verify
 from tests.support.orders import (
+    START,
     Book,
     LoopClock,
     Mark,
@@ -293,6 +300,16 @@ class TestWarning:
             r"ask the venue, then settle it",
             line,
         )
+
+    def test_of_a_clock_that_was_set_back(self) -> None:
+        async def body(store: EventStore[Book]) -> None:
+            await place(store, 7)
+
+        async def later(store: EventStore[Book]) -> None:
+            (warning,) = store.recovery.warnings
+            assert "event 1, 1 day, 0:00:00 ahead of the clock: ask" in warning
+
+        run(later, run(body), clock=SimulatedClock(START - 86_400 * 10**9))
 
     def test_is_one_line_for_many(self) -> None:
         async def body(store: EventStore[Book]) -> None:

@@ -33,7 +33,7 @@ from eventstore import (
     StoreUsageError,
 )
 from eventstore.clock import EARLIEST, LATEST
-from tests.torture.ledger import Deposit
+from tests.torture.ledger import Deposit, number_of
 from tests.torture.oracle import OracleError
 from tests.torture.program import Program
 from tests.torture.store_or_log import Opened
@@ -108,7 +108,7 @@ class Misuse(Program):
         call, self._called_by_handler = self._called_by_handler, None
         if call is not None:
             call()
-        if event.data.number == NEVER.number:
+        if number_of(event.data) == NEVER.number:
             raise OracleError("a call in mid-submission was let in")
         now = self.clock.present_ns()
         if self.store is not None and event.time != now:  # recovery folds as well

@@ -22,8 +22,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from eventstore import Event, EventStore, HistoryUnavailableError
-from tests.torture.ledger import Ledger, ledger_after
+from eventstore import Event, EventStore, HistoryUnavailableError, IntentSettled
+from tests.torture.ledger import Fill, Ledger, Order, ledger_after, number_of
 from tests.torture.store_or_log import Opened
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Record",
     "Submitted",
     "history_as_claimed",
+    "open_after",
     "recovered_as_claimed",
     "state_as_claimed",
 ]
@@ -104,7 +105,7 @@ class Record:
             self._cut(position)
         if position > len(self.submitted):
             raise OracleError(f"event {event.seq} follows event {len(self.submitted)}")
-        self.submitted.append(Submitted(event, self._group_of[event.data.number]))
+        self.submitted.append(Submitted(event, self._group_of[number_of(event.data)]))
         self.states.append(ledger_after(self.states[-1], event.data))
 
     def refuse(self, group: int) -> None:
@@ -168,6 +169,24 @@ def state_as_claimed(store: Opened, claim: Claim, required: int) -> None:
         raise OracleError(f"event {count} was recovered without the rest of its group")
     if isinstance(store, EventStore) and store.state != claim.states[count]:  # a log has none
         raise OracleError(f"the state is not that of {count} events: {store.state}")
+    if isinstance(store, EventStore):
+        expected = open_after(claim.submitted[:count])
+        found = {doubt.id: doubt.seq for doubt in store.in_doubt}
+        if list(found.items()) != list(expected.items()):
+            raise OracleError(f"intents {found} are open after {count} events, not {expected}")
+
+
+def open_after(submitted: Sequence[Submitted]) -> dict[str, int]:
+    """Return the intents that are open after some events, with the numbers of their events."""
+    opened: dict[str, int] = {}
+    for event, _ in submitted:
+        if isinstance(event.data, Order):
+            opened[event.data.name] = event.seq
+        elif isinstance(event.data, Fill):
+            opened.pop(event.data.name, None)
+        elif isinstance(event.data, IntentSettled):
+            opened.pop(event.data.id, None)
+    return opened
 
 
 async def history_as_claimed(store: Opened, claim: Claim) -> None:
