@@ -1,4 +1,4 @@
-"""Messages of the worker to the process that will kill it: one JSON object a line, written at once.
+"""Messages of both processes to the demonstration: one JSON object a line, written at once.
 
 Each line goes through a pipe in a single `write` call, and the worker buffers nothing. Bytes in a
 pipe survive the death of the writer. So the worker did send, before the kill, every line that the
@@ -17,6 +17,7 @@ __all__ = [
     "Acknowledged",
     "Failed",
     "Finished",
+    "Followed",
     "Message",
     "Opening",
     "Progress",
@@ -54,13 +55,20 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     stats: StoreStats
 
 
+class Followed(msgspec.Struct, frozen=True, tag=True):
+    """The second process has every event up to `seq`, and a state with this digest."""
+
+    seq: int
+    digest: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The worker gives up, for `reason`."""
+    """The process gives up, for `reason`."""
 
     reason: str
 
 
-Message = Opening | Ready | Acknowledged | Progress | Finished | Failed
+Message = Opening | Ready | Acknowledged | Progress | Finished | Followed | Failed
 
 _decoder = msgspec.json.Decoder(Message)
 

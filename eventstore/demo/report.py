@@ -101,8 +101,8 @@ def show_result(console: Console, result: Result) -> None:
     if result.verification.passed:
         kills = sum(life.killed for life in result.lives)
         console.print(
-            f"[green bold]Nothing lost, nothing doubled[/]: killed {kills} times, and the state is "
-            "the ledger's, exactly.",
+            f"[green bold]Nothing lost, nothing doubled[/]: killed {kills} times, and both "
+            "processes have the ledger's state, exactly.",
             highlight=False,
             soft_wrap=True,
         )
@@ -165,6 +165,10 @@ def _summary(result: Result) -> Table:
         f"{len(recoveries)}, in {_seconds(min(recoveries))} to {_seconds(max(recoveries))}"
         if recoveries
         else "0",
+    )
+    followed = result.verification.followed
+    table.add_row(
+        "second process", f"followed {followed.seq:,} events to state {followed.digest[:12]}"
     )
     table.add_row("whole run", f"{result.seconds:.1f} s")
     ledger = result.verification.ledger

@@ -5,6 +5,9 @@ the end of each life: an acknowledged event, and a delay after the event. Now an
 into the opening of the store. The seed fixes the plan and not the instant. Chance decides the
 instruction that the kill interrupts, on purpose.
 
+A second process follows the store all the while, without the lock, and must end with the same
+state.
+
 After each kill the promise is checked first: every event that the worker reported as acknowledged
 must be there for the next worker. An unacknowledged event may be there or not.
 """
@@ -35,6 +38,7 @@ from eventstore.demo.messages import (
     Ready,
     decode,
 )
+from eventstore.demo.second_process import SecondProcess
 from eventstore.demo.tape import read_moments, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.demo.worker import DemoError, trading_registry
@@ -172,9 +176,11 @@ def run(options: DemoOptions, view: View) -> Result:
     temporary = options.store is None and not options.keep
     try:
         view.begin(options, tape, store)
-        lives = _run_lives(options, tape, store, view)
-        view.verifying()
-        verification = asyncio.run(verify(store, options.tape, trading_registry()))
+        with SecondProcess(store, tape.events) as second:
+            lives = _run_lives(options, tape, store, view)
+            view.verifying()
+            followed = second.outcome()
+        verification = asyncio.run(verify(store, options.tape, trading_registry(), followed))
         temporary = temporary and verification.passed
     except EventStoreError:
         temporary = False

@@ -1,6 +1,6 @@
 """A check that the store holds the right events and state, after all kills of the worker.
 
-The check answers five questions, each with the differences found:
+The check answers six questions, each with the differences found:
 
 1. Is every event in the store the journal's event for the tape, in the same place, with nothing
    missing, doubled or added?
@@ -9,6 +9,7 @@ The check answers five questions, each with the differences found:
 4. Is the reopened state (a snapshot and the events after it) equal to a fold of every event from
    the first?
 5. Does a second opening give the same state and the same end?
+6. Did the second process, which followed the store through all kills, come to the same state?
 
 The store is opened read-only: verifying changes nothing.
 """
@@ -26,6 +27,7 @@ import msgspec
 from eventstore import Event, EventStore, HandlerRegistry, state_digest
 from eventstore.demo.journal import Journal
 from eventstore.demo.ledger import Ledger, differences
+from eventstore.demo.messages import Followed
 from eventstore.demo.strategy import DEFAULT_RULES, Strategy
 from eventstore.demo.tape import read_moments
 from eventstore.model.conversion import encode_hook
@@ -50,25 +52,35 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The answers, the ledger at the end of the tape, and the number of events in the store."""
+    """The answers, the ledger at the end of the tape, and the number of events in the store.
+
+    `followed` is the outcome of the second process.
+    """
 
     checks: tuple[Check, ...]
     ledger: Ledger
     events: int
+    followed: Followed
 
     @property
     def passed(self) -> bool:
         return not any(check.wrong for check in self.checks)
 
 
-async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -> Verification:
-    """Compare a closed store with the tape. Raises the errors of opening and reading the store."""
+async def verify(
+    store_path: Path, tape: Path, registry: HandlerRegistry[Any], followed: Followed
+) -> Verification:
+    """Compare a closed store with the tape, and with the outcome of the second process.
+
+    Raises the errors of opening and reading the store.
+    """
     ledger = _ledger(tape)
     events = Check("every event is there once, in its place, as the tape makes it")
     accounts = Check("the reopened state is the independent ledger's, exactly")
     trades = Check("so it is when only the trades are folded, without the marks")
     folded = Check("snapshot and tail give the state that folding every event gives")
     again = Check("opening it again gives the same")
+    second = Check("the second process followed every event through all kills, to the same state")
     async with EventStore.open(store_path, registry, read_only=True) as store:
         state, seq = store.state, store.seq
         all_events = all_trades = registry.initial()
@@ -93,7 +105,10 @@ async def verify(store_path: Path, tape: Path, registry: HandlerRegistry[Any]) -
     async with EventStore.open(store_path, registry, read_only=True) as store:
         if (store.seq, state_digest(store.state)) != (seq, digest):
             again.add(f"event {store.seq} and digest {state_digest(store.state)}")
-    return Verification((events, accounts, trades, folded, again), ledger, count)
+    if (followed.seq, followed.digest) != (seq, digest):
+        second.add(f"event {followed.seq} and digest {followed.digest}, not {seq} and {digest}")
+    checks = (events, accounts, trades, folded, again, second)
+    return Verification(checks, ledger, count, followed)
 
 
 def _ledger(tape: Path) -> Ledger:

@@ -19,14 +19,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from eventstore import Event, EventStore
+from eventstore.demo import second_process
 from eventstore.demo.journal import Journal
 from eventstore.demo.ledger import Holding, Ledger, differences
-from eventstore.demo.messages import Acknowledged, Failed, Message, Ready, decode, send
+from eventstore.demo.messages import Acknowledged, Failed, Followed, Message, Ready, decode, send
 from eventstore.demo.report import show_result
 from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
+from eventstore.demo.second_process import SecondProcess, follow_store
 from eventstore.demo.strategy import Fill, Rules, Strategy
 from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
-from eventstore.demo.verify import verify
+from eventstore.demo.verify import Verification, verify
 from eventstore.demo.worker import DemoError, trading_registry
 from eventstore.report import RecoveryReport
 from handlers import EngineState
@@ -450,7 +452,7 @@ class TestRun:
         options = DemoOptions(tape=tape, store=tmp_path / "store", kills=2, seed=1)
         view = Recorder()
         result = run(options, view)
-        assert [check.wrong for check in result.verification.checks] == [[], [], [], [], []]
+        assert [check.wrong for check in result.verification.checks] == [[]] * 6
         assert result.verification.passed
         assert [life.killed for life in result.lives] == [True, True, False]
         assert view.lives == list(result.lives)
@@ -512,6 +514,62 @@ def record(store: Path, operation: str, data: dict[str, Any]) -> None:
     asyncio.run(append())
 
 
+def verified(store: Path, tape: Path) -> Verification:
+    """Verify a store with the outcome of a process that followed the store to its end."""
+
+    async def last() -> int:
+        async with EventStore.open(store, trading_registry(), read_only=True) as opened:
+            return opened.seq
+
+    followed = follow_store(store, asyncio.run(last()))
+    return asyncio.run(verify(store, tape, trading_registry(), followed))
+
+
+class TestSecondProcess:
+    @pytest.fixture
+    def complete(self, tmp_path: Path) -> tuple[Path, Path, int]:
+        """Return a store, its tape, and the number of its events."""
+        path = write_tape(tmp_path / "tape.csv", *random_rows(120, seed=4))
+        result = run(DemoOptions(tape=path, store=tmp_path / "store", kills=0), Recorder())
+        assert "second process" in shown(result)
+        return tmp_path / "store", path, result.tape.events
+
+    def test_another_state_is_a_fault(self, complete: tuple[Path, Path, int]) -> None:
+        store, path, events = complete
+        followed = follow_store(store, events)
+        for wrong in (Followed(events, "0" * 64), Followed(events - 1, followed.digest)):
+            verification = asyncio.run(verify(store, path, trading_registry(), wrong))
+            assert [bool(check.wrong) for check in verification.checks] == [False] * 5 + [True]
+
+    def test_its_failure_is_told(
+        self, complete: tuple[Path, Path, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, _, events = complete
+        log = next((store / "log").glob("0*.log"))
+        log.write_bytes(log.read_bytes()[:-100])
+        with (
+            SecondProcess(store, events) as second,
+            pytest.raises(DemoError, match=r"could not follow: .*\.log is corrupt"),
+        ):
+            second.outcome()
+        monkeypatch.setattr(second_process, "LONGEST_WAIT", 0.01)
+        with (
+            SecondProcess(store, events) as second,
+            pytest.raises(DemoError, match="did not come to the end"),
+        ):
+            second.outcome()
+        with pytest.raises(DemoError, match="no store appeared"):
+            follow_store(store / "missing", 1)
+
+    def test_the_outcome_is_one_message(
+        self, complete: tuple[Path, Path, int], capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        store, _, events = complete
+        assert second_process.main([str(store), "--until", str(events)]) == 0
+        (line,) = capfdbinary.readouterr().out.splitlines()
+        assert decode(line) == follow_store(store, events)
+
+
 class TestTampering:
     """What must not be in the store is found: by the next worker, or by the comparison."""
 
@@ -524,18 +582,20 @@ class TestTampering:
 
     def test_an_event_too_many(self, options: DemoOptions, tmp_path: Path) -> None:
         record(tmp_path / "store", "record_trade", TRADE)
-        verification = asyncio.run(verify(tmp_path / "store", options.tape, trading_registry()))
-        events, accounts, trades, folded, again = (check.wrong for check in verification.checks)
+        verification = verified(tmp_path / "store", options.tape)
+        events, accounts, trades, folded, again, second = (
+            check.wrong for check in verification.checks
+        )
         assert "is not one of the tape's" in events[0]
         assert any(line.startswith("trade_count") for line in accounts)
         assert trades
-        assert (folded, again) == ([], [])
+        assert (folded, again, second) == ([], [], [])
         with pytest.raises(DemoError, match="but this tape makes"):
             run(options, Recorder())
 
     def test_events_missing_at_the_end(self, options: DemoOptions, tmp_path: Path) -> None:
         longer = write_tape(tmp_path / "longer.csv", *random_rows(200, seed=4))
-        verification = asyncio.run(verify(tmp_path / "store", longer, trading_registry()))
+        verification = verified(tmp_path / "store", longer)
         assert not verification.passed
         assert "are not in the store" in verification.checks[0].wrong[0]
 
@@ -554,6 +614,6 @@ class TestTampering:
         write_tape(late, *(",".join((*row[:3], f"{row[3][:-1]}9", *row[4:])) for row in fields))
         result = run(replace(options, tape=late), Recorder())
         assert not result.verification.passed
-        assert [bool(check.wrong) for check in result.verification.checks] == [True] + [False] * 4
+        assert [bool(check.wrong) for check in result.verification.checks] == [True] + [False] * 5
         assert result.kept
         assert "The store is not what it must be" in shown(result)
