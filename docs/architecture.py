@@ -18,6 +18,7 @@ DUTIES = {
     "cli": "the command eventstore, and the message where its extra is missing",
     "tools": "the commands, and verify: check every byte and fold a history again",
     "demo": "a trading loop that is killed and recovers",
+    "metrics": "stats() for Prometheus and OpenTelemetry, read when somebody asks",
     "testing": "for users' tests: handler checks, a simulated disk",
     "history": "built on open stores: branch a history, compare two",
     "store": "EventStore: operations become state",

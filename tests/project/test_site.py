@@ -22,6 +22,8 @@ PUBLIC = (
     "eventstore",
     "eventstore.disk",
     "eventstore.history",
+    "eventstore.metrics.opentelemetry",
+    "eventstore.metrics.prometheus",
     "eventstore.testing",
     "eventstore.tools",
     "handlers",
