@@ -9,9 +9,10 @@ A part of a store is closed after all parts that stand on the part. The steps ar
 2. The queue is drained: every submission has its outcome, and every effect of a commit is over.
 3. The keeper ends: the snapshot under way is finished, with its archiving. A store without a log
    takes a last snapshot of the drained store. The snapshot covers every acknowledged event.
-4. The log ends (`DurableLog.close`): blocking calls are refused, and those under way end. Then the
+4. The subscriptions of a read-only store end, which read the files of another writer.
+5. The log ends (`DurableLog.close`): blocking calls are refused, and those under way end. Then the
    writer's thread syncs and seals the log, closes the files, frees the lock and ends.
-5. The subscriptions end.
+6. The other subscriptions end.
 
 A step that fails does not keep the next one from being made. The last error is raised in the end.
 
@@ -93,6 +94,7 @@ class Closing:
         for step in (
             self._log.drain,
             self._end_snapshots,
+            self._subscriptions.end_followed,
             self._log.close,
             self._subscriptions.end,
         ):

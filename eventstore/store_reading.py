@@ -7,13 +7,15 @@ from typing import Any, Generic, TypeVar
 
 from eventstore.append_path import AppendPath
 from eventstore.cursor import Cursor
+from eventstore.following.store_subscription import FollowedSubscription
 from eventstore.log.base import Log
+from eventstore.log.durable import DurableLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment
 from eventstore.reading.store_events import durable_events
 from eventstore.reading.subscription import Subscription
-from eventstore.reading.subscriptions import SlowPolicy, Subscriptions
+from eventstore.reading.subscriptions import SlowPolicy, Subscriptions, asked_for
 
 __all__ = ["StoreReading"]
 
@@ -67,7 +69,8 @@ class StoreReading(Generic[StateT]):
         """Follow the store: iterate asynchronously over durable events, history first, then live.
 
         Each event comes once, in order, and only once it is durable. A slow subscriber costs the
-        writer nothing: events wait in the log.
+        writer nothing: events wait in the log. In a store that was opened read-only, the
+        subscription follows the writer, in whatever process, behind the state of the opening.
 
         Args:
             after: the place to go on from, by default the last durable event. A number or a
@@ -80,10 +83,14 @@ class StoreReading(Generic[StateT]):
 
         Raises:
             StoreClosedError: the store was closed.
-            StoreReadOnlyError: the store was opened read-only.
             ForeignCursorError, HistoryForkedError: the cursor is of another history. A cursor that
                 differs in the checksum alone is refused by the iteration.
         """
-        return self._subscriptions.subscribe(
-            self, self.log, self.registry, self.cursor, after, operations, slow, max_lag
+        asked = asked_for(self.registry, after, operations, slow, max_lag)
+        subscriptions, log = self._subscriptions, self.log
+        subscriptions.ensure_open(log.path)
+        if not isinstance(log, DurableLog) or not log.read_only:
+            return subscriptions.subscribe(self, log, self.registry, self.cursor, asked)
+        return subscriptions.follow(
+            FollowedSubscription(self, log, self.cursor, self.registry, asked)
         )

@@ -15,9 +15,12 @@ from eventstore.following.async_follower import Follower
 from eventstore.following.event_batches import EventBatches
 from eventstore.following.sync_follower import SyncFollower
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import Moment
+from eventstore.moment import Moment, NamedPlace
 
-__all__ = ["follow", "follow_sync"]
+__all__ = ["follow", "follow_sync", "follower_of"]
+
+POLL = 0.5
+"""The longest time in seconds between two looks at the files."""
 
 
 def follow(
@@ -27,7 +30,7 @@ def follow(
     after: Moment | None = None,
     operations: Collection[str] | None = None,
     until_closed: bool = False,
-    poll: float = 0.5,
+    poll: float = POLL,
     disk: Disk | None = None,
 ) -> Follower:
     """Follow the store at `path` from any process: iterate over durable events as they come.
@@ -72,7 +75,7 @@ def follow_sync(
     after: Moment | None = None,
     operations: Collection[str] | None = None,
     until_closed: bool = False,
-    poll: float = 0.5,
+    poll: float = POLL,
     disk: Disk | None = None,
 ) -> SyncFollower:
     """Follow as `follow` does, without an event loop: an ordinary iterator that waits.
@@ -81,6 +84,36 @@ def follow_sync(
     """
     batches = _batches(path, registry, after, operations, poll, disk)
     return SyncFollower(batches(), until_closed, poll)
+
+
+def follower_of(
+    disk: Disk,
+    registry: HandlerRegistry[Any],
+    after: NamedPlace,
+    operations: Collection[str] | None,
+) -> Follower:
+    """Return a follower of the store on `disk`, which the follower does not close.
+
+    The arguments were checked. A disk in memory is shared, and a directory is opened again.
+    """
+    make_disk: Callable[[], Disk] = functools.partial(LocalDisk, disk.path, read_only=True)
+    if not disk.blocking:
+        make_disk = functools.partial(_SharedDisk, disk)
+    batches = functools.partial(EventBatches, make_disk, registry, after, operations)
+    return Follower(batches, opening_executor(None if disk.blocking else disk), False, POLL)
+
+
+class _SharedDisk:
+    """Another's disk. Closing does nothing."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+    def close(self) -> None:
+        """Leave the disk to its owner."""
 
 
 def _batches(

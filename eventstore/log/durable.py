@@ -119,6 +119,11 @@ class DurableLog:
         return writer, group
 
     @property
+    def read_only(self) -> bool:
+        """Whether the log was opened for reading."""
+        return self._group is None
+
+    @property
     def stopped(self) -> bool:
         """Whether the end has begun: by `stop` or `close`, or because the owner was forgotten."""
         return self._stopped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -11,27 +12,29 @@ import msgspec
 from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
 from eventstore.error_base import fresh_error
-from eventstore.errors import StoreClosedError, StoreReadOnlyError
+from eventstore.errors import StoreClosedError
 from eventstore.log.base import Log
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, place_of
 from eventstore.reading.live_events import BUFFER, LiveEvents
+from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.reading.selection import checked_operations
-from eventstore.reading.subscription import Following, Subscription
+from eventstore.reading.subscription import Asked, Subscription
 from eventstore.report import StoreStats
 
-__all__ = ["SlowPolicy", "Subscriptions"]
+__all__ = ["SlowPolicy", "Subscriptions", "asked_for"]
 
 SlowPolicy = Literal["wait", "error"]
 """What becomes of a slow subscriber: events wait in the log, or the subscription ends."""
 
 
-class Subscriptions(LiveEvents[Subscription]):
+class Subscriptions(LiveEvents[LiveSubscription]):
     """The subscriptions of one store, and the shared list of recent events."""
 
     def __init__(self) -> None:
         super().__init__()
         self._made = 0
+        self._followed: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._stopped = False
         self._checks_lag = False
 
@@ -41,47 +44,37 @@ class Subscriptions(LiveEvents[Subscription]):
         log: Log,
         registry: HandlerRegistry[Any],
         last: Cursor,
-        after: Moment | None,
-        operations: Collection[str] | None,
-        slow: SlowPolicy,
-        max_lag: int,
+        asked: Asked,
     ) -> Subscription:
-        """Make a subscription behind the place `after`, by default behind the last durable event.
+        """Make a subscription of a store that is open for writing, or in memory.
 
         `last` is the cursor of the last durable event. The subscription keeps `store` alive. Raises
-        `StoreClosedError`, `StoreReadOnlyError`, `ConfigError`, and for a cursor of another
-        history `HistoryForkedError` and `ForeignCursorError`.
+        `StoreClosedError`, and for a cursor of another history `HistoryForkedError` and
+        `ForeignCursorError`.
         """
-        place = None if after is None else place_of(after, "after")
-        wanted = checked_operations(operations, registry.operations)
-        limit = _checked_limit(slow, max_lag)
-        self._ensure_followable(log)
+        refusal = log.appender.room.refusal
+        if isinstance(refusal, StoreClosedError):
+            raise fresh_error(refusal)
+        place = asked.after
         if isinstance(place, Cursor):
             log.lineage.check(place)
             last = place
         elif place is not None:  # the place of a time is found when the iteration begins
             last = log.lineage.cursor(max(place, 0) if isinstance(place, int) else 0, None)
         self._made += 1
-        following = Following(store, log, registry, place, wanted, limit)
-        subscription = Subscription(self, self._made, last, following)
+        subscription = LiveSubscription(self, self._made, store, log, registry, last, asked)
         self.add(self._made, subscription)
         return subscription
 
-    def _ensure_followable(self, log: Log) -> None:
-        """Raise the reason why no event will ever come, if there is one."""
+    def follow(self, subscription: Subscription) -> Subscription:
+        """Count a subscription that follows the files of the writer, and return it."""
+        self._followed.add(subscription)
+        return subscription
+
+    def ensure_open(self, path: str) -> None:
+        """Raise `StoreClosedError` once the store at `path` is to be closed."""
         if self._stopped:
-            raise StoreClosedError(f"{log.path} is closed", path=log.path)
-        try:
-            refusal = log.appender.room.refusal
-        except StoreReadOnlyError:
-            raise StoreReadOnlyError(
-                f"{log.path} was opened with read_only=True, and stays as it was then: no event "
-                "comes to a subscription. Subscribe in the process that writes, or call "
-                "read_events(path, start=...) again and again",
-                path=log.path,
-            ) from None
-        if isinstance(refusal, StoreClosedError):
-            raise fresh_error(refusal)
+            raise StoreClosedError(f"{path} is closed", path=path)
 
     def _overflow(self, newest: int) -> None:
         super()._overflow(newest)
@@ -96,7 +89,7 @@ class Subscriptions(LiveEvents[Subscription]):
 
     def add_to(self, stats: StoreStats) -> StoreStats:
         """Return `stats` with the subscribers' own figures."""
-        lags = [subscription.lag for subscription in self.alive()]
+        lags = [subscription.lag for subscription in (*self.alive(), *self._followed)]
         return msgspec.structs.replace(
             stats, subscribers=len(lags), subscriber_lag=max(lags, default=0)
         )
@@ -105,18 +98,33 @@ class Subscriptions(LiveEvents[Subscription]):
         """Refuse new subscriptions: the store is to be closed."""
         self._stopped = True
 
+    async def end_followed(self) -> None:
+        """End the subscriptions that read the disk of the store, before the disk is closed."""
+        for subscription in list(self._followed):
+            await subscription.end()
+
     async def end(self) -> None:
         """Note that no more events will come, and close the readings."""
         self.ended = True
         self.wake()
         for subscription in self.alive():
-            await subscription.close_reading()
+            await subscription.end()
 
 
-def _checked_limit(slow: Any, max_lag: Any) -> int | None:
-    """Return the events that a subscriber may be behind, `None` for any number."""
-    if type(slow) is not str or slow not in ("wait", "error"):
-        raise argument_error("slow", slow, "expected 'wait' or 'error'")
-    if type(max_lag) is not int or max_lag < 1:
+def asked_for(
+    registry: HandlerRegistry[Any],
+    after: Moment | None,
+    operations: Collection[str] | None,
+    slow: SlowPolicy,
+    max_lag: int,
+) -> Asked:
+    """Check what a subscriber asks for. Raises `ConfigError` and `UnknownOperationError`."""
+    place = None if after is None else place_of(after, "after")
+    wanted = checked_operations(operations, registry.operations)
+    given: Any = slow
+    if type(given) is not str or given not in ("wait", "error"):
+        raise argument_error("slow", given, "expected 'wait' or 'error'")
+    number: Any = max_lag
+    if type(number) is not int or number < 1:
         raise argument_error("max_lag", max_lag, "expected a number of events, at least 1")
-    return max_lag if slow == "error" else None
+    return Asked(place, wanted, max_lag if slow == "error" else None)

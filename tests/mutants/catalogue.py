@@ -53,8 +53,7 @@ SEGMENT_READER = "log/segment_reader.py"
 SLICES = "model/state_slices.py"
 FOLDING = "folding.py"
 APPEND_PATH = "append_path.py"
-SUBSCRIPTION = "reading/subscription.py"
-SUBSCRIPTIONS = "reading/subscriptions.py"
+SUBSCRIPTION = "reading/live_subscription.py"
 LIVE_EVENTS = "reading/live_events.py"
 TAIL = "log/tail.py"
 VAULT = "snapshot/vault.py"
@@ -169,21 +168,6 @@ SABOTAGES = (
             ),
         ),
         caught_by=("tests/log/test_backpressure.py -k flood",),
-    ),
-    Sabotage(
-        name="a subscription that nothing comes to",
-        breaks="whoever follows a store that was opened read-only is told",
-        edits=(
-            edit(
-                SUBSCRIPTIONS,
-                "            raise StoreReadOnlyError(\n"
-                '                f"{log.path} was opened with read_only=True, and stays',
-                "            return\n"
-                "            raise StoreReadOnlyError(\n"
-                '                f"{log.path} was opened with read_only=True, and stays',
-            ),
-        ),
-        caught_by=("tests/reading/test_subscription.py",),
     ),
     Sabotage(
         name="two snapshots written at once",

@@ -11,7 +11,7 @@ BRANCH = "history/branch.py"
 CURSORS = "reading/cursors.py"
 RECOVERY = "recovery.py"
 STORE_PARTS = "store_parts.py"
-SUBSCRIPTION = "reading/subscription.py"
+SUBSCRIPTION = "reading/live_subscription.py"
 TIMELINES = "disk/timelines.py"
 
 TEST_CURSORS = "tests/reading/test_cursors.py"
@@ -135,8 +135,8 @@ CURSOR_SABOTAGES = (
         edits=(
             edit(
                 SUBSCRIPTION,
-                "        self._begins = isinstance(following.after, Cursor | AtTime)\n",
-                "        self._begins = isinstance(following.after, AtTime)\n",
+                "        self._begins = isinstance(asked.after, Cursor | AtTime)\n",
+                "        self._begins = isinstance(asked.after, AtTime)\n",
             ),
         ),
         caught_by=(TEST_SUBSCRIPTION,),
@@ -149,6 +149,18 @@ CURSOR_SABOTAGES = (
                 SUBSCRIPTION,
                 "            self._given_seq = event.seq if batch else self._next_seq - 1\n",
                 "            self._given_seq = self._next_seq - 1\n",
+            ),
+        ),
+        caught_by=(TEST_SUBSCRIPTION,),
+    ),
+    Sabotage(
+        name="a read-only subscription that begins at the present end",
+        breaks="a read-only store's subscription goes on behind the state of the opening",
+        edits=(
+            edit(
+                "following/store_subscription.py",
+                "        after = last if asked.after is None else asked.after\n",
+                "        after = asked.after\n",
             ),
         ),
         caught_by=(TEST_SUBSCRIPTION,),

@@ -25,7 +25,6 @@ from eventstore import (
     SimulatedClock,
     StoreClosedError,
     StoreFailedError,
-    StoreReadOnlyError,
     SubscriberTooSlowError,
     Subscription,
 )
@@ -377,18 +376,91 @@ def open_files(folder: Path) -> list[str]:
 
 
 class TestReadOnly:
-    @pytest.mark.parametrize("after", [None, 0])
-    async def test_it_is_refused_with_what_to_do_instead(self, after: int | None) -> None:
-        """No commit reaches a store that was opened read-only: waiting would never end."""
+    """A store that was opened read-only follows the writer, in whatever process."""
+
+    async def test_it_goes_on_behind_the_state_of_the_opening(self) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay(), pay())
+            async with EventStore.open(
+                "", bank_registry(), disk=disk.reopen(), read_only=True
+            ) as reader:
+                await store.append(pay(3))
+                async with reader.subscribe() as events:
+                    assert events.cursor == reader.cursor
+                    await store.append(pay(4))
+                    async with asyncio.timeout(PATIENCE):
+                        found = [await anext(events) for _ in range(2)]
+                    assert [event.data for event in found] == [pay(3), pay(4)]
+                    assert (events.cursor, events.lag) == (store.cursor, 0)
+                    assert reader.stats().subscribers == 1
+                    assert reader.seq == 2, "the state stays as of the opening"
+
+    @pytest.mark.parametrize("after", [0, 1, datetime(2026, 3, 2, tzinfo=UTC), "cursor"])
+    async def test_behind_any_place(self, after: Any) -> None:
+        disk = SimulatedDisk()
+        clock = SimulatedClock(BEGIN)
+        async with EventStore.open("", bank_registry(), disk=disk, clock=clock, **NEVER) as store:
+            await store.append(pay())
+            place = store.cursor if after == "cursor" else after
+            await store.append(Withdraw(account="a", amount=1), pay())
+        async with (
+            EventStore.open("", bank_registry(), disk=disk.reopen(), read_only=True) as reader,
+            reader.subscribe(after=place, operations={"withdraw"}) as events,
+        ):
+            assert await take(events, 1) == [2]
+
+    async def test_it_ends_with_its_store(self) -> None:
         disk = SimulatedDisk()
         async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
             await store.append(pay())
-        async with EventStore.open(
-            "", bank_registry(), disk=disk.reopen(), read_only=True
-        ) as reader:
-            with pytest.raises(StoreReadOnlyError, match="read_events") as caught:
-                reader.subscribe(after=after)
-            assert caught.value.path == disk.path
+            reader = await EventStore.open("", bank_registry(), disk=disk.reopen(), read_only=True)
+            events = reader.subscribe(after=0)
+            waiting = asyncio.ensure_future(rest(events))
+            await asyncio.sleep(0.01)
+            await reader.close()
+            assert await waiting == [1]
+            with pytest.raises(StoreClosedError):
+                reader.subscribe()
+
+    async def test_a_record_in_flight_is_waited_for(self) -> None:
+        """The opening has seen an event of which nobody knows yet whether it is durable."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay())
+            earlier = disk.read_file("frontier")
+            await store.append(pay())
+            later = disk.read_file("frontier")
+            other = disk.reopen()
+            other.overwrite("frontier", earlier)
+            async with EventStore.open("", bank_registry(), disk=other, read_only=True) as reader:
+                assert reader.seq == 2
+                events = reader.subscribe()
+                waiting = asyncio.ensure_future(take(events, 1))
+                await asyncio.sleep(0.01)
+                assert not waiting.done()
+                other.overwrite("frontier", later)
+                await store.append(pay())
+                assert await waiting == [3]
+                await events.close()
+
+    async def test_a_slow_one_ends_if_asked_to(self) -> None:
+        disk = SimulatedDisk()
+        async with (
+            EventStore.open("", bank_registry(), disk=disk, **NEVER) as store,
+            EventStore.open("", bank_registry(), disk=disk.reopen(), read_only=True) as reader,
+            reader.subscribe(slow="error", max_lag=5) as events,
+        ):
+            await store.append(pay())
+            assert await take(events, 1) == [1]
+            await store.append(*[pay()] * 20)
+            assert await take(events, 1) == [2], "how many there are is not known before a look"
+            with pytest.raises(SubscriberTooSlowError) as caught:
+                await take(events, 1)
+            assert caught.value.lag == 19
+            place: Any = caught.value.cursor
+            async with store.subscribe(after=place) as again:
+                assert await take(again, 1) == [3]
 
 
 class TestLeftAlone:

@@ -19,7 +19,7 @@ from eventstore.clock import EARLIEST, LATEST
 from eventstore.closing import Closing
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
-from eventstore.reading.subscription import Subscription
+from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Call
@@ -192,27 +192,27 @@ class TestNoticed:
     def test_an_event_that_a_subscriber_is_never_handed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        take = Subscription._recent_event
+        take = LiveSubscription._recent_event
 
-        def lossy(subscription: Subscription) -> Event[Any] | None:
+        def lossy(subscription: LiveSubscription) -> Event[Any] | None:
             event = take(subscription)
             return take(subscription) if event is not None and not event.seq % 5 else event
 
-        monkeypatch.setattr(Subscription, "_recent_event", lossy)
+        monkeypatch.setattr(LiveSubscription, "_recent_event", lossy)
         self.noticed(["subscribe", "burst", "group", "idle"], "a subscriber was never handed event")
 
     def test_an_event_that_it_is_handed_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        take = Subscription._recent_event
-        handed: set[tuple[Subscription, int]] = set()
+        take = LiveSubscription._recent_event
+        handed: set[tuple[LiveSubscription, int]] = set()
 
-        def twice(subscription: Subscription) -> Event[Any] | None:
+        def twice(subscription: LiveSubscription) -> Event[Any] | None:
             event = take(subscription)
             if event is not None and (subscription, event.seq) not in handed:
                 handed.add((subscription, event.seq))
                 subscription._next_seq = event.seq
             return event
 
-        monkeypatch.setattr(Subscription, "_recent_event", twice)
+        monkeypatch.setattr(LiveSubscription, "_recent_event", twice)
         self.noticed(["subscribe", "append", "subscribe"], "a subscriber was ")
 
     @pytest.mark.parametrize("change", ["left out", "changed"])

@@ -1,0 +1,94 @@
+"""The subscription of a store that was opened read-only: it follows the files of the writer.
+
+The state of such a store stays as of the opening, and the subscription goes on from there by
+default. An opening beside the writer may see the record in flight, which no follower is given. The
+subscription waits until that record is durable. If a power cut takes the record, the comparison of
+the cursor says so (`HistoryForkedError`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from eventstore.cursor import Cursor
+from eventstore.error_base import fresh_error
+from eventstore.errors import CursorAheadError, NotAwaitedError, SubscriberTooSlowError
+from eventstore.following.entrance import follower_of
+from eventstore.log.durable import DurableLog
+from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.subscription import Asked, Subscription, too_slow_error
+
+__all__ = ["FollowedSubscription"]
+
+_PAUSE = 0.5
+"""Seconds between two looks whether the record in flight is durable."""
+
+
+class FollowedSubscription(Subscription):
+    """A subscription of a store that was opened read-only, behind the place that was asked for.
+
+    `last` is the cursor of the last event that the opening has seen.
+    """
+
+    def __init__(
+        self,
+        store: object,
+        log: DurableLog,
+        last: Cursor,
+        registry: HandlerRegistry[Any],
+        asked: Asked,
+    ) -> None:
+        self._store = store  # kept alive, as long as somebody follows it
+        self._path = log.path
+        self._last = last
+        self._asked = asked
+        after = last if asked.after is None else asked.after
+        self._follower = follower_of(log.disk, registry, after, asked.operations)
+        self._current = self._closed = False
+        self._failure: SubscriberTooSlowError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription of a read-only store: {self._follower!r}>"
+
+    @property
+    def cursor(self) -> Cursor:
+        try:
+            return self._follower.cursor
+        except NotAwaitedError:
+            after = self._asked.after
+            return after if isinstance(after, Cursor) else self._last
+
+    @property
+    def lag(self) -> int:
+        try:
+            return max(self._follower.durable_seq - self._follower.seq, 0)
+        except NotAwaitedError:
+            return 0
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._follower.close()
+
+    async def end(self) -> None:
+        await self.close()
+
+    async def __anext__(self) -> Event[Any]:
+        max_lag = self._asked.max_lag
+        while not self._closed:
+            lag = self.lag
+            self._current = self._current or not lag
+            if max_lag is not None and self._current and lag > max_lag:
+                self._failure = too_slow_error(self._path, self, max_lag)
+                await self.close()
+                break
+            try:
+                return await anext(self._follower)
+            except CursorAheadError:
+                if self._asked.after is not None:
+                    raise
+                await asyncio.sleep(_PAUSE)
+        if self._failure is not None:
+            raise fresh_error(self._failure)
+        raise StopAsyncIteration

@@ -1,0 +1,269 @@
+"""Following an open store: every durable event, in order, once, at the subscriber's own pace.
+
+Theory of operation
+-------------------
+A subscription is a place: the number of the next event. There are three ways to that event.
+
+*The recent events* are one list, shared by all subscriptions of a store (`live_events.py`).
+
+*The log* holds the events that the list has dropped. A subscriber that is behind keeps a reading of
+the log open, and takes one chunk after the other. Catching up therefore takes linear time. A chunk
+is fetched by detached work: a cancelled wait neither loses the chunk nor begins the reading again.
+
+*The future* holds the rest. The subscriber waits, and a commit wakes all waiters.
+
+*The beginning* is detached work too. A time has to be found in the log, a cursor has to be compared
+with the log, and a named cursor has to be read from the disk. No event is given before that.
+
+*Given* is an event once the caller has the event, or once `operations` leaves the event out. The
+subscription's cursor stands behind the last event given, with the bytes of its record at hand.
+
+Several tasks may wait on one subscription. Each event goes to one task.
+
+*The end* is a fact, and not a message: a later call is told the same as a waiter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from eventstore.concurrency import DetachedWork, wake
+from eventstore.cursor import Cursor, checksum_at
+from eventstore.error_base import fresh_error
+from eventstore.errors import SubscriberTooSlowError
+from eventstore.log.base import Chunk, Log
+from eventstore.model.operation import Event
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.value_types import copy_value
+from eventstore.moment import AtTime
+from eventstore.reading.cursors import confirm_live
+from eventstore.reading.live_events import Group, LiveEvents
+from eventstore.reading.store_events import Batch, durable_batches, first_seq_to_read
+from eventstore.reading.subscription import Asked, Subscription, too_slow_error
+
+__all__ = ["LiveSubscription"]
+
+_logger = logging.getLogger("eventstore.reading.subscription")
+
+
+class LiveSubscription(Subscription):
+    """A subscription of a store that is open for writing, or in memory."""
+
+    def __init__(
+        self,
+        shared: LiveEvents[LiveSubscription],
+        number: int,
+        store: object,
+        log: Log,
+        registry: HandlerRegistry[Any],
+        given: Cursor,
+        asked: Asked,
+    ) -> None:
+        self._shared = shared
+        self._number = number
+        self._store = store  # kept alive, as long as somebody follows it
+        self._log = log
+        self._registry = registry
+        self._after = asked.after
+        self._operations = asked.operations
+        self._max_lag = asked.max_lag
+        self._begins = isinstance(asked.after, Cursor | AtTime)
+        self._later_than: int | None = None
+        self._current = asked.after is None  # whether it has ever been up to date
+        self._given: Cursor | Chunk | Group = given
+        self._given_seq = given.seq
+        self._next_seq = given.seq + 1
+        self._batch: deque[Event[Any]] = deque()
+        self._chunk: Chunk | None = None  # holds the events of `_batch`
+        self._reading: AsyncGenerator[Batch, None] | None = None
+        self._fetching: DetachedWork[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._failure: SubscriberTooSlowError | None = None
+        self._warned = self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._batch)} events read ahead"
+        return f"<Subscription before event {self._next_seq}: {state}>"
+
+    @property
+    def cursor(self) -> Cursor:
+        given, seq = self._given, self._given_seq
+        if isinstance(given, Chunk):
+            given = self._log.lineage.cursor(seq, checksum_at(given.array, seq - given.first_seq))
+        elif isinstance(given, Group):
+            given = self._log.lineage.cursor(seq, given.checksum(seq))
+        self._given = given
+        return given
+
+    @property
+    def lag(self) -> int:
+        return max(self._log.durable_seq - self._given_seq, 0)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._batch.clear()
+            self._shared.remove(self._number)
+            self.wake()
+            await self.close_reading()
+
+    def wake(self) -> None:
+        """Wake all tasks that wait for the next event."""
+        for waiter in self._waiters:
+            wake(waiter)
+
+    async def end(self) -> None:
+        await self.close_reading()
+
+    async def close_reading(self) -> None:
+        """Close the files of a reading. A fetch under way closes the files in the end."""
+        reading = self._reading
+        if reading is not None and (self._fetching is None or self._fetching.done):
+            self._reading = None
+            await reading.aclose()
+
+    def warn_of_lag(self, limit: int) -> None:
+        """Warn, once, of a subscriber that was up to date and is more than `limit` events behind.
+
+        `_wait` says when the subscriber is up to date again.
+        """
+        if self._current and not self._warned and self.lag > limit:
+            self._warned = True
+            _logger.warning(
+                "%s: a subscriber is %d events behind, and reads on from the log; the writer does "
+                "not wait for it",
+                self._log.path,
+                self.lag,
+            )
+
+    async def __anext__(self) -> Event[Any]:
+        while not self._closed:
+            max_lag = self._max_lag
+            if max_lag is not None and self._current and self.lag > max_lag:
+                await self._end_too_slow(max_lag)
+                break
+            if self._batch:
+                return self._next_of_batch(self._batch)
+            if self._begins:
+                await self._catch_up()
+                continue
+            event = self._recent_event()
+            if event is not None:
+                return copy_value(event)  # others get the same event
+            if self._next_seq <= self._log.durable_seq:
+                await self._catch_up()
+            elif self._shared.ended:
+                break
+            else:
+                await self._wait()
+        if self._failure is not None:
+            raise fresh_error(self._failure)
+        raise StopAsyncIteration
+
+    async def _end_too_slow(self, max_lag: int) -> None:
+        self._failure = too_slow_error(self._log.path, self, max_lag)
+        await self.close()
+
+    def _next_of_batch(self, batch: deque[Event[Any]]) -> Event[Any]:
+        """Give the next event read from the log. An upcaster may have made several of one event."""
+        event = batch.popleft()
+        if not batch or batch[0].seq != event.seq:
+            self._given_seq = event.seq if batch else self._next_seq - 1
+            self._given = self._chunk or self._given
+        return event
+
+    def _recent_event(self) -> Event[Any] | None:
+        """Take the next event from the list of recent events, `None` where the list has none."""
+        recent, wanted = self._shared.recent, self._operations
+        place = self._next_seq - recent[0][0].seq if recent else -1
+        while 0 <= place < len(recent):
+            event, self._given = recent[place]
+            self._given_seq, self._next_seq = event.seq, event.seq + 1
+            if (wanted is None or event.operation in wanted) and not self._is_early(event):
+                return event
+            place += 1
+        return None
+
+    def _is_early(self, event: Event[Any]) -> bool:
+        """Whether the time that the subscription begins behind is still to come."""
+        if self._later_than is None:
+            return False
+        if event.time <= self._later_than:
+            return True
+        self._later_than = None
+        return False
+
+    async def _wait(self) -> None:
+        self._current = True
+        if self._warned:
+            self._warned = False
+            _logger.info("%s: a subscriber that was behind is up to date again", self._log.path)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._shared.hold(self)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+            if not self._waiters:
+                self._shared.release(self)
+
+    async def _catch_up(self) -> None:
+        """Read a chunk from the log, or wait for the chunk that is being read."""
+        fetching = self._fetching
+        if fetching is None:
+            work = self._begin() if self._begins else self._fetch()
+            fetching = self._fetching = DetachedWork(work, ended=lambda error: None)
+        try:
+            if await fetching.settled():
+                await fetching.wait()
+        finally:
+            if fetching.done and self._fetching is fetching:
+                self._fetching = None
+
+    async def _begin(self) -> None:
+        """Find the place to begin behind."""
+        after = self._after
+        if isinstance(after, Cursor):
+            self._stand_behind(await confirm_live(self._log, after), after)
+        elif isinstance(after, AtTime):
+            first = await first_seq_to_read(self._log, after.last + 1)
+            self._later_than = after.last
+            self._stand_behind(first - 1, None)
+        self._begins = False
+
+    def _stand_behind(self, seq: int, cursor: Cursor | None) -> None:
+        self._given = self._log.lineage.cursor(seq, None) if cursor is None else cursor
+        self._given_seq, self._next_seq = seq, seq + 1
+
+    async def _fetch(self) -> None:
+        """Take the next chunk of the reading. A reading ends where the log ended at its start."""
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = durable_batches(
+                self._log, self._registry, self._next_seq, operations=self._operations
+            )
+        try:
+            batch = await anext(reading, None)
+        except Exception:
+            self._reading = None
+            raise
+        if batch is None:
+            self._reading = None
+            return
+        if not self._closed:
+            self._take(batch)
+        if self._closed or self._shared.ended:
+            self._reading = None
+            await reading.aclose()
+
+    def _take(self, batch: Batch) -> None:
+        self._batch.extend(event for event in batch.events if not self._is_early(event))
+        if batch.then > self._next_seq:
+            self._next_seq, self._chunk = batch.then, batch.chunk
+            if not self._batch:
+                self._given, self._given_seq = batch.chunk, batch.then - 1
