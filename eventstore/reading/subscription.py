@@ -1,4 +1,4 @@
-"""Following a store, as a subscriber sees it: what `EventStore.subscribe` returns.
+"""A subscription as a subscriber sees it: the result of `EventStore.subscribe`.
 
 There are two kinds. In the process of the writer, commits push events (`live_subscription.py`). A
 store that was opened read-only follows the files of the writer (`following/store_subscription.py`).
@@ -20,7 +20,7 @@ __all__ = ["Asked", "Subscription", "too_slow_error"]
 
 
 class Asked(NamedTuple):
-    """What a subscriber asked for.
+    """The wishes of a subscriber.
 
     - `after`: the place to begin behind, `None` for the last durable event.
     - `operations`: the names of the operations to give, `None` for all.
@@ -54,7 +54,7 @@ class Subscription(AsyncContext):
 
     @property
     def lag(self) -> int:
-        """The number of durable events that the subscriber was not given yet."""
+        """The number of durable events not given to the subscriber yet."""
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -84,7 +84,7 @@ class Subscription(AsyncContext):
 
 
 def too_slow_error(path: str, slow: Subscription, max_lag: int) -> SubscriberTooSlowError:
-    """Return the error that ends a subscription which is more than `max_lag` events behind."""
+    """Return the error for a subscription of more than `max_lag` events behind."""
     lag, cursor = slow.lag, slow.cursor
     return SubscriberTooSlowError(
         f"{path}: the subscriber is {lag} events behind, more than {max_lag}, and the subscription "
