@@ -18,9 +18,10 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from eventstore.clock import Clock
 from eventstore.config import Durability
@@ -43,9 +44,21 @@ from eventstore.model.value_types import copier
 from eventstore.reading.subscriptions import Subscriptions
 from eventstore.store_parts import StoreParts
 
-__all__ = ["AppendPath"]
+__all__ = ["AppendOptions", "AppendPath"]
+
+_logger = logging.getLogger(__name__)
 
 StateT = TypeVar("StateT")
+
+
+class AppendOptions(TypedDict, total=False):
+    """The arguments of `append` and `submit` beside the operations."""
+
+    key: str | None
+    metadata: Mapping[str, Any] | None
+    expected_seq: int | None
+    durability: Durability | str | None
+    essential: bool | None
 
 
 class AppendPath(Generic[StateT]):
@@ -69,6 +82,7 @@ class AppendPath(Generic[StateT]):
         self.registry = registry
         self.clock = clock
         self.head, _, self._latest, opened = parts.at
+        self._behind = False  # whether the clock is behind the latest event
         self._checksum = parts.checksum
         self._last: Submission | None = None
         self.state = self.head
@@ -92,11 +106,13 @@ class AppendPath(Generic[StateT]):
         metadata: Any,
         expected: int | None,
         durability: Durability | str | None,
+        essential: bool | None = None,
         terms: Terms = UNKNOWN,
     ) -> Receipt:
         """Queue `payloads` as one atomic group, in the turn of the loop that found room.
 
-        `expected` is the `expected_seq` of the caller, `durability` what the caller asks for.
+        `expected` is the `expected_seq` of the caller, `durability` and `essential` are the wishes
+        of the caller.
         Raises the errors of `EventStore.append` that come before the write.
         """
         appender = self.log.appender
@@ -105,6 +121,8 @@ class AppendPath(Generic[StateT]):
             guard.check()
         if expected is not None:  # events may have come in while this append waited for room
             appender.numbers.expect(expected)
+        if appender.room.reserved is not None and not self._essential(payloads, essential):
+            raise appender.room.reserved()
         level = appender.levels.default
         if durability is not None or self.registry.traits:
             level = self._level(payloads, durability)
@@ -133,6 +151,19 @@ class AppendPath(Generic[StateT]):
         if registry.marked:
             self.intents.note(events, receipt)
         return receipt
+
+    def _essential(self, payloads: Sequence[Operation], essential: bool | None) -> bool:
+        """Return whether a group is taken while space is kept for essential events.
+
+        An event that settles an intent tells of a deed, and so is essential without a mark.
+        """
+        if essential is not None:
+            return essential
+        found = [self.registry.traits.get(type(payload)) for payload in payloads]
+        return any(
+            traits is not None and (traits.essential or traits.settles is not None)
+            for traits in found
+        )
 
     def _level(self, payloads: Sequence[Operation], durability: Durability | str | None) -> int:
         """Return the level of a group: what its call asks for, or else its operations.
@@ -189,7 +220,11 @@ class AppendPath(Generic[StateT]):
             events, self.state, _ = entry.attachment
             for event in events:
                 self.counts[event.data.__class__] += 1
-            self._latest = max(self._latest, events[0].time)
+            time = events[0].time
+            if time < self._latest or self._behind:
+                self._note_time(events[0])
+            else:
+                self._latest = time
             if self.subscriptions.active:
                 self.subscriptions.push(events, entry.body)
         self._last = entries[-1]
@@ -206,6 +241,21 @@ class AppendPath(Generic[StateT]):
         if last is not None:
             checksum = checksum_at(array_header(last.events) + last.body, last.events - 1)
         return self.log.lineage.cursor(self.log.durable_seq, checksum)
+
+    def _note_time(self, event: Event[Any]) -> None:
+        """Tell of a clock behind the latest event, and of the end once the clock is not."""
+        if event.time < self._latest:
+            self._behind = True
+            seconds = (self._latest - event.time) / 1e9
+            self.log.warnings.begin(
+                "clock",
+                f"the clock stepped back: event {event.seq} is {seconds:.3f} s before the latest "
+                "time of an earlier event. Numbers give the order of events, and times do not",
+                _logger,
+            )
+        else:
+            self._behind, self._latest = False, event.time
+            self.log.warnings.end("clock", f"the clock is past event {event.seq} again")
 
     def _published(self) -> StateAt[StateT]:
         self.log.appender.guard.settle()  # an interruption may stand between state and number

@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import enum
 import os
-import re
 import reprlib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from eventstore.arguments import checked_path, cure_for, describe
+from eventstore.config_file import parse_file
 from eventstore.errors import ConfigError
 
 __all__ = ["Durability", "History", "StoreConfig"]
@@ -153,6 +153,12 @@ class StoreConfig(
     slow_sync: _Seconds = 0.25
     """Seconds that an `fdatasync` may take before a warning is logged."""
 
+    commit_timeout: _Seconds | None = None
+    """Seconds that a commit may take before the waiters get `OutcomeUnknownError`. `None`: any."""
+
+    low_space: Literal["warn", "refuse"] = "warn"
+    """Appends while no next segment fits on the disk. `refuse`: only those marked `essential`."""
+
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
             value = getattr(self, field)
@@ -224,58 +230,13 @@ class StoreConfig(
         `ConfigError` that names the file, and the line where the file is malformed.
         """
         file = Path(checked_path(path))
-        parse = _PARSERS.get(file.suffix.lower())
-        if parse is None:
-            raise ConfigError(f"{file}: a configuration file ends in {', '.join(_PARSERS)}")
-        try:
-            found = parse(file.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
-        except (msgspec.DecodeError, *_PARSER_ERRORS) as error:
-            raise ConfigError(f"{file} is malformed: {_on_one_line(error)}") from error
+        found = parse_file(file)
         try:
             return cls.from_mapping({} if found is None else found)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}", key=error.key) from error
 
 
-_PARSER_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-"""Errors that parsers let through: for a date 2020-99-99, for `!!int ''`, for deep nesting."""
-
-
-def _parse_yaml(data: bytes) -> Any:
-    """Parse YAML, and refuse a key that is given twice: of two values, PyYAML takes the last."""
-    import yaml
-
-    found = msgspec.yaml.decode(data)
-    nodes = [yaml.compose(data, Loader=yaml.SafeLoader)]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, yaml.MappingNode):
-            seen: set[Any] = set()
-            for key, value in node.value:
-                if isinstance(key.value, str) and key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise ValueError(f"line {line}: the key {key.value!r} is given twice")
-                seen.add(key.value if isinstance(key.value, str) else id(key))
-                nodes += (key, value)
-        elif isinstance(node, yaml.SequenceNode):
-            nodes += node.value
-    return found
-
-
-_PARSERS: dict[str, Callable[[bytes], Any]] = {
-    ".yaml": _parse_yaml,
-    ".yml": _parse_yaml,
-    ".toml": msgspec.toml.decode,
-}
 _FIELD_TYPES: dict[str, Any] = {
     field: typing.get_type_hints(StoreConfig, include_extras=True)[field]
     for field in StoreConfig.__struct_fields__
@@ -390,8 +351,3 @@ def unit_of(field: str) -> str | None:
             if unit is not None:
                 return str(unit)
     return None
-
-
-def _on_one_line(error: Exception) -> str:
-    """Return a parser's complaint on one line, with its "line 2, column 5"."""
-    return re.sub(r'in "<byte string>", ', "at ", re.sub(r"\s*\n\s*", " ", str(error)))

@@ -30,6 +30,8 @@ What to catch::
     ├── StoreAccessError         permissions, ownership, symbolic links, read-only file systems
     ├── StoreFullError           no space, descriptor or memory: the commit was refused, and
     │                            appending works again later
+    │   └── LowSpaceError        ... ahead of time: low_space="refuse", not marked essential
+    ├── OutcomeUnknownError      a commit takes longer than commit_timeout, and the write goes on
     ├── StoreResourceError       the operating system gives no thread or descriptor
     ├── StoreFailedError         the outcome of a commit is unknown, the store is read-only now
     ├── ReadFailedError          the device could not read a file; nothing was changed
@@ -51,6 +53,7 @@ from eventstore.live_errors import (
     ForeignCursorError,
     HistoryForkedError,
     IntentError,
+    OutcomeUnknownError,
     SequenceConflictError,
     SubscriberTooSlowError,
 )
@@ -68,7 +71,9 @@ __all__ = [
     "InitialStateError",
     "IntentError",
     "InvalidPayloadError",
+    "LowSpaceError",
     "NotAwaitedError",
+    "OutcomeUnknownError",
     "ReadFailedError",
     "RegistrationError",
     "ReplayError",
@@ -249,6 +254,14 @@ class StoreFullError(_SystemCallError):
     The log refused the commit and everything queued behind the commit, and was cut back. None of
     the refused events is in the log. Reading works. Once the shortage is over, appending works
     again without reopening.
+    """
+
+
+class LowSpaceError(StoreFullError):
+    """The disk is nearly full, and the group is not marked `essential`. Nothing was written.
+
+    Raised with `low_space="refuse"` only, as long as there is no space for the next segment. What
+    is left of the active segment is kept for essential operations.
     """
 
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Any
+
 from eventstore.error_base import EventStoreError, PathError
 
 __all__ = [
@@ -12,6 +15,7 @@ __all__ = [
     "ForeignCursorError",
     "HistoryForkedError",
     "IntentError",
+    "OutcomeUnknownError",
     "SequenceConflictError",
     "SubscriberTooSlowError",
 ]
@@ -99,3 +103,25 @@ class SubscriberTooSlowError(PathError):
         self.lag = lag
         self.max_lag = max_lag
         self.cursor = cursor
+
+
+class OutcomeUnknownError(PathError):
+    """A commit took longer than `commit_timeout`. The write goes on, and the store is open.
+
+    Whether the log will have the events is unknown until the disk answers. Awaiting `receipt` again
+    waits for the outcome. Appending the same events again may record them twice, except with the
+    same key. `waited` is the time without an answer, in seconds.
+
+    `receipt` is `None` in a copy from another process.
+    """
+
+    def __init__(
+        self, message: str, *, path: str, waited: float, receipt: Awaitable[Any] | None = None
+    ) -> None:
+        super().__init__(message, path=path)
+        self.waited = waited
+        self.receipt = receipt
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, (kind, arguments, facts) = super().__reduce__()
+        return restore, (kind, arguments, {**facts, "receipt": None})

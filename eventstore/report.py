@@ -108,6 +108,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         open_intents: Intents without a durable settlement.
         subscribers: Subscriptions that are alive.
         subscriber_lag: Durable events that the slowest subscriber was not given yet.
+        warnings: Texts of all warnings that stand now, the oldest first: a disk that does not
+            answer, slow syncs, no space for the next segment, a queue past half, a clock stepped
+            back, snapshots or archiving that fail. Each is logged once, and its end once.
         failed: Whether the store is read-only until it is reopened.
     """
 
@@ -139,4 +142,5 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     open_intents: int = 0
     subscribers: int = 0
     subscriber_lag: int = 0
+    warnings: tuple[str, ...] = ()
     failed: bool = False

@@ -13,11 +13,11 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
-from eventstore.append_path import AppendPath
+from eventstore.append_path import AppendOptions, AppendPath
 from eventstore.clock import Clock, checked_clock
 from eventstore.closing import Closing
 from eventstore.concurrency import Opening
@@ -156,25 +156,10 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
     # ---- appending -------------------------------------------------------------------------
 
     @overload
-    async def append(
-        self,
-        *operations: Payload,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        expected_seq: int | None = None,
-        durability: Durability | str | None = None,
-    ) -> Receipt: ...
+    async def append(self, *operations: Payload, **options: Unpack[AppendOptions]) -> Receipt: ...
     @overload
     async def append(
-        self,
-        name: str,
-        data: Mapping[str, Any],
-        /,
-        *,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        expected_seq: int | None = None,
-        durability: Durability | str | None = None,
+        self, name: str, data: Mapping[str, Any], /, **options: Unpack[AppendOptions]
     ) -> Receipt: ...
     @awaited
     async def append(
@@ -184,6 +169,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
         durability: Durability | str | None = None,
+        essential: bool | None = None,
     ) -> Receipt:
         """Record operations as one atomic group, and return once the group is durable.
 
@@ -198,13 +184,17 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         that the caller decided upon: where another event was submitted since, the group is refused.
         `durability` says what this group waits for, in place of the classes of its operations. A
         group that waits for its write alone is published, and a power cut may take the group.
+        `essential` says whether the group is taken while the disk is nearly full, in place of the
+        classes: see `low_space` in the configuration.
 
         Raises:
             SequenceConflictError: `expected_seq` is not `head_seq`; nothing was written.
             ConfigError, InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was
                 written.
             Exception: what a handler raised, unchanged; nothing was written.
-            StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was written.
+            LowSpaceError, StoreFullError, StoreClosedError, StoreReadOnlyError: nothing was
+                written.
+            OutcomeUnknownError: the commit takes longer than `commit_timeout`, and goes on.
             StoreFailedError: the outcome is unknown until the store is opened again.
         """
         appender = self.log.appender
@@ -214,31 +204,16 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         if expected_seq is not None:
             appender.numbers.expect(expected_seq)
         payloads = appender.guard.run(self.registry.payloads, operations)
-        count, given = len(payloads), (payloads, key, metadata, expected_seq, durability)
+        count, given = len(payloads), (payloads, key, metadata, expected_seq, durability, essential)
         if room.fits(count):
             return await self._append_path.submit(*given)
         return await (await room.submit_when_fits(count, self._append_path.submit, *given))
 
     @overload
-    def submit(
-        self,
-        *operations: Payload,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        expected_seq: int | None = None,
-        durability: Durability | str | None = None,
-    ) -> Receipt: ...
+    def submit(self, *operations: Payload, **options: Unpack[AppendOptions]) -> Receipt: ...
     @overload
     def submit(
-        self,
-        name: str,
-        data: Mapping[str, Any],
-        /,
-        *,
-        key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        expected_seq: int | None = None,
-        durability: Durability | str | None = None,
+        self, name: str, data: Mapping[str, Any], /, **options: Unpack[AppendOptions]
     ) -> Receipt: ...
     def submit(
         self,
@@ -247,6 +222,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         metadata: Mapping[str, Any] | None = None,
         expected_seq: int | None = None,
         durability: Durability | str | None = None,
+        essential: bool | None = None,
     ) -> Receipt:
         """Queue operations as one atomic group, and return at once.
 
@@ -263,7 +239,9 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         payloads = appender.guard.run(self.registry.payloads, operations)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
-        return self._append_path.submit(payloads, key, metadata, expected_seq, durability)
+        return self._append_path.submit(
+            payloads, key, metadata, expected_seq, durability, essential
+        )
 
     def _intent_path(self) -> AppendPath[StateT]:
         return self._append_path

@@ -20,7 +20,7 @@ from handlers.told import Amendment, Message, amendment_identity, fill_identity
 __all__ = ["BustTrade", "bust_trade"]
 
 
-class BustTrade(Operation, tag="bust_trade"):
+class BustTrade(Operation, tag="bust_trade", essential=True):
     """Payload: the fill `trade_id` never was.
 
     `reference` is the venue's id of the message. Where empty, the fill is the identity. `side` is

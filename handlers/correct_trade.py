@@ -22,7 +22,7 @@ __all__ = ["CorrectTrade", "correct_trade"]
 _NAME = "correct_trade"
 
 
-class CorrectTrade(Operation, tag="correct_trade"):
+class CorrectTrade(Operation, tag="correct_trade", essential=True):
     """Payload: the fill `trade_id` is `shares` at `price`, and is called `new_trade_id`.
 
     `reference` is the venue's id of the message. Where empty, `new_trade_id` is the identity.

@@ -19,7 +19,7 @@ from handlers.told import Message
 __all__ = ["OrderClosed", "order_closed"]
 
 
-class OrderClosed(Operation, tag="order_closed"):
+class OrderClosed(Operation, tag="order_closed", essential=True):
     """Payload: the order `order_id` is closed, for a `reason` in free words.
 
     `order_id` is the venue's id. Of an order that is open here, the engine's id will do. `time` is

@@ -32,7 +32,7 @@ from handlers.told import Fill, Terms
 __all__ = ["RecordTrade", "record_trade", "told_terms"]
 
 
-class RecordTrade(Operation, tag="record_trade"):
+class RecordTrade(Operation, tag="record_trade", essential=True):
     """Payload: `shares` of `symbol` were bought or sold at `price`, for a `fee`.
 
     Attributes:

@@ -19,7 +19,7 @@ from handlers.told import Amendment, Message, Terms, amendment_identity, fill_id
 __all__ = ["TradeFee", "trade_fee"]
 
 
-class TradeFee(Operation, tag="trade_fee"):
+class TradeFee(Operation, tag="trade_fee", essential=True):
     """Payload: the `fee` of the fill `trade_id`.
 
     `reference` is the venue's id of the message. Where empty, the fill is the identity. `side` is

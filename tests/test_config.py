@@ -41,6 +41,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "max_pending": 65_536,
         "idle_seal": 1.0,
         "slow_sync": 0.25,
+        "commit_timeout": None,
+        "low_space": "warn",
     }
 
 
@@ -67,7 +69,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     ("durability", True),
     ("durability", ["commit"]),
     *itertools.product(
-        ("sync_interval", "auto_save_interval", "idle_seal", "slow_sync"),
+        ("sync_interval", "auto_save_interval", "idle_seal", "slow_sync", "commit_timeout"),
         (0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, True, "5", "50ms", 10**400),
     ),
     *itertools.product(
@@ -432,6 +434,8 @@ class TestPage:
         value = getattr(StoreConfig(), key)
         if isinstance(value, enum.Enum):
             value = value.value
+        elif value is None:
+            value = "null"
         assert unit == (unit_of(key) or "")
         assert default == f"`{str(value).lower() if isinstance(value, bool) else value}`"
         assert kind
@@ -443,6 +447,8 @@ class TestPage:
         kind = self.rows()[key][0]
         default = getattr(StoreConfig(), key)
         name = "string" if isinstance(default, str | enum.Enum) else type(default).__name__
+        if default is None:  # of an interval that nothing has by default
+            name = type(getattr(StoreConfig(**{key: 1}), key)).__name__
         optional = True
         try:
             StoreConfig.of(None, **{key: None})

@@ -40,7 +40,12 @@ from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
 from eventstore.error_base import fresh_error
-from eventstore.errors import EventStoreError, StoreFailedError, StoreOverloadedError
+from eventstore.errors import (
+    EventStoreError,
+    LowSpaceError,
+    StoreFailedError,
+    StoreOverloadedError,
+)
 
 __all__ = ["Room"]
 
@@ -53,14 +58,17 @@ class Room:
 
     `limit` is in events. `pending` counts the events that are queued or in flight. The log adds to
     `pending` when events are queued. `refusal` is the error that closed the room, if any.
+    `reserved` makes the error for events that are not essential, while space on the disk is kept
+    for essential ones. Otherwise `reserved` is `None`.
     """
 
-    __slots__ = ("_granted", "_grants", "_waiters", "limit", "pending", "refusal")
+    __slots__ = ("_granted", "_grants", "_waiters", "limit", "pending", "refusal", "reserved")
 
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
         self.pending: int = 0
         self.refusal: EventStoreError | None = None
+        self.reserved: Callable[[], LowSpaceError] | None = None
         self._granted = 0
         self._grants: dict[asyncio.Future[None], int] = {}
         # The number of events by the future that is done once room for them is granted.

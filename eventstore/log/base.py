@@ -17,6 +17,7 @@ from eventstore.log.format import MAX_BODY
 from eventstore.log.levels import Levels
 from eventstore.model.operation import Event, Receipt
 from eventstore.report import StoreStats
+from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["Appender", "Chunk", "Log", "Numbers", "Submission", "check_record_size", "order_error"]
 
@@ -98,9 +99,10 @@ class Appender(Protocol):
 
 
 class Log(Protocol):
-    """The operations of a log for its store."""
+    """The operations of a log for the store."""
 
     path: str
+    warnings: StandingWarnings
     lineage: Lineage
 
     @property

@@ -55,8 +55,9 @@ from eventstore.log.call_guard import FORKED, INTERRUPTED, QUEUEING, CallGuard
 from eventstore.log.levels import Levels
 from eventstore.log.next_record import next_record
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
-from eventstore.log.timers import CommitTimers, StallWatch
+from eventstore.log.timers import CommitTimers
 from eventstore.log.unretrieved import UnretrievedFailures
+from eventstore.log.watch import CommitWatch
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
 
@@ -109,8 +110,9 @@ class GroupCommit:
         self._unretrieved = UnretrievedFailures(writer.path)
         self._on_drained: Callable[[], None] | None = None
         self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
-        self.watch = StallWatch(
-            self._loop, config.slow_sync, writer.path, self.room, lambda: self._in_flight
+        flight = lambda: self._in_flight  # noqa: E731  for the watch
+        self.watch = CommitWatch(
+            self._loop, config, writer.warnings, self.room, self.numbers, flight, self._left
         )
         self.watch.armed = not blocking  # a job that runs inline has ended when it could be seen
         kind = ThreadRunner if blocking else InlineRunner

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import logging
 import weakref
@@ -28,6 +29,7 @@ from eventstore.disk.manifest import Manifest
 from eventstore.error_base import fresh_error
 from eventstore.errors import (
     EventStoreError,
+    LowSpaceError,
     StoreClosedError,
     StoreFailedError,
     StoreReadOnlyError,
@@ -40,6 +42,7 @@ from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
 from eventstore.log.writer import LogWriter
 from eventstore.report import StoreStats
+from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["DurableLog"]
 
@@ -71,6 +74,7 @@ class DurableLog:
         self.path = disk.path
         self.disk = disk
         self.lineage = manifest.lineage(disk.path)
+        self.warnings = StandingWarnings(disk.path)
         self._background = BackgroundCalls(disk, 2)
         self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)
@@ -80,6 +84,7 @@ class DurableLog:
         self._spare_failed = False
         self._loop = asyncio.get_running_loop()
         self._last_seq = opened.next_seq - 1
+        self._keeps_reserve = config.low_space == "refuse"
         self._stopped = False
         self._closing: DetachedWork[None] | None = None
         self._group: GroupCommit | None = None
@@ -107,6 +112,7 @@ class DurableLog:
             segment_size=config.segment_size,
             slow_sync=config.slow_sync,
             tell_unsynced=config.durability is Durability.NONE,
+            warnings=self.warnings,
         )
         group = GroupCommit(
             writer,
@@ -162,6 +168,17 @@ class DurableLog:
             self._spare_attempted_at = now
             self._spare_task = DetachedWork(self._prepare_spare(), self._spare_ended)
 
+    def _refused_for_space(self) -> LowSpaceError:
+        """Return the error for events that are not essential, and look for space again."""
+        if self._spare_task is None and not self._stopped:
+            self._begin_spare()
+        return LowSpaceError(
+            f"{self.path}: {self._writer.spare.space_warning}. The rest of the active segment is "
+            'kept for operations marked essential (low_space="refuse"); nothing was written',
+            path=self.path,
+            errno=errno.ENOSPC,
+        )
+
     def _reset(self, last: Submission | None) -> None:
         owner = self._on_reset()
         if owner is not None:
@@ -174,6 +191,9 @@ class DurableLog:
     def _spare_ended(self, error: BaseException | None) -> None:
         self._spare_task = None
         self._spare_failed = error is not None
+        if self._keeps_reserve and self._group is not None:
+            low = self._writer.spare.space_warning is not None
+            self._group.room.reserved = self._refused_for_space if low else None
         if error is not None:
             _logger.warning("%s: no spare segment could be prepared: %s", self.path, error)
         if self._writer.failure is not None:
@@ -285,6 +305,7 @@ class DurableLog:
             stalled=self._group.watch.stalled,
             spare_ready=spare.ready,
             space_warning=spare.space_warning,
+            warnings=self.warnings.texts,
             failed=self._group.room.failure is not None,
         )
 

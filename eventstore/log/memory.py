@@ -33,6 +33,7 @@ from eventstore.log.reader import LogReader
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
+from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["MemoryLog"]
 
@@ -92,6 +93,7 @@ class MemoryLog:
         self.path = path
         self.disk = disk
         self.lineage = lineage
+        self.warnings = StandingWarnings(path)
         self.begins = seq
         self.numbers = Numbers(seq)
         self.levels = Levels(Durability.NONE)  # whatever is asked for, every event is at once
@@ -232,5 +234,6 @@ class MemoryLog:
         return StoreStats(
             seq=self.durable_seq,
             events=events,
+            warnings=self.warnings.texts,
             failed=self.failure is not None,
         )

@@ -23,6 +23,7 @@ from eventstore.disk.layout import (
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.segment import zero_fill
 from eventstore.os_errors import NO_ACCESS, SHORTAGE, SyncFailedError, shortage_words
+from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["SpareSegment", "give_up_spare_files"]
 
@@ -52,12 +53,15 @@ class SpareSegment:
     is the warning of the last attempt that found no space, until an attempt succeeds.
     """
 
-    def __init__(self, disk: Disk, segment_size: int, *, ready: bool) -> None:
+    def __init__(
+        self, disk: Disk, segment_size: int, warnings: StandingWarnings, *, ready: bool
+    ) -> None:
         self.segment_size = segment_size
         self.ready = ready
         self.space_warning: str | None = None
         self.lock = threading.Lock()
         self._disk = disk
+        self._warnings = warnings
 
     def prepare(self) -> None:
         """Zero-fill the next segment's file, and give it the spare's name durably.
@@ -78,10 +82,11 @@ class SpareSegment:
                     f"{lacking} for the next segment of {self.segment_size} bytes: appending "
                     f"stops when the active one is full; {remedy}"
                 )
-                _logger.warning("%s: %s", self._disk.path, self.space_warning)
+                self._warnings.begin("space", self.space_warning, _logger)
         else:
             self.ready = True
             self.space_warning = None
+            self._warnings.end("space", "there is space for the next segment")
 
     def take(self, size: int) -> tuple[File, str]:
         """Return a zero-filled, synced file of at least `size` bytes, and its name for now.

@@ -1,8 +1,6 @@
-"""Timers of the commit path: the idle seal, the sync of timed records, the stall watch.
+"""Timers of the commit path: the idle seal, and the sync of timed records.
 
-The idle seal and the sync start with a commit. A timer of a closed log does nothing, and none is
-started for it. The stall watch starts with a job, and goes on until no job is in flight, also while
-the log is closing.
+Both start with a commit. A timer of a closed log does nothing, and none is started for it.
 
 An exception of a signal handler can lose a callback: of the loop, or of a timer here. A timer that
 is a second late is taken for lost, and the next commit starts the timer again. The idle timer also
@@ -13,18 +11,13 @@ callback was lost.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from eventstore.config import StoreConfig
 from eventstore.log.backpressure import Room
 from eventstore.log.levels import TIMED
 
-__all__ = ["CommitTimers", "StallWatch"]
-
-_logger = logging.getLogger("eventstore.log.writer")
-
-_SHORTEST = 0.01  # seconds between two ticks of the stall watch, at least
+__all__ = ["CommitTimers"]
 
 _BUSY_RETRY = 0.01  # seconds until the idle seal is tried again where a job was in flight
 _LOST = 1.0  # seconds after which a timer that has not come is taken for lost
@@ -114,78 +107,3 @@ class CommitTimers:
         self._sync_lost_at = _NEVER
         if self._room.refusal is None and self._unsynced():
             self._sync()
-
-
-class StallWatch:
-    """A warning about a job that hangs, while the job hangs: once, and once more at its end.
-
-    The watch compares the job in flight at each tick with the job at the tick before. A job seen
-    twice has hung for at least `limit` seconds. The commit path pays one comparison for each job:
-    `armed` says whether the watch ticks already.
-
-    `path` is the store's. `flight` returns the job in flight, if any. `room` has the number of
-    events that wait.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limit: float,
-        path: str,
-        room: Room,
-        flight: Callable[[], object | None],
-    ) -> None:
-        self.armed = False
-        self._loop = loop
-        self._limit = max(limit, _SHORTEST)
-        self._path = path
-        self._room = room
-        self._flight = flight
-        self._seen: object | None = None
-        self._since = 0.0
-        self._warned = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def stalled(self) -> float:
-        """Seconds that the job in flight has hung for, 0.0 while no warning stands."""
-        return self._loop.time() - self._since if self._warned else 0.0
-
-    def arm(self) -> None:
-        """Watch the job that is in flight now, and all later ones until none is."""
-        self._seen, self._since = self._flight(), self._loop.time()
-        self._start()
-
-    def _start(self) -> None:
-        """Start the timer of the next tick, and no second one after an interruption."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._limit, self._tick)
-        self.armed = True
-
-    def end(self) -> None:
-        """Stop watching: no job follows."""
-        self.armed = True
-        self._seen = None
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _tick(self) -> None:
-        self.armed = False  # after an interruption the next job starts the watch again
-        now, flight = self._loop.time(), self._flight()
-        if flight is not self._seen:
-            if self._warned:
-                _logger.warning("%s: the disk answered after %.3f s", self._path, now - self._since)
-            self._warned = False
-            self._seen, self._since = flight, now
-        elif flight is not None and not self._warned:
-            self._warned = True
-            _logger.warning(
-                "%s: the disk has not answered for %.3f s, and %d events wait for it: is it "
-                "overloaded, or gone?",
-                self._path,
-                now - self._since,
-                self._room.pending,
-            )
-        if flight is not None:
-            self._start()

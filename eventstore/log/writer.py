@@ -59,12 +59,14 @@ from eventstore.log.frontier import FrontierWriter
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.spare import SpareSegment
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
+from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["LogWriter", "WriteCounts"]
 
 
 _logger = logging.getLogger(__name__)
 
+_CALM = 60_000_000_000  # nanoseconds without a slow sync, after which the disk is well
 _LOOK = 5_000_000  # nanoseconds between the looks of commits whether the segment is in place
 
 
@@ -125,15 +127,18 @@ class LogWriter:
         segment_size: int,
         slow_sync: float,
         tell_unsynced: bool = False,
+        warnings: StandingWarnings | None = None,
     ) -> None:
         self.next_seq = next_seq
         self.synced_seq = next_seq - 1  # the last event that is on stable storage for sure
         self.failure: StoreFailedError | None = None
-        self.spare = SpareSegment(disk, segment_size, ready=spare_ready)
+        self.warnings = StandingWarnings(disk.path) if warnings is None else warnings
+        self.spare = SpareSegment(disk, segment_size, self.warnings, ready=spare_ready)
         self.counts = WriteCounts()
         self._disk = disk
         self._store = store
-        self._slow_sync = slow_sync
+        self._slow_sync = slow_sync * 1e9
+        self._slow_until = 0  # nanoseconds until which a slow sync is told as one of many
         self._active: ActiveSegment | None = None
         self._previous = None if last is None else _Predecessor(last)
         self._look_at = 0
@@ -227,12 +232,22 @@ class LogWriter:
         counts.syncs += 1
         counts.sync_times_ns.append(took)
         counts.sync_max_ns = max(counts.sync_max_ns, took)
-        if took > self._slow_sync * 1e9:
-            _logger.warning(
-                "fdatasync of %s took %.3f s: appends waited for it; is the disk overloaded?",
-                self._path(active.file.name),
-                took / 1e9,
+        if took > self._slow_sync or self._slow_until:
+            self._tell_slow_sync(active.file.name, took, began + took)
+
+    def _tell_slow_sync(self, name: str, took: int, now: int) -> None:
+        """Tell of a slow sync, or of the end of slow syncs where none was slow for a minute."""
+        if took > self._slow_sync:
+            self._slow_until = now + _CALM
+            self.warnings.begin(
+                "slow sync",
+                f"fdatasync of {self._path(name)} took {took / 1e9:.3f} s: appends waited for it; "
+                "is the disk overloaded?",
+                _logger,
             )
+        elif now > self._slow_until:
+            self._slow_until = 0
+            self.warnings.end("slow sync", f"no fdatasync was slow for {_CALM // 10**9} s")
 
     def seal_idle(self) -> None:
         """Attest that all written records are durable. Later damage is then recognised."""

@@ -210,9 +210,13 @@ class Receipt(msgspec.Struct, eq=False):
     _retrieved: bool = False
     _error: Exception | None = None
     _waiters: list[asyncio.Future[None]] | None = None
+    _unknown: Callable[[], Exception] | None = None
 
     def __await__(self) -> Generator[Any, None, Receipt]:
         if not self._done:
+            if self._unknown is not None:
+                make, self._unknown = self._unknown, None
+                raise make()
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if self._waiters is None:
                 self._waiters = [waiter]
@@ -299,6 +303,20 @@ class Receipt(msgspec.Struct, eq=False):
                     waiter.set_result(None)
                     self._retrieved = True
             self._waiters = None
+
+    def leave_unknown(self, error: Callable[[], Exception]) -> None:
+        """Tell each waiter an error: the outcome takes too long, and stays unknown for now.
+
+        Without a waiter, the next one is told. Whoever awaits the receipt again waits for the
+        outcome itself. A receipt with an outcome stays as it is.
+        """
+        if not self._done:
+            waiters, self._waiters = self._waiters, None
+            if not waiters:
+                self._unknown = error
+            for waiter in waiters or ():
+                if not waiter.done():
+                    waiter.set_exception(error())
 
     @property
     def retrieved(self) -> bool:

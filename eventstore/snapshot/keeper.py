@@ -152,7 +152,8 @@ class SnapshotKeeper:
         self._work = None
         # A forgotten store refuses blocking calls, and has no waiter for the snapshot.
         if error is not None and self._published() is not None:
-            _logger.error("%s: a snapshot could not be taken: %s", self._log.path, error)
+            text = f"a snapshot could not be taken: {error}"
+            self._log.warnings.begin("snapshot", text, _logger, level=logging.ERROR)
 
     async def snapshot(self) -> int:
         """Take a snapshot of everything durable now, and return the event that it covers.
@@ -194,6 +195,7 @@ class SnapshotKeeper:
         self._seconds = (self._clock.monotonic_ns() - began) / 1e9
         self._taken += 1
         self._warning = self._refusal = None
+        self._log.warnings.end("snapshot", f"a snapshot of event {seq} was taken")
         await self._run_tidy()
         return seq
 
@@ -211,7 +213,7 @@ class SnapshotKeeper:
 
     async def _run_tidy(self) -> None:
         """Do what follows a snapshot. A failure there is told as its own: the snapshot is taken."""
-        told, self._history_warning = self._history_warning, None
+        self._history_warning = None
         try:
             await self._log.run(self._tidy)
         except FileNotFoundError as error:
@@ -223,8 +225,11 @@ class SnapshotKeeper:
             self._history_warning = f"archiving stands still, and the log grows: {error}"
         except EventStoreError as error:
             self._history_warning = f"archiving failed, and is tried again: {error}"
-        if self._history_warning not in (None, told):
-            _logger.error("%s: %s", self._log.path, self._history_warning)
+        if self._history_warning is None:
+            self._log.warnings.end("history", "archiving works again")
+        else:
+            text = self._history_warning
+            self._log.warnings.begin("history", text, _logger, level=logging.ERROR)
 
     def _tidy_failure(self, error: OSError) -> EventStoreError:
         """Translate an `OSError` of tidying. Only lack of space leaves the store open for writing.

@@ -6,14 +6,20 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["COMMIT_PATH"]
 
+APPEND_PATH = "append_path.py"
 COMMIT = "log/commit.py"
+DURABLE_LOG = "log/durable.py"
 LEVELS = "log/levels.py"
 NEXT_RECORD = "log/next_record.py"
 RUNNER = "log/runner.py"
+STANDING = "standing_warnings.py"
 TIMERS = "log/timers.py"
+WATCH = "log/watch.py"
 WRITER = "log/writer.py"
 
 TEST_LEVELS = "tests/log/test_levels.py"
+TEST_LOW_SPACE = "tests/log/test_low_space.py"
+TEST_WATCH = "tests/log/test_watch.py"
 
 COMMIT_PATH = (
     Sabotage(
@@ -99,5 +105,81 @@ COMMIT_PATH = (
             ),
         ),
         caught_by=(TEST_LEVELS,),
+    ),
+    # ---- what is told while the disk does not answer -------------------------------------------
+    Sabotage(
+        name="nobody told that a commit takes too long",
+        breaks="with `commit_timeout`, nobody waits longer for the disk without being told",
+        edits=(edit(WATCH, "        if overdue > self._overdue:\n", "        if False:\n"),),
+        caught_by=(TEST_WATCH,),
+    ),
+    Sabotage(
+        name="a submission of a moment ago told that its outcome is unknown",
+        breaks="nobody is told before `commit_timeout` is over",
+        edits=(edit(WATCH, "if told < entry.receipt.seq <= overdue:", "if True:"),),
+        caught_by=(TEST_WATCH,),
+    ),
+    Sabotage(
+        name="an outcome that stays unknown",
+        breaks="whoever awaits a receipt again gets the outcome",
+        edits=(
+            edit(
+                "model/operation.py",
+                "                make, self._unknown = self._unknown, None\n",
+                "                make = self._unknown\n",
+            ),
+        ),
+        caught_by=(TEST_WATCH,),
+    ),
+    Sabotage(
+        name="a warning told again and again",
+        breaks="an operator is told once, and once more at the end",
+        edits=(edit(STANDING, "        if not told:\n", "        if True:\n"),),
+        caught_by=("tests/test_standing_warnings.py",),
+    ),
+    Sabotage(
+        name="a warning that never ends",
+        breaks="`stats().warnings` has what is wrong now",
+        edits=(edit(STANDING, "self._standing.pop(kind, None)", "self._standing.get(kind)"),),
+        caught_by=("tests/test_standing_warnings.py",),
+    ),
+    Sabotage(
+        name="a queue past half not told",
+        breaks="an operator learns of a slow disk before the queue is full",
+        edits=(edit(WATCH, "        self._look_at_queue()\n", ""),),
+        caught_by=(TEST_WATCH,),
+    ),
+    Sabotage(
+        name="a clock that steps back in silence",
+        breaks="an operator learns of times out of order",
+        edits=(edit(APPEND_PATH, "if event.time < self._latest:", "if False:"),),
+        caught_by=("tests/test_standing_warnings.py",),
+    ),
+    # ---- a disk that is nearly full ------------------------------------------------------------
+    Sabotage(
+        name="the reserve spent on anything",
+        breaks="closing trades are logged on a full disk",
+        edits=(edit(DURABLE_LOG, "= self._refused_for_space if low else None", "= None"),),
+        caught_by=(TEST_LOW_SPACE,),
+    ),
+    Sabotage(
+        name="the reserve kept from essential events",
+        breaks="closing trades are logged on a full disk",
+        edits=(edit(APPEND_PATH, " and (traits.essential or ", " and (False or "),),
+        caught_by=(TEST_LOW_SPACE,),
+    ),
+    Sabotage(
+        name="a refusal that does not look for space",
+        breaks="a store with space again takes everything again",
+        edits=(
+            edit(
+                DURABLE_LOG,
+                "        if self._spare_task is None and not self._stopped:\n"
+                "            self._begin_spare()\n"
+                "        return LowSpaceError(",
+                "        return LowSpaceError(",
+            ),
+        ),
+        caught_by=(TEST_LOW_SPACE,),
     ),
 )
