@@ -74,8 +74,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
 
     Attributes:
         seq: The last durable event.
-        synced_seq: The last event that is on stable storage for sure. Behind `seq` where events
-            were acknowledged without waiting for the disk.
+        synced_seq: The last event on stable storage for sure. Behind `seq` where events were
+            acknowledged without waiting for the disk.
         pending: Events that are not yet durable.
         pending_limit: Events that may be pending: `max_pending`. 0 without a queue.
         events: Events committed.
@@ -108,9 +108,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         open_intents: Intents without a durable settlement.
         subscribers: Subscriptions that are alive.
         subscriber_lag: Durable events that the slowest subscriber was not given yet.
-        warnings: Texts of all warnings that stand now, the oldest first: a disk that does not
-            answer, slow syncs, no space for the next segment, a queue past half, a clock stepped
-            back, snapshots or archiving that fail. Each is logged once, and its end once.
+        warnings: Texts of all standing warnings, the oldest first: a disk without an answer, slow
+            syncs, no space for the next segment, a queue past half, a clock stepped back, failing
+            snapshots or archiving. The log has the beginning and the end of each warning.
         failed: Whether the store is read-only until it is reopened.
     """
 

@@ -36,6 +36,8 @@ FACTS: dict[str, Any] = {
     "errno": errno.EIO,
     "offset": 512,
     "expected_seq": 8,
+    "waited": 5.0,
+    "receipt": None,
     "expected": 8,
     "actual": 9,
     "requested": 1,

@@ -54,6 +54,7 @@ class IntentPath(IntentOwner, Protocol):
         metadata: Any,
         expected: int | None,
         durability: Durability | str | None,
+        essential: bool | None = ...,
         terms: Terms = ...,
     ) -> Receipt: ...
     async def make_durable(self) -> None: ...
@@ -142,7 +143,7 @@ class Intending(AsyncContext, Generic[OperationT]):
                 "operation", payloads[0], "expected an operation whose class says intent="
             )
         receipt = self._path.submit(
-            payloads, self._key, self._metadata, self._expected, None, self._terms
+            payloads, self._key, self._metadata, self._expected, None, None, self._terms
         )
         self._doubt = self._path.intents.begin_work(self._path, receipt.events)
         return receipt

@@ -1592,7 +1592,7 @@ SABOTAGES = (
                 "",
             ),
         ),
-        caught_by=("tests/log/test_stall.py -k other_step",),
+        caught_by=("tests/log/test_watch.py -k other_step",),
     ),
     Sabotage(
         name="a full disk with a spare is a full disk",
