@@ -40,6 +40,8 @@ DUTIES = {
     "model": "operations, handlers, states",
     "disk": "the only way to files",
     "config": "settings",
+    "config_file": "settings from a file, as plain data",
+    "standing_warnings": "trouble told once, and its end once",
     "clock": "times",
     "cursor": "a place in one history, told from every other",
     "moment": "a number, a time or a cursor, by type",

@@ -448,7 +448,7 @@ class TestPage:
         default = getattr(StoreConfig(), key)
         name = "string" if isinstance(default, str | enum.Enum) else type(default).__name__
         if default is None:  # of an interval that nothing has by default
-            name = type(getattr(StoreConfig(**{key: 1}), key)).__name__
+            name = type(getattr(StoreConfig.of(None, **{key: 1}), key)).__name__
         optional = True
         try:
             StoreConfig.of(None, **{key: None})

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from eventstore import EventStore, SimulatedClock, StoreFullError
+from eventstore.log.slow_syncs import SlowSyncs
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Fault
@@ -86,3 +87,20 @@ async def test_snapshots_that_fail(caplog: pytest.LogCaptureFixture) -> None:
     told = [(level, text) for level, text in lines(caplog) if "a snapshot" in text]
     assert [level for level, _ in told] == ["ERROR", "WARNING"]
     assert told[1][1].endswith("a snapshot of event 3 was taken")
+
+
+def test_a_row_of_slow_syncs(caplog: pytest.LogCaptureFixture) -> None:
+    second = 10**9
+    warnings = StandingWarnings("store")
+    syncs = SlowSyncs(0.25, warnings)
+    assert not syncs.until
+    for now in (1, 2, 30):
+        syncs.note("store/log/1", second // 2, now * second)
+    syncs.note("store/log/1", 10, 89 * second)
+    assert warnings.texts == (
+        "fdatasync of store/log/1 took 0.500 s: appends waited for it; is the disk overloaded?",
+    )
+    syncs.note("store/log/1", 10, 91 * second)
+    assert not warnings.texts
+    assert not syncs.until
+    assert [text for _, text in lines(caplog)][1:] == ["store: no fdatasync was slow for 60 s"]

@@ -57,6 +57,7 @@ from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.frontier import FrontierWriter
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
+from eventstore.log.slow_syncs import SlowSyncs
 from eventstore.log.spare import SpareSegment
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
 from eventstore.standing_warnings import StandingWarnings
@@ -66,7 +67,6 @@ __all__ = ["LogWriter", "WriteCounts"]
 
 _logger = logging.getLogger(__name__)
 
-_CALM = 60_000_000_000  # nanoseconds without a slow sync, after which the disk is well
 _LOOK = 5_000_000  # nanoseconds between the looks of commits whether the segment is in place
 
 
@@ -137,8 +137,7 @@ class LogWriter:
         self.counts = WriteCounts()
         self._disk = disk
         self._store = store
-        self._slow_sync = slow_sync * 1e9
-        self._slow_until = 0  # nanoseconds until which a slow sync is told as one of many
+        self._slow_syncs = SlowSyncs(slow_sync, self.warnings)
         self._active: ActiveSegment | None = None
         self._previous = None if last is None else _Predecessor(last)
         self._look_at = 0
@@ -232,22 +231,9 @@ class LogWriter:
         counts.syncs += 1
         counts.sync_times_ns.append(took)
         counts.sync_max_ns = max(counts.sync_max_ns, took)
-        if took > self._slow_sync or self._slow_until:
-            self._tell_slow_sync(active.file.name, took, began + took)
-
-    def _tell_slow_sync(self, name: str, took: int, now: int) -> None:
-        """Tell of a slow sync, or of the end of slow syncs where none was slow for a minute."""
-        if took > self._slow_sync:
-            self._slow_until = now + _CALM
-            self.warnings.begin(
-                "slow sync",
-                f"fdatasync of {self._path(name)} took {took / 1e9:.3f} s: appends waited for it; "
-                "is the disk overloaded?",
-                _logger,
-            )
-        elif now > self._slow_until:
-            self._slow_until = 0
-            self.warnings.end("slow sync", f"no fdatasync was slow for {_CALM // 10**9} s")
+        slow = self._slow_syncs
+        if took > slow.limit or slow.until:
+            slow.note(self._path(active.file.name), took, began + took)
 
     def seal_idle(self) -> None:
         """Attest that all written records are durable. Later damage is then recognised."""

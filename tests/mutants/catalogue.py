@@ -189,8 +189,8 @@ SABOTAGES = (
         edits=(
             edit(
                 WRITER,
-                "        self.counts.commits += 1\n        if sync:\n            self.sync()\n",
-                "        self.counts.commits += 1\n",
+                "        self.next_seq += count\n        if sync:\n            self.sync()\n",
+                "        self.next_seq += count\n",
             ),
         ),
         caught_by=("tests/log/test_writer.py", TEST_POWER),
@@ -1467,8 +1467,7 @@ SABOTAGES = (
         edits=(
             edit(
                 WRITER,
-                "        if time.perf_counter_ns() >= self._look_at:\n"
-                "            self._ensure_in_place(active)\n",
+                "        if now >= self._look_at:\n            self._ensure_in_place(active)\n",
                 "",
             ),
         ),

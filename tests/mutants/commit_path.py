@@ -98,10 +98,10 @@ COMMIT_PATH = (
         edits=(
             edit(
                 WRITER,
-                "        self.next_seq += count\n        self.counts.commits += 1\n",
+                "        self.next_seq += count\n        if sync:\n",
                 "        self.next_seq += count\n"
                 "        self.synced_seq = self.next_seq - 1\n"
-                "        self.counts.commits += 1\n",
+                "        if sync:\n",
             ),
         ),
         caught_by=(TEST_LEVELS,),
