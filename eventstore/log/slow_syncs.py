@@ -17,7 +17,7 @@ class SlowSyncs:
     """The slow syncs of one log. Used on the writer's thread.
 
     `limit` is the time of a sync that is not slow, in nanoseconds. `until` is the end of the row
-    of slow syncs, as far as known, and 0 outside of a row. The writer looks at both, to save a call.
+    of slow syncs, as far as known, and 0 outside of a row. The writer reads both, to save a call.
     """
 
     __slots__ = ("_warnings", "limit", "until")
