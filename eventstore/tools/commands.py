@@ -37,11 +37,15 @@ from eventstore.model.conversion import encode_hook
 from eventstore.model.operation import OPERATION_FIELD
 from eventstore.model.registry import HandlerRegistry
 from eventstore.report import printable
+from eventstore.tools.intents import OpenIntent
 from eventstore.tools.overview import Damage, Overview, SegmentFacts, overview
 from eventstore.tools.verify import Divergence, Verification
 from eventstore.tools.verify import verify as verify_store
 
 __all__ = ["commands"]
+
+MOST_INTENTS = 5
+"""The limit of open intents that `info` names."""
 
 MOST_DIFFERENCES = 10
 """The limit of differences that are shown for a state folded again."""
@@ -226,11 +230,23 @@ def _facts(found: Overview) -> list[str]:
     ]
     if found.writer is not None:
         lines.append(f"a writer is, or was when it ended, process {found.writer}")
+    lines += _open_intents(found.intents)
     torn = sum(segment.torn_bytes for segment in found.segments)
     if torn:
         unless = "" if found.writer is None else ", unless a writer is writing them now"
         lines.append(f"{torn:,} torn bytes wait to be set aside by the next writer{unless}")
     return lines
+
+
+def _open_intents(intents: tuple[OpenIntent, ...] | None) -> Iterator[str]:
+    """Yield a line about the open intents, where there are any or nobody knows."""
+    if intents is None:
+        yield "open intents: not known, because events cannot be read"
+    elif intents:
+        shown = [f"{one.operation} {one.id}, event {one.seq:,}" for one in intents[:MOST_INTENTS]]
+        if len(intents) > MOST_INTENTS:
+            shown.append(f"and {len(intents) - MOST_INTENTS:,} more")
+        yield f"open intents: {len(intents):,}: {'; '.join(shown)}"
 
 
 def _segments(segments: tuple[SegmentFacts, ...]) -> Table:

@@ -43,6 +43,7 @@ from eventstore.log.format import SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, read_header
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
 from eventstore.os_errors import translating_read_errors
+from eventstore.tools.intents import OpenIntent, open_intents
 
 __all__ = [
     "Damage",
@@ -101,6 +102,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
       Every event before can be read.
     * `unknown`: files of others. The store leaves such files alone.
     * `writer`: the pid in `writer.pid`.
+    * `intents`: the open intents, oldest first, `None` where damage hides them.
     """
 
     path: str
@@ -113,6 +115,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     intact_up_to: int | None = None
     unknown: tuple[str, ...] = ()
     writer: int | None = None
+    intents: tuple[OpenIntent, ...] | None = ()
 
     @property
     def last_seq(self) -> int:
@@ -179,6 +182,7 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
         intact_up_to=log.intact_up_to,
         unknown=tuple(listing.unknown(manifest)),
         writer=_writer(disk),
+        intents=open_intents(disk, manifest, listing.snapshot_seqs),
     )
 
 
