@@ -77,6 +77,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         synced_seq: The last event on stable storage for sure. Behind `seq` where events were
             acknowledged without waiting for the disk.
         pending: Events that are not yet durable.
+        pending_bytes: Bytes of the events that are not yet durable.
         pending_limit: Events that may be pending: `max_pending`. 0 without a queue.
         events: Events committed.
         commits: Commits made.
@@ -99,6 +100,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         snapshot_seconds: Seconds that the last snapshot of this opening took, 0.0 before the first.
         segments_archived: Segments moved out of the log.
         spare_ready: Whether the next segment is already zero-filled.
+        free_bytes: Bytes that the file system had left when the last segment was begun or prepared,
+            the spare not counted. `None` before the first look.
+        events_that_fit: Events of the size seen since opening that `free_bytes` are good for.
         space_warning: Text of a warning about lack of space, `None` where there is enough. Lack
             of space for the next segment is told a segment ahead of the first refused commit.
         history_warning: Text of a warning that archiving found a damaged or missing segment, or
@@ -117,6 +121,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     seq: int = 0
     synced_seq: int = 0
     pending: int = 0
+    pending_bytes: int = 0
     pending_limit: int = 0
     events: int = 0
     commits: int = 0
@@ -136,6 +141,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     snapshot_seconds: float = 0.0
     segments_archived: int = 0
     spare_ready: bool = False
+    free_bytes: int | None = None
+    events_that_fit: int | None = None
     space_warning: str | None = None
     history_warning: str | None = None
     snapshot_warning: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from eventstore import EventStore, SimulatedClock
+from eventstore.disk.local import LocalDisk
 from eventstore.histogram import BUCKETS, Histogram
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import Withdraw, bank_registry, pay
+from tests.support.gates import GatedDisk, commits
 
 QUIET: dict[str, Any] = {"auto_save_interval": None, "wal_max_entries": None}
 
@@ -45,7 +48,45 @@ class TestHistogram:
         assert (Histogram().total, Histogram().quantile(0.5)) == (0, 0.0)
 
 
+class SmallDisk(LocalDisk):
+    def free_bytes(self) -> int:
+        return 1_000_000
+
+
 class TestStats:
+    @pytest.mark.asyncio
+    async def test_free_space_and_how_many_events_it_is_good_for(self, tmp_path: Path) -> None:
+        disk = SmallDisk(tmp_path / "s", create=True)
+        async with EventStore.open("", bank_registry(), disk=disk, **QUIET) as store:
+            assert (store.stats().free_bytes, store.stats().events_that_fit) == (None, None)
+            await store.append(*[pay()] * 10)
+            stats = store.stats()
+            assert stats.free_bytes == 1_000_000
+            assert stats.events_that_fit == 10_000_000 // stats.bytes_written
+
+    @pytest.mark.asyncio
+    async def test_free_space_of_the_file_system(self, tmp_path: Path) -> None:
+        async with EventStore.open(tmp_path / "s", bank_registry(), **QUIET) as store:
+            await store.append(pay())
+            found = os.statvfs(tmp_path)
+            free = store.stats().free_bytes
+            assert free is not None
+            assert 0 < free <= found.f_blocks * found.f_frsize
+
+    @pytest.mark.asyncio
+    async def test_bytes_that_wait_are_told(self, tmp_path: Path) -> None:
+        disk = GatedDisk(tmp_path / "s", commits)
+        async with EventStore.open("", bank_registry(), disk=disk, **QUIET) as store:
+            await store.append(pay())
+            one = store.stats().record_bytes.bounds[0]
+            disk.gate.shut()
+            receipt = store.submit(pay(), pay())
+            await disk.gate.reached()
+            assert one / 2 < store.stats().pending_bytes / 2 <= one
+            disk.gate.open()
+            await receipt
+            assert store.stats().pending_bytes == 0
+
     @pytest.mark.asyncio
     async def test_operations_are_counted_when_they_are_committed(self) -> None:
         async with EventStore.open("", bank_registry(), disk=SimulatedDisk(), **QUIET) as store:

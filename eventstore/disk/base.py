@@ -125,6 +125,9 @@ class Disk(Protocol):
         Raise `GoneError` for a directory without the file `name`, too.
         """
 
+    def free_bytes(self) -> int | None:
+        """Return the bytes that the store may still take, `None` where nobody knows."""
+
     def overwrite(self, name: str, data: bytes) -> None:
         """Make a small file at the top begin with `data`, in place and without a sync.
 

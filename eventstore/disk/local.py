@@ -268,6 +268,10 @@ class LocalDisk:
             except FileNotFoundError:
                 raise GoneError(f"{name} was removed") from None
 
+    def free_bytes(self) -> int | None:
+        found = os.fstatvfs(self._folder_fd(""))
+        return found.f_bavail * found.f_frsize
+
     def overwrite(self, name: str, data: bytes) -> None:
         fd = self._hints.get(name)
         if fd is None:

@@ -112,7 +112,7 @@ class GroupCommit:
         self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
         flight = lambda: self._in_flight  # noqa: E731  for the watch
         self.watch = CommitWatch(
-            self._loop, config, writer.warnings, self.room, self.numbers, flight, self._left
+            self._loop, config, writer.warnings, self.room, self.numbers, flight, self.left
         )
         self.watch.armed = not blocking  # a job that runs inline has ended when it could be seen
         kind = ThreadRunner if blocking else InlineRunner
@@ -155,9 +155,9 @@ class GroupCommit:
         elif job is not None and self._actions and self._actions[0] is job:
             self._actions.popleft()
         if self._told is not None:
-            self.room.pending = self._told[0].events + sum(entry.events for entry in self._left())
+            self.room.pending = self._told[0].events + sum(entry.events for entry in self.left())
             self._finish(*self._told)
-        left = self._left()
+        left = self.left()
         self.numbers.head = left[-1].receipt.seq if left else self.numbers.durable
         self.room.pending = sum(entry.events for entry in left)
         self._on_reset(left[-1] if left else None)
@@ -167,7 +167,7 @@ class GroupCommit:
             self._start_next_soon()
         self.room.give_back(0)
 
-    def _left(self) -> list[Submission]:
+    def left(self) -> list[Submission]:
         """The submissions that are neither durable nor failed, in order."""
         job = self._in_flight
         if job is None or (self._told is not None and self._told[0] is job):

@@ -286,13 +286,15 @@ class DurableLog:
         if self._group is None:
             return StoreStats(seq=self.durable_seq, synced_seq=self.durable_seq)
         spare, counts = self._writer.spare, self._writer.counts
+        events = self._group.numbers.durable - self._last_seq
         times = sorted(counts.sync_times_ns.copy())  # the copy is taken at once, the sorting not
         return StoreStats(
             seq=self._group.numbers.durable,
             synced_seq=min(self._writer.synced_seq, self._group.numbers.durable),
             pending=self._group.room.pending,
+            pending_bytes=sum(len(entry.body) for entry in self._group.left()),
             pending_limit=self._group.room.limit,
-            events=self._group.numbers.durable - self._last_seq,
+            events=events,
             commits=counts.commits,
             syncs=counts.syncs,
             bytes_written=counts.bytes_written,
@@ -304,6 +306,8 @@ class DurableLog:
             sync_max=counts.sync_max_ns / 1e9,
             stalled=self._group.watch.stalled,
             spare_ready=spare.ready,
+            free_bytes=spare.free_bytes,
+            events_that_fit=_events_that_fit(spare.free_bytes, events, counts.bytes_written),
             space_warning=spare.space_warning,
             warnings=self.warnings.texts,
             failed=self._group.room.failure is not None,
@@ -314,6 +318,11 @@ def _release(background: BackgroundCalls, disk: Disk) -> None:
     """Close the disk after the last background call, as the last act of the writer's thread."""
     background.join()
     disk.close()
+
+
+def _events_that_fit(free: int | None, events: int, written: int) -> int | None:
+    """Return how many more events of the size seen so far have space, `None` where unknown."""
+    return None if free is None or not events or not written else free * events // written
 
 
 def _nothing() -> None:

@@ -49,8 +49,9 @@ def give_up_spare_files(disk: Disk) -> bool:
 class SpareSegment:
     """The spare segment of one log, and the zero-filled file of any new segment.
 
-    `segment_size` is in bytes. `ready` says whether a spare stands under its name. `space_warning`
-    is the warning of the last attempt that found no space, until an attempt succeeds.
+    `segment_size` is in bytes. `ready` says whether a spare stands under its name. `free_bytes` is
+    what the file system had left for further segments at the last look. `space_warning` is the
+    warning of the last attempt that found no space, until an attempt succeeds.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SpareSegment:
         self.ready = ready
         self.space_warning: str | None = None
         self.lock = threading.Lock()
+        self.free_bytes: int | None = None
         self._disk = disk
         self._warnings = warnings
 
@@ -87,6 +89,13 @@ class SpareSegment:
             self.ready = True
             self.space_warning = None
             self._warnings.end("space", "there is space for the next segment")
+        finally:
+            self._measure()
+
+    def _measure(self) -> None:
+        """Note the free space, on the thread that works with the disk anyway."""
+        with contextlib.suppress(OSError):
+            self.free_bytes = self._disk.free_bytes()
 
     def take(self, size: int) -> tuple[File, str]:
         """Return a zero-filled, synced file of at least `size` bytes, and its name for now.
@@ -94,6 +103,7 @@ class SpareSegment:
         The file is the spare if the spare is long enough. A spare that is too short for a record
         of unusual length stays for the next segment. Raises `OSError`.
         """
+        self._measure()
         if self.ready:
             file = self._open()
             if file is not None:

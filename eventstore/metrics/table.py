@@ -195,6 +195,30 @@ METRICS = (
         lambda s: s.subscriber_lag,
     ),
     Metric(
+        "eventstore_queue_bytes",
+        "gauge",
+        "By",
+        "Bytes waiting for a commit.",
+        lambda s: s.pending_bytes,
+    ),
+    Metric(
+        "eventstore_free_bytes",
+        "gauge",
+        "By",
+        "Bytes that the file system had left at the last look.",
+        lambda s: s.free_bytes,
+    ),
+    Metric(
+        "eventstore_events_that_fit",
+        "gauge",
+        "",
+        "Events of the size seen so far that have space.",
+        lambda s: s.events_that_fit,
+    ),
+    Metric(
+        "eventstore_warnings", "gauge", "", "Warnings that stand now.", lambda s: len(s.warnings)
+    ),
+    Metric(
         "eventstore_failed",
         "gauge",
         "",

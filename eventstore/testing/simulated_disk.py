@@ -12,23 +12,20 @@ The model has these layers, each in a module of its own:
 
 A `Machine` is one computer with one disk. A `SimulatedDisk` is the handle of one process on a
 machine. `reopen` gives further handles on the same machine, with shared files, lock, calls and
-faults. `after_kill`, `after_power_cut`, `images` and `clone` give the first handle on another
-machine. The other machine has files, lock, calls and faults of its own and shares no change with
-the first. File contents are copied only when one side writes.
+faults. `after_kill`, `after_power_cut`, `images` and `clone` give the first handle on a machine
+with files, lock, calls and faults of its own. File contents are copied when one side writes.
 
 Three events leave different things:
 
 * After a killed process, everything written is there, and the lock is free.
-* After a power cut, everything is there that `sync` and `sync_folder` made durable, and any part of
-  the rest. A sector of 512 bytes is old, new, torn, or the result of any write in between. A size
-  or a name is old or new.
-* After a failed `sync` or `sync_folder`, pending changes stay in doubt. Later successful calls do
-  not change the doubt. Only a new write of the same sectors with a successful sync ends the doubt.
+* After a power cut, everything is there that `sync` and `sync_folder` made durable. Of the rest, a
+  sector of 512 bytes is old, new, torn or in between, a size or a name is old or new.
+* After a failed `sync` or `sync_folder`, pending changes stay in doubt until the same sectors are
+  written again, and a sync succeeds.
 
-The modules of the layers state the limits of the model. The disk adds these limits: one process, no
-permissions, no symbolic links, and no capacity (`fail` with `ENOSPC` stands for a full disk).
-Folders are neither renamed nor removed. Everything follows from the seed and the calls, `entropy`
-too. Only the process id in `writer.pid` does not. Calls are made from one thread at a time.
+The modules of the layers state the limits of the model. The disk adds: one process, no permissions,
+no symbolic links, no capacity (`fail` with `ENOSPC` stands for a full disk). Folders are neither
+renamed nor removed. All but the process id in `writer.pid` follows from the seed and the calls.
 """
 
 from __future__ import annotations
@@ -185,6 +182,9 @@ class SimulatedDisk:
         self._machine.ensure_in_place()
         if name and name not in self._machine.names.live:
             raise GoneError(f"{name} was removed")
+
+    def free_bytes(self) -> int | None:
+        return None
 
     def overwrite(self, name: str, data: bytes) -> None:
         self._check_open()
