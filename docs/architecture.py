@@ -16,7 +16,8 @@ PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 
 DUTIES = {
     "cli": "the command eventstore, and the message where its extra is missing",
-    "tools": "the commands, and verify: check every byte and fold a history again",
+    "command_line": "the commands: options, output, exit statuses",
+    "tools": "the engines of the commands, such as verify",
     "demo": "a trading loop that is killed and recovers",
     "metrics": "stats() for Prometheus and OpenTelemetry, read when somebody asks",
     "testing": "for users' tests: handler checks, a simulated disk",

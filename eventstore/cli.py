@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import sys
 
 __all__ = ["main"]
@@ -13,19 +11,18 @@ EXTRA = frozenset({"click", "rich"})
 
 
 def main() -> int:
-    """Run the command line. Returns exit status 2 if the extra is missing or usage is wrong.
+    """Run the command line, and exit with the status of the command (`command_line/exits.py`).
 
-    Output that cannot be written is one message and exit status 1. A closed pipe is exit status 1
-    without a message, which is how click ends a command.
+    Returns exit status 2 if the extra is missing, and 5 if standard output is closed.
     """
     if sys.stdout is None:
         print("Error: standard output is closed", file=sys.stderr)
-        return 1
+        return 5
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
             stream.reconfigure(errors="backslashreplace")
     try:
-        from eventstore.tools.commands import commands
+        from eventstore.command_line.group import commands
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
@@ -35,26 +32,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    try:
-        commands(prog_name="eventstore")
-    except OSError as error:
-        what = error.filename or "the output cannot be written"
-        print(f"Error: {what}: {error.strerror}", file=sys.stderr)
-        return 1
-    finally:
-        _discard_unwritten()
+    commands(prog_name="eventstore")
     return 0
-
-
-def _discard_unwritten() -> None:
-    """Write out the output. Give up what cannot be written, for the interpreter tries once more."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
 
 
 if __name__ == "__main__":

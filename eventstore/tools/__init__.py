@@ -1,4 +1,4 @@
-"""Tools around a store: `verify`, and the parts of the `eventstore` command.
+"""Tools around a store: `verify`, and the engines of the `eventstore` command.
 
 The name `eventstore.tools.verify` is the function. The function hides the module of the same name.
 """

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from eventstore import EventStore
-from eventstore.tools.commands import commands
+from eventstore.command_line.group import commands
 from eventstore.tools.overview import overview
 from tests.support.orders import Book, Mark, PlaceOrder, RecordFill, order_registry
 

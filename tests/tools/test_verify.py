@@ -23,8 +23,8 @@ from eventstore import (
     StoreNotFoundError,
     handler,
 )
+from eventstore.command_line.group import commands
 from eventstore.tools import Verification, verify
-from eventstore.tools.commands import commands
 from handlers import RecordTrade, trading_registry
 from tests.support.till import (
     Account,

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import CorruptLogError, EventLog, EventStore, HandlerRegistry, read_events
+from eventstore.command_line.group import commands
 from eventstore.report import printable
 from eventstore.tools import verify
-from eventstore.tools.commands import commands
 from eventstore.tools.overview import overview
 from tests.support.till import Pay, pay, sell
 
@@ -353,7 +353,7 @@ class TestOutput:
                 text=True,
                 check=False,
             )
-        assert ended.returncode == 1
+        assert ended.returncode == 5
         assert ended.stderr == "Error: the output cannot be written: No space left on device\n"
 
     @pytest.mark.parametrize("command", ["dump", "info", "verify"])
@@ -365,7 +365,7 @@ class TestOutput:
             text=True,
             check=False,
         )
-        assert (ended.returncode, ended.stderr) == (1, "Error: standard output is closed\n")
+        assert (ended.returncode, ended.stderr) == (5, "Error: standard output is closed\n")
 
     def test_in_another_encoding_nothing_is_lost_and_nothing_raised(self, tmp_path: Path) -> None:
         async def record() -> None:

@@ -1,0 +1,122 @@
+"""A MOMENT on the command line: a number, a time, a span back from the last event, or a cursor.
+
+A time is RFC 3339 with an offset, and may have nanoseconds. A span is `-15m`, `-1h30m`, `-2d` or
+`-500ms`, counted back from the time of the last event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import click
+
+from eventstore.cursor import Cursor
+from eventstore.errors import ConfigError, StoreNotFoundError
+from eventstore.moment import AtTime
+from eventstore.report import printable
+from eventstore.tools.log_end import last_event
+
+__all__ = ["MOMENT", "Back", "MomentType", "NamedMoment", "parse_moment", "settle_moment"]
+
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?\s?([Zz]|[+-]\d\d:?\d\d)?"
+)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86_400 * 10**9,
+}
+
+
+class Back(NamedTuple):
+    """A span back from the time of the last event, in nanoseconds."""
+
+    nanoseconds: int
+
+
+NamedMoment = int | AtTime | Cursor | Back
+"""A moment as named. `settle_moment` settles a span."""
+
+
+def parse_moment(text: str) -> NamedMoment:
+    """Read a moment from text. Raises `ValueError` with a message for the user."""
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        if int(text) < 1:
+            raise ValueError("events are numbered from 1 on")
+        return int(text)
+    if found := _TIME.fullmatch(text):
+        return _time(text, *found.groups())
+    if text.startswith("-") and (span := _span(text[1:])) is not None:
+        return Back(span)
+    with contextlib.suppress(ConfigError):
+        return Cursor.parse(text)
+    raise ValueError(
+        f"{printable(text)!r} is no moment: give a number (4371), a time with an offset "
+        "(2026-03-02T19:21:20Z), a span back from the last event (-15m), or a cursor"
+    )
+
+
+def settle_moment(path: str | os.PathLike[str], moment: NamedMoment) -> int | AtTime | Cursor:
+    """Return a moment that readers take. A span is counted back from the store's last event.
+
+    Raises `StoreNotFoundError` for a span in a store without events, and the errors of reading.
+    """
+    if not isinstance(moment, Back):
+        return moment
+    event = last_event(path)
+    if event is None:
+        raise StoreNotFoundError(
+            f"{os.fspath(path)} has no event to count back from", path=os.fspath(path)
+        )
+    time = event.time - moment.nanoseconds
+    return AtTime(time, time)
+
+
+def _time(text: str, day: str, clock: str, fraction: str | None, offset: str | None) -> AtTime:
+    if offset is None:
+        raise ValueError(f"{text!r} has no offset: append Z for UTC, or an offset such as +02:00")
+    zone = "+00:00" if offset in "Zz" else offset
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no time: {error}") from None
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution * 10**6)
+    time = seconds * 10**9 + int((fraction or "").ljust(9, "0"))
+    return AtTime(time, time)
+
+
+def _span(text: str) -> int | None:
+    parts = list(_PART.finditer(text))
+    if not parts or "".join(part[0] for part in parts) != text:
+        return None
+    return sum(round(float(part[1]) * _UNITS[part[2]]) for part in parts)
+
+
+class MomentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """The type of an option that takes a MOMENT."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> NamedMoment:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # converted before
+        try:
+            return parse_moment(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "MOMENT"
+
+
+MOMENT = MomentType()

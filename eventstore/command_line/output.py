@@ -1,0 +1,188 @@
+"""The output of a command: for a terminal, for a pipe, or as JSON.
+
+On a terminal there are colours and aligned tables. In a pipe there is neither: a fact is
+`name<TAB>value`, and rows are tab-separated lines under one header line. With `--json` an answer is
+one object, with the member `schema`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from eventstore.clock import to_datetime
+from eventstore.errors import EventStoreError
+from eventstore.model.conversion import encode_hook
+from eventstore.report import printable
+
+__all__ = ["Output", "error_object", "json_text", "name_text", "time_text", "value_text"]
+
+
+class Output:
+    """The answer of one command.
+
+    Attributes:
+        name: The command's name, which `schema` names too.
+        json: Whether JSON was asked for.
+        terminal: Whether standard output is a terminal, and no JSON was asked for.
+        console: The terminal, or a plain and wide substitute in a pipe.
+    """
+
+    def __init__(self, name: str, *, as_json: bool = False, color: str = "auto") -> None:
+        self.name = name
+        self.json = as_json
+        self.terminal = not as_json and sys.stdout.isatty()
+        coloured = color == "always" or (
+            color == "auto" and self.terminal and not os.environ.get("NO_COLOR")
+        )
+        self.console = Console(
+            file=sys.stdout,
+            force_terminal=coloured,
+            no_color=not coloured,
+            width=None if self.terminal else 1000,
+            highlight=False,
+        )
+
+    def object(self, members: Mapping[str, Any], version: int = 1) -> None:
+        """Print the one object of an answer in JSON."""
+        self.write(json_text({"schema": f"eventstore.{self.name}/{version}", **members}))
+
+    def write(self, line: str) -> None:
+        """Print a line that was made printable before. The line waits in a buffer."""
+        sys.stdout.write(line + "\n")
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """Print a line of text, without cutting the line."""
+        self.console.print(Text(printable(text), style=style or ""), soft_wrap=True)
+
+    def facts(self, facts: Iterable[Sequence[Any]]) -> None:
+        """Print facts: each a name and one value or more."""
+        shown = [[printable(str(part)) for part in fact] for fact in facts]
+        if not self.terminal:
+            for fact in shown:
+                self.write("\t".join(fact))
+            return
+        width = max((len(fact[0]) for fact in shown), default=0) + 2
+        for fact in shown:
+            self.console.print(f"  {escape(fact[0]):<{width}}{escape('  '.join(fact[1:]))}")
+
+    def rows(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()
+    ) -> None:
+        """Print rows under a header. The columns in `right` are numbers, on a terminal aligned."""
+        if not self.terminal:
+            self.write("\t".join(columns))
+            for row in rows:
+                self.write("\t".join(printable(str(part)) for part in row))
+            return
+        table, numbers = Table(box=None, pad_edge=False, header_style="bold"), frozenset(right)
+        for column in columns:
+            if column in numbers:
+                table.add_column(column, justify="right", no_wrap=True)
+            else:
+                table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(printable(str(part))) for part in row))
+        self.console.print(table)
+
+    def flush(self) -> None:
+        """Write out what waits in the buffer, for a reader that follows."""
+        sys.stdout.flush()
+
+    @staticmethod
+    def say(text: str) -> None:
+        """Print a line on standard error: a finding, a hint, the next command."""
+        click.echo(printable(text), err=True)
+
+
+def error_object(error: Exception) -> dict[str, Any]:
+    """Return an error with its facts, for JSON."""
+    found: dict[str, Any] = {"schema": "eventstore.error/1"}
+    if isinstance(error, click.ClickException):
+        return {**found, "error": "UsageError", "message": error.format_message()}
+    facts = {
+        name: value if isinstance(value, int | float | str | None) else str(value)
+        for name, value in vars(error).items()
+        if not name.startswith("_")
+    }
+    kind = type(error).__name__ if isinstance(error, EventStoreError) else "Error"
+    return {**found, "error": kind, "message": str(error), **facts}
+
+
+def json_text(value: Any) -> str:
+    """Return JSON. A character that a terminal acts on is escaped, as JSON permits."""
+    try:
+        text = msgspec.json.encode(value, enc_hook=_plain).decode()
+    except (TypeError, ValueError, OverflowError):  # keys or numbers that JSON cannot hold
+        text = msgspec.json.encode(_jsonable(value), enc_hook=_plain).decode()
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: the `repr` for a type unknown to JSON."""
+    try:
+        return encode_hook(value)
+    except NotImplementedError:
+        return repr(value)
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a value with keys that are text, and without numbers beyond 64 bits."""
+    if isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str) else repr(key): _jsonable(part)
+            for key, part in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(part) for part in value]
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return str(value)
+    return value
+
+
+def time_text(nanoseconds: int, separator: str = "T") -> str:
+    """Return a time in UTC, with as many digits behind the second as the time has.
+
+    >>> time_text(1772479280000000000), time_text(1772479280500000000, " ")
+    ('2026-03-02T19:21:20Z', '2026-03-02 19:21:20.5Z')
+    """
+    seconds, rest = divmod(nanoseconds, 10**9)
+    try:
+        text = to_datetime(seconds * 10**9).strftime(f"%Y-%m-%d{separator}%H:%M:%S")
+    except (OverflowError, ValueError):  # no year of a calendar
+        return f"{nanoseconds} ns"
+    return f"{text}.{rest:09}".rstrip("0").rstrip(".") + "Z" if rest else f"{text}Z"
+
+
+def name_text(name: Any) -> str:
+    """Return a name as it is, quoted where it could be taken for something else in the line."""
+    text = str(name)
+    return repr(text) if any(char.isspace() or char in "='\"" for char in text) else text
+
+
+_WORDS = frozenset({"", "None", "True", "False"})
+
+
+def value_text(value: Any) -> str:
+    """Return a value for people. Text is quoted only where it could be taken for another value.
+
+    >>> [value_text(value) for value in ("buy", "1.5", 1.5, "two words", [1])]
+    ['buy', "'1.5'", '1.5', "'two words'", '[1]']
+    """
+    if not isinstance(value, str):
+        return repr(value)
+    if value in _WORDS or value[0] in "0123456789+-.[{(<":
+        return repr(value)
+    return name_text(value)

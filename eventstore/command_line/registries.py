@@ -1,0 +1,53 @@
+"""The handlers of a command that needs a state: the installed plugins, or `--registry`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from eventstore.errors import EventStoreError, RegistrationError
+from eventstore.model.registry import HandlerRegistry
+
+__all__ = ["REGISTRY_HINT", "load_registry"]
+
+REGISTRY_HINT = "give the handlers with --registry module:name"
+
+
+def load_registry(name: str | None) -> HandlerRegistry[Any]:
+    """Return the registry `module:name`, or that of the installed plugins for `None`.
+
+    `name` is a `HandlerRegistry`, or a function without arguments that makes one. The module may be
+    in the current directory. Raises `click.BadParameter`, and `RegistrationError` for plugins that
+    make no registry together.
+    """
+    if name is None:
+        try:
+            return HandlerRegistry.discover()
+        except RegistrationError as error:
+            raise RegistrationError(f"{error}. Or {REGISTRY_HINT}") from error
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise _refused(f"{name!r} is not module:name, such as bot:registry")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        if not isinstance(found, HandlerRegistry) and callable(found):
+            found = found()
+    except EventStoreError:
+        raise
+    except Exception as error:  # a module of the user's may raise anything
+        raise _refused(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, HandlerRegistry):
+        raise _refused(f"{name} is {type(found).__name__}, and no HandlerRegistry")
+    return found
+
+
+def _refused(message: str) -> click.BadParameter:
+    return click.BadParameter(message, param_hint="'--registry'")
