@@ -22,9 +22,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from eventstore import (
+    Durability,
     Event,
     EventStore,
     EventStoreError,
+    IntentSettled,
     Receipt,
     SimulatedClock,
     StoreClosedError,
@@ -33,18 +35,28 @@ from eventstore import (
     StoreNotFoundError,
     StoreOverloadedError,
 )
+from eventstore.model.intent_settled import RESERVED
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful.faults import Crash, Trouble
 from tests.torture.crash_points import Crashes, Point
 from tests.torture.failing_calls import Failure, expected
-from tests.torture.ledger import Deposit, Ledger, Transfer, ledger_registry
+from tests.torture.ledger import (
+    Deposit,
+    Fill,
+    Ledger,
+    Order,
+    Transfer,
+    ledger_registry,
+    number_of,
+)
 from tests.torture.misuse import MisusedClock
 from tests.torture.oracle import (
     Claim,
     OracleError,
     Record,
     history_as_claimed,
+    open_after,
     recovered_as_claimed,
     state_as_claimed,
 )
@@ -131,8 +143,8 @@ class Session:
         if call is not None:
             call()
         self.record.observe(event)
-        payload, key, metadata = self._intended[event.data.number]
-        if (event.data, event.key, event.metadata) != (payload, key, metadata):
+        payload, key, metadata = self._intended[number_of(event.data)]
+        if not _is_as_intended(event, payload, key, metadata):
             raise OracleError(f"{payload} with {key!r} and {metadata!r} was taken for {event}")
         if event.time != self.clock.present_ns():
             raise OracleError(f"{event} was given another time than {self.clock.present_ns()}")
@@ -181,6 +193,41 @@ class Session:
         for payload in numbered:
             self._intended[payload.number] = (payload, key, metadata)
         return group, numbered
+
+    async def place(self, others: list[Any], *, intends: bool) -> None:
+        """Open an intent, by `intend` or by `append`, with other operations in its group."""
+        store = self.open_store
+        group, numbered = self.group([Order(number=0, amount=3), *others])
+        self.promised.ask(group, Durability.COMMIT)
+
+        async def intended() -> None:
+            async with store.intend(*numbered) as doubt:
+                self.record.flushed = max(self.record.flushed, doubt.seq)
+                if doubt in store.in_doubt or doubt.seq > store.seq:
+                    raise OracleError(f"{doubt} is at work, and open to others")
+
+        await self.attempt(intended() if intends else store.append(*numbered), group)
+
+    async def settle(self, which: int, *, by_value: bool, times: int) -> None:
+        """Settle a doubt, perhaps side by side: at most one settlement is written."""
+        store, doubts = self.open_store, self.open_store.in_doubt
+        if not doubts:
+            return
+        doubt = doubts[which % len(doubts)]
+        if by_value:
+            group, numbered = self.group([Fill(number=0, name=doubt.id, amount=1)])
+            await self.attempt(store.append(*numbered), group)
+            return
+        settled = []
+        for _ in range(times):
+            group, (number,) = self.record.new_group(1)
+            note, made = str(number), doubt.operation
+            payload = IntentSettled(id=doubt.id, outcome="accepted", note=note, intended=made)
+            self._intended[number] = (payload, None, None)
+            settled.append(self.attempt(doubt.settle("accepted", note=note), group))
+        told = await asyncio.gather(*settled)
+        if len({receipt.seq for receipt in told if receipt is not None}) > 1:
+            raise OracleError(f"{doubt} was settled by several events: {told}")
 
     async def append(
         self, payloads: list[Any], *, named: bool, key: str | None, metadata: Any
@@ -248,6 +295,10 @@ class Session:
             )
         if store.state != claim.states[store.seq]:
             raise OracleError(f"the state is not that of {store.seq} events: {store.state}")
+        head = open_after(claim.submitted)
+        opened = [name for name in open_after(claim.submitted[: store.seq]) if name in head]
+        if [doubt.id for doubt in store.in_doubt] != opened:
+            raise OracleError(f"{store.in_doubt} are told as open, not {opened}")
         self._checks += 1
         await self._check_cut(self.disk, claim)
         glimpse = self.trouble.glimpse
@@ -393,6 +444,16 @@ class Session:
 
 def _fields(payload: Any) -> dict[str, Any]:
     return {name: getattr(payload, name) for name in payload.__struct_fields__}
+
+
+def _is_as_intended(event: Event[Any], payload: Any, key: str | None, metadata: Any) -> bool:
+    """Whether an event has what the program gave, apart from what the store adds to an intent."""
+    if isinstance(payload, Order):
+        payload = Order(number=payload.number, name=event.data.name, amount=payload.amount)
+    found = event.metadata
+    if found is not None and not RESERVED.isdisjoint(found):
+        found = {name: value for name, value in found.items() if name not in RESERVED} or metadata
+    return bool((event.data, event.key, found) == (payload, key, metadata))
 
 
 def _by_name(payload: Deposit | Transfer) -> tuple[str, dict[str, Any]]:

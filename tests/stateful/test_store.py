@@ -186,6 +186,18 @@ class StoreMachine(MisuseRules):
 
         self.session.run(awaited())
 
+    # ---- intents ---------------------------------------------------------------------------
+
+    @precondition(MisuseRules.is_open)
+    @rule(others=st.one_of(st.just([]), draws.groups), intends=st.booleans())
+    def place(self, others: list[Any], intends: bool) -> None:
+        self.session.run(self.session.place(others, intends=intends))
+
+    @precondition(MisuseRules.is_open)
+    @rule(which=st.integers(0, 4), by_value=st.booleans(), times=st.integers(1, 2))
+    def settle(self, which: int, by_value: bool, times: int) -> None:
+        self.session.run(self.session.settle(which, by_value=by_value, times=times))
+
     @precondition(MisuseRules.is_sound)
     @rule(what=st.sampled_from(sorted(_BAD)), before=st.integers(0, 2), waits=st.booleans())
     def append_what_is_refused(self, what: str, before: int, waits: bool) -> None:
