@@ -65,6 +65,7 @@ class StoreReading(Generic[StateT]):
         operations: Collection[str] | None = None,
         slow: SlowPolicy = "wait",
         max_lag: int = 10_000,
+        cursor: str | None = None,
     ) -> Subscription:
         """Follow the store: iterate asynchronously over durable events, history first, then live.
 
@@ -80,13 +81,16 @@ class StoreReading(Generic[StateT]):
             slow: `"wait"`, or `"error"` to end a subscription that was up to date and is more than
                 `max_lag` events behind, with `SubscriberTooSlowError`.
             max_lag: a number of events.
+            cursor: a name under which the subscriber saves its place, with
+                `await subscription.save()`. The subscription begins behind the saved place. A new
+                name begins behind `after`, by default at the first event.
 
         Raises:
             StoreClosedError: the store was closed.
             ForeignCursorError, HistoryForkedError: the cursor is of another history. A cursor that
                 differs in the checksum alone is refused by the iteration.
         """
-        asked = asked_for(self.registry, after, operations, slow, max_lag)
+        asked = asked_for(self.registry, after, operations, slow, max_lag, cursor)
         subscriptions, log = self._subscriptions, self.log
         subscriptions.ensure_open(log.path)
         if not isinstance(log, DurableLog) or not log.read_only:

@@ -41,6 +41,10 @@ def info(out: Output, path: Path) -> None:
         for file in files:
             where = "" if file.seq is None else f"  event {file.seq:,}"
             out.line(f"{title}: {file.name.partition('/')[2]}  {file.size:,} bytes{where}")
+    for consumer, cursor in found.cursors:
+        behind = max(found.last_seq - cursor.seq, 0)
+        where = f"event {cursor.seq:,}, timeline {cursor.timeline}, {behind:,} behind"
+        out.line(f"cursor: {consumer}  {where}")
     for name in found.unknown:
         out.line(f"unknown: {name}  none of the store's files, and left alone")
     tell_damage(found.faults, path, found.manifest.history_start, found.intact_up_to)

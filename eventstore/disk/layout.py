@@ -11,10 +11,11 @@
     archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
     snapshots/00000000000000010000.snap    snapshots, by the last event covered
     keys/FIRST-LAST.run                    identity keys, by the events covered (20 digits)
+    cursors/NAME.json                      places of consumers, who write them in any process
     quarantine/00000000000000000001.log.N  torn bytes set aside by recovery, from offset N on
 
 A file is written under a name ending in `.tmp` and renamed when the file is whole. The next writer
-removes the temporary files of a crash.
+removes the temporary files of a crash. Temporary files of a cursor are the consumers' own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "ARCHIVE_FOLDER",
     "ARCHIVE_TEMPORARY",
     "BRANCH_MARK",
+    "CURSOR_FOLDER",
     "FRONTIER",
     "KEYS_FOLDER",
     "KEYS_TEMPORARY",
@@ -44,6 +46,9 @@ __all__ = [
     "WRITER_PID",
     "archive_name",
     "archive_seq",
+    "cursor_name",
+    "cursor_temporary",
+    "name_of_cursor",
     "run_name",
     "run_range",
     "segment_name",
@@ -60,6 +65,7 @@ LOG_FOLDER = "log"
 ARCHIVE_FOLDER = "archive"
 SNAPSHOT_FOLDER = "snapshots"
 QUARANTINE_FOLDER = "quarantine"
+CURSOR_FOLDER = "cursors"
 KEYS_FOLDER = "keys"
 
 SPARE_SEGMENT = f"{LOG_FOLDER}/spare"
@@ -95,6 +101,7 @@ ROOT_NAMES = frozenset(
         FRONTIER,
         LOG_FOLDER,
         ARCHIVE_FOLDER,
+        CURSOR_FOLDER,
         QUARANTINE_FOLDER,
         SNAPSHOT_FOLDER,
         KEYS_FOLDER,
@@ -105,6 +112,7 @@ ROOT_NAMES = frozenset(
 _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _ARCHIVE = re.compile(r"([0-9]{20})\.log\.zst")
 _SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
+_CURSOR_SUFFIX = ".json"
 _RUN = re.compile(r"([0-9]{20})-([0-9]{20})\.run")
 
 
@@ -147,6 +155,21 @@ def run_range(base: str) -> tuple[int, int] | None:
     """Return the events covered by the run called `base`, `None` for any other name."""
     match = _RUN.fullmatch(base)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def cursor_name(name: str) -> str:
+    """Name the file of the cursor called `name`."""
+    return f"{CURSOR_FOLDER}/{name}{_CURSOR_SUFFIX}"
+
+
+def cursor_temporary(name: str, token: str) -> str:
+    """Name the temporary file of one save of the cursor called `name`."""
+    return f"{CURSOR_FOLDER}/{name}.{token}.tmp"
+
+
+def name_of_cursor(base: str) -> str | None:
+    """Return the name of the cursor in the file called `base`, `None` for any other file."""
+    return base.removesuffix(_CURSOR_SUFFIX) if base.endswith(_CURSOR_SUFFIX) else None
 
 
 def _number(pattern: re.Pattern[str], base: str) -> int | None:

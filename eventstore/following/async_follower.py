@@ -31,6 +31,7 @@ from eventstore.following.wakeup import DirectoryWatch, Pace
 from eventstore.log.call_guard import FORKED
 from eventstore.missing_await import AsyncContext
 from eventstore.model.operation import Event
+from eventstore.reading.subscription import checked_to_save
 
 __all__ = ["Follower"]
 
@@ -110,6 +111,23 @@ class Follower(AsyncContext):
             else:
                 idle = await self._wait()
         raise StopAsyncIteration
+
+    async def save(self) -> Cursor:
+        """Save the cursor durably under the follower's name, and return the cursor.
+
+        Called after the work on an event. Where the program dies between the work and the save, the
+        event comes again: each event comes at least once.
+
+        Cancelling cancels the waiting, and the save goes on. Raises `ConfigError` for a follower
+        without a name, `StoreFullError` and `StoreAccessError` where the earlier cursor is kept,
+        and `StoreClosedError`.
+        """
+        batches = self._started
+        name, cursor = checked_to_save(batches.name), self.cursor
+        if self._calls is None:
+            raise StoreClosedError(f"the follower of {batches.path} is closed", path=batches.path)
+        await self._calls.run(batches.save, name, cursor)
+        return cursor
 
     async def close(self) -> None:
         """Stop following, and end the iteration. A second call does nothing.

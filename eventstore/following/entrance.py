@@ -16,6 +16,7 @@ from eventstore.following.event_batches import EventBatches
 from eventstore.following.sync_follower import SyncFollower
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, NamedPlace
+from eventstore.reading.subscription import Asked
 
 __all__ = ["follow", "follow_sync", "follower_of"]
 
@@ -31,6 +32,7 @@ def follow(
     operations: Collection[str] | None = None,
     until_closed: bool = False,
     poll: float = POLL,
+    cursor: str | None = None,
     disk: Disk | None = None,
 ) -> Follower:
     """Follow the store at `path` from any process: iterate over durable events as they come.
@@ -51,6 +53,9 @@ def follow(
             given. By default the follower waits for the next writer.
         poll: the longest time in seconds between two looks at the files. Notifications of the
             kernel are faster, and do not reach other hosts.
+        cursor: a name under which the consumer saves its place in the store's directory, with
+            `await follower.save()`. The follower begins behind the saved place. A new name begins
+            behind `after`, by default at the first event.
         disk: a disk in place of the directory, for tests.
 
     Raises:
@@ -64,7 +69,7 @@ def follow(
         CorruptLogError, ReadFailedError, StoreAccessError: the log cannot be read.
         UnknownOperationError: the registry has no handler for an event.
     """
-    batches = _batches(path, registry, after, operations, poll, disk)
+    batches = _batches(path, registry, after, operations, poll, cursor, disk)
     return Follower(batches, opening_executor(disk), until_closed, poll)
 
 
@@ -76,30 +81,34 @@ def follow_sync(
     operations: Collection[str] | None = None,
     until_closed: bool = False,
     poll: float = POLL,
+    cursor: str | None = None,
     disk: Disk | None = None,
 ) -> SyncFollower:
     """Follow as `follow` does, without an event loop: an ordinary iterator that waits.
 
     Takes the arguments of `follow`, and raises the same errors, those of the place at once.
     """
-    batches = _batches(path, registry, after, operations, poll, disk)
+    batches = _batches(path, registry, after, operations, poll, cursor, disk)
     return SyncFollower(batches(), until_closed, poll)
 
 
 def follower_of(
     disk: Disk,
     registry: HandlerRegistry[Any],
-    after: NamedPlace,
-    operations: Collection[str] | None,
+    after: NamedPlace | None,
+    asked: Asked,
 ) -> Follower:
     """Return a follower of the store on `disk`, which the follower does not close.
 
-    The arguments were checked. A disk in memory is shared, and a directory is opened again.
+    `after` takes the place of `asked.after`. The arguments were checked. A disk in memory is
+    shared, and a directory is opened again.
     """
     make_disk: Callable[[], Disk] = functools.partial(LocalDisk, disk.path, read_only=True)
     if not disk.blocking:
         make_disk = functools.partial(_SharedDisk, disk)
-    batches = functools.partial(EventBatches, make_disk, registry, after, operations)
+    batches = functools.partial(
+        EventBatches, make_disk, registry, after, asked.operations, asked.name
+    )
     return Follower(batches, opening_executor(None if disk.blocking else disk), False, POLL)
 
 
@@ -117,7 +126,7 @@ class _SharedDisk:
 
 
 def _batches(
-    path: Any, registry: Any, after: Any, operations: Any, poll: Any, disk: Any
+    path: Any, registry: Any, after: Any, operations: Any, poll: Any, cursor: Any, disk: Any
 ) -> Callable[[], EventBatches]:
     """Check the arguments of a follower. Returns the function that opens the store."""
     check_location(path, disk)
@@ -126,5 +135,5 @@ def _batches(
     given: Disk | None = disk
     make_disk = functools.partial(LocalDisk, path, read_only=True)
     return EventBatches.prepared(
-        make_disk if given is None else lambda: given, registry, after, operations
+        make_disk if given is None else lambda: given, registry, after, operations, cursor
     )

@@ -18,6 +18,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
+from eventstore.named_cursors import checked_name, load_cursor, save_cursor
 from eventstore.reading.replay import recorded_name
 from eventstore.reading.selection import (
     TimeWindow,
@@ -39,7 +40,8 @@ class EventBatch(NamedTuple):
 class EventBatches:
     """The wanted events of a store behind a place, batch by batch.
 
-    `began_behind` is the event of the place at the start. `disk` is the store's disk.
+    `began_behind` is the event of the place at the start. `disk` is the store's disk. `name` is the
+    name of the saved cursor, if there is one.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class EventBatches:
         registry: HandlerRegistry[Any] | None,
         after: NamedPlace | None,
         operations: Collection[str] | None,
+        name: str | None = None,
     ) -> None:
+        self.name = name
         self._codec = EventCodec() if registry is None else registry.codec
         self._upcast = _as_recorded if registry is None else registry.upcast
         self._operations = operations
@@ -56,6 +60,8 @@ class EventBatches:
         self._log = LogFollower(make_disk)
         self._chunks: list[Chunk] = []  # the last two, which hold the place of the cursor
         try:
+            if name is not None:
+                after = load_cursor(self._log.disk, name) or after or 0
             if isinstance(after, AtTime):
                 later = AtTime(after.last + 1, after.last + 1)
                 self._window = TimeWindow(later, None)
@@ -73,6 +79,7 @@ class EventBatches:
         registry: HandlerRegistry[Any] | None,
         after: Moment | None,
         operations: Collection[str] | None,
+        name: str | None = None,
     ) -> Callable[[], EventBatches]:
         """Check the arguments, and return the function that opens the store.
 
@@ -82,7 +89,9 @@ class EventBatches:
         known = None if registry is None else checked_registry(registry).operations
         wanted = checked_operations(operations, known)
         place = None if after is None else place_of(after, "after")
-        return functools.partial(cls, make_disk, registry, place, wanted)
+        if name is not None:
+            checked_name(name)
+        return functools.partial(cls, make_disk, registry, place, wanted, name)
 
     @property
     def path(self) -> str:
@@ -115,6 +124,10 @@ class EventBatches:
             if chunk.first_seq <= seq < chunk.first_seq + chunk.events:
                 return self._log.cursor_behind(seq, chunk)
         return self._log.cursor_behind(seq, None)
+
+    def save(self, name: str, cursor: Cursor) -> None:
+        """Save `cursor` under `name`. Raises `StoreFullError` and `StoreAccessError`."""
+        save_cursor(self._log.disk, name, cursor)
 
     def next_batch(self, *, idle: bool = False) -> EventBatch | None:
         """Return the next batch, `None` where there are no new events yet. May be empty.

@@ -44,8 +44,9 @@ class FollowedSubscription(Subscription):
         self._path = log.path
         self._last = last
         self._asked = asked
-        after = last if asked.after is None else asked.after
-        self._follower = follower_of(log.disk, registry, after, asked.operations)
+        self._own_place = asked.after is None and asked.name is None
+        after = last if self._own_place else asked.after
+        self._follower = follower_of(log.disk, registry, after, asked)
         self._current = self._closed = False
         self._failure: SubscriberTooSlowError | None = None
 
@@ -67,6 +68,9 @@ class FollowedSubscription(Subscription):
         except NotAwaitedError:
             return 0
 
+    async def save(self) -> Cursor:
+        return await self._follower.save()
+
     async def close(self) -> None:
         self._closed = True
         await self._follower.close()
@@ -86,7 +90,7 @@ class FollowedSubscription(Subscription):
             try:
                 return await anext(self._follower)
             except CursorAheadError:
-                if self._asked.after is not None:
+                if not self._own_place:
                     raise
                 await asyncio.sleep(_PAUSE)
         if self._failure is not None:

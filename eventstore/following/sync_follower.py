@@ -13,6 +13,7 @@ from eventstore.following.event_batches import EventBatches, ReadAhead
 from eventstore.following.wakeup import DirectoryWatch, Pace
 from eventstore.log.call_guard import FORKED
 from eventstore.model.operation import Event
+from eventstore.reading.subscription import checked_to_save
 
 __all__ = ["SyncFollower"]
 
@@ -77,6 +78,19 @@ class SyncFollower:
             else:
                 idle = self._watch.wait(self._pace.seconds(notified=self._watch.fd >= 0))
         raise StopIteration
+
+    def save(self) -> Cursor:
+        """Save the cursor durably under the follower's name, and return the cursor.
+
+        Called after the work on an event. Where the program dies between the work and the save, the
+        event comes again: each event comes at least once.
+
+        Raises `ConfigError` for a follower without a name, and `StoreFullError` and
+        `StoreAccessError`, where the earlier cursor is kept.
+        """
+        name, cursor = checked_to_save(self._batches.name), self.cursor
+        self._batches.save(name, cursor)
+        return cursor
 
     def close(self) -> None:
         """Stop following, and end the iteration. A second call does nothing."""

@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from eventstore.cursor import checksum_at
+from eventstore.cursor import Cursor, checksum_at
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Event
 
@@ -62,12 +62,14 @@ class LiveEvents(Generic[WaitingT]):
         active: Whether commits are to be told to `push`.
         ended: Whether no more events will come.
         recent: Recent events in order, each with its group.
+        named: Cursors saved by name, in a store without a log on disk.
     """
 
     def __init__(self) -> None:
         self.active: bool = False
         self.ended: bool = False
         self.recent: list[tuple[Event[Any], Group]] = []
+        self.named: dict[str, Cursor] = {}
         self._live: dict[int, weakref.ref[WaitingT]] = {}
         self._waiting: dict[WaitingT, None] = {}
 

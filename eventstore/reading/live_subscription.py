@@ -33,17 +33,20 @@ from typing import Any
 
 from eventstore.concurrency import DetachedWork, wake
 from eventstore.cursor import Cursor, checksum_at
+from eventstore.disk.base import Disk
 from eventstore.error_base import fresh_error
 from eventstore.errors import SubscriberTooSlowError
 from eventstore.log.base import Chunk, Log
+from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime
+from eventstore.named_cursors import load_cursor, save_cursor
 from eventstore.reading.cursors import confirm_live
 from eventstore.reading.live_events import Group, LiveEvents
 from eventstore.reading.store_events import Batch, durable_batches, first_seq_to_read
-from eventstore.reading.subscription import Asked, Subscription, too_slow_error
+from eventstore.reading.subscription import Asked, Subscription, checked_to_save, too_slow_error
 
 __all__ = ["LiveSubscription"]
 
@@ -71,9 +74,13 @@ class LiveSubscription(Subscription):
         self._after = asked.after
         self._operations = asked.operations
         self._max_lag = asked.max_lag
-        self._begins = isinstance(asked.after, Cursor | AtTime)
+        self._name = asked.name
+        self._saving: DetachedWork[None] | None = None
+        self._saved_seq = 0
+        self._begins = asked.name is not None or isinstance(asked.after, Cursor | AtTime)
         self._later_than: int | None = None
-        self._current = asked.after is None  # whether it has ever been up to date
+        # Whether the subscriber has ever been up to date:
+        self._current = asked.after is None and asked.name is None
         self._given: Cursor | Chunk | Group = given
         self._given_seq = given.seq
         self._next_seq = given.seq + 1
@@ -228,13 +235,46 @@ class LiveSubscription(Subscription):
     async def _begin(self) -> None:
         """Find the place to begin behind."""
         after = self._after
+        if self._name is not None:
+            saved = await self._saved_cursor(self._name)
+            after = saved or after or 0
         if isinstance(after, Cursor):
             self._stand_behind(await confirm_live(self._log, after), after)
         elif isinstance(after, AtTime):
             first = await first_seq_to_read(self._log, after.last + 1)
             self._later_than = after.last
             self._stand_behind(first - 1, None)
+        elif after is not None:
+            self._stand_behind(max(after, 0), None)
         self._begins = False
+
+    async def _saved_cursor(self, name: str) -> Cursor | None:
+        """Return the cursor saved under `name`. Without a log on disk, names live in memory."""
+        disk = _disk_of(self._log)
+        if disk is None:
+            return self._shared.named.get(name)
+        return await self._log.run(load_cursor, disk, name)
+
+    async def save(self) -> Cursor:
+        name = checked_to_save(self._name)
+        while self._begins and not self._closed:
+            await self._catch_up()
+        cursor = self.cursor
+        while self._saving is not None and not self._saving.done:
+            await self._saving.settled()
+        if cursor.seq < self._saved_seq:  # a later save has overtaken this one
+            return cursor
+        self._saving = saving = DetachedWork(self._save(name, cursor), ended=lambda error: None)
+        await saving.wait()
+        return cursor
+
+    async def _save(self, name: str, cursor: Cursor) -> None:
+        disk = _disk_of(self._log)
+        if disk is None:
+            self._shared.named[name] = cursor
+        else:
+            await self._log.run(save_cursor, disk, name, cursor)
+        self._saved_seq = cursor.seq
 
     def _stand_behind(self, seq: int, cursor: Cursor | None) -> None:
         self._given = self._log.lineage.cursor(seq, None) if cursor is None else cursor
@@ -267,3 +307,8 @@ class LiveSubscription(Subscription):
             self._next_seq, self._chunk = batch.then, batch.chunk
             if not self._batch:
                 self._given, self._given_seq = batch.chunk, batch.then - 1
+
+
+def _disk_of(log: Log) -> Disk | None:
+    """Return the disk for named cursors, `None` in memory. A branch's disk is another store's."""
+    return None if isinstance(log, MemoryLog) else log.disk

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from eventstore.cursor import Cursor
-from eventstore.errors import SubscriberTooSlowError
+from eventstore.errors import ConfigError, SubscriberTooSlowError
 from eventstore.missing_await import AsyncContext
 from eventstore.model.operation import Event
 from eventstore.moment import NamedPlace
 
-__all__ = ["Asked", "Subscription", "too_slow_error"]
+__all__ = ["Asked", "Subscription", "checked_to_save", "too_slow_error"]
 
 
 class Asked(NamedTuple):
@@ -24,12 +24,14 @@ class Asked(NamedTuple):
 
     - `after`: the place to begin behind, `None` for the last durable event.
     - `operations`: the names of the operations to give, `None` for all.
+    - `name`: the name of the subscriber's saved cursor, `None` without one.
     - `max_lag`: events that the subscriber may be behind, once it was up to date.
     """
 
     after: NamedPlace | None
     operations: Collection[str] | None
     max_lag: int | None
+    name: str | None = None
 
 
 class Subscription(AsyncContext):
@@ -55,6 +57,18 @@ class Subscription(AsyncContext):
     @property
     def lag(self) -> int:
         """The number of durable events not given to the subscriber yet."""
+        raise NotImplementedError
+
+    async def save(self) -> Cursor:
+        """Save the cursor durably under the subscription's name, and return the cursor.
+
+        Called after the work on an event. Where the program dies between the work and the save, the
+        event comes again: each event comes at least once.
+
+        Cancelling cancels the waiting, and the save goes on. Raises `ConfigError` for a
+        subscription without a name, `StoreFullError` and `StoreAccessError` where the earlier
+        cursor is kept, and `StoreClosedError`.
+        """
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -95,3 +109,14 @@ def too_slow_error(path: str, slow: Subscription, max_lag: int) -> SubscriberToo
         max_lag=max_lag,
         cursor=cursor,
     )
+
+
+def checked_to_save(name: str | None) -> str:
+    """Return the name to save a cursor under. Raises `ConfigError` where there is none."""
+    if name is None:
+        raise ConfigError(
+            "there is no name to save the cursor under: give the subscription one with "
+            "cursor='name'",
+            key="cursor",
+        )
+    return name

@@ -16,6 +16,7 @@ from eventstore.errors import StoreClosedError
 from eventstore.log.base import Log
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, place_of
+from eventstore.named_cursors import checked_name
 from eventstore.reading.live_events import BUFFER, LiveEvents
 from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.reading.selection import checked_operations
@@ -59,7 +60,7 @@ class Subscriptions(LiveEvents[LiveSubscription]):
         if isinstance(place, Cursor):
             log.lineage.check(place)
             last = place
-        elif place is not None:  # the place of a time is found when the iteration begins
+        elif place is not None or asked.name is not None:  # the rest is found by the iteration
             last = log.lineage.cursor(max(place, 0) if isinstance(place, int) else 0, None)
         self._made += 1
         subscription = LiveSubscription(self, self._made, store, log, registry, last, asked)
@@ -117,6 +118,7 @@ def asked_for(
     operations: Collection[str] | None,
     slow: SlowPolicy,
     max_lag: int,
+    name: str | None,
 ) -> Asked:
     """Check what a subscriber asks for. Raises `ConfigError` and `UnknownOperationError`."""
     place = None if after is None else place_of(after, "after")
@@ -127,4 +129,9 @@ def asked_for(
     number: Any = max_lag
     if type(number) is not int or number < 1:
         raise argument_error("max_lag", max_lag, "expected a number of events, at least 1")
-    return Asked(place, wanted, max_lag if slow == "error" else None)
+    return Asked(
+        place,
+        wanted,
+        max_lag if slow == "error" else None,
+        None if name is None else checked_name(name),
+    )

@@ -14,12 +14,13 @@ import contextlib
 import itertools
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from eventstore.clock import to_datetime
+from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, open_to_read, read_whole
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
@@ -29,6 +30,7 @@ from eventstore.disk.layout import (
     WRITER_PID,
     archive_name,
     archive_seq,
+    cursor_name,
     segment_name,
     segment_seq,
     snapshot_seq,
@@ -42,6 +44,7 @@ from eventstore.log.chain import ChainFault, chain_faults
 from eventstore.log.format import SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, read_header
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
+from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
 from eventstore.tools.intents import OpenIntent, open_intents
 
@@ -51,6 +54,7 @@ __all__ = [
     "LogSurvey",
     "Overview",
     "SegmentFacts",
+    "damaged_cursors",
     "overview",
     "survey_log",
 ]
@@ -100,6 +104,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     * `faults`: every damaged or missing file and every stray copy, with the reason and the remedy.
     * `intact_up_to`: the event where the first fault in the log begins, `None` without a fault.
       Every event before can be read.
+    * `cursors`: the named cursors of consumers, by name.
     * `unknown`: files of others. The store leaves such files alone.
     * `writer`: the pid in `writer.pid`.
     * `intents`: the open intents, oldest first, `None` where damage hides them.
@@ -113,6 +118,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: tuple[FileFacts, ...]
     faults: tuple[Damage, ...] = ()
     intact_up_to: int | None = None
+    cursors: tuple[tuple[str, Cursor], ...] = ()
     unknown: tuple[str, ...] = ()
     writer: int | None = None
     intents: tuple[OpenIntent, ...] | None = ()
@@ -171,6 +177,7 @@ def overview(path: str | os.PathLike[str]) -> Overview:
 def _overview(disk: Disk, listing: Listing) -> Overview:
     manifest = load_manifest(disk)
     log = survey_log(disk, manifest, listing)
+    cursors = list_cursors(disk)
     return Overview(
         path=disk.path,
         manifest=manifest,
@@ -178,12 +185,26 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
         snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
         archives=tuple(_files(disk, ARCHIVE_FOLDER)),
         quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
-        faults=(*_missing_archives(manifest, listing), *log.faults),
+        faults=(
+            *_missing_archives(manifest, listing),
+            *log.faults,
+            *damaged_cursors(cursors),
+        ),
         intact_up_to=log.intact_up_to,
+        cursors=tuple((name, found) for name, found in cursors if isinstance(found, Cursor)),
         unknown=tuple(listing.unknown(manifest)),
         writer=_writer(disk),
         intents=open_intents(disk, manifest, listing.snapshot_seqs),
     )
+
+
+def damaged_cursors(
+    cursors: Iterable[tuple[str, Cursor | EventStoreError]],
+) -> Iterator[Damage]:
+    """Yield the damage of each named cursor whose file cannot be used."""
+    for name, found in cursors:
+        if isinstance(found, EventStoreError):
+            yield Damage(cursor_name(name), str(found))
 
 
 def _missing_archives(manifest: Manifest, listing: Listing) -> Iterator[Damage]:

@@ -39,11 +39,12 @@ from eventstore.log.segment import corrupt_segment_error
 from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
+from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.tools.overview import Damage, survey_log
+from eventstore.tools.overview import Damage, damaged_cursors, survey_log
 from eventstore.tools.refold import Divergence, Refold
 from eventstore.tools.refold import refold as fold_again
 
@@ -173,7 +174,7 @@ class _Checking:
                     if first >= load_manifest(self._disk).history_start:  # not discarded meanwhile
                         raise
         log = survey_log(self._disk, manifest, listing)
-        self._damage += log.faults
+        self._damage += [*log.faults, *damaged_cursors(list_cursors(self._disk))]
         last_seq = manifest.history_start - 1
         if manifest.logged and not self._damage:
             with self._telling("log"):

@@ -159,7 +159,7 @@ CURSOR_SABOTAGES = (
         edits=(
             edit(
                 "following/store_subscription.py",
-                "        after = last if asked.after is None else asked.after\n",
+                "        after = last if self._own_place else asked.after\n",
                 "        after = asked.after\n",
             ),
         ),
