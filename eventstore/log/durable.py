@@ -113,6 +113,7 @@ class DurableLog:
             slow_sync=config.slow_sync,
             tell_unsynced=config.durability is Durability.NONE,
             warnings=self.warnings,
+            timeline=manifest.timelines[-1].number,
         )
         group = GroupCommit(
             writer,

@@ -113,7 +113,7 @@ class LogWriter:
     `last` is the end of the last segment, `None` where the log has no segment yet. `next_seq` is
     the number of the next event. `spare_ready` says whether an earlier writer left a spare.
     `segment_size` is in bytes, `slow_sync` in seconds. `tell_unsynced` says that other processes
-    may follow events that are written and not yet synced.
+    may follow events that are written and not yet synced. `timeline` is told to them too.
     """
 
     def __init__(
@@ -128,6 +128,7 @@ class LogWriter:
         slow_sync: float,
         tell_unsynced: bool = False,
         warnings: StandingWarnings | None = None,
+        timeline: int = 1,
     ) -> None:
         self.next_seq = next_seq
         self.synced_seq = next_seq - 1  # the last event that is on stable storage for sure
@@ -143,7 +144,7 @@ class LogWriter:
         self._look_at = 0
         self._tell_unsynced = tell_unsynced
         segment, end = (0, 0) if last is None else (last.first_seq, last.end)
-        self.frontier = FrontierWriter(disk, store, next_seq - 1, segment, end)
+        self.frontier = FrontierWriter(disk, store, next_seq - 1, segment, end, timeline=timeline)
 
     @property
     def path(self) -> str:

@@ -103,7 +103,7 @@ class TestWaiting:
                     with suppress(asyncio.CancelledError):
                         seen.append((await waiting).seq)
                 while len(seen) < store.seq:
-                    seen.append((await anext(follower)).seq)
+                    seen.append((await asyncio.wait_for(anext(follower), 60)).seq)
                 assert seen == list(range(1, store.seq + 1))
 
         run_in_virtual_time(program())
@@ -153,7 +153,7 @@ class TestWaiting:
                 async with follow("", Renamed.registry(), after=0, disk=disk.reopen()) as follower:
                     for _ in range(2):
                         with pytest.raises(UnknownOperationError, match="deposit"):
-                            await anext(follower)
+                            await asyncio.wait_for(anext(follower), 60)
                     assert follower.seq == 0
 
         run_in_virtual_time(program())
@@ -438,6 +438,27 @@ class TestRealFiles:
                 await store.append(pay(number))
         await asyncio.to_thread(thread.join, 20)
         assert seen == list(range(1, 20))
+
+    @pytest.mark.asyncio
+    async def test_a_change_during_the_look_is_not_missed(self, tmp_path: Path) -> None:
+        path = tmp_path / "store"
+        async with EventStore.open(path, bank_registry(), QUIET) as store:
+            await store.append(pay(1))
+        looks: list[bool] = []
+        with follow_sync(path, poll=0.3) as follower:
+            looked = follower._batches.next_batch
+
+            def look(*, idle: bool) -> None:
+                looks.append(idle)
+                assert looked(idle=idle) is None
+                if len(looks) == 3:
+                    raise StopAsyncIteration
+                (path / FRONTIER).write_bytes((path / FRONTIER).read_bytes())
+
+            follower._batches.next_batch = look  # type: ignore[assignment,method-assign]  # a look, and more
+            with pytest.raises(StopAsyncIteration):
+                next(follower)
+        assert looks == [False] * 3, "no look had to wait for its time"
 
     @pytest.mark.asyncio
     async def test_a_replaced_directory_is_found(self, tmp_path: Path) -> None:

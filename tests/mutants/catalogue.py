@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.commit_path import COMMIT_PATH
 from tests.mutants.cursors import CURSOR_SABOTAGES
+from tests.mutants.following import FOLLOWING
 from tests.mutants.intents import INTENTS
 from tests.mutants.sabotage import Sabotage, edit
 
@@ -73,6 +74,7 @@ TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 SABOTAGES = (
     *CURSOR_SABOTAGES,
     *COMMIT_PATH,
+    *FOLLOWING,
     *INTENTS,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(

@@ -31,12 +31,14 @@ from eventstore import (
     Durability,
     Event,
     EventStoreError,
+    HistoryUnavailableError,
     RecoveryReport,
     SimulatedClock,
     StoreConfig,
     StoreNotFoundError,
 )
 from eventstore.disk.layout import FRONTIER, WRITER_PID
+from eventstore.following.log_follower import LogFollower
 from eventstore.log.format import InvalidBytesError
 from eventstore.log.frontier import Frontier
 from eventstore.testing.faults import Call
@@ -211,6 +213,20 @@ def _told_to_others(disk: SimulatedDisk) -> int:
         return 0
 
 
+def _followed_by_others(disk: SimulatedDisk) -> int:
+    """Follow a store from its first event. Returns the number of the last event that came."""
+    follower = LogFollower(disk.reopen)
+    try:
+        follower.begin(0)
+        while (found := follower.next_chunk(idle=True)) is not None:
+            follower.advance(found)
+    except HistoryUnavailableError:  # discarded, or never logged
+        return 0
+    finally:
+        follower.close()
+    return follower.next_seq - 1
+
+
 class Crashes:
     """The crashes of one workload: exploration, and replay of one case."""
 
@@ -371,6 +387,9 @@ class Crashes:
             await recovered_as_claimed(store, claim, required)
         finally:
             await store.close()
+        followed = _followed_by_others(image)
+        if followed > store.seq:
+            raise OracleError(f"{followed} events were followed, and {store.seq} were read")
         if image.contents() != before:
             raise OracleError("reading it changed it")
 
