@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from eventstore.disk.base import Disk
+from eventstore.disk.layout import snapshot_name
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
@@ -22,6 +23,7 @@ from eventstore.errors import (
     StateRefusedError,
     UnknownOperationError,
 )
+from eventstore.model.open_intents import NO_INTENTS, OpenIntents
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import recorded_batches
 from eventstore.snapshot.initial_state import compare_initial, first_state
@@ -39,7 +41,8 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
         agreeing: The events of the agreeing snapshots.
         passed_over: The snapshots made by other handlers, each with the reason.
         unreadable: The snapshots of the same handlers whose state cannot be read, or has another
-            digest, each with the reason. An opening passes them over.
+            digest, each with the reason. An opening passes them over. Also the snapshots with
+            other open intents than the events give, which an opening does not notice.
         divergence: The first difference, `None` if there is none.
         refusal: The reason why history could not be folded to its end, if so.
     """
@@ -69,6 +72,7 @@ class _Refolding:
         self._codec = registry.states
         self._vault = SnapshotVault(disk, manifest.store, registry)
         self._digests: dict[int, str] = {}
+        self._intents: dict[int, OpenIntents] = {}
         self._passed_over: list[str] = []
         self._unreadable: list[tuple[str, str]] = []
         self._retired = False
@@ -150,26 +154,38 @@ class _Refolding:
                     self._unreadable.append((found.name, found.reason))
                 continue
             self._digests[seq] = found.digest
+            self._intents[seq] = found.intents
 
     def _fold(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
         """Fold until a snapshot differs. Returns the snapshot's event and the folded state.
 
         Appends agreeing snapshots to `agreeing`. Returns `None` for an event if all agree.
         """
-        state = self._state_after(begun_at)
+        state, intents = self._state_after(begun_at), self._intents.get(begun_at, NO_INTENTS)
         rest = [seq for seq in sorted(self._digests) if seq > begun_at]
         registry = self._registry
         for events in recorded_batches(self._disk, registry.codec, begun_at + 1, None):
             while rest and events and rest[0] <= events[-1].seq:
                 mark = rest.pop(0)
                 count = mark - events[0].seq + 1
-                state = registry.fold(state, registry.upcast(events[:count]))
+                current = registry.upcast(events[:count])
+                state, intents = registry.fold(state, current), intents.after(current)
                 if self._codec.digest(state) != self._digests[mark]:
                     return mark, state
+                self._compare_intents(mark, intents)
                 agreeing.append(mark)
                 events = events[count:]
-            state = registry.fold(state, registry.upcast(events))
+            current = registry.upcast(events)
+            state, intents = registry.fold(state, current), intents.after(current)
         return None, state
+
+    def _compare_intents(self, seq: int, intents: OpenIntents) -> None:
+        """Note a snapshot whose open intents are not those of the events before."""
+        found = self._intents[seq]
+        if found != intents:
+            odd = sorted(set(found.events) ^ set(intents.events)) or ["the used ids"]
+            reason = f"its open intents are not those of the events: {', '.join(odd)}"
+            self._unreadable.append((snapshot_name(seq), reason))
 
     def _state_after(self, seq: int) -> Any:
         """Return a fresh copy of the state in a snapshot, or before the first event."""

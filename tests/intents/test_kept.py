@@ -20,6 +20,7 @@ from eventstore import (
     read_events,
 )
 from eventstore.disk.layout import snapshot_name
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.history import branch
 from eventstore.model.open_intents import OpenIntents
@@ -196,6 +197,36 @@ class TestKinds:
 
         disk = run(later, disk, registry=registry)
         run(lambda store: again(store, 1), disk)
+
+
+class TestVerify:
+    def test_compares_what_is_open_at_every_snapshot(self, tmp_path: Path) -> None:
+        async def program(path: Path) -> None:
+            async with EventStore.open(path, order_registry()) as store:
+                orders = await place(store, 1, 2)
+                await store.snapshot()
+                await orders[0].settle("accepted")
+                await place(store, 3)
+                await store.snapshot()
+                await orders[1].settle("accepted")
+
+        path = tmp_path / "s"
+        asyncio.run(program(path))
+        found = verify(path, order_registry())
+        assert found.refolded is not None
+        assert (found.damage, found.refolded.agreeing) == ((), (2, 4))
+
+        disk = LocalDisk(path)
+        disk.lock()
+        vault = SnapshotVault(disk, load_manifest(disk).store, order_registry())
+        loaded = vault.load(4)
+        assert isinstance(loaded, LoadedSnapshot)
+        vault.write(loaded.state, 4, created=0, latest=loaded.latest)  # intents left out
+        disk.close()
+        (damage,) = verify(path, order_registry()).damage
+        assert damage.name == snapshot_name(4)
+        assert "its open intents are not those of the events: " in damage.reason
+        assert all(name in damage.reason for name in loaded.intents.events)
 
 
 class TestBranches:

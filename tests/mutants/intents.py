@@ -15,6 +15,7 @@ MARKING = "intents/marking.py"
 OPEN_INTENTS = "model/open_intents.py"
 ORDER_IDS = "intents/order_ids.py"
 RECOVERY = "recovery.py"
+REFOLD = "tools/refold.py"
 REGISTRY = "model/registry.py"
 STORE_PARTS = "store_parts.py"
 TERMS = "intents/terms.py"
@@ -246,6 +247,12 @@ INTENTS = (
                 "        inherited = False\n",
             ),
         ),
+        caught_by=(TEST_KEPT,),
+    ),
+    Sabotage(
+        name="open intents of a snapshot not verified",
+        breaks="verify finds a snapshot with other intents than the events give",
+        edits=(edit(REFOLD, "        if found != intents:\n", "        if False:\n"),),
         caught_by=(TEST_KEPT,),
     ),
 )
