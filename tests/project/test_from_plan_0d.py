@@ -38,6 +38,7 @@ from eventstore import (
 )
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
+from eventstore.tools import compute_checksum, verify_checksum
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,7 @@ class TestChecksum:
         digest = state_digest({"a": 1, "b": "test"})
         assert isinstance(digest, str)
         assert re.fullmatch("[0-9a-f]{64}", digest)
+        assert compute_checksum({"a": 1, "b": "test"}) == "eb2d4c57ea9d6976"  # by the plan's code
 
     def test_checksum_deterministic(self) -> None:
         assert state_digest({"a": 1, "b": "test"}) == state_digest({"a": 1, "b": "test"})
@@ -106,11 +108,13 @@ class TestChecksum:
 
     @pytest.mark.asyncio
     async def test_verify_checksum_valid(self) -> None:
+        assert verify_checksum({"test": "data"}, compute_checksum({"test": "data"}))
         disk = await killed(("full_state", STATE))
         async with engine(disk) as store:
             assert state_digest(store.state) == state_digest(EngineState.from_dict(STATE))
 
     def test_verify_checksum_invalid(self) -> None:
+        assert not verify_checksum({"test": "data"}, "invalid_checksum")
         other = {**STATE, "cash": 99999.0}
         assert state_digest(EngineState.from_dict(STATE)) != state_digest(
             EngineState.from_dict(other)

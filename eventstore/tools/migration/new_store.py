@@ -1,0 +1,163 @@
+"""Events of another program, written to a new store.
+
+Every event goes through the registry's handler, as in an engine. An event that the handler refuses
+is set aside with the reason, and the next one is tried. The store gets its name when all events are
+on stable storage, and the state read back has the digest of the state that was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventstore.clock import SimulatedClock
+from eventstore.errors import (
+    ConfigError,
+    CorruptStoreError,
+    EventStoreError,
+    InvalidPayloadError,
+    StateRefusedError,
+    UnknownOperationError,
+)
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state_codec import state_digest
+from eventstore.reading.replay import state_at
+from eventstore.report import printable
+from eventstore.store import EventStore
+from eventstore.tools.migration.plan0d import SetAside
+from eventstore.tools.staging import staged
+
+__all__ = ["ForeignEvent", "WrittenStore", "write_new_store"]
+
+UNKNOWN_KEYS = "unknown_keys"
+"""The key of an event's metadata with the keys of the payload that its operation does not know."""
+
+_MANY = 4096  # events in the queue: then the queue is emptied
+
+
+class ForeignEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to be written.
+
+    * `place`: file and line, for messages.
+    * `time`: nanoseconds since the epoch.
+    * `data`: the payload as a plain mapping.
+    * `required`: whether the events behind mean nothing without this one.
+    """
+
+    place: str
+    operation: str
+    time: int
+    data: Mapping[str, Any]
+    key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    required: bool = False
+
+
+class WrittenStore(msgspec.Struct, frozen=True, kw_only=True):
+    """The result: the last event, the state, the events by operation, and the refused ones."""
+
+    path: Path
+    seq: int
+    state: Any
+    digest: str
+    operations: dict[str, int]
+    refused: tuple[SetAside, ...]
+
+
+async def write_new_store(
+    new: Path, registry: HandlerRegistry[Any], events: Iterable[ForeignEvent]
+) -> WrittenStore:
+    """Write `events` to a new store at `new`.
+
+    Raises `StoreExistsError` where `new` names anything, `CorruptStoreError` where no event was
+    accepted or the store does not read back, and the errors of an opening. Then no store is there.
+    """
+    with staged(new) as staging:
+        clock, refused = SimulatedClock(), list[SetAside]()
+        async with EventStore.open(
+            staging,
+            registry,
+            create="new",
+            clock=clock,
+            durability="none",
+            max_pending=2 * _MANY,
+        ) as store:
+            await _append_all(store, clock, events, refused)
+            await store.flush()
+            seq, state, operations = store.seq, store.state, store.stats().operations
+            if not seq:
+                reasons = "; ".join(f"{one.place}: {one.reason}" for one in refused[:3])
+                raise CorruptStoreError(
+                    f"{new}: no event was accepted, and no store was made ({reasons or 'none'})",
+                    path=str(new),
+                )
+            await store.snapshot()
+        digest = state_digest(state)
+        if state_digest(state_at(staging, registry)) != digest:
+            raise CorruptStoreError(
+                f"{new}: the state read back is another one than was written, and no store was "
+                "made: a handler is not deterministic (eventstore.testing.check_handler finds it)",
+                path=str(new),
+            )
+    return WrittenStore(
+        path=new,
+        seq=seq,
+        state=state,
+        digest=digest,
+        operations=dict(operations),
+        refused=tuple(refused),
+    )
+
+
+async def _append_all(
+    store: EventStore[Any],
+    clock: SimulatedClock,
+    events: Iterable[ForeignEvent],
+    refused: list[SetAside],
+) -> None:
+    for count, event in enumerate(events, 1):
+        try:
+            clock.set(event.time)
+            _submit(store, event)
+        except (
+            ConfigError,
+            InvalidPayloadError,
+            StateRefusedError,
+            UnknownOperationError,
+        ) as error:
+            _set_aside(event, refused, str(error), error)
+        except (EventStoreError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  a handler refuses with any error of its own
+            reason = f"{event.operation} refused it: {type(error).__name__}: {error}"
+            _set_aside(event, refused, reason, error)
+        if not count % _MANY:
+            await store.flush()
+
+
+def _set_aside(event: ForeignEvent, refused: list[SetAside], reason: str, error: Exception) -> None:
+    reason = printable(reason)
+    if event.required:
+        raise CorruptStoreError(
+            f"{event.place}: {reason}. No store was made, since the entries behind build on it",
+            path=event.place,
+        ) from error
+    refused.append(SetAside(event.place, reason))
+
+
+def _submit(store: EventStore[Any], event: ForeignEvent) -> None:
+    """Submit an event. Keys that the operation does not know go into the event's metadata."""
+    data, unknown = dict(event.data), dict[str, Any]()
+    while True:
+        metadata = {**(event.metadata or {}), **({UNKNOWN_KEYS: unknown} if unknown else {})}
+        try:
+            store.submit((event.operation, data), key=event.key, metadata=metadata or None)
+            return
+        except InvalidPayloadError as error:
+            name = error.field.removeprefix("$.")
+            if "unknown field" not in str(error) or name not in data:
+                raise
+            unknown[name] = data.pop(name)

@@ -1,0 +1,66 @@
+"""A new store's directory, made beside its place and renamed when the store is whole.
+
+A store that is copied, restored or migrated appears under its name as a whole, or not at all. Until
+then the files stand in a directory beside the place. A failure removes that directory. After a
+crash the directory stays, and its name says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventstore.errors import StoreExistsError, StoreNotFoundError
+from eventstore.os_errors import recovery_write_error
+
+__all__ = ["refuse_existing", "staged"]
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `StoreExistsError` where `path` names anything at all."""
+    if os.path.lexists(path):
+        raise StoreExistsError(
+            f"{path} exists; choose another path, or move it away first", path=str(path)
+        )
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Give a directory beside `path`, which is renamed to `path` at the end of the block.
+
+    The caller syncs the files. The name is durable at the end. An error in the block removes the
+    directory.
+
+    Raises `StoreExistsError`, `StoreNotFoundError` for a missing parent, and the errors of an
+    opening that cannot write.
+    """
+    refuse_existing(path)
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise StoreNotFoundError(
+            f"{parent} is no directory: make it first, or choose another path", path=str(parent)
+        )
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=parent))
+        try:
+            yield staging
+            refuse_existing(path)
+            staging.rename(path)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        _sync_folder(parent)
+    except OSError as error:
+        raise recovery_write_error(error, str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,155 @@
+"""Files of events made a store by way of a mapping."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from eventstore import ConfigError, EventStore, StoreNotFoundError, read_events, state_at
+from eventstore.model.operation import OPERATION_FIELD
+from eventstore.tools.migration.event_files import FileMigration, load_mapping, migrate_events
+from handlers import trading_registry
+from tests.support.bank import bank_registry, pay
+
+MAPPING = """
+operation_from = "type"
+time = "executed"
+time_unit = "ms"
+key = "id"
+
+[operations]
+FILL = "record_trade"
+
+[fields.record_trade]
+trade_id = "id"
+symbol = "instrument"
+side = "side"
+shares = { from = "qty", type = "decimal" }
+price = "px"
+venue = { value = "binance" }
+"""
+
+FILLS = """\
+type,executed,id,instrument,side,qty,px
+FILL,1772479280000,T1,SOL-USDT,buy,0.458,144.33
+FILL,1772479280001.5,T2,SOL-USDT,buy,1e0,145
+FILL,1772479280002,T3,SOL-USDT,hold,1,145
+FILL,1772479280002,T4,SOL-USDT,buy,many,145
+OTHER,1772479280003,T5,SOL-USDT,buy,1,145
+FILL,later,T6,SOL-USDT,buy,1,145
+FILL,1772479280004,T7,SOL-USDT
+FILL,1772479280005,T8,SOL-USDT,sell,0.458,150
+"""
+
+
+def mapping(tmp_path: Path, text: str = MAPPING) -> Path:
+    path = tmp_path / "map.toml"
+    path.write_text(text)
+    return path
+
+
+async def migrate(tmp_path: Path, name: str, content: str) -> FileMigration:
+    (tmp_path / name).write_text(content)
+    return await migrate_events(
+        tmp_path / name, tmp_path / "new", trading_registry(), load_mapping(mapping(tmp_path))
+    )
+
+
+@pytest.mark.asyncio
+async def test_csv_with_a_mapping(tmp_path: Path) -> None:
+    found = await migrate(tmp_path, "fills.csv", FILLS)
+    assert found.lines == 8
+    assert [one.place for one in found.bad] == [f"fills.csv, line {n}" for n in (5, 7, 8)]
+    assert [one.place for one in found.written.refused] == [f"fills.csv, line {n}" for n in (4, 6)]
+    assert not found.whole
+    events = list(read_events(tmp_path / "new", trading_registry()))
+    assert [event.key for event in events] == ["T1", "T2", "T8"]
+    assert events[0].data.shares == Decimal("0.458")
+    assert events[0].data.venue == "binance"
+    assert events[1].time == 1772479280001500000
+    assert found.written.state.positions["SOL-USDT"].shares == 1
+
+
+@pytest.mark.asyncio
+async def test_json_lines_with_a_mapping(tmp_path: Path) -> None:
+    text = MAPPING.replace('"px"', '"detail.px"').replace('"ms"', '"iso"')
+    mapping_path = mapping(tmp_path, text)
+    lines = [
+        {
+            "type": "FILL",
+            "executed": "2026-03-02T19:21:20Z",
+            "id": "T1",
+            "instrument": "A",
+            "side": "buy",
+            "qty": 2.5,
+            "detail": {"px": "144.33"},
+        },
+        {"type": "FILL", "executed": "2026-03-02T19:21:20", "id": "T2"},
+    ]
+    file = tmp_path / "fills.jsonl"
+    file.write_bytes(b"\n".join(map(msgspec.json.encode, lines)) + b"\n{torn")
+    found = await migrate_events(
+        file, tmp_path / "new", trading_registry(), load_mapping(mapping_path)
+    )
+    [event] = read_events(tmp_path / "new", trading_registry())
+    assert event.datetime == datetime(2026, 3, 2, 19, 21, 20, tzinfo=UTC)
+    assert event.data.price == Decimal("144.33")
+    assert [one.place for one in found.bad] == ["fills.jsonl, line 2", "fills.jsonl, line 3"]
+    assert "no offset" in found.bad[0].reason
+
+
+@pytest.mark.asyncio
+async def test_the_own_json_lines_need_no_mapping(tmp_path: Path) -> None:
+    async with EventStore.open(tmp_path / "old", bank_registry()) as store:
+        await store.append(pay(3), key="k", metadata={"why": "x"})
+        await store.append(pay(4))
+    rows = [
+        {
+            "seq": event.seq,
+            "time": event.time,
+            "operation": event.data.pop(OPERATION_FIELD),
+            "data": event.data,
+            "key": event.key,
+            "metadata": event.metadata,
+        }
+        for event in read_events(tmp_path / "old")
+    ]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
+    found = await migrate_events(file, tmp_path / "new", bank_registry())
+    assert found.whole
+    old, new = (list(read_events(tmp_path / name)) for name in ("old", "new"))
+    assert new == old
+    assert state_at(tmp_path / "new", bank_registry()) == found.written.state
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("time = 1\noperation = 'x'", "map"),
+        ("time = 't'", "operation"),
+        ("time = 't'\noperation = 'x'\noperation_from = 'y'", "operation"),
+        ("time = 't'\noperation = 'x'\ncolour = 'red'", "map"),
+        ("time = ", "map"),
+    ],
+)
+def test_a_mistake_in_a_mapping(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_mapping(mapping(tmp_path, text))
+    assert caught.value.key == key
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_begin(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFoundError):
+        load_mapping(tmp_path / "none.toml")
+    with pytest.raises(StoreNotFoundError):
+        await migrate_events(tmp_path / "none.jsonl", tmp_path / "new", trading_registry())
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with pytest.raises(ConfigError):
+        await migrate_events(tmp_path / "a.csv", tmp_path / "new", trading_registry())
+    assert not (tmp_path / "new").exists()
