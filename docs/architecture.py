@@ -18,6 +18,7 @@ DUTIES = {
     "cli": "the command eventstore, and the message where its extra is missing",
     "command_line": "the commands: options, output, exit statuses",
     "tools": "the engines of the commands, such as verify",
+    "repair": "a damaged store read over its damage, diagnosed and repaired",
     "demo": "a trading loop that is killed and recovers",
     "metrics": "stats() for Prometheus and OpenTelemetry, read when somebody asks",
     "testing": "for users' tests: handler checks, a simulated disk",

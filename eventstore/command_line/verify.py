@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from eventstore.command_line.declare import command, path_argument, registry_opt
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import load_registry
+from eventstore.repair.places import place_object
 from eventstore.tools.verify import Divergence, Verification
 from eventstore.tools.verify import verify as verify_store
 
@@ -23,7 +25,6 @@ MOST_DIFFERENCES = 10
 
 @command(
     "verify",
-    json=False,
     examples=[
         "eventstore verify engine-state",
         "eventstore verify engine-state --no-refold",
@@ -40,8 +41,15 @@ def verify(out: Output, path: Path, no_refold: bool, registry_name: str | None) 
     status 1 if anything is damaged or differs.
     """
     found = verify_store(path, None if no_refold else load_registry(registry_name))
+    if out.json:
+        out.object(_object(found))
+        if not found.passed:
+            raise click.exceptions.Exit(FINDINGS)
+        return
     for line in _verified(found):
         out.line(line)
+    if found.places:
+        _show_places(out, found)
     tell_damage(found.damage, path, found.first_seq, found.intact_up_to)
     if found.refolded is not None and found.refolded.refusal is not None:
         out.say(f"NOT FOLDED: {found.refolded.refusal}")
@@ -52,6 +60,53 @@ def verify(out: Output, path: Path, no_refold: bool, registry_name: str | None) 
         raise click.exceptions.Exit(FINDINGS)
 
 
+def _object(found: Verification) -> dict[str, Any]:
+    """Return the members of the answer in JSON."""
+    folded = found.refolded
+    return {
+        "path": found.path,
+        "passed": found.passed,
+        "first": found.first_seq,
+        "last": found.last_seq,
+        "readable": found.readable,
+        "segments": found.segments,
+        "archives": found.archives,
+        "snapshots": found.snapshots,
+        "damage": [{"path": one.name, "reason": one.reason} for one in found.damage],
+        "places": [place_object(place) for place in found.places],
+        "intact_up_to": found.intact_up_to,
+        "refolded": None
+        if folded is None
+        else {
+            "begun_at": folded.begun_at,
+            "ranges": folded.ranges,
+            "agreeing": folded.agreeing,
+            "passed_over": folded.passed_over,
+            "refusal": folded.refusal,
+            "differs_at": None if folded.divergence is None else folded.divergence.differs_at,
+            "differs_by": None if folded.divergence is None else folded.divergence.seq,
+        },
+    }
+
+
+def _show_places(out: Output, found: Verification) -> None:
+    """Print each damaged place with the events that cannot be read."""
+    columns = ("path", "offset", "kind", "reason", "first", "last", "lost")
+    rows = [
+        (
+            place.name,
+            "" if place.offset is None else place.offset,
+            place.kind,
+            place.reason,
+            place.first if place.lost else "",
+            place.last if place.lost else "",
+            place.lost,
+        )
+        for place in found.places
+    ]
+    out.rows(columns, rows, right=("offset", "first", "last", "lost"))
+
+
 def _verified(found: Verification) -> Iterator[str]:
     """Yield the checked parts of a store, one fact a line."""
     events = f"events {found.first_seq:,} to {found.last_seq:,}"
@@ -59,12 +114,22 @@ def _verified(found: Verification) -> Iterator[str]:
         f"{found.path}: {events if found.last_seq >= found.first_seq else 'no events'} checked in "
         f"{found.segments} segments, {found.archives} archives, {found.snapshots} snapshots"
     )
+    if found.places:
+        many = "places" if len(found.places) > 1 else "place"
+        total = found.last_seq - found.first_seq + 1
+        yield (
+            f"{len(found.places)} damaged {many}; {found.readable:,} of {total:,} events are "
+            "readable"
+        )
     folded = found.refolded
     if folded is None:
         yield "not folded again"
         return
     begun = f"event {folded.begun_at:,}" if folded.begun_at else "the beginning"
     yield f"folded again from {begun}: {len(folded.agreeing)} snapshots agree"
+    if found.places:
+        for first, last in folded.ranges:
+            yield f"folded: events {first:,} to {last:,}"
     for reason in folded.passed_over:
         yield f"not compared: {reason}"
 

@@ -30,6 +30,7 @@ __all__ = [
     "InitialState",
     "Manifest",
     "begin_timeline",
+    "decode_manifest",
     "load_manifest",
     "note_first_snapshot",
     "save_manifest",
@@ -147,7 +148,7 @@ def load_manifest(disk: Disk) -> Manifest:
         raise CorruptStoreError(
             f"{path} is of format {manifest.format}, which this release does not know", path=path
         )
-    if manifest.checksum() != manifest.crc or not _says_the_same(manifest, data):
+    if not _is_sound(manifest, data):
         raise CorruptStoreError(
             f"{path} is damaged, or a value in it was edited (its checksum does not match): undo "
             "the edit, or restore it from a backup",
@@ -161,6 +162,17 @@ def load_manifest(disk: Disk) -> Manifest:
         raise CorruptStoreError(
             f"{path} has values that are impossible: restore it from a backup", path=path
         )
+    return manifest
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Decode the bytes of a sound `store.json`. Raises `ValueError` for any other bytes."""
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    if not _is_sound(manifest, data):
+        raise ValueError("the checksum does not match")
     return manifest
 
 
@@ -182,6 +194,10 @@ def begin_timeline(disk: Disk, manifest: Manifest, left_at: int) -> Manifest:
     """
     timelines = next_timeline(manifest.timelines, left_at, disk.entropy(4))
     return save_manifest(disk, msgspec.structs.replace(manifest, timelines=timelines))
+
+
+def _is_sound(manifest: Manifest, data: bytes) -> bool:
+    return manifest.checksum() == manifest.crc and _says_the_same(manifest, data)
 
 
 def _says_the_same(manifest: Manifest, data: bytes) -> bool:

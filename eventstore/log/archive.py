@@ -63,8 +63,12 @@ else:
     from backports import zstd  # pragma: no cover - only one of the two is there
 
 __all__ = [
+    "TRAILER_SIZE",
+    "archive_trailer",
     "archived_segments",
     "compact",
+    "compress_runs",
+    "decompress_archive",
     "open_archive",
     "read_archive",
     "remove_archived_segments",
@@ -73,6 +77,8 @@ __all__ = [
 _RECORD_EVENTS = 4096
 _RECORD_BYTES = 32 << 10
 _TRAILER = struct.Struct("<III")
+TRAILER_SIZE = _TRAILER.size
+"""Bytes behind the compressed segment."""
 _SKIPPABLE_FRAME_MAGIC = 0x184D2A5E  # the magic number of a frame that decompressors skip
 _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.checksum_flag: 1,
@@ -102,9 +108,15 @@ def open_archive(disk: Disk, name: str) -> tuple[SegmentHeader, Generator[bytes,
     Raises `FileNotFoundError`, `ReadFailedError`, and `CorruptLogError` for a damaged archive. The
     windows raise `CorruptLogError` too.
     """
-    content = read_whole(disk, name)
-    compressed = memoryview(content)[: -_TRAILER.size]
-    if content[-_TRAILER.size :] != _trailer(compressed):
+    return decompress_archive(disk, name, read_whole(disk, name))
+
+
+def decompress_archive(
+    disk: Disk, name: str, content: bytes
+) -> tuple[SegmentHeader, Generator[bytes, None, None]]:
+    """Open an archive whose bytes are in memory. `name` stands in errors. See `open_archive`."""
+    compressed = memoryview(content)[:-TRAILER_SIZE]
+    if content[-TRAILER_SIZE:] != archive_trailer(compressed):
         raise _corrupt_archive_error(disk, name, "its checksum does not match")
     try:
         size = zstd.get_frame_info(compressed).decompressed_size
@@ -161,7 +173,7 @@ def _decompress_windows(
     yield window
 
 
-def _trailer(compressed: bytes | memoryview) -> bytes:
+def archive_trailer(compressed: bytes | memoryview) -> bytes:
     """Make the end of an archive: a skippable frame with the CRC-32 of the frame before."""
     return _TRAILER.pack(_SKIPPABLE_FRAME_MAGIC, 4, zlib.crc32(compressed))
 
@@ -295,7 +307,7 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
     runs = _repack_events(disk, name, read_whole(disk, name), header, successor)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
-    compressed = _compress_segment(disk, header, runs, successor)
+    compressed = compress_runs(disk, header, runs, successor)
     target = archive_name(first)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     kept = read_archive(disk, target)
@@ -309,14 +321,14 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
     return max(latest_time(body, count) for _, count, body in runs)
 
 
-def _compress_segment(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
-    """Make the content of an archive.
+def compress_runs(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
+    """Make the content of an archive from records: first number, count, and bytes of each.
 
     A function of its own, so that the uncompressed segment is freed on return.
     """
     packed, _ = build_segment(disk, header, runs, successor)
     compressed = zstd.compress(packed, options=_OPTIONS)
-    return compressed + _trailer(compressed)
+    return compressed + archive_trailer(compressed)
 
 
 def _repack_events(

@@ -7,6 +7,7 @@ leaves an interval. `divergence.py` searches the interval for the event.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -24,8 +25,10 @@ from eventstore.errors import (
     UnknownOperationError,
 )
 from eventstore.model.open_intents import NO_INTENTS, OpenIntents
+from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.replay import recorded_batches
+from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.tools.divergence import Divergence, explain_divergence
@@ -45,6 +48,7 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
             other open intents than the events give, which an opening does not notice.
         divergence: The first difference, `None` if there is none.
         refusal: The reason why history could not be folded to its end, if so.
+        ranges: The folded events, first and last of each range. One range in a sound store.
     """
 
     begun_at: int = 0
@@ -53,20 +57,37 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: tuple[tuple[str, str], ...] = ()
     divergence: Divergence | None = None
     refusal: str | None = None
+    ranges: tuple[tuple[int, int], ...] = ()
 
 
-def refold(disk: Disk, manifest: Manifest, registry: HandlerRegistry[Any]) -> Refold:
+def refold(
+    disk: Disk,
+    manifest: Manifest,
+    registry: HandlerRegistry[Any],
+    history: History | None = None,
+) -> Refold:
     """Fold history again, compare at every snapshot, and explain the first difference.
+
+    With `history`, every readable event of a damaged history is folded, as far as a state is known
+    to begin with: the initial one, or that of a snapshot behind a gap.
 
     Nothing is written. Raises `FileNotFoundError` and `HistoryUnavailableError` where a writer at
     work removed a needed file.
     """
-    return _Refolding(disk, manifest, registry).run()
+    return _Refolding(disk, manifest, registry, history).run()
 
 
 class _Refolding:
-    def __init__(self, disk: Disk, manifest: Manifest, registry: HandlerRegistry[Any]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        manifest: Manifest,
+        registry: HandlerRegistry[Any],
+        history: History | None,
+    ) -> None:
         self._disk = disk
+        self._history = history
+        self._ranges: list[tuple[int, int]] = []
         self._manifest = manifest
         self._registry = registry
         self._codec = registry.states
@@ -100,7 +121,7 @@ class _Refolding:
             begun_at = usable[0]
         agreeing: list[int] = []
         try:
-            differing_at, state = self._fold(begun_at, agreeing)
+            differing_at, state = self._fold_history(begun_at, agreeing)
             divergence = None
             if differing_at is not None:
                 agrees_at = agreeing[-1] if agreeing else begun_at
@@ -135,6 +156,7 @@ class _Refolding:
             agreeing=tuple(agreeing),
             passed_over=tuple(self._passed_over),
             unreadable=tuple(self._unreadable),
+            ranges=tuple(self._ranges),
             divergence=divergence,
             refusal=refusal,
         )
@@ -156,15 +178,51 @@ class _Refolding:
             self._digests[seq] = found.digest
             self._intents[seq] = found.intents
 
-    def _fold(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
+    def _fold_history(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
+        """Fold everything that can be folded, gap by gap, until a snapshot differs."""
+        if self._history is None:
+            return self._fold(begun_at, agreeing)
+        diagnosis = self._history.diagnosis
+        state, first = None, diagnosis.first_seq
+        for gap_first, gap_last in (*diagnosis.gaps, (diagnosis.last_seq + 1, 0)):
+            begun_at = self._beginning(first, gap_first)
+            if begun_at >= 0 and begun_at < gap_first:
+                differing_at, state = self._fold(begun_at, agreeing, gap_first)
+                if differing_at is not None:
+                    return differing_at, state
+            first = gap_last + 1
+        return None, state
+
+    def _beginning(self, first: int, stop: int) -> int:
+        """Return the event of the first known state between two gaps, -1 without one."""
+        if first == 1:
+            return 0
+        return min((seq for seq in self._digests if first - 1 <= seq < stop), default=-1)
+
+    def _batches(self, start: int, stop: int | None) -> Iterator[Sequence[Event[Any]]]:
+        registry = self._registry
+        if self._history is None:
+            yield from recorded_batches(self._disk, registry.codec, start, stop)
+            return
+        for chunk in self._history.chunks(start, stop):
+            events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
+            events = events[max(0, start - chunk.first_seq) :]
+            if events:
+                yield events
+
+    def _fold(
+        self, begun_at: int, agreeing: list[int], stop: int | None = None
+    ) -> tuple[int | None, Any]:
         """Fold until a snapshot differs. Returns the snapshot's event and the folded state.
 
         Appends agreeing snapshots to `agreeing`. Returns `None` for an event if all agree.
         """
-        state, intents = self._state_after(begun_at), self._intents.get(begun_at, NO_INTENTS)
+        state, last = self._state_after(begun_at), begun_at
+        intents = self._intents.get(begun_at, NO_INTENTS)
         rest = [seq for seq in sorted(self._digests) if seq > begun_at]
         registry = self._registry
-        for events in recorded_batches(self._disk, registry.codec, begun_at + 1, None):
+        for events in self._batches(begun_at + 1, stop):
+            last = events[-1].seq
             while rest and events and rest[0] <= events[-1].seq:
                 mark = rest.pop(0)
                 count = mark - events[0].seq + 1
@@ -177,6 +235,7 @@ class _Refolding:
                 events = events[count:]
             current = registry.upcast(events)
             state, intents = registry.fold(state, current), intents.after(current)
+        self._ranges.append((begun_at + 1, last))
         return None, state
 
     def _compare_intents(self, seq: int, intents: OpenIntents) -> None:

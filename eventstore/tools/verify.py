@@ -43,6 +43,9 @@ from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.reading.selection import checked_registry
+from eventstore.repair.diagnosis import diagnose_disk
+from eventstore.repair.places import Diagnosis, Place
+from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.tools.overview import Damage, damaged_cursors, survey_log
 from eventstore.tools.refold import Divergence, Refold
@@ -59,10 +62,13 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
     * `first_seq` and `last_seq`: the events read and decoded, none if `last_seq` is smaller.
     * `segments`, `archives`, `snapshots`: how many files of each kind were checked.
     * `damage`: every damaged, missing or stray file with the reason.
+    * `places`: the damaged places with the events that cannot be read. Behind a place, reading goes
+      on record by record.
+    * `readable`: how many events can be read. All of them in a sound store.
     * `intact_up_to`: the event that the first fault in the log begins with, `None` without a fault.
       Every event before can be read, as far as archives are whole.
-    * `refolded`: the result of folding again. The field is `None` if folding was not asked for, or
-      if damage prevented folding.
+    * `refolded`: the result of folding again, in a damaged store of everything that can be folded.
+      The field is `None` if folding was not asked for, or if there is nothing to fold.
     """
 
     path: str
@@ -72,6 +78,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
     archives: int = 0
     snapshots: int = 0
     damage: tuple[Damage, ...] = ()
+    places: tuple[Place, ...] = ()
+    readable: int = 0
     intact_up_to: int | None = None
     refolded: Refold | None = None
 
@@ -113,16 +121,44 @@ def verify(
     try:
         with translating_read_errors(disk.path):
             found = _checked(disk)
-            if found.damage or registry is None or not refold:
+            history = _diagnosed(disk) if found.damage else None
+            if history is not None:
+                found = _with_places(found, history.diagnosis)
+            if registry is None or not refold or (found.damage and history is None):
                 return found
-            manifest = load_manifest(disk)
+            manifest = load_manifest(disk) if history is None else history.diagnosis.manifest
             if not manifest.logged or manifest.kind == "log":
                 return found
-            folded = _refolded(disk, registry)
+            folded = _refolded(disk, registry, history)
     finally:
         disk.close()
-    wrong = tuple(Damage(name, reason) for name, reason in folded.unreadable)
-    return msgspec.structs.replace(found, refolded=folded, damage=wrong)
+    known = {damage.name for damage in found.damage}
+    wrong = [Damage(name, reason) for name, reason in folded.unreadable if name not in known]
+    return msgspec.structs.replace(found, refolded=folded, damage=(*found.damage, *wrong))
+
+
+def _diagnosed(disk: Disk) -> History | None:
+    """Find out which events of a damaged store can be read. `None` where there is no telling."""
+    try:
+        diagnosis = diagnose_disk(disk, Listing.read(disk))
+    except (EventStoreError, FileNotFoundError):  # a file that cannot be read is told as damage
+        return None
+    return History(disk=disk, diagnosis=diagnosis)
+
+
+def _with_places(found: Verification, diagnosis: Diagnosis) -> Verification:
+    """Tell of every event that can be read behind damage."""
+    segments = [part for part in diagnosis.parts if not part.archived and part.source]
+    return msgspec.structs.replace(
+        found,
+        first_seq=diagnosis.first_seq,
+        last_seq=diagnosis.last_seq,
+        segments=len(segments),
+        archives=len(diagnosis.manifest.archived),
+        snapshots=len(diagnosis.snapshots),
+        places=diagnosis.damage,
+        readable=diagnosis.readable,
+    )
 
 
 def _checked(disk: Disk) -> Verification:
@@ -134,11 +170,12 @@ def _checked(disk: Disk) -> Verification:
     return found
 
 
-def _refolded(disk: Disk, registry: HandlerRegistry[Any]) -> Refold:
+def _refolded(disk: Disk, registry: HandlerRegistry[Any], history: History | None) -> Refold:
     """Fold again. Begin anew if a writer at work removed files that folding needed."""
     for _ in range(_PASSES):
         with contextlib.suppress(FileNotFoundError, HistoryUnavailableError):
-            return fold_again(disk, load_manifest(disk), registry)
+            manifest = load_manifest(disk) if history is None else history.diagnosis.manifest
+            return fold_again(disk, manifest, registry, history)
     return Refold(
         refusal="its writer removed snapshots or history that folding needed, each time it was "
         "begun: keep more of them (backup_count), or verify a copy"
@@ -183,6 +220,7 @@ class _Checking:
             path=self._disk.path,
             first_seq=manifest.history_start,
             last_seq=last_seq,
+            readable=max(0, last_seq - manifest.history_start + 1),
             segments=len(log.segments),
             archives=len(manifest.archived),
             snapshots=len(snapshots),

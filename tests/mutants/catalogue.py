@@ -917,8 +917,8 @@ SABOTAGES = (
         edits=(
             edit(
                 MANIFEST,
-                "manifest.checksum() != manifest.crc or not _says_the_same(manifest, data)",
-                "False",
+                "return manifest.checksum() == manifest.crc and _says_the_same(manifest, data)",
+                "return True",
             ),
         ),
         caught_by=(f"{TEST_BITS} -k manifest",),

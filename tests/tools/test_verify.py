@@ -188,7 +188,13 @@ class TestDamage:
         found = verify(copy, trading_registry())
         assert not found.passed
         assert file.relative_to(copy).as_posix() in [damage.name for damage in found.damage]
-        assert found.refolded is None
+        assert [place.name for place in found.places] == [file.relative_to(copy).as_posix()]
+        lost = sum(place.lost for place in found.places)
+        assert (found.first_seq, found.last_seq, found.readable) == (1, 400, 400 - lost)
+        assert found.refolded is not None
+        assert found.refolded.divergence is None
+        assert found.refolded.refusal is None
+        assert found.refolded.agreeing
 
     @pytest.mark.parametrize("pattern", ["log/*.log", "archive/*.zst"])
     def test_a_missing_file_is_found_and_named(

@@ -1,0 +1,1 @@
+"""Damaged stores: read as far as they go, diagnosed, and repaired."""

@@ -1,0 +1,351 @@
+"""The diagnosis of a store: every file is read, over all damage.
+
+Nothing is written, and no lock is taken. Damage does not end the diagnosis: the files behind are
+read in the same way. Names and headers of the segments tell of a missing file, and the header of a
+successor describes the segment before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.layout import (
+    FRONTIER,
+    MANIFEST,
+    SNAPSHOT_FOLDER,
+    archive_name,
+    segment_name,
+    snapshot_name,
+    snapshot_seq,
+)
+from eventstore.disk.listing import Listing
+from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.errors import (
+    CorruptLogError,
+    CorruptStoreError,
+    EventStoreError,
+    StoreNotFoundError,
+)
+from eventstore.log.archive import read_archive
+from eventstore.log.flipped_bits import Flip, flipped, mend_records, mend_segment_header
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
+from eventstore.log.frontier import FRONTIER_SIZE, Frontier
+from eventstore.log.segment import header_fault
+from eventstore.repair.archives import mend_archive
+from eventstore.repair.flips import archive_fault, contradicts, hole_place, segment_flips
+from eventstore.repair.manifests import rebuilt_manifest
+from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
+from eventstore.repair.scan import SegmentScan, scan_segment
+from eventstore.snapshot.format import InvalidSnapshotError, parse
+
+__all__ = ["diagnose_disk"]
+
+
+def diagnose_disk(disk: Disk, listing: Listing) -> Diagnosis:
+    """Look at every file of a store. Raises `StoreNotFoundError` and `ReadFailedError`."""
+    return _Diagnosing(disk, listing).run()
+
+
+class _Found(NamedTuple):
+    """A segment in place: the present name of the file, and the header if valid."""
+
+    source: str
+    header: SegmentHeader | None
+
+
+class _Diagnosing:
+    def __init__(self, disk: Disk, listing: Listing) -> None:
+        self._disk = disk
+        self._listing = listing
+        self._places: list[Place] = []
+        self._parts: list[Part] = []
+
+    def run(self) -> Diagnosis:
+        manifest, unknown = self._load_manifest()
+        snapshots = tuple(self._snapshots(manifest))
+        if manifest.logged:
+            for first, last, latest in manifest.archived:
+                self._archive(manifest, first, last, latest)
+            self._log(manifest, max((one.seq for one in snapshots if not one.damage), default=0))
+        elif manifest.history_start > 1 and all(one.damage for one in snapshots):
+            reason = "no sound snapshot is left, and nothing else stands in for the state"
+            self._places.append(Place(name=SNAPSHOT_FOLDER, kind=Kind.SNAPSHOT, reason=reason))
+        return Diagnosis(
+            path=self._disk.path,
+            manifest=manifest,
+            unknown=unknown,
+            parts=tuple(self._parts),
+            snapshots=snapshots,
+            places=tuple(sorted(self._places, key=lambda one: (one.first, one.name))),
+        )
+
+    # ---- store.json and snapshots -----------------------------------------------------------
+
+    def _load_manifest(self) -> tuple[Manifest, tuple[str, ...]]:
+        try:
+            return load_manifest(self._disk), ()
+        except (StoreNotFoundError, CorruptStoreError) as error:
+            rebuilt = rebuilt_manifest(self._disk, self._listing)
+            if rebuilt is None:
+                raise
+            missing = isinstance(error, StoreNotFoundError)
+            reason = "the file is missing" if missing else str(error).partition(": ")[0]
+            reason = reason.removeprefix(f"{self._disk.path}/{MANIFEST} ")
+            self._places.append(
+                Place(name=MANIFEST, kind=Kind.MANIFEST, reason=reason, flips=rebuilt.flips)
+            )
+            return rebuilt.manifest, rebuilt.unknown
+
+    def _snapshots(self, manifest: Manifest) -> Iterator[SnapshotFacts]:
+        for base in self._listing.snapshots:
+            seq = snapshot_seq(base)
+            if seq is None:
+                continue
+            name, latest, damage = snapshot_name(seq), 0, None
+            try:
+                header, _, _, slices = parse(read_whole(self._disk, name))
+                for _ in slices:
+                    pass
+                latest = header.latest
+                if header.store != manifest.store:
+                    damage = f"it belongs to another store ({header.store})"
+                elif header.seq != seq:
+                    damage = f"it is the snapshot of event {header.seq}, renamed"
+            except FileNotFoundError:  # the writer removed the snapshot
+                continue
+            except InvalidSnapshotError as error:
+                damage = f"it is damaged: {error}"
+            except EventStoreError as error:
+                damage = str(error)
+            if damage is not None:
+                self._places.append(
+                    Place(name=name, kind=Kind.SNAPSHOT, reason=damage, first=seq + 1, last=seq)
+                )
+            yield SnapshotFacts(name=name, seq=seq, latest=latest, damage=damage)
+
+    # ---- archives -----------------------------------------------------------------------------
+
+    def _archive(self, manifest: Manifest, first: int, last: int, latest: int) -> None:
+        name = archive_name(first)
+        part = Part(name=name, source=name, archived=True, first=first, last=last, latest=latest)
+        try:
+            data = read_archive(self._disk, name)
+            reason = archive_fault(data, manifest, first, last)
+        except FileNotFoundError:
+            self._lose(part, Kind.MISSING, "the archive is missing", None)
+            return
+        except CorruptLogError as error:
+            reason = str(error).partition(": ")[2].partition(". Nothing was written")[0]
+        if reason is None:
+            self._parts.append(part)
+            return
+        flips = mend_archive(read_whole(self._disk, name))
+        self._lose(part, Kind.ARCHIVE, reason, flips)
+
+    def _lose(self, part: Part, kind: Kind, reason: str, flips: tuple[Flip, ...] | None) -> None:
+        source = None if kind is Kind.MISSING else part.source
+        lost = msgspec.structs.replace(part, source=source, sound=False, flips=flips)
+        self._parts.append(lost)
+        self._places.append(
+            Place(
+                name=part.name,
+                kind=kind,
+                reason=reason,
+                first=part.first,
+                last=part.last,
+                flips=flips,
+            )
+        )
+
+    # ---- the log --------------------------------------------------------------------------------
+
+    def _log(self, manifest: Manifest, newest_snapshot: int) -> None:
+        placed = self._placed(manifest)
+        known_end = max(newest_snapshot, self._frontier(manifest))
+        expected = manifest.log_start
+        firsts = sorted(placed)
+        for first, successor in itertools.zip_longest(firsts, firsts[1:]):
+            if first > expected:
+                self._missing(expected, first - 1)
+            later = None if successor is None else placed[successor].header
+            linked = successor is not None and (later is None or later.previous_first == first)
+            expected = self._segment(
+                placed[first], first, successor if linked else None, later if linked else None
+            )
+            if successor is None and self._continued:
+                self._missing(expected, known_end, open=True)
+                expected = max(expected, known_end + 1)
+        if known_end >= expected:
+            if firsts and self._parts[-1].holes and self._parts[-1].holes[-1].open:
+                self._extend_last_hole(known_end)
+            else:
+                self._missing(expected, known_end, open=True)
+
+    def _placed(self, manifest: Manifest) -> dict[int, _Found]:
+        """Find the place of every file in the log. A file without a place is a stray."""
+        placed: dict[int, _Found] = {}
+        misnamed: list[tuple[int, SegmentHeader, str]] = []
+        for first in self._listing.segments:
+            if first < manifest.log_start:
+                continue
+            name = segment_name(first)
+            try:
+                data = read_whole(self._disk, name)
+            except FileNotFoundError:  # archived by a writer
+                continue
+            try:
+                header = SegmentHeader.decode(data[:HEADER_SIZE])
+            except InvalidBytesError:
+                placed[first] = _Found(name, None)
+                continue
+            reason = header_fault(header, manifest.store, first)
+            if reason is None:
+                placed[first] = _Found(name, header)
+            else:
+                misnamed.append((first, header, reason))
+        for first, header, reason in misnamed:
+            name, right = segment_name(first), segment_name(header.first_seq)
+            usable = header.store == manifest.store and header.first_seq >= manifest.log_start
+            kind = Kind.STRAY
+            if usable and header.first_seq not in placed:
+                placed[header.first_seq] = _Found(name, header)
+                kind, reason = Kind.RENAMED, f"it is the segment {right} under another name"
+            elif usable:
+                reason = f"it is segment {header.first_seq} under another name"
+            at = header.first_seq if kind is Kind.RENAMED else first
+            self._places.append(Place(name=name, kind=kind, reason=reason, first=at, last=at - 1))
+        self._drop_overlapping(placed)
+        return placed
+
+    def _drop_overlapping(self, placed: dict[int, _Found]) -> None:
+        """Take out the files with an invalid header and without a part of the log."""
+        for first in [first for first, found in placed.items() if found.header is None]:
+            data = read_whole(self._disk, placed[first].source)
+            if scan_segment(data, None, first).records or mend_segment_header(data) is not None:
+                continue
+            later = [number for number in placed if number > first]
+            named = {found.header.previous_first for found in placed.values() if found.header}
+            if later and first not in named:
+                del placed[first]
+                reason = "it is no segment of this log"
+                self._places.append(
+                    Place(
+                        name=segment_name(first),
+                        kind=Kind.STRAY,
+                        reason=reason,
+                        first=first,
+                        last=first - 1,
+                    )
+                )
+
+    def _segment(
+        self,
+        found: _Found,
+        first: int,
+        until: int | None,
+        successor: SegmentHeader | None,
+    ) -> int:
+        """Read one segment, and note its damage. Returns the number of the next event."""
+        data = read_whole(self._disk, found.source)
+        scan = scan_segment(data, found.header, first, until)
+        self._continued = scan.seal is SealKind.CONTINUED
+        flips = segment_flips(data, found.header, scan, first, until)
+        name = segment_name(first)
+        part = Part(
+            name=name,
+            source=found.source,
+            archived=False,
+            first=first,
+            last=scan.next_seq - 1,
+            holes=tuple(scan.holes),
+            torn=scan.torn,
+            flips=flips,
+            sound=not scan.holes and found.source == name,
+        )
+        for hole in scan.holes:
+            self._places.append(hole_place(found.source, data, hole, scan.salt))
+        if scan.torn is not None:
+            self._note_torn(found.source, data, scan)
+        if not scan.holes and successor is not None and contradicts(data, successor):
+            reason = f"it is not what {segment_name(successor.first_seq)} says it was"
+            self._places.append(
+                Place(name=name, kind=Kind.LINK, reason=reason, first=first, last=first - 1)
+            )
+            part = msgspec.structs.replace(part, sound=False)
+        self._parts.append(part)
+        return scan.next_seq
+
+    def _note_torn(self, name: str, data: bytes, scan: SegmentScan) -> None:
+        """Note torn bytes if one turned bit makes a whole record of the bytes."""
+        assert scan.torn is not None
+        start, end = scan.torn
+        flips = mend_records(data, start, end, scan.salt, scan.next_seq, None)
+        if not flips:
+            return
+        mended = flipped(data, flips)
+        behind = scan_segment(mended, SegmentHeader.decode(data[:HEADER_SIZE]), self._first(name))
+        self._places.append(
+            Place(
+                name=name,
+                kind=Kind.TORN,
+                reason="the bytes of an unfinished commit, which one turned bit makes whole",
+                offset=start,
+                size=end - start,
+                first=scan.next_seq,
+                last=behind.next_seq - 1,
+                flips=flips,
+            )
+        )
+
+    @staticmethod
+    def _first(name: str) -> int:
+        return int(name.rpartition("/")[2].partition(".")[0])
+
+    def _missing(self, first: int, last: int, *, open: bool = False) -> None:
+        """Note a missing segment. `last` may be unknown in the last one."""
+        name = segment_name(first)
+        self._parts.append(
+            Part(
+                name=name,
+                source=None,
+                archived=False,
+                first=first,
+                last=max(last, first - 1),
+                sound=False,
+            )
+        )
+        self._places.append(
+            Place(
+                name=name,
+                kind=Kind.MISSING,
+                reason="the segment is missing",
+                first=first,
+                last=max(last, first - 1),
+                open=open,
+            )
+        )
+
+    def _extend_last_hole(self, last: int) -> None:
+        part = self._parts.pop()
+        hole = part.holes[-1]._replace(last=last)
+        self._parts.append(msgspec.structs.replace(part, last=last, holes=(*part.holes[:-1], hole)))
+        at = next(
+            index
+            for index, place in enumerate(self._places)
+            if place.name == part.source and place.offset == hole.offset
+        )
+        self._places[at] = msgspec.structs.replace(self._places[at], last=last)
+
+    def _frontier(self, manifest: Manifest) -> int:
+        """Return the last durable event in the frontier file, 0 if unknown."""
+        try:
+            frontier = Frontier.decode(read_whole(self._disk, FRONTIER, FRONTIER_SIZE))
+        except (FileNotFoundError, InvalidBytesError, EventStoreError):
+            return 0
+        last = manifest.timelines[-1].left_at if manifest.timelines else 0
+        return frontier.seq if frontier.store == manifest.store and frontier.seq >= last else 0

@@ -1,0 +1,85 @@
+"""The faults of one file, and the bits whose turning takes the faults away."""
+
+from __future__ import annotations
+
+import zlib
+
+from eventstore.disk.manifest import Manifest
+from eventstore.log.flipped_bits import Flip, flipped, mend_records, mend_segment_header
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
+from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.repair.places import Kind, Place
+from eventstore.repair.scan import Hole, SegmentScan, scan_segment
+
+__all__ = ["archive_fault", "contradicts", "hole_place", "segment_flips"]
+
+
+def archive_fault(data: bytes, manifest: Manifest, first: int, last: int) -> str | None:
+    """Return how an archive's segment differs from the manifest's account, `None` if not at all."""
+    try:
+        header = SegmentHeader.decode(data[:HEADER_SIZE])
+    except InvalidBytesError as error:
+        return str(error)
+    if header.store != manifest.store or header.first_seq != first:
+        return "it is another segment's archive"
+    tail = classify_tail(data, header)
+    if isinstance(tail, Corrupt):
+        return tail.reason
+    if tail.next_seq != last + 1:
+        return f"it ends with event {tail.next_seq - 1}, not {last}"
+    return None
+
+
+def contradicts(data: bytes, successor: SegmentHeader) -> bool:
+    """Whether a segment differs from the successor's account of the segment before."""
+    end = successor.previous_end
+    return len(data) < end or zlib.crc32(memoryview(data)[:end]) != successor.previous_crc
+
+
+def segment_flips(
+    data: bytes, header: SegmentHeader | None, scan: SegmentScan, first: int, until: int | None
+) -> tuple[Flip, ...] | None:
+    """Find the bits whose turning makes a damaged segment whole."""
+    flips: tuple[Flip, ...] = ()
+    for hole in scan.holes:
+        found = _hole_flips(data, hole, scan.salt)
+        if found is None:
+            return None
+        flips += found
+    if not flips:
+        return None
+    mended = flipped(data, flips)
+    try:
+        whole = SegmentHeader.decode(mended[:HEADER_SIZE])
+    except InvalidBytesError:
+        return None
+    again = scan_segment(mended, whole, first, until)
+    right = whole.first_seq == first and (header is None or whole == header)
+    if again.holes or not right or isinstance(classify_tail(mended, whole), Corrupt):
+        return None
+    tail = classify_tail(mended, whole)
+    return flips if until is None or (isinstance(tail, Clean) and tail.next_seq == until) else None
+
+
+def _hole_flips(data: bytes, hole: Hole, salt: bytes) -> tuple[Flip, ...] | None:
+    if hole.end == HEADER_SIZE:
+        flip = mend_segment_header(data[:HEADER_SIZE])
+        return None if flip is None else (flip,)
+    next_seq = None if hole.open else hole.last + 1
+    return mend_records(data, hole.offset, hole.end, salt, hole.first, next_seq) or None
+
+
+def hole_place(name: str, data: bytes, hole: Hole, salt: bytes) -> Place:
+    """Describe a hole in a segment."""
+    kind = Kind.HEADER if hole.end == HEADER_SIZE else Kind.RECORD
+    return Place(
+        name=name,
+        kind=kind,
+        reason=hole.reason,
+        offset=hole.offset,
+        size=hole.end - hole.offset,
+        first=hole.first,
+        last=hole.last,
+        open=hole.open,
+        flips=_hole_flips(data, hole, salt),
+    )

@@ -1,0 +1,153 @@
+"""The readable events of a damaged history, in order, over every gap.
+
+A `History` is a diagnosis together with the choices of a repair: bits to turn, the last event, and
+events to drop or replace. `verify`, the prices of a repair and the repaired store read the same
+`History`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from eventstore.disk.base import Disk, read_whole
+from eventstore.errors import CorruptLogError
+from eventstore.log.archive import decompress_archive
+from eventstore.log.base import Chunk
+from eventstore.log.flipped_bits import Flip, flipped
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
+from eventstore.log.runs import CHUNK_BYTES, CHUNK_EVENTS
+from eventstore.model.codec import EventCodec, array_header
+from eventstore.model.operation import Event
+from eventstore.repair.places import Diagnosis, Part
+from eventstore.repair.scan import scan_segment
+
+__all__ = ["History", "LoadedPart", "Run", "events_of"]
+
+
+class Run(NamedTuple):
+    """Events of one record: first number, count, and the encoded events."""
+
+    first: int
+    events: int
+    body: bytes
+
+
+class LoadedPart(NamedTuple):
+    """The bytes of a file with the chosen bits turned, and the events in it."""
+
+    data: bytes
+    header: SegmentHeader | None
+    runs: list[Run]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A damaged history as a repair would leave it.
+
+    Attributes:
+        disk: The store's disk.
+        diagnosis: The diagnosis of the store.
+        flips: The bits to turn, by file name.
+        last: The last kept event, `None` for every event.
+        dropped: Whole events to leave out.
+        replaced: Other encoded events in the place of recorded ones.
+    """
+
+    disk: Disk
+    diagnosis: Diagnosis
+    flips: dict[str, tuple[Flip, ...]] = {}
+    last: int | None = None
+    dropped: frozenset[int] = frozenset()
+    replaced: dict[int, bytes] = {}
+
+    @property
+    def last_seq(self) -> int:
+        """The last event of the history, lost or not."""
+        end = self.diagnosis.last_seq
+        return end if self.last is None else min(end, self.last)
+
+    def load(self, part: Part) -> LoadedPart:
+        """Read one file of the history, with the chosen bits turned.
+
+        Raises `FileNotFoundError` for a missing file and `CorruptLogError` for an archive that
+        stays damaged.
+        """
+        if part.source is None:
+            raise FileNotFoundError(part.name)
+        flips = self.flips.get(part.source, ())
+        data = flipped(read_whole(self.disk, part.source), flips)
+        if part.archived:
+            _, windows = decompress_archive(self.disk, part.source, data)
+            data = b"".join(windows)
+        try:
+            header = SegmentHeader.decode(data[:HEADER_SIZE])
+        except InvalidBytesError:
+            header = None
+        until = part.last + 1 if part.holes or flips else None
+        scan = scan_segment(data, header, part.first, until)
+        runs = [Run(record.first_seq, record.events, data[record.body]) for record in scan.records]
+        return LoadedPart(data, header, runs)
+
+    def runs(self, start: int = 1) -> Iterator[Run]:
+        """Yield the readable records that end at or after event `start`, over every gap."""
+        for part in self.diagnosis.parts:
+            if part.last < start or part.source is None or part.first > self.last_seq:
+                continue
+            try:
+                loaded = self.load(part)
+            except (CorruptLogError, FileNotFoundError):
+                continue
+            for run in loaded.runs:
+                if run.first + run.events > start:
+                    yield from self._edited(run)
+
+    def _edited(self, run: Run) -> Iterator[Run]:
+        """Yield a record without what is dropped or behind the last event."""
+        end = run.first + run.events
+        touched = {seq for seq in (*self.dropped, *self.replaced) if run.first <= seq < end}
+        if not touched and end - 1 <= self.last_seq:
+            yield run
+            return
+        bodies = msgspec.msgpack.decode(array_header(run.events) + run.body, type=list[msgspec.Raw])
+        for seq, body in enumerate(bodies, run.first):
+            if seq <= self.last_seq and seq not in self.dropped:
+                yield Run(seq, 1, self.replaced.get(seq, bytes(body)))
+
+    def chunks(self, start: int, stop: int | None = None) -> Iterator[Chunk]:
+        """Yield the readable events from `start` up to `stop` (exclusive) as chunks.
+
+        The first chunk may begin before `start`, and the last one may end behind `stop`. A chunk
+        never spans a gap.
+        """
+        bodies: list[bytes] = []
+        first = end = size = 0
+        for run in self.runs(start):
+            if stop is not None and run.first >= stop:
+                break
+            full = size >= CHUNK_BYTES or end - first >= CHUNK_EVENTS
+            if bodies and (full or run.first != end):
+                yield _chunk(first, end - first, bodies)
+                bodies, size = [], 0
+            if not bodies:
+                first = run.first
+            bodies.append(run.body)
+            size += len(run.body)
+            end = run.first + run.events
+        if bodies:
+            yield _chunk(first, end - first, bodies)
+
+
+def _chunk(first: int, events: int, bodies: list[bytes]) -> Chunk:
+    return Chunk(first, events, b"".join((array_header(events), *bodies)))
+
+
+def events_of(history: History, start: int, stop: int) -> list[Event[object]]:
+    """Decode the readable events from `start` up to `stop` (exclusive), without handlers."""
+    codec, found = EventCodec(), []
+    for chunk in history.chunks(start, stop):
+        for event in codec.decode(chunk.array, chunk.events, chunk.first_seq):
+            if start <= event.seq < stop:
+                found.append(event)
+    return found
