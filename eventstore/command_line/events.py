@@ -10,11 +10,15 @@ import click
 from eventstore.command_line.declare import command, path_argument
 from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
 from eventstore.command_line.output import Output, json_text, name_text, time_text, value_text
+from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
+from eventstore.disk.manifest import load_manifest
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import OPERATION_FIELD, Event
+from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.report import printable
+from eventstore.tools.intents import open_events
 
 __all__ = ["dump", "events"]
 
@@ -26,6 +30,14 @@ def _show(out: Output, path: Path, start: NamedMoment | None, stop: NamedMoment 
     for batch in recorded_batches(disk, EventCodec(), first, end):
         for event in batch:
             out.write(event_json(event) if out.json else event_line(event))
+
+
+def _show_open(out: Output, path: Path) -> None:
+    disk = LocalDisk(path, read_only=True)
+    with translating_read_errors(disk.path):
+        opened = open_events(disk, load_manifest(disk), list_snapshots(disk))
+    for _, event in opened:
+        out.write(event_json(event) if out.json else event_line(event))
 
 
 def event_members(event: Event[Any]) -> dict[str, Any]:
@@ -67,13 +79,25 @@ def event_line(event: Event[Any]) -> str:
 @path_argument
 @click.option("--start", type=MOMENT, help="First event.")
 @click.option("--stop", type=MOMENT, help="The event to stop before.  [default: none]")
-def events(out: Output, path: Path, start: NamedMoment | None, stop: NamedMoment | None) -> None:
+@click.option("--open", "open_only", is_flag=True, help="Only the intents that are open.")
+def events(
+    out: Output,
+    path: Path,
+    start: NamedMoment | None,
+    stop: NamedMoment | None,
+    open_only: bool,
+) -> None:
     """Print the events of the store at PATH. Needs no handler and changes nothing.
 
     A cursor stands behind the cursor's event: as a start, the next event is the first, and as a
     stop, the cursor's event is the last.
     """
-    _show(out, path, start, stop)
+    if not open_only:
+        _show(out, path, start, stop)
+    elif start is None and stop is None:
+        _show_open(out, path)
+    else:
+        raise click.UsageError("--open lists every open intent: leave out --start and --stop")
 
 
 dump = click.Command(

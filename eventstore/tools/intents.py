@@ -22,7 +22,7 @@ from eventstore.model.open_intents import NO_INTENTS, OpenIntents, holds_marks
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 
-__all__ = ["OpenIntent", "open_intents"]
+__all__ = ["OpenIntent", "open_events", "open_intents"]
 
 _PLAIN = EventCodec()
 
@@ -42,18 +42,27 @@ def open_intents(
 
     `snapshots` are the events with a snapshot, ascending.
     """
-    seq, intents = _newest(disk, manifest.store, snapshots)
     try:
-        if manifest.logged and manifest.kind == "store":
-            for chunk in LogReader(disk, manifest.store).chunks(seq + 1):
-                if holds_marks(chunk.array):
-                    events = _PLAIN.decode(chunk.array, chunk.events, chunk.first_seq)
-                    intents = intents.after(event for event in events if event.seq > seq)
+        opened = open_events(disk, manifest, snapshots)
     except (EventStoreError, FileNotFoundError):
         return None
-    return tuple(
-        OpenIntent(name, _operation(event.data), event.seq) for name, event in intents.by_age()
-    )
+    return tuple(OpenIntent(name, _operation(event.data), event.seq) for name, event in opened)
+
+
+def open_events(
+    disk: Disk, manifest: Manifest, snapshots: Iterable[int]
+) -> list[tuple[str, Event[Any]]]:
+    """Return the ids and events of the open intents, oldest first, as plain data.
+
+    Raises `CorruptLogError` and the other errors of reading.
+    """
+    seq, intents = _newest(disk, manifest.store, snapshots)
+    if manifest.logged and manifest.kind == "store":
+        for chunk in LogReader(disk, manifest.store).chunks(seq + 1):
+            if holds_marks(chunk.array):
+                events = _PLAIN.decode(chunk.array, chunk.events, chunk.first_seq)
+                intents = intents.after(event for event in events if event.seq > seq)
+    return intents.by_age()
 
 
 def _newest(disk: Disk, store: uuid.UUID, snapshots: Iterable[int]) -> tuple[int, OpenIntents]:

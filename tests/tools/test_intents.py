@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -116,3 +117,25 @@ def test_info_has_a_line(tmp_path: Path) -> None:
 
     made(tmp_path / "s", nothing)
     assert "open intents" not in CliRunner().invoke(commands, ["info", str(tmp_path / "s")]).output
+
+
+def test_events_lists_the_open_ones(tmp_path: Path) -> None:
+    async def body(store: EventStore[Book]) -> None:
+        await place(store, 2)
+        await store.append(Mark(price=1))
+        await store.snapshot()
+        await place(store, 2)
+        await settle_first(store)
+
+    expected = made(tmp_path / "s", body)
+    assert expected is not None
+
+    def told(*options: str, status: int = 0) -> list[str]:
+        found = CliRunner().invoke(commands, ["events", str(tmp_path / "s"), "--open", *options])
+        assert found.exit_code == status, found.output
+        return [line for line in found.output.splitlines() if "place_order" in line]
+
+    assert [line.split()[0] for line in told()] == ["2", "4", "5"]
+    first = msgspec.json.decode(told("--json")[0])
+    assert first["data"]["client_order_id"] == expected[0][0]
+    assert told("--start", "4", status=2) == []
