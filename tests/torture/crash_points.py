@@ -322,6 +322,9 @@ class Crashes:
             count,
             claim.keeps_history,
             claim.logged,
+            claim.cursors,
+            claim.kept,
+            claim.saved,
         )
         store = opened
         for group in (-1, -2):

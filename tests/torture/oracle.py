@@ -22,15 +22,25 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from eventstore import Event, EventStore, HistoryUnavailableError, IntentSettled
+from eventstore import (
+    Cursor,
+    Event,
+    EventStore,
+    HistoryForkedError,
+    HistoryUnavailableError,
+    IntentSettled,
+)
+from eventstore.named_cursors import list_cursors
 from tests.torture.ledger import Fill, Ledger, Order, ledger_after, number_of
 from tests.torture.store_or_log import Opened
 
 __all__ = [
     "Claim",
+    "Kept",
     "OracleError",
     "Record",
     "Submitted",
+    "cursor_as_claimed",
     "history_as_claimed",
     "open_after",
     "recovered_as_claimed",
@@ -49,8 +59,19 @@ class Submitted(NamedTuple):
     group: int
 
 
+class Kept(NamedTuple):
+    """A cursor that somebody keeps, and the event that the cursor stands behind."""
+
+    cursor: Cursor
+    event: Event[Any]
+
+
 class Claim(NamedTuple):
-    """The facts of one instant. `states[n]` is the state after `n` events."""
+    """The facts of one instant. `states[n]` is the state after `n` events.
+
+    `cursors` are kept by others, the first `kept` of them at this instant. `saved` is the name of a
+    named cursor, and the number of its last acknowledged save.
+    """
 
     submitted: Sequence[Submitted]
     states: Sequence[Ledger]
@@ -59,6 +80,9 @@ class Claim(NamedTuple):
     after_power_cut: int
     keeps_history: bool = True
     logged: bool = True
+    cursors: Sequence[Kept] = ()
+    kept: int = 0
+    saved: tuple[str, int] = ("", 0)
 
     def ends_between_groups(self, count: int) -> bool:
         """Tell whether the first `count` events are whole groups."""
@@ -84,6 +108,8 @@ class Record:
         self.published = 0
         self.flushed = 0
         self.refused: set[int] = set()
+        self.cursors: list[Kept] = []
+        self.saved = ("", 0)
         self._numbers = itertools.count(1)
         self._groups = itertools.count(1)
         self._group_of: dict[int, int] = {}
@@ -107,6 +133,11 @@ class Record:
             raise OracleError(f"event {event.seq} follows event {len(self.submitted)}")
         self.submitted.append(Submitted(event, self._group_of[number_of(event.data)]))
         self.states.append(ledger_after(self.states[-1], event.data))
+
+    def keep(self, store: Opened) -> None:
+        """Keep the cursor behind the last published event, as a program elsewhere may."""
+        if self.logged and isinstance(store, EventStore) and store.seq:
+            self.cursors.append(Kept(store.cursor, self.submitted[store.seq - 1].event))
 
     def refuse(self, group: int) -> None:
         """Note a refusal: neither a group nor the groups queued behind the group are in the log."""
@@ -139,6 +170,9 @@ class Record:
             self.flushed,
             self.logged and not self.discards,
             self.logged,
+            self.cursors,
+            len(self.cursors),
+            self.saved,
         )
 
     def _cut(self, length: int) -> None:
@@ -154,6 +188,42 @@ async def recovered_as_claimed(store: Opened, claim: Claim, required: int) -> No
     """
     state_as_claimed(store, claim, required)
     await history_as_claimed(store, claim)
+    if isinstance(store, EventStore) and claim.kept:
+        for index in {0, claim.kept // 2, claim.kept - 1}:
+            await cursor_as_claimed(store, claim, claim.cursors[index])
+    if isinstance(store, EventStore) and claim.saved[0]:
+        _saved_as_claimed(store, *claim.saved)
+
+
+async def cursor_as_claimed(store: EventStore[Any], claim: Claim, kept: Kept) -> None:
+    """Check that reading on from a cursor gives the next event, or the fork where there is one."""
+    cursor, seq, count = kept.cursor, kept.cursor.seq, store.seq
+    shared = seq <= count and claim.submitted[seq - 1].event == kept.event
+    try:
+        found = [event async for event in store.events(cursor, seq + 2)]
+    except HistoryForkedError as error:
+        if shared:
+            raise OracleError(f"the cursor behind event {seq} is refused: {error}") from error
+        if error.last_shared > min(seq - 1, count):
+            raise OracleError(f"{error.last_shared} events are not shared") from error
+        return
+    except HistoryUnavailableError as error:
+        if claim.keeps_history:
+            raise OracleError(f"event {seq + 1} is gone") from error
+        return
+    if not shared:
+        raise OracleError(f"another history goes on behind event {seq}: {found}")
+    expected = [submitted.event for submitted in claim.submitted[seq : min(seq + 1, count)]]
+    if found != expected:
+        raise OracleError(f"{found} is behind the cursor of event {seq}, not {expected}")
+
+
+def _saved_as_claimed(store: EventStore[Any], name: str, seq: int) -> None:
+    """Check that a named cursor is there, whole, and no older than its last acknowledged save."""
+    assert store.log.disk is not None
+    found = dict(list_cursors(store.log.disk)).get(name)
+    if not isinstance(found, Cursor) or found.seq < seq:
+        raise OracleError(f"the cursor {name} was saved behind event {seq}, and now is {found}")
 
 
 def state_as_claimed(store: Opened, claim: Claim, required: int) -> None:

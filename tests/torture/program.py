@@ -276,6 +276,7 @@ class Program:
         receipt = await store.append(*operations, key=key, **self.options(group))
         if not receipt.seq <= store.seq:
             raise OracleError(f"event {receipt.seq} was acknowledged, {store.seq} published")
+        self.record.keep(store)
 
     def _submit(self, count: int) -> tuple[int, Receipt | None]:
         group, operations = self._operations(count)

@@ -3,8 +3,9 @@
 `17` is the `Workload` number 17, a store and one program. `log:17` is an `EventLog` alone,
 `snapshots:17` a store without a log (`use_wal=False`), and `busy:17` a store in concurrent use
 (`busy_workload`). `mixed:17` is a store whose calls ask for a durability of their own, and
-`intents:17` one whose orders are intents (`intent_workload`). Each kind draws from numbers of its
-own, so that a new kind changes no other.
+`intents:17` one whose orders are intents (`intent_workload`). `cursors:17` is a store with a
+consumer that keeps its place in a named cursor (`cursor_workload`). Each kind draws from numbers of
+its own, so that a new kind changes no other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from eventstore import Durability, StoreConfig
 from tests.torture.busy_workload import BusyWorkload
+from tests.torture.cursor_workload import CursorWorkload
 from tests.torture.intent_workload import IntentWorkload
 from tests.torture.misuse import Misuse
 from tests.torture.program import Program
@@ -111,6 +113,7 @@ KINDS: Mapping[str, type[Program]] = {
         BusyWorkload,
         MixedWorkload,
         IntentWorkload,
+        CursorWorkload,
     )
 }
 
@@ -134,8 +137,8 @@ def program_at(seed: int, place: int, kinds: Sequence[str] = tuple(KINDS)) -> st
     Each number has one program of each kind. The first kind of a number goes round, so that short
     explorations with different first numbers have all kinds, too.
 
-    >>> [program_at(7, place) for place in range(7)]
-    ['log:7', 'snapshots:7', 'busy:7', 'mixed:7', 'intents:7', '7', 'snapshots:8']
+    >>> [program_at(7, place) for place in range(8)]
+    ['7', 'log:7', 'snapshots:7', 'busy:7', 'mixed:7', 'intents:7', 'cursors:7', 'log:8']
     """
     number = seed + place // len(kinds)
     kind = kinds[(number + place) % len(kinds)]
