@@ -18,5 +18,5 @@ def tell_damage(faults: Sequence[Damage], path: Path, first: int, intact_up_to: 
         Output.say(f"DAMAGED: {damage.name}: {damage.reason}")
     if intact_up_to is not None and intact_up_to > first:
         begin = f" --start {first}" if first > 1 else ""
-        command = f"eventstore dump {shlex.quote(str(path))}{begin} --stop {intact_up_to}"
+        command = f"eventstore events {shlex.quote(str(path))}{begin} --stop {intact_up_to}"
         Output.say(f"Every event before {intact_up_to} can be read: {command}")

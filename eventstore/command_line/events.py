@@ -2,42 +2,259 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
 from eventstore.command_line.declare import command, path_argument
-from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
+from eventstore.command_line.exits import FINDINGS, NOT_FOUND
+from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment, settle_moment
 from eventstore.command_line.output import Output, json_text, name_text, time_text, value_text
+from eventstore.cursor import Cursor
+from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
-from eventstore.model.codec import EventCodec
+from eventstore.following import follow_sync
 from eventstore.model.operation import OPERATION_FIELD, Event
+from eventstore.moment import AtTime
 from eventstore.os_errors import translating_read_errors
-from eventstore.reading.replay import recorded_batches
 from eventstore.report import printable
 from eventstore.tools.intents import open_events
+from eventstore.tools.log_end import last_event_of
+from eventstore.tools.past_damage import Gap
+from eventstore.tools.selection import Condition, Selection, number_of, select_events
 
-__all__ = ["dump", "events"]
+__all__ = ["dump", "event_members", "events", "fields_text"]
+
+AROUND = 5
+"""Events shown before and after the event of `--around`, by default."""
+_MEASURED = 200  # events, from which the widths of columns are taken
 
 
-def _show(out: Output, path: Path, start: NamedMoment | None, stop: NamedMoment | None) -> None:
-    first = 1 if start is None else settle_moment(path, start)
-    end = None if stop is None else settle_moment(path, stop)
+class _ConditionType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    name = "condition"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Condition:
+        try:
+            return value if isinstance(value, Condition) else Condition.parse(value)
+        except ValueError as error:
+            self.fail(printable(str(error)), param, ctx)
+
+
+@command(
+    "events",
+    examples=[
+        "eventstore events engine-state --tail 20",
+        "eventstore events engine-state --around 4372,1",
+        "eventstore events engine-state --from 2026-03-02T19:00:00Z --to 2026-03-02T20:00:00Z",
+        "eventstore events engine-state --from -15m --op record_trade",
+        "eventstore events engine-state --where symbol=BTC-USDT --where 'price>64000'",
+        "eventstore events engine-state --key binance:4371",
+        "eventstore events engine-state --follow --json | jq .data",
+        "eventstore events engine-state --skip-damage",
+    ],
+)
+@path_argument
+@click.option("--from", "--start", "start", type=MOMENT, help="First event.")
+@click.option("--to", type=MOMENT, help="Last event.")
+@click.option("--stop", type=MOMENT, help="The event to stop before.")
+@click.option("--tail", type=click.IntRange(1), help="Only the last N of them.")
+@click.option(
+    "--around", metavar="MOMENT[,K]", help=f"K events before and after one.  [default K: {AROUND}]"
+)
+@click.option("--reverse", is_flag=True, help="The last event first.")
+@click.option("--limit", type=click.IntRange(1), help="At most N events.")
+@click.option("--op", "operations", multiple=True, metavar="NAME", help="Only this operation.")
+@click.option("--key", help="Only events with this key.")
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    type=_ConditionType(),
+    metavar="FIELD=VALUE",
+    help="Only where a field of the payload is VALUE. Also != < <= > >= and ~ (a regular "
+    "expression).",
+)
+@click.option("--open", "only_open", is_flag=True, help="Only intents that are open.")
+@click.option("--follow", "following", is_flag=True, help="Then wait for new events.")
+@click.option("--skip-damage", is_flag=True, help="Go on behind damage, and name each gap.")
+def events(
+    out: Output,
+    path: Path,
+    start: NamedMoment | None,
+    to: NamedMoment | None,
+    stop: NamedMoment | None,
+    around: str | None,
+    only_open: bool,
+    following: bool,
+    conditions: tuple[Condition, ...],
+    **asked: Any,
+) -> None:
+    """Print the events of the store at PATH. Needs no handler and changes nothing.
+
+    A MOMENT is a number (4371), a time with an offset (2026-03-02T19:21:20Z), a span back from the
+    last event (-15m), or a cursor. A cursor stands behind the cursor's event.
+
+    Fields that are null or empty text are left out, but for JSON, which has everything.
+
+    Exits with status 1 if damage was met, and 4 if no event has the key.
+    """
+    _check_together(start, to, stop, around, following, **asked)
+    if only_open and (following or not start == to == stop == around):
+        raise click.UsageError(
+            "--open lists every open intent: leave out --from, --to and --follow"
+        )
     disk = LocalDisk(path, read_only=True)
-    for batch in recorded_batches(disk, EventCodec(), first, end):
-        for event in batch:
-            out.write(event_json(event) if out.json else event_line(event))
+    try:
+        first: Any = 1 if start is None else settle_moment(path, start)
+        end: Any = None if stop is None else settle_moment(path, stop)
+        if to is not None:
+            end = _behind(settle_moment(path, to))
+        if around is not None:
+            first, end = _around(disk, path, around)
+        wanted = Selection(
+            start=first,
+            stop=end,
+            conditions=conditions,
+            **asked,
+        )
+        begun_at = last_event_of(disk) if following else None
+        printer = _Printer(out)
+        printer.print(_open_intents(disk, wanted) if only_open else select_events(disk, wanted))
+    finally:
+        disk.close()
+    if following:
+        out.flush()
+        after = printer.last_seq or (0 if begun_at is None else begun_at.seq)
+        for event in follow_sync(path, after=after):
+            if wanted.keeps(event):
+                printer.print([event])
+                out.flush()
+    if printer.gaps:
+        raise click.exceptions.Exit(FINDINGS)
+    if wanted.key is not None and not printer.count:
+        out.say(f"no event has the key {wanted.key!r}")
+        raise click.exceptions.Exit(NOT_FOUND)
 
 
-def _show_open(out: Output, path: Path) -> None:
-    disk = LocalDisk(path, read_only=True)
+def _check_together(
+    start: Any, to: Any, stop: Any, around: Any, following: bool, **asked: Any
+) -> None:
+    if to is not None and stop is not None:
+        raise click.UsageError("--to and --stop exclude each other")
+    if around is not None and (start is not None or to is not None or stop is not None):
+        raise click.UsageError("--around says from where to where: leave out --from, --to, --stop")
+    if following and (asked["reverse"] or to is not None or stop is not None or around is not None):
+        raise click.UsageError("--follow goes on to the newest event: leave out --to and --reverse")
+
+
+def _behind(moment: int | AtTime | Cursor) -> int | AtTime | Cursor:
+    """Return the exclusive stop behind a last event. A cursor stands behind its event already."""
+    if isinstance(moment, int):
+        return moment + 1
+    return moment if isinstance(moment, Cursor) else AtTime(moment.last + 1, moment.last + 1)
+
+
+def _around(disk: Disk, path: Path, around: str) -> tuple[int, int]:
+    text, comma, count = around.rpartition(",")
+    if not comma:
+        text, count = around, str(AROUND)
+    try:
+        if not count.isdecimal():
+            raise ValueError(f"{printable(count)!r} is no number of events")
+        middle = settle_moment(path, parse_moment(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--around'") from error
+    seq = number_of(disk, middle) - isinstance(middle, Cursor)
+    return max(seq - int(count), load_manifest(disk).history_start), seq + int(count) + 1
+
+
+def _open_intents(disk: Disk, wanted: Selection) -> Iterator[Event[Any]]:
     with translating_read_errors(disk.path):
         opened = open_events(disk, load_manifest(disk), list_snapshots(disk))
-    for _, event in opened:
-        out.write(event_json(event) if out.json else event_line(event))
+    return (event for _, event in opened if wanted.keeps(event))
+
+
+class _Printer:
+    """Prints events one after the other: as JSON, as rows of a pipe, or aligned on a terminal."""
+
+    def __init__(self, out: Output) -> None:
+        self.count = self.gaps = self.last_seq = 0
+        self._out = out
+        self._widths: tuple[int, ...] = ()
+
+    def print(self, found: Iterable[Event[Any] | Gap]) -> None:
+        parts: Iterator[Event[Any] | Gap] = iter(found)
+        if not self._widths:
+            begin = list(islice(parts, 1))
+            if self._out.terminal:
+                begin += islice(parts, _MEASURED)
+            self._begin(begin)
+            self._each(begin)
+        self._each(parts)
+
+    def _begin(self, begin: list[Event[Any] | Gap]) -> None:
+        rows = [_columns(one) for one in begin if isinstance(one, Event)]
+        headings = ("seq", "time (UTC)", "operation", "key")
+        self._widths = tuple(
+            max((len(row[place]) for row in rows), default=0) for place in range(4)
+        )
+        if self._out.terminal:
+            widths = map(max, self._widths, map(len, headings))
+            self._widths = tuple(widths)
+            self._out.line(self._aligned(headings, ""), "bold")
+        elif not self._out.json:
+            self._out.write("seq\ttime\toperation\tkey\tdata")
+
+    def _aligned(self, cells: tuple[str, ...], fields: str) -> str:
+        seq, *rest = self._widths
+        padded = (f"{cell:<{width}}" for cell, width in zip(cells[1:], rest, strict=True))
+        return "  ".join([f"{cells[0]:>{seq}}", *padded, fields]).rstrip()
+
+    def _each(self, parts: Iterable[Event[Any] | Gap]) -> None:
+        out = self._out
+        for part in parts:
+            if isinstance(part, Gap):
+                self.gaps += 1
+                self._gap(part)
+                continue
+            self.count += 1
+            self.last_seq = part.seq
+            if out.json:
+                out.write(json_text({**event_members(part), "schema": "eventstore.events/1"}))
+            elif out.terminal:
+                out.line(self._aligned(_columns(part), fields_text(part)))
+            else:
+                fields = event_members(part)
+                key = "" if part.key is None else part.key
+                row = (part.seq, time_text(part.time), fields["operation"], key, fields_text(part))
+                out.write("\t".join(printable(str(cell)) for cell in row))
+
+    def _gap(self, gap: Gap) -> None:
+        out, last = self._out, "" if gap.last is None else gap.last
+        if out.json:
+            about = {"first": gap.first, "last": gap.last, "path": gap.path, "reason": gap.reason}
+            out.write(json_text({"gap": about, "schema": "eventstore.events/1"}))
+        elif out.terminal:
+            shown = f"{gap.first:,} … {last:,}" if gap.last is not None else f"{gap.first:,} …"
+            out.line(f"{shown} cannot be read: {gap.path}", "red")
+        else:
+            out.write(f"{gap.first}\t\tgap\t\tlast={last} path={printable(gap.path)}")
+        out.say(f"events {gap.first} … {last} cannot be read: {gap.reason}")
+
+
+def _columns(event: Event[Any]) -> tuple[str, str, str, str]:
+    """Return the first four columns of a terminal's table."""
+    key = "" if event.key is None else event.key
+    time = time_text(event.time, " ").removesuffix("Z")
+    cells = (f"{event.seq:,}", time, name_text(event_members(event)["operation"]), key)
+    return cells[0], cells[1], printable(cells[2]), printable(cells[3])
 
 
 def event_members(event: Event[Any]) -> dict[str, Any]:
@@ -54,50 +271,14 @@ def event_members(event: Event[Any]) -> dict[str, Any]:
     }
 
 
-def event_json(event: Event[Any]) -> str:
-    """Return an event as one line of JSON."""
-    return json_text({**event_members(event), "schema": "eventstore.events/1"})
-
-
-def event_line(event: Event[Any]) -> str:
-    """Return one event for people: number, time, operation, fields, and any key and metadata."""
-    fields = event_members(event)
-    parts = [
-        f"{fields['seq']:>8}",
-        time_text(fields["time"]),
-        name_text(fields["operation"]),
-        *(f"{name_text(name)}={value_text(value)}" for name, value in fields["data"].items()),
-    ]
-    if fields["key"] is not None:
-        parts.append(f"key={value_text(fields['key'])}")
-    if fields["metadata"]:
-        parts.append(f"metadata={fields['metadata']!r}")
-    return printable("  ".join(parts[:3]) + "  " + " ".join(parts[3:]))
-
-
-@command("events", examples=["eventstore events engine-state --start 4371 --stop 4378"])
-@path_argument
-@click.option("--start", type=MOMENT, help="First event.")
-@click.option("--stop", type=MOMENT, help="The event to stop before.  [default: none]")
-@click.option("--open", "open_only", is_flag=True, help="Only the intents that are open.")
-def events(
-    out: Output,
-    path: Path,
-    start: NamedMoment | None,
-    stop: NamedMoment | None,
-    open_only: bool,
-) -> None:
-    """Print the events of the store at PATH. Needs no handler and changes nothing.
-
-    A cursor stands behind the cursor's event: as a start, the next event is the first, and as a
-    stop, the cursor's event is the last.
-    """
-    if not open_only:
-        _show(out, path, start, stop)
-    elif start is None and stop is None:
-        _show_open(out, path)
-    else:
-        raise click.UsageError("--open lists every open intent: leave out --start and --stop")
+def fields_text(event: Event[Any]) -> str:
+    """Return the payload's fields and any metadata for people. Empty fields are left out."""
+    data = event_members(event)["data"]
+    shown = {name: value for name, value in data.items() if value is not None and value != ""}
+    parts = [f"{name_text(name)}={value_text(value)}" for name, value in shown.items()]
+    if event.metadata:
+        parts.append(f"metadata={event.metadata!r}")
+    return " ".join(parts)
 
 
 dump = click.Command(

@@ -208,7 +208,7 @@ def _next_steps(console: Console, result: Result) -> None:
     where = str(result.store) if result.kept else "DIR"
     steps = [
         f"eventstore info {where}",
-        f"eventstore dump {where} --start 1 --stop 6",
+        f"eventstore events {where} --to 5",
         "docs/guarantees.md, docs/format.md, docs/writing-a-handler.md",
     ]
     if not result.kept:

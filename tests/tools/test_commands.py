@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -113,62 +111,6 @@ class TestInfo:
         assert result.exit_code == 0, result.output
         assert "events 1 to 6" in result.output
         assert f"process {os.getpid()}" in result.output
-
-
-class TestDump:
-    def test_events_of_unknown_operations_are_shown(self, store: Path) -> None:
-        result = eventstore("dump", store)
-        assert result.exit_code == 0, result.output
-        lines = result.output.splitlines()
-        assert len(lines) == 5
-        assert lines[0].split()[0] == "1"
-        assert "deposit" in lines[0]
-        assert "amount=1.5" in lines[0]
-        assert "key=k-1" in lines[0]
-        assert "café [x]" in lines[4]
-        assert "metadata={'by': 'test'}" in lines[4]
-
-    def test_a_range_ends_before_its_stop(self, store: Path) -> None:
-        result = eventstore("dump", store, "--start", "2", "--stop", "4")
-        assert [line.split()[0] for line in result.output.splitlines()] == ["2", "3"]
-
-    def test_a_part_between_cursors(self, store: Path) -> None:
-        async def last() -> str:
-            async with EventStore.open(store, REGISTRY, read_only=True) as opened:
-                return str(opened.cursor)
-
-        behind = asyncio.run(last())
-        assert eventstore("dump", store, "--start", behind).output == ""
-        assert len(eventstore("dump", store, "--stop", behind).output.splitlines()) == 5
-        forged = f"{behind[:-1]}{'0' if behind[-1] != '0' else '1'}"
-        result = eventstore("dump", store, "--start", forged)
-        assert result.exit_code == 1
-        assert "another one here" in result.output
-
-    @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "²", "", "2026-03-02T19:21:20"])
-    def test_what_is_no_place_is_wrong_usage(self, text: str, store: Path) -> None:
-        result = eventstore("dump", store, "--start", text)
-        assert result.exit_code == 2
-        assert "Invalid value for '--start'" in result.output
-
-    def test_json_has_one_object_a_line(self, store: Path) -> None:
-        result = eventstore("dump", store, "--json", "--start", "5")
-        (event,) = [msgspec.json.decode(line) for line in result.output.splitlines()]
-        assert event["seq"] == 5
-        assert event["operation"] == "deposit"
-        assert event["data"] == {"amount": 6.0, "note": "café [x]"}
-        assert event["metadata"] == {"by": "test"}
-        assert event["key"] is None
-        assert event["time"] > 10**18
-
-    def test_a_reader_that_stops_early_is_no_error(self, store: Path) -> None:
-        command = [sys.executable, "-m", "eventstore", "dump", str(store), "--json"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdout.close()
-            assert process.stderr.read() == b""
-        assert process.returncode == 141
 
 
 class TestErrors:

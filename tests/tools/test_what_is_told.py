@@ -140,7 +140,7 @@ class TestDamage:
         stop = int((re.findall(r"--stop (\d+)", result.output) or ["1"])[0])
         dumped = eventstore("dump", damaged, "--stop", stop)
         assert dumped.exit_code == 0, dumped.output
-        assert len(dumped.output.splitlines()) == stop - 1
+        assert len(dumped.output.splitlines()) == stop
         before = list(read_events(sound, REGISTRY, stop=stop))
         assert list(read_events(damaged, REGISTRY, stop=stop)) == before
 
@@ -313,7 +313,7 @@ class TestToATerminal:
         )
         assert ended.returncode == 0, ended.stderr
         for line in (ended.stdout + ended.stderr).split("\n"):
-            assert line.isprintable(), line
+            assert line.replace("\t", "").isprintable(), line
             assert not line.startswith("EVENT 3")
 
     def test_json_still_says_the_same(self, hostile: Path) -> None:

@@ -1,0 +1,129 @@
+"""Events of a damaged log: everything whole, and a gap for each part that cannot be read.
+
+A record has checksums and a number of its own, so the records behind damage can be read. A file
+without a sound header, and an archive with damage, are left out as a whole.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.listing import Listing
+from eventstore.disk.manifest import load_manifest
+from eventstore.errors import CorruptLogError, EventStoreError
+from eventstore.log.base import Chunk
+from eventstore.log.format import ALIGNMENT, HEADER_SIZE, InvalidBytesError, Record, read_record
+from eventstore.log.reader import CACHED_BYTES, LogReader
+from eventstore.log.runs import chunks_of
+from eventstore.log.segment import read_header
+from eventstore.log.segment_reader import HistoryFile
+from eventstore.model.codec import EventCodec
+from eventstore.model.operation import Event
+
+__all__ = ["Gap", "read_past_damage"]
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Events that cannot be read: `first` to `last`, in the file `path`.
+
+    `last` is `None` where nobody knows how many there were. `reason` is the message of the error.
+    """
+
+    first: int
+    last: int | None
+    path: str
+    reason: str
+
+
+def read_past_damage(
+    disk: Disk, start: int, stop: int | None = None
+) -> Iterator[Sequence[Event[Any]] | Gap]:
+    """Iterate over the events from number `start` to `stop` (exclusive), and over the gaps.
+
+    Payloads are plain dictionaries. Raises `StoreNotFoundError`, `HistoryUnavailableError`, and
+    `ReadFailedError`.
+    """
+    seq, codec = start, EventCodec()
+    manifest = load_manifest(disk)
+    while stop is None or seq < stop:
+        try:
+            for chunk in LogReader(disk, manifest.store, CACHED_BYTES).chunks(seq, stop):
+                yield _events(codec, chunk, seq, stop)
+                seq = chunk.first_seq + chunk.events
+            return
+        except CorruptLogError as error:
+            reason, path = str(error), error.path.removeprefix(f"{disk.path}/")
+        files = _files(disk)
+        place = bisect.bisect_right([file.first_seq for file in files], seq)
+        following = files[place].first_seq if place < len(files) else None
+        end = min((one for one in (following, stop) if one is not None), default=None)
+        for chunk in _rest_of(disk, files[place - 1] if place else None, seq, end):
+            if chunk.first_seq > seq:
+                yield Gap(seq, chunk.first_seq - 1, path, reason)
+            yield _events(codec, chunk, max(seq, chunk.first_seq), end)
+            seq = chunk.first_seq + chunk.events
+        if end is None:
+            yield Gap(seq, None, path, reason)
+            return
+        if seq < end:
+            yield Gap(seq, end - 1, path, reason)
+            seq = end
+
+
+def _files(disk: Disk) -> list[HistoryFile]:
+    listing, manifest = Listing.read(disk), load_manifest(disk)
+    files = [HistoryFile(first, True) for first, _, _ in manifest.archived]
+    files += [HistoryFile(one, False) for one in listing.segments if one >= manifest.log_start]
+    return sorted(files)
+
+
+def _rest_of(disk: Disk, file: HistoryFile | None, seq: int, end: int | None) -> Iterator[Chunk]:
+    """Yield the whole records of a segment from event `seq` on, each run of records a chunk."""
+    if file is None or file.archived:
+        return
+    with contextlib.suppress(EventStoreError, FileNotFoundError, InvalidBytesError):
+        header = read_header(disk, file.name, load_manifest(disk).store)
+        data = read_whole(disk, file.name)
+        for run in _runs(data, header.salt, seq, end):
+            yield from chunks_of(data, run, seq, CACHED_BYTES)
+
+
+def _runs(data: bytes, salt: bytes, seq: int, end: int | None) -> Iterator[list[Record]]:
+    """Yield runs of whole records with consecutive numbers, all of them from event `seq` on."""
+    offset, run = HEADER_SIZE, list[Record]()
+    while offset >= 0:
+        try:
+            record = read_record(data, offset, salt)
+        except InvalidBytesError:
+            offset = _next_record(data, salt, offset + ALIGNMENT)
+            continue
+        offset = record.end
+        if not record.events or record.first_seq + record.events <= seq:
+            continue
+        if end is not None and record.first_seq >= end:
+            break
+        if run and record.first_seq != run[-1].first_seq + run[-1].events:
+            yield run
+            run = []
+        run.append(record)
+    if run:
+        yield run
+
+
+def _next_record(data: bytes, salt: bytes, offset: int) -> int:
+    """Return the next aligned offset where the segment's salt stands, -1 if there is none."""
+    while (offset := data.find(salt, offset)) >= 0 and offset % ALIGNMENT:
+        offset += 1
+    return offset
+
+
+def _events(codec: EventCodec, chunk: Chunk, first: int, stop: int | None) -> Sequence[Event[Any]]:
+    events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
+    behind = chunk.events if stop is None else stop - chunk.first_seq
+    return events[max(0, first - chunk.first_seq) : behind]
