@@ -106,10 +106,8 @@ def events(
     Exits with status 1 if damage was met, and 4 if no event has the key.
     """
     _check_together(start, to, stop, around, following, **asked)
-    if only_open and (following or not start == to == stop == around):
-        raise click.UsageError(
-            "--open lists every open intent: leave out --from, --to and --follow"
-        )
+    if only_open and (following or any((start, to, stop, around))):
+        raise click.UsageError("--open lists every open intent: leave out --from, --to, --follow")
     disk = LocalDisk(path, read_only=True)
     try:
         first: Any = 1 if start is None else settle_moment(path, start)
