@@ -44,6 +44,7 @@ DUTIES = {
     "disk": "the only way to files",
     "config": "settings",
     "config_file": "settings from a file, as plain data",
+    "shutdown": "an orderly end on SIGTERM",
     "standing_warnings": "trouble told once, and its end once",
     "clock": "times",
     "cursor": "a place in one history, told from every other",

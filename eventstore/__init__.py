@@ -54,6 +54,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
 from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
+from eventstore.shutdown import shutdown_on_signals
 from eventstore.store import EventStore
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "handler",
     "read_events",
     "replay",
+    "shutdown_on_signals",
     "state_at",
     "state_digest",
     "upcaster",

@@ -55,7 +55,8 @@ class Opening(AsyncContext, Generic[OpenedT]):
     """The result of `open`: await it and close the store yourself, or use `async with`.
 
     Leaving the block closes the store, also when the body raised. The body's exception then wins
-    over an exception from closing. The log has recorded the exception from closing.
+    over an exception from closing. The log has recorded the exception from closing. A cancellation
+    while the store is being closed waits for the end of the closing. A second one does not.
     """
 
     def __init__(self, opens: Callable[[], Awaitable[OpenedT]]) -> None:
@@ -91,6 +92,10 @@ class Opening(AsyncContext, Generic[OpenedT]):
             return
         try:
             await opened.close()
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):  # logged, as below
+                await opened.close()
+            raise
         except Exception:  # the body's says more, and a failed commit was logged when it failed
             if error is None:
                 raise

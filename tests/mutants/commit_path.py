@@ -182,4 +182,37 @@ COMMIT_PATH = (
         ),
         caught_by=(TEST_LOW_SPACE,),
     ),
+    # ---- the end of a program ------------------------------------------------------------------
+    Sabotage(
+        name="a block left before its store is closed",
+        breaks="leaving the block closes the store, also when cancelled",
+        edits=(
+            edit(
+                "concurrency.py",
+                "            with contextlib.suppress(Exception):  # logged, as below\n"
+                "                await opened.close()\n"
+                "            raise\n",
+                "            raise\n",
+            ),
+        ),
+        caught_by=("tests/shutdown/test_cancelling.py -k opening_and_leaving",),
+    ),
+    Sabotage(
+        name="a second signal that is taken for the first",
+        breaks="a second SIGTERM ends a program whose disk hangs",
+        edits=(
+            edit(
+                "shutdown.py",
+                "        self.received = number\n        self._remove()\n",
+                "        self.received = number\n",
+            ),
+        ),
+        caught_by=("tests/shutdown/test_signals.py",),
+    ),
+    Sabotage(
+        name="a signal that ends the program and not its block",
+        breaks="the first SIGTERM drains and seals",
+        edits=(edit("shutdown.py", "        self._task.cancel(", "        raise SystemExit("),),
+        caught_by=("tests/shutdown/test_signals.py",),
+    ),
 )

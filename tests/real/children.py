@@ -136,6 +136,8 @@ def _child_main(
 ) -> None:
     try:
         asyncio.run(program(Parent(reports, orders), *args, **kwargs))
+    except SystemExit:
+        raise
     except BaseException:  # any error: a child has nobody else to tell
         reports.send(Crashed(traceback.format_exc()))
         raise
