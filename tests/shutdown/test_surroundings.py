@@ -116,8 +116,8 @@ class TestTimeouts:
 class TestEagerTasks:
     def test_appends_by_eager_tasks_are_one_order(self, tmp_path: Path) -> None:
         async def bot() -> None:
-            loop = asyncio.get_running_loop()
-            loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+            eager: Any = vars(asyncio)["eager_task_factory"]
+            asyncio.get_running_loop().set_task_factory(eager)
             async with opening(tmp_path) as store:
                 receipts = await asyncio.gather(*(store.append(pay()) for _ in range(50)))
                 assert [receipt.seq for receipt in receipts] == list(range(1, 51))
