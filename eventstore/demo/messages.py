@@ -22,6 +22,7 @@ __all__ = [
     "Opening",
     "Progress",
     "Ready",
+    "Sent",
     "decode",
     "send",
 ]
@@ -32,9 +33,19 @@ class Opening(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The store is open, and its content agrees with the tape."""
+    """The store is open, and its content agrees with the tape.
+
+    `in_doubt` counts the orders that were sent before the last kill and have no fill yet.
+    """
 
     recovery: RecoveryReport
+    in_doubt: int = 0
+
+
+class Sent(msgspec.Struct, frozen=True, tag=True):
+    """All orders up to event `seq` are durable, and their fills are not recorded yet."""
+
+    seq: int
 
 
 class Acknowledged(msgspec.Struct, frozen=True, tag=True):
@@ -68,7 +79,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Message = Opening | Ready | Acknowledged | Progress | Finished | Followed | Failed
+Message = Opening | Ready | Sent | Acknowledged | Progress | Finished | Followed | Failed
 
 _decoder = msgspec.json.Decoder(Message)
 

@@ -73,6 +73,8 @@ class Screen:
             self._say(f"life {life.number}: [red]SIGKILL[/] while it was opening the store")
             return
         begin = "began a new store" if not found.seq else f"recovered {found.seq:,} events"
+        if life.in_doubt:
+            begin += f", {life.in_doubt} {_plural('order', life.in_doubt)} in doubt,"
         end = (
             f"[red]SIGKILL[/] after event {life.acknowledged or found.seq:,} was acknowledged"
             if life.killed
@@ -119,7 +121,7 @@ def show_result(console: Console, result: Result) -> None:
 def _lives(result: Result) -> Table:
     table = Table(title="The lives of the trading process", title_justify="left")
     for heading in (
-        "life", "found", "recovery", "snapshot", "folded", "torn", "recorded",
+        "life", "found", "recovery", "snapshot", "folded", "torn", "in doubt", "recorded",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
     table.add_column("ended")
@@ -127,7 +129,7 @@ def _lives(result: Result) -> Table:
         found = life.recovery
         ended = "SIGKILL" if life.killed else "tape over"
         if found is None:
-            table.add_row(str(life.number), *["-"] * 6, "in opening")
+            table.add_row(str(life.number), *["-"] * 7, "in opening")
             continue
         table.add_row(
             str(life.number),
@@ -136,6 +138,7 @@ def _lives(result: Result) -> Table:
             f"at {found.snapshot_seq:,}" if found.snapshot else "none",
             f"{found.events_folded:,}",
             f"{found.torn_bytes:,} B" if found.torn_bytes else "-",
+            f"{life.in_doubt}" if life.in_doubt else "-",
             f"{life.recorded:,}",
             ended,
         )
@@ -181,6 +184,10 @@ def _summary(result: Result) -> Table:
         f"{_money(abs(profit))} of {DEFAULT_RULES.capital:,}",
     )
     return table
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 def _money(exact: Fraction) -> str:

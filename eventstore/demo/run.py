@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from eventstore.demo.errors import DemoError
 from eventstore.demo.journal import Journal
 from eventstore.demo.messages import (
     Acknowledged,
@@ -36,12 +37,13 @@ from eventstore.demo.messages import (
     Opening,
     Progress,
     Ready,
+    Sent,
     decode,
 )
+from eventstore.demo.registry import trading_registry
 from eventstore.demo.second_process import SecondProcess
 from eventstore.demo.tape import read_moments, shipped_tape
 from eventstore.demo.verify import Verification, verify
-from eventstore.demo.worker import DemoError, trading_registry
 from eventstore.disk.layout import MANIFEST
 from eventstore.errors import EventStoreError
 from eventstore.report import RecoveryReport, StoreStats
@@ -50,6 +52,9 @@ __all__ = ["DemoOptions", "Kill", "Life", "Result", "Tape", "View", "plan_kills"
 
 LONGEST_DELAY = 0.004
 """The longest delay in seconds between an acknowledgement and the kill that follows."""
+
+SHORTER = 0.05
+"""Part of such a delay for a kill between an order and its fill."""
 
 LONGEST_OPENING = 0.010
 """The longest delay in seconds between the start of an opening and a kill during the opening."""
@@ -81,19 +86,25 @@ class Tape:
 class Kill:
     """The time of a kill: `delay` seconds after `after_seq` is acknowledged.
 
-    With `after_seq=0` the delay begins with the opening of the store.
+    With `at_order`, the delay begins when the next order is durable, and its fill is not. With
+    `after_seq=0` the delay begins with the opening of the store.
     """
 
     after_seq: int
     delay: float
+    at_order: bool = False
 
 
 @dataclass(slots=True)
 class Life:
-    """One worker process, seen from outside. `trading` is in seconds, without start-up."""
+    """One worker process, seen from outside. `trading` is in seconds, without start-up.
+
+    `in_doubt` counts the orders of earlier lives that had no fill at the beginning of this life.
+    """
 
     number: int
     recovery: RecoveryReport | None = None
+    in_doubt: int = 0
     acknowledged: int = 0
     stats: StoreStats | None = None
     trading: float = 0.0
@@ -150,7 +161,8 @@ def survey(path: Path) -> Tape:
 def plan_kills(kills: int, events: int, seed: int) -> list[Kill]:
     """Plan `kills` moments, one in each part of the events and random within the part.
 
-    About one in five, but never the first, hits an opening instead of the trading.
+    About one in five, but never the first, hits an opening instead of the trading. Every other one
+    of the rest waits for an order without its fill.
     """
     dice = random.Random(seed)
     planned: list[Kill] = []
@@ -158,7 +170,12 @@ def plan_kills(kills: int, events: int, seed: int) -> list[Kill]:
         after = int(events * dice.uniform(part + 0.1, part + 0.9) / kills)
         in_opening = dice.random() < 0.2 and part > 0
         delay = dice.uniform(0.0, LONGEST_OPENING if in_opening else LONGEST_DELAY)
-        planned.append(Kill(0 if in_opening else max(1, after), delay))
+        if in_opening:
+            planned.append(Kill(0, delay))
+        elif part % 2:
+            planned.append(Kill(max(1, after), delay))
+        else:
+            planned.append(Kill(max(1, after), delay * SHORTER, at_order=True))
     return planned
 
 
@@ -263,8 +280,8 @@ def _follow(
             break  # the kill came in the middle of a message, so the message does not count
         message = decode(line)
         match message:
-            case Ready(recovery=recovery):
-                life.recovery = recovery
+            case Ready(recovery=recovery, in_doubt=in_doubt):
+                life.recovery, life.in_doubt = recovery, in_doubt
                 ready_at = time.perf_counter()
                 if recovery.seq < acknowledged:
                     raise DemoError(
@@ -272,7 +289,7 @@ def _follow(
                         f"the store was recovered up to event {recovery.seq} only"
                     )
                 view.recovered(life)
-            case Acknowledged(seq=seq):
+            case Acknowledged(seq=seq) | Sent(seq=seq):
                 life.acknowledged = seq
                 life.trading = time.perf_counter() - ready_at
                 view.advance(life)
@@ -298,4 +315,6 @@ def _is_due(kill: Kill, message: Message, life: Life) -> bool:
         return kill.after_seq == 0
     if isinstance(message, Finished):
         return True
+    if kill.at_order and not isinstance(message, Sent):
+        return False
     return 0 < kill.after_seq <= max(life.acknowledged, life.found)

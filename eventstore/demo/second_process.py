@@ -17,12 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
+from eventstore.demo.errors import DemoError
 from eventstore.demo.messages import Failed, Followed, Message, decode, send
-from eventstore.demo.worker import DemoError, trading_registry
+from eventstore.demo.registry import trading_registry
 from eventstore.errors import EventStoreError, StoreNotFoundError
 from eventstore.following import SyncFollower, follow_sync
+from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
 
 __all__ = ["SecondProcess", "follow_store", "main"]
@@ -79,7 +81,7 @@ def follow_store(store: Path, until: int) -> Followed:
     """
     registry = trading_registry()
     state, last = registry.initial(), 0
-    with _appearing(store) as events:
+    with _appearing(store, registry) as events:
         while last < until:
             event = next(events)
             if event.seq != last + 1:
@@ -89,12 +91,12 @@ def follow_store(store: Path, until: int) -> Followed:
         return Followed(last, state_digest(state))
 
 
-def _appearing(store: Path) -> SyncFollower:
+def _appearing(store: Path, registry: HandlerRegistry[Any]) -> SyncFollower:
     """Begin to follow as soon as there is a store."""
     deadline = time.monotonic() + LONGEST_WAIT
     while time.monotonic() < deadline:
         with contextlib.suppress(StoreNotFoundError):
-            return follow_sync(store, trading_registry(), after=0)
+            return follow_sync(store, registry, after=0)
         time.sleep(0.01)
     raise DemoError(f"no store appeared at {store}")
 

@@ -65,6 +65,10 @@ class Fill:
     def trade_id(self) -> str:
         return f"fill-{self.number}"
 
+    @property
+    def order_id(self) -> str:
+        return f"order-{self.number}"
+
 
 class Strategy:
     """A function of moments (prints of one timestamp) to fills."""

@@ -1,9 +1,15 @@
 """The process that trades and is killed: `python -m eventstore.demo.worker STORE`.
 
 The worker opens the store, runs the journal over the tape, and appends the events that the store
-does not have yet. The fills of one moment are submitted together and awaited before the next moment
-begins. The venue reports the fills of a moment at the same time, so one commit may hold all of
-them. No order is ever based on a fill that a crash could take back.
+does not have yet.
+
+*Orders first.* Each order is an intent, and on stable storage before the sending. Only then is the
+fill taken from the tape, which is the venue, and recorded. The fill settles the intent. The orders
+of one moment are submitted together, and so are the fills, so one commit may hold all of them. No
+order is ever based on a fill that a crash could take back.
+
+*In doubt.* A kill between an order and its fill leaves the intent open. The next worker finds the
+order among `recovery.in_doubt`, asks the venue, and records the fill.
 
 *Exactly once.* The journal gives event `n` the same content in every run, and the store numbers its
 events without a gap. A restarted worker runs the journal over the tape from the beginning and
@@ -21,12 +27,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eventstore import EventStore, EventStoreError, HandlerRegistry, Receipt, SimulatedClock
+import msgspec
+
+from eventstore import EventStore, EventStoreError, Receipt, RecoveryReport, SimulatedClock
+from eventstore.demo.errors import DemoError
 from eventstore.demo.journal import Group, Journal
 from eventstore.demo.ledger import differences
 from eventstore.demo.messages import (
@@ -37,12 +45,13 @@ from eventstore.demo.messages import (
     Opening,
     Progress,
     Ready,
+    Sent,
     send,
 )
+from eventstore.demo.registry import trading_registry
 from eventstore.demo.tape import Print, read_moments
-from eventstore.model.shadowing import hidden_package_message, hiding_file
 
-__all__ = ["STORE_OPTIONS", "DemoError", "main", "record_tape", "trading_registry"]
+__all__ = ["STORE_OPTIONS", "main", "record_tape"]
 
 STORE_OPTIONS: dict[str, Any] = {
     "segment_size": 64 * 1024,
@@ -51,37 +60,11 @@ STORE_OPTIONS: dict[str, Any] = {
 }
 """Small segments and frequent snapshots, so that a short run has some of everything."""
 
-PLUGINS = "eventstore.handlers"
-"""The entry-point group of handlers."""
-
 READ_AHEAD = 256
 """Moments of the tape that one call on a thread reads."""
 
 STATS_EVERY = 32
 """Moments with fills between two reports of the store's counters."""
-
-
-class DemoError(EventStoreError):
-    """The demonstration cannot go on: the store does not hold the events of the tape."""
-
-
-def trading_registry() -> HandlerRegistry[Any]:
-    """Return the installed trading handlers: the handlers for the state of `record_trade`.
-
-    Raises `DemoError` where no handler is installed, and where another package hides the handlers.
-    """
-    path = hiding_file()
-    if path is not None:
-        raise DemoError(
-            f"the demonstration needs the trading handlers, but {hidden_package_message(path)}"
-        )
-    for point in entry_points(group=PLUGINS, name="record_trade"):
-        return HandlerRegistry.discover(HandlerRegistry(point.load()).state_type)
-    raise DemoError(
-        "no handler of record_trade is installed: the demonstration needs the trading handlers, "
-        f"which are found through the entry-point group {PLUGINS!r}; install the project "
-        "(pip install -e .), so that its entry points are known"
-    )
 
 
 async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], None]) -> None:
@@ -99,7 +82,7 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
         work = _Recording(store, clock, say)
         journal = Journal()
         if not store.seq:
-            say(Ready(store.recovery))
+            say(Ready(_plain(store.recovery)))
         async for prints in _moments(tape):
             await work.record(journal, prints)
         if journal.seq < work.found:
@@ -124,6 +107,7 @@ class _Recording:
         self.found = store.seq
 
     async def record(self, journal: Journal, prints: tuple[Print, ...]) -> None:
+        orders: list[Receipt] = []
         receipts: list[Receipt] = []
         for group in journal.moment(prints):
             if group.last_seq < self.found:
@@ -131,20 +115,31 @@ class _Recording:
             if group.first_seq <= self.found:
                 self._check(group, journal)
                 continue
+            if not group.is_order and orders:
+                await self._durable(orders)
+                self._say(Sent(orders[-1].seq))
+                orders = []
             self._clock.set(group.time)
-            receipts.append(self._store.submit(*group.operations, key=group.key))
-            if receipts[-1].seq != group.last_seq:
-                raise DemoError(f"{receipts[-1]!r} is not event {group.last_seq} of the journal")
-        for receipt in receipts:
-            await receipt
+            receipt = self._store.submit(*group.operations, key=group.key)
+            if receipt.seq != group.last_seq:
+                raise DemoError(f"{receipt!r} is not event {group.last_seq} of the journal")
+            (orders if group.is_order else receipts).append(receipt)
+        await self._durable(receipts)
         if receipts:
             self._say(Acknowledged(receipts[-1].seq))
             self._moments += 1
             if self._moments % STATS_EVERY == 0:
                 self._say(Progress(self._store.stats()))
 
+    async def _durable(self, receipts: list[Receipt]) -> None:
+        for receipt in receipts:
+            await receipt
+
     def _check(self, group: Group, journal: Journal) -> None:
-        """Check, where the journal has reached the end of the store, that the accounts agree."""
+        """Check, where the journal has reached the end of the store, that both agree.
+
+        The accounts must agree, and the orders that were sent and not filled.
+        """
         if group.last_seq != self.found:
             raise DemoError(
                 f"the store ends at event {self.found}, inside the group of events "
@@ -156,7 +151,18 @@ class _Recording:
                 f"the state recovered at event {self.found} is not what this tape leads to: "
                 + "; ".join(wrong)
             )
-        self._say(Ready(self._store.recovery))
+        found = [doubt.id for doubt in self._store.recovery.in_doubt]
+        if found != journal.open_orders:
+            raise DemoError(
+                f"the orders in doubt at event {self.found} are {found}, but this tape leaves "
+                f"{journal.open_orders} open"
+            )
+        self._say(Ready(_plain(self._store.recovery), len(found)))
+
+
+def _plain(report: RecoveryReport) -> RecoveryReport:
+    """Return the report without the doubts, which are objects of the open store."""
+    return msgspec.structs.replace(report, in_doubt=())
 
 
 async def _moments(tape: Path) -> AsyncIterator[tuple[Print, ...]]:

@@ -18,18 +18,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from eventstore import Event, EventStore
+from eventstore import Event, EventStore, SimulatedClock
 from eventstore.demo import second_process
+from eventstore.demo.errors import DemoError
 from eventstore.demo.journal import Journal
 from eventstore.demo.ledger import Holding, Ledger, differences
-from eventstore.demo.messages import Acknowledged, Failed, Followed, Message, Ready, decode, send
-from eventstore.demo.report import show_result
+from eventstore.demo.messages import (
+    Acknowledged,
+    Failed,
+    Followed,
+    Message,
+    Ready,
+    Sent,
+    decode,
+    send,
+)
+from eventstore.demo.registry import trading_registry
+from eventstore.demo.report import Screen, show_result
 from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
 from eventstore.demo.second_process import SecondProcess, follow_store
 from eventstore.demo.strategy import Fill, Rules, Strategy
 from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
 from eventstore.demo.verify import Verification, verify
-from eventstore.demo.worker import DemoError, trading_registry
+from eventstore.demo.worker import STORE_OPTIONS
 from eventstore.report import RecoveryReport
 from handlers import EngineState
 
@@ -384,6 +395,23 @@ class TestJournal:
                 assert differences(journal.ledger, trades, marked=False) == []
         assert state.trade_count > 100
 
+    def test_orders_come_before_their_fills_and_are_open_in_between(self, tape: Path) -> None:
+        journal = Journal()
+        opened: list[str] = []
+        several = 0
+        for moment in read_moments(tape):
+            for group in journal.moment(moment):
+                name, data = group.operations[0]
+                if group.is_order:
+                    assert (name, len(group.operations)) == ("order_sent", 1)
+                    opened.append(data["client_order_id"])
+                elif name == "record_trade":
+                    several += len(opened) > 1
+                    assert data["client_order_id"] == opened.pop(0)
+                assert journal.open_orders == opened
+        assert opened == []
+        assert several, "a moment with several fills"
+
     def test_a_fill_and_the_last_price_of_its_moment_are_one_group(self) -> None:
         rules = Rules(capital=Decimal(1000), limit=Decimal(100), span=3, entry_bps=10.0)
         first, second, third = moments_of(
@@ -395,7 +423,10 @@ class TestJournal:
             group for moment in (first, second, (*third, later)) for group in journal.moment(moment)
         ]
         assert groups[0].operations == (("full_state", {"cash": 1000, "positions": {}}),)
-        trade, mark = groups[1].operations
+        ((sent, order),) = groups[1].operations
+        assert (sent, order["shares"], order["side"]) == ("order_sent", 4, "buy")
+        trade, closed, mark = groups[2].operations
+        assert closed[1] == {"order_id": order["client_order_id"], "reason": "filled"}
         assert trade[0] == "record_trade"
         assert (trade[1]["shares"], trade[1]["price"]) == (4, 9)
         assert mark == ("mark", {"symbol": "XYZ", "price": Decimal("8.9")})
@@ -409,10 +440,13 @@ class TestKills:
         assert planned != plan_kills(10, 1000, seed=6)
         for part, kill in enumerate(planned):
             assert kill.after_seq == 0 or part * 100 <= kill.after_seq < (part + 1) * 100
+        assert {kill.at_order for kill in planned if kill.after_seq} == {False, True}
+        assert not any(kill.at_order for kill in planned if not kill.after_seq)
 
     def test_messages_are_one_line_each_and_come_back(self, tmp_path: Path) -> None:
         messages: list[Message] = [
-            Ready(RecoveryReport(seq=3)),
+            Ready(RecoveryReport(seq=3), 2),
+            Sent(6),
             Acknowledged(7),
             Failed("two\nlines"),
         ]
@@ -447,6 +481,31 @@ def shown(result: Result) -> str:
     return output.getvalue()
 
 
+def told(life: Life) -> str:
+    """Return the line about a life."""
+    output = StringIO()
+    Screen(Console(file=output, width=200)).ended(life)
+    return output.getvalue()
+
+
+async def record_until_order(tape: Path, store: Path, number: int, **changed: str) -> None:
+    """Record the tape up to the order with this number, and no fill of that order."""
+    clock = SimulatedClock()
+    async with EventStore.open(store, trading_registry(), clock=clock, **STORE_OPTIONS) as opened:
+        journal = Journal()
+        for moment in read_moments(tape):
+            for group in journal.moment(moment):
+                clock.set(group.time)
+                operations = group.operations
+                last = group.is_order and group.key == f"order-{number}"
+                if last and changed:
+                    name, data = operations[0]
+                    operations = ((name, data | {"client_order_id": changed["id"]}),)
+                await opened.append(*operations, key=group.key)
+                if last:
+                    return
+
+
 class TestRun:
     def test_killed_twice_and_nothing_is_lost(self, tape: Path, tmp_path: Path) -> None:
         options = DemoOptions(tape=tape, store=tmp_path / "store", kills=2, seed=1)
@@ -465,6 +524,23 @@ class TestRun:
             assert word in text
         assert f"eventstore info {tmp_path / 'store'}" in text
         assert "\x1b" not in text
+
+    def test_an_order_without_its_fill_is_in_doubt_and_then_filled(
+        self, tape: Path, tmp_path: Path
+    ) -> None:
+        """What a kill between an order and its fill leaves."""
+        asyncio.run(record_until_order(tape, tmp_path / "store", 40))
+        result = run(DemoOptions(tape=tape, store=tmp_path / "store", kills=0), Recorder())
+        (life,) = result.lives
+        assert result.verification.passed
+        assert life.in_doubt == 1
+        assert "1 order in doubt" in told(life)
+        assert "in doubt" in shown(result)
+
+    def test_another_open_order_is_refused(self, tape: Path, tmp_path: Path) -> None:
+        asyncio.run(record_until_order(tape, tmp_path / "store", 40, id="another"))
+        with pytest.raises(DemoError, match=r"the orders in doubt at event .* are .*another"):
+            run(DemoOptions(tape=tape, store=tmp_path / "store", kills=0), Recorder())
 
     def test_many_symbols_and_a_store_that_is_complete_already(self, tmp_path: Path) -> None:
         rows = random_rows(300, seed=3, symbols=("ABC", "XYZ", "LONG.NAME-USD"))

@@ -21,8 +21,8 @@ from eventstore import (
     RegistrationError,
     UnknownOperationError,
 )
-from eventstore.demo.worker import DemoError
-from eventstore.demo.worker import trading_registry as demo_registry
+from eventstore.demo.errors import DemoError
+from eventstore.demo.registry import trading_registry as demo_registry
 from eventstore.model.plugins import load_plugin, members
 from eventstore.model.shadowing import DISTRIBUTION, hiding_file, is_hidden, trading_operations
 from handlers import UpdatePosition, trading_registry
@@ -155,7 +155,7 @@ class TestWhoNeedsThem:
 
     def test_the_worker_leaves_out_the_current_directory(self, tmp_path: Path, run: Run) -> None:
         put(tmp_path, "package")
-        code = "from eventstore.demo.worker import trading_registry; trading_registry()"
+        code = "from eventstore.demo.registry import trading_registry; trading_registry()"
         ended = run("-P", "-c", code)
         assert (ended.returncode, ended.stderr) == (0, "")
 
