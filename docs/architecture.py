@@ -56,6 +56,7 @@ DUTIES = {
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",
     "live_errors": "what append refuses for order and identity",
+    "lock_owner": "who has a store's lock, and what a second writer is told",
     "error_base": "the bases of all errors",
 }
 """The duty of each room."""

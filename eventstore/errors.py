@@ -57,6 +57,7 @@ from eventstore.live_errors import (
     SequenceConflictError,
     SubscriberTooSlowError,
 )
+from eventstore.lock_owner import LockOwner
 
 __all__ = [
     "ConfigError",
@@ -193,13 +194,18 @@ class ReplayError(EventStoreError):
 class StoreLockedError(EventStoreError):
     """Another writer owns the store at `path`.
 
-    `pid` is the process id of the owner, `None` where unknown.
+    `owner` is the process that wrote `writer.pid`, `None` where unknown.
     """
 
-    def __init__(self, message: str, *, path: str, pid: int | None = None) -> None:
+    def __init__(self, message: str, *, path: str, owner: LockOwner | None = None) -> None:
         super().__init__(message)
         self.path = path
-        self.pid = pid
+        self.owner = owner
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the owner, `None` where unknown."""
+        return None if self.owner is None else self.owner.pid
 
 
 class StoreOverloadedError(EventStoreError):

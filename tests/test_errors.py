@@ -19,6 +19,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreFullError,
 )
+from eventstore.lock_owner import LockOwner
 
 CLASSES: list[type[EventStoreError]] = [getattr(errors, name) for name in errors.__all__]
 
@@ -30,7 +31,7 @@ FACTS: dict[str, Any] = {
     "field": "$.amount",
     "seq": 7,
     "path": "engine-state",
-    "pid": 4711,
+    "owner": LockOwner(4711, host="bot-7f9c"),
     "pending": 9,
     "limit": 9,
     "errno": errno.EIO,

@@ -14,7 +14,10 @@ from eventstore.arguments import checked_path
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local_file import LocalFile, ensure_leads_to, fsync_folder
+from eventstore.disk.owner_note import read_owner
+from eventstore.disk.processes import standing_of, this_process
 from eventstore.errors import StoreAccessError, StoreFullError, StoreLockedError, StoreNotFoundError
+from eventstore.lock_owner import Standing, refusal_text
 from eventstore.os_errors import NO_ACCESS, SHORTAGE, GoneError, errno_name, read_error
 
 __all__ = ["LocalDisk", "LocalFile"]
@@ -128,12 +131,10 @@ class LocalDisk:
         try:
             fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = self._owner_pid()
+            owner = read_owner(self)
+            standing = Standing.UNKNOWN if owner is None else standing_of(owner)
             raise StoreLockedError(
-                f"{self.path} is in use by process {pid if pid is not None else '(unknown)'}: stop "
-                "it, or open this store read-only",
-                path=self.path,
-                pid=pid,
+                refusal_text(self.path, owner, standing), path=self.path, owner=owner
             ) from None
         except OSError as error:
             raise StoreAccessError(
@@ -145,7 +146,7 @@ class LocalDisk:
         register_for_fork(self)
         self._locked = True
         try:
-            self._write_owner_pid()
+            self._write_owner_note()
         except OSError as error:
             if error.errno in NO_ACCESS:
                 self.close()
@@ -153,12 +154,12 @@ class LocalDisk:
             # Any other error, such as a full disk, only costs the hint. The lock does not need the
             # hint.
 
-    def _write_owner_pid(self) -> None:
-        """Write the owner's process id into a file of this store alone."""
+    def _write_owner_note(self) -> None:
+        """Write who owns the lock into a file of this store alone."""
         fd = self._open_own_file(WRITER_PID)
         try:
             os.ftruncate(fd, 0)
-            os.write(fd, b"%d\n" % os.getpid())
+            os.write(fd, this_process().encode())
         finally:
             os.close(fd)
 
@@ -180,15 +181,6 @@ class LocalDisk:
             raise
         os.close(fd)
         return os.open(name, flags | os.O_EXCL, 0o600, dir_fd=root)
-
-    def _owner_pid(self) -> int | None:
-        with contextlib.suppress(OSError, ValueError):
-            file = self.open(WRITER_PID)
-            try:
-                return int(file.read(0, 32))
-            finally:
-                file.close()
-        return None
 
     def create(self, name: str) -> LocalFile:
         base, folder = self._locate(name)

@@ -41,6 +41,7 @@ from typing import Literal
 from eventstore.disk.base import Bytes
 from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import StoreLockedError
+from eventstore.lock_owner import LockOwner, Standing, refusal_text
 from eventstore.os_errors import GoneError
 from eventstore.testing.directory_entries import FOLDER, DirectoryEntries, folder_of
 from eventstore.testing.faults import Call, Effect, Fault, Rule
@@ -96,12 +97,9 @@ class SimulatedDisk:
             self._check_open()
             owner = None if machine.owner is None else machine.owner()
             if owner is not None and owner is not self:
-                raise StoreLockedError(
-                    f"{self.path} is in use by process {machine.owner_pid}: stop it, or open this "
-                    "store read-only",
-                    path=self.path,
-                    pid=machine.owner_pid,
-                )
+                holder = LockOwner(machine.owner_pid or 0)
+                message = refusal_text(self.path, holder, Standing.THIS_PROCESS)
+                raise StoreLockedError(message, path=self.path, owner=holder)
             machine.owner = weakref.ref(self)
             machine.owner_pid = os.getpid()
             if WRITER_PID not in machine.names.live:

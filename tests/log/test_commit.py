@@ -938,7 +938,7 @@ class TestOneWriter:
     @pytest.mark.asyncio
     async def test_in_the_same_process(self, disk: AnyDisk) -> None:
         log = await begun(disk)
-        with pytest.raises(StoreLockedError, match=f"in use by process {os.getpid()}") as raised:
+        with pytest.raises(StoreLockedError, match=f"this process .{os.getpid()}") as raised:
             await EventLog.open(disk=again(disk), **SMALL)
         assert (raised.value.pid, raised.value.path) == (os.getpid(), disk.path)
         await log.append("undisturbed")
