@@ -5,6 +5,7 @@
 
 import asyncio
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import reveal_type
 
@@ -16,6 +17,7 @@ from eventstore import (
     EventLog,
     EventStore,
     HandlerRegistry,
+    IntentSettled,
     Operation,
     SimulatedClock,
     StoreConfig,
@@ -49,6 +51,23 @@ def counted(state: Tally, event: Event[Counted]) -> Tally:
     reveal_type(event.key)  # str | None
     reveal_type(event.datetime)  # datetime
     return Tally(state.count + 1, state.total + event.data.amount)
+
+
+class Ordered(Operation, intent="name"):
+    name: str = ""
+    amount: float
+
+
+@handler
+def ordered(state: Tally, event: Event[Ordered]) -> Tally:
+    return state
+
+
+@handler
+def settled(state: Tally, event: Event[IntentSettled]) -> Tally:
+    reveal_type(event.data.outcome)  # str
+    reveal_type(event.intended)  # Any
+    return state
 
 
 @handler(version=2)
@@ -110,6 +129,18 @@ async def trading(folder: Path) -> None:
     reveal_type(HandlerRegistry.discover(EngineState))  # HandlerRegistry[EngineState]
 
 
+async def intending() -> None:
+    async with EventStore.in_memory(HandlerRegistry(ordered, settled)) as store:
+        async with store.intend(Ordered(amount=1.0), within=timedelta(seconds=5)) as doubt:
+            reveal_type(doubt)  # Doubt[Ordered]
+            reveal_type(doubt.id)  # str
+            reveal_type(doubt.operation.amount)  # float
+            reveal_type(doubt.decidable_at)  # int | None
+            reveal_type(await doubt.settle("accepted", note="why"))  # Receipt
+        reveal_type(store.in_doubt)  # tuple[Doubt[Any], ...]
+        reveal_type(store.stats().open_intents)  # int
+
+
 async def of_ones_own() -> None:
     reveal_type(counted)  # Handler[Tally, Counted]
     reveal_type(counted(Tally(), Event(1, 0, Counted(amount=2.0))))  # Tally
@@ -139,5 +170,6 @@ async def log_alone(folder: Path) -> None:
 
 if __name__ == "__main__":
     asyncio.run(trading(Path(sys.argv[1]) / "trading"))
+    asyncio.run(intending())
     asyncio.run(of_ones_own())
     asyncio.run(log_alone(Path(sys.argv[1])))
