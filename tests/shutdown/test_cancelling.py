@@ -268,13 +268,14 @@ def test_every_await_point_on_a_real_disk(name: str, way: str, tmp_path: Path) -
 # ---- opening and closing ---------------------------------------------------------------------
 
 
-async def opened_and_left(disk: Disk, **options: Any) -> None:
+async def opened_and_left(disk: Disk, opened: list[Store], **options: Any) -> None:
     async with open_store(disk, **options) as store:
+        opened.append(store)
         store.submit(Add(amount=1))
         await asyncio.sleep(0)
 
 
-async def awaited_and_closed(disk: Disk, **options: Any) -> None:
+async def awaited_and_closed(disk: Disk, opened: list[Store], **options: Any) -> None:
     store = await open_store(disk, **options)
     try:
         await store.append(Add(amount=1))
@@ -300,7 +301,8 @@ def test_opening_and_leaving(
                 async with open_store(disk, **options) as store:
                     await store.append(Add(amount=1))
                 disk = disk.reopen()
-            driven = CancelledAt(use(disk, **options), number, way)
+            opened: list[Store] = []
+            driven = CancelledAt(use(disk, opened, **options), number, way)
 
             async def awaits(driven: CancelledAt = driven) -> None:
                 await driven
@@ -312,7 +314,8 @@ def test_opening_and_leaving(
             reached = driven.reached
             if use is awaited_and_closed:
                 await asyncio.sleep(10)  # the closing goes on
-            disk.close()  # as the garbage collection of a directory of its own does
+            if not opened:
+                disk.close()  # as the garbage collection of a directory of its own does
             async with open_store(disk.reopen(), **options) as store:
                 assert store.seq >= before
                 assert store.recovery.clean or not store.recovery.seq
