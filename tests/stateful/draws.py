@@ -17,6 +17,7 @@ from tests.torture.surroundings import CONTEXTS
 __all__ = [
     "configs",
     "contexts",
+    "durabilities",
     "failing",
     "groups",
     "images",
@@ -70,6 +71,9 @@ groups = st.one_of(
 
 keys = st.sampled_from((None, "order-1", "", "ключ"))
 metadata = st.sampled_from((None, {}, {"venue": "XNAS", "legs": [1, 2.5, None, {"a": True}]}))
+
+durabilities = st.sampled_from((None, None, Durability.NONE, *Durability))
+"""Draw what a call asks for. Most ask for nothing."""
 
 _FAULTS: tuple[tuple[str, Fault], ...] = (
     *(

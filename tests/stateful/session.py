@@ -230,15 +230,22 @@ class Session:
             raise OracleError(f"{doubt} was settled by several events: {told}")
 
     async def append(
-        self, payloads: list[Any], *, named: bool, key: str | None, metadata: Any
+        self,
+        payloads: list[Any],
+        *,
+        named: bool,
+        key: str | None,
+        metadata: Any,
+        durability: Durability | None = None,
     ) -> None:
         """Append a group, as objects or by name and mapping, and check the receipt."""
         group, numbered = self.group(payloads, key, metadata)
         operations = [_by_name(payload) if named else payload for payload in numbered]
         if named and len(operations) == 1:
             operations = list(operations[0])
-        store = self.open_store
-        receipt = await self.attempt(store.append(*operations, key=key, metadata=metadata), group)
+        store, asked = self.open_store, self._asked(group, durability)
+        append = store.append(*operations, key=key, metadata=metadata, **asked)
+        receipt = await self.attempt(append, group)
         if receipt is not None:
             self._acknowledge(group, receipt)
             if receipt.seq > store.seq:
@@ -246,11 +253,24 @@ class Session:
             if receipt.seq - receipt.first_seq + 1 != len(payloads):
                 raise OracleError(f"{len(payloads)} events were acknowledged as {receipt}")
 
-    def submit(self, payloads: list[Any], key: str | None = None) -> None:
+    def _asked(self, group: int, durability: Durability | None) -> dict[str, Any]:
+        """Return the argument that asks for a durability, and note the wish of the group."""
+        if durability is None:
+            return {}
+        self.promised.ask(group, durability)
+        return {"durability": durability}
+
+    def submit(
+        self,
+        payloads: list[Any],
+        key: str | None = None,
+        durability: Durability | None = None,
+    ) -> None:
         """Submit a group. The receipt is kept, to be awaited later or never."""
         group, numbered = self.group(payloads, key)
+        asked = self._asked(group, durability)
         try:
-            receipt = self.open_store.submit(*numbered, key=key)
+            receipt = self.open_store.submit(*numbered, key=key, **asked)
         except StoreOverloadedError as error:
             if not self.config.max_pending >= error.pending > self.config.max_pending - 6:
                 raise OracleError(f"overloaded with {error.pending} of {error.limit}") from error
@@ -401,6 +421,7 @@ class Session:
         point = point._replace(claim=claim)
         _, found, required = point.image(image)
         crashes = Crashes(0, config)
+        crashes.tells_unsynced |= self.config.durability is Durability.NONE
         await crashes.check_reader(found.clone(), claim, required)
         await crashes.check(found.clone(), claim, required)
         self.disk = found

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from eventstore import (
+    Durability,
     Event,
     EventStore,
     EventStoreError,
@@ -69,6 +70,9 @@ _BAD: dict[str, tuple[Any, dict[str, Any], type[Exception]]] = {
 }
 """Refused calls: an operation, options of `append`, and the error."""
 
+_ASKING_GROUPS = st.lists(st.tuples(draws.groups, draws.durabilities), min_size=1, max_size=4)
+"""Groups, and the durability that each asks for."""
+
 
 class StoreMachine(MisuseRules):
     """One store, and one program that uses the store."""
@@ -104,22 +108,35 @@ class StoreMachine(MisuseRules):
     # ---- appending -------------------------------------------------------------------------
 
     @precondition(MisuseRules.is_open)
-    @rule(payloads=draws.groups, named=st.booleans(), key=draws.keys, metadata=draws.metadata)
+    @rule(
+        payloads=draws.groups,
+        named=st.booleans(),
+        key=draws.keys,
+        metadata=draws.metadata,
+        durability=draws.durabilities,
+    )
     def append(
-        self, payloads: list[Any], named: bool, key: str | None, metadata: dict[str, Any] | None
+        self,
+        payloads: list[Any],
+        named: bool,
+        key: str | None,
+        metadata: dict[str, Any] | None,
+        durability: Durability | None = None,
     ) -> None:
         session = self.session
         failed, before = session.failed, len(session.record.submitted)
-        session.run(session.append(payloads, named=named, key=key, metadata=metadata))
+        session.run(
+            session.append(payloads, named=named, key=key, metadata=metadata, durability=durability)
+        )
         if failed and len(session.record.submitted) != before:
             raise OracleError("a store that has failed took an event")
 
     @precondition(MisuseRules.is_open)
-    @rule(groups=st.lists(draws.groups, min_size=1, max_size=4), key=draws.keys)
-    def submit(self, groups: list[list[Any]], key: str | None) -> None:
+    @rule(groups=_ASKING_GROUPS, key=draws.keys)
+    def submit(self, groups: list[tuple[list[Any], Durability | None]], key: str | None) -> None:
         async def submitted() -> None:  # as a program does: on the loop
-            for payloads in groups:
-                self.session.submit(payloads, key)
+            for payloads, durability in groups:
+                self.session.submit(payloads, key, durability)
 
         self.session.run(submitted())
 
@@ -479,10 +496,10 @@ class StoreMachine(MisuseRules):
         step = data.draw(st.sampled_from(("append", "submit", "snapshot", "close", "idle")))
         if step == "append":
             payloads = data.draw(draws.groups)
-            self.append(payloads, False, None, None)
-            self.submit([payloads], None)
+            self.append(payloads, False, None, None, data.draw(draws.durabilities))
+            self.submit([(payloads, data.draw(draws.durabilities))], None)
         elif step == "submit":
-            self.submit(data.draw(st.lists(draws.groups, min_size=1, max_size=4)), None)
+            self.submit(data.draw(_ASKING_GROUPS), None)
             self.flush()
         elif step == "snapshot":
             self.snapshot()

@@ -238,6 +238,7 @@ class Crashes:
         self._subject = program.subject
         self._random = Random(f"crashes of {workload}")
         self._config = config if config is not None else program.config
+        self.tells_unsynced = self._config.durability is Durability.NONE
 
     async def points(self) -> list[Point]:
         """Run the workload, and collect the points at which the workload can die."""
@@ -358,7 +359,7 @@ class Crashes:
         finally:
             await store.close()
         count, report = store.seq, store.recovery
-        if told > count and config.durability is not Durability.NONE:
+        if told > count and not self.tells_unsynced:
             raise OracleError(f"others were told of {told} events, and {count} were recovered")
         if report.torn_bytes and report.quarantined not in image.files():
             raise OracleError(f"{report.torn_bytes} torn bytes are not in {report.quarantined}")
