@@ -31,13 +31,15 @@ from eventstore.intents.doubt import Doubt
 from eventstore.intents.intending import settle
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.terms import UNKNOWN, Terms
+from eventstore.keyed_appends import KeyedAppends, keys_in_flight
+from eventstore.keys.decision import Unit
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.levels import SYNCED
 from eventstore.model.codec import array_header
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.open_intents import OpenIntents
-from eventstore.model.operation import Event, Operation, Payload, Receipt
+from eventstore.model.operation import Event, KeyTexts, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier
@@ -70,6 +72,7 @@ class AppendPath(Generic[StateT]):
         copy: Copier of a mutable state, `None` for an immutable type.
         counts: The committed events by payload class.
         log: The log of the store.
+        keyed: The appends with identity keys.
         keeper: The keeper of snapshots, `None` in a store without snapshots.
         subscriptions: The subscriptions, told of durable events.
     """
@@ -92,7 +95,9 @@ class AppendPath(Generic[StateT]):
         self.counts: Counter[type[Any]] = Counter()
         self.subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
+        self._keys = parts.keys
         try:
+            self.keyed = KeyedAppends(registry, parts.keys, self.log)
             self.copy = copier(registry.state_type)
             self.keeper = parts.make_keeper(self.log, clock, self._published)
         except BaseException:  # nobody has a store to close
@@ -102,19 +107,25 @@ class AppendPath(Generic[StateT]):
     def submit(
         self,
         payloads: Sequence[Operation],
-        key: str | None,
+        key: KeyTexts,
         metadata: Any,
         expected: int | None,
         durability: Durability | str | None,
         essential: bool | None = None,
         terms: Terms = UNKNOWN,
+        units: Sequence[Unit] | None = None,
     ) -> Receipt:
         """Queue `payloads` as one atomic group, in the turn of the loop that found room.
 
         `expected` is the `expected_seq` of the caller, `durability` and `essential` are the wishes
-        of the caller.
-        Raises the errors of `EventStore.append` that come before the write.
+        of the caller. `units` are the identity keys of a group that was found to be new in the same
+        turn. `None` stands for a group that may have keys and be known. Raises the errors of
+        `EventStore.append` that come before the write.
         """
+        maybe_keyed = units is None and (key is not None or self.registry.traits)
+        if maybe_keyed and self.keyed.concern(payloads, key):
+            asked = durability, essential, terms, self.submit
+            return self.keyed.submit(payloads, key, metadata, expected, *asked)
         appender = self.log.appender
         guard = appender.guard
         if guard.phase:  # a call was cut off while this append waited for room
@@ -140,9 +151,15 @@ class AppendPath(Generic[StateT]):
                     encode_and_fold, registry, self.head, first, time, payloads, key, metadata
                 )
                 guard.phase = QUEUEING
+            if units:
+                canonical = registry.codec.canonical
+                taken = keys_in_flight(units, events, self._keys.hasher, canonical)
+                self._keys.submitted(first, taken)
             self.head = state
             held = events, state, self.copy
             receipt = appender.submit(first, body, len(events), time, held, level)
+            if units:
+                self._keys.queued(first, receipt)
             guard.phase = IDLE
         except BaseException:  # an interruption included
             guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
@@ -185,7 +202,7 @@ class AppendPath(Generic[StateT]):
         first: int,
         time: int,
         payloads: Sequence[Operation],
-        key: str | None,
+        key: KeyTexts,
         metadata: Any,
     ) -> tuple[OpenIntents, list[Event[Any]], bytes, StateT]:
         """Mark and fold a group that may open or settle intents: see `encode_and_fold`."""
@@ -228,6 +245,9 @@ class AppendPath(Generic[StateT]):
             if self.subscriptions.active:
                 self.subscriptions.push(events, entry.body)
         self._last = entries[-1]
+        if self._keys.groups:
+            for entry in entries:
+                self._keys.committed(entry.receipt.first_seq)
         if self.registry.marked:
             self.intents.committed(entries[-1].receipt.seq)
         if self.keeper is not None:
@@ -263,4 +283,9 @@ class AppendPath(Generic[StateT]):
 
     def _reset(self, last: Submission | None) -> None:
         self.head = self.state if last is None else last.attachment[1]
-        self.intents.reset(self.log.durable_seq if last is None else last.receipt.seq)
+        left = self.log.durable_seq if last is None else last.receipt.seq
+        self.intents.reset(left)
+        if self._keys.groups:
+            self._keys.dropped_after(left)
+            if last is not None:  # an interruption may have cut off `queued`
+                self._keys.queued(last.receipt.first_seq, last.receipt)

@@ -29,6 +29,7 @@ import msgspec
 from eventstore.arguments import checked_path, cure_for, describe
 from eventstore.config_file import parse_file
 from eventstore.errors import ConfigError
+from eventstore.key_config import KeyConfig
 
 __all__ = ["Durability", "History", "StoreConfig"]
 
@@ -158,6 +159,9 @@ class StoreConfig(
 
     low_space: Literal["warn", "refuse"] = "warn"
     """Appends while no next segment fits on the disk. `refuse`: only those marked `essential`."""
+
+    keys: KeyConfig = KeyConfig()
+    """Identity keys: see `KeyConfig`. The default remembers each key for ever."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -310,14 +314,11 @@ def _checked_value(field: str, value: Any, where: str) -> Any:
     hint = _FIELD_TYPES[field]
     try:
         return msgspec.convert(value, hint)  # NaN fails every comparison, so NaN is refused too
-    except (ValueError, TypeError, ArithmeticError) as error:  # the first is ValidationError's base
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:  # of any code of `value`
         reason = _expected_choices(hint) or f"{str(error)[:1].lower()}{str(error)[1:]}"
     unit, cure = unit_of(field), cure_for(value)
-    raise ConfigError(
-        f"{where} = {_shorten(value)}: {reason}{f' ({unit})' if unit else ''}"
-        f"{f'; pass {cure}' if cure else ''}",
-        key=where,
-    )
+    advice = f"{f' ({unit})' if unit else ''}{f'; pass {cure}' if cure else ''}"
+    raise ConfigError(f"{where} = {_shorten(value)}: {reason}{advice}", key=where)
 
 
 def _shorten(value: Any) -> str:

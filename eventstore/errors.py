@@ -15,6 +15,8 @@ What to catch::
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
     ├── NotAwaitedError          the result of open or append was used without await
     ├── IntentError              append, intend: an intent of that id is open or was settled
+    ├── KeyConflictError         append: another payload was recorded under the key
+    │   └── PartialDuplicateError ... some of a group are known, and one has no key
     ├── SequenceConflictError    append: another event came in since expected_seq
     ├── HistoryForkedError       the history does not go on from a cursor
     │   └── CursorAheadError     ... and ends before the cursor: an older copy was restored
@@ -53,7 +55,9 @@ from eventstore.live_errors import (
     ForeignCursorError,
     HistoryForkedError,
     IntentError,
+    KeyConflictError,
     OutcomeUnknownError,
+    PartialDuplicateError,
     SequenceConflictError,
     SubscriberTooSlowError,
 )
@@ -72,9 +76,11 @@ __all__ = [
     "InitialStateError",
     "IntentError",
     "InvalidPayloadError",
+    "KeyConflictError",
     "LowSpaceError",
     "NotAwaitedError",
     "OutcomeUnknownError",
+    "PartialDuplicateError",
     "ReadFailedError",
     "RegistrationError",
     "ReplayError",

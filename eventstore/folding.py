@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from eventstore.log.base import check_record_size
-from eventstore.model.operation import Event, Operation
+from eventstore.model.operation import Event, KeyTexts, Operation
 from eventstore.model.registry import HandlerRegistry
 
 __all__ = ["encode_and_fold"]
@@ -24,7 +24,7 @@ def encode_and_fold(
     first: int,
     time: int,
     payloads: Sequence[Operation],
-    key: str | None,
+    key: KeyTexts,
     metadata: Any,
     marks: Sequence[dict[str, Any]] | None = None,
 ) -> tuple[list[Event[Any]], bytes, StateT]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from eventstore.error_base import EventStoreError, PathError
@@ -15,7 +15,9 @@ __all__ = [
     "ForeignCursorError",
     "HistoryForkedError",
     "IntentError",
+    "KeyConflictError",
     "OutcomeUnknownError",
+    "PartialDuplicateError",
     "SequenceConflictError",
     "SubscriberTooSlowError",
 ]
@@ -125,3 +127,43 @@ class OutcomeUnknownError(PathError):
     def __reduce__(self) -> tuple[Any, ...]:
         restore, (kind, arguments, facts) = super().__reduce__()
         return restore, (kind, arguments, {**facts, "receipt": None})
+
+
+class KeyConflictError(EventStoreError):
+    """A key is known, and another payload was recorded under it. Nothing was written.
+
+    A correction is another operation, or has its revision in the key.
+
+    `key` is the text of the key. `first` is the event that was recorded, with the data `None` where
+    the event itself is gone, and the number 0 where it stands in the same `append`. `given` is the
+    refused operation. `differences` has both values by the path of each differing field.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str,
+        first: Any,
+        given: Any,
+        differences: Mapping[str, tuple[Any, Any]],
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        self.first = first
+        self.given = given
+        self.differences = differences
+
+
+class PartialDuplicateError(KeyConflictError):
+    """Some operations of a group are known, and another one has no key. Nothing was written.
+
+    Nobody can tell whether the operation without a key was recorded too. `duplicates` are the
+    positions of the known operations in the group, from 0 on. `first` is the first known event.
+    """
+
+    def __init__(
+        self, message: str, *, key: str, first: Any, given: Any, duplicates: tuple[int, ...]
+    ) -> None:
+        super().__init__(message, key=key, first=first, given=given, differences={})
+        self.duplicates = duplicates

@@ -27,7 +27,6 @@ state than the store was begun with is refused, too (`snapshot/initial_state.py`
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -50,7 +49,8 @@ from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifes
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.disk.timelines import next_timeline
 from eventstore.errors import CorruptLogError, ReadFailedError
-from eventstore.intents.warning import in_doubt_warning
+from eventstore.key_recovery import KeyRecovery
+from eventstore.keys.index import KeyIndex
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
@@ -61,7 +61,8 @@ from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
 from eventstore.os_errors import path_in_error, recovery_write_error, translating_read_errors
 from eventstore.reading.selection import decode_chunk
-from eventstore.report import RecoveryReport, printable
+from eventstore.recovery_report import recovery_report, tell
+from eventstore.report import RecoveryReport
 from eventstore.snapshot.initial_state import FirstState, compare_initial
 from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
@@ -69,8 +70,6 @@ from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 __all__ = ["Recovered", "recover"]
 
 StateT = TypeVar("StateT")
-
-_logger = logging.getLogger(__name__)
 
 
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
@@ -84,6 +83,7 @@ class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
     vault: Any
     at: StateAt[StateT]
     checksum: int | None
+    keys: KeyIndex
     report: RecoveryReport
 
 
@@ -100,6 +100,7 @@ class _Examined(NamedTuple, Generic[StateT]):
     log: ExaminedLog | None
     listing: Listing
     warnings: list[str]
+    keys: KeyRecovery
 
     @property
     def snapshot_seq(self) -> int:
@@ -136,6 +137,7 @@ def recover(
             if read_only:
                 examined, at = read_beside_writer(disk, look)
                 manifest, log = examined.manifest, _unrepaired(examined)
+                index = examined.keys.index(at.seq, at.latest)
             else:
                 manifest, listing, created = open_directory(
                     disk, clock, config, create=create, initial=first.record
@@ -145,19 +147,32 @@ def recover(
                 )
                 at = _fold(disk, registry, first, examined)
                 manifest, log = _repair(disk, first, config, examined)
+                index = examined.keys.repaired(at.seq, at.latest)
             checksum = _last_checksum(disk, examined, at.seq)
     except BaseException:
         disk.close()
         raise
     seconds = time.perf_counter() - began
-    report = _report(examined, log, at, seconds, now=wall_time(clock), created=created)
-    _tell(disk.path, report)
+    report = recovery_report(
+        examined.manifest,
+        examined.listing,
+        examined.snapshot,
+        examined.rejected,
+        [*examined.warnings, *examined.keys.warnings],
+        log,
+        at,
+        seconds=seconds,
+        now=wall_time(clock),
+        created=created,
+    )
+    tell(disk.path, report)
     return Recovered(
         manifest=manifest,
         opened=log,
         vault=examined.vault,
         at=at,
         checksum=checksum,
+        keys=index,
         report=report,
     )
 
@@ -199,7 +214,10 @@ def _examine(
             verify_from=min(kept[0] if kept else 0, seq) + 1,
         )
     warnings = [] if warning is None else [warning]
-    return _Examined(manifest, vault, snapshot, rejected, log, listing, warnings)
+    required = 0 if snapshot is None else snapshot.keys
+    canonical = registry.codec.canonical_of_recorded
+    keys = KeyRecovery(disk, manifest, listing.keys, config, required, seq, canonical)
+    return _Examined(manifest, vault, snapshot, rejected, log, listing, warnings, keys)
 
 
 def _fold(
@@ -233,7 +251,8 @@ def _fold(
         )
     if at.seq + 1 < log.last.first_seq:
         reader = LogReader(disk, examined.manifest.store, CACHED_BYTES)
-        at = _folded(registry, at, reader.chunks(at.seq + 1, log.last.first_seq))
+        chunks = reader.chunks(at.seq + 1, log.last.first_seq)
+        at = _folded(registry, at, chunks, examined.keys)
         if at.seq != log.last.first_seq - 1:
             raise CorruptLogError(
                 f"{disk.path}: the log was verified up to event {log.next_seq - 1}, and reading "
@@ -242,18 +261,23 @@ def _fold(
                 path=disk.path,
                 expected_seq=at.seq + 1,
             )
-    at = _folded(registry, at, chunks_of(log.last.data, log.last.records, at.seq + 1))
+    last = chunks_of(log.last.data, log.last.records, at.seq + 1)
+    at = _folded(registry, at, last, examined.keys)
     registry.check_state(at.state, before)
     return at
 
 
 def _folded(
-    registry: HandlerRegistry[StateT], at: StateAt[StateT], chunks: Iterable[Chunk]
+    registry: HandlerRegistry[StateT],
+    at: StateAt[StateT],
+    chunks: Iterable[Chunk],
+    keys: KeyRecovery,
 ) -> StateAt[StateT]:
     state, seq, latest, intents = at
     for chunk in chunks:
         end = chunk.first_seq + chunk.events
         events = decode_chunk(registry, chunk, seq + 1, end)
+        keys.note(chunk, seq + 1, end, events)
         latest = max([latest, *(event.time for event in events)])
         state = registry.fold(state, events)
         if holds_marks(chunk.array):
@@ -332,58 +356,3 @@ def _repaired_manifest(
         timelines = next_timeline(manifest.timelines, log.next_seq - 1, disk.entropy(4))
         manifest = msgspec.structs.replace(manifest, timelines=timelines)
     return manifest if manifest == examined.manifest else save_manifest(disk, manifest)
-
-
-def _report(
-    examined: _Examined[Any],
-    opened: RecoveredLog,
-    at: StateAt[Any],
-    seconds: float,
-    *,
-    now: int,
-    created: bool,
-) -> RecoveryReport:
-    snapshot, rejected = examined.snapshot, examined.rejected
-    snapshot_seq = examined.snapshot_seq
-    unknown = tuple(examined.listing.unknown(examined.manifest))
-    warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
-    warnings += examined.warnings
-    warnings += [
-        f"{printable(name)} is none of the store's files and was left alone" for name in unknown
-    ]
-    if opened.torn_bytes:
-        aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
-        warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")
-    if at.intents:
-        warnings.append(in_doubt_warning(at.intents, now))
-    return RecoveryReport(
-        created=created,
-        seq=at.seq,
-        snapshot=snapshot.name if snapshot is not None else None,
-        snapshot_seq=snapshot_seq,
-        snapshot_time=0 if snapshot is None else snapshot.created,
-        events_folded=at.seq - snapshot_seq,
-        seconds=seconds,
-        clean=opened.clean,
-        torn_bytes=opened.torn_bytes,
-        quarantined=opened.quarantined,
-        rewritten=opened.rewritten,
-        segments=len(opened.segments),
-        snapshots_rejected=tuple(f"{item.name}: {item.reason}" for item in rejected),
-        unknown_files=unknown,
-        warnings=tuple(warnings),
-    )
-
-
-def _tell(path: str, report: RecoveryReport) -> None:
-    """Log the outcome for an operator: one line of information, and each warning."""
-    _logger.info(
-        "%s: recovered to event %d in %.3f s (snapshot of %d, %d events folded)",
-        path,
-        report.seq,
-        report.seconds,
-        report.snapshot_seq,
-        report.events_folded,
-    )
-    for warning in report.warnings:
-        _logger.warning("%s: %s", path, warning)

@@ -116,6 +116,10 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
             syncs, no space for the next segment, a queue past half, a clock stepped back, failing
             snapshots or archiving. The log has the beginning and the end of each warning.
         failed: Whether the store is read-only until it is reopened.
+        keys: Identity keys that are known. With `keys.remember`, some may be forgotten already.
+        keys_since: The first event whose key counts, by `keys.remember.events`, else 1.
+        keys_since_time: The earliest time of an event whose key counts, by `keys.remember.age`, in
+            nanoseconds since the epoch, else 0. Ask a venue for nothing older.
     """
 
     seq: int = 0
@@ -151,3 +155,6 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     subscriber_lag: int = 0
     warnings: tuple[str, ...] = ()
     failed: bool = False
+    keys: int = 0
+    keys_since: int = 1
+    keys_since_time: int = 0

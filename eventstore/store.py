@@ -201,8 +201,8 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         room = appender.room
         appender.guard.check()
         room.ensure_open()
-        if expected_seq is not None:
-            appender.numbers.expect(expected_seq)
+        if expected_seq is not None and key is None and not self.registry.traits:
+            appender.numbers.expect(expected_seq)  # else a duplicate may win: see `AppendPath`
         payloads = appender.guard.run(self.registry.payloads, operations)
         count, given = len(payloads), (payloads, key, metadata, expected_seq, durability, essential)
         if room.fits(count):
@@ -234,8 +234,8 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         room = appender.room
         appender.guard.check()
         room.ensure_open()
-        if expected_seq is not None:
-            appender.numbers.expect(expected_seq)
+        if expected_seq is not None and key is None and not self.registry.traits:
+            appender.numbers.expect(expected_seq)  # else a duplicate may win: see `AppendPath`
         payloads = appender.guard.run(self.registry.payloads, operations)
         if not room.fits(len(payloads)):
             raise room.overloaded_error()
@@ -286,7 +286,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         """Report counters since the store was opened."""
         path = self._append_path
         stats = replace(
-            self._subscriptions.add_to(self.log.stats()),
+            path.keyed.add_key_stats(self._subscriptions.add_to(self.log.stats())),
             operations={operation_name(kind): n for kind, n in path.counts.copy().items()},
             open_intents=len(path.intents.published),
         )
@@ -315,6 +315,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         Raises the failure of a commit, also of an earlier commit that nobody awaited, and
         `StoreUsageError` in another thread or event loop. Cancelling cancels the waiting.
         """
+        await self._append_path.keyed.settled()
         await self.log.flush()
 
     async def close(self) -> None:

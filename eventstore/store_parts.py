@@ -30,6 +30,8 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.timelines import Lineage, first_timeline, next_timeline
 from eventstore.intents.order_ids import OrderIds, opening_of_time
+from eventstore.keys.hashing import KeyHasher
+from eventstore.keys.index import KeyIndex
 from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
@@ -83,6 +85,10 @@ class StoreParts(Protocol[StateT]):
     def inherited_to(self) -> int:
         """The last event shared with the parent of a branch, 0 for any other store."""
 
+    @property
+    def keys(self) -> KeyIndex:
+        """The identity keys that are known already."""
+
     def order_ids(self, clock: Clock) -> OrderIds:
         """Return the maker of client order ids for this opening."""
 
@@ -135,6 +141,10 @@ class DiskParts(NamedTuple, Generic[StateT]):
         return OrderIds(self.recovered.manifest.store, functools.partial(self.disk.entropy, 16))
 
     @property
+    def keys(self) -> KeyIndex:
+        return self.recovered.keys
+
+    @property
     def _logged(self) -> bool:
         return self.config.use_wal or self.read_only
 
@@ -179,6 +189,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
             seq=self.recovered.report.snapshot_seq,
             written=self.recovered.report.snapshot_time,
             published=published,
+            index=self.keys,
         )
 
 
@@ -227,11 +238,12 @@ class SharedHistory(NamedTuple):
 class MemoryParts(NamedTuple, Generic[StateT]):
     """A store in memory. Its first state is `at`, and `shared` holds the events before.
 
-    `store` is the UUID in the store's cursors.
+    `store` is the UUID in the store's cursors, and `keys` has the identity keys.
     """
 
     at: StateAt[StateT]
     store: uuid.UUID
+    keys: KeyIndex
     shared: SharedHistory | None = None
 
     @property
@@ -296,6 +308,12 @@ class MemoryParts(NamedTuple, Generic[StateT]):
         return None
 
 
-def memory_parts(at: StateAt[StateT], shared: SharedHistory | None = None) -> MemoryParts[StateT]:
-    """Return the parts of a new store in memory, with a UUID of its own."""
-    return MemoryParts(at, uuid.uuid4(), shared)
+def memory_parts(
+    at: StateAt[StateT], shared: SharedHistory | None = None, keys: KeyIndex | None = None
+) -> MemoryParts[StateT]:
+    """Return the parts of a new store in memory, with a UUID of its own.
+
+    `keys` are the keys of the shared history.
+    """
+    store = uuid.uuid4()
+    return MemoryParts(at, store, keys or KeyIndex(KeyHasher(store.bytes)), shared)

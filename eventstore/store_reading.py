@@ -10,7 +10,7 @@ from eventstore.cursor import Cursor
 from eventstore.following.store_subscription import FollowedSubscription
 from eventstore.log.base import Log
 from eventstore.log.durable import DurableLog
-from eventstore.model.operation import Event
+from eventstore.model.operation import Event, Operation
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment
 from eventstore.reading.store_events import durable_events
@@ -57,6 +57,20 @@ class StoreReading(Generic[StateT]):
         `CorruptLogError` and `ReadFailedError`.
         """
         return durable_events(self.log, self.registry, start, stop, operations)
+
+    async def find(
+        self, key: Any, operation: type[Operation] | str | None = None
+    ) -> Event[Any] | None:
+        """Return the durable event that was recorded under an identity key, `None` for none.
+
+        `key` is the text of the key, or the parts in the order of the class argument. `operation`
+        is a payload class or a name. Without one, the oldest event of any operation is returned.
+        Where the event itself is gone, the data is `None`. Reads off the event loop.
+
+        Raises `UnknownOperationError`, `InvalidPayloadError` for a key that identifies nothing, and
+        `CorruptStoreError` for a damaged run of keys.
+        """
+        return await self._append_path.keyed.find(key, operation)
 
     def subscribe(
         self,

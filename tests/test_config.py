@@ -16,6 +16,7 @@ import pytest
 
 from eventstore.config import ALIASES, Durability, StoreConfig, unit_of
 from eventstore.errors import ConfigError, EventStoreError
+from eventstore.key_config import KeyConfig
 
 ENGINE_YAML = """\
 live_trading:
@@ -43,6 +44,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "slow_sync": 0.25,
         "commit_timeout": None,
         "low_space": "warn",
+        "keys": KeyConfig(),
     }
 
 
@@ -437,6 +439,8 @@ class TestPage:
         elif value is None:
             value = "null"
         assert unit == (unit_of(key) or "")
+        if isinstance(value, msgspec.Struct):
+            value = "{}"
         assert default == f"`{str(value).lower() if isinstance(value, bool) else value}`"
         assert kind
         assert purpose
@@ -449,6 +453,8 @@ class TestPage:
         name = "string" if isinstance(default, str | enum.Enum) else type(default).__name__
         if default is None:  # of an interval that nothing has by default
             name = type(getattr(StoreConfig.of(None, **{key: 1}), key)).__name__
+        if isinstance(default, msgspec.Struct):
+            name = "mapping"
         optional = True
         try:
             StoreConfig.of(None, **{key: None})

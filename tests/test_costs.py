@@ -372,7 +372,7 @@ class TestMemory:
 
 # ---- opening ---------------------------------------------------------------------------------
 
-FOLDERS = ["", "snapshots", "archive", "log"]
+FOLDERS = ["", "snapshots", "archive", "keys", "log"]
 """The folders that an opening lists."""
 
 

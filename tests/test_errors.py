@@ -53,6 +53,10 @@ FACTS: dict[str, Any] = {
     "recorded": "0a" * 32,
     "current": "0b" * 32,
     "id": "k3f9-7QZ2M1-4372",
+    "first": eventstore.Event(7, 1, None, "t-1"),
+    "given": "pay_dividend",
+    "differences": {"amount": (1, 2)},
+    "duplicates": (0, 2),
 }
 
 
@@ -101,7 +105,7 @@ def test_an_error_carries_its_facts_as_attributes(kind: type[EventStoreError]) -
     error = kind("what happened, where, and what to do next", **given)
     assert str(error) == "what happened, where, and what to do next"
     assert {name: getattr(error, name) for name in given} == given
-    assert vars(error) == given
+    assert {name: vars(error)[name] for name in given} == given
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not EventStoreError])

@@ -220,7 +220,7 @@ async def filled(kind: Kind, **options: Any) -> SimulatedDisk:
     config: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None, **options}
     async with EventStore.open("", registry_of(kind), disk=disk, **config) as store:
         for number in range(1, 4):
-            await store.append(Step(number=number), key="x" * 3000)
+            await store.append(Step(number=number), key=f"{number}" + "x" * 3000)
             await store.snapshot()
     return disk.reopen()
 

@@ -29,6 +29,7 @@ __all__ = [
     "CURSOR_FOLDER",
     "FRONTIER",
     "KEYS_FOLDER",
+    "KEYS_MERGE_TEMPORARY",
     "KEYS_TEMPORARY",
     "LOG_FOLDER",
     "MANIFEST",
@@ -77,6 +78,7 @@ ARCHIVE_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
 SNAPSHOT_TEMPORARY = f"{SNAPSHOT_FOLDER}/new.tmp"
 QUARANTINE_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
 KEYS_TEMPORARY = f"{KEYS_FOLDER}/new.tmp"
+KEYS_MERGE_TEMPORARY = f"{KEYS_FOLDER}/merged.tmp"
 
 BRANCH_MARK = "branch.tmp"
 """First file of a directory in which a branch is made. Without `store.json` there is no branch."""
@@ -86,6 +88,7 @@ TEMPORARIES = (
     REWRITE_TEMPORARY,
     QUARANTINE_TEMPORARY,
     KEYS_TEMPORARY,
+    KEYS_MERGE_TEMPORARY,
     ARCHIVE_TEMPORARY,
     MANIFEST_TEMPORARY,
     BRANCH_MARK,

@@ -10,7 +10,8 @@ not part of a listing: only quarantining looks into the folder.
 
 The order of listing matters beside a writer. Archive and snapshots are listed before the log. The
 writer logs an event before the snapshot of the event appears, so a listed snapshot is never ahead
-of the log.
+of the log. A run of keys appears before a snapshot that needs the run, so the keys are listed after
+the snapshots.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import NamedTuple
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
+    KEYS_FOLDER,
     LOG_FOLDER,
     ROOT_NAMES,
     SNAPSHOT_FOLDER,
@@ -28,6 +30,7 @@ from eventstore.disk.layout import (
     SPARE_SEGMENT,
     TEMPORARIES,
     archive_seq,
+    run_range,
     segment_seq,
     snapshot_seq,
 )
@@ -37,20 +40,22 @@ __all__ = ["Listing", "list_snapshots"]
 
 
 class Listing(NamedTuple):
-    """The sorted names in the top of the directory and in three folders, without their paths."""
+    """The sorted names in the top of the directory and in four folders, without their paths."""
 
     root: list[str]
     snapshots: list[str]
     archive: list[str]
+    keys: list[str]
     log: list[str]
 
     @classmethod
     def read(cls, disk: Disk) -> Listing:
-        """List the top of the directory, the snapshots, the archive, and last the log."""
+        """List the top of the directory, the snapshots, the archive, the keys, last the log."""
         return cls(
             root=disk.list(),
             snapshots=disk.list(SNAPSHOT_FOLDER),
             archive=disk.list(ARCHIVE_FOLDER),
+            keys=disk.list(KEYS_FOLDER),
             log=disk.list(LOG_FOLDER),
         )
 
@@ -95,6 +100,7 @@ class Listing(NamedTuple):
                 if archive_seq(base) not in archives
             ),
             *(f"{SNAPSHOT_FOLDER}/{base}" for base in self.snapshots if snapshot_seq(base) is None),
+            *(f"{KEYS_FOLDER}/{base}" for base in self.keys if run_range(base) is None),
             *(f"{LOG_FOLDER}/{base}" for base in self.log if segment_seq(base) is None),
         ]
         known = {*ROOT_NAMES, *TEMPORARIES, SNAPSHOT_TEMPORARY, SPARE_SEGMENT}

@@ -36,6 +36,8 @@ from eventstore.directory import create_first_segment
 from eventstore.disk.base import Disk, check_location, sync_folder, sync_path
 from eventstore.disk.layout import (
     BRANCH_MARK,
+    KEYS_FOLDER,
+    KEYS_TEMPORARY,
     LOG_FOLDER,
     MANIFEST,
     MANIFEST_TEMPORARY,
@@ -43,6 +45,7 @@ from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     SNAPSHOT_TEMPORARY,
     WRITER_PID,
+    run_range,
     segment_seq,
     snapshot_seq,
 )
@@ -50,6 +53,9 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
 from eventstore.disk.timelines import Timeline, next_timeline
 from eventstore.errors import ConfigError, HistoryUnavailableError
+from eventstore.key_recovery import keys_at
+from eventstore.keys.folder import copy_keys
+from eventstore.keys.index import KeyIndex
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of
@@ -111,7 +117,7 @@ def branch(
     check_location(path, disk)
 
     async def opens() -> EventStore[StateT]:
-        parent, manifest, folded, checksum = await run_blocking(
+        parent, manifest, folded, checksum, keys = await run_blocking(
             opening_executor(disk), _fold_parent, path, registry, place, disk
         )
         time = clock if clock is not None else SimulatedClock(folded.latest)
@@ -125,6 +131,7 @@ def branch(
                     registry,
                     folded,
                     checksum,
+                    keys,
                     manifest,
                     parent.path,
                     now,
@@ -134,7 +141,7 @@ def branch(
                     parent.close()
             return await EventStore.open(target, registry, clock=time)
         shared = SharedHistory(parent, manifest, owned=disk is None, checksum=checksum)
-        return EventStore(registry, time, memory_parts(folded, shared))
+        return EventStore(registry, time, memory_parts(folded, shared, keys))
 
     return Opening(opens)
 
@@ -144,7 +151,7 @@ def _fold_parent(
     registry: HandlerRegistry[StateT],
     at: NamedPlace | None,
     disk: Disk | None,
-) -> tuple[Disk, Manifest, StateAt[StateT], int | None]:
+) -> tuple[Disk, Manifest, StateAt[StateT], int | None, KeyIndex]:
     parent = disk or LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(parent.path):
@@ -160,11 +167,14 @@ def _fold_parent(
                 requested=at,
                 first_available=manifest.history_start,
             )
+        canonical = registry.codec.canonical_of_recorded
+        with translating_read_errors(parent.path):
+            keys = keys_at(parent, manifest, folded.seq, folded.latest, canonical)
     except BaseException:
         if disk is None:
             parent.close()
         raise
-    return parent, manifest, folded, checksum
+    return parent, manifest, folded, checksum, keys
 
 
 def _create_branch_directory(
@@ -172,6 +182,7 @@ def _create_branch_directory(
     registry: HandlerRegistry[StateT],
     folded: StateAt[StateT],
     checksum: int | None,
+    keys: KeyIndex,
     parent: Manifest,
     parent_path: str,
     now: int,
@@ -182,7 +193,7 @@ def _create_branch_directory(
     disk = LocalDisk(to, create=True)
     try:
         disk.lock()
-        create_branch(disk, registry, folded, point, now, parent.timelines, checksum)
+        create_branch(disk, registry, folded, point, now, parent.timelines, checksum, keys)
     except OSError as error:
         raise recovery_write_error(error, disk.path) from error
     finally:
@@ -197,11 +208,13 @@ def create_branch(
     now: int,
     timelines: Sequence[Timeline],
     checksum: int | None,
+    keys: KeyIndex | None = None,
 ) -> None:
     """Make a durable branch in an empty directory, or over the remains of an earlier attempt.
 
     The disk is locked. `now` is the time of creation, `timelines` are the parent's, and `checksum`
-    is the checksum of the last shared event, `None` where it is not known.
+    is the checksum of the last shared event, `None` where it is not known. `keys` are the identity
+    keys of the shared events.
 
     The mark comes first and `store.json` last. Only a directory with the mark and without
     `store.json` holds remains. The first opening of the branch removes the mark.
@@ -218,12 +231,14 @@ def create_branch(
         if folded.seq:
             registry.check_state(folded.state)  # a state within a group was never checked
             vault = SnapshotVault(disk, store, registry)
+            covered = 0 if keys is None else copy_keys(disk, store, keys, folded.seq)
             vault.write(
                 folded.state,
                 folded.seq,
                 created=now,
                 latest=folded.latest,
                 intents=folded.intents,
+                keys=covered,
             )
         sync_path(disk)
         start = folded.seq + 1
@@ -250,7 +265,7 @@ def create_branch(
 def _refuse_what_is_there(disk: Disk) -> None:
     found = set(disk.list()) - {WRITER_PID}
     if BRANCH_MARK in found and MANIFEST not in found:
-        found -= {BRANCH_MARK, LOG_FOLDER, SNAPSHOT_FOLDER, MANIFEST_TEMPORARY}
+        found -= {BRANCH_MARK, KEYS_FOLDER, LOG_FOLDER, SNAPSHOT_FOLDER, MANIFEST_TEMPORARY}
     if found:
         raise ConfigError(
             f"{disk.path} is not empty (there is {min(found)}): a branch is made in a directory "
@@ -269,10 +284,17 @@ def _set_mark(disk: Disk) -> None:
 def _remove_remains(disk: Disk) -> None:
     """Remove the files of an attempt. Folders stay."""
     _remove(disk, MANIFEST_TEMPORARY)
-    for folder, number_in in ((LOG_FOLDER, segment_seq), (SNAPSHOT_FOLDER, snapshot_seq)):
+    for folder, number_in in (
+        (LOG_FOLDER, segment_seq),
+        (SNAPSHOT_FOLDER, snapshot_seq),
+        (KEYS_FOLDER, run_range),
+    ):
         for base in disk.list(folder):
             name = f"{folder}/{base}"
-            if name in (SEGMENT_TEMPORARY, SNAPSHOT_TEMPORARY) or number_in(base) is not None:
+            if (
+                name in (SEGMENT_TEMPORARY, SNAPSHOT_TEMPORARY, KEYS_TEMPORARY)
+                or number_in(base) is not None
+            ):
                 disk.remove(name)
 
 

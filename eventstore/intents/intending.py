@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from eventstore.arguments import argument_error
 from eventstore.config import Durability
+from eventstore.errors import IntentError
 from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.terms import Terms
@@ -121,6 +122,15 @@ class Intending(AsyncContext, Generic[OperationT]):
         try:
             receipt = await _submitted(path, self._operations, self._expected, self._submit)
             await receipt
+            if receipt.duplicate:
+                raise IntentError(
+                    f"the operation was intended before, with event {receipt.first_seq}: its key "
+                    "is known. Nothing was written. store.find(key) gives the first one, and "
+                    "store.in_doubt has it if it is open",
+                    id="",
+                )
+            if self._doubt is None:
+                self._doubt = path.intents.begin_work(path, receipt.events)
             await path.make_durable()
         except BaseException:  # cancelled: the intent may be in the log, and nobody is at work
             self._end_work()
@@ -145,7 +155,8 @@ class Intending(AsyncContext, Generic[OperationT]):
         receipt = self._path.submit(
             payloads, self._key, self._metadata, self._expected, None, None, self._terms
         )
-        self._doubt = self._path.intents.begin_work(self._path, receipt.events)
+        if receipt.events:  # else a known key, or one that is looked up
+            self._doubt = self._path.intents.begin_work(self._path, receipt.events)
         return receipt
 
     def _end_work(self) -> None:

@@ -28,8 +28,9 @@ import msgspec
 from eventstore.keys.format import ROW, Row
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.run import Run
+from eventstore.model.operation import Receipt
 
-__all__ = ["Frozen", "InFlight", "KeyIndex", "Remember"]
+__all__ = ["Frozen", "InFlight", "KeyIndex", "Remember", "find_in_runs"]
 
 
 class Remember(NamedTuple):
@@ -54,7 +55,7 @@ class InFlight(msgspec.Struct, eq=False):
     row: Row
     last_seq: int
     payloads: Sequence[Any]
-    receipt: Any = None
+    receipt: Receipt | None = None
 
 
 class Frozen(NamedTuple):
@@ -66,7 +67,18 @@ class Frozen(NamedTuple):
 
 
 class KeyIndex:
-    """The keys of one store. `runs` cover the events up to `covered`, the oldest first."""
+    """The keys of one store.
+
+    Attributes:
+        hasher: Maker of the hashes.
+        remember: Rule for the age of keys.
+        covered: Last event covered by the runs.
+        latest: Latest time of an event with a key, in nanoseconds since the epoch.
+        limit: Last event that counts in the runs, `None` for all. A branch reads the parent's runs.
+        generation: Number of runs that came since the opening.
+        recent_keys: Rows of durable keys that no run has, by hash.
+        groups: Keys in flight, by the first event of the group.
+    """
 
     def __init__(
         self,
@@ -74,14 +86,19 @@ class KeyIndex:
         runs: Iterable[Run] = (),
         *,
         covered: int = 0,
+        latest: int = 0,
+        limit: int | None = None,
         remember: Remember = Remember(),  # noqa: B008  nobody can change the default
     ) -> None:
         self.hasher = hasher
         self.remember = remember
         self.covered = covered
+        self.latest = latest
+        self.limit = limit
         self.generation = 0
+        self.groups: dict[int, Sequence[InFlight]] = {}
         self._runs = tuple(reversed(tuple(runs)))  # newest first
-        self._recent: dict[int, bytes] = {}
+        self.recent_keys: dict[int, bytes] = {}
         self._frozen: dict[int, bytes] = {}
         self._in_flight: dict[int, InFlight] = {}
 
@@ -91,14 +108,16 @@ class KeyIndex:
         return self._runs
 
     @property
-    def recent(self) -> int:
-        """Number of keys in memory that wait for a run."""
-        return len(self._recent)
+    def freezing(self) -> int:
+        """Number of keys whose run is not written yet."""
+        return len(self._frozen)
 
     @property
     def known(self) -> int:
         """Number of durable keys."""
-        return len(self._recent) + len(self._frozen) + sum(run.header.rows for run in self._runs)
+        return (
+            len(self.recent_keys) + len(self._frozen) + sum(run.header.rows for run in self._runs)
+        )
 
     @property
     def ready(self) -> bool:
@@ -113,7 +132,7 @@ class KeyIndex:
 
     def in_memory(self, key_hash: int) -> Row | None:
         """Return a durable key that is in memory."""
-        row = self._recent.get(key_hash) or self._frozen.get(key_hash)
+        row = self.recent_keys.get(key_hash) or self._frozen.get(key_hash)
         return None if row is None else Row(*ROW.unpack(row))
 
     def may_be_in_runs(self, key_hash: int) -> bool:
@@ -125,33 +144,43 @@ class KeyIndex:
 
     # ---- changing --------------------------------------------------------------------------
 
-    def submitted(self, keys: Iterable[InFlight]) -> None:
-        """Take the keys of a group, before the group is queued."""
+    def submitted(self, first_seq: int, keys: Sequence[InFlight]) -> None:
+        """Take the keys of the group with first event `first_seq`, before the group is queued."""
+        self.groups[first_seq] = keys
         for key in keys:
             self._in_flight[key.row.hash] = key
+            self.latest = max(self.latest, key.row.time)
 
-    def committed(self, keys: Iterable[InFlight]) -> None:
-        """Move the keys of durable events from in flight to recent. A second call does no harm."""
-        for key in keys:
+    def queued(self, first_seq: int, receipt: Receipt) -> None:
+        """Note the receipt of a group that was queued, unless the group is durable already."""
+        for key in self.groups.get(first_seq, ()):
+            key.receipt = receipt
+
+    def committed(self, first_seq: int) -> None:
+        """Move the keys of a durable group to the recent ones. A second call does no harm."""
+        for key in self.groups.get(first_seq, ()):
             self.note(key.row)
             self._in_flight.pop(key.row.hash, None)
+        self.groups.pop(first_seq, None)
 
     def dropped_after(self, seq: int) -> None:
-        """Forget the keys in flight of refused events, all after event `seq`."""
-        for key in [key for key in self._in_flight.values() if key.row.seq > seq]:
-            self._in_flight.pop(key.row.hash, None)
+        """Forget the keys in flight of refused groups, all after event `seq`."""
+        for first_seq in [first_seq for first_seq in self.groups if first_seq > seq]:
+            for key in self.groups[first_seq]:
+                self._in_flight.pop(key.row.hash, None)
+            self.groups.pop(first_seq, None)
 
     def note(self, row: Row) -> None:
         """Take a key of a durable event."""
-        self._recent[row.hash] = ROW.pack(*row)
+        self.recent_keys[row.hash] = ROW.pack(*row)
 
     def freeze(self, last: int) -> Frozen | None:
         """Freeze the recent keys for a new run, together with frozen keys of a failed attempt.
 
         Every durable event is at most event `last`. Returns `None` where there is no key.
         """
-        self._frozen.update(self._recent)
-        self._recent = {}
+        self._frozen.update(self.recent_keys)
+        self.recent_keys = {}
         if not self._frozen:
             return None
         return Frozen(list(self._frozen.values()), self.covered + 1, last)
@@ -183,3 +212,22 @@ class KeyIndex:
             rows += run.header.rows
             count = index + 1
         return self._runs[:count] if count > 1 else ()
+
+
+def find_in_runs(
+    runs: Iterable[Run], hashes: Iterable[int], limit: int | None
+) -> dict[int, Row | None]:
+    """Look hashes up in runs, the newest first. Blocks the thread, so not on the event loop.
+
+    Reads the prints of each run where nobody did before. Raises `CorruptStoreError` and
+    `ReadFailedError`.
+    """
+    found: dict[int, Row | None] = {}
+    for run in runs:
+        run.load_prints()
+    for key_hash in hashes:
+        rows = (run.find(key_hash) for run in runs if run.may_hold(key_hash))
+        found[key_hash] = next(
+            (row for row in rows if row is not None and (limit is None or row.seq <= limit)), None
+        )
+    return found

@@ -76,14 +76,19 @@ class Run:
         """Whether the prints are in memory."""
         return self._prints is not None
 
+    @property
+    def prints_size(self) -> int:
+        """Bytes of the prints."""
+        return self.header.blocks * PRINTS_SIZE
+
     def load_prints(self) -> None:
         """Read the prints into memory. Raises `CorruptStoreError` and `ReadFailedError`."""
         if self._prints is not None:
             return
         header = self.header
         with translating_read_errors(self._path):
-            prints = self._file.read(header.prints_offset, header.blocks * PRINTS_SIZE)
-        if len(prints) != header.blocks * PRINTS_SIZE or zlib.crc32(prints) != header.prints_crc:
+            prints = self._file.read(header.prints_offset, self.prints_size)
+        if len(prints) != self.prints_size or zlib.crc32(prints) != header.prints_crc:
             raise self._damaged("the checksum of the prints does not match")
         self._prints = prints
 
@@ -155,5 +160,8 @@ class Run:
         )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. A run that nobody refers to is closed by itself."""
+        self._file.close()
+
+    def __del__(self) -> None:
         self._file.close()

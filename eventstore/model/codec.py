@@ -75,12 +75,27 @@ class EventCodec:
             if IntentSettled in payload_types:
                 hook = settlement_hook(payload_types)
         self._encode = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
+        self._encode_canonically = msgspec.msgpack.Encoder(
+            enc_hook=encode_hook, order="deterministic"
+        ).encode
+        self._decode_value = msgspec.msgpack.Decoder(value_type, dec_hook=decode_hook).decode
         self._decode_one = msgspec.msgpack.Decoder(Event[value_type], dec_hook=hook).decode
         self._decode_many = msgspec.msgpack.Decoder(list[Event[value_type]], dec_hook=hook).decode
 
     def encode(self, event: Event[Any]) -> bytes:
         """Return the bytes of one event."""
         return self._encode(event)
+
+    def canonical(self, payload: Any) -> bytes:
+        """Return bytes that equal payloads share, whatever the order of their sets and maps."""
+        return self._encode_canonically(payload)
+
+    def canonical_of_recorded(self, data: bytes) -> bytes:
+        """Return the canonical bytes of a recorded payload, or `data` where none can be made."""
+        try:
+            return self._encode_canonically(fold_context().run(self._decode_value, data))
+        except Exception:  # noqa: BLE001  a payload's own check may raise anything
+            return data
 
     def encode_all(self, events: Sequence[Event[Any]]) -> bytes:
         """Return the concatenated bytes of several events, encoded in one call."""

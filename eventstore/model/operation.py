@@ -24,6 +24,7 @@ from eventstore.model.traits import declared_traits, keep_traits
 __all__ = [
     "OPERATION_FIELD",
     "Event",
+    "KeyTexts",
     "Operation",
     "Payload",
     "Receipt",
@@ -126,6 +127,10 @@ Payload = Operation | tuple[str, Mapping[str, Any]]
 """One operation for `append`: a payload object, or a pair of name and mapping."""
 
 
+KeyTexts = str | list[str | None] | None
+"""One key for all operations of a group, or a list with a key for each."""
+
+
 def tag_of(payload_type: type[Operation]) -> str:
     """Return the tag of a payload class on disk, such as `pay_dividend` or `pay_dividend@2`."""
     return str(payload_type.__struct_config__.tag)
@@ -199,6 +204,9 @@ class Receipt(msgspec.Struct, eq=False):
         time: The recorded time in nanoseconds since the epoch.
         duplicate: Whether the operations were recorded before, under the same identity key. The
             numbers and the time are those of the first recording, and nothing was written.
+            `submit` may return the receipt first: the numbers are 0 until the key was looked up.
+        differences: Both values by the path of each field, where another payload is recorded under
+            the key, and the class of the operation says `on_conflict="first"`. Else `None`.
     """
 
     first_seq: int
@@ -206,11 +214,13 @@ class Receipt(msgspec.Struct, eq=False):
     time: int
     _attachment: tuple[Sequence[Event[Any]], Any, Callable[[Any], Any] | None] | None = None
     duplicate: bool = False
+    differences: Mapping[str, tuple[Any, Any]] | None = None
     _done: bool = False
     _retrieved: bool = False
     _error: Exception | None = None
     _waiters: list[asyncio.Future[None]] | None = None
     _unknown: Callable[[], Exception] | None = None
+    _followers: list[Receipt] | None = None
 
     def __await__(self) -> Generator[Any, None, Receipt]:
         if not self._done:
@@ -286,8 +296,24 @@ class Receipt(msgspec.Struct, eq=False):
 
         The outcome is the parent's. The waiters belong to the parent's loop and are dropped.
         """
-        self._waiters = None
+        self._waiters = self._followers = None
         self.resolve(error)
+
+    def become(self, other: Receipt) -> None:
+        """Take the numbers of `other`, and its outcome once it is known."""
+        self.first_seq, self.seq, self.time = other.first_seq, other.seq, other.time
+        self._attachment, self.differences = other._attachment, other.differences
+        self.duplicate = other.duplicate
+        self.follow(other)
+
+    def follow(self, first: Receipt) -> None:
+        """Have the outcome of `first`, another receipt, once the outcome is known."""
+        if first.done:
+            self.resolve(first.error)
+        elif first._followers is None:
+            first._followers = [self]
+        else:
+            first._followers.append(self)
 
     def resolve(self, error: Exception | None = None) -> None:
         """Record the outcome and wake every waiter.
@@ -303,6 +329,10 @@ class Receipt(msgspec.Struct, eq=False):
                     waiter.set_result(None)
                     self._retrieved = True
             self._waiters = None
+        if self._followers is not None:
+            for follower in self._followers:
+                follower.resolve(error)
+            self._followers = None
 
     def leave_unknown(self, error: Callable[[], Exception]) -> None:
         """Tell each waiter an error: the outcome takes too long, and stays unknown for now.
@@ -317,6 +347,8 @@ class Receipt(msgspec.Struct, eq=False):
             for waiter in waiters or ():
                 if not waiter.done():
                     waiter.set_exception(error())
+            for follower in self._followers or ():
+                follower.leave_unknown(error)
 
     @property
     def retrieved(self) -> bool:

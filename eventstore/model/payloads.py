@@ -92,14 +92,14 @@ def marked_events(
     first: int,
     time: int,
     payloads: Sequence[Operation],
-    key: str | None,
+    keys: Sequence[str | None],
     metadata: dict[str, Any] | None,
     marks: Sequence[dict[str, Any]],
 ) -> list[Event[Any]]:
     """Make the events of a group, each with the caller's metadata and marks of the store's own."""
     return [
         Event(seq, time, data, key, {**(metadata or {}), **mark} if mark else metadata)
-        for seq, (data, mark) in enumerate(zip(payloads, marks, strict=True), first)
+        for seq, (data, key, mark) in enumerate(zip(payloads, keys, marks, strict=True), first)
     ]
 
 

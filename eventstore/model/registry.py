@@ -38,7 +38,7 @@ from eventstore.model.intent_settled import RESERVED, IntentSettled, opens_inten
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
-from eventstore.model.operation import Event, Operation, operation_name, tag_of
+from eventstore.model.operation import Event, KeyTexts, Operation, operation_name, tag_of
 from eventstore.model.payloads import (
     build_payload,
     build_payloads,
@@ -294,7 +294,7 @@ class HandlerRegistry(Generic[StateT]):
         first: int,
         time: int,
         payloads: Sequence[Operation],
-        key: str | None,
+        key: KeyTexts,
         metadata: Any,
         marks: Sequence[dict[str, Any]] | None = None,
     ) -> tuple[list[Event[Any]], bytes]:
@@ -315,13 +315,14 @@ class HandlerRegistry(Generic[StateT]):
         if metadata is not None and not RESERVED.isdisjoint(metadata):
             raise reserved_metadata_error(metadata, data)
         codec = self._codec or self.codec
+        keys = key if isinstance(key, list) else [key] * len(payloads)
         if marks is not None:
-            return codec.round_trips(marked_events(first, time, payloads, key, metadata, marks))
+            return codec.round_trips(marked_events(first, time, payloads, keys, metadata, marks))
         if len(payloads) == 1:
-            event, body = codec.round_trip(Event(first, time, data, key, metadata))
+            event, body = codec.round_trip(Event(first, time, data, keys[0], metadata))
             return [event], body
-        numbered = enumerate(payloads, first)
-        return codec.round_trips([Event(seq, time, data, key, metadata) for seq, data in numbered])
+        numbered = zip(range(first, first + len(keys)), payloads, keys, strict=True)
+        return codec.round_trips([Event(seq, time, data, k, metadata) for seq, data, k in numbered])
 
     def apply(self, state: StateT, event: Event[Any]) -> StateT:
         """Fold one current event, inside a `fold_context` of the caller.

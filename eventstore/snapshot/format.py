@@ -108,13 +108,15 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The handlers' `fingerprint` by operation (`HandlerRegistry`), and the state type's name.
 
     `intents` are the encoded events that opened the intents which are open after the snapshot's
-    event, oldest first. `used` are the settled ids that callers gave, with their events.
+    event, oldest first. `used` are the settled ids that callers gave, with their events. `keys` is
+    the last event covered by the runs of identity keys, 0 without a run.
     """
 
     fingerprint: dict[str, str]
     state: str
     intents: tuple[bytes, ...] = ()
     used: dict[str, int] = {}
+    keys: int = 0
 
 
 class SnapshotBuilder:

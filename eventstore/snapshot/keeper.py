@@ -12,9 +12,10 @@ A keeper that was stopped begins no snapshot any more, except the last one of a 
 The steps run off the event loop, in this order:
 
 1. The log is synced up to the snapshot. Only the weaker durability modes wait here.
-2. The snapshot is written.
-3. The oldest snapshots are removed.
-4. Segments that no kept snapshot needs are archived.
+2. A run of the recent identity keys is written (`keys/keeper.py`).
+3. The snapshot is written.
+4. The oldest snapshots are removed.
+5. Segments that no kept snapshot needs are archived.
 
 Without space the store goes on without the snapshot, says so, and tries again when the next one is
 due. Retention and archiving may fail too, for instance at a damaged segment. The snapshot was taken
@@ -48,6 +49,8 @@ from eventstore.errors import (
     StoreFailedError,
     StoreFullError,
 )
+from eventstore.keys.index import KeyIndex
+from eventstore.keys.keeper import KeyKeeper
 from eventstore.log.archive import compact
 from eventstore.log.base import Log
 from eventstore.model.state_codec import StateAt
@@ -89,10 +92,12 @@ class SnapshotKeeper:
         seq: int,
         written: int,
         published: Callable[[], StateAt[Any]],
+        index: KeyIndex,
     ) -> None:
         self._disk = disk
         self._log = log
         self._vault = vault
+        self.keys = KeyKeeper(disk, log, manifest.store, index)
         self.logged: bool = manifest.logged
         self._config = config
         self._clock = clock
@@ -131,6 +136,8 @@ class SnapshotKeeper:
 
     def changed(self, seq: int) -> None:
         """Begin a snapshot if one is due, now that the store is durable up to `seq`."""
+        if self.keys.index.recent_keys:
+            self.keys.changed()
         if (
             self._work is None
             and self._policy.due(seq, self._clock.monotonic_ns())
@@ -185,7 +192,9 @@ class SnapshotKeeper:
         await self._log.sync()
         began, written = self._clock.monotonic_ns(), wall_time(self._clock)
         try:
-            await self._log.run(self._write, at, written, fingerprint)
+            await self.keys.write()
+            keys = min(self.keys.index.covered, at.seq)
+            await self._log.run(self._write, at, written, fingerprint, keys)
         except OSError as error:
             raise self._translated(error) from error
         except StateRefusedError as error:
@@ -199,7 +208,9 @@ class SnapshotKeeper:
         await self._run_tidy()
         return seq
 
-    def _write(self, at: StateAt[Any], created: int, fingerprint: Mapping[str, str]) -> None:
+    def _write(
+        self, at: StateAt[Any], created: int, fingerprint: Mapping[str, str], keys: int
+    ) -> None:
         state, seq, latest, intents = at
         with self._on_disk:
             self._vault.write(
@@ -209,6 +220,7 @@ class SnapshotKeeper:
                 latest=latest,
                 intents=intents,
                 fingerprint=fingerprint,
+                keys=keys,
             )
 
     async def _run_tidy(self) -> None:
@@ -295,6 +307,7 @@ class SnapshotKeeper:
     def stop(self) -> None:
         """Begin no snapshot any more: the store is to be closed."""
         self._stopped = True
+        self.keys.stop()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -305,6 +318,7 @@ class SnapshotKeeper:
             await self._work.settled()
         if not self._config.use_wal and self._durable().seq > self._seq:
             await self._begin().wait()
+        await self.keys.close()
 
     def add_snapshot_stats(self, stats: StoreStats) -> StoreStats:
         """Add the counters of snapshots and archives to `stats`."""

@@ -57,6 +57,7 @@ class LoadedSnapshot(NamedTuple, Generic[StateT]):
 
     `created` is the time of writing, and `latest` the latest time of any event up to `seq`, both in
     nanoseconds since the epoch. `intents` are the intents that are open there.
+    `keys` is the last event covered by runs of identity keys then.
     """
 
     name: str
@@ -66,6 +67,7 @@ class LoadedSnapshot(NamedTuple, Generic[StateT]):
     state: StateT
     digest: str
     intents: OpenIntents = NO_INTENTS
+    keys: int = 0
 
     @property
     def at(self) -> StateAt[StateT]:
@@ -112,13 +114,14 @@ class SnapshotVault(Generic[StateT]):
         latest: int,
         intents: OpenIntents = NO_INTENTS,
         fingerprint: Mapping[str, str] | None = None,
+        keys: int = 0,
     ) -> str:
         """Write the snapshot of `state` as of event `seq`, and return the file's name.
 
         `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
         Both are nanoseconds since the epoch. `intents` are open there. `fingerprint` is that of the
-        handlers which made the state, by default that of the handlers now. The interpreter's lock
-        is released between slices.
+        handlers which made the state, by default that of the handlers now. `keys` is the last event
+        covered by durable runs of identity keys. The interpreter's lock is released between slices.
 
         Each slice is decoded again by the state's type, and the digest of what is read is compared
         with that of the state. The open intents are decoded again and compared. A snapshot gets its
@@ -141,7 +144,11 @@ class SnapshotVault(Generic[StateT]):
             fingerprint = self.fingerprint()
         opened, used = self._encoded(intents, seq)
         about = About(
-            fingerprint=dict(fingerprint), state=self._codec.name, intents=opened, used=used
+            fingerprint=dict(fingerprint),
+            state=self._codec.name,
+            intents=opened,
+            used=used,
+            keys=keys,
         )
         builder, slices = SnapshotBuilder(), self._codec.slices(state)
         file = disk.create(SNAPSHOT_TEMPORARY)
@@ -244,7 +251,8 @@ class SnapshotVault(Generic[StateT]):
             return Rejected(name, f"it is damaged: {error}")
         if found != digest:
             return Rejected(name, "its digest is not that of the state in it")
-        return LoadedSnapshot(name, seq, header.created, header.latest, state, digest, intents)
+        created, latest = header.created, header.latest
+        return LoadedSnapshot(name, seq, created, latest, state, digest, intents, about.keys)
 
     def load_newest(
         self, seqs: Sequence[int], *, upto: int | None = None

@@ -42,16 +42,17 @@ def disk_with(*names: str) -> SimulatedDisk:
 
 
 def test_an_empty_directory() -> None:
-    assert Listing.read(SimulatedDisk()) == ([], [], [], [])
+    assert Listing.read(SimulatedDisk()) == ([], [], [], [], [])
 
 
-def test_it_is_read_in_four_calls_the_log_last() -> None:
+def test_it_is_read_in_five_calls_the_log_last() -> None:
     disk = disk_with(*OWN_NAMES)
     Listing.read(disk)
     assert [(call.kind, call.name) for call in disk.calls] == [
         ("list", ""),
         ("list", "snapshots"),
         ("list", "archive"),
+        ("list", "keys"),
         ("list", "log"),
     ]
 

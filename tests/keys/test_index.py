@@ -28,9 +28,9 @@ class Book:
 
     def take(self, seq: int, key_hash: int) -> None:
         key = InFlight(Row(key_hash, 1, seq, seq), seq, ())
-        self.index.submitted([key])
-        self.index.committed([key])
-        self.index.committed([key])  # an interruption may repeat the end of a commit
+        self.index.submitted(seq, [key])
+        self.index.committed(seq)
+        self.index.committed(seq)  # an interruption may repeat the end of a commit
 
     def write(self, frozen: Frozen | None) -> Run:
         assert frozen is not None
@@ -44,15 +44,15 @@ def test_a_key_goes_from_flight_to_memory_to_a_run() -> None:
     index, row = book.index, Row(9 << 50, 1, 4, 7)
     assert not index.may_be_in_runs(row.hash)
     key = InFlight(row, 4, ())
-    index.submitted([key])
+    index.submitted(4, [key])
     assert index.in_flight(row.hash) is key
     assert index.in_memory(row.hash) is None
-    index.committed([key])
+    index.committed(4)
     assert index.in_flight(row.hash) is None
     assert index.in_memory(row.hash) == row
     frozen = index.freeze(6)
     assert index.in_memory(row.hash) == row
-    assert index.recent == 0
+    assert not index.recent_keys
     index.written(book.write(frozen))
     assert index.in_memory(row.hash) is None
     assert index.may_be_in_runs(row.hash)
@@ -63,7 +63,8 @@ def test_a_key_goes_from_flight_to_memory_to_a_run() -> None:
 
 def test_refused_keys_are_forgotten_and_durable_ones_stay() -> None:
     index = KeyIndex(KeyHasher(STORE.bytes))
-    index.submitted([InFlight(Row(seq, 1, seq, 0), seq, ()) for seq in (1, 2, 3)])
+    for seq in (1, 2, 3):
+        index.submitted(seq, [InFlight(Row(seq, 1, seq, 0), seq, ())])
     index.dropped_after(1)
     assert [bool(index.in_flight(seq)) for seq in (1, 2, 3)] == [True, False, False]
     index.dropped_after(0)

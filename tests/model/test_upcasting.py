@@ -183,8 +183,8 @@ async def old_store(**options: Any) -> SimulatedDisk:
     disk = SimulatedDisk()
     snapshot = options.pop("snapshot", False)
     async with EventStore.open("", FIRST, disk=disk, clock=SimulatedClock(), **options) as store:
-        for operation in OLD_EVENTS:
-            await store.append(operation, key="k", metadata={"by": "v1"})
+        for number, operation in enumerate(OLD_EVENTS, 1):
+            await store.append(operation, key=f"k{number}", metadata={"by": "v1"})
             if snapshot:
                 await store.snapshot()
         assert store.state == OLD_STATE
@@ -242,7 +242,7 @@ class TestEveryReader:
     async def test_what_was_attached_to_an_old_event_stays(self) -> None:
         disk = await old_store()
         events = list(read_events("", TODAY, disk=disk))
-        assert {event.key for event in events} == {"k"}
+        assert {event.key for event in events} == {f"k{n}" for n in range(1, len(OLD_EVENTS) + 1)}
         assert all(event.metadata == {"by": "v1"} for event in events)
         assert events[2].time == events[3].time
 

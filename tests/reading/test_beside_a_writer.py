@@ -47,7 +47,7 @@ REGISTRY = bank_registry()
 ACCOUNT = "a" * 200
 OPENING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 BEFORE, BETWEEN = 60, 15
-LISTED = 4
+LISTED = 5
 """So many calls list the directory for an opening."""
 OPTIONS: dict[str, Any] = {
     "segment_size": 4096,

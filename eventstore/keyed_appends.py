@@ -1,0 +1,365 @@
+"""Append operations with identity keys: write the new ones, and answer for the known ones.
+
+Theory of operation
+-------------------
+An append with keys is decided from memory (`keys/decision.py`), in the turn of the loop that queues
+the new operations. So two appends of one key never both write, also between two `submit`s of one
+turn.
+
+A duplicate of a key in flight gets a receipt that follows the first receipt: the same outcome, the
+same error. A duplicate of a durable key gets a resolved receipt. Where the disk has to be asked,
+the receipt is pending. Detached work looks the key up, decides again and resolves the receipt. The
+numbers of such a receipt are not known before.
+
+Keys in flight belong to queued groups. A refused commit takes back the keys with the events.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from eventstore.arguments import argument_error
+from eventstore.concurrency import DetachedWork
+from eventstore.config import Durability
+from eventstore.errors import HistoryUnavailableError
+from eventstore.intents.terms import Terms
+from eventstore.keys.decision import (
+    Decision,
+    Evidence,
+    Match,
+    Unit,
+    compare,
+    decide,
+    partial_error,
+    units_of,
+)
+from eventstore.keys.format import Row
+from eventstore.keys.hashing import KeyHasher
+from eventstore.keys.identity import key_text
+from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
+from eventstore.log.base import Log
+from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name
+from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.selection import checked_operations, decode_chunk
+from eventstore.report import StoreStats
+
+__all__ = ["KeyedAppends", "keys_in_flight"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Queue(Protocol):
+    """Queues a group with the keys of the events. The group takes the keys of `units`."""
+
+    def __call__(
+        self,
+        payloads: Sequence[Operation],
+        key: KeyTexts,
+        metadata: Any,
+        expected: int | None,
+        durability: Durability | str | None,
+        essential: bool | None,
+        terms: Terms,
+        units: Sequence[Unit],
+    ) -> Receipt: ...
+
+
+class _Request(msgspec.Struct, eq=False):
+    """An append with keys, from the call to the decision."""
+
+    payloads: Sequence[Operation]
+    key: str | None
+    metadata: Any
+    expected: int | None
+    durability: Durability | str | None
+    essential: bool | None
+    terms: Terms
+    queue: Queue
+    units: Sequence[Unit]
+    evidence: dict[int, Evidence] = msgspec.field(default_factory=dict)
+
+
+class KeyedAppends:
+    """The appends with keys of one open store. Each call brings the function for queueing.
+
+    The function is a method of the append path. Holding the method would keep a forgotten store
+    alive.
+    """
+
+    def __init__(self, registry: HandlerRegistry[Any], index: KeyIndex, log: Log) -> None:
+        self.index = index
+        self._registry = registry
+        self._log = log
+        self._looking_up: set[DetachedWork[None]] = set()
+
+    def concern(self, payloads: Sequence[Operation], key: KeyTexts) -> bool:
+        """Tell whether an operation of a group has a key."""
+        if key is not None:
+            return True
+        found = map(self._registry.traits.get, map(type, payloads))
+        return any(traits is not None and traits.key is not None for traits in found)
+
+    def submit(
+        self,
+        payloads: Sequence[Operation],
+        key: KeyTexts,
+        metadata: Any,
+        expected: int | None,
+        durability: Durability | str | None,
+        essential: bool | None,
+        terms: Terms,
+        queue: Queue,
+    ) -> Receipt:
+        """Queue the new operations of a group, in the turn of the loop that found room."""
+        registry, hasher = self._registry, self.index.hasher
+
+        def units(payloads: Sequence[Operation]) -> list[Unit]:
+            return units_of(hasher, registry.traits, payloads, key)
+
+        found = self._log.appender.guard.run(units, payloads)
+        assert not isinstance(key, list)  # only this class passes a list on
+        return self._written(
+            _Request(payloads, key, metadata, expected, durability, essential, terms, queue, found)
+        )
+
+    async def settled(self) -> None:
+        """Wait until every look-up of a key has ended."""
+        while self._looking_up:
+            await next(iter(self._looking_up)).settled()
+
+    def add_key_stats(self, stats: StoreStats) -> StoreStats:
+        """Add the number of keys, and the age of the oldest one, to `stats`."""
+        events, age = self.index.remember
+        since = 1 if events is None else max(1, self._log.head_seq + 1 - events)
+        oldest = 0 if age is None else max(0, self.index.latest - age)
+        return msgspec.structs.replace(
+            stats, keys=self.index.known, keys_since=since, keys_since_time=oldest
+        )
+
+    # ---- deciding --------------------------------------------------------------------------
+
+    def _decide(self, request: _Request) -> Decision:
+        index, guard = self.index, self._log.appender.guard
+        if guard.phase:  # a call was cut off since the append began
+            guard.check()
+
+        canonical = self._registry.codec.canonical
+
+        def decision(units: Sequence[Unit]) -> Decision:
+            return decide(index, units, request.evidence, self._decoded, canonical, self._forgets)
+
+        return guard.run(decision, request.units)
+
+    def _forgets(self, row: Row) -> bool:
+        return self.index.remember.forgets(row, self._log.head_seq + 1, self.index.latest)
+
+    def _decoded(self, payloads: Sequence[Operation]) -> list[Any]:
+        """Return payloads as the log will give them back. Raises `InvalidPayloadError`."""
+        return [event.data for event in self._registry.record(1, 0, payloads, None, None)[0]]
+
+    def _looked_up(self, request: _Request, decision: Decision) -> Receipt:
+        """Return the pending receipt of a group with keys to be looked up."""
+        receipt = Receipt(0, 0, 0)
+        work = DetachedWork(
+            self._look_up_and_go_on(request, decision, receipt),
+            lambda _: self._looking_up.discard(work),
+        )
+        self._looking_up.add(work)
+        return receipt
+
+    def _duplicate(self, request: _Request, decision: Decision) -> Receipt | None:
+        """Return the receipt of a group of known operations, `None` for any other group.
+
+        Raises `PartialDuplicateError` for a group with known operations and one without a key.
+        """
+        known = decision.known
+        if not known:
+            return None
+        if request.key is None:
+            keyed = {place for unit in request.units for place in unit.places}
+            if len(keyed) < len(request.payloads):
+                without = set(range(len(request.payloads))) - keyed
+                raise partial_error(known, request.payloads, min(without))
+        if decision.new:
+            return None
+        return _receipt([match for _, match in known])
+
+    def _written(self, request: _Request) -> Receipt:
+        """Decide, and queue the new operations, in the turn of the loop that found room."""
+        decision = self._decide(request)
+        if decision.missing:
+            return self._looked_up(request, decision)
+        known = self._duplicate(request, decision)
+        if known is not None:
+            return known
+        if request.key is not None:
+            payloads: Sequence[Operation] = request.payloads
+            texts: KeyTexts = request.units[0].text
+        else:
+            by_place = {place: unit.text for unit in decision.new for place in unit.places}
+            left_out = {place for unit, _ in decision.known for place in unit.places}
+            places = [
+                place
+                for place in range(len(request.payloads))
+                if place not in left_out and place not in decision.again
+            ]
+            payloads = [request.payloads[place] for place in places]
+            texts = [by_place.get(place) for place in places]
+        return request.queue(
+            payloads,
+            texts,
+            request.metadata,
+            request.expected,
+            request.durability,
+            request.essential,
+            request.terms,
+            decision.new,
+        )
+
+    async def _written_with_room(self, request: _Request) -> Receipt:
+        room, count = self._log.appender.room, len(request.payloads)
+        if room.fits(count):
+            return self._written(request)
+        return await room.submit_when_fits(count, self._written, request)
+
+    # ---- looking up ------------------------------------------------------------------------
+
+    async def _look_up_and_go_on(
+        self, request: _Request, decision: Decision, receipt: Receipt
+    ) -> None:
+        """Decide with what the disk says, and give `receipt` the outcome."""
+        try:
+            while decision.missing:
+                await self._look_up(request, decision.missing)
+                decision = self._decide(request)
+            final = self._duplicate(request, decision) or await self._written_with_room(request)
+            receipt.become(final)
+        except Exception as error:  # noqa: BLE001  whatever it is, somebody waits for the receipt
+            receipt.resolve(error)
+            if not receipt.retrieved:
+                _logger.error("%s: a group was not written: %s", self._log.path, error)
+
+    async def _look_up(self, request: _Request, missing: Mapping[int, Unit]) -> None:
+        index = self.index
+        generation, runs = index.generation, index.runs
+        rows = await self._log.run(find_in_runs, runs, list(missing), index.limit)
+        for key_hash, unit in missing.items():
+            row = index.in_memory(key_hash) or rows[key_hash]
+            if row is None or row.digest == unit.digest:
+                request.evidence[key_hash] = Evidence(generation, row)
+            else:
+                request.evidence[key_hash] = await self._compared(generation, row, unit)
+
+    async def _compared(self, generation: int, row: Row, unit: Unit) -> Evidence:
+        """Read the event of a row, and compare the payloads under the key."""
+        recorded = await self.recorded(row, unit.text)
+        if not recorded:
+            gone: Event[Any] = Event(row.seq, row.time, None, unit.text)
+            return Evidence(generation, row, row.seq, gone, {})
+        if not unit.whole:
+            name = operation_name(type(unit.payloads[0]))
+            seq = next((one.seq for one in recorded if one.operation == name), row.seq)
+            recorded = [event for event in recorded if event.seq == seq]
+        given = self._log.appender.guard.run(self._decoded, unit.payloads)
+        differences = compare([event.data for event in recorded], given)
+        return Evidence(generation, row, recorded[-1].seq, recorded[0], differences)
+
+    async def recorded(self, row: Row, text: str) -> list[Event[Any]]:
+        """Read the events under the key of a row, none where they are gone.
+
+        An event with another key stands alone: the hashes of two keys are equal.
+        """
+        first, registry = row.seq, self._registry
+        try:
+            async for chunk in self._log.read(first, first + 1):
+                end = chunk.first_seq + chunk.events
+                events = await self._log.run(decode_chunk, registry, chunk, first, end)
+                unit: list[Event[Any]] = []
+                for event in events:
+                    if unit and (event.key != unit[0].key or event.time != unit[0].time):
+                        break
+                    unit.append(event)
+                return unit if unit and unit[0].key == text else unit[:1]
+        except HistoryUnavailableError:
+            pass
+        return []
+
+    async def find(self, key: Any, operation: type[Operation] | str | None) -> Event[Any] | None:
+        """Return the oldest durable event with a key, of one operation or any.
+
+        The data is `None` where the event itself is gone.
+        """
+        if operation is None:
+            names: Collection[str] = self._registry.operations
+        else:
+            given = operation_name(operation) if isinstance(operation, type) else operation
+            names = checked_operations((given,), self._registry.operations) or ()
+        text = key_text(key, "find")
+        if text is None:
+            raise argument_error("key", key, "expected the text of a key, or its parts")
+        index, known = self.index, []
+        hashes = {index.hasher.hash(name, text): name for name in names}
+        missing = [
+            key_hash
+            for key_hash in hashes
+            if index.in_memory(key_hash) is None and index.may_be_in_runs(key_hash)
+        ]
+        rows = dict(await self._log.run(find_in_runs, index.runs, missing, index.limit))
+        for key_hash, name in hashes.items():
+            row = index.in_memory(key_hash) or rows.get(key_hash)
+            if row is not None and not self._forgets(row):
+                known.append((row.seq, name, row))
+        for _, name, row in sorted(known):
+            recorded = await self.recorded(row, text)
+            if not recorded:
+                return Event(row.seq, row.time, None, text)
+            for event in recorded:
+                if event.key == text and event.operation == name:
+                    return event
+        return None
+
+
+def keys_in_flight(
+    units: Sequence[Unit],
+    events: Sequence[Event[Any]],
+    hasher: KeyHasher,
+    canonical: Callable[[Any], bytes],
+) -> list[InFlight]:
+    """Return the keys taken by a group of decoded events."""
+    keys = []
+    numbers = iter(range(len(events)))
+    for unit in units:
+        if unit.whole:
+            own = events
+        else:  # the units come in the order of events, and events without a key stand between
+            own = [events[next(at for at in numbers if events[at].key == unit.text)]]
+        payloads = [event.data for event in own]
+        if unit.digest < 0:
+            unit.digest = hasher.digest(unit.text, map(canonical, payloads))
+        for index in range(len(unit.hashes)):
+            row = unit.row(own[0].seq, own[0].time, index)
+            keys.append(InFlight(row, own[-1].seq, payloads))
+    return keys
+
+
+def _receipt(matches: Sequence[Match]) -> Receipt:
+    """Return the receipt of a group recorded before, pending for a key in flight."""
+    receipt = Receipt(
+        min(match.row.seq for match in matches),
+        max(match.last_seq for match in matches),
+        matches[0].row.time,
+        duplicate=True,
+        differences=next((one.differences for one in matches if one.differences is not None), None),
+    )
+    flying = [match.first for match in matches if match.first is not None]
+    if flying:
+        newest = max(flying, key=lambda one: one.row.seq).receipt
+        assert newest is not None  # noted in the turn of the queueing
+        receipt.follow(newest)
+    else:
+        receipt.resolve()
+    return receipt

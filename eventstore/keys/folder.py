@@ -1,0 +1,195 @@
+"""The folder of runs at an opening: the chain of runs, and the repair of lost ones.
+
+Theory of operation
+-------------------
+The runs that count form a chain. The first run begins with event 1, and each run begins behind the
+end of the run before. Of several runs from one event on, the longest whole one counts. The others
+are leftovers of a merge before a crash.
+
+A snapshot names the last event covered by runs (`About.keys`), and gets its name after the runs.
+Events behind the snapshot are folded at every opening, with their keys. So a chain that is too
+short tells of lost runs. The keys of lost runs are read from the log again, as far as the log
+reaches back.
+
+A chain may reach beyond the last event, where the store has no log or the log was cut. Then the
+runs are written again without the rows of later events, before new events get these numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from eventstore.disk.base import Disk, sync_folder
+from eventstore.disk.layout import KEYS_FOLDER, KEYS_TEMPORARY, run_range
+from eventstore.errors import CorruptStoreError
+from eventstore.keys.format import ROW, InvalidRunError
+from eventstore.keys.hashing import KeyHasher
+from eventstore.keys.index import KeyIndex
+from eventstore.keys.merging import RowSource, RunFacts, merged, sorted_rows, write_run
+from eventstore.keys.recorded import Canonical, recorded_keys
+from eventstore.keys.run import Run
+from eventstore.log.base import Chunk
+
+__all__ = ["FoundRuns", "copy_keys", "find_runs", "lost_keys_error", "rebuild_runs", "repair_runs"]
+
+_ROWS_PER_RUN = 1 << 18
+
+
+class FoundRuns(NamedTuple):
+    """The chain of runs, the oldest first, and all other files of the folder.
+
+    `covered` is the last event of the chain, 0 without a run. `faults` describes damaged runs.
+    `leftovers` are names of files outside the chain.
+    """
+
+    runs: list[Run]
+    covered: int
+    faults: list[str]
+    leftovers: list[str]
+
+    def seed(self, store: uuid.UUID) -> bytes:
+        """Return the seed of the hashes, from the runs or the UUID of the store."""
+        return self.runs[0].header.seed if self.runs else store.bytes
+
+
+def find_runs(disk: Disk, store: uuid.UUID, names: Iterable[str]) -> FoundRuns:
+    """Open the chain of runs among the `names` in the folder.
+
+    Raises `ReadFailedError`, and `FileNotFoundError` where a writer removed a run meanwhile.
+    """
+    ranges = [(events, base) for base in names if (events := run_range(base)) is not None]
+    # At each first event, the longest run comes first.
+    ranges.sort(key=lambda item: (item[0][0], -item[0][1]))
+    found = FoundRuns([], 0, [], [])
+    covered = 0
+    for (first, last), base in ranges:
+        name = f"{KEYS_FOLDER}/{base}"
+        if first != covered + 1:
+            found.leftovers.append(name)
+            continue
+        try:
+            run = Run.open(disk, name)
+            reason = _fault(run, store, first, last, found.runs)
+        except InvalidRunError as error:
+            reason = str(error)
+        if reason is not None:
+            found.faults.append(f"{name} is damaged: {reason}")
+            found.leftovers.append(name)
+            continue
+        found.runs.append(run)
+        covered = last
+    return found._replace(covered=covered)
+
+
+def _fault(run: Run, store: uuid.UUID, first: int, last: int, before: Sequence[Run]) -> str | None:
+    """Return the reason to leave a run out of the chain, `None` for a good run."""
+    header, reason = run.header, None
+    if header.store != store:
+        reason = f"it belongs to another store ({header.store})"
+    elif (header.first, header.last) != (first, last):
+        reason = f"it covers events {header.first} to {header.last}, and was renamed"
+    elif before and before[0].header.seed != header.seed:
+        reason = "its hashes have another seed"
+    if reason is not None:
+        run.close()
+    return reason
+
+
+def lost_keys_error(path: str, found: FoundRuns, upto: int, available: int) -> CorruptStoreError:
+    """Return the error for lost runs, and a history from event `available` on."""
+    what = "; ".join(found.faults) or "files are missing"
+    return CorruptStoreError(
+        f"{path}/{KEYS_FOLDER}: the keys of events {found.covered + 1} to {upto} are lost "
+        f"({what}), and those events cannot be read any more (the history begins with event "
+        f"{available}). Nothing was written. Restore the folder {KEYS_FOLDER}/ from a backup. To "
+        "go on without these keys, open once with keys={'lost': 'forget'}: operations of that time "
+        "are then written again if they are appended again",
+        path=f"{path}/{KEYS_FOLDER}",
+    )
+
+
+def rebuild_runs(
+    disk: Disk,
+    store: uuid.UUID,
+    hasher: KeyHasher,
+    covered: int,
+    upto: int,
+    chunks: Iterable[Chunk],
+    canonical: Canonical,
+) -> list[Run]:
+    """Write the runs of events `covered + 1` to `upto` again, from the log."""
+    runs: list[Run] = []
+    rows: dict[int, bytes] = {}
+    for chunk in chunks:
+        for row in recorded_keys(chunk, covered + 1, upto + 1, hasher, canonical):
+            rows[row.hash] = ROW.pack(*row)
+        end = min(chunk.first_seq + chunk.events - 1, upto)
+        if len(rows) >= _ROWS_PER_RUN:
+            runs.append(_written(disk, store, hasher.seed, covered + 1, end, rows.values()))
+            covered, rows = end, {}
+    if covered < upto:
+        runs.append(_written(disk, store, hasher.seed, covered + 1, upto, rows.values()))
+    return runs
+
+
+def repair_runs(disk: Disk, store: uuid.UUID, found: FoundRuns, last: int) -> FoundRuns:
+    """Cut the runs at event `last`, and remove files outside the chain.
+
+    The cut is durable before a new event gets a number behind `last`.
+    """
+    runs, gone = [], list(found.leftovers)
+    for run in found.runs:
+        header = run.header
+        if header.last <= last:
+            runs.append(run)
+            continue
+        gone.append(run.name)
+        if header.first <= last:
+            rows = _upto(run, last)
+            facts = RunFacts(store, header.seed, header.first, last)
+            runs.append(write_run(disk, KEYS_TEMPORARY, facts, header.rows, rows))
+        run.close()
+    kept = {run.name for run in runs}  # a cut run may have the name of a leftover
+    for name in gone:
+        if name not in kept:
+            with contextlib.suppress(FileNotFoundError):
+                disk.remove(name)
+    if gone or runs:  # a writer may have died between the rename of a run and the sync
+        sync_folder(disk, KEYS_FOLDER)
+    return FoundRuns(runs, min(found.covered, last), found.faults, [])
+
+
+def _upto(run: Run, last: int) -> RowSource:
+    for rows in run.batches():
+        yield [row for row in rows if _seq(row) <= last]
+
+
+def _written(
+    disk: Disk, store: uuid.UUID, seed: bytes, first: int, last: int, rows: Iterable[bytes]
+) -> Run:
+    packed = list(rows)
+    facts = RunFacts(store, seed, first, last)
+    return write_run(disk, KEYS_TEMPORARY, facts, len(packed), sorted_rows(packed))
+
+
+def copy_keys(disk: Disk, store: uuid.UUID, index: KeyIndex, last: int) -> int:
+    """Write the keys of another store's events up to `last` as one run of `store`.
+
+    Returns the last event covered by the run, 0 without any key. Raises `OSError`, and the
+    errors of reading a run.
+    """
+    recent = [row for row in index.recent_keys.values() if _seq(row) <= last]
+    most = len(recent) + sum(run.header.rows for run in index.runs)
+    if not most:
+        return 0
+    sources = [sorted_rows(recent), *(_upto(run, last) for run in index.runs)]
+    facts = RunFacts(store, index.hasher.seed, 1, last)
+    write_run(disk, KEYS_TEMPORARY, facts, most, merged(sources)).close()
+    return last
+
+
+def _seq(row: bytes) -> int:
+    return int.from_bytes(row[16:24], "big")

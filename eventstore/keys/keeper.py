@@ -1,0 +1,171 @@
+"""Write runs while a store is open: runs of recent keys, and merged runs.
+
+Theory of operation
+-------------------
+A run is written before each snapshot, and when many keys are in memory. The log is synced first, so
+no run has a key that a power cut takes from the log. Runs are written one at a time.
+
+Merging is detached work. A merge takes many short calls on a thread, so snapshots and readers get a
+turn, and has a separate temporary name. A merged run counts from the rename on. The old runs are
+removed afterwards.
+
+Without space, the keys stay in memory until the next attempt. A failed sync fails the store, as
+everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import uuid
+
+from eventstore.concurrency import DetachedWork
+from eventstore.disk.base import Disk
+from eventstore.disk.layout import KEYS_FOLDER, KEYS_MERGE_TEMPORARY, KEYS_TEMPORARY
+from eventstore.errors import StoreClosedError
+from eventstore.keys.format import ROW, Row
+from eventstore.keys.index import KeyIndex
+from eventstore.keys.merging import RunFacts, advance, merged, sorted_rows, write_run, writing_run
+from eventstore.keys.run import Run
+from eventstore.log.base import Log
+from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error
+
+__all__ = ["KeyKeeper"]
+
+_logger = logging.getLogger(__name__)
+
+MOST_RECENT = 65_536
+"""Number of keys in memory for a new run."""
+
+
+class KeyKeeper:
+    """The runs of one open store, on the event loop. `index` is the store's."""
+
+    def __init__(self, disk: Disk, log: Log, store: uuid.UUID, index: KeyIndex) -> None:
+        self.index = index
+        self._disk = disk
+        self._log = log
+        self._store = store
+        self._wanted = MOST_RECENT
+        self._writing: DetachedWork[None] | None = None
+        self._merging: DetachedWork[None] | None = None
+        self._loading: DetachedWork[None] | None = None
+        self._stopped = False
+        if not index.ready:
+            self._loading = DetachedWork(self._load(), self._loaded)
+
+    def changed(self) -> None:
+        """Begin to write a run of many recent keys, after a commit."""
+        if (
+            len(self.index.recent_keys) >= self._wanted
+            and self._writing is None
+            and not self._stopped
+        ):
+            self._wanted = (
+                len(self.index.recent_keys) + MOST_RECENT
+            )  # for the case that the run fails
+            self._writing = DetachedWork(self._write(), self._written)
+
+    async def write(self) -> None:
+        """Write a run of all keys durable now. Raises `OSError`, and the errors of writing."""
+        while self._writing is not None:
+            await self._writing.settled()
+        if self.index.recent_keys or self.index.freezing:
+            self._writing = DetachedWork(self._write(), self._ended)
+            await self._writing.wait()
+
+    def stop(self) -> None:
+        """Begin no further run, except the run before the last snapshot."""
+        self._stopped = True
+
+    async def close(self) -> None:
+        """Wait for the run under way. A merge gives up."""
+        self.stop()
+        for work in (self._loading, self._writing, self._merging):
+            if work is not None:
+                await work.settled()
+
+    async def _load(self) -> None:
+        """Read the remaining prints."""
+        for run in self.index.runs:
+            await self._log.run(run.load_prints)
+
+    def _loaded(self, error: BaseException | None) -> None:
+        self._loading = None
+        self._tell(error, "read")
+
+    async def _write(self) -> None:
+        index = self.index
+        self._log.guard.settle()  # an interruption may stand between a number and its key
+        frozen = index.freeze(self._log.durable_seq)
+        if frozen is None:
+            return
+        await self._log.sync()
+        facts = RunFacts(self._store, index.hasher.seed, frozen.first, frozen.last)
+        run = await self._log.run(
+            write_run,
+            self._disk,
+            KEYS_TEMPORARY,
+            facts,
+            len(frozen.rows),
+            sorted_rows(frozen.rows),
+        )
+        index.written(run)
+        self._wanted = MOST_RECENT
+        if self._merging is None and not self._stopped and index.to_merge():
+            self._merging = DetachedWork(self._merge(), self._merged)
+
+    def _ended(self, error: BaseException | None) -> None:
+        self._writing = None
+
+    def _written(self, error: BaseException | None) -> None:
+        self._writing = None
+        self._tell(error, "written")
+
+    def _merged(self, error: BaseException | None) -> None:
+        self._merging = None
+        self._tell(error, "merged")
+
+    def _tell(self, error: BaseException | None, what: str) -> None:
+        if error is None or isinstance(error, StoreClosedError):
+            return
+        path = f"{self._disk.path}/{KEYS_FOLDER}"
+        if isinstance(error, OSError) and (
+            isinstance(error, SyncFailedError) or error.errno not in SHORTAGE
+        ):
+            self._log.fail(commit_failed_error(error, "writing keys to", path))
+        _logger.error("%s: a run of keys could not be %s: %s", path, what, error)
+
+    async def _merge(self) -> None:
+        """Merge the newest runs, as long as their sizes are alike."""
+        while (old := self.index.to_merge()) and not self._stopped:
+            new = await self._merged_run(list(old))
+            if new is None:
+                return
+            self.index.merged(old, new)
+            await self._log.run(self._remove, list(old))
+
+    async def _merged_run(self, old: list[Run]) -> Run | None:
+        index = self.index
+        facts = RunFacts(self._store, index.hasher.seed, old[-1].header.first, old[0].header.last)
+        next_seq, latest, remember = self._log.durable_seq + 1, index.latest, index.remember
+
+        def keep(row: bytes) -> bool:
+            return not remember.forgets(Row(*ROW.unpack(row)), next_seq, latest)
+
+        sources = [run.batches() for run in old]
+        rows = merged(sources, None if remember == (None, None) else keep)
+        most = sum(run.header.rows for run in old)
+        writing = writing_run(self._disk, KEYS_MERGE_TEMPORARY, facts, most, rows)
+        while not self._stopped:
+            run = await self._log.run(advance, self._disk, writing)
+            if run is not None:
+                return run
+        await self._log.run(writing.close)
+        return None
+
+    def _remove(self, runs: list[Run]) -> None:
+        """Remove merged runs. A look-up under way has the files open."""
+        for run in runs:
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.remove(run.name)

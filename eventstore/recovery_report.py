@@ -1,0 +1,81 @@
+"""The report of an opening, in words for an operator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eventstore.disk.listing import Listing
+from eventstore.disk.manifest import Manifest
+from eventstore.intents.warning import in_doubt_warning
+from eventstore.log.recovery import RecoveredLog
+from eventstore.model.state_codec import StateAt
+from eventstore.report import RecoveryReport, printable
+from eventstore.snapshot.vault import LoadedSnapshot, Rejected
+
+__all__ = ["recovery_report", "tell"]
+
+_logger = logging.getLogger("eventstore.recovery")
+
+
+def recovery_report(
+    manifest: Manifest,
+    listing: Listing,
+    snapshot: LoadedSnapshot[Any] | None,
+    rejected: Sequence[Rejected],
+    found: Iterable[str],
+    opened: RecoveredLog,
+    at: StateAt[Any],
+    *,
+    seconds: float,
+    now: int,
+    created: bool,
+) -> RecoveryReport:
+    """Return the report of an opening that ended with the state `at`.
+
+    `found` are the warnings of the parts of a store. `now` is the time in nanoseconds.
+    """
+    snapshot_seq = 0 if snapshot is None else snapshot.seq
+    unknown = tuple(listing.unknown(manifest))
+    warnings = [f"{item.name} was passed over: {item.reason}" for item in rejected]
+    warnings += found
+    warnings += [
+        f"{printable(name)} is none of the store's files and was left alone" for name in unknown
+    ]
+    if opened.torn_bytes:
+        aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
+        warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")
+    if at.intents:
+        warnings.append(in_doubt_warning(at.intents, now))
+    return RecoveryReport(
+        created=created,
+        seq=at.seq,
+        snapshot=snapshot.name if snapshot is not None else None,
+        snapshot_seq=snapshot_seq,
+        snapshot_time=0 if snapshot is None else snapshot.created,
+        events_folded=at.seq - snapshot_seq,
+        seconds=seconds,
+        clean=opened.clean,
+        torn_bytes=opened.torn_bytes,
+        quarantined=opened.quarantined,
+        rewritten=opened.rewritten,
+        segments=len(opened.segments),
+        snapshots_rejected=tuple(f"{item.name}: {item.reason}" for item in rejected),
+        unknown_files=unknown,
+        warnings=tuple(warnings),
+    )
+
+
+def tell(path: str, report: RecoveryReport) -> None:
+    """Log the outcome for an operator: one line of information, and each warning."""
+    _logger.info(
+        "%s: recovered to event %d in %.3f s (snapshot of %d, %d events folded)",
+        path,
+        report.seq,
+        report.seconds,
+        report.snapshot_seq,
+        report.events_folded,
+    )
+    for warning in report.warnings:
+        _logger.warning("%s: %s", path, warning)

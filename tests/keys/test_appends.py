@@ -1,0 +1,359 @@
+"""Appends with identity keys: what is written once, what is a duplicate, and what conflicts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator
+from typing import Any
+
+import immutables
+import pytest
+import pytest_asyncio
+
+from eventstore import (
+    Event,
+    EventStore,
+    HandlerRegistry,
+    InvalidPayloadError,
+    KeyConflictError,
+    Operation,
+    PartialDuplicateError,
+    SequenceConflictError,
+    StoreClosedError,
+    StoreFailedError,
+    StoreFullError,
+    StoreUsageError,
+    handler,
+)
+from eventstore.testing import SimulatedDisk
+from tests.test_head import failing_once
+
+
+class Fill(Operation, key=("symbol", "fill_id")):
+    symbol: str = "BTC"
+    fill_id: str
+    qty: float = 1.0
+
+
+class Quote(Operation, key="quote_id", on_conflict="first"):
+    quote_id: str | None
+    price: float = 0.0
+
+
+class Tag(Operation, key=lambda tag: tag.name.lower() or None):
+    name: str
+    labels: immutables.Map[str, int] = immutables.Map()
+
+
+class Note(Operation):
+    text: str = ""
+
+
+CALLED: list[EventStore[int]] = []
+"""Stores that the key of `Odd` appends to."""
+
+
+class Odd(Operation, key=lambda odd: str(CALLED[0].submit(Note()).seq)):
+    pass
+
+
+@handler
+def fill(state: int, event: Event[Fill]) -> int:
+    if event.data.qty < 0:
+        raise ValueError("no such quantity")
+    return state + 1
+
+
+@handler
+def quote(state: int, event: Event[Quote]) -> int:
+    return state + 1
+
+
+@handler
+def tag(state: int, event: Event[Tag]) -> int:
+    return state + 1
+
+
+@handler
+def odd(state: int, event: Event[Odd]) -> int:
+    return state
+
+
+@handler
+def note(state: int, event: Event[Note]) -> int:
+    return state + 1
+
+
+REGISTRY = HandlerRegistry[int](fill, quote, tag, note, odd, initial=int)
+
+
+async def opened(disk: SimulatedDisk, **options: Any) -> EventStore[int]:
+    options = {"wal_max_entries": None, "auto_save_interval": None, **options}
+    return await EventStore.open("", REGISTRY, disk=disk, **options)
+
+
+@pytest_asyncio.fixture(params=["disk", "no log", "memory", "run"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[EventStore[int]]:
+    if request.param == "memory":
+        async with EventStore.in_memory(REGISTRY) as made:
+            yield made
+        return
+    made = await opened(SimulatedDisk(), use_wal=request.param != "no log")
+    if request.param == "run":
+        append = made.append
+
+        async def append_and_write(*operations: Any, **options: Any) -> Any:
+            receipt = await append(*operations, **options)
+            await made.snapshot()  # every known key is in a run from here on
+            return receipt
+
+        made.append = append_and_write  # type: ignore[method-assign]  # each append, then a run
+    yield made
+    await made.close()
+
+
+@pytest.mark.asyncio
+class TestAnOperation:
+    async def test_is_written_once(self, store: EventStore[int]) -> None:
+        first = await store.append(Fill(fill_id="1"))
+        again = await store.append(Fill(fill_id="1"))
+        assert not first.duplicate
+        assert again.duplicate
+        assert (again.first_seq, again.seq, again.time) == (1, 1, first.time)
+        assert again.events == ()
+        assert (store.seq, store.state) == (1, 1)
+        with pytest.raises(StoreUsageError, match="nothing was folded"):
+            _ = again.state
+
+    async def test_is_the_same_whatever_equal_values_it_was_given(
+        self, store: EventStore[int]
+    ) -> None:
+        await store.append(Fill(fill_id="1", qty=2.0))
+        assert (await store.append(Fill(fill_id="1", qty=2))).duplicate
+        assert (await store.append("fill", {"fill_id": "1", "qty": 2})).duplicate
+        names = [f"label {number}" for number in range(50)]
+        await store.append(Tag(name="a", labels=immutables.Map(dict.fromkeys(names, 1))))
+        other = Tag(name="a", labels=immutables.Map(dict.fromkeys(reversed(names), 1)))
+        assert (await store.append(other)).duplicate
+
+    async def test_with_another_payload_conflicts(self, store: EventStore[int]) -> None:
+        await store.append(Fill(fill_id="1", qty=2.0))
+        with pytest.raises(KeyConflictError, match=r"'BTC:1' is that of event 1") as caught:
+            await store.append(Fill(fill_id="1", qty=3.0))
+        error = caught.value
+        assert error.key == "BTC:1"
+        assert error.given == Fill(fill_id="1", qty=3.0)
+        assert (error.first.seq, error.first.key) == (1, "BTC:1")
+        if error.first.data is not None:  # else there is no log
+            assert error.first.data == Fill(fill_id="1", qty=2.0)
+            assert error.differences == {"qty": (2.0, 3.0)}
+        assert store.seq == store.head_seq == 1
+
+    async def test_whose_class_says_so_stands_in_a_conflict(self, store: EventStore[int]) -> None:
+        await store.append(Quote(quote_id="q", price=1.0))
+        receipt = await store.append(Quote(quote_id="q", price=2.0))
+        assert receipt.duplicate
+        assert receipt.differences in ({"price": (1.0, 2.0)}, {})
+        assert store.seq == 1
+
+    async def test_without_a_value_for_its_key_has_no_key(self, store: EventStore[int]) -> None:
+        for _ in range(2):
+            assert not (await store.append(Quote(quote_id=None))).duplicate
+        assert store.seq == 2
+
+    async def test_has_a_key_beside_those_of_other_operations(self, store: EventStore[int]) -> None:
+        await store.append(Quote(quote_id="x"))
+        assert not (await store.append(Tag(name="x"))).duplicate
+        assert (await store.append(Tag(name="x"))).duplicate
+
+    async def test_has_the_key_of_the_call_in_place_of_its_own(
+        self, store: EventStore[int]
+    ) -> None:
+        await store.append(Fill(fill_id="1"), key="mine")
+        assert not (await store.append(Fill(fill_id="1"))).duplicate
+        assert (await store.append(Fill(fill_id="1"), key="mine")).duplicate
+
+    @pytest.mark.parametrize("key", ["", 5, b"k", ("a",)])
+    async def test_is_refused_with_a_key_that_is_none(
+        self, store: EventStore[int], key: Any
+    ) -> None:
+        with pytest.raises(InvalidPayloadError, match="key"):
+            await store.append(Note(), key=key)
+        assert store.seq == 0
+
+    async def test_that_cannot_be_recorded_is_refused_under_a_known_key_too(
+        self, store: EventStore[int]
+    ) -> None:
+        await store.append(Fill(fill_id="1"))
+        wrong: Any = "many"
+        with pytest.raises(InvalidPayloadError):
+            await store.append(Fill(fill_id="1", qty=wrong))
+
+
+@pytest.mark.asyncio
+class TestAGroup:
+    async def test_with_the_key_of_the_call_is_one_unit(self, store: EventStore[int]) -> None:
+        group = Note(text="a"), Quote(quote_id="q"), Note(text="b")
+        first = await store.append(*group, key="g")
+        again = await store.append(*group, key="g")
+        assert again.duplicate
+        assert (again.first_seq, again.seq, again.time) == (1, 3, first.time)
+        for other in (
+            group[:1],
+            group[1:],
+            (*group, Note(text="c")),
+            (*group[:2], Note(text="B")),
+            (group[0], Fill(fill_id="1")),
+        ):
+            with pytest.raises(KeyConflictError):
+                await store.append(*other, key="g")
+        assert store.seq == 3
+
+    async def test_of_known_operations_writes_the_new_ones_alone(
+        self, store: EventStore[int]
+    ) -> None:
+        await store.append(Fill(fill_id="1"), Fill(fill_id="2"))
+        receipt = await store.append(*(Fill(fill_id=str(number)) for number in range(1, 6)))
+        assert not receipt.duplicate
+        assert (receipt.first_seq, receipt.seq) == (3, 5)
+        assert [event.data.fill_id for event in receipt.events] == ["3", "4", "5"]
+        again = await store.append(Fill(fill_id="4"), Fill(fill_id="1"))
+        assert again.duplicate
+        assert (again.first_seq, again.seq) == (1, 4)
+
+    async def test_with_one_operation_without_a_key_is_new_as_a_whole(
+        self, store: EventStore[int]
+    ) -> None:
+        await store.append(Fill(fill_id="1"), Note(text="x"))
+        with pytest.raises(PartialDuplicateError, match="note at position 2 has no key") as caught:
+            await store.append(Fill(fill_id="9"), Fill(fill_id="1"), Note(text="x"))
+        assert caught.value.duplicates == (1,)
+        assert store.seq == 2
+
+    async def test_with_one_key_twice_writes_it_once(self, store: EventStore[int]) -> None:
+        receipt = await store.append(
+            Fill(fill_id="1"), Note(), Fill(fill_id="1", qty=1), Fill(fill_id="2")
+        )
+        assert [event.key for event in receipt.events] == ["BTC:1", None, "BTC:2"]
+        with pytest.raises(KeyConflictError, match="another operation of the same append"):
+            await store.append(Fill(fill_id="3"), Fill(fill_id="3", qty=2.0))
+        assert store.seq == 3
+
+
+@pytest.mark.asyncio
+class TestInFlight:
+    async def test_the_second_has_the_outcome_of_the_first(self) -> None:
+        store = await opened(SimulatedDisk(), durability="commit")
+        receipts = [store.submit(Fill(fill_id="1")) for _ in range(3)]
+        assert [receipt.duplicate for receipt in receipts] == [False, True, True]
+        with pytest.raises(KeyConflictError, match="event 1"):
+            store.submit(Fill(fill_id="1", qty=5.0))
+        await receipts[2]
+        assert receipts[0].done
+        assert store.seq == 1
+        await store.close()
+
+    async def test_a_refused_commit_takes_its_keys_back(self) -> None:
+        disk = SimulatedDisk()
+        store = await opened(disk)
+        await store.append(Fill(fill_id="1"))
+        disk.add_rule(failing_once("write", errno.ENOSPC))
+        receipts = [store.submit(Fill(fill_id="2")) for _ in range(3)]
+        for receipt in receipts:
+            with pytest.raises(StoreFullError):
+                await receipt
+        assert not (await store.append(Fill(fill_id="2"))).duplicate
+        assert (await store.append(Fill(fill_id="2"))).duplicate
+        assert store.seq == 2
+        await store.close()
+
+    async def test_after_an_unknown_outcome_the_same_append_is_right(self) -> None:
+        disk = SimulatedDisk()
+        store = await opened(disk)
+        disk.add_rule(failing_once("sync", errno.EIO))
+        receipts = [store.submit(Fill(fill_id="1")) for _ in range(2)]
+        for receipt in receipts:
+            with pytest.raises(StoreFailedError):
+                await receipt
+        await store.close()
+        store = await opened(disk.reopen())
+        await store.append(Fill(fill_id="1"))
+        assert (store.seq, store.state) == (1, 1)
+        await store.close()
+
+    async def test_a_handler_that_raises_takes_no_key(self) -> None:
+        store = await opened(SimulatedDisk())
+        with pytest.raises(ValueError, match="no such quantity"):
+            await store.append(Fill(fill_id="1", qty=-1.0))
+        assert not (await store.append(Fill(fill_id="1"))).duplicate
+        await store.close()
+
+    async def test_a_cancelled_append_is_a_duplicate_of_itself(self) -> None:
+        store = await opened(SimulatedDisk())
+        task = asyncio.ensure_future(store.append(Fill(fill_id="1")))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (await store.append(Fill(fill_id="1"))).duplicate or store.seq == 1
+        await store.close()
+
+
+@pytest.mark.asyncio
+class TestExpectedSeq:
+    async def test_a_duplicate_wins_over_it(self, store: EventStore[int]) -> None:
+        first = await store.append(Fill(fill_id="1"), expected_seq=0)
+        again = await store.append(Fill(fill_id="1"), expected_seq=0)
+        assert again.duplicate
+        assert again.seq == first.seq
+        with pytest.raises(SequenceConflictError):
+            await store.append(Fill(fill_id="2"), expected_seq=0)
+        with pytest.raises(SequenceConflictError):
+            await store.append(Note(), expected_seq=0)
+
+
+@pytest.mark.asyncio
+class TestFind:
+    async def test_gives_the_event(self, store: EventStore[int]) -> None:
+        await store.append(Note(), Fill(fill_id="1", qty=2.0))
+        await store.append(Tag(name="BTC:1"))
+        found = await store.find(("BTC", "1"), Fill)
+        assert found is not None
+        assert (found.seq, found.key) == (2, "BTC:1")
+        assert found.data in (Fill(fill_id="1", qty=2.0), None)
+        either = await store.find("BTC:1")
+        assert either is not None
+        assert either.seq == 2
+        assert await store.find("btc:1", "fill") is None
+        last = await store.find("btc:1")
+        assert last is not None
+        assert last.seq == 3
+
+    async def test_takes_no_value_that_identifies_nothing(self, store: EventStore[int]) -> None:
+        for key in ("", None, 1.5):
+            with pytest.raises(ValueError, match="key"):
+                await store.find(key)
+
+
+@pytest.mark.asyncio
+async def test_a_key_function_may_not_call_the_store() -> None:
+    async with EventStore.in_memory(REGISTRY) as store:
+        CALLED[:] = [store]
+        with pytest.raises(StoreUsageError, match="while it folds"):
+            store.submit(Odd())
+        CALLED.clear()
+        assert store.seq == 0
+
+
+@pytest.mark.asyncio
+async def test_a_look_up_that_outlives_the_store_is_told() -> None:
+    disk = SimulatedDisk()
+    store = await opened(disk)
+    await store.append(Fill(fill_id="1"))
+    await store.snapshot()
+    receipt = store.submit(Fill(fill_id="1"))
+    assert not receipt.done
+    await store.close()
+    with contextlib.suppress(StoreClosedError):
+        assert (await receipt).duplicate
