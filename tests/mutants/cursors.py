@@ -135,8 +135,8 @@ CURSOR_SABOTAGES = (
         edits=(
             edit(
                 SUBSCRIPTION,
-                "        self._begins = isinstance(asked.after, Cursor | AtTime)\n",
-                "        self._begins = isinstance(asked.after, AtTime)\n",
+                "isinstance(asked.after, Cursor | AtTime)\n",
+                "isinstance(asked.after, AtTime)\n",
             ),
         ),
         caught_by=(TEST_SUBSCRIPTION,),

@@ -39,6 +39,7 @@ from eventstore import (
 )
 from eventstore.reading.subscription import Subscription
 from tests.stateful import draws
+from tests.stateful.cursors import CursorRules
 from tests.stateful.faults import Failing
 from tests.stateful.misuse import MisuseRules
 from tests.stateful.profile import examples
@@ -74,7 +75,7 @@ _ASKING_GROUPS = st.lists(st.tuples(draws.groups, draws.durabilities), min_size=
 """Groups, and the durability that each asks for."""
 
 
-class StoreMachine(MisuseRules):
+class StoreMachine(CursorRules):
     """One store, and one program that uses the store."""
 
     def __init__(self) -> None:
