@@ -21,6 +21,7 @@ What to catch::
     ├── HistoryForkedError       the history does not go on from a cursor
     │   └── CursorAheadError     ... and ends before the cursor: an older copy was restored
     ├── ForeignCursorError       a cursor is another store's
+    ├── CursorNotSavedError      a named cursor could not be saved; the earlier one is kept
     ├── StoreLockedError         another writer owns the store
     ├── StoreOverloadedError     submit: the queue is full, nothing was written
     ├── StoreClosedError         the store is closed (or belongs to the parent process)
@@ -52,6 +53,7 @@ from eventstore.error_base import PathError as _PathError
 from eventstore.error_base import SystemCallError as _SystemCallError
 from eventstore.live_errors import (
     CursorAheadError,
+    CursorNotSavedError,
     ForeignCursorError,
     HistoryForkedError,
     IntentError,
@@ -69,6 +71,7 @@ __all__ = [
     "CorruptSnapshotError",
     "CorruptStoreError",
     "CursorAheadError",
+    "CursorNotSavedError",
     "EventStoreError",
     "ForeignCursorError",
     "HistoryForkedError",

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from eventstore.error_base import EventStoreError, PathError
+from eventstore.error_base import EventStoreError, PathError, SystemCallError
 
 __all__ = [
     "CursorAheadError",
+    "CursorNotSavedError",
     "ForeignCursorError",
     "HistoryForkedError",
     "IntentError",
@@ -91,6 +92,19 @@ class CursorAheadError(HistoryForkedError):
     ) -> None:
         super().__init__(message, path=path, cursor=cursor, last_shared=last_shared)
         self.last = last
+
+
+class CursorNotSavedError(SystemCallError):
+    """A named cursor could not be saved. The store is not affected, and the save may be repeated.
+
+    The earlier cursor is kept, except after a failed sync of the folder: then nobody knows which of
+    both survives a power cut. Either way each event comes at least once. `name` is the name of the
+    cursor, `path` the file or folder, and `errno` the number of the operating system.
+    """
+
+    def __init__(self, message: str, *, path: str, name: str, errno: int | None = None) -> None:
+        super().__init__(message, path=path, errno=errno)
+        self.name = name
 
 
 class SubscriberTooSlowError(PathError):

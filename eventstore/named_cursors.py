@@ -34,11 +34,11 @@ from eventstore.disk.layout import CURSOR_FOLDER, cursor_name, cursor_temporary,
 from eventstore.errors import (
     ConfigError,
     CorruptStoreError,
+    CursorNotSavedError,
     EventStoreError,
-    StoreAccessError,
-    StoreFullError,
 )
 from eventstore.os_errors import (
+    NO_ACCESS,
     SHORTAGE,
     errno_name,
     path_in_error,
@@ -112,7 +112,7 @@ def _read(disk: Disk, name: str) -> Cursor:
 def save_cursor(disk: Disk, name: str, cursor: Cursor) -> None:
     """Save a cursor under `name`, durably, in place of an earlier one.
 
-    Raises `StoreFullError` and `StoreAccessError`. The earlier cursor is kept then.
+    Raises `CursorNotSavedError`. The earlier cursor is kept then.
     """
     saved = _Saved(name, str(cursor), 0)
     saved = msgspec.structs.replace(saved, crc=saved.checksum())
@@ -140,19 +140,19 @@ def save_cursor(disk: Disk, name: str, cursor: Cursor) -> None:
         raise _not_saved_error(error, path_in_error(error, disk.path), name) from error
 
 
-def _not_saved_error(cause: OSError, path: str, name: str) -> EventStoreError:
-    text = f"{path}: the cursor {name!r} could not be saved ({errno_name(cause)}): "
+def _not_saved_error(cause: OSError, path: str, name: str) -> CursorNotSavedError:
     if cause.errno in SHORTAGE:
         lacking, remedy = shortage_words(cause)
-        return StoreFullError(
-            f"{text}{lacking}; the earlier cursor is kept; {remedy} and save again",
-            path=path,
-            errno=cause.errno,
-        )
-    return StoreAccessError(
-        f"{text}check that this user may write to the folder {CURSOR_FOLDER} there; after a failed "
-        "sync the earlier cursor may come back, and events come again",
+        reason = f"{lacking}; {remedy}"
+    elif cause.errno in NO_ACCESS:
+        reason = f"this user may not write to the folder {CURSOR_FOLDER}; check its permissions"
+    else:
+        reason = "check the device"
+    return CursorNotSavedError(
+        f"{path}: the cursor {name!r} could not be saved ({errno_name(cause)}): {reason}, then "
+        "save again. Until then events since the earlier save come again",
         path=path,
+        name=name,
         errno=cause.errno,
     )
 

@@ -47,6 +47,7 @@ FACTS: dict[str, Any] = {
     "cursor": f"{'0a' * 16}.1.0a0a0a0a.7.9c1be07a",
     "store": "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a",
     "last_shared": 5,
+    "name": "risk",
     "last": 6,
     "lag": 7,
     "max_lag": 6,

@@ -119,8 +119,8 @@ class Follower(AsyncContext):
         event comes again: each event comes at least once.
 
         Cancelling cancels the waiting, and the save goes on. Raises `ConfigError` for a follower
-        without a name, `StoreFullError` and `StoreAccessError` where the earlier cursor is kept,
-        and `StoreClosedError`.
+        without a name, `CursorNotSavedError` where the earlier cursor is kept, and
+        `StoreClosedError`.
         """
         batches = self._started
         name, cursor = checked_to_save(batches.name), self.cursor

@@ -126,7 +126,7 @@ class EventBatches:
         return self._log.cursor_behind(seq, None)
 
     def save(self, name: str, cursor: Cursor) -> None:
-        """Save `cursor` under `name`. Raises `StoreFullError` and `StoreAccessError`."""
+        """Save `cursor` under `name`. Raises `CursorNotSavedError`."""
         save_cursor(self._log.disk, name, cursor)
 
     def next_batch(self, *, idle: bool = False) -> EventBatch | None:

@@ -85,8 +85,8 @@ class SyncFollower:
         Called after the work on an event. Where the program dies between the work and the save, the
         event comes again: each event comes at least once.
 
-        Raises `ConfigError` for a follower without a name, and `StoreFullError` and
-        `StoreAccessError`, where the earlier cursor is kept.
+        Raises `ConfigError` for a follower without a name, and `CursorNotSavedError` where the
+        earlier cursor is kept.
         """
         name, cursor = checked_to_save(self._batches.name), self.cursor
         self._batches.save(name, cursor)

@@ -66,8 +66,8 @@ class Subscription(AsyncContext):
         event comes again: each event comes at least once.
 
         Cancelling cancels the waiting, and the save goes on. Raises `ConfigError` for a
-        subscription without a name, `StoreFullError` and `StoreAccessError` where the earlier
-        cursor is kept, and `StoreClosedError`.
+        subscription without a name, `CursorNotSavedError` where the earlier cursor is kept, and
+        `StoreClosedError`.
         """
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from eventstore import EventStoreError
 from eventstore.closing import Closing
+from eventstore.disk.timelines import Lineage
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.durable import DurableLog
@@ -63,6 +64,11 @@ def times_that_never_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HandlerRegistry, "record", forward)
 
 
+def another_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lineage, "check", lambda lineage, cursor: None)
+    monkeypatch.setattr(Lineage, "check_event", lambda lineage, cursor, checksum: None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("machine", "sabotage"),
@@ -72,6 +78,7 @@ def times_that_never_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
         (StoreMachine, waiters_forgotten),
         (StoreMachine, context_of_the_caller),
         (StoreMachine, times_that_never_go_back),
+        (StoreMachine, another_history),
         (LogMachine, calls_let_in),
         (LogMachine, room_kept),
         (LogMachine, waiters_forgotten),

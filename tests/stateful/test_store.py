@@ -478,6 +478,19 @@ class StoreMachine(CursorRules):
         self._die(self.session.point, image, config)
 
     @precondition(MisuseRules.is_open)
+    @rule(payloads=draws.groups, image=draws.images, config=draws.configs)
+    def crash_behind_a_kept_cursor(
+        self, payloads: list[Any], image: str, config: StoreConfig
+    ) -> None:
+        """Lose what a cursor stands behind, perhaps, and give the number to another event."""
+        self.append(payloads, False, None, None)
+        self.keep_a_cursor()
+        self.crash(image, config)
+        if self.is_open() and self.has_cursors():
+            self.append([*payloads, *payloads], False, None, None)
+            self.read_on_from_a_cursor(len(self.session.record.cursors) - 1)
+
+    @precondition(MisuseRules.is_open)
     @rule(calls=st.integers(1, 60), image=draws.images, config=draws.configs, data=st.data())
     def crash_in_a_step(
         self, calls: int, image: str, config: StoreConfig, data: st.DataObject

@@ -29,6 +29,7 @@ from typing import NamedTuple, get_args
 
 from eventstore import (
     CorruptStoreError,
+    CursorNotSavedError,
     EventStoreError,
     StoreAccessError,
     StoreFailedError,
@@ -156,6 +157,8 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
         return False
     if failure.code == errno.EINTR and once and endured:
         return False
+    if isinstance(error, CursorNotSavedError):
+        return True
     if failure.code == errno.EMFILE:
         return opening or not isinstance(error, StoreFailedError)
     if failure.everything:

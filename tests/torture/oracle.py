@@ -29,6 +29,7 @@ from eventstore import (
     HistoryForkedError,
     HistoryUnavailableError,
     IntentSettled,
+    ReadFailedError,
 )
 from eventstore.named_cursors import list_cursors
 from tests.torture.ledger import Fill, Ledger, Order, ledger_after, number_of
@@ -222,6 +223,8 @@ def _saved_as_claimed(store: EventStore[Any], name: str, seq: int) -> None:
     """Check that a named cursor is there, whole, and no older than its last acknowledged save."""
     assert store.log.disk is not None
     found = dict(list_cursors(store.log.disk)).get(name)
+    if isinstance(found, ReadFailedError):
+        raise found
     if not isinstance(found, Cursor) or found.seq < seq:
         raise OracleError(f"the cursor {name} was saved behind event {seq}, and now is {found}")
 
