@@ -167,6 +167,8 @@ class AppendPath(Generic[StateT]):
             raise
         if registry.marked:
             self.intents.note(events, receipt)
+            if terms.opened is not None:
+                terms.opened(events)
         return receipt
 
     def _essential(self, payloads: Sequence[Operation], essential: bool | None) -> bool:

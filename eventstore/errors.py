@@ -15,6 +15,7 @@ What to catch::
     ├── ReplayError              recovery or replay: a handler raised on an event in the log
     ├── NotAwaitedError          the result of open or append was used without await
     ├── IntentError              append, intend: an intent of that id is open or was settled
+    │   └── DuplicateIntentError ... or its operation was recorded before, by its key
     ├── KeyConflictError         append: another payload was recorded under the key
     │   └── PartialDuplicateError ... some of a group are known, and one has no key
     ├── SequenceConflictError    append: another event came in since expected_seq
@@ -54,6 +55,7 @@ from eventstore.error_base import SystemCallError as _SystemCallError
 from eventstore.live_errors import (
     CursorAheadError,
     CursorNotSavedError,
+    DuplicateIntentError,
     ForeignCursorError,
     HistoryForkedError,
     IntentError,
@@ -72,6 +74,7 @@ __all__ = [
     "CorruptStoreError",
     "CursorAheadError",
     "CursorNotSavedError",
+    "DuplicateIntentError",
     "EventStoreError",
     "ForeignCursorError",
     "HistoryForkedError",

@@ -13,6 +13,7 @@ from eventstore.error_base import EventStoreError, PathError, SystemCallError
 __all__ = [
     "CursorAheadError",
     "CursorNotSavedError",
+    "DuplicateIntentError",
     "ForeignCursorError",
     "HistoryForkedError",
     "IntentError",
@@ -34,6 +35,18 @@ class IntentError(EventStoreError):
     def __init__(self, message: str, *, id: str) -> None:
         super().__init__(message)
         self.id = id
+
+
+class DuplicateIntentError(IntentError):
+    """The operation of an intent was recorded before, under the same identity key.
+
+    Nothing was written. `id` is the client order id of the first intent, and `first` its event,
+    with the data `None` and no id where the event itself is gone.
+    """
+
+    def __init__(self, message: str, *, id: str, first: Any) -> None:
+        super().__init__(message, id=id)
+        self.first = first
 
 
 class SequenceConflictError(EventStoreError):

@@ -12,19 +12,21 @@ takes a snapshot first.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from eventstore.arguments import argument_error
 from eventstore.config import Durability
-from eventstore.errors import IntentError
+from eventstore.errors import DuplicateIntentError, HistoryUnavailableError
 from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.live_intents import LiveIntents
-from eventstore.intents.terms import Terms
+from eventstore.intents.terms import UNKNOWN, Terms
 from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext
-from eventstore.model.operation import Operation, Payload, Receipt
+from eventstore.model.intent_settled import OPENS
+from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.traits import traits_of
 
@@ -80,20 +82,30 @@ async def _submitted(
     return await room.submit_when_fits(len(payloads), submit, payloads)
 
 
+class _SettledError(Exception):
+    """Somebody has settled the intent since the call."""
+
+
 async def settle(
     path: IntentPath, doubt: Doubt[Any], settled: Mapping[str, Any], also: tuple[Payload, ...]
 ) -> Receipt:
     """Settle a doubt, and return the receipt of the settlement: see `Doubt.settle`."""
 
-    def submit(payloads: Sequence[Operation]) -> Receipt:
+    def check() -> None:
         if doubt.id not in path.intents.head and doubt.receipt is not None:
-            return doubt.receipt  # settled while this call waited for room
-        return path.submit(payloads, None, None, None, None)
+            raise _SettledError
 
-    if doubt.id not in path.intents.head and doubt.receipt is not None:
+    def submit(payloads: Sequence[Operation]) -> Receipt:
+        return path.submit(payloads, None, None, None, None, None, terms)
+
+    terms = UNKNOWN._replace(check=check)
+    try:
+        check()  # also where the store was closed since
+        operations = (("intent_settled", settled), *also)
+        return await (await _submitted(path, operations, None, submit))
+    except _SettledError:
+        assert doubt.receipt is not None  # known to `check`
         return await doubt.receipt
-    operations = (("intent_settled", settled), *also)
-    return await (await _submitted(path, operations, None, submit))
 
 
 class Intending(AsyncContext, Generic[OperationT]):
@@ -123,14 +135,7 @@ class Intending(AsyncContext, Generic[OperationT]):
             receipt = await _submitted(path, self._operations, self._expected, self._submit)
             await receipt
             if receipt.duplicate:
-                raise IntentError(
-                    f"the operation was intended before, with event {receipt.first_seq}: its key "
-                    "is known. Nothing was written. store.find(key) gives the first one, and "
-                    "store.in_doubt has it if it is open",
-                    id="",
-                )
-            if self._doubt is None:
-                self._doubt = path.intents.begin_work(path, receipt.events)
+                raise await self._duplicate_error(receipt)
             await path.make_durable()
         except BaseException:  # cancelled: the intent may be in the log, and nobody is at work
             self._end_work()
@@ -152,12 +157,31 @@ class Intending(AsyncContext, Generic[OperationT]):
             raise argument_error(
                 "operation", payloads[0], "expected an operation whose class says intent="
             )
-        receipt = self._path.submit(
-            payloads, self._key, self._metadata, self._expected, None, None, self._terms
+        terms = self._terms._replace(opened=self._opened)  # kept, it would be a circle
+        return self._path.submit(
+            payloads, self._key, self._metadata, self._expected, None, None, terms
         )
-        if receipt.events:  # else a known key, or one that is looked up
-            self._doubt = self._path.intents.begin_work(self._path, receipt.events)
-        return receipt
+
+    def _opened(self, events: Sequence[Event[Any]]) -> None:
+        self._doubt = self._path.intents.begin_work(self._path, events)
+
+    async def _duplicate_error(self, receipt: Receipt) -> DuplicateIntentError:
+        """Return the error for an operation whose key is known, with the first event."""
+        path, seq = self._path, receipt.first_seq
+        first: Event[Any] = Event(seq, receipt.time, None)
+        with contextlib.suppress(HistoryUnavailableError):
+            async for chunk in path.log.read(seq, seq + 1):
+                codec = path.registry.codec
+                events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
+                (first,) = path.registry.upcast([event for event in events if event.seq == seq])[:1]
+        name = str((first.metadata or {}).get(OPENS, {}).get("id", ""))
+        state = "is open" if name in path.intents.published else "was settled"
+        return DuplicateIntentError(
+            f"{path.log.path}: the operation was intended before, as {name!r} with event {seq}, "
+            f"and {state}: its key is known. Nothing was written",
+            id=name,
+            first=first,
+        )
 
     def _end_work(self) -> None:
         if self._doubt is not None:

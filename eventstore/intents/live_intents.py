@@ -63,6 +63,8 @@ class LiveIntents:
 
     def mark(self, payloads: Sequence[Operation], first: int, terms: Terms) -> Marked:
         """Mark a group on top of the head. Nothing changes. Raises `IntentError`."""
+        if terms.check is not None:
+            terms.check()
         return mark_group(self._path, payloads, first, self.head, self._ids, terms)
 
     def submitted(self, intents: OpenIntents, seq: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -17,10 +18,16 @@ _LONGEST = timedelta(days=36_500)
 
 
 class Terms(NamedTuple):
-    """The time for which the venue may still act (`None`: unknown), and its queries' delay."""
+    """The time for which the venue may still act (`None`: unknown), and its queries' delay.
+
+    Two functions are called in the turn of the loop of the submission: `check` before anything has
+    changed, to refuse the group, and `opened` with the events of the group afterwards.
+    """
 
     within: timedelta | None = None
     lag: timedelta = LAG
+    opened: Callable[[Sequence[Event[Any]]], None] | None = None
+    check: Callable[[], None] | None = None
 
     @classmethod
     def checked(cls, within: Any, lag: Any) -> Terms:

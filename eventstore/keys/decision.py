@@ -27,7 +27,7 @@ from eventstore.keys.identity import key_text
 from eventstore.keys.index import InFlight, KeyIndex
 from eventstore.model.differences import path_of, walk_differences
 from eventstore.model.operation import Event, Operation, operation_name
-from eventstore.model.traits import OperationTraits
+from eventstore.model.traits import OperationTraits, traits_of
 
 __all__ = ["Decision", "Evidence", "Unit", "compare", "decide", "units_of"]
 
@@ -232,7 +232,12 @@ def _check_again(earlier: Unit, unit: Unit, decoded: Decoded) -> None:
 
 
 def compare(recorded: Sequence[Any], given: Sequence[Any]) -> dict[str, tuple[Any, Any]] | None:
-    """Return the differences between recorded and given payloads, `None` for equal ones."""
+    """Return the differences between recorded and given payloads, `None` for equal ones.
+
+    The client order ids of intents do not count: the store may have filled in the recorded one.
+    """
+    if len(recorded) == len(given):
+        given = [_identified(one, other) for one, other in zip(recorded, given, strict=True)]
     if len(recorded) == len(given) == 1 and type(recorded[0]) is type(given[0]):
         one, other = recorded[0], given[0]
     else:
@@ -243,6 +248,15 @@ def compare(recorded: Sequence[Any], given: Sequence[Any]) -> dict[str, tuple[An
         path_of(steps).lstrip(".") or "$": (left, right)
         for steps, left, right in walk_differences(one, other, exact=False)
     }
+
+
+def _identified(recorded: Any, given: Any) -> Any:
+    """Return a given payload, an intent with the recorded client order id."""
+    traits = traits_of(type(given))
+    if traits is None or traits.intent is None or type(recorded) is not type(given):
+        return given
+    name = traits.intent
+    return msgspec.structs.replace(given, **{name: getattr(recorded, name)})
 
 
 def conflict_error(

@@ -24,7 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.model.conversion import decode_hook, encode_hook, first_change
 from eventstore.model.differences import parts_of, path_of, walk_differences
-from eventstore.model.intent_settled import IntentSettled, settlement_hook
+from eventstore.model.intent_settled import IntentSettled, settlement_hook, without_order_id
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
 from eventstore.model.shadowing import remedy_for
@@ -78,7 +78,7 @@ class EventCodec:
         self._encode_canonically = msgspec.msgpack.Encoder(
             enc_hook=encode_hook, order="deterministic"
         ).encode
-        self._decode_value = msgspec.msgpack.Decoder(value_type, dec_hook=decode_hook).decode
+        self._decode_value = msgspec.msgpack.Decoder(value_type, dec_hook=hook).decode
         self._decode_one = msgspec.msgpack.Decoder(Event[value_type], dec_hook=hook).decode
         self._decode_many = msgspec.msgpack.Decoder(list[Event[value_type]], dec_hook=hook).decode
 
@@ -87,13 +87,16 @@ class EventCodec:
         return self._encode(event)
 
     def canonical(self, payload: Any) -> bytes:
-        """Return bytes that equal payloads share, whatever the order of their sets and maps."""
-        return self._encode_canonically(payload)
+        """Return bytes that equal payloads share, whatever the order of their sets and maps.
+
+        The client order id of an intent does not count: the store may have filled in the id.
+        """
+        return self._encode_canonically(without_order_id(payload))
 
     def canonical_of_recorded(self, data: bytes) -> bytes:
         """Return the canonical bytes of a recorded payload, or `data` where none can be made."""
         try:
-            return self._encode_canonically(fold_context().run(self._decode_value, data))
+            return self.canonical(fold_context().run(self._decode_value, data))
         except Exception:  # noqa: BLE001  a payload's own check may raise anything
             return data
 

@@ -32,6 +32,7 @@ __all__ = [
     "opens_intents",
     "settlement_hook",
     "unchanged",
+    "without_order_id",
 ]
 
 OPENS = "eventstore.intent"
@@ -83,6 +84,15 @@ def opens_intents(payload_type: type[Operation]) -> bool:
     """Tell whether operations of a class open intents."""
     traits = traits_of(payload_type)
     return traits is not None and traits.intent is not None
+
+
+def without_order_id(payload: Any) -> Any:
+    """Return an intent as a map without the client order id, any other payload as the payload."""
+    traits = traits_of(type(payload))
+    if traits is None or traits.intent is None:
+        return payload
+    names = payload.__struct_fields__
+    return {name: getattr(payload, name) for name in names if name != traits.intent}
 
 
 def unchanged(state: Any, event: Any) -> Any:

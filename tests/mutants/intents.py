@@ -125,9 +125,9 @@ INTENTS = (
         breaks="settling twice writes nothing",
         edits=(
             edit(
-                INTENDING,
-                "            return doubt.receipt  # settled while this call waited for room\n",
-                "            pass\n",
+                LIVE_INTENTS,
+                "        if terms.check is not None:\n            terms.check()\n",
+                "",
             ),
         ),
         caught_by=(TEST_SETTLING,),
@@ -135,14 +135,7 @@ INTENTS = (
     Sabotage(
         name="an intent settled twice",
         breaks="settling twice writes nothing",
-        edits=(
-            edit(
-                INTENDING,
-                "            return doubt.receipt  # settled while this call waited for room\n",
-                "            pass\n",
-            ),
-            edit(INTENDING, "        return await doubt.receipt\n", "        pass\n"),
-        ),
+        edits=(edit(INTENDING, "            raise _SettledError\n", "            pass\n"),),
         caught_by=(TEST_SETTLING,),
     ),
     Sabotage(
@@ -254,5 +247,23 @@ INTENTS = (
         breaks="verify finds a snapshot with other intents than the events give",
         edits=(edit(REFOLD, "        if found != intents:\n", "        if False:\n"),),
         caught_by=(TEST_KEPT,),
+    ),
+    Sabotage(
+        name="a decision intended twice",
+        breaks="an intent with a known key is no second intent",
+        edits=(edit(INTENDING, "            if receipt.duplicate:\n", "            if False:\n"),),
+        caught_by=("tests/intents/test_keyed.py",),
+    ),
+    Sabotage(
+        name="the id of an order taken for a part of the decision",
+        breaks="the second intend of a decision is told of the first",
+        edits=(
+            edit(
+                INTENT_SETTLED,
+                "    if traits is None or traits.intent is None:\n        return payload\n",
+                "    if True:\n        return payload\n",
+            ),
+        ),
+        caught_by=("tests/intents/test_keyed.py",),
     ),
 )
