@@ -208,6 +208,8 @@ class AppendPath(Generic[StateT]):
         metadata: Any,
     ) -> tuple[OpenIntents, list[Event[Any]], bytes, StateT]:
         """Mark and fold a group that may open or settle intents: see `encode_and_fold`."""
+        if self._keys.remember != (None, None):  # else a known key was found before
+            self.intents.refuse_known(payloads, key)
         payloads, marks = self.intents.mark(payloads, first, terms)
         events, body, state = encode_and_fold(
             self.registry, self.head, first, time, payloads, key, metadata, marks

@@ -18,13 +18,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from eventstore.errors import DuplicateIntentError
 from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.marking import Marked, mark_group
 from eventstore.intents.order_ids import OrderIds
 from eventstore.intents.terms import Terms
-from eventstore.model.intent_settled import OPENS, SETTLES
+from eventstore.model.intent_settled import OPENS, SETTLES, opens_intents
 from eventstore.model.open_intents import OpenIntents
-from eventstore.model.operation import Event, Operation, Receipt
+from eventstore.model.operation import Event, KeyTexts, Operation, Receipt
 
 __all__ = ["LiveIntents"]
 
@@ -66,6 +67,26 @@ class LiveIntents:
         if terms.check is not None:
             terms.check()
         return mark_group(self._path, payloads, first, self.head, self._ids, terms)
+
+    def refuse_known(self, payloads: Sequence[Operation], key: KeyTexts) -> None:
+        """Refuse an operation with the identity key of an open intent, though the key is forgotten.
+
+        Raises `DuplicateIntentError`.
+        """
+        texts = key if isinstance(key, list) else [key] * len(payloads)
+        wanted = {
+            (type(payload), text)
+            for payload, text in zip(payloads, texts, strict=True)
+            if text is not None and opens_intents(type(payload))
+        }
+        for name, event in self.head.events.items() if wanted else ():
+            if (type(event.data), event.key) in wanted:
+                raise DuplicateIntentError(
+                    f"{self._path}: the operation was intended before, as {name!r} with event "
+                    f"{event.seq}, and is open: no key is forgotten before. Nothing was written",
+                    id=name,
+                    first=event,
+                )
 
     def submitted(self, intents: OpenIntents, seq: int) -> None:
         """Put the head after a group with the last event `seq`."""

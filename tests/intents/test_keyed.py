@@ -158,6 +158,23 @@ class TestASecondIntend:
         options: dict[str, Any] = {"segment_size": 4096, "backup_count": 1, "history": history}
         run(later, run(body, **options), **options)
 
+    @pytest.mark.parametrize("snapshots", [False, True])
+    def test_of_a_key_that_would_be_forgotten(self, snapshots: bool) -> None:
+        """A key is remembered as long as its intent is open, however short the memory is."""
+
+        async def body(store: EventStore[Book]) -> None:
+            doubt = await intended(store, 1)
+            for price in range(10):
+                await store.append(Mark(price=price))
+                if snapshots:
+                    await store.snapshot()
+            assert (await refused(store, 1)).first.data == doubt.operation
+            await intended(store, 2)
+            await doubt.settle("never_sent")
+            assert (await intended(store, 1)).seq == store.seq
+
+        run(body, keys={"remember": {"events": 3}})
+
     def test_in_memory(self) -> None:
         async def program() -> None:
             async with opened(None, registry=REGISTRY) as store:

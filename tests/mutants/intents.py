@@ -266,4 +266,14 @@ INTENTS = (
         ),
         caught_by=("tests/intents/test_keyed.py",),
     ),
+    Sabotage(
+        name="the key of an open intent forgotten",
+        breaks="a decision is intended once, however short the memory of keys",
+        edits=(
+            edit(
+                APPEND_PATH, "        if self._keys.remember != (None, None):", "        if False:"
+            ),
+        ),
+        caught_by=("tests/intents/test_keyed.py",),
+    ),
 )
