@@ -57,6 +57,8 @@ _logger = logging.getLogger("eventstore.following")
 _TORN_READS = 5
 """Reads of the frontier in a row that may fall into a write."""
 _FAR = 1 << 62
+_MOMENT, _MOMENTS = 0.002, 50
+"""Seconds, and how often, to wait for a frontier that a cursor is ahead of."""
 _WITHOUT_FRONTIER = 5.0
 """Seconds between two passes over the last segment of a store without a frontier."""
 
@@ -105,6 +107,7 @@ class LogFollower:
                 next(LogReader(self.disk, self._manifest.store).chunks(), None)
             frontier = self._look(idle=True)
             if isinstance(after, Cursor):
+                frontier = self._look_up_to(after.seq, frontier)
                 self._given = after
                 after = confirm(self.disk, after, self._last_to_confirm(frontier))
             if after is None:
@@ -194,6 +197,19 @@ class LogFollower:
         """Whether the frontier is of the store in the directory, which may have been replaced."""
         store = frontier.store
         return store == self._manifest.store or store == self._load_manifest().store
+
+    def _look_up_to(self, seq: int, frontier: Frontier | None) -> Frontier | None:
+        """Read the frontier until it tells of event `seq`, for a moment at most.
+
+        The writer acknowledges an event before the frontier tells of the event. So a cursor may
+        come from the writer's process a moment earlier.
+        """
+        for _ in range(_MOMENTS if self.disk.blocking else 0):
+            if frontier is None or frontier.seq >= seq or frontier.state is WriterState.CLOSED:
+                break
+            time.sleep(_MOMENT)
+            frontier = self._look(idle=True)
+        return frontier
 
     def _last_to_confirm(self, frontier: Frontier | None) -> int | None:
         """Return the last event that a cursor may stand behind, `None` where the log has to say.

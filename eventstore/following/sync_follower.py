@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -61,23 +62,39 @@ class SyncFollower:
         return self
 
     def __next__(self) -> Event[Any]:
+        if self.wait():
+            return self._ahead.next_event()
+        raise StopIteration
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the next event, at most `seconds`. Returns whether `next` gives one at once.
+
+        The answer is `False` at the end of the iteration, too. Without `seconds`, only the end of
+        the iteration ends the waiting. Raises the errors of the iteration.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
         idle = False
         while not self._closed:
             if self._forked:
                 raise StoreClosedError(f"{self._batches.path} {FORKED}", path=self._batches.path)
             if self._ahead:
-                return self._ahead.next_event()
+                return True
             self._watch.drain()
             batch = self._batches.next_batch(idle=idle)
             if batch is not None:
                 self._ahead.take(batch)
                 self._pace.found()
                 idle = False
-            elif self._until_closed and self._batches.closed:
-                break
-            else:
-                idle = self._watch.wait(self._pace.seconds(notified=self._watch.fd >= 0))
-        raise StopIteration
+                continue
+            if self._until_closed and self._batches.closed:
+                return False
+            pause = self._pace.seconds(notified=self._watch.fd >= 0)
+            if deadline is not None:
+                pause = min(pause, deadline - time.monotonic())
+                if pause <= 0:
+                    return False
+            idle = self._watch.wait(pause)
+        return False
 
     def save(self) -> Cursor:
         """Save the cursor durably under the follower's name, and return the cursor.

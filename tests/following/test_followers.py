@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from eventstore import (
     ConfigError,
+    CursorAheadError,
     Event,
     EventLog,
     EventStore,
@@ -35,6 +37,8 @@ from eventstore import (
 )
 from eventstore.disk.layout import FRONTIER
 from eventstore.following import wakeup
+from eventstore.following.log_follower import LogFollower
+from eventstore.log.frontier import Frontier
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.bank import Bank, bank_registry, pay, seqs
@@ -409,6 +413,13 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
+async def told_of(path: Path, seq: int) -> bytes:
+    """Wait until the frontier tells of event `seq`, and return its bytes."""
+    while Frontier.decode(data := (path / FRONTIER).read_bytes()).seq < seq:  # noqa: ASYNC110  a thread writes it
+        await asyncio.sleep(0)
+    return data
+
+
 class TestRealFiles:
     @pytest.mark.asyncio
     async def test_an_event_wakes_a_follower(self, way: str, tmp_path: Path) -> None:
@@ -421,6 +432,20 @@ class TestRealFiles:
                     await store.append(pay(number))
                     assert (await waiting).seq == number
             assert follower._watch.fd == -1
+
+    @pytest.mark.asyncio
+    async def test_a_thread_waits_as_long_as_it_wants(self, way: str, tmp_path: Path) -> None:
+        async with EventStore.open(tmp_path / "store", bank_registry(), QUIET) as store:
+            with follow_sync(tmp_path / "store", until_closed=True) as events:
+                assert not events.wait(0)
+                assert not events.wait(0.01)
+                await store.append(pay(1))
+                assert await asyncio.to_thread(events.wait, 20)
+                assert events.wait(0)
+                assert next(events).seq == 1
+                await store.close()
+                assert await asyncio.to_thread(events.wait) is False
+                assert list(events) == []
 
     @pytest.mark.asyncio
     async def test_an_event_wakes_a_thread(self, way: str, tmp_path: Path) -> None:
@@ -459,6 +484,36 @@ class TestRealFiles:
             with pytest.raises(StopAsyncIteration):
                 next(follower)
         assert looks == [False] * 3, "no look had to wait for its time"
+
+    @pytest.mark.asyncio
+    async def test_a_cursor_may_be_a_moment_ahead_of_the_frontier(self, tmp_path: Path) -> None:
+        """The writer acknowledges an event, and tells other processes a moment later."""
+        path = tmp_path / "store"
+        async with EventStore.open(path, bank_registry(), QUIET) as store:
+            await store.append(pay(1))
+            frontier = (path / FRONTIER).read_bytes()
+            await store.append(pay(2))
+            cursor = store.cursor
+            new = await told_of(path, 2)
+            (path / FRONTIER).write_bytes(frontier)
+            looks = 0
+            looked = LogFollower._look
+
+            def look(follower: LogFollower, *, idle: bool) -> Any:
+                nonlocal looks
+                looks += 1
+                if looks == 4:
+                    (path / FRONTIER).write_bytes(new)
+                return looked(follower, idle=idle)
+
+            with (
+                patch.object(LogFollower, "_look", look),
+                follow_sync(path, after=cursor) as follower,
+            ):
+                assert (follower.seq, looks) == (2, 4)
+            (path / FRONTIER).write_bytes(frontier)
+            with pytest.raises(CursorAheadError):
+                follow_sync(path, after=cursor)
 
     @pytest.mark.asyncio
     async def test_a_replaced_directory_is_found(self, tmp_path: Path) -> None:

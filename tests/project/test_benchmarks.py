@@ -5,6 +5,7 @@ No figure is judged here, and no test depends on a speed.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import sqlite3
@@ -21,6 +22,7 @@ from benchmarks.figures import Figures, Summary, ratio, summary
 from benchmarks.measuring import Found, Measuring
 from benchmarks.peers.sqlite3 import PRAGMAS
 from benchmarks.report import Run, shown, table, write
+from benchmarks.scripts import following
 from benchmarks.scripts.syncs import count
 from benchmarks.targets import Verdict, verdicts
 from benchmarks.worker import Answer, Order, main
@@ -341,3 +343,14 @@ class TestSyncs:
             "lone": {"fdatasync": 1, "write to O_DSYNC": 1},
             "groups": {"msync": 1},
         }
+
+
+class TestFollowing:
+    @pytest.mark.parametrize("way", ["sync", "async"])
+    def test_every_event_has_a_delay(self, way: str, tmp_path: Path) -> None:
+        found = asyncio.run(following.measure(way, tmp_path / "store", 5, 0.01))
+        assert len(found.delays) == 5
+        assert found.idle >= 0
+
+    def test_round_trips_are_measured(self, tmp_path: Path) -> None:
+        assert len(following.round_trips(tmp_path, 3)) == 3
