@@ -46,16 +46,10 @@ class Followed(NamedTuple):
 async def measure(way: str, store_path: Path, events: int, idle: float) -> Followed:
     """Append in this process, and let a child follow."""
     async with EventStore.open(store_path, trading_registry()) as store:
-        command = [
-            sys.executable,
-            "-m",
-            __spec__.name,
-            way,
-            str(store_path),
-            str(events),
-            str(idle),
-        ]
-        child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        arguments = ["-m", __spec__.name, way, str(store_path), str(events), str(idle)]
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=subprocess.PIPE
+        )
         assert child.stdout is not None
         await child.stdout.readline()
         acknowledged = []

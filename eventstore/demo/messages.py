@@ -55,15 +55,17 @@ class Acknowledged(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """The store's counters, now and then."""
+    """The store's counters, now and then. `told_again` counts fills told more than once."""
 
     stats: StoreStats
+    told_again: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
     """The tape is over. The worker closes the store when its standard input says so."""
 
     stats: StoreStats
+    told_again: int = 0
 
 
 class Followed(msgspec.Struct, frozen=True, tag=True):

@@ -158,6 +158,8 @@ def _summary(result: Result) -> Table:
     covered = sum(one.events for one in stats)
     table.add_row("events in the store", f"{result.verification.events:,}")
     table.add_row("commits", f"{commits:,} for {covered:,} events (as each life last reported)")
+    again = sum(one.told_again for one in lives)
+    table.add_row("fills told again", f"{again:,}, none recorded twice (as last reported)")
     table.add_row("events per second", f"{recorded / trading:,.0f}" if trading else "-")
     table.add_row("fdatasync p50", _range(stats, "sync_p50"))
     table.add_row("fdatasync p99", _range(stats, "sync_p99"))

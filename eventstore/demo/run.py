@@ -100,6 +100,7 @@ class Life:
     """One worker process, seen from outside. `trading` is in seconds, without start-up.
 
     `in_doubt` counts the orders of earlier lives that had no fill at the beginning of this life.
+    `told_again` counts the fills that were told more than once, as the life last reported.
     """
 
     number: int
@@ -107,6 +108,7 @@ class Life:
     in_doubt: int = 0
     acknowledged: int = 0
     stats: StoreStats | None = None
+    told_again: int = 0
     trading: float = 0.0
     killed: bool = False
 
@@ -293,10 +295,10 @@ def _follow(
                 life.acknowledged = seq
                 life.trading = time.perf_counter() - ready_at
                 view.advance(life)
-            case Progress(stats=stats):
-                life.stats = stats
-            case Finished(stats=stats):
-                life.stats = stats
+            case Progress(stats=stats, told_again=told_again):
+                life.stats, life.told_again = stats, told_again
+            case Finished(stats=stats, told_again=told_again):
+                life.stats, life.told_again = stats, told_again
                 finished = True
             case Failed(reason=reason):
                 raise DemoError(reason)

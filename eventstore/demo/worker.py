@@ -8,6 +8,9 @@ fill taken from the tape, which is the venue, and recorded. The fill settles the
 of one moment are submitted together, and so are the fills, so one commit may hold all of them. No
 order is ever based on a fill that a crash could take back.
 
+*Told twice.* The venue tells each fill twice, and tells the next worker the last fill before a kill
+once more. The id of the fill is the key of its group, so the store records the group once.
+
 *In doubt.* A kill between an order and its fill leaves the intent open. The next worker finds the
 order among `recovery.in_doubt`, asks the venue, and records the fill.
 
@@ -51,7 +54,7 @@ from eventstore.demo.messages import (
 from eventstore.demo.registry import trading_registry
 from eventstore.demo.tape import Print, read_moments
 
-__all__ = ["STORE_OPTIONS", "main", "record_tape"]
+__all__ = ["STORE_OPTIONS", "Recording", "main", "record_tape"]
 
 STORE_OPTIONS: dict[str, Any] = {
     "segment_size": 64 * 1024,
@@ -79,7 +82,7 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
     async with EventStore.open(
         store_path, trading_registry(), clock=clock, **STORE_OPTIONS
     ) as store:
-        work = _Recording(store, clock, say)
+        work = Recording(store, clock, say)
         journal = Journal()
         if not store.seq:
             say(Ready(_plain(store.recovery)))
@@ -90,12 +93,20 @@ async def record_tape(store_path: Path, tape: Path, say: Callable[[Message], Non
                 f"{store_path} holds {work.found} events, but this tape makes {journal.seq}: it "
                 "was made from another tape, or added to; take another --store"
             )
-        say(Finished(store.stats()))
+        say(Finished(store.stats(), work.told_again))
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.readline)
 
 
-class _Recording:
-    """One life of the worker. `found` is the number of events in the store at its opening."""
+_Submitted = tuple[Group, Receipt, bool]
+"""A group, its receipt, and whether the group was submitted before."""
+
+
+class Recording:
+    """One life of the worker.
+
+    `found` is the number of events in the store at its opening. `told_again` counts the fills that
+    were told once more, and not recorded again.
+    """
 
     def __init__(
         self, store: EventStore[Any], clock: SimulatedClock, say: Callable[[Message], None]
@@ -105,35 +116,45 @@ class _Recording:
         self._say = say
         self._moments = 0
         self.found = store.seq
+        self.told_again = 0
 
     async def record(self, journal: Journal, prints: tuple[Print, ...]) -> None:
-        orders: list[Receipt] = []
-        receipts: list[Receipt] = []
+        orders: list[_Submitted] = []
+        fills: list[_Submitted] = []
         for group in journal.moment(prints):
             if group.last_seq < self.found:
                 continue
             if group.first_seq <= self.found:
                 self._check(group, journal)
+                if not group.is_order:
+                    await self._durable([(group, self._submit(group), True)])
                 continue
             if not group.is_order and orders:
                 await self._durable(orders)
-                self._say(Sent(orders[-1].seq))
+                self._say(Sent(orders[-1][0].last_seq))
                 orders = []
             self._clock.set(group.time)
-            receipt = self._store.submit(*group.operations, key=group.key)
-            if receipt.seq != group.last_seq:
-                raise DemoError(f"{receipt!r} is not event {group.last_seq} of the journal")
-            (orders if group.is_order else receipts).append(receipt)
-        await self._durable(receipts)
-        if receipts:
-            self._say(Acknowledged(receipts[-1].seq))
+            if group.is_order:
+                orders.append((group, self._submit(group), False))
+            else:
+                fills += ((group, self._submit(group), again) for again in (False, True))
+        await self._durable(fills)
+        if fills:
+            self._say(Acknowledged(fills[-1][0].last_seq))
             self._moments += 1
             if self._moments % STATS_EVERY == 0:
-                self._say(Progress(self._store.stats()))
+                self._say(Progress(self._store.stats(), self.told_again))
 
-    async def _durable(self, receipts: list[Receipt]) -> None:
-        for receipt in receipts:
+    def _submit(self, group: Group) -> Receipt:
+        return self._store.submit(*group.operations, key=group.key)
+
+    async def _durable(self, submitted: list[_Submitted]) -> None:
+        """Wait for the groups, and check the number of each. A repeated one is a duplicate."""
+        for group, receipt, again in submitted:
             await receipt
+            if (receipt.seq, receipt.duplicate) != (group.last_seq, again):
+                raise DemoError(f"{receipt!r} is not event {group.last_seq} of the journal")
+            self.told_again += again
 
     def _check(self, group: Group, journal: Journal) -> None:
         """Check, where the journal has reached the end of the store, that both agree.

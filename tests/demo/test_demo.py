@@ -40,7 +40,7 @@ from eventstore.demo.second_process import SecondProcess, follow_store
 from eventstore.demo.strategy import Fill, Rules, Strategy
 from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
 from eventstore.demo.verify import Verification, verify
-from eventstore.demo.worker import STORE_OPTIONS
+from eventstore.demo.worker import STORE_OPTIONS, Recording
 from eventstore.report import RecoveryReport
 from handlers import EngineState
 
@@ -506,6 +506,12 @@ async def record_until_order(tape: Path, store: Path, number: int, **changed: st
                     return
 
 
+async def record_all(work: Recording, tape: Path) -> None:
+    journal = Journal()
+    for moment in read_moments(tape):
+        await work.record(journal, moment)
+
+
 class TestRun:
     def test_killed_twice_and_nothing_is_lost(self, tape: Path, tmp_path: Path) -> None:
         options = DemoOptions(tape=tape, store=tmp_path / "store", kills=2, seed=1)
@@ -520,6 +526,8 @@ class TestRun:
         assert result.verification.events == result.tape.events == survey(tape).events
         text = shown(result)
         assert "Nothing lost, nothing doubled" in text
+        assert result.lives[-1].told_again > 0
+        assert "none recorded twice" in text
         for word in ("commits", "events per second", "fdatasync p50", "snapshots", "recoveries"):
             assert word in text
         assert f"eventstore info {tmp_path / 'store'}" in text
@@ -536,6 +544,24 @@ class TestRun:
         assert life.in_doubt == 1
         assert "1 order in doubt" in told(life)
         assert "in doubt" in shown(result)
+
+    def test_a_fill_recorded_twice_is_a_fault(self, tape: Path, tmp_path: Path) -> None:
+        """The store answers with another receipt, as if the key of the fill were forgotten."""
+
+        async def program() -> None:
+            store_path = tmp_path / "store"
+            async with EventStore.open(store_path, trading_registry(), **STORE_OPTIONS) as store:
+                work = Recording(store, SimulatedClock(), lambda message: None)
+                forgotten = store.submit
+
+                def submit(*operations: Any, key: str) -> Any:
+                    return forgotten(*operations)
+
+                store.submit = submit  # type: ignore[assignment,method-assign]  # the fault
+                with pytest.raises(DemoError, match="is not event"):
+                    await record_all(work, tape)
+
+        asyncio.run(program())
 
     def test_another_open_order_is_refused(self, tape: Path, tmp_path: Path) -> None:
         asyncio.run(record_until_order(tape, tmp_path / "store", 40, id="another"))
