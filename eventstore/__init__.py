@@ -55,6 +55,7 @@ from eventstore.model.handler import handler, upcaster
 from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.repair_notes import EventsLost, StoreRepaired
 from eventstore.model.state_codec import state_digest
 from eventstore.reading.subscription import Subscription
 from eventstore.report import RecoveryReport, StoreStats
@@ -77,6 +78,7 @@ __all__ = [
     "EventLog",
     "EventStore",
     "EventStoreError",
+    "EventsLost",
     "Follower",
     "ForeignCursorError",
     "HandlerRegistry",
@@ -112,6 +114,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreOverloadedError",
     "StoreReadOnlyError",
+    "StoreRepaired",
     "StoreResourceError",
     "StoreStats",
     "StoreUsageError",

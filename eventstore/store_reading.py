@@ -45,18 +45,20 @@ class StoreReading(Generic[StateT]):
         stop: Moment | None = None,
         *,
         operations: Collection[str] | None = None,
+        gaps: bool = False,
     ) -> AsyncGenerator[Event[Any], None]:
         """Iterate over durable events from `start` to `stop` (exclusive), by default to the last.
 
         `start` and `stop` are sequence numbers, times or cursors, as in `read_events`. `operations`
-        keeps only events of those names. Batches are read off the event loop, and memory stays
+        keeps only events of those names. `gaps` shows an `EventsLost` in the place of each event
+        that a repair could not give back. Batches are read off the event loop, and memory stays
         flat.
 
         Raises `HistoryUnavailableError` where the event at `start` was discarded,
         `HistoryForkedError` and `ForeignCursorError` for a cursor of another history,
         `CorruptLogError` and `ReadFailedError`.
         """
-        return durable_events(self.log, self.registry, start, stop, operations)
+        return durable_events(self.log, self.registry, start, stop, operations, gaps)
 
     async def find(
         self, key: Any, operation: type[Operation] | str | None = None

@@ -28,6 +28,7 @@ COMMANDS = {
     "events": "events:events",
     "dump": "events:dump",
     "verify": "verify:verify",
+    "repair": "repair:repair",
     "migrate": "migrate:migrate",
     "demo": "demo:demo",
     "completion": "completion:completion",

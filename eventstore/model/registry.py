@@ -56,6 +56,7 @@ from eventstore.model.plugins import (
     handlers_in,
     plugin_error,
 )
+from eventstore.model.repair_notes import REPAIR_NOTES, with_notes
 from eventstore.model.state_codec import StateCodec, state_refused_error
 from eventstore.model.traits import OperationTraits, traits_of
 from eventstore.model.upcasting import Upcasters
@@ -99,7 +100,7 @@ class HandlerRegistry(Generic[StateT]):
         self._current: dict[str, type[Operation]] = {}
         self._payloads: dict[str, type[Operation]] = {}
         self.marked: frozenset[type[Operation]] = frozenset()
-        self._fold: dict[type[Any], Callable[[StateT, Event[Any]], StateT]] = {}
+        self._fold: dict[type[Any], Callable[[StateT, Event[Any]], StateT]] = {**REPAIR_NOTES}
         self._upcasters = Upcasters(self._fold.keys())
         self._entry_points: dict[Any, EntryPoint] = {}
         self._state_type: Any = state_type
@@ -243,7 +244,7 @@ class HandlerRegistry(Generic[StateT]):
                 )
                 point = self._entry_points.get(item)
                 raise error if point is None else plugin_error(error, point)
-            self._codec = EventCodec(list(self._payloads.values()))
+            self._codec = EventCodec(with_notes(self._payloads))
         return self._codec
 
     def check(self) -> None:

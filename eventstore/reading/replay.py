@@ -25,6 +25,7 @@ from eventstore.model.handler import replay_error
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.repair_notes import EventsLost, holds_lost, without_lost
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
@@ -61,6 +62,7 @@ def read_events(
     start: Moment = 1,
     stop: Moment | None = None,
     operations: Collection[str] | None = None,
+    gaps: bool = False,
     disk: Disk | None = None,
 ) -> Iterator[Event[Any]]:
     """Iterate over the events of the store at `path`, in order.
@@ -74,6 +76,8 @@ def read_events(
             event behind the cursor's.
         stop: a sequence number, a time or a cursor like `start`, exclusive.
         operations: the names of the operations to keep, by default all.
+        gaps: whether to show lost events. After a repair that skipped damage, each lost event has
+            an `EventsLost` in its place, and readers pass over it.
         disk: a disk in place of the directory, for tests.
 
     Raises:
@@ -87,7 +91,7 @@ def read_events(
     known = None if registry is None else checked_registry(registry).operations
     operations = checked_operations(operations, known)
     begin, end = place_of(start, "start"), None if stop is None else place_of(stop, "stop")
-    found = upcast_batches(_disk(path, disk), registry, begin, end)
+    found = upcast_batches(_disk(path, disk), registry, begin, end, gaps=gaps)
     events = itertools.chain.from_iterable(found)
     if operations is None:
         return events
@@ -151,7 +155,7 @@ def _replay(
             if folded is None and state is not None:
                 raise replay_error(event, TypeError("it returned None instead of a state"))
             state = folded
-            if operations is None or event.operation in operations:
+            if kind is not EventsLost and (operations is None or event.operation in operations):
                 shared = kind in changeable or event.metadata is not None  # perhaps with the state
                 handed_over = copy_value(event) if shared else event
                 yield handed_over, state if copy is None else copy(state)
@@ -248,19 +252,32 @@ def _base(
 
 
 def upcast_batches(
-    disk: Disk, registry: HandlerRegistry[Any] | None, start: NamedPlace, stop: NamedPlace | None
+    disk: Disk,
+    registry: HandlerRegistry[Any] | None,
+    start: NamedPlace,
+    stop: NamedPlace | None,
+    *,
+    gaps: bool = True,
 ) -> Iterator[Sequence[Event[Any]]]:
     """Iterate over the events from `start` to `stop` (exclusive), upcast, in batches."""
     if registry is None:
-        return recorded_batches(disk, EventCodec(), start, stop)
-    found = recorded_batches(disk, registry.codec, start, stop)
+        return recorded_batches(disk, EventCodec(), start, stop, gaps=gaps)
+    found = recorded_batches(disk, registry.codec, start, stop, gaps=gaps)
     return map(registry.upcast, found)
 
 
 def recorded_batches(
-    disk: Disk, codec: EventCodec, named_start: NamedPlace, named_stop: NamedPlace | None
+    disk: Disk,
+    codec: EventCodec,
+    named_start: NamedPlace,
+    named_stop: NamedPlace | None,
+    *,
+    gaps: bool = True,
 ) -> Iterator[Sequence[Event[Any]]]:
-    """Iterate over the events from a start to a stop (exclusive) as recorded, in batches."""
+    """Iterate over the events from a start to a stop (exclusive) as recorded, in batches.
+
+    `gaps=False` leaves out the places of lost events.
+    """
     start = place_behind(disk, named_start)
     stop = None if named_stop is None else place_behind(disk, named_stop)
     with translating_read_errors(disk.path):
@@ -276,6 +293,8 @@ def recorded_batches(
         if chunk.first_seq < first or chunk.first_seq + chunk.events > end:
             events = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]
         wanted = window.cut(events)
+        if not gaps and holds_lost(chunk.array):
+            wanted = without_lost(wanted)
         if wanted:
             yield wanted
         if window.over:

@@ -13,6 +13,7 @@ from eventstore.log.base import Chunk, Log
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.repair_notes import holds_lost, without_lost
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
 from eventstore.reading.cursors import place_behind_live
 from eventstore.reading.selection import (
@@ -39,6 +40,7 @@ def durable_events(
     start: Moment,
     stop: Moment | None,
     operations: Collection[str] | None,
+    gaps: bool = False,
 ) -> AsyncGenerator[Event[Any], None]:
     """Iterate over events of `log` from `start` to `stop` (exclusive) or the last durable one.
 
@@ -51,6 +53,7 @@ def durable_events(
             place_of(start, "start"),
             None if stop is None else place_of(stop, "stop"),
             checked_operations(operations, registry.operations),
+            gaps,
         )
     )
 
@@ -67,6 +70,7 @@ async def durable_batches(
     named_start: NamedPlace,
     named_stop: NamedPlace | None = None,
     operations: Collection[str] | None = None,
+    gaps: bool = False,
 ) -> AsyncGenerator[Batch, None]:
     """Iterate as `durable_events` does, with the events of one chunk at a time.
 
@@ -86,6 +90,8 @@ async def durable_batches(
     window = TimeWindow(start, stop)
     async for chunk in log.read(first, end):
         events = window.cut(await log.run(decode_chunk, registry, chunk, first, end))
+        if not gaps and holds_lost(chunk.array):
+            events = without_lost(events)
         if operations is not None:
             events = [event for event in events if event.operation in operations]
         yield Batch(events, min(chunk.first_seq + chunk.events, end), chunk)

@@ -1,1 +1,18 @@
 """Damaged stores: read as far as they go, diagnosed, and repaired."""
+
+from eventstore.repair.places import Diagnosis, Kind, Place
+from eventstore.repair.prices import Choice, Price
+from eventstore.repair.proposing import Proposal, propose
+from eventstore.repair.repairing import Repaired, repair
+
+__all__ = [
+    "Choice",
+    "Diagnosis",
+    "Kind",
+    "Place",
+    "Price",
+    "Proposal",
+    "Repaired",
+    "propose",
+    "repair",
+]

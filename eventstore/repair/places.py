@@ -35,6 +35,8 @@ class Kind(enum.StrEnum):
     """A damaged snapshot."""
     MANIFEST = "manifest"
     """`store.json`, damaged or gone."""
+    POISON = "poison"
+    """A whole event that a handler refuses, or that no handler takes."""
     TORN = "torn"
     """No damage: the end of an unfinished commit, made whole by turning one bit."""
 
@@ -52,6 +54,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         open: Whether nothing tells the last lost event for sure.
         before: Time of event `first - 1`, nanoseconds since the epoch, `None` if unknown.
         after: Time of event `last + 1`, `None` if unknown or if there is none.
+        key_before, key_after: Keys of the same two events.
         flips: The bits whose turning gives back the bytes of before, `None` where unknown.
     """
 
@@ -65,6 +68,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     open: bool = False
     before: int | None = None
     after: int | None = None
+    key_before: str | None = None
+    key_after: str | None = None
     flips: tuple[Flip, ...] | None = None
 
     @property

@@ -53,6 +53,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         last: The last kept event, `None` for every event.
         dropped: Whole events to leave out.
         replaced: Other encoded events in the place of recorded ones.
+        backup: The disk of a backup.
+        restored: The files to take from the backup.
     """
 
     disk: Disk
@@ -61,6 +63,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     last: int | None = None
     dropped: frozenset[int] = frozenset()
     replaced: dict[int, bytes] = {}
+    backup: Disk | None = None
+    restored: frozenset[str] = frozenset()
 
     @property
     def last_seq(self) -> int:
@@ -74,34 +78,50 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         Raises `FileNotFoundError` for a missing file and `CorruptLogError` for an archive that
         stays damaged.
         """
-        if part.source is None:
-            raise FileNotFoundError(part.name)
-        flips = self.flips.get(part.source, ())
-        data = flipped(read_whole(self.disk, part.source), flips)
+        flips = self.flips.get(part.source or "", ())
+        data = self.content(part)
         if part.archived:
-            _, windows = decompress_archive(self.disk, part.source, data)
+            _, windows = decompress_archive(self.disk, part.name, data)
             data = b"".join(windows)
         try:
             header = SegmentHeader.decode(data[:HEADER_SIZE])
         except InvalidBytesError:
             header = None
         until = part.last + 1 if part.holes or flips else None
+        if part.name in self.restored:
+            until = None
         scan = scan_segment(data, header, part.first, until)
         runs = [Run(record.first_seq, record.events, data[record.body]) for record in scan.records]
         return LoadedPart(data, header, runs)
 
+    def content(self, part: Part) -> bytes:
+        """Return the bytes of one file, from the backup or with the chosen bits turned.
+
+        Raises `FileNotFoundError` for a missing file.
+        """
+        if self.backup is not None and part.name in self.restored:
+            return read_whole(self.backup, part.name)
+        if part.source is None:
+            raise FileNotFoundError(part.name)
+        return flipped(read_whole(self.disk, part.source), self.flips.get(part.source, ()))
+
     def runs(self, start: int = 1) -> Iterator[Run]:
         """Yield the readable records that end at or after event `start`, over every gap."""
         for part in self.diagnosis.parts:
-            if part.last < start or part.source is None or part.first > self.last_seq:
+            if part.last < start or part.first > self.last_seq:
                 continue
-            try:
-                loaded = self.load(part)
-            except (CorruptLogError, FileNotFoundError):
-                continue
-            for run in loaded.runs:
+            for run in self.runs_of(part):
                 if run.first + run.events > start:
-                    yield from self._edited(run)
+                    yield run
+
+    def runs_of(self, part: Part) -> Iterator[Run]:
+        """Yield the readable records of one file, none of a lost file."""
+        try:
+            loaded = self.load(part)
+        except (CorruptLogError, FileNotFoundError):
+            return
+        for run in loaded.runs:
+            yield from self._edited(run)
 
     def _edited(self, run: Run) -> Iterator[Run]:
         """Yield a record without what is dropped or behind the last event."""

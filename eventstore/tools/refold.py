@@ -27,6 +27,7 @@ from eventstore.errors import (
 from eventstore.model.open_intents import NO_INTENTS, OpenIntents
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.repair_notes import EventsLost
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state import compare_initial, first_state
@@ -215,8 +216,10 @@ class _Refolding:
     ) -> tuple[int | None, Any]:
         """Fold until a snapshot differs. Returns the snapshot's event and the folded state.
 
-        Appends agreeing snapshots to `agreeing`. Returns `None` for an event if all agree.
+        Appends agreeing snapshots to `agreeing`. Returns `None` for an event if all agree. Where a
+        repair left a gap, the next snapshot need not agree. Then the fold begins anew there.
         """
+        gap = False
         state, last = self._state_after(begun_at), begun_at
         intents = self._intents.get(begun_at, NO_INTENTS)
         rest = [seq for seq in sorted(self._digests) if seq > begun_at]
@@ -228,13 +231,20 @@ class _Refolding:
                 count = mark - events[0].seq + 1
                 current = registry.upcast(events[:count])
                 state, intents = registry.fold(state, current), intents.after(current)
+                gap = gap or EventsLost in {type(event.data) for event in current}
                 if self._codec.digest(state) != self._digests[mark]:
-                    return mark, state
-                self._compare_intents(mark, intents)
-                agreeing.append(mark)
+                    if not gap:
+                        return mark, state
+                    self._ranges.append((begun_at + 1, mark))
+                    begun_at, state, intents = mark, self._state_after(mark), self._intents[mark]
+                else:
+                    self._compare_intents(mark, intents)
+                    agreeing.append(mark)
+                gap = False
                 events = events[count:]
             current = registry.upcast(events)
             state, intents = registry.fold(state, current), intents.after(current)
+            gap = gap or EventsLost in {type(event.data) for event in current}
         self._ranges.append((begun_at + 1, last))
         return None, state
 

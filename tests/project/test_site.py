@@ -25,6 +25,7 @@ PUBLIC = (
     "eventstore.metrics.opentelemetry",
     "eventstore.metrics.prometheus",
     "eventstore.testing",
+    "eventstore.repair",
     "eventstore.tools",
     "handlers",
     "handlers.reconcile",

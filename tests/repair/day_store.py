@@ -11,7 +11,7 @@ from eventstore import EventStore, SimulatedClock
 from handlers import FullState, RecordTrade, trading_registry
 
 START = 1_772_461_800 * 10**9
-EVENTS = 600
+EVENTS = 300
 
 
 async def fill(path: Path, events: int = EVENTS) -> None:
@@ -21,7 +21,7 @@ async def fill(path: Path, events: int = EVENTS) -> None:
         path,
         trading_registry(),
         clock=clock,
-        segment_size=16384,
+        segment_size=8192,
         wal_max_entries=None,
         backup_count=2,
         auto_save_interval=None,
@@ -44,7 +44,7 @@ async def fill(path: Path, events: int = EVENTS) -> None:
             )
             if number % 5 == 0:
                 await store.flush()
-            if number + 1 in (120, 300, 450):
+            if number + 1 in (60, 150, 225):
                 await store.flush()
                 await store.snapshot()
 

@@ -1,0 +1,288 @@
+"""The remedies for damaged places, each with the price folded out.
+
+A *choice* names one remedy for each place. The choices make a `History`: the history as the repair
+would leave it. The same `History` is folded for the price and written by the repair, so the price
+is no estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from eventstore.disk.base import Disk
+from eventstore.errors import EventStoreError
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state_codec import StateAt
+from eventstore.repair.backups import restorable
+from eventstore.repair.places import Diagnosis, Kind, Part, Place
+from eventstore.repair.salvage import History, events_of
+from eventstore.snapshot.initial_state import first_state
+from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
+
+__all__ = ["Choice", "Price", "choices_for", "fold", "history_of", "prices_of"]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """A remedy: `mend`, `skip`, `cut`, `snapshot`, `restore`, `drop`, `replace` or `rebuild`.
+
+    `seq` is the snapshot's event, or the event to drop or replace. `event` is the other event,
+    encoded.
+    """
+
+    remedy: str
+    seq: int = 0
+    event: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.remedy} {self.seq:,}" if self.seq else self.remedy
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """The price of a choice.
+
+    Attributes:
+        choice: The choice.
+        lost: The ranges of lost events, first and last of each, without the losses of other places.
+        last_seq: The last event of the repaired history.
+        last_time: Time of the last readable event, nanoseconds since the epoch, `None` if unknown.
+        state: The folded state, `None` where nothing was folded.
+        exact: Whether the state is exact though history lacks events: a snapshot behind the gap
+            has the state.
+        confirmed_by: The event of the snapshot that confirms a mend, 0 without one.
+        note: More in words, such as why there is no state.
+    """
+
+    choice: Choice
+    lost: tuple[tuple[int, int], ...] = ()
+    last_seq: int = 0
+    last_time: int | None = None
+    state: Any = None
+    exact: bool = False
+    confirmed_by: int = 0
+    note: str = ""
+
+    @property
+    def lost_events(self) -> int:
+        """How many events are lost."""
+        return sum(last - first + 1 for first, last in self.lost)
+
+
+def choices_for(
+    diagnosis: Diagnosis, place: Place, disk: Disk, backup: Disk | None = None
+) -> Iterator[Choice]:
+    """Yield the remedies for one place, those without a loss first."""
+    if place.kind in (Kind.SNAPSHOT, Kind.MANIFEST):
+        yield Choice("rebuild")
+        return
+    if place.kind in (Kind.STRAY, Kind.RENAMED):
+        yield Choice("set-aside")
+        return
+    if place.kind is Kind.POISON:
+        yield Choice("drop", place.first)
+        yield Choice("cut")
+        return
+    if backup is not None and restorable(diagnosis, place, disk, backup):
+        yield Choice("restore")
+    if place.flips:
+        yield Choice("mend")
+    if place.kind is Kind.TORN:
+        return
+    if not place.open or place.lost == 0:
+        yield Choice("skip")
+    yield Choice("cut")
+    usable = [one.seq for one in diagnosis.snapshots if not one.damage]
+    before = [seq for seq in usable if seq < place.first or place.open]
+    if before:
+        yield Choice("snapshot", max(before))
+
+
+def history_of(
+    disk: Disk,
+    diagnosis: Diagnosis,
+    choices: Mapping[int, Choice],
+    backup: Disk | None = None,
+    more: Sequence[Choice] = (),
+) -> History:
+    """Return the history that choices lead to.
+
+    `choices` are by the index of the place in `diagnosis.places`. `more` drops or replaces events.
+    """
+    flips: dict[str, tuple[Any, ...]] = {}
+    restored: set[str] = set()
+    ends: list[int] = []
+    dropped: set[int] = set()
+    replaced: dict[int, bytes] = {}
+    parts = list(diagnosis.parts)
+    pairs = [(diagnosis.places[index], choice) for index, choice in choices.items()]
+    for place, choice in pairs:
+        if choice.remedy == "mend":
+            flips[place.name] = (*flips.get(place.name, ()), *(place.flips or ()))
+            if place.kind is Kind.TORN:
+                parts[-1] = msgspec.structs.replace(parts[-1], last=place.last, sound=False)
+        elif choice.remedy == "restore":
+            restored.add(place.name)
+        elif choice.remedy == "cut":
+            ends.append(place.first - 1)
+        elif choice.remedy == "snapshot":
+            ends.append(choice.seq)
+    for choice in (*(choice for _, choice in pairs), *more):
+        if choice.remedy == "drop":
+            dropped.add(choice.seq)
+        elif choice.remedy == "replace":
+            replaced[choice.seq] = choice.event
+    return History(
+        disk=disk,
+        diagnosis=msgspec.structs.replace(diagnosis, parts=tuple(parts)),
+        flips=flips,
+        last=min(ends, default=None),
+        dropped=frozenset(dropped),
+        replaced=replaced,
+        backup=backup,
+        restored=frozenset(restored),
+    )
+
+
+def lost_in(history: History) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of events that a history no longer has, those behind the end included."""
+    lost: list[tuple[int, int]] = []
+    for place in history.diagnosis.damage:
+        if not place.lost or place.first > history.last_seq:
+            continue
+        mended = set(place.flips or ()) & set(history.flips.get(place.name, ()))
+        if not mended and place.name not in history.restored:
+            lost.append((place.first, min(place.last, history.last_seq)))
+    lost += [(seq, seq) for seq in history.dropped if seq <= history.last_seq]
+    end = history.diagnosis.last_seq
+    if history.last_seq < end:
+        lost.append((history.last_seq + 1, end))
+    return tuple(sorted(set(lost)))
+
+
+def prices_of(
+    disk: Disk,
+    diagnosis: Diagnosis,
+    index: int,
+    registry: HandlerRegistry[Any] | None,
+    backup: Disk | None = None,
+) -> list[Price]:
+    """Return the price of each remedy for one place. Other places take their first remedy."""
+    others = {
+        number: next(choices_for(diagnosis, place, disk, backup))
+        for number, place in enumerate(diagnosis.places)
+        if number != index and not place.harmless
+    }
+    found = []
+    for choice in choices_for(diagnosis, diagnosis.places[index], disk, backup):
+        history = history_of(disk, diagnosis, {**others, index: choice}, backup)
+        found.append(price_of(history, diagnosis.places[index], choice, registry))
+    return found
+
+
+def price_of(
+    history: History, place: Place, choice: Choice, registry: HandlerRegistry[Any] | None
+) -> Price:
+    """Fold a history to the end, and return the price of the choice."""
+    lost = lost_in(history)
+    state, exact, note, confirmed = None, False, "", 0
+    if registry is None:
+        note = "states were not folded: no handlers"
+    elif history.diagnosis.manifest.kind == "log":
+        note = "an EventLog has no state"
+    else:
+        try:
+            at, base = fold(history, registry)
+            state = at.state
+            inner = [gap for gap in lost if gap[1] <= history.last_seq]
+            exact = bool(inner) and all(last <= base for _, last in inner)
+            if choice.remedy == "mend":
+                confirmed = _confirming_snapshot(history, place, registry)
+        except EventStoreError as error:
+            note = f"states were not folded: {error}"
+    return Price(
+        choice=choice,
+        lost=lost,
+        last_seq=history.last_seq,
+        last_time=_last_time(history),
+        state=state,
+        exact=exact,
+        confirmed_by=confirmed,
+        note=note,
+    )
+
+
+def _last_time(history: History) -> int | None:
+    last = history.last_seq
+    for start in (last, last - 1000, 1):
+        events = events_of(history, max(1, start), last + 1)
+        if events:
+            return events[-1].time
+    return None
+
+
+def fold(history: History, registry: HandlerRegistry[Any]) -> tuple[StateAt[Any], int]:
+    """Fold a history to the end, as an opening of the repaired store will.
+
+    Returns the state, and the event of the snapshot that the fold began with, 0 without one. Raises
+    what decoding and the handlers raise.
+    """
+    edited = min((*history.dropped, *history.replaced), default=history.last_seq + 1)
+    limit = min(history.last_seq, edited - 1)
+    at = _snapshot_at(history, registry, limit)
+    base = 0 if at is None else at.seq
+    return _folded(history, registry, at or _beginning(registry), history.last_seq), base
+
+
+def _beginning(registry: HandlerRegistry[Any]) -> StateAt[Any]:
+    return StateAt(first_state(registry).state, 0, 0)
+
+
+def _snapshot_at(
+    history: History, registry: HandlerRegistry[Any], limit: int
+) -> StateAt[Any] | None:
+    """Load the newest usable snapshot up to event `limit`."""
+    vault = SnapshotVault(history.disk, history.diagnosis.manifest.store, registry)
+    for facts in reversed(history.diagnosis.snapshots):
+        if facts.damage is None and facts.seq <= limit:
+            loaded = vault.load(facts.seq)
+            if isinstance(loaded, LoadedSnapshot):
+                return loaded.at
+    return None
+
+
+def _folded(
+    history: History, registry: HandlerRegistry[Any], at: StateAt[Any], last: int
+) -> StateAt[Any]:
+    state, latest, seq = at.state, at.latest, at.seq
+    for chunk in history.chunks(seq + 1, last + 1):
+        events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
+        events = [event for event in events if seq < event.seq <= last]
+        if events:
+            state = registry.fold(state, registry.upcast(events))
+            latest = max(latest, *(event.time for event in events))
+    return StateAt(state, last, latest)
+
+
+def _confirming_snapshot(history: History, place: Place, registry: HandlerRegistry[Any]) -> int:
+    """Fold over a mended place to the next snapshot, and return the snapshot's event if it agrees.
+
+    Returns 0 where no snapshot stands behind the place, or where the snapshot has another state.
+    """
+    vault = SnapshotVault(history.disk, history.diagnosis.manifest.store, registry)
+    for facts in history.diagnosis.snapshots:
+        if facts.damage is not None or facts.seq < place.last:
+            continue
+        loaded = vault.load(facts.seq)
+        if not isinstance(loaded, LoadedSnapshot):
+            continue
+        begun = _snapshot_at(history, registry, place.first - 1) or _beginning(registry)
+        again = _folded(history, registry, begun, facts.seq)
+        return facts.seq if registry.states.digest(again.state) == loaded.digest else 0
+    return 0
+
+
+def part_of(diagnosis: Diagnosis, seq: int) -> Part | None:
+    """Return the file of the history that holds event `seq`."""
+    return next((part for part in diagnosis.parts if part.first <= seq <= part.last), None)

@@ -1,0 +1,151 @@
+"""A proposal: the diagnosis of a store, and every remedy with its price. Nothing is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+import msgspec
+
+from eventstore.disk.base import Disk
+from eventstore.disk.listing import Listing
+from eventstore.disk.local import LocalDisk
+from eventstore.disk.optimistic import attempts_beside_writer
+from eventstore.errors import (
+    ReplayError,
+    UnknownOperationError,
+)
+from eventstore.model.registry import HandlerRegistry
+from eventstore.os_errors import translating_read_errors
+from eventstore.repair.diagnosis import diagnose_disk
+from eventstore.repair.places import Diagnosis, Kind, Place
+from eventstore.repair.prices import (
+    Choice,
+    Price,
+    choices_for,
+    fold,
+    history_of,
+    part_of,
+    prices_of,
+)
+from eventstore.repair.salvage import History, events_of
+
+__all__ = ["Proposal", "diagnosed", "propose", "with_poison"]
+
+_PASSES = 5
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """A diagnosis, and the remedies of each damaged place with their prices.
+
+    `recommended` has the remedy with the smallest loss for each place, by the place's index.
+    """
+
+    diagnosis: Diagnosis
+    prices: tuple[tuple[Price, ...], ...] = ()
+    recommended: dict[int, Choice] = {}
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is nothing to repair."""
+        return not self.diagnosis.damage
+
+
+def propose(
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[Any] | None = None,
+    backup: str | os.PathLike[str] | None = None,
+) -> Proposal:
+    """Diagnose the store at `path`, and price every remedy. Nothing is written.
+
+    Without a `registry` events are priced and states are not. `backup` is the directory of an older
+    copy of the store. Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
+    """
+    disk = LocalDisk(path, read_only=True)
+    other = None if backup is None else LocalDisk(backup, read_only=True)
+    try:
+        with translating_read_errors(disk.path):
+            return _proposed(disk, registry, other)
+    finally:
+        disk.close()
+        if other is not None:
+            other.close()
+
+
+def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None) -> Proposal:
+    diagnosis = _with_neighbours(disk, diagnosed(disk))
+    diagnosis = with_poison(disk, diagnosis, registry, backup)
+    prices = []
+    recommended = {}
+    for index, place in enumerate(diagnosis.places):
+        found = prices_of(disk, diagnosis, index, registry, backup)
+        prices.append(tuple(found))
+        if found and not place.harmless:
+            recommended[index] = min(found, key=lambda one: one.lost_events).choice
+    return Proposal(diagnosis=diagnosis, prices=tuple(prices), recommended=recommended)
+
+
+def _with_neighbours(disk: Disk, diagnosis: Diagnosis) -> Diagnosis:
+    """Note times and keys of the events around each gap, for whoever asks a venue for the gap."""
+    history = History(disk=disk, diagnosis=diagnosis)
+    places = []
+    for place in diagnosis.places:
+        if place.lost:
+            before = events_of(history, place.first - 1, place.first)
+            after = events_of(history, place.last + 1, place.last + 2)
+            place = msgspec.structs.replace(
+                place,
+                before=before[0].time if before else None,
+                after=after[0].time if after else None,
+                key_before=before[0].key if before else None,
+                key_after=after[0].key if after else None,
+            )
+        places.append(place)
+    return msgspec.structs.replace(diagnosis, places=tuple(places))
+
+
+def diagnosed(disk: Disk) -> Diagnosis:
+    """Diagnose. Beside a writer, apparent damage is looked at again."""
+    for listing in attempts_beside_writer(disk, _PASSES):
+        with contextlib.suppress(FileNotFoundError):
+            found = diagnose_disk(disk, listing)
+            if not found.damage:
+                return found
+    return diagnose_disk(disk, Listing.read(disk))
+
+
+def with_poison(
+    disk: Disk,
+    diagnosis: Diagnosis,
+    registry: HandlerRegistry[Any] | None,
+    backup: Disk | None,
+) -> Diagnosis:
+    """Fold to the end, and add the first event that a handler refuses to the places."""
+    manifest = diagnosis.manifest
+    if registry is None or not manifest.logged or manifest.kind == "log":
+        return diagnosis
+    choices = _first_choices(disk, diagnosis, backup)
+    history = history_of(disk, diagnosis, choices, backup)
+    try:
+        fold(history, registry)
+    except (ReplayError, UnknownOperationError) as error:
+        seq = error.seq or 0
+        part = part_of(diagnosis, seq)
+        place = Place(
+            name="" if part is None else part.name,
+            kind=Kind.POISON,
+            reason=str(error),
+            first=seq,
+            last=seq - 1,
+        )
+        return msgspec.structs.replace(diagnosis, places=(*diagnosis.places, place))
+    return diagnosis
+
+
+def _first_choices(disk: Disk, diagnosis: Diagnosis, backup: Disk | None) -> dict[int, Choice]:
+    return {
+        index: next(choices_for(diagnosis, place, disk, backup))
+        for index, place in enumerate(diagnosis.places)
+        if not place.harmless
+    }

@@ -1,0 +1,377 @@
+"""A repair: a repaired store in a new directory, or in place.
+
+Theory of operation
+-------------------
+A repair into a new directory reads the damaged store and changes no byte
+of it. The new store is written under an unfinished name, read back and folded, and renamed last. So
+a directory under the final name is always a whole and verified store.
+
+A repair in place holds the writer's lock. First a copy of every file to be changed or removed goes
+to `quarantine/repair-TIME/`, durably. Then files are written, and `store.json` last. After a crash
+in between, the store is damaged still, and can be repaired again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from eventstore.clock import SystemClock, wall_time
+from eventstore.disk.base import read_whole, sync_folder, sync_path, write_atomically
+from eventstore.disk.layout import (
+    ARCHIVE_FOLDER,
+    CURSOR_FOLDER,
+    FRONTIER,
+    KEYS_FOLDER,
+    LOG_FOLDER,
+    MANIFEST,
+    QUARANTINE_FOLDER,
+    SNAPSHOT_FOLDER,
+    segment_seq,
+)
+from eventstore.disk.listing import Listing
+from eventstore.disk.local import LocalDisk
+from eventstore.disk.manifest import save_manifest
+from eventstore.errors import (
+    ConfigError,
+    EventStoreError,
+    StoreExistsError,
+)
+from eventstore.model.operation import OPERATION_FIELD, tag_of
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.repair_notes import StoreRepaired
+from eventstore.os_errors import recovery_write_error, translating_read_errors
+from eventstore.repair.assembly import Assembly
+from eventstore.repair.checking import check_repaired
+from eventstore.repair.places import Diagnosis, Kind, Place
+from eventstore.repair.prices import (
+    Choice,
+    Price,
+    history_of,
+    lost_in,
+    price_of,
+)
+from eventstore.repair.proposing import diagnosed, with_poison
+from eventstore.repair.salvage import History
+
+__all__ = ["Repaired", "repair"]
+
+_TEMPORARY = "repair.tmp"
+
+
+class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a repair.
+
+    Attributes:
+        path: The repaired store's directory.
+        first_seq, last_seq: The events of the repaired store, the note of the repair included.
+        lost: The ranges of lost events.
+        timeline: Number of the timeline that began.
+        left_at: The last event shared with the timeline before.
+        changed: The files with other bytes than before, removed ones included.
+        kept: The folder with the bytes of before.
+        price: The price as folded before.
+    """
+
+    path: str
+    first_seq: int
+    last_seq: int
+    lost: tuple[tuple[int, int], ...]
+    timeline: int
+    left_at: int
+    changed: tuple[str, ...]
+    kept: str
+    price: Price
+
+
+def repair(
+    path: str | os.PathLike[str],
+    choices: Mapping[int, Choice],
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    more: Sequence[Choice] = (),
+    backup: str | os.PathLike[str] | None = None,
+    to: str | os.PathLike[str] | None = None,
+    in_place: bool = False,
+    reason: str = "",
+) -> Repaired:
+    """Repair the store at `path`, and verify the result.
+
+    Args:
+        path: The damaged store.
+        choices: A remedy for each damaged place, by the index in `diagnosis.places`.
+        registry: The handlers. Without handlers the result is verified byte by byte only.
+        more: Events to drop or to replace.
+        backup: The directory of an older copy of the store, for `restore`.
+        to: The new directory, by default beside `path` with the time in the name.
+        in_place: Whether to change the store itself, under the writer's lock.
+        reason: The operator's reason, for the event that records the repair.
+
+    Raises:
+        StoreExistsError: The new directory exists.
+        StoreLockedError: A writer has the store, and `in_place` was asked for.
+        ConfigError: A place has no choice, or a choice does not fit the place.
+        CorruptStoreError: The repaired store did not read back. Nothing has the final name.
+    """
+    disk = LocalDisk(path, read_only=not in_place)
+    other = None if backup is None else LocalDisk(backup, read_only=True)
+    try:
+        if in_place:
+            disk.lock()
+        with translating_read_errors(disk.path):
+            diagnosis = with_poison(disk, diagnosed(disk), registry, other)
+            _check_choices(diagnosis, choices)
+            history = history_of(disk, diagnosis, choices, other, more)
+            work = _Repairing(disk, history, choices, registry, more, reason)
+            return work.in_place() if in_place else work.into(to)
+    finally:
+        disk.close()
+        if other is not None:
+            other.close()
+
+
+def _check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:
+    for index, place in enumerate(diagnosis.places):
+        if index not in choices and not place.harmless:
+            raise ConfigError(f"no remedy was chosen for place {index + 1}, {place.name}", key="")
+        choice = choices.get(index)
+        if choice is not None and choice.remedy == "mend" and not place.flips:
+            raise ConfigError(
+                f"{place.name}: no single bit makes this place right; choose another remedy",
+                key="",
+            )
+
+
+class _Repairing:
+    def __init__(
+        self,
+        disk: LocalDisk,
+        history: History,
+        choices: Mapping[int, Choice],
+        registry: HandlerRegistry[Any] | None,
+        more: Sequence[Choice],
+        reason: str,
+    ) -> None:
+        self._disk = disk
+        self._history = history
+        self._choices = choices
+        self._registry = registry
+        self._more = more
+        self._reason = reason
+        self._now = wall_time(SystemClock())
+        stamp = datetime.fromtimestamp(self._now // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
+        self._stamp = stamp
+        self._taken: list[str] = []
+        logged = history.diagnosis.manifest.logged
+        self._assembly = Assembly(history, self._note() if logged else None, self._now)
+        places = history.diagnosis.places
+        place = places[0] if places else Place(name="", kind=Kind.POISON, reason="")
+        chosen = next(iter(choices.values()), next(iter(more), Choice("rebuild")))
+        self._price = price_of(history, place, chosen, registry)
+
+    def into(self, to: str | os.PathLike[str] | None) -> Repaired:
+        path = self._disk.path.rstrip("/")
+        final = os.fspath(to) if to is not None else f"{path}.repaired-{self._stamp}"
+        if os.path.lexists(final):
+            raise StoreExistsError(
+                f"{final} exists: choose another directory with --to. Nothing was written",
+                path=final,
+            )
+        unfinished = f"{final}.{self._disk.entropy(4).hex()}.unfinished"
+        target = LocalDisk(unfinished, create=True)
+        try:
+            target.lock()
+            self._write_all(target)
+            check_repaired(target.path, self._registry, self._price.state)
+        except OSError as error:
+            raise recovery_write_error(error, unfinished) from error
+        finally:
+            target.close()
+        os.rename(unfinished, final)
+        named = LocalDisk(final, read_only=True)
+        try:
+            sync_path(named)
+        finally:
+            named.close()
+        return self._result(final)
+
+    def in_place(self) -> Repaired:
+        try:
+            self._write_all(self._disk)
+        except OSError as error:
+            raise recovery_write_error(error, self._disk.path) from error
+        check_repaired(self._disk.path, self._registry, self._price.state)
+        return self._result(self._disk.path)
+
+    def _write_all(self, target: LocalDisk) -> None:
+        """Write every file of the repaired store, `store.json` last."""
+        source, fresh = self._disk, target is not self._disk
+        for folder in (LOG_FOLDER, ARCHIVE_FOLDER, SNAPSHOT_FOLDER, QUARANTINE_FOLDER):
+            target.make_folder(folder)
+        sync_folder(target)
+        old = {name: name for name in self._old_names()}
+        written: set[str] = set()
+        if not fresh:
+            self._keep(target, self._touched(set(old)))
+        for name, content, origin in self._files():
+            written.add(name)
+            if content is None and fresh:
+                content = read_whole(source, origin or name)
+            if content is not None:
+                write_atomically(target, name, _TEMPORARY, content)
+            if content is not None and origin in old and not self._same(name, content):
+                self._taken.append(origin or name)
+        gone = [name for name in old if name not in written]
+        self._taken += gone
+        if fresh:
+            self._keep(target, sorted(set(self._taken)))
+            self._take_along(target)
+        else:
+            for name in [*gone, *self._stale()]:
+                with contextlib.suppress(FileNotFoundError):
+                    target.remove(name)
+            for folder in (LOG_FOLDER, ARCHIVE_FOLDER, SNAPSHOT_FOLDER):
+                sync_folder(target, folder)
+        sync_path(target)
+        manifest = self._history.diagnosis.manifest
+        if manifest.logged:
+            manifest = self._assembly.manifest(self._left_at)
+        self._manifest = save_manifest(target, manifest)
+
+    def _files(self) -> Iterator[tuple[str, bytes | None, str | None]]:
+        if self._history.diagnosis.manifest.logged:
+            yield from self._assembly.files()
+        for name in self._kept_snapshots():
+            yield name, None, name
+
+    def _same(self, name: str, content: bytes) -> bool:
+        try:
+            return read_whole(self._disk, name) == content
+        except FileNotFoundError:
+            return False
+
+    def _kept_snapshots(self) -> list[str]:
+        """Name the sound snapshots of events before everything that the repair changes."""
+        history = self._history
+        limit = min((*history.dropped, *history.replaced), default=history.last_seq + 1)
+        return [
+            facts.name
+            for facts in history.diagnosis.snapshots
+            if facts.damage is None and facts.seq <= min(history.last_seq, limit - 1)
+        ]
+
+    def _old_names(self) -> Iterator[str]:
+        """Yield the names of the old files of the history, strays and snapshots included."""
+        listing = Listing.read(self._disk)
+        yield from (f"{LOG_FOLDER}/{base}" for base in listing.log if segment_seq(base) is not None)
+        archived = {part.name for part in self._history.diagnosis.parts if part.archived}
+        yield from (
+            name
+            for name in (f"{ARCHIVE_FOLDER}/{base}" for base in listing.archive)
+            if name in archived
+        )
+        yield from (facts.name for facts in self._history.diagnosis.snapshots)
+
+    def _touched(self, old: set[str]) -> list[str]:
+        """Name the files that a repair in place may change: all but those taken over."""
+        kept = {part.name for part in self._history.diagnosis.parts if part.sound}
+        log = [part.name for part in self._history.diagnosis.parts if not part.archived]
+        damaged = [name for name in log if name not in kept]
+        first = min(damaged, default=log[-1] if log else "")
+        kept -= {name for name in log if name >= first} | set(log[-1:])
+        return sorted({*(old - kept - set(self._kept_snapshots())), *self._manifest_name()})
+
+    def _manifest_name(self) -> list[str]:
+        return [MANIFEST] if MANIFEST in self._disk.list() else []
+
+    def _keep(self, target: LocalDisk, names: Sequence[str]) -> None:
+        """Copy the old bytes of files to the quarantine, with an account of the repair."""
+        target.make_folder(QUARANTINE_FOLDER)
+        sync_folder(target)
+        damaged = [one.name for one in self._history.diagnosis.places if one.kind is Kind.MANIFEST]
+        aside = LocalDisk(f"{target.path}/{self._kept_folder}", create=True)
+        try:
+            for name in [*names, *damaged]:
+                folder = name.rpartition("/")[0]
+                if folder:
+                    aside.make_folder(folder)
+                    sync_folder(aside)
+                with contextlib.suppress(FileNotFoundError):
+                    write_atomically(aside, name, _TEMPORARY, read_whole(self._disk, name))
+            account = msgspec.json.format(msgspec.json.encode(self._account()))
+            write_atomically(aside, "repair.json", _TEMPORARY, account + b"\n")
+        finally:
+            aside.close()
+        sync_folder(target, QUARANTINE_FOLDER)
+
+    @property
+    def _kept_folder(self) -> str:
+        return f"{QUARANTINE_FOLDER}/repair-{self._stamp}"
+
+    def _take_along(self, target: LocalDisk) -> None:
+        """Copy the quarantine and the cursors of consumers."""
+        for folder in (QUARANTINE_FOLDER, CURSOR_FOLDER):
+            names = [f"{folder}/{base}" for base in self._disk.list(folder)]
+            if names:
+                target.make_folder(folder)
+            for name in names:
+                with contextlib.suppress(FileNotFoundError, EventStoreError):
+                    write_atomically(target, name, _TEMPORARY, read_whole(self._disk, name))
+
+    def _stale(self) -> list[str]:
+        """Name the side files that a store makes again: the frontier, and the runs of keys."""
+        runs = [f"{KEYS_FOLDER}/{base}" for base in self._disk.list(KEYS_FOLDER)]
+        return [FRONTIER, *runs]
+
+    @property
+    def _left_at(self) -> int:
+        edited = min((*self._history.dropped, *self._history.replaced), default=0)
+        return edited - 1 if edited else self._history.last_seq
+
+    def _did(self) -> list[str]:
+        places = self._history.diagnosis.places
+        did = [f"{choice}: {places[index].name}" for index, choice in self._choices.items()]
+        return [*did, *map(str, self._more)]
+
+    def _note(self) -> dict[str, Any] | None:
+        """Return the data of the event that records the repair, as the log holds data."""
+        if self._history.diagnosis.manifest.kind == "log":
+            return None
+        return {
+            OPERATION_FIELD: tag_of(StoreRepaired),
+            "did": self._did(),
+            "reason": self._reason,
+            "lost": [list(gap) for gap in lost_in(self._history)],
+        }
+
+    def _account(self) -> dict[str, Any]:
+        return {
+            "store": self._disk.path,
+            "did": self._did(),
+            "reason": self._reason,
+            "lost": lost_in(self._history),
+            "places": [
+                {"name": place.name, "offset": place.offset, "reason": place.reason}
+                for place in self._history.diagnosis.places
+            ],
+        }
+
+    def _result(self, path: str) -> Repaired:
+        timeline = self._manifest.timelines[-1]
+        noted = self._history.diagnosis.manifest.kind == "store" and self._manifest.logged
+        return Repaired(
+            path=path,
+            first_seq=self._manifest.history_start,
+            last_seq=self._history.last_seq + (1 if noted else 0),
+            lost=lost_in(self._history),
+            timeline=timeline.number,
+            left_at=timeline.left_at,
+            changed=tuple(sorted(set(self._taken))),
+            kept=self._kept_folder,
+            price=self._price,
+        )
