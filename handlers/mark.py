@@ -17,7 +17,7 @@ from handlers.state import EngineState
 __all__ = ["Mark", "mark"]
 
 
-class Mark(Operation, tag="mark"):
+class Mark(Operation, tag="mark", durability="interval"):
     """Payload: the last price of `symbol`. `time` is the venue's, nanoseconds since the epoch."""
 
     symbol: Symbol
