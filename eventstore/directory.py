@@ -65,6 +65,7 @@ __all__ = [
     "create_log",
     "inspect_directory",
     "open_directory",
+    "refuse_orphans",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def _check_presence(disk: Disk, create: Create) -> None:
                 path=disk.path,
             )
     elif create is False:
-        _refuse_orphans(disk, listing)
+        refuse_orphans(disk, listing)
         raise StoreNotFoundError(
             f"there is no store at {disk.path}, and create=False makes none. Is the path right, "
             "and its volume mounted? The first opening of a store needs create=True",
@@ -258,7 +259,7 @@ def _create_store(
             "again, which takes the place of what is there, or remove the directory",
             path=f"{disk.path}/{BRANCH_MARK}",
         )
-    _refuse_orphans(disk, listing)
+    refuse_orphans(disk, listing)
     created = wall_time(clock)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
@@ -282,7 +283,7 @@ def _create_store(
         raise
 
 
-def _refuse_orphans(disk: Disk, listing: Listing) -> None:
+def refuse_orphans(disk: Disk, listing: Listing) -> None:
     """Refuse a directory without `store.json` in the place of an earlier store.
 
     A crash during creation leaves at most an empty first segment. Any other segment, archive or

@@ -30,6 +30,7 @@ What to catch::
     ├── SubscriberTooSlowError   a subscription with slow="error" fell too far behind
     ├── StoreUsageError          a call from inside a fold, another thread, another event loop
     ├── StoreNotFoundError       there is no store at this path
+    ├── StoreFormatError         a newer release wrote the files; nothing is damaged
     ├── StoreExistsError         there is one, and a new one was asked for
     ├── StoreAccessError         permissions, ownership, symbolic links, read-only file systems
     ├── StoreFullError           no space, descriptor or memory: the commit was refused, and
@@ -97,6 +98,7 @@ __all__ = [
     "StoreClosedError",
     "StoreExistsError",
     "StoreFailedError",
+    "StoreFormatError",
     "StoreFullError",
     "StoreLockedError",
     "StoreNotFoundError",
@@ -251,6 +253,10 @@ class StoreReadOnlyError(_PathError):
 
 class StoreNotFoundError(_PathError):
     """There is no store at `path`."""
+
+
+class StoreFormatError(_PathError):
+    """A newer release wrote the store at `path`. Nothing is damaged, and nothing was written."""
 
 
 class StoreExistsError(_PathError):

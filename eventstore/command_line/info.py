@@ -1,104 +1,319 @@
-"""`eventstore info`: what is in a store."""
+"""`eventstore info`: identity, owner, a verdict on opening, and the next command."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.table import Table
 
 from eventstore.command_line.damage import tell_damage
-from eventstore.command_line.declare import command, path_argument
-from eventstore.command_line.exits import FINDINGS
-from eventstore.command_line.output import Output
-from eventstore.tools.intents import OpenIntent
-from eventstore.tools.overview import Overview, SegmentFacts, overview
+from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.exits import COULD_NOT_LOOK, FINDINGS
+from eventstore.command_line.output import Output, size_text, time_text
+from eventstore.command_line.progress import progress
+from eventstore.command_line.registries import load_registry
+from eventstore.disk.local import LocalDisk
+from eventstore.lock_owner import Standing
+from eventstore.tools.counting import Counted, count_events
+from eventstore.tools.inspection import Inspection, inspect_store
+from eventstore.tools.overview import Overview
 
 __all__ = ["info"]
 
 MOST_INTENTS = 5
-"""The limit of open intents that are named."""
+"""The limit of open intents with a name in the output."""
 
 
-@command("info", json=False, examples=["eventstore info engine-state"])
+@command(
+    "info",
+    examples=[
+        "eventstore info engine-state",
+        "eventstore info engine-state --json | jq .opens.verdict",
+        "eventstore info engine-state --count",
+        "eventstore info engine-state --registry bot:registry",
+    ],
+)
 @path_argument
-def info(out: Output, path: Path) -> None:
-    """Show what is in the store at PATH: segments, snapshots, archive. Changes nothing.
+@click.option("--count", is_flag=True, help="Count events by operation, which reads all of them.")
+@click.option("--files", is_flag=True, help="List every segment, snapshot and archive.")
+@registry_option
+def info(out: Output, path: Path, count: bool, files: bool, registry_name: str | None) -> None:
+    """Show identity, owner and sizes of the store at PATH, and whether the store would open.
 
-    Exits with status 1 if a segment or an archive is damaged, missing or a stray copy.
+    Changes nothing. The line `opens` is the outcome of opening for writing as the directory's
+    owner, decided without writing. Where the line says no, the next command is named. Headers, the
+    end of the log and the part behind the newest snapshot are read. `eventstore verify` reads
+    every byte.
+
+    Exits with status 1 if something is damaged or missing, and 5 if permissions, space or a newer
+    format are in the way. Being in use is no finding.
     """
-    found = overview(path)
-    for line in _facts(found):
-        out.line(line)
-    if found.segments:
-        out.console.print(_segments(found.segments))
-    for title, files in (
-        ("snapshots", found.snapshots),
-        ("archive", found.archives),
-        ("quarantine", found.quarantine),
-    ):
-        for file in files:
-            where = "" if file.seq is None else f"  event {file.seq:,}"
-            out.line(f"{title}: {file.name.partition('/')[2]}  {file.size:,} bytes{where}")
-    for consumer, cursor in found.cursors:
-        behind = max(found.last_seq - cursor.seq, 0)
-        where = f"event {cursor.seq:,}, timeline {cursor.timeline}, {behind:,} behind"
-        out.line(f"cursor: {consumer}  {where}")
-    for name in found.unknown:
-        out.line(f"unknown: {name}  none of the store's files, and left alone")
-    tell_damage(found.faults, path, found.manifest.history_start, found.intact_up_to)
-    if found.faults:
-        raise click.exceptions.Exit(FINDINGS)
+    registry = None if registry_name is None else load_registry(registry_name)
+    found = inspect_store(path, registry)
+    counted = _count(path) if count and found.overview is not None else None
+    if out.json:
+        out.object(_object(found, counted))
+    elif out.terminal:
+        out.line(_headline(found), "bold")
+        out.facts(_lines(found))
+    else:
+        out.facts(_facts(found))
+    if not out.json:
+        _show_more(out, found, counted, files)
+    shown = found.overview
+    if shown is not None and not out.json:
+        tell_damage(shown.faults, path, shown.manifest.history_start, shown.intact_up_to)
+    status = _status(found)
+    if status:
+        raise click.exceptions.Exit(status)
 
 
-def _facts(found: Overview) -> list[str]:
-    manifest = found.manifest
-    lines = [
-        f"{found.path}: store {manifest.store}, format {manifest.format}, "
-        f"timeline {manifest.timelines[-1].number}",
-        f"created {found.created}, {found.size:,} bytes",
-        f"events {manifest.history_start:,} to {found.last_seq:,}"
-        if found.last_seq >= manifest.history_start
-        else "no events"
-        if manifest.logged
-        else "no log (use_wal=False): snapshots of the state, and no events",
-    ]
-    if found.writer is not None:
-        lines.append(f"a writer is, or was when it ended, process {found.writer}")
-    lines += _open_intents(found.intents)
-    torn = sum(segment.torn_bytes for segment in found.segments)
-    if torn:
-        unless = "" if found.writer is None else ", unless a writer is writing them now"
-        lines.append(f"{torn:,} torn bytes wait to be set aside by the next writer{unless}")
-    return lines
+def _status(found: Inspection) -> int:
+    if found.opening.verdict is False and not found.in_use:
+        return COULD_NOT_LOOK if found.opening.unreachable else FINDINGS
+    return FINDINGS if found.overview is not None and found.overview.faults else 0
 
 
-def _open_intents(intents: tuple[OpenIntent, ...] | None) -> Iterator[str]:
-    """Yield a line about the open intents, where there are any or nobody knows."""
-    if intents is None:
-        yield "open intents: not known, because events cannot be read"
-    elif intents:
-        shown = [f"{one.operation} {one.id}, event {one.seq:,}" for one in intents[:MOST_INTENTS]]
-        if len(intents) > MOST_INTENTS:
-            shown.append(f"and {len(intents) - MOST_INTENTS:,} more")
-        yield f"open intents: {len(intents):,}: {'; '.join(shown)}"
+def _count(path: Path) -> Counted:
+    disk = LocalDisk(path, read_only=True)
+    try:
+        with progress("counting") as advance:
+            return count_events(disk, advance)
+    finally:
+        disk.close()
 
 
-def _segments(segments: tuple[SegmentFacts, ...]) -> Table:
-    table = Table(title="Segments of the log", title_justify="left")
-    table.add_column("segment", no_wrap=True)
-    for heading in ("events", "records", "used", "bytes", "torn"):
-        table.add_column(heading, justify="right")
-    table.add_column("sealed")
-    for one in segments:
-        table.add_row(
-            one.name.partition("/")[2],
-            f"{one.first_seq:,} to {one.last_seq:,}" if one.last_seq >= one.first_seq else "none",
-            f"{one.records:,}",
-            f"{one.used:,}",
-            f"{one.size:,}",
-            f"{one.torn_bytes:,}" if one.torn_bytes else "-",
-            "DAMAGED" if one.damage else one.sealed or "no",
+def _opens(found: Inspection) -> str:
+    if found.in_use:
+        return "not while it is in use"
+    return found.opening.text
+
+
+def _use(found: Inspection) -> str:
+    """Name the owner of the lock, and tell whether the process lives."""
+    owner = found.owner
+    if owner is None:
+        return "not in use"
+    age = ""
+    if found.last is not None:
+        age = f"; last event {_age(time.time_ns() - found.last[1])} ago"
+    if found.standing is Standing.RUNNING:
+        return f"in use by {owner.name}, running{owner.since_text}{age}"
+    if found.standing is Standing.STOPPED:
+        return f"in use by {owner.name}, STOPPED (state T){age}"
+    if found.standing is Standing.THIS_PROCESS:
+        return f"in use by this process ({owner.pid}): a store of it is still open"
+    if found.standing is Standing.ELSEWHERE:
+        host = f", host {owner.host}" if owner.host else ""
+        return (
+            "in use by a process of another PID namespace, which calls itself "
+            f"{owner.pid}{host}: look there, or fuser -v {found.path}"
         )
-    return table
+    if found.standing is Standing.ENDED:
+        return f"not in use (process {owner.pid} ended without closing it)"
+    return f"perhaps in use: writer.pid names process {owner.pid}; fuser -v {found.path} tells"
+
+
+def _age(nanoseconds: int) -> str:
+    seconds = max(nanoseconds // 10**9, 0)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:,} {unit}"
+    return f"{seconds} s"
+
+
+def _headline(found: Inspection) -> str:
+    shown = found.overview
+    name = os.path.basename(os.path.abspath(found.path)) or found.path
+    if shown is None:
+        return f"{name}: {_use(found)}"
+    if not shown.manifest.logged:
+        return f"{name}: no log (use_wal=False), {_use(found)}"
+    last = shown.last_seq or shown.manifest.history_start - 1
+    held = max(last - shown.manifest.history_start + 1, 0)
+    clean = found.opening.clean
+    ended = "" if clean is None or found.in_use else "closed, " if clean else "not closed, "
+    return f"{name}: {held:,} events, {ended}{_use(found)}"
+
+
+def _lines(found: Inspection) -> Iterator[tuple[str, str]]:
+    """Yield the facts for a terminal: a name, and a line of words."""
+    shown = found.overview
+    if shown is not None:
+        yield from _files_lines(found, shown)
+        manifest = shown.manifest
+        identity = f"format {manifest.format}, timeline {manifest.timelines[-1].number}"
+        made = time_text(manifest.created // 10**9 * 10**9, " ")
+        yield "store", f"{manifest.store}  {identity}, made {made}"
+    yield "lock", _use(found)
+    yield "opens", _opens(found)
+
+
+def _files_lines(found: Inspection, shown: Overview) -> Iterator[tuple[str, str]]:
+    first, last = found.first, found.last
+    if first is not None and last is not None:
+        begin, end = time_text(first[1], " "), time_text(last[1], " ")
+        if begin[:10] == end[:10]:
+            end = end[11:]
+        yield "events", f"{first[0]:,} … {last[0]:,}  {begin} … {end}"
+    elif shown.manifest.logged:
+        yield "events", _event_range(shown)
+    if shown.segments:
+        sealed = shown.segments[-1].sealed or "no"
+        size = size_text(sum(one.size for one in shown.segments))
+        spare = f"; spare {size_text(found.spare)}" if found.spare else ""
+        where = f"{shown.segments[0].first_seq:,} … {shown.segments[-1].last_seq:,}"
+        whole = "" if all(one.whole for one in shown.segments) else ", older ones by headers only"
+        counted = f"{len(shown.segments)} segments  {where}"
+        yield "log", f"{counted}, {size}, sealed: {sealed}{spare}{whole}"
+    if shown.archives:
+        size = size_text(sum(one.size for one in shown.archives))
+        archived = shown.manifest.archived
+        where = f"{archived[0][0]:,} … {archived[-1][1]:,}, " if archived else ""
+        yield "archive", f"{len(shown.archives)} segments  {where}{size}"
+    seqs = [one.seq for one in shown.snapshots if one.seq is not None]
+    if seqs:
+        named = " and ".join(f"{seq:,}" for seq in seqs[-2:])
+        folds = f"; opening folds {found.opening.folds:,} events"
+        yield "snapshots", f"{len(seqs)}  events {named}{folds}"
+
+
+def _event_range(shown: Overview) -> str:
+    last, first = shown.last_seq, shown.manifest.history_start
+    return f"{first:,} … {last:,}" if last >= first else "none"
+
+
+def _facts(found: Inspection) -> Iterator[tuple[Any, ...]]:
+    """Yield the facts for a pipe: a name, and values without separators for thousands."""
+    shown, opening = found.overview, found.opening
+    yield "path", found.path
+    yield "opens", _opens(found)
+    if shown is not None:
+        first, last = found.first, found.last
+        begins = shown.manifest.history_start
+        yield "events", first[0] if first else begins, last[0] if last else shown.last_seq
+        for name, place in (("first", first), ("last", last)):
+            if place is not None:
+                yield name, time_text(place[1])
+    yield "use", _use(found)
+    if opening.next_command is not None:
+        yield "next", opening.next_command
+    if shown is None:
+        return
+    manifest = shown.manifest
+    yield "store", manifest.store
+    yield "kind", manifest.kind
+    yield "format", manifest.format
+    yield "timeline", manifest.timelines[-1].number
+    yield "created", time_text(manifest.created)
+    yield "logged", "yes" if manifest.logged else "no (use_wal=False)"
+    yield "segments", len(shown.segments), sum(one.size for one in shown.segments)
+    if shown.segments:
+        yield "sealed", shown.segments[-1].sealed or "no"
+    yield "torn", sum(one.torn_bytes for one in shown.segments)
+    yield "spare", found.spare
+    yield "archives", len(shown.archives), sum(one.size for one in shown.archives)
+    yield "snapshots", *(one.seq for one in shown.snapshots if one.seq is not None)
+    yield "folds", opening.folds
+
+
+def _show_more(out: Output, found: Inspection, counted: Counted | None, files: bool) -> None:
+    """Show facts that only some stores have, and everything asked for."""
+    shown = found.overview
+    if shown is None:
+        return
+    facts: list[tuple[Any, ...]] = list(_intents(shown))
+    for consumer, cursor in shown.cursors:
+        behind = max(shown.last_seq - cursor.seq, 0)
+        where = f"event {cursor.seq:,}, timeline {cursor.timeline}, {behind:,} behind"
+        facts.append(("cursor", consumer, where))
+    facts += [("quarantine", one.name, one.size) for one in shown.quarantine]
+    facts += [("unknown", name, "none of the store's files") for name in shown.unknown]
+    out.facts(facts)
+    if files:
+        listed: list[tuple[Any, ...]] = [
+            (one.name, one.size, one.first_seq, one.last_seq, one.records, one.sealed or "no")
+            for one in shown.segments
+        ]
+        listed += [(one.name, one.size, "", one.seq, "", "") for one in shown.snapshots]
+        listed += [(one.name, one.size, one.seq, "", "", "") for one in shown.archives]
+        headings = ("file", "bytes", "first", "last", "records", "sealed")
+        out.rows(headings, listed, right=headings[1:5])
+    if counted is not None:
+        columns = ("operation", "events", "first", "last")
+        rows = [(name, one.events, one.first, one.last) for name, one in _by_count(counted)]
+        out.rows(columns, rows, right=columns[1:])
+
+
+def _by_count(counted: Counted) -> list[tuple[str, Any]]:
+    return sorted(counted.operations.items(), key=lambda item: (-item[1].events, item[0]))
+
+
+def _intents(shown: Overview) -> Iterator[tuple[str, str]]:
+    """Yield a fact about the open intents, where there are any or nobody knows."""
+    intents = shown.intents
+    if intents is None:
+        yield "open intents", "not known, because events cannot be read"
+    elif intents:
+        named = [f"{one.operation} {one.id}, event {one.seq:,}" for one in intents[:MOST_INTENTS]]
+        if len(intents) > MOST_INTENTS:
+            named.append(f"and {len(intents) - MOST_INTENTS:,} more")
+        yield "open intents", f"{len(intents):,}: {'; '.join(named)}"
+
+
+def _object(found: Inspection, counted: Counted | None) -> dict[str, Any]:
+    """Return the members of the answer in JSON."""
+    shown, opening, owner = found.overview, found.opening, found.owner
+    members: dict[str, Any] = {
+        "path": found.path,
+        "opens": {
+            "verdict": None if found.in_use else opening.verdict,
+            "text": _opens(found),
+            "error": None if opening.error is None else type(opening.error).__name__,
+            "next": opening.next_command,
+            "snapshot": opening.snapshot,
+            "folds": opening.folds,
+            "torn_bytes": opening.torn_bytes,
+            "clean": opening.clean,
+        },
+        "use": {
+            "text": _use(found),
+            "in_use": found.in_use,
+            "standing": None if owner is None else found.standing.value,
+            "owner": owner,
+        },
+        "first": _event_place(found.first),
+        "last": _event_place(found.last),
+        "spare_bytes": found.spare,
+    }
+    if shown is not None:
+        manifest = shown.manifest
+        members |= {
+            "store": manifest.store,
+            "kind": manifest.kind,
+            "format": manifest.format,
+            "created": manifest.created,
+            "logged": manifest.logged,
+            "history_start": manifest.history_start,
+            "timelines": manifest.timelines,
+            "segments": shown.segments,
+            "snapshots": shown.snapshots,
+            "archives": shown.archives,
+            "quarantine": shown.quarantine,
+            "faults": shown.faults,
+            "intact_up_to": shown.intact_up_to,
+            "cursors": {name: str(cursor) for name, cursor in shown.cursors},
+            "unknown": shown.unknown,
+            "open_intents": shown.intents,
+        }
+    if counted is not None:
+        members["operations"] = counted.operations
+    return members
+
+
+def _event_place(place: tuple[int, int] | None) -> dict[str, int] | None:
+    return None if place is None else {"seq": place[0], "time": place[1]}

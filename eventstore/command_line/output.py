@@ -25,7 +25,15 @@ from eventstore.errors import EventStoreError
 from eventstore.model.conversion import encode_hook
 from eventstore.report import printable
 
-__all__ = ["Output", "error_object", "json_text", "name_text", "time_text", "value_text"]
+__all__ = [
+    "Output",
+    "error_object",
+    "json_text",
+    "name_text",
+    "size_text",
+    "time_text",
+    "value_text",
+]
 
 
 class Output:
@@ -164,6 +172,21 @@ def time_text(nanoseconds: int, separator: str = "T") -> str:
     except (OverflowError, ValueError):  # no year of a calendar
         return f"{nanoseconds} ns"
     return f"{text}.{rest:09}".rstrip("0").rstrip(".") + "Z" if rest else f"{text}Z"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes for people.
+
+    >>> size_text(374), size_text(66_000), size_text(8_388_608)
+    ('374 bytes', '66 kB', '8.4 MB')
+    """
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.1f} {unit}" if size < 10 else f"{size:.0f} {unit}"
+    return f"{size / 1000:,.1f} TB"
 
 
 def name_text(name: Any) -> str:

@@ -12,6 +12,7 @@ Making a store ends with this file. A directory without the file holds no event.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import uuid
 import zlib
@@ -22,7 +23,7 @@ import msgspec
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
 from eventstore.disk.timelines import Lineage, Timeline, next_timeline
-from eventstore.errors import CorruptStoreError, StoreNotFoundError
+from eventstore.errors import CorruptStoreError, StoreFormatError, StoreNotFoundError
 from eventstore.os_errors import read_error
 
 __all__ = [
@@ -117,7 +118,8 @@ def load_manifest(disk: Disk) -> Manifest:
 
     Raises:
         StoreNotFoundError: There is no such file.
-        CorruptStoreError: The file is damaged, or of an unknown format.
+        CorruptStoreError: The file is damaged.
+        StoreFormatError: A newer release wrote the file.
         ReadFailedError: The device could not read the file.
         StoreAccessError: The file may not be read.
     """
@@ -137,6 +139,7 @@ def load_manifest(disk: Disk) -> Manifest:
         raise read_error(error, path) from error
     try:
         data = data.removeprefix(codecs.BOM_UTF8)  # some editors add one
+        _check_format(path, data)
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptStoreError(
@@ -144,10 +147,6 @@ def load_manifest(disk: Disk) -> Manifest:
             "backup; without it nothing here can be told from another store's files",
             path=path,
         ) from error
-    if manifest.format != FORMAT:
-        raise CorruptStoreError(
-            f"{path} is of format {manifest.format}, which this release does not know", path=path
-        )
     if not _is_sound(manifest, data):
         raise CorruptStoreError(
             f"{path} is damaged, or a value in it was edited (its checksum does not match): undo "
@@ -163,6 +162,30 @@ def load_manifest(disk: Disk) -> Manifest:
             f"{path} has values that are impossible: restore it from a backup", path=path
         )
     return manifest
+
+
+class _Format(msgspec.Struct):
+    format: int = FORMAT
+
+
+def _check_format(path: str, data: bytes) -> None:
+    """Raise `StoreFormatError` for a file of a newer release, whose other members are not known.
+
+    A flipped bit can turn the digit into a larger one. Then the other members are the ones of this
+    release, and the checksum says so.
+    """
+    found = msgspec.json.decode(data, type=_Format).format
+    if found <= FORMAT:
+        return
+    with contextlib.suppress(msgspec.DecodeError):
+        known = msgspec.json.decode(data, type=Manifest)
+        if msgspec.structs.replace(known, format=FORMAT).checksum() == known.crc:
+            return
+    raise StoreFormatError(
+        f"{path} is of format {found}, and this release reads {FORMAT}: install a newer release of "
+        "asyncio-eventstore; nothing is damaged",
+        path=path,
+    )
 
 
 def decode_manifest(data: bytes) -> Manifest:

@@ -1,6 +1,6 @@
 """The files in a store's directory, surveyed without opening the store: `overview`.
 
-The survey locks, repairs and writes nothing, and needs no handler. Each segment of the log is read
+The survey locks, repairs and writes nothing, and needs no handler. The segments of the log are read
 once and verified record by record, one segment at a time. Archives and snapshots are only measured.
 Damage does not end the survey: the result reports the damage.
 
@@ -27,7 +27,6 @@ from eventstore.disk.layout import (
     MANIFEST,
     QUARANTINE_FOLDER,
     SNAPSHOT_FOLDER,
-    WRITER_PID,
     archive_name,
     archive_seq,
     cursor_name,
@@ -39,7 +38,9 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer
+from eventstore.disk.owner_note import read_owner
 from eventstore.errors import EventStoreError
+from eventstore.lock_owner import LockOwner
 from eventstore.log.chain import ChainFault, chain_faults
 from eventstore.log.format import SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, read_header
@@ -60,6 +61,9 @@ __all__ = [
 ]
 
 _PASSES = 5
+_READ_AT_MOST = 16 << 20
+"""Bytes of the log that a survey reads, beside what an opening reads. The rest of a large log is
+judged by headers and lengths, so that the survey takes a moment at any size."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -85,6 +89,7 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     * `sealed`: the kind of seal at the end, `None` without a seal.
     * `torn_bytes`: bytes of an unfinished commit. The next writer will set the bytes aside.
     * `damage`: the reason why the segment is corrupt, and the remedy. `None` for a sound segment.
+    * `whole`: whether every byte was looked at, and not only the header and the length.
     """
 
     name: str
@@ -96,6 +101,7 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     sealed: str | None = None
     torn_bytes: int = 0
     damage: str | None = None
+    whole: bool = True
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +112,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
       Every event before can be read.
     * `cursors`: the named cursors of consumers, by name.
     * `unknown`: files of others. The store leaves such files alone.
-    * `writer`: the pid in `writer.pid`.
+    * `owner`: the process that `writer.pid` names, `None` without one.
     * `intents`: the open intents, oldest first, `None` where damage hides them.
     """
 
@@ -120,7 +126,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     intact_up_to: int | None = None
     cursors: tuple[tuple[str, Cursor], ...] = ()
     unknown: tuple[str, ...] = ()
-    writer: int | None = None
+    owner: LockOwner | None = None
     intents: tuple[OpenIntent, ...] | None = ()
 
     @property
@@ -176,7 +182,7 @@ def overview(path: str | os.PathLike[str]) -> Overview:
 
 def _overview(disk: Disk, listing: Listing) -> Overview:
     manifest = load_manifest(disk)
-    log = survey_log(disk, manifest, listing)
+    log = survey_log(disk, manifest, listing, _whole_from(disk, manifest, listing))
     cursors = list_cursors(disk)
     return Overview(
         path=disk.path,
@@ -193,9 +199,23 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
         intact_up_to=log.intact_up_to,
         cursors=tuple((name, found) for name, found in cursors if isinstance(found, Cursor)),
         unknown=tuple(listing.unknown(manifest)),
-        writer=_writer(disk),
+        owner=read_owner(disk),
         intents=open_intents(disk, manifest, listing.snapshot_seqs),
     )
+
+
+def _whole_from(disk: Disk, manifest: Manifest, listing: Listing) -> int:
+    """Return an event: segments before are too many bytes to be read at once.
+
+    The segments that an opening reads, behind the newest snapshot, are always read.
+    """
+    left, start = _READ_AT_MOST, max(listing.snapshot_seqs, default=0) + 1
+    for first in reversed(listing.segments):
+        with contextlib.suppress(FileNotFoundError):
+            left -= _size(disk, segment_name(first))
+        if left < 0:
+            return min(first, start)
+    return 0
 
 
 def damaged_cursors(
@@ -215,9 +235,10 @@ def _missing_archives(manifest: Manifest, listing: Listing) -> Iterator[Damage]:
             yield Damage(archive_name(first), f"{reason}. Restore it from a backup")
 
 
-def survey_log(disk: Disk, manifest: Manifest, listing: Listing) -> LogSurvey:
+def survey_log(disk: Disk, manifest: Manifest, listing: Listing, whole_from: int = 0) -> LogSurvey:
     """Read every segment of the log, verify every record, and judge the chain.
 
+    Of segments that end before event `whole_from`, only the header and the length are looked at.
     A segment that a writer removed since the listing is left out.
     """
     firsts = [first for first in listing.segments if first >= manifest.log_start]
@@ -226,7 +247,10 @@ def survey_log(disk: Disk, manifest: Manifest, listing: Listing) -> LogSurvey:
     segments: list[SegmentFacts] = []
     for first, successor in itertools.zip_longest(firsts, firsts[1:]):
         with contextlib.suppress(FileNotFoundError):
-            segments.append(_survey(disk, manifest, first, successor, verdicts))
+            survey = _survey
+            if successor is not None and successor <= whole_from:
+                survey = _survey_header
+            segments.append(survey(disk, manifest, first, successor, verdicts))
     told = [Damage(one.name, one.damage) for one in segments if one.damage]
     told += _leftovers(disk, manifest, listing)
     names = {damage.name for damage in told}
@@ -291,6 +315,26 @@ def _survey(
     )
 
 
+def _survey_header(
+    disk: Disk, manifest: Manifest, first: int, successor: int | None, verdicts: dict[str, str]
+) -> SegmentFacts:
+    """Look at header and length of a segment that has a successor. Raises as `_survey` does."""
+    name = segment_name(first)
+    facts = SegmentFacts(name=name, size=_size(disk, name), first_seq=first, last_seq=first - 1)
+    if name in verdicts:
+        return msgspec.structs.replace(facts, damage=verdicts[name])
+    assert successor is not None
+    try:
+        read_header(disk, name, manifest.store)
+        end = read_header(disk, segment_name(successor), manifest.store).previous_end
+    except EventStoreError as error:
+        return msgspec.structs.replace(facts, damage=str(error))
+    damage = None if facts.size >= end else f"it has {facts.size} of {end} bytes. {RESTORE}"
+    return msgspec.structs.replace(
+        facts, last_seq=successor - 1, used=end, sealed="continued", damage=damage, whole=False
+    )
+
+
 def _contradicted(
     disk: Disk, manifest: Manifest, data: bytes, header: SegmentHeader, successor: int | None
 ) -> str | None:
@@ -326,10 +370,3 @@ def _size(disk: Disk, name: str) -> int:
             return file.size()
     except EventStoreError:
         return 0
-
-
-def _writer(disk: Disk) -> int | None:
-    try:
-        return int(read_whole(disk, WRITER_PID, 32))
-    except (EventStoreError, FileNotFoundError, ValueError):
-        return None

@@ -63,9 +63,9 @@ class TestInfo:
     def test_it_shows_segments_snapshots_and_numbers(self, store: Path) -> None:
         result = eventstore("info", store)
         assert result.exit_code == 0, result.output
-        assert "events 1 to 5" in result.output
-        assert "closed" in result.output
-        assert f"{5:020d}.snap" in result.output or f"{4:020d}.snap" in result.output
+        assert "events\t1\t5\n" in result.output
+        assert "sealed\tclosed\n" in result.output
+        assert "snapshots\t4\n" in result.output
         assert str(overview(store).manifest.store) in result.output
         assert "\x1b" not in result.output
 
@@ -86,7 +86,7 @@ class TestInfo:
         before = contents(store)
         result = eventstore("info", store)
         assert result.exit_code == 0, result.output
-        assert "24 torn bytes wait" in result.output
+        assert "torn\t24\n" in result.output
         assert overview(store).segments[-1].torn_bytes == 24
         assert overview(store).segments[-1].sealed is None
         assert contents(store) == before
@@ -109,8 +109,9 @@ class TestInfo:
 
         result = asyncio.run(beside())
         assert result.exit_code == 0, result.output
-        assert "events 1 to 6" in result.output
-        assert f"process {os.getpid()}" in result.output
+        assert "events\t1\t6\n" in result.output
+        assert f"in use by this process ({os.getpid()})" in result.output
+        assert "opens\tnot while it is in use\n" in result.output
 
 
 class TestErrors:

@@ -109,7 +109,7 @@ def test_info_has_a_line(tmp_path: Path) -> None:
     told = CliRunner().invoke(commands, ["info", str(tmp_path / "s")])
     (line,) = [line for line in told.output.splitlines() if "open intents" in line]
     shown = "; ".join(f"place_order {name}, event {seq}" for name, _, seq in expected[:5])
-    assert line == f"open intents: 7: {shown}; and 2 more"
+    assert line == f"open intents\t7: {shown}; and 2 more"
 
     async def nothing(store: EventStore[Book]) -> None:
         for doubt in store.in_doubt:

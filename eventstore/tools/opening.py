@@ -1,0 +1,243 @@
+"""The outcome of opening a store for writing, decided without writing: `opening_of`.
+
+The decision reads the same bytes as an opening: the manifest, the newest snapshot, the chain of
+headers, the segments behind the snapshot, and the end of the log. The owner of the directory is the
+user in question.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+import msgspec
+
+from eventstore.directory import inspect_directory, refuse_orphans
+from eventstore.disk.base import Disk, open_to_read, read_whole
+from eventstore.disk.layout import MANIFEST, SPARE_SEGMENT, snapshot_name
+from eventstore.disk.listing import Listing
+from eventstore.disk.manifest import Manifest
+from eventstore.disk.optimistic import read_beside_writer
+from eventstore.errors import (
+    CorruptSnapshotError,
+    CorruptStoreError,
+    EventStoreError,
+    RegistrationError,
+    StoreFormatError,
+    StoreNotFoundError,
+)
+from eventstore.log.recovery import ExaminedLog, examine_log
+from eventstore.log.tail import TornTail
+from eventstore.model.codec import EventCodec
+from eventstore.model.registry import HandlerRegistry
+from eventstore.os_errors import translating_read_errors
+from eventstore.reading.replay import fold_to, recorded_batches, recorded_name
+from eventstore.snapshot.format import InvalidSnapshotError, parse
+from eventstore.tools.access import access_problems
+
+__all__ = ["Opening", "opening_of"]
+
+UNKNOWN = "not known without handlers (--registry)"
+_FOLDED = 100_000
+"""The most events to be folded without a request."""
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of an opening.
+
+    Attributes:
+        verdict: `True` where the store opens, `False` where not, `None` where nobody knows.
+        text: The verdict in words, with the next command where there is one.
+        error: The error of the opening, `None` without one.
+        unreachable: Whether permissions, space or a newer release are in the way, and no damage.
+        snapshot: The event of the first snapshot to be used, 0 without one.
+        folds: Number of events to be folded behind the snapshot.
+        torn_bytes: Bytes of an unfinished commit.
+        clean: Whether the last writer ended in order. `None` where the end cannot be read.
+        next_command: The command to type next, `None` if nothing is to do.
+    """
+
+    verdict: bool | None
+    text: str
+    error: EventStoreError | None = None
+    unreachable: bool = False
+    snapshot: int = 0
+    folds: int = 0
+    torn_bytes: int = 0
+    clean: bool | None = None
+    next_command: str | None = None
+
+
+class _Bytes(msgspec.Struct, frozen=True):
+    """Facts from the bytes alone: the snapshot's event, and the log as found."""
+
+    manifest: Manifest
+    snapshot: int
+    log: ExaminedLog | None
+
+
+def opening_of(disk: Disk, registry: HandlerRegistry[Any] | None = None) -> Opening:
+    """Decide the outcome of opening the store on `disk` for writing. Write nothing.
+
+    With a `registry`, the events behind the snapshot are folded. Without one, the installed
+    plugins are tried where they know every operation.
+
+    Raises `StoreNotFoundError` for a directory without a store.
+    """
+    try:
+        problems = access_problems(disk.path)
+        if problems:
+            return Opening(verdict=False, text=f"no: {'; '.join(problems)}", unreachable=True)
+        with translating_read_errors(disk.path):
+            found = read_beside_writer(disk, lambda listing: _look(disk, listing))
+    except StoreNotFoundError:
+        raise
+    except StoreFormatError as error:
+        return Opening(verdict=False, text=f"no: {_told(error)}", error=error, unreachable=True)
+    except EventStoreError as error:
+        damaged = isinstance(error, CorruptStoreError)
+        after = f"eventstore repair {shlex.quote(disk.path)}" if damaged else None
+        hint = "" if after is None else f"; next: {after}"
+        return Opening(
+            verdict=False,
+            text=f"no: {_told(error)}{hint}",
+            error=error,
+            unreachable=not damaged,
+            next_command=after,
+        )
+    return _with_handlers(disk, registry, found, _without_handlers(disk, found))
+
+
+def _told(error: EventStoreError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _look(disk: Disk, listing: Listing) -> _Bytes:
+    if MANIFEST not in listing.root:
+        refuse_orphans(disk, listing)
+    manifest = inspect_directory(disk, listing)
+    snapshot = _newest_snapshot(disk, manifest, listing)
+    if manifest.history_start > snapshot + 1:
+        raise CorruptSnapshotError(
+            f"{disk.path}: no sound snapshot is left, and nothing else stands in for the events "
+            f"before event {manifest.history_start}",
+            path=f"{disk.path}/snapshots",
+        )
+    if not manifest.logged:
+        return _Bytes(manifest, snapshot, None)
+    log = examine_log(
+        disk,
+        manifest.store,
+        listing,
+        log_start=manifest.log_start,
+        verify_from=max(snapshot + 1, manifest.log_start),
+    )
+    return _Bytes(manifest, snapshot, log)
+
+
+def _newest_snapshot(disk: Disk, manifest: Manifest, listing: Listing) -> int:
+    """Return the event of the newest snapshot whose bytes are whole, 0 without one."""
+    for seq in reversed(listing.snapshot_seqs):
+        try:
+            header, _, _, slices = parse(read_whole(disk, snapshot_name(seq)))
+            for _ in slices:
+                pass
+        except (InvalidSnapshotError, FileNotFoundError, EventStoreError):
+            continue
+        if header.store == manifest.store and header.seq == seq:
+            return seq
+    return 0
+
+
+def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
+    """Decide by the bytes alone: is there anything to write, and is there space?"""
+    log = found.log
+    if log is None:
+        return Opening(verdict=True, text="yes", snapshot=found.snapshot, clean=True)
+    tail = log.last.tail
+    torn = tail.torn_end - tail.end if isinstance(tail, TornTail) else 0
+    opening = Opening(
+        verdict=True,
+        text="yes",
+        snapshot=found.snapshot,
+        folds=max(log.next_seq - 1 - found.snapshot, 0),
+        torn_bytes=torn,
+        clean=log.last.sealed,
+    )
+    if log.last.sealed:
+        return opening
+    text = "yes; the writer was killed: 1 segment will be rewritten"
+    if torn:
+        text += f", {torn:,} bytes of an unfinished commit set aside"
+    needed, free = tail.end + torn, disk.free_bytes()
+    if free is None or free >= needed:
+        return msgspec.structs.replace(opening, text=text)
+    if free + _spare_size(disk) >= needed:
+        text = f"{text}; there is no space, so the spare segment will be used"
+        return msgspec.structs.replace(opening, text=text)
+    return msgspec.structs.replace(
+        opening,
+        verdict=False,
+        text=f"no: needs {needed:,} bytes, {free:,} free on {_mount_of(disk.path)}: free some",
+        unreachable=True,
+    )
+
+
+def _spare_size(disk: Disk) -> int:
+    try:
+        with open_to_read(disk, SPARE_SEGMENT) as file:
+            return file.size()
+    except (EventStoreError, FileNotFoundError):
+        return 0
+
+
+def _mount_of(path: str) -> str:
+    """Return the mount point above a path."""
+    here = os.path.realpath(path)
+    while not os.path.ismount(here):
+        here = os.path.dirname(here)
+    return here
+
+
+def _with_handlers(
+    disk: Disk, registry: HandlerRegistry[Any] | None, found: _Bytes, opening: Opening
+) -> Opening:
+    """Try the handlers, where the bytes alone let the store open."""
+    if not opening.verdict or found.manifest.kind == "log":
+        return opening
+    after = f"eventstore repair {shlex.quote(disk.path)}"
+    if registry is None:
+        registry = _installed(disk, found, opening)
+        if registry is None:
+            return msgspec.structs.replace(opening, verdict=None, text=UNKNOWN)
+        if opening.folds > _FOLDED:
+            return opening
+    try:
+        fold_to(disk, registry, None)
+    except EventStoreError as error:
+        return msgspec.structs.replace(
+            opening,
+            verdict=False,
+            text=f"no: {_told(error)}; next: {after}",
+            error=error,
+            next_command=after,
+        )
+    return opening
+
+
+def _installed(disk: Disk, found: _Bytes, opening: Opening) -> HandlerRegistry[Any] | None:
+    """Return the registry of the installed plugins, if every operation to be folded is known."""
+    try:
+        registry: HandlerRegistry[Any] = HandlerRegistry.discover()
+        if found.snapshot:
+            _, about, _, _ = parse(read_whole(disk, snapshot_name(found.snapshot)))
+            if not set(about.fingerprint) - {""} <= set(registry.operations):
+                return None
+        if opening.folds <= _FOLDED:
+            for events in recorded_batches(disk, EventCodec(), found.snapshot + 1, None):
+                if any(recorded_name(event) not in registry.operations for event in events):
+                    return None
+    except (RegistrationError, InvalidSnapshotError, FileNotFoundError, EventStoreError):
+        return None
+    return registry
