@@ -85,7 +85,9 @@ class LiveSubscription(Subscription):
         self._given_seq = given.seq
         self._next_seq = given.seq + 1
         self._batch: deque[Event[Any]] = deque()
-        self._chunk: Chunk | None = None  # holds the events of `_batch`
+        self._chunk: Chunk | None = (
+            None  # holds the events of `_batch`, and of those given since `_given`
+        )
         self._reading: AsyncGenerator[Batch, None] | None = None
         self._fetching: DetachedWork[None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -98,6 +100,7 @@ class LiveSubscription(Subscription):
 
     @property
     def cursor(self) -> Cursor:
+        self._note_given()
         given, seq = self._given, self._given_seq
         if isinstance(given, Chunk):
             given = self._log.lineage.cursor(seq, checksum_at(given.array, seq - given.first_seq))
@@ -108,11 +111,14 @@ class LiveSubscription(Subscription):
 
     @property
     def lag(self) -> int:
+        self._note_given()
         return max(self._log.durable_seq - self._given_seq, 0)
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self._note_given()
+            self._chunk = None
             self._batch.clear()
             self._shared.remove(self._number)
             self.wake()
@@ -154,7 +160,7 @@ class LiveSubscription(Subscription):
                 await self._end_too_slow(max_lag)
                 break
             if self._batch:
-                return self._next_of_batch(self._batch)
+                return self._batch.popleft()
             if self._begins:
                 await self._catch_up()
                 continue
@@ -175,16 +181,24 @@ class LiveSubscription(Subscription):
         self._failure = too_slow_error(self._log.path, self, max_lag)
         await self.close()
 
-    def _next_of_batch(self, batch: deque[Event[Any]]) -> Event[Any]:
-        """Give the next event read from the log. An upcaster may have made several of one event."""
-        event = batch.popleft()
-        if not batch or batch[0].seq != event.seq:
-            self._given_seq = event.seq if batch else self._next_seq - 1
-            self._given = self._chunk or self._given
-        return event
+    def _note_given(self) -> None:
+        """Note the place behind the last event that was given from the log.
+
+        The events of a batch are given without a note for each. An upcaster may have made several
+        events of one number, and the number is given with the last of them.
+        """
+        chunk, batch = self._chunk, self._batch
+        if chunk is not None:
+            seq = (batch[0].seq if batch else self._next_seq) - 1
+            if seq > self._given_seq:
+                self._given, self._given_seq = chunk, seq
+            if not batch:
+                self._chunk = None
 
     def _recent_event(self) -> Event[Any] | None:
         """Take the next event from the list of recent events, `None` where the list has none."""
+        if self._chunk is not None:
+            self._note_given()
         recent, wanted = self._shared.recent, self._operations
         place = self._next_seq - recent[0][0].seq if recent else -1
         while 0 <= place < len(recent):
@@ -302,11 +316,13 @@ class LiveSubscription(Subscription):
             await reading.aclose()
 
     def _take(self, batch: Batch) -> None:
-        self._batch.extend(event for event in batch.events if not self._is_early(event))
+        self._note_given()
+        events = batch.events
+        if self._later_than is not None:
+            events = [event for event in events if not self._is_early(event)]
+        self._batch.extend(events)
         if batch.then > self._next_seq:
             self._next_seq, self._chunk = batch.then, batch.chunk
-            if not self._batch:
-                self._given, self._given_seq = batch.chunk, batch.then - 1
 
 
 def _disk_of(log: Log) -> Disk | None:

@@ -147,8 +147,8 @@ CURSOR_SABOTAGES = (
         edits=(
             edit(
                 SUBSCRIPTION,
-                "            self._given_seq = event.seq if batch else self._next_seq - 1\n",
-                "            self._given_seq = self._next_seq - 1\n",
+                "            seq = (batch[0].seq if batch else self._next_seq) - 1\n",
+                "            seq = self._next_seq - 1\n",
             ),
         ),
         caught_by=(TEST_SUBSCRIPTION,),
