@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventstore.errors import StoreExistsError, StoreNotFoundError
-from eventstore.os_errors import recovery_write_error
+from eventstore.tools.write_errors import write_error
 
 __all__ = ["refuse_existing", "staged"]
 
@@ -55,7 +55,7 @@ def staged(path: Path) -> Iterator[Path]:
             raise
         _sync_folder(parent)
     except OSError as error:
-        raise recovery_write_error(error, str(path)) from error
+        raise write_error(error, str(path)) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,201 @@
+"""`eventstore backup`: copies of a store, beside a running engine."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventstore.command_line.declare import command, registry_option
+from eventstore.command_line.output import Output, time_text
+from eventstore.command_line.registries import load_registry
+from eventstore.errors import RegistrationError, StoreNotFoundError
+from eventstore.model.registry import HandlerRegistry
+from eventstore.tools.backup.catalog import Catalog, catalog_facts
+from eventstore.tools.backup.copying import Copy
+from eventstore.tools.backup.entrance import follow_store, list_copies, make_backup, open_place
+
+__all__ = ["backup"]
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    found = _SPAN.fullmatch(value)
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{value!r} is no span of time, such as 10s or 5m")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@command(
+    "backup",
+    examples=[
+        "eventstore backup engine-state /mnt/backup/day          # again later: only what is new",
+        "eventstore backup engine-state day.tar.zst              # one file",
+        "eventstore backup engine-state s3://bucket/day --follow --every 10s --keep 100",
+        "eventstore backup --list /mnt/backup/day",
+    ],
+)
+@click.argument("paths", nargs=-1, metavar="[PATH] DEST")
+@click.option("--list", "listed", is_flag=True, help="List the copies at DEST.")
+@click.option("--keep", type=click.IntRange(1), help="Copies that stay.  [default: all]")
+@click.option("--follow", is_flag=True, help="Go on until SIGTERM or SIGINT.")
+@click.option(
+    "--every",
+    default="10s",
+    show_default=True,
+    callback=_seconds,
+    help="Span between two copies, and the most that is lost: 10s, 5m.",
+)
+@click.option("--no-fold", is_flag=True, help="Do not fold and compare the state.")
+@registry_option
+def backup(
+    out: Output,
+    paths: tuple[str, ...],
+    listed: bool,
+    keep: int | None,
+    follow: bool,
+    every: float,
+    no_fold: bool,
+    registry_name: str | None,
+) -> None:
+    """Copy the store at PATH to DEST, beside a running engine. Changes nothing in the store.
+
+    DEST is a directory, a file NAME.tar.zst, or the URL of an object store (s3://, gs://, az://,
+    with the extra `backup`). Only what is new is written, each object is read back, and the state
+    is folded from the copy and compared. A store that does not go on from the newest copy is
+    refused.
+    """
+    if len(paths) != (1 if listed else 2):
+        raise click.UsageError("--list takes DEST alone" if listed else "give PATH and DEST")
+    if listed:
+        _list(out, paths[0])
+        return
+    path, to = paths
+    registry = None if no_fold else _handlers(registry_name)
+    if not follow:
+        begun = time.perf_counter()
+        copy = make_backup(path, to, registry, keep=keep)
+        _tell(out, to, copy, time.perf_counter() - begun)
+        return
+    with _ended_by_signal() as stop:
+        begun = time.perf_counter()
+        copies = follow_store(
+            Path(path),
+            to,
+            registry,
+            stop,
+            every=every,
+            keep=keep,
+            tell=lambda error: Output.say(f"Error: {error}. Trying again in {every:g} s"),
+        )
+        for copy in copies:
+            _tell(out, to, copy, time.perf_counter() - begun)
+            out.flush()
+            begun = time.perf_counter() + every
+
+
+def _handlers(name: str | None) -> HandlerRegistry[Any] | None:
+    """Return the handlers. Plugins that make no registry together leave the comparison out."""
+    try:
+        return load_registry(name)
+    except RegistrationError as error:
+        if name is not None:
+            raise
+        Output.say(f"states are not compared: {error}")
+        return None
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and SIGINT set. The copy under way is finished."""
+    stop = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _tell(out: Output, to: str, copy: Copy, seconds: float) -> None:
+    catalog = copy.catalog
+    if out.json:
+        out.object(
+            {
+                "path": to,
+                **catalog_facts(catalog),
+                "new": copy.new,
+                "new_files": copy.written,
+                "new_bytes": copy.written_bytes,
+                "not_folded": copy.not_folded,
+                "not_durable": copy.not_durable,
+                "removed": copy.removed,
+            }
+        )
+        return
+    if not copy.new:
+        out.line(f"{to}: nothing new since copy {catalog.number}: {_range(catalog)}")
+    else:
+        digest = "no digest" if catalog.digest is None else f"digest {catalog.digest[:16]}…"
+        verified = "restoring the state" if copy.not_folded is None else "reading back"
+        out.line(
+            f"{to}: {_range(catalog)}, {digest}, {copy.written:,} new files, "
+            f"{_size(copy.written_bytes)}, verified by {verified}; {max(seconds, 0.0):.1f} s"
+        )
+    if copy.not_folded is not None:
+        Output.say(f"the state was not folded and compared: {copy.not_folded}")
+    if copy.not_durable:
+        Output.say(
+            f"{copy.not_durable:,} events are not on stable storage yet, and wait for the next copy"
+        )
+    if copy.removed:
+        Output.say(f"{copy.removed:,} older copies removed")
+
+
+def _list(out: Output, to: str) -> None:
+    copies = list_copies(open_place(to))
+    if not copies:
+        raise StoreNotFoundError(f"there is no backup at {to}", path=to)
+    if out.json:
+        out.object({"path": to, "copies": [catalog_facts(one) for one in copies]})
+        return
+    out.rows(
+        ("copy", "made", "first", "last", "time", "bytes", "digest", "timeline"),
+        [
+            (
+                one.number,
+                time_text(one.made),
+                one.first,
+                one.last,
+                "-" if one.last_time is None else time_text(one.last_time),
+                one.size,
+                "-" if one.digest is None else one.digest[:16],
+                one.timeline,
+            )
+            for one in copies
+        ],
+        right=("copy", "first", "last", "bytes", "timeline"),
+    )
+
+
+def _range(catalog: Catalog) -> str:
+    if catalog.last < catalog.first:
+        return f"no events (up to {catalog.last:,})" if catalog.last else "no events"
+    return f"events {catalog.first:,} … {catalog.last:,}"
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,} bytes"

@@ -1,0 +1,111 @@
+"""Backups by name: a directory, a file `NAME.tar.zst`, or the URL of an object store."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from eventstore.disk.local import LocalDisk
+from eventstore.errors import (
+    ConfigError,
+    EventStoreError,
+    ReadFailedError,
+    StoreFailedError,
+    StoreFullError,
+)
+from eventstore.model.registry import HandlerRegistry
+from eventstore.tools.backup.catalog import Catalog, catalog_numbers, load_catalog
+from eventstore.tools.backup.copying import Copy, backup, copy_anew, newest_catalog
+from eventstore.tools.backup.object_store import open_object_store
+from eventstore.tools.backup.places import DirectoryPlace, Place
+from eventstore.tools.backup.single_file import (
+    SUFFIX,
+    SingleFilePlace,
+    pack_directory,
+    scratch_directory,
+)
+
+__all__ = ["follow_store", "list_copies", "make_backup", "open_place"]
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://")
+_PASSING = (ReadFailedError, StoreFullError, StoreFailedError)
+"""Errors that may be over a moment later: the network, or a full disk at the place."""
+
+
+def open_place(name: str) -> Place:
+    """Return the place that `name` means. Nothing is made, and nothing has to be there.
+
+    Raises `ConfigError` for a URL of no known kind, and where the extra `backup` is missing.
+    """
+    if _URL.match(name):
+        return open_object_store(name)
+    if name.endswith(SUFFIX):
+        return SingleFilePlace(name)
+    return DirectoryPlace(name)
+
+
+def make_backup(
+    path: str | os.PathLike[str],
+    to: str,
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    keep: int | None = None,
+) -> Copy:
+    """Copy the store at `path` to the place `to`, beside a writer and without the lock.
+
+    A file `NAME.tar.zst` holds one copy, and is replaced as a whole. Every other place gets what is
+    new, and keeps the newest `keep` copies.
+
+    Arguments and errors are the ones of `backup`.
+    """
+    if keep is not None and keep < 1:
+        raise ConfigError("at least one copy has to stay: keep is 1 or more", key="keep")
+    disk = LocalDisk(path, read_only=True)
+    try:
+        if not to.endswith(SUFFIX) or _URL.match(to):
+            return backup(disk, open_place(to), registry, keep=keep)
+        before = SingleFilePlace(to)
+        with scratch_directory(Path(to)) as scratch:
+            place = DirectoryPlace(scratch, to)
+            copy = copy_anew(disk, place, registry, newest_catalog(before))
+            if copy.new:
+                pack_directory(place, Path(to), before)
+        return copy
+    finally:
+        disk.close()
+
+
+def follow_store(
+    path: str | os.PathLike[str],
+    to: str,
+    registry: HandlerRegistry[Any] | None,
+    stop: threading.Event,
+    *,
+    every: float,
+    keep: int | None = None,
+    tell: Callable[[EventStoreError], None],
+) -> Iterator[Copy]:
+    """Copy the store every `every` seconds until `stop` is set, and yield each copy.
+
+    An error that may be over a moment later goes to `tell`, and the next round tries again. All
+    other errors are raised: another writer, damage, a missing permission.
+    """
+    while True:
+        try:
+            copy = make_backup(path, to, registry, keep=keep)
+        except _PASSING as error:
+            tell(error)
+        else:
+            if copy.new:
+                yield copy
+        if stop.wait(every):
+            return
+
+
+def list_copies(place: Place) -> list[Catalog]:
+    """Return the catalogs of all copies at a place, the oldest first."""
+    return [load_catalog(place, number) for number in catalog_numbers(place)]
