@@ -46,7 +46,7 @@ def waiters_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def context_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventstore.store.fold_context", contextvars.copy_context)
+    monkeypatch.setattr("eventstore.append_path.fold_context", contextvars.copy_context)
 
 
 def closing_accepts(monkeypatch: pytest.MonkeyPatch) -> None:

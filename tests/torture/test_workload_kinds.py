@@ -253,7 +253,7 @@ class TestNoticed:
         self.noticed(["reentrant_call"] * 4, "in mid-submission was let in", kind)
 
     def test_a_fold_in_the_context_of_the_caller(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("eventstore.store.fold_context", contextvars.copy_context)
+        monkeypatch.setattr("eventstore.append_path.fold_context", contextvars.copy_context)
         with decimal.localcontext(CONTEXTS[1]):
             self.noticed(["group", "append"], "the state is not that of", "")
 
