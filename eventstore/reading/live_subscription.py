@@ -85,9 +85,7 @@ class LiveSubscription(Subscription):
         self._given_seq = given.seq
         self._next_seq = given.seq + 1
         self._batch: deque[Event[Any]] = deque()
-        self._chunk: Chunk | None = (
-            None  # holds the events of `_batch`, and of those given since `_given`
-        )
+        self._chunk: Chunk | None = None  # holds the events of `_batch`, and those given since
         self._reading: AsyncGenerator[Batch, None] | None = None
         self._fetching: DetachedWork[None] | None = None
         self._waiters: list[asyncio.Future[None]] = []

@@ -224,6 +224,20 @@ class TestEveryReader:
             assert told(legs) == CURRENT[2:4]
 
     @pytest.mark.asyncio
+    async def test_a_subscriber_has_passed_an_event_with_the_last_of_its_parts(self) -> None:
+        """Between two halves of a former swap, going on would give both again, and lose none."""
+        async with (
+            EventStore.open("", TODAY, disk=await old_store()) as store,
+            store.subscribe(after=0) as events,
+        ):
+            places = []
+            for _ in CURRENT:
+                await anext(events)
+                places.append((events.cursor.seq, events.lag))
+            assert places == [(1, 4), (3, 2), (3, 2), (4, 1), (5, 0)]
+            assert events.cursor == store.cursor
+
+    @pytest.mark.asyncio
     async def test_so_do_readers_without_one(self) -> None:
         disk = await old_store()
         assert told(read_events("", TODAY, disk=disk)) == CURRENT
