@@ -45,7 +45,14 @@ def recovery_report(
     ]
     if opened.torn_bytes:
         aside = f" and set aside in {opened.quarantined}" if opened.quarantined else ""
-        warnings.append(f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}")
+        warning = f"{opened.torn_bytes} bytes of an unfinished commit were found{aside}"
+        if opened.torn_events is not None:
+            first, last = opened.torn_events
+            warning += (
+                f". One turned bit makes the bytes whole: events {first:,} to {last:,}. Before "
+                "anything is appended, `eventstore repair --mend --apply` puts these back"
+            )
+        warnings.append(warning)
     if at.intents:
         warnings.append(in_doubt_warning(at.intents, now))
     return RecoveryReport(

@@ -56,6 +56,7 @@ __all__ = [
     "segment_seq",
     "snapshot_name",
     "snapshot_seq",
+    "torn_offset",
 ]
 
 MANIFEST = "store.json"
@@ -114,6 +115,7 @@ ROOT_NAMES = frozenset(
 
 _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _ARCHIVE = re.compile(r"([0-9]{20})\.log\.zst")
+_TORN = re.compile(r"[0-9]{20}\.log\.([0-9]{1,19})(?:-[0-9]+)?")
 _SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
 _CURSOR_SUFFIX = ".json"
 _RUN = re.compile(r"([0-9]{20})-([0-9]{20})\.run")
@@ -137,6 +139,12 @@ def archive_name(first_seq: int) -> str:
 def archive_seq(base: str) -> int | None:
     """Return the first event of the archive called `base`, `None` for any other name."""
     return _number(_ARCHIVE, base)
+
+
+def torn_offset(base: str) -> int | None:
+    """Return the offset of the torn bytes in the quarantine file `base`, `None` for other names."""
+    match = _TORN.fullmatch(base)
+    return int(match[1]) if match else None
 
 
 def snapshot_name(seq: int) -> str:

@@ -46,6 +46,8 @@ __all__ = [
     "mend_record",
     "mend_records",
     "mend_segment_header",
+    "mended_records",
+    "torn_events",
 ]
 
 _CRC = struct.Struct("<I")
@@ -226,3 +228,36 @@ def mend_records(
     if next_seq is None:
         return flips  # the last bytes of a record may be zeros, and look like no part of it
     return flips if (offset, seq) == (end, next_seq) else None
+
+
+_TORN_LIMIT = 1 << 20  # bytes that an opening searches in about a tenth of a second
+_PADDING = bytes(1 << 12)  # zeros at the end of a record were cut off with the zeros behind
+
+
+def mended_records(
+    torn: bytes, offset: int, salt: bytes, seq: int
+) -> tuple[tuple[Flip, ...], bytes, list[Record]]:
+    """Find the bits that make whole records of torn bytes which stood at `offset` of a segment.
+
+    Returns the bits, with places in `torn`, the mended bytes behind `offset` zeros, and the
+    records. There are no records where no such bits exist.
+    """
+    data = bytes(offset) + torn + _PADDING
+    flips = mend_records(data, offset, offset + len(torn), salt, seq, None)
+    if not flips:
+        return (), b"", []
+    mended, records, at = flipped(data, flips), [], offset
+    while at < offset + len(torn):
+        record = read_record(mended, at, salt)
+        records.append(record)
+        at = record.end
+    moved = tuple(Flip(flip.offset - offset, flip.bit) for flip in flips)
+    return moved, mended, [record for record in records if record.events]
+
+
+def torn_events(torn: bytes, offset: int, salt: bytes, seq: int) -> tuple[int, int] | None:
+    """Return the first and the last event in torn bytes that one turned bit makes whole, if so."""
+    if len(torn) > _TORN_LIMIT:
+        return None
+    _, _, records = mended_records(torn, offset, salt, seq)
+    return (seq, records[-1].first_seq + records[-1].events - 1) if records else None

@@ -39,6 +39,7 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.quarantine import quarantine
 from eventstore.errors import CorruptLogError, StoreFullError
 from eventstore.log.chain import chain_error
+from eventstore.log.flipped_bits import torn_events
 from eventstore.log.format import (
     ALIGNMENT,
     SEAL_SIZE,
@@ -77,8 +78,9 @@ class RecoveredLog(msgspec.Struct, kw_only=True):
     `last` is the end of the segment before the next one, `None` where there is no such segment, and
     `None` for a reader. `segments` are first events. `clean` says whether the last writer sealed
     the log. `torn_bytes` counts the bytes of an unfinished commit, `quarantined` is the file with
-    those bytes, and `rewritten` the segment written anew. `spare_ready` says whether there is a
-    spare segment.
+    those bytes, and `rewritten` the segment written anew. `torn_events` are first and last
+    event of the torn bytes, if one turned bit makes the bytes whole. `spare_ready` says whether
+    there is a spare segment.
     """
 
     next_seq: int
@@ -87,6 +89,7 @@ class RecoveredLog(msgspec.Struct, kw_only=True):
     clean: bool = True
     torn_bytes: int = 0
     quarantined: str | None = None
+    torn_events: tuple[int, int] | None = None
     rewritten: str | None = None
     spare_ready: bool = False
 
@@ -346,6 +349,7 @@ class _Repair:
                 torn = data[tail.end : tail.torn_end]
                 base = f"{name.rpartition('/')[2]}.{tail.end}"
                 repaired.quarantined = quarantine(self._disk, base, torn)
+                repaired.torn_events = torn_events(torn, tail.end, header.salt, tail.next_seq)
             records = [
                 (record.first_seq, record.events, data[record.body]) for record in tail.records
             ]

@@ -59,8 +59,7 @@ __all__ = [
 WINDOW = 64 << 10
 """Bytes per read of a file that is read from beginning to end. A window fits a processor cache."""
 RESTORE = (
-    "Restore the file from a backup, or open a copy of the store to salvage what is before the "
-    "damage"
+    "Restore the file from a backup, or let `eventstore repair` name the remedies and their prices"
 )
 """The remedy for a damaged or missing file."""
 MOVE_OUT = (

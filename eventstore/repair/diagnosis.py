@@ -17,11 +17,13 @@ from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import (
     FRONTIER,
     MANIFEST,
+    QUARANTINE_FOLDER,
     SNAPSHOT_FOLDER,
     archive_name,
     segment_name,
     snapshot_name,
     snapshot_seq,
+    torn_offset,
 )
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, load_manifest
@@ -32,7 +34,7 @@ from eventstore.errors import (
     StoreNotFoundError,
 )
 from eventstore.log.archive import read_archive
-from eventstore.log.flipped_bits import Flip, flipped, mend_records, mend_segment_header
+from eventstore.log.flipped_bits import Flip, mend_segment_header, mended_records
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.frontier import FRONTIER_SIZE, Frontier
 from eventstore.log.segment import header_fault
@@ -40,7 +42,7 @@ from eventstore.repair.archives import mend_archive
 from eventstore.repair.flips import archive_fault, contradicts, hole_place, segment_flips
 from eventstore.repair.manifests import rebuilt_manifest
 from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
-from eventstore.repair.scan import SegmentScan, scan_segment
+from eventstore.repair.scan import scan_segment
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 
 __all__ = ["diagnose_disk"]
@@ -64,6 +66,7 @@ class _Diagnosing:
         self._listing = listing
         self._places: list[Place] = []
         self._parts: list[Part] = []
+        self._torn: list[tuple[str, bytes, int, bytes]] = []
 
     def run(self) -> Diagnosis:
         manifest, unknown = self._load_manifest()
@@ -72,6 +75,8 @@ class _Diagnosing:
             for first, last, latest in manifest.archived:
                 self._archive(manifest, first, last, latest)
             self._log(manifest, max((one.seq for one in snapshots if not one.damage), default=0))
+            self._quarantined()
+            self._torn_places(self._parts[-1].last + 1 if self._parts else manifest.log_start)
         elif manifest.history_start > 1 and all(one.damage for one in snapshots):
             reason = "no sound snapshot is left, and nothing else stands in for the state"
             self._places.append(Place(name=SNAPSHOT_FOLDER, kind=Kind.SNAPSHOT, reason=reason))
@@ -180,11 +185,14 @@ class _Diagnosing:
             if successor is None and self._continued:
                 self._missing(expected, known_end, open=True)
                 expected = max(expected, known_end + 1)
-        if known_end >= expected:
-            if firsts and self._parts[-1].holes and self._parts[-1].holes[-1].open:
-                self._extend_last_hole(known_end)
-            else:
-                self._missing(expected, known_end, open=True)
+        holes = self._parts[-1].holes if firsts else ()
+        if holes and holes[-1].open and known_end >= expected:
+            self._extend_last_hole(known_end)
+        elif not firsts and known_end >= expected:
+            self._missing(expected, known_end, open=True)
+        elif newest_snapshot >= expected:
+            # The frontier is no witness here: the end may be the torn one of a killed writer.
+            self._missing(expected, newest_snapshot, open=True)
 
     def _placed(self, manifest: Manifest) -> dict[int, _Found]:
         """Find the place of every file in the log. A file without a place is a stray."""
@@ -270,7 +278,8 @@ class _Diagnosing:
         for hole in scan.holes:
             self._places.append(hole_place(found.source, data, hole, scan.salt))
         if scan.torn is not None:
-            self._note_torn(found.source, data, scan)
+            start, end = scan.torn
+            self._note_torn(found.source, data[start:end], start, scan.salt)
         if not scan.holes and successor is not None and contradicts(data, successor):
             reason = f"it is not what {segment_name(successor.first_seq)} says it was"
             self._places.append(
@@ -280,31 +289,37 @@ class _Diagnosing:
         self._parts.append(part)
         return scan.next_seq
 
-    def _note_torn(self, name: str, data: bytes, scan: SegmentScan) -> None:
+    def _note_torn(self, name: str, torn: bytes, offset: int, salt: bytes) -> None:
         """Note torn bytes if one turned bit makes a whole record of the bytes."""
-        assert scan.torn is not None
-        start, end = scan.torn
-        flips = mend_records(data, start, end, scan.salt, scan.next_seq, None)
-        if not flips:
-            return
-        mended = flipped(data, flips)
-        behind = scan_segment(mended, SegmentHeader.decode(data[:HEADER_SIZE]), self._first(name))
-        self._places.append(
-            Place(
-                name=name,
-                kind=Kind.TORN,
-                reason="the bytes of an unfinished commit, which one turned bit makes whole",
-                offset=start,
-                size=end - start,
-                first=scan.next_seq,
-                last=behind.next_seq - 1,
-                flips=flips,
-            )
-        )
+        self._torn.append((name, torn, offset, salt))
 
-    @staticmethod
-    def _first(name: str) -> int:
-        return int(name.rpartition("/")[2].partition(".")[0])
+    def _quarantined(self) -> None:
+        """Note torn bytes in the quarantine, set aside by an opening."""
+        for base in self._disk.list(QUARANTINE_FOLDER):
+            found = torn_offset(base)
+            if found is not None:
+                torn = read_whole(self._disk, f"{QUARANTINE_FOLDER}/{base}")
+                self._torn.append((f"{QUARANTINE_FOLDER}/{base}", torn, found, torn[:8]))
+
+    def _torn_places(self, next_seq: int) -> None:
+        """Judge torn bytes: a record in them may be the next event of the log."""
+        for name, torn, offset, salt in self._torn:
+            flips, _, records = mended_records(torn, offset, salt, next_seq)
+            if not records:
+                continue
+            self._places.append(
+                Place(
+                    name=name,
+                    kind=Kind.TORN,
+                    reason="the bytes of an unfinished commit, which one turned bit makes whole",
+                    offset=offset,
+                    size=len(torn),
+                    first=next_seq,
+                    last=records[-1].first_seq + records[-1].events - 1,
+                    flips=flips,
+                )
+            )
+            return
 
     def _missing(self, first: int, last: int, *, open: bool = False) -> None:
         """Note a missing segment. `last` may be unknown in the last one."""

@@ -12,13 +12,16 @@ from typing import Any
 
 import msgspec
 
-from eventstore.disk.base import Disk
+from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.layout import LOG_FOLDER
 from eventstore.errors import EventStoreError
+from eventstore.log.flipped_bits import mended_records
+from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.repair.backups import restorable
 from eventstore.repair.places import Diagnosis, Kind, Part, Place
-from eventstore.repair.salvage import History, events_of
+from eventstore.repair.salvage import History, Run, events_of
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 
@@ -113,15 +116,17 @@ def history_of(
     flips: dict[str, tuple[Any, ...]] = {}
     restored: set[str] = set()
     ends: list[int] = []
+    extra: tuple[Run, ...] = ()
     dropped: set[int] = set()
     replaced: dict[int, bytes] = {}
     parts = list(diagnosis.parts)
     pairs = [(diagnosis.places[index], choice) for index, choice in choices.items()]
     for place, choice in pairs:
-        if choice.remedy == "mend":
+        if choice.remedy == "mend" and place.kind is Kind.TORN:
+            extra = _torn_runs(disk, place)
+            parts[-1] = msgspec.structs.replace(parts[-1], last=place.last, sound=False)
+        elif choice.remedy == "mend":
             flips[place.name] = (*flips.get(place.name, ()), *(place.flips or ()))
-            if place.kind is Kind.TORN:
-                parts[-1] = msgspec.structs.replace(parts[-1], last=place.last, sound=False)
         elif choice.remedy == "restore":
             restored.add(place.name)
         elif choice.remedy == "cut":
@@ -142,7 +147,19 @@ def history_of(
         replaced=replaced,
         backup=backup,
         restored=frozenset(restored),
+        extra=extra,
     )
+
+
+def _torn_runs(disk: Disk, place: Place) -> tuple[Run, ...]:
+    """Return the records in the bytes of an unfinished commit, with the place's bits turned."""
+    content = read_whole(disk, place.name)
+    offset = place.offset or 0
+    in_log = place.name.startswith(f"{LOG_FOLDER}/")
+    torn = content[offset : offset + place.size] if in_log else content
+    salt = SegmentHeader.decode(content[:HEADER_SIZE]).salt if in_log else torn[:8]
+    _, mended, records = mended_records(torn, offset, salt, place.first)
+    return tuple(Run(record.first_seq, record.events, mended[record.body]) for record in records)
 
 
 def lost_in(history: History) -> tuple[tuple[int, int], ...]:

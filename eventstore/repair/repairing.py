@@ -314,8 +314,9 @@ class _Repairing:
         return f"{QUARANTINE_FOLDER}/repair-{self._stamp}"
 
     def _take_along(self, target: LocalDisk) -> None:
-        """Copy the quarantine and the cursors of consumers."""
-        for folder in (QUARANTINE_FOLDER, CURSOR_FOLDER):
+        """Copy the quarantine, the cursors of consumers, and the runs of keys that stay right."""
+        runs = [] if self._stale_keys() else [KEYS_FOLDER]
+        for folder in (QUARANTINE_FOLDER, CURSOR_FOLDER, *runs):
             names = [f"{folder}/{base}" for base in self._disk.list(folder)]
             if names:
                 target.make_folder(folder)
@@ -325,8 +326,18 @@ class _Repairing:
 
     def _stale(self) -> list[str]:
         """Name the side files that a store makes again: the frontier, and the runs of keys."""
-        runs = [f"{KEYS_FOLDER}/{base}" for base in self._disk.list(KEYS_FOLDER)]
-        return [FRONTIER, *runs]
+        return [FRONTIER, *self._stale_keys()]
+
+    def _stale_keys(self) -> list[str]:
+        """Name the runs of keys, where keys of the kept history are lost or edited.
+
+        Opening makes the runs again from the log. A log that lacks its beginning keeps the runs.
+        """
+        history = self._history
+        inner = [gap for gap in lost_in(history) if gap[0] <= history.last_seq]
+        if history.diagnosis.first_seq > 1 or not (inner or history.replaced):
+            return []
+        return [f"{KEYS_FOLDER}/{base}" for base in self._disk.list(KEYS_FOLDER)]
 
     @property
     def _left_at(self) -> int:

@@ -55,6 +55,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         replaced: Other encoded events in the place of recorded ones.
         backup: The disk of a backup.
         restored: The files to take from the backup.
+        extra: Records behind the last file, mended from the bytes of an unfinished commit.
     """
 
     disk: Disk
@@ -65,6 +66,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     replaced: dict[int, bytes] = {}
     backup: Disk | None = None
     restored: frozenset[str] = frozenset()
+    extra: tuple[Run, ...] = ()
 
     @property
     def last_seq(self) -> int:
@@ -120,7 +122,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             loaded = self.load(part)
         except (CorruptLogError, FileNotFoundError):
             return
-        for run in loaded.runs:
+        behind = self.extra if part == self.diagnosis.parts[-1] else ()
+        for run in (*loaded.runs, *behind):
             yield from self._edited(run)
 
     def _edited(self, run: Run) -> Iterator[Run]:

@@ -49,6 +49,27 @@ async def fill(path: Path, events: int = EVENTS) -> None:
                 await store.snapshot()
 
 
+async def fill_and_die(path: Path, image: Path) -> None:
+    """Fill a store, and copy the files as a killed writer would leave them."""
+    async with EventStore.open(
+        path, trading_registry(), clock=SimulatedClock(START), segment_size=8192
+    ) as store:
+        await store.append(FullState(cash=1_000_000.0))
+        for number in range(1, 11):
+            for part in range(4):
+                store.submit(
+                    RecordTrade(
+                        trade_id=f"T{number}-{part}",
+                        symbol="BTC-USDT",
+                        side="buy",
+                        shares=number,
+                        price=100,
+                    )
+                )
+            await store.flush()
+        shutil.copytree(path, image)
+
+
 def make(path: Path) -> Path:
     asyncio.run(fill(path))
     return path
