@@ -6,6 +6,7 @@ from tests.mutants.commit_path import COMMIT_PATH
 from tests.mutants.cursors import CURSOR_SABOTAGES
 from tests.mutants.following import FOLLOWING
 from tests.mutants.intents import INTENTS
+from tests.mutants.keys import KEYS
 from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["SABOTAGES"]
@@ -76,6 +77,7 @@ SABOTAGES = (
     *COMMIT_PATH,
     *FOLLOWING,
     *INTENTS,
+    *KEYS,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(
         name="a call in the middle of a fold let in",

@@ -57,7 +57,7 @@ INTENTS = (
     Sabotage(
         name="open intents lost at a snapshot",
         breaks="a restart closes no intent",
-        edits=(edit(VAULT, ", intents=opened, used=used\n", ", used=used\n"),),
+        edits=(edit(VAULT, "            intents=opened,\n", ""),),
         caught_by=(TEST_KEPT,),
     ),
     Sabotage(
@@ -93,7 +93,7 @@ INTENTS = (
     Sabotage(
         name="used ids lost at a snapshot",
         breaks="an id is used once",
-        edits=(edit(VAULT, ", intents=opened, used=used\n", ", intents=opened\n"),),
+        edits=(edit(VAULT, "            used=used,\n", ""),),
         caught_by=(TEST_INTENDING,),
     ),
     Sabotage(
