@@ -318,7 +318,7 @@ class KeyedAppends:
             if not recorded:
                 return Event(row.seq, row.time, None, text)
             for event in recorded:
-                if event.key == text and event.operation == name:
+                if event.key == text and (operation is None or event.operation == name):
                     return event
         return None
 

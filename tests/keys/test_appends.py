@@ -328,6 +328,15 @@ class TestFind:
         assert last is not None
         assert last.seq == 3
 
+    async def test_gives_the_first_event_of_a_group(self, store: EventStore[int]) -> None:
+        await store.append(Tag(name="t"), Note(text="n"), key="g")
+        found = await store.find("g")
+        assert found is not None
+        assert found.seq == 1
+        other = await store.find("g", Note)
+        assert other is not None
+        assert other.seq == (1 if other.data is None else 2)
+
     async def test_takes_no_value_that_identifies_nothing(self, store: EventStore[int]) -> None:
         for key in ("", None, 1.5):
             with pytest.raises(ValueError, match="key"):

@@ -30,6 +30,7 @@ from typing import NamedTuple
 from eventstore import (
     Durability,
     Event,
+    EventStore,
     EventStoreError,
     HistoryUnavailableError,
     RecoveryReport,
@@ -52,6 +53,7 @@ from tests.torture.oracle import (
     Submitted,
     recovered_as_claimed,
     state_as_claimed,
+    written_once,
 )
 from tests.torture.store_or_log import Opened
 from tests.torture.workload_kinds import program_named
@@ -356,6 +358,8 @@ class Crashes:
             raise OracleError(f"it does not open: {type(error).__name__}: {error}") from error
         try:
             await recovered_as_claimed(store, claim, required)
+            if isinstance(store, EventStore):
+                await written_once(store, claim)
         finally:
             await store.close()
         count, report = store.seq, store.recovery

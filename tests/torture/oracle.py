@@ -189,11 +189,47 @@ async def recovered_as_claimed(store: Opened, claim: Claim, required: int) -> No
     """
     state_as_claimed(store, claim, required)
     await history_as_claimed(store, claim)
+    if isinstance(store, EventStore):
+        await keys_as_claimed(store, claim)
     if isinstance(store, EventStore) and claim.kept:
         for index in {0, claim.kept // 2, claim.kept - 1}:
             await cursor_as_claimed(store, claim, claim.cursors[index])
     if isinstance(store, EventStore) and claim.saved[0]:
         _saved_as_claimed(store, *claim.saved)
+
+
+async def keys_as_claimed(store: EventStore[Any], claim: Claim) -> None:
+    """Check that a store knows the keys of its events, and of no event that is gone.
+
+    One known key and one lost key stand for all: another opening looks at others.
+    """
+    groups: dict[str, list[Event[Any]]] = {}
+    for event, _ in claim.submitted:
+        if event.key is not None:
+            groups.setdefault(event.key, []).append(event)
+    known = [group for group in groups.values() if group[-1].seq <= store.seq]
+    for group in known[-1:] if store.seq % 2 else known[:1]:
+        first = group[0]
+        found = await store.find(str(first.key))
+        if found is None or found.seq != first.seq:
+            raise OracleError(f"the key of event {first.seq} is found as {found}")
+    for group in groups.values():
+        if group[0].seq > store.seq:
+            found = await store.find(str(group[0].key))
+            if found is not None:
+                raise OracleError(f"event {group[0].seq} is gone, and its key known: {found}")
+            return
+
+
+async def written_once(store: EventStore[Any], claim: Claim) -> None:
+    """Check that a group with a key is not written again, whichever life wrote it first."""
+    seq = store.seq
+    keyed = [event for event, _ in claim.submitted[:seq] if event.key is not None]
+    for last in keyed[-1:]:
+        group = [event.data for event in keyed if event.key == last.key]
+        receipt = await store.append(*group, key=last.key)
+        if not receipt.duplicate or receipt.seq != last.seq or store.seq != seq:
+            raise OracleError(f"the group of event {last.seq} was written again: {receipt}")
 
 
 async def cursor_as_claimed(store: EventStore[Any], claim: Claim, kept: Kept) -> None:
