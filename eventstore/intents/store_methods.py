@@ -48,11 +48,13 @@ class IntentMethods:
         intent. The other arguments are those of `append`.
 
         "Durable" is stable storage here, whatever `Durability` says. A store without a log takes a
-        snapshot first. Cancelling while the intent is being written leaves an intent in doubt, or
-        none, and the body does not run.
+        snapshot first. If the snapshot fails, the intent is in doubt, and the body does not run.
+        Cancelling while the intent is being written leaves an intent in doubt, or none, and the
+        body does not run.
 
-        Raises `IntentError` for the id of an open or settled intent, `ConfigError` for an operation
-        without `intent=`, and the errors of `append`. Then there is no intent, and the body does
+        Raises `IntentError` for the id of an open or settled intent, `DuplicateIntentError` for a
+        known identity key, `ConfigError` for an operation without `intent=`, and the errors of
+        `append`. Then there is no intent, and the body does
         not run.
         """
         terms = Terms.checked(within, lag)

@@ -233,6 +233,19 @@ class TestRefusal:
 
         run(body)
 
+    def test_of_the_snapshot_that_stands_in_for_a_log(self) -> None:
+        async def body(store: EventStore[Book], disk: SimulatedDisk) -> None:
+            disk.add_rule(full_once())
+            with pytest.raises(StoreFullError):
+                async with store.intend(PlaceOrder(decision=1)):
+                    pytest.fail("the body ran")
+            (doubt,) = store.in_doubt
+            await doubt.settle("never_sent")
+            async with store.intend(PlaceOrder(decision=1)):
+                assert store.stats().snapshot_seq == 3
+
+        run(body, use_wal=False)
+
     def test_of_an_operation_that_intends_nothing(self) -> None:
         async def body(store: EventStore[Book], disk: SimulatedDisk) -> None:
             with pytest.raises(ConfigError, match="intent="):
