@@ -119,6 +119,7 @@ def open_directory(
     try:
         manifest = load_manifest(disk)
     except StoreNotFoundError:
+        refuse_orphans(disk, listing)
         if create is True:
             _refuse_foreign(disk, listing)
         with _translating_write_errors(disk):
@@ -259,7 +260,6 @@ def _create_store(
             "again, which takes the place of what is there, or remove the directory",
             path=f"{disk.path}/{BRANCH_MARK}",
         )
-    refuse_orphans(disk, listing)
     created = wall_time(clock)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:

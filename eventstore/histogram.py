@@ -34,8 +34,9 @@ class Histogram(msgspec.Struct, frozen=True):
 
         Empty buckets below the first count and above the last one are left out.
 
-        >>> Histogram.of([0, 0, 3, 0, 1], unit=1.0)
-        Histogram(bounds=(3.0, 7.0, 15.0), counts=(3, 0, 1))
+        >>> histogram = Histogram.of([0, 0, 3, 0, 1], unit=1.0)
+        >>> histogram.bounds, histogram.counts
+        ((3.0, 7.0, 15.0), (3, 0, 1))
         """
         counts = tuple(buckets)
         used = [length for length, count in enumerate(counts) if count]
@@ -46,6 +47,10 @@ class Histogram(msgspec.Struct, frozen=True):
             tuple(((1 << length) - 1) * unit for length in shown),
             counts[used[0] : used[-1] + 1],
         )
+
+    def __repr__(self) -> str:
+        half, most = self.quantile(0.5), self.quantile(1.0)
+        return f"<Histogram of {self.total}: half up to {half:g}, all up to {most:g}>"
 
     @property
     def total(self) -> int:

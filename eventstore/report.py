@@ -155,6 +155,17 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     subscriber_lag: int = 0
     warnings: tuple[str, ...] = ()
     failed: bool = False
+
+    def __repr__(self) -> str:
+        """Return the members that say most. `msgspec.structs.asdict` has all of them."""
+        worst = f" sync_max={self.sync_max:.3f}s" if self.syncs else ""
+        warned = f" warnings={len(self.warnings)}" if self.warnings else ""
+        return (
+            f"<StoreStats seq={self.seq} events={self.events} commits={self.commits}{worst} "
+            f"pending={self.pending} snapshot_seq={self.snapshot_seq}{warned}"
+            f"{' failed' if self.failed else ''}>"
+        )
+
     keys: int = 0
     keys_since: int = 1
     keys_since_time: int = 0

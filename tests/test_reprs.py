@@ -8,19 +8,25 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from eventstore import (
     Durability,
     Event,
     EventLog,
+    EventsLost,
     EventStore,
+    Histogram,
     IntentSettled,
     RecoveryReport,
     SimulatedClock,
     StoreConfig,
+    StoreRepaired,
     StoreStats,
     SystemClock,
+    follow,
+    follow_sync,
 )
 from eventstore.disk import LocalDisk
 from eventstore.history import compare
@@ -117,7 +123,10 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found: list[object] = [store, log, subscription, receipt, registry, EngineState()]
         found += [store.stats(), store.recovery, StoreConfig(backup_count=3), Durability.COMMIT]
         found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
-        found += [SETTLED, await doubt()]
+        found += [EventsLost(first=4, last=9), StoreRepaired(did=("mended a bit",))]
+        found += [SETTLED, await doubt(), Histogram((1.0,), (1,))]
+        follower = follow_sync(folder / "store")
+        found += [follow(folder / "store"), follower]
         found += [store.cursor, Event(1, 0, BOUGHT), BOUGHT, SOLD, FullState()]
         found += TRADING
         found += [local, local.create("file"), disk, disk.open(disk.files()[0])]
@@ -128,6 +137,7 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         shown = [(instance, repr(instance)) for instance in found]
         loop.close()
         local.close()
+        follower.close()
     return shown
 
 
@@ -170,8 +180,16 @@ def test_a_disk_says_what_became_of_it(tmp_path: Path) -> None:
 
 def test_values_show_what_differs_from_the_defaults() -> None:
     assert repr(StoreConfig(backup_count=3)) == "StoreConfig(backup_count=3)"
-    assert repr(StoreStats(seq=5, failed=True)) == "StoreStats(seq=5, failed=True)"
     assert repr(RecoveryReport(torn_bytes=9)) == "RecoveryReport(torn_bytes=9)"
+
+
+def test_stats_show_the_members_that_say_most() -> None:
+    stats = StoreStats(seq=5, events=3, commits=2, syncs=1, sync_max=0.25, pending=7)
+    said = "seq=5 events=3 commits=2 sync_max=0.250s pending=7 snapshot_seq=0"
+    assert repr(stats) == f"<StoreStats {said}>"
+    worse = msgspec.structs.replace(stats, failed=True, warnings=("no space",))
+    assert repr(worse) == f"<StoreStats {said} warnings=1 failed>"
+    assert repr(Histogram((1.0, 3.0), (9, 1))) == "<Histogram of 10: half up to 1, all up to 3>"
 
 
 def test_a_store_that_is_not_open_yet_says_so() -> None:

@@ -180,6 +180,21 @@ METRICS = (
         "Intents without a durable settlement.",
         lambda s: s.open_intents,
     ),
+    Metric("eventstore_keys", "gauge", "", "Identity keys that are known.", lambda s: s.keys),
+    Metric(
+        "eventstore_keys_since",
+        "gauge",
+        "",
+        "First event whose key counts, by number.",
+        lambda s: s.keys_since,
+    ),
+    Metric(
+        "eventstore_keys_since_seconds",
+        "gauge",
+        "s",
+        "Earliest time of an event whose key counts, since the epoch. 0 where all times do.",
+        lambda s: s.keys_since_time / 1e9,
+    ),
     Metric(
         "eventstore_subscribers",
         "gauge",
