@@ -32,6 +32,8 @@ __all__ = ["Witness", "busy_config", "contents", "live", "payload"]
 
 _ACCOUNTS = ("cash", "fees", "AAPL", "MSFT")
 _APPENDERS = 3
+_ASKED = (None, "none", None, "interval", "commit", None)
+"""What the groups ask for, by the number of their first event."""
 
 
 def busy_config(seed: int, durability: Durability = Durability.COMMIT) -> StoreConfig:
@@ -75,7 +77,8 @@ async def live(parent: Parent, path: str, seed: int, time: int, config: StoreCon
             group = [next(numbers) for _ in range(count)]
             parent.report("submits", group[0], count)
             operations = [payload(seed, number) for number in group]
-            receipt = store.submit(*operations, key=_key(group[0], count))
+            asked = _ASKED[group[0] % len(_ASKED)]
+            receipt = store.submit(*operations, key=_key(group[0], count), durability=asked)
             if random.random() < 0.2:
                 await asyncio.sleep(0)
                 continue  # no waiter for this receipt
