@@ -23,10 +23,12 @@ from eventstore import (
     StoreClosedError,
     follow,
     handler,
+    history,
 )
 from eventstore.concurrency import wake
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
+from eventstore.history import branch, compare
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.shutdown.awaits import WAYS, CancelledAt
@@ -43,6 +45,11 @@ class Order(Operation, intent="order_id"):
     order_id: str = ""
 
 
+class Fill(Operation, key="fill_id"):
+    fill_id: str
+    amount: int
+
+
 def sum_registry() -> HandlerRegistry[int]:
     @handler
     def add(state: int, event: Event[Add]) -> int:
@@ -52,7 +59,11 @@ def sum_registry() -> HandlerRegistry[int]:
     def order(state: int, event: Event[Order]) -> int:
         return state
 
-    return HandlerRegistry(add, order, initial=int)
+    @handler
+    def fill(state: int, event: Event[Fill]) -> int:
+        return state + event.data.amount
+
+    return HandlerRegistry(add, order, fill, initial=int)
 
 
 def open_store(disk: Disk, **options: Any) -> Any:
@@ -134,6 +145,19 @@ async def cursor_saved(store: Store) -> None:
         await subscription.save()
 
 
+async def keyed(store: Store) -> None:
+    """The same fill from two tasks: the second waits for the first."""
+    fill = Fill(fill_id="f", amount=7)
+    await asyncio.gather(store.append(fill), store.append(fill))
+    await store.append(fill)
+
+
+async def find(store: Store) -> None:
+    await store.append(Fill(fill_id="f", amount=7))
+    await store.snapshot()
+    await store.find("f")
+
+
 async def intend(store: Store) -> None:
     async with store.intend(Order()) as doubt:
         await doubt.settle("accepted")
@@ -169,6 +193,8 @@ SCENARIOS: dict[str, Scenario] = {
     "Subscription.__anext__": subscribed,
     "Subscription.close": subscription_closed,
     "Subscription.save": cursor_saved,
+    "EventStore.append, keyed": keyed,
+    "EventStore.find": find,
     "EventStore.intend": intend,
     "Doubt.settle": intend,
     "Doubt.decidable": decidable,
@@ -201,8 +227,13 @@ async def check_usable(store: Store, acknowledged: int) -> int:
     assert await store.snapshot() == receipt.seq
     found = [event async for event in store.events()]
     assert [event.seq for event in found] == list(range(1, receipt.seq + 1))
-    amounts = [event.data.amount for event in found if isinstance(event.data, Add)]
+    amounts = [event.data.amount for event in found if isinstance(event.data, Add | Fill)]
     assert store.state == sum(amounts)
+    fills = [event.data for event in found if isinstance(event.data, Fill)]
+    assert len(fills) <= 1
+    again = await store.append(Fill(fill_id="f", amount=7))
+    assert again.duplicate is bool(fills)
+    receipt = again if not fills else receipt
     return receipt.seq
 
 
@@ -397,6 +428,47 @@ async def _followed(follower: Follower) -> None:
     await anext(follower)
 
 
+async def branched_and_compared(path: Path, to: Path | None) -> None:
+    async with (
+        branch(path, sum_registry(), to=to) as other,
+        EventStore.open(path, sum_registry(), read_only=True) as store,
+    ):
+        await other.append(Add(amount=1))
+        await compare(store, other)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])
+def test_a_branch(durable: bool, way: str, tmp_path: Path) -> None:
+    """The parent is as before, and another branch can be made beside."""
+
+    async def run() -> None:
+        path = tmp_path / "store"
+        async with EventStore.open(path, sum_registry(), **CONFIG) as store:
+            for amount in range(3):
+                await store.append(Add(amount=amount))
+        number, reached = 0, True
+        while reached:
+            number += 1
+            to = tmp_path / f"branch-{number}" if durable else None
+            driven = CancelledAt(branched_and_compared(path, to), number, way)
+
+            async def awaits(driven: CancelledAt = driven) -> None:
+                await driven
+
+            task = asyncio.ensure_future(awaits())
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+            reached = driven.reached
+        async with EventStore.open(path, sum_registry(), **CONFIG, create=False) as store:
+            assert (store.seq, store.recovery.clean) == (3, True)
+        await branched_and_compared(path, tmp_path / "last" if durable else None)
+        assert number > 3
+
+    asyncio.run(run())
+
+
 # ---- nothing was forgotten -------------------------------------------------------------------
 
 ELSEWHERE = {
@@ -407,6 +479,7 @@ ELSEWHERE = {
     "Follower.__anext__": test_a_follower,
     "Follower.save": test_a_follower,
     "Follower.close": test_a_follower,
+    "compare": test_a_branch,
 }
 ENTERED = ("__aenter__", "__aexit__", "end")
 """Methods of `async with`, which the scenarios use. `Subscription.end` is the store's."""
@@ -425,6 +498,8 @@ def test_every_public_coroutine_has_a_scenario() -> None:
     named = (getattr(eventstore, name) for name in eventstore.__all__)
     public = [name for kind in named if inspect.isclass(kind) for name in coroutines_of(kind)]
     assert "EventStore.append" in public
+    functions = (getattr(history, name) for name in history.__all__)
+    public += [each.__name__ for each in functions if inspect.iscoroutinefunction(each)]
     missing = [
         name
         for name in public

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from eventstore.log.segment import ActiveSegment
+from eventstore.log.writer import LogWriter
 from eventstore.testing.faults import Call
 from eventstore.testing.simulated_disk import SimulatedDisk
 from eventstore.testing.simulated_machine import SimulatedFile
@@ -68,6 +69,11 @@ def test_an_exploration_is_decided_by_its_seed() -> None:
     assert first == second
 
 
+def explored(names: Iterable[str]) -> None:
+    for name in names:
+        Crashes(name).explore(2, 0.0)
+
+
 class TestSabotage:
     """The explorer has to notice each of these sabotages, which lose or invent events."""
 
@@ -89,6 +95,22 @@ class TestSabotage:
 
         message = self.broken_by(monkeypatch, ActiveSegment, "sync", sync)
         assert re.search(r"python -m tests\.torture --case 'workload=(\w+:)?1", message), message
+
+    def test_a_strict_record_that_is_not_synced_behind_relaxed_ones(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        commit = LogWriter.commit
+
+        def lax(writer: LogWriter, first: int, count: int, body: bytes, *, sync: bool) -> None:
+            commit(writer, first, count, body, sync=sync and writer.synced_seq == first - 1)
+
+        monkeypatch.setattr(LogWriter, "commit", lax)
+        with pytest.raises(CrashError, match="are lost") as raised:
+            explored(f"mixed:{number}" for number in range(20))
+        with pytest.raises(AssertionError):
+            replay(raised.value.case)
+        monkeypatch.undo()
+        replay(raised.value.case)
 
     def test_names_that_are_not_synced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.broken_by(monkeypatch, SimulatedDisk, "sync_folder", lambda disk, folder="": None)
