@@ -60,7 +60,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of
 from eventstore.os_errors import recovery_write_error, translating_read_errors
-from eventstore.reading.cursors import checksum_in, confirm
+from eventstore.reading.cursors import checksum_in, confirm_moment
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.initial_state import first_state
@@ -157,7 +157,7 @@ def _fold_parent(
         with translating_read_errors(parent.path):
             manifest = load_manifest(parent)
         if isinstance(at, Cursor):
-            at = confirm(parent, at)
+            at = confirm_moment(parent, at)
         folded = fold_to(parent, registry, at)
         checksum = checksum_in(parent, manifest, folded.seq)
         if isinstance(at, int) and at != folded.seq:

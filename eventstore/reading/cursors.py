@@ -24,7 +24,14 @@ from eventstore.log.reader import LogReader
 from eventstore.moment import NamedPlace, Place
 from eventstore.os_errors import translating_read_errors
 
-__all__ = ["checksum_in", "confirm", "confirm_live", "place_behind", "place_behind_live"]
+__all__ = [
+    "checksum_in",
+    "confirm",
+    "confirm_live",
+    "confirm_moment",
+    "place_behind",
+    "place_behind_live",
+]
 
 
 def confirm(disk: Disk, cursor: Cursor, last: int | None = None) -> int:
@@ -54,6 +61,25 @@ def confirm(disk: Disk, cursor: Cursor, last: int | None = None) -> int:
         raise lineage.ahead_error(cursor, _last_seq(disk, manifest))
     if checksum is not None:
         lineage.check_event(cursor, checksum)
+    return seq
+
+
+def confirm_moment(disk: Disk, cursor: Cursor) -> int:
+    """Return the cursor's number for a state as of the cursor.
+
+    Raises the errors of `confirm`, and `HistoryUnavailableError` where the event was discarded: a
+    snapshot may have the state, and nothing tells whether the snapshot is of the cursor's history.
+    """
+    seq = confirm(disk, cursor)
+    with translating_read_errors(disk.path):
+        first = load_manifest(disk).history_start
+    if 0 < seq < first - 1:
+        raise HistoryUnavailableError(
+            f"{disk.path}: event {seq} is not available any more, so the cursor {cursor} cannot be "
+            f"compared; ask for the state at the number {seq}, if any history will do",
+            requested=seq,
+            first_available=first,
+        )
     return seq
 
 

@@ -30,7 +30,7 @@ from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
-from eventstore.reading.cursors import confirm, place_behind
+from eventstore.reading.cursors import confirm_moment, place_behind
 from eventstore.reading.selection import (
     TimeWindow,
     checked_operations,
@@ -186,7 +186,7 @@ def fold_to(
 ) -> StateAt[StateT]:
     """Fold to event number `at`, to a time, or to the last. Raises the errors of `state_at`."""
     if isinstance(at, Cursor):
-        at = confirm(disk, at)
+        at = confirm_moment(disk, at)
     upto, after = (None, at.last + 1) if isinstance(at, AtTime) else (at, None)
     stop: Place | None = None if upto is None else upto + 1
     if after is not None:

@@ -254,6 +254,10 @@ class TestDiscarded:
             list(read_events("", start=forged(behind), disk=disk.reopen()))
         with pytest.raises(HistoryUnavailableError):
             list(read_events("", start=before, disk=disk.reopen()))
+        with pytest.raises(HistoryUnavailableError, match="cannot be compared"):
+            state_at("", REGISTRY, cursors[0], disk=disk.reopen())
+        with pytest.raises(HistoryUnavailableError, match="cannot be compared"):
+            await branch("", REGISTRY, at=cursors[0], disk=disk.reopen())
 
 
 class TestCrashes:
