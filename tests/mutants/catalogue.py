@@ -1003,7 +1003,7 @@ SABOTAGES = (
         edits=(
             edit(
                 ARCHIVE,
-                "    if content[-_TRAILER.size :] != _trailer(compressed):\n",
+                "    if content[-TRAILER_SIZE:] != archive_trailer(compressed):\n",
                 "    if False:\n",
             ),
         ),
