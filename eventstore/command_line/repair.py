@@ -21,6 +21,7 @@ from eventstore.repair import Choice, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
 from eventstore.repair.places import place_object
 from eventstore.repair.replacing import encode_replacement
+from eventstore.tools.backup.entrance import open_copy
 
 __all__ = ["repair"]
 
@@ -43,7 +44,7 @@ REMEDIES = ("restore", "mend", "skip", "cut", "snapshot", "drop", "rebuild", "se
 @click.option("--cut", is_flag=True, help="End the history in front of the damage.")
 @click.option("--snapshot", type=int, metavar="N", help="Go back to the snapshot of event N.")
 @click.option("--restore", is_flag=True, help="Take the file from the backup of --from.")
-@click.option("--from", "backup", type=click.Path(path_type=Path), help="An older copy.")
+@click.option("--from", "backup", help="A backup of `eventstore backup`, or an older directory.")
 @click.option("--drop", type=int, multiple=True, metavar="SEQ", help="Leave an event out.")
 @click.option(
     "--replace",
@@ -63,7 +64,7 @@ REMEDIES = ("restore", "mend", "skip", "cut", "snapshot", "drop", "rebuild", "se
 def repair(
     out: Output,
     path: Path,
-    backup: Path | None,
+    backup: str | None,
     applying: bool,
     in_place: bool,
     to: Path | None,
@@ -78,7 +79,8 @@ def repair(
     is written beside the old one, verified, and named last.
     """
     registry = _registry(out, registry_name)
-    proposal = propose(path, registry, backup)
+    source = None if backup is None else open_copy(backup)
+    proposal = propose(path, registry, source)
     more = _edits(path, asked)
     if proposal.healthy and not more and not (asked["mend"] and proposal.diagnosis.places):
         _show_healthy(out, path, proposal)
@@ -92,7 +94,7 @@ def repair(
         choices,
         registry,
         more=more,
-        backup=backup,
+        backup=source,
         to=to,
         in_place=in_place,
         reason=reason,

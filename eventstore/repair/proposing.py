@@ -55,15 +55,17 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 def propose(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
-    backup: str | os.PathLike[str] | None = None,
+    backup: str | os.PathLike[str] | Disk | None = None,
 ) -> Proposal:
     """Diagnose the store at `path`, and price every remedy. Nothing is written.
 
     Without a `registry` events are priced and states are not. `backup` is the directory of an older
-    copy of the store. Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
+    copy of the store, or a disk with such a copy.
+
+    Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
     """
     disk = LocalDisk(path, read_only=True)
-    other = None if backup is None else LocalDisk(backup, read_only=True)
+    other = LocalDisk(backup, read_only=True) if isinstance(backup, str | os.PathLike) else backup
     try:
         with translating_read_errors(disk.path):
             return _proposed(disk, registry, other)

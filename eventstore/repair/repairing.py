@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from eventstore.clock import SystemClock, wall_time
-from eventstore.disk.base import read_whole, sync_folder, sync_path, write_atomically
+from eventstore.disk.base import Disk, read_whole, sync_folder, sync_path, write_atomically
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     CURSOR_FOLDER,
@@ -95,7 +95,7 @@ def repair(
     registry: HandlerRegistry[Any] | None = None,
     *,
     more: Sequence[Choice] = (),
-    backup: str | os.PathLike[str] | None = None,
+    backup: str | os.PathLike[str] | Disk | None = None,
     to: str | os.PathLike[str] | None = None,
     in_place: bool = False,
     reason: str = "",
@@ -107,7 +107,7 @@ def repair(
         choices: A remedy for each damaged place, by the index in `diagnosis.places`.
         registry: The handlers. Without handlers the result is verified byte by byte only.
         more: Events to drop or to replace.
-        backup: The directory of an older copy of the store, for `restore`.
+        backup: The directory of an older copy of the store, or a disk, for `restore`.
         to: The new directory, by default beside `path` with the time in the name.
         in_place: Whether to change the store itself, under the writer's lock.
         reason: The operator's reason, for the event that records the repair.
@@ -119,7 +119,7 @@ def repair(
         CorruptStoreError: The repaired store did not read back. Nothing has the final name.
     """
     disk = LocalDisk(path, read_only=not in_place)
-    other = None if backup is None else LocalDisk(backup, read_only=True)
+    other = LocalDisk(backup, read_only=True) if isinstance(backup, str | os.PathLike) else backup
     try:
         if in_place:
             disk.lock()

@@ -29,6 +29,7 @@ from eventstore import (
 from eventstore.command_line.group import commands
 from eventstore.repair import Proposal, Repaired, propose, repair
 from eventstore.tools import verify
+from eventstore.tools.backup.entrance import make_backup, open_copy
 from handlers import EngineState, RecordTrade, trading_registry
 from tests.repair.day_store import (
     EVENTS,
@@ -251,6 +252,24 @@ def test_a_backup_gives_a_missing_file_back(hurt: Path, day: Path, tmp_path: Pat
     result = repair(hurt, proposal.recommended, REGISTRY, backup=day, to=to)
     assert result.lost == ()
     found = all_events(to)
+    found.pop(EVENTS + 1)
+    assert found == all_events(day)
+
+
+@pytest.mark.parametrize("name", ["place", "copy.tar.zst"])
+def test_a_copy_of_the_backup_command_gives_a_missing_file_back(
+    hurt: Path, day: Path, tmp_path: Path, name: str
+) -> None:
+    missing(hurt)
+    archive_missing(hurt)
+    make_backup(day, str(tmp_path / name), REGISTRY)
+    copy = open_copy(str(tmp_path / name))
+    proposal = propose(hurt, REGISTRY, backup=copy)
+    assert [choice.remedy for choice in proposal.recommended.values()] == ["restore", "restore"]
+    source, to = tmp_path / name, tmp_path / "to"
+    result = eventstore("repair", hurt, "--restore", "--from", source, "--to", to, "--apply")
+    assert result.exit_code == 0, result.output
+    found = all_events(tmp_path / "to")
     found.pop(EVENTS + 1)
     assert found == all_events(day)
 

@@ -226,6 +226,77 @@ def test_without_the_extra(store: Path, monkeypatch: pytest.MonkeyPatch) -> None
         open_place("s3://bucket/day")
 
 
+def test_a_place_that_is_no_place_for_a_backup(tmp_path: Path, store: Path) -> None:
+    with pytest.raises(ConfigError, match="is within the store"):
+        make_backup(store, str(store / "backup"))
+    with pytest.raises(ConfigError, match="is within the store"):
+        make_backup(store, str(store))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letters").mkdir()
+    with pytest.raises(ConfigError, match=r"holds other files \(letters\)"):
+        make_backup(store, str(tmp_path / "home"))
+    with pytest.raises(ConfigError, match="at least one copy"):
+        make_backup(store, str(tmp_path / "place"), keep=0)
+
+
+def test_a_failure_at_any_step_leaves_the_earlier_copies(tmp_path: Path) -> None:
+    """One call of the place after another fails: the process dies there, or the network does."""
+    store, amounts, steps = tmp_path / "store", [1], 0
+    asyncio.run(fill(store, 1))
+    place = StoppingPlace(tmp_path / "place")
+    make_backup(store, place.name, bank_registry())
+    while True:
+        asyncio.run(fill(store, 2, 3))
+        disk = LocalDisk(store, read_only=True)
+        place.left = steps
+        try:
+            backup(disk, place, bank_registry(), keep=1)
+        except ReadFailedError:
+            catalogs = list_copies(DirectoryPlace(place.name))
+            newest = catalogs[-1].last
+            assert newest in (len(amounts), len(amounts) + 2)
+            new = tmp_path / f"new-{steps}"
+            check_restored(DirectoryPlace(place.name), new, *[*amounts, 2, 3][:newest])
+        else:
+            break
+        finally:
+            disk.close()
+        amounts += [2, 3]
+        place.left = 1_000_000
+        disk = LocalDisk(store, read_only=True)
+        backup(disk, place, bank_registry(), keep=2)
+        disk.close()
+        steps += 2
+    assert steps > 8
+
+
+class StoppingPlace(DirectoryPlace):
+    """A place whose calls fail after the next `left` ones."""
+
+    left = 1_000_000
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ReadFailedError("the connection is gone", path=self.name)
+
+    def list(self, prefix: str) -> dict[str, int]:
+        self._step()
+        return super().list(prefix)
+
+    def get(self, name: str) -> bytes:
+        self._step()
+        return super().get(name)
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        self._step()
+        return super().put_new(name, data)
+
+    def remove(self, name: str) -> None:
+        self._step()
+        super().remove(name)
+
+
 def test_an_unfinished_copy_leaves_parts_that_the_next_one_uses(
     tmp_path: Path, store: Path
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import (
     ConfigError,
@@ -18,7 +19,10 @@ from eventstore.errors import (
     StoreFullError,
 )
 from eventstore.model.registry import HandlerRegistry
-from eventstore.tools.backup.catalog import Catalog, catalog_numbers, load_catalog
+from eventstore.os_errors import read_error
+from eventstore.report import printable
+from eventstore.tools.backup.backup_disk import BackupDisk
+from eventstore.tools.backup.catalog import CATALOGS, DATA, Catalog, catalog_numbers, load_catalog
 from eventstore.tools.backup.copying import Copy, backup, copy_anew, newest_catalog
 from eventstore.tools.backup.object_store import open_object_store
 from eventstore.tools.backup.places import DirectoryPlace, Place
@@ -29,7 +33,7 @@ from eventstore.tools.backup.single_file import (
     scratch_directory,
 )
 
-__all__ = ["follow_store", "list_copies", "make_backup", "open_place"]
+__all__ = ["follow_store", "list_copies", "make_backup", "open_copy", "open_place"]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 _PASSING = (ReadFailedError, StoreFullError, StoreFailedError)
@@ -48,6 +52,16 @@ def open_place(name: str) -> Place:
     return DirectoryPlace(name)
 
 
+def open_copy(name: str) -> Disk:
+    """Return the newest copy at a place as a disk to read, or the directory of a store as one.
+
+    Raises `StoreNotFoundError` where there is neither, and the errors of the place.
+    """
+    place = open_place(name)
+    catalog = newest_catalog(place)
+    return LocalDisk(name, read_only=True) if catalog is None else BackupDisk(place, catalog)
+
+
 def make_backup(
     path: str | os.PathLike[str],
     to: str,
@@ -64,6 +78,8 @@ def make_backup(
     """
     if keep is not None and keep < 1:
         raise ConfigError("at least one copy has to stay: keep is 1 or more", key="keep")
+    if not _URL.match(to):
+        _check_place(Path(path), Path(to))
     disk = LocalDisk(path, read_only=True)
     try:
         if not to.endswith(SUFFIX) or _URL.match(to):
@@ -77,6 +93,25 @@ def make_backup(
         return copy
     finally:
         disk.close()
+
+
+def _check_place(store: Path, to: Path) -> None:
+    """Refuse a place within the store, and a directory with files of others."""
+    if to.resolve().is_relative_to(store.resolve()):
+        raise ConfigError(
+            f"{to} is within the store {store}: choose a place elsewhere, on another device",
+            key="to",
+        )
+    try:
+        names = set(os.listdir(to)) if to.is_dir() else set[str]()
+    except OSError as error:
+        raise read_error(error, str(to)) from error
+    if names and not names & {CATALOGS.rstrip("/"), DATA.rstrip("/")}:
+        raise ConfigError(
+            f"{to} holds other files ({printable(min(names))}), and no backup: choose a directory "
+            "of its own, which need not exist",
+            key="to",
+        )
 
 
 def follow_store(
