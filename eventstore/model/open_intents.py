@@ -59,22 +59,36 @@ class OpenIntents(msgspec.Struct, frozen=True):
         return self.used.get(name) if event is None else event.seq
 
     def after(self, events: Iterable[Event[Any]]) -> OpenIntents:
-        """Return the open intents after more events of the log, or after a group of the head."""
-        left, used = self.events, self.used
+        """Return the open intents after more events of the log, or after a group of the head.
+
+        An intent that is opened and settled among the events is never copied.
+        """
+        opened: dict[str, Event[Any]] = {}
+        settled: list[str] = []
+        used: dict[str, int] = {}
         for event in events:
             if event.metadata is None:
                 continue
             marks: dict[str, Any] = event.metadata
-            name: str | None = marks.get(SETTLES)
-            opened = None if name is None else left.get(name)
-            if name is not None and opened is not None:
-                left = left.delete(name)
-                if mark_of(opened).get("given"):
-                    used = used.set(name, opened.seq)
+            name = marks.get(SETTLES)
+            if name is not None:
+                first = opened.pop(name, None)
+                if first is None and (first := self.events.get(name)) is not None:
+                    settled.append(name)
+                if first is not None and mark_of(first).get("given"):
+                    used[name] = first.seq
             mark = marks.get(OPENS)
-            if mark is not None:
-                left = _opened(left, mark["id"], event)
-        return self if left is self.events else OpenIntents(left, used)
+            if mark is not None and not _is_split_from(opened.get(mark["id"]), event):
+                opened[mark["id"]] = event
+        if not (opened or settled or used):
+            return self
+        with self.events.mutate() as left:
+            for name in settled:
+                left.pop(name, None)
+            for name, event in opened.items():
+                left[name] = copy_value(event)
+            events_left = left.finish()
+        return OpenIntents(events_left, self.used.update(used))
 
     def encoded(self, encode: Callable[[Event[Any]], bytes]) -> tuple[bytes, ...]:
         """Return the events of the intents, encoded by `encode`, oldest first."""
@@ -102,12 +116,10 @@ NO_INTENTS = OpenIntents()
 """The open intents of a store without any."""
 
 
-def _opened(left: Map[str, Event[Any]], name: str, event: Event[Any]) -> Map[str, Event[Any]]:
-    known = left.get(name)
-    split = known is not None and known.seq == event.seq  # by an upcaster: one event of several
-    if split and not opens_intents(type(event.data)):
-        return left
-    return left.set(name, copy_value(event))
+def _is_split_from(known: Event[Any] | None, event: Event[Any]) -> bool:
+    """Whether an upcaster made an event beside the intent `known`, of one event of the log."""
+    beside = known is not None and known.seq == event.seq
+    return beside and not opens_intents(type(event.data))
 
 
 def mark_of(event: Event[Any]) -> Mapping[str, Any]:
