@@ -14,7 +14,7 @@ from eventstore.command_line.declare import command, path_argument, registry_opt
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
-from eventstore.command_line.remedies import price_object, show_place
+from eventstore.command_line.remedies import price_object, remedy_rows, show_place
 from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair import Choice, Proposal, Repaired, propose
@@ -206,6 +206,10 @@ def _show(out: Output, path: Path, proposal: Proposal) -> None:
         if count > 1:
             out.line(f"{index + 1}.")
         show_place(out, proposal, index)
+    if proposal.total is not None:
+        out.line("")
+        columns, rows = remedy_rows([proposal.total], None)
+        out.rows(columns, rows, right=columns[2:3] + columns[4:])
     out.say(f"next: {_next(path, proposal)}")
 
 
@@ -235,6 +239,7 @@ def _object(proposal: Proposal) -> dict[str, Any]:
         "last": diagnosis.last_seq,
         "readable": diagnosis.readable,
         "unknown": diagnosis.unknown,
+        "together": None if proposal.total is None else price_object(proposal.total),
         "places": [
             {
                 **place_object(place),

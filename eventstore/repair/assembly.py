@@ -39,6 +39,7 @@ from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.repair_notes import LOST_TAG
 from eventstore.repair.places import Part
 from eventstore.repair.salvage import History, Run
+from eventstore.repair.scan import scan_segment
 
 __all__ = ["Assembly", "NewFile"]
 
@@ -186,8 +187,17 @@ class Assembly:
             return False
         flips = self._history.flips.get(part.source, ())
         if flips:
-            return part.archived or set(flips) == set(part.flips or ())
+            return part.archived or self._is_whole(part)
         return part.source != part.name and not part.holes
+
+    def _is_whole(self, part: Part) -> bool:
+        """Whether the turned bits leave no hole in a segment."""
+        data = self._history.content(part)
+        try:
+            header = SegmentHeader.decode(data[:HEADER_SIZE])
+        except InvalidBytesError:
+            return False
+        return not scan_segment(data, header, part.first, part.last + 1).holes
 
     def _unchanged(self, part: Part, last: int) -> bool:
         return part.sound and last == part.last and not self._edited(part.first, last)

@@ -39,7 +39,7 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, Segm
 from eventstore.log.frontier import FRONTIER_SIZE, Frontier
 from eventstore.log.segment import header_fault
 from eventstore.repair.archives import mend_archive
-from eventstore.repair.flips import archive_fault, contradicts, hole_place, segment_flips
+from eventstore.repair.flips import archive_fault, contradicts, hole_place
 from eventstore.repair.manifests import rebuilt_manifest
 from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.scan import scan_segment
@@ -154,7 +154,7 @@ class _Diagnosing:
 
     def _lose(self, part: Part, kind: Kind, reason: str, flips: tuple[Flip, ...] | None) -> None:
         source = None if kind is Kind.MISSING else part.source
-        lost = msgspec.structs.replace(part, source=source, sound=False, flips=flips)
+        lost = msgspec.structs.replace(part, source=source, sound=False)
         self._parts.append(lost)
         self._places.append(
             Place(
@@ -262,7 +262,6 @@ class _Diagnosing:
         data = read_whole(self._disk, found.source)
         scan = scan_segment(data, found.header, first, until)
         self._continued = scan.seal is SealKind.CONTINUED
-        flips = segment_flips(data, found.header, scan, first, until)
         name = segment_name(first)
         part = Part(
             name=name,
@@ -272,7 +271,6 @@ class _Diagnosing:
             last=scan.next_seq - 1,
             holes=tuple(scan.holes),
             torn=scan.torn,
-            flips=flips,
             sound=not scan.holes and found.source == name,
         )
         for hole in scan.holes:

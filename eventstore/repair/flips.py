@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 
 from eventstore.disk.manifest import Manifest
-from eventstore.log.flipped_bits import Flip, flipped, mend_records, mend_segment_header
+from eventstore.log.flipped_bits import Flip, mend_records, mend_segment_header
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.repair.places import Kind, Place
-from eventstore.repair.scan import Hole, SegmentScan, scan_segment
+from eventstore.repair.scan import Hole
 
-__all__ = ["archive_fault", "contradicts", "hole_place", "segment_flips"]
+__all__ = ["archive_fault", "contradicts", "hole_place"]
 
 
 def archive_fault(data: bytes, manifest: Manifest, first: int, last: int) -> str | None:
@@ -34,31 +34,6 @@ def contradicts(data: bytes, successor: SegmentHeader) -> bool:
     """Whether a segment differs from the successor's account of the segment before."""
     end = successor.previous_end
     return len(data) < end or zlib.crc32(memoryview(data)[:end]) != successor.previous_crc
-
-
-def segment_flips(
-    data: bytes, header: SegmentHeader | None, scan: SegmentScan, first: int, until: int | None
-) -> tuple[Flip, ...] | None:
-    """Find the bits whose turning makes a damaged segment whole."""
-    flips: tuple[Flip, ...] = ()
-    for hole in scan.holes:
-        found = _hole_flips(data, hole, scan.salt)
-        if found is None:
-            return None
-        flips += found
-    if not flips:
-        return None
-    mended = flipped(data, flips)
-    try:
-        whole = SegmentHeader.decode(mended[:HEADER_SIZE])
-    except InvalidBytesError:
-        return None
-    again = scan_segment(mended, whole, first, until)
-    right = whole.first_seq == first and (header is None or whole == header)
-    if again.holes or not right or isinstance(classify_tail(mended, whole), Corrupt):
-        return None
-    tail = classify_tail(mended, whole)
-    return flips if until is None or (isinstance(tail, Clean) and tail.next_seq == until) else None
 
 
 def _hole_flips(data: bytes, hole: Hole, salt: bytes) -> tuple[Flip, ...] | None:

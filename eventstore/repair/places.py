@@ -92,7 +92,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         first, last: The events of the whole file. `last` may be a guess in the last file.
         latest: The latest time of any event up to there, of an archive only.
         holes: Damage in a segment. Everything of a damaged archive is lost.
-        flips: The bits whose turning gives the whole file back, `None` where unknown.
         sound: Whether nothing is wrong with the file.
     """
 
@@ -103,7 +102,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None
     latest: int = 0
     holes: tuple[Hole, ...] = ()
-    flips: tuple[Flip, ...] | None = None
     torn: tuple[int, int] | None = None
     sound: bool = True
 

@@ -25,7 +25,18 @@ from eventstore.repair.salvage import History, Run, events_of
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 
-__all__ = ["Choice", "Price", "choices_for", "fold", "history_of", "prices_of"]
+__all__ = [
+    "Choice",
+    "Price",
+    "choices_for",
+    "confirming_snapshot",
+    "fold",
+    "history_of",
+    "lost_in",
+    "part_of",
+    "price_of",
+    "prices_of",
+]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -215,7 +226,7 @@ def price_of(
             inner = [gap for gap in lost if gap[1] <= history.last_seq]
             exact = bool(inner) and all(last <= base for _, last in inner)
             if choice.remedy == "mend":
-                confirmed = _confirming_snapshot(history, place, registry)
+                confirmed = confirming_snapshot(history, place, registry)
         except EventStoreError as error:
             note = f"states were not folded: {error}"
     return Price(
@@ -282,7 +293,7 @@ def _folded(
     return StateAt(state, last, latest)
 
 
-def _confirming_snapshot(history: History, place: Place, registry: HandlerRegistry[Any]) -> int:
+def confirming_snapshot(history: History, place: Place, registry: HandlerRegistry[Any]) -> int:
     """Fold over a mended place to the next snapshot, and return the snapshot's event if it agrees.
 
     Returns 0 where no snapshot stands behind the place, or where the snapshot has another state.

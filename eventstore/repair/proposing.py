@@ -27,11 +27,13 @@ from eventstore.repair.prices import (
     fold,
     history_of,
     part_of,
+    price_of,
     prices_of,
 )
 from eventstore.repair.salvage import History, events_of
+from eventstore.repair.two_bits import with_confirmed_pairs
 
-__all__ = ["Proposal", "diagnosed", "propose", "with_poison"]
+__all__ = ["Proposal", "full_diagnosis", "propose"]
 
 _PASSES = 5
 
@@ -40,11 +42,13 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """A diagnosis, and the remedies of each damaged place with their prices.
 
     `recommended` has the remedy with the smallest loss for each place, by the place's index.
+    `total` is the price of all recommended remedies together, where there are several.
     """
 
     diagnosis: Diagnosis
     prices: tuple[tuple[Price, ...], ...] = ()
     recommended: dict[int, Choice] = {}
+    total: Price | None = None
 
     @property
     def healthy(self) -> bool:
@@ -76,8 +80,7 @@ def propose(
 
 
 def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None) -> Proposal:
-    diagnosis = _with_neighbours(disk, diagnosed(disk))
-    diagnosis = with_poison(disk, diagnosis, registry, backup)
+    diagnosis = full_diagnosis(disk, registry, backup)
     prices = []
     recommended = {}
     for index, place in enumerate(diagnosis.places):
@@ -85,7 +88,20 @@ def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | 
         prices.append(tuple(found))
         if found and not place.harmless:
             recommended[index] = min(found, key=lambda one: one.lost_events).choice
-    return Proposal(diagnosis=diagnosis, prices=tuple(prices), recommended=recommended)
+    total = None
+    if len(recommended) > 1:
+        history = history_of(disk, diagnosis, recommended, backup)
+        total = price_of(history, diagnosis.places[0], Choice("together"), registry)
+    return Proposal(diagnosis=diagnosis, prices=tuple(prices), recommended=recommended, total=total)
+
+
+def full_diagnosis(
+    disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None
+) -> Diagnosis:
+    """Diagnose, and add all findings that need neighbours, handlers or a fold."""
+    diagnosis = _with_neighbours(disk, _diagnosed(disk))
+    diagnosis = with_confirmed_pairs(disk, diagnosis, registry)
+    return _with_poison(disk, diagnosis, registry, backup)
 
 
 def _with_neighbours(disk: Disk, diagnosis: Diagnosis) -> Diagnosis:
@@ -107,7 +123,7 @@ def _with_neighbours(disk: Disk, diagnosis: Diagnosis) -> Diagnosis:
     return msgspec.structs.replace(diagnosis, places=tuple(places))
 
 
-def diagnosed(disk: Disk) -> Diagnosis:
+def _diagnosed(disk: Disk) -> Diagnosis:
     """Diagnose. Beside a writer, apparent damage is looked at again."""
     for listing in attempts_beside_writer(disk, _PASSES):
         with contextlib.suppress(FileNotFoundError):
@@ -117,7 +133,7 @@ def diagnosed(disk: Disk) -> Diagnosis:
     return diagnose_disk(disk, Listing.read(disk))
 
 
-def with_poison(
+def _with_poison(
     disk: Disk,
     diagnosis: Diagnosis,
     registry: HandlerRegistry[Any] | None,

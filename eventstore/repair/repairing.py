@@ -56,7 +56,7 @@ from eventstore.repair.prices import (
     lost_in,
     price_of,
 )
-from eventstore.repair.proposing import diagnosed, with_poison
+from eventstore.repair.proposing import full_diagnosis
 from eventstore.repair.salvage import History
 
 __all__ = ["Repaired", "repair"]
@@ -124,7 +124,7 @@ def repair(
         if in_place:
             disk.lock()
         with translating_read_errors(disk.path):
-            diagnosis = with_poison(disk, diagnosed(disk), registry, other)
+            diagnosis = full_diagnosis(disk, registry, other)
             _check_choices(diagnosis, choices)
             history = history_of(disk, diagnosis, choices, other, more)
             work = _Repairing(disk, history, choices, registry, more, reason)

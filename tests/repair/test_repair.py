@@ -216,6 +216,35 @@ def test_a_snapshot_behind_the_place_confirms_a_mend(hurt: Path) -> None:
     assert mend.confirmed_by == 150
 
 
+def test_no_snapshot_in_front_of_the_place_confirms_a_mend(hurt: Path) -> None:
+    flipped_behind(hurt)
+    (prices,) = propose(hurt, REGISTRY).prices
+    assert [price.confirmed_by for price in prices] == [0] * len(prices)
+
+
+def test_two_flipped_bits_are_mended_where_a_snapshot_confirms_them(
+    hurt: Path, day: Path, tmp_path: Path
+) -> None:
+    segment = before_a_snapshot(hurt)
+    flip(segment, 2000)
+    flip(segment, 2004, 5)
+    assert propose(hurt).diagnosis.places[0].flips is None
+    proposal = propose(hurt, REGISTRY)
+    (place,) = proposal.diagnosis.places
+    assert place.flips == ((2000, 0), (2004, 5))
+    assert proposal.prices[0][0].confirmed_by == 150
+    repair(hurt, proposal.recommended, REGISTRY, to=tmp_path / "to")
+    name = segment.relative_to(hurt)
+    assert (tmp_path / "to" / name).read_bytes() == (day / name).read_bytes()
+
+
+def test_two_flipped_bits_behind_every_snapshot_are_not_guessed(hurt: Path) -> None:
+    segment = behind_snapshots(hurt)
+    flip(segment, 2000)
+    flip(segment, 2004, 5)
+    assert propose(hurt, REGISTRY).diagnosis.places[0].flips is None
+
+
 def test_readers_pass_over_lost_events(hurt: Path, tmp_path: Path) -> None:
     flipped_behind(hurt)
     proposal = propose(hurt, REGISTRY)
@@ -298,6 +327,8 @@ def test_several_places_have_one_choice_each(hurt: Path, tmp_path: Path) -> None
     result = repair(hurt, proposal.recommended, REGISTRY, to=tmp_path / "to")
     gone = [place for place in proposal.diagnosis.places if place.kind == "missing"]
     assert result.lost == ((gone[0].first, gone[0].last),)
+    assert proposal.total is not None
+    assert proposal.total.lost == result.lost
     assert verify(tmp_path / "to", REGISTRY).passed
     with pytest.raises(ConfigError, match="no remedy was chosen"):
         repair(hurt, {}, REGISTRY, to=tmp_path / "again")

@@ -1,0 +1,139 @@
+"""Sabotages of reading behind damage, of mending bits, and of repairs."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["REPAIR"]
+
+ASSEMBLY = "repair/assembly.py"
+BACKUPS = "repair/backups.py"
+FLIPPED_BITS = "log/flipped_bits.py"
+PRICES = "repair/prices.py"
+REFOLD = "tools/refold.py"
+REPAIRING = "repair/repairing.py"
+REPLAY = "reading/replay.py"
+SALVAGE = "repair/salvage.py"
+SCAN = "repair/scan.py"
+STORE_EVENTS = "reading/store_events.py"
+
+TEST_BITS = "tests/log/test_flipped_bits.py"
+TEST_DIAGNOSIS = "tests/repair/test_diagnosis.py"
+TEST_REPAIR = "tests/repair/test_repair.py"
+
+REPAIR = (
+    Sabotage(
+        name="a mended record with another number taken",
+        breaks="a mended record has the number of its place",
+        edits=(
+            edit(
+                FLIPPED_BITS,
+                "    if record.first_seq != seq or not holds_events(mended, record):\n",
+                "    if not holds_events(mended, record):\n",
+            ),
+        ),
+        caught_by=(f"{TEST_BITS} -k number",),
+    ),
+    Sabotage(
+        name="mended records that lead elsewhere taken",
+        breaks="mended records lead to the next whole record",
+        edits=(
+            edit(
+                FLIPPED_BITS,
+                "    return flips if (offset, seq) == (end, next_seq) else None\n",
+                "    return flips\n",
+            ),
+        ),
+        caught_by=(f"{TEST_BITS} -k row",),
+    ),
+    Sabotage(
+        name="reading ends at the first damage",
+        breaks="reading goes on behind damage, record by record",
+        edits=(edit(SCAN, "                if found is None:\n", "                if True:\n"),),
+        caught_by=(f"{TEST_DIAGNOSIS} -k flipped_bit",),
+    ),
+    Sabotage(
+        name="a gap closed by moving the numbers",
+        breaks="a lost event keeps a place in the log",
+        edits=(
+            edit(
+                ASSEMBLY,
+                "                yield self._lost(seq, run.first - 1)\n",
+                "                pass\n",
+            ),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k lost_events",),
+    ),
+    Sabotage(
+        name="segments behind a rebuilt one taken over",
+        breaks="every segment of a repaired store is what its successor says",
+        edits=(edit(ASSEMBLY, "            self._relinking = True\n", "            pass\n"),),
+        caught_by=(f"{TEST_REPAIR} -k flipped_behind",),
+    ),
+    Sabotage(
+        name="lost events handed to readers",
+        breaks="readers pass over lost events",
+        edits=(
+            edit(
+                REPLAY, "        if not gaps and holds_lost(chunk.array):\n", "        if False:\n"
+            ),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k pass_over",),
+    ),
+    Sabotage(
+        name="lost events handed out by an open store",
+        breaks="readers pass over lost events",
+        edits=(
+            edit(
+                STORE_EVENTS,
+                "        if not gaps and holds_lost(chunk.array):\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k pass_over",),
+    ),
+    Sabotage(
+        name="any whole file of a backup taken",
+        breaks="a restored file is of this store",
+        edits=(
+            edit(
+                BACKUPS,
+                "header.store != diagnosis.manifest.store or header.first_seq",
+                "header.first_seq",
+            ),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k another_store",),
+    ),
+    Sabotage(
+        name="a repair in place without a copy of before",
+        breaks="every byte that a repair takes out is kept",
+        edits=(
+            edit(
+                REPAIRING,
+                "            self._keep(target, self._touched(set(old)))\n",
+                "            pass\n",
+            ),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k every_byte",),
+    ),
+    Sabotage(
+        name="a mend called confirmed unasked",
+        breaks="only a snapshot with the same state confirms a mend",
+        edits=(
+            edit(
+                PRICES,
+                "        if facts.damage is not None or facts.seq < place.last:\n",
+                "        if facts.damage is not None:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k confirm",),
+    ),
+    Sabotage(
+        name="a repaired gap taken for a handler that differs",
+        breaks="a repaired store passes verify",
+        edits=(
+            edit(REFOLD, "                    if not gap:\n", "                    if True:\n"),
+        ),
+        caught_by=(f"{TEST_REPAIR} -k flipped_before",),
+    ),
+)
