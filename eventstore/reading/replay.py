@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from eventstore.cursor import Cursor
@@ -182,9 +182,15 @@ def state_at(
 
 
 def fold_to(
-    disk: Disk, registry: HandlerRegistry[StateT], at: NamedPlace | None
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    at: NamedPlace | None,
+    advance: Callable[[int], None] | None = None,
 ) -> StateAt[StateT]:
-    """Fold to event number `at`, to a time, or to the last. Raises the errors of `state_at`."""
+    """Fold to event number `at`, to a time, or to the last. Raises the errors of `state_at`.
+
+    `advance` is called with the number of the last event that is folded, now and then.
+    """
     if isinstance(at, Cursor):
         at = confirm_moment(disk, at)
     upto, after = (None, at.last + 1) if isinstance(at, AtTime) else (at, None)
@@ -206,6 +212,8 @@ def fold_to(
         state = registry.fold(state, events)
         intents = intents.after(events) if registry.marked else intents
         seq = recorded[-1].seq
+        if advance is not None:
+            advance(seq)
         latest = max(latest, *[event.time for event in recorded])
     if upto is not None and seq < upto:
         raise HistoryUnavailableError(

@@ -1,0 +1,176 @@
+"""`eventstore diff`: two moments of a store, or two stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventstore.command_line.declare import command, registry_option
+from eventstore.command_line.events import event_members, fields_text
+from eventstore.command_line.exits import FINDINGS
+from eventstore.command_line.folding import fold_shown
+from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment
+from eventstore.command_line.output import Output, time_text
+from eventstore.disk.local import LocalDisk
+from eventstore.tools.divide import Parting, first_difference
+from eventstore.tools.moment_state import MomentState
+from eventstore.tools.plain_state import PlainDifference, plain_differences, plain_state
+
+__all__ = ["diff"]
+
+
+@command(
+    "diff",
+    examples=[
+        "eventstore diff engine-state --from 4371 --to 4377",
+        "eventstore diff engine-state@-1h engine-state",
+        "eventstore diff engine-state restored",
+        "eventstore diff engine-state@4371 restored@4371 --json",
+        "eventstore diff engine-state restored --events",
+    ],
+)
+@click.argument("one")
+@click.argument("other", required=False)
+@click.option("--from", "start", type=MOMENT, help="The first moment, of one store.")
+@click.option("--to", type=MOMENT, help="The second moment, of one store.  [default: the end]")
+@click.option("--events", "only_events", is_flag=True, help="Compare events; needs no handler.")
+@registry_option
+def diff(
+    out: Output,
+    one: str,
+    other: str | None,
+    start: NamedMoment | None,
+    to: NamedMoment | None,
+    only_events: bool,
+    registry_name: str | None,
+) -> None:
+    """Compare the state at two moments, or of two stores, field by field. Changes nothing.
+
+    ONE and OTHER are paths, each with @MOMENT if not the end is meant. Of two stores, the first
+    event from which they differ is told, with both events.
+
+    Exits with status 1 if there is a difference.
+    """
+    first, second, parting = _sides(one, other, start, to), None, None
+    (path, at), (other_path, other_at) = first
+    if path != other_path:
+        parting = _parting(path, other_path)
+    elif only_events:
+        raise click.UsageError("--events compares two stores: give a second path")
+    rows: list[PlainDifference] = []
+    if not only_events:
+        left = fold_shown(path, at, registry_name)
+        second = fold_shown(other_path, other_at, registry_name)
+        rows = list(plain_differences(plain_state(left.state), plain_state(second.state)))
+        states: tuple[MomentState, ...] = (left, second)
+    else:
+        states = ()
+    _show(out, (path, other_path), states, rows, parting)
+    if rows or (parting is not None and parting.seq is not None):
+        raise click.exceptions.Exit(FINDINGS)
+
+
+def _sides(
+    one: str, other: str | None, start: NamedMoment | None, to: NamedMoment | None
+) -> tuple[tuple[Path, NamedMoment | None], tuple[Path, NamedMoment | None]]:
+    if other is None:
+        if start is None:
+            raise click.UsageError("give a second store, or --from and --to")
+        return (Path(one), start), (Path(one), to)
+    if start is not None or to is not None:
+        raise click.UsageError("--from and --to are for one store: write PATH@MOMENT for each")
+    return _side(one), _side(other)
+
+
+def _side(text: str) -> tuple[Path, NamedMoment | None]:
+    """Split `PATH@MOMENT`. A path with an `@` in its name stays whole if it is there."""
+    path, at, moment = text.rpartition("@")
+    if not at or Path(text).exists():
+        return Path(text), None
+    try:
+        return Path(path), parse_moment(moment)
+    except ValueError as error:
+        raise click.UsageError(f"{text}: {error}") from error
+
+
+def _parting(one: Path, other: Path) -> Parting:
+    disks = LocalDisk(one, read_only=True), LocalDisk(other, read_only=True)
+    try:
+        return first_difference(*disks)
+    finally:
+        for disk in disks:
+            disk.close()
+
+
+def _show(
+    out: Output,
+    paths: tuple[Path, Path],
+    states: tuple[MomentState, ...],
+    rows: list[PlainDifference],
+    parting: Parting | None,
+) -> None:
+    if out.json:
+        out.object(_object(paths, states, rows, parting))
+        return
+    if parting is not None:
+        out.facts(_told(paths, parting))
+    if states and (rows or parting is None):
+        columns = ("field", "one", "other", "difference")
+        shown = ([row.path, *map(_number, row[1:])] for row in rows)
+        out.rows(columns, shown, right=columns[1:])
+
+
+def _told(paths: tuple[Path, Path], parting: Parting) -> Iterator[tuple[Any, ...]]:
+    if parting.seq is None:
+        yield "events", f"the same from {parting.compared_from} to {parting.one_last}"
+        return
+    yield "events", f"the same up to {parting.seq - 1}; they differ from event {parting.seq} on"
+    for path, event in zip(paths, (parting.one, parting.other), strict=True):
+        if event is None:
+            yield str(path), f"ends with event {parting.seq - 1}"
+        else:
+            key = "" if event.key is None else f" key={event.key}"
+            name = event_members(event)["operation"]
+            shown = f"{time_text(event.time)} {name} {fields_text(event)}{key}"
+            yield str(path), f"{event.seq} {shown}"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return str(value)
+    return f"{value}"
+
+
+def _object(
+    paths: tuple[Path, Path],
+    states: tuple[MomentState, ...],
+    rows: list[PlainDifference],
+    parting: Parting | None,
+) -> dict[str, Any]:
+    members: dict[str, Any] = {
+        "paths": [str(path) for path in paths],
+        "states": [{"seq": one.seq, "time": one.time, "digest": one.digest} for one in states],
+        "differences": [
+            {"path": row.path, "one": _value(row.one), "other": _value(row.other)}
+            | {"difference": row.change}
+            for row in rows
+        ],
+    }
+    if parting is not None:
+        members["events"] = {
+            "compared_from": parting.compared_from,
+            "differ_from": parting.seq,
+            "one": None if parting.one is None else event_members(parting.one),
+            "other": None if parting.other is None else event_members(parting.other),
+        }
+    return members
+
+
+def _value(value: Any) -> Any:
+    return None if str(value) == "absent" and not isinstance(value, str) else value
