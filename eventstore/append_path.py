@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypedDict, TypeVar
 
+from eventstore.arguments import argument_error
 from eventstore.clock import Clock
 from eventstore.config import Durability
 from eventstore.cursor import Cursor, checksum_at
@@ -132,8 +133,8 @@ class AppendPath(Generic[StateT]):
             guard.check()
         if expected is not None:  # events may have come in while this append waited for room
             appender.numbers.expect(expected)
-        if appender.room.reserved is not None and not self._essential(payloads, essential):
-            raise appender.room.reserved()
+        if appender.room.reserved is not None or essential is not None:
+            self._check_space(payloads, essential)
         level = appender.levels.default
         if durability is not None or self.registry.traits:
             level = self._level(payloads, durability)
@@ -171,18 +172,23 @@ class AppendPath(Generic[StateT]):
                 terms.opened(events)
         return receipt
 
-    def _essential(self, payloads: Sequence[Operation], essential: bool | None) -> bool:
-        """Return whether a group is taken while space is kept for essential events.
+    def _check_space(self, payloads: Sequence[Operation], essential: bool | None) -> None:
+        """Refuse a group that is not essential while space is kept for essential events.
 
-        An event that settles an intent tells of a deed, and so is essential without a mark.
+        An event that settles an intent tells of a deed, and so is essential without a mark. Raises
+        `LowSpaceError`, and `ConfigError` for an `essential` that is no bool.
         """
-        if essential is not None:
-            return essential
-        found = [self.registry.traits.get(type(payload)) for payload in payloads]
-        return any(
-            traits is not None and (traits.essential or traits.settles is not None)
-            for traits in found
-        )
+        if essential is None:
+            found = [self.registry.traits.get(type(payload)) for payload in payloads]
+            essential = any(
+                traits is not None and (traits.essential or traits.settles is not None)
+                for traits in found
+            )
+        elif type(essential) is not bool:
+            raise argument_error("essential", essential, "expected True, False or None")
+        reserved = self.log.appender.room.reserved
+        if reserved is not None and not essential:
+            raise reserved()
 
     def _level(self, payloads: Sequence[Operation], durability: Durability | str | None) -> int:
         """Return the level of a group: what its call asks for, or else its operations.
@@ -215,6 +221,13 @@ class AppendPath(Generic[StateT]):
             self.registry, self.head, first, time, payloads, key, metadata, marks
         )
         return self.intents.head.after(events), events, body, state
+
+    async def sync_duplicate(
+        self, payloads: Sequence[Operation], durability: Durability | str | None
+    ) -> None:
+        """Wait for the disk where a group asks for a sync and is a duplicate of a relaxed one."""
+        if self._level(payloads, durability) == SYNCED:
+            await self.log.sync()
 
     async def make_durable(self) -> None:
         """Put every acknowledged event on stable storage, or into a snapshot where there is no log.

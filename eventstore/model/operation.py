@@ -191,8 +191,9 @@ class Event(
 class Receipt(msgspec.Struct, eq=False):
     """The outcome of a commit, pending or known. Returned by `submit` and by `append`.
 
-    `await receipt` returns the receipt once the events are durable, as far as the store's
-    `Durability` says. If the commit fails, the await raises the commit's error.
+    `await receipt` returns the receipt once the events are durable, as far as the group asks for:
+    see `Durability`. If the commit fails, the await raises the commit's error. A commit that takes
+    longer than `commit_timeout` raises `OutcomeUnknownError` once. Another await then waits on.
 
     Several tasks may await one receipt, and a task may await again after a cancellation. Cancelling
     an await cancels the waiting, never the write. Every waiter has a future of its own: cancelling

@@ -72,6 +72,10 @@ class Note(Operation):
     text: str
 
 
+class Told(Operation, key="told_id"):
+    told_id: str
+
+
 class Order(Operation, intent="order_id"):
     order_id: str
 
@@ -93,7 +97,11 @@ def quotes_registry() -> HandlerRegistry[int]:
     def order(state: int, event: Event[Order]) -> int:
         return state
 
-    return HandlerRegistry(fill, quote, note, order, initial=int)
+    @handler
+    def told(state: int, event: Event[Told]) -> int:
+        return state
+
+    return HandlerRegistry(fill, quote, note, order, told, initial=int)
 
 
 class TestLevels:
@@ -399,6 +407,25 @@ class TestTheStore:
                 assert syncs(disk, 0) == before + 1
                 await opened.append("quote", {"price": 8})
                 assert syncs(disk, 0) == before + 1
+
+        virtually(session())
+
+    @pytest.mark.parametrize("store", [COMMIT, NONE])
+    def test_a_duplicate_is_as_durable_as_it_asks_to_be(self, store: Durability) -> None:
+        async def session() -> None:
+            disk = SimulatedDisk()
+            config = {"durability": store, **NEVER}
+            async with EventStore.open("", quotes_registry(), disk=disk, **config) as opened:
+                told = Told(told_id="a")
+                await opened.append(told, durability="none")
+                again = await opened.append(told, durability="none")
+                assert (again.duplicate, opened.stats().synced_seq) == (True, 0)
+                again = await opened.append(told, durability="commit")
+                assert (again.duplicate, opened.seq, opened.stats().synced_seq) == (True, 1, 1)
+                in_flight = [opened.submit(Told(told_id="b"), durability="none")]
+                again = await opened.append(Told(told_id="b"), durability="commit")
+                assert (again.duplicate, opened.stats().synced_seq) == (True, 2)
+                assert in_flight[0].done
 
         virtually(session())
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eventstore import (
+    ConfigError,
     Event,
     EventStore,
     HandlerRegistry,
@@ -82,6 +83,7 @@ async def low(**config: Any) -> tuple[FullDisk, EventStore[int]]:
 def test_only_essential_events_are_taken() -> None:
     async def run() -> None:
         disk, store = await low(low_space="refuse")
+        unclear: Any = "yes"
         for refused in (Enter(shares=1), ("enter", {"shares": 1})):
             before = len(disk.calls)
             with pytest.raises(LowSpaceError, match="kept for operations marked essential") as told:
@@ -92,6 +94,8 @@ def test_only_essential_events_are_taken() -> None:
                 store.submit(refused)
             assert not [call for call in disk.calls[before:] if call.name.startswith("log/0")]
             assert store.head_seq == store.seq == 1
+        with pytest.raises(ConfigError, match="essential"):
+            await store.append(Leave(shares=2), essential=unclear)
         await store.append(Leave(shares=2))
         await store.append(Enter(shares=1), Leave(shares=1))
         await store.append(Answer(order_id="a"))

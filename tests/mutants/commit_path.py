@@ -106,6 +106,12 @@ COMMIT_PATH = (
         ),
         caught_by=(TEST_LEVELS,),
     ),
+    Sabotage(
+        name="a duplicate acknowledged before the sync that it asks for",
+        breaks="whoever waits for the disk is acknowledged after the sync",
+        edits=(edit("store.py", "        if receipt.duplicate:\n", "        if False:\n"),),
+        caught_by=(TEST_LEVELS,),
+    ),
     # ---- what is told while the disk does not answer -------------------------------------------
     Sabotage(
         name="nobody told that a commit takes too long",
