@@ -191,7 +191,7 @@ class Session:
             for payload, number in zip(payloads, numbers, strict=True)
         ]
         for payload in numbered:
-            self._intended[payload.number] = (payload, key, metadata)
+            self._intended[payload.number] = (payload, _key_of(group, key), metadata)
         return group, numbered
 
     async def place(self, others: list[Any], *, intends: bool) -> None:
@@ -244,7 +244,7 @@ class Session:
         if named and len(operations) == 1:
             operations = list(operations[0])
         store, asked = self.open_store, self._asked(group, durability)
-        append = store.append(*operations, key=key, metadata=metadata, **asked)
+        append = store.append(*operations, key=_key_of(group, key), metadata=metadata, **asked)
         receipt = await self.attempt(append, group)
         if receipt is not None:
             self._acknowledge(group, receipt)
@@ -252,6 +252,29 @@ class Session:
                 raise OracleError(f"event {receipt.seq} is acknowledged and not published")
             if receipt.seq - receipt.first_seq + 1 != len(payloads):
                 raise OracleError(f"{len(payloads)} events were acknowledged as {receipt}")
+
+    async def append_again(self, which: int) -> None:
+        """Append a group with a key again, durable or in flight: nothing is written."""
+        store, record = self.open_store, self.record
+        keyed = [event for event, _ in record.submitted if event.key is not None]
+        if not keyed:
+            return
+        key = keyed[which % len(keyed)].key
+        group = [event for event in keyed if event.key == key]
+        count = len(record.submitted)
+        receipt = await self.attempt(store.append(*(event.data for event in group), key=key))
+        if receipt is None:
+            return
+        if not receipt.duplicate or (receipt.first_seq, receipt.seq) != (
+            group[0].seq,
+            group[-1].seq,
+        ):
+            raise OracleError(f"the group of {key!r}, events {group}, was written again: {receipt}")
+        if len(record.submitted) != count:
+            raise OracleError(f"events came with a duplicate of {key!r}")
+        found = await self.attempt(store.find(str(key)))
+        if found is not None and found != group[0] and found.data is not None:
+            raise OracleError(f"{key!r} is found as {found}, and is {group[0]}")
 
     def _asked(self, group: int, durability: Durability | None) -> dict[str, Any]:
         """Return the argument that asks for a durability, and note the wish of the group."""
@@ -270,7 +293,7 @@ class Session:
         group, numbered = self.group(payloads, key)
         asked = self._asked(group, durability)
         try:
-            receipt = self.open_store.submit(*numbered, key=key, **asked)
+            receipt = self.open_store.submit(*numbered, key=_key_of(group, key), **asked)
         except StoreOverloadedError as error:
             if not self.config.max_pending >= error.pending > self.config.max_pending - 6:
                 raise OracleError(f"overloaded with {error.pending} of {error.limit}") from error
@@ -465,6 +488,11 @@ class Session:
 
 def _fields(payload: Any) -> dict[str, Any]:
     return {name: getattr(payload, name) for name in payload.__struct_fields__}
+
+
+def _key_of(group: int, key: str | None) -> str | None:
+    """Return the key of a group: each group has a key of its own, or none."""
+    return None if key is None else f"{key}{group}"
 
 
 def _is_as_intended(event: Event[Any], payload: Any, key: str | None, metadata: Any) -> bool:

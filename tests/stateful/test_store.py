@@ -133,6 +133,11 @@ class StoreMachine(CursorRules):
             raise OracleError("a store that has failed took an event")
 
     @precondition(MisuseRules.is_open)
+    @rule(which=st.integers(0, 20))
+    def append_again(self, which: int) -> None:
+        self.session.run(self.session.append_again(which))
+
+    @precondition(MisuseRules.is_open)
     @rule(groups=_ASKING_GROUPS, key=draws.keys)
     def submit(self, groups: list[tuple[list[Any], Durability | None]], key: str | None) -> None:
         async def submitted() -> None:  # as a program does: on the loop
