@@ -15,6 +15,7 @@ import click
 
 from eventstore.command_line.declare import command, registry_option
 from eventstore.command_line.output import Output, time_text
+from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry
 from eventstore.errors import RegistrationError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
@@ -83,7 +84,8 @@ def backup(
     registry = None if no_fold else _handlers(registry_name)
     if not follow:
         begun = time.perf_counter()
-        copy = make_backup(path, to, registry, keep=keep)
+        with progress("copying", "kB") as advance:
+            copy = make_backup(path, to, registry, keep=keep, advance=advance)
         _tell(out, to, copy, time.perf_counter() - begun)
         return
     with _ended_by_signal() as stop:

@@ -13,6 +13,7 @@ from eventstore.command_line.declare import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, Back, NamedMoment
 from eventstore.command_line.output import Output, time_text
+from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry
 from eventstore.errors import RegistrationError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
@@ -63,7 +64,10 @@ def restore(
     place = open_place(backup)
     registry = _handlers(registry_name)
     plan = plan_restore(place, _moment(place, at), registry)
-    restored = None if dry_run else restore_store(plan, new, registry)
+    restored = None
+    if not dry_run:
+        with progress("restoring", "kB") as advance:
+            restored = restore_store(plan, new, registry, advance=advance)
     if out.json:
         out.object(_members(new, plan, restored))
     else:

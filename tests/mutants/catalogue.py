@@ -7,6 +7,7 @@ from tests.mutants.cursors import CURSOR_SABOTAGES
 from tests.mutants.following import FOLLOWING
 from tests.mutants.intents import INTENTS
 from tests.mutants.keys import KEYS
+from tests.mutants.moving import MOVING
 from tests.mutants.repair import REPAIR
 from tests.mutants.sabotage import Sabotage, edit
 
@@ -78,6 +79,7 @@ SABOTAGES = (
     *COMMIT_PATH,
     *FOLLOWING,
     *INTENTS,
+    *MOVING,
     *KEYS,
     *REPAIR,
     # ---- who calls, from where, and in which surroundings --------------------------------------

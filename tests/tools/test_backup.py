@@ -243,6 +243,26 @@ class TestWhatIsCopied:
             assert log.seq == 1
 
     @pytest.mark.asyncio
+    async def test_named_cursors_come_along(
+        self, tmp_path: Path, store: Path, place: DirectoryPlace
+    ) -> None:
+        async with EventStore.open(store, bank_registry()) as opened:
+            await opened.append(pay(1))
+            await opened.append(pay(2))
+            async with opened.subscribe(cursor="risk") as events:
+                async for event in events:
+                    await events.save()
+                    if event.seq == 1:
+                        break
+        await asyncio.to_thread(copy, store, place)
+        restored(place, tmp_path / "new")
+        async with (
+            EventStore.open(tmp_path / "new", bank_registry()) as opened,
+            opened.subscribe(cursor="risk") as events,
+        ):
+            assert (await anext(events)).seq == 2
+
+    @pytest.mark.asyncio
     async def test_handlers_of_another_state_cost_the_comparison_only(
         self, store: Path, place: DirectoryPlace
     ) -> None:

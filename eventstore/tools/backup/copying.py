@@ -24,7 +24,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -54,7 +54,7 @@ from eventstore.tools.backup.catalog import (
     pack_part,
     unpack_part,
 )
-from eventstore.tools.backup.places import Place
+from eventstore.tools.backup.places import Advance, Place, no_advance
 from eventstore.tools.backup.source import Collected, SourceFile, collect
 
 __all__ = ["Copy", "backup", "copy_anew", "newest_catalog"]
@@ -101,11 +101,13 @@ def backup(
     *,
     keep: int | None = None,
     clock: Callable[[], int] = time.time_ns,
+    advance: Advance = no_advance,
 ) -> Copy:
     """Copy the store on `disk` to `place`, beside a writer and without the lock.
 
     `registry` is for the comparison of states, and `None` leaves the comparison out. `keep` is the
-    number of copies that stay, all by default.
+    number of copies that stay, all by default. `advance` is told how many kB were looked at, of how
+    many.
 
     Raises:
         HistoryForkedError: the store does not go on from the newest copy. Nothing was written.
@@ -116,7 +118,7 @@ def backup(
     for _ in range(_ATTEMPTS):
         previous = newest_catalog(place)
         with contextlib.suppress(_NumberTakenError, FileNotFoundError):
-            return _Copying(disk, place, registry, previous, clock).run(keep)
+            return _Copying(disk, place, registry, previous, clock, advance).run(keep)
     raise HistoryForkedError(
         f"{place.name}: another writer makes copies at this place at the same time, and took "
         f"{_ATTEMPTS} numbers in turn: stop one of them",
@@ -132,13 +134,14 @@ def copy_anew(
     registry: HandlerRegistry[Any] | None,
     previous: Catalog | None,
     clock: Callable[[], int] = time.time_ns,
+    advance: Advance = no_advance,
 ) -> Copy:
     """Copy the whole store to an empty place. `previous` is a copy elsewhere, to go on from.
 
     Arguments and errors are the ones of `backup`. The place stays empty where nothing is new since
     `previous`.
     """
-    return _Copying(disk, place, registry, previous, clock, anew=True).run(None)
+    return _Copying(disk, place, registry, previous, clock, advance, anew=True).run(None)
 
 
 class _NumberTakenError(Exception):
@@ -153,6 +156,7 @@ class _Copying:
         registry: HandlerRegistry[Any] | None,
         previous: Catalog | None,
         clock: Callable[[], int],
+        advance: Advance,
         *,
         anew: bool = False,
     ) -> None:
@@ -161,6 +165,7 @@ class _Copying:
         self._registry = registry
         self._previous = previous
         self._clock = clock
+        self._advance = advance
         self._known = {} if anew or previous is None else previous.files
         self._written: list[Part] = []
 
@@ -176,7 +181,7 @@ class _Copying:
                     not_durable=found.not_durable,
                     removed=self._retain(keep),
                 )
-        files = {file.name: self._copy(found, file) for file in found.files}
+        files = dict(self._copied(found))
         for part in self._written:
             unpack_part(self._place, part)
         catalog = self._catalog(found, files)
@@ -221,6 +226,13 @@ class _Copying:
         )
 
     # ---- files -----------------------------------------------------------------------------
+
+    def _copied(self, found: Collected) -> Iterator[tuple[str, CopiedFile]]:
+        total, done = sum(file.length for file in found.files), 0
+        for file in found.files:
+            yield file.name, self._copy(found, file)
+            done += file.length
+            self._advance(done // 1000, total // 1000)
 
     def _copy(self, found: Collected, file: SourceFile) -> CopiedFile:
         """Copy the bytes of a file that are not at the place yet."""

@@ -25,7 +25,7 @@ from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import CATALOGS, DATA, Catalog, catalog_numbers, load_catalog
 from eventstore.tools.backup.copying import Copy, backup, copy_anew, newest_catalog
 from eventstore.tools.backup.object_store import open_object_store
-from eventstore.tools.backup.places import DirectoryPlace, Place
+from eventstore.tools.backup.places import Advance, DirectoryPlace, Place, no_advance
 from eventstore.tools.backup.single_file import (
     SUFFIX,
     SingleFilePlace,
@@ -68,6 +68,7 @@ def make_backup(
     registry: HandlerRegistry[Any] | None = None,
     *,
     keep: int | None = None,
+    advance: Advance = no_advance,
 ) -> Copy:
     """Copy the store at `path` to the place `to`, beside a writer and without the lock.
 
@@ -83,11 +84,11 @@ def make_backup(
     disk = LocalDisk(path, read_only=True)
     try:
         if not to.endswith(SUFFIX) or _URL.match(to):
-            return backup(disk, open_place(to), registry, keep=keep)
+            return backup(disk, open_place(to), registry, keep=keep, advance=advance)
         before = SingleFilePlace(to)
         with scratch_directory(Path(to)) as scratch:
             place = DirectoryPlace(scratch, to)
-            copy = copy_anew(disk, place, registry, newest_catalog(before))
+            copy = copy_anew(disk, place, registry, newest_catalog(before), advance=advance)
             if copy.new:
                 pack_directory(place, Path(to), before)
         return copy

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,10 @@ from eventstore.errors import StoreNotFoundError
 from eventstore.os_errors import read_error
 from eventstore.tools.write_errors import write_error
 
-__all__ = ["DirectoryPlace", "Place"]
+__all__ = ["Advance", "DirectoryPlace", "Place", "no_advance"]
+
+Advance = Callable[[int, int | None], None]
+"""A function that is told how much is done, and how much there is."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -39,6 +43,10 @@ class Place(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove an object, if there is one."""
+
+
+def no_advance(done: int, total: int | None) -> None:
+    """Tell nobody."""
 
 
 class DirectoryPlace:

@@ -59,7 +59,7 @@ from eventstore.reading.replay import fold_to, recorded_batches
 from eventstore.reading.selection import seq_lower_bound
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import DATA, Catalog, catalog_numbers, load_catalog
-from eventstore.tools.backup.places import Place
+from eventstore.tools.backup.places import Advance, Place, no_advance
 from eventstore.tools.intents import OpenIntent, open_intents
 from eventstore.tools.staging import refuse_existing, staged
 
@@ -155,7 +155,11 @@ def plan_restore(
 
 
 def restore(
-    plan: RestorePlan, new: str | os.PathLike[str], registry: HandlerRegistry[Any] | None = None
+    plan: RestorePlan,
+    new: str | os.PathLike[str],
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    advance: Advance = no_advance,
 ) -> Restored:
     """Make a store at `new` as planned. `new` must not exist.
 
@@ -175,7 +179,7 @@ def restore(
     with staged(path) as staging:
         disk = LocalDisk(staging)
         try:
-            _Restoring(source, disk, plan.last).run()
+            _Restoring(source, disk, plan, advance).run()
             _read_all(disk, plan)
             _, digest, _ = _folded(disk, catalog, registry, plan.last)
             if digest != plan.digest:
@@ -246,10 +250,13 @@ def _read_all(disk: Disk, plan: RestorePlan) -> None:
 class _Restoring:
     """One restored directory, which has all files but `store.json` until the end."""
 
-    def __init__(self, source: BackupDisk, disk: Disk, last: int) -> None:
+    def __init__(self, source: BackupDisk, disk: Disk, plan: RestorePlan, advance: Advance) -> None:
         self._source = source
         self._disk = disk
-        self._last = last
+        self._last = plan.last
+        self._advance = advance
+        self._total = sum(file.length for file in plan.catalog.files.values())
+        self._done = 0
         self._listing = Listing.read(source)
 
     def run(self) -> None:
@@ -346,3 +353,5 @@ class _Restoring:
         sync_folder(self._disk)
         temporary = _TEMPORARIES.get(folder, f"{name}.tmp")
         write_atomically(self._disk, name, temporary, data)
+        self._done += len(data)
+        self._advance(self._done // 1000, self._total // 1000)
