@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,16 @@ import click
 from eventstore.command_line.damage import tell_damage
 from eventstore.command_line.declare import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
+from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
 from eventstore.command_line.output import Output
+from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry
+from eventstore.cursor import Cursor
+from eventstore.disk.local import LocalDisk
+from eventstore.model.codec import EventCodec
+from eventstore.reading.replay import recorded_batches
 from eventstore.repair.places import place_object
-from eventstore.tools.verify import Divergence, Verification
+from eventstore.tools.verify import Divergence, Extent, Verification
 from eventstore.tools.verify import verify as verify_store
 
 __all__ = ["verify"]
@@ -28,19 +36,36 @@ MOST_DIFFERENCES = 10
     examples=[
         "eventstore verify engine-state",
         "eventstore verify engine-state --no-refold",
+        "eventstore verify engine-state --from 4000 --to 4500",
         "eventstore verify engine-state --registry bot:registry",
     ],
 )
 @path_argument
 @click.option("--no-refold", is_flag=True, help="Check the bytes only; needs no handler.")
+@click.option("--from", "start", type=MOMENT, help="Fold from here, or the snapshot before.")
+@click.option("--to", "stop", type=MOMENT, help="Fold up to here.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Threads.  [default: the processors]")
 @registry_option
-def verify(out: Output, path: Path, no_refold: bool, registry_name: str | None) -> None:
+def verify(
+    out: Output,
+    path: Path,
+    no_refold: bool,
+    start: NamedMoment | None,
+    stop: NamedMoment | None,
+    jobs: int | None,
+    registry_name: str | None,
+) -> None:
     """Check every byte of the store at PATH, and fold its history again. Changes nothing.
 
     The state's digest is compared at every snapshot, with the handlers installed here. Exits with
     status 1 if anything is damaged or differs.
     """
-    found = verify_store(path, None if no_refold else load_registry(registry_name))
+    registry = None if no_refold else load_registry(registry_name)
+    first = 1 if start is None else _number(path, start)
+    end = None if stop is None else _number(path, stop) + 1
+    with progress("verifying") as advance:
+        extent = Extent(first, end, jobs or os.cpu_count() or 1, advance)
+        found = verify_store(path, registry, extent=extent)
     if out.json:
         out.object(_object(found))
         if not found.passed:
@@ -56,8 +81,23 @@ def verify(out: Output, path: Path, no_refold: bool, registry_name: str | None) 
     if found.divergence is not None:
         for line in _divergence(found.divergence):
             out.say(line)
+    if found.places:
+        out.say(f"next: eventstore repair {shlex.quote(str(path))}")
     if not found.passed:
         raise click.exceptions.Exit(FINDINGS)
+
+
+def _number(path: Path, moment: NamedMoment) -> int:
+    """Return a moment as the number of an event. A time is the first event at or after it."""
+    place = settle_moment(path, moment)
+    if isinstance(place, int):
+        return place
+    if isinstance(place, Cursor):
+        return place.seq
+    disk = LocalDisk(path, read_only=True)
+    for batch in recorded_batches(disk, EventCodec(), place, None):
+        return batch[0].seq
+    raise click.BadParameter("no event is at or after this moment")
 
 
 def _object(found: Verification) -> dict[str, Any]:

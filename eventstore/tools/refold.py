@@ -7,8 +7,8 @@ leaves an interval. `divergence.py` searches the interval for the event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,7 @@ from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.tools.divergence import Divergence, explain_divergence
 
-__all__ = ["Divergence", "Refold", "refold"]
+__all__ = ["Divergence", "Extent", "Refold", "refold"]
 
 
 class Refold(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +61,27 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[tuple[int, int], ...] = ()
 
 
+class Extent(NamedTuple):
+    """The part of a check.
+
+    - `start`, `stop`: the events to fold, `stop` exclusive, `None` for the last event. Folding
+      begins with the snapshot before `start`.
+    - `jobs`: threads that read files.
+    - `advance`: called with the number of the last event so far, and the last event or `None`.
+    """
+
+    start: int = 1
+    stop: int | None = None
+    jobs: int = 1
+    advance: Callable[[int, int | None], None] = lambda done, total: None
+
+
 def refold(
     disk: Disk,
     manifest: Manifest,
     registry: HandlerRegistry[Any],
     history: History | None = None,
+    extent: Extent = Extent(),  # noqa: B008  nobody can change the default
 ) -> Refold:
     """Fold history again, compare at every snapshot, and explain the first difference.
 
@@ -75,7 +91,7 @@ def refold(
     Nothing is written. Raises `FileNotFoundError` and `HistoryUnavailableError` where a writer at
     work removed a needed file.
     """
-    return _Refolding(disk, manifest, registry, history).run()
+    return _Refolding(disk, manifest, registry, history, extent).run()
 
 
 class _Refolding:
@@ -85,7 +101,9 @@ class _Refolding:
         manifest: Manifest,
         registry: HandlerRegistry[Any],
         history: History | None,
+        extent: Extent,
     ) -> None:
+        self._extent = extent
         self._disk = disk
         self._history = history
         self._ranges: list[tuple[int, int]] = []
@@ -120,6 +138,8 @@ class _Refolding:
                     "snapshot that folding could begin with",
                 )
             begun_at = usable[0]
+        start = self._extent.start
+        begun_at = max((seq for seq in self._digests if begun_at < seq < start), default=begun_at)
         agreeing: list[int] = []
         try:
             differing_at, state = self._fold_history(begun_at, agreeing)
@@ -182,7 +202,7 @@ class _Refolding:
     def _fold_history(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
         """Fold everything that can be folded, gap by gap, until a snapshot differs."""
         if self._history is None:
-            return self._fold(begun_at, agreeing)
+            return self._fold(begun_at, agreeing, self._extent.stop)
         diagnosis = self._history.diagnosis
         state, first = None, diagnosis.first_seq
         for gap_first, gap_last in (*diagnosis.gaps, (diagnosis.last_seq + 1, 0)):
@@ -226,6 +246,7 @@ class _Refolding:
         registry = self._registry
         for events in self._batches(begun_at + 1, stop):
             last = events[-1].seq
+            self._extent.advance(last, None)
             while rest and events and rest[0] <= events[-1].seq:
                 mark = rest.pop(0)
                 count = mark - events[0].seq + 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -48,10 +49,10 @@ from eventstore.repair.places import Diagnosis, Place
 from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.tools.overview import Damage, damaged_cursors, survey_log
-from eventstore.tools.refold import Divergence, Refold
+from eventstore.tools.refold import Divergence, Extent, Refold
 from eventstore.tools.refold import refold as fold_again
 
-__all__ = ["Damage", "Divergence", "Refold", "Verification", "verify"]
+__all__ = ["Damage", "Divergence", "Extent", "Refold", "Verification", "verify"]
 
 _PASSES = 5  # over all files. The chain of segments moves, and has repetitions of its own
 
@@ -101,6 +102,7 @@ def verify(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
     refold: bool = True,
+    extent: Extent = Extent(),  # noqa: B008  nobody can change the default
 ) -> Verification:
     """Check every byte of the store at `path`, and fold the history again.
 
@@ -108,7 +110,8 @@ def verify(
     folded, and neither is an `EventLog`, which has no state. Folding begins at the first event,
     or at the first snapshot if earlier history was discarded. Every event is folded again, and the
     digest of the state is compared at every snapshot. Where digests differ, `divergence` of the
-    result names event, operation and handler.
+    result names event, operation and handler. `extent` limits folding to some events, and lets
+    several threads check files.
 
     The time follows the length of the history, and the memory the size of the state.
 
@@ -120,7 +123,7 @@ def verify(
     disk = LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(disk.path):
-            found = _checked(disk)
+            found = _checked(disk, extent)
             history = _diagnosed(disk) if found.damage else None
             if history is not None:
                 found = _with_places(found, history.diagnosis)
@@ -129,7 +132,9 @@ def verify(
             manifest = load_manifest(disk) if history is None else history.diagnosis.manifest
             if not manifest.logged or manifest.kind == "log":
                 return found
-            folded = _refolded(disk, registry, history)
+            last = found.last_seq
+            told = extent._replace(advance=lambda done, _: extent.advance(done, last))
+            folded = _refolded(disk, registry, history, told)
     finally:
         disk.close()
     known = {damage.name for damage in found.damage}
@@ -161,21 +166,23 @@ def _with_places(found: Verification, diagnosis: Diagnosis) -> Verification:
     )
 
 
-def _checked(disk: Disk) -> Verification:
+def _checked(disk: Disk, extent: Extent) -> Verification:
     """Check the bytes. Beside a writer, check apparent damage again, up to `_PASSES` times."""
     for listing in attempts_beside_writer(disk, _PASSES):
-        found = _Checking(disk).run(listing)
+        found = _Checking(disk, extent).run(listing)
         if not found.damage:
             break
     return found
 
 
-def _refolded(disk: Disk, registry: HandlerRegistry[Any], history: History | None) -> Refold:
+def _refolded(
+    disk: Disk, registry: HandlerRegistry[Any], history: History | None, extent: Extent
+) -> Refold:
     """Fold again. Begin anew if a writer at work removed files that folding needed."""
     for _ in range(_PASSES):
         with contextlib.suppress(FileNotFoundError, HistoryUnavailableError):
             manifest = load_manifest(disk) if history is None else history.diagnosis.manifest
-            return fold_again(disk, manifest, registry, history)
+            return fold_again(disk, manifest, registry, history, extent)
     return Refold(
         refusal="its writer removed snapshots or history that folding needed, each time it was "
         "begun: keep more of them (backup_count), or verify a copy"
@@ -185,8 +192,9 @@ def _refolded(disk: Disk, registry: HandlerRegistry[Any], history: History | Non
 class _Checking:
     """One pass over all files of a store."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, extent: Extent) -> None:
         self._disk = disk
+        self._extent = extent
         self._damage: list[Damage] = []
 
     def run(self, listing: Listing) -> Verification:
@@ -203,13 +211,7 @@ class _Checking:
             before = f"the events before event {manifest.history_start}"
             reason = f"no sound snapshot is left, and nothing else stands in for {before}"
             self._damage.append(Damage(SNAPSHOT_FOLDER, reason))
-        for first, last, _ in manifest.archived:
-            with self._telling(archive_name(first)):
-                try:
-                    self._archive(manifest, first, last)
-                except FileNotFoundError:
-                    if first >= load_manifest(self._disk).history_start:  # not discarded meanwhile
-                        raise
+        self._archives(manifest)
         log = survey_log(self._disk, manifest, listing)
         self._damage += [*log.faults, *damaged_cursors(list_cursors(self._disk))]
         last_seq = manifest.history_start - 1
@@ -262,6 +264,23 @@ class _Checking:
             reason = f"it is the snapshot of event {header.seq}, renamed"
             self._damage.append(Damage(name, reason))
         return header.seq
+
+    def _archives(self, manifest: Manifest) -> None:
+        """Check every archive. Threads help: checksums and decompression release the lock."""
+
+        def check(entry: tuple[int, int, int]) -> None:
+            first, last, _ = entry
+            with self._telling(archive_name(first)):
+                try:
+                    self._archive(manifest, first, last)
+                except FileNotFoundError:
+                    if first >= load_manifest(self._disk).history_start:  # not discarded meanwhile
+                        raise
+            self._extent.advance(last, None)
+
+        with ThreadPoolExecutor(max_workers=self._extent.jobs) as pool:
+            list(pool.map(check, manifest.archived))
+        self._damage.sort(key=lambda damage: damage.name)
 
     def _archive(self, manifest: Manifest, first: int, last: int) -> None:
         name = archive_name(first)

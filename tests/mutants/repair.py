@@ -68,7 +68,7 @@ REPAIR = (
         name="segments behind a rebuilt one taken over",
         breaks="every segment of a repaired store is what its successor says",
         edits=(edit(ASSEMBLY, "            self._relinking = True\n", "            pass\n"),),
-        caught_by=(f"{TEST_REPAIR} -k flipped_behind",),
+        caught_by=(f"{TEST_REPAIR} -k flipped_before",),
     ),
     Sabotage(
         name="lost events handed to readers",

@@ -24,6 +24,12 @@ def test_a_sound_store_has_no_place(day: Path) -> None:
     assert (found["readable"], found["places"]) == (EVENTS, [])
 
 
+def test_a_part_is_folded(day: Path) -> None:
+    result = verified(day, "--from", "200", "--to", "2026-03-02T14:45:00Z", "--jobs", "2", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["refolded"]["ranges"] == [[151, 226]]
+
+
 def test_each_place_is_one_row_with_the_lost_events(hurt: Path) -> None:
     segment, gone, behind = segments(hurt)[1:4]
     flip(segment, 2000)

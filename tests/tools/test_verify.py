@@ -25,6 +25,7 @@ from eventstore import (
 )
 from eventstore.command_line.group import commands
 from eventstore.tools import Verification, verify
+from eventstore.tools.refold import Extent
 from handlers import RecordTrade, trading_registry
 from tests.support.till import (
     Account,
@@ -116,6 +117,22 @@ class TestASoundStore:
         before = contents(sound)
         verify(sound, trading_registry())
         assert contents(sound) == before
+
+    @pytest.mark.parametrize("jobs", [1, 3])
+    def test_a_part_of_the_history_is_folded_from_the_snapshot_before(
+        self, sound: Path, jobs: int
+    ) -> None:
+        whole = verify(sound, trading_registry()).refolded
+        assert whole is not None
+        first, second, third = whole.agreeing
+        told: list[int] = []
+        extent = Extent(second, third + 1, jobs, lambda done, total: told.append(done))
+        found = verify(sound, trading_registry(), extent=extent)
+        assert found.passed
+        assert found.refolded is not None
+        assert found.refolded.ranges == ((first + 1, third),)
+        assert found.refolded.agreeing == (second, third)
+        assert told[-1] == third
 
     def test_the_bytes_alone_need_no_registry(self, sound: Path) -> None:
         for found in (verify(sound), verify(sound, trading_registry(), refold=False)):
