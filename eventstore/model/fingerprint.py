@@ -27,7 +27,7 @@ from eventstore.errors import RegistrationError
 from eventstore.model.canonical import canonical_bytes
 from eventstore.model.codec import unrecordable_reason
 from eventstore.model.intent_settled import IntentSettled
-from eventstore.model.operation import Operation
+from eventstore.model.operation import Operation, operation_name
 from eventstore.model.type_tree import (
     REQUIRED,
     AnyNode,
@@ -45,7 +45,7 @@ from eventstore.model.type_tree import (
     type_tree,
 )
 
-__all__ = ["fingerprint_of", "type_fingerprint"]
+__all__ = ["changes_no_state", "fingerprint_of", "type_fingerprint"]
 
 
 def fingerprint_of(
@@ -77,6 +77,14 @@ def fingerprint_of(
     except (TypeError, NameError) as error:
         raise RegistrationError(f"a snapshot cannot carry {state_type!r}: {error}") from error
     return prints
+
+
+def changes_no_state(operation: str, fingerprint: str) -> bool:
+    """Tell whether a digest is of a built-in operation without a handler.
+
+    A registry without intents does not know this operation, and folds the same states.
+    """
+    return operation == operation_name(IntentSettled) and fingerprint == _UNHANDLED
 
 
 def type_fingerprint(kind: Any, *facts: str) -> str:
@@ -150,3 +158,7 @@ def _limits(constraints: Constraints) -> list[str]:
 
 def _text(description: list[Any]) -> bytes:
     return msgspec.json.encode(description)
+
+
+_UNHANDLED = type_fingerprint(str, "0")
+"""The digest of a built-in operation without a handler."""

@@ -33,6 +33,7 @@ from eventstore.disk.listing import list_snapshots
 from eventstore.disk.quarantine import quarantine
 from eventstore.errors import StateRefusedError
 from eventstore.model.codec import array_header
+from eventstore.model.fingerprint import changes_no_state
 from eventstore.model.open_intents import NO_INTENTS, OpenIntents
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
@@ -317,7 +318,8 @@ class SnapshotVault(Generic[StateT]):
     def _differing(self, other: Mapping[str, str]) -> tuple[str, ...]:
         """List the operations in a snapshot's fingerprint whose handlers differ or are missing now.
 
-        An operation new since the snapshot does not count as a difference.
+        An operation new since the snapshot does not count as a difference. Nor does one that is
+        missing now and changed no state.
         """
         fingerprint = self.fingerprint()
         return tuple(
@@ -325,6 +327,7 @@ class SnapshotVault(Generic[StateT]):
                 name or "the state's type"
                 for name, value in other.items()
                 if fingerprint.get(name) != value
+                and not (name not in fingerprint and changes_no_state(name, value))
             )
         )
 

@@ -9,14 +9,19 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from immutables import Map
 
 from eventstore import (
+    Event,
     EventStore,
+    HandlerRegistry,
     IntentError,
+    Operation,
     SimulatedClock,
     StateRefusedError,
+    handler,
     read_events,
 )
 from eventstore.disk.layout import snapshot_name
@@ -35,8 +40,11 @@ from tests.support.orders import (
     PlaceOrder,
     RecordFill,
     ids_in_doubt,
+    intent_settled,
     opened,
     order_registry,
+    place_order,
+    record_fill,
 )
 
 Body = Callable[[EventStore[Book]], Coroutine[Any, Any, None]]
@@ -360,3 +368,51 @@ class TestWarning:
             assert len(warning) < 150
 
         run(last, run(later, run(body)))
+
+
+class PlainOrder(Operation, tag="place_order"):
+    client_order_id: str = ""
+    decision: int
+    qty: int = 1
+
+
+class PlainFill(Operation, tag="record_fill"):
+    client_order_id: str | None
+    qty: int
+
+
+@handler
+def plain_order(state: Book, event: Event[PlainOrder]) -> Book:
+    name = event.data.client_order_id
+    return msgspec.structs.replace(state, done=state.done.set(event.data.decision, name))
+
+
+@handler
+def plain_fill(state: Book, event: Event[PlainFill]) -> Book:
+    return msgspec.structs.replace(state, filled=state.filled + event.data.qty)
+
+
+class TestProgramsWithoutIntents:
+    """A program for which orders are ordinary operations, such as a tool, reads the same store."""
+
+    @pytest.mark.parametrize("settlements", [False, True])
+    def test_trust_a_snapshot_unless_a_settlement_could_have_changed_it(
+        self, settlements: bool
+    ) -> None:
+        disk = SimulatedDisk()
+        registry = HandlerRegistry(
+            place_order, record_fill, *((intent_settled,) if settlements else ())
+        )
+        plain = HandlerRegistry(plain_order, plain_fill)
+
+        async def program() -> None:
+            async with opened(disk, registry=registry) as store:
+                (order,) = await place(store, 1)
+                await store.append(RecordFill(client_order_id=order.id, qty=1))
+                assert await store.snapshot() == 2
+                state = store.state
+            async with opened(disk.reopen(), registry=plain, read_only=True) as store:
+                assert store.recovery.snapshot_seq == (0 if settlements else 2)
+                assert store.state == state
+
+        run_in_virtual_time(program())
