@@ -18,14 +18,18 @@ import pytest
 
 from eventstore import (
     CorruptStoreError,
+    Event,
     EventLog,
     EventStore,
     ForeignCursorError,
+    HandlerRegistry,
     HistoryForkedError,
     HistoryUnavailableError,
+    Operation,
     SimulatedClock,
     StoreExistsError,
     StoreNotFoundError,
+    handler,
     read_events,
     state_at,
     state_digest,
@@ -68,6 +72,15 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+class Fill(Operation, key="fill_id"):
+    fill_id: str
+
+
+@handler
+def told(state: int, event: Event[Fill]) -> int:
+    return state + 1
 
 
 @pytest.fixture
@@ -241,6 +254,30 @@ class TestWhatIsCopied:
         restored(place, tmp_path / "new")
         async with EventLog.open(tmp_path / "new") as log:
             assert log.seq == 1
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("history", ["archive", "discard"])
+    async def test_keys_are_known_up_to_the_moment(
+        self, tmp_path: Path, store: Path, place: DirectoryPlace, history: str
+    ) -> None:
+        """A fill that is told again is a duplicate, also if its event was discarded."""
+        registry = HandlerRegistry[int](told, initial=int)
+        async with EventStore.open(store, registry, history=history, **SMALL) as opened:
+            for number in range(1, 301):
+                await opened.append(Fill(fill_id=f"f{number}"))
+                if not number % 100:
+                    await opened.snapshot()
+        disk = LocalDisk(store, read_only=True)
+        made = backup(disk, place, registry)
+        disk.close()
+        assert any(name.startswith("keys/") for name in made.catalog.files)
+        for last in (300, 299 if history == "discard" else 250):
+            new = tmp_path / f"new-{last}"
+            restore(plan_restore(place, last, registry), new, registry)
+            async with EventStore.open(new, registry) as opened:
+                for number in (1, 100, 199, last):
+                    assert (await opened.append(Fill(fill_id=f"f{number}"))).duplicate
+                assert (await opened.append(Fill(fill_id=f"f{last + 1}"))).seq == last + 1
 
     @pytest.mark.asyncio
     async def test_named_cursors_come_along(

@@ -267,7 +267,7 @@ class _Restoring:
         self._snapshots(manifest)
         for base in self._source.list(KEYS_FOLDER):
             covered = run_range(base)
-            if covered is not None and covered[1] <= self._last:
+            if covered is not None and covered[0] <= self._last:  # opening cuts the rest
                 self._copy(f"{KEYS_FOLDER}/{base}")
         for base in self._source.list(CURSOR_FOLDER):
             self._copy(f"{CURSOR_FOLDER}/{base}")

@@ -200,7 +200,7 @@ def _snapshots(
 def _runs(disk: Disk, last: int) -> Iterator[SourceFile]:
     for base in disk.list(KEYS_FOLDER):
         covered = run_range(base)
-        if covered is not None and covered[1] <= last:
+        if covered is not None and covered[0] <= last:  # opening cuts what reaches too far
             name = run_name(*covered)
             yield _settled(disk, name)
 
