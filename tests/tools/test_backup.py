@@ -26,6 +26,7 @@ from eventstore import (
     HistoryForkedError,
     HistoryUnavailableError,
     Operation,
+    ReadFailedError,
     SimulatedClock,
     StoreExistsError,
     StoreNotFoundError,
@@ -35,9 +36,11 @@ from eventstore import (
     state_digest,
 )
 from eventstore.disk.local import LocalDisk
+from eventstore.history import branch
 from eventstore.log.frontier import Frontier, WriterState
 from eventstore.moment import AtTime
 from eventstore.tools import verify
+from eventstore.tools.backup import source
 from eventstore.tools.backup.catalog import load_catalog
 from eventstore.tools.backup.copying import Copy, backup, newest_catalog
 from eventstore.tools.backup.places import DirectoryPlace, Place
@@ -254,6 +257,40 @@ class TestWhatIsCopied:
         restored(place, tmp_path / "new")
         async with EventLog.open(tmp_path / "new") as log:
             assert log.seq == 1
+
+    @pytest.mark.asyncio
+    async def test_a_file_that_goes_away_while_it_is_copied(
+        self, store: Path, place: DirectoryPlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await fill(store, 1)
+        gone = [FileNotFoundError("archived")]
+
+        def collect(disk: Any) -> Any:
+            if gone:
+                raise gone.pop()
+            return source.collect(disk)
+
+        monkeypatch.setattr("eventstore.tools.backup.copying.collect", collect)
+        assert (await asyncio.to_thread(copy, store, place)).new
+        gone += [FileNotFoundError("archived")] * 5
+        with pytest.raises(ReadFailedError, match="changes faster than it is copied"):
+            await asyncio.to_thread(copy, store, place)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("later", [(), (5, 6)])
+    async def test_a_branch(
+        self, tmp_path: Path, store: Path, place: DirectoryPlace, later: tuple[int, ...]
+    ) -> None:
+        """The events before the branch are in the parent. A snapshot stands in for them."""
+        await fill(tmp_path / "parent", 1, 2, 3, 4)
+        async with branch(tmp_path / "parent", bank_registry(), 3, to=store) as opened:
+            for amount in later:
+                await opened.append(pay(amount))
+        await asyncio.to_thread(copy, store, place)
+        restored(place, tmp_path / "new")
+        async with EventStore.open(tmp_path / "new", bank_registry()) as opened:
+            assert opened.state.balances == bank_after(1, 2, 3, *later).balances
+            assert (await opened.append(pay(1))).seq == 4 + len(later)
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("history", ["archive", "discard"])

@@ -37,6 +37,7 @@ from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     HistoryForkedError,
+    ReadFailedError,
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
@@ -115,15 +116,26 @@ def backup(
         CorruptStoreError: the store is damaged, or the copy does not read back.
         EventStoreError: everything that reading a store raises, and the errors of the place.
     """
+    taken = 0
     for _ in range(_ATTEMPTS):
         previous = newest_catalog(place)
-        with contextlib.suppress(_NumberTakenError, FileNotFoundError):
+        try:
             return _Copying(disk, place, registry, previous, clock, advance).run(keep)
+        except FileNotFoundError:  # the writer archived a file, or took a snapshot away
+            continue
+        except _NumberTakenError:
+            taken += 1
+    if not taken:
+        raise ReadFailedError(
+            f"{disk.path} changes faster than it is copied: files went away in {_ATTEMPTS} "
+            "attempts. Nothing is wrong with the store; try again",
+            path=disk.path,
+        )
     raise HistoryForkedError(
         f"{place.name}: another writer makes copies at this place at the same time, and took "
-        f"{_ATTEMPTS} numbers in turn: stop one of them",
+        f"{taken} numbers in turn: stop one of them",
         path=place.name,
-        cursor=str(previous.cursor) if previous is not None else "",
+        cursor="",
         last_shared=0,
     )
 

@@ -28,6 +28,7 @@ from eventstore.disk.layout import (
     CURSOR_FOLDER,
     FRONTIER,
     KEYS_FOLDER,
+    SNAPSHOT_FOLDER,
     archive_name,
     cursor_name,
     name_of_cursor,
@@ -41,7 +42,7 @@ from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.disk.owner_note import read_owner
 from eventstore.disk.processes import standing_of
-from eventstore.errors import HistoryUnavailableError
+from eventstore.errors import CorruptSnapshotError
 from eventstore.lock_owner import Standing
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError
 from eventstore.log.frontier import Frontier, WriterState
@@ -186,12 +187,11 @@ def _snapshots(
     base = manifest.history_start - 1
     if base in seqs:
         kept.add(base)
-    if base and manifest.kind == "store" and not kept:
-        raise HistoryUnavailableError(
+    if base and manifest.kind == "store" and not any(seq >= base for seq in kept):
+        raise CorruptSnapshotError(
             f"{disk.path}: the history begins with event {base + 1}, and no snapshot stands in for "
             f"the events before; next: eventstore verify {disk.path}",
-            requested=base,
-            first_available=base + 1,
+            path=f"{disk.path}/{SNAPSHOT_FOLDER}",
         )
     for seq in sorted(kept):
         yield _settled(disk, snapshot_name(seq))
