@@ -112,7 +112,7 @@ class TestWhoDoesWithoutTheTradingHandlers:
         assert run("app.py").returncode == 0
         path = put(tmp_path, "package")
         ended = run("-m", "eventstore", "verify", "store")
-        assert ended.returncode == 1
+        assert ended.returncode == 2
         assert ended.stderr.startswith(
             f"Error: this registry has no handlers, so no state either; {path} hides"
         )
@@ -128,7 +128,7 @@ class TestWhoNeedsThem:
         asyncio.run(trade())
         path = put(tmp_path, "package")
         ended = run("-m", "eventstore", "verify", "store")
-        assert ended.returncode == 1
+        assert ended.returncode == 2
         assert f"{path} hides the package 'handlers' of {DISTRIBUTION}: rename it" in ended.stderr
         assert "Traceback" not in ended.stderr
 
