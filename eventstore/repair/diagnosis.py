@@ -77,8 +77,10 @@ class _Diagnosing:
             self._log(manifest, max((one.seq for one in snapshots if not one.damage), default=0))
             self._quarantined()
             self._torn_places(self._parts[-1].last + 1 if self._parts else manifest.log_start)
-        elif manifest.history_start > 1 and all(one.damage for one in snapshots):
-            reason = "no sound snapshot is left, and nothing else stands in for the state"
+        start = manifest.history_start
+        needed = start - 1 if manifest.logged else 0
+        if start > 1 and all(one.damage or one.seq < needed for one in snapshots):
+            reason = f"no sound snapshot stands in for the events before {start}"
             self._places.append(Place(name=SNAPSHOT_FOLDER, kind=Kind.SNAPSHOT, reason=reason))
         return Diagnosis(
             path=self._disk.path,

@@ -152,6 +152,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last_seq(self) -> int:
         """The last known event of the history."""
+        if not self.manifest.logged:
+            return max((one.seq for one in self.snapshots if one.damage is None), default=0)
         return max((part.last for part in self.parts), default=self.first_seq - 1)
 
     @property
@@ -163,6 +165,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def readable(self) -> int:
         """How many events can be read."""
+        if not self.manifest.logged:
+            return 0
         total = self.last_seq - self.first_seq + 1
         return total - sum(last - first + 1 for first, last in self.gaps)
 

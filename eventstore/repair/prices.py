@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole
-from eventstore.disk.layout import LOG_FOLDER
-from eventstore.errors import EventStoreError
+from eventstore.disk.layout import LOG_FOLDER, SNAPSHOT_FOLDER
+from eventstore.errors import EventStoreError, HistoryUnavailableError
 from eventstore.log.flipped_bits import mended_records
 from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
@@ -30,6 +30,7 @@ __all__ = [
     "Price",
     "choices_for",
     "confirming_snapshot",
+    "first_choices",
     "fold",
     "history_of",
     "lost_in",
@@ -89,7 +90,8 @@ def choices_for(
 ) -> Iterator[Choice]:
     """Yield the remedies for one place, those without a loss first."""
     if place.kind in (Kind.SNAPSHOT, Kind.MANIFEST):
-        yield Choice("rebuild")
+        if place.name != SNAPSHOT_FOLDER:  # else nothing gives the state back
+            yield Choice("rebuild")
         return
     if place.kind in (Kind.STRAY, Kind.RENAMED):
         yield Choice("set-aside")
@@ -104,7 +106,8 @@ def choices_for(
         yield Choice("mend")
     if place.kind is Kind.TORN:
         return
-    if not place.open or place.lost == 0:
+    values_only = diagnosis.manifest.kind == "log"  # no value stands for a lost one
+    if place.lost == 0 or not (place.open or values_only):
         yield Choice("skip")
     yield Choice("cut")
     usable = [one.seq for one in diagnosis.snapshots if not one.damage]
@@ -189,6 +192,18 @@ def lost_in(history: History) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(set(lost)))
 
 
+def first_choices(
+    disk: Disk, diagnosis: Diagnosis, backup: Disk | None = None
+) -> dict[int, Choice]:
+    """Return the first remedy of each damaged place. A place without a remedy is left out."""
+    found = {}
+    for index, place in enumerate(diagnosis.places):
+        choice = next(choices_for(diagnosis, place, disk, backup), None)
+        if choice is not None and not place.harmless:
+            found[index] = choice
+    return found
+
+
 def prices_of(
     disk: Disk,
     diagnosis: Diagnosis,
@@ -197,11 +212,7 @@ def prices_of(
     backup: Disk | None = None,
 ) -> list[Price]:
     """Return the price of each remedy for one place. Other places take their first remedy."""
-    others = {
-        number: next(choices_for(diagnosis, place, disk, backup))
-        for number, place in enumerate(diagnosis.places)
-        if number != index and not place.harmless
-    }
+    others = first_choices(disk, diagnosis, backup)
     found = []
     for choice in choices_for(diagnosis, diagnosis.places[index], disk, backup):
         history = history_of(disk, diagnosis, {**others, index: choice}, backup)
@@ -260,10 +271,18 @@ def fold(history: History, registry: HandlerRegistry[Any]) -> tuple[StateAt[Any]
     limit = min(history.last_seq, edited - 1)
     at = _snapshot_at(history, registry, limit)
     base = 0 if at is None else at.seq
-    return _folded(history, registry, at or _beginning(registry), history.last_seq), base
+    return _folded(history, registry, at or _beginning(history, registry), history.last_seq), base
 
 
-def _beginning(registry: HandlerRegistry[Any]) -> StateAt[Any]:
+def _beginning(history: History, registry: HandlerRegistry[Any]) -> StateAt[Any]:
+    first = history.diagnosis.first_seq
+    if first > 1:
+        raise HistoryUnavailableError(
+            f"{history.disk.path}: events before {first} were discarded, and no usable snapshot "
+            "stands in for these",
+            requested=1,
+            first_available=first,
+        )
     return StateAt(first_state(registry).state, 0, 0)
 
 
@@ -305,7 +324,7 @@ def confirming_snapshot(history: History, place: Place, registry: HandlerRegistr
         loaded = vault.load(facts.seq)
         if not isinstance(loaded, LoadedSnapshot):
             continue
-        begun = _snapshot_at(history, registry, place.first - 1) or _beginning(registry)
+        begun = _snapshot_at(history, registry, place.first - 1) or _beginning(history, registry)
         again = _folded(history, registry, begun, facts.seq)
         return facts.seq if registry.states.digest(again.state) == loaded.digest else 0
     return 0

@@ -23,7 +23,7 @@ from eventstore.repair.places import Diagnosis, Kind, Place
 from eventstore.repair.prices import (
     Choice,
     Price,
-    choices_for,
+    first_choices,
     fold,
     history_of,
     part_of,
@@ -143,7 +143,7 @@ def _with_poison(
     manifest = diagnosis.manifest
     if registry is None or not manifest.logged or manifest.kind == "log":
         return diagnosis
-    choices = _first_choices(disk, diagnosis, backup)
+    choices = first_choices(disk, diagnosis, backup)
     history = history_of(disk, diagnosis, choices, backup)
     try:
         fold(history, registry)
@@ -159,11 +159,3 @@ def _with_poison(
         )
         return msgspec.structs.replace(diagnosis, places=(*diagnosis.places, place))
     return diagnosis
-
-
-def _first_choices(disk: Disk, diagnosis: Diagnosis, backup: Disk | None) -> dict[int, Choice]:
-    return {
-        index: next(choices_for(diagnosis, place, disk, backup))
-        for index, place in enumerate(diagnosis.places)
-        if not place.harmless
-    }

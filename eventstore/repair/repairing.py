@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +40,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import save_manifest
 from eventstore.errors import (
     ConfigError,
+    CorruptStoreError,
     EventStoreError,
     StoreExistsError,
 )
@@ -137,6 +139,12 @@ def repair(
 
 def _check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:
     for index, place in enumerate(diagnosis.places):
+        if place.name == SNAPSHOT_FOLDER:
+            raise CorruptStoreError(
+                f"{diagnosis.path}: {place.reason}, so no repair gives a state back. Nothing was "
+                "written. Restore a file of snapshots/ from a backup",
+                path=diagnosis.path,
+            )
         if index not in choices and not place.harmless:
             raise ConfigError(f"no remedy was chosen for place {index + 1}, {place.name}", key="")
         choice = choices.get(index)
@@ -188,8 +196,11 @@ class _Repairing:
             target.lock()
             self._write_all(target)
             check_repaired(target.path, self._registry, self._price.state)
-        except OSError as error:
-            raise recovery_write_error(error, unfinished) from error
+        except BaseException as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise recovery_write_error(error, unfinished) from error
+            raise
         finally:
             target.close()
         os.rename(unfinished, final)

@@ -27,7 +27,7 @@ from eventstore.log.format import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair.places import Diagnosis, Kind, Place
-from eventstore.repair.prices import Choice, choices_for, confirming_snapshot, history_of
+from eventstore.repair.prices import Choice, confirming_snapshot, first_choices, history_of
 
 __all__ = ["with_confirmed_pairs"]
 
@@ -86,11 +86,7 @@ def _with_flips(diagnosis: Diagnosis, index: int, pair: tuple[Flip, Flip]) -> Di
 def _is_confirmed(
     disk: Disk, diagnosis: Diagnosis, index: int, registry: HandlerRegistry[Any]
 ) -> bool:
-    choices = {
-        number: next(choices_for(diagnosis, place, disk))
-        for number, place in enumerate(diagnosis.places)
-        if not place.harmless
-    }
+    choices = first_choices(disk, diagnosis)
     history = history_of(disk, diagnosis, {**choices, index: Choice("mend")})
     try:
         return bool(confirming_snapshot(history, diagnosis.places[index], registry))

@@ -122,8 +122,8 @@ REPAIR = (
         edits=(
             edit(
                 PRICES,
-                "        if facts.damage is not None or facts.seq < place.last:\n",
-                "        if facts.damage is not None:\n",
+                " if registry.states.digest(again.state) == loaded.digest else 0\n",
+                "\n",
             ),
         ),
         caught_by=(f"{TEST_REPAIR} -k confirm",),

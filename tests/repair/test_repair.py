@@ -37,6 +37,7 @@ from tests.repair.day_store import (
     contents,
     first_of,
     flip,
+    make,
     segments,
 )
 
@@ -222,6 +223,20 @@ def test_no_snapshot_in_front_of_the_place_confirms_a_mend(hurt: Path) -> None:
     assert [price.confirmed_by for price in prices] == [0] * len(prices)
 
 
+def test_a_snapshot_with_another_state_confirms_nothing(hurt: Path) -> None:
+    """The fold differs between the place and the snapshot, as it would after a wrong mend."""
+    registry = trading_registry()
+    fold = registry.functions[RecordTrade]
+
+    def forgetful(state: Any, event: Any) -> Any:
+        return state if event.seq == 140 else fold(state, event)
+
+    registry.functions[RecordTrade] = forgetful  # type: ignore[index]  # the registry's own dict
+    flipped_archive(hurt)
+    (prices,) = propose(hurt, registry).prices
+    assert next(one for one in prices if one.choice.remedy == "mend").confirmed_by == 0
+
+
 def test_two_flipped_bits_are_mended_where_a_snapshot_confirms_them(
     hurt: Path, day: Path, tmp_path: Path
 ) -> None:
@@ -305,17 +320,9 @@ def test_a_copy_of_the_backup_command_gives_a_missing_file_back(
 
 def test_a_file_of_another_store_is_no_backup(hurt: Path, tmp_path: Path) -> None:
     missing(hurt)
-    other = tmp_path / "other"
-    asyncio.run(_another(other))
+    other = make(tmp_path / "other")  # the same events, under the same names
     proposal = propose(hurt, REGISTRY, backup=other)
     assert "restore" not in {price.choice.remedy for price in proposal.prices[0]}
-
-
-async def _another(path: Path) -> None:
-    async with EventStore.open(path, REGISTRY) as store:
-        await store.append(
-            RecordTrade(trade_id="new", symbol="BTC-USDT", side="buy", shares=1, price=1.0)
-        )
 
 
 def test_several_places_have_one_choice_each(hurt: Path, tmp_path: Path) -> None:
