@@ -176,7 +176,7 @@ def _list(out: Output, to: str) -> None:
         [
             (
                 one.number,
-                time_text(one.made),
+                time_text(one.made // 10**9 * 10**9),
                 one.first,
                 one.last,
                 "-" if one.last_time is None else time_text(one.last_time),

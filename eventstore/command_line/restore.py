@@ -122,8 +122,9 @@ def _members(new: Path, plan: RestorePlan, restored: Restored | None) -> dict[st
 def _tell(out: Output, new: Path, plan: RestorePlan, restored: Restored | None) -> None:
     out.line(_sentence(new, plan, restored))
     catalog = plan.catalog
+    made = time_text(catalog.made // 10**9 * 10**9)
     Output.say(
-        f"copy {catalog.number} of {plan.place.name}, made {time_text(catalog.made)} "
+        f"copy {catalog.number} of {plan.place.name}, made {made} "
         f"({_age(catalog.made)} ago), {len(catalog.parts):,} objects, "
         f"{'not all there' if plan.missing else 'all there'}"
     )

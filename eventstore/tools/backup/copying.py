@@ -370,10 +370,12 @@ def _check_goes_on(disk: Disk, place: Place, found: Collected, previous: Catalog
 
 
 def _refused(error: HistoryForkedError, place: Place, previous: Catalog) -> HistoryForkedError:
+    shared = f"Both share the events up to {error.last_shared}. " if error.last_shared else ""
     return HistoryForkedError(
         f"{place.name} has a copy up to event {previous.last} of timeline {previous.timeline}, and "
-        f"this store does not go on from there. Nothing was written. {error}. Is another writer at "
-        "work elsewhere, which this store should give way to? Otherwise choose another place",
+        f"the store {error.path} does not go on from there. Nothing was written. {shared}Is this "
+        "an older directory, or does another writer go on elsewhere? Then stop this one. To keep "
+        "both, choose another place",
         path=error.path,
         cursor=error.cursor,
         last_shared=error.last_shared,
