@@ -16,6 +16,7 @@ from eventstore.disk.layout import (
     CURSOR_FOLDER,
     KEYS_FOLDER,
     LOG_FOLDER,
+    MANIFEST,
     QUARANTINE_FOLDER,
     ROOT_NAMES,
     SNAPSHOT_FOLDER,
@@ -101,7 +102,9 @@ def _problem(path: Path, name: str, owner: int, *, folder: bool) -> Iterator[str
     if stat.S_ISLNK(status.st_mode):
         yield f"{name} is a symbolic link to {os.readlink(path / name)}: put the file in its place"
     elif (stat.S_ISDIR if folder else stat.S_ISREG)(status.st_mode) is False:
-        yield f"{name} is no {'folder' if folder else 'regular file'}: move it away"
+        needed_to_open = (MANIFEST, f"{LOG_FOLDER}/0", f"{SNAPSHOT_FOLDER}/")
+        if folder or name.startswith(needed_to_open):
+            yield f"{name} is no {'folder' if folder else 'regular file'}: move it away"
     elif status.st_uid != owner:
         yield (
             f"{name} belongs to {user_name(status.st_uid)}, mode {mode:04o}; the store to "

@@ -7,6 +7,7 @@ user in question.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from typing import Any
@@ -27,6 +28,8 @@ from eventstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
+from eventstore.keys.folder import find_runs, lost_keys_error
+from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log
 from eventstore.log.tail import TornTail
 from eventstore.model.codec import EventCodec
@@ -91,6 +94,7 @@ def opening_of(disk: Disk, registry: HandlerRegistry[Any] | None = None) -> Open
             return Opening(verdict=False, text=f"no: {'; '.join(problems)}", unreachable=True)
         with translating_read_errors(disk.path):
             found = read_beside_writer(disk, lambda listing: _look(disk, listing))
+            return _with_handlers(disk, registry, found, _without_handlers(disk, found))
     except StoreNotFoundError:
         raise
     except StoreFormatError as error:
@@ -106,7 +110,6 @@ def opening_of(disk: Disk, registry: HandlerRegistry[Any] | None = None) -> Open
             unreachable=not damaged,
             next_command=after,
         )
-    return _with_handlers(disk, registry, found, _without_handlers(disk, found))
 
 
 def _told(error: EventStoreError) -> str:
@@ -117,37 +120,63 @@ def _look(disk: Disk, listing: Listing) -> _Bytes:
     if MANIFEST not in listing.root:
         refuse_orphans(disk, listing)
     manifest = inspect_directory(disk, listing)
-    snapshot = _newest_snapshot(disk, manifest, listing)
+    snapshot, required = _newest_snapshot(disk, manifest, listing)
     if manifest.history_start > snapshot + 1:
         raise CorruptSnapshotError(
             f"{disk.path}: no sound snapshot is left, and nothing else stands in for the events "
             f"before event {manifest.history_start}",
             path=f"{disk.path}/snapshots",
         )
-    if not manifest.logged:
-        return _Bytes(manifest, snapshot, None)
-    log = examine_log(
-        disk,
-        manifest.store,
-        listing,
-        log_start=manifest.log_start,
-        verify_from=max(snapshot + 1, manifest.log_start),
+    log = (
+        None
+        if not manifest.logged
+        else examine_log(
+            disk,
+            manifest.store,
+            listing,
+            log_start=manifest.log_start,
+            verify_from=max(snapshot + 1, manifest.log_start),
+        )
     )
+    _check_keys(disk, manifest, listing, snapshot, required)
     return _Bytes(manifest, snapshot, log)
 
 
-def _newest_snapshot(disk: Disk, manifest: Manifest, listing: Listing) -> int:
-    """Return the event of the newest snapshot whose bytes are whole, 0 without one."""
+def _check_keys(
+    disk: Disk, manifest: Manifest, listing: Listing, snapshot: int, required: int
+) -> None:
+    """Check that lost runs of identity keys can be written again, from the events that are kept.
+
+    Runs have to cover the events up to `required`. Raises `CorruptStoreError` and
+    `CorruptLogError` where the events cannot be read.
+    """
+    found = find_runs(disk, manifest.store, listing.keys)
+    for run in found.runs:
+        run.close()
+    if found.covered >= required:
+        return
+    available = manifest.history_start if manifest.logged else snapshot + 1
+    if available > found.covered + 1:
+        raise lost_keys_error(disk.path, found, snapshot, available)
+    for _ in LogReader(disk, manifest.store).chunks(found.covered + 1, snapshot + 1):
+        pass
+
+
+def _newest_snapshot(disk: Disk, manifest: Manifest, listing: Listing) -> tuple[int, int]:
+    """Return the event of the newest snapshot whose bytes are whole, 0 without one.
+
+    The second number is the last event whose keys must be in runs.
+    """
     for seq in reversed(listing.snapshot_seqs):
         try:
-            header, _, _, slices = parse(read_whole(disk, snapshot_name(seq)))
+            header, about, _, slices = parse(read_whole(disk, snapshot_name(seq)))
             for _ in slices:
                 pass
         except (InvalidSnapshotError, FileNotFoundError, EventStoreError):
             continue
         if header.store == manifest.store and header.seq == seq:
-            return seq
-    return 0
+            return seq, about.keys
+    return 0, 0
 
 
 def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
@@ -230,14 +259,15 @@ def _installed(disk: Disk, found: _Bytes, opening: Opening) -> HandlerRegistry[A
     """Return the registry of the installed plugins, if every operation to be folded is known."""
     try:
         registry: HandlerRegistry[Any] = HandlerRegistry.discover()
-        if found.snapshot:
+    except RegistrationError:
+        return None
+    if found.snapshot:
+        with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
             _, about, _, _ = parse(read_whole(disk, snapshot_name(found.snapshot)))
             if not set(about.fingerprint) - {""} <= set(registry.operations):
                 return None
-        if opening.folds <= _FOLDED:
-            for events in recorded_batches(disk, EventCodec(), found.snapshot + 1, None):
-                if any(recorded_name(event) not in registry.operations for event in events):
-                    return None
-    except (RegistrationError, InvalidSnapshotError, FileNotFoundError, EventStoreError):
-        return None
+    if opening.folds <= _FOLDED:
+        for events in recorded_batches(disk, EventCodec(), found.snapshot + 1, None):
+            if any(recorded_name(event) not in registry.operations for event in events):
+                return None
     return registry

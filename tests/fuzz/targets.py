@@ -60,7 +60,15 @@ __all__ = ["TARGETS", "Target"]
 _REGISTRY = ledger_registry()
 _LEDGER = _REGISTRY.codec
 _PLAIN = EventCodec()
-_COMMANDS = ("dump", "dump --json", "info", "verify")
+_COMMANDS = (
+    "dump",
+    "events --json --skip-damage",
+    "info",
+    "info --json",
+    "stats",
+    "state",
+    "verify",
+)
 _CALLS = 3000  # calls on a disk; a sound life of the golden store takes some three hundred
 _SEGMENT = "log/00000000000000000001.log"
 _ARCHIVE = "archive/00000000000000000001.log.zst"
