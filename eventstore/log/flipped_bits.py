@@ -39,6 +39,7 @@ from eventstore.model.codec import array_header
 
 __all__ = [
     "Flip",
+    "checked_flip",
     "find_flip",
     "find_two_flips",
     "flipped",
@@ -132,7 +133,7 @@ def mend_segment_header(data: bytes) -> Flip | None:
     """Find the bit that makes the 512 bytes of a segment header valid."""
     if len(data) < HEADER_SIZE:
         return None
-    flip = _checked_flip(data[: HEADER_SIZE - _CRC.size], data[HEADER_SIZE - _CRC.size :], 0)
+    flip = checked_flip(data[: HEADER_SIZE - _CRC.size], data[HEADER_SIZE - _CRC.size :], 0)
     if flip is None:
         return None
     try:
@@ -142,7 +143,7 @@ def mend_segment_header(data: bytes) -> Flip | None:
     return flip
 
 
-def _checked_flip(checked: bytes, stored: bytes, start: int) -> Flip | None:
+def checked_flip(checked: bytes, stored: bytes, start: int) -> Flip | None:
     """Find the bit at fault in bytes that a CRC stands behind. The bit may be one of the CRC's."""
     syndrome = zlib.crc32(checked, start) ^ _CRC.unpack_from(stored)[0]
     if syndrome.bit_count() == 1:
@@ -164,7 +165,7 @@ def mend_record(data: bytes, offset: int, salt: bytes, seq: int) -> tuple[Flip, 
         return None
     checked, stored = header[: -_CRC.size], header[-_CRC.size :]
     if zlib.crc32(checked, offset & 0xFFFFFFFF) != _CRC.unpack(stored)[0]:
-        flip = _checked_flip(checked, stored, offset & 0xFFFFFFFF)
+        flip = checked_flip(checked, stored, offset & 0xFFFFFFFF)
         if flip is None:
             return None
         flips = (flip,)

@@ -43,6 +43,7 @@ from eventstore.repair.flips import archive_fault, contradicts, hole_place
 from eventstore.repair.manifests import rebuilt_manifest
 from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.scan import scan_segment
+from eventstore.repair.snapshots import mend_snapshot
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 
 __all__ = ["diagnose_disk"]
@@ -79,7 +80,8 @@ class _Diagnosing:
             self._torn_places(self._parts[-1].last + 1 if self._parts else manifest.log_start)
         start = manifest.history_start
         needed = start - 1 if manifest.logged else 0
-        if start > 1 and all(one.damage or one.seq < needed for one in snapshots):
+        usable = [one.seq for one in snapshots if one.damage is None or one.flips]
+        if start > 1 and max(usable, default=-1) < needed:
             reason = f"no sound snapshot stands in for the events before {start}"
             self._places.append(Place(name=SNAPSHOT_FOLDER, kind=Kind.SNAPSHOT, reason=reason))
         return Diagnosis(
@@ -129,11 +131,26 @@ class _Diagnosing:
                 damage = f"it is damaged: {error}"
             except EventStoreError as error:
                 damage = str(error)
+            flips = None
             if damage is not None:
+                flips = self._snapshot_flips(name)
                 self._places.append(
-                    Place(name=name, kind=Kind.SNAPSHOT, reason=damage, first=seq + 1, last=seq)
+                    Place(
+                        name=name,
+                        kind=Kind.SNAPSHOT,
+                        reason=damage,
+                        first=seq + 1,
+                        last=seq,
+                        flips=flips,
+                    )
                 )
-            yield SnapshotFacts(name=name, seq=seq, latest=latest, damage=damage)
+            yield SnapshotFacts(name=name, seq=seq, latest=latest, damage=damage, flips=flips)
+
+    def _snapshot_flips(self, name: str) -> tuple[Flip, ...] | None:
+        try:
+            return mend_snapshot(read_whole(self._disk, name))
+        except (EventStoreError, FileNotFoundError):
+            return None
 
     # ---- archives -----------------------------------------------------------------------------
 

@@ -118,6 +118,7 @@ class SnapshotFacts(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     latest: int = 0
     damage: str | None = None
+    flips: tuple[Flip, ...] | None = None
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.repair.backups import restorable
-from eventstore.repair.places import Diagnosis, Kind, Part, Place
+from eventstore.repair.mended_disk import MendedDisk
+from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.salvage import History, Run, events_of
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
@@ -90,6 +91,8 @@ def choices_for(
 ) -> Iterator[Choice]:
     """Yield the remedies for one place, those without a loss first."""
     if place.kind in (Kind.SNAPSHOT, Kind.MANIFEST):
+        if place.kind is Kind.SNAPSHOT and place.flips:
+            yield Choice("mend")
         if place.name != SNAPSHOT_FOLDER:  # else nothing gives the state back
             yield Choice("rebuild")
         return
@@ -230,6 +233,8 @@ def price_of(
         note = "states were not folded: no handlers"
     elif history.diagnosis.manifest.kind == "log":
         note = "an EventLog has no state"
+    elif not history.diagnosis.manifest.logged:
+        note = "the state is that of the newest snapshot"
     else:
         try:
             at, base = fold(history, registry)
@@ -286,13 +291,27 @@ def _beginning(history: History, registry: HandlerRegistry[Any]) -> StateAt[Any]
     return StateAt(first_state(registry).state, 0, 0)
 
 
+def _vault(history: History, registry: HandlerRegistry[Any]) -> SnapshotVault[Any]:
+    """Return the snapshots as the repair will leave the files."""
+    disk: Any = MendedDisk(history.disk, history.flips)
+    return SnapshotVault(disk, history.diagnosis.manifest.store, registry)
+
+
+def _usable(history: History) -> list[SnapshotFacts]:
+    return [
+        facts
+        for facts in history.diagnosis.snapshots
+        if facts.damage is None or facts.name in history.flips
+    ]
+
+
 def _snapshot_at(
     history: History, registry: HandlerRegistry[Any], limit: int
 ) -> StateAt[Any] | None:
     """Load the newest usable snapshot up to event `limit`."""
-    vault = SnapshotVault(history.disk, history.diagnosis.manifest.store, registry)
-    for facts in reversed(history.diagnosis.snapshots):
-        if facts.damage is None and facts.seq <= limit:
+    vault = _vault(history, registry)
+    for facts in reversed(_usable(history)):
+        if facts.seq <= limit:
             loaded = vault.load(facts.seq)
             if isinstance(loaded, LoadedSnapshot):
                 return loaded.at
@@ -317,9 +336,9 @@ def confirming_snapshot(history: History, place: Place, registry: HandlerRegistr
 
     Returns 0 where no snapshot stands behind the place, or where the snapshot has another state.
     """
-    vault = SnapshotVault(history.disk, history.diagnosis.manifest.store, registry)
-    for facts in history.diagnosis.snapshots:
-        if facts.damage is not None or facts.seq < place.last:
+    vault = _vault(history, registry)
+    for facts in _usable(history):
+        if facts.seq < place.last:
             continue
         loaded = vault.load(facts.seq)
         if not isinstance(loaded, LoadedSnapshot):

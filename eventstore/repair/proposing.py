@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from eventstore.disk.base import Disk
+from eventstore.disk.layout import SNAPSHOT_FOLDER
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.optimistic import attempts_beside_writer
 from eventstore.errors import (
+    ConfigError,
+    CorruptStoreError,
     ReplayError,
     UnknownOperationError,
 )
@@ -33,7 +37,7 @@ from eventstore.repair.prices import (
 from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
 
-__all__ = ["Proposal", "full_diagnosis", "propose"]
+__all__ = ["Proposal", "check_choices", "full_diagnosis", "propose"]
 
 _PASSES = 5
 
@@ -159,3 +163,25 @@ def _with_poison(
         )
         return msgspec.structs.replace(diagnosis, places=(*diagnosis.places, place))
     return diagnosis
+
+
+def check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:
+    """Raise `ConfigError` for a place without a fitting choice.
+
+    Raises `CorruptStoreError` for a store that no repair gives a state back to.
+    """
+    for index, place in enumerate(diagnosis.places):
+        if place.name == SNAPSHOT_FOLDER:
+            raise CorruptStoreError(
+                f"{diagnosis.path}: {place.reason}, so no repair gives a state back. Nothing was "
+                "written. Restore a file of snapshots/ from a backup",
+                path=diagnosis.path,
+            )
+        if index not in choices and not place.harmless:
+            raise ConfigError(f"no remedy was chosen for place {index + 1}, {place.name}", key="")
+        choice = choices.get(index)
+        if choice is not None and choice.remedy == "mend" and not place.flips:
+            raise ConfigError(
+                f"{place.name}: no single bit makes this place right; choose another remedy",
+                key="",
+            )

@@ -39,18 +39,17 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import save_manifest
 from eventstore.errors import (
-    ConfigError,
-    CorruptStoreError,
     EventStoreError,
     StoreExistsError,
 )
+from eventstore.log.flipped_bits import flipped
 from eventstore.model.operation import OPERATION_FIELD, tag_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
 from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.repair.assembly import Assembly
 from eventstore.repair.checking import check_repaired
-from eventstore.repair.places import Diagnosis, Kind, Place
+from eventstore.repair.places import Kind, Place
 from eventstore.repair.prices import (
     Choice,
     Price,
@@ -58,7 +57,7 @@ from eventstore.repair.prices import (
     lost_in,
     price_of,
 )
-from eventstore.repair.proposing import full_diagnosis
+from eventstore.repair.proposing import check_choices, full_diagnosis
 from eventstore.repair.salvage import History
 
 __all__ = ["Repaired", "repair"]
@@ -127,7 +126,7 @@ def repair(
             disk.lock()
         with translating_read_errors(disk.path):
             diagnosis = full_diagnosis(disk, registry, other)
-            _check_choices(diagnosis, choices)
+            check_choices(diagnosis, choices)
             history = history_of(disk, diagnosis, choices, other, more)
             work = _Repairing(disk, history, choices, registry, more, reason)
             return work.in_place() if in_place else work.into(to)
@@ -135,24 +134,6 @@ def repair(
         disk.close()
         if other is not None:
             other.close()
-
-
-def _check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:
-    for index, place in enumerate(diagnosis.places):
-        if place.name == SNAPSHOT_FOLDER:
-            raise CorruptStoreError(
-                f"{diagnosis.path}: {place.reason}, so no repair gives a state back. Nothing was "
-                "written. Restore a file of snapshots/ from a backup",
-                path=diagnosis.path,
-            )
-        if index not in choices and not place.harmless:
-            raise ConfigError(f"no remedy was chosen for place {index + 1}, {place.name}", key="")
-        choice = choices.get(index)
-        if choice is not None and choice.remedy == "mend" and not place.flips:
-            raise ConfigError(
-                f"{place.name}: no single bit makes this place right; choose another remedy",
-                key="",
-            )
 
 
 class _Repairing:
@@ -258,7 +239,9 @@ class _Repairing:
         if self._history.diagnosis.manifest.logged:
             yield from self._assembly.files()
         for name in self._kept_snapshots():
-            yield name, None, name
+            flips = self._history.flips.get(name, ())
+            content = flipped(read_whole(self._disk, name), flips) if flips else None
+            yield name, content, name
 
     def _same(self, name: str, content: bytes) -> bool:
         try:
@@ -270,10 +253,12 @@ class _Repairing:
         """Name the sound snapshots of events before everything that the repair changes."""
         history = self._history
         limit = min((*history.dropped, *history.replaced), default=history.last_seq + 1)
+        logged = history.diagnosis.manifest.logged
         return [
             facts.name
             for facts in history.diagnosis.snapshots
-            if facts.damage is None and facts.seq <= min(history.last_seq, limit - 1)
+            if (facts.damage is None or facts.name in history.flips)
+            and (not logged or facts.seq <= min(history.last_seq, limit - 1))
         ]
 
     def _old_names(self) -> Iterator[str]:

@@ -85,6 +85,19 @@ class TestSnapshotsOnly:
         assert result.changed == ("snapshots/00000000000000000001.snap",)
         assert state_digest(state_at(tmp_path / "to", REGISTRY)) == sound
 
+    @pytest.mark.parametrize("offset", [20, 66, 70, 90, -90, -30, -2])
+    def test_a_flipped_bit_of_a_snapshot_is_mended(
+        self, store: Path, tmp_path: Path, offset: int
+    ) -> None:
+        snapshots = sorted((store / "snapshots").iterdir())
+        whole = [file.read_bytes() for file in snapshots]
+        for file in snapshots:
+            flip(file, offset % file.stat().st_size, 3)
+        proposal = propose(store, REGISTRY)
+        repair(store, proposal.recommended, REGISTRY, to=tmp_path / "to")
+        mended = sorted((tmp_path / "to" / "snapshots").iterdir())
+        assert [file.read_bytes() for file in mended] == whole
+
     def test_no_sound_snapshot_is_a_clear_word(self, store: Path, tmp_path: Path) -> None:
         for snapshot in (store / "snapshots").iterdir():
             snapshot.write_bytes(snapshot.read_bytes()[:-20])

@@ -137,7 +137,7 @@ DAMAGE: dict[Callable[[Path], None], set[str]] = {
     renamed: {"set-aside"},
     flipped_archive: {"mend", "skip", "cut"},
     archive_missing: {"skip", "cut"},
-    flipped_snapshots: {"rebuild"},
+    flipped_snapshots: {"mend", "rebuild"},
     no_manifest: {"rebuild"},
     empty_manifest: {"rebuild"},
     wrong_character: {"rebuild"},
