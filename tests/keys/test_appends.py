@@ -16,6 +16,7 @@ from eventstore import (
     Event,
     EventStore,
     HandlerRegistry,
+    IntentError,
     InvalidPayloadError,
     KeyConflictError,
     Operation,
@@ -45,6 +46,12 @@ class Quote(Operation, key="quote_id", on_conflict="first"):
 class Tag(Operation, key=lambda tag: tag.name.lower() or None):
     name: str
     labels: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Order(Operation, key="decision", intent="order_id"):
+    order_id: str = ""
+    decision: int
+    qty: int = 1
 
 
 class Note(Operation):
@@ -82,11 +89,16 @@ def odd(state: int, event: Event[Odd]) -> int:
 
 
 @handler
+def order(state: int, event: Event[Order]) -> int:
+    return state + 1
+
+
+@handler
 def note(state: int, event: Event[Note]) -> int:
     return state + 1
 
 
-REGISTRY = HandlerRegistry[int](fill, quote, tag, note, odd, initial=int)
+REGISTRY = HandlerRegistry[int](fill, quote, tag, order, note, odd, initial=int)
 
 
 async def opened(disk: SimulatedDisk, **options: Any) -> EventStore[int]:
@@ -238,6 +250,39 @@ class TestAGroup:
         with pytest.raises(KeyConflictError, match="another operation of the same append"):
             await store.append(Fill(fill_id="3"), Fill(fill_id="3", qty=2.0))
         assert store.seq == 3
+
+
+@pytest.mark.asyncio
+class TestADecision:
+    """An intent with a key: the id that the store fills in is no other payload."""
+
+    async def test_is_intended_once(self) -> None:
+        async with EventStore.in_memory(REGISTRY) as store:
+            async with store.intend(Order(decision=1)) as doubt:
+                pass
+            with pytest.raises(IntentError, match="intended before"):
+                async with store.intend(Order(decision=1)):
+                    raise AssertionError("the body ran")
+            assert [one.id for one in store.in_doubt] == [doubt.id]
+            assert (await store.append(Order(decision=1))).duplicate
+            assert (await store.append(Order(decision=1, order_id=doubt.id))).duplicate
+            with pytest.raises(KeyConflictError):
+                await store.append(Order(decision=1, qty=2))
+            assert store.seq == 1
+
+    async def test_is_intended_once_across_a_restart(self) -> None:
+        disk = SimulatedDisk()
+        store = await opened(disk)
+        async with store.intend(Order(decision=1)):
+            await store.snapshot()
+        await store.close()
+        store = await opened(disk.reopen())
+        with pytest.raises(IntentError, match="intended before"):
+            async with store.intend(Order(decision=1)):
+                raise AssertionError("the body ran")
+        async with store.intend(Order(decision=2)) as doubt:
+            assert doubt.seq == store.seq == 2
+        await store.close()
 
 
 @pytest.mark.asyncio
