@@ -180,7 +180,10 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         that the write goes on, and the events are in the log unless the commit fails.
 
         `operations` are payload objects, `(name, mapping)` pairs, or one name and one mapping.
-        `key` and `metadata` are recorded with each event. `expected_seq` is the `seq` of the state
+        `key` and `metadata` are recorded with each event. A group that was recorded before under
+        its key, or the keys of its operations, is not written again: the receipt is a `duplicate`.
+        The same append with the same key is therefore the right retry after any error, cancellation
+        or crash. `expected_seq` is the `seq` of the state
         that the caller decided upon: where another event was submitted since, the group is refused.
         `durability` says what this group waits for, in place of the classes of its operations. A
         group that waits for its write alone is published, and a power cut may take the group.
@@ -188,6 +191,8 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         classes: see `low_space` in the configuration.
 
         Raises:
+            KeyConflictError: another payload has the key; nothing was written.
+            PartialDuplicateError: some operations are known, one has no key; nothing was written.
             SequenceConflictError: `expected_seq` is not `head_seq`; nothing was written.
             ConfigError, InvalidPayloadError, UnknownOperationError, StateRefusedError: nothing was
                 written.
