@@ -138,6 +138,11 @@ def show_place(out: Output, proposal: Proposal, index: int) -> None:
     for price in prices:
         for line in _remarks(place, price):
             out.line(line)
+    if place.lost and "restore" not in {price.choice.remedy for price in prices}:
+        out.line(
+            "restore: --restore --from BACKUP loses nothing, if an older copy of the store has the "
+            f"file up to event {place.last:,}"
+        )
 
 
 def _remarks(place: Place, price: Price) -> list[str]:

@@ -263,7 +263,9 @@ def _show_result(out: Output, path: Path, result: Repaired, in_place: bool) -> N
         f"{result.timeline} (from timeline {result.timeline - 1} at {result.left_at:,}), verified"
     )
     for name in result.changed:
-        out.line(f"  changed   {name}")
+        count = result.differing.get(name, 0)
+        many = f" ({count:,} byte{'s' if count > 1 else ''})" if count else ""
+        out.line(f"  changed   {name}{many}")
     out.line(f"  kept      the bytes of before are in {result.kept}")
     if in_place:
         return

@@ -36,6 +36,7 @@ from eventstore.repair.prices import (
 )
 from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
+from eventstore.snapshot.vault import Rejected, SnapshotVault
 
 __all__ = ["Proposal", "check_choices", "full_diagnosis", "propose"]
 
@@ -157,12 +158,27 @@ def _with_poison(
         place = Place(
             name="" if part is None else part.name,
             kind=Kind.POISON,
-            reason=str(error),
+            reason=f"{error}{_other_handlers(disk, diagnosis, registry)}",
             first=seq,
             last=seq - 1,
         )
         return msgspec.structs.replace(diagnosis, places=(*diagnosis.places, place))
     return diagnosis
+
+
+def _other_handlers(disk: Disk, diagnosis: Diagnosis, registry: HandlerRegistry[Any]) -> str:
+    """Name the handlers that differ from those of the newest snapshot, as a remedy."""
+    vault = SnapshotVault(disk, diagnosis.manifest.store, registry)
+    sound = [facts.seq for facts in diagnosis.snapshots if facts.damage is None]
+    if not sound:
+        return ""
+    loaded = vault.load(max(sound))
+    if not isinstance(loaded, Rejected) or not loaded.operations:
+        return ""
+    return (
+        f". The snapshot of event {max(sound):,} was made by other handlers of "
+        f"{', '.join(loaded.operations)}: install these, and nothing is lost"
+    )
 
 
 def check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:

@@ -14,6 +14,7 @@ in between, the store is damaged still, and can be repaired again.
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,7 @@ from eventstore.repair.salvage import History
 __all__ = ["Repaired", "repair"]
 
 _TEMPORARY = "repair.tmp"
+_COUNTED = 16 << 20  # bytes of the largest file whose differing bytes are counted
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
         changed: The files with other bytes than before, removed ones included.
         kept: The folder with the bytes of before.
         price: The price as folded before.
+        differing: Number of other bytes in a changed file of the same length, for small files.
     """
 
     path: str
@@ -88,6 +91,7 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     kept: str
     price: Price
+    differing: dict[str, int] = {}
 
 
 def repair(
@@ -156,6 +160,7 @@ class _Repairing:
         stamp = datetime.fromtimestamp(self._now // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
         self._stamp = stamp
         self._taken: list[str] = []
+        self._differing: dict[str, int] = {}
         logged = history.diagnosis.manifest.logged
         self._assembly = Assembly(history, self._note() if logged else None, self._now)
         places = history.diagnosis.places
@@ -245,9 +250,13 @@ class _Repairing:
 
     def _same(self, name: str, content: bytes) -> bool:
         try:
-            return read_whole(self._disk, name) == content
+            old = read_whole(self._disk, name)
         except FileNotFoundError:
             return False
+        if len(old) == len(content):
+            count = sum(map(operator.ne, old, content)) if len(old) <= _COUNTED else 0
+            self._differing |= {name: count} if count else {}
+        return old == content
 
     def _kept_snapshots(self) -> list[str]:
         """Name the sound snapshots of events before everything that the repair changes."""
@@ -370,6 +379,7 @@ class _Repairing:
 
     def _result(self, path: str) -> Repaired:
         timeline = self._manifest.timelines[-1]
+        taken = set(self._taken)
         noted = self._history.diagnosis.manifest.kind == "store" and self._manifest.logged
         return Repaired(
             path=path,
@@ -380,5 +390,6 @@ class _Repairing:
             left_at=timeline.left_at,
             changed=tuple(sorted(set(self._taken))),
             kept=self._kept_folder,
+            differing={name: self._differing[name] for name in self._differing if name in taken},
             price=self._price,
         )

@@ -12,8 +12,11 @@ import pytest
 from eventstore import (
     CorruptLogError,
     CorruptStoreError,
+    Event,
     EventLog,
     EventStore,
+    HandlerRegistry,
+    handler,
     read_events,
     state_at,
     state_digest,
@@ -21,6 +24,7 @@ from eventstore import (
 from eventstore.repair import Choice, propose, repair
 from handlers import RecordTrade, trading_registry
 from tests.repair.day_store import flip, segments
+from tests.support.till import Account, Pay, Sell, pay, sell
 
 REGISTRY = trading_registry()
 
@@ -145,6 +149,28 @@ class TestADiscardedBeginning:
         with pytest.raises(Exception, match="snapshot"):
             repair(store, {0: cut.choice}, REGISTRY, to=tmp_path / "to")
         assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@handler(version=7)
+def picky_sell(state: Account, event: Event[Sell]) -> Account:
+    """Refuse an event that the handler of the store took."""
+    if event.seq == 6:
+        raise ValueError("no such sale")
+    return state
+
+
+def test_a_handler_that_changed_is_named(tmp_path: Path) -> None:
+    async def fill() -> None:
+        async with EventStore.open(tmp_path / "store", HandlerRegistry(pay, sell)) as store:
+            for number in range(1, 5):
+                await store.append(Pay(name="p", amount=9.0), Sell(name="s", amount=float(number)))
+            await store.snapshot()
+
+    asyncio.run(fill())
+    registry: HandlerRegistry[Account] = HandlerRegistry(pay, picky_sell)
+    (place,) = propose(tmp_path / "store", registry).diagnosis.places
+    assert (place.kind, place.first) == ("poison", 6)
+    assert "The snapshot of event 8 was made by other handlers of sell" in place.reason
 
 
 def test_an_operator_goes_from_the_error_to_trading_again(hurt: Path) -> None:

@@ -390,6 +390,7 @@ def test_an_event_that_a_handler_refuses_is_dropped_or_replaced(hurt: Path, tmp_
     proposal = propose(hurt, registry)
     (place,) = proposal.diagnosis.places
     assert (place.kind, place.first) == ("poison", 250)
+    assert "no such price" in place.reason
     drop = next(price for price in proposal.prices[0] if price.choice.remedy == "drop")
     assert drop.lost == ((250, 250),)
     result = repair(hurt, {0: drop.choice}, registry, to=tmp_path / "dropped")
@@ -439,6 +440,7 @@ class TestCommand:
         assert (
             f"events 1 … {EVENTS + 1:,}, timeline 2 (from timeline 1 at {EVENTS})" in result.stdout
         )
+        assert f"changed   log/{behind_snapshots(hurt).name} (1 byte)" in result.stdout
         assert verify(tmp_path / "to", REGISTRY).passed
         assert eventstore("repair", tmp_path / "to").exit_code == 0
 
