@@ -51,7 +51,9 @@ class DirectoryWatch:
         if self.fd < 0:
             time.sleep(seconds)
             return True
-        return not select.select([self.fd], [], [], seconds)[0]
+        ready = select.poll()  # unlike `select`, for descriptors of any number
+        ready.register(self.fd, select.POLLIN)
+        return not ready.poll(seconds * 1000)
 
     def close(self) -> None:
         """Close the descriptor. A second call does nothing."""
