@@ -254,12 +254,6 @@ def _create_store(
     listing: Listing,
     initial: InitialState | msgspec.UnsetType,
 ) -> Manifest:
-    if BRANCH_MARK in listing.root:
-        raise CorruptStoreError(
-            f"{disk.path} holds a branch that was not finished, and no store: make the branch "
-            "again, which takes the place of what is there, or remove the directory",
-            path=f"{disk.path}/{BRANCH_MARK}",
-        )
     created = wall_time(clock)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)
     if config.use_wal:
@@ -284,11 +278,17 @@ def _create_store(
 
 
 def refuse_orphans(disk: Disk, listing: Listing) -> None:
-    """Refuse a directory without `store.json` in the place of an earlier store.
+    """Refuse a directory without `store.json` in the place of an earlier store, or of a branch.
 
     A crash during creation leaves at most an empty first segment. Any other segment, archive or
     snapshot belonged to a store.
     """
+    if BRANCH_MARK in listing.root:
+        raise CorruptStoreError(
+            f"{disk.path} holds a branch that was not finished, and no store: make the branch "
+            "again, which takes the place of what is there, or remove the directory",
+            path=f"{disk.path}/{BRANCH_MARK}",
+        )
     orphans = [f"{SNAPSHOT_FOLDER}/{base}" for base in listing.snapshots]
     orphans += [f"{ARCHIVE_FOLDER}/{base}" for base in listing.archive]
     for name in map(segment_name, listing.segments):
