@@ -29,6 +29,7 @@ from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 __all__ = [
     "Choice",
     "Price",
+    "Repaired",
     "choices_for",
     "confirming_snapshot",
     "first_choices",
@@ -84,6 +85,33 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     def lost_events(self) -> int:
         """How many events are lost."""
         return sum(last - first + 1 for first, last in self.lost)
+
+
+class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a repair.
+
+    Attributes:
+        path: The repaired store's directory.
+        first_seq, last_seq: The events of the repaired store, the note of the repair included.
+        lost: The ranges of lost events.
+        timeline: Number of the timeline that began.
+        left_at: The last event shared with the timeline before.
+        changed: The files with other bytes than before, removed ones included.
+        kept: The folder with the bytes of before.
+        price: The price as folded before.
+        differing: Number of other bytes in a changed file of the same length, for small files.
+    """
+
+    path: str
+    first_seq: int
+    last_seq: int
+    lost: tuple[tuple[int, int], ...]
+    timeline: int
+    left_at: int
+    changed: tuple[str, ...]
+    kept: str
+    price: Price
+    differing: dict[str, int] = {}
 
 
 def choices_for(

@@ -53,7 +53,7 @@ from eventstore.repair.checking import check_repaired
 from eventstore.repair.places import Kind, Place
 from eventstore.repair.prices import (
     Choice,
-    Price,
+    Repaired,
     history_of,
     lost_in,
     price_of,
@@ -61,37 +61,10 @@ from eventstore.repair.prices import (
 from eventstore.repair.proposing import check_choices, full_diagnosis
 from eventstore.repair.salvage import History
 
-__all__ = ["Repaired", "repair"]
+__all__ = ["repair"]
 
 _TEMPORARY = "repair.tmp"
 _COUNTED = 16 << 20  # bytes of the largest file whose differing bytes are counted
-
-
-class Repaired(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a repair.
-
-    Attributes:
-        path: The repaired store's directory.
-        first_seq, last_seq: The events of the repaired store, the note of the repair included.
-        lost: The ranges of lost events.
-        timeline: Number of the timeline that began.
-        left_at: The last event shared with the timeline before.
-        changed: The files with other bytes than before, removed ones included.
-        kept: The folder with the bytes of before.
-        price: The price as folded before.
-        differing: Number of other bytes in a changed file of the same length, for small files.
-    """
-
-    path: str
-    first_seq: int
-    last_seq: int
-    lost: tuple[tuple[int, int], ...]
-    timeline: int
-    left_at: int
-    changed: tuple[str, ...]
-    kept: str
-    price: Price
-    differing: dict[str, int] = {}
 
 
 def repair(
@@ -283,16 +256,27 @@ class _Repairing:
         yield from (facts.name for facts in self._history.diagnosis.snapshots)
 
     def _touched(self, old: set[str]) -> list[str]:
-        """Name the files that a repair in place may change: all but those taken over."""
-        kept = {part.name for part in self._history.diagnosis.parts if part.sound}
-        log = [part.name for part in self._history.diagnosis.parts if not part.archived]
-        damaged = [name for name in log if name not in kept]
-        first = min(damaged, default=log[-1] if log else "")
-        kept -= {name for name in log if name >= first} | set(log[-1:])
-        return sorted({*(old - kept - set(self._kept_snapshots())), *self._manifest_name()})
+        """Name the files that a repair in place may change: all but those taken over.
 
-    def _manifest_name(self) -> list[str]:
-        return [MANIFEST] if MANIFEST in self._disk.list() else []
+        From the first damaged segment on, and from the one that becomes the last, every segment is
+        written anew.
+        """
+        diagnosis, last = self._history.diagnosis, self._history.last_seq
+        log = [part for part in diagnosis.parts if not part.archived]
+        rewritten = [part.first for part in log if not part.sound]
+        rewritten += [part.first for part in log if part.first <= last][-1:]
+        first = min(rewritten, default=0)
+        edits = (*self._history.dropped, *self._history.replaced, last + 1)
+        kept = {
+            part.name
+            for part in diagnosis.parts
+            if part.sound and part.archived and part.last < min(edits)
+        }
+        kept |= {part.name for part in log if part.sound and part.first < first}
+        kept |= {facts.name for facts in diagnosis.snapshots if facts.damage is None}
+        left = set(self._kept_snapshots())
+        kept -= {facts.name for facts in diagnosis.snapshots if facts.name not in left}
+        return sorted({*(old - kept), MANIFEST})
 
     def _keep(self, target: LocalDisk, names: Sequence[str]) -> None:
         """Copy the old bytes of files to the quarantine, with an account of the repair."""

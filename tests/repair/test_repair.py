@@ -27,7 +27,7 @@ from eventstore import (
     state_digest,
 )
 from eventstore.command_line.group import commands
-from eventstore.repair import Proposal, Repaired, propose, repair
+from eventstore.repair import Choice, Proposal, Repaired, propose, repair
 from eventstore.tools import verify
 from eventstore.tools.backup.entrance import make_backup, open_copy
 from handlers import EngineState, RecordTrade, trading_registry
@@ -341,8 +341,13 @@ def test_several_places_have_one_choice_each(hurt: Path, tmp_path: Path) -> None
         repair(hurt, {}, REGISTRY, to=tmp_path / "again")
 
 
-def test_in_place_keeps_every_byte_of_before(hurt: Path) -> None:
-    flipped_behind(hurt)
+@pytest.mark.parametrize(
+    "damage",
+    [flipped_behind, last_missing, cut_short, renamed, flipped_archive, flipped_snapshots],
+    ids=lambda one: one.__name__,
+)
+def test_in_place_keeps_every_byte_of_before(damage: Callable[[Path], None], hurt: Path) -> None:
+    damage(hurt)
     before = contents(hurt)
     proposal = propose(hurt, REGISTRY)
     result = repair(hurt, proposal.recommended, REGISTRY, in_place=True)
@@ -351,7 +356,18 @@ def test_in_place_keeps_every_byte_of_before(hurt: Path) -> None:
         if after.get(name) != data and not name.startswith(("keys/", "frontier", "writer.pid")):
             assert after[f"{result.kept}/{name}"] == data, name
     assert propose(hurt, REGISTRY).diagnosis.places == ()
-    assert asyncio.run(opened(hurt))[0] == EVENTS + 2
+    assert asyncio.run(opened(hurt))[0] == result.last_seq + 1
+
+
+def test_a_cut_in_place_keeps_what_is_behind(hurt: Path) -> None:
+    archive_missing(hurt)
+    before = contents(hurt)
+    result = repair(hurt, {0: Choice("cut")}, REGISTRY, in_place=True)
+    after = contents(hurt)
+    for name, data in before.items():
+        if after.get(name) != data and not name.startswith(("keys/", "frontier", "writer.pid")):
+            assert after[f"{result.kept}/{name}"] == data, name
+    assert asyncio.run(opened(hurt))[0] == result.last_seq + 1
 
 
 def test_in_place_needs_the_lock(hurt: Path) -> None:
