@@ -10,6 +10,7 @@ from tests.mutants.keys import KEYS
 from tests.mutants.moving import MOVING
 from tests.mutants.repair import REPAIR
 from tests.mutants.sabotage import Sabotage, edit
+from tests.mutants.seeing import SEEING
 
 __all__ = ["SABOTAGES"]
 
@@ -80,6 +81,7 @@ SABOTAGES = (
     *FOLLOWING,
     *INTENTS,
     *MOVING,
+    *SEEING,
     *KEYS,
     *REPAIR,
     # ---- who calls, from where, and in which surroundings --------------------------------------

@@ -23,7 +23,7 @@ from eventstore.command_line.moments import Back, parse_moment, settle_moment
 from eventstore.errors import EventStoreError
 from eventstore.moment import AtTime
 from handlers import trading_registry
-from tests.support.day import day
+from tests.support.day import day, flip
 from tests.tools.command import eventstore, in_terminal
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-json.md"
@@ -121,6 +121,18 @@ class TestAgreement:
         assert opens["verdict"] is (error is None), (opens["text"], error)
         if opens["error"] is not None:
             assert opens["error"] == type(error).__name__
+
+    def test_lost_keys_need_the_history(self, small: Path, tmp_path: Path) -> None:
+        """Lost runs of keys are written again from the events, so all of these must be readable."""
+        path = tmp_path / "day"
+        shutil.copytree(small, path)
+        shutil.rmtree(path / "keys")
+        found = msgspec.json.decode(eventstore("info", path, "--json").stdout)
+        assert found["opens"]["verdict"] is True
+        flip(min((path / "archive").iterdir()), 2000)
+        found = msgspec.json.decode(eventstore("info", path, "--json").stdout)
+        assert found["opens"]["error"] == "CorruptLogError"
+        assert type(asyncio.run(opened(path))).__name__ == "CorruptLogError"
 
 
 async def opened(path: Path) -> EventStoreError | None:
