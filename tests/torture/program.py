@@ -27,6 +27,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from eventstore import (
+    Durability,
     Event,
     EventStore,
     EventStoreError,
@@ -244,8 +245,8 @@ class Program:
 
     # Calls on the store.
 
-    def options(self, group: int) -> Mapping[str, Any]:
-        """Return further arguments of the call that submits a group."""
+    def options(self, group: int | None) -> Mapping[str, Any]:
+        """Return further arguments of the call that submits a group, `None` for a known one."""
         return {}
 
     def _small_count(self) -> int:
@@ -279,9 +280,13 @@ class Program:
             raise OracleError(f"event {receipt.seq} was acknowledged, {store.seq} published")
         self.record.keep(store)
         if key is not None and group % 2 and isinstance(store, EventStore):  # as after a time-out
-            again = await store.append(*operations, key=key, **self.options(group))
+            options = self.options(None)
+            again = await store.append(*operations, key=key, **options)
             if (again.seq, again.duplicate) != (receipt.seq, True):
                 raise OracleError(f"event {receipt.seq} was written again: {again}")
+            waited = options.get("durability") is Durability.COMMIT
+            if waited and self.record.logged and store is self.store:
+                self.record.flushed = max(self.record.flushed, again.seq)
 
     def _submit(self, count: int) -> tuple[int, Receipt | None]:
         group, operations = self._operations(count)

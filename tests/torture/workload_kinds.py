@@ -95,12 +95,13 @@ class MixedWorkload(Workload):
 
     kind = "mixed"
 
-    def options(self, group: int) -> Mapping[str, Any]:
+    def options(self, group: int | None) -> Mapping[str, Any]:
         """Ask for a durability, or for none."""
         asked = self.random.choice((None, *Durability, Durability.INTERVAL, Durability.NONE))
         if asked is None:
             return {}
-        self.promised.ask(group, asked)
+        if group is not None:
+            self.promised.ask(group, asked)
         return {"durability": asked}
 
 
