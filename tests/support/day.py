@@ -6,6 +6,7 @@ documentation's examples flip.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,8 @@ async def day(path: Path, events: int = 5000) -> None:
             store.submit(trade, key=f"binance:{i}")
             if i % 5 == 0:
                 await store.flush()
+            while i % 1000 == 0 and store.stats().snapshot_seq < i:
+                await asyncio.sleep(0)  # else a busy machine takes the snapshot of a later event
 
 
 def flip(file: Path, at: int) -> None:
