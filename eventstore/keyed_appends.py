@@ -249,10 +249,17 @@ class KeyedAppends:
         rows = await self._log.run(find_in_runs, runs, list(missing), index.limit)
         for key_hash, unit in missing.items():
             row = index.in_memory(key_hash) or rows[key_hash]
-            if row is None or row.digest == unit.digest:
+            if row is None or row.digest == self._digest(unit):
                 request.evidence[key_hash] = Evidence(generation, row)
             else:
                 request.evidence[key_hash] = await self._compared(generation, row, unit)
+
+    def _digest(self, unit: Unit) -> int:
+        if unit.digest < 0:
+            payloads = self._log.appender.guard.run(self._decoded, unit.payloads)
+            canonical = self._registry.codec.canonical
+            unit.digest = self.index.hasher.digest(unit.text, map(canonical, payloads))
+        return unit.digest
 
     async def _compared(self, generation: int, row: Row, unit: Unit) -> Evidence:
         """Read the event of a row, and compare the payloads under the key."""
