@@ -65,7 +65,7 @@ class KeyRecovery:
         self._canonical = canonical
         remember = config.keys.remember
         self._remember = Remember(remember.events, remember.age_ns)
-        self._found = found = find_runs(disk, manifest.store, names)
+        self._found = found = find_runs(disk, manifest.store, names, required)
         self._hasher = KeyHasher(found.seed(manifest.store))
         self._later: list[Any] = []
         self._covered = found.covered
@@ -167,7 +167,7 @@ def _keys_at(
     disk: Disk, manifest: Manifest, last: int, latest: int, canonical: Canonical
 ) -> KeyIndex:
     seq, required = _newest_statement(disk, manifest, last)
-    found = find_runs(disk, manifest.store, disk.list(KEYS_FOLDER))
+    found = find_runs(disk, manifest.store, disk.list(KEYS_FOLDER), required)
     hasher = KeyHasher(found.seed(manifest.store))
     index = KeyIndex(
         hasher, found.runs, covered=min(found.covered, last), latest=latest, limit=last

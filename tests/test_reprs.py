@@ -39,7 +39,16 @@ from eventstore.testing import (
     SimulatedDisk,
     VirtualTimeLoop,
 )
-from eventstore.tools import Damage, Divergence, Refold, Verification
+from eventstore.tools import (
+    Damage,
+    Divergence,
+    Refold,
+    Verification,
+    make_backup,
+    open_place,
+    plan_restore,
+    restore,
+)
 from handlers import (
     AdjustCash,
     BustTrade,
@@ -124,6 +133,7 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found += [store.stats(), store.recovery, StoreConfig(backup_count=3), Durability.COMMIT]
         found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
         found += [EventsLost(first=4, last=9), StoreRepaired(did=("mended a bit",))]
+        found += await asyncio.to_thread(moved, folder)
         found += [SETTLED, await doubt(), Histogram((1.0,), (1,))]
         follower = follow_sync(folder / "store")
         found += [follow(folder / "store"), follower]
@@ -139,6 +149,13 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         local.close()
         follower.close()
     return shown
+
+
+def moved(folder: Path) -> list[object]:
+    """A copy, the plan of a restore, and a restored store."""
+    made = make_backup(folder / "store", str(folder / "copies"))
+    plan = plan_restore(open_place(str(folder / "copies")))
+    return [made, plan, restore(plan, folder / "again")]
 
 
 async def doubt() -> object:

@@ -141,7 +141,7 @@ def load_manifest(disk: Disk) -> Manifest:
         data = data.removeprefix(codecs.BOM_UTF8)  # some editors add one
         _check_format(path, data)
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptStoreError(
             f"{path} is damaged, or was edited ({error}): undo the edit, or restore it from a "
             "backup; without it nothing here can be told from another store's files",
@@ -177,7 +177,7 @@ def _check_format(path: str, data: bytes) -> None:
     found = msgspec.json.decode(data, type=_Format).format
     if found <= FORMAT:
         return
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         known = msgspec.json.decode(data, type=Manifest)
         if msgspec.structs.replace(known, format=FORMAT).checksum() == known.crc:
             return
@@ -192,7 +192,7 @@ def decode_manifest(data: bytes) -> Manifest:
     """Decode the bytes of a sound `store.json`. Raises `ValueError` for any other bytes."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if not _is_sound(manifest, data):
         raise ValueError("the checksum does not match")

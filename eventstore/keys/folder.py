@@ -3,8 +3,11 @@
 Theory of operation
 -------------------
 The runs that count form a chain. The first run begins with event 1, and each run begins behind the
-end of the run before. Of several runs from one event on, the longest whole one counts. The others
-are leftovers of a merge before a crash.
+end of the run before. Where a merge was not finished, the merged run and its sources are both
+there. The sources count then: the merged run may be in the page cache alone, because a sync of the
+merge failed. A merge removes its sources only after all syncs. For the same reason, a run behind
+all events that the snapshot vouches for does not count. The keys of such a run come from the events
+behind the snapshot, and the run is written again.
 
 A snapshot names the last event covered by runs (`About.keys`), and gets its name after the runs.
 Events behind the snapshot are folded at every opening, with their keys. So a chain that is too
@@ -55,19 +58,36 @@ class FoundRuns(NamedTuple):
         return self.runs[0].header.seed if self.runs else store.bytes
 
 
-def find_runs(disk: Disk, store: uuid.UUID, names: Iterable[str]) -> FoundRuns:
+def find_runs(disk: Disk, store: uuid.UUID, names: Iterable[str], vouched: int) -> FoundRuns:
     """Open the chain of runs among the `names` in the folder.
 
-    Raises `ReadFailedError`, and `FileNotFoundError` where a writer removed a run meanwhile.
+    By the snapshot, all runs of the events up to `vouched` are on stable storage. Raises
+    `ReadFailedError`, and `FileNotFoundError` where a writer removed a run meanwhile.
     """
     ranges = [(events, base) for base in names if (events := run_range(base)) is not None]
+    merged_last = _chain(disk, store, sorted(ranges), vouched)
     # At each first event, the longest run comes first.
-    ranges.sort(key=lambda item: (item[0][0], -item[0][1]))
+    longest = sorted(ranges, key=lambda item: (item[0][0], -item[0][1]))
+    if longest == sorted(ranges):
+        return merged_last
+    merged_first = _chain(disk, store, longest, vouched)
+    kept, dropped = merged_last, merged_first
+    if merged_first.covered > merged_last.covered:
+        kept, dropped = merged_first, merged_last
+    for run in dropped.runs:
+        run.close()
+    return kept
+
+
+def _chain(
+    disk: Disk, store: uuid.UUID, ranges: list[tuple[tuple[int, int], str]], vouched: int
+) -> FoundRuns:
+    """Open the chain of the first whole runs among `ranges`, in their order."""
     found = FoundRuns([], 0, [], [])
     covered = 0
     for (first, last), base in ranges:
         name = f"{KEYS_FOLDER}/{base}"
-        if first != covered + 1:
+        if first != covered + 1 or first > vouched:
             found.leftovers.append(name)
             continue
         try:

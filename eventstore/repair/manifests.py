@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import FRONTIER, MANIFEST, archive_name, segment_name, snapshot_name
 from eventstore.disk.listing import Listing
@@ -30,7 +32,7 @@ from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader
 __all__ = ["RebuiltManifest", "rebuilt_manifest"]
 
 _CHARACTERS = (string.printable.strip() + " \n").encode()
-_MOST_TRIED = 8 << 10
+_MOST_TRIED = 2 << 10
 """Bytes of the largest `store.json` that is searched for a wrong character by trial."""
 
 
@@ -87,13 +89,14 @@ def _mended(data: bytes, identities: set[uuid.UUID]) -> RebuiltManifest | None:
     """Try every other character at every place. The checksum knows the right one."""
     if not data or len(data) > _MOST_TRIED:
         return None
-    turned = bytearray(data)
+    turned, decode = bytearray(data), msgspec.json.Decoder(Manifest).decode
     for offset, found in enumerate(data):
         for character in {*_CHARACTERS, *(found ^ 1 << bit for bit in range(8))} - {found}:
             turned[offset] = character
             try:
+                decode(turned)  # most trials end here, after one call
                 manifest = decode_manifest(bytes(turned))
-            except ValueError:
+            except (ValueError, RecursionError):  # of which `DecodeError` is one
                 continue
             if manifest.store in identities or not identities:
                 wrong = character ^ found

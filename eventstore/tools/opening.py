@@ -150,7 +150,7 @@ def _check_keys(
     Runs have to cover the events up to `required`. Raises `CorruptStoreError` and
     `CorruptLogError` where the events cannot be read.
     """
-    found = find_runs(disk, manifest.store, listing.keys)
+    found = find_runs(disk, manifest.store, listing.keys, required)
     for run in found.runs:
         run.close()
     if found.covered >= required:

@@ -200,6 +200,43 @@ class TestRuns:
         assert await known(store, 1) == [1]
         await store.close()
 
+    @pytest.mark.parametrize("history", ["archive", "discard"])
+    async def test_whatever_sync_fails_the_next_opening_trusts_what_is_on_the_platter(
+        self, history: str
+    ) -> None:
+        """A failed sync leaves a run in the page cache alone, and no later sync tells."""
+        failed = 0
+        for number in range(40):
+            disk = SimulatedDisk(number)
+            syncs = [*range(number), -1]  # the last one fails
+
+            def once(call: Call, syncs: list[int] = syncs) -> Fault | None:
+                synced = call.kind in ("sync", "sync_folder") and "keys" in str(call)
+                return Fault(errno.EIO) if synced and syncs and syncs.pop(0) < 0 else None
+
+            store = await opened(disk, history=history, backup_count=1)
+            disk.add_rule(once)
+            acknowledged = 0
+            try:
+                for round_ in range(6):
+                    await fills(store, *range(3 * round_, 3 * round_ + 3))
+                    acknowledged = 3 * round_ + 3
+                    await store.snapshot()
+            except StoreFailedError:
+                failed += 1
+            await store.close()
+            syncs.clear()
+            disk = disk.reopen()
+            store = await opened(disk, history=history, backup_count=1)
+            await fills(store, 100)
+            await store.snapshot()
+            await store.close()
+            for image in disk.images(4):
+                reopened = await opened(image, history=history, backup_count=1)
+                assert await known(reopened, *range(acknowledged)) == [*range(acknowledged)]
+                await reopened.close()
+        assert failed > 10
+
     async def test_never_know_an_event_that_a_power_cut_took(self) -> None:
         disk = SimulatedDisk()
         store = await opened(disk, durability="none")

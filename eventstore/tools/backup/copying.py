@@ -86,6 +86,10 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     removed: int = 0
     state: Any = None
 
+    def __repr__(self) -> str:
+        what = f"{self.written} new objects" if self.new else "nothing new"
+        return f"<Copy {self.catalog.number} up to event {self.catalog.last}: {what}>"
+
 
 def newest_catalog(place: Place) -> Catalog | None:
     """Return the catalog of the newest copy, `None` at an empty place."""

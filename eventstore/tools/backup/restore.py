@@ -95,6 +95,10 @@ class RestorePlan(msgspec.Struct, frozen=True, kw_only=True):
     not_folded: str | None = None
     missing: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        number = self.catalog.number
+        return f"<RestorePlan of copy {number} up to event {self.last}, timeline {self.timeline}>"
+
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """A restored store. `in_doubt` are the open intents, `None` where nobody knows."""
@@ -102,6 +106,9 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     plan: RestorePlan
     in_doubt: tuple[OpenIntent, ...] | None
+
+    def __repr__(self) -> str:
+        return f"<Restored {str(self.path)!r} up to event {self.plan.last}>"
 
 
 def plan_restore(
