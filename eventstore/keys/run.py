@@ -16,6 +16,7 @@ long for a million keys as for none.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterator
 
@@ -164,4 +165,5 @@ class Run:
         self._file.close()
 
     def __del__(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # nobody is there to be told, and nothing was written
+            self._file.close()

@@ -12,7 +12,11 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-__all__ = ["examples"]
+__all__ = ["PATIENCE", "examples"]
+
+PATIENCE = 50_000.0
+"""Seconds of the loop's time for a whole program. One that waits in vain ends then: a timer that
+comes back, such as that of snapshots, keeps its loop from having nothing to wait for."""
 
 _ASKED = os.environ.get("EVENTSTORE_EXAMPLES")
 

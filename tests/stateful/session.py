@@ -39,6 +39,7 @@ from eventstore.model.intent_settled import RESERVED
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful.faults import Crash, Trouble
+from tests.stateful.profile import PATIENCE
 from tests.torture.crash_points import Crashes, Point
 from tests.torture.failing_calls import Failure, expected
 from tests.torture.ledger import (
@@ -77,7 +78,7 @@ class Session:
     """One store, from the first opening on."""
 
     def __init__(self, seed: int) -> None:
-        self.loop = VirtualTimeLoop(patience=1e9)
+        self.loop = VirtualTimeLoop(patience=PATIENCE)
         self.clock = MisusedClock(START)
         self.context = decimal.getcontext()
         self.called_by_handler: Callable[[], None] | None = None

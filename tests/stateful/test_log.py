@@ -33,7 +33,7 @@ from eventstore.clock import LATEST
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful import draws
-from tests.stateful.profile import examples
+from tests.stateful.profile import PATIENCE, examples
 from tests.torture.crash_points import Point
 from tests.torture.misuse import CALLS, MisusedClock
 from tests.torture.oracle import Record
@@ -50,7 +50,7 @@ class LogMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         logging.disable()
-        self.loop = VirtualTimeLoop(patience=1e9)
+        self.loop = VirtualTimeLoop(patience=PATIENCE)
         self.clock = MisusedClock(1_700_000_000_000_000_000)
         self.events: list[Event[Any]] = []
         self.batches: list[int] = [0]  # number of events after each batch

@@ -30,7 +30,7 @@ from eventstore import (
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import VirtualTimeLoop
 from tests.stateful import draws
-from tests.stateful.profile import examples
+from tests.stateful.profile import PATIENCE, examples
 from tests.torture.crash_points import Point
 from tests.torture.ledger import Ledger, ledger_after, ledger_registry
 from tests.torture.misuse import CALLS, MisusedClock
@@ -45,7 +45,7 @@ class SnapshotsOnlyMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         logging.disable()
-        self.loop = VirtualTimeLoop(patience=1e9)
+        self.loop = VirtualTimeLoop(patience=PATIENCE)
         self.clock = MisusedClock(1_700_000_000_000_000_000)
         self.context = decimal.getcontext()
         self.called_by_handler: Callable[[], None] | None = None

@@ -22,7 +22,7 @@ from tests.torture.workload_kinds import KINDS, program_at
 
 COMMAND = (sys.executable, "-m", "tests.torture", "--every=0")
 KIND = ("--kinds=snapshots",)  # the quickest
-STATES, SEED = 500, 33
+STATES, SEED = 800, 33
 ASKED = (*KIND, f"--states={STATES}", f"--seed={SEED}")
 
 
