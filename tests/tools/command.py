@@ -33,7 +33,8 @@ def in_terminal(*arguments: str | int | Path, width: int = 120) -> tuple[int, st
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the terminal decides
+        environment.pop(name, None)
     with subprocess.Popen(
         [sys.executable, "-m", "eventstore", *map(str, arguments)],
         stdin=follower,

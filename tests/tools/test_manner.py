@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -197,7 +198,7 @@ class TestTerminal:
         class Clock:
             now = 0.0
 
-        monkeypatch.setattr("eventstore.command_line.progress.time.monotonic", lambda: Clock.now)
+        monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         monkeypatch.setattr(Progress, "start", lambda self: shown.append("start"))
         with progress.progress("folding") as advance:

@@ -32,6 +32,7 @@ from eventstore import (
     CursorNotSavedError,
     EventStoreError,
     StoreAccessError,
+    StoreClosedError,
     StoreFailedError,
     StoreFullError,
 )
@@ -157,8 +158,8 @@ def expected(failure: Failure, call: Call, error: EventStoreError, opening: bool
         return False
     if failure.code == errno.EINTR and once and endured:
         return False
-    if isinstance(error, CursorNotSavedError):
-        return True
+    if isinstance(error, CursorNotSavedError | StoreClosedError):
+        return True  # of the latter, a snapshot that was waited for when the program was closed
     if failure.code == errno.EMFILE:
         return opening or not isinstance(error, StoreFailedError)
     if failure.everything:
