@@ -71,7 +71,7 @@ class EventBatches:
         except BaseException:
             self._log.close()
             raise
-        self.began_behind = self._log.next_seq - 1
+        self.began_behind: int = self._log.next_seq - 1
 
     @classmethod
     def prepared(

@@ -92,10 +92,10 @@ class KeyIndex:
     ) -> None:
         self.hasher = hasher
         self.remember = remember
-        self.covered = covered
-        self.latest = latest
+        self.covered: int = covered
+        self.latest: int = latest
         self.limit = limit
-        self.generation = 0
+        self.generation: int = 0
         self.groups: dict[int, Sequence[InFlight]] = {}
         self._runs = tuple(reversed(tuple(runs)))  # newest first
         self.recent_keys: dict[int, bytes] = {}

@@ -97,7 +97,7 @@ class SnapshotKeeper:
         self._disk = disk
         self._log = log
         self._vault = vault
-        self.keys = KeyKeeper(disk, log, manifest.store, index)
+        self.keys: KeyKeeper = KeyKeeper(disk, log, manifest.store, index)
         self.logged: bool = manifest.logged
         self._config = config
         self._clock = clock

@@ -62,7 +62,6 @@ __all__ = ["Copy", "backup", "copy_anew", "newest_catalog"]
 
 MOST_PARTS = 64
 """Parts of one file. A file with more is copied anew as one part."""
-
 _ATTEMPTS = 5
 
 
@@ -70,11 +69,9 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a backup.
 
     * `new`: whether there was anything to copy. Without, `catalog` is the newest copy as before.
-    * `written`, `written_bytes`: the new objects, without the catalog.
-    * `not_folded`: why the state was not folded and compared, `None` where that was done.
+    * `written`, `written_bytes`: the new objects. `removed`: copies removed by retention.
     * `not_durable`: events left out, because a power cut may take these back.
-    * `removed`: copies removed by retention.
-    * `state`: the state as of the copy, `None` where the state was not folded.
+    * `state`: the state as of the copy, `None` where not folded. `not_folded` says why not.
     """
 
     catalog: Catalog
@@ -87,8 +84,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     state: Any = None
 
     def __repr__(self) -> str:
-        what = f"{self.written} new objects" if self.new else "nothing new"
-        return f"<Copy {self.catalog.number} up to event {self.catalog.last}: {what}>"
+        return f"<Copy {self.catalog.number} up to event {self.catalog.last}: {self.written} new>"
 
 
 def newest_catalog(place: Place) -> Catalog | None:
