@@ -67,7 +67,8 @@ async def fill_and_die(path: Path, image: Path) -> None:
                     )
                 )
             await store.flush()
-        shutil.copytree(path, image)
+        # What the store's threads prepare meanwhile comes and goes under these names.
+        shutil.copytree(path, image, ignore=shutil.ignore_patterns("*.tmp", "spare"))
 
 
 def make(path: Path) -> Path:
