@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Collection
 from typing import Any, Generic, TypeVar
 
 from eventstore.append_path import AppendPath
+from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
 from eventstore.following.store_subscription import FollowedSubscription
 from eventstore.log.base import Log
 from eventstore.log.durable import DurableLog
 from eventstore.model.operation import Event, Operation
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import Moment
+from eventstore.moment import Moment, seq_of
 from eventstore.reading.store_events import durable_events
 from eventstore.reading.subscription import Subscription
 from eventstore.reading.subscriptions import SlowPolicy, Subscriptions, asked_for
@@ -78,6 +79,7 @@ class StoreReading(Generic[StateT]):
         self,
         *,
         after: Moment | None = None,
+        start: int | None = None,
         operations: Collection[str] | None = None,
         slow: SlowPolicy = "wait",
         max_lag: int = 10_000,
@@ -93,6 +95,7 @@ class StoreReading(Generic[StateT]):
             after: the place to go on from, by default the last durable event. A number or a
                 `Cursor` gives the event behind, 0 the first event. A time (an aware `datetime`, or
                 nanoseconds since the epoch) gives the first later event.
+            start: the number of the first event, in place of `after`, as `read_events` takes it.
             operations: the names of the operations to give, by default all.
             slow: `"wait"`, or `"error"` to end a subscription that was up to date and is more than
                 `max_lag` events behind, with `SubscriberTooSlowError`.
@@ -106,6 +109,10 @@ class StoreReading(Generic[StateT]):
             ForeignCursorError, HistoryForkedError: the cursor is of another history. A cursor that
                 differs in the checksum alone is refused by the iteration.
         """
+        if start is not None:
+            if after is not None:
+                raise argument_error("start", start, "expected start or after, and not both")
+            after = max(seq_of(start, "start"), 1) - 1
         asked = asked_for(self.registry, after, operations, slow, max_lag, cursor)
         subscriptions, log = self._subscriptions, self.log
         subscriptions.ensure_open(log.path)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from eventstore import (
+    ConfigError,
     CursorAheadError,
     Event,
     EventStore,
@@ -818,3 +819,25 @@ class TestTooSlow:
                     await store.append(*[pay()] * BUFFER)
                 await asyncio.sleep(0)
                 assert caplog.records == []
+
+
+class TestStart:
+    """`start` names the first event, where `after` names the one before."""
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(("start", "first"), [(-5, 1), (0, 1), (1, 1), (2, 2), (4, 4)])
+    async def test_it_is_the_number_of_the_first_event(self, start: int, first: int) -> None:
+        async with EventStore.in_memory(bank_registry()) as store:
+            await store.append(pay(), pay(), pay())
+            async with store.subscribe(start=start) as events:
+                await store.append(pay(), pay())
+                assert (await anext(events)).seq == first
+
+    @pytest.mark.asyncio
+    async def test_it_is_a_number_and_stands_alone(self) -> None:
+        async with EventStore.in_memory(bank_registry()) as store:
+            with pytest.raises(ConfigError, match="start or after, and not both"):
+                store.subscribe(start=1, after=0)
+            moment: Any = datetime(2026, 3, 2, tzinfo=UTC)
+            with pytest.raises(ConfigError, match="expected a sequence number"):
+                store.subscribe(start=moment)
