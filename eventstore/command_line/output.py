@@ -142,7 +142,7 @@ def _plain(value: Any) -> Any:
     """Return a value that JSON can hold: the `repr` for a type unknown to JSON."""
     try:
         return encode_hook(value)
-    except NotImplementedError:
+    except NotImplementedError:  # the answer of `encode_hook` for an unknown type
         return repr(value)
 
 

@@ -92,7 +92,7 @@ class FollowedSubscription(Subscription):
             except CursorAheadError:
                 if not self._own_place:
                     raise
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE)  # another process tells nobody of its syncs
         if self._failure is not None:
             raise fresh_error(self._failure)
         raise StopAsyncIteration

@@ -133,7 +133,7 @@ class Doubt(Generic[OperationT]):
             )
         remaining = moment - self._owned().clock.time_ns()
         if remaining > 0:
-            await asyncio.sleep(remaining / 1e9)
+            await asyncio.sleep(remaining / 1e9)  # the venue forgets by the clock alone
 
     async def settle(self, outcome: str, *also: Payload, note: str | None = None) -> Receipt:
         """Record the outcome of the intent, with further operations, in one record.

@@ -24,7 +24,7 @@ class IntentMethods:
 
     def _intent_path(self) -> IntentPath:
         """Return the append path of the store."""
-        raise NotImplementedError
+        raise NotImplementedError  # `EventStore` has the path
 
     def intend(
         self,

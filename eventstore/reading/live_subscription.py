@@ -301,7 +301,7 @@ class LiveSubscription(Subscription):
             )
         try:
             batch = await anext(reading, None)
-        except Exception:
+        except Exception:  # whatever ended the reading, the next call begins another
             self._reading = None
             raise
         if batch is None:
