@@ -17,6 +17,7 @@ PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 DUTIES = {
     "cli": "the command eventstore, and the message where its extra is missing",
     "command_line": "the commands: options, output, exit statuses",
+    "analysis": "events as tables for analysts, and states over time",
     "tools": "the engines of the commands, such as verify",
     "repair": "a damaged store read over its damage, diagnosed and repaired",
     "demo": "a trading loop that is killed and recovers",
