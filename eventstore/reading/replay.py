@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, check_location
-from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError
@@ -30,6 +29,7 @@ from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.bases import nearest_base
 from eventstore.reading.cursors import confirm_moment, place_behind
 from eventstore.reading.selection import (
     TimeWindow,
@@ -37,9 +37,7 @@ from eventstore.reading.selection import (
     checked_registry,
     seq_lower_bound,
 )
-from eventstore.snapshot.initial_state import compare_initial, first_state
-from eventstore.snapshot.refusal import unusable_error
-from eventstore.snapshot.vault import SnapshotVault, snapshot_times
+from eventstore.snapshot.vault import snapshot_times
 
 __all__ = [
     "fold_to",
@@ -134,7 +132,7 @@ def _replay(
     start = place_behind(disk, named_start)
     stop = None if named_stop is None else place_behind(disk, named_stop)
     upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
-    state, seq, _, _ = _base(disk, registry, upto=upto, before=before)
+    state, seq, _, _ = nearest_base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
     run = fold_context().run
     changeable = {kind for kind in functions if not is_immutable(kind)}
@@ -203,7 +201,7 @@ def fold_to(
             requested=upto,
             first_available=load_manifest(disk).history_start,
         )
-    folded = _base(disk, registry, upto=upto, before=after)
+    folded = nearest_base(disk, registry, upto=upto, before=after)
     if upto is None and _is_all_there_is(disk, folded.seq, after):
         return folded
     state, seq, latest, intents = folded
@@ -233,30 +231,6 @@ def _is_all_there_is(disk: Disk, seq: int, before: int | None) -> bool:
             return False
         newest = max((seq for seq, _ in snapshot_times(disk, manifest.store)), default=0)
     return before is None or seq == newest
-
-
-def _base(
-    disk: Disk, registry: HandlerRegistry[StateT], *, upto: int | None, before: int | None
-) -> StateAt[StateT]:
-    """Load the newest usable snapshot that is not too late, or give the initial state."""
-    with translating_read_errors(disk.path):
-        manifest = load_manifest(disk)
-        if before is not None:
-            times = snapshot_times(disk, manifest.store)
-            upto = max((seq for seq, latest in times if latest < before), default=0)
-        first = first_state(registry)
-        compare_initial(disk.path, manifest, registry, first.record)
-        vault = SnapshotVault(disk, manifest.store, registry)
-        snapshot, rejected = vault.load_newest(list_snapshots(disk), upto=upto)
-    if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
-        unusable = unusable_error(
-            disk.path, manifest, None if snapshot is None else snapshot.seq, rejected
-        )
-        if unusable is not None:
-            raise unusable
-    if snapshot is None:
-        return StateAt(first.state, 0, 0)
-    return snapshot.at
 
 
 def upcast_batches(

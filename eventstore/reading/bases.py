@@ -1,0 +1,79 @@
+"""Bases: the states at hand that folding can begin with.
+
+Theory of operation
+-------------------
+A base is the state after one event. The state before the first event is a base, and every usable
+snapshot is one. Events between two bases are an *interval*. A reader that needs the state at a
+moment folds from the nearest base before. A reader of a whole history may fold all intervals at the
+same time, each from the base at the interval's beginning.
+
+This module is the only one that knows where bases are kept. `base_numbers` lists numbers alone, so
+that a reader can divide a history without loading a state. A listed base may turn out to be
+unusable: damaged, made by other handlers, or removed by the writer. `nearest_base` then gives the
+base before, so a reader gets a right state in every case, and folds more events.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from eventstore.disk.base import Disk
+from eventstore.disk.listing import list_snapshots
+from eventstore.disk.manifest import load_manifest
+from eventstore.model.registry import HandlerRegistry
+from eventstore.model.state_codec import StateAt
+from eventstore.os_errors import translating_read_errors
+from eventstore.snapshot.initial_state import compare_initial, first_state
+from eventstore.snapshot.refusal import unusable_error
+from eventstore.snapshot.vault import SnapshotVault, snapshot_times
+
+__all__ = ["base_numbers", "nearest_base"]
+
+StateT = TypeVar("StateT")
+
+
+def base_numbers(disk: Disk) -> list[int]:
+    """List the events after which there may be a base, ascending.
+
+    0 stands for the state before the first event, and is left out where the first events were
+    discarded. Bases before the history are left out as well: no fold could leave them.
+    """
+    with translating_read_errors(disk.path):
+        before = load_manifest(disk).history_start - 1
+        kept = [seq for seq in list_snapshots(disk) if seq >= before and seq > 0]
+    return kept if before else [0, *kept]
+
+
+def nearest_base(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    *,
+    upto: int | None = None,
+    before: int | None = None,
+) -> StateAt[StateT]:
+    """Load the newest usable base that is not too late.
+
+    `upto` is the last event that the state may follow. `before` is a time in nanoseconds since the
+    epoch: every event up to the base is earlier. Without both, the newest base is meant.
+
+    Raises `StoreNotFoundError`, `ReadFailedError`, `InitialStateError`, and the errors of opening a
+    store whose newest state only an unusable snapshot could give.
+    """
+    with translating_read_errors(disk.path):
+        manifest = load_manifest(disk)
+        if before is not None:
+            times = snapshot_times(disk, manifest.store)
+            upto = max((seq for seq, latest in times if latest < before), default=0)
+        first = first_state(registry)
+        compare_initial(disk.path, manifest, registry, first.record)
+        vault: SnapshotVault[Any] = SnapshotVault(disk, manifest.store, registry)
+        snapshot, rejected = vault.load_newest(list_snapshots(disk), upto=upto)
+    if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
+        unusable = unusable_error(
+            disk.path, manifest, None if snapshot is None else snapshot.seq, rejected
+        )
+        if unusable is not None:
+            raise unusable
+    if snapshot is None:
+        return StateAt(first.state, 0, 0)
+    return snapshot.at
