@@ -42,6 +42,7 @@ from handlers.errors import AmountError
 
 __all__ = [
     "ONE",
+    "RECENT",
     "ZERO",
     "Number",
     "Quantity",
@@ -69,9 +70,9 @@ _SUMS = Context(
 _BOUNDS = Context(prec=250, Emin=-100, Emax=100, traps=[*_TRAPS, Inexact, Subnormal])
 _QUOTIENTS = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=_TRAPS)
 
-_DECIMALS: dict[float, Decimal] = {}
+RECENT: dict[float, Decimal] = {}
 """The decimals of recent floats. Prices and quantities come again, and going by text is slow."""
-_CACHED = 65_536
+_KEPT = 65_536
 
 StateT = TypeVar("StateT")
 ResultT = TypeVar("ResultT")
@@ -86,24 +87,20 @@ def exact(value: float | Decimal, operation: str, field: str) -> Decimal:
     >>> exact(0.1, "record_trade", "price")
     Decimal('0.1')
     """
-    if value.__class__ is float:
-        number = _DECIMALS.get(value)
-        if number is not None:
-            return number
+    if value.__class__ is float and value in RECENT:
+        return RECENT[value]
     number = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite():
         raise _amount_error(value, operation, field, "is no finite number")
-    if not number:
-        return ZERO
     try:
-        _BOUNDS.plus(number)
+        number = _BOUNDS.plus(number) if number else ZERO
     except DecimalException:
         reason = "is beyond 1e-100 to 1e101, or has more than 250 digits"
         raise _amount_error(value, operation, field, reason) from None
     if value.__class__ is float:
-        if len(_DECIMALS) >= _CACHED:
-            _DECIMALS.clear()
-        _DECIMALS[value] = number
+        if len(RECENT) >= _KEPT:
+            RECENT.clear()
+        RECENT[value] = number
     return number
 
 

@@ -22,6 +22,7 @@ from handlers.instrument import Instrument
 from handlers.order import Order, OrderKey
 from handlers.ordering import order_of
 from handlers.position import (
+    MAIN,
     SIDES,
     Position,
     PositionKey,
@@ -64,23 +65,19 @@ def book_fill(
     kind, settlement = instrument.kind, instrument.settlement
     positions = state.positions
     held = positions.get(key)
-    if fee and kind == "spot" and fill.fee_currency == instrument.base:
-        position, profit = _trade_in_kind(held, fill, fee, instrument)
+    currency = fill.fee_currency
+    if fee and kind == "spot" and currency == instrument.base:
+        position, profit, value = _trade_in_kind(held, fill, fee, instrument)
     else:
-        position, profit = trade(
+        position, profit, value = trade(
             held, symbol, account, fill.side, fill.recorded, quantity, price, instrument
         )
 
     balances, fee_sums, profit_sums = state.balances, state.fee_sums, state.profit_sums
-    if kind == "security":
-        paid = -quantity * price * instrument.multiplier
-    elif kind == "spot":
-        paid = -quantity * price
+    paid = -value if kind in ("security", "spot") else profit
+    if kind == "spot":
         balances = added(balances, balance_key(instrument.base or "", account), quantity)
-    else:
-        paid = profit
     if fee:
-        currency = fill.fee_currency
         fee_sums = added(fee_sums, (symbol, currency), fee)
         if currency == settlement:
             paid -= fee
@@ -97,7 +94,7 @@ def book_fill(
         positions = positions.delete(key)
     return replace(
         state,
-        balances=added(balances, balance_key(settlement, account), paid),
+        balances=added(balances, settlement if account == MAIN else (account, settlement), paid),
         positions=positions,
         profit_sums=profit_sums,
         fee_sums=fee_sums,
@@ -110,18 +107,22 @@ def book_fill(
 
 def _trade_in_kind(
     held: Position | None, fill: Fill, fee: Decimal, instrument: Instrument
-) -> tuple[Position | None, Decimal]:
+) -> tuple[Position | None, Decimal, Decimal]:
     """Trade a spot pair with a fee in the base.
 
     A buy adds so much less, at the traded price. After a sale the fee leaves the position.
     """
     place = (fill.symbol, fill.account, fill.side, fill.recorded)
     quantity, price = fill.quantity, fill.price
+    value = quantity * price
     if not quantity.is_signed():
         arrived = quantity - fee
-        return trade(held, *place, arrived, price, instrument) if arrived else (held, ZERO)
-    position, profit = trade(held, *place, quantity, price, instrument)
-    return take_in_kind(position, *place, fee, price), profit
+        if not arrived:
+            return held, ZERO, value
+        position, profit, _ = trade(held, *place, arrived, price, instrument)
+        return position, profit, value
+    position, profit, _ = trade(held, *place, quantity, price, instrument)
+    return take_in_kind(position, *place, fee, price), profit, value
 
 
 def effect_changes(

@@ -136,31 +136,33 @@ def trade(
     quantity: Decimal,
     price: Decimal,
     instrument: Instrument,
-) -> tuple[Position | None, Decimal]:
+) -> tuple[Position | None, Decimal, Decimal]:
     """Trade `quantity` (signed, not zero) at `price`.
 
     `symbol`, `account` and `side` are those of the position, `time` is the time of the event.
-    Returns the next position and the realised profit in the settlement currency.
+    Returns the next position, and in the settlement currency the realised profit and the value of
+    what was traded.
     """
     inverse = instrument.kind == "inverse"
     multiplier = instrument.multiplier
-    shares, cost, weight, profit = quantity, instrument.value(quantity, price), None, ZERO
+    value = instrument.value(quantity, price) if inverse else quantity * price * multiplier
+    shares, cost, weight, profit = quantity, value, None, ZERO
     if held is not None:
-        shares = held.shares + quantity
+        before = held.shares
+        shares = before + quantity
         if not shares:
-            return None, instrument.profit(held.cost, -cost)
-        before = held.shares.is_signed()
-        if before == quantity.is_signed():
-            cost, weight = held.cost + cost, held.weight
-        elif before == shares.is_signed():
-            part = divide(held.cost * quantity, held.shares)  # what left, with the sign of the fill
-            profit = instrument.profit(-part, -cost)
+            return None, instrument.profit(held.cost, -value), value
+        if before.is_signed() == quantity.is_signed():
+            cost, weight = held.cost + value, held.weight
+        elif before.is_signed() == shares.is_signed():
+            part = divide(held.cost * quantity, before)  # what left, with the sign of the fill
+            profit = value - part if inverse else part - value
             cost, weight = held.cost + part, held.weight
         else:
-            profit = instrument.profit(held.cost, instrument.value(held.shares, price))
+            profit = instrument.profit(held.cost, instrument.value(before, price))
             cost = instrument.value(shares, price)
     position = Position(symbol, shares, cost, account, side, multiplier, inverse, weight, time)
-    return position, profit
+    return position, profit, value
 
 
 def take_in_kind(

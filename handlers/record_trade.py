@@ -20,7 +20,7 @@ from typing import Literal
 
 from eventstore import Event, Operation, handler
 from handlers.amending import amended_on_arrival, fill_told_again
-from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
+from handlers.amounts import RECENT, Number, Quantity, exact, exact_arithmetic, positive
 from handlers.booking import book_fill
 from handlers.errors import AmountError
 from handlers.instrument import Account, Identifier, Instrument, Side, Symbol
@@ -108,12 +108,14 @@ def told_terms(
 
     Raises `AmountError` for a number that no fill can have.
     """
-    quantity = exact(shares, operation, "shares")
-    if quantity.is_signed() or not quantity:
-        positive(shares, operation, "shares")  # raises
+    quantity = RECENT.get(shares) if shares.__class__ is float else None
+    if quantity is None or quantity.is_signed() or not quantity:
+        quantity = positive(shares, operation, "shares")
     if side == "sell":
         quantity = -quantity
-    at = exact(price, operation, "price")
+    at = RECENT.get(price) if price.__class__ is float else None
+    if at is None:
+        at = exact(price, operation, "price")
     if instrument.kind == "inverse" and (at.is_signed() or not at):
         raise AmountError(
             f"{operation}, field `$.price`: {at} is not above zero, and the contract is inverse; "
@@ -123,4 +125,7 @@ def told_terms(
         )
     if fee is None:
         return quantity, at, None, ""
-    return quantity, at, exact(fee, operation, "fee"), fee_currency or instrument.settlement
+    paid = RECENT.get(fee) if fee.__class__ is float else None
+    if paid is None:
+        paid = exact(fee, operation, "fee")
+    return quantity, at, paid, fee_currency or instrument.settlement
