@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +43,11 @@ MOST_DIFFERENCES = 10
 @click.option("--no-refold", is_flag=True, help="Check the bytes only; needs no handler.")
 @click.option("--from", "start", type=MOMENT, help="Fold from here, or the snapshot before.")
 @click.option("--to", "stop", type=MOMENT, help="Fold up to here.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Threads.  [default: the processors]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="Processes that fold, and threads that check files.  [default: as many as are worth it]",
+)
 @registry_option
 def verify(
     out: Output,
@@ -64,7 +67,7 @@ def verify(
     first = 1 if start is None else _number(path, start)
     end = None if stop is None else _number(path, stop) + 1
     with progress("verifying") as advance:
-        extent = Extent(first, end, jobs or os.cpu_count() or 1, advance)
+        extent = Extent(first, end, jobs, advance)
         found = verify_store(path, registry, extent=extent)
     if out.json:
         out.object(_object(found))
@@ -123,6 +126,7 @@ def _object(found: Verification) -> dict[str, Any]:
             "agreeing": folded.agreeing,
             "passed_over": folded.passed_over,
             "refusal": folded.refusal,
+            "jobs": folded.jobs,
             "differs_at": None if folded.divergence is None else folded.divergence.differs_at,
             "differs_by": None if folded.divergence is None else folded.divergence.seq,
         },
@@ -166,7 +170,10 @@ def _verified(found: Verification) -> Iterator[str]:
         yield "not folded again"
         return
     begun = f"event {folded.begun_at:,}" if folded.begun_at else "the beginning"
-    yield f"folded again from {begun}: {len(folded.agreeing)} snapshots agree"
+    by = f" by {folded.jobs} processes" if folded.jobs > 1 else ""
+    yield f"folded again from {begun}{by}: {len(folded.agreeing)} snapshots agree"
+    if folded.alone is not None:
+        yield f"folded by one process: {folded.alone}"
     if found.places:
         for first, last in folded.ranges:
             yield f"folded: events {first:,} to {last:,}"

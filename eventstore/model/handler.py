@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from eventstore.arguments import describe
 from eventstore.errors import InvalidPayloadError, RegistrationError, ReplayError
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation
 
 __all__ = ["Handler", "Registrable", "Upcaster", "handler", "upcaster"]
@@ -267,6 +268,27 @@ def fold_events(
             raise replay_error(event, TypeError("it returned None instead of a state"))
         state = folded
     return state
+
+
+def fold_each(
+    functions: Mapping[type[Any], Callable[[StateT, Event[Any]], StateT]],
+    state: StateT,
+    events: Iterable[Event[Any]],
+) -> Iterator[tuple[Event[Any], StateT]]:
+    """Fold upcast events as `fold_events` does, and yield each event with the state after it.
+
+    Each handler runs in a `fold_context`. The caller's code between two events does not.
+    """
+    run = fold_context().run
+    for event in events:
+        try:
+            folded = run(functions[type(event.data)], state, event)
+        except Exception as error:  # a handler may raise anything
+            raise replay_error(event, error) from error
+        if folded is None and state is not None:
+            raise replay_error(event, TypeError("it returned None instead of a state"))
+        state = folded
+        yield event, state
 
 
 def replay_error(event: Event[Any], error: Exception) -> ReplayError:

@@ -15,33 +15,44 @@ base before, so a reader gets a right state in every case, and folds more events
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import uuid
+from typing import TypeVar
 
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
-from eventstore.disk.manifest import load_manifest
+from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.os_errors import translating_read_errors
 from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.refusal import unusable_error
-from eventstore.snapshot.vault import SnapshotVault, snapshot_times
+from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault, snapshot_times
 
-__all__ = ["base_numbers", "nearest_base"]
+__all__ = ["base_numbers", "load_base", "nearest_base"]
 
 StateT = TypeVar("StateT")
 
 
-def base_numbers(disk: Disk) -> list[int]:
+def base_numbers(disk: Disk, manifest: Manifest) -> list[int]:
     """List the events after which there may be a base, ascending.
 
     0 stands for the state before the first event, and is left out where the first events were
     discarded. Bases before the history are left out as well: no fold could leave them.
     """
+    before = manifest.history_start - 1
     with translating_read_errors(disk.path):
-        before = load_manifest(disk).history_start - 1
         kept = [seq for seq in list_snapshots(disk) if seq >= before and seq > 0]
     return kept if before else [0, *kept]
+
+
+def load_base(
+    disk: Disk, store: uuid.UUID, registry: HandlerRegistry[StateT], seq: int
+) -> LoadedSnapshot[StateT] | Rejected:
+    """Load the base after event `seq`, not 0, or say why the base cannot be used.
+
+    Raises `ReadFailedError`, and `FileNotFoundError` where the writer removed the base.
+    """
+    return SnapshotVault(disk, store, registry).load(seq)
 
 
 def nearest_base(
@@ -66,7 +77,7 @@ def nearest_base(
             upto = max((seq for seq, latest in times if latest < before), default=0)
         first = first_state(registry)
         compare_initial(disk.path, manifest, registry, first.record)
-        vault: SnapshotVault[Any] = SnapshotVault(disk, manifest.store, registry)
+        vault = SnapshotVault(disk, manifest.store, registry)
         snapshot, rejected = vault.load_newest(list_snapshots(disk), upto=upto)
     if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
         unusable = unusable_error(

@@ -20,8 +20,7 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
-from eventstore.model.handler import replay_error
-from eventstore.model.isolated_fold import fold_context
+from eventstore.model.handler import fold_each
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import EventsLost, holds_lost, without_lost
@@ -134,7 +133,6 @@ def _replay(
     upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
     state, seq, _, _ = nearest_base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
-    run = fold_context().run
     changeable = {kind for kind in functions if not is_immutable(kind)}
     handing_over = False
     window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
@@ -144,15 +142,8 @@ def _replay(
             events = _from_start(batch, start)
             state = registry.fold(state, batch[: len(batch) - len(events)])
             handing_over = bool(events)
-        for event in window.cut(events):
-            kind = type(event.data)
-            try:
-                folded = run(functions[kind], state, event)
-            except Exception as error:  # a handler may raise anything
-                raise replay_error(event, error) from error
-            if folded is None and state is not None:
-                raise replay_error(event, TypeError("it returned None instead of a state"))
-            state = folded
+        for event, after in fold_each(functions, state, window.cut(events)):
+            kind, state = type(event.data), after
             if kind is not EventsLost and (operations is None or event.operation in operations):
                 shared = kind in changeable or event.metadata is not None  # perhaps with the state
                 handed_over = copy_value(event) if shared else event

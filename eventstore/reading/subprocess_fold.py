@@ -42,6 +42,7 @@ from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateCodec
+from eventstore.reading.intervals import cut_at
 from eventstore.reading.replay import recorded_batches
 
 __all__ = [
@@ -52,8 +53,10 @@ __all__ = [
     "OtherInterpreterError",
     "Source",
     "digests_at",
+    "find_source",
     "fold_in_other_interpreter",
     "source_of",
+    "sources_of",
 ]
 
 Digests = dict[int, str]
@@ -121,14 +124,15 @@ class _Request(msgspec.Struct, frozen=True):
     cases: list[Case]
 
 
-def source_of(item: Handler[Any, Any] | Upcaster[Any, Any]) -> Source | None:
-    """Return where to find `item` again, `None` for an item that only this process has.
+def source_of(item: Any) -> Source | None:
+    """Return where to find a handler, an upcaster or a function again.
 
-    Another interpreter finds an item at the top of a module, or in a class there, under the name of
-    the item's function.
+    `None` stands for an item that only this process has. Another interpreter finds an item at the
+    top of a module, or in a class there, under the name of the item's function.
     """
-    function: Any = item.function
-    module, name = function.__module__, function.__qualname__
+    function: Any = item.function if isinstance(item, Handler | Upcaster) else item
+    module = getattr(function, "__module__", None) or ""
+    name = getattr(function, "__qualname__", None) or ""
     home = sys.modules.get(module)
     found: Any = home
     for part in name.split("."):
@@ -137,6 +141,17 @@ def source_of(item: Handler[Any, Any] | Upcaster[Any, Any]) -> Source | None:
     if found is not item or (module == "__main__" and file is None):
         return None
     return Source(module, name, None if file is None else str(Path(file).absolute()))
+
+
+def sources_of(*items: Any) -> list[Source] | None:
+    """Return where another process finds each item, `None` if one is only in this process.
+
+    The script that was started is not run again, since it may do more than define handlers.
+    """
+    found = list(map(source_of, items))
+    if any(source is None or source.module == "__main__" for source in found):
+        return None
+    return [source for source in found if source is not None]
 
 
 def fold_in_other_interpreter(
@@ -198,16 +213,12 @@ def digests_at(
     raises.
     """
     codec = registry.states
-    state, digests, rest = codec.load(start), {}, sorted(marks)
-    for batch in recorded_batches(disk, registry.codec, events.first, events.last + 1):
-        while rest and rest[0] <= batch[-1].seq:
-            count = rest[0] - batch[0].seq + 1
-            state = registry.fold(state, registry.upcast(batch[:count]))
-            digests[rest.pop(0)] = codec.digest(state)
-            batch = batch[count:]
-            if not batch:
-                break
+    state, digests = codec.load(start), {}
+    batches = recorded_batches(disk, registry.codec, events.first, events.last + 1)
+    for batch, marked in cut_at(batches, sorted(marks)):
         state = registry.fold(state, registry.upcast(batch))
+        if marked:
+            digests[batch[-1].seq] = codec.digest(state)
     return digests
 
 
@@ -221,7 +232,7 @@ def answer() -> None:
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
     output = os.dup(1)
     os.dup2(2, 1)  # prints of handlers, also from C, go to standard error
-    registry: HandlerRegistry[Any] = HandlerRegistry(*map(_find_item, request.sources))
+    registry: HandlerRegistry[Any] = HandlerRegistry(*map(find_source, request.sources))
     folds = [_fold_case(registry, case) for case in request.cases]
     with os.fdopen(output, "wb") as stream:
         stream.write(msgspec.msgpack.encode(folds))
@@ -253,7 +264,8 @@ def _fold_inline(
         return state, f"!{type(error).__name__}"
 
 
-def _find_item(source: Source) -> Any:
+def find_source(source: Source) -> Any:
+    """Return the object that a source names, in this interpreter."""
     found: Any = _import_source(source)
     for part in source.name.split("."):
         found = getattr(found, part)

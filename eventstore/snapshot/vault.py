@@ -197,14 +197,16 @@ class SnapshotVault(Generic[StateT]):
         """Encode the open intents. Raises `StateRefusedError` where decoding gives others."""
         events = intents.encoded(self._registry.codec.encode)
         try:
-            if self._decoded(events, intents.used) == intents:
+            if self.decode_intents(events, intents.used) == intents:
                 return events, dict(sorted(intents.used.items()))
             reason = "it would be read as other intents"
         except Exception as error:  # noqa: BLE001  a class of a payload may raise anything
             reason = f"{type(error).__name__}: {error}"
         raise _not_kept_error(seq, reason)
 
-    def _decoded(self, events: Iterable[bytes], used: Mapping[str, int]) -> OpenIntents:
+    def decode_intents(self, events: Iterable[bytes], used: Mapping[str, int]) -> OpenIntents:
+        """Return the open intents of encoded events. Raises whatever a payload's class raises."""
+
         def decode(data: bytes) -> Iterable[Event[Any]]:
             seq = msgspec.msgpack.decode(data)[0]
             found = self._registry.codec.decode(array_header(1) + data, 1, seq)
@@ -246,7 +248,7 @@ class SnapshotVault(Generic[StateT]):
                 )
             state = self._codec.load(slices)
             found = self._codec.digest(state)
-            intents = self._decoded(about.intents, about.used)
+            intents = self.decode_intents(about.intents, about.used)
         except Exception as error:  # noqa: BLE001  a class within the state may raise anything
             # The bytes are invalid, or the state's type refuses the decoded values.
             return Rejected(name, f"it is damaged: {error}")

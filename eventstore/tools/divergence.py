@@ -39,10 +39,9 @@ from eventstore.reading.subprocess_fold import (
     Digests,
     EventRange,
     OtherInterpreterError,
-    Source,
     digests_at,
     fold_in_other_interpreter,
-    source_of,
+    sources_of,
 )
 
 __all__ = ["Divergence", "explain_divergence"]
@@ -158,7 +157,7 @@ class _Interval:
         )
 
     def _elsewhere(self) -> Divergence | None:
-        sources = self._sources()
+        sources = sources_of(*self._registry.items)
         if sources is None:
             self._untried = (
                 ". It was not folded in another process: not every handler is found by module and "
@@ -199,19 +198,6 @@ class _Interval:
     def _events(self, marks: list[int]) -> EventRange:
         """The events of the interval up to the last mark. Later events change no digest."""
         return EventRange(self._disk.path, self._agrees_at + 1, max(marks))
-
-    def _sources(self) -> list[Source] | None:
-        """Where another process finds each handler, `None` if one handler is only in this process.
-
-        The script that was started is not run again, since it may do more than define handlers.
-        """
-        found = []
-        for item in self._registry.items:
-            source = source_of(item)
-            if source is None or source.module == "__main__":
-                return None
-            found.append(source)
-        return found
 
     def _first_difference(
         self, one: Callable[[list[int]], Digests], other: Callable[[list[int]], Digests]

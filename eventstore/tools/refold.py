@@ -1,8 +1,16 @@
 """Folding a store's history again, and comparing the state with that of every snapshot.
 
+Theory of operation
+-------------------
 Every snapshot carries the digest of the state in the live store. History is folded from the
 beginning, and the digest is compared at each snapshot. The first snapshot with another digest
 leaves an interval. `divergence.py` searches the interval for the event.
+
+History is folded in parts, each from a snapshot to a later one. A part begins with the state in its
+snapshot. The part before ends there, and compares this state. So when every part agrees, the parts
+together prove the same as one fold from the beginning. When a part differs, the parts before it
+agree, so that its snapshot is the one that a single fold names. Parts can be folded at the same
+time (`reading/fold_crew.py`), and one process folds a single part.
 """
 
 from __future__ import annotations
@@ -13,28 +21,32 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.disk.base import Disk
-from eventstore.disk.layout import snapshot_name
-from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
-from eventstore.errors import (
-    CorruptStoreError,
-    InitialStateError,
-    InvalidPayloadError,
-    ReplayError,
-    StateRefusedError,
-    UnknownOperationError,
-)
-from eventstore.model.open_intents import NO_INTENTS, OpenIntents
+from eventstore.errors import InitialStateError, StateRefusedError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.repair_notes import EventsLost
+from eventstore.reading.bases import base_numbers
+from eventstore.reading.fold_crew import FoldCrew
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state import compare_initial, first_state
-from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.tools.divergence import Divergence, explain_divergence
+from eventstore.tools.log_end import last_event_of
+from eventstore.tools.refold_part import (
+    REFUSALS,
+    Folded,
+    Mark,
+    Part,
+    PartFold,
+    fold_part,
+    state_after,
+    survey_base,
+)
 
 __all__ = ["Divergence", "Extent", "Refold", "refold"]
+
+_PARTS = 4
+"""Parts for each process, so that no process waits long for the last part of another."""
 
 
 class Refold(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +61,10 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
             other open intents than the events give, which an opening does not notice.
         divergence: The first difference, `None` if there is none.
         refusal: The reason why history could not be folded to its end, if so.
-        ranges: The folded events, first and last of each range. One range in a sound store.
+        ranges: The folded events, first and last of each range. One range in a sound store. Before
+            a difference or a refusal, a range ends with the last snapshot that agrees.
+        jobs: The processes that folded.
+        alone: The reason why one process folded where more were asked for.
     """
 
     begun_at: int = 0
@@ -59,6 +74,8 @@ class Refold(msgspec.Struct, frozen=True, kw_only=True):
     divergence: Divergence | None = None
     refusal: str | None = None
     ranges: tuple[tuple[int, int], ...] = ()
+    jobs: int = 1
+    alone: str | None = None
 
 
 class Extent(NamedTuple):
@@ -66,13 +83,14 @@ class Extent(NamedTuple):
 
     - `start`, `stop`: the events to fold, `stop` exclusive, `None` for the last event. Folding
       begins with the snapshot before `start`.
-    - `jobs`: threads that read files.
-    - `advance`: called with the number of the last event so far, and the last event or `None`.
+    - `jobs`: processes that fold, and threads that check files. `None` for as many as are worth it.
+    - `advance`: called with the number of the last event so far, and the last event or `None`. Of
+      parts folded at the same time, the number is that of one fold which got as far.
     """
 
     start: int = 1
     stop: int | None = None
-    jobs: int = 1
+    jobs: int | None = 1
     advance: Callable[[int, int | None], None] = lambda done, total: None
 
 
@@ -86,15 +104,25 @@ def refold(
     """Fold history again, compare at every snapshot, and explain the first difference.
 
     With `history`, every readable event of a damaged history is folded, as far as a state is known
-    to begin with: the initial one, or that of a snapshot behind a gap.
+    to begin with: the initial one, or that of a snapshot behind a gap. One process does so.
 
     Nothing is written. Raises `FileNotFoundError` and `HistoryUnavailableError` where a writer at
     work removed a needed file.
     """
-    return _Refolding(disk, manifest, registry, history, extent).run()
+    try:
+        compare_initial(disk.path, manifest, registry, first_state(registry).record)
+    except (InitialStateError, StateRefusedError) as error:
+        return Refold(refusal=str(error))
+    newest = None if history is not None else last_event_of(disk)
+    events = 0 if newest is None else newest.seq - extent.start + 1
+    jobs = extent.jobs if history is None else 1
+    with FoldCrew(disk, registry, jobs=jobs, events=events) as crew:
+        return _Refolding(disk, manifest, registry, history, extent, crew).run()
 
 
 class _Refolding:
+    """A whole refold: the snapshots looked at, the history divided, the results put together."""
+
     def __init__(
         self,
         disk: Disk,
@@ -102,185 +130,146 @@ class _Refolding:
         registry: HandlerRegistry[Any],
         history: History | None,
         extent: Extent,
+        crew: FoldCrew,
     ) -> None:
-        self._extent = extent
         self._disk = disk
-        self._history = history
-        self._ranges: list[tuple[int, int]] = []
         self._manifest = manifest
+        self._store = manifest.store
         self._registry = registry
-        self._codec = registry.states
-        self._vault = SnapshotVault(disk, manifest.store, registry)
-        self._digests: dict[int, str] = {}
-        self._intents: dict[int, OpenIntents] = {}
-        self._passed_over: list[str] = []
-        self._unreadable: list[tuple[str, str]] = []
-        self._retired = False
+        self._history = history
+        self._extent = extent
+        self._crew = crew
+        self._marks: dict[int, Mark] = {}
+        self._found = Refold(jobs=crew.jobs, alone=crew.alone)
 
     def run(self) -> Refold:
-        try:
-            record = first_state(self._registry).record
-            compare_initial(self._disk.path, self._manifest, self._registry, record)
-        except (InitialStateError, StateRefusedError) as error:
-            return self._result(0, [], refusal=str(error))
-        self._survey()
+        retired = self._survey()
         available = self._manifest.history_start - 1
         begun_at = 0
         if available:
-            usable = [seq for seq in sorted(self._digests) if seq >= available]
-            if not usable and self._retired:
+            usable = [seq for seq in self._marks if seq >= available]
+            if not usable and retired:
                 raise FileNotFoundError(f"snapshots of {self._disk.path} went while it was read")
             if not usable:
-                return self._result(
-                    0,
-                    [],
+                return self._with(
                     refusal="history does not reach back to its beginning, and there is no "
                     "snapshot that folding could begin with",
                 )
             begun_at = usable[0]
         start = self._extent.start
-        begun_at = max((seq for seq in self._digests if begun_at < seq < start), default=begun_at)
-        agreeing: list[int] = []
-        try:
-            differing_at, state = self._fold_history(begun_at, agreeing)
-            divergence = None
-            if differing_at is not None:
-                agrees_at = agreeing[-1] if agreeing else begun_at
-                divergence = explain_divergence(
-                    self._disk,
-                    self._registry,
-                    agrees_at=agrees_at,
-                    differs_at=differing_at,
-                    start=list(self._codec.slices(self._state_after(agrees_at))),
-                    stored=self._state_after(differing_at),
-                    refolded=state,
-                )
-        except (
-            CorruptStoreError,
-            InvalidPayloadError,
-            ReplayError,
-            UnknownOperationError,
-        ) as error:
-            return self._result(begun_at, agreeing, refusal=str(error))
-        return self._result(begun_at, agreeing, divergence=divergence)
-
-    def _result(
-        self,
-        begun_at: int,
-        agreeing: list[int],
-        *,
-        divergence: Divergence | None = None,
-        refusal: str | None = None,
-    ) -> Refold:
-        return Refold(
-            begun_at=begun_at,
-            agreeing=tuple(agreeing),
-            passed_over=tuple(self._passed_over),
-            unreadable=tuple(self._unreadable),
-            ranges=tuple(self._ranges),
-            divergence=divergence,
-            refusal=refusal,
+        begun_at = max((seq for seq in self._marks if begun_at < seq < start), default=begun_at)
+        self._with(begun_at=begun_at)
+        folded = self._fold(begun_at)
+        odd = [bad for one in folded for bad in one.unreadable]
+        self._with(
+            agreeing=tuple(seq for one in folded for seq in one.agreeing),
+            unreadable=(*self._found.unreadable, *odd),
+            ranges=_joined(folded),
+            refusal=folded[-1].refusal if folded else None,
         )
+        if not folded or folded[-1].differs_at is None:
+            return self._found
+        try:
+            divergence = self._explain(folded[-1].agrees_at, folded[-1].differs_at)
+            return self._with(divergence=divergence)
+        except REFUSALS as error:
+            return self._with(refusal=str(error))
 
-    def _survey(self) -> None:
-        """Note the digests of the snapshots that the same handlers made."""
-        for seq in list_snapshots(self._disk):
-            try:
-                found = self._vault.load(seq)
-            except FileNotFoundError:  # the writer removed the snapshot
-                self._retired = True
-                continue
-            if not isinstance(found, LoadedSnapshot):
-                if found.operations:
-                    self._passed_over.append(f"{found.name}: {found.reason}")
-                else:
-                    self._unreadable.append((found.name, found.reason))
-                continue
-            self._digests[seq] = found.digest
-            self._intents[seq] = found.intents
+    def _with(self, **found: Any) -> Refold:
+        self._found = msgspec.structs.replace(self._found, **found)
+        return self._found
 
-    def _fold_history(self, begun_at: int, agreeing: list[int]) -> tuple[int | None, Any]:
-        """Fold everything that can be folded, gap by gap, until a snapshot differs."""
+    def _survey(self) -> bool:
+        """Look at every snapshot. Returns whether the writer removed one meanwhile."""
+        seqs = base_numbers(self._disk, self._manifest)
+        surveys = self._crew.each(survey_base, [(self._store, seq) for seq in seqs if seq])
+        self._marks = {one.mark.seq: one.mark for one in surveys if one.mark is not None}
+        odd = [one for one in surveys if one.reason]
+        self._with(
+            passed_over=tuple(f"{one.name}: {one.reason}" for one in odd if one.foreign),
+            unreadable=tuple((one.name, one.reason) for one in odd if not one.foreign),
+        )
+        return any(one.mark is None and not one.reason for one in surveys)
+
+    def _fold(self, begun_at: int) -> list[Folded]:
+        """Fold everything that can be folded, until a snapshot differs."""
         if self._history is None:
-            return self._fold(begun_at, agreeing, self._extent.stop)
-        diagnosis = self._history.diagnosis
-        state, first = None, diagnosis.first_seq
-        for gap_first, gap_last in (*diagnosis.gaps, (diagnosis.last_seq + 1, 0)):
+            done = begun_at
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                self._extent.advance(done, None)
+
+            parts = list(self._parts(begun_at, self._extent.stop, self._crew.jobs))
+            return self._crew.each(fold_part, parts, advance, lambda folded: folded.ends)
+        return list(self._fold_readable(self._history))
+
+    def _fold_readable(self, history: History) -> Iterator[Folded]:
+        """Fold a damaged history, gap by gap."""
+        first = history.diagnosis.first_seq
+        for gap_first, gap_last in (*history.diagnosis.gaps, (history.diagnosis.last_seq + 1, 0)):
             begun_at = self._beginning(first, gap_first)
-            if begun_at >= 0 and begun_at < gap_first:
-                differing_at, state = self._fold(begun_at, agreeing, gap_first)
-                if differing_at is not None:
-                    return differing_at, state
+            if 0 <= begun_at < gap_first:
+                (part,) = self._parts(begun_at, gap_first, 1)
+                fold = PartFold(self._disk, self._registry, part)
+                batches = self._batches(history, begun_at + 1, gap_first)
+                folded = fold.run(batches, lambda count: None)
+                yield folded
+                if folded.ends:
+                    return
             first = gap_last + 1
-        return None, state
 
     def _beginning(self, first: int, stop: int) -> int:
         """Return the event of the first known state between two gaps, -1 without one."""
         if first == 1:
             return 0
-        return min((seq for seq in self._digests if first - 1 <= seq < stop), default=-1)
+        return min((seq for seq in self._marks if first - 1 <= seq < stop), default=-1)
 
-    def _batches(self, start: int, stop: int | None) -> Iterator[Sequence[Event[Any]]]:
-        registry = self._registry
-        if self._history is None:
-            yield from recorded_batches(self._disk, registry.codec, start, stop)
-            return
-        for chunk in self._history.chunks(start, stop):
-            events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
+    def _batches(self, history: History, start: int, stop: int) -> Iterator[Sequence[Event[Any]]]:
+        for chunk in history.chunks(start, stop):
+            events = self._registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
             events = events[max(0, start - chunk.first_seq) :]
             if events:
                 yield events
 
-    def _fold(
-        self, begun_at: int, agreeing: list[int], stop: int | None = None
-    ) -> tuple[int | None, Any]:
-        """Fold until a snapshot differs. Returns the snapshot's event and the folded state.
+    def _parts(self, begun_at: int, stop: int | None, jobs: int) -> Iterator[Part]:
+        """Divide the events behind a snapshot: one part, or some for each of several processes."""
+        marks = [mark for seq, mark in self._marks.items() if seq > begun_at]
+        marks = [mark for mark in marks if stop is None or mark.seq < stop]
+        size, held = 0, list[Mark]()
+        if jobs > 1 and marks:
+            size = (marks[-1].seq - begun_at) // (jobs * _PARTS)
+        for mark in marks:
+            held.append(mark)
+            if size and mark.seq - begun_at >= size:
+                yield Part(self._store, begun_at, tuple(held), mark.seq + 1)
+                begun_at, held = mark.seq, []
+        yield Part(self._store, begun_at, tuple(held), stop)
 
-        Appends agreeing snapshots to `agreeing`. Returns `None` for an event if all agree. Where a
-        repair left a gap, the next snapshot need not agree. Then the fold begins anew there.
-        """
-        gap = False
-        state, last = self._state_after(begun_at), begun_at
-        intents = self._intents.get(begun_at, NO_INTENTS)
-        rest = [seq for seq in sorted(self._digests) if seq > begun_at]
-        registry = self._registry
-        for events in self._batches(begun_at + 1, stop):
-            last = events[-1].seq
-            self._extent.advance(last, None)
-            while rest and events and rest[0] <= events[-1].seq:
-                mark = rest.pop(0)
-                count = mark - events[0].seq + 1
-                current = registry.upcast(events[:count])
-                state, intents = registry.fold(state, current), intents.after(current)
-                gap = gap or EventsLost in {type(event.data) for event in current}
-                if self._codec.digest(state) != self._digests[mark]:
-                    if not gap:
-                        return mark, state
-                    self._ranges.append((begun_at + 1, mark))
-                    begun_at, state, intents = mark, self._state_after(mark), self._intents[mark]
-                else:
-                    self._compare_intents(mark, intents)
-                    agreeing.append(mark)
-                gap = False
-                events = events[count:]
-            current = registry.upcast(events)
-            state, intents = registry.fold(state, current), intents.after(current)
-            gap = gap or EventsLost in {type(event.data) for event in current}
-        self._ranges.append((begun_at + 1, last))
-        return None, state
+    def _explain(self, agrees_at: int, differs_at: int) -> Divergence:
+        """Find the event that gives another state, between the last agreeing snapshot and this."""
+        disk, store, registry = self._disk, self._store, self._registry
+        fold = PartFold(disk, registry, Part(self._store, agrees_at, (), differs_at + 1))
+        batches = recorded_batches(disk, registry.codec, agrees_at + 1, differs_at + 1)
+        fold.run(batches, lambda count: None)
+        return explain_divergence(
+            disk,
+            registry,
+            agrees_at=agrees_at,
+            differs_at=differs_at,
+            start=list(registry.states.slices(state_after(disk, store, registry, agrees_at)[0])),
+            stored=state_after(disk, store, registry, differs_at)[0],
+            refolded=fold.state,
+        )
 
-    def _compare_intents(self, seq: int, intents: OpenIntents) -> None:
-        """Note a snapshot whose open intents are not those of the events before."""
-        found = self._intents[seq]
-        if found != intents:
-            odd = sorted(set(found.events) ^ set(intents.events)) or ["the used ids"]
-            reason = f"its open intents are not those of the events: {', '.join(odd)}"
-            self._unreadable.append((snapshot_name(seq), reason))
 
-    def _state_after(self, seq: int) -> Any:
-        """Return a fresh copy of the state in a snapshot, or before the first event."""
-        if seq == 0:
-            return self._registry.initial()
-        loaded = self._vault.load(seq)
-        assert isinstance(loaded, LoadedSnapshot)
-        return loaded.state
+def _joined(folded: list[Folded]) -> tuple[tuple[int, int], ...]:
+    """Return all ranges. One that goes on from part to part is one range."""
+    found: list[tuple[int, int]] = []
+    for one in folded:
+        ranges = list(one.ranges)
+        if found and ranges and ranges[0][0] == found[-1][1] + 1:
+            ranges[0] = (found.pop()[0], ranges[0][1])
+        found += ranges
+    return tuple(found)

@@ -42,6 +42,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.fold_crew import processors
 from eventstore.reading.replay import recorded_batches
 from eventstore.reading.selection import checked_registry
 from eventstore.repair.diagnosis import diagnose_disk
@@ -278,7 +279,7 @@ class _Checking:
                         raise
             self._extent.advance(last, None)
 
-        with ThreadPoolExecutor(max_workers=self._extent.jobs) as pool:
+        with ThreadPoolExecutor(max_workers=self._extent.jobs or processors()) as pool:
             list(pool.map(check, manifest.archived))
         self._damage.sort(key=lambda damage: damage.name)
 

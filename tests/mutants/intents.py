@@ -15,7 +15,7 @@ MARKING = "intents/marking.py"
 OPEN_INTENTS = "model/open_intents.py"
 ORDER_IDS = "intents/order_ids.py"
 RECOVERY = "recovery.py"
-REFOLD = "tools/refold.py"
+REFOLD_PART = "tools/refold_part.py"
 REGISTRY = "model/registry.py"
 STORE_PARTS = "store_parts.py"
 TERMS = "intents/terms.py"
@@ -84,8 +84,8 @@ INTENTS = (
         edits=(
             edit(
                 VAULT,
-                "            if self._decoded(events, intents.used) == intents:\n",
-                "            if self._decoded(events, intents.used):\n",
+                "            if self.decode_intents(events, intents.used) == intents:\n",
+                "            if self.decode_intents(events, intents.used):\n",
             ),
         ),
         caught_by=(TEST_KEPT,),
@@ -245,7 +245,7 @@ INTENTS = (
     Sabotage(
         name="open intents of a snapshot not verified",
         breaks="verify finds a snapshot with other intents than the events give",
-        edits=(edit(REFOLD, "        if found != intents:\n", "        if False:\n"),),
+        edits=(edit(REFOLD_PART, "        if found != self._intents:\n", "        if False:\n"),),
         caught_by=(TEST_KEPT,),
     ),
     Sabotage(

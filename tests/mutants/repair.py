@@ -10,7 +10,7 @@ ASSEMBLY = "repair/assembly.py"
 BACKUPS = "repair/backups.py"
 FLIPPED_BITS = "log/flipped_bits.py"
 PRICES = "repair/prices.py"
-REFOLD = "tools/refold.py"
+REFOLD_PART = "tools/refold_part.py"
 REPAIRING = "repair/repairing.py"
 REPLAY = "reading/replay.py"
 SALVAGE = "repair/salvage.py"
@@ -131,9 +131,7 @@ REPAIR = (
     Sabotage(
         name="a repaired gap taken for a handler that differs",
         breaks="a repaired store passes verify",
-        edits=(
-            edit(REFOLD, "                    if not gap:\n", "                    if True:\n"),
-        ),
+        edits=(edit(REFOLD_PART, "        if not gap:\n", "        if True:\n"),),
         caught_by=(f"{TEST_REPAIR} -k flipped_before",),
     ),
 )
