@@ -41,6 +41,7 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import InitialState, Manifest, load_manifest, save_manifest
 from eventstore.disk.timelines import first_timeline, next_timeline
+from eventstore.error_base import REPAIR
 from eventstore.errors import (
     ConfigError,
     CorruptLogError,
@@ -193,7 +194,7 @@ def _check_archives(disk: Disk, manifest: Manifest, listing: Listing) -> None:
             name = archive_name(first)
             raise CorruptLogError(
                 f"{disk.path}/{name} is missing: {MANIFEST} says it was archived. Nothing was "
-                "written. Restore it from a backup",
+                f"written. Restore it from a backup, or {REPAIR}",
                 path=f"{disk.path}/{name}",
                 expected_seq=first,
             )
@@ -302,7 +303,7 @@ def refuse_orphans(disk: Disk, listing: Listing) -> None:
     if orphans:
         raise CorruptStoreError(
             f"{disk.path}/{MANIFEST} is missing, but there is {orphans[0]}: this was a store. "
-            f"Nothing was written. Restore {MANIFEST} from a backup",
+            f"Nothing was written. Restore {MANIFEST} from a backup, or {REPAIR}",
             path=f"{disk.path}/{MANIFEST}",
         )
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["EventStoreError", "PathError", "SystemCallError", "fresh_error"]
+__all__ = ["REPAIR", "EventStoreError", "PathError", "SystemCallError", "fresh_error"]
+
+REPAIR: Final = "let `eventstore repair` name the remedies and their prices"
+"""The remedy in every message about damage."""
 
 
 class EventStoreError(Exception):

@@ -48,6 +48,7 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifest
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.disk.timelines import next_timeline
+from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptLogError, ReadFailedError
 from eventstore.key_recovery import KeyRecovery
 from eventstore.keys.index import KeyIndex
@@ -245,7 +246,7 @@ def _fold(
         raise CorruptLogError(
             f"{disk.path}: the log ends with event {log.next_seq - 1}, but there is a snapshot "
             f"of event {at.seq}: part of the log is missing. Nothing was written. Restore it "
-            "from a backup",
+            f"from a backup, or {REPAIR}",
             path=disk.path,
             expected_seq=log.next_seq,
         )

@@ -23,6 +23,7 @@ import msgspec
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
 from eventstore.disk.timelines import Lineage, Timeline, next_timeline
+from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptStoreError, StoreFormatError, StoreNotFoundError
 from eventstore.os_errors import read_error
 
@@ -143,14 +144,14 @@ def load_manifest(disk: Disk) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptStoreError(
-            f"{path} is damaged, or was edited ({error}): undo the edit, or restore it from a "
-            "backup; without it nothing here can be told from another store's files",
+            f"{path} is damaged, or was edited ({error}): undo the edit, restore it from a "
+            f"backup, or {REPAIR}",
             path=path,
         ) from error
     if not _is_sound(manifest, data):
         raise CorruptStoreError(
             f"{path} is damaged, or a value in it was edited (its checksum does not match): undo "
-            "the edit, or restore it from a backup",
+            f"the edit, restore it from a backup, or {REPAIR}",
             path=path,
         )
     if (
@@ -159,7 +160,8 @@ def load_manifest(disk: Disk) -> Manifest:
         or not manifest.timelines
     ):
         raise CorruptStoreError(
-            f"{path} has values that are impossible: restore it from a backup", path=path
+            f"{path} has values that are impossible: restore it from a backup, or {REPAIR}",
+            path=path,
         )
     return manifest
 

@@ -27,6 +27,7 @@ import msgspec
 
 from eventstore.disk.base import Disk, File, read_whole, sync, write_fully
 from eventstore.disk.layout import LOG_FOLDER, segment_seq
+from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -58,9 +59,7 @@ __all__ = [
 
 WINDOW = 64 << 10
 """Bytes per read of a file that is read from beginning to end. A window fits a processor cache."""
-RESTORE = (
-    "Restore the file from a backup, or let `eventstore repair` name the remedies and their prices"
-)
+RESTORE = f"Restore the file from a backup, or {REPAIR}"
 """The remedy for a damaged or missing file."""
 MOVE_OUT = (
     "It is no part of the log, and nothing is missing: move it out of "

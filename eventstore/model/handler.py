@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from eventstore.arguments import describe
+from eventstore.error_base import REPAIR
 from eventstore.errors import InvalidPayloadError, RegistrationError, ReplayError
 from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation
@@ -295,8 +296,8 @@ def replay_error(event: Event[Any], error: Exception) -> ReplayError:
     """Make the error for an event of the log on which the handler raised `error`."""
     return ReplayError(
         f"the handler of {event.operation!r} raised {type(error).__name__} on event {event.seq}: "
-        f"{error}. Nothing was written; install the plugin version that recorded it, or correct "
-        "the handler",
+        f"{error}. Nothing was written; install the plugin version that recorded it, correct the "
+        f"handler, or {REPAIR}",
         seq=event.seq,
         operation=event.operation,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eventstore.disk.manifest import Manifest
+from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptSnapshotError, EventStoreError, SnapshotMismatchError
 from eventstore.snapshot.vault import Rejected
 
@@ -45,7 +46,8 @@ def unusable_error(
     reasons = "; ".join(f"{item.name}: {item.reason}" for item in rejected) or "there is none"
     return CorruptSnapshotError(
         f"{path}: no snapshot can be used, and {lack}, so there is nothing to fold the state from "
-        f"({reasons}). Nothing was written. Restore a snapshot from a backup{remedy}",
+        f"({reasons}). Nothing was written. Restore a snapshot from a backup, or "
+        f"{REPAIR}{remedy}",
         path=f"{path}/{rejected[0].name}" if rejected else path,
     )
 

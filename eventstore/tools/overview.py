@@ -39,6 +39,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer
 from eventstore.disk.owner_note import read_owner
+from eventstore.error_base import REPAIR
 from eventstore.errors import EventStoreError
 from eventstore.lock_owner import LockOwner
 from eventstore.log.chain import ChainFault, chain_faults
@@ -232,7 +233,7 @@ def _missing_archives(manifest: Manifest, listing: Listing) -> Iterator[Damage]:
     for first, last, _ in manifest.archived:
         if first not in present:
             reason = f"it is missing: {MANIFEST} says that events {first} to {last} are in it"
-            yield Damage(archive_name(first), f"{reason}. Restore it from a backup")
+            yield Damage(archive_name(first), f"{reason}. Restore it from a backup, or {REPAIR}")
 
 
 def survey_log(disk: Disk, manifest: Manifest, listing: Listing, whole_from: int = 0) -> LogSurvey:

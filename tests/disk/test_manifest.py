@@ -72,7 +72,7 @@ def test_a_value_that_was_edited_is_refused_with_both_ways_out(old: str, new: st
     disk, text = saved()
     assert old in text
     disk.write_file(NAME, text.replace(old, new, 1).encode())
-    with pytest.raises(CorruptStoreError, match="undo the edit, or restore it"):
+    with pytest.raises(CorruptStoreError, match="undo the edit, restore it"):
         load_manifest(disk)
 
 
