@@ -61,6 +61,7 @@ _VARYING = (
     (re.compile(r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "since 2026-03-02 14:30:00Z"),
     (re.compile(r"-\d{8}T\d{6}Z"), "-20260302T200500Z"),
     (re.compile(r"\b(?!90)\d+\.\d{3} s\b"), "0.250 s"),
+    (re.compile(r"(?<=answered for )\d+\.\d s\b"), "0.5 s"),
     (re.compile(r"\.[0-9a-f]{8}\.tmp"), ".6dde065f.tmp"),
 )
 
