@@ -3,10 +3,9 @@
 Theory of operation
 -------------------
 An archive holds one segment (`format.py`) with a closing seal. The events of the segment are
-repacked into large records, and the segment is compressed into one Zstandard frame with a content
-checksum. So one reader reads segments and archives, and months of history decode at full speed.
-Some bits of a frame do not matter to a decompressor, so a flipped bit could go unnoticed. Therefore
-a second frame with the CRC-32 of the first frame's bytes follows, of a kind that Zstandard skips.
+repacked into large records, and the records are compressed in blocks with an index
+(`archive_format.py`). So one reader reads segments and archives, months of history decode at full
+speed, and one event costs one block.
 
 The order of steps makes a crash harmless at any point:
 
@@ -23,17 +22,20 @@ does not count is made again.
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
-import struct
-import sys
-import zlib
 from collections.abc import Generator
+from typing import NamedTuple
 
 import msgspec
 
 from eventstore.cursor import checksum_at
-from eventstore.disk.base import Disk, read_whole, sync_folder, write_atomically
+from eventstore.disk.base import (
+    Disk,
+    open_to_read,
+    read_whole,
+    sync_folder,
+    write_atomically,
+)
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     ARCHIVE_TEMPORARY,
@@ -45,137 +47,126 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.errors import CorruptLogError
-from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.runs import gather_runs
-from eventstore.log.segment import (
-    MOVE_OUT,
-    WINDOW,
-    build_segment,
-    corrupt_segment_error,
-    read_header,
+from eventstore.log.archive_format import (
+    ArchiveBuilder,
+    ArchiveIndex,
+    decompress_block,
+    read_index,
+    told_tail_size,
 )
+from eventstore.log.format import (
+    HEADER_SIZE,
+    InvalidBytesError,
+    SealKind,
+    SegmentHeader,
+    record_size,
+)
+from eventstore.log.runs import gather_runs
+from eventstore.log.segment import MOVE_OUT, corrupt_segment_error, fresh_salt, read_header
 from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.model.codec import array_header, latest_time
 
-if sys.version_info >= (3, 14):
-    from compression import zstd  # pragma: no cover - only one of the two is there
-else:
-    from backports import zstd  # pragma: no cover - only one of the two is there
-
 __all__ = [
-    "TRAILER_SIZE",
-    "archive_trailer",
+    "OpenedArchive",
     "archived_segments",
     "compact",
     "compress_runs",
     "decompress_archive",
     "open_archive",
     "read_archive",
+    "read_archive_index",
     "remove_archived_segments",
 ]
 
 _RECORD_EVENTS = 4096
 _RECORD_BYTES = 32 << 10
-_TRAILER = struct.Struct("<III")
-TRAILER_SIZE = _TRAILER.size
-"""Bytes behind the compressed segment."""
-_SKIPPABLE_FRAME_MAGIC = 0x184D2A5E  # the magic number of a frame that decompressors skip
-_OPTIONS: dict[int, int] = {
-    zstd.CompressionParameter.checksum_flag: 1,
-    # A decompressor needs as much memory as the window. Events resemble the events shortly before
-    # them, so a window of 256 KiB is enough.
-    zstd.CompressionParameter.window_log: 18,
-}
-_MAX_SEGMENT = (1 << 30) + (1 << 29)
+_TAIL_GUESS = 8 << 10
+"""Bytes read from the end of an archive: index and seek table of about 290 blocks."""
 _Run = tuple[int, int, bytes]
 
 
-def read_archive(disk: Disk, name: str) -> bytes:
-    """Decompress an archive's segment as a whole. Raises the errors of `open_archive`."""
-    _, windows = open_archive(disk, name)
-    whole = io.BytesIO()  # one large block goes back to the kernel, unlike a thousand small ones
-    whole.writelines(windows)
-    return whole.getvalue()
+class OpenedArchive(NamedTuple):
+    """A part of an archive.
+
+    - `archive_index`: the verified index of the archive.
+    - `first_block`: number of the first block of the part.
+    - `blocks`: the decompressed blocks, each verified when the block is taken.
+    """
+
+    archive_index: ArchiveIndex
+    first_block: int
+    blocks: Generator[bytes, None, None]
 
 
-def open_archive(disk: Disk, name: str) -> tuple[SegmentHeader, Generator[bytes, None, None]]:
-    """Open an archive: return the header of its segment, and all bytes of the segment in windows.
+def open_archive(disk: Disk, name: str, start: int, stop: int) -> OpenedArchive:
+    """Read the compressed blocks that hold the events `start` up to `stop` (exclusive).
 
-    The checksum of the compressed bytes is verified before anything is decompressed. The windows
-    give exactly as many bytes as the header says. The last window comes only after the whole frame
-    was verified.
+    Only these blocks are read, and they are decompressed one by one.
 
     Raises `FileNotFoundError`, `ReadFailedError`, and `CorruptLogError` for a damaged archive. The
-    windows raise `CorruptLogError` too.
+    blocks raise `CorruptLogError` too.
+    """
+    with open_to_read(disk, name) as file:
+        size = file.size()
+        tail = file.read(max(0, size - _TAIL_GUESS), _TAIL_GUESS)
+        try:
+            wanted = told_tail_size(tail, size)
+            if wanted > len(tail):
+                tail = file.read(size - wanted, wanted)
+            index = read_index(tail, size)
+        except InvalidBytesError as error:
+            raise _corrupt_archive_error(disk, name, str(error)) from error
+        first, last = index.block_of(start), index.block_of(stop - 1)
+        begin, end = index.frames[first], index.frames[last + 1]
+        frames = file.read(begin, end - begin)
+    return OpenedArchive(index, first, _decompress_blocks(disk, name, index, frames, first, last))
+
+
+def read_archive_index(disk: Disk, name: str, content: bytes) -> ArchiveIndex:
+    """Read the index of an archive whose bytes are in memory. Raises `CorruptLogError`."""
+    try:
+        return read_index(content, len(content))
+    except InvalidBytesError as error:
+        raise _corrupt_archive_error(disk, name, str(error)) from error
+
+
+def _decompress_blocks(
+    disk: Disk, name: str, index: ArchiveIndex, frames: bytes, first: int, last: int
+) -> Generator[bytes, None, None]:
+    view, base = memoryview(frames), index.frames[first]
+    for number in range(first, last + 1):
+        begin, end = index.frames[number] - base, index.frames[number + 1] - base
+        try:
+            data = decompress_block(index, number, view[begin:end])
+            if number == 0:
+                index.check_header(SegmentHeader.decode(data[:HEADER_SIZE]))
+        except InvalidBytesError as error:
+            raise _corrupt_archive_error(disk, name, str(error)) from error
+        yield data
+
+
+def read_archive(disk: Disk, name: str) -> bytes:
+    """Decompress an archive's segment as a whole, and compare the index with the segment.
+
+    Raises `FileNotFoundError`, `ReadFailedError`, and `CorruptLogError` for a damaged archive.
     """
     return decompress_archive(disk, name, read_whole(disk, name))
 
 
-def decompress_archive(
-    disk: Disk, name: str, content: bytes
-) -> tuple[SegmentHeader, Generator[bytes, None, None]]:
-    """Open an archive whose bytes are in memory. `name` stands in errors. See `open_archive`."""
-    compressed = memoryview(content)[:-TRAILER_SIZE]
-    if content[-TRAILER_SIZE:] != archive_trailer(compressed):
-        raise _corrupt_archive_error(disk, name, "its checksum does not match")
-    try:
-        size = zstd.get_frame_info(compressed).decompressed_size
-        if not size or size > _MAX_SEGMENT:
-            raise InvalidBytesError(f"a segment of {size} bytes is none that was archived")
-        windows = _decompress_windows(disk, name, compressed, size)
-        window = next(windows)
-        header = SegmentHeader.decode(window[:HEADER_SIZE])
-    except (zstd.ZstdError, InvalidBytesError) as error:
-        raise _corrupt_archive_error(disk, name, str(error)) from error
-    if header.size != size:
-        raise _corrupt_archive_error(
-            disk, name, f"its segment is not of the {header.size} bytes that it says"
-        )
-    return header, _with_first_window(window, windows)
+def decompress_archive(disk: Disk, name: str, content: bytes) -> bytes:
+    """Decompress an archive whose bytes are in memory. `name` stands in errors.
 
-
-def _with_first_window(
-    window: bytes, windows: Generator[bytes, None, None]
-) -> Generator[bytes, None, None]:
-    yield window
-    yield from windows
-
-
-def _decompress_windows(
-    disk: Disk, name: str, compressed: memoryview, size: int
-) -> Generator[bytes, None, None]:
-    """Decompress `size` bytes in windows. Damage is raised instead of the last window at latest.
-
-    A window is held back until the next one follows or the frame has ended properly.
+    Raises `CorruptLogError` for a damaged archive.
     """
-    decompressor, window, left, at = zstd.ZstdDecompressor(), b"", size, 0
+    index = read_archive_index(disk, name, content)
+    last = len(index.firsts) - 1
+    frames = content[: index.frames[-1]]
+    data = b"".join(_decompress_blocks(disk, name, index, frames, 0, last))
     try:
-        while left >= 0 and not decompressor.eof:
-            piece = b""
-            if decompressor.needs_input:
-                piece = bytes(compressed[at : at + WINDOW])
-                at += len(piece)
-                if not piece:
-                    break
-            # At most one byte more than the header says, so that a surplus is noticed.
-            found = decompressor.decompress(piece, max_length=min(WINDOW, left + 1))
-            if found and window:
-                yield window
-            window, left = found or window, left - len(found)
-    except zstd.ZstdError as error:
+        index.check_segment(data)
+    except InvalidBytesError as error:
         raise _corrupt_archive_error(disk, name, str(error)) from error
-    if left:
-        raise _corrupt_archive_error(
-            disk, name, f"its segment is not of the {size} bytes that it says"
-        )
-    if not decompressor.eof or decompressor.unused_data or at < len(compressed):
-        raise _corrupt_archive_error(disk, name, "it is not one whole Zstandard frame")
-    yield window
-
-
-def archive_trailer(compressed: bytes | memoryview) -> bytes:
-    """Make the end of an archive: a skippable frame with the CRC-32 of the frame before."""
-    return _TRAILER.pack(_SKIPPABLE_FRAME_MAGIC, 4, zlib.crc32(compressed))
+    return data
 
 
 def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manifest:
@@ -310,7 +301,8 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
     compressed = compress_runs(disk, header, runs, successor)
     target = archive_name(first)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
-    kept = read_archive(disk, target)
+    content = read_whole(disk, target)
+    kept = decompress_archive(disk, target, content)
     if (
         _repack_events(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor)
         != runs
@@ -318,17 +310,19 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _corrupt_archive_error(disk, target, "it does not hold what was written to it")
-    return max(latest_time(body, count) for _, count, body in runs)
+    return read_archive_index(disk, target, content).latest[-1]
 
 
 def compress_runs(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
     """Make the content of an archive from records: first number, count, and bytes of each.
 
-    A function of its own, so that the uncompressed segment is freed on return.
+    The uncompressed segment is never in memory as a whole.
     """
-    packed, _ = build_segment(disk, header, runs, successor)
-    compressed = zstd.compress(packed, options=_OPTIONS)
-    return compressed + archive_trailer(compressed)
+    data_size = sum(record_size(len(body)) for _, _, body in runs)
+    builder = ArchiveBuilder(header, fresh_salt(disk), data_size)
+    for first, count, body in runs:
+        builder.add(first, count, body, latest_time(body, count))
+    return builder.finish(successor)
 
 
 def _repack_events(

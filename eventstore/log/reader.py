@@ -47,15 +47,15 @@ from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFail
 from eventstore.log.base import Chunk
 from eventstore.log.chain import chain_error, chain_faults
 from eventstore.log.format import SEAL_SIZE, SealKind
-from eventstore.log.runs import CHUNK_BYTES
-from eventstore.log.segment import corrupt_segment_error
-from eventstore.log.segment_reader import (
+from eventstore.log.history_file import (
     FileEnd,
     HistoryFile,
     ReadRange,
     SegmentReplacedError,
-    read_file,
 )
+from eventstore.log.runs import CHUNK_BYTES
+from eventstore.log.segment import corrupt_segment_error
+from eventstore.log.segment_reader import read_file
 from eventstore.os_errors import translating_read_errors
 
 __all__ = ["CACHED_BYTES", "LogReader"]

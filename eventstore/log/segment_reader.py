@@ -9,18 +9,16 @@ Theory of operation
 computes that checksum window by window and forgets the windows. Then the file is read a second time
 and decoded. Two passes are faster than one: the second pass reads from the page cache into memory
 that was just in use. The kernel would hand over memory for a whole segment page by page, and that
-can take as long as decoding. An archive is verified by the checksum of its compressed bytes, and
-decompressed in windows for the same reason. So memory does not grow with the size of a file.
+can take as long as decoding. So memory does not grow with the size of a file.
+
+*An archive.* The index says which blocks hold the wanted events. Only these blocks are read. Each
+is verified by the checksum of its compressed bytes, and decompressed when its events are due.
 
 The second pass computes no checksum. The second pass compares the header with the header of the
 first pass, and checks the numbers and lengths of all records. A segment with another header was
 replaced between the passes: `SegmentReplacedError`, and the caller loads the new segment.
 
-*A segment without a closing seal.* The writer may be in the middle of a write. The whole segment is
-read, and each record is verified by its own checksums, up to the first offset without a valid
-record. In the last file of a history, `classify_tail` then says whether that offset is the end of
-the log. A read beside a write may see a later page before an earlier one, so damage is reported
-only after five reads in a row found damage.
+*A segment without a closing seal* is read whole (`unsealed_reader.py`).
 
 Nothing is handed over before its checksum was verified.
 """
@@ -28,11 +26,10 @@ Nothing is handed over before its checksum was verified.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
-from eventstore.disk.base import Disk, open_to_read, read_whole
-from eventstore.disk.layout import archive_name, segment_name
+from eventstore.disk.base import Disk, open_to_read
 from eventstore.log.archive import open_archive
 from eventstore.log.base import Chunk
 from eventstore.log.format import (
@@ -42,81 +39,48 @@ from eventstore.log.format import (
     RECORD_HEADER_SIZE,
     SEAL_SIZE,
     InvalidBytesError,
-    Record,
     SealKind,
     SegmentHeader,
     closing_seal,
     read_lengths,
-    read_record,
-    read_seal,
 )
-from eventstore.log.runs import CHUNK_EVENTS, OpenRun, chunks_of
+from eventstore.log.history_file import (
+    FileEnd,
+    HistoryFile,
+    ReadRange,
+    SegmentReplacedError,
+    check_owner,
+    decode_header,
+)
+from eventstore.log.runs import CHUNK_EVENTS, OpenRun
 from eventstore.log.segment import WINDOW, corrupt_segment_error, file_crc
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.unsealed_reader import UnsealedRecords, read_unsealed
 
-__all__ = ["FileEnd", "HistoryFile", "ReadRange", "SegmentReplacedError", "read_file"]
-
-_ATTEMPTS = 5
-"""Reads in a row that must find damage in a segment without a seal, before damage is reported."""
+__all__ = ["read_file"]
 
 _LENGTHS_BEFORE_BODY = RECORD_HEADER_SIZE - LENGTHS_AT
 
 Windows = Generator[bytes, None, None]
 
 
-class SegmentReplacedError(Exception):
-    """A writer replaced the segment during the read: by a repaired segment, or by an empty one."""
-
-
-class HistoryFile(NamedTuple):
-    """One file of a history: number of its first event, and whether the file is an archive."""
-
-    first_seq: int
-    archived: bool
-
-    @property
-    def name(self) -> str:
-        """Name of the file inside the store's directory."""
-        return (archive_name if self.archived else segment_name)(self.first_seq)
-
-
-class ReadRange(NamedTuple):
-    """Events `start` up to `stop` (exclusive), and the body bytes after which a chunk is full."""
-
-    start: int
-    stop: int
-    chunk_bytes: int
-
-
-class FileEnd(NamedTuple):
-    """State of a file where its records end.
-
-    - `next_seq`: number of the event that would come next.
-    - `offset`: offset behind the last record, in front of a closing seal.
-    - `seal`: kind of the last seal, `None` for a segment without one.
-    - `reason`: why no valid record stands at `offset`. Empty for a file that ends properly.
-    """
-
-    next_seq: int
-    offset: int
-    seal: SealKind | None
-    reason: str = ""
-
-
 class LoadedFile(NamedTuple):
     """A file before its records are read.
 
-    - `header`: the verified header.
+    - `first_seq`, `offset`: number of the first event in the windows, and offset of the record.
     - `seal`: kind of the closing seal, `None` for a segment without one. An archive has one.
     - `end`: offset of the closing seal, or the size of a segment without one.
-    - `windows`: the bytes of a sealed file from offset 0, all verified by the seal.
+    - `windows`: the verified bytes of a sealed file, from offset `base` on.
+    - `header`: the verified header of a segment without a closing seal.
     - `data`: all bytes of a segment without a closing seal.
     """
 
-    header: SegmentHeader
+    first_seq: int
+    offset: int
     seal: SealKind | None
     end: int
     windows: Windows
+    base: int = 0
+    header: SegmentHeader | None = None
     data: bytes = b""
 
 
@@ -146,29 +110,33 @@ def read_file(
             seal come first.
         ReadFailedError: The device cannot read the file.
     """
-    loaded = load_file(disk, store, file)
+    loaded = load_file(disk, store, file, wanted)
     try:
-        if loaded.seal is None:
-            return (yield from _read_unsealed(disk, store, file, loaded, wanted, last))
+        if loaded.header is not None:
+            records = UnsealedRecords(loaded.header, loaded.data)
+            return (yield from read_unsealed(disk, store, file, records, wanted, last))
         return (yield from _read_sealed(disk, file, loaded, wanted))
     finally:
         loaded.windows.close()
 
 
-def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile) -> LoadedFile:
-    """Verify a file by its seal or its archive's checksum, or load a segment without a seal whole.
+def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile, wanted: ReadRange) -> LoadedFile:
+    """Verify a file by its seal or its archive's index, or load a segment without a seal whole.
 
     Raises `FileNotFoundError`, `CorruptLogError` and `ReadFailedError`. The windows raise the same
     errors and `SegmentReplacedError`.
     """
     if file.archived:
-        header, windows = open_archive(disk, file.name)
-        _check_store_and_start(disk, store, file, header)
-        return LoadedFile(header, SealKind.CLOSED, header.size - SEAL_SIZE, windows)
+        index, number, blocks = open_archive(disk, file.name, wanted.start, wanted.stop)
+        check_owner(disk, store, file, index.store, index.firsts[0])
+        base = index.offsets[number]
+        offset = base if number else HEADER_SIZE
+        end = index.offsets[-1] - SEAL_SIZE
+        return LoadedFile(index.firsts[number], offset, SealKind.CLOSED, end, blocks, base)
     with open_to_read(disk, file.name) as opened:
         size = opened.size()
         head = opened.read(0, min(size, WINDOW))
-        header = _decode_header(disk, store, file, head)
+        header = decode_header(disk, store, file, head)
         whole, end = size <= WINDOW, size - SEAL_SIZE
         tail = head[-SEAL_SIZE:] if whole else opened.read(end, SEAL_SIZE)
         seal = closing_seal(tail, end, header.salt)
@@ -176,27 +144,10 @@ def load_file(disk: Disk, store: uuid.UUID, file: HistoryFile) -> LoadedFile:
             windows = (
                 _windows_in_memory(head) if whole else _windows(disk, file.name, head[:HEADER_SIZE])
             )
-            return LoadedFile(header, seal[0], end, windows)
-        return LoadedFile(
-            header, None, size, _windows_in_memory(), head if whole else opened.read(0, size)
-        )
-
-
-def _decode_header(disk: Disk, store: uuid.UUID, file: HistoryFile, data: bytes) -> SegmentHeader:
-    try:
-        header = SegmentHeader.decode(data[:HEADER_SIZE])
-    except InvalidBytesError as error:
-        raise corrupt_segment_error(disk, file.name, 0, file.first_seq, str(error)) from error
-    _check_store_and_start(disk, store, file, header)
-    return header
-
-
-def _check_store_and_start(
-    disk: Disk, store: uuid.UUID, file: HistoryFile, header: SegmentHeader
-) -> None:
-    if header.store != store or header.first_seq != file.first_seq:
-        reason = "it is another segment's file"
-        raise corrupt_segment_error(disk, file.name, 0, file.first_seq, reason)
+            return LoadedFile(header.first_seq, HEADER_SIZE, seal[0], end, windows)
+        data = head if whole else opened.read(0, size)
+        none = _windows_in_memory()
+        return LoadedFile(header.first_seq, HEADER_SIZE, None, size, none, 0, header, data)
 
 
 def _windows_in_memory(*data: bytes) -> Windows:
@@ -226,10 +177,10 @@ class _WindowBuffer:
 
     __slots__ = ("_windows", "at", "base", "data")
 
-    def __init__(self, windows: Windows, at: int) -> None:
+    def __init__(self, windows: Windows, base: int, at: int) -> None:
         self._windows = windows
         self.data = b""
-        self.base = 0
+        self.base = base
         self.at = at
 
     def fill(self, wanted: int) -> bool:
@@ -253,19 +204,14 @@ class _WindowBuffer:
         self.at = at
         return at + wanted <= have
 
-    def finish(self) -> None:
-        """Read to the end of the file: an archive reports surplus bytes behind its last window."""
-        for _ in self._windows:
-            pass
-
 
 def _read_sealed(
     disk: Disk, file: HistoryFile, loaded: LoadedFile, wanted: ReadRange
 ) -> Generator[Chunk, None, FileEnd | None]:
     """Read a file verified by its seal: only numbers and lengths of records are checked."""
     end, stop = loaded.end, wanted.stop
-    buffer = _WindowBuffer(loaded.windows, HEADER_SIZE)
-    run = OpenRun(loaded.header.first_seq, wanted.start, wanted.chunk_bytes)
+    buffer = _WindowBuffer(loaded.windows, loaded.base, loaded.offset - loaded.base)
+    run = OpenRun(loaded.first_seq, wanted.start, wanted.chunk_bytes)
     needed = RECORD_HEADER_SIZE
     try:
         while (left := end - buffer.base - buffer.at) > 0 and run.next_seq < stop:
@@ -286,7 +232,6 @@ def _read_sealed(
         yield run.take()
     if left > 0:
         return None
-    buffer.finish()
     return FileEnd(run.next_seq, end, loaded.seal)
 
 
@@ -324,76 +269,3 @@ def _gather_records(buffer: _WindowBuffer, limit: int, run: OpenRun, stop: int) 
     finally:
         buffer.at, run.next_seq, run.room = body - RECORD_HEADER_SIZE, seq, room
     return RECORD_HEADER_SIZE
-
-
-class _UnsealedRecords:
-    """The records of a segment without a closing seal, up to the first invalid one.
-
-    - `data`: the bytes of the segment as last read.
-    - `offset`, `next_seq`: offset and number behind the last valid record.
-    - `seal`: kind of the last seal, `None` before the first seal.
-    - `reason`: why no valid record stands at `offset`. Empty until iteration stops there.
-    """
-
-    def __init__(self, header: SegmentHeader, data: bytes) -> None:
-        self.header = header
-        self.data = data
-        self.offset = HEADER_SIZE
-        self.next_seq = header.first_seq
-        self.seal: SealKind | None = None
-        self.reason = ""
-
-    def up_to(self, stop: int) -> Iterator[Record]:
-        """Yield the verified records with events, from `offset` on, until `next_seq` is `stop`."""
-        data, salt = self.data, self.header.salt
-        offset, seq = self.offset, self.next_seq
-        self.reason = ""
-        try:
-            while seq < stop:
-                record = read_record(data, offset, salt)
-                _, number, events, _, _, end = record
-                if number != seq:
-                    raise InvalidBytesError(f"a record of event {number} stands here")
-                if events:
-                    seq += events
-                    yield record
-                else:
-                    self.seal, _ = read_seal(data, record)
-                offset = end
-        except InvalidBytesError as error:
-            self.reason = str(error)
-        finally:
-            self.offset, self.next_seq = offset, seq
-
-
-def _read_unsealed(
-    disk: Disk,
-    store: uuid.UUID,
-    file: HistoryFile,
-    loaded: LoadedFile,
-    wanted: ReadRange,
-    last: bool,
-) -> Generator[Chunk, None, FileEnd | None]:
-    """Read a segment that the writer may be writing to: each record is verified by itself."""
-    records = _UnsealedRecords(loaded.header, loaded.data)
-    attempts = 0
-    while True:
-        before = records.offset
-        verified = records.up_to(wanted.stop)
-        yield from chunks_of(records.data, verified, wanted.start, wanted.chunk_bytes)
-        if not records.reason:
-            return None
-        if not last:
-            return FileEnd(records.next_seq, records.offset, records.seal, records.reason)
-        attempts = attempts + 1 if records.offset == before else 1
-        data = read_whole(disk, file.name)
-        if _decode_header(disk, store, file, data) != records.header:
-            raise SegmentReplacedError
-        tail = classify_tail(data, records.header)
-        if isinstance(tail, Corrupt):
-            if attempts == _ATTEMPTS:
-                raise corrupt_segment_error(disk, file.name, *tail)
-        elif tail.next_seq <= records.next_seq:
-            seal = tail.sealed if isinstance(tail, Clean) else None
-            return FileEnd(records.next_seq, records.offset, seal)
-        records.data = data

@@ -25,7 +25,7 @@ def _whole_in(diagnosis: Diagnosis, part: Part, disk: Disk, backup: Disk) -> boo
     try:
         data = read_whole(backup, name)
         if part.archived:
-            data = b"".join(decompress_archive(backup, name, data)[1])
+            data = decompress_archive(backup, name, data)
         header = SegmentHeader.decode(data[:HEADER_SIZE])
     except (FileNotFoundError, InvalidBytesError, CorruptLogError, EventStoreError):
         return False

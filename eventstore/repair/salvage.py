@@ -83,8 +83,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         flips = self.flips.get(part.source or "", ())
         data = self.content(part)
         if part.archived:
-            _, windows = decompress_archive(self.disk, part.name, data)
-            data = b"".join(windows)
+            data = decompress_archive(self.disk, part.name, data)
         try:
             header = SegmentHeader.decode(data[:HEADER_SIZE])
         except InvalidBytesError:

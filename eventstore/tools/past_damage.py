@@ -19,10 +19,10 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.base import Chunk
 from eventstore.log.format import ALIGNMENT, HEADER_SIZE, InvalidBytesError, Record, read_record
+from eventstore.log.history_file import HistoryFile
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.runs import chunks_of
 from eventstore.log.segment import read_header
-from eventstore.log.segment_reader import HistoryFile
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 

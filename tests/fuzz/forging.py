@@ -7,13 +7,26 @@ as the format demands, as far as the lengths in the file lead. Damage beyond sta
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import struct
 import sys
+import uuid
 import zlib
 from typing import Any
 
 import msgspec
+
+from eventstore.log.archive_format import (
+    FOOTER_SIZE,
+    ArchiveIndex,
+    encode_index,
+    index_size,
+    read_index,
+    tail_size,
+    told_blocks,
+)
+from eventstore.log.format import InvalidBytesError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,9 +41,9 @@ __all__ = [
     "forged_segment",
     "forged_snapshot",
     "unpacked_size",
+    "with_index",
 ]
 
-_SKIPPED = 0x184D2A5E
 _MOST = 1 << 26  # more than any archive made here
 
 
@@ -93,26 +106,61 @@ def forged_manifest(data: bytes) -> bytes:
 
 
 def archived(segment: bytes) -> bytes:
-    """A segment as an archive."""
+    """A segment as an archive of one block."""
     checked: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
-    return forged_archive(zstd.compress(segment, options=checked) + bytes(12))
+    return with_index([zstd.compress(segment, options=checked)], segment[:512], len(segment))
+
+
+def with_index(frames: list[bytes], header: bytes, size: int, next_seq: int = 1 << 62) -> bytes:
+    """Return frames as an archive whose index tells of a segment with this header and size.
+
+    The size is divided evenly, and so are the numbers of events.
+    """
+    header = header.ljust(512, b"\0")
+    (first,) = struct.unpack_from("<Q", header, 40)
+    count = len(frames)
+    index = ArchiveIndex(
+        store=uuid.UUID(bytes=header[16:32]),
+        next_seq=next_seq,
+        firsts=tuple(range(first, first + count)),
+        latest=(1 << 62,) * count,
+        checksums=tuple(map(zlib.crc32, frames)),
+        frames=tuple(itertools.accumulate(map(len, frames), initial=0)),
+        offsets=tuple(size * number // count for number in range(count + 1)),
+    )
+    try:
+        return b"".join((*frames, encode_index(index)))
+    except struct.error:  # a size that the seek table cannot tell
+        return b"".join(frames)
 
 
 def forged_archive(data: bytes) -> bytes:
-    """Return an archive whose trailer has the right checksum."""
-    frame = data[:-12]
-    return frame + struct.pack("<III", _SKIPPED, 4, zlib.crc32(frame))
+    """Return an archive whose index has right checksums, as far as the lengths lead."""
+    forged = bytearray(data)
+    if len(forged) < FOOTER_SIZE:
+        return data
+    blocks = told_blocks(data)
+    begin = len(forged) - tail_size(blocks)
+    if blocks < 1 or begin < 0:
+        return data
+    at = begin + index_size(blocks)
+    offset = 0
+    for number in range(blocks):
+        (length,) = struct.unpack_from("<I", forged, at + 8 + 8 * number)
+        frame = forged[offset : min(offset + length, begin)]
+        _put(forged, begin + 8 + 20 * number + 16, zlib.crc32(frame))
+        offset += length
+    _put(forged, at - 4, zlib.crc32(forged[at:], zlib.crc32(forged[begin + 8 : at - 4])))
+    return bytes(forged)
 
 
 def unpacked_size(data: bytes) -> int:
-    """Return the bytes of an archive's segment, if frame and segment agree on a size, else 0."""
+    """Return the bytes of an archive's segment if its index is valid, else 0."""
     try:
-        head = zstd.ZstdDecompressor().decompress(data[:-12], max_length=512)
-        (size,) = struct.unpack_from("<Q", head, 32)
-        said = zstd.get_frame_info(data).decompressed_size
-    except (zstd.ZstdError, struct.error):
+        size = read_index(data, len(data)).offsets[-1]
+    except InvalidBytesError:
         return 0
-    return int(size) if size == said and size <= _MOST else 0
+    return size if size <= _MOST else 0
 
 
 def bomb(blocks: int, first: bytes = b"", *, told: int | None = None) -> bytes:

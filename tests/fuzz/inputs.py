@@ -27,6 +27,7 @@ from tests.fuzz.forging import (
     forged_manifest,
     forged_segment,
     forged_snapshot,
+    with_index,
 )
 from tests.fuzz.mutations import (
     EXTREMES,
@@ -267,7 +268,8 @@ def _bomb(random: Random) -> bytes:
         told = random.choice((size, 4096, 2**63, 2**40))
         first = forged_segment(first[:32] + struct.pack("<Q", told) + first[40:])
     claimed = random.choice((None, None, size, 512, 2**40))
-    return forged_archive(bomb(blocks, first, told=claimed) + bytes(12))
+    told_size = random.choice((size, 512, 2**31))
+    return with_index([bomb(blocks, first, told=claimed)], first, told_size)
 
 
 def names(random: Random) -> bytes:

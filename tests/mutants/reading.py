@@ -1,0 +1,129 @@
+"""Sabotages of archives, keyframes and readers: an index or a state believed without a look."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["READING"]
+
+ARCHIVE = "log/archive.py"
+ARCHIVE_FORMAT = "log/archive_format.py"
+SEGMENT_READER = "log/segment_reader.py"
+MENDING = "repair/archives.py"
+
+TEST_FORMAT = "tests/log/test_archive_format.py"
+TEST_ARCHIVE = "tests/log/test_archive.py"
+TEST_BITS = "tests/damage/test_bits.py"
+
+TOLD = "every flipped bit of an archive is noticed"
+NO_LIE = "an index with a right checksum is not believed"
+
+READING = (
+    Sabotage(
+        name="a block's checksum skipped",
+        breaks=TOLD,
+        edits=(
+            edit(
+                ARCHIVE_FORMAT,
+                "    if zlib.crc32(frame) != index.checksums[number]:\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_BITS} -k archive_is_told",),
+    ),
+    Sabotage(
+        name="an index's checksum skipped",
+        breaks=TOLD,
+        edits=(
+            edit(
+                ARCHIVE_FORMAT,
+                "    if crc != _CRC.unpack_from(tail, at - _CRC.size)[0]:\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_BITS} -k archive_is_told",),
+    ),
+    Sabotage(
+        name="the seek table outside the checksum",
+        breaks=TOLD,
+        edits=(
+            edit(
+                ARCHIVE_FORMAT,
+                "zlib.crc32(tail[at:], zlib.crc32(tail[_SKIPPABLE.size : at - _CRC.size]))",
+                "zlib.crc32(tail[_SKIPPABLE.size : at - _CRC.size])",
+            ),
+            edit(
+                ARCHIVE_FORMAT,
+                "    crc = _CRC.pack(zlib.crc32(table, zlib.crc32(payload)))\n",
+                "    crc = _CRC.pack(zlib.crc32(payload))\n",
+            ),
+        ),
+        caught_by=(TEST_FORMAT, f"{TEST_BITS} -k archive_is_told"),
+    ),
+    Sabotage(
+        name="a block of any length",
+        breaks=NO_LIE,
+        edits=(edit(ARCHIVE_FORMAT, "    if len(data) != size:\n", "    if False:\n"),),
+        caught_by=(TEST_ARCHIVE, TEST_FORMAT),
+    ),
+    Sabotage(
+        name="more than one frame for a block",
+        breaks=NO_LIE,
+        edits=(
+            edit(
+                ARCHIVE_FORMAT,
+                "    if not decompressor.eof or decompressor.unused_data:\n",
+                "    if not decompressor.eof:\n",
+            ),
+        ),
+        caught_by=(TEST_ARCHIVE,),
+    ),
+    Sabotage(
+        name="an index not compared with its segment",
+        breaks=NO_LIE,
+        edits=(
+            edit(
+                ARCHIVE_FORMAT,
+                "        if found != (self.firsts, self.latest, self.next_seq):\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=(TEST_FORMAT,),
+    ),
+    Sabotage(
+        name="the header of an archive's segment not compared with the index",
+        breaks=NO_LIE,
+        edits=(
+            edit(
+                ARCHIVE_FORMAT,
+                "        if header.size != self.offsets[-1]:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=(TEST_ARCHIVE,),
+    ),
+    Sabotage(
+        name="an archive under another's name",
+        breaks="no event has the number of another",
+        edits=(
+            edit(
+                SEGMENT_READER,
+                "        check_owner(disk, store, file, index.store, index.firsts[0])\n",
+                "",
+            ),
+        ),
+        caught_by=(TEST_ARCHIVE,),
+    ),
+    Sabotage(
+        name="only the first damaged block mended",
+        breaks="a mended archive is as it was",
+        edits=(
+            edit(
+                MENDING,
+                "            flips += (Flip(begin + flip.offset, flip.bit),)\n",
+                "            return (*flips, Flip(begin + flip.offset, flip.bit))\n",
+            ),
+        ),
+        caught_by=(TEST_FORMAT,),
+    ),
+)
