@@ -34,10 +34,14 @@ from eventstore.history.compare import Difference
 from eventstore.testing import (
     Call,
     Fault,
+    Faults,
     HandlerReport,
     SimulatedCrash,
     SimulatedDisk,
+    Venue,
+    VenueClient,
     VirtualTimeLoop,
+    simulate,
 )
 from eventstore.tools import (
     Damage,
@@ -143,6 +147,7 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found += [Call("sync", "log/spare"), Fault(), HandlerReport({"buy": 5}, {}, (1, 2))]
         found += [difference, await compare(store, store), divergence, Refold(agreeing=(10, 20))]
         found += [Damage("log/spare", "bad"), Verification(path=store.path, last_seq=1)]
+        found += await asyncio.to_thread(simulation)
         found += [loop := VirtualTimeLoop(patience=60.0)]
         shown = [(instance, repr(instance)) for instance in found]
         loop.close()
@@ -156,6 +161,17 @@ def moved(folder: Path) -> list[object]:
     made = make_backup(folder / "store", str(folder / "copies"))
     plan = plan_restore(open_place(str(folder / "copies")))
     return [made, plan, restore(plan, folder / "again")]
+
+
+def simulation() -> list[object]:
+    """A simulation, and what its bot was given."""
+    given: list[object] = []
+
+    async def bot(_: EventStore[Any], client: VenueClient) -> None:
+        given.append(client)
+
+    report = simulate(bot, registry=trading_registry(), seeds=[1])
+    return [report, Faults(), Venue(), *given]
 
 
 async def doubt() -> object:

@@ -19,11 +19,11 @@ import gc
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
-__all__ = ["recording_impure_calls"]
+__all__ = ["place_of_call", "recording_impure_calls"]
 
 _CLOCK_REMEDY = "use event.time"
 _CHANCE_REMEDY = "let the caller of append put it into the payload"
@@ -51,21 +51,33 @@ _GLOBAL_RANDOM = random.random.__self__  # type: ignore[attr-defined]  # a bound
 _ENVIRONMENT = type(os.environ).__getitem__.__code__
 
 
+def _describe_call(name: str, remedy: str, frame: FrameType) -> str | None:
+    return f"{name} at {place_of_call(frame)}: {remedy}"
+
+
 @contextlib.contextmanager
-def recording_impure_calls(seen: list[str]) -> Iterator[None]:
+def recording_impure_calls(
+    seen: list[str], describe: Callable[[str, str, FrameType], str | None] = _describe_call
+) -> Iterator[None]:
     """Append to `seen` an entry for each impure call in this thread.
 
-    An entry names the function, the place of the call, and the remedy. A profiler that was set
-    before is set again at the end. Garbage collection is off meanwhile.
+    `describe` makes the entry of a function's name, the remedy and the calling frame, and returns
+    `None` for a call that is not to be recorded. By default an entry has all three. A profiler that
+    was set before is set again at the end. Garbage collection is off meanwhile.
     """
+
+    def note(name: str, remedy: str, frame: FrameType) -> None:
+        entry = describe(name, remedy, frame)
+        if entry is not None:
+            seen.append(entry)
 
     def report(frame: FrameType, event: str, function: Any) -> None:
         if event == "c_call":
             found = _describe_impure_call(function)
             if found is not None:
-                seen.append(f"{found[0]} at {_describe_place(frame)}: {found[1]}")
+                note(*found, frame)
         elif event == "call" and frame.f_code is _ENVIRONMENT:
-            seen.append(f"os.environ at {_describe_place(frame.f_back or frame)}: {_WORLD_REMEDY}")
+            note("os.environ", _WORLD_REMEDY, frame.f_back or frame)
 
     before, collecting = sys.getprofile(), gc.isenabled()
     gc.disable()  # finalizers that a collection runs are not the handler's calls
@@ -92,5 +104,6 @@ def _describe_impure_call(function: Any) -> tuple[str, str] | None:
     return None
 
 
-def _describe_place(frame: FrameType) -> str:
+def place_of_call(frame: FrameType) -> str:
+    """Return the file and line of a calling frame."""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -11,12 +11,13 @@ steps in every run, idle seals and sync intervals included.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["StalledError", "VirtualTimeLoop", "run_in_virtual_time"]
+__all__ = ["StalledError", "VirtualTimeLoop", "rare_collection", "run_in_virtual_time"]
 
 T = TypeVar("T")
 
@@ -66,6 +67,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._selector.jumped
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass while no callback can run, as a blocking call does."""
+        self._selector.jumped += max(0.0, seconds)
+
+
+@contextlib.contextmanager
+def rare_collection() -> Iterator[None]:
+    """Collect garbage rarely inside of the block."""
+    collected = gc.get_threshold()
+    gc.set_threshold(*_COLLECTION_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*collected)
+
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.0) -> T:
     """Run `main` on a new `VirtualTimeLoop`, and return the result.
@@ -77,13 +93,11 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.
     'an hour later'
     """
     loop = VirtualTimeLoop(patience)
-    collected = gc.get_threshold()
-    gc.set_threshold(*_COLLECTION_THRESHOLDS)
-    try:
-        result = loop.run_until_complete(main)
-    finally:
-        gc.set_threshold(*collected)
-        loop.close()
+    with rare_collection():
+        try:
+            result = loop.run_until_complete(main)
+        finally:
+            loop.close()
     for context in loop.errors:
         raise AssertionError(context["message"]) from context.get("exception")
     return result

@@ -25,6 +25,7 @@ PUBLIC = (
     "eventstore.metrics.opentelemetry",
     "eventstore.metrics.prometheus",
     "eventstore.testing",
+    "eventstore.testing.simulation",
     "eventstore.repair",
     "eventstore.tools",
     "handlers",
