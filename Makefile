@@ -8,6 +8,7 @@ SEED ?= 1
 JOBS ?= 2
 BENCH_VENV ?= .venv-bench
 BENCH ?=
+EXTRAS ?= test,cli,plot,browser
 VERSIONS ?= 3.11 3.12 3.13 3.14
 COVERED ?= tests/log tests/test_store.py tests/snapshot/test_snapshots.py tests/snapshot/test_format.py \
     tests/snapshot/test_snapshots_only.py tests/test_in_memory.py tests/test_recovery_report.py \
@@ -54,7 +55,8 @@ $(VENV)/.ready-%: pyproject.toml
 demo: $(VENV)/.ready-cli
 	$(BIN)/eventstore demo
 
-test: $(VENV)/.ready-test,cli,plot
+test: $(VENV)/.ready-$(EXTRAS)
+	@.ci/browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-others:
@@ -63,7 +65,7 @@ test-others:
 	    if [ "$$version" = "$$tested" ]; then continue; fi; \
 	    if python=$$(.ci/find-python "$$version"); then \
 	        echo "== Python $$version ($$python)"; \
-	        $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" || exit 1; \
+	        $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" EXTRAS=test,cli,plot || exit 1; \
 	    else \
 	        echo "== Python $$version: skipped, no such interpreter here"; \
 	    fi; \

@@ -28,6 +28,7 @@ from eventstore import (
     follow,
     follow_sync,
 )
+from eventstore.analysis import write_report
 from eventstore.disk import LocalDisk
 from eventstore.history import compare
 from eventstore.history.compare import Difference
@@ -76,7 +77,10 @@ from handlers import (
 )
 from tests.support.orders import PlaceOrder, opened
 
-PACKAGES = ("eventstore", *(f"eventstore.{name}" for name in "disk history testing tools".split()))
+PACKAGES = (
+    "eventstore",
+    *(f"eventstore.{name}" for name in "analysis disk history testing tools".split()),
+)
 LONGEST = 200
 SETTLED = IntentSettled(id="k3f9-7QZ2M1-4372", outcome="accepted")
 SOLD = RecordTrade(trade_id="t-1", symbol="AAPL", side="sell", shares=40, price=155.0)
@@ -157,10 +161,11 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
 
 
 def moved(folder: Path) -> list[object]:
-    """A copy, the plan of a restore, and a restored store."""
+    """A copy, the plan of a restore, a restored store, and a report."""
     made = make_backup(folder / "store", str(folder / "copies"))
     plan = plan_restore(open_place(str(folder / "copies")))
-    return [made, plan, restore(plan, folder / "again")]
+    written = write_report(folder / "store", folder / "page.html")
+    return [made, plan, restore(plan, folder / "again"), written]
 
 
 def simulation() -> list[object]:

@@ -11,11 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from eventstore.analysis.report.writing import WrittenReport, write_report
 
-__all__: list[str] = []
+__all__ = ["WrittenReport", "write_report"]
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "WrittenReport": "report.writing",
+    "write_report": "report.writing",
+}
 """The module of each public name."""
 
 

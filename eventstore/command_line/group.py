@@ -30,6 +30,7 @@ COMMANDS = {
     "state": "state:state",
     "diff": "diff:diff",
     "stats": "stats:stats",
+    "report": "report:report",
     "verify": "verify:verify",
     "repair": "repair:repair",
     "backup": "backup:backup",

@@ -26,7 +26,7 @@ from eventstore.os_errors import translating_read_errors
 from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError, SnapshotHeader
 from eventstore.tools.counting import Counted, count_events
 
-__all__ = ["SnapshotFigures", "StoreFigures", "store_figures"]
+__all__ = ["FileFigures", "SnapshotFigures", "StoreFigures", "file_figures", "store_figures"]
 
 _FOLDERS = (
     LOG_FOLDER,
@@ -46,6 +46,13 @@ class SnapshotFigures(msgspec.Struct, frozen=True):
     seq: int
     created: int
     size: int
+
+
+class FileFigures(msgspec.Struct, frozen=True):
+    """For each folder the number of files and their bytes, and the snapshots, oldest first."""
+
+    files: dict[str, tuple[int, int]]
+    snapshots: tuple[SnapshotFigures, ...]
 
 
 class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +87,7 @@ def store_figures(
     try:
         with translating_read_errors(disk.path):
             load_manifest(disk)
-            files = {folder: _sizes(disk, folder) for folder in _FOLDERS}
-            snapshots = tuple(_snapshots(disk))
+            found = file_figures(disk)
         counted = count_events(disk, advance)
     finally:
         disk.close()
@@ -89,10 +95,18 @@ def store_figures(
     hours = len(counted.hours)
     return StoreFigures(
         path=disk.path,
-        files={name: sizes for name, sizes in files.items() if sizes[0]},
+        files=found.files,
         counted=counted,
-        snapshots=snapshots,
+        snapshots=found.snapshots,
         bytes_per_day=total * _DAY / (hours * _HOUR) if hours else None,
+    )
+
+
+def file_figures(disk: Disk) -> FileFigures:
+    """Measure the files of the store on `disk`. Folders without a file are left out."""
+    files = {folder: _sizes(disk, folder) for folder in _FOLDERS}
+    return FileFigures(
+        {name: sizes for name, sizes in files.items() if sizes[0]}, tuple(_snapshots(disk))
     )
 
 

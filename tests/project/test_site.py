@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 ENTRY = re.compile(r"^::: (\S+)$", re.M)
 PUBLIC = (
     "eventstore",
+    "eventstore.analysis",
     "eventstore.disk",
     "eventstore.history",
     "eventstore.metrics.opentelemetry",
