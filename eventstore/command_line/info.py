@@ -278,6 +278,7 @@ def _object(found: Inspection, counted: Counted | None) -> dict[str, Any]:
             "snapshot": opening.snapshot,
             "folds": opening.folds,
             "torn_bytes": opening.torn_bytes,
+            "torn_events": opening.torn_events,
             "clean": opening.clean,
         },
         "use": {

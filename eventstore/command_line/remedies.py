@@ -7,6 +7,7 @@ from typing import Any
 
 from eventstore.command_line.output import Output, time_text
 from eventstore.model.differences import path_of, walk_differences
+from eventstore.model.state_codec import state_digest
 from eventstore.repair import Place, Price, Proposal
 
 __all__ = ["place_lines", "price_object", "remedy_rows", "show_place", "state_columns"]
@@ -119,6 +120,7 @@ def price_object(price: Price) -> dict[str, Any]:
         "exact": price.exact,
         "confirmed_by": price.confirmed_by or None,
         "note": price.note,
+        "digest": None if price.state is None else state_digest(price.state),
         "state": dict(zip(names, values[0], strict=True)),
     }
 

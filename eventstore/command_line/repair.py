@@ -80,6 +80,8 @@ def repair(
     """
     registry = _registry(out, registry_name)
     source = None if backup is None else open_copy(backup)
+    if source is not None:
+        click.get_current_context().call_on_close(source.close)
     proposal = propose(path, registry, source)
     more = _edits(path, asked)
     if proposal.healthy and not more and not (asked["mend"] and proposal.diagnosis.places):
@@ -130,6 +132,8 @@ def _chosen(proposal: Proposal, asked: dict[str, Any]) -> dict[int, Choice]:
     choices: dict[int, Choice] = {}
     for index, place in enumerate(proposal.diagnosis.places):
         offered = {price.choice.remedy: price.choice for price in proposal.prices[index]}
+        if not offered:  # the repair says why no remedy helps
+            continue
         wanted = by_number.get(index) or next(
             (name for name in REMEDIES if _is_asked(asked, name) and name in offered), None
         )

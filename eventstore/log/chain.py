@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import LOG_FOLDER, segment_name
+from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, corrupt_segment_error, header_fault
@@ -163,7 +164,8 @@ class _Chain:
         name, renamed = segment_name(number), self._renamed.get(number)
         remedy = RESTORE
         if renamed is not None:
-            remedy = f"{segment_name(renamed)} is this segment, renamed: rename it to {name}"
+            found = segment_name(renamed)
+            remedy = f"{found} is this segment, renamed: rename it to {name}, or {REPAIR}"
         return ChainFault(name, number, reason, remedy)
 
     def _stray(self, number: int, expected_seq: int) -> ChainFault:

@@ -63,7 +63,7 @@ RESTORE = f"Restore the file from a backup, or {REPAIR}"
 """The remedy for a damaged or missing file."""
 MOVE_OUT = (
     "It is no part of the log, and nothing is missing: move it out of "
-    f"{LOG_FOLDER}/, and open again"
+    f"{LOG_FOLDER}/ and open again, or {REPAIR}"
 )
 """The remedy for a file that the log has no place for, such as a copy under another number."""
 RESERVED = 3 * SEAL_SIZE

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+
+import msgspec
+
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import archive_name, segment_name
+from eventstore.disk.listing import Listing
+from eventstore.disk.local import LocalDisk
 from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.archive import decompress_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
@@ -11,7 +20,45 @@ from eventstore.log.tail import Corrupt, classify_tail
 from eventstore.repair.flips import contradicts
 from eventstore.repair.places import Diagnosis, Part, Place
 
-__all__ = ["restorable"]
+__all__ = ["backup_disk", "restorable", "with_files_of_backup"]
+
+
+@contextlib.contextmanager
+def backup_disk(backup: str | os.PathLike[str] | Disk | None) -> Iterator[Disk | None]:
+    """Give the disk of a backup. A disk that the caller opened stays open."""
+    if not isinstance(backup, str | os.PathLike):
+        yield backup
+        return
+    opened = LocalDisk(backup, read_only=True)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def with_files_of_backup(diagnosis: Diagnosis, backup: Disk | None) -> Diagnosis:
+    """Tell each missing segment of one gap apart, by the segments in a backup.
+
+    The store's own files tell only where a gap begins and ends.
+    """
+    if backup is None:
+        return diagnosis
+    firsts = sorted(Listing.read(backup).segments)
+    parts, places = list[Part](), list(diagnosis.places)
+    for part in diagnosis.parts:
+        inner = [first for first in firsts if part.first < first <= part.last]
+        if part.source is not None or part.archived or not inner:
+            parts.append(part)
+            continue
+        index = next(at for at, place in enumerate(places) if place.name == part.name)
+        gap = places.pop(index)
+        for first, behind in itertools.pairwise((part.first, *inner, part.last + 1)):
+            name, is_last = segment_name(first), behind > part.last
+            piece = {"name": name, "first": first, "last": behind - 1}
+            parts.append(msgspec.structs.replace(part, **piece))
+            places.append(msgspec.structs.replace(gap, open=gap.open and is_last, **piece))
+    places.sort(key=lambda one: (one.first, one.name))
+    return msgspec.structs.replace(diagnosis, parts=tuple(parts), places=tuple(places))
 
 
 def restorable(diagnosis: Diagnosis, place: Place, disk: Disk, backup: Disk) -> bool:

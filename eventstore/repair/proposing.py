@@ -22,6 +22,7 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
+from eventstore.repair.backups import backup_disk, with_files_of_backup
 from eventstore.repair.diagnosis import diagnose_disk
 from eventstore.repair.places import Diagnosis, Kind, Place
 from eventstore.repair.prices import (
@@ -69,19 +70,16 @@ def propose(
     """Diagnose the store at `path`, and price every remedy. Nothing is written.
 
     Without a `registry` events are priced and states are not. `backup` is the directory of an older
-    copy of the store, or a disk with such a copy.
+    copy of the store, or a disk with such a copy, which stays open.
 
     Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
     """
     disk = LocalDisk(path, read_only=True)
-    other = LocalDisk(backup, read_only=True) if isinstance(backup, str | os.PathLike) else backup
     try:
-        with translating_read_errors(disk.path):
+        with backup_disk(backup) as other, translating_read_errors(disk.path):
             return _proposed(disk, registry, other)
     finally:
         disk.close()
-        if other is not None:
-            other.close()
 
 
 def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None) -> Proposal:
@@ -104,7 +102,7 @@ def full_diagnosis(
     disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None
 ) -> Diagnosis:
     """Diagnose, and add all findings that need neighbours, handlers or a fold."""
-    diagnosis = _with_neighbours(disk, _diagnosed(disk))
+    diagnosis = _with_neighbours(disk, with_files_of_backup(_diagnosed(disk), backup))
     diagnosis = with_confirmed_pairs(disk, diagnosis, registry)
     return _with_poison(disk, diagnosis, registry, backup)
 

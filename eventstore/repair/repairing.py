@@ -49,6 +49,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
 from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.repair.assembly import Assembly
+from eventstore.repair.backups import backup_disk
 from eventstore.repair.checking import check_repaired
 from eventstore.repair.places import Kind, Place
 from eventstore.repair.prices import (
@@ -85,7 +86,7 @@ def repair(
         choices: A remedy for each damaged place, by the index in `diagnosis.places`.
         registry: The handlers. Without handlers the result is verified byte by byte only.
         more: Events to drop or to replace.
-        backup: The directory of an older copy of the store, or a disk, for `restore`.
+        backup: The directory of an older copy of the store, or an open disk, for `restore`.
         to: The new directory, by default beside `path` with the time in the name.
         in_place: Whether to change the store itself, under the writer's lock.
         reason: The operator's reason, for the event that records the repair.
@@ -97,11 +98,10 @@ def repair(
         CorruptStoreError: The repaired store did not read back. Nothing has the final name.
     """
     disk = LocalDisk(path, read_only=not in_place)
-    other = LocalDisk(backup, read_only=True) if isinstance(backup, str | os.PathLike) else backup
     try:
         if in_place:
             disk.lock()
-        with translating_read_errors(disk.path):
+        with backup_disk(backup) as other, translating_read_errors(disk.path):
             diagnosis = full_diagnosis(disk, registry, other)
             check_choices(diagnosis, choices)
             history = history_of(disk, diagnosis, choices, other, more)
@@ -109,8 +109,6 @@ def repair(
             return work.in_place() if in_place else work.into(to)
     finally:
         disk.close()
-        if other is not None:
-            other.close()
 
 
 class _Repairing:

@@ -29,11 +29,14 @@ from eventstore.errors import (
     StoreNotFoundError,
 )
 from eventstore.keys.folder import find_runs, lost_keys_error
+from eventstore.log.flipped_bits import torn_events
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log
 from eventstore.log.tail import TornTail
 from eventstore.model.codec import EventCodec
+from eventstore.model.operation import tag_of
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.repair_notes import REPAIR_NOTES
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import fold_to, recorded_batches, recorded_name
 from eventstore.snapshot.format import InvalidSnapshotError, parse
@@ -57,6 +60,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         snapshot: The event of the first snapshot to be used, 0 without one.
         folds: Number of events to be folded behind the snapshot.
         torn_bytes: Bytes of an unfinished commit.
+        torn_events: First and last event in these bytes, if one turned bit makes the bytes whole.
         clean: Whether the last writer ended in order. `None` where the end cannot be read.
         next_command: The command to type next, `None` if nothing is to do.
     """
@@ -68,6 +72,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: int = 0
     folds: int = 0
     torn_bytes: int = 0
+    torn_events: tuple[int, int] | None = None
     clean: bool | None = None
     next_command: str | None = None
 
@@ -185,13 +190,17 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
     if log is None:
         return Opening(verdict=True, text="yes", snapshot=found.snapshot, clean=True)
     tail = log.last.tail
-    torn = tail.torn_end - tail.end if isinstance(tail, TornTail) else 0
+    torn, events = 0, None
+    if isinstance(tail, TornTail):
+        torn, data = tail.torn_end - tail.end, log.last.data[tail.end : tail.torn_end]
+        events = torn_events(data, tail.end, log.last.header.salt, tail.next_seq)
     opening = Opening(
         verdict=True,
         text="yes",
         snapshot=found.snapshot,
         folds=max(log.next_seq - 1 - found.snapshot, 0),
         torn_bytes=torn,
+        torn_events=events,
         clean=log.last.sealed,
     )
     if log.last.sealed:
@@ -199,6 +208,10 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
     text = "yes; the writer was killed: 1 segment will be rewritten"
     if torn:
         text += f", {torn:,} bytes of an unfinished commit set aside"
+    if events is not None:
+        after = f"eventstore repair {shlex.quote(disk.path)} --mend --apply"
+        text += f"; one turned bit makes events {events[0]:,} … {events[1]:,} whole; next: {after}"
+        opening = msgspec.structs.replace(opening, next_command=after)
     needed, free = tail.end + torn, disk.free_bytes()
     if free is None or free >= needed:
         return msgspec.structs.replace(opening, text=text)
@@ -261,13 +274,14 @@ def _installed(disk: Disk, found: _Bytes, opening: Opening) -> HandlerRegistry[A
         registry: HandlerRegistry[Any] = HandlerRegistry.discover()
     except RegistrationError:
         return None
+    known = {tag_of(kind).partition("@")[0] for kind in (*registry.payload_types, *REPAIR_NOTES)}
     if found.snapshot:
         with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
             _, about, _, _ = parse(read_whole(disk, snapshot_name(found.snapshot)))
-            if not set(about.fingerprint) - {""} <= set(registry.operations):
+            if not set(about.fingerprint) - {""} <= known:
                 return None
     if opening.folds <= _FOLDED:
         for events in recorded_batches(disk, EventCodec(), found.snapshot + 1, None):
-            if any(recorded_name(event) not in registry.operations for event in events):
+            if any(recorded_name(event) not in known for event in events):
                 return None
     return registry

@@ -13,6 +13,7 @@ from eventstore.log.archive import compact
 from eventstore.log.chain import chain_faults
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import LogReader
+from eventstore.log.segment import MOVE_OUT
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import FOREIGN, STORE, new_log, open_on, several_segments, values_on
 from tests.log.test_recovery import rewritten_header
@@ -53,7 +54,7 @@ def faults(disk: SimulatedDisk) -> list[tuple[str, int, str]]:
 
 
 RESTORE = "Restore the file"
-MOVE = "It is no part of the log, and nothing is missing: move it out of log/, and open again"
+MOVE = MOVE_OUT
 
 
 class TestFaults:
