@@ -43,6 +43,7 @@ DUTIES = {
     "keys": "identity keys: the index of known keys, in memory and in runs on disk",
     "log": "a durable order of encoded events: commits, segments, archives, tails",
     "concurrency": "blocking calls on threads, and work that nobody can cancel",
+    "crew": "the threads that all stores of a process share",
     "named_cursors": "places of consumers, kept beside the log",
     "model": "operations, handlers, states",
     "disk": "the only way to files",

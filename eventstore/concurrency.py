@@ -17,16 +17,26 @@ late call could use the number of a descriptor after the number was given to ano
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  see `opening_executor`
 import contextlib
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+)
 
 import aiofiles.os
 
+from eventstore.crew import Crew, CrewExecutor
 from eventstore.disk.base import Disk
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, NotAwaitedError, StoreClosedError, StoreResourceError
@@ -194,18 +204,8 @@ class _InlineExecutor(Executor):
     """A marker for a disk without blocking calls: `run_blocking` makes the call on the loop."""
 
 
-class _Threads(ThreadPoolExecutor):
-    """Threads with the set of calls that have not ended, awaited or not."""
-
-    def __init__(self, workers: int) -> None:
-        super().__init__(workers, thread_name_prefix="eventstore-background")
-        self.unfinished: set[Future[Any]] = set()
-
-    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future = super().submit(call, *args, **kwargs)
-        self.unfinished.add(future)
-        future.add_done_callback(self.unfinished.discard)
-        return future
+BACKGROUND = Crew("eventstore-background", 4)
+"""The threads for calls beside the commit paths, of all stores of this process."""
 
 
 class BackgroundCalls:
@@ -216,7 +216,7 @@ class BackgroundCalls:
 
     def __init__(self, disk: Disk, workers: int) -> None:
         self._path = disk.path
-        self._threads = _Threads(workers) if disk.blocking else None
+        self._threads = CrewExecutor(BACKGROUND, workers) if disk.blocking else None
         self._executor: Executor = self._threads or _InlineExecutor()
         self._refusal: StoreClosedError | None = None
 
@@ -311,6 +311,8 @@ def opening_executor(disk: Disk | None) -> Executor | None:
     """Return the executor for opening a store, `None` for the loop's own threads.
 
     A `disk` without blocking calls is opened on the loop. Without `disk` a directory is opened.
+    `asyncio.run` waits for the loop's own threads, so that no opening outlives the loop. asyncio
+    would load their module only here, perhaps after the program has given up its rights to read.
     """
     return None if disk is None or disk.blocking else _InlineExecutor()
 

@@ -123,7 +123,7 @@ class StoreConfig(
     """Seconds between two syncs with `Durability.INTERVAL`. Without effect in the other modes."""
 
     segment_size: _SegmentBytes = 8 * 1024 * 1024
-    """Bytes of a log file: 4 KiB to 256 MiB, a multiple of 512. The next one is allocated ahead."""
+    """Bytes that log files grow to: 4 KiB to 256 MiB, a multiple of 512. One is allocated ahead."""
 
     backup_count: _Count = 5
     """Snapshots kept, each with the segments that lead on from there. Also `retain_snapshots`."""

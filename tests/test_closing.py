@@ -21,9 +21,12 @@ from eventstore import (
     StoreClosedError,
     StoreLockedError,
     StoreResourceError,
+    concurrency,
 )
 from eventstore.concurrency import BackgroundCalls, DetachedWork
+from eventstore.crew import Crew
 from eventstore.disk.local import LocalDisk
+from eventstore.log import runner
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.bank import Bank, bank_after, bank_registry, pay
@@ -501,6 +504,7 @@ class TestAnOpeningThatFails:
             start(thread)
 
         with monkeypatch.context() as patch:
+            patch.setattr(runner, "WRITERS", Crew("eventstore-writer", 8))
             patch.setattr(threading.Thread, "start", refuses)
             with pytest.raises(StoreResourceError, match="no thread") as caught:
                 await opens(tmp_path / "s")
@@ -561,6 +565,7 @@ class TestAnOpeningThatFails:
     async def test_a_snapshot_and_a_reading_without_a_thread(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(concurrency, "BACKGROUND", Crew("eventstore-background", 4))
         async with EventStore.open(tmp_path / "s", bank_registry(), **NEVER) as store:
 
             def refuses(thread: threading.Thread) -> None:

@@ -7,7 +7,6 @@ import errno
 import gc
 import logging
 import os
-import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -53,6 +52,7 @@ from tests.support.bank import (
     pay,
     withdraw,
 )
+from tests.support.endings import end_of
 from tests.support.gates import PATIENCE, GatedDisk, commits
 
 
@@ -944,14 +944,12 @@ class TestEnding:
     async def test_a_store_left_open_warns_and_frees_the_lock(self, tmp_path: Path) -> None:
         store = await EventStore.open(tmp_path, bank_registry())
         await store.append(pay(5))
-        writers = [thread for thread in threading.enumerate() if "writer" in thread.name]
+        end = end_of(store.log)
         kept = [store]
         del store
         with pytest.warns(ResourceWarning, match="was not closed"):
             kept.clear()
-        for thread in writers:
-            await asyncio.to_thread(thread.join, PATIENCE)
-            assert not thread.is_alive()
+        await asyncio.to_thread(end)
         async with EventStore.open(tmp_path, bank_registry()) as again:
             assert again.state == bank_after(5)
 

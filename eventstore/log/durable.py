@@ -110,6 +110,7 @@ class DurableLog:
             opened.next_seq,
             spare_ready=opened.spare_ready,
             segment_size=config.segment_size,
+            whole_segments=config.low_space == "refuse",
             slow_sync=config.slow_sync,
             tell_unsynced=config.durability is Durability.NONE,
             warnings=self.warnings,

@@ -2,14 +2,15 @@
 
 Theory of operation
 -------------------
-Jobs run one at a time, in the order of `put`. Between jobs the thread keeps nothing alive, so a
-forgotten owner is noticed. An idle thread checks once a second whether the event loop is closed.
-The loop may end without `close`: in the middle of an append, or forgotten. When the thread ends,
-for whatever reason, the thread has finished the record in hand. It seals the log, closes the files
-and calls `release`, which frees the lock.
+Jobs run one at a time, in the order of `put`, on a thread of the crew of writers (`crew.py`), which
+all stores of the process share. "The writer's thread" is the one that has the job in hand. Between
+jobs no thread keeps anything of the store alive, so a forgotten owner is noticed. The crew asks
+once a second whether the event loop is closed. The loop may end without `close`: in the middle of
+an append, or forgotten. When a runner ends, for whatever reason, the record in hand is finished.
+The runner seals the log, closes the files and calls `release`, which frees the lock.
 
 *The end of a job.* When a job ends, the writer's thread queues the job and writes one byte to a
-pipe. The event loop watches the other end of the pipe as long as the thread lives.
+pipe. The event loop watches the other end of the pipe as long as the runner works.
 `call_soon_threadsafe` would also wake the loop, but at a higher price: the writer's thread
 allocates a handle, and the loop drains a socket and releases the interpreter's lock at every read.
 Only the end of the last job goes through `call_soon_threadsafe`, because the callback then closes
@@ -21,8 +22,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from typing import Protocol
 import msgspec
 
 from eventstore.concurrency import no_thread_error
+from eventstore.crew import Crew, Lane
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
 from eventstore.log.base import Submission
@@ -40,7 +40,8 @@ from eventstore.os_errors import errno_name
 
 __all__ = ["InlineRunner", "Job", "Runner", "ThreadRunner"]
 
-_LOOP_CHECK = 1.0  # seconds between an idle thread's checks whether the loop is closed
+WRITERS = Crew("eventstore-writer", 8)
+"""The threads that commit, for all stores of this process."""
 
 
 class Job(msgspec.Struct, frozen=True, eq=False):
@@ -92,7 +93,7 @@ def _run_job(writer: LogWriter, job: Job) -> Exception | None:
     return None
 
 
-def _unexpected_failure(writer: LogWriter, error: Exception) -> StoreFailedError:
+def _unexpected_failure(writer: LogWriter, error: BaseException) -> StoreFailedError:
     """Fail the log for an error that does not tell how far a job came. Return the failure."""
     writer.failure = StoreFailedError(
         f"writing failed unexpectedly ({type(error).__name__}: {error}); whether the events in "
@@ -161,7 +162,7 @@ class _LoopWakeup:
     def close_from_thread(self, job: Job | None, error: Exception | None) -> None:
         """Finish the jobs still queued, and `job` if given, then close the pipe.
 
-        The thread calls this as its last act.
+        The runner calls this as its last act.
         """
         if job is not None:
             self._ended.append((job, error))
@@ -197,8 +198,8 @@ class _LoopWakeup:
         self._close()
 
 
-class ThreadRunner:
-    """A runner with a thread, which keeps no object alive between jobs.
+class ThreadRunner(Lane[Job | None]):
+    """A runner on the threads of the writers, which keep no object alive between jobs.
 
     Raises `StoreResourceError` where the operating system gives no thread or no pipe.
     """
@@ -209,72 +210,76 @@ class ThreadRunner:
         release: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        wakeup = _LoopWakeup(loop, writer.counts.delays)
+        super().__init__(WRITERS)
+        self._writer = writer
+        self._release = release
+        self._loop = loop
+        self._wakeup = _LoopWakeup(loop, writer.counts.delays)
+        self._last_number = 0
+        self._stopping = self._ended = False
+        self._crew.join(self)
         try:
-            threading.Thread(
-                target=_writer_thread,
-                args=(self._jobs, writer, release, loop, wakeup),
-                name="eventstore-writer",
-                daemon=True,
-            ).start()
+            self.put(None)
         except RuntimeError as error:
-            wakeup.close()
+            self._ended = True
+            self._crew.leave(self)
+            self._wakeup.close()
             raise no_thread_error(error) from error
 
-    def put(self, job: Job) -> None:
-        self._jobs.put(job)
-
     def stop(self) -> None:
-        self._jobs.put(None)
+        self._stopping = True
+        self.put(None)
 
+    def look(self) -> None:
+        """Stop if the loop was closed."""
+        if self._loop.is_closed() and not self._stopping:
+            self.stop()
 
-def _writer_thread(
-    jobs: queue.SimpleQueue[Job | None],
-    writer: LogWriter,
-    release: Callable[[], None],
-    loop: asyncio.AbstractEventLoop,
-    wakeup: _LoopWakeup,
-) -> None:
-    """Run jobs until the close job, until `stop`, or until the loop is closed."""
-    job: Job | None = None
-    error: Exception | None = None
-    closed = False
-    last_number = 0
-    try:
-        writer.frontier.tell()
-        while True:
-            try:
-                job = jobs.get(timeout=_LOOP_CHECK)
-            except queue.Empty:
-                if loop.is_closed():
-                    return
-                continue
-            if job is None:
-                return
-            if job.number <= last_number:
-                continue
-            last_number = job.number
-            error = _run_job(writer, job)
-            if job.action == writer.close:
-                closed = True
-                return
-            if not wakeup.signal(job, error):
-                return
-            if error is None:
-                # After the signal, beside the work of the loop: no append waits for the frontier.
-                writer.frontier.tell()
-            job = error = None
-    finally:
+    def do(self, work: Job | None) -> None:
+        """Run a job and tell the loop. End with the close job, `stop`, or a loop that is closed.
+
+        `None` begins, or stops.
+        """
+        if self._ended:
+            if work is not None:  # put behind a thread that died
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(work.finished, work, self._writer.failure)
+            return
+        if work is not None and work.number <= self._last_number:
+            return
+        if work is None and not self._stopping:
+            self._writer.frontier.tell()
+            return
+        error: Exception | None = None
+        ended = True
         try:
-            if not closed:
+            if work is not None:
+                self._last_number = work.number
+                error = _run_job(self._writer, work)
+                ended = work.action == self._writer.close or not self._wakeup.signal(work, error)
+        except BaseException as raised:
+            error = _unexpected_failure(self._writer, raised)
+            raise
+        finally:
+            if ended:
+                self._end(work, error)
+        if error is None and not ended:
+            # After the signal, beside the work of the loop: no append waits for the frontier.
+            self._writer.frontier.tell()
+
+    def _end(self, job: Job | None, error: Exception | None) -> None:
+        """Close the log unless the job did, free the lock, and tell the end of the job."""
+        self._ended = True
+        try:
+            if job is None or job.action != self._writer.close:
                 with contextlib.suppress(EventStoreError):  # logged already
-                    writer.close()
+                    self._writer.close()
         finally:
             try:
-                release()
+                self._release()
             finally:  # whoever waits for the end is told in every case
-                wakeup.close_from_thread(job if closed else None, error)
+                self._wakeup.close_from_thread(job, error)
+                self._crew.leave(self)
 
 
 class InlineRunner:

@@ -3,8 +3,16 @@
 With a spare, a full disk is noticed a whole segment before it refuses an event, and a new segment
 takes no long write. The spare holds no event, and waits under the name `log/spare`.
 
+*The size grows with use.* The first segment of a writer takes 64 KiB, and each one after it four
+times the one before, up to the configured size. A store where little happens therefore takes little
+of the disk, and what is allocated and not used yet stays in proportion to what was written. Space
+is promised all the same: zeros are written, and not only announced to the file system. A record
+that does not fit the spare needs space of its own, and the next spare is four times as long. With
+`low_space="refuse"` the rest of the active segment is a reserve, so the sizes do not grow from
+little there: every segment has the configured size.
+
 `prepare` runs on a background thread, beside commits. All other calls are the writer's. Every call
-that touches the file or `ready` is made under `lock`.
+that touches the file, `ready` or `size` is made under `lock`.
 """
 
 from __future__ import annotations
@@ -29,6 +37,11 @@ __all__ = ["SpareSegment", "give_up_spare_files"]
 
 _logger = logging.getLogger("eventstore.log.writer")
 
+FIRST_SIZE = 64 << 10
+"""Bytes of the first segment of a writer whose segments grow."""
+
+_GROWTH = 4
+
 
 def give_up_spare_files(disk: Disk) -> bool:
     """Remove the files that hold no event, where there is no space for anything else.
@@ -49,15 +62,18 @@ def give_up_spare_files(disk: Disk) -> bool:
 class SpareSegment:
     """The spare segment of one log, and the zero-filled file of any new segment.
 
-    `segment_size` is in bytes. `ready` says whether a spare stands under its name. `free_bytes` is
-    what the file system had left for further segments at the last look. `space_warning` is the
-    warning of the last attempt that found no space, until an attempt succeeds.
+    `size` is the size of the next segment in bytes, unless a record needs more. `largest` is where
+    the size ends to grow. With `grow` the size begins small. `ready` says whether a spare stands
+    under its name. `free_bytes` is what the file system had left for further segments at the last
+    look. `space_warning` is the warning of the last attempt that found no space, until an attempt
+    succeeds.
     """
 
     def __init__(
-        self, disk: Disk, segment_size: int, warnings: StandingWarnings, *, ready: bool
+        self, disk: Disk, largest: int, warnings: StandingWarnings, *, ready: bool, grow: bool
     ) -> None:
-        self.segment_size = segment_size
+        self.size = min(FIRST_SIZE, largest) if grow else largest
+        self._largest = largest
         self.ready = ready
         self.space_warning: str | None = None
         self.lock = threading.Lock()
@@ -72,7 +88,7 @@ class SpareSegment:
         failure.
         """
         try:
-            self._create(self.segment_size).close()
+            self._create(self.size).close()
             self._disk.rename(SEGMENT_TEMPORARY, SPARE_SEGMENT)
             sync_folder(self._disk, LOG_FOLDER)
         except OSError as error:
@@ -81,7 +97,7 @@ class SpareSegment:
             if self.space_warning is None:
                 lacking, remedy = shortage_words(error)
                 self.space_warning = (
-                    f"{lacking} for the next segment of {self.segment_size} bytes: appending "
+                    f"{lacking} for the next segment of {self.size} bytes: appending "
                     f"stops when the active one is full; {remedy}"
                 )
                 self._warnings.begin("space", self.space_warning, _logger)
@@ -119,11 +135,15 @@ class SpareSegment:
                 if usable:
                     return file, SPARE_SEGMENT
                 file.close()
-            if file is None or size <= self.segment_size:
+            if file is None or size <= self.size:
                 with contextlib.suppress(FileNotFoundError):
                     self._disk.remove(SPARE_SEGMENT)
                 self.ready = False
         return self._create(size), SEGMENT_TEMPORARY
+
+    def taken(self, size: int) -> None:
+        """Note that a segment of `size` bytes has begun: the next one may be longer."""
+        self.size = min(max(size * _GROWTH, self.size), self._largest)
 
     def _open(self) -> File | None:
         """Open the spare. `None` where somebody removed or replaced the file: it held nothing."""

@@ -64,7 +64,6 @@ from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["LogWriter", "WriteCounts"]
 
-
 _logger = logging.getLogger(__name__)
 
 _LOOK = 5_000_000  # nanoseconds between the looks of commits whether the segment is in place
@@ -112,8 +111,9 @@ class LogWriter:
 
     `last` is the end of the last segment, `None` where the log has no segment yet. `next_seq` is
     the number of the next event. `spare_ready` says whether an earlier writer left a spare.
-    `segment_size` is in bytes, `slow_sync` in seconds. `tell_unsynced` says that other processes
-    may follow events that are written and not yet synced. `timeline` is told to them too.
+    `segment_size` is the size in bytes that segments grow to, or with `whole_segments` their size.
+    `slow_sync` is in seconds. `tell_unsynced` says that other processes may follow events before
+    the sync. `timeline` is told to them too.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class LogWriter:
         spare_ready: bool,
         segment_size: int,
         slow_sync: float,
+        whole_segments: bool = False,
         tell_unsynced: bool = False,
         warnings: StandingWarnings | None = None,
         timeline: int = 1,
@@ -133,8 +134,9 @@ class LogWriter:
         self.next_seq = next_seq
         self.synced_seq = next_seq - 1  # the last event that is on stable storage for sure
         self.failure: StoreFailedError | None = None
-        self.warnings = StandingWarnings(disk.path) if warnings is None else warnings
-        self.spare = SpareSegment(disk, segment_size, self.warnings, ready=spare_ready)
+        self.warnings = warn = StandingWarnings(disk.path) if warnings is None else warnings
+        grow = not whole_segments
+        self.spare = SpareSegment(disk, segment_size, warn, ready=spare_ready, grow=grow)
         self.counts = WriteCounts()
         self._disk = disk
         self._store = store
@@ -331,7 +333,7 @@ class LogWriter:
             self._ensure_in_place(old, manifest=True)
             previous = _Predecessor(old.describe_end(), old.file)
         name = segment_name(self.next_seq)
-        needed = max(HEADER_SIZE + size + RESERVED, self.spare.segment_size)
+        needed = max(HEADER_SIZE + size + RESERVED, self.spare.size)
         file: File | None = None
         try:
             with self.spare.lock:
@@ -348,6 +350,7 @@ class LogWriter:
                 if temporary == SPARE_SEGMENT:
                     self.spare.ready = False
                 sync_folder(self._disk, LOG_FOLDER)
+                self.spare.taken(active.header.size)
         except OSError as error:
             if file is not None:
                 file.close()

@@ -92,6 +92,7 @@ def writer_on(
     spare_ready: bool = False,
     segment_size: int = SIZE,
     slow_sync: float = 10.0,
+    whole_segments: bool = True,
 ) -> LogWriter:
     return LogWriter(
         disk,
@@ -101,6 +102,7 @@ def writer_on(
         spare_ready=spare_ready,
         segment_size=segment_size,
         slow_sync=slow_sync,
+        whole_segments=whole_segments,
     )
 
 

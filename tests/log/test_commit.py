@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from eventstore import crew
 from eventstore.config import Durability
+from eventstore.crew import Crew
 from eventstore.disk.base import Bytes
 from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk
@@ -40,6 +42,7 @@ from eventstore.log.tail import Clean, classify_tail
 from eventstore.testing import Call, Fault, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.log.samples import open_on, values_on
+from tests.support.endings import end_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEGMENT = segment_name(1)
@@ -259,7 +262,8 @@ class TestSharing:
         self, groups: list[list[object]], records: list[int], disk: AnyDisk
     ) -> None:
         """A long queue becomes several records. Recovery holds one record in memory at a time."""
-        log = await EventLog.open(disk=disk, segment_size=32 << 20, max_pending=200_000)
+        one_segment: dict[str, Any] = {"segment_size": 32 << 20, "low_space": "refuse"}
+        log = await EventLog.open(disk=disk, max_pending=200_000, **one_segment)
         receipts = [log.submit(*group) for group in groups]
         await log.flush()
         assert all(receipt.done for receipt in receipts)
@@ -696,7 +700,10 @@ class TestClosing:
         assert log.stats().events == 1
 
     @pytest.mark.asyncio
-    async def test_the_thread_ends(self, local: WatchedDisk) -> None:
+    async def test_the_thread_ends(
+        self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runner, "WRITERS", Crew("eventstore-writer", 8))
         before = set(threading.enumerate())
         log = await begun(local)
         (thread,) = _writers(before)
@@ -724,9 +731,11 @@ def forget(logs: list[EventLog[Any]]) -> None:
 
 class TestAbandoned:
     @pytest.mark.parametrize("in_flight", [False, True])
-    def test_a_loop_closed_in_mid_append(self, local: WatchedDisk, in_flight: bool) -> None:
-        """The thread finishes the record, frees the lock and ends."""
-        before = set(threading.enumerate())
+    def test_a_loop_closed_in_mid_append(
+        self, local: WatchedDisk, in_flight: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The writers finish the record, and free the lock."""
+        monkeypatch.setattr(crew, "_IDLE", 0.001)
         loop = asyncio.new_event_loop()
 
         async def opens() -> EventLog[Any]:
@@ -737,11 +746,10 @@ class TestAbandoned:
             return log
 
         logs = [loop.run_until_complete(opens())]
-        (thread,) = _writers(before)
+        end = end_of(logs[0])
         loop.close()
         local.let_go()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+        end()
         with pytest.warns(ResourceWarning, match="was not closed"):
             forget(logs)
         assert asyncio.run(stored(local)) == ([0, 1] if in_flight else [0])
@@ -749,30 +757,27 @@ class TestAbandoned:
     @pytest.mark.asyncio
     async def test_a_log_whose_closing_was_refused_is_not_closed(self, local: WatchedDisk) -> None:
         """Another thread asks. The log goes on, and frees its lock when it is forgotten."""
-        before = set(threading.enumerate())
         logs = [await begun(local)]
-        (thread,) = _writers(before)
+        end = end_of(logs[0])
         with pytest.raises(EventStoreError, match="another"):
             await asyncio.to_thread(asyncio.run, logs[0].close())
         assert "closed" not in repr(logs[0])
         await logs[0].append(1)
         with pytest.warns(ResourceWarning, match="was not closed"):
             forget(logs)
-        await asyncio.to_thread(thread.join, PATIENCE)
+        await asyncio.to_thread(end)
         async with EventLog.open(disk=again(local), **SMALL) as reopened:
             assert reopened.seq == 2
 
     @pytest.mark.asyncio
     async def test_a_forgotten_log_warns_and_loses_nothing(self, local: WatchedDisk) -> None:
-        before = set(threading.enumerate())
         logs = [await begun(local)]
-        (thread,) = _writers(before)
+        end = end_of(logs[0])
         receipt = logs[0].submit(1)
         with pytest.warns(ResourceWarning, match="was not closed: use `async with`"):
             forget(logs)
         await receipt
-        await asyncio.to_thread(thread.join, PATIENCE)
-        assert not thread.is_alive()
+        await asyncio.to_thread(end)
         async with EventLog.open(disk=again(local), **SMALL) as reopened:
             assert [event.data async for event in reopened.read()] == [0, 1]
             assert reopened.recovery.clean
@@ -780,17 +785,14 @@ class TestAbandoned:
     @pytest.mark.asyncio
     async def test_a_forgotten_one_writes_what_was_queued(self, disk: AnyDisk) -> None:
         """Every receipt gets its outcome. Afterwards the lock is free."""
-        before = set(threading.enumerate())
         logs = [await begun(disk)]
-        threads = _writers(before)
+        end = end_of(logs[0])
         receipts = [logs[0].submit(value) for value in range(1, 6)]
         with pytest.warns(ResourceWarning, match="was not closed"):
             forget(logs)
         for receipt in receipts:
             assert await asyncio.wait_for(_wait(receipt), PATIENCE) is receipt
-        for thread in threads:
-            await asyncio.to_thread(thread.join, PATIENCE)
-            assert not thread.is_alive()
+        await asyncio.to_thread(end)
         assert await stored(disk) == [0, 1, 2, 3, 4, 5]
 
     def test_a_forgotten_one_does_nothing_more(self) -> None:
@@ -827,16 +829,15 @@ class TestAbandoned:
         self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """`asyncio.run` does the same at its end. The record is finished, and the lock is free."""
-        monkeypatch.setattr(runner, "_LOOP_CHECK", 0.001)
-        before = set(threading.enumerate())
+        monkeypatch.setattr(crew, "_IDLE", 0.001)
         loop = asyncio.new_event_loop()
         problems: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: problems.append(context))
 
-        async def session() -> threading.Thread:
+        async def session() -> Callable[[], None]:
             log = await begun(local)
             receipt = await held(log, local, 1)
-            (writer,) = _writers(before)
+            end = end_of(log)
             closing = loop.create_task(log.close())
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -848,21 +849,19 @@ class TestAbandoned:
             local.let_go()
             await receipt
             await loop.shutdown_default_executor()
-            return writer
+            return end
 
-        thread = loop.run_until_complete(session())
+        end = loop.run_until_complete(session())
         loop.close()
-        for thread in _writers(before):  # none, where the close was faster
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+        end()
         assert problems == []
         assert asyncio.run(stored(local)) == [0, 1]
 
     def test_a_loop_that_lives_is_left_alone(
         self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """An idle thread keeps checking whether the loop was closed, and stays."""
-        monkeypatch.setattr(runner, "_LOOP_CHECK", 0.001)
+        """Idle threads keep checking whether the loop was closed."""
+        monkeypatch.setattr(crew, "_IDLE", 0.001)
         looks = threading.Semaphore(0)
 
         class Watched(asyncio.SelectorEventLoop):
@@ -989,6 +988,7 @@ class TestOneWriter:
 
 FORK = """
 from tests.support.bank import bank_registry, pay
+from tests.support.endings import end_of
 if sys.argv[2] == "log":
     log = await EventLog.open(path, segment_size=1 << 16)
     value = str

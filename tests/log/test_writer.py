@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from eventstore.disk.layout import SEGMENT_TEMPORARY, SPARE_SEGMENT, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import StoreFailedError, StoreFullError
+from eventstore.event_log import EventLog
 from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
+from eventstore.log.spare import FIRST_SIZE
 from eventstore.log.tail import Clean, classify_tail
 from eventstore.log.writer import LogWriter
 from eventstore.testing import Call, Fault, SimulatedDisk
@@ -252,6 +256,83 @@ class TestSpare:
         writer.prepare_spare()
         with pytest.raises(StoreFailedError):
             commit(writer, "second")
+
+
+def segment_sizes(disk: SimulatedDisk) -> list[int]:
+    """Return the sizes that the headers of the segments tell, in order."""
+    names = sorted(name for name in disk.files() if name.startswith("log/0"))
+    return [SegmentHeader.decode(disk.read_file(name)).size for name in names]
+
+
+class TestGrowth:
+    """Segments begin small and grow, and the space of a promised one is there."""
+
+    def growing(self, disk: SimulatedDisk, **options: Any) -> LogWriter:
+        return writer_on(disk, segment_size=1 << 20, whole_segments=False, **options)
+
+    def test_each_segment_is_four_times_the_one_before(self) -> None:
+        disk = new_log()
+        writer = self.growing(disk)
+        while len(segment_sizes(disk)) < 4:
+            commit(writer, "x" * 20_000)
+            writer.prepare_spare()
+        assert segment_sizes(disk) == [FIRST_SIZE, 4 * FIRST_SIZE, 1 << 20, 1 << 20]
+        assert len(disk.read_file(SPARE_SEGMENT)) == 1 << 20
+
+    def test_a_crash_does_not_make_them_long(self) -> None:
+        disk = new_log()
+        writer = self.growing(disk)
+        while len(segment_sizes(disk)) < 2:
+            commit(writer, "x" * 20_000)
+        crashed = disk.after_kill()
+        opened = open_on(crashed)
+        again = self.growing(crashed, last=opened.last, next_seq=opened.next_seq)
+        commit(again, "after the crash")
+        assert segment_sizes(crashed)[-1] == FIRST_SIZE
+        again.prepare_spare()
+        assert len(crashed.read_file(SPARE_SEGMENT)) == 4 * FIRST_SIZE
+
+    def test_a_spare_that_a_crash_left_is_used_whatever_its_size(self) -> None:
+        disk = new_log()
+        disk.write_file(SPARE_SEGMENT, bytes(1 << 20))
+        commit(self.growing(disk, spare_ready=True), "first")
+        assert segment_sizes(disk) == [1 << 20]
+
+    def test_a_record_longer_than_the_spare_gets_its_space_before_it_is_written(self) -> None:
+        disk = new_log()
+        writer = self.growing(disk)
+        commit(writer, "first")
+        writer.prepare_spare()
+        since = len(disk.calls)
+        commit(writer, "x" * 500_000)
+        made = changes(disk, since)
+        assert made[0] == f"create {SEGMENT_TEMPORARY}"
+        assert made.index(f"sync {SEGMENT_TEMPORARY}") < made.index("sync_folder log")
+        assert segment_sizes(disk)[-1] > 500_000
+        writer.close()
+        assert open_on(disk).clean
+
+    def test_and_is_refused_where_there_is_none(self) -> None:
+        disk = new_log()
+        writer = self.growing(disk)
+        commit(writer, "first")
+        writer.prepare_spare()
+        disk.fail(kind="write", name=SEGMENT_TEMPORARY, errno=errno.ENOSPC, forever=True)
+        with pytest.raises(StoreFullError):
+            commit(writer, "x" * 500_000)
+        for _ in range(10):  # the rest of the segment and the spare are promised
+            commit(writer, "x" * 25_000)
+        assert writer.next_seq == 12
+
+    def test_a_reserve_has_the_whole_size_from_the_first_segment_on(self) -> None:
+        disk = SimulatedDisk()
+
+        async def session() -> None:
+            async with EventLog.open(disk=disk, segment_size=1 << 20, low_space="refuse") as log:
+                await log.append(1)
+                assert segment_sizes(disk) == [1 << 20]
+
+        asyncio.run(session())
 
 
 class TestOversize:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.commit_path import COMMIT_PATH
+from tests.mutants.crew import CREW
 from tests.mutants.cursors import CURSOR_SABOTAGES
 from tests.mutants.following import FOLLOWING
 from tests.mutants.intents import INTENTS
@@ -80,6 +81,7 @@ TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 SABOTAGES = (
     *CURSOR_SABOTAGES,
     *COMMIT_PATH,
+    *CREW,
     *FOLLOWING,
     *INTENTS,
     *MOVING,

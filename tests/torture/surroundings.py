@@ -6,8 +6,11 @@ import decimal
 from random import Random
 
 from eventstore import Durability, StoreConfig
+from eventstore.log import spare
 
 __all__ = ["CONTEXTS", "config_for"]
+
+spare.FIRST_SIZE = 4096  # so that segments grow in a program of few events
 
 CONTEXTS = (
     decimal.Context(),
@@ -24,7 +27,7 @@ def config_for(random: Random) -> StoreConfig:
     """
     return StoreConfig(
         durability=random.choice((Durability.COMMIT,) * 4 + (Durability.INTERVAL, Durability.NONE)),
-        segment_size=random.choice((4096, 4096, 4608, 8192)),
+        segment_size=random.choice((4096, 4096, 4608, 8192, 16384)),
         wal_max_entries=random.choice((None, 4, 9, 25)),
         backup_count=random.choice((1, 2, 3)),
         history=random.choice(("archive", "archive", "keep", "discard")),
