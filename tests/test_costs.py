@@ -284,8 +284,8 @@ SHARED = 29
 GROUPED = 1
 """The same for one more event in a group. The event is folded."""
 
-RECORD = 24
-"""For a record, on the writer's thread. Two of the calls tell other processes of the record, by the
+RECORD = 25
+"""For a record, on the thread of the writers. One of the calls takes the lane. Two of the calls tell other processes of the record, by the
 frontier, after the loop was told."""
 
 
