@@ -13,6 +13,7 @@ number, no store reaches `10**15` by counting.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,13 +21,23 @@ from eventstore.arguments import argument_error
 from eventstore.clock import to_ns
 from eventstore.cursor import Cursor
 
-__all__ = ["AtTime", "Moment", "NamedPlace", "Place", "as_of", "place_of", "seq_of"]
+__all__ = ["AtTime", "Moment", "NamedPlace", "Place", "as_of", "parse_span", "place_of", "seq_of"]
 
 Moment = int | datetime | Cursor
 """A moment as a caller names it."""
 
 TIMES_FROM = 10**15
 """Plain integers of this size are times."""
+
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86_400 * 10**9,
+}
 
 
 class AtTime(NamedTuple):
@@ -87,3 +98,15 @@ def seq_of(number: Any, argument: str) -> int:
         "expected a sequence number; the first event of a time is found by "
         "read_events(path, start=time) or store.events(start=time)",
     )
+
+
+def parse_span(text: str) -> int | None:
+    """Return a span of time in nanoseconds, `None` for any other text.
+
+    >>> parse_span("1h30m"), parse_span("500ms"), parse_span("soon")
+    (5400000000000, 500000000, None)
+    """
+    parts = list(_SPAN.finditer(text))
+    if not parts or "".join(part[0] for part in parts) != text:
+        return None
+    return sum(round(float(part[1]) * _UNITS[part[2]]) for part in parts)

@@ -11,12 +11,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventstore.analysis.blaming import Blame, Change, blame
     from eventstore.analysis.report.writing import WrittenReport, write_report
+    from eventstore.analysis.samples import Samples
+    from eventstore.analysis.sampling import sample
+    from eventstore.analysis.searching import Found, bisect, first
+    from eventstore.model.differences import ABSENT
 
-__all__ = ["WrittenReport", "write_report"]
+__all__ = [
+    "ABSENT",
+    "Blame",
+    "Change",
+    "Found",
+    "Samples",
+    "WrittenReport",
+    "bisect",
+    "blame",
+    "first",
+    "sample",
+    "write_report",
+]
 
 _HOMES: dict[str, str] = {
+    "ABSENT": "blaming",
+    "Blame": "blaming",
+    "Change": "blaming",
+    "Found": "searching",
+    "Samples": "samples",
     "WrittenReport": "report.writing",
+    "bisect": "searching",
+    "blame": "blaming",
+    "first": "searching",
+    "sample": "sampling",
     "write_report": "report.writing",
 }
 """The module of each public name."""

@@ -11,7 +11,7 @@ import click
 
 from eventstore.command_line.declare import command, path_argument
 from eventstore.command_line.exits import FINDINGS, NOT_FOUND
-from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment, settle_moment
+from eventstore.command_line.moments import MOMENT, NamedMoment, behind, parse_moment, settle_moment
 from eventstore.command_line.output import Output, json_text, name_text, time_text, value_text
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk
@@ -19,16 +19,17 @@ from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.following import follow_sync
+from eventstore.model.codec import EventCodec
 from eventstore.model.operation import OPERATION_FIELD, Event
-from eventstore.moment import AtTime
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.replay import recorded_batches
 from eventstore.report import printable
 from eventstore.tools.intents import open_events
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Condition, Selection, number_of, select_events
 
-__all__ = ["dump", "event_members", "events", "fields_text"]
+__all__ = ["dump", "event_members", "events", "fields_text", "recorded_event"]
 
 AROUND = 5
 """Events shown before and after the event of `--around`, by default."""
@@ -113,7 +114,7 @@ def events(
         first: Any = 1 if start is None else settle_moment(path, start)
         end: Any = None if stop is None else settle_moment(path, stop)
         if to is not None:
-            end = _behind(settle_moment(path, to))
+            end = behind(settle_moment(path, to))
         if around is not None:
             first, end = _around(disk, path, around)
         wanted = Selection(
@@ -150,13 +151,6 @@ def _check_together(
         raise click.UsageError("--around says from where to where: leave out --from, --to, --stop")
     if following and (asked["reverse"] or to is not None or stop is not None or around is not None):
         raise click.UsageError("--follow goes on to the newest event: leave out --to and --reverse")
-
-
-def _behind(moment: int | AtTime | Cursor) -> int | AtTime | Cursor:
-    """Return the exclusive stop behind a last event. A cursor stands behind its event already."""
-    if isinstance(moment, int):
-        return moment + 1
-    return moment if isinstance(moment, Cursor) else AtTime(moment.last + 1, moment.last + 1)
 
 
 def _around(disk: Disk, path: Path, around: str) -> tuple[int, int]:
@@ -253,6 +247,15 @@ def _columns(event: Event[Any]) -> tuple[str, str, str, str]:
     time = time_text(event.time, " ").removesuffix("Z")
     cells = (f"{event.seq:,}", time, name_text(event_members(event)["operation"]), key)
     return cells[0], cells[1], printable(cells[2]), printable(cells[3])
+
+
+def recorded_event(path: Path, seq: int) -> Event[Any] | None:
+    """Return an event as recorded, `None` for one that is not in the store any more."""
+    disk = LocalDisk(path, read_only=True)
+    try:
+        return next(iter(next(iter(recorded_batches(disk, EventCodec(), seq, seq + 1)), ())), None)
+    finally:
+        disk.close()
 
 
 def event_members(event: Event[Any]) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""A state folded for a command: the handlers found, the moment settled, the progress shown."""
+"""States folded for a command: the handlers found, the moment settled, the progress shown."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
@@ -11,10 +14,19 @@ from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
 from eventstore.cursor import Cursor
 from eventstore.errors import StateRefusedError, UnknownOperationError
+from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AtTime
+from eventstore.tools.log_end import last_event
 from eventstore.tools.moment_state import MomentState, moment_state
 
-__all__ = ["fold_shown"]
+__all__ = ["Analysis", "analysing", "fold_shown"]
+
+
+class Analysis(NamedTuple):
+    """The handlers for an analysis, and a function to be told of folded events."""
+
+    registry: HandlerRegistry[Any]
+    advance: Callable[[int], None]
 
 
 def fold_shown(path: Path, at: NamedMoment | None, registry_name: str | None) -> MomentState:
@@ -22,9 +34,31 @@ def fold_shown(path: Path, at: NamedMoment | None, registry_name: str | None) ->
     registry = load_registry(registry_name)
     moment: int | AtTime | Cursor | None = None if at is None else settle_moment(path, at)
     total = moment if isinstance(moment, int) else None
+    with _hinting(registry_name), progress("folding") as advance:
+        return moment_state(path, registry, moment, lambda seq: advance(seq, total))
+
+
+@contextlib.contextmanager
+def analysing(path: Path, registry_name: str | None) -> Iterator[Analysis]:
+    """Show the progress of an analysis of a whole history."""
+    registry = load_registry(registry_name)
+    last = last_event(path)
+    total, done = None if last is None else last.seq, 0
+    with _hinting(registry_name), progress("folding") as advance:
+
+        def folded(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(done, total)
+
+        yield Analysis(registry, folded)
+
+
+@contextlib.contextmanager
+def _hinting(registry_name: str | None) -> Iterator[None]:
+    """Say how to name handlers where the installed ones do not fold the store."""
     try:
-        with progress("folding") as advance:
-            return moment_state(path, registry, moment, lambda seq: advance(seq, total))
+        yield
     except (UnknownOperationError, StateRefusedError) as error:
         if registry_name is not None:
             raise

@@ -16,23 +16,24 @@ import click
 
 from eventstore.cursor import Cursor
 from eventstore.errors import ConfigError, StoreNotFoundError
-from eventstore.moment import AtTime
+from eventstore.moment import AtTime, parse_span
 from eventstore.report import printable
 from eventstore.tools.log_end import last_event
 
-__all__ = ["MOMENT", "Back", "MomentType", "NamedMoment", "parse_moment", "settle_moment"]
+__all__ = [
+    "MOMENT",
+    "Back",
+    "MomentType",
+    "NamedMoment",
+    "behind",
+    "moment_for",
+    "parse_moment",
+    "settle_moment",
+]
 
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?\s?([Zz]|[+-]\d\d:?\d\d)?"
 )
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS = {
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86_400 * 10**9,
-}
 
 
 class Back(NamedTuple):
@@ -54,7 +55,7 @@ def parse_moment(text: str) -> NamedMoment:
         return int(text)
     if found := _TIME.fullmatch(text):
         return _time(text, *found.groups())
-    if text.startswith("-") and (span := _span(text[1:])) is not None:
+    if text.startswith("-") and (span := parse_span(text[1:])) is not None:
         return Back(span)
     with contextlib.suppress(ConfigError):
         return Cursor.parse(text)
@@ -80,6 +81,21 @@ def settle_moment(path: str | os.PathLike[str], moment: NamedMoment) -> int | At
     return AtTime(time, time)
 
 
+def behind(moment: int | AtTime | Cursor) -> int | AtTime | Cursor:
+    """Return the exclusive stop behind a last event. A cursor stands behind its event already."""
+    if isinstance(moment, int):
+        return moment + 1
+    return moment if isinstance(moment, Cursor) else AtTime(moment.last + 1, moment.last + 1)
+
+
+def moment_for(path: str | os.PathLike[str], moment: NamedMoment | None) -> int | Cursor | None:
+    """Return a moment as the functions of the library take one. `None` stays `None`."""
+    if moment is None:
+        return None
+    place = settle_moment(path, moment)
+    return place.first if isinstance(place, AtTime) else place
+
+
 def _time(text: str, day: str, clock: str, fraction: str | None, offset: str | None) -> AtTime:
     if offset is None:
         raise ValueError(f"{text!r} has no offset: append Z for UTC, or an offset such as +02:00")
@@ -91,13 +107,6 @@ def _time(text: str, day: str, clock: str, fraction: str | None, offset: str | N
     seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution * 10**6)
     time = seconds * 10**9 + int((fraction or "").ljust(9, "0"))
     return AtTime(time, time)
-
-
-def _span(text: str) -> int | None:
-    parts = list(_PART.finditer(text))
-    if not parts or "".join(part[0] for part in parts) != text:
-        return None
-    return sum(round(float(part[1]) * _UNITS[part[2]]) for part in parts)
 
 
 class MomentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

@@ -27,6 +27,7 @@ from eventstore.tools.texts import size_text, time_text
 
 __all__ = [
     "Output",
+    "cell_text",
     "error_object",
     "json_text",
     "name_text",
@@ -158,6 +159,15 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return str(value)
     return value
+
+
+def cell_text(value: Any) -> str:
+    """Return a plain value for a cell of a table: a map or a list as JSON, a number exactly.
+
+    >>> cell_text({"USD": 270}), cell_text(1.5)
+    ('{"USD":270}', '1.5')
+    """
+    return json_text(value) if isinstance(value, dict | list) else str(value)
 
 
 def name_text(name: Any) -> str:

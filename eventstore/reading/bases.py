@@ -15,8 +15,9 @@ base before, so a reader gets a right state in every case, and folds more events
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
@@ -28,7 +29,7 @@ from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault, snapshot_times
 
-__all__ = ["base_numbers", "load_base", "nearest_base"]
+__all__ = ["base_numbers", "earliest_base", "load_base", "nearest_base"]
 
 StateT = TypeVar("StateT")
 
@@ -53,6 +54,23 @@ def load_base(
     Raises `ReadFailedError`, and `FileNotFoundError` where the writer removed the base.
     """
     return SnapshotVault(disk, store, registry).load(seq)
+
+
+def earliest_base(disk: Disk, registry: HandlerRegistry[Any]) -> int:
+    """Return the event of the earliest usable base: 0 unless the first events were discarded.
+
+    No state before is known. Returns 0 as well where no base is usable.
+    """
+    with translating_read_errors(disk.path):
+        manifest = load_manifest(disk)
+        for seq in base_numbers(disk, manifest):
+            if seq == 0:
+                return 0
+            with contextlib.suppress(FileNotFoundError):
+                found = load_base(disk, manifest.store, registry, seq)
+                if isinstance(found, LoadedSnapshot):
+                    return seq
+    return 0
 
 
 def nearest_base(

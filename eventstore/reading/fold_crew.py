@@ -39,7 +39,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.subprocess_fold import Source, find_source, sources_of
 
-__all__ = ["Advance", "FoldCrew", "Work", "processors"]
+__all__ = ["PARTS_EACH", "Advance", "FoldCrew", "Work", "processors"]
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
@@ -52,6 +52,9 @@ Work = Callable[[Disk, HandlerRegistry[Any], PartT, Advance], ResultT]
 
 WORTH = 250_000
 """Events for which one more member is begun, if the caller gives no number."""
+
+PARTS_EACH = 4
+"""Parts for each process, so that no process waits long for the last part of another."""
 
 _PERIOD = 0.2  # seconds between two messages about progress
 _PROGRAM = "from eventstore.reading.fold_crew import serve; serve()"

@@ -1,25 +1,25 @@
 """Folding interval by interval, from base to base.
 
 A long fold is divided in two ways. `cut_at` ends batches at chosen events, for a look at the state
-in between. `intervals` divides a history at the bases (`bases.py`), so that each part can be folded
-by itself: the part nearest to the end alone, or all parts at the same time (`fold_crew.py`).
+in between. `chosen_ends` divides a history at bases (`bases.py`), so that each part can be folded
+by itself: one part alone, or all parts at the same time (`fold_crew.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from eventstore.disk.base import Disk
-from eventstore.disk.manifest import load_manifest
 from eventstore.model.handler import fold_each
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.reading.bases import base_numbers, nearest_base
+from eventstore.reading.bases import nearest_base
 from eventstore.reading.replay import recorded_batches
 
-__all__ = ["Interval", "cut_at", "intervals", "states_from", "states_in"]
+__all__ = ["Interval", "chosen_ends", "cut_at", "state_before", "states_from"]
 
 StateT = TypeVar("StateT")
 
@@ -31,16 +31,20 @@ class Interval(NamedTuple):
     last: int
 
 
-def intervals(disk: Disk, first: int, last: int) -> list[Interval]:
-    """Divide the events `first` to `last` at the bases, in order.
+def chosen_ends(begun_at: int, bases: Iterable[int], pieces: int) -> list[int]:
+    """Choose bases at which the parts of a history end, for about as many parts as asked for.
 
-    Only numbers are read. A base may turn out to be unusable. `states_in` then folds from the base
-    before.
+    Parts get about the same number of events, as far as the bases allow. The part behind the last
+    base is not among them.
     """
-    manifest = load_manifest(disk)
-    begins = [first, *(base + 1 for base in base_numbers(disk, manifest) if first <= base < last)]
-    ends = [begin - 1 for begin in begins[1:]]
-    return [Interval(*pair) for pair in zip(begins, [*ends, last], strict=True) if pair[0] <= last]
+    found, begin = list[int](), begun_at
+    ascending = [base for base in bases if base > begun_at]
+    size = (ascending[-1] - begun_at) / pieces if ascending and pieces > 1 else math.inf
+    for base in ascending:
+        if base - begin >= size:
+            found.append(base)
+            begin = base
+    return found
 
 
 def cut_at(
@@ -64,19 +68,13 @@ def cut_at(
             yield events, False
 
 
-def states_in(
-    disk: Disk, registry: HandlerRegistry[StateT], interval: Interval
-) -> tuple[StateT, Iterator[tuple[Event[Any], StateT]]]:
-    """Return the state before an interval, and each event of the interval with the state after.
-
-    Raises the errors of `replay`.
-    """
-    base = nearest_base(disk, registry, upto=interval.first - 1)
+def state_before(disk: Disk, registry: HandlerRegistry[StateT], first: int) -> StateAt[StateT]:
+    """Return the state before event `first`. Raises the errors of `replay`."""
+    base = nearest_base(disk, registry, upto=first - 1)
     state = base.state
-    for events in recorded_batches(disk, registry.codec, base.seq + 1, interval.first):
+    for events in recorded_batches(disk, registry.codec, base.seq + 1, first):
         state = registry.fold(state, registry.upcast(events))
-    before = StateAt(state, interval.first - 1, base.latest)
-    return state, states_from(disk, registry, before, interval.last)
+    return StateAt(state, first - 1, base.latest)
 
 
 def states_from(

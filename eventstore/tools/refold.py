@@ -26,7 +26,8 @@ from eventstore.errors import InitialStateError, StateRefusedError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.bases import base_numbers
-from eventstore.reading.fold_crew import FoldCrew
+from eventstore.reading.fold_crew import PARTS_EACH, FoldCrew
+from eventstore.reading.intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state import compare_initial, first_state
@@ -44,9 +45,6 @@ from eventstore.tools.refold_part import (
 )
 
 __all__ = ["Divergence", "Extent", "Refold", "refold"]
-
-_PARTS = 4
-"""Parts for each process, so that no process waits long for the last part of another."""
 
 
 class Refold(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,15 +235,13 @@ class _Refolding:
         """Divide the events behind a snapshot: one part, or some for each of several processes."""
         marks = [mark for seq, mark in self._marks.items() if seq > begun_at]
         marks = [mark for mark in marks if stop is None or mark.seq < stop]
-        size, held = 0, list[Mark]()
-        if jobs > 1 and marks:
-            size = (marks[-1].seq - begun_at) // (jobs * _PARTS)
-        for mark in marks:
-            held.append(mark)
-            if size and mark.seq - begun_at >= size:
-                yield Part(self._store, begun_at, tuple(held), mark.seq + 1)
-                begun_at, held = mark.seq, []
-        yield Part(self._store, begun_at, tuple(held), stop)
+        pieces = jobs * PARTS_EACH if jobs > 1 else 1
+        for end in chosen_ends(begun_at, [mark.seq for mark in marks], pieces):
+            held = tuple(mark for mark in marks if begun_at < mark.seq <= end)
+            yield Part(self._store, begun_at, held, end + 1)
+            begun_at = end
+        held = tuple(mark for mark in marks if mark.seq > begun_at)
+        yield Part(self._store, begun_at, held, stop)
 
     def _explain(self, agrees_at: int, differs_at: int) -> Divergence:
         """Find the event that gives another state, between the last agreeing snapshot and this."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +24,9 @@ from eventstore.tools.past_damage import Gap, read_past_damage
 
 __all__ = ["Condition", "Selection", "number_of", "select_events"]
 
-_CONDITION = re.compile(r"\s*([^=!<>~\s]+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
+_CONDITION = re.compile(
+    r"\s*((?:\[[^\]]*\]|[^=!<>~\s])+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL
+)
 _END = 1 << 62
 
 
@@ -61,19 +64,19 @@ class Condition(msgspec.Struct, frozen=True):
             if not isinstance(value, Mapping) or part not in value:
                 return self.operator == "!="
             value = value[part]
-        return _compared(value, self.operator, self.value)
+        return self.fits(value)
 
-
-def _compared(value: Any, operator: str, given: str) -> bool:
-    shown = _shown(value)
-    if operator == "~":
-        return re.search(given, shown) is not None
-    one, other = _number(value), _number(given)
-    if operator in ("=", "!="):
-        same = shown == given or (one is not None and one == other)
-        return same == (operator == "=")
-    left, right = (shown, given) if one is None or other is None else (one, other)
-    return bool(_ORDERS[operator](left, right))
+    def fits(self, value: Any) -> bool:
+        """Whether a value that is there fulfils the condition."""
+        if self.operator == "~":
+            return re.search(self.value, _shown(value)) is not None
+        one, other = _number(value), _given_number(self.value)
+        if self.operator in ("=", "!="):
+            same = _shown(value) == self.value or (one is not None and one == other)
+            return same == (self.operator == "=")
+        if one is None or other is None:
+            return bool(_ORDERS[self.operator](_shown(value), self.value))
+        return bool(_ORDERS[self.operator](one, other))
 
 
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -93,11 +96,18 @@ def _shown(value: Any) -> str:
 def _number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, int):
+        return Decimal(value)
     try:
-        number = Decimal(str(value))
+        number = value if isinstance(value, Decimal) else Decimal(str(value))
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
+
+
+@functools.lru_cache
+def _given_number(text: str) -> Decimal | None:
+    return _number(text)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
