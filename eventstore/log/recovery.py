@@ -7,16 +7,8 @@ the predecessor's CRC. `examine_log` walks the chain from `log_start`, refuses a
 not fit, and names the file. `examine_log` writes nothing. Segments that recovery may have to read
 are verified byte by byte, with one CRC call each. Older segments are verified when they are read.
 
-Only the last segment may have an unclean end, and `repair_log` repairs only the last segment:
-
-1. The torn bytes are copied to `quarantine`.
-2. The valid part is written to a new file with a new salt. The file is synced and renamed over the
-   old segment, and the folder is synced.
-3. The new segment is sealed, now that its name is durable.
-
-Nothing in the segment is served before that. The copy is needed even where no bytes are torn: the
-page cache may show bytes of an unsealed segment that the disk does not hold, because a sync may
-have failed.
+Only the last segment may have an unclean end, and `repair_log` repairs only the last segment
+(`unclean_end.py`). Nothing in the segment is served before that.
 
 A segment with a name and without a record is a special case in two ways. The predecessor may lack
 the seal that announces the segment, and the next writer takes over the segment's name.
@@ -33,15 +25,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.disk.base import Disk, open_to_read, read_whole, write_atomically
-from eventstore.disk.layout import REWRITE_TEMPORARY, segment_name
+from eventstore.disk.base import Disk, open_to_read, read_whole
+from eventstore.disk.layout import segment_name
 from eventstore.disk.listing import Listing
-from eventstore.disk.quarantine import quarantine
 from eventstore.errors import CorruptLogError, StoreFullError
 from eventstore.log.chain import chain_error
-from eventstore.log.flipped_bits import torn_events
 from eventstore.log.format import (
-    ALIGNMENT,
     SEAL_SIZE,
     InvalidBytesError,
     Record,
@@ -52,15 +41,14 @@ from eventstore.log.format import (
 )
 from eventstore.log.segment import (
     SegmentEnd,
-    build_segment,
     corrupt_segment_error,
     file_crc,
     read_header,
     sealed_end,
-    write_seal,
 )
 from eventstore.log.spare import give_up_spare_files
 from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
+from eventstore.log.unclean_end import repair_end
 from eventstore.os_errors import NO_SPACE, SyncFailedError, recovery_write_error
 
 __all__ = [
@@ -163,7 +151,7 @@ def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
     Raises `StoreFullError`, `StoreAccessError` or `StoreFailedError`. A failure loses nothing.
     """
     try:
-        return _Repair(disk).run(examined)
+        return _repaired(disk, examined)
     except StoreFullError as error:
         if error.errno not in NO_SPACE or isinstance(error.__cause__, SyncFailedError):
             raise  # a failed sync is never tried again, whatever its number
@@ -172,7 +160,7 @@ def repair_log(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
                 raise
         except OSError as failure:
             raise recovery_write_error(failure, disk.path) from failure
-    repaired = _Repair(disk).run(examined)
+    repaired = _repaired(disk, examined)
     repaired.spare_ready = False
     return repaired
 
@@ -322,56 +310,16 @@ class _Examination:
         return corrupt_segment_error(self._disk, name, offset, expected_seq, reason)
 
 
-class _Repair:
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
-
-    def run(self, examined: ExaminedLog) -> RecoveredLog:
-        repaired = examined.unrepaired()
-        last = examined.last
-        tail = last.tail
-        if isinstance(tail, Clean) and tail.sealed is not None:
-            seal_at = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
-            end = sealed_end(last.header, last.data, seal_at, tail.next_seq)
-        else:
-            end = self._rewrite(last, repaired)
-        empty = examined.next_seq == last.first_seq
-        # The next segment replaces an empty one, and so follows the empty one's predecessor.
-        repaired.last = examined.predecessor if empty else end
-        return repaired
-
-    def _rewrite(self, last: LastSegment, repaired: RecoveredLog) -> SegmentEnd:
-        header, data, tail = last
-        name = segment_name(header.first_seq)
-        try:
-            if isinstance(tail, TornTail):
-                # The segment with the torn bytes is replaced afterwards.
-                torn = data[tail.end : tail.torn_end]
-                base = f"{name.rpartition('/')[2]}.{tail.end}"
-                repaired.quarantined = quarantine(self._disk, base, torn)
-                repaired.torn_events = torn_events(torn, tail.end, header.salt, tail.next_seq)
-            records = [
-                (record.first_seq, record.events, data[record.body]) for record in tail.records
-            ]
-            rewritten, end = build_segment(
-                self._disk, header, records, tail.next_seq, room=ALIGNMENT
-            )
-            unsealed = rewritten[:-SEAL_SIZE] + bytes(SEAL_SIZE + ALIGNMENT)
-            write_atomically(self._disk, name, REWRITE_TEMPORARY, unsealed)
-            self._seal(name, end)
-        except OSError as error:
-            raise recovery_write_error(error, f"{self._disk.path}/{name}") from error
-        repaired.rewritten = name
-        return end
-
-    def _seal(self, name: str, end: SegmentEnd) -> None:
-        """Seal the rewritten segment, now that its name is on the disk.
-
-        The order matters. A segment sealed earlier would look finished to the next opening, after a
-        crash or a failed sync. A power cut could still leave the old segment under the name.
-        """
-        file = self._disk.open(name, writable=True)
-        try:
-            write_seal(file, end._replace(seal_at=end.end, seal_crc=end.crc), SealKind.CLOSED)
-        finally:
-            file.close()
+def _repaired(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
+    repaired = examined.unrepaired()
+    header, data, tail = examined.last
+    if isinstance(tail, Clean) and tail.sealed is not None:
+        seal_at = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
+        end = sealed_end(header, data, seal_at, tail.next_seq)
+    else:
+        end, repaired.quarantined, repaired.torn_events = repair_end(disk, header, data, tail)
+        repaired.rewritten = segment_name(header.first_seq)
+    empty = examined.next_seq == header.first_seq
+    # The next segment replaces an empty one, and so follows the empty one's predecessor.
+    repaired.last = examined.predecessor if empty else end
+    return repaired

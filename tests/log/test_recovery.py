@@ -238,20 +238,75 @@ class TestDamage:
 
 
 class TestRepair:
-    def test_an_unsealed_segment_is_rewritten_before_it_is_served(self) -> None:
+    def test_the_end_of_an_unsealed_segment_is_written_again_before_it_is_served(self) -> None:
+        """Everything in front of the last record was durable when that record was written."""
         disk = unclean("one", "two")
-        old = SegmentHeader.decode(disk.read_file(FIRST))
+        before = disk.read_file(FIRST)
+        tail = classify_tail(before, SegmentHeader.decode(before))
+        assert isinstance(tail, Clean)
         since = len(disk.calls)
         opened = open_on(disk)
         assert (opened.clean, opened.rewritten, opened.torn_bytes) == (False, FIRST, 0)
+        made = [call.kind for call in disk.calls[since:] if call.kind not in READING]
+        assert made == ["write", "sync", "write", "sync", "truncate", "sync"]
+        assert values_on(disk) == ["one", "two"]
+        after = disk.read_file(FIRST)
+        assert after[: tail.end] == before[: tail.end]
+        assert len(after) == tail.end + SEAL_SIZE
+
+    def test_only_what_the_last_record_does_not_prove_durable_is_written_again(self) -> None:
+        disk = unclean("one", "two", "three")
+        data = disk.read_file(FIRST)
+        tail = classify_tail(data, SegmentHeader.decode(data))
+        assert isinstance(tail, Clean)
+        last = tail.records[-1]
+        since = len(disk.calls)
+        open_on(disk)
+        written = [call.args for call in disk.calls[since:] if call.kind == "write"]
+        assert written == [(last.offset, last.end - last.offset), (last.end, SEAL_SIZE)]
+
+    def test_torn_bytes_end_with_another_file_and_another_salt(self) -> None:
+        disk = unclean("one", "two")
+        torn(disk)
+        old = SegmentHeader.decode(disk.read_file(FIRST))
+        since = len(disk.calls)
+        open_on(disk)
         made = [str(call) for call in disk.calls[since:] if call.kind not in ("read", "size")]
         at = made.index("create log/rewrite.tmp")
         kinds = [entry.split()[0] for entry in made[at:]]
         named = ["create", "write", "sync", "close", "rename", "sync_folder"]
         assert kinds == [*named, "open", "write", "sync", "truncate", "close"]
-        new = SegmentHeader.decode(disk.read_file(FIRST))
-        assert new.salt != old.salt
+        assert SegmentHeader.decode(disk.read_file(FIRST)).salt != old.salt
         assert values_on(disk) == ["one", "two"]
+
+    def test_a_segment_that_a_copy_of_the_store_shares_is_replaced(self) -> None:
+        """A hard-linked copy is another store, and stays as it is."""
+        disk = unclean("one")
+        disk.link_file(FIRST, "elsewhere.log")
+        shared = disk.read_file("elsewhere.log")
+        assert open_on(disk).rewritten == FIRST
+        assert disk.read_file("elsewhere.log") == shared
+        assert disk.read_file(FIRST) != shared
+        assert values_on(disk) == ["one"]
+
+    def test_a_record_that_was_refused_and_cut_back_stays_away(self) -> None:
+        """The zeros over a refused record may be only in the page cache, after a failed sync."""
+        disk = new_log()
+        writer = writer_on(disk)
+        commit(writer, "one")
+        disk.fail(kind="write", errno=errno.ENOSPC, effect="whole")
+        with pytest.raises(StoreFullError):
+            commit(writer, "refused" * 200)
+        disk.fail(kind="sync", errno=errno.EIO)
+        with pytest.raises(StoreFailedError):
+            commit(writer, "two")
+        survivor = disk.after_kill()
+        assert open_on(survivor).next_seq == 3
+        for cut in range(60):
+            image = survivor.after_power_cut(cut)
+            opened = open_on(image)
+            assert (opened.next_seq, opened.clean, opened.torn_bytes) == (3, True, 0)
+            assert values_on(image) == ["one", "two"]
 
     def test_what_only_the_page_cache_had_is_on_the_disk_then(self) -> None:
         """After a failed sync, the cache shows bytes that may be missing on the disk."""

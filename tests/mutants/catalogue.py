@@ -43,6 +43,7 @@ LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
 LOCAL_FILE = "disk/local_file.py"
 LOG_RECOVERY = "log/recovery.py"
+UNCLEAN_END = "log/unclean_end.py"
 MANIFEST = "disk/manifest.py"
 MEMORY_LOG = "log/memory.py"
 MOMENT = "moment.py"
@@ -388,16 +389,10 @@ SABOTAGES = (
         breaks="what a failed sync left in the page cache is not served",
         edits=(
             edit(
-                LOG_RECOVERY,
-                "        else:\n            end = self._rewrite(last, repaired)\n",
-                "        elif isinstance(tail, Clean):\n"
-                "            end = last.tail.end\n"
-                "            crc = zlib.crc32(last.data[:end])\n"
-                "            end = SegmentEnd(\n"
-                "                last.first_seq, last.tail.next_seq, last.header.salt,\n"
-                "                end, crc, end, crc,\n"
-                "            )\n"
-                "        else:\n            end = self._rewrite(last, repaired)\n",
+                UNCLEAN_END,
+                "    write_fully(file, tail.records[-1].synced_end, "
+                "view[tail.records[-1].synced_end : at])\n",
+                "",
             ),
         ),
         caught_by=("tests/log/test_recovery.py", TEST_POWER),
@@ -407,14 +402,42 @@ SABOTAGES = (
         breaks="what looks finished has its name on the disk",
         edits=(
             edit(
-                LOG_RECOVERY,
-                "            write_atomically(self._disk, name, REWRITE_TEMPORARY, unsealed)\n"
-                "            self._seal(name, end)\n",
-                "            sealed = rewritten + bytes(ALIGNMENT)\n"
-                "            write_atomically(self._disk, name, REWRITE_TEMPORARY, sealed)\n",
+                UNCLEAN_END,
+                "    unsealed = rewritten[:-SEAL_SIZE] + bytes(SEAL_SIZE + ALIGNMENT)\n",
+                "    unsealed = rewritten + bytes(ALIGNMENT)\n",
             ),
         ),
         caught_by=(TEST_POWER,),
+    ),
+    Sabotage(
+        name="a repaired end sealed before it is durable",
+        breaks="what looks finished is on the disk",
+        edits=(edit(UNCLEAN_END, "    sync(file)\n    crc =", "    crc ="),),
+        caught_by=("tests/log/test_recovery.py", TEST_POWER),
+    ),
+    Sabotage(
+        name="the cut behind a repaired end not synced",
+        breaks="a refused record that was cut back stays away",
+        edits=(
+            edit(
+                UNCLEAN_END,
+                "    write_seal(file, end, SealKind.CLOSED)\n    sync(file)\n",
+                "    write_seal(file, end, SealKind.CLOSED)\n",
+            ),
+        ),
+        caught_by=("tests/log/test_recovery.py",),
+    ),
+    Sabotage(
+        name="a segment that a failed repair wrote anew kept",
+        breaks="what is served has a name on the disk",
+        edits=(edit(UNCLEAN_END, " and not _written_anew(header, tail):", ":"),),
+        caught_by=(TEST_POWER,),
+    ),
+    Sabotage(
+        name="a repair in the file of a hard-linked copy",
+        breaks="a copy of a store stays as it is",
+        edits=(edit(UNCLEAN_END, "            if file.links() <= 1:\n", "            if True:\n"),),
+        caught_by=("tests/log/test_recovery.py",),
     ),
     Sabotage(
         name="the page cache believed about store.json",
@@ -917,9 +940,10 @@ SABOTAGES = (
         breaks="torn bytes are set aside, never deleted",
         edits=(
             edit(
-                LOG_RECOVERY,
-                "                repaired.quarantined = quarantine(self._disk, base, torn)\n",
-                "                repaired.quarantined = None\n",
+                UNCLEAN_END,
+                "        quarantined = quarantine("
+                "disk, f\"{name.rpartition('/')[2]}.{tail.end}\", torn)\n",
+                "        quarantined = None\n",
             ),
         ),
         caught_by=("tests/log/test_recovery.py",),

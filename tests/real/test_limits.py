@@ -200,6 +200,7 @@ async def test_a_store_on_a_full_file_system_opens_or_says_why_not(
     child = start(holds, str(path))
     assert child.report() == (20,)
     child.kill()
+    tear(path)
     fill(filler)
     before = contents(path)
     (path / "log" / "spare").unlink(missing_ok=True)
@@ -234,10 +235,31 @@ async def test_a_store_killed_on_a_full_file_system_opens_with_its_own_spare(
     while not (path / "log" / "spare").exists():  # noqa: ASYNC110  another process makes it
         await asyncio.sleep(0.01)
     child.kill()
+    tear(path)
     fill(at / "filler")
     async with EventStore.open(path, ledger_registry(), CONFIG) as store:
         assert store.seq == 20
         assert store.recovery.rewritten is not None
+    await check_reopened(path, 20)
+
+
+@pytest.mark.asyncio
+@pytest.mark.filesystem
+async def test_without_torn_bytes_no_space_is_needed(
+    tmp_path: Path, mounts: Mounts, start: Start
+) -> None:
+    needs("that a store killed on a full file system opens without any free space")
+    at = mounts.tmpfs(tmp_path / "mounted", MIB)
+    path = at / "store"
+    child = start(holds, str(path))
+    assert child.report() == (20,)
+    child.kill()
+    (path / "log" / "spare").unlink(missing_ok=True)
+    fill(at / "filler")
+    async with EventStore.open(path, ledger_registry(), CONFIG) as store:
+        assert (store.seq, store.recovery.torn_bytes) == (20, 0)
+        assert store.recovery.rewritten is not None
+    (at / "filler").unlink()
     await check_reopened(path, 20)
 
 
@@ -247,6 +269,15 @@ async def holds(parent: Parent, path: str) -> None:
         await append(store)
     parent.report(store.seq)
     parent.order()
+
+
+def tear(path: Path) -> None:
+    """Put a torn byte behind the last record of the store's only segment."""
+    (segment,) = (path / "log").glob("*.log")
+    end = len(segment.read_bytes().rstrip(b"\0"))
+    with segment.open("r+b") as file:
+        file.seek(end + 64)
+        file.write(b"\1")
 
 
 def fill(filler: Path) -> None:
