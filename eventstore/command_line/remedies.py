@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eventstore.command_line.output import Output, time_text
+from eventstore.command_line.output import Output, name_text, time_text, value_text
 from eventstore.model.differences import path_of, walk_differences
+from eventstore.model.operation import OPERATION_FIELD
 from eventstore.model.state_codec import state_digest
+from eventstore.reading.replay import recorded_name
 from eventstore.repair import Place, Price, Proposal
+from eventstore.repair.mended_events import MendedEvent
 
-__all__ = ["place_lines", "price_object", "remedy_rows", "show_place", "state_columns"]
+__all__ = [
+    "mended_object",
+    "place_lines",
+    "price_object",
+    "remedy_rows",
+    "show_place",
+    "state_columns",
+]
 
 _MOST_COLUMNS = 6
 
@@ -140,6 +150,10 @@ def show_place(out: Output, proposal: Proposal, index: int) -> None:
     for price in prices:
         for line in _remarks(place, price):
             out.line(line)
+        if price.choice.remedy == "mend":
+            for mended in proposal.mended.get(index, ()):
+                for line in _mended_lines(mended):
+                    out.line(line)
     if place.lost and "restore" not in {price.choice.remedy for price in prices}:
         out.line(
             "restore: --restore --from BACKUP loses nothing, if an older copy of the store has the "
@@ -169,6 +183,37 @@ def _remarks(place: Place, price: Price) -> list[str]:
     if price.note:
         lines.append(f"{price.choice}: {price.note}")
     return lines
+
+
+def _mended_lines(mended: MendedEvent) -> list[str]:
+    """Show an event that a mend changes, with the bytes around the bit."""
+    event = mended.event
+    shown = " ".join(
+        f"{name_text(name)}={value_text(value)}"
+        for name, value in event.data.items()
+        if name != OPERATION_FIELD and value not in (None, "")
+    )
+    return [
+        f"  event {event.seq:,} reads {recorded_name(event)} {shown}",
+        f"    before  {_bytes_text(mended.before)}",
+        f"    after   {_bytes_text(mended.after)}",
+    ]
+
+
+def _bytes_text(data: bytes) -> str:
+    text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+    return f"{data.hex(' ')}  {text}"
+
+
+def mended_object(mended: MendedEvent) -> dict[str, Any]:
+    """Return an event that a mend changes as plain values, for JSON."""
+    return {
+        "seq": mended.event.seq,
+        "data": mended.event.data,
+        "offset": mended.offset,
+        "before": mended.before.hex(),
+        "after": mended.after.hex(),
+    }
 
 
 def _mend_remarks(place: Place, price: Price) -> list[str]:

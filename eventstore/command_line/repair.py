@@ -14,7 +14,7 @@ from eventstore.command_line.declare import command, path_argument, registry_opt
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
-from eventstore.command_line.remedies import price_object, remedy_rows, show_place
+from eventstore.command_line.remedies import mended_object, price_object, remedy_rows, show_place
 from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair import Choice, Proposal, Repaired, propose
@@ -247,6 +247,7 @@ def _object(proposal: Proposal) -> dict[str, Any]:
         "places": [
             {
                 **place_object(place),
+                "mended": [mended_object(one) for one in proposal.mended.get(index, ())],
                 "remedies": [price_object(price) for price in proposal.prices[index]],
                 "recommended": None
                 if index not in proposal.recommended

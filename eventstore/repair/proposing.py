@@ -24,6 +24,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.repair.backups import backup_disk, with_files_of_backup
 from eventstore.repair.diagnosis import diagnose_disk
+from eventstore.repair.mended_events import MendedEvent, mended_events
 from eventstore.repair.places import Diagnosis, Kind, Place
 from eventstore.repair.prices import (
     Choice,
@@ -48,13 +49,15 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """A diagnosis, and the remedies of each damaged place with their prices.
 
     `recommended` has the remedy with the smallest loss for each place, by the place's index.
-    `total` is the price of all recommended remedies together, where there are several.
+    `total` is the price of all recommended remedies together, where there are several. `mended` has
+    the events that a mend changes, by the place's index.
     """
 
     diagnosis: Diagnosis
     prices: tuple[tuple[Price, ...], ...] = ()
     recommended: dict[int, Choice] = {}
     total: Price | None = None
+    mended: dict[int, tuple[MendedEvent, ...]] = {}
 
     @property
     def healthy(self) -> bool:
@@ -95,7 +98,13 @@ def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | 
     if len(recommended) > 1:
         history = history_of(disk, diagnosis, recommended, backup)
         total = price_of(history, diagnosis.places[0], Choice("together"), registry)
-    return Proposal(diagnosis=diagnosis, prices=tuple(prices), recommended=recommended, total=total)
+    return Proposal(
+        diagnosis=diagnosis,
+        prices=tuple(prices),
+        recommended=recommended,
+        total=total,
+        mended={at: mended_events(disk, place) for at, place in enumerate(diagnosis.places)},
+    )
 
 
 def full_diagnosis(

@@ -14,6 +14,7 @@ in between, the store is damaged still, and can be repaired again.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import operator
 import os
 import shutil
@@ -130,6 +131,7 @@ class _Repairing:
         self._now = wall_time(SystemClock())
         stamp = datetime.fromtimestamp(self._now // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
         self._stamp = stamp
+        self._kept_folder = _free_folder(disk, f"{QUARANTINE_FOLDER}/repair-{stamp}")
         self._taken: list[str] = []
         self._differing: dict[str, int] = {}
         logged = history.diagnosis.manifest.logged
@@ -296,10 +298,6 @@ class _Repairing:
             aside.close()
         sync_folder(target, QUARANTINE_FOLDER)
 
-    @property
-    def _kept_folder(self) -> str:
-        return f"{QUARANTINE_FOLDER}/repair-{self._stamp}"
-
     def _take_along(self, target: LocalDisk) -> None:
         """Copy the quarantine, the cursors of consumers, and the runs of keys that stay right."""
         runs = [] if self._stale_keys() else [KEYS_FOLDER]
@@ -375,3 +373,12 @@ class _Repairing:
             differing={name: self._differing[name] for name in self._differing if name in taken},
             price=self._price,
         )
+
+
+def _free_folder(disk: Disk, wanted: str) -> str:
+    """Return a name that no earlier repair took, not even one of the same second."""
+    folder, _, base = wanted.rpartition("/")
+    taken, more = set(disk.list(folder)), itertools.count(2)
+    while base in taken:
+        base = f"{wanted.rpartition('/')[2]}-{next(more)}"
+    return f"{folder}/{base}"

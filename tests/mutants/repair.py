@@ -19,6 +19,8 @@ STORE_EVENTS = "reading/store_events.py"
 
 TEST_BITS = "tests/log/test_flipped_bits.py"
 TEST_DIAGNOSIS = "tests/repair/test_diagnosis.py"
+TEST_EVERY_DAMAGE = "tests/command_line/test_every_damage.py"
+TEST_IN_PLACE = "tests/repair/test_in_place_crash.py"
 TEST_REPAIR = "tests/repair/test_repair.py"
 
 REPAIR = (
@@ -115,6 +117,30 @@ REPAIR = (
             ),
         ),
         caught_by=(f"{TEST_REPAIR} -k every_byte",),
+    ),
+    Sabotage(
+        name="a copy of before that a power cut takes",
+        breaks="a machine that dies amid a repair in place loses nothing",
+        edits=(
+            edit(
+                REPAIRING,
+                "            aside.close()\n        sync_folder(target, QUARANTINE_FOLDER)\n",
+                "            aside.close()\n",
+            ),
+        ),
+        caught_by=(f"{TEST_IN_PLACE} -k rebuild",),
+    ),
+    Sabotage(
+        name="a backup closed before the repair",
+        breaks="a command line restores a segment from a directory",
+        edits=(
+            edit(
+                BACKUPS,
+                "        yield backup\n        return\n",
+                "        yield backup\n        backup and backup.close()\n        return\n",
+            ),
+        ),
+        caught_by=(f"{TEST_EVERY_DAMAGE} -k 'backup and segment'",),
     ),
     Sabotage(
         name="a mend called confirmed unasked",

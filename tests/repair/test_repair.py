@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -370,6 +371,17 @@ def test_a_cut_in_place_keeps_what_is_behind(hurt: Path) -> None:
     assert asyncio.run(opened(hurt))[0] == result.last_seq + 1
 
 
+def test_two_repairs_in_one_second_keep_both(hurt: Path) -> None:
+    kept = set()
+    for offset in (2000, 3000):
+        flip(behind_snapshots(hurt), offset)
+        before = behind_snapshots(hurt).read_bytes()
+        result = repair(hurt, propose(hurt, REGISTRY).recommended, REGISTRY, in_place=True)
+        kept.add(result.kept)
+        assert (hurt / result.kept / "log" / behind_snapshots(hurt).name).read_bytes() == before
+    assert len(kept) == 2
+
+
 def test_in_place_needs_the_lock(hurt: Path) -> None:
     async def beside() -> None:
         async with EventStore.open(hurt, REGISTRY):
@@ -436,6 +448,10 @@ class TestCommand:
         assert [row[0].strip() for row in rows][:3] == ["* mend", "skip", "cut"]
         assert [row[2] for row in rows][:2] == ["0", "5"]
         assert "bit 0 of byte 2,000" in result.stdout
+        assert re.search(r"^  event \d+ reads record_trade trade_id=T\d+ ", result.stdout, re.M)
+        before, after = re.findall(r"^    (?:before|after) +([0-9a-f ]{50})", result.stdout, re.M)
+        assert bytes.fromhex(before)[8] == bytes.fromhex(after)[8] ^ 1
+        assert bytes.fromhex(before)[:8] == bytes.fromhex(after)[:8]
         assert "keys around it: binance:" in result.stdout
         assert f"next: eventstore repair {hurt} --mend --apply" in result.stderr
 
@@ -445,6 +461,10 @@ class TestCommand:
         (place,) = found["places"]
         assert found["schema"] == "eventstore.repair/1"
         assert (place["recommended"], place["lost"]) == ("mend", 5)
+        (mended,) = place["mended"]
+        assert place["first"] <= mended["seq"] <= place["last"]
+        assert mended["data"]["op"] == "record_trade"
+        assert mended["before"] != mended["after"]
         assert place["remedies"][0]["state"]["cash"]
 
     def test_apply_writes_a_verified_store_beside(self, hurt: Path, tmp_path: Path) -> None:
