@@ -140,6 +140,11 @@ class StoreConfig(
     history: History = "archive"
     """Segments that no snapshot needs: repacked and compressed, kept as they are, or discarded."""
 
+    keyframe_events: _Events | None = 20_000
+    """Events between keyframes, at least: old snapshots kept beside the archive, so that the state
+    at any moment is near one. `None`: none are kept.
+    """
+
     unusable_snapshots: Literal["refuse", "set_aside"] = "refuse"
     """Opening of a store of snapshots only, none of which can be used. `set_aside`: the unusable
     ones are moved to `quarantine/`, and the store goes on with what is left, or from the start.

@@ -180,6 +180,9 @@ def _files_lines(found: Inspection, shown: Overview) -> Iterator[tuple[str, str]
         named = " and ".join(f"{seq:,}" for seq in seqs[-2:])
         folds = f"; opening folds {found.opening.folds:,} events"
         yield "snapshots", f"{len(seqs)}  events {named}{folds}"
+    if shown.keyframes:
+        size = size_text(sum(one.size for one in shown.keyframes))
+        yield "keyframes", f"{len(shown.keyframes)}  {size}"
 
 
 def _event_range(shown: Overview) -> str:
@@ -218,6 +221,7 @@ def _facts(found: Inspection) -> Iterator[tuple[Any, ...]]:
     yield "spare", found.spare
     yield "archives", len(shown.archives), sum(one.size for one in shown.archives)
     yield "snapshots", *(one.seq for one in shown.snapshots if one.seq is not None)
+    yield "keyframes", len(shown.keyframes), sum(one.size for one in shown.keyframes)
     yield "folds", opening.folds
 
 
@@ -241,6 +245,7 @@ def _show_more(out: Output, found: Inspection, counted: Counted | None, files: b
         ]
         listed += [(one.name, one.size, "", one.seq, "", "") for one in shown.snapshots]
         listed += [(one.name, one.size, one.seq, "", "", "") for one in shown.archives]
+        listed += [(one.name, one.size, "", one.seq, "", "") for one in shown.keyframes]
         headings = ("file", "bytes", "first", "last", "records", "sealed")
         out.rows(headings, listed, right=headings[1:5])
     if counted is not None:
@@ -303,6 +308,7 @@ def _object(found: Inspection, counted: Counted | None) -> dict[str, Any]:
             "timelines": manifest.timelines,
             "segments": shown.segments,
             "snapshots": shown.snapshots,
+            "keyframes": shown.keyframes,
             "archives": shown.archives,
             "quarantine": shown.quarantine,
             "faults": shown.faults,

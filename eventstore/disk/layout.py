@@ -9,6 +9,7 @@
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time
     archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
+    archive/00000000000000010000.snap      keyframes: old snapshots, by the last event covered
     snapshots/00000000000000010000.snap    snapshots, by the last event covered
     keys/FIRST-LAST.run                    identity keys, by the events covered (20 digits)
     cursors/NAME.json                      places of consumers, who write them in any process
@@ -49,6 +50,7 @@ __all__ = [
     "archive_seq",
     "cursor_name",
     "cursor_temporary",
+    "keyframe_name",
     "name_of_cursor",
     "run_name",
     "run_range",
@@ -150,6 +152,11 @@ def torn_offset(base: str) -> int | None:
 def snapshot_name(seq: int) -> str:
     """Name the snapshot that covers the events up to `seq`."""
     return f"{SNAPSHOT_FOLDER}/{seq:020d}{SNAPSHOT_SUFFIX}"
+
+
+def keyframe_name(seq: int) -> str:
+    """Name the keyframe that covers the events up to `seq`. `snapshot_seq` reads the base name."""
+    return f"{ARCHIVE_FOLDER}/{seq:020d}{SNAPSHOT_SUFFIX}"
 
 
 def snapshot_seq(base: str) -> int | None:

@@ -36,7 +36,7 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.manifest import Manifest
 
-__all__ = ["Listing", "list_snapshots"]
+__all__ = ["Listing", "list_keyframes", "list_snapshots"]
 
 
 class Listing(NamedTuple):
@@ -75,6 +75,11 @@ class Listing(NamedTuple):
         return _numbers(snapshot_seq, self.snapshots)
 
     @property
+    def keyframes(self) -> list[int]:
+        """Events with a keyframe, ascending."""
+        return _numbers(snapshot_seq, self.archive)
+
+    @property
     def has_spare(self) -> bool:
         """Whether an earlier writer left a spare segment."""
         return SPARE_SEGMENT in (f"{LOG_FOLDER}/{base}" for base in self.log)
@@ -97,7 +102,7 @@ class Listing(NamedTuple):
             *(
                 f"{ARCHIVE_FOLDER}/{base}"
                 for base in self.archive
-                if archive_seq(base) not in archives
+                if archive_seq(base) not in archives and snapshot_seq(base) is None
             ),
             *(f"{SNAPSHOT_FOLDER}/{base}" for base in self.snapshots if snapshot_seq(base) is None),
             *(f"{KEYS_FOLDER}/{base}" for base in self.keys if run_range(base) is None),
@@ -110,6 +115,11 @@ class Listing(NamedTuple):
 def list_snapshots(disk: Disk) -> list[int]:
     """List the folder again, and return the events with a snapshot, ascending."""
     return _numbers(snapshot_seq, disk.list(SNAPSHOT_FOLDER))
+
+
+def list_keyframes(disk: Disk) -> list[int]:
+    """List the archive again, and return the events with a keyframe, ascending."""
+    return _numbers(snapshot_seq, disk.list(ARCHIVE_FOLDER))
 
 
 def _numbers(number_in: Callable[[str], int | None], names: Iterable[str]) -> list[int]:

@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 A base is the state after one event. The state before the first event is a base, and every usable
-snapshot is one. Events between two bases are an *interval*. A reader that needs the state at a
-moment folds from the nearest base before. A reader of a whole history may fold all intervals at the
-same time, each from the base at the interval's beginning.
+snapshot and keyframe is one. Events between two bases are an *interval*. A reader that needs the
+state at a moment folds from the nearest base before. A reader of a whole history may fold all
+intervals at the same time, each from the base at the interval's beginning.
 
 This module is the only one that knows where bases are kept. `base_numbers` lists numbers alone, so
 that a reader can divide a history without loading a state. A listed base may turn out to be
@@ -20,16 +20,23 @@ import uuid
 from typing import Any, TypeVar
 
 from eventstore.disk.base import Disk
-from eventstore.disk.listing import list_snapshots
+from eventstore.disk.listing import list_keyframes, list_snapshots
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.os_errors import translating_read_errors
+from eventstore.snapshot.headers import last_earlier
 from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.snapshot.refusal import unusable_error
-from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault, snapshot_times
+from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
-__all__ = ["base_numbers", "earliest_base", "load_base", "nearest_base"]
+__all__ = [
+    "base_numbers",
+    "earliest_base",
+    "last_base_before",
+    "load_base",
+    "nearest_base",
+]
 
 StateT = TypeVar("StateT")
 
@@ -42,7 +49,7 @@ def base_numbers(disk: Disk, manifest: Manifest) -> list[int]:
     """
     before = manifest.history_start - 1
     with translating_read_errors(disk.path):
-        kept = [seq for seq in list_snapshots(disk) if seq >= before and seq > 0]
+        kept = [seq for seq in _kept(disk) if seq >= before and seq > 0]
     return kept if before else [0, *kept]
 
 
@@ -91,12 +98,11 @@ def nearest_base(
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
         if before is not None:
-            times = snapshot_times(disk, manifest.store)
-            upto = max((seq for seq, latest in times if latest < before), default=0)
+            upto = last_base_before(disk, manifest, before)
         first = first_state(registry)
         compare_initial(disk.path, manifest, registry, first.record)
         vault = SnapshotVault(disk, manifest.store, registry)
-        snapshot, rejected = vault.load_newest(list_snapshots(disk), upto=upto)
+        snapshot, rejected = vault.load_newest(_kept(disk), upto=upto)
     if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
         unusable = unusable_error(
             disk.path, manifest, None if snapshot is None else snapshot.seq, rejected
@@ -106,3 +112,20 @@ def nearest_base(
     if snapshot is None:
         return StateAt(first.state, 0, 0)
     return snapshot.at
+
+
+def last_base_before(disk: Disk, manifest: Manifest, time: int) -> int:
+    """Return the newest base up to which every event is earlier than `time`, by its header, or 0.
+
+    Raises `ReadFailedError`.
+    """
+    return last_earlier(disk, manifest.lineage(disk.path), _kept(disk), time)
+
+
+def _kept(disk: Disk) -> list[int]:
+    """List the events with a snapshot or a keyframe, ascending.
+
+    Snapshots are listed first: one that becomes a keyframe meanwhile is in the second listing.
+    """
+    snapshots = list_snapshots(disk)
+    return sorted({*snapshots, *list_keyframes(disk)})

@@ -28,7 +28,7 @@ from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
-from eventstore.reading.bases import nearest_base
+from eventstore.reading.bases import last_base_before, nearest_base
 from eventstore.reading.cursors import confirm_moment, place_behind
 from eventstore.reading.selection import (
     TimeWindow,
@@ -36,7 +36,6 @@ from eventstore.reading.selection import (
     checked_registry,
     seq_lower_bound,
 )
-from eventstore.snapshot.vault import snapshot_times
 
 __all__ = [
     "fold_to",
@@ -220,7 +219,7 @@ def _is_all_there_is(disk: Disk, seq: int, before: int | None) -> bool:
         manifest = load_manifest(disk)
         if manifest.logged:
             return False
-        newest = max((seq for seq, _ in snapshot_times(disk, manifest.store)), default=0)
+        newest = last_base_before(disk, manifest, 1 << 65)
     return before is None or seq == newest
 
 

@@ -3,9 +3,9 @@
 The order of a history is the order of its sequence numbers, and clocks may go backwards. So a time
 (`eventstore.moment`) means the first event, in this order, at or after the time.
 
-The search for a time does not begin at the first event. The archives and the snapshots each know
-the latest time of any event up to their end. Reading begins behind the last archive or snapshot
-that is too early.
+The search for a time does not begin at the first event. The archives, the snapshots and the
+keyframes each know the latest time of any event up to their end. Reading begins behind the last of
+them that is too early.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime, Place
 from eventstore.os_errors import translating_read_errors
-from eventstore.snapshot.vault import snapshot_times
+from eventstore.reading.bases import last_base_before
 
 __all__ = [
     "TimeWindow",
@@ -134,8 +134,8 @@ def seq_lower_bound(disk: Disk, time: int) -> int:
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
         known = [(last, latest) for _, last, latest in manifest.archived]
-        known += snapshot_times(disk, manifest.store)
-    first = max((seq for seq, latest in known if latest < time), default=0) + 1
+        base = last_base_before(disk, manifest, time)
+    first = max((base, *(seq for seq, latest in known if latest < time))) + 1
     available = manifest.history_start
     if first >= available:
         return first

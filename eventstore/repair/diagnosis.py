@@ -20,9 +20,9 @@ from eventstore.disk.layout import (
     QUARANTINE_FOLDER,
     SNAPSHOT_FOLDER,
     archive_name,
+    keyframe_name,
     segment_name,
     snapshot_name,
-    snapshot_seq,
     torn_offset,
 )
 from eventstore.disk.listing import Listing
@@ -44,7 +44,8 @@ from eventstore.repair.manifests import rebuilt_manifest
 from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.scan import scan_segment
 from eventstore.repair.snapshots import mend_snapshot
-from eventstore.snapshot.format import InvalidSnapshotError, parse
+from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader, parse
+from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 
 __all__ = ["diagnose_disk"]
 
@@ -65,6 +66,7 @@ class _Diagnosing:
     def __init__(self, disk: Disk, listing: Listing) -> None:
         self._disk = disk
         self._listing = listing
+        self._rebuilt = False
         self._places: list[Place] = []
         self._parts: list[Part] = []
         self._torn: list[tuple[str, bytes, int, bytes]] = []
@@ -108,14 +110,14 @@ class _Diagnosing:
             self._places.append(
                 Place(name=MANIFEST, kind=Kind.MANIFEST, reason=reason, flips=rebuilt.flips)
             )
+            self._rebuilt = True
             return rebuilt.manifest, rebuilt.unknown
 
     def _snapshots(self, manifest: Manifest) -> Iterator[SnapshotFacts]:
-        for base in self._listing.snapshots:
-            seq = snapshot_seq(base)
-            if seq is None:
-                continue
-            name, latest, damage = snapshot_name(seq), 0, None
+        named = [(seq, keyframe_name(seq)) for seq in self._listing.keyframes]
+        named += [(seq, snapshot_name(seq)) for seq in self._listing.snapshot_seqs]
+        for seq, name in sorted(named):
+            latest, damage = 0, None
             try:
                 header, _, _, slices = parse(read_whole(self._disk, name))
                 for _ in slices:
@@ -125,6 +127,10 @@ class _Diagnosing:
                     damage = f"it belongs to another store ({header.store})"
                 elif header.seq != seq:
                     damage = f"it is the snapshot of event {header.seq}, renamed"
+                elif name == keyframe_name(seq) and not self._is_of(header, manifest):
+                    if self._rebuilt:  # the timelines are not known, and nothing is wrong
+                        continue
+                    damage = OTHER_TIMELINE
             except FileNotFoundError:  # the writer removed the snapshot
                 continue
             except InvalidSnapshotError as error:
@@ -145,6 +151,9 @@ class _Diagnosing:
                     )
                 )
             yield SnapshotFacts(name=name, seq=seq, latest=latest, damage=damage, flips=flips)
+
+    def _is_of(self, header: SnapshotHeader, manifest: Manifest) -> bool:
+        return is_of(header, manifest.lineage(self._disk.path))
 
     def _snapshot_flips(self, name: str) -> tuple[Flip, ...] | None:
         try:

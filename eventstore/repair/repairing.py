@@ -35,9 +35,10 @@ from eventstore.disk.layout import (
     MANIFEST,
     QUARANTINE_FOLDER,
     SNAPSHOT_FOLDER,
+    keyframe_name,
     segment_seq,
 )
-from eventstore.disk.listing import Listing
+from eventstore.disk.listing import Listing, list_keyframes
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import save_manifest
 from eventstore.errors import (
@@ -310,8 +311,10 @@ class _Repairing:
                     write_atomically(target, name, _TEMPORARY, read_whole(self._disk, name))
 
     def _stale(self) -> list[str]:
-        """Name the side files that a store makes again: the frontier, and the runs of keys."""
-        return [FRONTIER, *self._stale_keys()]
+        """Name the side files that go: frontier and runs of keys, and keyframes of no timeline."""
+        known = {facts.name for facts in self._history.diagnosis.snapshots}
+        keyframes = map(keyframe_name, list_keyframes(self._disk))
+        return [FRONTIER, *self._stale_keys(), *(name for name in keyframes if name not in known)]
 
     def _stale_keys(self) -> list[str]:
         """Name the runs of keys, where keys of the kept history are lost or edited.

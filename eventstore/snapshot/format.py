@@ -15,7 +15,8 @@ Header, 64 bytes::
     28  Q   seq             the state is that after event `seq`
     36  q   created         nanoseconds since the epoch
     44  q   latest          the latest time of any event up to `seq`, nanoseconds since the epoch
-    52  8x  zeros
+    52  4s  timeline        identity of the timeline of event `seq`, zeros where it is not known
+    56  4x  zeros
     60  I   CRC-32 of bytes 0 to 60
 
 A slice is `I` length, `I` CRC-32 of the content started from the slice's number, the content.
@@ -46,6 +47,7 @@ import msgspec
 
 __all__ = [
     "HEADER_SIZE",
+    "UNKNOWN_TIMELINE",
     "About",
     "InvalidSnapshotError",
     "SnapshotBuilder",
@@ -58,11 +60,12 @@ END_MAGIC = b"EVSTSEND"
 VERSION = 3
 CRC32 = 1
 
-_HEADER = struct.Struct("<8sHH16sQqq8xI")
+_HEADER = struct.Struct("<8sHH16sQqq4s4xI")
 _SLICE = struct.Struct("<II")
 _FOOTER = struct.Struct("<8sI4x32s32s12xI")
 
 HEADER_SIZE = _HEADER.size
+UNKNOWN_TIMELINE = "00000000"
 
 assert HEADER_SIZE == 64
 assert _SLICE.size == 8
@@ -77,17 +80,28 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
     """The header of a snapshot of event `seq`. Times are nanoseconds since the epoch.
 
     `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
+    `timeline` is the identity of the timeline in which event `seq` was appended, eight hexadecimal
+    digits. Zeros stand for a timeline that is not known.
     """
 
     store: uuid.UUID
     seq: int
     created: int
     latest: int
+    timeline: str = UNKNOWN_TIMELINE
 
     def encode(self) -> bytes:
         """Return the header's 64 bytes."""
         data = _HEADER.pack(
-            MAGIC, VERSION, CRC32, self.store.bytes, self.seq, self.created, self.latest, 0
+            MAGIC,
+            VERSION,
+            CRC32,
+            self.store.bytes,
+            self.seq,
+            self.created,
+            self.latest,
+            bytes.fromhex(self.timeline),
+            0,
         )
         return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
 
@@ -96,12 +110,18 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
         """Read the header at the beginning of `data`. Raises `InvalidSnapshotError`."""
         if len(data) < _HEADER.size or data[:8] != MAGIC:
             raise InvalidSnapshotError("it does not begin like a snapshot")
-        _, version, checksum, store, seq, created, latest, crc = _HEADER.unpack_from(data)
+        _, version, checksum, store, seq, created, latest, timeline, crc = _HEADER.unpack_from(data)
         if zlib.crc32(data[: _HEADER.size - 4]) != crc:
             raise InvalidSnapshotError("the header's checksum does not match")
         if version != VERSION or checksum != CRC32:
             raise InvalidSnapshotError(f"format version {version} is not known to this release")
-        return cls(store=uuid.UUID(bytes=store), seq=seq, created=created, latest=latest)
+        return cls(
+            store=uuid.UUID(bytes=store),
+            seq=seq,
+            created=created,
+            latest=latest,
+            timeline=timeline.hex(),
+        )
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

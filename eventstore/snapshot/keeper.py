@@ -14,7 +14,7 @@ The steps run off the event loop, in this order:
 1. The log is synced up to the snapshot. Only the weaker durability modes wait here.
 2. A run of the recent identity keys is written (`keys/keeper.py`).
 3. The snapshot is written.
-4. The oldest snapshots are removed.
+4. The oldest snapshots are removed, or kept as keyframes (`keyframes.py`).
 5. Segments that no kept snapshot needs are archived.
 
 Without space the store goes on without the snapshot, says so, and tries again when the next one is
@@ -63,6 +63,7 @@ from eventstore.os_errors import (
     shortage_words,
 )
 from eventstore.report import StoreStats
+from eventstore.snapshot.keyframes import remove_keyframes
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.snapshot.vault import SnapshotVault
 
@@ -221,6 +222,7 @@ class SnapshotKeeper:
                 intents=intents,
                 fingerprint=fingerprint,
                 keys=keys,
+                timeline=self._log.lineage.cursor(seq, None).timeline_id,
             )
 
     async def _run_tidy(self) -> None:
@@ -271,7 +273,10 @@ class SnapshotKeeper:
         # What is archived or kept is folded from the snapshot that the history begins with.
         has_base = self.logged and self._config.history != "discard"
         base = manifest.history_start - 1 if has_base else 0
-        kept = self._vault.retain(self._config.backup_count, base=base)
+        wanted = self._config.keyframe_events if has_base else None
+        kept = self._vault.retain(self._config.backup_count, base=base, keyframe_events=wanted)
+        if self.logged and wanted is None:
+            remove_keyframes(self._disk)
         enough = len(kept) >= min(2, self._config.backup_count)
         if not self.logged:
             note_first_snapshot(self._disk, manifest, kept[0])

@@ -28,8 +28,14 @@ import msgspec
 
 from eventstore.clock import EARLIEST, LATEST
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
-from eventstore.disk.layout import SNAPSHOT_FOLDER, SNAPSHOT_TEMPORARY, snapshot_name
+from eventstore.disk.layout import (
+    SNAPSHOT_FOLDER,
+    SNAPSHOT_TEMPORARY,
+    keyframe_name,
+    snapshot_name,
+)
 from eventstore.disk.listing import list_snapshots
+from eventstore.disk.manifest import load_manifest
 from eventstore.disk.quarantine import quarantine
 from eventstore.errors import StateRefusedError
 from eventstore.model.codec import array_header
@@ -39,16 +45,16 @@ from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.snapshot.format import (
-    HEADER_SIZE,
+    UNKNOWN_TIMELINE,
     About,
-    InvalidSnapshotError,
     SnapshotBuilder,
     SnapshotHeader,
     parse,
 )
+from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
+from eventstore.snapshot.keyframes import keep_keyframes
 
-__all__ = ["LoadedSnapshot", "Rejected", "SnapshotVault", "snapshot_times"]
-
+__all__ = ["LoadedSnapshot", "Rejected", "SnapshotVault"]
 
 StateT = TypeVar("StateT")
 
@@ -116,13 +122,16 @@ class SnapshotVault(Generic[StateT]):
         intents: OpenIntents = NO_INTENTS,
         fingerprint: Mapping[str, str] | None = None,
         keys: int = 0,
+        timeline: str = UNKNOWN_TIMELINE,
     ) -> str:
         """Write the snapshot of `state` as of event `seq`, and return the file's name.
 
         `created` is the time of writing, and `latest` the latest time of any event up to `seq`.
         Both are nanoseconds since the epoch. `intents` are open there. `fingerprint` is that of the
         handlers which made the state, by default that of the handlers now. `keys` is the last event
-        covered by durable runs of identity keys. The interpreter's lock is released between slices.
+        covered by durable runs of identity keys. `timeline` is the identity of the timeline of
+        event `seq`, without which the snapshot is of no use as a keyframe. The interpreter's lock
+        is released between slices.
 
         Each slice is decoded again by the state's type, and the digest of what is read is compared
         with that of the state. The open intents are decoded again and compared. A snapshot gets its
@@ -139,7 +148,11 @@ class SnapshotVault(Generic[StateT]):
         with contextlib.suppress(FileNotFoundError):
             disk.remove(SNAPSHOT_TEMPORARY)
         header = SnapshotHeader(
-            store=self._store, seq=seq, created=_fitting(created), latest=_fitting(latest)
+            store=self._store,
+            seq=seq,
+            created=_fitting(created),
+            latest=_fitting(latest),
+            timeline=timeline,
         )
         if fingerprint is None:
             fingerprint = self.fingerprint()
@@ -229,18 +242,25 @@ class SnapshotVault(Generic[StateT]):
         write_atomically(self._disk, name, SNAPSHOT_TEMPORARY, data)
 
     def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
-        """Load the snapshot of event `seq`, or say why the snapshot cannot be used.
+        """Load the snapshot or the keyframe of event `seq`, or say why it cannot be used.
 
-        Raises `ReadFailedError`, and `FileNotFoundError` where there is no such file.
+        Raises `ReadFailedError`, and `FileNotFoundError` where there is neither.
         """
-        name = snapshot_name(seq)
-        data = read_whole(self._disk, name)
+        lineage, name = None, snapshot_name(seq)
+        try:
+            data = read_whole(self._disk, name)
+        except FileNotFoundError:  # a snapshot that leaves retention may become a keyframe
+            name = keyframe_name(seq)
+            data = read_whole(self._disk, name)
+            lineage = load_manifest(self._disk).lineage(self._disk.path)
         try:
             header, about, digest, slices = parse(data)
             if header.store != self._store:
                 return Rejected(name, f"it belongs to another store ({header.store})")
             if header.seq != seq:
                 return Rejected(name, f"it is the snapshot of event {header.seq}, renamed")
+            if lineage is not None and not is_of(header, lineage):
+                return Rejected(name, OTHER_TIMELINE)
             differing = self._differing(about.fingerprint)
             if differing:
                 return Rejected(
@@ -281,11 +301,12 @@ class SnapshotVault(Generic[StateT]):
             rejected.append(loaded)
         return None, rejected
 
-    def retain(self, count: int, *, base: int = 0) -> list[int]:
-        """Remove the snapshots older than the newest `count` usable ones.
+    def retain(self, count: int, *, base: int = 0, keyframe_events: int | None = None) -> list[int]:
+        """Remove the snapshots older than the newest `count` usable ones, or keep keyframes.
 
         `base` is the event before the first event of the history. Where there is a snapshot of
         `base`, the history can be folded from nothing else, so this snapshot stays.
+        `keyframe_events` are the events between two keyframes, `None` for no keyframes.
 
         Returns the events of the newest `count`, ascending. A snapshot that was passed over is not
         among them and goes only when it is older than those.
@@ -295,6 +316,8 @@ class SnapshotVault(Generic[StateT]):
         seqs = list_snapshots(self._disk)
         kept = self.not_passed_over(seqs)[-count:]
         outdated = [seq for seq in seqs if kept and seq < kept[0] and seq != base]
+        if outdated and keyframe_events is not None:
+            outdated = keep_keyframes(self._disk, outdated, keyframe_events, base)
         for seq in outdated:
             self._disk.remove(snapshot_name(seq))
         if outdated:
@@ -332,26 +355,6 @@ class SnapshotVault(Generic[StateT]):
                 and not (name not in fingerprint and changes_no_state(name, value))
             )
         )
-
-
-def snapshot_times(disk: Disk, store: uuid.UUID) -> list[tuple[int, int]]:
-    """Read each snapshot's header: the event covered, and the latest time of any event up to there.
-
-    Times are nanoseconds since the epoch. A header that is damaged or belongs to another store is
-    left out.
-
-    Raises `ReadFailedError`.
-    """
-    times = []
-    for name in map(snapshot_name, list_snapshots(disk)):
-        # A writer may remove the snapshot between the listing and the reading.
-        with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
-            header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))
-            if header.store == store:
-                # The end of the 64 bits stands for every later time, too.
-                latest = header.latest if header.latest < LATEST else 1 << 64
-                times.append((header.seq, latest))
-    return times
 
 
 def _not_kept_error(seq: int, reason: str) -> StateRefusedError:

@@ -122,6 +122,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[SegmentFacts, ...]
     snapshots: tuple[FileFacts, ...]
     archives: tuple[FileFacts, ...]
+    keyframes: tuple[FileFacts, ...]
     quarantine: tuple[FileFacts, ...]
     faults: tuple[Damage, ...] = ()
     intact_up_to: int | None = None
@@ -143,11 +144,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """The bytes of all files listed here."""
-        return sum(
-            file.size
-            for files in (self.segments, self.snapshots, self.archives, self.quarantine)
-            for file in files
-        )
+        kinds = self.segments, self.snapshots, self.archives, self.keyframes, self.quarantine
+        return sum(file.size for files in kinds for file in files)
 
     @property
     def damaged(self) -> tuple[SegmentFacts, ...]:
@@ -185,12 +183,14 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
     manifest = load_manifest(disk)
     log = survey_log(disk, manifest, listing, _whole_from(disk, manifest, listing))
     cursors = list_cursors(disk)
+    archive = list(_files(disk, ARCHIVE_FOLDER))
     return Overview(
         path=disk.path,
         manifest=manifest,
         segments=tuple(log.segments),
         snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
-        archives=tuple(_files(disk, ARCHIVE_FOLDER)),
+        archives=tuple(one for one in archive if snapshot_seq(_base(one)) is None),
+        keyframes=tuple(one for one in archive if snapshot_seq(_base(one)) is not None),
         quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
         faults=(
             *_missing_archives(manifest, listing),
@@ -362,6 +362,10 @@ def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
         seq = next((seq for seq in found if seq is not None), None)
         with contextlib.suppress(FileNotFoundError):
             yield FileFacts(name, _size(disk, name), seq)
+
+
+def _base(file: FileFacts) -> str:
+    return file.name.rpartition("/")[2]
 
 
 def _size(disk: Disk, name: str) -> int:

@@ -25,8 +25,8 @@ from eventstore.disk.layout import (
     MANIFEST,
     SNAPSHOT_FOLDER,
     archive_name,
+    keyframe_name,
     snapshot_name,
-    snapshot_seq,
 )
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
@@ -49,6 +49,7 @@ from eventstore.repair.diagnosis import diagnose_disk
 from eventstore.repair.places import Diagnosis, Place
 from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
+from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 from eventstore.tools.overview import Damage, damaged_cursors, survey_log
 from eventstore.tools.refold import Divergence, Extent, Refold
 from eventstore.tools.refold import refold as fold_again
@@ -62,7 +63,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
     """The result of `verify`.
 
     * `first_seq` and `last_seq`: the events read and decoded, none if `last_seq` is smaller.
-    * `segments`, `archives`, `snapshots`: how many files of each kind were checked.
+    * `segments`, `archives`, `snapshots`: how many files of each kind were checked. A keyframe is a
+      snapshot, too.
     * `damage`: every damaged, missing or stray file with the reason.
     * `places`: the damaged places with the events that cannot be read. Behind a place, reading goes
       on record by record.
@@ -203,11 +205,9 @@ class _Checking:
             manifest = load_manifest(self._disk)
         except CorruptStoreError as error:
             return Verification(path=self._disk.path, damage=(Damage(MANIFEST, str(error)),))
-        snapshots = [
-            self._snapshot(manifest, base)
-            for base in listing.snapshots
-            if snapshot_seq(base) is not None
-        ]
+        snapshots = [self._snapshot(manifest, seq) for seq in listing.snapshot_seqs]
+        for seq in listing.keyframes:
+            self._snapshot(manifest, seq, keyframe=True)
         if manifest.history_start > max(snapshots, default=0) + 1:
             before = f"the events before event {manifest.history_start}"
             reason = f"no sound snapshot is left, and nothing else stands in for {before}"
@@ -226,7 +226,7 @@ class _Checking:
             readable=max(0, last_seq - manifest.history_start + 1),
             segments=len(log.segments),
             archives=len(manifest.archived),
-            snapshots=len(snapshots),
+            snapshots=len(snapshots) + len(listing.keyframes),
             damage=tuple(self._damage),
             intact_up_to=log.intact_up_to,
         )
@@ -244,9 +244,9 @@ class _Checking:
         except EventStoreError as error:
             self._damage.append(Damage(name, str(error)))
 
-    def _snapshot(self, manifest: Manifest, base: str) -> int:
-        """Check one snapshot. Returns the last event in the snapshot, 0 if unknown."""
-        name = f"{SNAPSHOT_FOLDER}/{base}"
+    def _snapshot(self, manifest: Manifest, seq: int, *, keyframe: bool = False) -> int:
+        """Check one snapshot or keyframe. Returns the last event in it, 0 if unknown."""
+        name = (keyframe_name if keyframe else snapshot_name)(seq)
         try:
             header, _, _, slices = parse(read_whole(self._disk, name))
             for _ in slices:
@@ -261,9 +261,11 @@ class _Checking:
             return 0
         if header.store != manifest.store:
             self._damage.append(Damage(name, f"it belongs to another store ({header.store})"))
-        elif snapshot_name(header.seq) != name:
+        elif header.seq != seq:
             reason = f"it is the snapshot of event {header.seq}, renamed"
             self._damage.append(Damage(name, reason))
+        elif keyframe and not is_of(header, manifest.lineage(self._disk.path)):
+            self._damage.append(Damage(name, OTHER_TIMELINE))
         return header.seq
 
     def _archives(self, manifest: Manifest) -> None:

@@ -44,7 +44,8 @@ from eventstore.log.reader import LogReader
 from eventstore.log.tail import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault, snapshot_times
+from eventstore.snapshot.headers import last_earlier
+from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.testing import Call, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.tools.overview import overview
@@ -184,7 +185,7 @@ def _snapshot(data: bytes) -> None:
     loaded = vault.load(9)
     assert not isinstance(loaded, LoadedSnapshot) or isinstance(loaded.state, Ledger)
     vault.load_newest(list_snapshots(disk))
-    snapshot_times(disk, store)
+    last_earlier(disk, _manifest().lineage(disk.path), list_snapshots(disk), 1 << 65)
     with contextlib.suppress(InvalidSnapshotError):
         _, about, _, _ = parse(data)
         for kind in (dict[str, Any], dict[str, int], list[int], tuple[int, str], int, Any):

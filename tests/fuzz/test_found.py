@@ -45,7 +45,8 @@ from eventstore.log.format import (
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import About, InvalidSnapshotError, SnapshotBuilder, SnapshotHeader
 from eventstore.snapshot.format import parse as parse_snapshot
-from eventstore.snapshot.vault import Rejected, SnapshotVault, snapshot_times
+from eventstore.snapshot.headers import last_earlier
+from eventstore.snapshot.vault import Rejected, SnapshotVault
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.tools.verify import verify
@@ -279,9 +280,9 @@ class TestSnapshots:
 
         run_in_virtual_time(program())
         reopened = disk.reopen()
-        [(seq, latest)] = snapshot_times(reopened, load_manifest(reopened).store)
-        assert seq == 1
-        assert latest > 2**63 + 5
+        lineage = load_manifest(reopened).lineage(reopened.path)
+        assert last_earlier(reopened, lineage, [1], 2**63 + 6) == 0
+        assert last_earlier(reopened, lineage, [1], 1 << 65) == 1
 
 
 class TestStoreJson:

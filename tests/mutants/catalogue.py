@@ -58,6 +58,7 @@ REFUSAL = "snapshot/refusal.py"
 RUNNER = "log/runner.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
+SNAPSHOT_HEADERS = "snapshot/headers.py"
 UNSEALED_READER = "log/unsealed_reader.py"
 SLICES = "model/state_slices.py"
 FOLDING = "folding.py"
@@ -1285,7 +1286,7 @@ SABOTAGES = (
         breaks="reading from a time goes on beside a writer",
         edits=(
             edit(
-                VAULT,
+                SNAPSHOT_HEADERS,
                 "suppress(InvalidSnapshotError, FileNotFoundError)",
                 "suppress(InvalidSnapshotError)",
             ),

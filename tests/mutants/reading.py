@@ -8,17 +8,87 @@ __all__ = ["READING"]
 
 ARCHIVE = "log/archive.py"
 ARCHIVE_FORMAT = "log/archive_format.py"
+BASES = "reading/bases.py"
+HEADERS = "snapshot/headers.py"
+KEYFRAMES = "snapshot/keyframes.py"
+VAULT = "snapshot/vault.py"
+VERIFY = "tools/verify.py"
 SEGMENT_READER = "log/segment_reader.py"
 MENDING = "repair/archives.py"
 
 TEST_FORMAT = "tests/log/test_archive_format.py"
 TEST_ARCHIVE = "tests/log/test_archive.py"
+TEST_KEYFRAMES = "tests/snapshot/test_keyframes.py"
 TEST_BITS = "tests/damage/test_bits.py"
 
 TOLD = "every flipped bit of an archive is noticed"
 NO_LIE = "an index with a right checksum is not believed"
 
+NO_FALSE_STATE = "a moment has the state of this history, whatever lies beside the archive"
+
 READING = (
+    Sabotage(
+        name="a keyframe of another timeline believed",
+        breaks=NO_FALSE_STATE,
+        edits=(
+            edit(
+                VAULT,
+                "            if lineage is not None and not is_of(header, lineage):\n",
+                "            if False:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_KEYFRAMES} -k timeline",),
+    ),
+    Sabotage(
+        name="the time of a keyframe of another timeline believed",
+        breaks=NO_FALSE_STATE,
+        edits=(
+            edit(
+                HEADERS,
+                "            known = name == snapshot_name(seq) or is_of(header, lineage)\n",
+                "            known = True\n",
+            ),
+        ),
+        caught_by=(f"{TEST_KEYFRAMES} -k timeline",),
+    ),
+    Sabotage(
+        name="verify passes over keyframes",
+        breaks="a keyframe that lies is told",
+        edits=(
+            edit(
+                VERIFY,
+                "            self._snapshot(manifest, seq, keyframe=True)\n",
+                "            pass\n",
+            ),
+        ),
+        caught_by=(TEST_KEYFRAMES,),
+    ),
+    Sabotage(
+        name="keyframes of any size",
+        breaks="keyframes take less space than the events in the archive",
+        edits=(
+            edit(
+                KEYFRAMES,
+                "        if since >= every and _size(disk, seq) <= since * BYTES_PER_EVENT:\n",
+                "        if since >= every:\n",
+            ),
+        ),
+        caught_by=(TEST_KEYFRAMES,),
+    ),
+    Sabotage(
+        name="a base listed before it moves, and after",
+        breaks="a moment is found while the writer moves a snapshot",
+        edits=(
+            edit(
+                BASES,
+                "    snapshots = list_snapshots(disk)\n"
+                "    return sorted({*snapshots, *list_keyframes(disk)})\n",
+                "    keyframes = list_keyframes(disk)\n"
+                "    return sorted({*list_snapshots(disk), *keyframes})\n",
+            ),
+        ),
+        caught_by=(TEST_KEYFRAMES,),
+    ),
     Sabotage(
         name="a block's checksum skipped",
         breaks=TOLD,

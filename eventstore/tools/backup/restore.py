@@ -33,6 +33,7 @@ from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     SNAPSHOT_TEMPORARY,
     archive_name,
+    keyframe_name,
     run_range,
     segment_name,
 )
@@ -350,6 +351,9 @@ class _Restoring:
         for seq in kept:
             base = next(one for one in self._listing.snapshots if one.startswith(f"{seq:020d}"))
             self._copy(f"{SNAPSHOT_FOLDER}/{base}")
+        for seq in self._listing.keyframes:
+            if seq <= self._last:
+                self._copy(keyframe_name(seq))
 
     def _copy(self, name: str) -> None:
         self._write(name, self._source.content(name))

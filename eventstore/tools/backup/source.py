@@ -31,6 +31,7 @@ from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     archive_name,
     cursor_name,
+    keyframe_name,
     name_of_cursor,
     run_name,
     run_range,
@@ -108,6 +109,7 @@ def _collect(disk: Disk, listing: Listing) -> Collected:
         log = list(_segments(disk, manifest, examined, last))
     files = [*_archives(disk, manifest), *log]
     files += _snapshots(disk, manifest, listing.snapshot_seqs, last)
+    files += [_settled(disk, keyframe_name(seq)) for seq in listing.keyframes if seq <= last]
     files += _runs(disk, last)
     files += _cursors(disk)
     checksum = checksum_in(disk, manifest, last)

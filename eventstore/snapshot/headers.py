@@ -1,0 +1,59 @@
+"""Which snapshot: found by times in the headers, without a look at any state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from eventstore.clock import LATEST
+from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.layout import keyframe_name, snapshot_name
+from eventstore.disk.timelines import Lineage
+from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError, SnapshotHeader
+
+__all__ = ["OTHER_TIMELINE", "is_of", "last_earlier"]
+
+OTHER_TIMELINE = "it was taken in another timeline, whose events are not in this history"
+"""The reason to pass over a keyframe of events that were taken back."""
+
+
+def is_of(header: SnapshotHeader, lineage: Lineage) -> bool:
+    """Whether the events up to a snapshot's event are those of this history, by their timeline."""
+    return header.timeline == lineage.cursor(header.seq, None).timeline_id
+
+
+def last_earlier(disk: Disk, lineage: Lineage, seqs: Sequence[int], time: int) -> int:
+    """Return the newest of some snapshots up to which every event is earlier than `time`, or 0.
+
+    `seqs` are the events with a snapshot or a keyframe, ascending. `time` is in nanoseconds since
+    the epoch. The latest time never falls from one snapshot to the next, so few headers are read. A
+    header that is damaged, or of another history, is passed over.
+
+    Raises `ReadFailedError`.
+    """
+    there = list(seqs)
+    low, high = 0, len(there)
+    while low < high:
+        middle = (low + high) // 2
+        latest = _latest_time(disk, lineage, there[middle])
+        if latest is None:
+            del there[middle]
+            high -= 1
+        elif latest < time:
+            low = middle + 1
+        else:
+            high = middle
+    return there[low - 1] if low else 0
+
+
+def _latest_time(disk: Disk, lineage: Lineage, seq: int) -> int | None:
+    """Read the latest time of any event up to `seq` in the header of a snapshot or keyframe."""
+    # A writer may remove the snapshot between the listing and the reading, or move it.
+    for name in (snapshot_name(seq), keyframe_name(seq)):
+        with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
+            header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))
+            known = name == snapshot_name(seq) or is_of(header, lineage)
+            if (header.store, header.seq) == (lineage.store, seq) and known:
+                # The end of the 64 bits stands for every later time, too.
+                return header.latest if header.latest < LATEST else 1 << 64
+    return None
