@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 from immutables import Map
 
-from eventstore import Event, IntentSettled, Operation, handler
+from eventstore import Event, HandlerRegistry, IntentSettled, Operation, handler
 from eventstore.testing.simulation import Fill
 
 PLAN = {1: Decimal("0.3"), 2: Decimal("-0.2"), 3: Decimal("0.5"), 4: Decimal("0.1")}
@@ -103,3 +103,6 @@ def intent_settled(book: Book, event: Event[IntentSettled]) -> Book:
     if event.data.outcome == "never_sent" and isinstance(event.intended, PlaceOrder):
         return msgspec.structs.replace(book, done=book.done.delete(event.intended.decision))
     return book
+
+
+REGISTRY = HandlerRegistry(record_fill, record_fill_once, order_sent, place_order, intent_settled)

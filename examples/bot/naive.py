@@ -1,15 +1,13 @@
-"""A bot as everybody writes the first one: send, then record. Fills as the stream brings them."""
+"""Step 1, as everybody writes the first bot: send, then record. Fills as the stream brings them."""
 
 from __future__ import annotations
 
 import asyncio
 
-from book import PLAN, SYMBOL, Book, OrderSent, RecordFill, fields_of, order_sent, record_fill
+from book import PLAN, SYMBOL, Book, OrderSent, RecordFill, fields_of
 
-from eventstore import EventStore, HandlerRegistry
+from eventstore import EventStore
 from eventstore.testing.simulation import Disconnected, Fill, Rejected, VenueClient
-
-REGISTRY = HandlerRegistry(record_fill, order_sent)
 
 
 async def trade(store: EventStore[Book], venue: VenueClient) -> None:
@@ -20,7 +18,7 @@ async def trade(store: EventStore[Book], venue: VenueClient) -> None:
             try:
                 await venue.place(f"order-{decision}", SYMBOL, qty, decision=decision)
             except (TimeoutError, Rejected):
-                continue
+                continue  # try again
             await store.append(OrderSent(decision=decision))
 
 

@@ -1,31 +1,21 @@
-"""A bot without a mistake: intents, keys, and patience before the venue's answer is believed."""
+"""Step 6, the right bot: keys, intents, and patience before the venue's answer is believed."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from book import (
-    PLAN,
-    SYMBOL,
-    Book,
-    PlaceOrder,
-    RecordFillOnce,
-    fields_of,
-    intent_settled,
-    place_order,
-    record_fill_once,
-)
+from book import PLAN, SYMBOL, Book, PlaceOrder, RecordFillOnce, fields_of
 
-from eventstore import Doubt, EventStore, HandlerRegistry
+from eventstore import Doubt, EventStore
 from eventstore.testing.simulation import Disconnected, Fill, Rejected, VenueClient
 
-REGISTRY = HandlerRegistry(record_fill_once, place_order, intent_settled)
+Resolve = Callable[[Doubt[PlaceOrder], VenueClient], Awaitable[None]]
 
 
-async def resolve(doubt: Doubt[PlaceOrder], venue: VenueClient) -> None:
-    """Wait until no request can take effect any more, and believe the venue then."""
-    await doubt.decidable()
+async def ask(doubt: Doubt[PlaceOrder], venue: VenueClient) -> None:
+    """Ask the venue for the order, as often as it takes, and believe the answer."""
     while True:
         try:
             order = await venue.order(doubt.id)
@@ -36,11 +26,17 @@ async def resolve(doubt: Doubt[PlaceOrder], venue: VenueClient) -> None:
             return
 
 
-async def trade(store: EventStore[Book], venue: VenueClient) -> None:
-    """Record the order of each decision, and then send the order."""
+async def wait_then_ask(doubt: Doubt[PlaceOrder], venue: VenueClient) -> None:
+    """Wait until the venue would refuse every request for the order, and ask then."""
+    await doubt.decidable()
+    await ask(doubt, venue)
+
+
+async def trade(store: EventStore[Book], venue: VenueClient, resolve: Resolve) -> None:
+    """Carry out every decision. `resolve` finds out about an order in doubt."""
     within = timedelta(seconds=venue.receive_window)
     lag = timedelta(seconds=venue.query_lag)
-    for doubt in store.in_doubt:
+    for doubt in store.in_doubt:  # of an earlier life
         await resolve(doubt, venue)
     for decision, qty in PLAN.items():
         while decision not in store.state.done:
@@ -60,10 +56,12 @@ async def trade(store: EventStore[Book], venue: VenueClient) -> None:
 
 
 async def record(store: EventStore[Book], fill: Fill) -> None:
+    """Record a fill, if the fill is new: the store knows the keys of all recorded fills."""
     await store.append(RecordFillOnce(**fields_of(fill)))
 
 
 async def listen(store: EventStore[Book], venue: VenueClient) -> None:
+    """Record the fills of the stream, and connect again whenever the stream ends."""
     while True:
         try:
             async for message in venue.stream():
@@ -74,7 +72,7 @@ async def listen(store: EventStore[Book], venue: VenueClient) -> None:
 
 
 async def poll(store: EventStore[Book], venue: VenueClient) -> None:
-    """Ask for all fills every three seconds. The keys tell known fills from new ones."""
+    """Ask for all fills every three seconds."""
     while True:
         try:
             for fill in await venue.fills():
@@ -84,8 +82,10 @@ async def poll(store: EventStore[Book], venue: VenueClient) -> None:
         await asyncio.sleep(3)
 
 
-async def bot(store: EventStore[Book], venue: VenueClient) -> None:
+async def bot(
+    store: EventStore[Book], venue: VenueClient, resolve: Resolve = wait_then_ask
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen(store, venue))
         tasks.create_task(poll(store, venue))
-        tasks.create_task(trade(store, venue))
+        tasks.create_task(trade(store, venue, resolve))

@@ -105,12 +105,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_has_the_two_packages_and_nothing_else(built: Path) -> None:
+def test_the_wheel_has_the_two_packages_and_the_pytest_plugin(built: Path) -> None:
     (wheel,) = built.glob("asyncio_eventstore-*-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"eventstore", "handlers"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "eventstore",
+        "handlers",
+        "pytest_eventstore.py",
+    }
     assert {"eventstore/py.typed", "handlers/__init__.py"} <= set(names)
 
 

@@ -40,11 +40,13 @@ class Finding(NamedTuple):
     """One mistake found after a run.
 
     `kind` is a short name, such as `double order`. `seq` is the event with the mistake, 0 for none.
+    `shown_by` are parts of the venue's entries in the time line that show the mistake.
     """
 
     kind: str
     text: str
     seq: int = 0
+    shown_by: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
@@ -156,8 +158,14 @@ class Checks:
                 by_decision.setdefault(("id", request.client_order_id), []).append(order)
         for (what, name), orders in by_decision.items():
             if len(orders) > 1:
-                numbers = " and ".join(str(order.number) for order in orders)
-                yield Finding("double order", f"{what} {name} was sent as orders {numbers}")
+                numbers = tuple(order.number for order in orders)
+                told = " and ".join(map(str, numbers))
+                text = f"{what} {name} was sent as orders {told}"
+                yield Finding(
+                    "double order",
+                    text,
+                    shown_by=tuple(f"accepts order {number}" for number in numbers),
+                )
         for decision in self.decisions:
             if ("decision", decision) not in by_decision:
                 yield Finding("missing order", f"decision {decision} was never sent")
@@ -175,7 +183,8 @@ class Checks:
         for revisions in evidence.venue.fills.values():
             true = revisions[-1]
             if not booked[true.fill_id, true.revision] and not booked[true.fill_id, None]:
-                yield Finding("missed fill", f"{_told(true)} is in no event")
+                shown_by = (f"fill {true.fill_id}",)
+                yield Finding("missed fill", f"{_told(true)} is in no event", shown_by=shown_by)
         for name, count in booked.items():
             if count > 1:
                 text = f"fill {name[0]} was booked {count} times"
@@ -210,7 +219,7 @@ class Checks:
                     f"{symbol} could reach {exposure.qty} with order {exposure.order}, and the "
                     f"limit is {limit}"
                 )
-                yield Finding("over exposure", text)
+                yield Finding("over exposure", text, shown_by=(f"accepts order {exposure.order}",))
 
     def _predicate(self, evidence: Evidence) -> Iterator[Finding]:
         if self.predicate is None:

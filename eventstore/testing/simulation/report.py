@@ -101,40 +101,48 @@ class SimulationReport:
         lines += [f"  note: {note}" for note in (*self.unchecked, *self.readings)]
         return "\n".join(lines)
 
-    def check(self) -> None:
-        """Raise `SimulationError` for the first failing seed, shrunk and told."""
-        failures = self.failures
-        if not failures:
-            return
-        seed = next(iter(failures))
-        first = run_seed(self.scenario, seed, self.steps)
-        run = shrink(self.scenario, first, self.steps)
-        raise SimulationError(self._message(first, run), seed, run, self) from run.error
+    def check(self, kind: str | None = None) -> None:
+        """Raise `SimulationError` for the first failing seed, shrunk and told.
 
-    def replay(self, seed: int | None = None, *, shrunk: bool = True) -> Run:
+        With `kind`, such as `"missed fill"`, only seeds with a finding of this kind count.
+        """
+        seed = next((seed for seed, found in self.failures.items() if kind in (None, *found)), None)
+        if seed is None:
+            return
+        first = run_seed(self.scenario, seed, self.steps)
+        run = shrink(self.scenario, first, self.steps, kind)
+        raise SimulationError(self._message(first, run, kind), seed, run, self) from run.error
+
+    def replay(
+        self, seed: int | None = None, *, kind: str | None = None, shrunk: bool = True
+    ) -> Run:
         """Run one seed again, by default the first failing one, with the fewest faults.
 
         Set breakpoints in the bot, and call this under a debugger. Returns the run, with
-        findings and story. `shrunk=False` keeps every fault.
+        findings and story. `kind` is the kind of the finding to keep, by default the first one.
+        `shrunk=False` keeps every fault.
         """
         if seed is None:
             seed = next(iter(self.failures or [result.seed for result in self.results]))
         run = run_seed(self.scenario, seed, self.steps)
-        return shrink(self.scenario, run, self.steps) if shrunk and run.findings else run
+        if not (shrunk and run.findings):
+            return run
+        return shrink(self.scenario, run, self.steps, kind)
 
-    def _message(self, first: Run, run: Run) -> str:
+    def _message(self, first: Run, run: Run, kind: str | None) -> str:
         count = f"{len(self.failures)} of {len(self.results)} seeds fail"
         if len(self.results) == 1:
             count = "the seed fails"
         dropped = len(first.faults) - len(run.faults)
         left = "without any fault" if not run.faults else f"with {_counted(len(run.faults))}"
+        asked = "" if kind is None else f'kind="{kind}"'
         lines = [
             f"{self.name}: {count}; seed {run.seed} fails {left} ({dropped} more left out):",
             *(f"  {fault}" for fault in run.faults),
             "",
             tell(run),
             "",
-            f"replay: simulate({self.name}, ..., seeds=[{run.seed}]).replay()     or     "
+            f"replay: simulate({self.name}, ..., seeds=[{run.seed}]).replay({asked})     or     "
             f"pytest --seed {run.seed} --pdb",
         ]
         return "\n".join(lines)

@@ -24,12 +24,13 @@ __all__ = ["shrink"]
 _MOST_RUNS = 200
 
 
-def shrink(scenario: Scenario, failed: Run, steps: int) -> Run:
+def shrink(scenario: Scenario, failed: Run, steps: int, kind: str | None = None) -> Run:
     """Return a run of the same seed and the same failure, with the fewest faults.
 
-    `steps` is as for `run_seed`. The result may be `failed` itself.
+    `steps` is as for `run_seed`. `kind` is the kind of the failure, by default that of the first
+    finding. The result may be `failed` itself.
     """
-    search = _Search(scenario, failed, steps)
+    search = _Search(scenario, failed, steps, kind or failed.findings[0].kind)
     size = max(1, len(failed.faults) // 2)
     if search.fails_with([]):
         return search.best
@@ -49,11 +50,11 @@ def shrink(scenario: Scenario, failed: Run, steps: int) -> Run:
 class _Search:
     """The best run so far, and the number of runs left."""
 
-    def __init__(self, scenario: Scenario, failed: Run, steps: int) -> None:
+    def __init__(self, scenario: Scenario, failed: Run, steps: int, kind: str) -> None:
         self.best = failed
         self.improved = False
         self._scenario = scenario
-        self._kind = failed.findings[0].kind
+        self._kind = kind
         self._steps = steps
         self._left = _MOST_RUNS
         self._tried: set[frozenset[str]] = set()

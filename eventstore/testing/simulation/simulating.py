@@ -94,7 +94,7 @@ def simulate(
     results = run_seeds(scenario, _chosen(seeds), steps, jobs, progress)
     return SimulationReport(
         results, scenario.checks.missing(scenario.registry), readings,
-        time.perf_counter() - began, getattr(bot, "__name__", repr(bot)), scenario, steps,
+        time.perf_counter() - began, _name_of(bot), scenario, steps,
     )  # fmt: skip
 
 
@@ -105,6 +105,13 @@ def compare_bots(bots: Mapping[str, Bot], **options: Any) -> str:
     each kind of finding how many seeds have one.
     """
     return table({name: simulate(bot, **options) for name, bot in bots.items()})
+
+
+def _name_of(bot: Bot) -> str:
+    """Return the name of a bot, with the module unless that is the program."""
+    name = getattr(bot, "__name__", repr(bot))
+    module = getattr(bot, "__module__", "__main__").rpartition(".")[2]
+    return name if module == "__main__" else f"{module}.{name}"
 
 
 def _ensure_no_loop() -> None:

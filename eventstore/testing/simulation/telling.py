@@ -17,6 +17,7 @@ from typing import Any
 from eventstore.history.compare import differences
 from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Event
+from eventstore.testing.simulation.checks import Finding
 from eventstore.testing.simulation.run import Run
 from eventstore.testing.simulation.world import EPOCH, Entry
 
@@ -39,17 +40,20 @@ def tell(run: Run) -> str:
 
 def time_line(run: Run) -> list[str]:
     """Return a line for each deed: seconds, name, and deed."""
-    marks: dict[int, list[str]] = {}
-    for finding in run.findings:
-        if finding.seq:
-            marks.setdefault(finding.seq, []).append(finding.kind)
     lines = []
     for entry in _merged(run):
         line = f"{entry.time:8.3f}  {entry.who:{_WIDTH}}{entry.text}"
-        if entry.who == "store" and entry.seq in marks:
-            line = f"{line}   <- {', '.join(marks[entry.seq])}"
-        lines.append(line)
+        found = [finding.kind for finding in run.findings if _is_shown_by(finding, entry)]
+        lines.append(f"{line}   <- {', '.join(dict.fromkeys(found))}" if found else line)
     return lines
+
+
+def _is_shown_by(finding: Finding, entry: Entry) -> bool:
+    """Whether an entry of the time line is the place of a mistake."""
+    if entry.who == "store":
+        return finding.seq == entry.seq
+    words = f"{entry.text},"
+    return entry.who == "venue" and any(f"{part}," in words for part in finding.shown_by)
 
 
 def _merged(run: Run) -> Iterator[Entry]:

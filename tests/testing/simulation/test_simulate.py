@@ -48,7 +48,7 @@ def test_a_bot_without_a_mistake() -> None:
     report = simulate(noting, registry=REGISTRY, seeds=range(5))
     assert report
     report.check()
-    assert str(report).startswith("noting: 0 of 5 seeds fail (")
+    assert str(report).startswith("test_simulate.noting: 0 of 5 seeds fail (")
     assert report.failures == {}
 
 
@@ -62,13 +62,30 @@ def test_a_bot_with_a_mistake() -> None:
     assert error.seed == next(iter(report.failures))
     assert error.report is report
     head, *_ = message.splitlines()
-    assert head.startswith(f"sending_again: {len(report.failures)} of 12 seeds fail; seed ")
-    assert f"replay: simulate(sending_again, ..., seeds=[{error.seed}]).replay()" in message
+    assert head.startswith(
+        f"test_telling.sending_again: {len(report.failures)} of 12 seeds fail; seed "
+    )
+    assert (
+        f"replay: simulate(test_telling.sending_again, ..., seeds=[{error.seed}]).replay()"
+        in message
+    )
     assert f"pytest --seed {error.seed} --pdb" in message
     again = report.replay()
     assert again.findings == error.run.findings
     assert again.digest == error.run.digest
     assert len(report.replay(shrunk=False).faults) >= len(again.faults)
+
+
+def test_a_failure_of_one_kind() -> None:
+    report = simulate(sending_again, registry=REGISTRY, seeds=range(20))
+    assert len(report.kinds) > 1
+    for kind in report.kinds:
+        with pytest.raises(SimulationError) as failure:
+            report.check(kind)
+        assert kind in [finding.kind for finding in failure.value.run.findings]
+        assert f'.replay(kind="{kind}")' in str(failure.value)
+        assert report.replay(failure.value.seed, kind=kind).digest == failure.value.run.digest
+    report.check("no such kind")
 
 
 def test_an_error_of_the_bot_is_the_cause() -> None:

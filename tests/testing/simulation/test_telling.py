@@ -99,6 +99,19 @@ def test_the_time_line_puts_events_where_they_became_durable() -> None:
     assert times == sorted(times)
 
 
+def test_the_entries_that_show_a_mistake_are_marked() -> None:
+    async def bot(store: EventStore[Book], venue: VenueClient) -> None:
+        for name in "abc":
+            await venue.place(name, BTC, ONE, decision=name == "c")
+        await asyncio.sleep(10)
+
+    lines = time_line(run(bot, limit=2))
+    marked = [line.partition("   <- ") for line in lines if "<-" in line]
+    orders = [(line.split()[4], mark) for line, _, mark in marked if " accepts " in line]
+    assert orders == [("1,", "double order"), ("2,", "double order"), ("3,", "over exposure")]
+    assert {mark for line, _, mark in marked if " fills " in line} == {"missed fill"}
+
+
 def test_long_findings_are_cut_short_and_notes_are_told() -> None:
     async def blind(store: EventStore[Book], venue: VenueClient) -> None:
         for number in range(8):
