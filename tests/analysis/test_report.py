@@ -17,6 +17,7 @@ import pytest
 
 from eventstore import (
     ConfigError,
+    EventLog,
     EventStore,
     HandlerRegistry,
     StoreNotFoundError,
@@ -104,6 +105,7 @@ class TestTrading:
         assert chart(found, "position-1")["title"] == "AAPL"
         assert values(found, "position-1")[-1] == float(last.positions["AAPL"].shares)
         assert chart(found, "position-2")["title"] == "ETH-PERP, net, futures"
+        assert values(found, "position-2")[:4] == [2, 0, 2, 0], "closed again and again"
 
     def test_fills_are_on_the_curve(self, found: dict[str, Any]) -> None:
         markers = chart(found, "equity")["markers"]
@@ -119,8 +121,8 @@ class TestTrading:
         async def record() -> None:
             async with EventStore.open(tmp_path / "twice", trading_registry()) as store:
                 fill = {"trade_id": "1", "symbol": "A", "side": "buy", "shares": 1, "price": 5}
-                for _ in range(3):
-                    await store.append("record_trade", fill)
+                for fee in (None, None, "0.5"):  # the last telling adds the fee
+                    await store.append("record_trade", {**fill, "fee": fee})
 
         asyncio.run(record())
         write_report(tmp_path / "twice", tmp_path / "page.html", trading_registry())
@@ -267,6 +269,17 @@ class TestAnyStore:
         assert write_report(tmp_path / "s", tmp_path / "page.html", counting()).events == 0
         assert any("use_wal=False" in one for one in figures(tmp_path / "page.html")["notes"])
 
+    def test_a_log_of_values_has_no_state(self, tmp_path: Path) -> None:
+        async def make() -> None:
+            async with EventLog.open(tmp_path / "log") as log:
+                await log.append({"price": 1.5})
+                await log.append(7)
+
+        asyncio.run(make())
+        for registry in (None, trading_registry()):
+            written = write_report(tmp_path / "log", tmp_path / "page.html", registry, strict=False)
+            assert (written.events, written.folded, written.damage) == (2, 0, "")
+
     def test_a_history_without_its_beginning(self, store: Path, tmp_path: Path) -> None:
         async def make() -> None:
             async with branch(store, trading_registry(), 200, to=tmp_path / "branch") as opened:
@@ -279,6 +292,24 @@ class TestAnyStore:
         assert any("Events before 201 are not in this store" in one for one in found["notes"])
         state = state_at(tmp_path / "branch", trading_registry())
         assert values(found, "equity") == [float(state.equity())]
+
+    def test_events_before_the_first_state_that_is_left(self, store: Path, tmp_path: Path) -> None:
+        mark = {"symbol": "AAPL", "price": 90}
+
+        async def make() -> None:
+            async with branch(store, trading_registry(), 200, to=tmp_path / "branch") as opened:
+                await opened.append("mark", mark)
+                await opened.append("mark", mark)
+                await opened.snapshot()
+                await opened.append("mark", mark)
+
+        asyncio.run(make())
+        min((tmp_path / "branch" / "snapshots").iterdir()).unlink()  # the one of event 200
+        written = write_report(tmp_path / "branch", tmp_path / "page.html", trading_registry())
+        assert (written.events, written.folded) == (3, 203)
+        found = figures(tmp_path / "page.html")
+        assert sum(values(found, "operations")) == 3
+        assert len(values(found, "equity")) == 1
 
     def test_damage_ends_the_reading_and_the_page_says_where(
         self, store: Path, tmp_path: Path

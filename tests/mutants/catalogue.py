@@ -11,6 +11,7 @@ from tests.mutants.keys import KEYS
 from tests.mutants.moving import MOVING
 from tests.mutants.reading import READING
 from tests.mutants.repair import REPAIR
+from tests.mutants.reporting import REPORTING
 from tests.mutants.sabotage import Sabotage, edit
 from tests.mutants.seeing import SEEING
 
@@ -91,6 +92,7 @@ SABOTAGES = (
     *SEEING,
     *KEYS,
     *REPAIR,
+    *REPORTING,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(
         name="a call in the middle of a fold let in",

@@ -116,6 +116,9 @@ def test_the_wheel_has_the_two_packages_and_the_pytest_plugin(built: Path) -> No
         "pytest_eventstore.py",
     }
     assert {"eventstore/py.typed", "handlers/__init__.py"} <= set(names)
+    page = "eventstore/analysis/report/page"
+    assert {f"{page}/page.html", f"{page}/uplot/uPlot.iife.min.js"} <= set(names)
+    assert any(name.endswith(f".dist-info/licenses/{page}/uplot/LICENSE") for name in names)
 
 
 def test_the_sdist_has_all_that_the_tests_and_the_ci_need(built: Path) -> None:

@@ -320,10 +320,10 @@ class Books:
         return found
 
     def _without_mark(self, state: TradingState) -> list[str]:
-        if not self._fill_prices:
+        missing = {symbol for symbol in self._fill_prices if symbol not in state.marks}
+        if not missing:
             return []
-        held = {position.symbol for position in state.positions.values()}
-        return sorted(held & self._fill_prices.keys() - state.marks.keys())
+        return sorted(missing & {position.symbol for position in state.positions.values()})
 
     def _equity(self, state: TradingState) -> Decimal | None:
         try:

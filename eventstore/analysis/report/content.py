@@ -64,15 +64,22 @@ def report_figures(found: Gathered, made: int, stats: StoreStats | None) -> Figu
 
 def _facts(found: Gathered) -> Iterator[Fact]:
     watch = found.watch
-    yield Fact("Events", f"{watch.events:,}", f"{len(watch.operations)} operations")
+    kinds = len(watch.operations)
+    yield Fact("Events", f"{watch.events:,}", f"{kinds:,} operation{'s' * (kinds != 1)}")
     if watch.first_time is not None and watch.last_time is not None:
-        days = (watch.last_time - watch.first_time) / 86_400e9
-        span = f"{days:,.1f} days" if days >= 2 else f"{days * 24:,.1f} hours"
+        span = _duration((watch.last_time - watch.first_time) / 1e9)
         day, _, clock = time_text(watch.last_time // 10**9 * 10**9, " ").partition(" ")
         yield Fact("Last event", clock.rstrip("Z"), f"{day} UTC, {span} after the first")
     total = sum(size for _, size in found.files.files.values())
     count = sum(count for count, _ in found.files.files.values())
     yield Fact("On disk", size_text(total), f"{count:,} files")
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:,.1f} {name}"
+    return f"{seconds:,.0f} seconds"
 
 
 def _notes(found: Gathered) -> Iterator[str]:
@@ -101,8 +108,8 @@ def _notes(found: Gathered) -> Iterator[str]:
     if books is None:
         return
     if books.unpriced:
-        yield f"After {books.unpriced:,} events the equity is not known. The last reason: "\
-              f"{printable(books.unpriced_reason)}"  # fmt: skip
+        yield f"The equity is not known after {books.unpriced:,} of {watch.events:,} events. The "\
+              f"last reason: {printable(books.unpriced_reason)}"  # fmt: skip
     if books.valued_at_fills:
         named = ", ".join(map(label, books.valued_at_fills[:8]))
         more = f" and {len(books.valued_at_fills) - 8:,} more" * (len(books.valued_at_fills) > 8)

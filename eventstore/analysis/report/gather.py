@@ -162,7 +162,7 @@ def gather(
         disk.close()
     watch = Watch(columns, frozenset(one.left_at + 1 for one in manifest.timelines))
     progress = _Progress(advance, manifest.history_start, stop)
-    unfolded, damage = "", ""
+    damage, refusal = "", None
     try:
         if registry is not None and manifest.logged:
             _watch_events(path, watch, progress, first)
@@ -171,12 +171,14 @@ def gather(
             except EventStoreError as error:
                 if strict and not isinstance(error, _DAMAGE):
                     raise
-                unfolded = str(error)
+                refusal = error
         if manifest.logged:
             _watch_events(path, watch, progress, stop)
     except _DAMAGE as error:
         damage = str(error)
-    folded = registry if watch.folded == watch.last and not unfolded else None
+        refusal = None if isinstance(refusal, _DAMAGE) else refusal  # the same, told once
+    unfolded = "" if refusal is None else str(refusal)
+    folded = registry if watch.folded == watch.last and refusal is None else None
     found = inspect_store(path, folded)
     return Gathered(disk.path, manifest, found, files, commits, watch, unfolded, damage)
 

@@ -58,9 +58,12 @@ class Intervals(Generic[T]):
         """Return one value for two neighbours."""
         raise NotImplementedError
 
+    def _too_many(self) -> bool:
+        return len(self._found) > self._most
+
     def _begin(self, index: int, value: T) -> None:
         self._found[index] = value
-        while len(self._found) > self._most and self._level + 1 < len(self._widths):
+        while self._too_many() and self._level + 1 < len(self._widths):
             self._widen()
 
     def _widen(self) -> None:
@@ -124,7 +127,10 @@ class Curve(Intervals[_Four]):
 
 
 class OperationCounts(Intervals[dict[str, int]]):
-    """Events by operation in each interval of an even width."""
+    """Events by operation in each interval of an even width.
+
+    Intervals without events count too, so that `most` bars beside each other cover all times.
+    """
 
     def __init__(self, most: int = 240) -> None:
         super().__init__(most, EVEN_WIDTHS)
@@ -136,6 +142,9 @@ class OperationCounts(Intervals[dict[str, int]]):
             self._begin(time // self.width, {operation: 1})
         else:
             counts[operation] = counts.get(operation, 0) + 1
+
+    def _too_many(self) -> bool:
+        return max(self._found) - min(self._found) >= self._most
 
     def _merged(self, early: dict[str, int], late: dict[str, int]) -> dict[str, int]:
         return {name: early.get(name, 0) + late.get(name, 0) for name in {**early, **late}}

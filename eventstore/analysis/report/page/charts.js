@@ -2,7 +2,8 @@
 /* Charts of a report: uPlot with a legend of buttons, a tooltip, keys, and a table of the figures. */
 const Charts = (() => {
   const drawn = [];          // every chart that was drawn
-  let span = [0, 1];         // the times of all events, in seconds
+  let ends = [0, 1];         // the first and the last time in any chart, in seconds
+  let span = [0, 1];         // the same with a little room
   let following = false;     // whether a zoom is being passed on to the other charts
   const colour = (name) =>
     getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -29,8 +30,8 @@ const Charts = (() => {
     }
     if (unit === "s") {
       for (const [scale, name] of [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]])
-        if (size >= scale) return `${trimmed(value / scale, 2)} ${name}`;
-      return size ? `${trimmed(value * 1e9, 0)} ns` : "0 s";
+        if (size >= scale) return `${short(value / scale)} ${name}`;
+      return size ? `${short(value * 1e9)} ns` : "0 s";
     }
     const digits = size >= 1000 || size === 0 ? 2 : size >= 1 ? 4 : 8;
     return `${trimmed(value, digits)}${unit && unit !== "units" ? ` ${unit}` : ""}`;
@@ -44,14 +45,18 @@ const Charts = (() => {
   }
   const trimmed = (value, digits) =>
     value.toLocaleString("en-US", { maximumFractionDigits: digits });
+  const short = (value) => value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
 
   /* The series of a chart as uPlot takes them: one list of x, then one list of y for each. */
   function aligned(chart) {
     const scale = chart.x === "time" ? 1e6 : 1;
     const tables = chart.series.map((one) => {
       let at = 0;
-      return [one.x.map((step) => (at += step) / scale), one.y];
+      return [one.x.map((step) => (at += step) / scale), [...one.y]];
     });
+    if (chart.x === "time" && (chart.kind === "step" || chart.kind === "area"))
+      for (const [x, y] of tables)   // a value holds until the last event
+        if (x[x.length - 1] < ends[1]) { x.push(ends[1]); y.push(y[y.length - 1]); }
     if (chart.x === "bound")   // bounds of a histogram are no steps, and stand side by side
       return [chart.series[0].x.map((_, index) => index), chart.series[0].y];
     if (tables.length === 1) return tables[0];
@@ -72,9 +77,9 @@ const Charts = (() => {
     return values[at];
   }
 
-  function place(chart, data, index) {
+  function place(chart, data, index, exact = true) {
     const x = data[0][index];
-    if (chart.x === "time") return utc(x, span[1] - span[0] > 86400 * 3 ? 0 : 3);
+    if (chart.x === "time") return utc(x, exact || span[1] - span[0] < 600 ? 3 : 0);
     if (chart.x === "bound") return `up to ${boundText(chart.series[0].x[index])}`;
     return `event ${trimmed(x, 0)}`;
   }
@@ -98,7 +103,7 @@ const Charts = (() => {
       font: "12px system-ui, 'DejaVu Sans', sans-serif",
     };
     const below = { ...shared, space: chart.x === "time" ? 72 : 90 };
-    if (chart.x !== "time") Object.assign(below, { label: chart.x === "event" ? "event" : "up to", labelSize: 20, labelFont: shared.font });
+    if (chart.x !== "time") Object.assign(below, { label: chart.x === "event" ? "event" : "up to", labelSize: 18, labelFont: shared.font, size: 30 });
     if (chart.x === "time") below.values = TICKS;
     else if (chart.x === "event") below.values = (_, ticks) => ticks.map((tick) => Number.isInteger(tick) ? trimmed(tick, 0) : "");
     else below.values = (_, ticks) => ticks.map((tick) => Number.isInteger(tick) && chart.series[0].x[tick] ? `${boundText(chart.series[0].x[tick])}` : "");
@@ -314,7 +319,7 @@ const Charts = (() => {
     while (at < count) {
       let end = at + 1;
       if (!each) while (end < count && Math.floor((data[0][end] - low) / width) === Math.floor((data[0][at] - low) / width)) end++;
-      const row = [place(chart, data, at)];
+      const row = [place(chart, data, at, false)];
       for (const values of data.slice(1)) {
         const inside = values.slice(at, end).filter((value) => value !== undefined && value !== null);
         const text = (value) => figureText(value, chart.unit);
@@ -376,11 +381,12 @@ const Charts = (() => {
   }
 
   function begin(charts) {
-    const ends = charts.filter((chart) => chart.x === "time").flatMap((chart) =>
+    const found = charts.filter((chart) => chart.x === "time").flatMap((chart) =>
       chart.series.map((one) => [one.x[0], one.x.reduce((sum, step) => sum + step, 0)]));
-    if (!ends.length) return;
-    span = [Math.min(...ends.map((end) => end[0])) / 1e6, Math.max(...ends.map((end) => end[1])) / 1e6];
-    if (span[0] === span[1]) span = [span[0] - 1, span[1] + 1];
+    if (!found.length) return;
+    ends = [Math.min(...found.map((one) => one[0])) / 1e6, Math.max(...found.map((one) => one[1])) / 1e6];
+    const room = Math.max((ends[1] - ends[0]) * 0.01, 0.01);
+    span = [ends[0] - room, ends[1] + room];
   }
 
   return { begin, draw, el, figureText, legend, recolour, table, showEverything: () => drawn.some(({ chart }) => chart.x === "time") && zoom(...span), drawn };

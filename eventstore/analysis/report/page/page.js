@@ -31,7 +31,7 @@
   function tableOf(caption, columns, rows, numbers) {
     const kinds = columns.map((name) => (numbers.has(name) ? "number" : null));
     const head = el("tr", {}, ...columns.map((name, index) => el("th", { scope: "col", class: kinds[index] }, name)));
-    const body = rows.map((row) => el("tr", {}, ...row.map((text, index) => el("td", { class: kinds[index] }, text))));
+    const body = rows.map((row) => el("tr", {}, ...row.map((text, index) => el("td", { class: kinds[index] ?? (text.length <= 32 ? "short" : null) }, text))));
     const made = el("table", {}, el("caption", caption.hidden ? { class: "unseen" } : {}, caption.text, ...(caption.about ? [el("p", { class: "about" }, caption.about)] : [])), el("thead", {}, head), el("tbody", {}, ...body));
     return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption.text }, made);
   }
