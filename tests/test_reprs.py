@@ -28,7 +28,7 @@ from eventstore import (
     follow,
     follow_sync,
 )
-from eventstore.analysis import write_report
+from eventstore.analysis import Blame, Change, Found, Samples, write_report
 from eventstore.disk import LocalDisk
 from eventstore.history import compare
 from eventstore.history.compare import Difference
@@ -142,6 +142,9 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found += [SystemClock(), SimulatedClock(10**18), EventLog.open(disk=disk)]
         found += [EventsLost(first=4, last=9), StoreRepaired(did=("mended a bit",))]
         found += await asyncio.to_thread(moved, folder)
+        found += [Found(Event(1, 0, BOUGHT), 5), Change(Event(1, 0, BOUGHT), 5, 6)]
+        found += [Blame(field="cash", seq=1, value=5, changes=(), searched_from=0)]
+        found += [Samples(columns=("time", "seq", "cash"), rows=[(0, 1, 5)])]
         found += [SETTLED, await doubt(), Histogram((1.0,), (1,))]
         follower = follow_sync(folder / "store")
         found += [follow(folder / "store"), follower]
