@@ -42,6 +42,7 @@ What to catch::
     ├── ReadFailedError          the device could not read a file; nothing was changed
     ├── InitialStateError        the store was begun with another initial state
     ├── HistoryUnavailableError  the events asked for were discarded
+    ├── InexactValueError        a value does not fit the column of a table exactly
     ├── SnapshotMismatchError    only snapshots of other handlers exist, and history is gone
     └── CorruptStoreError        damage that the store will not repair in silence
         ├── CorruptLogError      ... in a segment
@@ -59,6 +60,7 @@ from eventstore.live_errors import (
     DuplicateIntentError,
     ForeignCursorError,
     HistoryForkedError,
+    InexactValueError,
     IntentError,
     KeyConflictError,
     OutcomeUnknownError,
@@ -80,6 +82,7 @@ __all__ = [
     "ForeignCursorError",
     "HistoryForkedError",
     "HistoryUnavailableError",
+    "InexactValueError",
     "InitialStateError",
     "IntentError",
     "InvalidPayloadError",

@@ -1,4 +1,4 @@
-"""The errors of the live loop: what is refused for the sake of order and identity.
+"""The errors of the live loop, and of tables made of it: refused for order, identity, exactness.
 
 `errors.py` has the whole tree, and is the module to import from.
 """
@@ -16,6 +16,7 @@ __all__ = [
     "DuplicateIntentError",
     "ForeignCursorError",
     "HistoryForkedError",
+    "InexactValueError",
     "IntentError",
     "KeyConflictError",
     "OutcomeUnknownError",
@@ -23,6 +24,19 @@ __all__ = [
     "SequenceConflictError",
     "SubscriberTooSlowError",
 ]
+
+
+class InexactValueError(EventStoreError, ValueError):
+    """A value does not fit the column of a table exactly. No value is rounded in silence.
+
+    `seq` is the number of the event, `operation` the name of the operation, and `field` the column.
+    """
+
+    def __init__(self, message: str, *, seq: int, operation: str, field: str) -> None:
+        super().__init__(message)
+        self.seq = seq
+        self.operation = operation
+        self.field = field
 
 
 class IntentError(EventStoreError):

@@ -28,7 +28,15 @@ from eventstore import (
     follow,
     follow_sync,
 )
-from eventstore.analysis import Blame, Change, Found, Samples, write_report
+from eventstore.analysis import (
+    Blame,
+    Change,
+    ExportSettings,
+    Found,
+    Samples,
+    export_store,
+    write_report,
+)
 from eventstore.disk import LocalDisk
 from eventstore.history import compare
 from eventstore.history.compare import Difference
@@ -153,6 +161,9 @@ async def instances(folder: Path) -> list[tuple[object, str]]:
         found += [local, local.create("file"), disk, disk.open(disk.files()[0])]
         found += [Call("sync", "log/spare"), Fault(), HandlerReport({"buy": 5}, {}, (1, 2))]
         found += [difference, await compare(store, store), divergence, Refold(agreeing=(10, 20))]
+        exported = export_store(store.path, folder / "out", registry)
+        settings = ExportSettings(format="csv")
+        found += [settings, exported, exported.tables["update_position"]]
         found += [Damage("log/spare", "bad"), Verification(path=store.path, last_seq=1)]
         found += await asyncio.to_thread(simulation)
         found += [loop := VirtualTimeLoop(patience=60.0)]

@@ -12,23 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventstore.analysis.blaming import Blame, Change, blame
+    from eventstore.analysis.exporting import Exported, ExportedTable, export_store
     from eventstore.analysis.report.writing import WrittenReport, write_report
     from eventstore.analysis.samples import Samples
     from eventstore.analysis.sampling import sample
     from eventstore.analysis.searching import Found, bisect, first
+    from eventstore.analysis.settings import ExportSettings
+    from eventstore.analysis.tables import to_arrow, to_pandas, to_polars, write_parquet
     from eventstore.model.differences import ABSENT
 
 __all__ = [
     "ABSENT",
     "Blame",
     "Change",
+    "ExportSettings",
+    "Exported",
+    "ExportedTable",
     "Found",
     "Samples",
     "WrittenReport",
     "bisect",
     "blame",
+    "export_store",
     "first",
     "sample",
+    "to_arrow",
+    "to_pandas",
+    "to_polars",
+    "write_parquet",
     "write_report",
 ]
 
@@ -36,13 +47,21 @@ _HOMES: dict[str, str] = {
     "ABSENT": "blaming",
     "Blame": "blaming",
     "Change": "blaming",
+    "ExportSettings": "settings",
+    "Exported": "exporting",
+    "ExportedTable": "exporting",
     "Found": "searching",
     "Samples": "samples",
     "WrittenReport": "report.writing",
     "bisect": "searching",
     "blame": "blaming",
+    "export_store": "exporting",
     "first": "searching",
     "sample": "sampling",
+    "to_arrow": "tables",
+    "to_pandas": "tables",
+    "to_polars": "tables",
+    "write_parquet": "tables",
     "write_report": "report.writing",
 }
 """The module of each public name."""
@@ -51,7 +70,15 @@ _HOMES: dict[str, str] = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise ModuleNotFoundError(
+            f"{__name__}.{name} needs pyarrow: pip install 'asyncio-eventstore[analysis]'",
+            name=error.name,
+        ) from error
 
 
 def __dir__() -> list[str]:

@@ -11,8 +11,9 @@ import click
 
 from eventstore.command_line.declare import command, path_argument
 from eventstore.command_line.exits import FINDINGS, NOT_FOUND
-from eventstore.command_line.moments import MOMENT, NamedMoment, behind, parse_moment, settle_moment
+from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment, settle_moment
 from eventstore.command_line.output import Output, json_text, name_text, time_text, value_text
+from eventstore.command_line.selecting import CONDITION, settle_range
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
@@ -34,18 +35,6 @@ __all__ = ["dump", "event_members", "events", "fields_text", "recorded_event"]
 AROUND = 5
 """Events shown before and after the event of `--around`, by default."""
 _MEASURED = 200  # events, from which the widths of columns are taken
-
-
-class _ConditionType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    name = "condition"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Condition:
-        try:
-            return value if isinstance(value, Condition) else Condition.parse(value)
-        except ValueError as error:
-            self.fail(printable(str(error)), param, ctx)
 
 
 @command(
@@ -77,7 +66,7 @@ class _ConditionType(click.ParamType):  # type: ignore[type-arg]  # generic from
     "--where",
     "conditions",
     multiple=True,
-    type=_ConditionType(),
+    type=CONDITION,
     metavar="FIELD=VALUE",
     help="Only where a field of the payload is VALUE. Also != < <= > >= and ~ (a regular "
     "expression).",
@@ -111,10 +100,7 @@ def events(
         raise click.UsageError("--open lists every open intent: leave out --from, --to, --follow")
     disk = LocalDisk(path, read_only=True)
     try:
-        first: Any = 1 if start is None else settle_moment(path, start)
-        end: Any = None if stop is None else settle_moment(path, stop)
-        if to is not None:
-            end = behind(settle_moment(path, to))
+        first, end = settle_range(path, start, to, stop)
         if around is not None:
             first, end = _around(disk, path, around)
         wanted = Selection(
@@ -145,8 +131,6 @@ def events(
 def _check_together(
     start: Any, to: Any, stop: Any, around: Any, following: bool, **asked: Any
 ) -> None:
-    if to is not None and stop is not None:
-        raise click.UsageError("--to and --stop exclude each other")
     if around is not None and (start is not None or to is not None or stop is not None):
         raise click.UsageError("--around says from where to where: leave out --from, --to, --stop")
     if following and (asked["reverse"] or to is not None or stop is not None or around is not None):

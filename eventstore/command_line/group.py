@@ -43,6 +43,7 @@ COMMANDS = {
     "compact": "upkeep:compact",
     "snapshot": "upkeep:snapshot",
     "migrate": "migrate:migrate",
+    "export": "export:export",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

@@ -20,8 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from eventstore.analysis.plain_values import json_hook, within_json
 from eventstore.errors import EventStoreError
-from eventstore.model.conversion import encode_hook
 from eventstore.report import printable
 from eventstore.tools.texts import size_text, time_text
 
@@ -131,34 +131,12 @@ def error_object(error: Exception) -> dict[str, Any]:
 def json_text(value: Any) -> str:
     """Return JSON. A character that a terminal acts on is escaped, as JSON permits."""
     try:
-        text = msgspec.json.encode(value, enc_hook=_plain).decode()
+        text = msgspec.json.encode(value, enc_hook=json_hook).decode()
     except (TypeError, ValueError, OverflowError):  # keys or numbers that JSON cannot hold
-        text = msgspec.json.encode(_jsonable(value), enc_hook=_plain).decode()
+        text = msgspec.json.encode(within_json(value), enc_hook=json_hook).decode()
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value that JSON can hold: the `repr` for a type unknown to JSON."""
-    try:
-        return encode_hook(value)
-    except NotImplementedError:  # the answer of `encode_hook` for an unknown type
-        return repr(value)
-
-
-def _jsonable(value: Any) -> Any:
-    """Return a value with keys that are text, and without numbers beyond 64 bits."""
-    if isinstance(value, Mapping):
-        return {
-            key if isinstance(key, str) else repr(key): _jsonable(part)
-            for key, part in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(part) for part in value]
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        return str(value)
-    return value
 
 
 def cell_text(value: Any) -> str:

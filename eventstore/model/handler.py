@@ -8,6 +8,7 @@ operation and the state type are read from the annotations at registration.
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
@@ -128,6 +129,11 @@ class Upcaster(Generic[OldT, NewT]):
             )
         return None if Operation in found else found
 
+    def may_split(self) -> bool:
+        """Whether the annotation lets one old operation become several."""
+        hints, _ = _annotations(self.function, "upcaster", 1)
+        return _holds_several(hints.get("return"))
+
 
 Registrable = Handler[StateT, Any] | Upcaster[Any, Any] | ModuleType | Iterable[Any]
 """A handler, an upcaster, or a module or an iterable that holds some: what a registry takes."""
@@ -214,6 +220,16 @@ def _classes_in(kind: Any) -> Iterator[Any]:
         yield kind
     for argument in arguments:
         yield from _classes_in(argument)
+
+
+def _holds_several(kind: Any) -> bool:
+    """Whether an annotation is a tuple, a list or any operation, or a union with one of these."""
+    origin = typing.get_origin(kind) or kind
+    if origin in (tuple, list, Operation):
+        return True
+    return origin in (typing.Union, types.UnionType) and any(
+        map(_holds_several, typing.get_args(kind))
+    )
 
 
 def _annotations(

@@ -42,14 +42,15 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 def read_past_damage(
-    disk: Disk, start: int, stop: int | None = None
+    disk: Disk, start: int, stop: int | None = None, codec: EventCodec | None = None
 ) -> Iterator[Sequence[Event[Any]] | Gap]:
     """Iterate over the events from number `start` to `stop` (exclusive), and over the gaps.
 
-    Payloads are plain dictionaries. Raises `StoreNotFoundError`, `HistoryUnavailableError`, and
-    `ReadFailedError`.
+    Payloads are plain dictionaries, or what `codec` decodes. Raises `StoreNotFoundError`,
+    `HistoryUnavailableError`, and `ReadFailedError`.
     """
-    seq, codec = start, EventCodec()
+    seq = start
+    codec = EventCodec() if codec is None else codec
     manifest = load_manifest(disk)
     while stop is None or seq < stop:
         try:

@@ -22,7 +22,7 @@ from eventstore.reading.replay import recorded_batches, recorded_name
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.past_damage import Gap, read_past_damage
 
-__all__ = ["Condition", "Selection", "number_of", "select_events"]
+__all__ = ["Condition", "Selection", "number_of", "select_events", "selected_numbers"]
 
 _CONDITION = re.compile(
     r"\s*((?:\[[^\]]*\]|[^=!<>~\s])+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL
@@ -150,7 +150,7 @@ def select_events(disk: Disk, wanted: Selection) -> Iterator[Event[Any] | Gap]:
     Memory is flat: backwards, one file of the history is held at a time. Raises the errors of
     `read_events`. A store that begins later than 1 is read from its first event.
     """
-    start, stop = _numbers(disk, wanted)
+    start, stop = selected_numbers(disk, wanted)
     parts = _parts(disk, wanted, start, stop)
     if wanted.tail is not None:
         last = list(itertools.islice(_backwards(disk, wanted, start, stop), wanted.tail))
@@ -174,7 +174,8 @@ def number_of(disk: Disk, place: NamedPlace) -> int:
     return 1 if last is None else last.seq + 1
 
 
-def _numbers(disk: Disk, wanted: Selection) -> tuple[int, int]:
+def selected_numbers(disk: Disk, wanted: Selection) -> tuple[int, int]:
+    """Return the number of the first event asked for, and of the event to stop before."""
     manifest = load_manifest(disk)
     start = number_of(disk, wanted.start)
     if wanted.start == 1:

@@ -55,7 +55,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.cursors import checksum_in
 
-__all__ = ["Collected", "SourceFile", "collect"]
+__all__ = ["Collected", "SourceFile", "collect", "durable_end"]
 
 _WAIT = 0.5  # seconds for the frontier to pass the record in flight
 _SNAPSHOTS = 2  # newest snapshots in a copy
@@ -105,7 +105,7 @@ def _collect(disk: Disk, listing: Listing) -> Collected:
     else:
         examined = _examine(disk, manifest, listing)
         whole = examined.next_seq - 1
-        last = max(_durable(disk, manifest, whole), manifest.history_start - 1)
+        last = max(durable_end(disk, manifest, whole), manifest.history_start - 1)
         log = list(_segments(disk, manifest, examined, last))
     files = [*_archives(disk, manifest), *log]
     files += _snapshots(disk, manifest, listing.snapshot_seqs, last)
@@ -129,7 +129,7 @@ def _examine(disk: Disk, manifest: Manifest, listing: Listing) -> ExaminedLog:
     )
 
 
-def _durable(disk: Disk, manifest: Manifest, whole: int) -> int:
+def durable_end(disk: Disk, manifest: Manifest, whole: int) -> int:
     """Return the last event that is safe to copy, `whole` being the last one that is whole."""
     deadline = time.monotonic() + _WAIT
     while True:

@@ -178,6 +178,14 @@ async def gone() -> str:
     return command("eventstore state engine-state --at 9")
 
 
+@situation("InexactValueError")
+async def inexact() -> str:
+    await filled()
+    async with opening() as store:
+        await store.append("update_position", {"symbol": "SHIB", "shares": 1, "price": 1e-20})
+    return command("eventstore export engine-state out")
+
+
 @situation("ForeignCursorError")
 async def foreign_cursor() -> str:
     await filled()

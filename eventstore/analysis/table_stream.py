@@ -1,0 +1,115 @@
+"""Tables of a store as a stream of batches, in the order of the events.
+
+Rows wait until a batch of the table is full, so memory holds one batch for each table. A table
+outside the request costs no more than the decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from eventstore.analysis.event_tables import ALL, AllEvents, Catalog, Table
+from eventstore.analysis.history import UNKNOWN, History, Survey
+from eventstore.analysis.shapes import fields_of
+from eventstore.errors import UnknownOperationError
+from eventstore.model.operation import Event, operation_name
+from eventstore.model.registry import HandlerRegistry
+
+__all__ = ["BATCH_ROWS", "TableStream"]
+
+BATCH_ROWS = 16_384
+"""Rows of a batch: enough for one call a column, and few enough for the processor's cache."""
+
+
+class TableStream:
+    """The requested tables, and the rows of each in batches.
+
+    `operations` are the names to keep, all operations if empty, or `("all",)` for the one table of
+    all events. `survey_from` is the first event to look at for shapes without a handler.
+
+    Raises `UnknownOperationError` for a name without a handler and without an event.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        registry: HandlerRegistry[Any],
+        operations: Collection[str] = (),
+        *,
+        batch_rows: int = BATCH_ROWS,
+        survey_from: int | None = None,
+    ) -> None:
+        self.history = history
+        self._rows = batch_rows
+        self._wanted = frozenset(operations)
+        self._catalog: Catalog | AllEvents = AllEvents()
+        if self._wanted == {ALL} or history.manifest.kind == "log":
+            self._wanted = frozenset({self._catalog.name})
+            return
+        known = {operation_name(kind): kind for kind in registry.functions}
+        wide = {
+            name: [field for field, shape in fields_of(kind).items() if shape.wide]
+            for name, kind in known.items()
+            if not self._wanted or name in self._wanted
+        }
+        survey = Survey()
+        if not self._wanted or self._wanted - known.keys() or any(wide.values()):
+            survey = history.survey(registry, wide, survey_from)
+        self._catalog = Catalog(registry, survey.found, survey.large)
+        for name in sorted(self._wanted):
+            if self._catalog.named(name) is None:
+                raise UnknownOperationError(
+                    f"{name!r} is no operation of the store, and no handler is registered for it "
+                    f"(known: {', '.join(self._catalog.names)}); give one of those, or {ALL!r}",
+                    operation=name,
+                )
+
+    def table(self) -> Table:
+        """Return the table of the one requested operation."""
+        (name,) = self._wanted
+        return self.named(name)
+
+    def named(self, operation: str) -> Table:
+        """Return the table of a requested operation."""
+        if isinstance(self._catalog, AllEvents):
+            return self._catalog
+        found = self._catalog.named(operation)
+        assert found is not None  # checked at the beginning
+        return found
+
+    def batches(
+        self, advance: Callable[[int, int | None], None] | None = None
+    ) -> Iterator[tuple[Table, Sequence[Event[Any]]]]:
+        """Iterate over the batches of rows, each with the table.
+
+        `advance` is called with the events read so far, and the number of all.
+        """
+        history = self.history
+        total = None if history.last == UNKNOWN else history.last - history.first + 1
+        waiting: dict[Table, list[Event[Any]]] = {}
+        for batch in history.events(self._catalog.codec):
+            for table, events in self._catalog.sorted(batch):
+                if self._wanted and table.name not in self._wanted:
+                    continue
+                rows = waiting.setdefault(table, [])
+                rows += events
+                if len(rows) >= self._rows:
+                    yield table, waiting.pop(table)
+            if advance is not None:
+                advance(batch[-1].seq - history.first + 1, total)
+        yield from waiting.items()
+
+    def metadata(self, table: Table) -> Mapping[str, str]:
+        """Return the facts for the schema of a table."""
+        manifest = self.history.manifest
+        found = {
+            "eventstore.operation": table.name,
+            "eventstore.version": str(table.version),
+            "eventstore.store": str(manifest.store),
+            "eventstore.timeline": str(manifest.timelines[-1].number),
+            "eventstore.first": str(self.history.first),
+        }
+        if self.history.last != UNKNOWN:
+            found["eventstore.last"] = str(self.history.last)
+        return found

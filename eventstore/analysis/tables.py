@@ -1,0 +1,168 @@
+"""The events of a store as tables: Arrow, polars, pandas and Parquet.
+
+The module needs pyarrow, from the extra `analysis`. `to_polars` and `to_pandas` need their library
+too. All functions read beside a live engine, take no lock and change nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from eventstore.analysis.arrow_tables import ArrowBatches
+from eventstore.analysis.event_tables import ALL
+from eventstore.analysis.history import History, installed_handlers
+from eventstore.analysis.settings import checked_decimals
+from eventstore.analysis.table_files import new_file
+from eventstore.analysis.table_stream import BATCH_ROWS, TableStream
+from eventstore.arguments import argument_error
+from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import Moment, place_of
+from eventstore.reading.selection import checked_registry
+from eventstore.tools.selection import Selection
+
+__all__ = ["to_arrow", "to_pandas", "to_polars", "write_parquet"]
+
+
+def to_arrow(
+    path: str | os.PathLike[str],
+    operation: str = ALL,
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    start: Moment = 1,
+    stop: Moment | None = None,
+    decimals: str = "decimal128",
+    batch_rows: int = BATCH_ROWS,
+) -> Any:
+    """Return the events of one operation as a `pyarrow.RecordBatchReader`, which streams.
+
+    The columns are `seq`, `time` (UTC, nanoseconds), `key`, and the fields of the newest payload.
+    The reader ends with the event that is the last one now. Memory holds one batch.
+
+    Args:
+        path: The store's directory.
+        operation: The name of the operation, or `all` for one table of all events with the columns
+            `seq`, `time`, `operation`, `key` and `payload` (JSON, as recorded).
+        registry: The handlers whose payload classes give the columns, by default the installed
+            plugins. Where they do not have the operation, the columns are found by a first pass
+            over the data. `HandlerRegistry()` stands for no handlers.
+        start: The first event: a number, a time, or a cursor, as of `read_events`.
+        stop: The event to stop before.
+        decimals: `decimal128`, exact with the digits that `Meta(multiple_of=...)` says or 18;
+            `string`, exact; or `float`, rounded.
+        batch_rows: The rows of a batch.
+
+    Raises:
+        UnknownOperationError: Neither a handler nor an event has the operation.
+        InexactValueError: While reading: a value does not fit the type of the column exactly.
+        RegistrationError: The installed plugins make no registry together.
+        ConfigError: An argument is of the wrong type.
+
+    Raises the errors of `read_events` as well.
+    """
+    history = _history(path, registry, start, stop)
+    stream = TableStream(
+        history, _handlers(registry), [_checked_operation(operation)], batch_rows=batch_rows
+    )
+    made = ArrowBatches(stream.table(), checked_decimals(decimals), stream.metadata(stream.table()))
+    return pa.RecordBatchReader.from_batches(made.schema, _read(history, stream, made))
+
+
+def _read(history: History, stream: TableStream, made: ArrowBatches) -> Iterator[pa.RecordBatch]:
+    try:
+        for _, events in stream.batches():
+            yield made.batch(events)
+    finally:
+        history.close()
+
+
+def to_polars(
+    path: str | os.PathLike[str],
+    operation: str = ALL,
+    registry: HandlerRegistry[Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Return the events of one operation as a `polars.DataFrame`.
+
+    Arguments, columns and errors are those of `to_arrow`. The whole table is in memory. Raises
+    `ModuleNotFoundError` without polars.
+    """
+    import polars
+
+    return polars.from_arrow(_table(path, operation, registry, **options))
+
+
+def to_pandas(
+    path: str | os.PathLike[str],
+    operation: str = ALL,
+    registry: HandlerRegistry[Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Return the events of one operation as a `pandas.DataFrame`.
+
+    Arguments, columns and errors are those of `to_arrow`. Decimals are `decimal.Decimal`. The whole
+    table is in memory. Raises `ModuleNotFoundError` without pandas.
+    """
+    return _table(path, operation, registry, **options).to_pandas()
+
+
+def _table(path: Any, operation: str, registry: Any, **options: Any) -> pa.Table:
+    """Return a whole table, every column with one dictionary."""
+    return to_arrow(path, operation, registry, **options).read_all().unify_dictionaries()
+
+
+def write_parquet(
+    path: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    operation: str = ALL,
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    start: Moment = 1,
+    stop: Moment | None = None,
+    decimals: str = "decimal128",
+    advance: Callable[[int, int | None], None] | None = None,
+) -> int:
+    """Write the events of one operation to the Parquet file `to`. Returns the number of rows.
+
+    The file appears under its name when it is whole. A file of the name is refused. Arguments,
+    columns and errors are those of `to_arrow`. `advance` is called with the events read so far and
+    their number. Raises `StoreExistsError` for a path that exists, and the errors of an opening
+    that cannot write.
+    """
+    history = _history(path, registry, start, stop)
+    try:
+        stream = TableStream(history, _handlers(registry), [_checked_operation(operation)])
+        table = stream.table()
+        target = Path(to)
+        with new_file(
+            target, "parquet", table, checked_decimals(decimals), stream.metadata(table)
+        ) as file:
+            for _, events in stream.batches(advance):
+                file.write(events)
+        return file.rows
+    finally:
+        history.close()
+
+
+def _history(path: Any, registry: Any, start: Moment, stop: Moment | None) -> History:
+    if registry is not None:
+        checked_registry(registry)
+    wanted = Selection(
+        start=place_of(start, "start"), stop=None if stop is None else place_of(stop, "stop")
+    )
+    return History(path, wanted)
+
+
+def _handlers(registry: HandlerRegistry[Any] | None) -> HandlerRegistry[Any]:
+    return installed_handlers() if registry is None else registry
+
+
+def _checked_operation(operation: Any) -> str:
+    if not isinstance(operation, str) or not operation:
+        expected = f"expected the name of an operation, or {ALL!r}"
+        raise argument_error("operation", operation, expected)
+    return operation
