@@ -387,3 +387,12 @@ class CorruptLogError(CorruptStoreError):
 
 class CorruptSnapshotError(CorruptStoreError):
     """A snapshot is damaged. Recovery falls back to an older one and says so."""
+
+
+def newer_format_error(what: str, found: int, known: int) -> StoreFormatError:
+    """Return the error for `what` (a path, or words) of a newer format than `known`."""
+    return StoreFormatError(
+        f"{what} is of format {found}, and this release reads {known}: install a newer release of "
+        "asyncio-eventstore; nothing is damaged",
+        path=what,
+    )

@@ -24,7 +24,7 @@ from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
 from eventstore.disk.timelines import Lineage, Timeline, next_timeline
 from eventstore.error_base import REPAIR
-from eventstore.errors import CorruptStoreError, StoreFormatError, StoreNotFoundError
+from eventstore.errors import CorruptStoreError, StoreNotFoundError, newer_format_error
 from eventstore.os_errors import read_error
 
 __all__ = [
@@ -183,11 +183,7 @@ def _check_format(path: str, data: bytes) -> None:
         known = msgspec.json.decode(data, type=Manifest)
         if msgspec.structs.replace(known, format=FORMAT).checksum() == known.crc:
             return
-    raise StoreFormatError(
-        f"{path} is of format {found}, and this release reads {FORMAT}: install a newer release of "
-        "asyncio-eventstore; nothing is damaged",
-        path=path,
-    )
+    raise newer_format_error(path, found, FORMAT)
 
 
 def decode_manifest(data: bytes) -> Manifest:

@@ -66,6 +66,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from eventstore.errors import newer_format_error
+
 __all__ = [
     "ALIGNMENT",
     "HEADER_SIZE",
@@ -177,6 +179,8 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
         (_, version, checksum, _, store, size, first, salt, previous, end, crc) = (
             _HEADER.unpack_from(data)
         )
+        if version > VERSION:
+            raise newer_format_error("a segment of the log", version, VERSION)
         if version != VERSION or checksum != CRC32:
             raise InvalidBytesError(
                 f"format version {version} with checksum {checksum} is not known to this release"

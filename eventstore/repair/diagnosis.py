@@ -31,6 +31,7 @@ from eventstore.errors import (
     CorruptLogError,
     CorruptStoreError,
     EventStoreError,
+    StoreFormatError,
     StoreNotFoundError,
 )
 from eventstore.log.archive import read_archive
@@ -135,6 +136,8 @@ class _Diagnosing:
                 continue
             except InvalidSnapshotError as error:
                 damage = f"it is damaged: {error}"
+            except StoreFormatError:
+                raise
             except EventStoreError as error:
                 damage = str(error)
             flips = None

@@ -45,6 +45,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from eventstore.errors import newer_format_error
+
 __all__ = [
     "HEADER_SIZE",
     "UNKNOWN_TIMELINE",
@@ -113,6 +115,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
         _, version, checksum, store, seq, created, latest, timeline, crc = _HEADER.unpack_from(data)
         if zlib.crc32(data[: _HEADER.size - 4]) != crc:
             raise InvalidSnapshotError("the header's checksum does not match")
+        if version > VERSION:
+            raise newer_format_error("a snapshot of the store", version, VERSION)
         if version != VERSION or checksum != CRC32:
             raise InvalidSnapshotError(f"format version {version} is not known to this release")
         return cls(

@@ -37,7 +37,7 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import load_manifest
 from eventstore.disk.quarantine import quarantine
-from eventstore.errors import StateRefusedError
+from eventstore.errors import StateRefusedError, StoreFormatError
 from eventstore.model.codec import array_header
 from eventstore.model.fingerprint import changes_no_state
 from eventstore.model.open_intents import NO_INTENTS, OpenIntents
@@ -269,6 +269,8 @@ class SnapshotVault(Generic[StateT]):
             state = self._codec.load(slices)
             found = self._codec.digest(state)
             intents = self.decode_intents(about.intents, about.used)
+        except StoreFormatError:
+            raise
         except Exception as error:  # noqa: BLE001  a class within the state may raise anything
             # The bytes are invalid, or the state's type refuses the decoded values.
             return Rejected(name, f"it is damaged: {error}")

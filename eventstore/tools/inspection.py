@@ -12,7 +12,7 @@ from eventstore.disk.layout import SPARE_SEGMENT
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.owner_note import read_owner
 from eventstore.disk.processes import standing_of
-from eventstore.errors import EventStoreError, StoreNotFoundError
+from eventstore.errors import EventStoreError, StoreFormatError, StoreNotFoundError
 from eventstore.lock_owner import LockOwner, Standing
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
@@ -75,6 +75,8 @@ def inspect_store(
             owner=owner,
             standing=Standing.UNKNOWN if owner is None else standing_of(owner),
         )
+        if isinstance(opening.error, StoreFormatError):  # files that this release cannot judge
+            return found
         try:
             shown = overview(path)
         except StoreNotFoundError:

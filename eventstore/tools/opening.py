@@ -177,6 +177,8 @@ def _newest_snapshot(disk: Disk, manifest: Manifest, listing: Listing) -> tuple[
             header, about, _, slices = parse(read_whole(disk, snapshot_name(seq)))
             for _ in slices:
                 pass
+        except StoreFormatError:
+            raise
         except (InvalidSnapshotError, FileNotFoundError, EventStoreError):
             continue
         if header.store == manifest.store and header.seq == seq:

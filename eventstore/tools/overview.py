@@ -40,7 +40,7 @@ from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer
 from eventstore.disk.owner_note import read_owner
 from eventstore.error_base import REPAIR
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, StoreFormatError
 from eventstore.lock_owner import LockOwner
 from eventstore.log.chain import ChainFault, chain_faults
 from eventstore.log.format import SegmentHeader
@@ -294,6 +294,8 @@ def _survey(
     try:
         header = read_header(disk, name, manifest.store)
         data = read_whole(disk, name)
+    except StoreFormatError:
+        raise
     except EventStoreError as error:
         return msgspec.structs.replace(facts, damage=str(error))
     tail = classify_tail(data, header)
@@ -328,6 +330,8 @@ def _survey_header(
     try:
         read_header(disk, name, manifest.store)
         end = read_header(disk, segment_name(successor), manifest.store).previous_end
+    except StoreFormatError:
+        raise
     except EventStoreError as error:
         return msgspec.structs.replace(facts, damage=str(error))
     damage = None if facts.size >= end else f"it has {facts.size} of {end} bytes. {RESTORE}"

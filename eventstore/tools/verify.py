@@ -32,7 +32,12 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.disk.optimistic import attempts_beside_writer, read_beside_writer
-from eventstore.errors import CorruptStoreError, EventStoreError, HistoryUnavailableError
+from eventstore.errors import (
+    CorruptStoreError,
+    EventStoreError,
+    HistoryUnavailableError,
+    StoreFormatError,
+)
 from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import examine_log
@@ -241,6 +246,8 @@ class _Checking:
         except CorruptStoreError as error:
             found = error.path.removeprefix(f"{self._disk.path}/") if error.path else name
             self._damage.append(Damage(found, str(error)))
+        except StoreFormatError:
+            raise
         except EventStoreError as error:
             self._damage.append(Damage(name, str(error)))
 
@@ -253,6 +260,8 @@ class _Checking:
                 pass
         except FileNotFoundError:  # the writer removed the snapshot
             return 0
+        except StoreFormatError:
+            raise
         except EventStoreError as error:
             self._damage.append(Damage(name, str(error)))
             return 0

@@ -381,6 +381,26 @@ class TestAClearWordWhyNot:
         assert told.exit_code == 5
         assert "nothing is damaged" in told.stderr
 
+    @pytest.mark.parametrize("part", ["snapshot", "segment"])
+    def test_a_newer_format_of_a_part(self, part: str, hurt: Path) -> None:
+        """A whole file of a newer format is no damage, in whatever command."""
+        file = max((hurt / "snapshots").iterdir()) if part == "snapshot" else segments(hurt)[-1]
+        length = 64 if part == "snapshot" else 512
+        data = bytearray(file.read_bytes())
+        data[8] += 1  # the version
+        data[length - 4 : length] = zlib.crc32(data[: length - 4]).to_bytes(4, "little")
+        file.write_bytes(data)
+        status, found = facts(hurt)
+        assert (status, found["opens"]["error"]) == (5, "StoreFormatError")
+        assert "nothing is damaged" in found["opens"]["text"]
+        assert "DAMAGED" not in run(f"eventstore info {hurt}").output
+        for line in (f"eventstore verify {hurt}", f"eventstore repair {hurt}"):
+            told = run(line)
+            assert told.exit_code == 5, told.output
+            assert "nothing is damaged" in told.stderr
+        error = refused(hurt)
+        assert type(error).__name__ == "StoreFormatError"
+
     def test_a_symbolic_link_and_a_directory_open_to_others(self, hurt: Path) -> None:
         os.chmod(hurt, 0o777)
         status, found = facts(hurt)
