@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from eventstore.analysis.columns import Column, named_columns, value_of
 from eventstore.analysis.moments import events_between
 from eventstore.analysis.samples import Samples
 from eventstore.analysis.state_path import StatePath, check_shown
@@ -15,8 +16,6 @@ from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import ConfigError
-from eventstore.model.differences import ABSENT
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AtTime, Moment, parse_span, place_of
@@ -26,10 +25,7 @@ from eventstore.reading.replay import recorded_batches
 from eventstore.reading.selection import checked_registry
 from eventstore.tools.log_end import last_event_of
 
-__all__ = ["Column", "sample"]
-
-Column = str | Callable[[Any], Any]
-"""A place in the state, or a function of the state."""
+__all__ = ["sample"]
 
 MOST_ROWS = 10_000_000
 
@@ -75,8 +71,8 @@ def sample(
         Exception: Whatever a function raises.
     """
     step = _step(every)
-    given = _given(columns)
-    named = {name: _value_of(column) for name, column in given.items()}
+    given = named_columns(columns)
+    named = {name: value_of(column) for name, column in given.items()}
     registries = [checked_registry(one) for one in (registry, compare) if one is not None]
     names = list(named) + ([f"{name}_other" for name in named] if compare is not None else [])
     if len(set(names)) < len(names) or {"time", "seq"} & set(names):
@@ -127,37 +123,6 @@ def _step(every: Any) -> int:
         expected = "expected a span such as '1h', '15m' or '500ms', or a number of events"
         raise argument_error("every", every, expected)
     return found
-
-
-def _given(columns: Any) -> dict[str, Any]:
-    if isinstance(columns, str):
-        columns = [columns]
-    given = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
-    if not given:
-        raise argument_error("columns", columns, "expected at least one place in the state")
-    return given
-
-
-def _value_of(column: Any) -> Callable[[Any], Any]:
-    if isinstance(column, str):
-        place = StatePath(column, "columns")
-
-        def found(state: Any) -> Any:
-            value = place.value_in(state)
-            return None if value is ABSENT else value
-
-        return found
-    if not callable(column):
-        raise argument_error("columns", column, "expected a place in the state, or a function")
-    run = fold_context().run
-
-    def asked(state: Any) -> Any:
-        try:
-            return run(column, state)
-        except LookupError:
-            return None
-
-    return asked
 
 
 class _Side:

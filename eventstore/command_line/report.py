@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from eventstore.analysis.report.writing import WrittenReport, write_report
+from eventstore.command_line.columns import COLUMNS, NamedColumns
 from eventstore.command_line.declare import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, size_text
@@ -47,7 +48,7 @@ class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click
     examples=[
         "eventstore report engine-state",
         "eventstore report engine-state -o monday.html --currency USD --rate EUR=1.08",
-        "eventstore report bot-state --registry bot:registry --columns lag=feed.lag",
+        "eventstore report bot-state --registry bot:registry --columns lag=feed.lag,cash",
         "eventstore report engine-state --stats stats.json",
     ],
 )
@@ -62,9 +63,10 @@ class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click
 )
 @click.option(
     "--columns",
-    metavar="NAME=PATH",
+    type=COLUMNS,
+    metavar="[NAME=]PLACE,...",
     multiple=True,
-    help="A value of the state to draw, in the words of `eventstore state`. Repeatable.",
+    help="Places in the state to draw, as `state` shows them. Repeatable.",
 )
 @click.option("--currency", help="The currency of the equity.  [default: the base currency]")
 @click.option(
@@ -86,7 +88,7 @@ def report(
     out: Output,
     path: Path,
     output: Path,
-    columns: tuple[str, ...],
+    columns: tuple[NamedColumns, ...],
     currency: str | None,
     rates: tuple[tuple[str, Decimal], ...],
     stats_file: Path | None,
@@ -107,7 +109,7 @@ def report(
             path,
             output,
             registry,
-            columns=columns,
+            columns=dict(pair for some in columns for pair in some),
             currency=currency,
             rates=dict(rates),
             stats=stats,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 
 from eventstore.analysis.samples import Samples
 from eventstore.analysis.sampling import sample as sample_states
+from eventstore.command_line.columns import COLUMNS, NamedColumns
 from eventstore.command_line.declare import command, path_argument, registry_option
 from eventstore.command_line.folding import analysing
 from eventstore.command_line.moments import MOMENT, NamedMoment, moment_for
@@ -22,29 +22,6 @@ from eventstore.command_line.registries import load_registry
 from eventstore.tools.plain_state import plain_state
 
 __all__ = ["sample"]
-
-_COLUMN = re.compile(r"""(?:\[[^\]]*\]|'[^']*'|"[^"]*"|[^,\[])+""")
-_NAMED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
-
-
-class _ColumnsType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """Columns with commas between them, each a place, or `name=place`."""
-
-    name = "columns"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[tuple[str, str]]:
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]  # converted before
-        found = []
-        for text in _COLUMN.findall(value):
-            named = _NAMED.fullmatch(text)
-            name, place = named.groups() if named else (text, text)
-            found.append((name.strip(), place.strip()))
-        if not all(place for _, place in found) or not found:
-            self.fail(f"{value!r} names no column", param, ctx)
-        return found
 
 
 @command(
@@ -64,7 +41,7 @@ class _ColumnsType(click.ParamType):  # type: ignore[type-arg]  # generic from c
     "columns",
     required=True,
     multiple=True,
-    type=_ColumnsType(),
+    type=COLUMNS,
     metavar="[NAME=]PLACE,...",
     help="Places in the state, as `state` shows them.",
 )
@@ -80,7 +57,7 @@ def sample(
     out: Output,
     path: Path,
     every: str,
-    columns: tuple[list[tuple[str, str]], ...],
+    columns: tuple[NamedColumns, ...],
     start: NamedMoment | None,
     stop: NamedMoment | None,
     compare: str | None,

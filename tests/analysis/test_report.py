@@ -25,8 +25,8 @@ from eventstore import (
     state_at,
 )
 from eventstore.analysis import write_report
+from eventstore.analysis.columns import Column
 from eventstore.analysis.report.books import is_books
-from eventstore.analysis.report.columns import parse_column
 from eventstore.analysis.report.figures import Chart, Figures, Section, series
 from eventstore.analysis.report.intervals import Curve
 from eventstore.analysis.report.page import render
@@ -208,19 +208,31 @@ class TestAnyStore:
                     await store.append(pay(amount, account="a b"))
 
         asyncio.run(record())
-        columns = ["money=balances['a b']", "last", "nothing=balances.zzz", "all=balances"]
+        columns: dict[str, Column] = {
+            "money": "balances['a b']",
+            "last": "last",
+            "nothing": "balances.zzz",
+            "all": "balances",
+            "twice": lambda state: 2 * state.last,
+        }
         write_report(tmp_path / "bank", tmp_path / "page.html", bank_registry(), columns=columns)
         found = figures(tmp_path / "page.html")
         assert values(found, "column-1") == [5, 7, 16]
         assert values(found, "column-2") == [1, 2, 3]
         assert chart(found, "column-3")["empty"] == "No state has a number at balances.zzz."
         assert "of type Map" in chart(found, "column-4")["empty"]
+        assert values(found, "column-5") == [2, 4, 6]
         assert "Profit and loss" not in {one["title"] for one in found["sections"]}
 
-    @pytest.mark.parametrize("text", ["", "a=", "=", "a=.b", "a=b..c", "a=b[", "a=b[x]", "a b"])
-    def test_columns_that_are_none(self, text: str) -> None:
-        with pytest.raises(ConfigError, match="NAME=PATH"):
-            parse_column(text)
+    @pytest.mark.parametrize("place", ["", "a..b", "a[", "cash.nothing", "nowhere"])
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_places_that_are_none(
+        self, store: Path, tmp_path: Path, place: str, strict: bool
+    ) -> None:
+        page = tmp_path / "page.html"
+        with pytest.raises(ConfigError, match="columns"):
+            write_report(store, page, trading_registry(), columns=[place], strict=strict)
+        assert not page.exists()
 
     def test_a_state_that_is_a_number(self, tmp_path: Path) -> None:
         async def record() -> None:
@@ -228,7 +240,7 @@ class TestAnyStore:
                 await store.append("count", {"n": 7})
 
         asyncio.run(record())
-        write_report(tmp_path / "store", tmp_path / "page.html", counting(), columns=["n=state"])
+        write_report(tmp_path / "store", tmp_path / "page.html", counting(), columns=["state"])
         assert values(figures(tmp_path / "page.html"), "column-1") == [7]
 
     def test_without_handlers(self, store: Path, tmp_path: Path) -> None:
@@ -383,7 +395,7 @@ class TestText:
     def test_no_text_of_a_store_is_html(self, tmp_path: Path) -> None:
         path = tmp_path / HOSTILE[1].replace("/", "")
         asyncio.run(hostile(path))
-        columns = ["<b onclick>=cash"]
+        columns = {"<b onclick>": "cash"}
         write_report(path, tmp_path / "page.html", trading_registry(), columns=columns)
         page = (tmp_path / "page.html").read_text("utf-8")
         (data,) = re.findall(r'id="figures">(.*?)</script>', page, re.DOTALL)
@@ -463,7 +475,7 @@ def test_a_long_history_in_a_small_page(tmp_path: Path) -> None:
         tmp_path / "long",
         tmp_path / "page.html",
         registry,
-        columns=["n=state"],
+        columns=["state"],
         advance=lambda done, total: told.append((done, total)),
     )
     assert written.events == 100_000

@@ -96,7 +96,8 @@ def test_damage_is_a_finding_and_the_page_is_written(store: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "text", "status"),
     [
-        (["--columns", "a="], "NAME=PATH", exits.USAGE),
+        (["--columns", "a="], "names no column", exits.USAGE),
+        (["--columns", "nowhere"], "no such field", exits.USAGE),
         (["--rate", "EUR"], "EUR=1.08", exits.USAGE),
         (["--rate", "=1"], "EUR=1.08", exits.USAGE),
         (["--rate", "EUR=inf"], "EUR=1.08", exits.USAGE),

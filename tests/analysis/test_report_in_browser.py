@@ -22,7 +22,7 @@ from tests.support.counting import registry as counting
 
 pytestmark = pytest.mark.slow
 
-COLUMNS = ["cash=cash", "nothing=nowhere"]
+COLUMNS = {"cash": "cash", "nothing": "marks['nowhere'].price"}
 DRAWN = {
     "equity", "drawdown", "realised", "position-1", "position-2", "column-1", "operations",
     "latency", "waits", "records", "history", "snapshots",
@@ -67,7 +67,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     found = Pages(folder / "engine.html", folder / "hostile.html", folder / "empty.html")
     registry = trading_registry()
     write_report(folder / "engine", found.engine, registry, columns=COLUMNS, stats=stats)
-    write_report(folder / "hostile", found.hostile, registry, columns=["<b>=cash['<i>']"])
+    write_report(folder / "hostile", found.hostile, registry, columns={"<b>": "cash"})
     write_report(folder / "counted-0", found.empty)
     return found
 
@@ -123,7 +123,7 @@ def test_every_chart_is_drawn(opened: Opened, pages: Pages, scheme: str, width: 
         box = found[name].bounding_box()
         assert box["x"] >= 0, name
         assert box["x"] + box["width"] <= width, name
-    assert "No state has a number at nowhere." in found["column-2"].inner_text()
+    assert "No state has a number at marks['nowhere'].price." in found["column-2"].inner_text()
 
 
 def test_the_keyboard_reaches_everything(opened: Opened, pages: Pages) -> None:

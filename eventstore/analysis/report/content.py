@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from eventstore.analysis.report.columns import Column
+from eventstore.analysis.report.columns import ColumnCurve
 from eventstore.analysis.report.commits import commits_section
 from eventstore.analysis.report.figures import (
     KEPT,
@@ -130,16 +130,16 @@ def _columns(columns: Any) -> Section:
     return Section(id="columns", title="Values of the state", charts=charts)
 
 
-def _column(number: int, column: Column) -> Chart:
+def _column(number: int, column: ColumnCurve) -> Chart:
     empty = ""
     if not column.curve.count:
-        empty = f"No state has a number at {label(column.path)}."
+        empty = f"No state has a number at {label(column.place)}."
         if column.other is not None:
             empty += f" A value there is of type {type(column.other).__name__}."
     return Chart(
         id=f"column-{number}",
         title=label(column.name),
-        about=f"The value of {label(column.path)} after each event. {KEPT}",
+        about=f"The value of {label(column.place)} after each event. {KEPT}",
         unit="",
         series=lines({column.name: column.curve}) if column.curve.count else [],
         empty=empty,

@@ -18,14 +18,14 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from eventstore.analysis.report.books import Books, is_books
-from eventstore.analysis.report.columns import Column
+from eventstore.analysis.report.columns import ColumnCurve
 from eventstore.analysis.report.commits import Commits, read_commits
 from eventstore.analysis.report.intervals import OperationCounts
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
-from eventstore.errors import CorruptStoreError, EventStoreError, ReadFailedError
+from eventstore.errors import ConfigError, CorruptStoreError, EventStoreError, ReadFailedError
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
@@ -71,7 +71,7 @@ class Watch:
         folded: The last event with a state, 0 without one.
     """
 
-    def __init__(self, columns: Sequence[Column], wanted: frozenset[int]) -> None:
+    def __init__(self, columns: Sequence[ColumnCurve], wanted: frozenset[int]) -> None:
         self.events = self.backwards = self.folded = self.last = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
@@ -140,7 +140,7 @@ def gather(
     registry: HandlerRegistry[Any] | None,
     *,
     strict: bool,
-    columns: Sequence[Column] = (),
+    columns: Sequence[ColumnCurve] = (),
     currency: str | None = None,
     rates: Mapping[str, Decimal] | None = None,
     advance: Advance = lambda done, total: None,
@@ -169,7 +169,7 @@ def gather(
             try:
                 _watch_states(path, registry, watch, progress, first, stop, currency, rates)
             except EventStoreError as error:
-                if strict and not isinstance(error, _DAMAGE):
+                if _is_refused(error, strict):
                     raise
                 refusal = error
         if manifest.logged:
@@ -184,6 +184,13 @@ def gather(
 
 
 _DAMAGE = (CorruptStoreError, ReadFailedError)
+
+
+def _is_refused(error: EventStoreError, strict: bool) -> bool:
+    """Whether an error while folding ends the report: a wrong column always does."""
+    if isinstance(error, ConfigError) and error.key == "columns":
+        return True
+    return strict and not isinstance(error, _DAMAGE)
 
 
 def _stop(disk: Disk) -> int | None:

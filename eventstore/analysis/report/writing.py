@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from eventstore.analysis.report.columns import parse_column
+from eventstore.analysis.columns import Column, named_columns
+from eventstore.analysis.report.columns import ColumnCurve
 from eventstore.analysis.report.content import report_figures
 from eventstore.analysis.report.gather import gather
 from eventstore.analysis.report.page import render
@@ -59,7 +60,7 @@ def write_report(
     output: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
     *,
-    columns: Sequence[str] = (),
+    columns: Mapping[str, Column] | Sequence[str] = (),
     currency: str | None = None,
     rates: Mapping[str, Decimal] | None = None,
     stats: StoreStats | None = None,
@@ -77,8 +78,8 @@ def write_report(
         path: The store's directory.
         output: The file to write, outside the store's directory.
         registry: The handlers. Without them the page has no curves of the state.
-        columns: Values of a state of any type to be drawn, each as `NAME=PATH` in the words of
-            `eventstore state`, such as `aapl=positions['AAPL'].shares`.
+        columns: Values of a state of any type to be drawn, as for `sample`: places, such as
+            `positions['AAPL'].shares`, or functions of the state, by name.
         currency: The currency of the equity of a trading state, by default the base currency.
         rates: What one unit of other currencies is worth in `currency`.
         stats: Counters of the running store, for commit latencies: `EventStore.stats()`.
@@ -87,7 +88,7 @@ def write_report(
         advance: Called with the number of events read so far, and of all events where known.
 
     Raises:
-        ConfigError: A column is not well written, or `output` is inside the store.
+        ConfigError: A column names no place, or `output` is inside the store.
         StoreNotFoundError: There is no store at `path`.
         CorruptStoreError: `store.json` is damaged. Damage behind is told in the page, and in
             `WrittenReport.damage`.
@@ -116,7 +117,7 @@ def make_report(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None,
     *,
-    columns: Sequence[str],
+    columns: Mapping[str, Column] | Sequence[str],
     currency: str | None,
     rates: Mapping[str, Decimal] | None,
     stats: StoreStats | None,
@@ -128,7 +129,10 @@ def make_report(
         path,
         None if registry is None else checked_registry(registry),
         strict=strict,
-        columns=[parse_column(text) for text in columns],
+        columns=[
+            ColumnCurve(name, column)
+            for name, column in (named_columns(columns).items() if columns else ())
+        ],
         currency=currency,
         rates=rates,
         advance=advance,
