@@ -9,14 +9,13 @@ other calls get a turn.
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from eventstore.disk.base import Disk, sync, sync_folder, write_fully
+from eventstore.disk.base import Disk, give_way, sync, sync_folder, write_fully
 from eventstore.disk.layout import KEYS_FOLDER, run_name
 from eventstore.keys.format import (
     HEADER_SIZE,
@@ -199,6 +198,5 @@ def advance(disk: Disk, writing: RunWriting, slices: int = 64) -> Run | None:
         except StopIteration as end:
             run: Run = end.value
             return run
-        if disk.blocking:
-            time.sleep(0)
+        give_way(disk)
     return None

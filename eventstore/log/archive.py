@@ -7,6 +7,9 @@ repacked into large records, and the records are compressed in blocks with an in
 (`archive_format.py`). So one reader reads segments and archives, months of history decode at full
 speed, and one event costs one block.
 
+Archiving runs on a background thread of an engine. The thread works in slices of a fraction of a
+millisecond, and gives way to the event loop in between.
+
 The order of steps makes a crash harmless at any point:
 
 1. The archive is written under a temporary name and synced.
@@ -31,6 +34,7 @@ import msgspec
 from eventstore.cursor import checksum_at
 from eventstore.disk.base import (
     Disk,
+    give_way,
     open_to_read,
     read_whole,
     sync_folder,
@@ -131,7 +135,7 @@ def read_archive_index(disk: Disk, name: str, content: bytes) -> ArchiveIndex:
 
 
 def _decompress_blocks(
-    disk: Disk, name: str, index: ArchiveIndex, frames: bytes, first: int, last: int
+    disk: Disk, name: str, index: ArchiveIndex, frames: bytes | memoryview, first: int, last: int
 ) -> Generator[bytes, None, None]:
     view, base = memoryview(frames), index.frames[first]
     for number in range(first, last + 1):
@@ -160,10 +164,14 @@ def decompress_archive(disk: Disk, name: str, content: bytes) -> bytes:
     """
     index = read_archive_index(disk, name, content)
     last = len(index.firsts) - 1
-    frames = content[: index.frames[-1]]
-    data = b"".join(_decompress_blocks(disk, name, index, frames, 0, last))
+    frames = memoryview(content)[: index.frames[-1]]
+    blocks = []
+    for block in _decompress_blocks(disk, name, index, frames, 0, last):
+        blocks.append(block)
+        give_way(disk)
+    data = b"".join(blocks)
     try:
-        index.check_segment(data)
+        index.check_segment(data, lambda: give_way(disk))
     except InvalidBytesError as error:
         raise _corrupt_archive_error(disk, name, str(error)) from error
     return data
@@ -238,7 +246,8 @@ def _missing(disk: Disk, seq: int, reason: str) -> CorruptLogError:
 def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
     """Whether a segment ends with a `CONTINUED` seal."""
     name = segment_name(first)
-    tail = classify_tail(read_whole(disk, name), read_header(disk, name, manifest.store))
+    header = read_header(disk, name, manifest.store)
+    tail = classify_tail(read_whole(disk, name), header, lambda: give_way(disk))
     return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
 
 
@@ -251,7 +260,8 @@ def _last_checksum(
     """
     name = segment_name(first)
     data = read_whole(disk, name)
-    tail = classify_tail(data, read_header(disk, name, manifest.store))
+    header = read_header(disk, name, manifest.store)
+    tail = classify_tail(data, header, lambda: give_way(disk))
     if isinstance(tail, Corrupt) or tail.next_seq != successor or not tail.records:
         return msgspec.UNSET
     last = tail.records[-1]
@@ -303,10 +313,8 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     content = read_whole(disk, target)
     kept = decompress_archive(disk, target, content)
-    if (
-        _repack_events(disk, target, kept, SegmentHeader.decode(kept[:HEADER_SIZE]), successor)
-        != runs
-    ):
+    header = SegmentHeader.decode(kept[:HEADER_SIZE])
+    if not _are_equal(disk, _repack_events(disk, target, kept, header, successor), runs):
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _corrupt_archive_error(disk, target, "it does not hold what was written to it")
@@ -322,6 +330,7 @@ def compress_runs(disk: Disk, header: SegmentHeader, runs: list[_Run], successor
     builder = ArchiveBuilder(header, fresh_salt(disk), data_size)
     for first, count, body in runs:
         builder.add(first, count, body, latest_time(body, count))
+        give_way(disk)
     return builder.finish(successor)
 
 
@@ -329,7 +338,7 @@ def _repack_events(
     disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int
 ) -> list[_Run]:
     """Repack the events of a finished segment into large records: first number, count, bytes."""
-    tail = classify_tail(data, header)
+    tail = classify_tail(data, header, lambda: give_way(disk))
     if isinstance(tail, Corrupt):
         raise corrupt_segment_error(disk, name, tail.offset, tail.expected_seq, tail.reason)
     if tail.next_seq != successor:
@@ -337,7 +346,19 @@ def _repack_events(
     gathered = gather_runs(
         data, tail.records, header.first_seq, max_bytes=_RECORD_BYTES, max_events=_RECORD_EVENTS
     )
-    return [(first, end - first, b"".join(bodies)) for first, end, bodies in gathered]
+    runs = []
+    for first, end, bodies in gathered:
+        runs.append((first, end - first, b"".join(bodies)))
+        give_way(disk)
+    return runs
+
+
+def _are_equal(disk: Disk, runs: list[_Run], others: list[_Run]) -> bool:
+    for run, other in zip(runs, others, strict=False):
+        if run != other:
+            return False
+        give_way(disk)
+    return len(runs) == len(others)
 
 
 def _corrupt_archive_error(disk: Disk, name: str, reason: str) -> CorruptLogError:

@@ -45,6 +45,7 @@ import struct
 import sys
 import uuid
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -128,10 +129,13 @@ class ArchiveIndex(NamedTuple):
         """Return the block that holds event `seq`, the first or the last one for events outside."""
         return max(bisect.bisect_right(self.firsts, seq) - 1, 0)
 
-    def check_segment(self, data: bytes) -> None:
-        """Compare with the decompressed segment. Raises `InvalidBytesError` for a lie."""
+    def check_segment(self, data: bytes, between: Callable[[], None]) -> None:
+        """Compare with the decompressed segment. Raises `InvalidBytesError` for a lie.
+
+        `between` is called after every record.
+        """
         self.check_header(SegmentHeader.decode(data[:HEADER_SIZE]))
-        found = _blocks_found(data, frozenset(self.offsets))
+        found = _blocks_found(data, frozenset(self.offsets), between)
         if found != (self.firsts, self.latest, self.next_seq):
             raise InvalidBytesError("its index tells of other events or times than its blocks hold")
 
@@ -150,7 +154,7 @@ class ArchiveIndex(NamedTuple):
 
 
 def _blocks_found(
-    data: bytes, offsets: frozenset[int]
+    data: bytes, offsets: frozenset[int], between: Callable[[], None]
 ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Return first event and latest time of each block, and the number behind the last event."""
     offset, number, latest = HEADER_SIZE, 0, -_NO_TIME
@@ -165,6 +169,7 @@ def _blocks_found(
                 body = offset + RECORD_HEADER_SIZE
                 latest = max(latest, latest_time(data[body : body + length], events))
             offset += record_size(length)
+            between()
     except (struct.error, CorruptLogError) as error:
         raise InvalidBytesError(f"its records cannot be read: {error}") from error
     return tuple(firsts), (*times[1:], latest), number

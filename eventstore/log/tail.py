@@ -35,6 +35,7 @@ second of idleness is enough) every flipped bit is corruption.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from eventstore.log.format import (
@@ -87,6 +88,7 @@ class Corrupt(NamedTuple):
 
 Tail = Clean | TornTail | Corrupt
 
+_FEW = 200
 _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
 
@@ -106,9 +108,14 @@ class _Prefix(NamedTuple):
     reason: str
 
 
-def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
-    """Classify the end of a segment. `data` is the whole file, `header` its decoded header."""
-    prefix = _read_prefix(data, header)
+def classify_tail(
+    data: bytes, header: SegmentHeader, between: Callable[[], None] | None = None
+) -> Tail:
+    """Classify the end of a segment. `data` is the whole file, `header` its decoded header.
+
+    `between` is called after every few records.
+    """
+    prefix = _read_prefix(data, header, between)
     if isinstance(prefix, Corrupt):
         return prefix
     records, offset, data_end, seq, sealed, reason = prefix
@@ -133,7 +140,9 @@ def classify_tail(data: bytes, header: SegmentHeader) -> Tail:
     return TornTail(records, data_end if sealed is None else offset, seq, torn_end)
 
 
-def _read_prefix(data: bytes, header: SegmentHeader) -> _Prefix | Corrupt:
+def _read_prefix(
+    data: bytes, header: SegmentHeader, between: Callable[[], None] | None
+) -> _Prefix | Corrupt:
     """Read valid records up to the first offset without one.
 
     The verdict is `Corrupt` at once for a valid record with a wrong sequence number, for a seal of
@@ -154,8 +163,10 @@ def _read_prefix(data: bytes, header: SegmentHeader) -> _Prefix | Corrupt:
         if record.events:
             records.append(record)
             data_end, sealed = record.end, None
+            if between is not None and len(records) % _FEW == 0:
+                between()
         else:
-            crc, crc_end = zlib.crc32(data[crc_end:offset], crc), offset
+            crc, crc_end = zlib.crc32(memoryview(data)[crc_end:offset], crc), offset
             try:
                 sealed, sealed_crc = read_seal(data, record)
             except InvalidBytesError as error:

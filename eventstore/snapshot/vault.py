@@ -19,7 +19,6 @@ numbers from the listing made under the lock. Each later step lists the folder a
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -27,7 +26,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from eventstore.clock import EARLIEST, LATEST
-from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_atomically, write_fully
+from eventstore.disk.base import (
+    Disk,
+    give_way,
+    read_whole,
+    sync,
+    sync_folder,
+    write_atomically,
+    write_fully,
+)
 from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     SNAPSHOT_TEMPORARY,
@@ -134,7 +141,7 @@ class SnapshotVault(Generic[StateT]):
         is released between slices.
 
         Each slice is decoded again by the state's type, and the digest of what is read is compared
-        with that of the state. The open intents are decoded again and compared. A snapshot gets its
+        with the digest of the state. The open intents are decoded again and compared. A snapshot gets its
         name only after reading back as the same state and intents.
 
         Raises `StateRefusedError` for a state that would not read back, and `OSError`, which the
@@ -177,9 +184,9 @@ class SnapshotVault(Generic[StateT]):
                     data = builder.slice(content)
                     write_fully(file, offset, data)
                     offset += len(data)
-                    self._pause()
+                    give_way(disk)
                     yield content
-                    self._pause()
+                    give_way(disk)
 
             found = self._digest_as_read(written(), seq)
             if found != slices.digest:
@@ -226,11 +233,6 @@ class SnapshotVault(Generic[StateT]):
             return self._registry.upcast(found)
 
         return OpenIntents.decoded(events, used, decode)
-
-    def _pause(self) -> None:
-        """Release the interpreter's lock to the event loop."""
-        if self._disk.blocking:
-            time.sleep(0)
 
     def rewrite_durably(self, name: str) -> None:
         """Write a snapshot again, byte for byte, so that the copy is on stable storage.

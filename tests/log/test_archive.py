@@ -7,11 +7,14 @@ import errno
 import sys
 import zlib
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
 
 from eventstore.config import History
+from eventstore.disk import base
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
@@ -21,6 +24,7 @@ from eventstore.errors import (
     HistoryUnavailableError,
 )
 from eventstore.event_log import EventLog
+from eventstore.log import archive, tail
 from eventstore.log.archive import compact, read_archive
 from eventstore.log.archive_format import encode_index, read_index
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
@@ -427,3 +431,41 @@ class TestReading:
         with pytest.raises(CorruptLogError, match="missing") as raised:
             await EventLog.open(disk=disk, read_only=read_only)
         assert raised.value.path == f"simulated/{name}"
+
+
+class TestGivingWay:
+    """Archiving runs beside an event loop, which waits for the interpreter's lock."""
+
+    def test_never_more_than_a_few_records_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        disk = new_log()
+        writer = writer_on(disk, segment_size=1 << 20)
+        for number in range(1000):
+            commit(writer, str(number))
+        writer.close()
+        commit(writer_after(disk), "next")
+        monkeypatch.setattr(disk, "blocking", True)
+        since, most = dict.fromkeys(("read_record", "latest_time", "decompress_block"), 0), {}
+
+        def counted(module: ModuleType, name: str) -> None:
+            call = getattr(module, name)
+
+            def counting(*args: Any, **kwargs: Any) -> Any:
+                since[name] += 1
+                most[name] = max(most.get(name, 0), since[name])
+                return call(*args, **kwargs)
+
+            monkeypatch.setattr(module, name, counting)
+
+        def rest(seconds: float) -> None:
+            assert seconds > 0.0, "a sleep of no length is over before another thread is awake"
+            since.update(dict.fromkeys(since, 0))
+
+        counted(tail, "read_record")
+        counted(archive, "latest_time")
+        counted(archive, "decompress_block")
+        monkeypatch.setattr(base.time, "sleep", rest)
+        manifest = compact(disk, load_manifest(disk), 1000, "archive")
+        assert manifest.log_start == 1001
+        assert 1 <= most["read_record"] <= 400
+        assert most["latest_time"] == 1
+        assert most["decompress_block"] == 1

@@ -509,6 +509,20 @@ SABOTAGES = (
         caught_by=("tests/log/test_archive.py", TEST_POWER),
     ),
     Sabotage(
+        name="archiving that holds the event loop up",
+        breaks="archiving gives way after every few records",
+        edits=(
+            edit(
+                ARCHIVE,
+                "    tail = classify_tail(data, header, lambda: give_way(disk))\n"
+                "    if isinstance(tail, Corrupt):\n        raise",
+                "    tail = classify_tail(data, header)\n"
+                "    if isinstance(tail, Corrupt):\n        raise",
+            ),
+        ),
+        caught_by=("tests/log/test_archive.py -k GivingWay",),
+    ),
+    Sabotage(
         name="segment removed before store.json",
         breaks="a segment goes only when its archive is durable and counted",
         edits=(
