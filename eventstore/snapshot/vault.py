@@ -141,8 +141,8 @@ class SnapshotVault(Generic[StateT]):
         is released between slices.
 
         Each slice is decoded again by the state's type, and the digest of what is read is compared
-        with the digest of the state. The open intents are decoded again and compared. A snapshot gets its
-        name only after reading back as the same state and intents.
+        with the digest of the state. The open intents are decoded again and compared. A snapshot
+        gets its name only after reading back as the same state and intents.
 
         Raises `StateRefusedError` for a state that would not read back, and `OSError`, which the
         caller translates: `GoneError` where somebody took the directory away. A failure leaves the
