@@ -21,7 +21,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment
 from eventstore.reading.bases import base_numbers, load_base, nearest_base
-from eventstore.reading.fold_crew import PARTS_EACH, Advance, FoldCrew
+from eventstore.reading.fold_crew import Advance, FoldCrew
 from eventstore.reading.intervals import Interval, chosen_ends, state_before, states_from
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.vault import LoadedSnapshot
@@ -132,7 +132,7 @@ def _ends(disk: Disk, crew: FoldCrew, wanted: Interval) -> list[int]:
     if crew.jobs == 1:
         return []
     bases = [seq for seq in base_numbers(disk, load_manifest(disk)) if seq < wanted.last]
-    chosen = chosen_ends(wanted.first - 1, bases, crew.jobs * PARTS_EACH)
+    chosen = chosen_ends(wanted.first - 1, bases, crew.pieces)
     usable = crew.each(is_usable, chosen)
     return [seq for seq, can in zip(chosen, usable, strict=True) if can]
 

@@ -22,10 +22,23 @@ def progress(task: str, unit: str = "events") -> Iterator[Callable[[int, int | N
     Nothing is shown in the first second, or where standard error is no terminal. Then rate and
     time left are shown, and the line goes away at the end.
     """
+    with progress_of_tasks(unit) as advance:
+        yield lambda done, total: advance(task, done, total)
+
+
+@contextlib.contextmanager
+def progress_of_tasks(
+    unit: str = "events",
+) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Give a function for several tasks, one after the other, that takes the task's name as well.
+
+    Rate and time left are those of the task.
+    """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda task, done, total: None
         return
-    begun = time.monotonic()
+    began = began_task = time.monotonic()
+    current, behind = "", 0
     shown = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -35,15 +48,19 @@ def progress(task: str, unit: str = "events") -> Iterator[Callable[[int, int | N
         console=Console(stderr=True),
         transient=True,
     )
-    running = shown.add_task(task, total=None, rate="")
+    running = shown.add_task("", total=None, rate="")
 
-    def advance(done: int, total: int | None) -> None:
-        elapsed = time.monotonic() - begun
-        if elapsed < _AFTER:
+    def advance(task: str, done: int, total: int | None) -> None:
+        nonlocal current, behind, began_task
+        now = time.monotonic()
+        if task != current:
+            current, behind, began_task = task, done, now
+            shown.reset(running, description=task, total=total)
+        if now - began < _AFTER:
             return
         if not shown.live.is_started:
             shown.start()
-        rate = f"{done / elapsed:,.0f} {unit}/s"
+        rate = f"{(done - behind) / max(now - began_task, 0.01):,.0f} {unit}/s"
         shown.update(running, completed=done, total=total, rate=rate)
 
     try:

@@ -14,7 +14,7 @@ from eventstore.command_line.declare import command, path_argument, registry_opt
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
 from eventstore.command_line.output import Output
-from eventstore.command_line.progress import progress
+from eventstore.command_line.progress import progress_of_tasks
 from eventstore.command_line.registries import load_registry
 from eventstore.cursor import Cursor
 from eventstore.disk.local import LocalDisk
@@ -46,7 +46,7 @@ MOST_DIFFERENCES = 10
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
-    help="Processes that fold, and threads that check files.  [default: as many as are worth it]",
+    help="Processes, and threads that check archives.  [default: as many as are worth it]",
 )
 @registry_option
 def verify(
@@ -66,7 +66,7 @@ def verify(
     registry = None if no_refold else load_registry(registry_name)
     first = 1 if start is None else _number(path, start)
     end = None if stop is None else _number(path, stop) + 1
-    with progress("verifying") as advance:
+    with progress_of_tasks() as advance:
         extent = Extent(first, end, jobs, advance)
         found = verify_store(path, registry, extent=extent)
     if out.json:

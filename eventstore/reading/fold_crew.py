@@ -39,7 +39,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.subprocess_fold import Source, find_source, sources_of
 
-__all__ = ["PARTS_EACH", "Advance", "FoldCrew", "Work", "processors"]
+__all__ = ["Advance", "FoldCrew", "Work", "processors"]
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
@@ -53,7 +53,7 @@ Work = Callable[[Disk, HandlerRegistry[Any], PartT, Advance], ResultT]
 WORTH = 250_000
 """Events for which one more member is begun, if the caller gives no number."""
 
-PARTS_EACH = 4
+_PARTS_EACH = 4
 """Parts for each process, so that no process waits long for the last part of another."""
 
 _PERIOD = 0.2  # seconds between two messages about progress
@@ -82,7 +82,8 @@ class FoldCrew:
 
     `jobs` is the number of processes, at least 1. `None` begins one for each 250,000 of the
     `events`, at most one for each processor. Afterwards the attribute tells the number in use, and
-    `alone` the reason for a single one where more were asked for.
+    `alone` the reason for a single one where more were asked for. `events` is the number of events
+    as told.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class FoldCrew:
     ) -> None:
         """`functions` are further functions of the caller's that members need."""
         self.alone: str | None = None
+        self.events = events
         self._disk = disk
         self._registry = registry
         self._members: dict[int, _Member] = {}
@@ -113,9 +115,15 @@ class FoldCrew:
         elif sources is None or sources_of(*functions) is None:
             self.alone = "not every handler and function is found by module and name"
         else:
-            initial = list(registry.states.slices(registry.initial()))
+            first = registry.initial() if registry.items else None
+            initial = list(registry.states.slices(first))
             return _Setting(str(Path(self._disk.path).absolute()), sources, initial)
         return None
+
+    @property
+    def pieces(self) -> int:
+        """The number of parts to divide a history into."""
+        return self.jobs * _PARTS_EACH if self.jobs > 1 else 1
 
     def __enter__(self) -> FoldCrew:
         return self

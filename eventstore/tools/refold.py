@@ -15,6 +15,7 @@ time (`reading/fold_crew.py`), and one process folds a single part.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -26,13 +27,12 @@ from eventstore.errors import InitialStateError, StateRefusedError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.bases import base_numbers
-from eventstore.reading.fold_crew import PARTS_EACH, FoldCrew
+from eventstore.reading.fold_crew import Advance, FoldCrew
 from eventstore.reading.intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state import compare_initial, first_state
 from eventstore.tools.divergence import Divergence, explain_divergence
-from eventstore.tools.log_end import last_event_of
 from eventstore.tools.refold_part import (
     REFUSALS,
     Folded,
@@ -82,22 +82,35 @@ class Extent(NamedTuple):
     - `start`, `stop`: the events to fold, `stop` exclusive, `None` for the last event. Folding
       begins with the snapshot before `start`.
     - `jobs`: processes that fold, and threads that check files. `None` for as many as are worth it.
-    - `advance`: called with the number of the last event so far, and the last event or `None`. Of
-      parts folded at the same time, the number is that of one fold which got as far.
+    - `advance`: called with a task in words, the number of the last event so far, and the last
+      event of the task. Of parts done at the same time, the number is that of one pass.
     """
 
     start: int = 1
     stop: int | None = None
     jobs: int | None = 1
-    advance: Callable[[int, int | None], None] = lambda done, total: None
+    advance: Callable[[str, int, int], None] = lambda task, done, total: None
+
+    def counting(self, task: str, begun_at: int, total: int) -> Advance:
+        """Return a function that takes how many events were done, and tells `advance`."""
+        done, counting = begun_at, threading.Lock()
+
+        def advance(count: int) -> None:
+            nonlocal done
+            with counting:
+                done += count
+                self.advance(task, done, total)
+
+        return advance
 
 
 def refold(
     disk: Disk,
     manifest: Manifest,
     registry: HandlerRegistry[Any],
+    crew: FoldCrew,
+    extent: Extent,
     history: History | None = None,
-    extent: Extent = Extent(),  # noqa: B008  nobody can change the default
 ) -> Refold:
     """Fold history again, compare at every snapshot, and explain the first difference.
 
@@ -111,11 +124,7 @@ def refold(
         compare_initial(disk.path, manifest, registry, first_state(registry).record)
     except (InitialStateError, StateRefusedError) as error:
         return Refold(refusal=str(error))
-    newest = None if history is not None else last_event_of(disk)
-    events = 0 if newest is None else newest.seq - extent.start + 1
-    jobs = extent.jobs if history is None else 1
-    with FoldCrew(disk, registry, jobs=jobs, events=events) as crew:
-        return _Refolding(disk, manifest, registry, history, extent, crew).run()
+    return _Refolding(disk, manifest, registry, history, extent, crew).run()
 
 
 class _Refolding:
@@ -138,7 +147,7 @@ class _Refolding:
         self._extent = extent
         self._crew = crew
         self._marks: dict[int, Mark] = {}
-        self._found = Refold(jobs=crew.jobs, alone=crew.alone)
+        self._found = Refold(jobs=crew.jobs if history is None else 1, alone=crew.alone)
 
     def run(self) -> Refold:
         retired = self._survey()
@@ -191,19 +200,17 @@ class _Refolding:
 
     def _fold(self, begun_at: int) -> list[Folded]:
         """Fold everything that can be folded, until a snapshot differs."""
-        if self._history is None:
-            done = begun_at
+        stop = self._extent.stop
+        if self._history is not None:
+            last = self._history.diagnosis.last_seq
+            counted = self._extent.counting("folding again", begun_at, last)
+            return list(self._fold_readable(self._history, counted))
+        last = self._crew.events if stop is None else stop - 1
+        advance = self._extent.counting("folding again", begun_at, last)
+        parts = list(self._parts(begun_at, stop, self._crew.pieces))
+        return self._crew.each(fold_part, parts, advance, lambda folded: folded.ends)
 
-            def advance(count: int) -> None:
-                nonlocal done
-                done += count
-                self._extent.advance(done, None)
-
-            parts = list(self._parts(begun_at, self._extent.stop, self._crew.jobs))
-            return self._crew.each(fold_part, parts, advance, lambda folded: folded.ends)
-        return list(self._fold_readable(self._history))
-
-    def _fold_readable(self, history: History) -> Iterator[Folded]:
+    def _fold_readable(self, history: History, advance: Advance) -> Iterator[Folded]:
         """Fold a damaged history, gap by gap."""
         first = history.diagnosis.first_seq
         for gap_first, gap_last in (*history.diagnosis.gaps, (history.diagnosis.last_seq + 1, 0)):
@@ -212,7 +219,7 @@ class _Refolding:
                 (part,) = self._parts(begun_at, gap_first, 1)
                 fold = PartFold(self._disk, self._registry, part)
                 batches = self._batches(history, begun_at + 1, gap_first)
-                folded = fold.run(batches, lambda count: None)
+                folded = fold.run(batches, advance)
                 yield folded
                 if folded.ends:
                     return
@@ -231,11 +238,10 @@ class _Refolding:
             if events:
                 yield events
 
-    def _parts(self, begun_at: int, stop: int | None, jobs: int) -> Iterator[Part]:
+    def _parts(self, begun_at: int, stop: int | None, pieces: int) -> Iterator[Part]:
         """Divide the events behind a snapshot: one part, or some for each of several processes."""
         marks = [mark for seq, mark in self._marks.items() if seq > begun_at]
         marks = [mark for mark in marks if stop is None or mark.seq < stop]
-        pieces = jobs * PARTS_EACH if jobs > 1 else 1
         for end in chosen_ends(begun_at, [mark.seq for mark in marks], pieces):
             held = tuple(mark for mark in marks if begun_at < mark.seq <= end)
             yield Part(self._store, begun_at, held, end + 1)

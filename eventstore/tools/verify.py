@@ -43,18 +43,18 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import examine_log
 from eventstore.log.segment import corrupt_segment_error
 from eventstore.log.tail import Corrupt, classify_tail
-from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
-from eventstore.reading.fold_crew import processors
-from eventstore.reading.replay import recorded_batches
+from eventstore.reading.fold_crew import FoldCrew, processors
 from eventstore.reading.selection import checked_registry
 from eventstore.repair.diagnosis import diagnose_disk
 from eventstore.repair.places import Diagnosis, Place
 from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
+from eventstore.tools.event_numbers import check_events
+from eventstore.tools.log_end import last_event_of
 from eventstore.tools.overview import Damage, damaged_cursors, survey_log
 from eventstore.tools.refold import Divergence, Extent, Refold
 from eventstore.tools.refold import refold as fold_again
@@ -130,8 +130,8 @@ def verify(
         checked_registry(registry)
     disk = LocalDisk(path, read_only=True)
     try:
-        with translating_read_errors(disk.path):
-            found = _checked(disk, extent)
+        with translating_read_errors(disk.path), _crew(disk, registry, extent) as crew:
+            found = _checked(disk, extent, crew)
             history = _diagnosed(disk) if found.damage else None
             if history is not None:
                 found = _with_places(found, history.diagnosis)
@@ -140,14 +140,22 @@ def verify(
             manifest = load_manifest(disk) if history is None else history.diagnosis.manifest
             if not manifest.logged or manifest.kind == "log":
                 return found
-            last = found.last_seq
-            told = extent._replace(advance=lambda done, _: extent.advance(done, last))
-            folded = _refolded(disk, registry, history, told)
+            folded = _refolded(disk, registry, history, extent, crew)
     finally:
         disk.close()
     known = {damage.name for damage in found.damage}
     wrong = [Damage(name, reason) for name, reason in folded.unreadable if name not in known]
     return msgspec.structs.replace(found, refolded=folded, damage=(*found.damage, *wrong))
+
+
+def _crew(disk: Disk, registry: HandlerRegistry[Any] | None, extent: Extent) -> FoldCrew:
+    """Return the processes that check events and fold. Damage is told later."""
+    newest = None
+    with contextlib.suppress(EventStoreError, FileNotFoundError):
+        newest = last_event_of(disk)
+    events = 0 if newest is None else newest.seq
+    handlers: HandlerRegistry[Any] = HandlerRegistry() if registry is None else registry
+    return FoldCrew(disk, handlers, jobs=extent.jobs, events=events)
 
 
 def _diagnosed(disk: Disk) -> History | None:
@@ -174,23 +182,27 @@ def _with_places(found: Verification, diagnosis: Diagnosis) -> Verification:
     )
 
 
-def _checked(disk: Disk, extent: Extent) -> Verification:
+def _checked(disk: Disk, extent: Extent, crew: FoldCrew) -> Verification:
     """Check the bytes. Beside a writer, check apparent damage again, up to `_PASSES` times."""
     for listing in attempts_beside_writer(disk, _PASSES):
-        found = _Checking(disk, extent).run(listing)
+        found = _Checking(disk, extent, crew).run(listing)
         if not found.damage:
             break
     return found
 
 
 def _refolded(
-    disk: Disk, registry: HandlerRegistry[Any], history: History | None, extent: Extent
+    disk: Disk,
+    registry: HandlerRegistry[Any],
+    history: History | None,
+    extent: Extent,
+    crew: FoldCrew,
 ) -> Refold:
     """Fold again. Begin anew if a writer at work removed files that folding needed."""
     for _ in range(_PASSES):
         with contextlib.suppress(FileNotFoundError, HistoryUnavailableError):
             manifest = load_manifest(disk) if history is None else history.diagnosis.manifest
-            return fold_again(disk, manifest, registry, history, extent)
+            return fold_again(disk, manifest, registry, crew, extent, history)
     return Refold(
         refusal="its writer removed snapshots or history that folding needed, each time it was "
         "begun: keep more of them (backup_count), or verify a copy"
@@ -200,8 +212,9 @@ def _refolded(
 class _Checking:
     """One pass over all files of a store."""
 
-    def __init__(self, disk: Disk, extent: Extent) -> None:
+    def __init__(self, disk: Disk, extent: Extent, crew: FoldCrew) -> None:
         self._disk = disk
+        self._crew = crew
         self._extent = extent
         self._damage: list[Damage] = []
 
@@ -288,8 +301,10 @@ class _Checking:
                 except FileNotFoundError:
                     if first >= load_manifest(self._disk).history_start:  # not discarded meanwhile
                         raise
-            self._extent.advance(last, None)
+            advance(last - first + 1)
 
+        archived = sum(last - first + 1 for first, last, _ in manifest.archived)
+        advance = self._extent.counting("checking archives", 0, archived)
         with ThreadPoolExecutor(max_workers=self._extent.jobs or processors()) as pool:
             list(pool.map(check, manifest.archived))
         self._damage.sort(key=lambda damage: damage.name)
@@ -317,14 +332,9 @@ class _Checking:
     def _chain(self, newest_snapshot: int) -> int:
         """Check that all files make one history without a gap. Returns the last event."""
         disk = self._disk
-        seq = read_beside_writer(disk, self._log) - 1
-        for events in recorded_batches(disk, EventCodec(), seq + 1, None):
-            for event in events:
-                seq += 1
-                if event.seq != seq:
-                    raise CorruptStoreError(
-                        f"event {event.seq} stands where event {seq} should", path=""
-                    )
+        first = read_beside_writer(disk, self._log)
+        advance = self._extent.counting("checking events", first - 1, self._crew.events)
+        seq = check_events(disk, self._crew, first, advance)
         if seq < newest_snapshot:
             raise CorruptStoreError(
                 f"the log ends with event {seq}, but there is a snapshot of event "

@@ -125,14 +125,16 @@ class TestASoundStore:
         whole = verify(sound, trading_registry()).refolded
         assert whole is not None
         first, second, third = whole.agreeing
-        told: list[int] = []
-        extent = Extent(second, third + 1, jobs, lambda done, total: told.append(done))
+        told: list[tuple[str, int, int]] = []
+        extent = Extent(second, third + 1, jobs, lambda *progress: told.append(progress))
         found = verify(sound, trading_registry(), extent=extent)
         assert found.passed
         assert found.refolded is not None
         assert found.refolded.ranges == ((first + 1, third),)
         assert found.refolded.agreeing == (second, third)
-        assert told[-1] == third
+        assert told[-1] == ("folding again", third, third)
+        checked = [done for task, done, _ in told if task == "checking events"]
+        assert (checked[-1], max(checked)) == (400, 400)
 
     def test_the_bytes_alone_need_no_registry(self, sound: Path) -> None:
         for found in (verify(sound), verify(sound, trading_registry(), refold=False)):
