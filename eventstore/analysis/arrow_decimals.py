@@ -64,8 +64,9 @@ def _through_integers(floats: pa.Array, scale: int) -> pa.Array | None:
     """Convert floats of few digits, and return `None` for others."""
     digits = min(scale, _DIGITS)
     factor = 10.0**digits
+    largest = min(_LARGEST, 10.0 ** (PRECISION - scale + digits))  # else 38 digits are too few
     scaled = pc.round(pc.multiply(floats, factor))
-    same = pc.and_(pc.equal(pc.divide(scaled, factor), floats), pc.less(pc.abs(scaled), _LARGEST))
+    same = pc.and_(pc.equal(pc.divide(scaled, factor), floats), pc.less(pc.abs(scaled), largest))
     if not pc.all(same, min_count=0).as_py():
         return None
     whole = scaled.cast(pa.int64()).cast(pa.decimal128(PRECISION, 0))

@@ -130,8 +130,9 @@ def export_store(
             installed_handlers() if registry is None else registry,
             asked.operations,
             survey_from=None if earlier is None else earlier.first,
+            advance=advance,
         )
-        export = _Export(stream, asked, earlier, advance)
+        export = _Export(stream, asked, earlier)
         if len(asked.operations) == 1 and not asked.partition and not append:
             return export.file(target)
         return export.directory(target)
@@ -173,19 +174,17 @@ class _Export:
         stream: TableStream,
         settings: ExportSettings,
         earlier: Exported | None,
-        advance: Callable[[int, int | None], None] | None,
     ) -> None:
         self._stream = stream
         self._settings = settings
         self._earlier = earlier
-        self._advance = advance
 
     def file(self, target: Path) -> Exported:
         """Write the one table to the file `target`."""
         table, form, decimals = self._stream.table(), self._settings.format, self._settings.decimals
         metadata = self._stream.metadata(table)
         with new_file(target, form, table, decimals, metadata) as file:
-            for _, events in self._stream.batches(self._advance):
+            for _, events in self._stream.batches():
                 file.write(events)
         return self._summary({table.name: _described(table, file.rows, [target.name])})
 
@@ -218,7 +217,7 @@ class _Export:
                 table = self._stream.named(name)
                 if table.name not in tables and not self._settings.partition:
                     parts.write(table, [])  # a file without rows
-            for table, events in self._stream.batches(self._advance):
+            for table, events in self._stream.batches():
                 _check_columns(table, tables.get(table.name))
                 parts.write(table, events)
         for table, rows in parts.rows.items():

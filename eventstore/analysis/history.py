@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -166,11 +166,13 @@ class History:
         registry: HandlerRegistry[Any],
         wide: Mapping[str, Collection[str]],
         first: int | None = None,
+        advance: Callable[[int], None] | None = None,
     ) -> Survey:
         """Look at the events once, for operations without a handler and for large integers.
 
         `wide` are the fields of operations with a handler that may have integers from 2**63 on.
-        `first` is the number of the first event to look at.
+        `first` is the number of the first event to look at. `advance` is called with the number of
+        the last event so far.
         """
         kinds = {tag_of(kind): kind for kind in (*registry.payload_types, *registry.functions)}
         fields = {tag: wide.get(operation_name(kind), ()) for tag, kind in kinds.items()}
@@ -178,6 +180,8 @@ class History:
         for batch in self.events(SurveyCodec(fields), first):
             for tag, payloads in _by_tag([event.data for event in batch]).items():
                 survey.look(tag, payloads, fields.get(tag))
+            if advance is not None:
+                advance(batch[-1].seq)
         return survey
 
     def close(self) -> None:

@@ -26,7 +26,8 @@ class TableStream:
     """The requested tables, and the rows of each in batches.
 
     `operations` are the names to keep, all operations if empty, or `("all",)` for the one table of
-    all events. `survey_from` is the first event to look at for shapes without a handler.
+    all events. `survey_from` is the first event to look at for shapes without a handler. `advance`
+    is called with the events read so far, in both passes, and the number of all.
 
     Raises `UnknownOperationError` for a name without a handler and without an event.
     """
@@ -39,8 +40,11 @@ class TableStream:
         *,
         batch_rows: int = BATCH_ROWS,
         survey_from: int | None = None,
+        advance: Callable[[int, int | None], None] | None = None,
     ) -> None:
         self.history = history
+        self._advance = advance
+        self._looked_at = 0
         self._rows = batch_rows
         self._wanted = frozenset(operations)
         self._catalog: Catalog | AllEvents = AllEvents()
@@ -55,7 +59,9 @@ class TableStream:
         }
         survey = Survey()
         if not self._wanted or self._wanted - known.keys() or any(wide.values()):
-            survey = history.survey(registry, wide, survey_from)
+            begin = history.first if survey_from is None else survey_from
+            self._looked_at = max(history.last - begin + 1, 0)
+            survey = history.survey(registry, wide, begin, lambda seq: self._tell(seq - begin + 1))
         self._catalog = Catalog(registry, survey.found, survey.large)
         for name in sorted(self._wanted):
             if self._catalog.named(name) is None:
@@ -78,15 +84,15 @@ class TableStream:
         assert found is not None  # checked at the beginning
         return found
 
-    def batches(
-        self, advance: Callable[[int, int | None], None] | None = None
-    ) -> Iterator[tuple[Table, Sequence[Event[Any]]]]:
-        """Iterate over the batches of rows, each with the table.
+    def _tell(self, read: int) -> None:
+        if self._advance is not None:
+            history = self.history
+            total = self._looked_at + history.last - history.first + 1
+            self._advance(read, None if history.last == UNKNOWN else total)
 
-        `advance` is called with the events read so far, and the number of all.
-        """
-        history = self.history
-        total = None if history.last == UNKNOWN else history.last - history.first + 1
+    def batches(self) -> Iterator[tuple[Table, Sequence[Event[Any]]]]:
+        """Iterate over the batches of rows, each with the table."""
+        history, before = self.history, self._looked_at
         waiting: dict[Table, list[Event[Any]]] = {}
         for batch in history.events(self._catalog.codec):
             for table, events in self._catalog.sorted(batch):
@@ -96,8 +102,7 @@ class TableStream:
                 rows += events
                 if len(rows) >= self._rows:
                     yield table, waiting.pop(table)
-            if advance is not None:
-                advance(batch[-1].seq - history.first + 1, total)
+            self._tell(before + batch[-1].seq - history.first + 1)
         yield from waiting.items()
 
     def metadata(self, table: Table) -> Mapping[str, str]:

@@ -135,13 +135,15 @@ def write_parquet(
     """
     history = _history(path, registry, start, stop)
     try:
-        stream = TableStream(history, _handlers(registry), [_checked_operation(operation)])
+        stream = TableStream(
+            history, _handlers(registry), [_checked_operation(operation)], advance=advance
+        )
         table = stream.table()
         target = Path(to)
         with new_file(
             target, "parquet", table, checked_decimals(decimals), stream.metadata(table)
         ) as file:
-            for _, events in stream.batches(advance):
+            for _, events in stream.batches():
                 file.write(events)
         return file.rows
     finally:
