@@ -157,8 +157,9 @@ class AppendPath(Generic[StateT]):
                 taken = keys_in_flight(units, events, self._keys.hasher, canonical)
                 self._keys.submitted(first, taken)
             self.head = state
-            held = events, state, self.copy
-            receipt = appender.submit(first, body, len(events), time, held, level)
+            receipt = appender.submit(
+                first, body, len(events), time, level, tuple(events), state, self.copy
+            )
             if units:
                 self._keys.queued(first, receipt)
             guard.phase = IDLE
@@ -251,7 +252,7 @@ class AppendPath(Generic[StateT]):
 
     def _committed(self, entries: list[Submission]) -> None:
         for entry in entries:
-            events, self.state, _ = entry.attachment
+            events = entry.events or ()
             for event in events:
                 self.counts[event.data.__class__] += 1
             time = events[0].time
@@ -261,14 +262,15 @@ class AppendPath(Generic[StateT]):
                 self._latest = time
             if self.subscriptions.active:
                 self.subscriptions.push(events, entry.body)
-        self._last = entries[-1]
+        self._last = last = entries[-1]
+        self.state = last.state
         if self._keys.groups:
             for entry in entries:
-                self._keys.committed(entry.receipt.first_seq)
+                self._keys.committed(entry.first_seq)
         if self.registry.marked:
-            self.intents.committed(entries[-1].receipt.seq)
+            self.intents.committed(last.seq)
         if self.keeper is not None:
-            self.keeper.changed(entries[-1].receipt.seq)
+            self.keeper.changed(last.seq)
 
     @property
     def cursor(self) -> Cursor:
@@ -276,7 +278,8 @@ class AppendPath(Generic[StateT]):
         self.log.guard.settle()  # an interruption may stand between event and number
         last, checksum = self._last, self._checksum
         if last is not None:
-            checksum = checksum_at(array_header(last.events) + last.body, last.events - 1)
+            count = last.seq - last.first_seq + 1
+            checksum = checksum_at(array_header(count) + last.body, count - 1)
         return self.log.lineage.cursor(self.log.durable_seq, checksum)
 
     def _note_time(self, event: Event[Any]) -> None:
@@ -298,11 +301,11 @@ class AppendPath(Generic[StateT]):
         self.log.appender.guard.settle()  # an interruption may stand between state and number
         return StateAt(self.state, self.log.durable_seq, self._latest, self.intents.published)
 
-    def _reset(self, last: Submission | None) -> None:
-        self.head = self.state if last is None else last.attachment[1]
-        left = self.log.durable_seq if last is None else last.receipt.seq
+    def _reset(self, last: Submission | None, receipt: Receipt | None) -> None:
+        self.head = self.state if last is None else last.state
+        left = self.log.durable_seq if last is None else last.seq
         self.intents.reset(left)
         if self._keys.groups:
             self._keys.dropped_after(left)
-            if last is not None:  # an interruption may have cut off `queued`
-                self._keys.queued(last.receipt.first_seq, last.receipt)
+            if receipt is not None:  # an interruption may have cut off `queued`
+                self._keys.queued(receipt.first_seq, receipt)

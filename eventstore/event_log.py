@@ -274,7 +274,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
             first, time = appender.numbers.head + 1, self._clock.time_ns()
             body = fold_context().run(self._encode, first, time, values, key, metadata)
             guard.phase = QUEUEING
-            receipt = appender.submit(first, body, len(values), time, None, level)
+            receipt = appender.submit(first, body, len(values), time, level)
             guard.phase = IDLE
         except BaseException:  # an interruption included
             guard.phase = INTERRUPTED if guard.phase >= QUEUEING else IDLE
@@ -335,7 +335,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
     def _committed(self, entries: list[Submission]) -> None:
         """Do nothing: only the receipts depend on a commit here."""
 
-    def _reset(self, last: Submission | None) -> None:
+    def _reset(self, last: Submission | None, receipt: Receipt | None) -> None:
         """Do nothing: nothing is folded here."""
 
     def __repr__(self) -> str:

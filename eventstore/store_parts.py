@@ -36,6 +36,7 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
+from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.recovery import Recovered, recover
@@ -55,7 +56,7 @@ __all__ = [
 StateT = TypeVar("StateT")
 
 OnCommit = Callable[[list[Submission]], None]
-OnReset = Callable[[Submission | None], None]
+OnReset = Callable[[Submission | None, Receipt | None], None]
 
 
 class StoreParts(Protocol[StateT]):

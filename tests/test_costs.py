@@ -284,9 +284,10 @@ SHARED = 29
 GROUPED = 1
 """The same for one more event in a group. The event is folded."""
 
-RECORD = 25
-"""For a record, on the thread of the writers. One of the calls takes the lane. Two of the calls tell other processes of the record, by the
-frontier, after the loop was told."""
+RECORD = 26
+"""For a record, on the thread of the writers. One of the calls takes the lane, or two where work
+comes while the thread stops. Two more tell other processes of the record, by the frontier, after
+the loop was told."""
 
 
 class TestCalls:

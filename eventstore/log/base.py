@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
@@ -14,12 +14,21 @@ from eventstore.errors import InvalidPayloadError, SequenceConflictError, StoreF
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.format import MAX_BODY
-from eventstore.log.levels import Levels
-from eventstore.model.operation import Event, Receipt
+from eventstore.log.levels import UNTIMED, Levels
+from eventstore.model.operation import Event, Outcome, Receipt
 from eventstore.report import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
-__all__ = ["Appender", "Chunk", "Log", "Numbers", "Submission", "check_record_size", "order_error"]
+__all__ = [
+    "Appender",
+    "Chunk",
+    "Log",
+    "Numbers",
+    "Record",
+    "Submission",
+    "check_record_size",
+    "order_error",
+]
 
 
 class Chunk(NamedTuple):
@@ -30,17 +39,44 @@ class Chunk(NamedTuple):
     array: bytes
 
 
-class Submission(msgspec.Struct, frozen=True, eq=False):
-    """The events of one `submit`. `attachment` belongs to the owner, and returns on commit.
+class Submission(msgspec.Struct, eq=False, gc=False):
+    """The events of one `submit`, from number `first_seq` to `seq`, encoded in `body`.
 
-    `level` is one of `log/levels.py`.
+    `events` and `state` belong to the owner: the decoded events, and the state after them. Only the
+    last submission of a record keeps its state. Nothing here refers to who waits, so the collector
+    need not look at a submission.
     """
 
-    receipt: Receipt
+    first_seq: int
+    seq: int
+    time: int
     body: bytes
-    events: int
-    attachment: Any
-    level: int
+    events: Sequence[Event[Any]] | None
+    state: Any
+
+    def receipt(self, outcome: Outcome) -> Receipt:
+        """Return one more receipt of these events, in a record with this `outcome`."""
+        return Receipt(self.first_seq, self.seq, self.time, outcome, self.events, self.state)
+
+
+class Record(msgspec.Struct, eq=False):
+    """The next record or a later one: the submissions of one commit, gathered as they come.
+
+    A submission belongs to the record once it is in `entries`. `level` is the strictest of the
+    submissions' (`log/levels.py`). `count` and `size` are at least the numbers of events and bytes,
+    and more where an interruption cut a submission off.
+    """
+
+    outcome: Outcome
+    entries: list[Submission] = []
+    level: int = UNTIMED
+    count: int = 0
+    size: int = 0
+
+    @property
+    def events(self) -> int:
+        """The number of events, by their numbers."""
+        return self.entries[-1].seq - self.entries[0].first_seq + 1
 
 
 P = ParamSpec("P")
@@ -89,12 +125,21 @@ class Appender(Protocol):
         """The levels of submissions."""
 
     def submit(
-        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
+        self,
+        first_seq: int,
+        body: bytes,
+        count: int,
+        time: int,
+        level: int,
+        events: Sequence[Event[Any]] | None = None,
+        state: Any = None,
+        copy: Callable[[Any], Any] | None = None,
     ) -> Receipt:
         """Queue `count` encoded events, the first with number `first_seq`.
 
         The caller has found room in the same turn of the loop, and the guard is `QUEUEING`. `level`
-        is one of `log/levels.py`, and by default `levels.default`.
+        is one of `log/levels.py`, and by default `levels.default`. `events`, `state` and `copy` are
+        the owner's: see `Submission` and `Receipt`.
         """
 
 

@@ -22,11 +22,11 @@ thread cannot begin before the loop's turn has given up the interpreter's lock.
 
 *Sequence numbers* are given out on submission (`numbers.head`), and become durable in the same
 order (`numbers.durable`). When a commit is refused or fails, all events queued behind that commit
-fail with it. Those events were numbered, and folded, on top of events that never came to be.
-`numbers.head` then returns to `numbers.durable`.
+fail with it, because they were folded on top of events that never came to be. `numbers.head` then
+returns to `numbers.durable`.
 
-*The owner* is called on the loop. `on_commit` gets the durable submissions, before any receipt is
-resolved. `on_reset` runs when submissions were dropped, with the last one that is left, if any.
+*The owner* is called on the loop. `on_commit` gets the durable submissions, before any waiter is
+woken. `on_reset` runs when submissions were dropped, with the last one that is left, if any.
 
 *One pass at a time* changes these parts (`log/call_guard.py`). A signal handler that submits in the
 middle of a pass is refused. After an exception in mid-pass, such as `KeyboardInterrupt`, `_repair`
@@ -41,7 +41,7 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eventstore.concurrency import wake
@@ -50,16 +50,16 @@ from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError
 from eventstore.log.backpressure import Room
-from eventstore.log.base import Numbers, Submission
+from eventstore.log.base import Numbers, Record, Submission
 from eventstore.log.call_guard import FORKED, INTERRUPTED, QUEUEING, CallGuard
 from eventstore.log.levels import Levels
-from eventstore.log.next_record import next_record
+from eventstore.log.record_queue import RecordQueue
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
 from eventstore.log.timers import CommitTimers
 from eventstore.log.unretrieved import UnretrievedFailures
 from eventstore.log.watch import CommitWatch
 from eventstore.log.writer import LogWriter
-from eventstore.model.operation import Receipt
+from eventstore.model.operation import Event, Receipt
 
 __all__ = ["GroupCommit"]
 
@@ -82,7 +82,7 @@ class GroupCommit:
         blocking: bool,
         release: Callable[[], None],
         on_commit: Callable[[list[Submission]], None],
-        on_reset: Callable[[Submission | None], None],
+        on_reset: Callable[[Submission | None, Receipt | None], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
@@ -92,7 +92,8 @@ class GroupCommit:
         self.numbers = Numbers(writer.next_seq - 1)
         self.room = Room(config.max_pending)
         self.guard = CallGuard(writer.path, self._repair)
-        self._queue: deque[Submission] = deque()
+        self._records = RecordQueue()
+        self._queue = self._records.waiting
         self._actions: deque[Job] = deque()
         self._scheduled = self._last_commit_shared = False
         self._in_flight: Job | None = None
@@ -122,20 +123,26 @@ class GroupCommit:
     # ---- submitting ------------------------------------------------------------------------
 
     def submit(
-        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
+        self,
+        first_seq: int,
+        body: bytes,
+        count: int,
+        time: int,
+        level: int,
+        events: Sequence[Event[Any]] | None = None,
+        state: Any = None,
+        copy: Callable[[Any], Any] | None = None,
     ) -> Receipt:
-        """Queue `count` encoded events, the first with number `first_seq`.
+        """Queue `count` encoded events: see `Appender`.
 
-        The caller has found room in an open log, in the same turn of the loop, and the guard is
-        `QUEUEING`. The log fails if `first_seq` does not continue the log.
+        The log fails if `first_seq` does not continue the log.
         """
         numbers = self.numbers
         if first_seq != numbers.head + 1:
             error = self._writer.order_error(first_seq, f"event {numbers.head + 1} is next")
             self.fail(error)
             raise error
-        receipt = Receipt(first_seq, first_seq + count - 1, time, attachment)
-        self._queue.append(Submission(receipt, body, count, attachment, level))  # submitted now
+        receipt = self._records.add(first_seq, body, count, time, level, events, state, copy)
         numbers.head = receipt.seq
         self.room.pending += count
         if self._in_flight is None and not self._scheduled:
@@ -148,31 +155,31 @@ class GroupCommit:
     def _repair(self) -> None:
         """Carry an interrupted pass to its end: see *One pass at a time*."""
         self._scheduled = False  # `_start_next_soon` may have come no further
-        job, queue = self._in_flight, self._queue
-        if job is not None and job.entries:
-            while queue and queue[0].receipt.seq <= job.entries[-1].receipt.seq:
-                queue.popleft()
-        elif job is not None and self._actions and self._actions[0] is job:
+        job = self._in_flight
+        self._records.repair(None if job is None else job.record)
+        if self._actions and self._actions[0] is job:
             self._actions.popleft()
         if self._told is not None:
-            self.room.pending = self._told[0].events + sum(entry.events for entry in self.left())
+            left = self.left()
+            self.room.pending = self._told[0].events + sum(record.events for record in left)
             self._finish(*self._told)
         left = self.left()
-        self.numbers.head = left[-1].receipt.seq if left else self.numbers.durable
-        self.room.pending = sum(entry.events for entry in left)
-        self._on_reset(left[-1] if left else None)
+        last = left[-1].entries[-1] if left else None
+        self.numbers.head = self.numbers.durable if last is None else last.seq
+        self.room.pending = sum(record.events for record in left)
+        self._on_reset(last, None if last is None else last.receipt(left[-1].outcome))
         if self._in_flight is not None:
             self._runner.put(self._in_flight)  # perhaps again: the writer runs each job once
-        elif queue or self._actions:
+        elif self._queue or self._actions:
             self._start_next_soon()
         self.room.give_back(0)
 
-    def left(self) -> list[Submission]:
-        """The submissions that are neither durable nor failed, in order."""
+    def left(self) -> list[Record]:
+        """Return the records that are neither durable nor failed, in order."""
         job = self._in_flight
-        if job is None or (self._told is not None and self._told[0] is job):
+        if job is None or job.record is None or (self._told and self._told[0] is job):
             return list(self._queue)
-        return [*job.entries, *self._queue]
+        return [job.record, *self._queue]
 
     def _start_next_soon(self) -> None:
         """Start the next job at the end of the loop's turn, or of a turn that begins now."""
@@ -204,9 +211,8 @@ class GroupCommit:
             self._actions.popleft()
         elif self._queue:
             self._jobs += 1
-            self._in_flight = job = Job(self._finished, self._jobs, *next_record(self._queue))
-            for _ in job.entries:
-                self._queue.popleft()
+            self._in_flight = job = Job(self._finished, self._jobs, self._queue[0])
+            self._queue.popleft()
         else:
             return
         if not self.watch.armed:
@@ -247,18 +253,19 @@ class GroupCommit:
 
         An exception that comes again and again is the owner's fault, and keeps nobody waiting.
         """
+        record = job.record
         try:
             if error is not None:
-                self._fail_pending(job.entries, error)
-            elif job.entries:
-                self._committed(job.entries, job.level)
+                self._fail_pending(job.record, error)
+            elif record is not None:
+                self._committed(record)
         except Exception:  # any, as of a signal handler amid the telling: the telling goes on
             self._attempts += 1
             if self._attempts < _ATTEMPTS:
                 raise
             _logger.exception("%s: the end of a commit could not be told", self._writer.path)
-            for entry in job.entries:
-                entry.receipt.resolve(error)
+            if record is not None:
+                record.outcome.resolve(error)
         if job.done is not None:
             if error is None:
                 wake(job.done)
@@ -276,25 +283,25 @@ class GroupCommit:
             self._on_drained = None
         self._told = None
 
-    def _committed(self, entries: list[Submission], level: int) -> None:
-        self.numbers.durable = entries[-1].receipt.seq
+    def _committed(self, record: Record) -> None:
+        entries = record.entries
+        self.numbers.durable = entries[-1].seq
         self._last_commit_shared = len(entries) > 1 or bool(self._queue)
         self._on_commit(entries)
-        for entry in entries:
-            entry.receipt.resolve()
+        record.outcome.resolve()
         if self._last_commit_shared and not self._actions:
             self._start_next_soon()  # after the waiters just woken
-        self._timers.committed(level)
+        self._timers.committed(record.level)
 
-    def _fail_pending(self, entries: list[Submission], error: Exception) -> None:
+    def _fail_pending(self, record: Record | None, error: Exception) -> None:
         """Fail a refused commit, and all events folded on top of the commit's events."""
         if isinstance(error, StoreFailedError):
             self.room.close(error)
-        dropped = [*entries, *self._queue]
+        dropped = [*([] if record is None else [record]), *self._queue]
         self.numbers.head = self.numbers.durable
         self._last_commit_shared = False
-        self._on_reset(None)
-        self._unretrieved.fail([entry.receipt for entry in dropped], error)
+        self._on_reset(None, None)
+        self._unretrieved.fail(dropped, error)
         self._queue.clear()
 
     # ---- waiting and ending ----------------------------------------------------------------
@@ -306,10 +313,8 @@ class GroupCommit:
         """
         self._unretrieved.raise_first()
         closed = isinstance(self.room.refusal, StoreClosedError)
-        if self._queue:
-            await self._queue[-1].receipt
-        elif self._in_flight is not None and self._in_flight.entries:
-            await self._in_flight.entries[-1].receipt
+        if left := self.left():
+            await left[-1].entries[-1].receipt(left[-1].outcome)
         if closed or self.room.failure:  # a log closed meanwhile syncs what is acknowledged
             self.room.ensure_open()
         await self.sync()
@@ -349,10 +354,10 @@ class GroupCommit:
             await drained
 
     async def close(self) -> None:
-        """Stop, drain the queue, seal the log, free the lock and end the thread.
+        """Stop, drain the queue, seal the log and free the lock.
 
-        Called by one closing at a time. A call after an interrupted one goes on where that one
-        stopped. Raises the outcome of commits that nobody awaited.
+        Called by one closing at a time, also after an interrupted one. Raises the outcome of
+        commits that nobody awaited.
         """
         self.stop()
         if self._ended is None:
@@ -375,10 +380,9 @@ class GroupCommit:
             self.room.close(error)
 
     def abandon(self) -> None:
-        """Give up without closing: the owner was forgotten.
+        """Give up without closing: the owner was forgotten, and so nobody waits for room.
 
-        The writer ends on its own, once the submitted events are written: somebody may still wait
-        for a receipt. Nobody waits for room, because an append holds the owner.
+        The writer ends once the submitted events are written: somebody may wait for a receipt.
         """
         self.room.disown(self._closed_error("was not closed"))
         if self._loop.is_closed() or not (self._in_flight or self._queue or self._actions):
@@ -390,9 +394,8 @@ class GroupCommit:
         """Refuse everything in a forked child: the log is the parent's."""
         refusal = self._closed_error(FORKED)
         self.room.disown(refusal)  # only the parent will know the outcomes: nobody here may wait
+        for record in self.left():
+            record.outcome.disown(refusal)
         if self._in_flight is not None:
-            self._queue.extendleft(self._in_flight.entries)
             self._in_flight = Job(self._finished, 0)
-        for entry in self._queue:
-            entry.receipt.disown(refusal)
         self._queue.clear()

@@ -41,6 +41,7 @@ from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
 from eventstore.log.writer import LogWriter
+from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
@@ -69,7 +70,7 @@ class DurableLog:
         *,
         read_only: bool,
         on_commit: Callable[[list[Submission]], None],
-        on_reset: Callable[[Submission | None], None],
+        on_reset: Callable[[Submission | None, Receipt | None], None],
     ) -> None:
         self.path = disk.path
         self.disk = disk
@@ -181,10 +182,10 @@ class DurableLog:
             errno=errno.ENOSPC,
         )
 
-    def _reset(self, last: Submission | None) -> None:
+    def _reset(self, last: Submission | None, receipt: Receipt | None) -> None:
         owner = self._on_reset()
         if owner is not None:
-            owner(last)
+            owner(last, receipt)
 
     async def _prepare_spare(self) -> None:
         with contextlib.suppress(StoreClosedError):  # the owner was forgotten meanwhile
@@ -294,7 +295,9 @@ class DurableLog:
             seq=self._group.numbers.durable,
             synced_seq=min(self._writer.synced_seq, self._group.numbers.durable),
             pending=self._group.room.pending,
-            pending_bytes=sum(len(entry.body) for entry in self._group.left()),
+            pending_bytes=sum(
+                len(entry.body) for record in self._group.left() for entry in record.entries
+            ),
             pending_limit=self._group.room.limit,
             events=events,
             commits=counts.commits,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -28,10 +28,10 @@ from eventstore.errors import (
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Chunk, Numbers, Submission, order_error
 from eventstore.log.call_guard import CallGuard
-from eventstore.log.levels import UNTIMED, Levels
+from eventstore.log.levels import Levels
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import array_header
-from eventstore.model.operation import Receipt
+from eventstore.model.operation import Event, Outcome, Receipt
 from eventstore.report import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
@@ -84,7 +84,7 @@ class MemoryLog:
         lineage: Lineage,
         keep: bool,
         on_commit: Callable[[list[Submission]], None],
-        on_reset: Callable[[Submission | None], None],
+        on_reset: Callable[[Submission | None, Receipt | None], None],
         disk: Disk | None = None,
         earlier: LogReader | None = None,
         background: BackgroundCalls | None = None,
@@ -102,7 +102,7 @@ class MemoryLog:
         self._chunks: list[Chunk] | None = [] if keep else None
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)
-        self._accepted: Submission | None = None
+        self._accepted: tuple[Submission, Outcome] | None = None
         self.guard = CallGuard(path, self._repair)
         self._background = background
         self._release = release
@@ -124,44 +124,54 @@ class MemoryLog:
         return self
 
     def submit(
-        self, first_seq: int, body: bytes, count: int, time: int, attachment: Any, level: int
+        self,
+        first_seq: int,
+        body: bytes,
+        count: int,
+        time: int,
+        level: int,
+        events: Sequence[Event[Any]] | None = None,
+        state: Any = None,
+        copy: Callable[[Any], Any] | None = None,
     ) -> Receipt:
         self.room.ensure_open()
         if first_seq != self.numbers.head + 1:
             error = order_error(self.path, first_seq, f"event {self.numbers.head + 1} is next")
             self.fail(error)
             raise error
-        receipt = Receipt(first_seq, first_seq + count - 1, time, attachment)
-        self._accepted = Submission(receipt, body, count, attachment, UNTIMED)  # submitted now
-        self._publish(self._accepted)
+        seq, outcome = first_seq + count - 1, Outcome()
+        receipt = Receipt(first_seq, seq, time, outcome, events, state, copy)
+        accepted = Submission(first_seq, seq, time, body, events, state)
+        self._accepted = accepted, outcome  # submitted now
+        self._publish(accepted, outcome)
         return receipt
 
-    def _publish(self, entry: Submission) -> None:
+    def _publish(self, entry: Submission, outcome: Outcome) -> None:
         """Keep an accepted submission and tell the owner. A second time has no further effect."""
-        receipt, chunks = entry.receipt, self._chunks
-        if chunks is not None and (not chunks or chunks[-1].first_seq != receipt.first_seq):
-            array = array_header(entry.events) + entry.body
-            chunks.append(Chunk(receipt.first_seq, entry.events, array))
-        self.numbers.head = self.numbers.durable = receipt.seq
+        first, chunks = entry.first_seq, self._chunks
+        if chunks is not None and (not chunks or chunks[-1].first_seq != first):
+            count = entry.seq - first + 1
+            chunks.append(Chunk(first, count, array_header(count) + entry.body))
+        self.numbers.head = self.numbers.durable = entry.seq
         owner = self._on_commit()
         if owner is not None:  # pragma: no branch - the owner is the caller
             owner([entry])
-        receipt.resolve()
+        outcome.resolve()
         self._accepted = None
 
     def _repair(self) -> None:
         """Finish an accepted submission after an interruption, or take the owner's head back."""
-        entry = self._accepted
-        if entry is not None:
+        accepted = self._accepted
+        if accepted is not None:
             try:
-                self._publish(entry)
+                self._publish(*accepted)
             except Exception:  # a second exception is the owner's fault, and no interruption
                 _logger.exception("%s: the end of a commit could not be told", self.path)
-                entry.receipt.resolve()
+                accepted[1].resolve()
                 self._accepted = None
         reset = self._on_reset()
         if reset is not None:  # pragma: no branch - the owner is the caller
-            reset(None)
+            reset(None, None)
 
     async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
         own = self.begins + 1

@@ -24,7 +24,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -33,8 +33,8 @@ from eventstore.concurrency import no_thread_error
 from eventstore.crew import Crew, Lane
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
-from eventstore.log.base import Submission
-from eventstore.log.levels import SYNCED, UNTIMED
+from eventstore.log.base import Record
+from eventstore.log.levels import SYNCED
 from eventstore.log.writer import LogWriter
 from eventstore.os_errors import errno_name
 
@@ -45,24 +45,24 @@ WRITERS = Crew("eventstore-writer", 8)
 
 
 class Job(msgspec.Struct, frozen=True, eq=False):
-    """A job of the writer: the commit of `bodies`, with `events` events, or else `action`.
+    """A job of the writer: the commit of `record`, or else `action`.
 
     `finished` is called on the loop with the job and the error that ended the job, if any. A second
-    call for the same job does nothing. `level` is the record's: see `log/levels.py`. `entries` and
-    `done` are the loop's: the submissions that a commit is made of, and the future of a coroutine
-    that awaits the action. `number` counts the
-    jobs of a log: the writer runs each job once, also where an interruption made the loop put a job
-    twice.
+    call for the same job does nothing. `done` is the loop's: the future of a coroutine that awaits
+    the action. `number` counts the jobs of a log: the writer runs each job once, also where an
+    interruption made the loop put a job twice.
     """
 
     finished: Callable[[Job, Exception | None], None]
     number: int
-    events: int = 0
-    bodies: Sequence[bytes] = ()
-    entries: list[Submission] = []
-    level: int = UNTIMED
+    record: Record | None = None
     action: Callable[[], None] | None = None
     done: asyncio.Future[None] | None = None
+
+    @property
+    def events(self) -> int:
+        """The number of events that the job commits."""
+        return 0 if self.record is None else self.record.events
 
 
 class Runner(Protocol):
@@ -80,12 +80,17 @@ def _run_job(writer: LogWriter, job: Job) -> Exception | None:
     try:
         if job.action is not None:
             job.action()
-        else:
-            body = job.bodies[0] if len(job.bodies) == 1 else b"".join(job.bodies)
-            first, last = job.entries[0].receipt.first_seq, job.entries[-1].receipt.seq
-            if last - first + 1 != job.events:
-                raise writer.order_error(first, f"{job.events} events are numbered up to {last}")
-            writer.commit(first, job.events, body, sync=job.level == SYNCED)
+        elif job.record is not None:
+            entries = job.record.entries
+            if len(entries) == 1:
+                body = entries[0].body
+            else:
+                body = b"".join([entry.body for entry in entries])
+            first, last = entries[0].first_seq, entries[-1].seq
+            numbered = sum([entry.seq - entry.first_seq + 1 for entry in entries])
+            if last - first + 1 != numbered:
+                raise writer.order_error(first, f"{numbered} events are numbered up to {last}")
+            writer.commit(first, numbered, body, sync=job.record.level == SYNCED)
     except EventStoreError as error:
         return error
     except Exception as error:  # noqa: BLE001  every waiter must be told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from eventstore.model.operation import Receipt
+from eventstore.log.base import Record
 
 __all__ = ["UnretrievedFailures"]
 
@@ -12,31 +12,36 @@ _logger = logging.getLogger("eventstore.log.commit")
 
 
 class UnretrievedFailures:
-    """Receipts of failed commits, kept until `flush` or `close` raises an outcome.
+    """Failed records, kept until `flush` or `close` raises an outcome.
 
     `path` is the store's.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._failed: list[Receipt] = []
+        self._failed: list[Record] = []
 
-    def fail(self, failed: list[Receipt], error: Exception) -> None:
+    def fail(self, failed: list[Record], error: Exception) -> None:
         """Resolve and log `failed`, and keep them.
 
-        Of the receipts kept so far, only the first that nobody retrieved is kept.
+        Of the records kept so far, only the first with an outcome that nobody retrieved is kept.
         """
-        for receipt in failed:
-            receipt.resolve(error)
-        self._failed = [receipt for receipt in self._failed if not receipt.retrieved][:1]
+        for record in failed:
+            record.outcome.resolve(error)
+        self._failed = [record for record in self._failed if _is_unretrieved(record)][:1]
         self._failed += failed
         if failed:
-            count = sum(receipt.seq - receipt.first_seq + 1 for receipt in failed)
+            count = sum(record.events for record in failed)
             _logger.error("%s: %d events were not committed: %s", self._path, count, error)
 
     def raise_first(self) -> None:
-        """Forget all receipts kept, and raise the first error that nobody retrieved."""
+        """Forget all records kept, and raise the first error that nobody retrieved."""
         failed, self._failed = self._failed, []
-        for receipt in failed:
-            if not receipt.retrieved and receipt.error is not None:
-                raise receipt.error
+        for record in failed:
+            if _is_unretrieved(record) and record.outcome.error is not None:
+                raise record.outcome.error
+
+
+def _is_unretrieved(record: Record) -> bool:
+    """Tell whether nobody was given the outcome of some submission of a record."""
+    return len(record.outcome.retrieved) < len(record.entries)

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 from eventstore.config import StoreConfig
 from eventstore.errors import OutcomeUnknownError
 from eventstore.log.backpressure import Room
-from eventstore.log.base import Numbers, Submission
+from eventstore.log.base import Numbers, Record
 from eventstore.model.operation import Receipt
 from eventstore.standing_warnings import StandingWarnings
 
@@ -44,7 +44,7 @@ _LOOKS = 4  # ticks in a `commit_timeout`, at least
 class CommitWatch:
     """The watch of one log.
 
-    `flight` returns the job in flight, if any, and `left` the submissions without an outcome.
+    `flight` returns the job in flight, if any, and `left` the records without an outcome.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CommitWatch:
         room: Room,
         numbers: Numbers,
         flight: Callable[[], object | None],
-        left: Callable[[], Iterable[Submission]],
+        left: Callable[[], Iterable[Record]],
     ) -> None:
         self.armed = False
         self._loop = loop
@@ -135,14 +135,12 @@ class CommitWatch:
         while heads and heads[0][0] <= now - timeout:
             overdue = heads.popleft()[1]
         if overdue > self._overdue:
-            told, self._overdue = self._overdue, overdue
-            for entry in self._left():
-                if told < entry.receipt.seq <= overdue:
-                    entry.receipt.leave_unknown(
-                        functools.partial(self._unknown, entry.receipt, now - self._since, timeout)
-                    )
+            self._overdue = overdue
+            error = functools.partial(self._unknown, now - self._since, timeout)
+            for record in self._left():
+                record.outcome.leave_unknown(overdue, error)
 
-    def _unknown(self, receipt: Receipt, waited: float, timeout: float) -> OutcomeUnknownError:
+    def _unknown(self, waited: float, timeout: float, receipt: Receipt) -> OutcomeUnknownError:
         first, last = receipt.first_seq, receipt.seq
         events = f"event {last}" if first == last else f"events {first} to {last}"
         return OutcomeUnknownError(

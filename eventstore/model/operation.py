@@ -26,6 +26,7 @@ __all__ = [
     "Event",
     "KeyTexts",
     "Operation",
+    "Outcome",
     "Payload",
     "Receipt",
     "operation_name",
@@ -188,6 +189,69 @@ class Event(
         return to_datetime(self.time)
 
 
+class Outcome(msgspec.Struct, eq=False):
+    """The outcome of a record, pending or known, shared by the receipts of all events in it.
+
+    `waiters` are the futures of those who wait, each with the receipt. After a failure,
+    `retrieved` has the numbers of the receipts whose waiters were given the error. Receipts up to
+    the number `overdue` give the next waiter the error `unknown` once, while the outcome is not
+    known.
+    """
+
+    done: bool = False
+    error: Exception | None = None
+    waiters: list[tuple[Receipt, asyncio.Future[None]]] = []
+    retrieved: set[int] = set()
+    overdue: int = -1
+    unknown: Callable[[Receipt], Exception] = Exception
+
+    def resolve(self, error: Exception | None = None) -> None:
+        """Record the outcome and wake every waiter.
+
+        A second call, after an interruption of the first, wakes the waiters that are left.
+        """
+        self.error = error
+        self.done = True
+        for receipt, waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+                if error is not None:
+                    self.retrieved.add(receipt.seq)
+        self.waiters = []
+
+    def disown(self, error: Exception) -> None:
+        """Resolve with `error` in a forked child.
+
+        The outcome is the parent's. The waiters belong to the parent's loop and are dropped.
+        """
+        self.waiters = []
+        self.resolve(error)
+
+    def leave_unknown(self, overdue: int, error: Callable[[Receipt], Exception]) -> None:
+        """Tell the waiters up to number `overdue` an error: the outcome stays unknown for now.
+
+        Each receipt tells once: its waiters now, or else the next one. Whoever awaits the receipt
+        again waits for the outcome itself. A known outcome stays as it is.
+        """
+        if not self.done:
+            self.overdue, self.unknown = overdue, error
+            told = [
+                (receipt, waiter)
+                for receipt, waiter in self.waiters
+                if receipt.seq <= overdue and receipt.unwarned
+            ]
+            for receipt, waiter in told:
+                if not waiter.done():
+                    waiter.set_exception(receipt.warn(error(receipt)))
+
+    def merge(self, other: Outcome) -> None:
+        """Hand the waiters over to `other`."""
+        other.waiters += self.waiters
+        self.waiters = []
+        if other.done:
+            other.resolve(other.error)
+
+
 class Receipt(msgspec.Struct, eq=False):
     """The outcome of a commit, pending or known. Returned by `submit` and by `append`.
 
@@ -213,39 +277,37 @@ class Receipt(msgspec.Struct, eq=False):
     first_seq: int
     seq: int
     time: int
-    _attachment: tuple[Sequence[Event[Any]], Any, Callable[[Any], Any] | None] | None = None
+    _outcome: Outcome = msgspec.field(default_factory=Outcome)
+    _events: Sequence[Event[Any]] | None = None
+    _state: Any = None
+    _copy: Callable[[Any], Any] | None = None
     duplicate: bool = False
     differences: Mapping[str, tuple[Any, Any]] | None = None
-    _done: bool = False
-    _retrieved: bool = False
-    _error: Exception | None = None
-    _waiters: list[asyncio.Future[None]] | None = None
-    _unknown: Callable[[], Exception] | None = None
-    _followers: list[Receipt] | None = None
+    _warned: bool = False
 
     def __await__(self) -> Generator[Any, None, Receipt]:
-        if not self._done:
-            if self._unknown is not None:
-                make, self._unknown = self._unknown, None
-                raise make()
+        outcome = self._outcome
+        if not outcome.done:
+            if self.seq <= outcome.overdue and not self._warned:
+                self._warned = True
+                raise outcome.unknown(self)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if self._waiters is None:
-                self._waiters = [waiter]
-            else:
-                self._waiters.append(waiter)
+            outcome.waiters.append((self, waiter))
             yield from waiter
-        if self._error is not None:
-            self._retrieved = True
-            raise self._error
+            outcome = self._outcome  # of another receipt, perhaps: see `follow`
+        if outcome.error is not None:
+            outcome.retrieved.add(self.seq)
+            raise outcome.error
         return self
 
     def __repr__(self) -> str:
-        if not self._done:
+        outcome = self._outcome
+        if not outcome.done:
             state = "pending"
-        elif self._error is None:
+        elif outcome.error is None:
             state = "durable"
         else:
-            state = f"failed: {type(self._error).__name__}"
+            state = f"failed: {type(outcome.error).__name__}"
         first = "" if self.first_seq == self.seq else f"{self.first_seq}.."
         again = ", duplicate" if self.duplicate else ""
         return f"<Receipt seq={first}{self.seq} {state}{again}>"
@@ -256,7 +318,7 @@ class Receipt(msgspec.Struct, eq=False):
 
         The payloads are those that the log will give back. A duplicate has no events.
         """
-        return () if self._attachment is None else tuple(self._attachment[0])
+        return () if self._events is None else tuple(self._events)
 
     @property
     def state(self) -> Any:
@@ -266,92 +328,59 @@ class Receipt(msgspec.Struct, eq=False):
         `StoreUsageError` before the outcome is known, and where there is no such state: for a
         duplicate, and in an `EventLog`. Raises the commit's error after a commit that failed.
         """
-        if not self._done:
+        outcome = self._outcome
+        if not outcome.done:
             raise StoreUsageError(
                 f"{self!r} has no state yet, because a crash could take the events back: await "
                 "the receipt first. store.head is the state to decide by",
                 path="",
             )
-        if self._error is not None:
-            raise self._error
-        if self._attachment is None:
+        if outcome.error is not None:
+            raise outcome.error
+        if self._events is None:
             raise StoreUsageError(
                 f"{self!r} has no state: nothing was folded for it. store.state is the state now",
                 path="",
             )
-        _, state, copy = self._attachment
-        return state if copy is None else copy(state)
+        return self._state if self._copy is None else self._copy(self._state)
 
     @property
     def done(self) -> bool:
         """Whether the outcome is known."""
-        return self._done
+        return self._outcome.done
 
     @property
     def error(self) -> Exception | None:
         """The error of a commit that failed, `None` for a pending or durable one."""
-        return self._error
+        return self._outcome.error
 
-    def disown(self, error: Exception) -> None:
-        """Resolve the receipt with `error` in a forked child.
+    @property
+    def unwarned(self) -> bool:
+        """Whether nobody was told that the outcome takes too long."""
+        return not self._warned
 
-        The outcome is the parent's. The waiters belong to the parent's loop and are dropped.
-        """
-        self._waiters = self._followers = None
-        self.resolve(error)
+    def warn(self, error: Exception) -> Exception:
+        """Note that a waiter is told `error`: the outcome takes too long."""
+        self._warned = True
+        return error
 
     def become(self, other: Receipt) -> None:
-        """Take the numbers of `other`, and its outcome once it is known."""
+        """Take the numbers of `other`, and its outcome once the outcome is known."""
         self.first_seq, self.seq, self.time = other.first_seq, other.seq, other.time
-        self._attachment, self.differences = other._attachment, other.differences
-        self.duplicate = other.duplicate
+        self._events, self._state, self._copy = other._events, other._state, other._copy
+        self.differences, self.duplicate = other.differences, other.duplicate
         self.follow(other)
 
     def follow(self, first: Receipt) -> None:
-        """Have the outcome of `first`, another receipt, once the outcome is known."""
-        if first.done:
-            self.resolve(first.error)
-        elif first._followers is None:
-            first._followers = [self]
-        else:
-            first._followers.append(self)
+        """Share the outcome of `first`, another receipt. Waiters of this one wait for it."""
+        own, self._outcome = self._outcome, first._outcome
+        own.merge(self._outcome)
 
     def resolve(self, error: Exception | None = None) -> None:
-        """Record the outcome and wake every waiter.
-
-        A second call, after an interruption of the first, wakes the waiters that are left.
-        """
-        self._error = error
-        self._done = True
-        waiters = self._waiters
-        if waiters is not None:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-                    self._retrieved = True
-            self._waiters = None
-        if self._followers is not None:
-            for follower in self._followers:
-                follower.resolve(error)
-            self._followers = None
-
-    def leave_unknown(self, error: Callable[[], Exception]) -> None:
-        """Tell each waiter an error: the outcome takes too long, and stays unknown for now.
-
-        Without a waiter, the next one is told. Whoever awaits the receipt again waits for the
-        outcome itself. A receipt with an outcome stays as it is.
-        """
-        if not self._done:
-            waiters, self._waiters = self._waiters, None
-            if not waiters:
-                self._unknown = error
-            for waiter in waiters or ():
-                if not waiter.done():
-                    waiter.set_exception(error())
-            for follower in self._followers or ():
-                follower.leave_unknown(error)
+        """Record the outcome of a receipt that no record stands for, and wake every waiter."""
+        self._outcome.resolve(error)
 
     @property
     def retrieved(self) -> bool:
-        """Whether a waiter was given the outcome, or is woken to be given the outcome."""
-        return self._retrieved
+        """Whether a waiter was given the error, or is woken to be given the error."""
+        return self.seq in self._outcome.retrieved

@@ -418,7 +418,7 @@ class TestTheOrderOfNumbers:
         store = await in_memory(SimulatedDisk())
         await store.append(Add(amount=1))
         with pytest.raises(StoreFailedError, match="fault of eventstore"):
-            store.log.appender.submit(7, b"", 1, 0, None, 0)
+            store.log.appender.submit(7, b"", 1, 0, 0)
         assert store.stats().failed
         await store.close()
 

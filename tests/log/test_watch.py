@@ -12,8 +12,9 @@ import pytest
 
 from eventstore import EventLog, EventStore, OutcomeUnknownError, Receipt, StoreConfig
 from eventstore.log.backpressure import Room
-from eventstore.log.base import Numbers, Submission
+from eventstore.log.base import Numbers, Record
 from eventstore.log.watch import CommitWatch
+from eventstore.model.operation import Outcome
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.bank import bank_registry, pay
@@ -39,7 +40,7 @@ class Jobs:
         self.flight: object | None = None
         self.room = Room(100)
         self.numbers = Numbers(0)
-        self.left: list[Submission] = []
+        self.left: list[Record] = []
         self.warnings = StandingWarnings("store")
         self.watch = CommitWatch(
             asyncio.get_running_loop(),
@@ -53,9 +54,9 @@ class Jobs:
 
     def submit(self) -> Receipt:
         seq = self.numbers.head = self.numbers.head + 1
-        receipt = Receipt(seq, seq, 0)
-        self.left.append(Submission(receipt, b"", 1, None, 0))
-        return receipt
+        outcome = Outcome()
+        self.left.append(Record(outcome))
+        return Receipt(seq, seq, 0, outcome)
 
     def begin(self) -> None:
         self.flight = object()

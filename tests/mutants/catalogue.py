@@ -555,8 +555,8 @@ SABOTAGES = (
             edit(
                 COMMIT,
                 "        self._runner.put(job)\n",
-                "        for entry in self._flight.entries:\n"
-                "            entry.receipt.resolve()\n        self._runner.put(job)\n",
+                "        if job.record is not None:\n"
+                "            job.record.outcome.resolve()\n        self._runner.put(job)\n",
             ),
         ),
         caught_by=("tests/log/test_commit.py",),
@@ -579,7 +579,7 @@ SABOTAGES = (
         edits=(
             edit(
                 APPEND_PATH,
-                "        self.head = self.state if last is None else last.attachment[1]\n",
+                "        self.head = self.state if last is None else last.state\n",
                 "        pass\n",
             ),
         ),
@@ -591,13 +591,13 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        dropped = [*entries, *self._queue]\n",
-                "        dropped = [*entries]\n",
+                "        dropped = [*([] if record is None else [record]), *self._queue]\n",
+                "        dropped = [] if record is None else [record]\n",
             ),
             edit(
                 COMMIT,
-                "for entry in dropped], error)\n        self._queue.clear()\n",
-                "for entry in dropped], error)\n",
+                "fail(dropped, error)\n        self._queue.clear()\n",
+                "fail(dropped, error)\n",
             ),
         ),
         caught_by=("tests/log/test_commit.py",),
@@ -1473,8 +1473,8 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "        self._timers.committed(level)\n\n    def _fail_pending",
-                "        self._timers.committed(level)\n"
+                "        self._timers.committed(record.level)\n\n    def _fail_pending",
+                "        self._timers.committed(record.level)\n"
                 "        self._run_between_commits(lambda: None)\n\n    def _fail_pending",
             ),
         ),
@@ -1874,11 +1874,8 @@ SABOTAGES = (
         edits=(
             edit(
                 COMMIT,
-                "self._jobs, *next_record(self._queue))\n"
-                "            for _ in job.entries:\n"
-                "                self._queue.popleft()\n",
-                "self._jobs, *next_record(\n"
-                "                [self._queue.popleft() for _ in range(len(self._queue))]))\n",
+                "self._jobs, self._queue[0])\n            self._queue.popleft()\n",
+                "self._jobs, self._queue.popleft())\n",
             ),
         ),
         caught_by=("tests/log/test_interruptions.py -k test_a_store",),

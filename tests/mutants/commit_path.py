@@ -10,7 +10,7 @@ APPEND_PATH = "append_path.py"
 COMMIT = "log/commit.py"
 DURABLE_LOG = "log/durable.py"
 LEVELS = "log/levels.py"
-NEXT_RECORD = "log/next_record.py"
+RECORD_QUEUE = "log/record_queue.py"
 RUNNER = "log/runner.py"
 STANDING = "standing_warnings.py"
 TIMERS = "log/timers.py"
@@ -19,6 +19,7 @@ WRITER = "log/writer.py"
 
 TEST_LEVELS = "tests/log/test_levels.py"
 TEST_LOW_SPACE = "tests/log/test_low_space.py"
+TEST_RECORD_QUEUE = "tests/log/test_record_queue.py"
 TEST_WATCH = "tests/log/test_watch.py"
 
 COMMIT_PATH = (
@@ -38,11 +39,53 @@ COMMIT_PATH = (
         caught_by=(TEST_LEVELS,),
     ),
     Sabotage(
+        name="a shared outcome that is known too early",
+        breaks="append returns when its own record is durable",
+        edits=(
+            edit(
+                RECORD_QUEUE,
+                "Receipt(first_seq, seq, time, record.outcome,",
+                "Receipt(first_seq, seq, time, waiting[0].outcome,",
+            ),
+        ),
+        caught_by=(TEST_RECORD_QUEUE,),
+    ),
+    Sabotage(
+        name="an outcome shared by two records",
+        breaks="a failed record fails its own waiters with its own error",
+        edits=(
+            edit(
+                RECORD_QUEUE,
+                "Record(Outcome())",
+                "Record(waiting[-1].outcome if waiting else Outcome())",
+            ),
+        ),
+        caught_by=(TEST_RECORD_QUEUE,),
+    ),
+    Sabotage(
+        name="a full record that takes one more submission",
+        breaks="recovery holds one record of a bounded size in memory",
+        edits=(edit(RECORD_QUEUE, "record.size + size > MAX_RECORD_BYTES", "False"),),
+        caught_by=(TEST_RECORD_QUEUE,),
+    ),
+    Sabotage(
+        name="every state of a long queue kept",
+        breaks="what nobody holds is freed while events are queued",
+        edits=(edit(RECORD_QUEUE, "            entries[-2].state = None\n", "            pass\n"),),
+        caught_by=(TEST_RECORD_QUEUE,),
+    ),
+    Sabotage(
+        name="a record left empty by an interruption",
+        breaks="an interrupted submit queues all of its events or none",
+        edits=(edit(RECORD_QUEUE, "if waiting and not waiting[-1].entries:", "if not waiting:"),),
+        caught_by=(TEST_RECORD_QUEUE,),
+    ),
+    Sabotage(
         name="a record as weak as its weakest group",
         breaks="whoever waits for the disk is acknowledged after the sync",
         edits=(
-            edit(NEXT_RECORD, "entry.level < level", "entry.level > level"),
-            edit(NEXT_RECORD, "    level = UNTIMED\n", "    level = 0\n"),
+            edit(RECORD_QUEUE, "if level < record.level:", "if level > record.level:"),
+            edit(RECORD_QUEUE, "Record(Outcome())", "Record(Outcome(), [], 0)"),
         ),
         caught_by=(TEST_LEVELS,),
     ),
@@ -63,7 +106,11 @@ COMMIT_PATH = (
     Sabotage(
         name="the sync of a strict record forgotten behind relaxed ones",
         breaks="no event before an acknowledged durable one is lost",
-        edits=(edit(RUNNER, "sync=job.level == SYNCED)", "sync=writer.synced_seq == first - 1)"),),
+        edits=(
+            edit(
+                RUNNER, "sync=job.record.level == SYNCED)", "sync=writer.synced_seq == first - 1)"
+            ),
+        ),
         caught_by=(TEST_LEVELS,),
     ),
     Sabotage(
@@ -122,7 +169,7 @@ COMMIT_PATH = (
     Sabotage(
         name="a submission of a moment ago told that its outcome is unknown",
         breaks="nobody is told before `commit_timeout` is over",
-        edits=(edit(WATCH, "if told < entry.receipt.seq <= overdue:", "if True:"),),
+        edits=(edit(WATCH, "leave_unknown(overdue, error)", "leave_unknown(1 << 60, error)"),),
         caught_by=(TEST_WATCH,),
     ),
     Sabotage(
@@ -131,8 +178,8 @@ COMMIT_PATH = (
         edits=(
             edit(
                 "model/operation.py",
-                "                make, self._unknown = self._unknown, None\n",
-                "                make = self._unknown\n",
+                "                self._warned = True\n                raise",
+                "                raise",
             ),
         ),
         caught_by=(TEST_WATCH,),
