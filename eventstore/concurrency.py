@@ -138,6 +138,7 @@ class DetachedWork(Generic[T]):
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[T] = self._loop.create_future()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # each leaves in constant time
         self._loop.call_soon(self._step)
 
     def __repr__(self) -> str:
@@ -166,8 +167,19 @@ class DetachedWork(Generic[T]):
         Cancelling cancels the waiting.
         """
         if not self._outcome.done():
-            await asyncio.wait([self._outcome])
+            if not self._waiters:
+                self._outcome.add_done_callback(self._wake_waiters)
+            waiter = self._loop.create_future()
+            self._waiters[waiter] = None
+            try:
+                await waiter
+            finally:
+                self._waiters.pop(waiter, None)
         return not self.interrupted
+
+    def _wake_waiters(self, _: object) -> None:
+        for waiter in list(self._waiters):
+            wake(waiter)
 
     async def wait(self) -> T:
         """Wait for the end, and return or raise the outcome. Cancelling cancels the waiting."""

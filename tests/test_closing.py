@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -622,6 +623,30 @@ class TestDetachedWork:
         await turns(2)
         future.set_result(7)
         assert (await work.wait(), await other) == (7, 7)
+
+    async def test_a_flood_of_leaving_waiters_takes_linear_time(self) -> None:
+        """Eight times as many take eight times as long, where a quadratic cost takes 64 times."""
+
+        async def seconds(count: int) -> float:
+            gate = asyncio.get_running_loop().create_future()
+
+            async def waits() -> None:
+                await gate
+
+            work = DetachedWork(waits())
+            tasks = [asyncio.ensure_future(work.settled()) for _ in range(count)]
+            await turns(3)
+            began = time.process_time()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            took = time.process_time() - began
+            gate.set_result(None)
+            await work.wait()
+            return took
+
+        few, many = [min([await seconds(count) for _ in range(3)]) for count in (1000, 8000)]
+        assert many < 24 * few
 
     async def test_background_calls_say_what_they_are_about(self, tmp_path: Path) -> None:
         calls = BackgroundCalls(LocalDisk(tmp_path), 1)

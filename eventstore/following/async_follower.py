@@ -59,7 +59,8 @@ class Follower(AsyncContext):
         self._calls: BackgroundCalls | None = None
         self._watch = DirectoryWatch(None)
         self._fetching: DetachedWork[Any] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        # In order of arrival. Each one leaves in constant time, wherever in the line it stands.
+        self._waiters: dict[asyncio.Future[None], None] = {}
         self._closed = self._forked = False
 
     def __repr__(self) -> str:
@@ -196,7 +197,7 @@ class Follower(AsyncContext):
         loop = asyncio.get_running_loop()
         fd = self._watch.fd
         waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
         if fd >= 0:
             loop.add_reader(fd, self._wake)
         seconds = self._pace.seconds(notified=fd >= 0)
@@ -206,7 +207,7 @@ class Follower(AsyncContext):
             await waiter
         finally:
             timer.cancel()
-            self._waiters.remove(waiter)
+            del self._waiters[waiter]
             if not self._waiters and fd >= 0:
                 loop.remove_reader(fd)
                 if self._closed:

@@ -5,14 +5,13 @@ Theory of operation
 The commit path has two sides. `GroupCommit` lives on the event loop, and only the loop's thread
 touches it. The writer runs jobs on a thread of its own, one at a time (see `log/runner.py`).
 
-*Five parts* hold the state: the numbers given out and durable, the room in the queue
-(`log/backpressure.py`), the job in flight, the timers (`log/timers.py`), and the outcomes that
-nobody has retrieved.
+*Six parts* hold the state: the numbers given out and durable, the queue (`log/record_queue.py`)
+and the room in it (`log/backpressure.py`), the job in flight, the timers (`log/timers.py`), and the
+outcomes that nobody has retrieved.
 
 *At most one job is in flight.* The job keeps the `GroupCommit` alive, because somebody may wait
-for a receipt. `submit` queues events. When nothing is in flight, `submit` also hands the queue to
-the writer at once. A lone append therefore costs one hop to the thread and one back. Submissions
-during a commit queue up, and become the next record.
+for a receipt. When nothing is in flight, `submit` hands the events to the writer at once. A lone
+append costs one hop there and one back. Submissions during a commit gather in the next record.
 
 *A shared commit* has several waiters, or submissions queued behind. The end of the commit wakes
 waiters, and each is about to submit again in the same turn of the loop. The next hand-over
@@ -313,8 +312,8 @@ class GroupCommit:
         """
         self._unretrieved.raise_first()
         closed = isinstance(self.room.refusal, StoreClosedError)
-        if left := self.left():
-            await left[-1].entries[-1].receipt(left[-1].outcome)
+        for record in self.left()[-1:]:
+            await record.entries[-1].receipt(record.outcome)
         if closed or self.room.failure:  # a log closed meanwhile syncs what is acknowledged
             self.room.ensure_open()
         await self.sync()

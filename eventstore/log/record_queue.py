@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A submission joins the last record of the queue, or begins a record where the last one is full. A
-record is therefore ready when the writer asks for the next one. All receipts of a record share one
-outcome, and nothing in the queue refers to a receipt. A caller who drops a receipt frees all that
-the receipt holds, so a long queue gives the collector nothing to walk through.
+A submission joins the last record of the queue, or begins a record where the last record is full.
+The next record is therefore ready when the writer asks. All receipts of a record share one outcome,
+and nothing in the queue refers to a receipt. Dropping a receipt frees the events and the state of
+the receipt, so a long queue gives the collector nothing to walk through.
 
 *A submission counts from one step on*, the one that adds it to `entries`. An exception of a signal
 handler can cut `add` off before and after that step. The values that are changed before the step

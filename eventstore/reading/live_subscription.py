@@ -88,7 +88,8 @@ class LiveSubscription(Subscription):
         self._chunk: Chunk | None = None  # holds the events of `_batch`, and those given since
         self._reading: AsyncGenerator[Batch, None] | None = None
         self._fetching: DetachedWork[None] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        # In order of arrival. Each one leaves in constant time, wherever in the line it stands.
+        self._waiters: dict[asyncio.Future[None], None] = {}
         self._failure: SubscriberTooSlowError | None = None
         self._warned = self._closed = False
 
@@ -222,12 +223,12 @@ class LiveSubscription(Subscription):
             self._warned = False
             _logger.info("%s: a subscriber that was behind is up to date again", self._log.path)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
         self._shared.hold(self)
         try:
             await waiter
         finally:
-            self._waiters.remove(waiter)
+            del self._waiters[waiter]
             if not self._waiters:
                 self._shared.release(self)
 

@@ -1208,7 +1208,7 @@ SABOTAGES = (
             edit(
                 SUBSCRIPTION,
                 "        for waiter in self._waiters:\n            wake(waiter)\n",
-                "        for waiter in self._waiters[-1:]:\n            wake(waiter)\n",
+                "        for waiter in list(self._waiters)[-1:]:\n            wake(waiter)\n",
             ),
         ),
         caught_by=("tests/reading/test_subscription.py",),

@@ -76,6 +76,18 @@ CREW = (
         caught_by=(f"{TEST_CREW} -k dies",),
     ),
     Sabotage(
+        name="a line that is searched for each waiter who leaves",
+        breaks="cancelling n waiters takes time for n",
+        edits=(
+            edit(
+                "concurrency.py",
+                "                self._waiters.pop(waiter, None)\n",
+                "                self._waiters = dict.fromkeys(set(self._waiters) - {waiter})\n",
+            ),
+        ),
+        caught_by=("tests/test_closing.py -k linear",),
+    ),
+    Sabotage(
         name="a spare smaller than the record",
         breaks="the space that a commit was promised is there",
         edits=(edit(SPARE, "file.size() >= size\n", "file.size() > 0\n"),),
