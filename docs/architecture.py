@@ -22,7 +22,7 @@ DUTIES = {
     "repair": "a damaged store read over its damage, diagnosed and repaired",
     "demo": "a trading loop that is killed and recovers",
     "metrics": "stats() for Prometheus and OpenTelemetry, read when somebody asks",
-    "testing": "for users' tests: handler checks, a simulated disk",
+    "testing": "for users' tests: handler checks, simulated disk and venue",
     "history": "built on open stores: branch a history, compare two",
     "store": "EventStore: operations become state",
     "event_log": "EventLog: values without a state",

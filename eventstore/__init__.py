@@ -1,6 +1,8 @@
 """An embedded, asyncio-native, append-only event store for the state of a trading engine.
 
 Every public name is importable from here. Start with `EventStore`.
+
+pytest rewrites the assertions of plugins. None are to be rewritten here: PYTEST_DONT_REWRITE.
 """
 
 from eventstore.clock import Clock, SimulatedClock, SystemClock

@@ -6,6 +6,8 @@ beside any other installed plugin. A new operation needs no change here: see
 
 In this package, the names of operations, such as `record_trade`, are handlers. Each handler hides
 the module of the same name. `import_module`, and so entry points, still find the module.
+
+pytest rewrites the assertions of plugins. None are to be rewritten here: PYTEST_DONT_REWRITE.
 """
 
 from eventstore import HandlerRegistry, RegistrationError

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import eventstore
+import handlers
 import pytest_eventstore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,3 +165,9 @@ def test_a_simulation_needs_store_and_venue() -> None:
     misused = SimpleNamespace(definition=item, function=test_misuse, fixturenames=["store"])
     with pytest.raises(pytest.UsageError, match=r"async def test_misuse\(store, venue\)"):
         pytest_eventstore.pytest_generate_tests(misused)  # type: ignore[arg-type]  # a stand-in
+
+
+@pytest.mark.parametrize("package", [eventstore, handlers])
+def test_no_warning_where_the_package_was_imported_before_pytest(package: ModuleType) -> None:
+    """pytest would warn that it cannot rewrite the assertions of a plugin's distribution."""
+    assert "PYTEST_DONT_REWRITE" in str(package.__doc__)

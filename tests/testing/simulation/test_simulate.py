@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -137,6 +138,25 @@ def test_runs_are_the_same_under_every_hash_seed() -> None:
     # Without deaths, calls on the disk do not count. So the digest is the same for every Python
     # and every version of the store. A change of the simulation changes the digest.
     assert alive == "764add19ca9ead07"
+
+
+def test_a_run_costs_milliseconds() -> None:
+    """Counted in calls of Python functions, since a time says more about the machine.
+
+    In one core's second there are some 10 million calls, so 100 runs have 100,000 calls each.
+    """
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        simulate(sending_again, registry=REGISTRY, seeds=range(20))
+    finally:
+        sys.setprofile(None)
+    assert 0 < calls / 21 < 30_000
 
 
 def test_progress_and_rate(capsys: pytest.CaptureFixture[str]) -> None:
