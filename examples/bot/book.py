@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from immutables import Map
@@ -17,12 +18,16 @@ SYMBOL = "BTC-USDT"
 
 
 class Book(msgspec.Struct, frozen=True):
-    """The knowledge of a bot. `done` has the client order id of each decision."""
+    """The knowledge of a bot. `done` has the client order id of each decision.
+
+    `fills` has the newest revision of each fill, for busts and corrections.
+    """
 
     positions: Map[str, Decimal] = Map()
     cash: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
     done: Map[int, str] = Map()
+    fills: Map[str, RecordFillOnce] = Map()
 
 
 class OrderSent(Operation):
@@ -43,6 +48,7 @@ class RecordFill(Operation):
     """A fill, recorded as often as somebody says so."""
 
     fill_id: str
+    revision: int
     client_order_id: str
     symbol: str
     qty: Decimal
@@ -50,10 +56,11 @@ class RecordFill(Operation):
     fee: Decimal
 
 
-class RecordFillOnce(Operation, key="fill_id", settles="client_order_id"):
-    """A fill, recorded once: the id is a key. A fill also proves that the order was accepted."""
+class RecordFillOnce(Operation, key=("fill_id", "revision"), settles="client_order_id"):
+    """A fill, recorded once: id and revision are a key. Any fill proves that its order exists."""
 
     fill_id: str
+    revision: int
     client_order_id: str
     symbol: str
     qty: Decimal
@@ -61,18 +68,19 @@ class RecordFillOnce(Operation, key="fill_id", settles="client_order_id"):
     fee: Decimal
 
 
-def fields_of(fill: Fill) -> dict[str, str | Decimal]:
+def fields_of(fill: Fill) -> dict[str, Any]:
     """Return the recorded fields of a fill."""
     return {name: getattr(fill, name) for name in RecordFill.__struct_fields__}
 
 
-def booked(book: Book, fill: RecordFill | RecordFillOnce) -> Book:
-    held = book.positions.get(fill.symbol, Decimal(0)) + fill.qty
+def booked(book: Book, fill: RecordFill | RecordFillOnce, sign: int = 1) -> Book:
+    """Add a fill to the books, or with `sign` -1 take the fill out again."""
+    held = book.positions.get(fill.symbol, Decimal(0)) + sign * fill.qty
     return msgspec.structs.replace(
         book,
         positions=book.positions.set(fill.symbol, held),
-        cash=book.cash - fill.qty * fill.price - fill.fee,
-        fees=book.fees + fill.fee,
+        cash=book.cash - sign * (fill.qty * fill.price + fill.fee),
+        fees=book.fees + sign * fill.fee,
     )
 
 
@@ -83,7 +91,15 @@ def record_fill(book: Book, event: Event[RecordFill]) -> Book:
 
 @handler
 def record_fill_once(book: Book, event: Event[RecordFillOnce]) -> Book:
-    return booked(book, event.data)
+    """Book a fill in the place of an earlier revision. Revisions may come out of order."""
+    fill = event.data
+    earlier = book.fills.get(fill.fill_id)
+    if earlier is not None:
+        if earlier.revision > fill.revision:
+            return book
+        book = booked(book, earlier, -1)
+    book = booked(book, fill)
+    return msgspec.structs.replace(book, fills=book.fills.set(fill.fill_id, fill))
 
 
 @handler

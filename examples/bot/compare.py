@@ -1,4 +1,4 @@
-"""How often which bot is wrong: `python compare.py [SEEDS] [JOBS]`."""
+"""The number of wrong runs of each bot: `python compare.py [SEEDS] [JOBS]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 4: an order is recorded before it is sent. An order in doubt is asked for, at once."""
+"""Step 4: an order is recorded before the sending. An order in doubt is asked for, at once."""
 
 from __future__ import annotations
 

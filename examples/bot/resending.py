@@ -1,4 +1,4 @@
-"""Step 5: an order in doubt is sent again under the same id. Most venues take it twice."""
+"""Step 5: an order in doubt is sent again under the same id. Most venues take the order twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventstore.testing.simulation import Rejected, VenueClient
 
 
 async def send_again(doubt: Doubt[PlaceOrder], venue: VenueClient) -> None:
-    """Send the order until the venue takes it, or says that the id is in use."""
+    """Send the order until the venue takes it, or knows the id."""
     order = doubt.operation
     while True:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -55,9 +56,10 @@ async def trade(store: EventStore[Book], venue: VenueClient, resolve: Resolve) -
                     await doubt.settle("accepted")
 
 
-async def record(store: EventStore[Book], fill: Fill) -> None:
-    """Record a fill, if the fill is new: the store knows the keys of all recorded fills."""
-    await store.append(RecordFillOnce(**fields_of(fill)))
+async def record(store: EventStore[Book], *fills: Fill) -> None:
+    """Record the new ones among fills: the store knows the keys of all recorded fills."""
+    if fills:
+        await store.append(*(RecordFillOnce(**fields_of(fill)) for fill in fills))
 
 
 async def listen(store: EventStore[Book], venue: VenueClient) -> None:
@@ -74,11 +76,8 @@ async def listen(store: EventStore[Book], venue: VenueClient) -> None:
 async def poll(store: EventStore[Book], venue: VenueClient) -> None:
     """Ask for all fills every three seconds."""
     while True:
-        try:
-            for fill in await venue.fills():
-                await record(store, fill)
-        except (TimeoutError, Rejected):
-            pass
+        with contextlib.suppress(TimeoutError, Rejected):
+            await record(store, *await venue.fills())
         await asyncio.sleep(3)
 
 

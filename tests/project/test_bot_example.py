@@ -75,6 +75,14 @@ def test_the_right_bot_is_right_with_every_seed(bots: dict[str, ModuleType]) -> 
     simulated(bots, "right", range(ALL)).check()
 
 
+def test_the_right_bot_is_right_about_busts_and_corrections(bots: dict[str, ModuleType]) -> None:
+    amending = Faults(busted=0.2, corrected=0.2)
+    report = simulated(bots, "right", range(60), amending)
+    report.check()
+    wrong = simulated(bots, "naive", range(5), amending)
+    assert wrong.kinds["wrong cash"]
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_a_bot_is_short(name: str) -> None:
     assert len((FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines()) < 100

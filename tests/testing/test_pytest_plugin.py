@@ -169,5 +169,5 @@ def test_a_simulation_needs_store_and_venue() -> None:
 
 @pytest.mark.parametrize("package", [eventstore, handlers])
 def test_no_warning_where_the_package_was_imported_before_pytest(package: ModuleType) -> None:
-    """pytest would warn that it cannot rewrite the assertions of a plugin's distribution."""
+    """pytest would warn about assertions of a plugin's distribution, too late to be rewritten."""
     assert "PYTEST_DONT_REWRITE" in str(package.__doc__)

@@ -24,7 +24,7 @@ from eventstore.testing.simulation.world import EPOCH, Entry
 __all__ = ["tell", "time_line"]
 
 _WIDTH = 10
-_SHOWN_CHANGES = 4
+_SHOWN_CHANGES = 3
 _SHOWN_FINDINGS = 8
 _LONG = 60
 
