@@ -39,7 +39,13 @@ from eventstore.disk.layout import (
     segment_name,
 )
 from eventstore.disk.listing import Listing
-from eventstore.disk.manifest import InitialState, Manifest, load_manifest, save_manifest
+from eventstore.disk.manifest import (
+    InitialState,
+    Manifest,
+    load_manifest,
+    save_manifest,
+    this_release,
+)
 from eventstore.disk.timelines import first_timeline, next_timeline
 from eventstore.error_base import REPAIR
 from eventstore.errors import (
@@ -266,6 +272,7 @@ def _create_store(
         timelines=first_timeline(store),
         logged=config.use_wal,
         kind=kind,
+        release=this_release(),
         initial=initial,
     )
     try:

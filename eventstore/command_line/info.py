@@ -148,7 +148,8 @@ def _lines(found: Inspection) -> Iterator[tuple[str, str]]:
         manifest = shown.manifest
         identity = f"format {manifest.format}, timeline {manifest.timelines[-1].number}"
         made = time_text(manifest.created // 10**9 * 10**9, " ")
-        yield "store", f"{manifest.store}  {identity}, made {made}"
+        by = f" by {manifest.release}" if manifest.release else ""
+        yield "store", f"{manifest.store}  {identity}, made {made}{by}"
     yield "lock", _use(found)
     yield "opens", _opens(found)
 
@@ -211,6 +212,7 @@ def _facts(found: Inspection) -> Iterator[tuple[Any, ...]]:
     yield "store", manifest.store
     yield "kind", manifest.kind
     yield "format", manifest.format
+    yield "release", manifest.release or "unknown"
     yield "timeline", manifest.timelines[-1].number
     yield "created", time_text(manifest.created)
     yield "logged", "yes" if manifest.logged else "no (use_wal=False)"
@@ -302,6 +304,7 @@ def _object(found: Inspection, counted: Counted | None) -> dict[str, Any]:
             "store": manifest.store,
             "kind": manifest.kind,
             "format": manifest.format,
+            "release": manifest.release or None,
             "created": manifest.created,
             "logged": manifest.logged,
             "history_start": manifest.history_start,

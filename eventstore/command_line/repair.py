@@ -88,6 +88,7 @@ def repair(
         _show_healthy(out, path, proposal)
         return
     if not applying:
+        _by_number(asked["choose"], proposal)  # a wrong one is told at once
         _show(out, path, proposal)
         raise click.exceptions.Exit(FINDINGS)
     choices = _chosen(proposal, asked)

@@ -81,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         kind: Whether an `EventStore` or an `EventLog` writes here. The other refuses the
             directory.
         format: Version of the formats of all files.
+        release: Release that made the store. Left out where nobody knows.
         timelines: Unbroken histories of appends that the history is made of, oldest first
             (`disk/timelines.py`).
         checksum_before: CRC-32 of the event before `history_start`. A cursor may stand behind this
@@ -100,6 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     archived: tuple[tuple[int, int, int], ...] = ()
     kind: Literal["store", "log"] = "store"
     format: int = FORMAT
+    release: str | msgspec.UnsetType = msgspec.UNSET
     checksum_before: int | msgspec.UnsetType = msgspec.UNSET
     branched: BranchPoint | msgspec.UnsetType = msgspec.UNSET
     initial: InitialState | msgspec.UnsetType = msgspec.UNSET
@@ -112,6 +114,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def lineage(self, path: str) -> Lineage:
         """Return the identity of the history. `path` is the store's name in messages."""
         return Lineage(path, self.store, self.timelines)
+
+
+def this_release() -> str | msgspec.UnsetType:
+    """Return the number of the installed release, such as `0.1.0`, if a package is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # late: costs an import
+
+    try:
+        return version("asyncio-eventstore")
+    except PackageNotFoundError:  # the source is on the path, and nothing is installed
+        return msgspec.UNSET
 
 
 def load_manifest(disk: Disk) -> Manifest:

@@ -50,7 +50,13 @@ from eventstore.disk.layout import (
     snapshot_seq,
 )
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
+from eventstore.disk.manifest import (
+    BranchPoint,
+    Manifest,
+    load_manifest,
+    save_manifest,
+    this_release,
+)
 from eventstore.disk.timelines import Timeline, next_timeline
 from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.key_recovery import keys_at
@@ -247,6 +253,7 @@ def create_branch(
             Manifest(
                 store=store,
                 created=now,
+                release=this_release(),
                 timelines=next_timeline(timelines, folded.seq, store.bytes[:4]),
                 log_start=start,
                 history_start=start,

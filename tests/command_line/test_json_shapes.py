@@ -38,7 +38,7 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
     "stats": ("stats day",),
     "report": ("report day",),
-    "export": ("export day tables", "export hurt more --skip-damage"),
+    "export": ("export day tables --format jsonl", "export hurt more --format jsonl --skip-damage"),
     "verify": ("verify day", "verify hurt"),
     "repair": ("repair hurt", "repair hurt --mend --apply --to mended", "repair day"),
     "backup": ("backup day kept", "backup --list kept"),

@@ -28,13 +28,19 @@ def rows(result: Result) -> list[list[str]]:
     return [line.split("\t") for line in result.stdout.splitlines()[1:]]
 
 
-def in_terminal(*arguments: str | int | Path, width: int = 120) -> tuple[int, str]:
-    """Run a command as a process on a terminal. Returns its status, and all output."""
+def in_terminal(
+    *arguments: str | int | Path, width: int = 120, keep: tuple[str, ...] = ()
+) -> tuple[int, str]:
+    """Run a command as a process on a terminal. Returns its status, and all output.
+
+    Variables that would decide in the terminal's place are taken away, but those in `keep`.
+    """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}
     for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the terminal decides
-        environment.pop(name, None)
+        if name not in keep:
+            environment.pop(name, None)
     with subprocess.Popen(
         [sys.executable, "-m", "eventstore", *map(str, arguments)],
         stdin=follower,
