@@ -25,7 +25,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
 from eventstore.errors import InvalidPayloadError
-from eventstore.log.base import Submission, check_record_size
+from eventstore.log.base import Chunk, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
@@ -303,12 +303,12 @@ class EventLog(AsyncContext, Generic[ValueT]):
         first = max(seq_of(start, "start"), 1)
         if first >= end:
             return
-        async for chunk in self._log.read(first, end):
-            events = await self._log.run(
-                self._codec.decode, chunk.array, chunk.events, chunk.first_seq
-            )
-            for event in events[max(0, first - chunk.first_seq) : end - chunk.first_seq]:
+        async for events in self._log.read(first, end, self._decode):
+            for event in events:
                 yield event
+
+    def _decode(self, chunk: Chunk) -> list[Event[ValueT]]:
+        return self._codec.decode(chunk.array, chunk.events, chunk.first_seq)
 
     async def flush(self) -> None:
         """Wait until everything submitted is on stable storage, in every durability mode.

@@ -16,6 +16,8 @@ Keys in flight belong to queued groups. A refused commit takes back the keys wit
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -42,6 +44,7 @@ from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.identity import key_text
 from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
 from eventstore.log.base import Log
+from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.selection import checked_operations, decode_chunk
@@ -50,6 +53,8 @@ from eventstore.report import StoreStats
 __all__ = ["KeyedAppends", "keys_in_flight"]
 
 _logger = logging.getLogger(__name__)
+_FEW_EVENTS = 16
+"""Events read at first to find those of one append. Most appends have fewer."""
 
 
 class Queue(Protocol):
@@ -280,20 +285,25 @@ class KeyedAppends:
 
         An event with another key stands alone: the hashes of two keys are equal.
         """
-        first, registry = row.seq, self._registry
-        try:
-            async for chunk in self._log.read(first, first + 1):
-                end = chunk.first_seq + chunk.events
-                events = await self._log.run(decode_chunk, registry, chunk, first, end)
-                unit: list[Event[Any]] = []
+        unit: list[Event[Any]] = []
+        for most in (_FEW_EVENTS, MAX_SEQ):
+            unit = await self._unit(row.seq, most)
+            if len(unit) < most:
+                break
+        return unit if unit and unit[0].key == text else unit[:1]
+
+    async def _unit(self, first: int, most: int) -> list[Event[Any]]:
+        """Read the events of one key and time from event `first` on, about `most` of them."""
+        unit: list[Event[Any]] = []
+        end = min(first + most, self._log.durable_seq + 1)
+        decode = functools.partial(decode_chunk, self._registry)
+        with contextlib.suppress(HistoryUnavailableError):
+            async for events in self._log.read(first, end, decode):
                 for event in events:
                     if unit and (event.key != unit[0].key or event.time != unit[0].time):
-                        break
+                        return unit
                     unit.append(event)
-                return unit if unit and unit[0].key == text else unit[:1]
-        except HistoryUnavailableError:
-            pass
-        return []
+        return unit
 
     async def find(self, key: Any, operation: type[Operation] | str | None) -> Event[Any] | None:
         """Return the oldest durable event with a key, of one operation or any.

@@ -55,7 +55,7 @@ from eventstore.keys.index import KeyIndex
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
-from eventstore.log.runs import chunks_of
+from eventstore.log.runs import chunks_of, narrowed
 from eventstore.model.open_intents import holds_marks
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
@@ -277,7 +277,7 @@ def _folded(
     state, seq, latest, intents = at
     for chunk in chunks:
         end = chunk.first_seq + chunk.events
-        events = decode_chunk(registry, chunk, seq + 1, end)
+        events = decode_chunk(registry, narrowed(chunk, seq + 1, end))
         keys.note(chunk, seq + 1, end, events)
         latest = max([latest, *(event.time for event in events)])
         state = registry.fold(state, events)

@@ -170,10 +170,12 @@ class Intending(AsyncContext, Generic[OperationT]):
         path, seq = self._path, receipt.first_seq
         first: Event[Any] = Event(seq, receipt.time, None)
         with contextlib.suppress(HistoryUnavailableError):
-            async for chunk in path.log.read(seq, seq + 1):
-                codec = path.registry.codec
-                events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
-                (first,) = path.registry.upcast([event for event in events if event.seq == seq])[:1]
+            codec = path.registry.codec
+            found = path.log.read(
+                seq, seq + 1, lambda chunk: codec.decode(chunk.array, chunk.events, seq)
+            )
+            async for events in found:
+                (first,) = path.registry.upcast(events)[:1]
         name = str((first.metadata or {}).get(OPENS, {}).get("id", ""))
         state = "is open" if name in path.intents.published else "was settled"
         return DuplicateIntentError(

@@ -25,8 +25,9 @@ does not count is made again.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -61,11 +62,11 @@ from eventstore.log.archive_format import (
 from eventstore.log.format import (
     HEADER_SIZE,
     InvalidBytesError,
+    Record,
     SealKind,
     SegmentHeader,
     record_size,
 )
-from eventstore.log.runs import gather_runs
 from eventstore.log.segment import MOVE_OUT, corrupt_segment_error, fresh_salt, read_header
 from eventstore.log.tail import Clean, Corrupt, classify_tail
 from eventstore.model.codec import array_header, latest_time
@@ -84,9 +85,11 @@ __all__ = [
 
 _RECORD_EVENTS = 4096
 _RECORD_BYTES = 32 << 10
+_FEW_RECORDS = 200
 _TAIL_GUESS = 8 << 10
 """Bytes read from the end of an archive: index and seek table of about 290 blocks."""
 _Run = tuple[int, int, bytes]
+_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class OpenedArchive(NamedTuple):
@@ -305,16 +308,19 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
     """Archive one segment. Returns the latest time of its events."""
     name = segment_name(first)
     header = read_header(disk, name, manifest.store)
-    runs = _repack_events(disk, name, read_whole(disk, name), header, successor)
+    data = read_whole(disk, name)
+    records = _finished_records(disk, name, data, header, successor)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
+    runs = _repack_events(disk, data, records, first)
     compressed = compress_runs(disk, header, runs, successor)
     target = archive_name(first)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     content = read_whole(disk, target)
     kept = decompress_archive(disk, target, content)
-    header = SegmentHeader.decode(kept[:HEADER_SIZE])
-    if not _are_equal(disk, _repack_events(disk, target, kept, header, successor), runs):
+    kept_header = SegmentHeader.decode(kept[:HEADER_SIZE])
+    found = _finished_records(disk, target, kept, kept_header, successor)
+    if _events_digest(disk, kept, found) != _events_digest(disk, data, records):
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _corrupt_archive_error(disk, target, "it does not hold what was written to it")
@@ -334,31 +340,54 @@ def compress_runs(disk: Disk, header: SegmentHeader, runs: list[_Run], successor
     return builder.finish(successor)
 
 
-def _repack_events(
+def _finished_records(
     disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int
-) -> list[_Run]:
-    """Repack the events of a finished segment into large records: first number, count, bytes."""
+) -> tuple[Record, ...]:
+    """Verify a finished segment, and return its records with events."""
     tail = classify_tail(data, header, lambda: give_way(disk))
     if isinstance(tail, Corrupt):
         raise corrupt_segment_error(disk, name, tail.offset, tail.expected_seq, tail.reason)
     if tail.next_seq != successor:
         raise corrupt_segment_error(disk, name, tail.end, tail.next_seq, "it ends too early")
-    gathered = gather_runs(
-        data, tail.records, header.first_seq, max_bytes=_RECORD_BYTES, max_events=_RECORD_EVENTS
-    )
-    runs = []
-    for first, end, bodies in gathered:
-        runs.append((first, end - first, b"".join(bodies)))
-        give_way(disk)
+    return tuple(tail.records)
+
+
+def _events_digest(disk: Disk, data: bytes, records: Iterable[Record]) -> bytes:
+    """Return a digest of the encoded events, however they are divided into records."""
+    digest, view = hashlib.blake2b(), memoryview(data)
+    for number, record in enumerate(records, 1):
+        digest.update(view[record.body])
+        if not number % _FEW_RECORDS:
+            give_way(disk)
+    return digest.digest()
+
+
+def _repack_events(disk: Disk, data: bytes, records: Iterable[Record], first: int) -> list[_Run]:
+    """Repack the events of a finished segment into records of even size: number, count, bytes."""
+    runs: list[_Run] = []
+    bodies: list[bytes] = []
+    seq, size = first, 0
+    for record in records:
+        for count, body in _pieces(record.events, data[record.body]):
+            bodies.append(body)
+            seq += count
+            size += len(body)
+            if size >= _RECORD_BYTES or seq - first >= _RECORD_EVENTS:
+                runs.append((first, seq - first, b"".join(bodies)))
+                first, bodies, size = seq, [], 0
+                give_way(disk)
+    if bodies:
+        runs.append((first, seq - first, b"".join(bodies)))
     return runs
 
 
-def _are_equal(disk: Disk, runs: list[_Run], others: list[_Run]) -> bool:
-    for run, other in zip(runs, others, strict=False):
-        if run != other:
-            return False
-        give_way(disk)
-    return len(runs) == len(others)
+def _pieces(count: int, body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Take a large record apart into events, so that one is read without thousands of others."""
+    if count == 1 or len(body) < _RECORD_BYTES:
+        yield count, body
+        return
+    for event in _decode_raw(array_header(count) + body):
+        yield 1, bytes(event)
 
 
 def _corrupt_archive_error(disk: Disk, name: str, reason: str) -> CorruptLogError:

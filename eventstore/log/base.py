@@ -174,7 +174,12 @@ class Log(Protocol):
     def appender(self) -> Appender:
         """The part for appending. Raises `StoreReadOnlyError` for a log opened read-only."""
 
-    def read(self, start: int, stop: int) -> AsyncIterator[Chunk]: ...
+    def read(self, start: int, stop: int, make: Callable[[Chunk], T]) -> AsyncIterator[T]:
+        """Iterate over what `make` makes of runs of events from `start` up to `stop` (exclusive).
+
+        A run never has other events. Reading and making are one call off the event loop.
+        """
+
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def flush(self) -> None: ...
     async def sync(self) -> None: ...

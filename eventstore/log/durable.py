@@ -40,6 +40,7 @@ from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
+from eventstore.log.runs import narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
 from eventstore.report import StoreStats
@@ -202,14 +203,28 @@ class DurableLog:
         if self._writer.failure is not None:
             self.fail(self._writer.failure)
 
-    async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
-        """Yield runs of events from `start` up to `stop` (exclusive), read off the loop.
+    async def read(self, start: int, stop: int, make: Callable[[Chunk], T]) -> AsyncIterator[T]:
+        """Yield what `make` makes of runs of events. See `Log.read`.
 
-        Raises `StoreClosedError` once the log is closed, and `ReadFailedError`.
+        One reader stays open from run to run. Raises `StoreClosedError` once the log is closed, and
+        `ReadFailedError`.
         """
         chunks = self._reader.chunks(start, stop)
-        while (chunk := await self.run(next, chunks, None)) is not None:
-            yield chunk
+
+        def take() -> tuple[T, bool] | None:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return None
+            ends = chunk.first_seq + chunk.events >= stop
+            if ends:
+                chunks.close()
+            return make(narrowed(chunk, start, stop)), ends
+
+        while (taken := await self.run(take)) is not None:
+            made, ends = taken
+            yield made
+            if ends:
+                return
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a blocking call on a thread beside the commit path.

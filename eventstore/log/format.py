@@ -264,18 +264,22 @@ def read_record(
     return Record(offset, first_seq, count, length, synced_end, end)
 
 
-def read_synced_end(data: bytes | memoryview, offset: int, salt: bytes) -> int:
+def read_synced_end(
+    data: bytes | memoryview, offset: int, salt: bytes, place: int | None = None
+) -> int:
     """Read `synced_end` of the record header at `offset`, without a look at the body.
 
-    Raises `InvalidBytesError` where no valid record header stands.
+    `place` is the offset in the segment, if `data` is only a part of the segment. Raises
+    `InvalidBytesError` where no valid record header stands.
     """
     if offset + RECORD_HEADER_SIZE > len(data):
         raise InvalidBytesError("the record's header is cut short")
     found, _, _, _, synced_end, _, header_crc = _RECORD.unpack_from(data, offset)
     if found != salt:
         raise InvalidBytesError("no record of this segment begins here")
+    place = offset if place is None else place
     checked = data[offset : offset + RECORD_HEADER_SIZE - _CRC.size]
-    if zlib.crc32(checked, offset & 0xFFFFFFFF) != header_crc or synced_end > offset:
+    if zlib.crc32(checked, place & 0xFFFFFFFF) != header_crc or synced_end > place:
         raise InvalidBytesError("the record header's checksum does not match")
     return int(synced_end)
 

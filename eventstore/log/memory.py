@@ -14,8 +14,6 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-import msgspec
-
 from eventstore.concurrency import BackgroundCalls
 from eventstore.config import Durability
 from eventstore.disk.base import Disk
@@ -30,6 +28,7 @@ from eventstore.log.base import Chunk, Numbers, Submission, order_error
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.levels import Levels
 from eventstore.log.reader import LogReader
+from eventstore.log.runs import narrowed
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Event, Outcome, Receipt
 from eventstore.report import StoreStats
@@ -48,15 +47,6 @@ _ARRAY_HEADER_SIZE = len(array_header(0))
 
 def _first_seq(chunk: Chunk) -> int:
     return chunk.first_seq
-
-
-def _part_before(seq: int, chunk: Chunk) -> Chunk:
-    """Return the part of `chunk` before event `seq`."""
-    count = min(chunk.events, seq - chunk.first_seq)
-    if count == chunk.events:
-        return chunk
-    events = msgspec.msgpack.decode(chunk.array, type=list[msgspec.Raw])[:count]
-    return Chunk(chunk.first_seq, count, b"".join((array_header(count), *events)))
 
 
 def _join_chunks(chunks: list[Chunk]) -> Chunk:
@@ -173,7 +163,7 @@ class MemoryLog:
         if reset is not None:  # pragma: no branch - the owner is the caller
             reset(None, None)
 
-    async def read(self, start: int, stop: int) -> AsyncIterator[Chunk]:
+    async def read(self, start: int, stop: int, make: Callable[[Chunk], T]) -> AsyncIterator[T]:
         own = self.begins + 1
         if self._chunks is None or (start < own and self._earlier is None):
             raise HistoryUnavailableError(
@@ -183,15 +173,18 @@ class MemoryLog:
                 first_available=own if self._chunks is not None else stop,
             )
         if start < own and self._earlier is not None:
-            chunks = self._earlier.chunks(start, min(stop, own))
-            while (chunk := await self.run(next, chunks, None)) is not None:
-                yield _part_before(own, chunk)
+            end = min(stop, own)
+            chunks = self._earlier.chunks(start, end)
+            made = map(make, (narrowed(chunk, start, end) for chunk in chunks))
+            while (taken := await self.run(next, made, None)) is not None:
+                yield taken
                 if isinstance(self.room.refusal, StoreClosedError):
                     self.room.ensure_open()
         first = max(bisect.bisect_right(self._chunks, start, key=_first_seq) - 1, 0)
         last = bisect.bisect_left(self._chunks, stop, key=_first_seq)
         for index in range(first, last, _CHUNKS_PER_READ):
-            yield _join_chunks(self._chunks[index : min(index + _CHUNKS_PER_READ, last)])
+            joined = _join_chunks(self._chunks[index : min(index + _CHUNKS_PER_READ, last)])
+            yield await self.run(make, narrowed(joined, start, stop))
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._background is None:

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import bisect
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from eventstore.disk.base import Disk
@@ -91,7 +91,7 @@ class LogReader:
         self._store = store
         self._chunk_bytes = chunk_bytes
 
-    def chunks(self, start: int = 1, stop: int | None = None) -> Iterator[Chunk]:
+    def chunks(self, start: int = 1, stop: int | None = None) -> Generator[Chunk, None, None]:
         """Read events from number `start` on, up to `stop` (exclusive) or the end of the log.
 
         The first chunk may begin before `start`, and the last chunk may end after `stop`. A large

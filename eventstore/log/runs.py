@@ -3,7 +3,7 @@
 A record may hold a single event, and a decoder call costs more than one event. So decoding record
 by record would spend most of the time in calls.
 
-`gather_runs` serves the reader of unsealed segments, recovery and the archive. The loop over
+`gather_runs` serves the reader of unsealed segments and recovery. The loop over
 finished files (`segment_reader.py`) gathers bodies into an `OpenRun` by itself. That loop runs once
 for every record of a history, and a generator would slow the loop down.
 """
@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from eventstore.log.base import Chunk
 from eventstore.log.format import RECORD_HEADER_SIZE, Record
 from eventstore.model.codec import array_header
 
-__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "OpenRun", "Run", "chunks_of", "gather_runs"]
+__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "OpenRun", "Run", "chunks_of", "gather_runs", "narrowed"]
 
 CHUNK_BYTES = 256 << 10
-"""Body bytes after which a run is full. A run costs the event loop two visits to a thread."""
+"""Body bytes after which a run is full. A run costs the event loop a visit to a thread."""
 CHUNK_EVENTS = 4096
 """Events after which a run is full."""
+_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class Run(NamedTuple):
@@ -98,6 +101,18 @@ class OpenRun:
         chunk = _chunk(self.first_seq, self.next_seq, self.bodies)
         self.first_seq, self.bodies, self.room = self.next_seq, [], self.chunk_bytes
         return chunk
+
+
+def narrowed(chunk: Chunk, start: int, stop: int) -> Chunk:
+    """Cut a chunk to the events from `start` up to `stop` (exclusive), without decoding others."""
+    first, behind = max(chunk.first_seq, start), min(chunk.first_seq + chunk.events, stop)
+    if behind - first == chunk.events or behind <= first:
+        return chunk
+    try:
+        bodies = _decode_raw(chunk.array)[first - chunk.first_seq : behind - chunk.first_seq]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return chunk  # decoding tells the fault
+    return _chunk(first, behind, list(map(bytes, bodies)))
 
 
 def _chunk(first_seq: int, next_seq: int, bodies: list[bytes]) -> Chunk:

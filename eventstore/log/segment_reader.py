@@ -18,6 +18,9 @@ The second pass computes no checksum. The second pass compares the header with t
 first pass, and checks the numbers and lengths of all records. A segment with another header was
 replaced between the passes: `SegmentReplacedError`, and the caller loads the new segment.
 
+*A few events of a segment* are searched for and verified record by record (`seek.py`). Where that
+ends before the last wanted event, the segment is read through as follows.
+
 *A segment without a closing seal* is read whole (`unsealed_reader.py`).
 
 Nothing is handed over before its checksum was verified.
@@ -53,6 +56,7 @@ from eventstore.log.history_file import (
     decode_header,
 )
 from eventstore.log.runs import CHUNK_EVENTS, OpenRun
+from eventstore.log.seek import SHORT, read_short
 from eventstore.log.segment import WINDOW, corrupt_segment_error, file_crc
 from eventstore.log.unsealed_reader import UnsealedRecords, read_unsealed
 
@@ -110,6 +114,11 @@ def read_file(
             seal come first.
         ReadFailedError: The device cannot read the file.
     """
+    if not file.archived and wanted.stop - wanted.start <= SHORT:
+        seq = yield from read_short(disk, store, file, wanted)
+        if seq >= wanted.stop:
+            return None
+        wanted = wanted._replace(start=seq)
     loaded = load_file(disk, store, file, wanted)
     try:
         if loaded.header is not None:

@@ -18,7 +18,7 @@ from eventstore.disk.base import Disk
 from eventstore.disk.layout import LOG_FOLDER, segment_seq
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import HistoryUnavailableError, StoreReadOnlyError
-from eventstore.log.base import Log
+from eventstore.log.base import Chunk, Log
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
 from eventstore.moment import NamedPlace, Place
@@ -133,9 +133,13 @@ async def confirm_live(log: Log, cursor: Cursor) -> int:
         raise log.lineage.ahead_error(cursor, last)
     if seq:
         with contextlib.suppress(HistoryUnavailableError):  # then nothing else can be read either
-            async for chunk in log.read(seq, seq + 1):
-                log.lineage.check_event(cursor, checksum_at(chunk.array, seq - chunk.first_seq))
+            async for checksum in log.read(seq, seq + 1, _first_checksum):
+                log.lineage.check_event(cursor, checksum)
     return seq
+
+
+def _first_checksum(chunk: Chunk) -> int:
+    return checksum_at(chunk.array, 0)
 
 
 def _last_of(log: Log) -> int | None:

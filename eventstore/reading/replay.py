@@ -19,6 +19,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError
 from eventstore.log.reader import CACHED_BYTES, LogReader
+from eventstore.log.runs import narrowed
 from eventstore.model.codec import EventCodec
 from eventstore.model.handler import fold_each
 from eventstore.model.operation import OPERATION_FIELD, Event
@@ -261,9 +262,8 @@ def recorded_batches(
         return
     reader = LogReader(disk, manifest.store, CACHED_BYTES)
     for chunk in reader.chunks(first, end):
+        chunk = narrowed(chunk, first, end)
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
-        if chunk.first_seq < first or chunk.first_seq + chunk.events > end:
-            events = events[max(0, first - chunk.first_seq) : end - chunk.first_seq]
         wanted = window.cut(events)
         if not gaps and holds_lost(chunk.array):
             wanted = without_lost(wanted)

@@ -18,6 +18,7 @@ from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import UnknownOperationError
+from eventstore.log.base import Chunk
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.handler import Handler, Upcaster
@@ -145,9 +146,6 @@ def seq_lower_bound(disk: Disk, time: int) -> int:
     return first
 
 
-def decode_chunk(registry: HandlerRegistry[Any], chunk: Any, start: int, stop: int) -> list[Any]:
-    """Decode and upcast the events of a chunk from number `start` to `stop` (exclusive)."""
-    events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
-    if chunk.first_seq < start or chunk.first_seq + chunk.events > stop:
-        events = events[max(0, start - chunk.first_seq) : stop - chunk.first_seq]
-    return list(registry.upcast(events))
+def decode_chunk(registry: HandlerRegistry[Any], chunk: Chunk) -> list[Any]:
+    """Decode and upcast the events of a chunk."""
+    return list(registry.upcast(registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)))

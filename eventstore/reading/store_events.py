@@ -88,13 +88,17 @@ async def durable_batches(
     if first >= end:
         return
     window = TimeWindow(start, stop)
-    async for chunk in log.read(first, end):
-        events = window.cut(await log.run(decode_chunk, registry, chunk, first, end))
+
+    def decode(chunk: Chunk) -> tuple[Sequence[Event[Any]], Chunk]:
+        return decode_chunk(registry, chunk), chunk
+
+    async for found, chunk in log.read(first, end, decode):
+        events = window.cut(found)
         if not gaps and holds_lost(chunk.array):
             events = without_lost(events)
         if operations is not None:
             events = [event for event in events if event.operation in operations]
-        yield Batch(events, min(chunk.first_seq + chunk.events, end), chunk)
+        yield Batch(events, chunk.first_seq + chunk.events, chunk)
         if window.over:
             return
 

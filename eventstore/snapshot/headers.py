@@ -1,4 +1,4 @@
-"""Which snapshot: found by times in the headers, without a look at any state."""
+"""The search for a snapshot by time. Only headers are read, and no state."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OTHER_TIMELINE = "it was taken in another timeline, whose events are not in this
 
 
 def is_of(header: SnapshotHeader, lineage: Lineage) -> bool:
-    """Whether the events up to a snapshot's event are those of this history, by their timeline."""
+    """Whether the timeline of a snapshot's event is the one that this history has there."""
     return header.timeline == lineage.cursor(header.seq, None).timeline_id
 
 
 def last_earlier(disk: Disk, lineage: Lineage, seqs: Sequence[int], time: int) -> int:
-    """Return the newest of some snapshots up to which every event is earlier than `time`, or 0.
+    """Return the newest snapshot with only events earlier than `time`, or 0.
 
     `seqs` are the events with a snapshot or a keyframe, ascending. `time` is in nanoseconds since
     the epoch. The latest time never falls from one snapshot to the next, so few headers are read. A
@@ -48,7 +48,7 @@ def last_earlier(disk: Disk, lineage: Lineage, seqs: Sequence[int], time: int) -
 
 def _latest_time(disk: Disk, lineage: Lineage, seq: int) -> int | None:
     """Read the latest time of any event up to `seq` in the header of a snapshot or keyframe."""
-    # A writer may remove the snapshot between the listing and the reading, or move it.
+    # A writer may remove or move the snapshot between the listing and the reading.
     for name in (snapshot_name(seq), keyframe_name(seq)):
         with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
             header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))

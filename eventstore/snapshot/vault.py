@@ -244,7 +244,7 @@ class SnapshotVault(Generic[StateT]):
         write_atomically(self._disk, name, SNAPSHOT_TEMPORARY, data)
 
     def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
-        """Load the snapshot or the keyframe of event `seq`, or say why it cannot be used.
+        """Load the snapshot or the keyframe of event `seq`, or say why the file cannot be used.
 
         Raises `ReadFailedError`, and `FileNotFoundError` where there is neither.
         """

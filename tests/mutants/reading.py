@@ -13,12 +13,14 @@ HEADERS = "snapshot/headers.py"
 KEYFRAMES = "snapshot/keyframes.py"
 VAULT = "snapshot/vault.py"
 VERIFY = "tools/verify.py"
+SEEK = "log/seek.py"
 SEGMENT_READER = "log/segment_reader.py"
 MENDING = "repair/archives.py"
 
 TEST_FORMAT = "tests/log/test_archive_format.py"
 TEST_ARCHIVE = "tests/log/test_archive.py"
 TEST_KEYFRAMES = "tests/snapshot/test_keyframes.py"
+TEST_SEEK = "tests/log/test_seek.py"
 TEST_BITS = "tests/damage/test_bits.py"
 
 TOLD = "every flipped bit of an archive is noticed"
@@ -183,6 +185,18 @@ READING = (
             ),
         ),
         caught_by=(TEST_ARCHIVE,),
+    ),
+    Sabotage(
+        name="a record found by search is not verified",
+        breaks="a flipped bit is never given as an event",
+        edits=(
+            edit(
+                SEEK,
+                "            records.append(read_record(data, at, salt, place=offset + at))\n",
+                "            records.append(Record(at, first, events, size, 0, end))\n",
+            ),
+        ),
+        caught_by=(TEST_SEEK,),
     ),
     Sabotage(
         name="only the first damaged block mended",

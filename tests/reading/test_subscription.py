@@ -8,11 +8,11 @@ import errno
 import gc
 import sys
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -39,6 +39,7 @@ from tests.support.gates import PATIENCE, GatedDisk
 
 pytestmark = pytest.mark.asyncio
 
+T = TypeVar("T")
 BEGIN = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
 NEVER: dict[str, Any] = {"wal_max_entries": None, "auto_save_interval": None}
 
@@ -616,10 +617,10 @@ class TestCatchingUp:
             calls = 0
             read = store.log.read
 
-            def counted(start: int, stop: int) -> AsyncIterator[Chunk]:
+            def counted(start: int, stop: int, make: Callable[[Chunk], T]) -> AsyncIterator[T]:
                 nonlocal calls
                 calls += 1
-                return read(start, stop)
+                return read(start, stop, make)
 
             store.log.read = counted  # type: ignore[method-assign]  # to count the calls
             seen: list[int] = []
