@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.analysing import ANALYSING
 from tests.mutants.commit_path import COMMIT_PATH
 from tests.mutants.crew import CREW
 from tests.mutants.cursors import CURSOR_SABOTAGES
@@ -92,6 +93,7 @@ SABOTAGES = (
     *SEEING,
     *KEYS,
     *REPAIR,
+    *ANALYSING,
     *REPORTING,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(
