@@ -32,7 +32,7 @@ from eventstore import (
     handler,
     read_events,
 )
-from eventstore.analysis import exporting, to_arrow
+from eventstore.analysis import exporting, history, to_arrow
 from eventstore.analysis.exporting import SUMMARY, export_store
 from eventstore.analysis.settings import ExportSettings
 from eventstore.disk.layout import segment_seq
@@ -363,6 +363,28 @@ class TestGoingOn:
 
 def interrupted(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+class TestBesideAnEngine:
+    @pytest.mark.asyncio
+    async def test_an_open_store(self, store: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        async with EventStore.open(store, NEW) as opened:
+            for number in range(4):
+                await opened.append(Fill(symbol="x", shares=number))
+                await asyncio.to_thread(export_store, store, out, NEW, append=True)
+            files = sorted(out.glob("fill*.parquet"), key=lambda file: numbers(file)[0])
+        assert len(files) == 4
+        assert numbers(*files)[-4:] == [19, 20, 21, 22]
+
+    def test_events_that_a_power_cut_may_take_back_wait(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(history, "durable_end", lambda disk, manifest, whole: whole - 3)
+            assert export_store(store, tmp_path / "out", NEW, append=True).last == 15
+        export_store(store, tmp_path / "out", NEW, append=True)
+        assert numbers(tmp_path / "out" / "quote.16.parquet") == [17, 18]
 
 
 class TestDamage:

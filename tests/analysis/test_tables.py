@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import enum
 import json
 import subprocess
@@ -11,7 +12,7 @@ import tracemalloc
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import duckdb
 import msgspec
@@ -20,18 +21,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from immutables import Map
+from msgspec import Meta
 
 import eventstore.analysis
 from eventstore import (
     ConfigError,
+    Event,
     EventLog,
     EventStore,
     HandlerRegistry,
     InexactValueError,
+    Operation,
     RegistrationError,
     StoreExistsError,
     StoreNotFoundError,
     UnknownOperationError,
+    handler,
     read_events,
 )
 from eventstore.analysis import parquet_file, to_arrow, to_pandas, to_polars, write_parquet
@@ -164,6 +169,12 @@ class TestEveryType:
         reader = to_arrow(desk_store, "quote", NEW, batch_rows=batch_rows)
         assert rows_of(reader.read_all()) == rows_of(to_arrow(desk_store, "quote", NEW).read_all())
 
+    def test_a_dictionary_goes_on_in_the_next_batch(self, desk_store: Path) -> None:
+        reader = to_arrow(desk_store, "quote", NEW, batch_rows=1)
+        symbols = [batch.column("symbol").dictionary.to_pylist() for batch in reader]
+        assert symbols[0] == ["BTC-USDT"]
+        assert symbols[-1] == ["BTC-USDT", "ETH-USDT", 'sol, "x"\n']
+
     def test_part_counts_what_an_upcaster_made_of_one_event(self, desk_store: Path) -> None:
         fills = to_arrow(desk_store, "fill", NEW).read_all()
         first = [(row["seq"], row["part"], row["shares"]) for row in fills.to_pylist()][:4]
@@ -234,6 +245,36 @@ async def record(path: Path, registry: HandlerRegistry[Any], payloads: Iterable[
     async with EventStore.open(path, registry) as store:
         for payload in payloads:
             await store.append(payload)
+
+
+class Stamp(Operation):
+    """A time of any kind, and one that has no zone."""
+
+    at: dt.datetime
+    local: Annotated[dt.datetime, Meta(tz=False)]
+
+
+@handler
+def on_stamp(state: int, event: Event[Stamp]) -> int:
+    return state
+
+
+class TestTimes:
+    STAMPS: HandlerRegistry[int] = HandlerRegistry(on_stamp, state_type=int)
+    LOCAL = dt.datetime(2026, 3, 2, 14, 30)
+
+    def test_a_time_in_another_zone_is_the_same_time(self, tmp_path: Path) -> None:
+        at = self.LOCAL.replace(tzinfo=dt.timezone(dt.timedelta(hours=2)))
+        asyncio.run(record(tmp_path / "store", self.STAMPS, [Stamp(at=at, local=self.LOCAL)]))
+        (row,) = to_arrow(tmp_path / "store", "stamp", self.STAMPS).read_all().to_pylist()
+        assert (row["at"], row["local"]) == (at, self.LOCAL)
+        assert row["at"].utcoffset() == dt.timedelta(0)
+
+    def test_a_time_without_a_zone_is_not_taken_for_utc(self, tmp_path: Path) -> None:
+        stamp = Stamp(at=self.LOCAL, local=self.LOCAL)
+        asyncio.run(record(tmp_path / "store", self.STAMPS, [stamp]))
+        with pytest.raises(InexactValueError, match=r"the time has no zone: say Meta\(tz=False\)"):
+            to_arrow(tmp_path / "store", "stamp", self.STAMPS).read_all()
 
 
 class TestFoundShapes:

@@ -6,6 +6,7 @@ from tests.mutants.analysing import ANALYSING
 from tests.mutants.commit_path import COMMIT_PATH
 from tests.mutants.crew import CREW
 from tests.mutants.cursors import CURSOR_SABOTAGES
+from tests.mutants.exporting import EXPORTING
 from tests.mutants.following import FOLLOWING
 from tests.mutants.intents import INTENTS
 from tests.mutants.keys import KEYS
@@ -94,6 +95,7 @@ SABOTAGES = (
     *KEYS,
     *REPAIR,
     *ANALYSING,
+    *EXPORTING,
     *REPORTING,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(

@@ -1,0 +1,131 @@
+"""Sabotages of tables and exports: a rounded value, a row twice, another store's rows."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["EXPORTING"]
+
+ARRAYS = "analysis/arrow_arrays.py"
+DECIMALS = "analysis/arrow_decimals.py"
+EXPORT = "analysis/exporting.py"
+FILES = "analysis/table_files.py"
+FOUND = "analysis/found_shapes.py"
+HISTORY = "analysis/history.py"
+PARTS = "analysis/export_parts.py"
+TABLES = "analysis/event_tables.py"
+
+TEST_DECIMALS = "tests/analysis/test_decimals.py"
+TEST_EXPORT = "tests/analysis/test_export.py"
+TEST_TABLES = "tests/analysis/test_tables.py"
+
+EXPORTING: tuple[Sabotage, ...] = (
+    Sabotage(
+        name="long text parsed to a decimal",
+        breaks="no decimal overflows in silence",
+        edits=(edit(DECIMALS, "    if longest <= PRECISION - scale and not", "    if not"),),
+        caught_by=(TEST_DECIMALS,),
+    ),
+    Sabotage(
+        name="text with an exponent parsed to a decimal",
+        breaks="no decimal overflows in silence",
+        edits=(edit(DECIMALS, " and not _has_exponent(texts)", ""),),
+        caught_by=(TEST_DECIMALS,),
+    ),
+    Sabotage(
+        name="a decimal rounded to the column's scale",
+        breaks="a value that does not fit exactly is refused",
+        edits=(edit(DECIMALS, "traps=[Inexact, InvalidOperation])", "traps=[InvalidOperation])"),),
+        caught_by=(TEST_DECIMALS,),
+    ),
+    Sabotage(
+        name="an integer rounded to a float",
+        breaks="a value that does not fit exactly is refused",
+        edits=(edit(ARRAYS, "    if found != list(values):", "    if False:"),),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
+        name="a time without a zone taken for UTC",
+        breaks="no time is moved in silence",
+        edits=(edit(ARRAYS, '            "instant": _instants,\n', ""),),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
+        name="a dictionary that begins anew with each batch",
+        breaks="later batches of a table begin with the same texts",
+        edits=(
+            edit(
+                ARRAYS,
+                "self._places.setdefault(path, _Places({None: None}))",
+                "_Places({None: None})",
+            ),
+        ),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
+        name="a missing name taken for present",
+        breaks="a column found from the data is nullable where a name is missing",
+        edits=(edit(FOUND, "                if self._count:\n", "                if False:\n"),),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
+        name="the parts of an event not counted",
+        breaks="seq and part name one row",
+        edits=(edit(TABLES, "part + 1 if number == before else 0", "0"),),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
+        name="another timeline appended",
+        breaks="an export holds the events of one timeline",
+        edits=(
+            edit(
+                EXPORT,
+                "    if (str(manifest.store), timeline.id) != (earlier.store, earlier.timeline):",
+                "    if False:",
+            ),
+        ),
+        caught_by=(TEST_EXPORT,),
+    ),
+    Sabotage(
+        name="the last event exported again",
+        breaks="append goes on behind the last event",
+        edits=(edit(EXPORT, "earlier.last + 1", "earlier.last"),),
+        caught_by=(TEST_EXPORT,),
+    ),
+    Sabotage(
+        name="events in flight exported",
+        breaks="no exported event is taken back by a power cut",
+        edits=(edit(EXPORT, ", durable=True)", ")"),),
+        caught_by=(TEST_EXPORT,),
+    ),
+    Sabotage(
+        name="an unfinished file under its name",
+        breaks="a file appears when it is whole",
+        edits=(
+            edit(
+                FILES,
+                '    unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")\n',
+                "    unfinished = path\n",
+            ),
+        ),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
+        name="a day that begins again over its file",
+        breaks="a clock that goes back loses no rows",
+        edits=(
+            edit(
+                PARTS, 'return f"{name}-{times}.{end}" if times', 'return f"{name}.{end}" if times'
+            ),
+        ),
+        caught_by=(TEST_EXPORT,),
+    ),
+    Sabotage(
+        name="columns that differ from part to part",
+        breaks="the parts of a table have the same columns",
+        edits=(
+            edit(EXPORT, "    if earlier is None or earlier.columns == columns:", "    if True:"),
+        ),
+        caught_by=(TEST_EXPORT,),
+    ),
+)
