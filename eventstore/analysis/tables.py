@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -25,6 +25,10 @@ from eventstore.moment import Moment, place_of
 from eventstore.reading.selection import checked_registry
 from eventstore.tools.selection import Selection
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
 __all__ = ["to_arrow", "to_pandas", "to_polars", "write_parquet"]
 
 
@@ -37,7 +41,7 @@ def to_arrow(
     stop: Moment | None = None,
     decimals: str = "decimal128",
     batch_rows: int = BATCH_ROWS,
-) -> Any:
+) -> pa.RecordBatchReader:
     """Return the events of one operation as a `pyarrow.RecordBatchReader`, which streams.
 
     The columns are `seq`, `time` (UTC, nanoseconds), `key`, and the fields of the newest payload.
@@ -85,7 +89,7 @@ def to_polars(
     operation: str = ALL,
     registry: HandlerRegistry[Any] | None = None,
     **options: Any,
-) -> Any:
+) -> polars.DataFrame:
     """Return the events of one operation as a `polars.DataFrame`.
 
     Arguments, columns and errors are those of `to_arrow`. The whole table is in memory. Raises
@@ -93,7 +97,8 @@ def to_polars(
     """
     import polars
 
-    return polars.from_arrow(_table(path, operation, registry, **options))
+    frame = polars.from_arrow(_table(path, operation, registry, **options))
+    return cast("polars.DataFrame", frame)
 
 
 def to_pandas(
@@ -101,7 +106,7 @@ def to_pandas(
     operation: str = ALL,
     registry: HandlerRegistry[Any] | None = None,
     **options: Any,
-) -> Any:
+) -> pandas.DataFrame:
     """Return the events of one operation as a `pandas.DataFrame`.
 
     Arguments, columns and errors are those of `to_arrow`. Decimals are `decimal.Decimal`. The whole
