@@ -16,7 +16,7 @@ import msgspec
 
 from eventstore.directory import inspect_directory, refuse_orphans
 from eventstore.disk.base import Disk, open_to_read, read_whole
-from eventstore.disk.layout import MANIFEST, SPARE_SEGMENT, snapshot_name
+from eventstore.disk.layout import MANIFEST, SPARE_SEGMENT, segment_name, snapshot_name
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
@@ -45,8 +45,10 @@ from eventstore.tools.access import access_problems
 __all__ = ["Opening", "opening_of"]
 
 UNKNOWN = "not known without handlers (--registry)"
-_FOLDED = 100_000
-"""The most events to be folded without a request."""
+_FOLDED = 10_000
+"""The most events to be folded without a request, so that the verdict takes a moment."""
+_READ_AT_MOST = 256 << 20
+"""Bytes of the log behind the snapshot that are read. Headers judge the older segments."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,11 +142,27 @@ def _look(disk: Disk, listing: Listing) -> _Bytes:
             manifest.store,
             listing,
             log_start=manifest.log_start,
-            verify_from=max(snapshot + 1, manifest.log_start),
+            verify_from=_read_from(disk, manifest, listing, snapshot),
         )
     )
     _check_keys(disk, manifest, listing, snapshot, required)
     return _Bytes(manifest, snapshot, log)
+
+
+def _read_from(disk: Disk, manifest: Manifest, listing: Listing, snapshot: int) -> int:
+    """Return the first event whose segment is read byte by byte."""
+    wanted, left = max(snapshot + 1, manifest.log_start), _READ_AT_MOST
+    for first in reversed(listing.segments):
+        if first <= wanted:
+            break
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open_to_read(disk, segment_name(first)) as file,
+        ):
+            left -= file.size()
+        if left < 0:
+            return first
+    return wanted
 
 
 def _check_keys(
@@ -256,7 +274,8 @@ def _with_handlers(
         if registry is None:
             return msgspec.structs.replace(opening, verdict=None, text=UNKNOWN)
         if opening.folds > _FOLDED:
-            return opening
+            more = f"{opening.folds:,} events were not folded (--registry folds them)"
+            return msgspec.structs.replace(opening, text=f"{opening.text}; {more}")
     try:
         fold_to(disk, registry, None)
     except EventStoreError as error:

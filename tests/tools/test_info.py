@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from eventstore import EventStore, StoreFormatError
+from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.processes import this_process
 from eventstore.errors import EventStoreError
@@ -24,6 +25,7 @@ from handlers import UpdatePosition, trading_registry
 from tests.support.counting import registry
 from tests.support.day import flip
 from tests.tools.command import eventstore, in_terminal
+from tests.tools.conftest import segment_at
 
 LIVE = """
 import asyncio, sys
@@ -134,6 +136,23 @@ class TestOpens:
         with pytest.raises(EventStoreError) as raised:
             asyncio.run(opened(path))
         assert type(raised.value).__name__ == found["opens"]["error"]
+
+    def test_a_moment_at_any_size(
+        self, day_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Little is folded and read without a request, however long the log is."""
+        path = copied(day_store, tmp_path)
+        monkeypatch.setattr("eventstore.tools.opening._FOLDED", 100)
+        assert facts(path)[1]["opens"]["text"] == (
+            "yes; 999 events were not folded (--registry folds them)"
+        )
+        early = segment_at(path, 4300)
+        flip(path / segment_name(early), 20_000)
+        assert facts(path)[1]["opens"]["verdict"] is False
+        monkeypatch.setattr("eventstore.tools.opening._READ_AT_MOST", 10_000)
+        assert facts(path)[1]["opens"]["verdict"] is True
+        monkeypatch.setattr("eventstore.tools.opening._FOLDED", 10_000)
+        assert facts(path)[1]["opens"]["verdict"] is False  # what is folded is read
 
     def test_a_newer_format(self, day_store: Path, tmp_path: Path) -> None:
         path = copied(day_store, tmp_path)
