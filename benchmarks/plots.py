@@ -47,6 +47,7 @@ def draw(rounds: Rounds, output: Path) -> None:
     ]
     _panels(rounds, others, output / "others.png", "Opening, holding up, space, importing")
     _growth(rounds, output / "growth.png")
+    _sizes(rounds, output / "sizes.png")
 
 
 def _panels(
@@ -109,6 +110,33 @@ def _horizontal(place: Any, bars: Sequence[Bar], label: str) -> None:
             va="center",
             fontsize=8,
         )
+
+
+def _sizes(rounds: Rounds, path: Path) -> None:
+    """Draw what each figure of the case `size` comes to, by the number of events."""
+    case = CASES["size"]
+    lines: dict[str, list[tuple[float, float]]] = {figure: [] for figure in case.figures}
+    for key, found in rounds.items():
+        name, size, _ = key.split("|")
+        for figure in case.figures if name == case.name else ():
+            one = summary([figures[figure] for figures in found if figures is not None])
+            if one is not None:
+                lines[figure].append((float(size.replace(",", "")), one.median))
+    if not any(lines.values()):
+        return
+    drawing = Figure(figsize=(3.2 * len(lines), 3.0), layout="constrained")
+    axes = drawing.subplots(1, len(lines), squeeze=False)[0]
+    for place, (figure, points) in zip(axes, lines.items(), strict=True):
+        scale, unit = (2.0**-20, "MiB") if case.figures[figure] == "MB" else (1e3, "ms")
+        across, up = zip(*sorted(points), strict=True)
+        place.plot(across, [value * scale for value in up], "o-", color=OURS)
+        place.set_xscale("log")
+        place.set_ylim(bottom=0)
+        place.set_xlabel("events recorded before", fontsize=8)
+        place.set_ylabel(f"{figure}, {unit}", fontsize=8)
+        place.tick_params(labelsize=8)
+    drawing.suptitle("Cost against the size of the history")
+    drawing.savefig(path, dpi=110)
 
 
 def _growth(rounds: Rounds, path: Path) -> None:

@@ -6,6 +6,7 @@ ratios within rounds. *Best* is judged the hard way: the peer with the worst rat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,13 +83,17 @@ def verdicts(rounds: Rounds) -> list[Verdict]:
     _replaying(judge)
     _opening(judge)
     _holding_up(judge, rounds)
+    _slices(judge, rounds)
+    _trading(judge)
+    _keys(judge, rounds)
+    _sizes(judge)
     _memory(judge, rounds)
     return judge.found
 
 
 def _appending(judge: _Judge) -> None:
     one = "one awaiter||"
-    for name, limit in (("EventStore", 1.8), ("EventStore (uvloop)", 1.3)):
+    for name, limit in (("EventStore", 1.6), ("EventStore (uvloop)", 1.3)):
         judge.at_most(
             "one awaiter, p50",
             f"{name}: at most {limit} times the bare limit",
@@ -177,12 +182,59 @@ def _replaying(judge: _Judge) -> None:
 def _opening(judge: _Judge) -> None:
     for variant in judge.variants("open after a crash", "EventStore"):
         cell = f"open after a crash|{variant}|EventStore"
-        for figure, limit in (("tail decoded and folded", 1.2), ("tail folded", 1.2)):
+        judge.at_most(
+            "open after a crash",
+            f"{variant}: at most 1.5 times the tail read, decoded and folded",
+            judge.ratio(cell, cell, "whole", "read, decoded and folded"),
+            1.5,
+        )
+
+
+def _trading(judge: _Judge) -> None:
+    for tape in judge.variants("trading fold", "EventStore"):
+        cell = f"trading fold|{tape}|EventStore"
+        judge.at_most(
+            "trading fold",
+            f"{tape}: exact at most 2.5 times the float fold of before",
+            judge.ratio(cell, cell, "exact", "float"),
+            2.5,
+        )
+
+
+def _slices(judge: _Judge, rounds: Rounds) -> None:
+    for ours in ("EventStore", "EventStore (uvloop)"):
+        for work in judge.variants("slices", ours):
+            figures = [one for one in rounds[f"slices|{work}|{ours}"] if one is not None]
             judge.at_most(
-                "open after a crash",
-                f"{variant} events: under {limit} times the {figure}, in memory",
-                judge.ratio(cell, cell, "whole", figure),
-                limit,
+                "loop hold-up",
+                f"{ours}, {work}: p99 at most 1 ms more than idle",
+                summary([one["more than idle, p99"] * 1000 for one in figures]),
+                1.0,
+            )
+
+
+def _keys(judge: _Judge, rounds: Rounds) -> None:
+    for variant in judge.variants("keys", "EventStore"):
+        figures = [one for one in rounds[f"keys|{variant}|EventStore"] if one is not None]
+        for figure, scale, limit, words in (
+            ("unknown", 1e6, 5.0, "an unknown key found so in at most 5 µs"),
+            ("resident", 1.0, 40.0, "at most 40 bytes a key in memory"),
+        ):
+            found = summary([one[figure] * scale for one in figures])
+            judge.at_most("keys", f"{variant} keys: {words}", found, limit)
+
+
+def _sizes(judge: _Judge) -> None:
+    """Judge the growth from each size to the next, which is ten times as large."""
+    sizes = judge.variants("size", "EventStore")
+    for smaller, larger in itertools.pairwise(sizes):
+        cells = [f"size|{size}|EventStore" for size in (larger, smaller)]
+        for figure in ("open", "moment", "catch up"):
+            judge.at_most(
+                "growth",
+                f"{figure}: from {smaller} to {larger} events at most 1.2 times as long",
+                judge.ratio(cells[0], cells[1], figure),
+                1.2,
             )
 
 
@@ -196,9 +248,9 @@ def _holding_up(judge: _Judge, rounds: Rounds) -> None:
             ]
             judge.at_most(
                 "loop hold-up",
-                f"{ours}: p99.9 at most 2 ms more than idle",
+                f"{ours}: p99.9 at most 1 ms more than idle",
                 summary(found),
-                2.0,
+                1.0,
             )
 
 

@@ -325,7 +325,9 @@ class KeyedAppends:
             for key_hash in hashes
             if index.in_memory(key_hash) is None and index.may_be_in_runs(key_hash)
         ]
-        rows = dict(await self._log.run(find_in_runs, index.runs, missing, index.limit))
+        rows: dict[int, Row | None] = {}
+        if missing:  # a key that no run can hold costs no thread
+            rows = dict(await self._log.run(find_in_runs, index.runs, missing, index.limit))
         for key_hash, name in hashes.items():
             row = index.in_memory(key_hash) or rows.get(key_hash)
             if row is not None and not self._forgets(row):

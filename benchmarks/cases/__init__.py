@@ -1,13 +1,17 @@
-"""The twelve cases, in order. `benchmarks.cases.base` says what a case is."""
+"""The cases, in order. `benchmarks.cases.base` says what a case is."""
 
 from __future__ import annotations
 
 from benchmarks.cases.appending import Awaiters, Burst, Groups, OneAwaiter
 from benchmarks.cases.base import Case, Cell, History, Profile, Task
+from benchmarks.cases.folding import TradingFold
 from benchmarks.cases.growing import Growth
 from benchmarks.cases.holding_up import HoldUp
+from benchmarks.cases.keys import Keys
 from benchmarks.cases.opening import OpenAfterCrash, Starting
 from benchmarks.cases.reading import Replay, StateAt
+from benchmarks.cases.sizes import Sizes
+from benchmarks.cases.slices import Slices
 from benchmarks.cases.space import DiskSpace, Memory
 
 __all__ = ["CASES", "Case", "Cell", "History", "Profile", "Task"]
@@ -27,5 +31,9 @@ CASES: dict[str, Case] = {
         Memory(),
         Starting(),
         Growth(),
+        TradingFold(),
+        Sizes(),
+        Slices(),
+        Keys(),
     )
 }

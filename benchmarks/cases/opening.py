@@ -4,7 +4,9 @@ After a crash: the writing process ended without closing anything, 10,000 events
 snapshot. Every round opens a copy. The measurement begins with the opening and ends with the state
 in hand. The contenders `folding` and `decoding` of this case are the yardstick: the tail alone,
 in memory. The same handlers fold events already decoded, or decoded from one buffer first. No store
-can do without either.
+can do without either. For this store, the bytes of the log are read from the files first, too.
+
+Two variants of a short history have trades of some 100 bytes and of 2,000 bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,12 @@ class OpenAfterCrash(Case):
     name = "open after a crash"
     title = "5. Open after a crash, the tail folded"
     headline = "whole"
-    figures: ClassVar = {"whole": "ms", "tail folded": "ms", "tail decoded and folded": "ms"}
+    figures: ClassVar = {
+        "whole": "ms",
+        "tail folded": "ms",
+        "tail decoded and folded": "ms",
+        "read, decoded and folded": "ms",
+    }
 
     SIZES: ClassVar[dict[Profile, tuple[int, ...]]] = {
         "tiny": (3000,),
@@ -52,6 +59,8 @@ class OpenAfterCrash(Case):
     )
     LONG = ("EventStore", "sqlite3", "LMDB")
     """Contenders with histories of more than a million events."""
+    PAYLOADS: ClassVar = {"small events": 0, "large events": 2000}
+    """Characters added to the payloads, in histories of this store alone."""
 
     def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
         tail = self.TAIL[profile]
@@ -63,10 +72,16 @@ class OpenAfterCrash(Case):
                     self.name, f"of {size:,}", contender.name, {"tail": tail}, history, copied=True
                 )
 
+        for variant, size in self.PAYLOADS.items():
+            for contender in self.only(contenders, ("EventStore",)):
+                history = History(tail + 1000, size=size, tail=tail, crash=True)
+                yield Cell(self.name, variant, contender.name, {"tail": tail}, history, copied=True)
+
     async def run(self, task: Task) -> dict[str, float]:
         assert task.history is not None
-        tail = task.count("tail")
-        figures = tail_in_memory(tail, task.history.events - tail)
+        tail, size = task.count("tail"), task.history.size
+        figures = tail_in_memory(tail, task.history.events - tail, size)
+        figures["read, decoded and folded"] = figures["tail decoded and folded"] + _read(task)
         peer = task.adapter(task.folder)
         gc.collect()
         began = time.perf_counter()
@@ -74,14 +89,22 @@ class OpenAfterCrash(Case):
         state = await peer.recover()
         figures["whole"] = time.perf_counter() - began
         await peer.close()
-        check_folded(state.trade_count, task.history.events)
+        check_folded(state.trade_count, task.history.events, size)
         return figures
 
 
-def tail_in_memory(tail: int, before: int) -> dict[str, float]:
+def _read(task: Task) -> float:
+    """Return the seconds of reading every file of the log. Zero for other contenders."""
+    began = time.perf_counter()
+    for path in (task.folder / "store" / "log").glob("*.log"):
+        path.read_bytes()
+    return time.perf_counter() - began
+
+
+def tail_in_memory(tail: int, before: int, size: int = 0) -> dict[str, float]:
     """The yardstick: the tail folded, and decoded and folded, without any file."""
     state = fold(EMPTY, events(payloads(1000, first=APART)))
-    recorded = events(payloads(tail, first=before + 1), before + 1)
+    recorded = events(payloads(tail, first=before + 1, size=size), before + 1)
     body = array_header(tail) + REGISTRY.codec.encode_all(recorded)
     gc.collect()
     began = time.perf_counter()

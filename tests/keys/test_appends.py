@@ -27,6 +27,7 @@ from eventstore import (
     StoreFullError,
     StoreUsageError,
     handler,
+    keyed_appends,
 )
 from eventstore.testing import SimulatedDisk
 from tests.test_head import failing_once
@@ -386,6 +387,16 @@ class TestFind:
         for key in ("", None, 1.5):
             with pytest.raises(ValueError, match="key"):
                 await store.find(key)
+
+    async def test_a_key_that_no_run_can_hold_costs_no_thread(
+        self, store: EventStore[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def asked(*arguments: object) -> None:
+            raise AssertionError(f"a thread looks for {arguments}")
+
+        monkeypatch.setattr(keyed_appends, "find_in_runs", asked)
+        assert await store.find("nobody", Tag) is None
+        assert await store.find("nobody") is None
 
 
 @pytest.mark.asyncio

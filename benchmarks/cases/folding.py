@@ -1,0 +1,98 @@
+"""Case 13: a `record_trade` fold with exact decimals, against the float fold of before.
+
+Both fold the same trades, by turns of a thousand events in one process. A figure is the sum of the
+fastest turns of several passes, per event, because the other way, and whatever else runs, disturb a
+turn. Two tapes: one in 20 symbols at few prices, and one in 100 symbols at random prices, in which
+most numbers come once.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from benchmarks import float_fold
+from benchmarks.cases.base import Case, Cell, Profile, Task
+from benchmarks.contenders import Contender
+from benchmarks.workload import EMPTY, FUNCTIONS, events, payloads
+from eventstore import Event, Operation
+from handlers import RecordTrade
+
+__all__ = ["TradingFold"]
+
+_TURN = 1000
+_PASSES = 5
+
+
+class TradingFold(Case):
+    """The price of exact amounts, and of knowing what was told before."""
+
+    name = "trading fold"
+    title = "13. A record_trade fold, exact, against the float fold of before"
+    headline = "exact"
+    figures: ClassVar = {"exact": "ns", "float": "ns"}
+
+    COUNT: ClassVar = {"tiny": 1000, "quick": 10_000, "full": 20_000}
+
+    def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
+        for contender in self.only(contenders, ("EventStore",)):
+            for tape in ("few prices", "random prices"):
+                options: dict[str, int | float | str] = {"count": self.COUNT[profile]}
+                yield Cell(self.name, tape, contender.name, options | {"tape": tape})
+
+    async def run(self, task: Task) -> dict[str, float]:
+        count = task.count("count")
+        tape = _few_prices(count) if task.options["tape"] == "few prices" else _random(count)
+        decode = msgspec.msgpack.Decoder(list[Event[RecordTrade]]).decode
+        recorded = decode(msgspec.msgpack.encode(events(tape)))  # as a log gives them
+        ways: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {
+            "float": (float_fold.record_trade, float_fold.FloatState()),
+            "exact": (FUNCTIONS[RecordTrade], EMPTY),
+        }
+        found = _fastest_turns(ways, recorded)
+        return {name: sum(turns) / count for name, turns in found.items()}
+
+
+def _fastest_turns(
+    ways: dict[str, tuple[Callable[[Any, Any], Any], Any]], recorded: list[Event[RecordTrade]]
+) -> dict[str, list[float]]:
+    turns = [recorded[start : start + _TURN] for start in range(0, len(recorded), _TURN)]
+    fastest: dict[str, list[float]] = {name: [float("inf")] * len(turns) for name in ways}
+    for _ in range(_PASSES):
+        states = {name: state for name, (_, state) in ways.items()}
+        gc.collect()
+        for number, turn in enumerate(turns):
+            for name, (function, _) in ways.items():
+                state = states[name]
+                began = time.perf_counter()
+                for event in turn:
+                    state = function(state, event)
+                took = time.perf_counter() - began
+                states[name] = state
+                fastest[name][number] = min(fastest[name][number], took)
+    return fastest
+
+
+def _few_prices(count: int) -> list[Operation]:
+    trades = (one for one in payloads(2 * count) if isinstance(one, RecordTrade))
+    return [trade for trade, _ in zip(trades, range(count), strict=False)]
+
+
+def _random(count: int) -> list[Operation]:
+    chance = random.Random(5)
+    return [
+        RecordTrade(
+            trade_id=f"t-{number}",
+            symbol=f"S{chance.randrange(100)}",
+            side=chance.choice(("buy", "sell")),
+            shares=round(chance.uniform(1.0, 100.0), 2),
+            price=round(chance.uniform(10.0, 500.0), 2),
+            fee=round(chance.uniform(0.0, 2.0), 2),
+        )
+        for number in range(count)
+    ]
