@@ -59,13 +59,15 @@ class Slices(Case):
         "seconds": "s",
     }
 
+    IDLE: ClassVar = {"tiny": 0.05, "quick": 0.5, "full": 2.0}
     BYTES: ClassVar = {"tiny": 100_000, "quick": 50_000_000, "full": 50_000_000}
     MEASURED = ("EventStore", "EventStore (uvloop)")
 
     def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
         for contender in self.only(contenders, self.MEASURED):
             for work in ("snapshot", "archive"):
-                options = {"bytes": self.BYTES[profile], "work": work}
+                options: dict[str, int | float | str] = {"bytes": self.BYTES[profile], "work": work}
+                options["idle"] = self.IDLE[profile]
                 yield Cell(self.name, work, contender.name, options, fresh=True)
 
     async def run(self, task: Task) -> dict[str, float]:
@@ -81,7 +83,8 @@ class Slices(Case):
             group = [Note(text="x" * _TEXT)] * 100
             for _ in range(max(1, size // 2 // _TEXT // len(group)) if archives else 1):
                 await store.append(*group)
-            idle = percentiles(await _delays(asyncio.create_task(asyncio.sleep(0.5))))
+            quiet = asyncio.create_task(asyncio.sleep(float(task.options["idle"])))
+            idle = percentiles(await _delays(quiet))
             began = asyncio.get_running_loop().time()
             found = await _delays(asyncio.create_task(store.snapshot()))
             seconds = asyncio.get_running_loop().time() - began
