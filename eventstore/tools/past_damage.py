@@ -1,14 +1,15 @@
 """Events of a damaged log: everything whole, and a gap for each part that cannot be read.
 
-A record has checksums and a number of its own, so the records behind damage can be read. A file
-without a sound header, and an archive with damage, are left out as a whole.
+A record has checksums and a number of its own, so the records behind damage can be read, as a
+repair reads these (`repair/scan.py`). An archive with damage is left out as a whole. Outside of the
+damaged files the log is read as always, so nothing waits for a diagnosis of the whole store.
 """
 
 from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,13 +19,14 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.base import Chunk
-from eventstore.log.format import ALIGNMENT, HEADER_SIZE, InvalidBytesError, Record, read_record
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, Record, SegmentHeader
 from eventstore.log.history_file import HistoryFile
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.runs import chunks_of
-from eventstore.log.segment import read_header
+from eventstore.log.segment import header_fault
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
+from eventstore.repair.scan import scan_segment
 
 __all__ = ["Gap", "read_past_damage"]
 
@@ -64,7 +66,7 @@ def read_past_damage(
         place = bisect.bisect_right([file.first_seq for file in files], seq)
         following = files[place].first_seq if place < len(files) else None
         end = min((one for one in (following, stop) if one is not None), default=None)
-        for chunk in _rest_of(disk, files[place - 1] if place else None, seq, end):
+        for chunk in _rest_of(disk, files[place - 1] if place else None, following, seq, end):
             if chunk.first_seq > seq:
                 yield Gap(seq, chunk.first_seq - 1, path, reason)
             yield _events(codec, chunk, max(seq, chunk.first_seq), end)
@@ -84,28 +86,30 @@ def _files(disk: Disk) -> list[HistoryFile]:
     return sorted(files)
 
 
-def _rest_of(disk: Disk, file: HistoryFile | None, seq: int, end: int | None) -> Iterator[Chunk]:
+def _rest_of(
+    disk: Disk, file: HistoryFile | None, following: int | None, seq: int, end: int | None
+) -> Iterator[Chunk]:
     """Yield the whole records of a segment from event `seq` on, each run of records a chunk."""
     if file is None or file.archived:
         return
-    with contextlib.suppress(EventStoreError, FileNotFoundError, InvalidBytesError):
-        header = read_header(disk, file.name, load_manifest(disk).store)
+    with contextlib.suppress(EventStoreError, FileNotFoundError):
         data = read_whole(disk, file.name)
-        for run in _runs(data, header.salt, seq, end):
+        try:
+            header = SegmentHeader.decode(data[:HEADER_SIZE])
+        except InvalidBytesError:  # the records behind a damaged header are whole
+            header = None
+        if header is not None and header_fault(header, load_manifest(disk).store, file.first_seq):
+            return
+        scan = scan_segment(data, header, file.first_seq, following)
+        for run in _runs(scan.records, seq, end):
             yield from chunks_of(data, run, seq, CACHED_BYTES)
 
 
-def _runs(data: bytes, salt: bytes, seq: int, end: int | None) -> Iterator[list[Record]]:
-    """Yield runs of whole records with consecutive numbers, all of them from event `seq` on."""
-    offset, run = HEADER_SIZE, list[Record]()
-    while offset >= 0:
-        try:
-            record = read_record(data, offset, salt)
-        except InvalidBytesError:
-            offset = _next_record(data, salt, offset + ALIGNMENT)
-            continue
-        offset = record.end
-        if not record.events or record.first_seq + record.events <= seq:
+def _runs(records: Iterable[Record], seq: int, end: int | None) -> Iterator[list[Record]]:
+    """Yield runs of records with consecutive numbers, all of them from event `seq` on."""
+    run = list[Record]()
+    for record in records:
+        if record.first_seq + record.events <= seq:
             continue
         if end is not None and record.first_seq >= end:
             break
@@ -115,13 +119,6 @@ def _runs(data: bytes, salt: bytes, seq: int, end: int | None) -> Iterator[list[
         run.append(record)
     if run:
         yield run
-
-
-def _next_record(data: bytes, salt: bytes, offset: int) -> int:
-    """Return the next aligned offset where the segment's salt stands, -1 if there is none."""
-    while (offset := data.find(salt, offset)) >= 0 and offset % ALIGNMENT:
-        offset += 1
-    return offset
 
 
 def _events(codec: EventCodec, chunk: Chunk, first: int, stop: int | None) -> Sequence[Event[Any]]:

@@ -76,9 +76,8 @@ SEEING = (
         edits=(
             edit(
                 PAST_DAMAGE,
-                "            offset = _next_record(data, salt, offset + ALIGNMENT)\n"
-                "            continue\n",
-                "            break\n",
+                "        for run in _runs(scan.records, seq, end):\n",
+                "        for run in _runs(scan.records[:1], seq, end):\n",
             ),
         ),
         caught_by=(f"{TEST_EVENTS} -k gap",),

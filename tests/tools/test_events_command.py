@@ -210,6 +210,14 @@ class TestOutput:
 
 
 class TestDamage:
+    def test_a_damaged_header_hides_no_event(self, day_store: Path, tmp_path: Path) -> None:
+        path = tmp_path / "store"
+        shutil.copytree(day_store, path)
+        flip(sorted((path / "log").glob("0*.log"))[1], 40)
+        result = eventstore("events", path, "--skip-damage", "--json")
+        seqs = [msgspec.json.decode(line)["seq"] for line in result.stdout.splitlines()]
+        assert seqs == list(range(1, 5001))
+
     def test_a_gap_is_told_and_the_rest_is_read(self, hurt_store: Path) -> None:
         result = eventstore("events", hurt_store, "--skip-damage", "--json")
         assert result.exit_code == 1
