@@ -1,9 +1,9 @@
 """Case 13: a `record_trade` fold with exact decimals, against the float fold of before.
 
-Both fold the same trades, by turns of 200 events in one process. A figure is processor time: the sum
-of the fastest turns of several passes, per event, because whatever else runs disturbs a turn. Two
-tapes: one in 20 symbols at few prices, and one in 100 symbols at random prices, in which
-most numbers come once.
+Both fold the same trades, by turns of 200 events in one process. A figure is processor time, the
+sum of the fastest turns of several passes, per event: whatever else runs disturbs a turn. One tape
+is in 20 symbols at few prices. The other is in 100 symbols at random prices, in which most numbers
+come once.
 """
 
 from __future__ import annotations
