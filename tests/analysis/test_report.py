@@ -176,7 +176,7 @@ class TestAnyStore:
     def test_files_and_snapshots(self, store: Path, found: dict[str, Any]) -> None:
         sizes = {row["Kind"]: row for row in table(found, "Files")}
         archives = list((store / "archive").iterdir())
-        assert sizes["archived segments, compressed"]["Files"] == str(len(archives))
+        assert sizes["archived segments and keyframes"]["Files"] == str(len(archives))
         kept = sorted(int(one.stem) for one in (store / "snapshots").iterdir())
         assert [int(row["Event"]) for row in table(found, "Snapshots")] == kept
         whole = sum(one.stat().st_size for name in ("log", "archive")

@@ -17,6 +17,7 @@ currency of the equity are taken out before, so a withdrawal is no loss.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
@@ -79,7 +80,13 @@ _MEMBERS = tuple(name for name in vars(TradingState) if not name.startswith("_")
 
 def is_books(state: Any) -> bool:
     """Tell whether a state is the state of a trading engine."""
-    return all(hasattr(type(state), name) for name in _MEMBERS) and isinstance(state.marks, Map)
+    kind = type(state)
+    return (
+        all(hasattr(kind, name) for name in _MEMBERS)
+        and callable(kind.equity)
+        and isinstance(state.positions, Map)
+        and isinstance(state.marks, Map)
+    )
 
 
 class Fill(NamedTuple):
@@ -235,10 +242,15 @@ class Books:
             self.totals[fill.symbol] = Totals()
         self.totals[fill.symbol].add(fill)
         if fill.symbol not in state.marks and MARK in self._registry.operations:
-            told = self._registry.payload(MARK, {"symbol": fill.symbol, "price": fill.price})
-            marked = self._registry.fold(state, [event.__class__(event.seq, event.time, told)])
-            self._fill_prices[fill.symbol] = marked.marks[fill.symbol]
+            with contextlib.suppress(EventStoreError):  # a `mark` of another plugin may be another
+                self._fill_prices[fill.symbol] = self._marked(fill, state)
         return fill
+
+    def _marked(self, fill: Fill, state: TradingState) -> Any:
+        """Return the entry of `marks` for the price of a fill."""
+        told = self._registry.payload(MARK, {"symbol": fill.symbol, "price": fill.price})
+        marked: TradingState = self._registry.fold(state, [Event(fill.seq, fill.time, told)])
+        return marked.marks[fill.symbol]
 
     def _see_sums(self, time: int, before: TradingState | None, state: TradingState) -> None:
         if (

@@ -22,7 +22,7 @@ from eventstore.analysis.report.columns import ColumnCurve
 from eventstore.analysis.report.commits import Commits, read_commits
 from eventstore.analysis.report.intervals import OperationCounts
 from eventstore.disk.base import Disk
-from eventstore.disk.listing import list_snapshots
+from eventstore.disk.listing import list_keyframes, list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import ConfigError, CorruptStoreError, EventStoreError, ReadFailedError
@@ -207,7 +207,8 @@ def _first_folded(disk: Disk, manifest: Manifest) -> int:
     first = manifest.history_start
     if first == 1:
         return 1
-    return min((seq for seq in list_snapshots(disk) if seq >= first - 1), default=_END) + 1
+    seqs = [*list_snapshots(disk), *list_keyframes(disk)]
+    return min((seq for seq in seqs if seq >= first - 1), default=_END) + 1
 
 
 def _watch_states(

@@ -23,7 +23,7 @@ _MOST_POINTS = 400
 _MOST_ROWS = 50
 _KINDS = {
     "log": "segments of the log",
-    "archive": "archived segments, compressed",
+    "archive": "archived segments and keyframes",
     "snapshots": "snapshots",
     "keys": "runs of identity keys",
     "cursors": "named cursors",
@@ -39,7 +39,12 @@ def storage_section(found: FileFigures, shown: Overview | None) -> Section:
     ]
     history = [] if shown is None else list(_history(shown))
     taken = found.snapshots[-_MOST_ROWS:]
-    points = [(one.seq, float(one.size)) for one in found.snapshots[-_MOST_POINTS:]]
+    drawn = {
+        "Snapshot": [(one.seq, float(one.size)) for one in found.snapshots],
+        "Keyframe": []
+        if shown is None
+        else [(one.seq or 0, float(one.size)) for one in shown.keyframes],
+    }
     return Section(
         id="storage",
         title="Storage",
@@ -58,12 +63,15 @@ def storage_section(found: FileFigures, shown: Overview | None) -> Section:
             Chart(
                 id="snapshots",
                 title="Snapshots kept, by event",
-                about="The size of each snapshot that is still there. Older ones were removed.",
+                about="The size of each snapshot that is still there. Older ones were removed, or "
+                "moved to the archive as keyframes.",
                 unit="bytes",
                 kind="points",
                 x="event",
-                series=[series("Snapshot", points)] if points else [],
-                empty="" if points else "No snapshot was taken yet.",
+                series=[
+                    series(name, points[-_MOST_POINTS:]) for name, points in drawn.items() if points
+                ],
+                empty="" if any(drawn.values()) else "No snapshot was taken yet.",
             ),
         ],
         tables=[
@@ -187,7 +195,7 @@ def _recovery_rows(found: Inspection) -> Iterator[list[str]]:
     elif opening.clean is not None:
         ended = "closed in order" if opening.clean else "not closed: the next opening recovers"
         yield ["The last writer", ended]
-    yield ["The next opening", printable(opening.text)]
+    yield ["Would open", printable(opening.text)]
     yield ["It begins with", f"the snapshot of event {opening.snapshot:,}"
            if opening.snapshot else "the first state"]  # fmt: skip
     yield ["Events to be folded then", f"{opening.folds:,}"]

@@ -210,7 +210,7 @@ def _fills(books: Books) -> Section:
                 columns=columns,
                 rows=rows,
                 numbers=["Event", "Quantity", "Price", "Fee"],
-                about=f"The newest {len(rows):,}, newest first. Corrections and busts come later.",
+                about=f"The newest {len(rows):,}, newest first. Later corrections are not in it.",
                 empty="No fill is recorded.",
             )
         ],

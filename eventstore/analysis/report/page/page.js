@@ -52,11 +52,11 @@
     return `${chart.title}. From ${text(low)} to ${text(high)}. Arrow keys read the values.`;
   }
 
-  function figure(chart) {
+  function figure(chart, alone) {
     const unit = chart.unit && chart.unit !== "units" && !["bytes", "s"].includes(chart.unit) ? `, ${chart.unit}` : "";
     const caption = el("figcaption", {},
       el("h3", { id: `title-${chart.id}` }, chart.title, el("span", { class: "unit" }, unit)));
-    if (!chart.small || chart.empty) caption.append(el("p", { class: "about" }, chart.about));
+    if (!chart.small || chart.empty || alone) caption.append(el("p", { class: "about" }, chart.about));
     const made = el("figure", { id: `chart-${chart.id}` }, caption);
     if (!chart.series.length) made.append(el("p", { class: "empty" }, chart.empty || "There is nothing to draw."));
     return made;
@@ -84,7 +84,7 @@
       el("h2", { id: `heading-${one.id}` }, one.title));
     const small = one.charts.length > 1 && one.charts.every((chart) => chart.small);
     if (small) made.append(el("p", { class: "help" }, one.charts[0].about));
-    const figures = one.charts.map((chart) => [figure(chart), chart]);
+    const figures = one.charts.map((chart) => [figure(chart, one.charts.length === 1), chart]);
     if (figures.length)
       made.append(el("div", { class: small ? "charts small" : "charts" }, ...figures.map(([host]) => host)));
     made.append(...one.tables.map(block));
