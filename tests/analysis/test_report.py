@@ -32,6 +32,7 @@ from eventstore.analysis.report.intervals import Curve
 from eventstore.analysis.report.page import render
 from eventstore.errors import EventStoreError, UnknownOperationError
 from eventstore.history import branch
+from eventstore.snapshot import keyframes
 from handlers import EngineState, trading_registry
 from tests.analysis.report_stores import (
     HOSTILE,
@@ -182,6 +183,25 @@ class TestAnyStore:
         whole = sum(one.stat().st_size for name in ("log", "archive")
                     for one in (store / name).glob("0*"))  # fmt: skip
         assert values(found, "history")[-1] == whole
+
+    def test_keyframes_are_drawn_beside_snapshots(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def make() -> None:
+            options: dict[str, Any] = {"segment_size": 4096, "backup_count": 1}
+            async with EventStore.open(
+                tmp_path / "store", counting(), keyframe_events=20, **options
+            ) as store:
+                for _ in range(6):
+                    await store.append(*[("count", {"n": 1})] * 10)
+                    await store.snapshot()
+
+        monkeypatch.setattr(keyframes, "BYTES_PER_EVENT", 1000)
+        asyncio.run(make())
+        write_report(tmp_path / "store", tmp_path / "page.html")
+        drawn = chart(figures(tmp_path / "page.html"), "snapshots")["series"]
+        places = {one["name"]: list(accumulate(one["x"])) for one in drawn}
+        assert places == {"Snapshot": [60], "Keyframe": [20, 40]}
 
     def test_waits_are_those_of_records(self, found: dict[str, Any]) -> None:
         waits = values(found, "waits")
