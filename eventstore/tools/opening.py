@@ -16,7 +16,14 @@ import msgspec
 
 from eventstore.directory import inspect_directory, refuse_orphans
 from eventstore.disk.base import Disk, open_to_read, read_whole
-from eventstore.disk.layout import MANIFEST, SPARE_SEGMENT, segment_name, snapshot_name
+from eventstore.disk.layout import (
+    MANIFEST,
+    QUARANTINE_FOLDER,
+    SPARE_SEGMENT,
+    segment_name,
+    snapshot_name,
+    torn_offset,
+)
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
@@ -209,11 +216,7 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
     log = found.log
     if log is None:
         return Opening(verdict=True, text="yes", snapshot=found.snapshot, clean=True)
-    tail = log.last.tail
-    torn, events = 0, None
-    if isinstance(tail, TornTail):
-        torn, data = tail.torn_end - tail.end, log.last.data[tail.end : tail.torn_end]
-        events = torn_events(data, tail.end, log.last.header.salt, tail.next_seq)
+    torn, events = _torn(disk, log)
     opening = Opening(
         verdict=True,
         text="yes",
@@ -223,17 +226,17 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
         torn_events=events,
         clean=log.last.sealed,
     )
-    if log.last.sealed:
-        return opening
-    text = "yes; the writer was killed: 1 segment will be rewritten"
+    text = opening.text
+    if not log.last.sealed:
+        text += "; the writer was killed: 1 segment will be rewritten"
     if torn:
         text += f", {torn:,} bytes of an unfinished commit set aside"
     if events is not None:
         after = f"eventstore repair {shlex.quote(disk.path)} --mend --apply"
         text += f"; one turned bit makes events {events[0]:,} … {events[1]:,} whole; next: {after}"
         opening = msgspec.structs.replace(opening, next_command=after)
-    needed, free = tail.end + torn, disk.free_bytes()
-    if free is None or free >= needed:
+    needed, free = log.last.tail.end + torn, disk.free_bytes()
+    if log.last.sealed or free is None or free >= needed:
         return msgspec.structs.replace(opening, text=text)
     if free + _spare_size(disk) >= needed:
         text = f"{text}; there is no space, so the spare segment will be used"
@@ -244,6 +247,25 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
         text=f"no: needs {needed:,} bytes, {free:,} free on {_mount_of(disk.path)}: free some",
         unreachable=True,
     )
+
+
+def _torn(disk: Disk, log: ExaminedLog) -> tuple[int, tuple[int, int] | None]:
+    """Return how many bytes are torn, and the events that one turned bit would make of these.
+
+    The bytes may be in the quarantine since an earlier opening, if nothing was appended after.
+    """
+    tail = log.last.tail
+    if isinstance(tail, TornTail):
+        data = log.last.data[tail.end : tail.torn_end]
+        return len(data), torn_events(data, tail.end, log.last.header.salt, log.next_seq)
+    for base in disk.list(QUARANTINE_FOLDER):
+        offset = torn_offset(base)
+        if offset is not None:
+            data = read_whole(disk, f"{QUARANTINE_FOLDER}/{base}")
+            events = torn_events(data, offset, data[:8], log.next_seq)
+            if events is not None:
+                return 0, events
+    return 0, None
 
 
 def _spare_size(disk: Disk) -> int:

@@ -285,8 +285,17 @@ class TestAKilledWriter:
         assert run(f"eventstore repair {hurt}").stdout == f"{hurt}: nothing to repair\n"
         assert refused(hurt) is None
 
-    def test_one_bit_of_the_last_record_is_told_and_put_back(self, hurt: Path) -> None:
+    @pytest.mark.parametrize("opened_before", [False, True])
+    def test_one_bit_of_the_last_record_is_told_and_put_back(
+        self, opened_before: bool, hurt: Path
+    ) -> None:
+        async def opening() -> str:
+            async with EventStore.open(hurt, REGISTRY, create=False) as store:
+                return " ".join(store.recovery.warnings)
+
         flip(segments(hurt)[-1], self.end(hurt) - 40, 2)
+        if opened_before:
+            assert "repair --mend --apply" in asyncio.run(opening())
         status, found = facts(hurt)
         assert (status, found["opens"]["verdict"]) == (0, True)
         assert "one turned bit makes events 38 … 41 whole" in found["opens"]["text"]
