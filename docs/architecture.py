@@ -71,7 +71,7 @@ UNSEEN = {"__main__"}
 """Modules of the contract that are no room."""
 
 PATHS = {
-    "append": ("A", "#2563eb", "store append_path model log disk reading snapshot clock"),
+    "append": ("A", "#2563eb", "store append_path crew model log disk reading snapshot clock"),
     "open": (
         "O",
         "#c2410c",

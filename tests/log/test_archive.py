@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from types import ModuleType
@@ -14,7 +15,6 @@ import msgspec
 import pytest
 
 from eventstore.config import History
-from eventstore.disk import base
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import (
@@ -444,7 +444,8 @@ class TestGivingWay:
         writer.close()
         commit(writer_after(disk), "next")
         monkeypatch.setattr(disk, "blocking", True)
-        since, most = dict.fromkeys(("read_record", "latest_time", "decompress_block"), 0), {}
+        since = dict.fromkeys(("read_record", "latest_time", "decompress_block"), 0)
+        most: dict[str, int] = {}
 
         def counted(module: ModuleType, name: str) -> None:
             call = getattr(module, name)
@@ -463,7 +464,7 @@ class TestGivingWay:
         counted(tail, "read_record")
         counted(archive, "latest_time")
         counted(archive, "decompress_block")
-        monkeypatch.setattr(base.time, "sleep", rest)
+        monkeypatch.setattr(time, "sleep", rest)
         manifest = compact(disk, load_manifest(disk), 1000, "archive")
         assert manifest.log_start == 1001
         assert 1 <= most["read_record"] <= 400
