@@ -215,6 +215,9 @@ class Record(NamedTuple):
         return slice(start, start + self.body_length)
 
 
+_new_record = tuple.__new__  # Record() takes longer, and a segment has many records
+
+
 def record_size(body_length: int) -> int:
     """Compute the bytes of a record with a body of `body_length` bytes, padding included."""
     return RECORD_HEADER_SIZE + body_length + -body_length % ALIGNMENT
@@ -243,15 +246,16 @@ def read_record(
     `place` is the offset in the segment, if `data` is only a part of the segment. Lengths are
     compared with the length of `data` before use. Raises `InvalidBytesError`, for zero fill too.
     """
-    place = offset if place is None else place
-    if offset + RECORD_HEADER_SIZE > len(data):
+    if place is None:
+        place = offset
+    start = offset + RECORD_HEADER_SIZE
+    if start > len(data):
         raise InvalidBytesError("the record's header is cut short")
     found, first_seq, count, length, synced_end, body_crc, header_crc = _RECORD.unpack_from(
         data, offset
     )
     if found != salt:
         raise InvalidBytesError("no record of this segment begins here")
-    start = offset + RECORD_HEADER_SIZE
     if zlib.crc32(data[offset : start - 4], place & 0xFFFFFFFF) != header_crc:
         raise InvalidBytesError("the record header's checksum does not match")
     end = start + length + -length % ALIGNMENT
@@ -261,7 +265,7 @@ def read_record(
         raise InvalidBytesError("the record body's checksum does not match")
     if synced_end > place or count > length or (count == 0 and length != _SEAL.size):
         raise InvalidBytesError("the record's values are impossible")
-    return Record(offset, first_seq, count, length, synced_end, end)
+    return _new_record(Record, (offset, first_seq, count, length, synced_end, end))
 
 
 def read_synced_end(
