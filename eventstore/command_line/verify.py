@@ -21,7 +21,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import EventCodec
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.places import place_object
-from eventstore.tools.verify import Divergence, Extent, Verification
+from eventstore.tools.verify import Divergence, Extent, Refold, Verification
 from eventstore.tools.verify import verify as verify_store
 
 __all__ = ["verify"]
@@ -115,6 +115,7 @@ def _object(found: Verification) -> dict[str, Any]:
         "segments": found.segments,
         "archives": found.archives,
         "snapshots": found.snapshots,
+        "keys": found.keys,
         "damage": [{"path": one.name, "reason": one.reason} for one in found.damage],
         "places": [place_object(place) for place in found.places],
         "intact_up_to": found.intact_up_to,
@@ -157,6 +158,7 @@ def _verified(found: Verification) -> Iterator[str]:
     yield (
         f"{found.path}: {events if found.last_seq >= found.first_seq else 'no events'} checked in "
         f"{found.segments} segments, {found.archives} archives, {found.snapshots} snapshots"
+        + (f", {found.keys} runs of keys" if found.keys else "")
     )
     if found.places:
         many = "places" if len(found.places) > 1 else "place"
@@ -174,11 +176,25 @@ def _verified(found: Verification) -> Iterator[str]:
     yield f"folded again from {begun}{by}: {len(folded.agreeing)} snapshots agree"
     if folded.alone is not None:
         yield f"folded by one process: {folded.alone}"
-    if found.places:
+    missed = list(_not_folded(found, folded))
+    if missed:
         for first, last in folded.ranges:
             yield f"folded: events {first:,} to {last:,}"
+    for first, last in missed:
+        yield f"not folded: events {first:,} to {last:,}"
     for reason in folded.passed_over:
         yield f"not compared: {reason}"
+
+
+def _not_folded(found: Verification, folded: Refold) -> Iterator[tuple[int, int]]:
+    """Yield first and last of each range of events that no fold reached."""
+    seq = found.first_seq
+    for first, last in folded.ranges:
+        if first > seq:
+            yield seq, first - 1
+        seq = max(seq, last + 1)
+    if seq <= found.last_seq:
+        yield seq, found.last_seq
 
 
 def _divergence(divergence: Divergence) -> Iterator[str]:

@@ -26,6 +26,8 @@ from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     archive_name,
     keyframe_name,
+    run_name,
+    run_range,
     snapshot_name,
 )
 from eventstore.disk.listing import Listing
@@ -54,6 +56,7 @@ from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 from eventstore.tools.event_numbers import check_events
+from eventstore.tools.key_check import check_run
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.overview import Damage, damaged_cursors, survey_log
 from eventstore.tools.refold import Divergence, Extent, Refold
@@ -69,7 +72,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
 
     * `first_seq` and `last_seq`: the events read and decoded, none if `last_seq` is smaller.
     * `segments`, `archives`, `snapshots`: how many files of each kind were checked. A keyframe is a
-      snapshot, too.
+      snapshot, too. `keys`: runs of identity keys.
     * `damage`: every damaged, missing or stray file with the reason.
     * `places`: the damaged places with the events that cannot be read. Behind a place, reading goes
       on record by record.
@@ -86,6 +89,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults
     segments: int = 0
     archives: int = 0
     snapshots: int = 0
+    keys: int = 0
     damage: tuple[Damage, ...] = ()
     places: tuple[Place, ...] = ()
     readable: int = 0
@@ -231,6 +235,7 @@ class _Checking:
             reason = f"no sound snapshot is left, and nothing else stands in for {before}"
             self._damage.append(Damage(SNAPSHOT_FOLDER, reason))
         self._archives(manifest)
+        keys = self._keys(manifest, listing)
         log = survey_log(self._disk, manifest, listing)
         self._damage += [*log.faults, *damaged_cursors(list_cursors(self._disk))]
         last_seq = manifest.history_start - 1
@@ -245,6 +250,7 @@ class _Checking:
             segments=len(log.segments),
             archives=len(manifest.archived),
             snapshots=len(snapshots) + len(listing.keyframes),
+            keys=keys,
             damage=tuple(self._damage),
             intact_up_to=log.intact_up_to,
         )
@@ -289,6 +295,14 @@ class _Checking:
         elif keyframe and not is_of(header, manifest.lineage(self._disk.path)):
             self._damage.append(Damage(name, OTHER_TIMELINE))
         return header.seq
+
+    def _keys(self, manifest: Manifest, listing: Listing) -> int:
+        """Check every run of identity keys. Returns how many there are."""
+        runs = [covered for covered in map(run_range, listing.keys) if covered is not None]
+        for covered in runs:
+            with self._telling(run_name(*covered)):
+                check_run(self._disk, manifest.store, covered)
+        return len(runs)
 
     def _archives(self, manifest: Manifest) -> None:
         """Check every archive. Threads help: checksums and decompression release the lock."""
