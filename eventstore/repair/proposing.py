@@ -61,7 +61,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def healthy(self) -> bool:
-        """Whether there is nothing to repair."""
+        """Whether the store needs no repair."""
         return not self.diagnosis.damage
 
 
