@@ -73,7 +73,7 @@ def propose(
     """Diagnose the store at `path`, and price every remedy. Nothing is written.
 
     Without a `registry` events are priced and states are not. `backup` is the directory of an older
-    copy of the store, or a disk with such a copy, which stays open.
+    copy of the store, or an open disk with such a copy.
 
     Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
     """
