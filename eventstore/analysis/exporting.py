@@ -13,9 +13,12 @@ mean other events, so another timeline is refused.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +33,9 @@ from eventstore.analysis.table_stream import TableStream
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import NamedPlace
+from eventstore.moment import AtTime, Moment, NamedPlace, place_of
 from eventstore.tools.past_damage import Gap
-from eventstore.tools.selection import Condition, Selection
+from eventstore.tools.selection import Selection
 from eventstore.tools.staging import staged
 from eventstore.tools.write_errors import write_error
 
@@ -40,6 +43,7 @@ __all__ = ["SUMMARY", "Exported", "ExportedTable", "export_store"]
 
 SUMMARY = "_export.json"
 """The file with the contents, beside the tables."""
+_UNFINISHED = ".unfinished-"
 
 
 class ExportedTable(msgspec.Struct):
@@ -89,8 +93,8 @@ def export_store(
     registry: HandlerRegistry[Any] | None = None,
     *,
     settings: ExportSettings | None = None,
-    start: NamedPlace = 1,
-    stop: NamedPlace | None = None,
+    start: Moment | AtTime = 1,
+    stop: Moment | AtTime | None = None,
     skip_damage: bool = False,
     append: bool = False,
     advance: Callable[[int, int | None], None] | None = None,
@@ -106,23 +110,26 @@ def export_store(
     and `stop` (exclusive) limit the events. `skip_damage` goes on behind damage, and the result
     names each gap. `advance` is called with the events read so far, and the number of all.
 
-    Raises `StoreExistsError` for a path in use, `StoreUsageError` for another timeline, and the
-    errors of `to_arrow` and of a write.
+    Raises `StoreExistsError` for a path in use, `StoreUsageError` for another timeline and beside
+    another append, and the errors of `to_arrow` and of a write.
     """
     asked = (settings or ExportSettings()).checked()
     target = Path(to)
-    earlier = _earlier(target) if append and os.path.lexists(target) else None
-    if earlier is not None:
-        asked, start = asked.going_on(earlier.settings), earlier.last + 1
-    wanted = Selection(
-        start=start,
-        stop=stop,
-        key=asked.key,
-        conditions=tuple(map(Condition.parse, asked.where)),
-        skip_damage=skip_damage,
-    )
-    history = History(path, wanted, durable=True)
-    try:
+    with contextlib.ExitStack() as closing:
+        earlier: Exported | None = None
+        if append and os.path.lexists(target):
+            closing.enter_context(_alone(target))
+            earlier = _earlier(target)
+            asked, start = asked.going_on(earlier.settings), earlier.last + 1
+        wanted = Selection(
+            start=_place(start, "start"),
+            stop=None if stop is None else _place(stop, "stop"),
+            key=asked.key,
+            conditions=asked.conditions(),
+            skip_damage=skip_damage,
+        )
+        history = History(path, wanted, durable=True)
+        closing.callback(history.close)
         if earlier is not None:
             _check_timeline(history.manifest, earlier, target)
         stream = TableStream(
@@ -136,23 +143,55 @@ def export_store(
         if len(asked.operations) == 1 and not asked.partition and not append:
             return export.file(target)
         return export.directory(target)
+
+
+def _place(moment: Moment | AtTime, name: str) -> NamedPlace:
+    return moment if isinstance(moment, AtTime) else place_of(moment, name)
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other appends away from a directory, and remove the leftovers of a killed one.
+
+    Raises `StoreNotFoundError` for a path that is no directory, and `StoreUsageError` beside
+    another append.
+    """
+    try:
+        descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    except NotADirectoryError as error:
+        raise _no_export_error(target) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreUsageError(
+                f"another process appends to {target} at the moment: try again later",
+                path=str(target),
+            ) from error
+        for leftover in target.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
     finally:
-        history.close()
+        os.close(descriptor)
 
 
 def _earlier(target: Path) -> Exported:
     try:
         return msgspec.json.decode((target / SUMMARY).read_bytes(), type=Exported)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreNotFoundError(
-            f"{target} has no {SUMMARY}, and is no export to go on with: choose another path",
-            path=str(target),
-        ) from error
+    except FileNotFoundError as error:
+        raise _no_export_error(target) from error
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreUsageError(
             f"{target / SUMMARY} cannot be read ({error}): export to another path",
             path=str(target),
         ) from error
+
+
+def _no_export_error(target: Path) -> StoreNotFoundError:
+    return StoreNotFoundError(
+        f"{target} has no {SUMMARY}, and is no export to go on with: choose another path",
+        path=str(target),
+    )
 
 
 def _check_timeline(manifest: Manifest, earlier: Exported, target: Path) -> None:
@@ -196,7 +235,7 @@ class _Export:
                 _write(folder / SUMMARY, summary)
             return summary
         try:
-            with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target) as name:
+            with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=target) as name:
                 summary, folder = self._fill(Path(name)), Path(name)
                 for part in sorted(path for path in folder.rglob("*") if path.is_file()):
                     place = target / part.relative_to(folder)

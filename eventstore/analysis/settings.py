@@ -8,6 +8,7 @@ import msgspec
 
 from eventstore.arguments import argument_error
 from eventstore.errors import ConfigError
+from eventstore.tools.selection import Condition
 
 __all__ = ["DECIMALS", "FORMATS", "ExportSettings", "checked_decimals"]
 
@@ -42,6 +43,13 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
         if self.partition not in ("", "day"):
             raise argument_error("partition", self.partition, "expected 'day', or nothing")
         return self
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return the conditions on fields. Raises `ConfigError` for text that is none."""
+        try:
+            return tuple(map(Condition.parse, self.where))
+        except ValueError as error:
+            raise ConfigError(f"where: {error}", key="where") from error
 
     def going_on(self, earlier: ExportSettings) -> ExportSettings:
         """Return the settings of the earlier export, to go on with.

@@ -86,10 +86,11 @@ class TestDirectory:
             assert written.schema.field(name).type == table.schema.field(name).type
 
     def test_the_summary_says_what_they_hold(self, desk_store: Path, tmp_path: Path) -> None:
-        found = export_store(desk_store, tmp_path / "out", NEW, start=3, stop=10)
+        begin = next(iter(read_events(desk_store, start=5))).datetime
+        found = export_store(desk_store, tmp_path / "out", NEW, start=begin, stop=10)
         told = json.loads((tmp_path / "out" / SUMMARY).read_text())
         assert told == msgspec.json.decode(msgspec.json.encode(found))
-        assert (told["first"], told["last"], told["timeline_number"]) == (3, 9, 1)
+        assert (told["first"], told["last"], told["timeline_number"]) == (5, 9, 1)
         assert told["store"] == json.loads((desk_store / "store.json").read_text())["store"]
         assert told["tables"]["fill"]["columns"] == {
             "seq": "int",
@@ -365,6 +366,27 @@ def interrupted(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+class TestOneAppendAtATime:
+    def test_another_append_is_refused(self, store: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        export_store(store, out, NEW, append=True)
+        asyncio.run(more(store, 1, first=20))
+
+        def beside(_done: int, _total: int | None) -> None:
+            with pytest.raises(StoreUsageError, match="another process appends"):
+                export_store(store, out, NEW, append=True)
+
+        assert export_store(store, out, NEW, append=True, advance=beside).last == 19
+
+    def test_leftovers_of_a_killed_append_are_removed(self, store: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        export_store(store, out, NEW, append=True)
+        (out / ".unfinished-x").mkdir()
+        (out / ".unfinished-x" / "fill.19.parquet").write_text("half")
+        export_store(store, out, NEW, append=True)
+        assert names(out) == [SUMMARY, "fill.parquet", "quote.parquet"]
+
+
 class TestBesideAnEngine:
     @pytest.mark.asyncio
     async def test_an_open_store(self, store: Path, tmp_path: Path) -> None:
@@ -419,6 +441,7 @@ class TestDamage:
         (ExportSettings(format="xlsx"), "format"),
         (ExportSettings(decimals="money"), "decimals"),
         (ExportSettings(partition="hour"), "partition"),
+        (ExportSettings(where=("symbol",)), "where"),
     ],
 )
 def test_impossible_settings(

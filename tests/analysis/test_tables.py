@@ -405,6 +405,15 @@ class TestFiles:
             write_parquet(tmp_path / "store", tmp_path / "out.parquet", "quote", NEW)
         assert [one.name for one in tmp_path.iterdir()] == ["store"]
 
+    def test_a_file_has_no_name_before_it_is_whole(self, desk_store: Path, tmp_path: Path) -> None:
+        file, seen = tmp_path / "out.parquet", list[bool]()
+        write_parquet(
+            desk_store, file, "quote", NEW, advance=lambda done, total: seen.append(file.exists())
+        )
+        assert seen
+        assert not any(seen)
+        assert file.exists()
+
     def test_a_file_that_exists_is_refused(self, desk_store: Path, tmp_path: Path) -> None:
         (tmp_path / "out.parquet").write_text("mine")
         with pytest.raises(StoreExistsError):
