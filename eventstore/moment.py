@@ -14,14 +14,24 @@ number, no store reaches `10**15` by counting.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from eventstore.arguments import argument_error
 from eventstore.clock import to_ns
 from eventstore.cursor import Cursor
 
-__all__ = ["AtTime", "Moment", "NamedPlace", "Place", "as_of", "parse_span", "place_of", "seq_of"]
+__all__ = [
+    "AtTime",
+    "Moment",
+    "NamedPlace",
+    "Place",
+    "as_of",
+    "parse_span",
+    "parse_time",
+    "place_of",
+    "seq_of",
+]
 
 Moment = int | datetime | Cursor
 """A moment as a caller names it."""
@@ -30,6 +40,9 @@ TIMES_FROM = 10**15
 """Plain integers of this size are times."""
 
 
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?\s?([Zz]|[+-]\d\d:?\d\d)?"
+)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {
     "ms": 10**6,
@@ -98,6 +111,31 @@ def seq_of(number: Any, argument: str) -> int:
         "expected a sequence number; the first event of a time is found by "
         "read_events(path, start=time) or store.events(start=time)",
     )
+
+
+def parse_time(text: str) -> AtTime | None:
+    """Return a time of RFC 3339 with an offset, to the nanosecond, `None` for any other text.
+
+    Raises `ValueError` with a message for the user where the offset is missing or there is no such
+    time.
+
+    >>> parse_time("2026-03-02T19:21:20.5+02:00")
+    AtTime(first=1772472080500000000, last=1772472080500000000)
+    """
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    day, clock, fraction, offset = found.groups()
+    if offset is None:
+        raise ValueError(f"{text!r} has no offset: append Z for UTC, or an offset such as +02:00")
+    zone = "+00:00" if offset in "Zz" else offset
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no time: {error}") from None
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution * 10**6)
+    time = seconds * 10**9 + int((fraction or "").ljust(9, "0"))
+    return AtTime(time, time)
 
 
 def parse_span(text: str) -> int | None:

@@ -26,14 +26,14 @@ import msgspec
 
 from eventstore.analysis.event_tables import Table
 from eventstore.analysis.export_parts import Parts
-from eventstore.analysis.history import History, installed_handlers
+from eventstore.analysis.history import History, installed_handlers, named_place
 from eventstore.analysis.settings import ExportSettings
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import TableStream
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, Moment, NamedPlace, place_of
+from eventstore.moment import AtTime, Moment
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Selection
 from eventstore.tools.staging import staged
@@ -93,8 +93,8 @@ def export_store(
     registry: HandlerRegistry[Any] | None = None,
     *,
     settings: ExportSettings | None = None,
-    start: Moment | AtTime = 1,
-    stop: Moment | AtTime | None = None,
+    start: Moment | AtTime | str = 1,
+    stop: Moment | AtTime | str | None = None,
     skip_damage: bool = False,
     append: bool = False,
     advance: Callable[[int, int | None], None] | None = None,
@@ -122,8 +122,8 @@ def export_store(
             earlier = _earlier(target)
             asked, start = asked.going_on(earlier.settings), earlier.last + 1
         wanted = Selection(
-            start=_place(start, "start"),
-            stop=None if stop is None else _place(stop, "stop"),
+            start=named_place(start, "start"),
+            stop=None if stop is None else named_place(stop, "stop"),
             key=asked.key,
             conditions=asked.conditions(),
             skip_damage=skip_damage,
@@ -143,10 +143,6 @@ def export_store(
         if len(asked.operations) == 1 and not asked.partition and not append:
             return export.file(target)
         return export.directory(target)
-
-
-def _place(moment: Moment | AtTime, name: str) -> NamedPlace:
-    return moment if isinstance(moment, AtTime) else place_of(moment, name)
 
 
 @contextlib.contextmanager

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from eventstore.analysis.arrow_tables import ArrowBatches
 from eventstore.analysis.event_tables import ALL
-from eventstore.analysis.history import History, installed_handlers
+from eventstore.analysis.history import History, installed_handlers, named_place
 from eventstore.analysis.settings import checked_decimals
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import BATCH_ROWS, TableStream
 from eventstore.arguments import argument_error
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import Moment, place_of
+from eventstore.moment import Moment
 from eventstore.reading.selection import checked_registry
 from eventstore.tools.selection import Selection
 
@@ -37,8 +37,8 @@ def to_arrow(
     operation: str = ALL,
     registry: HandlerRegistry[Any] | None = None,
     *,
-    start: Moment = 1,
-    stop: Moment | None = None,
+    start: Moment | str = 1,
+    stop: Moment | str | None = None,
     decimals: str = "decimal128",
     batch_rows: int = BATCH_ROWS,
 ) -> pa.RecordBatchReader:
@@ -54,7 +54,8 @@ def to_arrow(
         registry: The handlers whose payload classes give the columns, by default the installed
             plugins. Where they do not have the operation, the columns are found by a first pass
             over the data. `HandlerRegistry()` stands for no handlers.
-        start: The first event: a number, a time, or a cursor, as of `read_events`.
+        start: The first event: a number, a time, or a cursor, as of `read_events`. A time may be
+            text with an offset, such as `2026-03-02T14:30:00Z`.
         stop: The event to stop before.
         decimals: `decimal128`, exact with the digits that `Meta(multiple_of=...)` says or 18;
             `string`, exact; or `float`, rounded.
@@ -126,8 +127,8 @@ def write_parquet(
     operation: str = ALL,
     registry: HandlerRegistry[Any] | None = None,
     *,
-    start: Moment = 1,
-    stop: Moment | None = None,
+    start: Moment | str = 1,
+    stop: Moment | str | None = None,
     decimals: str = "decimal128",
     advance: Callable[[int, int | None], None] | None = None,
 ) -> int:
@@ -155,11 +156,11 @@ def write_parquet(
         history.close()
 
 
-def _history(path: Any, registry: Any, start: Moment, stop: Moment | None) -> History:
+def _history(path: Any, registry: Any, start: Moment | str, stop: Moment | str | None) -> History:
     if registry is not None:
         checked_registry(registry)
     wanted = Selection(
-        start=place_of(start, "start"), stop=None if stop is None else place_of(stop, "stop")
+        start=named_place(start, "start"), stop=None if stop is None else named_place(stop, "stop")
     )
     return History(path, wanted)
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import click
 
 from eventstore.cursor import Cursor
 from eventstore.errors import ConfigError, StoreNotFoundError
-from eventstore.moment import AtTime, parse_span
+from eventstore.moment import AtTime, parse_span, parse_time
 from eventstore.report import printable
 from eventstore.tools.log_end import last_event
 
@@ -30,10 +28,6 @@ __all__ = [
     "parse_moment",
     "settle_moment",
 ]
-
-_TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?\s?([Zz]|[+-]\d\d:?\d\d)?"
-)
 
 
 class Back(NamedTuple):
@@ -53,8 +47,8 @@ def parse_moment(text: str) -> NamedMoment:
         if int(text) < 1:
             raise ValueError("events are numbered from 1 on")
         return int(text)
-    if found := _TIME.fullmatch(text):
-        return _time(text, *found.groups())
+    if (time := parse_time(text)) is not None:
+        return time
     if text.startswith("-") and (span := parse_span(text[1:])) is not None:
         return Back(span)
     with contextlib.suppress(ConfigError):
@@ -94,19 +88,6 @@ def moment_for(path: str | os.PathLike[str], moment: NamedMoment | None) -> int 
         return None
     place = settle_moment(path, moment)
     return place.first if isinstance(place, AtTime) else place
-
-
-def _time(text: str, day: str, clock: str, fraction: str | None, offset: str | None) -> AtTime:
-    if offset is None:
-        raise ValueError(f"{text!r} has no offset: append Z for UTC, or an offset such as +02:00")
-    zone = "+00:00" if offset in "Zz" else offset
-    try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{zone}").astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no time: {error}") from None
-    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution * 10**6)
-    time = seconds * 10**9 + int((fraction or "").ljust(9, "0"))
-    return AtTime(time, time)
 
 
 class MomentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

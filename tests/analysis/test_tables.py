@@ -397,6 +397,14 @@ class TestLibraries:
         ]
 
 
+def test_a_time_may_be_text(desk_store: Path) -> None:
+    begin = "2026-03-03T00:59:58.500000007+01:00"
+    table = to_arrow(
+        desk_store, "quote", NEW, start=begin, stop="2026-03-02T23:59:59.5Z"
+    ).read_all()
+    assert table.column("seq").to_pylist() == [6, 7]
+
+
 class TestFiles:
     def test_a_file_appears_whole_or_not_at_all(self, tmp_path: Path) -> None:
         bad = [quote(0), quote(1, exact=Decimal("1E-30"))]
@@ -437,6 +445,8 @@ class TestFiles:
             ({"operation": ""}, "operation"),
             ({"registry": 5}, "registry"),
             ({"start": "monday"}, "start"),
+            ({"stop": "2026-03-02T14:30:00"}, "stop"),
+            ({"start": 1.5}, "start"),
         ],
     )
     def test_a_wrong_argument(self, desk_store: Path, arguments: dict[str, Any], key: str) -> None:
