@@ -16,6 +16,7 @@ from tests.mutants.repair import REPAIR
 from tests.mutants.reporting import REPORTING
 from tests.mutants.sabotage import Sabotage, edit
 from tests.mutants.seeing import SEEING
+from tests.mutants.simulation import SIMULATION
 
 __all__ = ["SABOTAGES"]
 
@@ -92,6 +93,7 @@ SABOTAGES = (
     *MOVING,
     *READING,
     *SEEING,
+    *SIMULATION,
     *KEYS,
     *REPAIR,
     *ANALYSING,

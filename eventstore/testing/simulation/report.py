@@ -111,7 +111,10 @@ class SimulationReport:
             return
         first = run_seed(self.scenario, seed, self.steps)
         run = shrink(self.scenario, first, self.steps, kind)
-        raise SimulationError(self._message(first, run, kind), seed, run, self) from run.error
+        error = SimulationError(self._message(first, run, kind), seed, run, self)
+        if run.error is None:
+            raise error
+        raise error.with_traceback(run.error.__traceback__) from None  # a debugger stops in the bot
 
     def replay(
         self, seed: int | None = None, *, kind: str | None = None, shrunk: bool = True

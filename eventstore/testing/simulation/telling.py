@@ -24,7 +24,9 @@ from eventstore.testing.simulation.world import EPOCH, Entry
 __all__ = ["tell", "time_line"]
 
 _WIDTH = 10
+_SHOWN_LINES = 150
 _SHOWN_CHANGES = 3
+_ARROW = "   <- "
 _SHOWN_FINDINGS = 8
 _LONG = 60
 
@@ -35,7 +37,22 @@ def tell(run: Run) -> str:
     if len(run.findings) > _SHOWN_FINDINGS:
         shown.append(f"and {len(run.findings) - _SHOWN_FINDINGS} more")
     notes = [f"nobody looked at: {note}" for note in run.notes]
-    return "\n".join([*shown, "", *time_line(run), *notes])
+    return "\n".join([*shown, "", *_shortened(time_line(run)), *notes])
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """Leave out the lines behind the last mistake, then the first ones, if there are many."""
+    if len(lines) <= _SHOWN_LINES:
+        return lines
+    marked = [number for number, line in enumerate(lines) if _ARROW in line]
+    end = min(len(lines), marked[-1] + 5) if marked else len(lines)
+    begin = max(0, end - _SHOWN_LINES)
+    shown = lines[begin:end]
+    if begin:
+        shown.insert(0, f"... {begin} earlier lines")
+    if end < len(lines):
+        shown.append(f"... {len(lines) - end} later lines")
+    return shown
 
 
 def time_line(run: Run) -> list[str]:
@@ -44,7 +61,7 @@ def time_line(run: Run) -> list[str]:
     for entry in _merged(run):
         line = f"{entry.time:8.3f}  {entry.who:{_WIDTH}}{entry.text}"
         found = [finding.kind for finding in run.findings if _is_shown_by(finding, entry)]
-        lines.append(f"{line}   <- {', '.join(dict.fromkeys(found))}" if found else line)
+        lines.append(f"{line}{_ARROW}{', '.join(dict.fromkeys(found))}" if found else line)
     return lines
 
 

@@ -89,13 +89,14 @@ def test_a_failure_of_one_kind() -> None:
     report.check("no such kind")
 
 
-def test_an_error_of_the_bot_is_the_cause() -> None:
+def test_a_debugger_stops_in_the_bot_at_an_error_of_the_bot() -> None:
     async def wrong(store: EventStore[Book], venue: VenueClient) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("no price")
 
-    with pytest.raises(SimulationError, match="bot failed") as failure:
+    with pytest.raises(SimulationError, match="bot failed: ZeroDivisionError: no price") as failure:
         simulate(wrong, registry=REGISTRY, seeds=[8]).check()
-    assert isinstance(failure.value.__cause__, ZeroDivisionError)
+    assert failure.traceback[-1].name == "wrong"
+    assert isinstance(failure.value.run.error, ZeroDivisionError)
 
 
 def test_the_same_seed_is_the_same_run() -> None:

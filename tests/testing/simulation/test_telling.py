@@ -13,7 +13,19 @@ from eventstore.testing.simulation.run import Run, run_seed
 from eventstore.testing.simulation.scenario import Scenario
 from eventstore.testing.simulation.shrinking import shrink
 from eventstore.testing.simulation.telling import tell, time_line
-from tests.testing.simulation.bots import BTC, ONE, REGISTRY, STEPS, Book, booking, kinds, run
+from tests.testing.simulation.bots import (
+    BTC,
+    ONE,
+    REGISTRY,
+    STEPS,
+    Book,
+    Noted,
+    booking,
+    kinds,
+    run,
+)
+
+INVENTED = Fill("f9", "a", 1, BTC, ONE, ONE, ONE, 0)
 
 
 async def sending_again(store: EventStore[Book], venue: VenueClient) -> None:
@@ -110,6 +122,21 @@ def test_the_entries_that_show_a_mistake_are_marked() -> None:
     orders = [(line.split()[4], mark) for line, _, mark in marked if " accepts " in line]
     assert orders == [("1,", "double order"), ("2,", "double order"), ("3,", "over exposure")]
     assert {mark for line, _, mark in marked if " fills " in line} == {"missed fill"}
+
+
+def test_a_long_time_line_is_shortened_to_the_mistake() -> None:
+    async def long(store: EventStore[Book], venue: VenueClient) -> None:
+        for number in range(400):
+            await store.append(Noted())
+            if number == 200:
+                await store.append(booking(INVENTED))
+
+    lines = tell(run(long)).splitlines()
+    assert lines[0] == "unknown fill: the venue knows no fill f9"
+    assert lines[5].endswith(" earlier lines")
+    assert lines[-1].endswith(" later lines")
+    assert lines[-6].endswith("   <- unknown fill")
+    assert len(lines) < 165
 
 
 def test_long_findings_are_cut_short_and_notes_are_told() -> None:
