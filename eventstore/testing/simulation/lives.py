@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A run has one event loop, one venue, and one process after another. Each life opens the store on the
 disk that the life before left behind, and runs the bot. The deaths are planned before: each is a
-number of a step, drawn from the steps of an undisturbed life. Some fall into the first steps, and
-so into the recovery of the store.
+number of a step, drawn from the steps of an undisturbed life with an open store. Some fall into the
+first steps of all, and so into the recovery of the store.
 
 With the end of the scenario, faults end. The last life goes on until every question is answered, is
 cancelled as a shutdown would do, and closes its store.
@@ -51,7 +51,7 @@ class Lives:
         disk: The disk that the latest life has, or left behind.
         findings: Broken promises of the store, and failures of the bot.
         steps: The steps of each life.
-        steps_with_faults: The steps of the last life before the faults ended.
+        steps_with_faults: The steps of the last life with an open store, until faults ended.
         seen: Numbers of durable events, each with the state that a life saw after it.
         in_doubt: The ids of the open intents at the end.
         error: The exception that ended the bot.
@@ -105,13 +105,13 @@ class Lives:
             early = chance.fraction(f"{name} is early") < _FIRST
             step = 1 + chance.below(_FIRST_STEPS if early else longest, f"step of {name}")
             if chance.keeps(name):
-                planned.append(Death(step, name))
+                planned.append(Death(step, name, opened=not early))
         return planned
 
     def _calm_down(self) -> None:
         self._world.chance.calm = True
         self._process.spare()
-        self.steps_with_faults = self._process.steps
+        self.steps_with_faults = max(1, self._process.steps - self._process.opening)
         self._world.say("network", "no more faults from here on")
 
     async def _live(self, process: Process) -> None:
@@ -133,6 +133,7 @@ class Lives:
 
     def _begin(self, process: Process, store: EventStore[Any]) -> None:
         self._store = store
+        process.store_is_open()
         world = self._world
         world.seq = lambda: store.seq
         doubts = f", {len(store.in_doubt)} in doubt" if store.in_doubt else ""

@@ -32,10 +32,14 @@ _OWNER: contextvars.ContextVar[Process] = contextvars.ContextVar("process of a s
 
 
 class Death(NamedTuple):
-    """A planned death: the number of the fatal step, and the name of the death as a fault."""
+    """A planned death: the number of the fatal step, and the name of the death as a fault.
+
+    With `opened`, steps count from the moment at which the store is open.
+    """
 
     step: int
     name: str
+    opened: bool = False
 
 
 class Process:
@@ -43,6 +47,7 @@ class Process:
 
     Attributes:
         steps: The steps so far.
+        opening: The steps until the store was open.
         dead: Whether the process has died.
         died: A future that is resolved at the death.
         power_cut: Whether the power was cut at the death.
@@ -59,6 +64,7 @@ class Process:
     ) -> None:
         self.number: int = number
         self.steps: int = 0
+        self.opening: int = 0
         self.dead: bool = False
         self.died: asyncio.Future[None] = world.loop.create_future()
         self.power_cut: bool = False
@@ -66,7 +72,7 @@ class Process:
         self._world = world
         self._disk = disk
         self._death = death
-        self._fatal = 0 if death is None else death.step
+        self._fatal = 0 if death is None or death.opened else death.step
         self._on_death = on_death
         self._copy = disk
         self._last_call: Call | None = None
@@ -87,9 +93,16 @@ class Process:
         if self.dead:
             await self._world.loop.create_future()
 
+    def store_is_open(self) -> None:
+        """Count the steps of a death from here on, if the death is planned so."""
+        self.opening = self.steps
+        if self._death is not None and self._death.opened:
+            self._fatal = self.steps + self._death.step
+
     def spare(self) -> None:
         """Give up the planned death."""
         self._fatal = 0
+        self._death = None
 
     def start(self, life: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin to live. Every task of the life belongs to this process."""

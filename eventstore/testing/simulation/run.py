@@ -36,7 +36,7 @@ class Run:
         findings: The mistakes.
         faults: The names of the faults in the run, deaths included.
         steps: The steps of each life.
-        steps_with_faults: The steps of the last life before the faults ended.
+        steps_with_faults: The steps of the last life with an open store, until faults ended.
         story: The deeds of bot, venue and network, in order.
         evidence: The remains of the run, `None` where the history cannot be read.
         error: The exception at the end of the bot.
@@ -57,7 +57,7 @@ class Run:
 
 
 def steps_of_a_life(scenario: Scenario) -> int:
-    """Count the steps of a life without any fault. Deaths are drawn from the count."""
+    """Count the steps of a life without any fault, after the opening. The range of most deaths."""
     return _run(scenario, "undisturbed", Faults.none(), 1, None).steps_with_faults
 
 

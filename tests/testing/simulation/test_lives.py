@@ -52,6 +52,13 @@ def test_a_store_that_does_not_sync_is_found_out(monkeypatch: pytest.MonkeyPatch
     assert any("broken promise" in kinds(done) for done in found)
 
 
+def test_a_store_without_its_durable_events_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Process, "remains", lambda self: SimulatedDisk(9))
+    found = [run(noting, faults=DYING, seed=seed) for seed in range(5)]
+    texts = {finding.text for done in found for finding in done.findings}
+    assert any("events of" in text and "durable ones" in text for text in texts)
+
+
 def test_a_store_that_folds_otherwise_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EventStore, "state", property(lambda self: Book(noted=self.seq + 1)))
     assert "broken promise" in kinds(run(noting, faults=DYING))
@@ -222,6 +229,18 @@ class TestProcess:
         process.step("the end")
         assert process.power_cut
         assert process.remains().read_file("journal") == b"kept"
+
+    def test_a_death_counted_from_the_opening(self, loop: VirtualTimeLoop) -> None:
+        world = World(loop, Chance(0), Faults.none())
+        death = Death(2, "death 1", opened=True)
+        process = Process(world, SimulatedDisk(0), 1, death, lambda: None)
+        for _ in range(5):
+            process.step("of the opening")
+        process.store_is_open()
+        process.step("the first one")
+        assert (process.opening, process.dead) == (5, False)
+        process.step("the fatal one")
+        assert (process.steps, process.dead) == (7, True)
 
     def test_a_spared_process_lives_on(self, loop: VirtualTimeLoop) -> None:
         process, _, told = self.dying(loop, 1, Faults.none())
