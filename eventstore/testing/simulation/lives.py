@@ -160,7 +160,8 @@ class Lives:
         world = self._world
         self.disk = process.remains()
         await _stop(process, self._store, 0.001)
-        choice = world.chance.below(len(_DOWNTIMES), f"downtime behind life {process.number}")
+        name = "" if process.death is None else process.death.name
+        choice = world.chance.below(len(_DOWNTIMES), f"downtime behind {name}")
         await asyncio.sleep(_DOWNTIMES[choice])
 
     async def _end(self, process: Process, task: asyncio.Task[None]) -> None:

@@ -47,6 +47,7 @@ class Process:
 
     Attributes:
         steps: The steps so far.
+        death: The planned death, or the past one.
         opening: The steps until the store was open.
         dead: Whether the process has died.
         died: A future that is resolved at the death.
@@ -71,7 +72,7 @@ class Process:
         self.tasks: dict[asyncio.Task[Any], None] = {}  # a set has no order
         self._world = world
         self._disk = disk
-        self._death = death
+        self.death: Death | None = death
         self._fatal = 0 if death is None or death.opened else death.step
         self._on_death = on_death
         self._copy = disk
@@ -96,13 +97,13 @@ class Process:
     def store_is_open(self) -> None:
         """Count the steps of a death from here on, if the death is planned so."""
         self.opening = self.steps
-        if self._death is not None and self._death.opened:
-            self._fatal = self.steps + self._death.step
+        if self.death is not None and self.death.opened:
+            self._fatal = self.steps + self.death.step
 
     def spare(self) -> None:
         """Give up the planned death."""
         self._fatal = 0
-        self._death = None
+        self.death = None
 
     def start(self, life: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin to live. Every task of the life belongs to this process."""
@@ -112,10 +113,10 @@ class Process:
 
     def remains(self) -> SimulatedDisk:
         """Return the disk for the next life. A write under way at a kill is partly done."""
-        call = self._last_call
-        if call is not None and call.kind == "write" and not self.power_cut:
+        call, death = self._last_call, self.death
+        if death is not None and call is not None and call.kind == "write" and not self.power_cut:
             offset, length = map(int, call.args)
-            part = self._world.chance.below(length, f"last write of life {self.number}")
+            part = self._world.chance.below(length, f"last write at {death.name}")
             with contextlib.suppress(OSError):  # the file has another name by now
                 written = self._disk.read_file(call.name)[offset : offset + part]
                 self._copy.open(call.name, writable=True).write(offset, written)
@@ -130,7 +131,7 @@ class Process:
             self._die(f"disk call: {call}")
 
     def _die(self, what: str) -> None:
-        world, death = self._world, self._death
+        world, death = self._world, self.death
         assert death is not None
         self.dead = True
         chance = world.chance
