@@ -174,7 +174,7 @@ def _with_poison(
 
 
 def _other_handlers(disk: Disk, diagnosis: Diagnosis, registry: HandlerRegistry[Any]) -> str:
-    """Name the handlers that differ from those of the newest snapshot, as a remedy."""
+    """Name the handlers that differ from the handlers of the newest snapshot."""
     vault = SnapshotVault(disk, diagnosis.manifest.store, registry)
     sound = [facts.seq for facts in diagnosis.snapshots if facts.damage is None]
     if not sound:
