@@ -24,6 +24,8 @@ from eventstore.testing import payloads
 from handlers import trading_registry
 from tests.support.desk import NEW, Quote
 
+pytestmark = pytest.mark.slow
+
 QUICK = settings(
     max_examples=int(os.environ.get("EVENTSTORE_PAYLOADS", "8")),
     deadline=None,

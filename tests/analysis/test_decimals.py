@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from eventstore.analysis.arrow_decimals import decimal_array
 
+pytestmark = pytest.mark.slow
+
 WIDE = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 scales = st.sampled_from([0, 2, 8, 18, 30, 38])
 short = st.builds(
