@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 
 DUTIES = {
+    "replication": "the log on a cluster, and standbys that follow",
     "cli": "the command eventstore, and the message where its extra is missing",
     "command_line": "the commands: options, output, exit statuses",
     "analysis": "events as tables for analysts, and states over time",
@@ -52,6 +53,7 @@ DUTIES = {
     "shutdown": "an orderly end on SIGTERM",
     "standing_warnings": "trouble told once, and its end once",
     "key_config": "settings of identity keys",
+    "replication_config": "settings of replication",
     "clock": "times",
     "cursor": "a place in one history, told from every other",
     "moment": "a number, a time or a cursor, by type",
@@ -62,6 +64,7 @@ DUTIES = {
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",
     "live_errors": "what append refuses for order and identity",
+    "replication_errors": "errors of replication",
     "lock_owner": "who has a store's lock, and what a second writer is told",
     "error_base": "the bases of all errors",
 }

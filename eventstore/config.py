@@ -30,11 +30,15 @@ from eventstore.arguments import checked_path, cure_for, describe
 from eventstore.config_file import parse_file
 from eventstore.errors import ConfigError
 from eventstore.key_config import KeyConfig
+from eventstore.replication_config import ReplicationConfig
 
 __all__ = ["Durability", "History", "StoreConfig"]
 
 ENGINE_BLOCK = ("live_trading", "persistence")
 """Place of the store's keys in the trading engine's own configuration."""
+
+_SECRET = frozenset(("replicate",))
+"""Keys whose wrong value may hold a password, and is not shown."""
 
 ALIASES = {"retain_snapshots": "backup_count"}
 """Other names that mappings, files and keyword options may use, and the native name of each."""
@@ -167,6 +171,9 @@ class StoreConfig(
 
     keys: KeyConfig = KeyConfig()
     """Identity keys: see `KeyConfig`. The default remembers each key for ever."""
+
+    replicate: ReplicationConfig | None = None
+    """Copying of the log to a NATS JetStream cluster: see `ReplicationConfig`. `None`: no copy."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -323,7 +330,8 @@ def _checked_value(field: str, value: Any, where: str) -> Any:
         reason = _expected_choices(hint) or f"{str(error)[:1].lower()}{str(error)[1:]}"
     unit, cure = unit_of(field), cure_for(value)
     advice = f"{f' ({unit})' if unit else ''}{f'; pass {cure}' if cure else ''}"
-    raise ConfigError(f"{where} = {_shorten(value)}: {reason}{advice}", key=where)
+    shown = "" if field in _SECRET else f" = {_shorten(value)}"
+    raise ConfigError(f"{where}{shown}: {reason}{advice}", key=where)
 
 
 def _shorten(value: Any) -> str:

@@ -39,6 +39,12 @@ What to catch::
     ├── OutcomeUnknownError      a commit takes longer than commit_timeout, and the write goes on
     ├── StoreResourceError       the operating system gives no thread or descriptor
     ├── StoreFailedError         the outcome of a commit is unknown, the store is read-only now
+    │   ├── FencedError          ... because another machine was promoted to be the writer
+    │   └── QuorumLostError      ... because the store was closed before a quorum had the events
+    ├── ReplicationError         replication: credentials, TLS, JetStream or the lease
+    │   ├── ReplicationUnavailableError ... no server answers, or there is no quorum
+    │   ├── LeaseHeldError       ... another machine is the writer
+    │   └── StreamMismatchError  ... the stream is another store's, or has other settings
     ├── ReadFailedError          the device could not read a file; nothing was changed
     ├── InitialStateError        the store was begun with another initial state
     ├── HistoryUnavailableError  the events asked for were discarded
@@ -66,9 +72,19 @@ from eventstore.live_errors import (
     OutcomeUnknownError,
     PartialDuplicateError,
     SequenceConflictError,
+    StoreFailedError,
+    StoreOverloadedError,
     SubscriberTooSlowError,
 )
 from eventstore.lock_owner import LockOwner
+from eventstore.replication_errors import (
+    FencedError,
+    LeaseHeldError,
+    QuorumLostError,
+    ReplicationError,
+    ReplicationUnavailableError,
+    StreamMismatchError,
+)
 
 __all__ = [
     "ConfigError",
@@ -79,6 +95,7 @@ __all__ = [
     "CursorNotSavedError",
     "DuplicateIntentError",
     "EventStoreError",
+    "FencedError",
     "ForeignCursorError",
     "HistoryForkedError",
     "HistoryUnavailableError",
@@ -87,13 +104,17 @@ __all__ = [
     "IntentError",
     "InvalidPayloadError",
     "KeyConflictError",
+    "LeaseHeldError",
     "LowSpaceError",
     "NotAwaitedError",
     "OutcomeUnknownError",
     "PartialDuplicateError",
+    "QuorumLostError",
     "ReadFailedError",
     "RegistrationError",
     "ReplayError",
+    "ReplicationError",
+    "ReplicationUnavailableError",
     "SequenceConflictError",
     "SnapshotMismatchError",
     "StateRefusedError",
@@ -109,6 +130,7 @@ __all__ = [
     "StoreReadOnlyError",
     "StoreResourceError",
     "StoreUsageError",
+    "StreamMismatchError",
     "SubscriberTooSlowError",
     "UnknownOperationError",
 ]
@@ -225,19 +247,6 @@ class StoreLockedError(EventStoreError):
         return None if self.owner is None else self.owner.pid
 
 
-class StoreOverloadedError(EventStoreError):
-    """`submit` found the queue full. Nothing was written. `await append` waits for room
-    instead.
-
-    `pending` and `limit` are numbers of events.
-    """
-
-    def __init__(self, message: str, *, pending: int, limit: int) -> None:
-        super().__init__(message)
-        self.pending = pending
-        self.limit = limit
-
-
 class StoreClosedError(_PathError):
     """The store at `path` is closed, or inherited by this process across a fork."""
 
@@ -298,15 +307,6 @@ class StoreResourceError(EventStoreError):
     def __init__(self, message: str, *, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
-
-
-class StoreFailedError(_SystemCallError):
-    """A write or a sync failed, so the outcome of the commit is unknown.
-
-    The store is read-only until reopened. Reopening rewrites the unsealed tail, syncs the tail, and
-    then tells which events are in the log. `errno` is `None` where the cause is not an
-    `OSError`.
-    """
 
 
 class ReadFailedError(EventStoreError):

@@ -24,7 +24,7 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.errors import InvalidPayloadError
+from eventstore.errors import ConfigError, InvalidPayloadError
 from eventstore.log.base import Chunk, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
@@ -362,6 +362,8 @@ def _open(
     create: Create,
 ) -> tuple[StoreConfig, Disk, OpenedDirectory, RecoveredLog, list[str]]:
     settings = StoreConfig.of(config, **options)
+    if settings.replicate is not None:
+        raise ConfigError("replicate: only an EventStore can be replicated", key="replicate")
     making = create is not False and not read_only
     disk = disk or LocalDisk(path, create=making, read_only=read_only)
 

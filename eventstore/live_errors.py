@@ -22,6 +22,8 @@ __all__ = [
     "OutcomeUnknownError",
     "PartialDuplicateError",
     "SequenceConflictError",
+    "StoreFailedError",
+    "StoreOverloadedError",
     "SubscriberTooSlowError",
 ]
 
@@ -168,6 +170,28 @@ class OutcomeUnknownError(PathError):
     def __reduce__(self) -> tuple[Any, ...]:
         restore, (kind, arguments, facts) = super().__reduce__()
         return restore, (kind, arguments, {**facts, "receipt": None})
+
+
+class StoreFailedError(SystemCallError):
+    """A write or a sync failed, so the outcome of the commit is unknown.
+
+    The store is read-only until reopened. Reopening rewrites the unsealed tail, syncs the tail, and
+    then tells which events are in the log. `errno` is `None` where the cause is not an
+    `OSError`.
+    """
+
+
+class StoreOverloadedError(EventStoreError):
+    """`submit` found the queue full. Nothing was written. `await append` waits for room
+    instead.
+
+    `pending` and `limit` are numbers of events.
+    """
+
+    def __init__(self, message: str, *, pending: int, limit: int) -> None:
+        super().__init__(message)
+        self.pending = pending
+        self.limit = limit
 
 
 class KeyConflictError(EventStoreError):

@@ -116,6 +116,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
             syncs, no space for the next segment, a queue past half, a clock stepped back, failing
             snapshots or archiving. The log has the beginning and the end of each warning.
         failed: Whether the store is read-only until it is reopened.
+        unreplicated: Durable events missing in the cluster, with `replicate`, else 0.
+        unreplicated_bytes: Bytes of such events, written since the opening.
+        unreplicated_seconds: Age in seconds of the oldest such event.
         keys: Identity keys that are known. With `keys.remember`, some may be forgotten already.
         keys_since: The first event whose key counts, by `keys.remember.events`, else 1.
         keys_since_time: The earliest time of an event whose key counts, by `keys.remember.age`, in
@@ -155,6 +158,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     subscriber_lag: int = 0
     warnings: tuple[str, ...] = ()
     failed: bool = False
+    unreplicated: int = 0
+    unreplicated_bytes: int = 0
+    unreplicated_seconds: float = 0.0
 
     def __repr__(self) -> str:
         """Return the members that say most. `msgspec.structs.asdict` has all of them."""

@@ -36,6 +36,7 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
+from eventstore.log.replica import Replica, begin_replica
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
@@ -52,6 +53,9 @@ __all__ = [
     "memory_parts",
     "recover_parts",
 ]
+
+QUORUM_SECONDS = 10.0
+"""The `commit_timeout` of a store that waits for a quorum, where the configuration has none."""
 
 StateT = TypeVar("StateT")
 
@@ -112,6 +116,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
     config: StoreConfig
     recovered: Recovered[StateT]
     read_only: bool
+    replica: Replica | None = None
 
     @property
     def path(self) -> str:
@@ -159,6 +164,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
                 read_only=self.read_only,
                 on_commit=on_commit,
                 on_reset=on_reset,
+                replica=self.replica,
             )
         # Events that a crash takes leave no trace, so each life of the store has its own timeline.
         manifest = self.recovered.manifest
@@ -218,7 +224,16 @@ async def recover_parts(
         recovered = recover(
             where, registry, first, settings, clock, read_only=read_only, create=create
         )
-        return DiskParts(where, settings, recovered, read_only)
+        if read_only or settings.replicate is None:
+            return DiskParts(where, settings, recovered, read_only)
+        if settings.replicate.acknowledge == "quorum" and settings.commit_timeout is None:
+            settings = msgspec.structs.replace(settings, commit_timeout=QUORUM_SECONDS)
+        try:
+            replica = begin_replica(where, recovered.manifest, settings, recovered.at.seq)
+        except BaseException:
+            where.close()
+            raise
+        return DiskParts(where, settings, recovered, read_only, replica)
 
     return await run_blocking(opening_executor(disk), open_here)
 

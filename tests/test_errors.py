@@ -58,6 +58,9 @@ FACTS: dict[str, Any] = {
     "given": "pay_dividend",
     "differences": {"amount": (1, 2)},
     "duplicates": (0, 2),
+    "servers": "nats://10.0.0.1:4222",
+    "stream": "bot",
+    "timeline": 2,
 }
 
 

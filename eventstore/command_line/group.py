@@ -44,6 +44,8 @@ COMMANDS = {
     "snapshot": "upkeep:snapshot",
     "migrate": "migrate:migrate",
     "export": "export:export",
+    "standby": "replication:standby",
+    "replication": "replication:replication",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

@@ -5,6 +5,7 @@
     store.json                             the manifest: UUID, and the history still kept
     writer.pid                             the writer's process (the lock is on the directory)
     frontier                               the durable end of the log, for other processes
+    replica.json                           the random name of this copy among its replicas
     branch.tmp                             the mark of a branch that is being made
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time
@@ -37,6 +38,8 @@ __all__ = [
     "MANIFEST_TEMPORARY",
     "QUARANTINE_FOLDER",
     "QUARANTINE_TEMPORARY",
+    "REPLICA",
+    "REPLICA_TEMPORARY",
     "REWRITE_TEMPORARY",
     "ROOT_NAMES",
     "SEGMENT_TEMPORARY",
@@ -70,11 +73,13 @@ ARCHIVE_FOLDER = "archive"
 SNAPSHOT_FOLDER = "snapshots"
 QUARANTINE_FOLDER = "quarantine"
 CURSOR_FOLDER = "cursors"
+REPLICA = "replica.json"
 KEYS_FOLDER = "keys"
 
 SPARE_SEGMENT = f"{LOG_FOLDER}/spare"
 
 MANIFEST_TEMPORARY = f"{MANIFEST}.tmp"
+REPLICA_TEMPORARY = f"{REPLICA}.tmp"
 SEGMENT_TEMPORARY = f"{LOG_FOLDER}/new.tmp"
 REWRITE_TEMPORARY = f"{LOG_FOLDER}/rewrite.tmp"
 ARCHIVE_TEMPORARY = f"{ARCHIVE_FOLDER}/new.tmp"
@@ -94,6 +99,7 @@ TEMPORARIES = (
     KEYS_MERGE_TEMPORARY,
     ARCHIVE_TEMPORARY,
     MANIFEST_TEMPORARY,
+    REPLICA_TEMPORARY,
     BRANCH_MARK,
 )
 """Temporary files removed by the next writer. `SnapshotVault` removes a snapshot's."""
@@ -108,6 +114,8 @@ ROOT_NAMES = frozenset(
         LOG_FOLDER,
         ARCHIVE_FOLDER,
         CURSOR_FOLDER,
+        REPLICA,
+        REPLICA_TEMPORARY,
         QUARANTINE_FOLDER,
         SNAPSHOT_FOLDER,
         KEYS_FOLDER,

@@ -40,6 +40,7 @@ from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
+from eventstore.log.replica import Lag, Replica
 from eventstore.log.runs import narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
@@ -72,11 +73,13 @@ class DurableLog:
         read_only: bool,
         on_commit: Callable[[list[Submission]], None],
         on_reset: Callable[[Submission | None, Receipt | None], None],
+        replica: Replica | None = None,
     ) -> None:
         self.path = disk.path
         self.disk = disk
         self.lineage = manifest.lineage(disk.path)
-        self.warnings = StandingWarnings(disk.path)
+        self._replica = replica
+        self.warnings = StandingWarnings(disk.path) if replica is None else replica.warnings
         self._background = BackgroundCalls(disk, 2)
         self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)
@@ -98,6 +101,8 @@ class DurableLog:
             try:
                 self._writer, self._group = self._begin_writing(manifest, opened, config)
             except BaseException:  # no thread, no pipe: nobody is left who would free the lock
+                if replica is not None:
+                    replica.close()
                 disk.close()
                 raise
         self.guard = CallGuard(self.path, _nothing) if self._group is None else self._group.guard
@@ -117,6 +122,7 @@ class DurableLog:
             tell_unsynced=config.durability is Durability.NONE,
             warnings=self.warnings,
             timeline=manifest.timelines[-1].number,
+            replica=self._replica,
         )
         group = GroupCommit(
             writer,
@@ -243,6 +249,8 @@ class DurableLog:
 
     def stop(self) -> None:
         self._stopped = True
+        if self._replica is not None:
+            self._replica.stop()
         if self._group is not None:
             self._group.stop()
         else:
@@ -287,6 +295,8 @@ class DurableLog:
     def abandon(self) -> None:
         """Free the resources of a forgotten owner, without waiting for anything."""
         self._stopped = True
+        if self._replica is not None:
+            self._replica.stop()
         if self._group is not None:
             self._background.refuse_abandoned()
             self._group.abandon()
@@ -305,6 +315,7 @@ class DurableLog:
             return StoreStats(seq=self.durable_seq, synced_seq=self.durable_seq)
         spare, counts = self._writer.spare, self._writer.counts
         events = self._group.numbers.durable - self._last_seq
+        lag = Lag() if self._replica is None else self._replica.lag
         times = sorted(counts.sync_times_ns.copy())  # the copy is taken at once, the sorting not
         return StoreStats(
             seq=self._group.numbers.durable,
@@ -331,6 +342,9 @@ class DurableLog:
             space_warning=spare.space_warning,
             warnings=self.warnings.texts,
             failed=self._group.room.failure is not None,
+            unreplicated=lag.events,
+            unreplicated_bytes=lag.bytes,
+            unreplicated_seconds=lag.seconds,
         )
 
 

@@ -38,7 +38,6 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import deque
 from typing import NamedTuple
 
 from eventstore.disk.base import Disk, File, sync_folder, write_atomically
@@ -52,51 +51,22 @@ from eventstore.disk.layout import (
 from eventstore.disk.manifest import load_manifest
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError
-from eventstore.histogram import BUCKETS
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.frontier import FrontierWriter
+from eventstore.log.replica import Replica
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.slow_syncs import SlowSyncs
 from eventstore.log.spare import SpareSegment
+from eventstore.log.write_counts import WriteCounts
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
 from eventstore.standing_warnings import StandingWarnings
 
-__all__ = ["LogWriter", "WriteCounts"]
+__all__ = ["LogWriter"]
 
 _logger = logging.getLogger(__name__)
 
 _LOOK = 5_000_000  # nanoseconds between the looks of commits whether the segment is in place
-
-
-class WriteCounts:
-    """Counts of one writer's work. Times are in nanoseconds, of the last 4096 syncs.
-
-    The writer's thread counts, and the event loop's thread reads. `durations` counts commits by the
-    bit length of their nanoseconds, `sizes` by the bit length of the bytes of their events. The
-    loop counts its `delays` in taking notice of a commit, by the bit length of the nanoseconds.
-    """
-
-    __slots__ = (
-        "bytes_written",
-        "commits",
-        "delays",
-        "durations",
-        "sizes",
-        "sync_max_ns",
-        "sync_times_ns",
-        "syncs",
-    )
-
-    def __init__(self) -> None:
-        self.commits = 0
-        self.durations = [0] * BUCKETS
-        self.sizes = [0] * BUCKETS
-        self.delays = [0] * BUCKETS
-        self.bytes_written = 0
-        self.syncs = 0
-        self.sync_max_ns = 0
-        self.sync_times_ns: deque[int] = deque(maxlen=4096)
 
 
 class _Predecessor(NamedTuple):
@@ -113,7 +83,7 @@ class LogWriter:
     the number of the next event. `spare_ready` says whether an earlier writer left a spare.
     `segment_size` is the size in bytes that segments grow to, or with `whole_segments` their size.
     `slow_sync` is in seconds. `tell_unsynced` says that other processes may follow events before
-    the sync. `timeline` is told to them too.
+    the sync. `timeline` is told to them too. `replica` copies the log to other machines.
     """
 
     def __init__(
@@ -130,6 +100,7 @@ class LogWriter:
         tell_unsynced: bool = False,
         warnings: StandingWarnings | None = None,
         timeline: int = 1,
+        replica: Replica | None = None,
     ) -> None:
         self.next_seq = next_seq
         self.synced_seq = next_seq - 1  # the last event that is on stable storage for sure
@@ -145,6 +116,7 @@ class LogWriter:
         self._previous = None if last is None else _Predecessor(last)
         self._look_at = 0
         self._tell_unsynced = tell_unsynced
+        self._replica = replica
         segment, end = (0, 0) if last is None else (last.first_seq, last.end)
         self.frontier = FrontierWriter(disk, store, next_seq - 1, segment, end, timeline=timeline)
 
@@ -168,6 +140,9 @@ class LogWriter:
         """
         if self.failure is not None:
             raise fresh_error(self.failure)
+        replica = self._replica
+        if replica is not None and replica.failure is not None:
+            raise fresh_error(replica.failure)
         if first_seq != self.next_seq:
             raise self.order_error(first_seq, f"event {self.next_seq} is next")
         began, counts = time.perf_counter_ns(), self.counts
@@ -177,6 +152,8 @@ class LogWriter:
         except OSError as error:
             raise self._refuse_or_fail(error, "writing to", active) from error
         self.next_seq += count
+        if replica is not None:
+            replica.written(first_seq, count, body)
         if sync:
             self.sync()
         now = time.perf_counter_ns()
@@ -226,6 +203,8 @@ class LogWriter:
         except OSError as error:
             raise self._fail(error, "syncing", active.file.name) from error
         took = time.perf_counter_ns() - began
+        if self._replica is not None:
+            self._replica.synced(self.next_seq - 1)
         self.synced_seq = self.next_seq - 1
         frontier = self.frontier  # here and not in a method: one call less for each commit
         frontier.seq, frontier.segment = self.next_seq - 1, active.header.first_seq
@@ -273,6 +252,8 @@ class LogWriter:
             for file in (active.file if active is not None else None, previous):
                 if file is not None:
                     file.close()
+            if self._replica is not None:
+                self._replica.close()
 
     def _segment_for_record(self, size: int) -> ActiveSegment:
         """Return the segment for the next record: the active one, or a new one."""

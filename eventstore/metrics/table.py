@@ -182,6 +182,27 @@ METRICS = (
     ),
     Metric("eventstore_keys", "gauge", "", "Identity keys that are known.", lambda s: s.keys),
     Metric(
+        "eventstore_unreplicated_events",
+        "gauge",
+        "",
+        "Durable events that the cluster does not have.",
+        lambda s: s.unreplicated,
+    ),
+    Metric(
+        "eventstore_unreplicated_bytes",
+        "gauge",
+        "By",
+        "Bytes written since the opening that the cluster does not have.",
+        lambda s: s.unreplicated_bytes,
+    ),
+    Metric(
+        "eventstore_unreplicated_seconds",
+        "gauge",
+        "s",
+        "Age of the oldest event that the cluster does not have.",
+        lambda s: s.unreplicated_seconds,
+    ),
+    Metric(
         "eventstore_keys_since",
         "gauge",
         "",

@@ -13,6 +13,7 @@ from tests.mutants.keys import KEYS
 from tests.mutants.moving import MOVING
 from tests.mutants.reading import READING
 from tests.mutants.repair import REPAIR
+from tests.mutants.replication import REPLICATION
 from tests.mutants.reporting import REPORTING
 from tests.mutants.sabotage import Sabotage, edit
 from tests.mutants.seeing import SEEING
@@ -98,6 +99,7 @@ SABOTAGES = (
     *REPAIR,
     *ANALYSING,
     *EXPORTING,
+    *REPLICATION,
     *REPORTING,
     # ---- who calls, from where, and in which surroundings --------------------------------------
     Sabotage(

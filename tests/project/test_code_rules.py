@@ -23,7 +23,7 @@ TESTS, SCRIPTS = (
 )
 
 TOUCH_FILES = re.compile(
-    r"eventstore/(disk/local|disk/local_file|disk/processes|config_file|cli|__main__)\.py|eventstore/(analysis|command_line|repair|testing|tools|demo)/"
+    r"eventstore/(disk/local|disk/local_file|disk/processes|config_file|cli|__main__)\.py|eventstore/(analysis|command_line|repair|replication|testing|tools|demo)/"
 )
 """The modules with file functions: the disk, and the rooms around the store."""
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from eventstore import errors
-from tests.project.runbook import calls, openings, troubles
+from tests.project.runbook import calls, openings, replicas, troubles
 from tests.project.runbook.situations import PAGE, SITUATIONS, output_of, said_on
 
-MODULES = (calls, openings, troubles)  # each registers its situations
+MODULES = (calls, openings, replicas, troubles)  # each registers its situations
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = PAGE.read_text("utf-8")
 WORDS = " ".join(TEXT.replace("`", "").split())

@@ -6,10 +6,10 @@ import contextlib
 import re
 import tempfile
 
-from tests.project.runbook import calls, openings, troubles
+from tests.project.runbook import calls, openings, replicas, troubles
 from tests.project.runbook.situations import PAGE, SITUATIONS, output_of
 
-MODULES = (calls, openings, troubles)  # each registers its situations
+MODULES = (calls, openings, replicas, troubles)  # each registers its situations
 
 page = PAGE.read_text("utf-8")
 for name in SITUATIONS:

@@ -1,0 +1,161 @@
+"""The lease: an entry in the cluster with the name of the one machine that writes.
+
+Theory of operation
+-------------------
+The lease is one key of a JetStream key-value bucket. The cluster removes an entry of the bucket
+after `replicate.lease` seconds. The writer renews the entry three times in so many seconds. Only
+the cluster's servers measure the age, so no clock of one machine is compared with another's.
+
+The lease keeps two machines from writing by mistake, and tells a standby of a silent writer. Safety
+does not rest on the lease. The stream refuses a writer who was away too long, because the writer
+expects a wrong sequence number (`connection.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+
+import msgspec
+import nats.js.errors
+from nats.js.kv import KeyValue
+
+from eventstore.disk.base import Disk, write_atomically
+from eventstore.disk.layout import REPLICA, REPLICA_TEMPORARY
+from eventstore.errors import LeaseHeldError, ReplicationError
+from eventstore.replication.connection import Connection
+
+__all__ = ["Holder", "Lease", "holder_of", "read_holder"]
+
+_KEY = "writer"
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """A holder of the lease: a directory by a random identity, and for people host and process."""
+
+    id: str
+    host: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def holder_of(disk: Disk) -> Holder:
+    """Return the identity of a store's directory, drawn at the first call and kept in a file.
+
+    Raises `OSError`, which the caller translates.
+    """
+    identity = None
+    try:
+        file = disk.open(REPLICA)
+        try:
+            identity = msgspec.json.decode(file.read(0, 4096), type=dict[str, str]).get("id")
+        finally:
+            file.close()
+    except (FileNotFoundError, msgspec.DecodeError):
+        identity = None
+    if not identity:
+        identity = uuid.UUID(bytes=disk.entropy(16), version=4).hex
+        content = msgspec.json.encode({"id": identity}) + b"\n"
+        write_atomically(disk, REPLICA, REPLICA_TEMPORARY, content)
+    return Holder(id=identity, host=socket.gethostname(), pid=os.getpid())
+
+
+async def read_holder(connection: Connection) -> Holder | None:
+    """Return the holder of the lease, `None` for nobody. Raises `ReplicationError`."""
+    async with connection.translating("reading the lease"):
+        try:
+            bucket = await connection.stream.key_value(f"{connection.config.stream}-lease")
+            entry = await bucket.get(_KEY)
+        except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
+            return None
+    return msgspec.json.decode(entry.value or b"", type=Holder)
+
+
+class Lease:
+    """The lease of one stream, as one machine sees it."""
+
+    def __init__(self, connection: Connection, bucket: KeyValue, holder: Holder) -> None:
+        self._connection = connection
+        self._bucket = bucket
+        self.holder = holder
+        self._revision = 0
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self._connection.config.stream!r} for {self.holder}>"
+
+    @classmethod
+    async def of(cls, connection: Connection, holder: Holder) -> Lease:
+        """Return the lease of the connection's stream, and make its bucket where there is none.
+
+        Raises `ReplicationError`.
+        """
+        config = connection.config
+        async with connection.translating("making the bucket of the lease"):
+            try:
+                bucket = await connection.stream.create_key_value(
+                    bucket=f"{config.stream}-lease", ttl=config.lease, replicas=config.replicas
+                )
+            except nats.js.errors.APIError as error:
+                if isinstance(error, nats.js.errors.ServiceUnavailableError):
+                    raise
+                text = f"the bucket of the lease cannot be used: {error.description}"
+                raise connection.error(ReplicationError, text) from error
+        return cls(connection, bucket, holder)
+
+    async def current(self) -> Holder | None:
+        """Return the holder of the lease, `None` where nobody has renewed in time."""
+        async with self._connection.translating("reading the lease"):
+            try:
+                entry = await self._bucket.get(_KEY)
+            except nats.js.errors.KeyNotFoundError:
+                self._revision = 0
+                return None
+        self._revision = entry.revision or 0
+        return msgspec.json.decode(entry.value or b"", type=Holder)
+
+    async def acquire(self, *, by_force: bool = False) -> None:
+        """Take the lease, from this directory's earlier life, or from anybody (`by_force`).
+
+        Raises `LeaseHeldError` where another machine has the lease.
+        """
+        found = await self.current()
+        if found is not None and found.id != self.holder.id and not by_force:
+            raise self._connection.error(
+                LeaseHeldError,
+                f"{found} holds the lease, and renewed it less than "
+                f"{self._connection.config.lease:g} s ago. Stop that writer, or promote a standby",
+            )
+        if not await self._write():
+            raise self._connection.error(
+                LeaseHeldError, "another machine took the lease in the same moment: try again"
+            )
+
+    async def renew(self) -> bool:
+        """Renew the lease. Returns whether the machine still has the lease."""
+        if await self._write():
+            return True
+        found = await self.current()
+        if found is None or found.id == self.holder.id:
+            return await self._write()
+        return False
+
+    async def release(self) -> None:
+        """Give the lease back, so that the next writer need not wait."""
+        async with self._connection.translating("giving the lease back"):
+            if self._revision:
+                await self._bucket.delete(_KEY, last=self._revision)
+
+    async def _write(self) -> bool:
+        value = msgspec.json.encode(self.holder)
+        async with self._connection.translating("renewing the lease"):
+            try:
+                if self._revision:
+                    self._revision = await self._bucket.update(_KEY, value, last=self._revision)
+                else:
+                    self._revision = await self._bucket.create(_KEY, value)
+            except nats.js.errors.KeyWrongLastSequenceError:
+                return False
+        return True

@@ -1,0 +1,264 @@
+"""The messages of a stream: records of events, and the history that the records belong to.
+
+Theory of operation
+-------------------
+A stream has two subjects. `eventstore.STREAM.history` has a message for each timeline: the facts of
+`store.json` that another machine needs. `eventstore.STREAM.record` has the records. A writer sends
+the history message of a timeline before the first record of the timeline. So the last history
+message names the timeline that is written now.
+
+A record stands in a message as in a segment, for the offset 0, with the first eight bytes of the
+store's UUID as salt. Both checksums of the record are therefore good for a reader of the stream. A
+record larger than the server takes is divided into parts, one behind the other. The last part makes
+the record whole. Where a writer died between two parts, the next one begins with the first part
+again, and a reader drops what was begun.
+
+Every message has the same headers, so that the last message alone tells where the stream ends.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from eventstore.cursor import checksum_at
+from eventstore.disk.manifest import InitialState, Manifest
+from eventstore.disk.timelines import Timeline
+from eventstore.log.base import Chunk
+from eventstore.log.format import (
+    RECORD_HEADER_SIZE,
+    InvalidBytesError,
+    encode_record,
+    read_record,
+)
+from eventstore.model.codec import array_header
+
+__all__ = [
+    "History",
+    "MessageError",
+    "Outgoing",
+    "Record",
+    "RecordAssembler",
+    "StreamEnd",
+    "history_message",
+    "history_subject",
+    "record_messages",
+    "record_subject",
+    "subjects",
+]
+
+STORE = "Eventstore-Store"
+TIMELINE = "Eventstore-Timeline"
+FIRST = "Eventstore-First"
+LAST = "Eventstore-Last"
+CHECKSUM = "Eventstore-Checksum"
+PART = "Eventstore-Part"
+
+_ROOM = 1024
+"""Bytes that a server counts beside the data of a message, at most: subject and headers."""
+
+
+_decode_items = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class MessageError(ValueError):
+    """A message is none of a store's, or is damaged. The text says why."""
+
+
+def history_subject(stream: str) -> str:
+    """Return the subject of the history messages."""
+    return f"eventstore.{stream}.history"
+
+
+def record_subject(stream: str) -> str:
+    """Return the subject of the records."""
+    return f"eventstore.{stream}.record"
+
+
+def subjects(stream: str) -> list[str]:
+    """Return the subjects of a stream."""
+    return [history_subject(stream), record_subject(stream)]
+
+
+class StreamEnd(NamedTuple):
+    """The place behind one message: the store, the timeline, and the last event up to there.
+
+    `checksum` is the checksum of event `last`, 0 where there is none. `whole` says whether the
+    message ends a record.
+    """
+
+    store: uuid.UUID
+    timeline: int
+    timeline_id: str
+    last: int
+    checksum: int
+    whole: bool = True
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str] | None) -> StreamEnd:
+        """Read the headers of a message. Raises `MessageError`."""
+        try:
+            found = headers or {}
+            number, _, identity = found[TIMELINE].partition("-")
+            part, _, parts = found.get(PART, "1/1").partition("/")
+            whole = int(part) == int(parts)
+            last = int(found[LAST]) if whole else int(found[FIRST]) - 1
+            return cls(
+                uuid.UUID(found[STORE]),
+                int(number),
+                identity,
+                last,
+                int(found.get(CHECKSUM, "0"), 16),
+                whole,
+            )
+        except (KeyError, ValueError) as error:
+            raise MessageError(f"the headers are none of a store's: {error}") from None
+
+
+class Outgoing(NamedTuple):
+    """A message to be sent."""
+
+    subject: str
+    headers: dict[str, str]
+    data: bytes
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of a history message: what another machine makes `store.json` of.
+
+    `first` is the first event that the writer could send, more than 1 where older ones are gone.
+    The other members are those of `store.json`.
+    """
+
+    store: uuid.UUID
+    created: int
+    timelines: tuple[Timeline, ...]
+    first: int = 1
+    initial: InitialState | msgspec.UnsetType = msgspec.UNSET
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> History:
+        """Return the history of a store."""
+        return cls(
+            store=manifest.store,
+            created=manifest.created,
+            timelines=manifest.timelines,
+            first=manifest.history_start,
+            initial=manifest.initial,
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> History:
+        """Decode the content of a history message. Raises `MessageError`."""
+        try:
+            found = msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MessageError(f"no history: {error}") from None
+        if not found.timelines:
+            raise MessageError("no history: there is no timeline")
+        return found
+
+
+class Record(NamedTuple):
+    """A whole record of a stream: `events` encoded events from number `first_seq` on."""
+
+    first_seq: int
+    events: int
+    body: bytes
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last event."""
+        return self.first_seq + self.events - 1
+
+    def behind(self, seq: int) -> Record:
+        """Return the events behind event `seq`, which is one of the record."""
+        items: list[msgspec.Raw] = _decode_items(self.chunk.array)[seq + 1 - self.first_seq :]
+        return Record(seq + 1, len(items), b"".join(map(bytes, items)))
+
+    @property
+    def chunk(self) -> Chunk:
+        """The events as an array for one call of a decoder."""
+        return Chunk(self.first_seq, self.events, array_header(self.events) + self.body)
+
+
+def history_message(
+    stream: str, history: History, timeline: Timeline, last: int, checksum: int
+) -> Outgoing:
+    """Return the message that begins `timeline` behind event `last`."""
+    shown = _headers(history.store, timeline, last + 1, last, checksum)
+    return Outgoing(history_subject(stream), shown, msgspec.json.encode(history))
+
+
+def record_messages(
+    stream: str, store: uuid.UUID, timeline: Timeline, record: Record, largest: int
+) -> list[Outgoing]:
+    """Return the messages of a record, one as a rule. `largest` is the server's limit, in bytes."""
+    data = encode_record(store.bytes[:8], 0, record.first_seq, record.events, record.body, 0)
+    checksum = checksum_at(record.chunk.array, record.events - 1)
+    headers = _headers(store, timeline, record.first_seq, record.last_seq, checksum)
+    subject, size = record_subject(stream), max(largest - _ROOM, RECORD_HEADER_SIZE)
+    if len(data) <= size:
+        return [Outgoing(subject, headers, data)]
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return [
+        Outgoing(subject, {**headers, PART: f"{number}/{len(pieces)}"}, piece)
+        for number, piece in enumerate(pieces, 1)
+    ]
+
+
+def _headers(
+    store: uuid.UUID, timeline: Timeline, first: int, last: int, checksum: int
+) -> dict[str, str]:
+    return {
+        STORE: str(store),
+        TIMELINE: f"{timeline.number}-{timeline.id}",
+        FIRST: str(first),
+        LAST: str(last),
+        CHECKSUM: f"{checksum:08x}",
+    }
+
+
+class RecordAssembler:
+    """Puts the parts of records together, in the order of the stream."""
+
+    def __init__(self, store: uuid.UUID) -> None:
+        self._salt = store.bytes[:8]
+        self._parts: list[bytes] = []
+
+    def __repr__(self) -> str:
+        return f"<RecordAssembler with {len(self._parts)} parts of an unfinished record>"
+
+    def add(self, headers: Mapping[str, str] | None, data: bytes) -> Record | None:
+        """Take the next message. Return the record that the message completes, if any.
+
+        Raises `MessageError` for bytes that are no record.
+        """
+        try:
+            number, _, parts = (headers or {}).get(PART, "1/1").partition("/")
+            at, of = int(number), int(parts)
+        except ValueError:
+            raise MessageError("the number of the part is none") from None
+        if at == 1:
+            self._parts = []
+        elif at != len(self._parts) + 1:
+            self._parts = []
+            return None  # the end of a record whose beginning another writer gave up
+        self._parts.append(data)
+        if at < of:
+            return None
+        whole, self._parts = b"".join(self._parts), []
+        return _decode_record(whole, self._salt)
+
+
+def _decode_record(data: bytes, salt: bytes) -> Record:
+    try:
+        found = read_record(data, 0, salt)
+    except InvalidBytesError as error:
+        raise MessageError(str(error)) from None
+    if found.end != len(data) or not found.events:
+        raise MessageError("there is more or less than one record of events")
+    return Record(found.first_seq, found.events, data[found.body])

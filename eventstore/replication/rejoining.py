@@ -1,0 +1,200 @@
+"""Rejoining: the store of a fenced writer becomes the directory of a standby.
+
+Theory of operation
+-------------------
+The old writer may have events beyond the stream's. Nobody can put such events into the new history,
+because the new writer gave the same numbers to other events. So the tail is set aside, event by
+event in words and byte by byte as files, and the store is cut behind the last shared event.
+
+The new directory is made beside the old one: a backup of the store is restored as of the last
+shared event, and takes the timelines of the stream. Then the old directory is moved into the new
+one's `quarantine/`, and the new one takes its name. A crash between the two moves leaves the new
+directory under the name `NAME.rejoining`, and the next call takes the last step.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventstore.config import StoreConfig
+from eventstore.disk.base import write_atomically
+from eventstore.disk.layout import QUARANTINE_FOLDER, QUARANTINE_TEMPORARY, REPLICA
+from eventstore.disk.local import LocalDisk
+from eventstore.disk.manifest import load_manifest, save_manifest
+from eventstore.errors import ConfigError, ReplicationError, StoreNotFoundError, StreamMismatchError
+from eventstore.model.codec import EventCodec
+from eventstore.model.operation import Event
+from eventstore.reading.replay import recorded_batches
+from eventstore.replication.connection import connect
+from eventstore.replication.messages import History
+from eventstore.replication.shipping import last_shared
+from eventstore.tools.backup.copying import backup
+from eventstore.tools.backup.places import DirectoryPlace
+from eventstore.tools.backup.restore import plan_restore, restore
+from eventstore.tools.staging import staged
+from eventstore.tools.write_errors import write_error
+
+__all__ = ["Rejoined", "rejoin"]
+
+_SUFFIX = ".rejoining"
+
+
+class Rejoined(NamedTuple):
+    """The result of a rejoining.
+
+    `set_aside` has the recorded events of the tail, which no other machine had. `quarantine` is the
+    directory of the old store, `None` without a tail.
+    """
+
+    last_shared: int
+    set_aside: tuple[Event[Any], ...]
+    quarantine: str | None
+
+
+async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
+    """Cut the store at `path` behind the last event in common with the stream.
+
+    The store is a standby's directory then: `Standby.open` follows from there. Needs no handlers.
+    Cancelling before the end leaves the store as it was.
+
+    Raises `ReplicationError` and its kinds, `StoreLockedError` while an engine has the store open,
+    `StoreNotFoundError`, and the errors of reading and writing.
+    """
+    if config.replicate is None:
+        raise ConfigError("to rejoin a stream, the key replicate is needed", key="replicate")
+    store = Path(path)
+    _finish_interrupted(store)
+    connection = await connect(str(store), config.replicate)
+    try:
+        await connection.ensure_stream(create=False)
+        data = await connection.last_history()
+        if data is None:
+            raise connection.error(
+                ReplicationError, "the stream is empty: there is nothing to join"
+            )
+        history = History.decode(data)
+    finally:
+        await connection.close()
+    disk = LocalDisk(store)
+    try:
+        disk.lock()
+        manifest = load_manifest(disk)
+        if manifest.store != history.store:
+            raise connection.error(
+                StreamMismatchError,
+                f"the stream is of the store {history.store}, and this is the store "
+                f"{manifest.store}",
+            )
+        theirs = {(one.number, one.id) for one in history.timelines}
+        if any((one.number, one.id) not in theirs for one in manifest.timelines):
+            raise connection.error(
+                StreamMismatchError,
+                "this store has begun a timeline that the stream does not know (a repair, a "
+                "restore): the stream cannot be joined",
+            )
+        shared, last = last_shared(manifest.timelines, history.timelines), _last_event(disk)
+        if shared is None or shared >= last:
+            return Rejoined(last, (), None)
+        tail = tuple(_events(disk, shared + 1))
+        aside = _replace(store, disk, shared, history, tail)
+    finally:
+        disk.close()
+    return Rejoined(shared, tail, aside)
+
+
+def _last_event(disk: LocalDisk) -> int:
+    last = 0
+    for event in _events(disk, 1):
+        last = event.seq
+    return last
+
+
+def _events(disk: LocalDisk, start: int) -> Iterator[Event[Any]]:
+    for batch in recorded_batches(disk, EventCodec(), start, None):
+        yield from batch
+
+
+def _replace(
+    store: Path, disk: LocalDisk, shared: int, history: History, tail: tuple[Event[Any], ...]
+) -> str:
+    """Put a store that ends with event `shared` into the place of the old one."""
+    unfinished = store.with_name(store.name + _SUFFIX)
+    name = f"fenced-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    with staged(unfinished) as staging:
+        copy = DirectoryPlace(str(staging / "copy"))
+        backup(disk, copy)
+        made = staging / "store"
+        restore(plan_restore(copy, shared), made)
+        target = LocalDisk(made)
+        try:
+            _finish(target, disk, history, tail, shared)
+        finally:
+            target.close()
+        shutil.rmtree(staging / "copy")
+        for entry in made.iterdir():
+            entry.rename(staging / entry.name)
+        made.rmdir()
+    (unfinished / QUARANTINE_FOLDER).mkdir(exist_ok=True)
+    try:
+        store.rename(unfinished / QUARANTINE_FOLDER / name)
+        unfinished.rename(store)
+    except OSError as error:
+        raise write_error(error, str(store)) from error
+    return str(store / QUARANTINE_FOLDER / name)
+
+
+def _finish(
+    target: LocalDisk,
+    old: LocalDisk,
+    history: History,
+    tail: tuple[Event[Any], ...],
+    shared: int,
+) -> None:
+    """Give the new store the stream's timelines, the old identity, and the list of its tail."""
+    try:
+        manifest = load_manifest(target)
+        timelines = tuple(one for one in history.timelines if one.left_at <= shared)
+        save_manifest(target, msgspec.structs.replace(manifest, timelines=timelines))
+        lines = [msgspec.json.encode(_shown(event)) for event in tail]
+        target.make_folder(QUARANTINE_FOLDER)
+        listed = f"{QUARANTINE_FOLDER}/fenced-{tail[0].seq}-{tail[-1].seq}.jsonl"
+        write_atomically(target, listed, QUARANTINE_TEMPORARY, b"\n".join([*lines, b""]))
+        identity = old.open(REPLICA)
+        try:
+            content = identity.read(0, identity.size())
+        finally:
+            identity.close()
+        write_atomically(target, REPLICA, f"{REPLICA}.tmp", content)
+    except FileNotFoundError:  # a store that was never replicated has no identity yet
+        return
+    except OSError as error:
+        raise write_error(error, target.path) from error
+
+
+def _shown(event: Event[Any]) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "time": event.time,
+        "key": event.key,
+        "data": event.data,
+        "metadata": event.metadata,
+    }
+
+
+def _finish_interrupted(store: Path) -> None:
+    """Take the last step of an interrupted rejoining."""
+    unfinished = store.with_name(store.name + _SUFFIX)
+    if store.exists() or not unfinished.is_dir():
+        if not store.exists():
+            raise StoreNotFoundError(f"there is no store at {store}", path=str(store))
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)  # the old store is in its place: begin again
+        return
+    unfinished.rename(store)

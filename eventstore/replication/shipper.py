@@ -1,0 +1,330 @@
+"""The replica of a log: a thread that sends the writer's records to the cluster.
+
+Theory of operation
+-------------------
+The thread `eventstore-replication` runs an event loop of its own, so neither the engine's loop nor
+the writer's thread ever waits for a socket. The loop connects, takes the lease, finds out where the
+stream ends (`shipping.py`), and sends. After any doubt it begins anew with a new connection.
+
+With `acknowledge: local`, the writer's thread only hands records over. With `acknowledge: quorum`,
+the writer's thread waits in `synced` until the cluster has the events. The commit in hand is then
+not over: no state is published and no receipt is resolved. `commit_timeout` bounds the waiting of
+the engine as with a slow disk, and the commit goes on. Only closing the store gives the waiting up.
+
+*Fencing.* Once the stream belongs to another machine, nothing is sent any more. The commit in hand
+and every later one raise `FencedError`. The store is then read-only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from typing import Any
+
+from eventstore.cursor import checksum_at
+from eventstore.disk.base import Disk
+from eventstore.disk.layout import REPLICA
+from eventstore.disk.manifest import Manifest
+from eventstore.error_base import fresh_error
+from eventstore.errors import (
+    EventStoreError,
+    FencedError,
+    LeaseHeldError,
+    QuorumLostError,
+    ReplicationError,
+    ReplicationUnavailableError,
+    StoreFailedError,
+)
+from eventstore.log.reader import LogReader
+from eventstore.log.replica import Lag
+from eventstore.os_errors import recovery_write_error
+from eventstore.replication.backlog import Backlog
+from eventstore.replication.connection import Connection, WrongSequenceError, check_syncs, connect
+from eventstore.replication.lease import Lease, holder_of
+from eventstore.replication.messages import History, Record
+from eventstore.replication.shipping import Shipping
+from eventstore.replication_config import ReplicationConfig
+from eventstore.standing_warnings import StandingWarnings
+
+__all__ = ["Shipper"]
+
+_logger = logging.getLogger("eventstore.replication")
+
+OPENING_SECONDS = 10.0
+"""How long an opening waits for the cluster at most, and with `quorum` for the last events."""
+CLOSING_SECONDS = 2.0
+"""How long a closing waits for the last events at most."""
+_RETRY = 0.25
+"""Seconds between two attempts to connect."""
+
+
+class Shipper:
+    """The copying of one store to its stream: see `eventstore.log.replica.Replica`."""
+
+    def __init__(
+        self, disk: Disk, manifest: Manifest, config: ReplicationConfig, last_seq: int
+    ) -> None:
+        self.warnings = StandingWarnings(disk.path)
+        self._path = disk.path
+        self._config = config
+        self._history = History.of(manifest)
+        self._reader = LogReader(disk, manifest.store)
+        self._backlog = Backlog(self._reader.chunks, last_seq)
+        try:
+            self._holder = holder_of(disk)
+        except OSError as error:
+            raise recovery_write_error(error, f"{disk.path}/{REPLICA}") from error
+        self._changed = threading.Condition()
+        self._acknowledged = -1  # the last event in the stream; -1 before the first connection
+        self.failure: StoreFailedError | None = None
+        self._refused: EventStoreError | None = None  # why the first connection came to nothing
+        self._give_up_at = float("inf")  # the time, by the monotonic clock, from a closing on
+        self._closed = False
+        self._shipping: Shipping | None = None
+        self._loop = asyncio.new_event_loop()
+        self._main: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(
+            target=self._run, name="eventstore-replication", daemon=True
+        )
+
+    def __repr__(self) -> str:
+        return f"<Shipper of {self._path} to {self._config.shown}, {self.lag.events} events behind>"
+
+    @classmethod
+    def begin(
+        cls, disk: Disk, manifest: Manifest, config: ReplicationConfig, last_seq: int
+    ) -> Shipper:
+        """Begin to copy, and wait for the first word of the cluster.
+
+        An absent cluster is no error with `acknowledge: local`. A warning stands instead.
+        Raises `ReplicationError` and its kinds, and `FencedError`.
+        """
+        shipper = cls(disk, manifest, config, last_seq)
+        shipper._thread.start()
+        try:
+            shipper._wait_for_beginning(last_seq)
+        except BaseException:
+            shipper.close()
+            raise
+        return shipper
+
+    def _wait_for_beginning(self, last_seq: int) -> None:
+        wanted = last_seq if self._config.acknowledge == "quorum" else 0
+
+        def begun() -> bool:
+            return self._acknowledged >= wanted or self._failed() or self._refused is not None
+
+        with self._changed:
+            self._changed.wait_for(begun, OPENING_SECONDS)
+            if self.failure is not None:
+                raise fresh_error(self.failure)
+            refused = self._refused
+            if self._acknowledged >= wanted:
+                return
+            if isinstance(refused, ReplicationUnavailableError) or refused is None:
+                if self._config.acknowledge == "local":
+                    return
+                raise refused or _silent_error(self._path, self._config)
+            raise refused
+
+    def _failed(self) -> bool:
+        return self.failure is not None
+
+    # ---- the writer's thread ---------------------------------------------------------------
+
+    @property
+    def lag(self) -> Lag:
+        """The durable events that the stream does not have, from any thread."""
+        return self._backlog.lag
+
+    def written(self, first_seq: int, count: int, body: bytes) -> None:
+        self._backlog.add(Record(first_seq, count, body))
+
+    def synced(self, seq: int) -> None:
+        self._backlog.durable = seq
+        self._call(self._wake)
+        if self._config.acknowledge == "local":
+            return
+        with self._changed:
+            while self._acknowledged < seq and self.failure is None:
+                left = self._give_up_at - time.monotonic()
+                if left <= 0:
+                    self.failure = QuorumLostError(
+                        f"{self._path}: the store was closed before a quorum of the cluster had "
+                        f"the events {max(self._acknowledged, 0) + 1} to {seq}: their outcome is "
+                        "unknown. They are on this disk, and are sent at the next opening",
+                        path=self._path,
+                    )
+                    break
+                self._changed.wait(min(left, 1.0))
+            if self.failure is not None:
+                raise fresh_error(self.failure)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._give_up_at = min(self._give_up_at, time.monotonic() + CLOSING_SECONDS)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        with self._changed:
+            left = max(0.0, self._give_up_at - time.monotonic())
+            if self._acknowledged >= 0 and self.failure is None:
+                self._changed.wait_for(self._all_sent, left)
+        self._call(self._end)
+        self._thread.join()
+
+    def _all_sent(self) -> bool:
+        return self._acknowledged >= self._backlog.durable or self._failed()
+
+    def _call(self, function: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(function)
+
+    # ---- the shipping thread ---------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._main = self._loop.create_task(self._keep_shipping())
+            with contextlib.suppress(asyncio.CancelledError):
+                self._loop.run_until_complete(self._main)
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def _wake(self) -> None:
+        if self._shipping is not None:
+            self._shipping.wake.set()
+
+    def _end(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+
+    async def _keep_shipping(self) -> None:
+        while True:
+            try:
+                await self._ship_once()
+            except (ReplicationUnavailableError, WrongSequenceError) as error:
+                self._tell_away(error)
+            except LeaseHeldError as error:
+                self._tell_away(error)
+                if self._acknowledged < 0:
+                    return
+            except FencedError as error:
+                self._fail(error)
+                return
+            except EventStoreError as error:
+                self._give_up(error)
+                return
+            except Exception as error:  # whatever it is, somebody may wait for a quorum
+                _logger.exception("%s: replication has ended", self._path)
+                self._give_up(_unforeseen_error(self._path, self._config, error))
+                return
+            await asyncio.sleep(_RETRY)
+
+    async def _ship_once(self) -> None:
+        connection = await connect(self._path, self._config)
+        try:
+            await self._ship(connection)
+        finally:
+            self._shipping = None
+            await asyncio.shield(connection.close())
+
+    def _give_up(self, error: EventStoreError) -> None:
+        self._refuse(error)
+        if self._acknowledged >= 0:
+            text = f"{self._path}: replication has ended: {error}"
+            self._fail(StoreFailedError(text, path=self._path))
+
+    async def _ship(self, connection: Connection) -> None:
+        """Ship over one connection until something is in doubt."""
+        lease = await Lease.of(connection, self._holder)
+        shipping = Shipping(
+            connection, self._history, self._backlog, self._checksum, self._note_acknowledged
+        )
+        end = await shipping.position()
+        await lease.acquire()
+        end = max(end, await shipping.position())  # nobody else had the lease since
+        warning = await check_syncs(self._path, self._config)
+        if warning is not None:
+            self.warnings.begin("replication-sync", warning, _logger)
+        await shipping.tell_history()
+        self._backlog.sent(end)
+        self._note_acknowledged(end)
+        self.warnings.end("replication", "the cluster answers again")
+        self._shipping = shipping
+        renewing = asyncio.ensure_future(self._renew(connection, lease))
+        sending = asyncio.ensure_future(shipping.run())
+        try:
+            done, _ = await asyncio.wait({renewing, sending}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            renewing.cancel()
+            sending.cancel()
+            await asyncio.gather(renewing, sending, return_exceptions=True)
+            with contextlib.suppress(ReplicationError, TimeoutError):
+                if self._closed:
+                    async with asyncio.timeout(1):
+                        await lease.release()
+
+    async def _renew(self, connection: Connection, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(self._config.lease / 3)
+            if not await lease.renew():
+                raise connection.error(ReplicationUnavailableError, "the lease was taken")
+
+    def _checksum(self, seq: int) -> int | None:
+        """Return the checksum of an event of this store, `None` where the event is gone."""
+        with contextlib.suppress(EventStoreError):
+            for chunk in self._reader.chunks(seq, seq + 1):
+                return checksum_at(chunk.array, seq - chunk.first_seq)
+        return None
+
+    def _note_acknowledged(self, seq: int) -> None:
+        with self._changed:
+            self._acknowledged = max(self._acknowledged, seq)
+            self._changed.notify_all()
+
+    def _tell_away(self, error: Exception) -> None:
+        text = f"the cluster has not the last events: {error}"
+        self.warnings.begin("replication", text, _logger)
+        if isinstance(error, EventStoreError):
+            self._refuse(error)
+
+    def _refuse(self, error: EventStoreError) -> None:
+        with self._changed:
+            self._refused = error
+            self._changed.notify_all()
+
+    def _fail(self, error: StoreFailedError) -> None:
+        _logger.critical("%s", error)
+        with self._changed:
+            self.failure = error
+            self._changed.notify_all()
+
+
+def _silent_error(path: str, config: ReplicationConfig) -> ReplicationUnavailableError:
+    return ReplicationUnavailableError(
+        f"{path}: the cluster {config.shown} did not take the last events within "
+        f"{OPENING_SECONDS:g} s",
+        path=path,
+        servers=config.shown,
+        stream=config.stream,
+    )
+
+
+def _unforeseen_error(path: str, config: ReplicationConfig, error: Exception) -> ReplicationError:
+    return ReplicationError(
+        f"{path}: replication to {config.shown}, stream {config.stream!r}: "
+        f"{type(error).__name__}: {error}",
+        path=path,
+        servers=config.shown,
+        stream=config.stream,
+    )

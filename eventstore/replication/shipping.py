@@ -1,0 +1,286 @@
+"""Shipping: what the stream lacks is found out once for each connection, and sent in order.
+
+Theory of operation
+-------------------
+`position` compares the end of the stream with the store, by timeline, number and checksum:
+
+- The stream ends in a timeline of the store, at an event that the store has: shipping goes on
+  behind the event.
+- The stream's timeline is none of the store's, and goes on from a place in the store's history:
+  another machine was promoted. The store is fenced.
+- Anything else is another store's stream, or a history that parted: nothing is sent.
+
+Then history messages and records are published in order, up to `WINDOW` without an answer. Each
+expects the number of the one before. So either all up to some message are stored, or the ones
+behind a lost message are refused. After any doubt the connection is made anew, and `position` says
+what was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from eventstore.disk.timelines import Timeline
+from eventstore.errors import (
+    FencedError,
+    HistoryUnavailableError,
+    ReplicationError,
+    StreamMismatchError,
+)
+from eventstore.replication.announcing import announce
+from eventstore.replication.backlog import Backlog
+from eventstore.replication.connection import Connection, WrongSequenceError
+from eventstore.replication.messages import (
+    History,
+    MessageError,
+    Outgoing,
+    Record,
+    StreamEnd,
+    history_message,
+    record_messages,
+)
+
+__all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
+
+WINDOW = 64
+"""Messages without an answer at most."""
+_NEVER = 1 << 63
+
+
+class Place(NamedTuple):
+    """Where shipping goes on: the next event, the timeline told last, and the stream's number."""
+
+    next_seq: int
+    timelines_told: int
+    expected: int
+
+
+class Shipping:
+    """The shipping of one store over one connection.
+
+    `checksum` returns the checksum of an event of the store, and `told` takes the number of the
+    last event in the stream.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        history: History,
+        backlog: Backlog,
+        checksum: Callable[[int], int | None],
+        told: Callable[[int], None],
+    ) -> None:
+        self._connection = connection
+        self._history = history
+        self._backlog = backlog
+        self._checksum = checksum
+        self._told = told
+        self._place = Place(1, 0, 0)
+        self._in_flight: deque[tuple[asyncio.Task[int], int, Record | None]] = deque()
+        self.wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Shipping over {self._connection!r}, next event {self._place.next_seq}>"
+
+    # ---- where to go on --------------------------------------------------------------------
+
+    async def position(self) -> int:
+        """Find out where the stream ends, and return the last event there.
+
+        Raises `FencedError`, `StreamMismatchError` and `ReplicationUnavailableError`.
+        """
+        number = await self._connection.ensure_stream()
+        end = await self._connection.end()
+        timelines = self._history.timelines
+        if end is None:
+            self._place = Place(self._history.first, 0, number)
+            return self._history.first - 1
+        if end.store != self._history.store:
+            raise self._mismatch(f"it holds the store {end.store}, and this is another one", 0, end)
+        index = _index_of(timelines, end)
+        if index is None:
+            raise await self._fenced_or_foreign(end)
+        later = [one.left_at for one in timelines[index + 1 :]]
+        if later and min(later) < end.last:
+            raise self._mismatch(
+                f"this store went back to event {min(later)}, and the stream goes on to {end.last}",
+                min(later),
+                end,
+            )
+        if end.last > self._backlog.durable:
+            raise self._mismatch(
+                f"the stream ends with event {end.last}, and this store with "
+                f"{self._backlog.durable}: an older copy was restored, or a power cut took events",
+                self._backlog.durable,
+                end,
+            )
+        known = await asyncio.to_thread(self._checksum, end.last) if end.last else None
+        if known is not None and known != end.checksum:
+            raise self._mismatch(
+                f"event {end.last} is another one there: two copies of the store were written",
+                timelines[index].left_at,
+                end,
+            )
+        self._place = Place(end.last + 1, index + 1, number)
+        return end.last
+
+    async def _fenced_or_foreign(self, end: StreamEnd) -> ReplicationError | FencedError:
+        shared = last_shared(self._history.timelines, await self._stream_timelines())
+        if shared is None:
+            return self._mismatch("its history and this store's part at the beginning", 0, end)
+        return fenced_error(self._connection, end.timeline, min(shared, self._backlog.durable))
+
+    async def _stream_timelines(self) -> tuple[Timeline, ...]:
+        data = await self._connection.last_history()
+        if data is None:
+            return ()
+        try:
+            return History.decode(data).timelines
+        except MessageError as error:
+            raise self._connection.error(StreamMismatchError, str(error)) from error
+
+    def _mismatch(self, reason: str, shared: int, end: StreamEnd) -> StreamMismatchError:
+        error = self._connection.error(
+            StreamMismatchError, f"the stream does not fit this store: {reason}. Nothing was sent"
+        )
+        assert isinstance(error, StreamMismatchError)
+        error.last_shared, error.last = shared, end.last
+        return error
+
+    # ---- sending ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Send whatever is durable and not in the stream, and wait for more, without an end.
+
+        Raises `ReplicationUnavailableError` or `WrongSequenceError` after a doubt: then a new
+        connection goes on. Raises `HistoryUnavailableError` where an event to be sent is gone.
+        """
+        try:
+            while True:
+                self.wake.clear()
+                while await self._send_next():
+                    if len(self._in_flight) >= WINDOW:
+                        await self._settle_first()
+                while self._in_flight and not self.wake.is_set():
+                    await self._settle_first()
+                if not self._in_flight:
+                    await self.wake.wait()
+        finally:
+            for task, _, _ in self._in_flight:
+                task.cancel()
+
+    async def tell_history(self) -> None:
+        """Send the history messages that stand before the next event, so that others can follow."""
+        while self._tell_next_timeline():
+            await self._settle_first()
+
+    def _tell_next_timeline(self) -> bool:
+        """Send the history message of the next timeline, if the next event is in that timeline."""
+        place, timelines = self._place, self._history.timelines
+        if place.timelines_told == len(timelines):
+            return False
+        following = timelines[place.timelines_told]
+        if following.left_at >= place.next_seq:
+            return False
+        self._send_history(following)
+        return True
+
+    async def _send_next(self) -> bool:
+        """Send the next message, or the parts of the next record. Returns whether there was one."""
+        if self._tell_next_timeline():
+            return True
+        place, timelines = self._place, self._history.timelines
+        before = _NEVER
+        if place.timelines_told < len(timelines):
+            before = timelines[place.timelines_told].left_at + 1
+        timeline = timelines[place.timelines_told - 1]
+        record = self._backlog.record_at(place.next_seq, before)
+        if record is None:
+            return False
+        if record.first_seq != place.next_seq:
+            raise HistoryUnavailableError(
+                f"{self._connection.path}: event {place.next_seq} is to be sent and is not there",
+                requested=place.next_seq,
+                first_available=record.first_seq,
+            )
+        messages = record_messages(
+            self._connection.config.stream,
+            self._history.store,
+            timeline,
+            record,
+            self._connection.largest,
+        )
+        for message in messages[:-1]:
+            self._publish(message, None)
+        self._publish(messages[-1], record)
+        self._place = self._place._replace(next_seq=record.last_seq + 1)
+        return True
+
+    def _send_history(self, timeline: Timeline) -> None:
+        told = self._place.timelines_told + 1
+        last = self._place.next_seq - 1
+        checksum = self._checksum(last) if last else None
+        history = History(
+            store=self._history.store,
+            created=self._history.created,
+            timelines=self._history.timelines[:told],
+            first=self._history.first,
+            initial=self._history.initial,
+        )
+        stream = self._connection.config.stream
+        self._publish(history_message(stream, history, timeline, last, checksum or 0), None)
+        self._place = self._place._replace(timelines_told=told)
+
+    def _publish(self, message: Outgoing, record: Record | None) -> None:
+        expected = self._place.expected
+        task = asyncio.ensure_future(self._connection.publish(message, expected))
+        self._in_flight.append((task, expected + 1, record))
+        self._place = self._place._replace(expected=expected + 1)
+
+    async def _settle_first(self) -> None:
+        """Wait for the oldest answer. Raises for a message that is not stored, or perhaps not."""
+        task, number, record = self._in_flight[0]
+        stored = await task
+        self._in_flight.popleft()
+        if stored != number:
+            raise WrongSequenceError(f"message {number} was stored as {stored}")
+        if record is not None:
+            self._backlog.sent(record.last_seq)
+            self._told(record.last_seq)
+            if self._connection.config.publish_events is not None:
+                await announce(self._connection, record)
+
+
+def _index_of(timelines: tuple[Timeline, ...], end: StreamEnd) -> int | None:
+    for index, one in enumerate(timelines):
+        if (one.number, one.id) == (end.timeline, end.timeline_id):
+            return index
+    return None
+
+
+def last_shared(ours: tuple[Timeline, ...], theirs: tuple[Timeline, ...]) -> int | None:
+    """Return the last event that two histories share by their timelines, `None` for none at all.
+
+    `theirs` goes on where `ours` may have gone another way.
+    """
+    known = {(one.number, one.id) for one in ours}
+    foreign = [one.left_at for one in theirs if (one.number, one.id) not in known]
+    if len(foreign) == len(theirs):
+        return None
+    return min(foreign) if foreign else None
+
+
+def fenced_error(connection: Connection, timeline: int, shared: int) -> FencedError:
+    """Return the error for a store whose place another machine has taken."""
+    path = connection.path
+    return FencedError(
+        f"{path}: another machine was promoted and writes timeline {timeline} of the stream "
+        f"{connection.config.stream!r}, from event {shared + 1} on. Nothing more is written here. "
+        f"Next: eventstore replication rejoin {path}",
+        path=path,
+        timeline=timeline,
+        last_shared=shared,
+    )

@@ -1,0 +1,309 @@
+"""A standby: another machine's copy of a store, which follows the stream and can be promoted.
+
+Theory of operation
+-------------------
+A standby has a store of its own, with the UUID and the timelines of the writer's store. The stream
+brings the rest, in order: each message has the number behind the message before, and each record
+the number behind the last event. After a restart the standby goes on from its own log
+(`stream_copy.py`).
+
+*Promotion* takes three steps. The lease is taken, by force. The rest of the stream is copied, and a
+history message begins a new timeline right behind the last message. Should the old writer have come
+in between, the stream refuses the message, and the step is made again. From the message on the
+stream refuses the old writer. At last the store is opened for writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from eventstore.concurrency import Opening, run_blocking
+from eventstore.config import StoreConfig
+from eventstore.disk.timelines import next_timeline
+from eventstore.errors import (
+    ConfigError,
+    EventStoreError,
+    LeaseHeldError,
+    ReplicationError,
+    ReplicationUnavailableError,
+    StoreClosedError,
+)
+from eventstore.missing_await import AsyncContext
+from eventstore.model.registry import HandlerRegistry
+from eventstore.replication.connection import Connection, WrongSequenceError, connect
+from eventstore.replication.lease import Holder, Lease
+from eventstore.replication.messages import History, history_message
+from eventstore.replication.replica_directory import adopt_history, ensure_replica, manifest_of
+from eventstore.replication.stream_copy import StreamCopy
+from eventstore.replication_config import ReplicationConfig
+from eventstore.store import EventStore
+
+__all__ = ["Standby", "StandbyLag"]
+
+_logger = logging.getLogger("eventstore.replication")
+
+_LOOKS = 3
+"""Looks at the lease in the span of one lease."""
+_RETRY = 0.25
+"""Seconds between two attempts to connect."""
+
+StateT = TypeVar("StateT")
+OpenedT = TypeVar("OpenedT")
+
+
+class StandbyLag(NamedTuple):
+    """The delay of a standby: messages of the stream, and seconds since the standby was level.
+
+    `seconds` is measured by this machine's monotonic clock alone.
+    """
+
+    messages: int
+    seconds: float
+
+
+class Standby(AsyncContext, Generic[StateT]):
+    """A store that follows the stream of a writer on another machine.
+
+    `open` makes a standby. All methods are called on the thread of the event loop of the opening.
+    `failure` is the error that ended the following, `None` while the standby follows.
+    """
+
+    def __init__(
+        self,
+        copy: StreamCopy[StateT],
+        config: StoreConfig,
+        settings: ReplicationConfig,
+        holder: Holder,
+    ) -> None:
+        self.path = copy.path
+        self.failure: EventStoreError | None = None
+        self._copy = copy
+        self._config = config
+        self._replicate = settings
+        self._holder = holder
+        self._following: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Standby {self.path!r} seq={self.seq} lag={self.lag.messages}>"
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        registry: HandlerRegistry[OpenedT],
+        config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        *,
+        backup: str | None = None,
+        **options: Any,
+    ) -> Opening[Standby[OpenedT]]:
+        """Begin to follow the stream `replicate.stream` with a store in directory `path`.
+
+        The directory is made where there is none. Await the result and close the standby yourself,
+        or use `async with`. `config` and `options` are those of `EventStore.open`. `backup` names a
+        backup of the writer (a directory, a file, or a URL) to begin with. By default a new standby
+        begins with the first event of the stream.
+
+        Raises `ReplicationError` and its kinds, `ConfigError` without `replicate`, and the errors
+        of `EventStore.open`.
+        """
+
+        async def opens() -> Standby[OpenedT]:
+            settings = await run_blocking(None, lambda: StoreConfig.of(config, **options))
+            replicate = settings.replicate
+            if replicate is None:
+                raise ConfigError("a standby needs the key replicate", key="replicate")
+            where = os.fspath(path)
+            connection = await connect(where, replicate)
+            try:
+                await connection.ensure_stream(create=False)
+                data = await connection.last_history()
+                if data is None:
+                    raise connection.error(
+                        ReplicationError, "the stream is empty: has the writer been started?"
+                    )
+                history = History.decode(data)
+            finally:
+                await connection.close()
+            holder = await run_blocking(
+                None, lambda: ensure_replica(where, history, settings, backup)
+            )
+            copy = await StreamCopy.open(where, registry, settings)
+            standby = Standby(copy, settings, replicate, holder)
+            standby._start()
+            return standby
+
+        return Opening(opens)
+
+    # ---- what it has -----------------------------------------------------------------------
+
+    @property
+    def state(self) -> StateT:
+        """The state folded from every event that is on this machine's disk."""
+        return self._copy.store.state
+
+    @property
+    def seq(self) -> int:
+        """The last event that is on this machine's disk."""
+        return self._copy.store.seq
+
+    @property
+    def store(self) -> EventStore[StateT]:
+        """The store of the standby, for reading and subscribing. Appending raises.
+
+        A new timeline replaces the store by another object: ask again rather than keep the store.
+        """
+        return self._copy.store
+
+    @property
+    def lag(self) -> StandbyLag:
+        """How far the standby is behind the end of the stream, by the last word of the cluster."""
+        behind = self._copy.behind
+        return StandbyLag(behind, time.monotonic() - self._copy.level_at if behind else 0.0)
+
+    async def wait_for(self, seq: int) -> None:
+        """Wait until event `seq` is on this machine's disk. Cancelling cancels the waiting.
+
+        Raises the error that ended the following, and `StoreClosedError`.
+        """
+        while self.seq < seq:
+            self._copy.changed.clear()
+            self._ensure_following()
+            await self._copy.changed.wait()
+
+    def _ensure_following(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self._closed:
+            raise StoreClosedError(f"{self.path} is closed", path=self.path)
+
+    # ---- following -------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        try:
+            while True:
+                with contextlib.suppress(ReplicationUnavailableError):
+                    await self._follow_once()
+                self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far
+                await asyncio.sleep(_RETRY)
+        except EventStoreError as error:
+            self.failure = error
+            _logger.critical("%s: the standby follows no more: %s", self.path, error)
+            self._copy.changed.set()
+
+    async def _follow_once(self) -> None:
+        connection = await connect(self.path, self._replicate)
+        try:
+            await connection.ensure_stream(create=False)
+            await self._copy.read(connection)
+        finally:
+            await connection.close()
+
+    # ---- promotion ----------------------------------------------------------------------------
+
+    def promote(self) -> Opening[EventStore[StateT]]:
+        """Make this machine the writer, and give the store, open for writing.
+
+        Await the result and close the store yourself, or use `async with`.
+
+        The standby has ended then. The old writer, if it lives, is refused by the stream from then
+        on. An error or a cancellation leaves the standby following: promote again.
+
+        Raises `ReplicationError` and its kinds, and the errors of `EventStore.open`.
+        """
+        return Opening(lambda: self._promoted(by_force=True))
+
+    async def _promoted(self, *, by_force: bool) -> EventStore[StateT]:
+        self._ensure_following()
+        connection = await connect(self.path, self._replicate)
+        try:
+            lease = await Lease.of(connection, self._holder)
+            await lease.acquire(by_force=by_force)
+            await self._stop()
+            try:
+                await self._begin_timeline(connection)
+            except BaseException:  # whatever became of the timeline, the stream will tell
+                self._start()
+                raise
+        finally:
+            await connection.close()
+        return await EventStore.open(self.path, self._copy.registry, self._config, create=False)
+
+    def promote_when_free(self) -> Opening[EventStore[StateT]]:
+        """Wait until the writer's lease has run out, then promote. Of several standbys, one wins.
+
+        The writer may still live, cut off from the cluster. With `acknowledge: quorum` no
+        acknowledged event is lost. With `local`, the events acknowledged meanwhile
+        are set aside when the writer rejoins. Cancelling while waiting leaves the standby as it is.
+
+        Raises the errors of `promote`, and the error that ended the following.
+        """
+        return Opening(self._promoted_when_free)
+
+    async def _promoted_when_free(self) -> EventStore[StateT]:
+        while True:
+            await asyncio.sleep(self._replicate.lease / _LOOKS)
+            self._ensure_following()
+            try:
+                if await self._is_free():
+                    return await self._promoted(by_force=False)
+            except ReplicationUnavailableError:
+                continue  # no quorum: nobody can be promoted now
+            except LeaseHeldError:
+                continue  # another standby was faster
+
+    async def _is_free(self) -> bool:
+        connection = await connect(self.path, self._replicate)
+        try:
+            lease = await Lease.of(connection, self._holder)
+            return await lease.current() is None
+        finally:
+            await connection.close()
+
+    async def _begin_timeline(self, connection: Connection) -> None:
+        while True:
+            end = await connection.ensure_stream(create=False)
+            await self._copy.read(connection, end)
+            manifest = await run_blocking(None, lambda: manifest_of(self.path))
+            seq, entropy = self._copy.store.seq, os.urandom(4)
+            timelines = next_timeline(manifest.timelines, seq, entropy)
+            history = History(
+                store=manifest.store,
+                created=manifest.created,
+                timelines=timelines,
+                initial=manifest.initial,
+            )
+            checksum = self._copy.store.cursor.checksum
+            message = history_message(
+                self._replicate.stream, history, timelines[-1], seq, checksum or 0
+            )
+            try:
+                await connection.publish(message, end)
+            except WrongSequenceError:
+                continue  # the old writer came in between
+            break
+        await self._copy.close()
+        await run_blocking(None, lambda: adopt_history(self.path, history))
+
+    def _start(self) -> None:
+        self._closed = False
+        self._following = asyncio.create_task(self._follow())
+
+    async def _stop(self) -> None:
+        self._closed = True
+        following = self._following
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
+        self._copy.changed.set()
+
+    async def close(self) -> None:
+        """Stop following and close the store. Closing twice is harmless."""
+        await self._stop()
+        await self._copy.close()

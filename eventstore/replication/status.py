@@ -1,0 +1,100 @@
+"""The state of a stream beside a store's directory, found without taking a lock or a lease."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from eventstore.concurrency import run_blocking
+from eventstore.config import StoreConfig
+from eventstore.disk.local import LocalDisk
+from eventstore.disk.manifest import load_manifest
+from eventstore.errors import ConfigError
+from eventstore.log.reader import LogReader
+from eventstore.replication.connection import connect
+from eventstore.replication.lease import read_holder
+
+__all__ = ["StreamStatus", "stream_status"]
+
+
+class StreamStatus(NamedTuple):
+    """What a stream and a directory have.
+
+    Attributes:
+        path: The directory.
+        stream: The name of the stream.
+        last: Last event in the stream, 0 in an empty one.
+        timeline: Number of the timeline that the stream ends in.
+        holder: Holder of the lease in words, `None` while nobody has the lease.
+        here: Last event in the directory.
+        here_timeline: Number of the timeline that the directory ends in.
+        messages: Number of messages in the stream.
+        bytes: Bytes of the stream on one server.
+    """
+
+    path: str
+    stream: str
+    last: int
+    timeline: int
+    holder: str | None
+    here: int
+    here_timeline: int
+    messages: int
+    bytes: int
+
+    @property
+    def level(self) -> bool:
+        """Whether stream and directory end with the same event of the same timeline."""
+        return (self.last, self.timeline) == (self.here, self.here_timeline)
+
+    @property
+    def told(self) -> str:
+        """The status in one sentence."""
+        held = "nobody writes" if self.holder is None else f"{self.holder} writes"
+        return (
+            f"stream {self.stream!r}: event {self.last:,}, timeline {self.timeline}; {held}; "
+            f"{self.path}: event {self.here:,}, timeline {self.here_timeline}"
+        )
+
+
+async def stream_status(path: str | os.PathLike[str], config: StoreConfig) -> StreamStatus:
+    """Compare the stream of a configuration with the store at `path`. Changes nothing.
+
+    Raises `ReplicationError` and its kinds, and the errors of reading a store.
+    """
+    settings = config.replicate
+    if settings is None:
+        raise ConfigError("the key replicate is missing", key="replicate")
+    where = os.fspath(path)
+    connection = await connect(where, settings)
+    try:
+        await connection.ensure_stream(create=False)
+        end = await connection.end()
+        info = await connection.stream.stream_info(settings.stream)
+        holder = await read_holder(connection)
+    finally:
+        await connection.close()
+    here, here_timeline = await run_blocking(None, lambda: _place_of(where))
+    return StreamStatus(
+        where,
+        settings.stream,
+        0 if end is None else end.last,
+        0 if end is None else end.timeline,
+        None if holder is None else str(holder),
+        here,
+        here_timeline,
+        info.state.messages,
+        info.state.bytes,
+    )
+
+
+def _place_of(path: str) -> tuple[int, int]:
+    disk = LocalDisk(path, create=False, read_only=True)
+    try:
+        manifest = load_manifest(disk)
+        last = manifest.history_start - 1
+        for chunk in LogReader(disk, manifest.store).chunks(max(manifest.log_start, 1)):
+            last = chunk.first_seq + chunk.events - 1
+        return last, manifest.timelines[-1].number
+    finally:
+        disk.close()

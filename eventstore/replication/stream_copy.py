@@ -1,0 +1,215 @@
+"""The copy that a standby keeps: what comes over the stream goes into a store of its own.
+
+Theory of operation
+-------------------
+Messages are taken over in order. A record that the store has already is passed over, and a record
+behind a gap is refused. A history message tells of a timeline. The timelines go into `store.json`
+before the first event of the new timeline is written, and the store is opened anew with them. A
+store with events that the new timeline leaves out is refused: it was written elsewhere.
+
+The place in the stream moves once a record is durable here. After a lost connection, reading begins
+at the place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Generic, TypeVar
+
+import msgspec
+
+from eventstore.clock import SystemClock
+from eventstore.concurrency import run_blocking
+from eventstore.config import StoreConfig
+from eventstore.cursor import checksum_at
+from eventstore.errors import ReplicationError, StreamMismatchError
+from eventstore.model.operation import Receipt
+from eventstore.model.registry import HandlerRegistry
+from eventstore.replication.connection import Connection
+from eventstore.replication.copy_store import CopyStore
+from eventstore.replication.messages import History, Record
+from eventstore.replication.replica_directory import adopt_history
+from eventstore.replication.stream_reader import StreamReader
+from eventstore.store_parts import recover_parts
+
+__all__ = ["StreamCopy"]
+
+_UNSETTLED = 256
+"""Records on the way to this machine's disk at most."""
+
+StateT = TypeVar("StateT")
+
+
+class StreamCopy(Generic[StateT]):
+    """The store of a standby, and its place in the stream.
+
+    Attributes:
+        store: The store. A new timeline replaces the object.
+        behind: Messages of the stream that are not taken over, as the cluster told last.
+        level_at: The monotonic time when nothing was behind, in seconds.
+        changed: Set whenever events became durable here.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        registry: HandlerRegistry[StateT],
+        config: StoreConfig,
+        store: CopyStore[StateT],
+    ) -> None:
+        self.path = path
+        self.registry = registry
+        self.store = store
+        self.behind: int = 0
+        self.level_at: float = time.monotonic()
+        self.changed = asyncio.Event()
+        self._config = config
+        self._message = 0  # the last message that was taken over, 0 before the first
+        self._adopting: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<StreamCopy {self.path!r} up to event {self.store.seq}, {self.behind} behind>"
+
+    @classmethod
+    async def open(
+        cls, path: str, registry: HandlerRegistry[StateT], config: StoreConfig
+    ) -> StreamCopy[StateT]:
+        """Open the store in directory `path`. Raises the errors of `EventStore.open`."""
+        return cls(path, registry, config, await _open_store(path, registry, config))
+
+    async def close(self) -> None:
+        """Close the store, once a change of the timeline under way has ended."""
+        if self._adopting is not None:
+            await asyncio.wait([self._adopting])
+        await self.store.close()
+
+    async def read(self, connection: Connection, stop: int | None = None) -> None:
+        """Take over the messages of the stream, up to message `stop` or without an end.
+
+        Cancelling leaves the copy at a place to go on from.
+
+        Raises `StreamMismatchError` for a gap or another history, and
+        `ReplicationUnavailableError`.
+        """
+        if self._adopting is not None:
+            await asyncio.wait([self._adopting])
+        reader = StreamReader(connection, self._message, self.store.seq)
+        receipts: list[Receipt] = []
+        try:
+            await self._read(connection, reader, stop, receipts)
+        finally:  # what came before an error, or before a cancellation, is taken over
+            await _settle(receipts)
+
+    async def _read(
+        self,
+        connection: Connection,
+        reader: StreamReader,
+        stop: int | None,
+        receipts: list[Receipt],
+    ) -> None:
+        async with contextlib.aclosing(reader.messages(stop)) as messages:
+            async for message in messages:
+                self.behind = message.pending
+                content = message.content
+                if content is None:  # a part: the place stays before the first one
+                    continue
+                if isinstance(content, History):
+                    await _settle(receipts)
+                    await self._adopt(connection, content, message.last)
+                else:
+                    receipts += await self._take(connection, content)
+                if not message.pending or len(receipts) >= _UNSETTLED:
+                    await _settle(receipts)
+                    self._message = message.number
+                    if not message.pending:
+                        self.level_at = time.monotonic()
+                    self.changed.set()
+
+    async def _take(self, connection: Connection, record: Record) -> list[Receipt]:
+        """Queue what is new in a record. Returns the receipt, if there is one."""
+        have = self.store.head_seq
+        if record.first_seq <= have <= record.last_seq:
+            self._compare(connection, record)
+        if record.last_seq <= have:
+            return []
+        if record.first_seq > have + 1:
+            raise connection.error(
+                StreamMismatchError,
+                f"the stream goes on with event {record.first_seq}, and this standby ends with "
+                f"event {have}: the events between are gone from the stream. Begin the "
+                "standby anew, with a newer backup of the writer",
+            )
+        if record.first_seq <= have:
+            record = record.behind(have)
+        return [await self.store.copy(record)]
+
+    def _compare(self, connection: Connection, record: Record) -> None:
+        """Compare the last event here with the same one of the stream.
+
+        Raises `StreamMismatchError` where the events differ.
+        """
+        last = self.store.cursor
+        theirs = checksum_at(record.chunk.array, last.seq - record.first_seq)
+        if last.seq == self.store.head_seq and last.checksum not in (None, theirs):
+            reason = (
+                f"event {last.seq} of the stream is another one than here: this store was written "
+                "elsewhere. Move the directory away, and begin the standby anew"
+            )
+            raise self._forked(connection, reason, 0, record.last_seq)
+
+    async def _adopt(self, connection: Connection, history: History, last: int) -> None:
+        """Take over the timelines of a history message."""
+        ours = self.store.log.lineage
+        if history.store != ours.store:
+            raise connection.error(
+                StreamMismatchError,
+                f"the stream is of the store {history.store}, and this is the store {ours.store}",
+            )
+        theirs = {(one.number, one.id) for one in history.timelines}
+        known = {(one.number, one.id) for one in ours.timelines}
+        new = next((one for one in history.timelines if (one.number, one.id) not in known), None)
+        if new is None:
+            return  # an older message
+        if not known <= theirs or new.left_at < self.store.seq:
+            reason = (
+                f"timeline {new.number} of the stream begins behind event {new.left_at}, and this "
+                f"store goes on to event {self.store.seq} in another one. Next: eventstore "
+                f"replication rejoin {self.path}"
+            )
+            raise self._forked(connection, reason, new.left_at, last)
+        self._adopting = asyncio.ensure_future(self._reopen(history))
+        await asyncio.shield(self._adopting)
+        self._adopting = None
+
+    async def _reopen(self, history: History) -> None:
+        await self.store.close()
+        await run_blocking(None, lambda: adopt_history(self.path, history))
+        self.store = await _open_store(self.path, self.registry, self._config)
+
+    def _forked(
+        self, connection: Connection, reason: str, shared: int, last: int
+    ) -> ReplicationError:
+        error = connection.error(StreamMismatchError, reason)
+        assert isinstance(error, StreamMismatchError)
+        error.last_shared, error.last = shared, last
+        return error
+
+
+async def _settle(receipts: list[Receipt]) -> None:
+    """Wait until every record that was taken over is durable."""
+    for receipt in receipts:
+        await receipt
+    receipts.clear()
+
+
+async def _open_store(
+    path: str, registry: HandlerRegistry[StateT], config: StoreConfig
+) -> CopyStore[StateT]:
+    clock = SystemClock()
+    settings = msgspec.structs.replace(config, replicate=None)
+    parts = await recover_parts(
+        path, None, registry, lambda: settings, clock, read_only=False, create=False
+    )
+    return CopyStore(registry, clock, parts)

@@ -1,0 +1,122 @@
+"""Sabotages of replication: who may write, and when an event counts as acknowledged."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["REPLICATION"]
+
+ASSEMBLY = "replication/messages.py"
+BACKLOG = "replication/backlog.py"
+CONNECTION = "replication/connection.py"
+SHIPPER = "replication/shipper.py"
+SHIPPING = "replication/shipping.py"
+STANDBY = "replication/standby.py"
+STREAM_COPY = "replication/stream_copy.py"
+WRITER = "log/writer.py"
+
+TEST_FAILOVER = "tests/replication/test_failover.py"
+TEST_MESSAGES = "tests/replication/test_messages.py"
+TEST_SHIPPING = "tests/replication/test_shipping.py"
+TEST_STANDBY = "tests/replication/test_standby.py"
+
+REPLICATION = (
+    Sabotage(
+        name="a publish without the expected sequence",
+        breaks="two writers never interleave",
+        edits=(
+            edit(
+                CONNECTION,
+                '{**message.headers, "Nats-Expected-Last-Sequence": str(expected)}',
+                "dict(message.headers)",
+            ),
+        ),
+        caught_by=(TEST_FAILOVER, TEST_SHIPPING),
+    ),
+    Sabotage(
+        name="an acknowledgement before the quorum",
+        breaks="an acknowledged event survives the loss of the machine",
+        edits=(
+            edit(
+                SHIPPER,
+                'if self._config.acknowledge == "local":\n            return\n        with',
+                "if self._config is not None:\n            return\n        with",
+            ),
+        ),
+        caught_by=(TEST_SHIPPING,),
+    ),
+    Sabotage(
+        name="a promotion without a new timeline",
+        breaks="the old writer is refused from the promotion on",
+        edits=(
+            edit(
+                STANDBY,
+                "            try:\n                await connection.publish(message, end)\n",
+                "            try:\n                assert message\n",
+            ),
+        ),
+        caught_by=(TEST_FAILOVER,),
+    ),
+    Sabotage(
+        name="an event published to followers before the quorum",
+        breaks="nobody acts on an event that a lost machine takes back",
+        edits=(
+            edit(
+                WRITER,
+                "        if self._replica is not None:\n"
+                "            self._replica.synced(self.next_seq - 1)\n"
+                "        self.synced_seq = self.next_seq - 1\n",
+                "        self.synced_seq = self.next_seq - 1\n",
+            ),
+        ),
+        caught_by=(TEST_SHIPPING,),
+    ),
+    Sabotage(
+        name="a copy of a directory taken for the writer",
+        breaks="no two machines hold different events under one number",
+        edits=(
+            edit(
+                SHIPPING,
+                "if known is not None and known != end.checksum:",
+                "if known is not None and known != known:",
+            ),
+        ),
+        caught_by=(TEST_SHIPPING,),
+    ),
+    Sabotage(
+        name="a standby that was written elsewhere follows on",
+        breaks="no two machines hold different events under one number",
+        edits=(
+            edit(
+                STREAM_COPY,
+                "last.checksum not in (None, theirs)",
+                "last.checksum not in (None, theirs, last.checksum)",
+            ),
+        ),
+        caught_by=(TEST_STANDBY,),
+    ),
+    Sabotage(
+        name="half a record taken for a whole one",
+        breaks="a record in parts is whole or absent",
+        edits=(
+            edit(
+                ASSEMBLY,
+                "        if at == 1:\n            self._parts = []\n",
+                "        if at == 1 and not self._parts:\n            self._parts = []\n",
+            ),
+        ),
+        caught_by=(TEST_MESSAGES,),
+    ),
+    Sabotage(
+        name="a record sent before it is durable here",
+        breaks="the stream has no event that this machine can lose",
+        edits=(
+            edit(
+                BACKLOG,
+                "return found if found.last_seq <= self.durable else None",
+                "return found",
+            ),
+        ),
+        caught_by=("tests/replication/test_backlog.py",),
+    ),
+)

@@ -1,0 +1,42 @@
+"""A reader of a stream that uses nothing of this package, as `docs/format.md` has it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import msgspec
+import nats
+
+__all__ = ["read_stream"]
+
+RECORD = struct.Struct("<8sQIIQII")
+
+
+async def read_stream(servers: list[str], stream: str) -> list[list[Any]]:
+    """The events of a stream, each [seq, time, data, key, metadata]."""
+    client = await nats.connect(servers)
+    events: list[list[Any]] = []
+    parts: list[bytes] = []
+    source = client.jetstream()
+    info = await source.stream_info(stream)
+    for number in range(info.state.first_seq, info.state.last_seq + 1):
+        message = await source.get_msg(stream, seq=number)
+        headers = message.headers or {}
+        if message.subject != f"eventstore.{stream}.record":
+            continue
+        part, _, of = headers.get("Eventstore-Part", "1/1").partition("/")
+        parts = [message.data or b""] if part == "1" else [*parts, message.data or b""]
+        if part != of:
+            continue
+        record = b"".join(parts)
+        salt, first, count, length, _, body_crc, crc = RECORD.unpack_from(record)
+        assert zlib.crc32(record[:36]) == crc
+        assert zlib.crc32(record[40:]) == body_crc
+        assert salt.hex() == headers["Eventstore-Store"].replace("-", "")[:16]
+        array = b"\xdd" + count.to_bytes(4, "big") + record[40 : 40 + length]
+        events += msgspec.msgpack.decode(array)
+        assert events[-1][0] == int(headers["Eventstore-Last"]) == first + count - 1
+    await client.close()
+    return events

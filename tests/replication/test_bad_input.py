@@ -1,0 +1,189 @@
+"""Bad input gets a typed error before the first append, without a secret in it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from eventstore import ConfigError, EventLog, EventStore, StoreConfig
+from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
+from eventstore.replication import Standby
+from tests.replication.cluster import Cluster, Node, _free_ports
+from tests.support.bank import bank_registry, pay
+
+STREAM = {"servers": ["nats://127.0.0.1:4222"], "stream": "bot"}
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            ({"servers": []}, "at least one URL"),
+            ({"servers": ["127.0.0.1:4222"]}, "expected URLs"),
+            ({"servers": ["http://127.0.0.1"]}, "expected URLs"),
+            ({"servers": ["nats://127.0.0.1:port"]}, "expected URLs"),
+            ({"servers": ["nats://bob:secret@10.0.0.1"]}, "file of credentials"),
+            ({"stream": "a b"}, "no name of a stream"),
+            ({"stream": "a.b"}, "no name of a stream"),
+            ({"replicas": 2}, "replicas"),
+            ({"acknowledge": "all"}, "acknowledge"),
+            ({"lease": 0.5}, "lease"),
+            ({"leese": 1}, "leese"),
+        ],
+    )
+    def test_a_wrong_key_is_named(self, changed: dict[str, Any], told: str) -> None:
+        with pytest.raises(ConfigError, match=told) as caught:
+            StoreConfig.of({"replicate": STREAM | changed})
+        assert caught.value.key == "replicate"
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.asyncio
+    async def test_a_store_without_a_log_cannot_be_replicated(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="with a log"):
+            await EventStore.open(tmp_path, bank_registry(), use_wal=False, replicate=STREAM)
+
+    @pytest.mark.asyncio
+    async def test_a_bare_log_cannot_be_replicated(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="EventStore"):
+            await EventLog.open(tmp_path, replicate=STREAM)
+
+    @pytest.mark.asyncio
+    async def test_a_standby_needs_a_stream(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="replicate"):
+            await Standby.open(tmp_path, bank_registry())
+
+
+def make_certificate(key: Path, certificate: Path) -> None:
+    subject = ["-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = ["openssl", "req", "-x509", *kind, *files, *subject]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.asyncio
+class TestServers:
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[Any]:
+        nodes: list[Node] = []
+
+        def started(settings: str) -> Node:
+            node = Node(tmp_path, f"x{len(nodes)}", _free_ports(1)[0], settings)
+            nodes.append(node)
+            node.start()
+            return node
+
+        yield started
+        for node in nodes:
+            node.kill()
+
+    async def refused(self, path: Path, **replicate: Any) -> ReplicationError:
+        settings = {"stream": "bot", "replicas": 1, "acknowledge": "quorum", **replicate}
+        for _ in range(20):  # the server may not listen yet
+            with pytest.raises(ReplicationError) as caught:
+                await EventStore.open(path, bank_registry(), replicate=settings)
+            if "no server answers" not in str(caught.value):
+                break
+        return caught.value
+
+    async def test_no_jetstream(self, tmp_path: Path, server: Any) -> None:
+        error = await self.refused(tmp_path / "s", servers=[server("").url])
+        assert "JetStream" in str(error)
+
+    async def test_refused_credentials(self, tmp_path: Path, server: Any) -> None:
+        node = server('authorization { user: bob, password: "right" }\n')
+        error = await self.refused(tmp_path / "s", servers=[node.url])
+        assert "refuses the credentials" in str(error)
+        assert (error.servers, error.stream) == (node.url, "bot")
+
+    async def test_credentials_that_are_no_file(self, tmp_path: Path, server: Any) -> None:
+        node = server("jetstream { store_dir: %s }\n" % (tmp_path / "js"))
+        error = await self.refused(
+            tmp_path / "s", servers=[node.url], credentials=str(tmp_path / "none.creds")
+        )
+        assert "none.creds" in str(error)
+
+    async def test_tls_that_the_server_does_not_offer(self, tmp_path: Path, server: Any) -> None:
+        node = server("jetstream { store_dir: %s }\n" % (tmp_path / "js"))
+        error = await self.refused(tmp_path / "s", servers=[node.url], tls=True)
+        assert "offers no TLS" in str(error)
+
+    async def test_tls_that_the_server_asks_for(self, tmp_path: Path, server: Any) -> None:
+        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+        make_certificate(key, certificate)
+        node = server(
+            f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}\n'
+            f"jetstream {{ store_dir: {tmp_path / 'js'} }}\n"
+        )
+        error = await self.refused(tmp_path / "s", servers=[node.url])
+        assert "not trusted" in str(error)
+        settings = {
+            "servers": [node.url],
+            "stream": "bot",
+            "replicas": 1,
+            "acknowledge": "quorum",
+            "tls": True,
+            "tls_ca": str(certificate),
+        }
+        async with EventStore.open(tmp_path / "s", bank_registry(), replicate=settings) as store:
+            await store.append(pay(1))
+            assert store.stats().unreplicated == 0
+
+    async def test_nobody_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ReplicationUnavailableError, match="no server answers"):
+            await EventStore.open(
+                tmp_path,
+                bank_registry(),
+                replicate={**STREAM, "servers": ["nats://127.0.0.1:1"], "acknowledge": "quorum"},
+            )
+
+
+@pytest.mark.asyncio
+class TestStreams:
+    async def test_a_stream_with_other_settings_is_named_with_each_difference(
+        self, tmp_path: Path, replicate: dict[str, Any]
+    ) -> None:
+        client = await nats.connect(replicate["servers"])
+        await client.jetstream().add_stream(
+            name=replicate["stream"], subjects=["other"], num_replicas=1
+        )
+        await client.close()
+        with pytest.raises(StreamMismatchError) as caught:
+            await EventStore.open(tmp_path, bank_registry(), replicate=replicate)
+        for told in ("num_replicas is 1, not 3", "discard is old, not new", "subjects are"):
+            assert told in str(caught.value)
+
+    async def test_messages_of_others_are_refused(
+        self, tmp_path: Path, replicate: dict[str, Any]
+    ) -> None:
+        async with EventStore.open(tmp_path, bank_registry(), replicate=replicate) as store:
+            await store.append(pay(1))
+        client = await nats.connect(replicate["servers"])
+        await client.jetstream().publish(f"eventstore.{replicate['stream']}.record", b"hello")
+        await client.close()
+        with pytest.raises(StreamMismatchError, match="not written by a store"):
+            await EventStore.open(tmp_path, bank_registry(), replicate=replicate)
+        async with Standby.open(tmp_path / "b", bank_registry(), replicate=replicate) as standby:
+            with pytest.raises(StreamMismatchError, match="not written by a store"):
+                await standby.wait_for(2)
+            assert isinstance(standby.failure, StreamMismatchError)
+
+    async def test_a_standby_of_no_stream(self, tmp_path: Path, replicate: dict[str, Any]) -> None:
+        with pytest.raises(ReplicationError, match="no such stream"):
+            await Standby.open(tmp_path, bank_registry(), replicate=replicate)
+
+    async def test_a_standby_in_the_directory_of_another_store(
+        self, cluster: Cluster, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        async with EventStore.open(one, bank_registry(), replicate=replicate) as store:
+            await store.append(pay(1))
+        async with EventStore.open(other, bank_registry()) as store:
+            await store.append(pay(1))
+        with pytest.raises(ReplicationError, match="holds the store"):
+            await Standby.open(other, bank_registry(), replicate=replicate)

@@ -1,0 +1,107 @@
+"""The commands of replication, through the real entry point."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventstore.errors import FencedError
+from tests.replication.test_failover import append_on
+from tests.replication.test_shipping import opened
+from tests.support.bank import pay
+
+pytestmark = pytest.mark.asyncio
+ROOT = Path(__file__).resolve().parents[2]
+REGISTRY = ["--registry", "tests.support.bank:bank_registry"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "eventstore", *arguments]
+
+
+async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(
+        subprocess.run, command(*arguments), capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path, replicate: dict[str, Any]) -> str:
+    file = tmp_path / "bot.yaml"
+    file.write_text(json.dumps({"replicate": replicate}))  # JSON is YAML
+    return str(file)
+
+
+async def test_a_failover_by_command(
+    directories: list[Path], replicate: dict[str, Any], config: str
+) -> None:
+    one, other = (str(path) for path in directories)
+    old = await opened(directories[0], replicate)
+    for number in range(1, 4):
+        await old.append(pay(number))
+    level = await run("replication", "status", one, "--config", config, "--json")
+    assert level.returncode == 0, level.stderr
+    assert json.loads(level.stdout)["last"] == 3
+    promoted = await run("replication", "promote", other, "--config", config, *REGISTRY)
+    assert promoted.returncode == 0, promoted.stderr
+    assert "timeline 2 begins behind event 3" in promoted.stdout
+    with pytest.raises(FencedError):
+        await append_on(old)
+    await old.close()
+    apart = await run("replication", "status", one, "--config", config)
+    assert (apart.returncode, "timeline 2" in apart.stdout) == (1, True)
+    rejoined = await run("replication", "rejoin", one, "--config", config)
+    assert rejoined.returncode == 0, rejoined.stderr
+    assert "were set aside" in rejoined.stdout
+    assert "set aside: event 4" in rejoined.stdout
+    async with opened(directories[1], replicate) as new:
+        await new.append(pay(4))
+        again = await run("replication", "rejoin", one, "--config", config, "--json")
+        assert json.loads(again.stdout)["set_aside"] == []
+
+
+async def test_a_standby_follows_until_it_is_told_to_stop(
+    directories: list[Path], replicate: dict[str, Any], config: str
+) -> None:
+    async with opened(directories[0], replicate) as store:
+        await store.append(pay(1))
+        child = await asyncio.create_subprocess_exec(
+            *command("standby", config, str(directories[1]), *REGISTRY),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        assert child.stderr is not None
+        told = b""
+        while b"event 1" not in told:
+            told = await asyncio.wait_for(child.stderr.readline(), 30)
+            assert told
+        child.send_signal(signal.SIGTERM)
+        said, _ = await child.communicate()
+        assert child.returncode == 0
+        assert b"stopped at event 1" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["standby", "nats://127.0.0.1:1", "s"], 2, "name of the stream is missing"),
+        (["standby", "nats://127.0.0.1:1/bot", "s"], 5, "no server answers"),
+        (["replication", "rejoin", "s", "--config", "none.yaml"], 2, "none.yaml"),
+        (["replication", "leave", "s", "--config", "none.yaml"], 2, "status"),
+    ],
+)
+async def test_bad_input_says_what_to_do(arguments: list[str], status: int, told: str) -> None:
+    found = await run(*arguments)
+    assert found.returncode == status
+    assert told in found.stderr
+    assert "Traceback" not in found.stderr
