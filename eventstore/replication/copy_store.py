@@ -77,7 +77,7 @@ def _submit(path: AppendPath[Any], record: Record) -> Receipt:
     try:
         guard.phase = FOLDING
         chunk = record.chunk
-        events = decode_chunk(registry, chunk, first, record.last_seq + 1)
+        events = decode_chunk(registry, chunk)
         state = registry.fold(path.head, events)
         registry.check_state(state, path.head)
         canonical = registry.codec.canonical_of_recorded

@@ -33,6 +33,7 @@ from eventstore.errors import (
     ReplicationError,
     ReplicationUnavailableError,
     StoreClosedError,
+    StoreFailedError,
 )
 from eventstore.missing_await import AsyncContext
 from eventstore.model.registry import HandlerRegistry
@@ -193,9 +194,16 @@ class Standby(AsyncContext, Generic[StateT]):
                 self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far
                 await asyncio.sleep(_RETRY)
         except EventStoreError as error:
-            self.failure = error
-            _logger.critical("%s: the standby follows no more: %s", self.path, error)
-            self._copy.changed.set()
+            self._end_with(error)
+        except Exception as error:  # whatever it is, somebody may wait for events
+            _logger.exception("%s: the standby follows no more", self.path)
+            text = f"{self.path}: the standby follows no more: {type(error).__name__}: {error}"
+            self._end_with(StoreFailedError(text, path=self.path))
+
+    def _end_with(self, error: EventStoreError) -> None:
+        self.failure = error
+        _logger.critical("%s: the standby follows no more: %s", self.path, error)
+        self._copy.changed.set()
 
     async def _follow_once(self) -> None:
         connection = await connect(self.path, self._replicate)
