@@ -151,9 +151,9 @@ class LogWriter:
             counts.bytes_written += active.append(count, body)
         except OSError as error:
             raise self._refuse_or_fail(error, "writing to", active) from error
-        self.next_seq += count
         if replica is not None:
             replica.written(first_seq, count, body)
+        self.next_seq += count
         if sync:
             self.sync()
         now = time.perf_counter_ns()
