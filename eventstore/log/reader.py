@@ -207,7 +207,8 @@ class LogReader:
         no concern of the reader: everything before a hole can be read.
         """
         try:
-            end = yield from read_file(self._disk, self._store, file, wanted, last=not following)
+            successor = following[0] if following else None
+            end = yield from read_file(self._disk, self._store, file, wanted, successor)
         except CorruptLogError as error:
             raise self._judged(file, error) from error
         if end is None or end.next_seq >= wanted.stop:

@@ -89,7 +89,7 @@ class LoadedFile(NamedTuple):
 
 
 def read_file(
-    disk: Disk, store: uuid.UUID, file: HistoryFile, wanted: ReadRange, *, last: bool
+    disk: Disk, store: uuid.UUID, file: HistoryFile, wanted: ReadRange, successor: int | None
 ) -> Generator[Chunk, None, FileEnd | None]:
     """Read the wanted events of one file.
 
@@ -101,11 +101,12 @@ def read_file(
         store: Identity of the store. A file of another store is refused.
         file: The file to read.
         wanted: The events to read.
-        last: Whether no other file follows. Then a segment without a closing seal may end with an
-            unfinished record.
+        successor: First event of the next file, `None` without one. Then a segment without a
+            closing seal may end with an unfinished record.
 
     Returns:
-        The end of the file, or `None` where reading stopped at `wanted.stop` before that.
+        The end of the file, or `None` where reading stopped before the end, with nothing left to
+        read in the file.
 
     Raises:
         FileNotFoundError: The file is gone. Compaction moves segments to the archive.
@@ -115,15 +116,16 @@ def read_file(
         ReadFailedError: The device cannot read the file.
     """
     if not file.archived and wanted.stop - wanted.start <= SHORT:
-        seq = yield from read_short(disk, store, file, wanted)
-        if seq >= wanted.stop:
+        stop = wanted.stop if successor is None else min(wanted.stop, successor)
+        seq = yield from read_short(disk, store, file, wanted._replace(stop=stop))
+        if seq >= stop:
             return None
         wanted = wanted._replace(start=seq)
     loaded = load_file(disk, store, file, wanted)
     try:
         if loaded.header is not None:
             records = UnsealedRecords(loaded.header, loaded.data)
-            return (yield from read_unsealed(disk, store, file, records, wanted, last))
+            return (yield from read_unsealed(disk, store, file, records, wanted, successor is None))
         return (yield from _read_sealed(disk, file, loaded, wanted))
     finally:
         loaded.windows.close()
