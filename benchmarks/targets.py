@@ -88,6 +88,7 @@ def verdicts(rounds: Rounds) -> list[Verdict]:
     _keys(judge, rounds)
     _sizes(judge)
     _memory(judge, rounds)
+    _finding(judge, rounds)
     return judge.found
 
 
@@ -265,3 +266,29 @@ def _memory(judge: _Judge, rounds: Rounds) -> None:
                     Summary(grown, grown, grown, 1),
                     16.0,
                 )
+
+
+def _finding(judge: _Judge, rounds: Rounds) -> None:
+    for case, figure, words, unit, limit in (
+        ("one event", "segment, by path p50", "a segment's, by path: at most 100 us", 1e6, 100.0),
+        ("one event", "archive, by path p50", "an archive's, by path: at most 500 us", 1e6, 500.0),
+        ("moments", "p50", "at most 100 ms", 1e3, 100.0),
+    ):
+        for variant in judge.variants(case, "EventStore"):
+            measured = rounds[f"{case}|{variant}|EventStore"]
+            found = [one[figure] * unit for one in measured if one is not None]
+            judge.at_most(f"{case}, p50", f"{variant}: {words}", summary(found), limit)
+    for case, figure, other, words in (
+        (
+            "moments",
+            "p50, five times the events",
+            "p50",
+            "five times the events: 1.2 times as long",
+        ),
+        ("following", "events", "read_events", "events: 1.2 times as long as read_events"),
+        ("following", "subscribe", "events", "a subscription: 1.2 times as long as events"),
+    ):
+        for variant in judge.variants(case, "EventStore"):
+            cell = f"{case}|{variant}|EventStore"
+            found_ratio = judge.ratio(cell, cell, figure, other)
+            judge.at_most(case, f"{variant}: {words} at most", found_ratio, 1.2)

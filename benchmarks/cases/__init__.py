@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.cases.appending import Awaiters, Burst, Groups, OneAwaiter
 from benchmarks.cases.base import Case, Cell, History, Profile, Task
+from benchmarks.cases.finding import Following, Moments, OneEvent
 from benchmarks.cases.folding import TradingFold
 from benchmarks.cases.growing import Growth
 from benchmarks.cases.holding_up import HoldUp
@@ -35,5 +36,8 @@ CASES: dict[str, Case] = {
         Sizes(),
         Slices(),
         Keys(),
+        OneEvent(),
+        Moments(),
+        Following(),
     )
 }

@@ -10,7 +10,7 @@
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time
     archive/00000000000000000001.log.zst   segments that no kept snapshot needs, compressed
-    archive/00000000000000010000.snap      keyframes: old snapshots, by the last event covered
+    archive/00000000000000010000.snap.zst  keyframes: old snapshots, by the last event covered
     snapshots/00000000000000010000.snap    snapshots, by the last event covered
     keys/FIRST-LAST.run                    identity keys, by the events covered (20 digits)
     cursors/NAME.json                      places of consumers, who write them in any process
@@ -54,6 +54,7 @@ __all__ = [
     "cursor_name",
     "cursor_temporary",
     "keyframe_name",
+    "keyframe_seq",
     "name_of_cursor",
     "run_name",
     "run_range",
@@ -127,6 +128,7 @@ _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _ARCHIVE = re.compile(r"([0-9]{20})\.log\.zst")
 _TORN = re.compile(r"[0-9]{20}\.log\.([0-9]{1,19})(?:-[0-9]+)?")
 _SNAPSHOT = re.compile(r"([0-9]{20})\.snap")
+_KEYFRAME = re.compile(r"([0-9]{20})\.snap\.zst")
 _CURSOR_SUFFIX = ".json"
 _RUN = re.compile(r"([0-9]{20})-([0-9]{20})\.run")
 
@@ -163,8 +165,13 @@ def snapshot_name(seq: int) -> str:
 
 
 def keyframe_name(seq: int) -> str:
-    """Name the keyframe that covers the events up to `seq`. `snapshot_seq` reads the base name."""
-    return f"{ARCHIVE_FOLDER}/{seq:020d}{SNAPSHOT_SUFFIX}"
+    """Name the keyframe that covers the events up to `seq`."""
+    return f"{ARCHIVE_FOLDER}/{seq:020d}{SNAPSHOT_SUFFIX}.zst"
+
+
+def keyframe_seq(base: str) -> int | None:
+    """Return the last event covered by the keyframe called `base`, `None` for any other name."""
+    return _number(_KEYFRAME, base)
 
 
 def snapshot_seq(base: str) -> int | None:

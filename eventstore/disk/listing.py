@@ -30,6 +30,7 @@ from eventstore.disk.layout import (
     SPARE_SEGMENT,
     TEMPORARIES,
     archive_seq,
+    keyframe_seq,
     run_range,
     segment_seq,
     snapshot_seq,
@@ -77,7 +78,7 @@ class Listing(NamedTuple):
     @property
     def keyframes(self) -> list[int]:
         """Events with a keyframe, ascending."""
-        return _numbers(snapshot_seq, self.archive)
+        return _numbers(keyframe_seq, self.archive)
 
     @property
     def has_spare(self) -> bool:
@@ -102,7 +103,7 @@ class Listing(NamedTuple):
             *(
                 f"{ARCHIVE_FOLDER}/{base}"
                 for base in self.archive
-                if archive_seq(base) not in archives and snapshot_seq(base) is None
+                if archive_seq(base) not in archives and keyframe_seq(base) is None
             ),
             *(f"{SNAPSHOT_FOLDER}/{base}" for base in self.snapshots if snapshot_seq(base) is None),
             *(f"{KEYS_FOLDER}/{base}" for base in self.keys if run_range(base) is None),
@@ -119,7 +120,7 @@ def list_snapshots(disk: Disk) -> list[int]:
 
 def list_keyframes(disk: Disk) -> list[int]:
     """List the archive again, and return the events with a keyframe, ascending."""
-    return _numbers(snapshot_seq, disk.list(ARCHIVE_FOLDER))
+    return _numbers(keyframe_seq, disk.list(ARCHIVE_FOLDER))
 
 
 def _numbers(number_in: Callable[[str], int | None], names: Iterable[str]) -> list[int]:

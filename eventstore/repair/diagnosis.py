@@ -47,6 +47,7 @@ from eventstore.repair.scan import scan_segment
 from eventstore.repair.snapshots import mend_snapshot
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader, parse
 from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
+from eventstore.snapshot.keyframes import decompress_keyframe
 
 __all__ = ["diagnose_disk"]
 
@@ -120,7 +121,9 @@ class _Diagnosing:
         for seq, name in sorted(named):
             latest, damage = 0, None
             try:
-                header, _, _, slices = parse(read_whole(self._disk, name))
+                data = read_whole(self._disk, name)
+                keyframe = name == keyframe_name(seq)
+                header, _, _, slices = parse(decompress_keyframe(data) if keyframe else data)
                 for _ in slices:
                     pass
                 latest = header.latest
@@ -128,7 +131,7 @@ class _Diagnosing:
                     damage = f"it belongs to another store ({header.store})"
                 elif header.seq != seq:
                     damage = f"it is the snapshot of event {header.seq}, renamed"
-                elif name == keyframe_name(seq) and not self._is_of(header, manifest):
+                elif keyframe and not self._is_of(header, manifest):
                     if self._rebuilt:  # the timelines are not known, and nothing is wrong
                         continue
                     damage = OTHER_TIMELINE

@@ -10,6 +10,7 @@ from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import keyframe_name, snapshot_name
 from eventstore.disk.timelines import Lineage
 from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError, SnapshotHeader
+from eventstore.snapshot.keyframes import HEADER_AT
 
 __all__ = ["OTHER_TIMELINE", "is_of", "last_earlier"]
 
@@ -48,11 +49,12 @@ def last_earlier(disk: Disk, lineage: Lineage, seqs: Sequence[int], time: int) -
 
 def _latest_time(disk: Disk, lineage: Lineage, seq: int) -> int | None:
     """Read the latest time of any event up to `seq` in the header of a snapshot or keyframe."""
-    # A writer may remove or move the snapshot between the listing and the reading.
-    for name in (snapshot_name(seq), keyframe_name(seq)):
+    for name, offset in ((snapshot_name(seq), 0), (keyframe_name(seq), HEADER_AT)):
+        # A writer may remove the snapshot between the listing and the reading.
         with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
-            header = SnapshotHeader.decode(read_whole(disk, name, HEADER_SIZE))
-            known = name == snapshot_name(seq) or is_of(header, lineage)
+            data = read_whole(disk, name, offset + HEADER_SIZE)
+            header = SnapshotHeader.decode(data[offset:])
+            known = not offset or is_of(header, lineage)
             if (header.store, header.seq) == (lineage.store, seq) and known:
                 # The end of the 64 bits stands for every later time, too.
                 return header.latest if header.latest < LATEST else 1 << 64

@@ -2,12 +2,15 @@
 
 Theory of operation
 -------------------
-A snapshot that leaves retention is moved into `archive/`, or removed. So a keyframe costs the
-commit path nothing, and costs the disk no second writing. Two rules keep keyframes few:
+A snapshot that leaves retention is compressed into `archive/`, or removed. So a keyframe costs the
+commit path nothing. Two rules keep keyframes few:
 
 * The events since the keyframe before are as many as the configuration says.
 * The file has at most `BYTES_PER_EVENT` bytes for each of these events. So keyframes of a large
-  state are rarer, and keyframes take less space than the events in the archive do.
+  state are rarer, and keyframes take about as much space as the events in the archive at most.
+
+The file is a frame that decompressors skip, with a copy of the snapshot's header, and then the
+snapshot in one Zstandard frame. The copy lets a search by time read a few bytes of each file.
 
 A keyframe is a cache, and nothing else. History can be read without one, opening a store never
 looks at one, and anybody may delete one. A keyframe is used only after the same checks as a
@@ -19,20 +22,73 @@ event in that timeline. `verify` folds history to each keyframe and compares.
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections.abc import Sequence
 
-from eventstore.disk.base import Disk, open_to_read, sync_folder
-from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER, keyframe_name, snapshot_name
+from eventstore.disk.base import Disk, read_whole, sync_folder, write_atomically
+from eventstore.disk.layout import (
+    ARCHIVE_FOLDER,
+    ARCHIVE_TEMPORARY,
+    keyframe_name,
+    snapshot_name,
+)
 from eventstore.disk.listing import list_keyframes
+from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError
 
-__all__ = ["BYTES_PER_EVENT", "keep_keyframes", "remove_keyframes"]
+if sys.version_info >= (3, 14):
+    from compression import zstd  # pragma: no cover - only one of the two is there
+else:
+    from backports import zstd  # pragma: no cover - only one of the two is there
 
-BYTES_PER_EVENT = 8
+__all__ = [
+    "BYTES_PER_EVENT",
+    "HEADER_AT",
+    "compress_keyframe",
+    "decompress_keyframe",
+    "keep_keyframes",
+    "remove_keyframes",
+]
+
+BYTES_PER_EVENT = 16
 """Bytes that a keyframe may take for each event since the keyframe before."""
+_SKIPPABLE = struct.Struct("<II")
+HEADER_AT = _SKIPPABLE.size
+"""Offset of the copy of the snapshot's header in a keyframe."""
+_MAGIC = 0x184D2A5C
+_OPTIONS: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+_MAX_SNAPSHOT = 1 << 32
 
 
-def keep_keyframes(disk: Disk, outdated: Sequence[int], every: int, begins: int) -> list[int]:
-    """Move some of the outdated snapshots into the archive, and return the others.
+def compress_keyframe(snapshot: bytes) -> bytes:
+    """Make a keyframe of a snapshot's bytes."""
+    head = _SKIPPABLE.pack(_MAGIC, HEADER_SIZE) + snapshot[:HEADER_SIZE]
+    return head + zstd.compress(snapshot, options=_OPTIONS)
+
+
+def decompress_keyframe(data: bytes) -> bytes:
+    """Return the bytes of the snapshot in a keyframe. Raises `InvalidSnapshotError`."""
+    begin = HEADER_AT + HEADER_SIZE
+    if data[:HEADER_AT] != _SKIPPABLE.pack(_MAGIC, HEADER_SIZE):
+        raise InvalidSnapshotError("it does not begin like a keyframe")
+    frame = memoryview(data)[begin:]
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        size = zstd.get_frame_info(frame).decompressed_size
+        if not size or size > _MAX_SNAPSHOT:
+            raise InvalidSnapshotError(f"a snapshot of {size} bytes is none that was kept")
+        snapshot = decompressor.decompress(frame, max_length=size)
+    except zstd.ZstdError as error:
+        raise InvalidSnapshotError(str(error)) from error
+    if not decompressor.eof or decompressor.unused_data or len(snapshot) != size:
+        raise InvalidSnapshotError("it is not one whole Zstandard frame")
+    if snapshot[:HEADER_SIZE] != data[HEADER_AT:begin]:
+        raise InvalidSnapshotError("it begins with another header than its snapshot")
+    return snapshot
+
+
+def keep_keyframes(disk: Disk, outdated: Sequence[int], every: int, begins: int) -> None:
+    """Make keyframes of some of the snapshots that leave retention. The caller removes them all.
 
     Args:
         disk: The store's disk.
@@ -41,27 +97,20 @@ def keep_keyframes(disk: Disk, outdated: Sequence[int], every: int, begins: int)
         begins: The event before the history.
 
     Raises:
-        OSError: The disk refused a call. A power cut in between may leave a snapshot in one of the
-            two folders, in both or in none, and each is right.
+        OSError: The disk refused a call. Each keyframe is durable or not there.
     """
     there = [seq for seq in list_keyframes(disk) if seq < outdated[0]]
     last = max((begins, *there))
-    rest, kept = list[int](), list[int]()
     for seq in outdated:
         since = seq - last
-        if since >= every and _size(disk, seq) <= since * BYTES_PER_EVENT:
-            kept.append(seq)
+        if since < every:
+            continue
+        keyframe = compress_keyframe(read_whole(disk, snapshot_name(seq)))
+        if len(keyframe) <= since * BYTES_PER_EVENT:
+            disk.make_folder(ARCHIVE_FOLDER)
+            sync_folder(disk)
+            write_atomically(disk, keyframe_name(seq), ARCHIVE_TEMPORARY, keyframe)
             last = seq
-        else:
-            rest.append(seq)
-    if kept:
-        disk.make_folder(ARCHIVE_FOLDER)
-        sync_folder(disk)
-        for seq in kept:
-            disk.rename(snapshot_name(seq), keyframe_name(seq))
-        sync_folder(disk, ARCHIVE_FOLDER)
-        sync_folder(disk, SNAPSHOT_FOLDER)
-    return rest
 
 
 def remove_keyframes(disk: Disk) -> None:
@@ -71,8 +120,3 @@ def remove_keyframes(disk: Disk) -> None:
         disk.remove(keyframe_name(seq))
     if there:
         sync_folder(disk, ARCHIVE_FOLDER)
-
-
-def _size(disk: Disk, seq: int) -> int:
-    with open_to_read(disk, snapshot_name(seq)) as file:
-        return file.size()

@@ -59,7 +59,7 @@ from eventstore.snapshot.format import (
     parse,
 )
 from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
-from eventstore.snapshot.keyframes import keep_keyframes
+from eventstore.snapshot.keyframes import decompress_keyframe, keep_keyframes
 
 __all__ = ["LoadedSnapshot", "Rejected", "SnapshotVault"]
 
@@ -256,6 +256,8 @@ class SnapshotVault(Generic[StateT]):
             data = read_whole(self._disk, name)
             lineage = load_manifest(self._disk).lineage(self._disk.path)
         try:
+            if lineage is not None:
+                data = decompress_keyframe(data)
             header, about, digest, slices = parse(data)
             if header.store != self._store:
                 return Rejected(name, f"it belongs to another store ({header.store})")
@@ -321,7 +323,7 @@ class SnapshotVault(Generic[StateT]):
         kept = self.not_passed_over(seqs)[-count:]
         outdated = [seq for seq in seqs if kept and seq < kept[0] and seq != base]
         if outdated and keyframe_events is not None:
-            outdated = keep_keyframes(self._disk, outdated, keyframe_events, base)
+            keep_keyframes(self._disk, outdated, keyframe_events, base)
         for seq in outdated:
             self._disk.remove(snapshot_name(seq))
         if outdated:

@@ -30,6 +30,7 @@ from eventstore.disk.layout import (
     archive_name,
     archive_seq,
     cursor_name,
+    keyframe_seq,
     segment_name,
     segment_seq,
     snapshot_seq,
@@ -189,8 +190,8 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
         manifest=manifest,
         segments=tuple(log.segments),
         snapshots=tuple(_files(disk, SNAPSHOT_FOLDER)),
-        archives=tuple(one for one in archive if snapshot_seq(_base(one)) is None),
-        keyframes=tuple(one for one in archive if snapshot_seq(_base(one)) is not None),
+        archives=tuple(one for one in archive if keyframe_seq(_base(one)) is None),
+        keyframes=tuple(one for one in archive if keyframe_seq(_base(one)) is not None),
         quarantine=tuple(_files(disk, QUARANTINE_FOLDER)),
         faults=(
             *_missing_archives(manifest, listing),
@@ -362,7 +363,7 @@ def _contradicted(
 def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
     for base in disk.list(folder):
         name = f"{folder}/{base}"
-        found = (snapshot_seq(base), archive_seq(base), segment_seq(base))
+        found = (snapshot_seq(base), archive_seq(base), segment_seq(base), keyframe_seq(base))
         seq = next((seq for seq in found if seq is not None), None)
         with contextlib.suppress(FileNotFoundError):
             yield FileFacts(name, _size(disk, name), seq)

@@ -55,6 +55,7 @@ from eventstore.repair.places import Diagnosis, Place
 from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
+from eventstore.snapshot.keyframes import decompress_keyframe
 from eventstore.tools.event_numbers import check_events
 from eventstore.tools.key_check import check_run
 from eventstore.tools.log_end import last_event_of
@@ -274,7 +275,8 @@ class _Checking:
         """Check one snapshot or keyframe. Returns the last event in it, 0 if unknown."""
         name = (keyframe_name if keyframe else snapshot_name)(seq)
         try:
-            header, _, _, slices = parse(read_whole(self._disk, name))
+            data = read_whole(self._disk, name)
+            header, _, _, slices = parse(decompress_keyframe(data) if keyframe else data)
             for _ in slices:
                 pass
         except FileNotFoundError:  # the writer removed the snapshot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -44,11 +45,11 @@ async def history(events: int, **options: Any) -> SimulatedDisk:
     return disk.reopen()
 
 
-def counts(calls: list[Call]) -> Counter[str]:
+def counts(calls: Sequence[Call]) -> Counter[str]:
     return Counter(call.kind for call in calls)
 
 
-def bytes_read(calls: list[Call]) -> int:
+def bytes_read(calls: Sequence[Call]) -> int:
     return sum(int(call.args[1]) for call in calls if call.kind == "read")
 
 
