@@ -48,7 +48,7 @@ class TableStream:
         self._rows = batch_rows
         self._wanted = frozenset(operations)
         self._catalog: Catalog | AllEvents = AllEvents()
-        if self._wanted == {ALL} or history.manifest.kind == "log":
+        if self._wanted == {ALL} or (history.manifest.kind == "log" and not self._wanted):
             self._wanted = frozenset({self._catalog.name})
             return
         known = {operation_name(kind): kind for kind in registry.functions}

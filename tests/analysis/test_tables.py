@@ -348,6 +348,8 @@ class TestAllEvents:
         found = [json.loads(text) for text in table.column("payload").to_pylist()]
         assert found == [{"a": 1}, [1, "x"], "text", {"1": 2}]
         assert table.column("operation").to_pylist() == [None] * 4
+        with pytest.raises(UnknownOperationError):
+            to_arrow(tmp_path / "log", "deposit", NONE)
 
 
 class TestLibraries:
