@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.analysis.moments import number_at
+from eventstore.analysis.moments import AnyMoment, number_at
 from eventstore.analysis.state_path import StatePath, check_shown
 from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
@@ -17,7 +17,6 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.differences import ABSENT
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import Moment
 from eventstore.reading.bases import earliest_base, nearest_base
 from eventstore.reading.intervals import states_from
 from eventstore.reading.selection import checked_registry
@@ -61,7 +60,7 @@ def blame(
     registry: HandlerRegistry[Any],
     field: str,
     *,
-    at: Moment | None = None,
+    at: AnyMoment | None = None,
     n: int = 1,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Blame:
@@ -74,7 +73,7 @@ def blame(
         path: The store's directory.
         registry: The handlers.
         field: A place in the state, such as `cash` or `positions['BTC-USDT'].shares`.
-        at: A number, a time or a cursor. The default is the end.
+        at: A number, a time (also as text with an offset) or a cursor. The default is the end.
         n: The number of changes to find.
         advance: Called with the number of events that were folded since the last call.
 

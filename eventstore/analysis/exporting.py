@@ -26,14 +26,14 @@ import msgspec
 
 from eventstore.analysis.event_tables import Table
 from eventstore.analysis.export_parts import Parts
-from eventstore.analysis.history import History, installed_handlers, named_place
+from eventstore.analysis.history import History, installed_handlers
+from eventstore.analysis.moments import AnyMoment, named_place
 from eventstore.analysis.settings import ExportSettings
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import TableStream
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, Moment
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Selection
 from eventstore.tools.staging import staged
@@ -93,8 +93,8 @@ def export_store(
     registry: HandlerRegistry[Any] | None = None,
     *,
     settings: ExportSettings | None = None,
-    start: Moment | AtTime | str = 1,
-    stop: Moment | AtTime | str | None = None,
+    start: AnyMoment = 1,
+    stop: AnyMoment | None = None,
     skip_damage: bool = False,
     append: bool = False,
     advance: Callable[[int, int | None], None] | None = None,

@@ -15,15 +15,13 @@ import msgspec
 
 from eventstore.analysis.found_shapes import FoundPayload
 from eventstore.analysis.payload_codec import PayloadCodec, SurveyCodec
-from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
-from eventstore.errors import ConfigError, CorruptLogError, RegistrationError
+from eventstore.errors import CorruptLogError, RegistrationError
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation, operation_name, tag_of
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, Moment, NamedPlace, parse_time, place_of
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.tools.backup.source import durable_end
@@ -31,7 +29,7 @@ from eventstore.tools.log_end import last_event_of
 from eventstore.tools.past_damage import Gap, read_past_damage
 from eventstore.tools.selection import Selection, select_events, selected_numbers
 
-__all__ = ["UNKNOWN", "History", "Survey", "installed_handlers", "named_place"]
+__all__ = ["UNKNOWN", "History", "Survey", "installed_handlers"]
 
 UNKNOWN = 1 << 62
 """The number of the last event where the end of the log is damaged."""
@@ -193,26 +191,6 @@ class History:
 
 def _typed(codec: EventCodec, events: list[Event[Any]]) -> list[Event[Any]]:
     return codec.typed(events) if isinstance(codec, PayloadCodec) else events
-
-
-def named_place(moment: Moment | AtTime | str, argument: str) -> NamedPlace:
-    """Decide what `moment` names: a number, a time or a cursor. Text is a time with an offset.
-
-    Raises `ConfigError` for any other object and any other text. `argument` is the name of the
-    argument in errors.
-    """
-    if isinstance(moment, AtTime):
-        return moment
-    if not isinstance(moment, str):
-        return place_of(moment, argument)
-    try:
-        time = parse_time(moment)
-    except ValueError as error:
-        raise ConfigError(f"{argument}: {error}", key=argument) from error
-    if time is None:
-        expected = "expected a time with an offset, such as '2026-03-02T14:30:00Z'"
-        raise argument_error(argument, moment, expected)
-    return time
 
 
 def installed_handlers() -> HandlerRegistry[Any]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from eventstore.analysis.columns import Column, named_columns, value_of
-from eventstore.analysis.moments import events_between
+from eventstore.analysis.moments import AnyMoment, events_between, named_place
 from eventstore.analysis.samples import Samples
 from eventstore.analysis.state_path import StatePath, check_shown
 from eventstore.arguments import argument_error
@@ -18,7 +18,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.errors import ConfigError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, Moment, parse_span, place_of
+from eventstore.moment import AtTime, parse_span
 from eventstore.reading.bases import nearest_base
 from eventstore.reading.intervals import Interval, cut_at, state_before
 from eventstore.reading.replay import recorded_batches
@@ -36,8 +36,8 @@ def sample(
     every: str | int | timedelta,
     columns: Mapping[str, Column] | Sequence[str],
     *,
-    start: Moment = 1,
-    stop: Moment | None = None,
+    start: AnyMoment = 1,
+    stop: AnyMoment | None = None,
     compare: HandlerRegistry[Any] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Samples:
@@ -106,7 +106,7 @@ class _Nanoseconds(int):
 
 
 def _time_of(moment: Any) -> int | None:
-    place = None if moment is None else place_of(moment, "start")
+    place = None if moment is None else named_place(moment, "start")
     return place.first if isinstance(place, AtTime) else None
 
 

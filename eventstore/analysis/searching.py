@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from eventstore.analysis.moments import events_between
+from eventstore.analysis.moments import AnyMoment, events_between
 from eventstore.analysis.predicates import Predicate, holds_in, named_predicate, places_of
 from eventstore.analysis.state_path import check_shown
 from eventstore.arguments import argument_error
@@ -19,7 +19,6 @@ from eventstore.errors import ConfigError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.moment import Moment
 from eventstore.reading.bases import base_numbers, load_base, nearest_base
 from eventstore.reading.fold_crew import Advance, FoldCrew
 from eventstore.reading.intervals import Interval, chosen_ends, state_before, states_from
@@ -57,8 +56,8 @@ def first(
     registry: HandlerRegistry[StateT],
     predicate: Predicate,
     *,
-    start: Moment = 1,
-    stop: Moment | None = None,
+    start: AnyMoment = 1,
+    stop: AnyMoment | None = None,
     jobs: int | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Found[StateT] | None:
@@ -177,8 +176,8 @@ def bisect(
     registry: HandlerRegistry[StateT],
     predicate: Predicate,
     *,
-    start: Moment = 1,
-    stop: Moment | None = None,
+    start: AnyMoment = 1,
+    stop: AnyMoment | None = None,
 ) -> Found[StateT] | None:
     """Find the event from which on a predicate holds, by bisection. Takes no lock.
 

@@ -82,12 +82,11 @@ def behind(moment: int | AtTime | Cursor) -> int | AtTime | Cursor:
     return moment if isinstance(moment, Cursor) else AtTime(moment.last + 1, moment.last + 1)
 
 
-def moment_for(path: str | os.PathLike[str], moment: NamedMoment | None) -> int | Cursor | None:
-    """Return a moment as the functions of the library take one. `None` stays `None`."""
-    if moment is None:
-        return None
-    place = settle_moment(path, moment)
-    return place.first if isinstance(place, AtTime) else place
+def moment_for(
+    path: str | os.PathLike[str], moment: NamedMoment | None
+) -> int | AtTime | Cursor | None:
+    """Return a moment that the functions of analysis take. `None` stays `None`."""
+    return None if moment is None else settle_moment(path, moment)
 
 
 class MomentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

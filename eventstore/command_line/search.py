@@ -106,12 +106,10 @@ def bisect(
 
 def _range(
     path: Path, start: NamedMoment | None, to: NamedMoment | None
-) -> tuple[int | Cursor, int | Cursor | None]:
+) -> tuple[int | AtTime | Cursor, int | AtTime | Cursor | None]:
     begin = moment_for(path, start)
-    if to is None:
-        return 1 if begin is None else begin, None
-    end = behind(settle_moment(path, to))
-    return 1 if begin is None else begin, end.first if isinstance(end, AtTime) else end
+    end = None if to is None else behind(settle_moment(path, to))
+    return 1 if begin is None else begin, end
 
 
 def _show(out: Output, path: Path, conditions: tuple[str, ...], found: Found[Any] | None) -> None:

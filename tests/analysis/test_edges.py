@@ -233,6 +233,11 @@ class TestArguments:
         assert bisect(path, REGISTRY, "last > 0", start=3, stop=3) is None
         assert sample(path, REGISTRY, 1, "last", start=4).rows == []
         assert blame(path, REGISTRY, "last", at=START).value == 0
+        assert blame(path, REGISTRY, "last", at="2023-11-14T22:13:21Z").value == 1
+        (row,) = sample(path, REGISTRY, "1h", "last", start="2023-11-14T22:13:22Z").rows
+        assert row[1:] == (3, 3)
+        with pytest.raises(ConfigError, match="no offset"):
+            first(path, REGISTRY, "last > 0", start="2023-11-14T22:13:21")
 
     def test_counts_and_jobs(self, path: Path) -> None:
         with pytest.raises(ConfigError, match="n = 0"):
