@@ -209,11 +209,18 @@ def _dict(check_key: Check, check_value: Check) -> Check:
     return check
 
 
+_TEXTS = {str}
+
+
 def _sequence(made: type[Any], check_item: Check) -> Check:
+    of_texts = check_item is check_text
+
     def check(value: Any, before: Any) -> None:
         if type(value) is not made:
             refuse_type(value, made.__name__)
         olds = before if type(before) is made else ()
+        if of_texts and not olds and set(map(type, value)) <= _TEXTS and "".join(value).isascii():
+            return  # a new sequence of plain texts, such as a key, in one step
         common = min(len(olds), len(value))
         places = list(compress(range(common), map(operator.is_not, value, olds)))
         if len(places) > 8:  # items have moved: an item that was there was checked there
