@@ -236,7 +236,7 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
         text += f"; one turned bit makes events {events[0]:,} … {events[1]:,} whole; next: {after}"
         opening = msgspec.structs.replace(opening, next_command=after)
     needed, free = log.last.tail.end + torn, disk.free_bytes()
-    if log.last.sealed or free is None or free >= needed:
+    if not torn or free is None or free >= needed:  # without torn bytes, nothing is copied
         return msgspec.structs.replace(opening, text=text)
     if free + _spare_size(disk) >= needed:
         text = f"{text}; there is no space, so the spare segment will be used"

@@ -49,7 +49,7 @@ SEEING = (
     Sabotage(
         name="the space of a rewrite forgotten",
         breaks=AGREES,
-        edits=(edit(OPENING, "if free is None or free >= needed:", "if True:"),),
+        edits=(edit(OPENING, "free is None or free >= needed:", "True:"),),
         caught_by=(f"{TEST_INFO} -k space",),
     ),
     Sabotage(

@@ -229,17 +229,25 @@ class TestOpens:
         assert re.search(r"log/\d+\.log belongs to \w+, mode 0600", found["opens"]["text"])
         assert "chown root " in found["opens"]["text"]
 
-    @pytest.mark.parametrize(("free", "verdict"), [(1 << 30, True), (0, True), (0, False)])
+    @pytest.mark.parametrize(
+        ("free", "torn", "verdict"),
+        [(1 << 30, True, True), (0, True, True), (0, True, False), (0, False, True)],
+    )
     def test_space(
-        self, tmp_path: Path, free: int, verdict: bool, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, free: int, torn: bool, verdict: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A writer that died has its last segment rewritten, which needs space."""
+        """A last segment with torn bytes is replaced by another file, which needs space."""
         path = tmp_path / "store"
         program = [sys.executable, "-c", LIVE, str(path), ""]
         with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
             process.kill()
+        if torn:
+            segment = max((path / "log").glob("0*.log"))
+            content = segment.read_bytes()
+            end = len(content.rstrip(b"\0")) + 64
+            segment.write_bytes(content[:end] + b"\1" + content[end + 1 :])
         spare = path / "log" / "spare"
         if verdict:
             spare.write_bytes(bytes(4096))
@@ -251,7 +259,7 @@ class TestOpens:
         assert status == (0 if verdict else 5)
         if not verdict:
             assert re.match(r"no: needs [\d,]+ bytes, 0 free on /", found["opens"]["text"])
-        elif not free:
+        elif torn and not free:
             assert "the spare segment will be used" in found["opens"]["text"]
 
 
