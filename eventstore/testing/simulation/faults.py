@@ -24,8 +24,8 @@ class Faults:
         repeated: Messages of a stream with two arrivals.
         late: Messages of a stream up to four seconds late, behind younger ones.
         cut: Seconds between two disconnections of a stream, on average. 0 for no disconnection.
-        busted: Fills taken back by the venue some seconds later.
-        corrected: Fills with a price corrected some seconds later.
+        busted: Fills taken back by the venue some seconds later. None by default.
+        corrected: Fills with a price corrected some seconds later. None by default.
 
     `Faults.none()` has no fault at all. Each fault is drawn by itself.
     """
