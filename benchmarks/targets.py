@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from benchmarks.cases.appending import LONG_BURSTS
 from benchmarks.cases.reading import READERS
 from benchmarks.figures import Rounds, Summary, ratio, summary
 
@@ -80,6 +81,7 @@ def verdicts(rounds: Rounds) -> list[Verdict]:
     judge = _Judge(rounds)
     _appending(judge)
     _grouping(judge)
+    _bursting(judge)
     _replaying(judge)
     _opening(judge)
     _holding_up(judge, rounds)
@@ -89,6 +91,7 @@ def verdicts(rounds: Rounds) -> list[Verdict]:
     _sizes(judge)
     _memory(judge, rounds)
     _finding(judge, rounds)
+    _idling(judge, rounds)
     return judge.found
 
 
@@ -123,6 +126,45 @@ def _appending(judge: _Judge) -> None:
             judge.best(many + ours, [many + peer for peer in peers], "per event"),
             4.0,
         )
+
+    for ours, peer, limit in (
+        ("EventStore", "aiosqlite", 4.0),
+        ("EventStore (uvloop)", "aiosqlite (uvloop)", 3.0),
+    ):
+        judge.at_least(
+            "64 awaiters",
+            f"{ours}: at least {limit:g} times {peer}",
+            judge.best(many + ours, [many + peer], "per event"),
+            limit,
+        )
+
+
+def _bursting(judge: _Judge) -> None:
+    for ours in ("EventStore", "EventStore (uvloop)"):
+        for events in LONG_BURSTS:
+            judge.at_most(
+                "burst",
+                f"{ours}: {events:,} events, at most twice as long for each as groups of 1000",
+                judge.ratio(f"burst|{events}|{ours}", f"groups|1000|{ours}", "per event"),
+                2.0,
+            )
+
+
+def _idling(judge: _Judge, rounds: Rounds) -> None:
+    for key, cells in rounds.items():
+        case, stores, ours = key.split("|")
+        if case != "idle stores":
+            continue
+        for figure, limit, scale, words in (
+            ("threads", 10.0, 1.0, "at most 10 threads"),
+            ("disk", 1.0, 1e-6, "at most 1 MB on the disk for each"),
+            ("open", 2.0, 1e3, "at most 2 ms to open each"),
+            ("processor, percent", 0.2, 1.0, "under 0.2 % of a processor"),
+        ):
+            found = [figures[figure] * scale for figures in cells if figures is not None]
+            judge.at_most(
+                "idle stores", f"{ours}, {stores} of them: {words}", summary(found), limit
+            )
 
 
 def _grouping(judge: _Judge) -> None:

@@ -8,6 +8,7 @@ from benchmarks.cases.finding import Following, Moments, OneEvent
 from benchmarks.cases.folding import TradingFold
 from benchmarks.cases.growing import Growth
 from benchmarks.cases.holding_up import HoldUp
+from benchmarks.cases.idle import Idle
 from benchmarks.cases.keys import Keys
 from benchmarks.cases.opening import OpenAfterCrash, Starting
 from benchmarks.cases.reading import Replay, StateAt
@@ -39,5 +40,6 @@ CASES: dict[str, Case] = {
         OneEvent(),
         Moments(),
         Following(),
+        Idle(),
     )
 }

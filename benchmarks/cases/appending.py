@@ -19,9 +19,18 @@ from benchmarks.peers.base import Peer
 from benchmarks.workload import APART, payloads
 from eventstore import Operation
 
-__all__ = ["Awaiters", "Burst", "Groups", "OneAwaiter", "append_apart", "append_together"]
+__all__ = [
+    "LONG_BURSTS",
+    "Awaiters",
+    "Burst",
+    "Groups",
+    "OneAwaiter",
+    "append_apart",
+    "append_together",
+]
 
 WARM_UP = 20
+LONG_BURSTS = (20_000, 60_000)
 
 
 @asynccontextmanager
@@ -170,7 +179,10 @@ class Groups(Case):
 
 
 class Burst(Case):
-    """Many events at once, with the last one awaited."""
+    """Many events at once, with the last one awaited.
+
+    This store is measured with long bursts, too: tens of thousands in one turn of the loop.
+    """
 
     name = "burst"
     title = "4. A burst, and the last of it awaited"
@@ -178,11 +190,15 @@ class Burst(Case):
     figures: ClassVar = {"per event": "us", "whole": "ms"}
 
     EVENTS: ClassVar = {"tiny": 20, "quick": 2000, "full": 10_000}
+    LONG: ClassVar = {"tiny": (30,), "quick": LONG_BURSTS, "full": LONG_BURSTS}
 
     def cells(self, profile: Profile, contenders: Sequence[Contender]) -> Iterator[Cell]:
         events = self.EVENTS[profile]
         for contender in contenders:
             if contender.name != "write + fdatasync":
+                yield Cell(self.name, str(events), contender.name, {"events": events})
+        for events in self.LONG[profile]:
+            for contender in self.only(contenders, ("EventStore", "EventStore (uvloop)")):
                 yield Cell(self.name, str(events), contender.name, {"events": events})
 
     async def run(self, task: Task) -> dict[str, float]:

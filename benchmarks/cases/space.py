@@ -1,7 +1,7 @@
 """Cases 9 and 10: bytes on disk, and bytes of memory.
 
 On disk: the blocks of the files in a folder after closing, divided by the events. This store's
-spare segment, a constant 8 MiB made ahead, is not counted. The free pages of LMDB and SQLite are
+spare segment, at most 8 MiB made ahead, is not counted. The free pages of LMDB and SQLite are
 counted, because free pages come with the data.
 
 In memory: the resident size of a process of its own, in two phases. The process appends a long

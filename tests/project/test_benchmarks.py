@@ -105,8 +105,24 @@ class TestTargets:
             "awaiters|64|aiosqlite": [{"per event": 3.9}],
             "awaiters|64|Redis": [{"per event": 20.0}],
         }
-        found = self.judged(rounds, "64 awaiters", "EventStore: at least 4")
+        found = self.judged(rounds, "64 awaiters", "EventStore: at least 4 times the best")
         assert (found.met, found.against) == (False, "aiosqlite")
+
+    def test_a_burst_is_judged_by_groups(self) -> None:
+        rounds: dict[str, list[Figures | None]] = {
+            "burst|20000|EventStore": [{"per event": 1.9}],
+            "burst|60000|EventStore": [{"per event": 2.1}],
+            "groups|1000|EventStore": [{"per event": 1.0}],
+        }
+        assert self.judged(rounds, "burst", "EventStore: 20,000 events").met
+        assert self.judged(rounds, "burst", "EventStore: 60,000 events").met is False
+
+    def test_idle_stores_are_judged_in_all(self) -> None:
+        figures = {"open": 0.0021, "disk": 9e5, "threads": 5.0, "processor, percent": 0.1}
+        rounds: dict[str, list[Figures | None]] = {"idle stores|200|EventStore": [figures]}
+        assert self.judged(rounds, "idle stores", "2 ms to open").met is False
+        for words in ("threads", "1 MB", "of a processor"):
+            assert self.judged(rounds, "idle stores", words).met
 
     def test_a_hold_up_is_judged_in_milliseconds(self) -> None:
         rounds: dict[str, list[Figures | None]] = {
