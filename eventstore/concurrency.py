@@ -178,8 +178,12 @@ class DetachedWork(Generic[T]):
         return not self.interrupted
 
     def _wake_waiters(self, _: object) -> None:
-        for waiter in list(self._waiters):
-            wake(waiter)
+        try:
+            for waiter in list(self._waiters):
+                wake(waiter)
+        except BaseException:  # an interruption: the loop has to come back for those who are left
+            self._loop.call_soon(self._wake_waiters, None)
+            raise
 
     async def wait(self) -> T:
         """Wait for the end, and return or raise the outcome. Cancelling cancels the waiting."""
