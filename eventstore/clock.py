@@ -61,11 +61,9 @@ class SystemClock:
     def __repr__(self) -> str:
         return "SystemClock()"
 
-    def time_ns(self) -> int:
-        return time.time_ns()
-
-    def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+    # The functions themselves: an append asks twice, and saves two calls.
+    time_ns = staticmethod(time.time_ns)
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     def now(self) -> datetime:
         return datetime.now(UTC)

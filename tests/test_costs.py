@@ -268,7 +268,7 @@ class TestHops:
 # ---- calls -----------------------------------------------------------------------------------
 
 
-LONE = 43
+LONE = 41
 """The most calls of the product's own functions for a lone append, on the loop. A coroutine or
 generator that is resumed counts again. Three of the calls refuse what would break the order of
 numbers, and give the fold its surroundings: `CallGuard.check`, `fold_context` and

@@ -110,9 +110,8 @@ class AiofilesRunner:
         writer: LogWriter,
         release: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
-        sync: bool,
     ) -> None:
-        self._writer, self._release, self._loop, self._sync = writer, release, loop, sync
+        self._writer, self._release, self._loop = writer, release, loop
         self._executor = ThreadPoolExecutor(1)
         self._perform = aiofiles.os.wrap(_run_job)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,10 +122,10 @@ class AiofilesRunner:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: Job) -> None:
-        error = await self._perform(self._writer, job, self._sync, executor=self._executor)
+        error = await self._perform(self._writer, job, executor=self._executor)
         if job.action == self._writer.close:
             self.stop()
-        job.finished(error)
+        job.finished(job, error)
 
     def stop(self) -> None:
         self._release()
