@@ -90,19 +90,19 @@ class TestLane:
     def test_work_that_raises_ends_its_thread_and_nothing_else(self) -> None:
         crew_of_one = Crew("of-one", 1)
         lane = Calls(crew_of_one)
-        told: list[str] = []
-        before, threading.excepthook = threading.excepthook, lambda args: told.append(str(args[1]))
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        before, threading.excepthook = threading.excepthook, lambda args: told.put(str(args[1]))
         try:
             lane.put(lambda: sys.exit("this thread dies"))
             lane.put(lambda: int("no number"))
             done(lane)
             done(lane)
+            assert sorted(told.get(timeout=PATIENCE) for _ in range(2)) == [
+                "invalid literal for int() with base 10: 'no number'",
+                "this thread dies",
+            ]
         finally:
             threading.excepthook = before
-        assert sorted(told) == [
-            "invalid literal for int() with base 10: 'no number'",
-            "this thread dies",
-        ]
 
     def test_a_put_that_was_cut_off_can_be_repeated(self) -> None:
         """As an exception of a signal handler does, between any two steps of `put`."""
@@ -269,7 +269,8 @@ class TestStores:
         self, tmp_path: Path, writers: Crew, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Everybody is told, the lock is free, and another store does not notice."""
-        monkeypatch.setattr(threading, "excepthook", lambda args: None)
+        dead = threading.Event()
+        monkeypatch.setattr(threading, "excepthook", lambda args: dead.set())
         other = await EventLog.open(tmp_path / "other", config=QUIET)
         store = await EventLog.open(tmp_path / "dies", config=QUIET)
         await store.append(1)
@@ -296,6 +297,7 @@ class TestStores:
             await again.close()
             with pytest.raises(StoreFailedError):
                 await store.close()
+            assert await asyncio.to_thread(dead.wait, PATIENCE)
 
     @pytest.mark.asyncio
     async def test_many_idle_stores_take_little(
