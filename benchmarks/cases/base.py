@@ -39,6 +39,9 @@ class History(msgspec.Struct, frozen=True):
     tail: int | None = None
     """Events after the last snapshot. `None`: no snapshot."""
 
+    every: int = 100_000
+    """Events between snapshots."""
+
     crash: bool = False
     """Whether the writing process ended without closing anything."""
 

@@ -26,7 +26,6 @@ __all__ = [
     "trades_among",
 ]
 
-SNAPSHOT_EVERY = 100_000
 SAMPLES = 10
 
 
@@ -117,7 +116,7 @@ LEFT_OPEN: list[Peer] = []
 def _snapshots(history: History) -> set[int]:
     """Return the events to take a snapshot after: now and then, and `tail` before the end."""
     last = history.events - (history.tail or 0)
-    every = max(history.group, SNAPSHOT_EVERY)
+    every = max(history.group, history.every)
     return {*range(every, last, every), last} - {0}
 
 

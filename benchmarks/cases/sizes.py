@@ -1,6 +1,7 @@
 """Case 14: how opening, a moment, verifying, catching up and memory grow with the history.
 
-One history of each size, with snapshots every 100,000 events and 1,000 events after the last one.
+One history of each size, with a snapshot every 10,000 events, as by default, and 1,000 events after
+the last one.
 
 - *open*: the store, closed properly before.
 - *moment*: the state at random numbers, the median.
@@ -57,7 +58,7 @@ class Sizes(Case):
                     f"{size:,}",
                     contender.name,
                     {"moments": self.MOMENTS[profile]},
-                    History(size, tail=_TAIL),
+                    History(size, tail=_TAIL, every=10_000),
                     fresh=True,
                     once=size > 1_000_000,
                 )
