@@ -68,7 +68,9 @@ class Slices(Case):
             for work in ("snapshot", "archive"):
                 options: dict[str, int | float | str] = {"bytes": self.BYTES[profile], "work": work}
                 options["idle"] = self.IDLE[profile]
-                yield Cell(self.name, work, contender.name, options, fresh=True)
+                yield Cell(
+                    self.name, work, contender.name, options, fresh=True, once=profile == "quick"
+                )
 
     async def run(self, task: Task) -> dict[str, float]:
         size, archives = task.count("bytes"), task.options["work"] == "archive"
