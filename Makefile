@@ -7,6 +7,7 @@ STATES ?= 1000000
 SEED ?= 1
 JOBS ?= 2
 BENCH_VENV ?= .venv-bench
+SECONDS ?= 600
 BENCH ?=
 EXTRAS ?= test,cli,plot,browser
 VERSIONS ?= 3.11 3.12 3.13 3.14
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo bench bench-quick .bench .bench-quick test test-others test-all coverage fuzz torture mutants check docs format clean
+.PHONY: help demo bench bench-quick .bench .bench-quick test test-others test-all coverage fuzz torture torture-replication demo-failover mutants check docs format clean
 
 help:
 	@echo "make demo         a trading loop on real trades is killed and recovers, several times"
@@ -29,6 +30,8 @@ help:
 	@echo "make test-all     test and test-others"
 	@echo "make coverage     no line or branch of the log, the snapshots and the store is without a test"
 	@echo "make torture      crash states by the million: STATES=1000000 SEED=1 JOBS=2, RESUME=1 to go on"
+	@echo "make torture-replication  a cluster, a writer and a standby under faults: SECONDS=600 SEED=1"
+	@echo "make demo-failover  the tape on a primary with a standby; the primary and its server are killed"
 	@echo "make fuzz         changed and forged bytes for whatever reads a file, until stopped: SEED=1"
 	@echo "make mutants      every sabotage of a list is applied in turn, and the tests must notice it"
 	@echo "make bench        measured side by side with its peers, into benchmarks/results (25 minutes)"
@@ -76,6 +79,12 @@ test-all: test test-others
 # The tests that are about what is measured; the others reach it too, and show nothing more there.
 coverage: $(VENV)/.ready-test,cli
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --quiet $(COVERED) --cov
+
+torture-replication: $(VENV)/.ready-test,cli
+	$(BIN)/python -m tests.replication.checker --seconds $(SECONDS) --seed $(SEED)
+
+demo-failover: $(VENV)/.ready-test,cli
+	$(BIN)/python -m tests.replication.failover_demo
 
 torture: $(VENV)/.ready-test,cli
 	$(BIN)/python -m tests.torture --states $(STATES) --seed $(SEED) --jobs $(JOBS) \

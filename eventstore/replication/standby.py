@@ -23,6 +23,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from eventstore.clock import Clock
 from eventstore.concurrency import Opening, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.timelines import next_timeline
@@ -81,6 +82,7 @@ class Standby(AsyncContext, Generic[StateT]):
         config: StoreConfig,
         settings: ReplicationConfig,
         holder: Holder,
+        clock: Clock | None,
     ) -> None:
         self.path = copy.path
         self.failure: EventStoreError | None = None
@@ -88,6 +90,7 @@ class Standby(AsyncContext, Generic[StateT]):
         self._config = config
         self._replicate = settings
         self._holder = holder
+        self._clock = clock
         self._following: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -102,6 +105,7 @@ class Standby(AsyncContext, Generic[StateT]):
         config: StoreConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         *,
         backup: str | None = None,
+        clock: Clock | None = None,
         **options: Any,
     ) -> Opening[Standby[OpenedT]]:
         """Begin to follow the stream `replicate.stream` with a store in directory `path`.
@@ -109,7 +113,7 @@ class Standby(AsyncContext, Generic[StateT]):
         The directory is made where there is none. Await the result and close the standby yourself,
         or use `async with`. `config` and `options` are those of `EventStore.open`. `backup` names a
         backup of the writer (a directory, a file, or a URL) to begin with. By default a new standby
-        begins with the first event of the stream.
+        begins with the first event of the stream. `clock` is the clock of the promoted store.
 
         Raises `ReplicationError` and its kinds, `ConfigError` without `replicate`, and the errors
         of `EventStore.open`.
@@ -136,7 +140,7 @@ class Standby(AsyncContext, Generic[StateT]):
                 None, lambda: ensure_replica(where, history, settings, backup)
             )
             copy = await StreamCopy.open(where, registry, settings)
-            standby = Standby(copy, settings, replicate, holder)
+            standby = Standby(copy, settings, replicate, holder, clock)
             standby._start()
             return standby
 
@@ -241,7 +245,9 @@ class Standby(AsyncContext, Generic[StateT]):
                 raise
         finally:
             await connection.close()
-        return await EventStore.open(self.path, self._copy.registry, self._config, create=False)
+        return await EventStore.open(
+            self.path, self._copy.registry, self._config, create=False, clock=self._clock
+        )
 
     def promote_when_free(self) -> Opening[EventStore[StateT]]:
         """Wait until the writer's lease has run out, then promote. Of several standbys, one wins.

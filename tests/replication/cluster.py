@@ -107,10 +107,14 @@ class Cluster:
 
     def start(self) -> None:
         """Start every server that does not run, and wait until streams can be made."""
+        self.start_nodes()
+        asyncio.run(self.ready())
+
+    def start_nodes(self) -> None:
+        """Start every server that does not run."""
         for node in self.nodes:
             if not node.alive:
                 node.start()
-        asyncio.run(self.ready())
 
     async def ready(self) -> None:
         """Wait until the cluster has a leader for its streams. Raises `TimeoutError`."""
