@@ -31,7 +31,7 @@ from tests.repair.test_repair import (
 )
 
 REGISTRY = trading_registry()
-EVERY = int(os.environ.get("EVENTSTORE_IN_PLACE_EVERY", "17"))
+EVERY = int(os.environ.get("EVENTSTORE_IN_PLACE_EVERY", "29"))
 """Of the states after each call, every so many are judged. 1 judges all."""
 SIDE_FILES = ("keys/", "frontier", "writer.pid")
 
