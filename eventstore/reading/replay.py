@@ -21,7 +21,8 @@ from eventstore.errors import HistoryUnavailableError
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.runs import narrowed
 from eventstore.model.codec import EventCodec
-from eventstore.model.handler import fold_each
+from eventstore.model.handler import replay_error
+from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import EventsLost, holds_lost, without_lost
@@ -133,6 +134,7 @@ def _replay(
     upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
     state, seq, _, _ = nearest_base(disk, registry, upto=upto, before=before)
     functions, copy = registry.functions, copier(registry.state_type)
+    run = fold_context().run
     changeable = {kind for kind in functions if not is_immutable(kind)}
     handing_over = False
     window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
@@ -142,8 +144,15 @@ def _replay(
             events = _from_start(batch, start)
             state = registry.fold(state, batch[: len(batch) - len(events)])
             handing_over = bool(events)
-        for event, after in fold_each(functions, state, window.cut(events)):
-            kind, state = type(event.data), after
+        for event in window.cut(events):  # `fold_each` would be resumed for each event, too
+            kind = type(event.data)
+            try:
+                folded = run(functions[kind], state, event)
+            except Exception as error:  # a handler may raise anything
+                raise replay_error(event, error) from error
+            if folded is None and state is not None:
+                raise replay_error(event, TypeError("it returned None instead of a state"))
+            state = folded
             if kind is not EventsLost and (operations is None or event.operation in operations):
                 shared = kind in changeable or event.metadata is not None  # perhaps with the state
                 handed_over = copy_value(event) if shared else event
