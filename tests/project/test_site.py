@@ -25,6 +25,7 @@ PUBLIC = (
     "eventstore.history",
     "eventstore.metrics.opentelemetry",
     "eventstore.metrics.prometheus",
+    "eventstore.replication",
     "eventstore.testing",
     "eventstore.testing.simulation",
     "eventstore.repair",
