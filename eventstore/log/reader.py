@@ -83,12 +83,15 @@ class _History(NamedTuple):
 class LogReader:
     """A reader of the events of one store. Calls block, so they belong off the event loop.
 
-    `chunk_bytes` is the number of body bytes after which a chunk is full.
+    `store` is the store's identity, `None` for the one in the manifest. `chunk_bytes` is the number
+    of body bytes after which a chunk is full.
     """
 
-    def __init__(self, disk: Disk, store: uuid.UUID, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self, disk: Disk, store: uuid.UUID | None = None, chunk_bytes: int = CHUNK_BYTES
+    ) -> None:
         self._disk = disk
-        self._store = store
+        self._given_store = store
         self._chunk_bytes = chunk_bytes
 
     def chunks(self, start: int = 1, stop: int | None = None) -> Generator[Chunk, None, None]:
@@ -107,6 +110,7 @@ class LogReader:
 
     def _chunks(self, start: int, stop: int) -> Iterator[Chunk]:
         history = self._list_files()
+        self._store = self._given_store or history.manifest.store
         self._check_available(history.manifest, start)
         seq, attempts = start, 0
         while seq < stop:

@@ -70,13 +70,15 @@ def read_short(
     Raises `FileNotFoundError`, `ReadFailedError`, and `CorruptLogError` for a damaged header.
     """
     seq, offset = wanted.start, 0
-    while seq < wanted.stop:
+    ended = False
+    while seq < wanted.stop and not ended:
         data, records = b"", list[Record]()
         # No file is open while the caller has a chunk.
         with open_to_read(disk, file.name) as opened, contextlib.suppress(InvalidBytesError):
             header = decode_header(disk, store, file, opened.read(0, HEADER_SIZE))
             offset = offset or _find(opened, header, seq)
-            data, records, offset = _next_records(opened, header.salt, offset, seq, wanted.stop)
+            found = _next_records(opened, header.salt, offset, seq, wanted.stop)
+            data, records, offset, ended = found
         if not records:
             break
         yield from chunks_of(data, records, seq, wanted.chunk_bytes)
@@ -86,19 +88,20 @@ def read_short(
 
 def _next_records(
     file: File, salt: bytes, offset: int, seq: int, stop: int
-) -> tuple[bytes, list[Record], int]:
+) -> tuple[bytes, list[Record], int, bool]:
     """Read the next records from event `seq` on, the first of which may begin behind `offset`.
 
-    Returns bytes, the records in the bytes, and the offset behind the last of them. There is no
-    record at the end of the file. Raises `InvalidBytesError`.
+    Returns bytes, the records in the bytes, the offset behind the last of them, and whether the
+    bytes reach to the end of the file. Raises `InvalidBytesError`.
     """
     length = _LOOK if stop - seq <= _FEW else _WINDOW
     while True:
         data = file.read(offset, length)
         records, passed = _take(data, offset, salt, seq, stop)
         offset += passed
-        if records or (not passed and len(data) < length):
-            return data, records, offset
+        ended = len(data) < length
+        if records or (not passed and ended):
+            return data, records, offset, ended
         if not passed:  # a record longer than what was read
             length *= 16
 

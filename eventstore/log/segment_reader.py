@@ -116,9 +116,8 @@ def read_file(
         ReadFailedError: The device cannot read the file.
     """
     if not file.archived and wanted.stop - wanted.start <= SHORT:
-        stop = wanted.stop if successor is None else min(wanted.stop, successor)
-        seq = yield from read_short(disk, store, file, wanted._replace(stop=stop))
-        if seq >= stop:
+        seq = yield from read_short(disk, store, file, wanted)
+        if seq >= wanted.stop or seq == successor:
             return None
         wanted = wanted._replace(start=seq)
     loaded = load_file(disk, store, file, wanted)

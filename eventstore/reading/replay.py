@@ -262,14 +262,12 @@ def recorded_batches(
     """
     start = place_behind(disk, named_start)
     stop = None if named_stop is None else place_behind(disk, named_stop)
-    with translating_read_errors(disk.path):
-        manifest = load_manifest(disk)
     first = seq_lower_bound(disk, start.first) if isinstance(start, AtTime) else max(start, 1)
     end = stop if isinstance(stop, int) else _END
     window = TimeWindow(start, stop)
     if first >= end:
         return
-    reader = LogReader(disk, manifest.store, CACHED_BYTES)
+    reader = LogReader(disk, chunk_bytes=CACHED_BYTES)
     for chunk in reader.chunks(first, end):
         chunk = narrowed(chunk, first, end)
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
