@@ -145,7 +145,9 @@ class Shipper:
 
     def synced(self, seq: int) -> None:
         self._backlog.durable = seq
-        self._call(self._wake)
+        shipping = self._shipping
+        if shipping is None or not shipping.wake.is_set():
+            self._call(self._wake)
         if self._config.acknowledge == "local":
             return
         with self._changed:

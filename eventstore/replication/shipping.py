@@ -47,6 +47,12 @@ __all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
 
 WINDOW = 64
 """Messages without an answer at most."""
+LINGER = 0.005
+"""Seconds between two looks for records where nobody waits for the cluster.
+
+The engine and the shipping thread share one interpreter lock: a look for each record would cost an
+append more than the append itself.
+"""
 _NEVER = 1 << 63
 
 
@@ -81,6 +87,7 @@ class Shipping:
         self._place = Place(1, 0, 0)
         self._in_flight: deque[tuple[asyncio.Task[int], int, Record | None]] = deque()
         self.wake = asyncio.Event()
+        self._linger = LINGER if connection.config.acknowledge == "local" else 0.0
 
     def __repr__(self) -> str:
         return f"<Shipping over {self._connection!r}, next event {self._place.next_seq}>"
@@ -166,6 +173,8 @@ class Shipping:
                         await self._settle_first()
                 while self._in_flight and not self.wake.is_set():
                     await self._settle_first()
+                if self._linger:
+                    await asyncio.sleep(self._linger)
                 if not self._in_flight:
                     await self.wake.wait()
         finally:
