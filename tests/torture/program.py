@@ -25,6 +25,7 @@ import decimal
 from collections.abc import Awaitable, Iterable, Mapping
 from random import Random
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 from eventstore import (
     Durability,
@@ -38,6 +39,7 @@ from eventstore import (
     StoreFullError,
     StoreOverloadedError,
 )
+from eventstore.log import spare
 from eventstore.testing.faults import Call, Fault, Rule
 from eventstore.testing.simulated_disk import SimulatedDisk
 from tests.torture.ledger import Deposit, Transfer
@@ -144,12 +146,16 @@ class Program:
     # Lives of the program.
 
     async def run(self) -> None:
-        """Live all lives. At the end, the store is closed, and `disk` is the last disk."""
-        for life in range(self.lives):
-            last = life == self.lives - 1
-            with decimal.localcontext(self.random.choice(CONTEXTS)):
-                if not await self._live(last):
-                    return
+        """Live all lives. At the end, the store is closed, and `disk` is the last disk.
+
+        The first segment is so small that segments grow in a program of few events.
+        """
+        with patch.object(spare, "FIRST_SIZE", 4096):
+            for life in range(self.lives):
+                last = life == self.lives - 1
+                with decimal.localcontext(self.random.choice(CONTEXTS)):
+                    if not await self._live(last):
+                        return
 
     async def _live(self, last: bool) -> bool:
         """Live one life. Returns whether the store could be opened."""

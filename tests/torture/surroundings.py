@@ -8,12 +8,10 @@ from random import Random
 import msgspec
 
 from eventstore import Durability, StoreConfig
-from eventstore.log import spare
 from eventstore.snapshot import keyframes
 
 __all__ = ["CONTEXTS", "config_for"]
 
-spare.FIRST_SIZE = 4096  # so that segments grow in a program of few events
 keyframes.BYTES_PER_EVENT = 1 << 20  # so that a history of few events has keyframes
 
 CONTEXTS = (
