@@ -11,6 +11,10 @@ taken. So records of even size take few looks, and any others hardly more than b
 Between the last look and the event, headers are passed by their lengths alone. The records that are
 handed over are verified as a whole, header and body, and their numbers follow one another.
 
+The last segment may end with the torn bytes of a crash. A whole record can stand there behind a
+lost one. So a record of the last segment counts only if the record behind says that all bytes
+before were durable.
+
 Whatever is not as expected ends the reading. The caller then reads the file through, and finds out
 what is wrong, if anything is.
 """
@@ -61,7 +65,7 @@ class _Found(NamedTuple):
 
 
 def read_short(
-    disk: Disk, store: uuid.UUID, file: HistoryFile, wanted: ReadRange
+    disk: Disk, store: uuid.UUID, file: HistoryFile, wanted: ReadRange, successor: int | None
 ) -> Generator[Chunk, None, int]:
     """Read the wanted events of a segment as far as they are found at once.
 
@@ -79,11 +83,21 @@ def read_short(
             offset = offset or _find(opened, header, seq)
             found = _next_records(opened, header.salt, offset, seq, wanted.stop)
             data, records, offset, ended = found
+            if successor is None and not _was_durable(opened, header.salt, offset):
+                break
         if not records:
             break
         yield from chunks_of(data, records, seq, wanted.chunk_bytes)
         seq = records[-1].first_seq + records[-1].events
     return seq
+
+
+def _was_durable(file: File, salt: bytes, end: int) -> bool:
+    """Whether the record behind says that everything up to offset `end` was durable before."""
+    try:
+        return read_synced_end(file.read(end, RECORD_HEADER_SIZE), 0, salt, end) >= end
+    except InvalidBytesError:
+        return False
 
 
 def _next_records(

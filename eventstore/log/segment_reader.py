@@ -116,7 +116,7 @@ def read_file(
         ReadFailedError: The device cannot read the file.
     """
     if not file.archived and wanted.stop - wanted.start <= SHORT:
-        seq = yield from read_short(disk, store, file, wanted)
+        seq = yield from read_short(disk, store, file, wanted, successor)
         if seq >= wanted.stop or seq == successor:
             return None
         wanted = wanted._replace(start=seq)

@@ -108,6 +108,17 @@ class TestCosts:
 
 
 class TestDamage:
+    def test_a_whole_record_behind_torn_bytes_is_no_event(self) -> None:
+        """A power cut took the record before, so history ends there."""
+        segment = SegmentBytes(size=1 << 16).record(b"first")
+        end = segment.end
+        segment = segment.record(b"lost", synced_end=end).record(b"behind", synced_end=end)
+        disk = new_log()
+        disk.write_file(FIRST, flipped(segment.filled(), 8 * (end + 45)))
+        assert values_on(disk) == [b"first"]
+        for seq in (2, 3):
+            assert values_on(disk, seq, seq + 1) == []
+
     def test_a_flipped_bit_is_never_given_as_an_event(self) -> None:
         disk, values = of(*[40] * 30, sealed=True)
         data = disk.read_file(FIRST)

@@ -199,6 +199,18 @@ READING = (
         caught_by=(TEST_SEEK,),
     ),
     Sabotage(
+        name="a record behind torn bytes believed",
+        breaks="no event is given that a crash took back",
+        edits=(
+            edit(
+                SEEK,
+                "            if successor is None and not _was_durable(opened, header.salt, offset):\n",
+                "            if False:\n",
+            ),
+        ),
+        caught_by=(TEST_SEEK,),
+    ),
+    Sabotage(
         name="only the first damaged block mended",
         breaks="a mended archive is as it was",
         edits=(
