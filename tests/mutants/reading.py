@@ -204,8 +204,8 @@ READING = (
         edits=(
             edit(
                 SEEK,
-                "            if successor is None and not _was_durable(opened, header.salt, offset):\n",
-                "            if False:\n",
+                "            if successor is None and not _was_durable(",
+                "            if False and not _was_durable(",
             ),
         ),
         caught_by=(TEST_SEEK,),
