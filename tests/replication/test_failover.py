@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from eventstore.errors import (
     StoreNotFoundError,
     StreamMismatchError,
 )
-from eventstore.replication import Standby, rejoin
+from eventstore.replication import Standby, rejoin, stream_status
+from eventstore.replication import standby as standby_module
 from tests.real.children import Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import promote_alone, write
@@ -97,6 +99,29 @@ class TestFencing:
                     acknowledged = 1
                 assert new.seq >= acknowledged
             await read_stream(replicate["servers"], replicate["stream"])
+
+    async def test_the_timeline_begins_in_the_stream_before_the_store_is_opened(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        ends: list[tuple[int, int]] = []
+        open_store = EventStore.open
+
+        async def opening(path: str, *given: Any, **options: Any) -> EventStore[Any]:
+            found = await stream_status(path, config(replicate))
+            ends.append((found.timeline, found.last))
+            return await open_store(path, *given, **options)
+
+        async with opened(directories[0], replicate) as old:
+            await old.append(pay(1))
+            standby = await followed(directories[1], replicate)
+            await standby.wait_for(1)
+            monkeypatch.setattr(standby_module, "EventStore", SimpleNamespace(open=opening))
+            async with standby.promote() as new:
+                assert ends == [(2, 1)]
+                assert new.seq == 1
 
 
 class TestRejoining:
