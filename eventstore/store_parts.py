@@ -36,7 +36,7 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
-from eventstore.log.replica import Replica, begin_replica
+from eventstore.log.replica import Replica, ReplicaClaim
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
@@ -216,6 +216,8 @@ async def recover_parts(
     of `EventStore.open`.
     """
 
+    claim = ReplicaClaim()
+
     def open_here() -> DiskParts[StateT]:
         settings = config()
         first = first_state(registry)  # raises before the directory is touched
@@ -229,13 +231,17 @@ async def recover_parts(
         if settings.replicate.acknowledge == "quorum" and settings.commit_timeout is None:
             settings = msgspec.structs.replace(settings, commit_timeout=QUORUM_SECONDS)
         try:
-            replica = begin_replica(where, recovered.manifest, settings, recovered.at.seq)
+            replica = claim.begin(where, recovered.manifest, settings, recovered.at.seq)
         except BaseException:
             where.close()
             raise
         return DiskParts(where, settings, recovered, read_only, replica)
 
-    return await run_blocking(opening_executor(disk), open_here)
+    try:
+        return await run_blocking(opening_executor(disk), open_here)
+    except BaseException:  # cancelled: nobody has a store to close
+        claim.give_up()
+        raise
 
 
 class SharedHistory(NamedTuple):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,11 @@ pytestmark = pytest.mark.asyncio
 
 def opened(path: Path, replicate: dict[str, Any], **options: Any) -> Any:
     return EventStore.open(path, bank_registry(), replicate=replicate, **options)
+
+
+async def opens(path: Path, replicate: dict[str, Any]) -> EventStore[Any]:
+    found: EventStore[Any] = await opened(path, replicate)
+    return found
 
 
 async def until(true: Callable[[], bool], seconds: float = 20) -> None:
@@ -109,6 +115,31 @@ class TestQuorum:
             await opened(tmp_path, replicate)
         async with EventStore.open(tmp_path, bank_registry(), create=False) as store:
             assert store.seq == 0  # the lock was given back
+
+    async def test_a_cancelled_opening_leaves_nothing_behind(
+        self,
+        cluster: Cluster,
+        tmp_path: Path,
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        async with opened(tmp_path, replicate) as store:
+            await store.append(pay(1))
+        monkeypatch.setattr("eventstore.replication.shipper.OPENING_SECONDS", 1.0)
+        for node in cluster.nodes[:2]:
+            node.freeze()
+        try:
+            opening = asyncio.ensure_future(opens(tmp_path, replicate))
+            await asyncio.sleep(0.3)
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+        finally:
+            for node in cluster.nodes:
+                node.thaw()
+        await until(lambda: not any("replication" in one.name for one in threading.enumerate()))
+        async with EventStore.open(tmp_path, bank_registry(), create=False) as store:
+            assert store.seq == 1
 
 
 class TestLocal:
