@@ -40,11 +40,11 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import (
+    RELEASE,
     InitialState,
     Manifest,
     load_manifest,
     save_manifest,
-    this_release,
 )
 from eventstore.disk.timelines import first_timeline, next_timeline
 from eventstore.error_base import REPAIR
@@ -272,7 +272,7 @@ def _create_store(
         timelines=first_timeline(store),
         logged=config.use_wal,
         kind=kind,
-        release=this_release(),
+        release=RELEASE,
         initial=initial,
     )
     try:

@@ -46,6 +46,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "commit_timeout": None,
         "low_space": "warn",
         "keys": KeyConfig(),
+        "replicate": None,
     }
 
 
@@ -452,7 +453,9 @@ class TestPage:
         kind = self.rows()[key][0]
         default = getattr(StoreConfig(), key)
         name = "string" if isinstance(default, str | enum.Enum) else type(default).__name__
-        if default is None:  # of an interval that nothing has by default
+        if key == "replicate":
+            name = "mapping"
+        elif default is None:  # of an interval that nothing has by default
             name = type(getattr(StoreConfig.of(None, **{key: 1}), key)).__name__
         if isinstance(default, msgspec.Struct):
             name = "mapping"

@@ -28,6 +28,7 @@ from eventstore.errors import CorruptStoreError, StoreNotFoundError, newer_forma
 from eventstore.os_errors import read_error
 
 __all__ = [
+    "RELEASE",
     "BranchPoint",
     "InitialState",
     "Manifest",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+RELEASE = "0.1.0"
+"""The release that makes a store. The metadata of the package would cost an import to read."""
 _MAX_SIZE = 1 << 26
 _MAX_SEQ = 1 << 62
 _POSSIBLE_TIMES = range(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9)  # the years 1 to 9999
@@ -114,16 +117,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def lineage(self, path: str) -> Lineage:
         """Return the identity of the history. `path` is the store's name in messages."""
         return Lineage(path, self.store, self.timelines)
-
-
-def this_release() -> str | msgspec.UnsetType:
-    """Return the number of the installed release, such as `0.1.0`, if a package is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # late: costs an import
-
-    try:
-        return version("asyncio-eventstore")
-    except PackageNotFoundError:  # the source is on the path, and nothing is installed
-        return msgspec.UNSET
 
 
 def load_manifest(disk: Disk) -> Manifest:

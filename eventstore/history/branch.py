@@ -51,11 +51,11 @@ from eventstore.disk.layout import (
 )
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import (
+    RELEASE,
     BranchPoint,
     Manifest,
     load_manifest,
     save_manifest,
-    this_release,
 )
 from eventstore.disk.timelines import Timeline, next_timeline
 from eventstore.errors import ConfigError, HistoryUnavailableError
@@ -253,7 +253,7 @@ def create_branch(
             Manifest(
                 store=store,
                 created=now,
-                release=this_release(),
+                release=RELEASE,
                 timelines=next_timeline(timelines, folded.seq, store.bytes[:4]),
                 log_start=start,
                 history_start=start,

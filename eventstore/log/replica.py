@@ -1,4 +1,4 @@
-"""The interface between the writer of a log and what copies the log to other machines.
+"""The interface between the writer of a log and the copying to other machines.
 
 A log without replication has no `Replica`, and costs the commit path one comparison for a commit.
 `load_replica` imports the room of replication only where a configuration asks for it.
@@ -22,7 +22,7 @@ _IMPLEMENTATION = "eventstore.replication.shipper"
 
 
 class Lag(NamedTuple):
-    """What other machines do not have yet: events, bytes, and the age of the oldest in seconds."""
+    """The events missing on other machines, their bytes, and the age of the oldest in seconds."""
 
     events: int = 0
     bytes: int = 0
@@ -40,26 +40,26 @@ class Replica(Protocol):
 
     @property
     def lag(self) -> Lag:
-        """What other machines do not have yet."""
+        """The events missing on other machines."""
 
     def written(self, first_seq: int, count: int, body: bytes) -> None:
         """Take a record that was written. Never waits."""
 
     def synced(self, seq: int) -> None:
-        """Take notice that the events up to `seq` are on stable storage.
+        """Take notice of the events up to `seq`, now on stable storage.
 
         Waits for a quorum where the configuration says so. Raises `FencedError`, and
         `QuorumLostError` where the log is closed meanwhile.
         """
 
     def stop(self) -> None:
-        """Take notice that the log is being closed: wait for the cluster no longer than a moment.
+        """Take notice of the closing of the log: wait for the cluster no longer than a moment.
 
         Called on the event loop, and never waits.
         """
 
     def close(self) -> None:
-        """End the copying. What was not sent is sent at the next opening."""
+        """End the copying. The next opening sends the rest."""
 
 
 class ReplicaClaim:

@@ -84,7 +84,7 @@ class Standby(AsyncContext, Generic[StateT]):
         holder: Holder,
         clock: Clock | None,
     ) -> None:
-        self.path = copy.path
+        self.path: str = copy.path
         self.failure: EventStoreError | None = None
         self._copy = copy
         self._config = config

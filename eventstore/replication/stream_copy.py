@@ -61,10 +61,10 @@ class StreamCopy(Generic[StateT]):
     ) -> None:
         self.path = path
         self.registry = registry
-        self.store = store
+        self.store: CopyStore[StateT] = store
         self.behind: int = 0
         self.level_at: float = time.monotonic()
-        self.changed = asyncio.Event()
+        self.changed: asyncio.Event = asyncio.Event()
         self._config = config
         self._message = 0  # the last message that was taken over, 0 before the first
         self._adopting: asyncio.Task[None] | None = None

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from eventstore.disk.manifest import load_manifest
+from eventstore.errors import StoreFormatError
 from eventstore.log import format as log_format
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -291,12 +292,20 @@ class TestHeader:
         with pytest.raises(InvalidBytesError, match=reason):
             SegmentHeader.decode(msgspec.structs.replace(HEADER, **change).encode())
 
-    @pytest.mark.parametrize(("offset", "what"), [(8, "version 2"), (10, "checksum 2")])
-    def test_a_later_format_is_named_as_one(self, offset: int, what: str) -> None:
+    @pytest.mark.parametrize(
+        ("offset", "kind", "what"),
+        [
+            (8, StoreFormatError, "is of format 2, and this release reads 1"),
+            (10, InvalidBytesError, "checksum 2.*not known to this release"),
+        ],
+    )
+    def test_a_later_format_is_named_as_one(
+        self, offset: int, kind: type[Exception], what: str
+    ) -> None:
         data = bytearray(HEADER.encode())
         struct.pack_into("<H", data, offset, 2)
         struct.pack_into("<I", data, 508, zlib.crc32(data[:508]))
-        with pytest.raises(InvalidBytesError, match=f"{what}.*not known to this release"):
+        with pytest.raises(kind, match=what):
             SegmentHeader.decode(bytes(data))
 
     def test_any_flipped_bit_is_noticed(self) -> None:

@@ -9,10 +9,11 @@ independent ledger is compared with the state, and the rejoined machine with the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from tests.replication.cluster import Cluster
 
 async def trade(parent: Parent, path: Path, replicate: dict[str, Any], tape: Path) -> None:
     """Trade the tape on the primary, until killed."""
-    _hush()
+    logging.getLogger("eventstore").setLevel(logging.CRITICAL)  # in a process of its own
     clock = SimulatedClock(next(read_moments(tape))[0].received)
     store = await EventStore.open(
         path, trading_registry(), replicate=replicate, clock=clock, **STORE_OPTIONS
@@ -42,9 +43,16 @@ async def trade(parent: Parent, path: Path, replicate: dict[str, Any], tape: Pat
     parent.report("finished", store.seq)
 
 
-def _hush() -> None:
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
     """Leave out warnings that belong to the tape (clocks) and to the killed servers."""
-    logging.getLogger("eventstore").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("eventstore")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 async def _record(
@@ -116,8 +124,7 @@ async def _promoted(standby: Standby[Any]) -> EventStore[Any]:
 
 def main(tape: Path | None = None) -> int:
     """Run the demonstration. Returns the exit status."""
-    _hush()
-    with tempfile.TemporaryDirectory(prefix="eventstore-failover-") as name:
+    with _hushed(), tempfile.TemporaryDirectory(prefix="eventstore-failover-") as name:
         cluster = Cluster(Path(name))
         try:
             cluster.start()

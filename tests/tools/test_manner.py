@@ -29,7 +29,7 @@ from tests.tools.command import eventstore, in_terminal
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-json.md"
 READING = ("info", "events", "state", "stats")
-NO_JSON = {"demo", "completion"}
+NO_JSON = {"demo", "completion", "standby"}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

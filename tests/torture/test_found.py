@@ -28,6 +28,8 @@ from eventstore import (
     StoreFailedError,
     StoreFullError,
 )
+from eventstore.disk.base import read_whole
+from eventstore.disk.layout import segment_name
 from eventstore.reading.subscription import Subscription
 from eventstore.testing import SECTOR, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
@@ -61,6 +63,15 @@ async def opened(disk: SimulatedDisk, config: StoreConfig = CONFIG) -> EventStor
 async def append(store: EventStore[Ledger], count: int = 1) -> None:
     for _ in range(count):
         await store.append(payload(store.seq + 1))
+
+
+def tear(disk: SimulatedDisk) -> None:
+    """Leave a few bytes of an unfinished commit in the first segment, which has to be mended."""
+    name = segment_name(1)
+    end = -(-len(read_whole(disk, name).rstrip(b"\0")) // 8) * 8
+    file = disk.open(name, writable=True)
+    file.write(end, b"torn")
+    file.close()
 
 
 def cuts(disk: SimulatedDisk) -> Iterator[SimulatedDisk]:
@@ -222,6 +233,7 @@ class TestNamesThatOnlyThePageCacheHas:
             await append(store, 3)
             left = disk.after_kill()
             await store.close()
+            tear(left)
             left.fail(kind="sync_folder", name="log", errno=errno.EDQUOT, forever=forever)
             with pytest.raises(EventStoreError):
                 await opened(left)

@@ -58,7 +58,7 @@ class World:
         self.loop = loop
         self.chance = chance
         self.faults = faults
-        self.clock = LoopClock(loop)
+        self.clock: LoopClock = LoopClock(loop)
         self.now: Callable[[], float] = loop.time
         self.story: list[Entry] = []
         self.failures: list[Exception] = []
