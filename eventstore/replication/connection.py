@@ -36,10 +36,11 @@ from eventstore.replication.messages import (
 )
 from eventstore.replication_config import ReplicationConfig
 
-__all__ = ["Connection", "WrongSequenceError", "connect"]
+__all__ = ["Connection", "WrongSequenceError", "connect", "end_tasks"]
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+_CANCEL_AGAIN = 0.2
 REQUEST_SECONDS = 5.0
 
 _WRONG_LAST_SEQUENCE = 10071
@@ -187,6 +188,21 @@ async def _close(client: Client) -> None:
         closing.cancel()
     elif not closing.cancelled():
         closing.exception()  # of a connection that nobody uses any more
+
+
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks, and wait until each has ended.
+
+    `asyncio.wait_for` of Python 3.11 swallows a cancellation that comes with an answer, so one
+    cancellation is not always enough.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_CANCEL_AGAIN)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # the caller has told of the first one
 
 
 async def connect(path: str, config: ReplicationConfig) -> Connection:

@@ -134,13 +134,14 @@ class Lease:
             )
 
     async def renew(self) -> bool:
-        """Renew the lease. Returns whether the machine still has the lease."""
+        """Renew the lease. Returns whether the machine still has the lease.
+
+        A lease that has run out is not taken again here: another machine may have written since.
+        """
         if await self._write():
             return True
-        found = await self.current()
-        if found is None or found.id == self.holder.id:
-            return await self._write()
-        return False
+        found = await self.current()  # an answer may have been lost
+        return found is not None and found.id == self.holder.id and await self._write()
 
     async def release(self) -> None:
         """Give the lease back, so that the next writer need not wait."""

@@ -42,7 +42,13 @@ from eventstore.log.reader import LogReader
 from eventstore.log.replica import Lag
 from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
-from eventstore.replication.connection import Connection, WrongSequenceError, check_syncs, connect
+from eventstore.replication.connection import (
+    Connection,
+    WrongSequenceError,
+    check_syncs,
+    connect,
+    end_tasks,
+)
 from eventstore.replication.lease import Lease, holder_of
 from eventstore.replication.messages import History, Record
 from eventstore.replication.shipping import Shipping
@@ -57,6 +63,8 @@ OPENING_SECONDS = 10.0
 """How long an opening waits for the cluster at most, and with `quorum` for the last events."""
 CLOSING_SECONDS = 2.0
 """How long a closing waits for the last events at most."""
+_CANCEL_AGAIN = 0.2
+"""Seconds between two cancellations of the shipping thread's work."""
 _RETRY = 0.25
 """Seconds between two attempts to connect."""
 
@@ -179,8 +187,9 @@ class Shipper:
             left = max(0.0, self._give_up_at - time.monotonic())
             if self._acknowledged >= 0 and self.failure is None:
                 self._changed.wait_for(self._all_sent, left)
-        self._call(self._end)
-        self._thread.join()
+        while self._thread.is_alive():  # one cancellation is not always enough: see `end_tasks`
+            self._call(self._end)
+            self._thread.join(_CANCEL_AGAIN)
 
     def _all_sent(self) -> bool:
         return self._acknowledged >= self._backlog.durable or self._failed()
@@ -252,7 +261,11 @@ class Shipper:
         )
         end = await shipping.position()
         await lease.acquire()
-        end = max(end, await shipping.position())  # nobody else had the lease since
+        try:
+            end = max(end, await shipping.position())  # nobody else had the lease since
+        except FencedError:
+            await lease.release()
+            raise
         warning = await check_syncs(self._path, self._config)
         if warning is not None:
             self.warnings.begin("replication-sync", warning, _logger)
@@ -268,9 +281,7 @@ class Shipper:
             for task in done:
                 task.result()
         finally:
-            renewing.cancel()
-            sending.cancel()
-            await asyncio.gather(renewing, sending, return_exceptions=True)
+            await end_tasks(renewing, sending)
             with contextlib.suppress(ReplicationError, TimeoutError):
                 if self._closed:
                     async with asyncio.timeout(1):

@@ -38,7 +38,7 @@ from eventstore.errors import (
 )
 from eventstore.missing_await import AsyncContext
 from eventstore.model.registry import HandlerRegistry
-from eventstore.replication.connection import Connection, WrongSequenceError, connect
+from eventstore.replication.connection import Connection, WrongSequenceError, connect, end_tasks
 from eventstore.replication.lease import Holder, Lease
 from eventstore.replication.messages import History, history_message
 from eventstore.replication.replica_directory import adopt_history, ensure_replica, manifest_of
@@ -313,8 +313,7 @@ class Standby(AsyncContext, Generic[StateT]):
         self._closed = True
         following = self._following
         if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
+            await end_tasks(following)
         self._copy.changed.set()
 
     async def close(self) -> None:

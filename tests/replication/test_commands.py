@@ -29,7 +29,13 @@ def command(*arguments: str) -> list[str]:
 
 async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
-        subprocess.run, command(*arguments), capture_output=True, text=True, cwd=ROOT, check=False
+        subprocess.run,
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=120,
     )
 
 

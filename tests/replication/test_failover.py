@@ -20,6 +20,8 @@ from eventstore.errors import (
 )
 from eventstore.replication import Standby, rejoin, stream_status
 from eventstore.replication import standby as standby_module
+from eventstore.replication.connection import connect
+from eventstore.replication.lease import Holder, Lease
 from tests.real.children import Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import promote_alone, write
@@ -231,6 +233,27 @@ class TestLease:
             assert store.seq == 2
         with pytest.raises(StreamMismatchError, match="ends with event 2"):
             await opened(other, replicate)  # a standby is promoted, and never just opened
+
+    async def test_a_lease_that_was_given_back_is_not_taken_again_by_a_renewal(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        settings = config(replicate | {"lease": 60.0}).replicate
+        assert settings is not None
+        async with opened(directories[0], replicate | {"lease": 60.0}) as store:
+            await store.append(pay(1))
+        connection = await connect("one", settings)
+        one = await Lease.of(connection, Holder(id="a", host="h", pid=1))
+        other = await Lease.of(connection, Holder(id="b", host="h", pid=1))
+        await one.acquire()
+        assert await one.renew()
+        await other.acquire(by_force=True)
+        assert not await one.renew()
+        await other.release()
+        assert not await one.renew()
+        assert await one.current() is None
+        await one.acquire()
+        assert await one.renew()
+        await connection.close()
 
     async def test_no_promotion_without_a_quorum_and_the_standby_goes_on(
         self, cluster: Cluster, directories: list[Path], replicate: dict[str, Any]
