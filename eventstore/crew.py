@@ -196,7 +196,7 @@ class Lane(Generic[WorkT]):
 
     def do(self, work: WorkT) -> None:
         """Do one piece of work, on a thread of the crew."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of crew has one
 
     def put(self, work: WorkT) -> None:
         """Do `work` after the work put before.

@@ -55,9 +55,9 @@ class Idle(Case):
         for store in stores:
             await store.append(payload)
             await spare_ready(store)
-        await asyncio.sleep(float(task.options["settled"]))
+        await asyncio.sleep(float(task.options["settled"]))  # timers of the openings end
         seconds, spent = float(task.options["seconds"]), time.process_time()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # idleness is what is measured
         spent = time.process_time() - spent
         figures = {
             "open": opened / len(places),

@@ -107,7 +107,7 @@ async def _delays(work: asyncio.Task[Any]) -> list[float]:
     found: list[float] = []
     while not work.done() or not found:
         wanted = loop.time() + TICK
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(TICK)  # how late the tick comes is what is measured
         found.append(max(0.0, loop.time() - wanted))
     await work
     return found

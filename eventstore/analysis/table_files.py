@@ -114,10 +114,10 @@ class _TextRows:
         self.rows += len(events)
 
     def _cells(self, shape: Shape, values: Sequence[Any]) -> Sequence[Any]:
-        raise NotImplementedError
+        raise NotImplementedError  # each format has one
 
     def _line(self, row: tuple[Any, ...]) -> str:
-        raise NotImplementedError
+        raise NotImplementedError  # each format has one
 
     def close(self) -> None:
         """Write what is left, and make the file durable."""

@@ -177,7 +177,7 @@ async def _tell(out: Output, follower: Any) -> None:
             told = seq, lag.messages
             behind = f", {lag.messages:,} messages behind" if lag.messages else ""
             Output.say(f"event {seq:,}{behind}")
-        await asyncio.sleep(_TOLD)
+        await asyncio.sleep(_TOLD)  # a line for each event would flood a terminal
 
 
 async def _promote(path: Path, registry: Any, config: StoreConfig) -> tuple[int, int]:

@@ -237,7 +237,7 @@ class Shipper:
                 _logger.exception("%s: replication has ended", self._path)
                 self._give_up(_unforeseen_error(self._path, self._config, error))
                 return
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(_RETRY)  # nobody tells of a returning cluster
 
     async def _ship_once(self) -> None:
         connection = await connect(self._path, self._config)
@@ -289,7 +289,7 @@ class Shipper:
 
     async def _renew(self, connection: Connection, lease: Lease) -> None:
         while True:
-            await asyncio.sleep(self._config.lease / 3)
+            await asyncio.sleep(self._config.lease / 3)  # time alone ends a lease
             if not await lease.renew():
                 raise connection.error(ReplicationUnavailableError, "the lease was taken")
 

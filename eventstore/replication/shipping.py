@@ -174,7 +174,7 @@ class Shipping:
                 while self._in_flight and not self.wake.is_set():
                     await self._settle_first()
                 if self._linger:
-                    await asyncio.sleep(self._linger)
+                    await asyncio.sleep(self._linger)  # see `LINGER`
                 if not self._in_flight:
                     await self.wake.wait()
         finally:

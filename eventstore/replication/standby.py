@@ -196,7 +196,7 @@ class Standby(AsyncContext, Generic[StateT]):
                 with contextlib.suppress(ReplicationUnavailableError):
                     await self._follow_once()
                 self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(_RETRY)  # nobody tells of a returning cluster
         except EventStoreError as error:
             self._end_with(error)
         except Exception as error:  # whatever it is, somebody may wait for events
@@ -262,7 +262,7 @@ class Standby(AsyncContext, Generic[StateT]):
 
     async def _promoted_when_free(self) -> EventStore[StateT]:
         while True:
-            await asyncio.sleep(self._replicate.lease / _LOOKS)
+            await asyncio.sleep(self._replicate.lease / _LOOKS)  # time alone ends a lease
             self._ensure_following()
             try:
                 if await self._is_free():

@@ -56,7 +56,7 @@ class Intervals(Generic[T]):
 
     def _merged(self, early: T, late: T) -> T:
         """Return one value for two neighbours."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of curve has one
 
     def _too_many(self) -> bool:
         return len(self._found) > self._most
