@@ -78,6 +78,7 @@ class Crew:
         self._size = size
         self._members: set[threading.Thread] = set()
         self._owners: set[Watched] = set()
+        self._idle = _IDLE
         self._taken = 0  # calls: only whether the number changes is of interest
         self._looking_out = False
         register_for_fork(self)
@@ -94,11 +95,13 @@ class Crew:
     def join(self, owner: Watched) -> None:
         """Have the members look after `owner`, until `leave`."""
         self._owners.add(owner)
+        self._idle = _IDLE
 
     def leave(self, owner: Watched) -> None:
-        """Forget `owner`. The last one sends the members home."""
+        """Forget `owner`. The last one sends the members home, those at work after the call."""
         self._owners.discard(owner)
         if not self._owners:
+            self._idle = 0.0
             for _ in self.waiting.copy():
                 self.calls.put(_nothing)
 
@@ -137,7 +140,7 @@ class Crew:
             while True:
                 waiting.add(me)
                 try:
-                    call = calls.get(timeout=_IDLE)
+                    call = calls.get(timeout=self._idle)
                 except queue.Empty:
                     call = _nothing
                 waiting.discard(me)
@@ -159,6 +162,10 @@ class Crew:
         """Ask the owners. Return whether a member that has stopped to wait may leave."""
         for owner in self._owners.copy():
             owner.look()
+        if not self._owners:
+            if self.waiting:  # this member may have taken the call that was to wake another one
+                self.calls.put(_nothing)
+            return True
         return len(self.waiting) >= min(2, len(self._owners)) and self.calls.empty()
 
     def _look_out(self) -> None:

@@ -161,6 +161,29 @@ class TestCrew:
         thread.join(PATIENCE)
         assert not thread.is_alive()
 
+    def test_the_last_owner_sends_members_at_work_home(self) -> None:
+        """The next store asks the system for a thread, and is told where there is none."""
+        owned, gate = Crew("of-the-last", 8), threading.Event()
+        at_work = threading.Barrier(3)
+        owner = Owner()
+        owned.join(owner)
+
+        def work() -> None:
+            at_work.wait(PATIENCE)
+            gate.wait(PATIENCE)
+
+        lanes = [Calls(owned), Calls(owned)]
+        for lane in lanes:
+            lane.put(work)
+        at_work.wait(PATIENCE)
+        members = threads_of("of-the-last")
+        assert len(members) == 2
+        owned.leave(owner)
+        gate.set()
+        for thread in members:
+            thread.join(crew._IDLE / 2)
+        assert threads_of("of-the-last") == []
+
     def test_two_owners_have_a_second_thread_to_ask_them(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

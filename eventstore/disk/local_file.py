@@ -69,6 +69,10 @@ class LocalFile:
         if fd >= 0:
             os.close(fd)
 
+    def __del__(self) -> None:  # for a run of keys, which readers may hold longer than the store
+        with contextlib.suppress(OSError):
+            self.close()
+
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 

@@ -16,7 +16,6 @@ long for a million keys as for none.
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Iterator
 
@@ -161,9 +160,5 @@ class Run:
         )
 
     def close(self) -> None:
-        """Close the file. A run that nobody refers to is closed by itself."""
+        """Close the file. The file of a run that nobody refers to is closed by itself."""
         self._file.close()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError):  # nobody is there to be told, and nothing was written
-            self._file.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import gc
 import json
 import logging
 import os
@@ -503,6 +504,16 @@ class TestClosed:
             with pytest.raises(OSError) as raised:
                 use()
             assert raised.value.errno == errno.EBADF
+        disk.close()
+
+    def test_a_forgotten_file_leaves_no_descriptor_open(self, tmp_path: Path) -> None:
+        disk = LocalDisk(tmp_path)
+        before = len(os.listdir("/dev/fd"))
+        file = disk.create("file")
+        assert len(os.listdir("/dev/fd")) == before + 1
+        del file
+        gc.collect()
+        assert len(os.listdir("/dev/fd")) == before
         disk.close()
 
 

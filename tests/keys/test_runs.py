@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import uuid
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from eventstore.keys.format import (
 from eventstore.keys.merging import RunFacts, advance, merged, sorted_rows, write_run, writing_run
 from eventstore.keys.run import Run
 from eventstore.testing import SimulatedDisk
+from eventstore.testing.faults import Call
 
 STORE = uuid.UUID(int=7)
 
@@ -167,6 +169,20 @@ def test_a_header_that_contradicts_itself_is_refused() -> None:
     header = RunHeader(store=STORE, seed=bytes(16), first=9, last=3, rows=0, homes=1, blocks=1)
     with pytest.raises(InvalidRunError, match="contradicts"):
         RunHeader.decode(header.encode())
+
+
+def test_a_forgotten_run_makes_no_call_on_the_disk() -> None:
+    """The collector may come in the middle of another call, and would change a simulation."""
+    disk = SimulatedDisk()
+    written(disk, rows_of(1)).close()
+    calls: list[Call] = []
+    disk.add_rule(calls.append)
+    run = Run.open(disk, run_name(1, 10**6))
+    assert calls
+    calls.clear()
+    del run
+    gc.collect()
+    assert calls == []
 
 
 def test_names_tell_the_events_covered() -> None:
