@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import select
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from eventstore.tools.backup.catalog import Catalog, catalog_facts
 from eventstore.tools.backup.copying import Copy
 from eventstore.tools.backup.entrance import follow_store, list_copies, make_backup, open_place
 
-__all__ = ["backup"]
+__all__ = ["backup", "ended_by_signal"]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -88,13 +89,13 @@ def backup(
             copy = make_backup(path, to, registry, keep=keep, advance=advance)
         _tell(out, to, copy, time.perf_counter() - begun)
         return
-    with _ended_by_signal() as stop:
+    with ended_by_signal() as wait_for_end:
         begun = time.perf_counter()
         copies = follow_store(
             Path(path),
             to,
             registry,
-            stop,
+            wait_for_end,
             every=every,
             keep=keep,
             tell=lambda error: Output.say(f"Error: {error}. Trying again in {every:g} s"),
@@ -117,16 +118,28 @@ def _handlers(name: str | None) -> HandlerRegistry[Any] | None:
 
 
 @contextlib.contextmanager
-def _ended_by_signal() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM and SIGINT set. The copy under way is finished."""
-    stop = threading.Event()
+def ended_by_signal() -> Iterator[Callable[[float], bool]]:
+    """Give a function that waits some seconds and returns whether SIGTERM or SIGINT has come.
+
+    The copy under way is finished. A `threading.Event` would not do: the handler runs on the thread
+    that waits, also while this thread holds the event's lock.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def take(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):  # full of signals that nobody has read
+            os.write(writing, b"\0")
+
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    before = [signal.signal(number, take) for number in numbers]
     try:
-        yield stop
+        yield lambda seconds: bool(select.select([reading], [], [], seconds)[0])
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
 
 
 def _tell(out: Output, to: str, copy: Copy, seconds: float) -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import EventStore, state_at, state_digest
+from eventstore.command_line.backup import ended_by_signal
 from eventstore.command_line.group import commands
 from tests.support.bank import bank_registry, pay
 from tests.support.orders import PlaceOrder, order_registry
@@ -147,14 +148,30 @@ def test_follow_until_sigterm(store: Path, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout is not None
-        assert "events 1 … 50" in process.stdout.readline()
-        for count in (51, 52, 53):
-            asyncio.run(fill(store, 1))
-            assert f"events 1 … {count}" in process.stdout.readline()
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(60) == 0
+        try:
+            assert "events 1 … 50" in process.stdout.readline()
+            for count in (51, 52, 53):
+                asyncio.run(fill(store, 1))
+                assert f"events 1 … {count}" in process.stdout.readline()
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
     rows = eventstore("backup", "--list", to).stdout.splitlines()
     assert len(rows) == 3
+
+
+def test_a_signal_at_any_time_ends_the_waiting() -> None:
+    """Also one that comes while the handler of another one runs, and a flood of them."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with ended_by_signal() as wait_for_end:
+        assert not wait_for_end(0)
+        for _ in range(70_000):  # more than a pipe holds
+            signal.raise_signal(signal.SIGTERM)
+        assert wait_for_end(60)
+        signal.raise_signal(signal.SIGINT)
+        assert wait_for_end(60)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_locked(store: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,16 +118,17 @@ def follow_store(
     path: str | os.PathLike[str],
     to: str,
     registry: HandlerRegistry[Any] | None,
-    stop: threading.Event,
+    wait_for_end: Callable[[float], bool],
     *,
     every: float,
     keep: int | None = None,
     tell: Callable[[EventStoreError], None],
 ) -> Iterator[Copy]:
-    """Copy the store every `every` seconds until `stop` is set, and yield each copy.
+    """Copy the store every `every` seconds, and yield each copy.
 
-    An error that may be over a moment later goes to `tell`, and the next round tries again. All
-    other errors are raised: another writer, damage, a missing permission.
+    `wait_for_end` waits some seconds, and returns whether this copy was the last one. An error
+    that may be over a moment later goes to `tell`, and the next round tries again. All other errors
+    are raised: another writer, damage, a missing permission.
     """
     while True:
         try:
@@ -138,7 +138,7 @@ def follow_store(
         else:
             if copy.new:
                 yield copy
-        if stop.wait(every):
+        if wait_for_end(every):
             return
 
 
