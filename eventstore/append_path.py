@@ -38,11 +38,11 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.levels import SYNCED
 from eventstore.model.codec import array_header
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.open_intents import OpenIntents
 from eventstore.model.operation import Event, KeyTexts, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
+from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copier
 from eventstore.reading.subscriptions import Subscriptions
 from eventstore.store_parts import StoreParts

@@ -59,7 +59,7 @@ from eventstore.errors import (
 from eventstore.log.archive import archived_segments, remove_archived_segments
 from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.segment import build_segment, fresh_salt, read_header
-from eventstore.log.tail import Clean, classify_tail
+from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.os_errors import SyncFailedError, path_in_error, recovery_write_error
 from eventstore.report import printable
 

@@ -31,8 +31,8 @@ from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.missing_await import AsyncContext, awaited
 from eventstore.model.codec import EventCodec, unrecordable_reason
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Receipt
+from eventstore.model.user_code import fold_context
 from eventstore.moment import seq_of
 from eventstore.os_errors import translating_read_errors
 from eventstore.report import RecoveryReport, StoreStats

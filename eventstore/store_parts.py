@@ -36,7 +36,7 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
-from eventstore.log.replica import Replica, ReplicaClaim
+from eventstore.log.replica_interface import Replica, ReplicaClaim
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt

@@ -9,7 +9,7 @@ from typing import Any
 from eventstore.analysis.state_path import StatePath
 from eventstore.arguments import argument_error
 from eventstore.model.differences import ABSENT
-from eventstore.model.isolated_fold import fold_context
+from eventstore.model.user_code import fold_context
 
 __all__ = ["Column", "named_columns", "value_of"]
 

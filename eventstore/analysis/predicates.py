@@ -15,7 +15,7 @@ from typing import Any
 from eventstore.analysis.state_path import StatePath
 from eventstore.arguments import argument_error
 from eventstore.model.differences import ABSENT
-from eventstore.model.isolated_fold import fold_context
+from eventstore.model.user_code import fold_context
 from eventstore.reading.subprocess_fold import Source, find_source, sources_of
 from eventstore.tools.selection import Condition
 

@@ -46,7 +46,7 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind
 from eventstore.log.frontier import FRONTIER_SIZE, Frontier, WriterState
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.segment import read_header
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
 from eventstore.os_errors import GoneError, translating_read_errors
 from eventstore.reading.cursors import confirm
 

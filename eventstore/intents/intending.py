@@ -27,8 +27,8 @@ from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext
 from eventstore.model.intent_settled import OPENS
 from eventstore.model.operation import Event, Operation, Payload, Receipt
+from eventstore.model.operation_traits import traits_of
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.traits import traits_of
 
 __all__ = ["Intending", "IntentPath", "settle"]
 

@@ -23,7 +23,7 @@ from eventstore.intents.terms import Terms
 from eventstore.model.intent_settled import OPENS, SETTLES, IntentSettled
 from eventstore.model.open_intents import OpenIntents
 from eventstore.model.operation import Operation
-from eventstore.model.traits import traits_of
+from eventstore.model.operation_traits import traits_of
 
 __all__ = ["Marked", "mark_group"]
 

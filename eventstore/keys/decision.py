@@ -27,7 +27,7 @@ from eventstore.keys.identity import key_text
 from eventstore.keys.index import InFlight, KeyIndex
 from eventstore.model.differences import path_of, walk_differences
 from eventstore.model.operation import Event, Operation, operation_name
-from eventstore.model.traits import OperationTraits, traits_of
+from eventstore.model.operation_traits import OperationTraits, traits_of
 
 __all__ = ["Decision", "Evidence", "Unit", "compare", "decide", "units_of"]
 

@@ -68,7 +68,7 @@ from eventstore.log.format import (
     record_size,
 )
 from eventstore.log.segment import MOVE_OUT, corrupt_segment_error, fresh_salt, read_header
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
 from eventstore.model.codec import array_header, latest_time
 
 __all__ = [

@@ -40,7 +40,7 @@ from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
-from eventstore.log.replica import Lag, Replica
+from eventstore.log.replica_interface import Lag, Replica
 from eventstore.log.runs import narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt

@@ -12,7 +12,7 @@ Damage must never be taken for the end of the log. Three rules apply to the chai
 - A segment with a `CONTINUED` seal must have a successor.
 - A segment must have a `CONTINUED` seal if its successor has a successor.
 
-Where a rule is broken, `chain.py` names the missing, damaged or stray file. Everything before the
+Where a rule is broken, `segment_chain.py` names the missing, damaged or stray file. Everything before the
 place of the fault can be read, up to `stop`.
 
 The last file ends where `tail.classify_tail` says. The writer may be in the middle of a write
@@ -45,16 +45,16 @@ from eventstore.disk.layout import (
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.log.base import Chunk
-from eventstore.log.chain import chain_error, chain_faults
-from eventstore.log.format import SEAL_SIZE, SealKind
-from eventstore.log.history_file import (
+from eventstore.log.file_reading import (
     FileEnd,
     HistoryFile,
     ReadRange,
     SegmentReplacedError,
 )
+from eventstore.log.format import SEAL_SIZE, SealKind
 from eventstore.log.runs import CHUNK_BYTES
 from eventstore.log.segment import corrupt_segment_error
+from eventstore.log.segment_chain import chain_error, chain_faults
 from eventstore.log.segment_reader import read_file
 from eventstore.os_errors import translating_read_errors
 

@@ -8,7 +8,7 @@ not fit, and names the file. `examine_log` writes nothing. Segments that recover
 are verified byte by byte, with one CRC call each. Older segments are verified when they are read.
 
 Only the last segment may have an unclean end, and `repair_log` repairs only the last segment
-(`unclean_end.py`). Nothing in the segment is served before that.
+(`tail_repair.py`). Nothing in the segment is served before that.
 
 A segment with a name and without a record is a special case in two ways. The predecessor may lack
 the seal that announces the segment, and the next writer takes over the segment's name.
@@ -29,7 +29,6 @@ from eventstore.disk.base import Disk, open_to_read, read_whole
 from eventstore.disk.layout import segment_name
 from eventstore.disk.listing import Listing
 from eventstore.errors import CorruptLogError, StoreFullError
-from eventstore.log.chain import chain_error
 from eventstore.log.format import (
     SEAL_SIZE,
     InvalidBytesError,
@@ -46,9 +45,10 @@ from eventstore.log.segment import (
     read_header,
     sealed_end,
 )
+from eventstore.log.segment_chain import chain_error
 from eventstore.log.spare import give_up_spare_files
-from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
-from eventstore.log.unclean_end import repair_end
+from eventstore.log.tail_repair import repair_end
+from eventstore.log.tail_verdict import Clean, Corrupt, TornTail, classify_tail
 from eventstore.os_errors import NO_SPACE, SyncFailedError, recovery_write_error
 
 __all__ = [

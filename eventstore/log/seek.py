@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from eventstore.disk.base import Disk, File, open_to_read
 from eventstore.log.base import Chunk
+from eventstore.log.file_reading import HistoryFile, ReadRange, decode_header
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
@@ -41,7 +42,6 @@ from eventstore.log.format import (
     read_synced_end,
     record_size,
 )
-from eventstore.log.history_file import HistoryFile, ReadRange, decode_header
 from eventstore.log.runs import chunks_of
 
 __all__ = ["SHORT", "read_short"]

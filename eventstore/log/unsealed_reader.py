@@ -13,6 +13,13 @@ from collections.abc import Generator, Iterator
 
 from eventstore.disk.base import Disk, read_whole
 from eventstore.log.base import Chunk
+from eventstore.log.file_reading import (
+    FileEnd,
+    HistoryFile,
+    ReadRange,
+    SegmentReplacedError,
+    decode_header,
+)
 from eventstore.log.format import (
     HEADER_SIZE,
     InvalidBytesError,
@@ -22,16 +29,9 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.history_file import (
-    FileEnd,
-    HistoryFile,
-    ReadRange,
-    SegmentReplacedError,
-    decode_header,
-)
 from eventstore.log.runs import chunks_of
 from eventstore.log.segment import corrupt_segment_error
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
 
 __all__ = ["UnsealedRecords", "read_unsealed"]
 

@@ -54,7 +54,7 @@ from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
 from eventstore.log.frontier import FrontierWriter
-from eventstore.log.replica import Replica
+from eventstore.log.replica_interface import Replica
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.slow_syncs import SlowSyncs
 from eventstore.log.spare import SpareSegment

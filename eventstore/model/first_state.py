@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from eventstore.errors import RegistrationError
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.shadowing import remedy_for
+from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copy_value
 
 __all__ = ["make_initial"]

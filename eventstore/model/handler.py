@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeVar, overload
 from eventstore.arguments import describe
 from eventstore.error_base import REPAIR
 from eventstore.errors import InvalidPayloadError, RegistrationError, ReplayError
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation
+from eventstore.model.user_code import fold_context
 
 __all__ = ["Handler", "Registrable", "Upcaster", "handler", "upcaster"]
 

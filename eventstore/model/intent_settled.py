@@ -22,7 +22,7 @@ import msgspec
 
 from eventstore.model.conversion import decode_hook, encode_hook
 from eventstore.model.operation import Operation
-from eventstore.model.traits import traits_of
+from eventstore.model.operation_traits import traits_of
 
 __all__ = [
     "OPENS",

@@ -19,7 +19,7 @@ import msgspec
 from eventstore.clock import to_datetime
 from eventstore.errors import RegistrationError, StoreUsageError
 from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
-from eventstore.model.traits import declared_traits, keep_traits
+from eventstore.model.operation_traits import declared_traits, keep_traits
 
 __all__ = [
     "OPERATION_FIELD",

@@ -35,10 +35,10 @@ from eventstore.model.handler import (
     handler_fault_error,
 )
 from eventstore.model.intent_settled import RESERVED, IntentSettled, opens_intents, unchanged
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
 from eventstore.model.operation import Event, KeyTexts, Operation, operation_name, tag_of
+from eventstore.model.operation_traits import OperationTraits, traits_of
 from eventstore.model.payloads import (
     build_payload,
     build_payloads,
@@ -58,8 +58,8 @@ from eventstore.model.plugins import (
 )
 from eventstore.model.repair_notes import REPAIR_NOTES, with_notes
 from eventstore.model.state_codec import StateCodec, state_refused_error
-from eventstore.model.traits import OperationTraits, traits_of
 from eventstore.model.upcasting import Upcasters
+from eventstore.model.user_code import fold_context
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

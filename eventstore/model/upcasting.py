@@ -21,8 +21,8 @@ import msgspec
 from eventstore.errors import ReplayError
 from eventstore.model.handler import Upcaster
 from eventstore.model.intent_settled import IntentSettled, opens_intents
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation
+from eventstore.model.user_code import fold_context
 
 __all__ = ["Upcasters"]
 

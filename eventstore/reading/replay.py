@@ -22,11 +22,11 @@ from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.runs import narrowed
 from eventstore.model.codec import EventCodec
 from eventstore.model.handler import replay_error
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import EventsLost, holds_lost, without_lost
 from eventstore.model.state_codec import StateAt
+from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors

@@ -39,9 +39,9 @@ from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import array_header
 from eventstore.model.handler import Handler, Upcaster
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateCodec
+from eventstore.model.user_code import fold_context
 from eventstore.reading.intervals import cut_at
 from eventstore.reading.replay import recorded_batches
 

@@ -33,7 +33,7 @@ from eventstore.log.format import (
     encode_seal,
 )
 from eventstore.log.segment import SegmentEnd, build_segment
-from eventstore.log.tail import Corrupt, classify_tail
+from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec, latest_time
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.repair_notes import LOST_TAG

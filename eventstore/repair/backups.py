@@ -16,7 +16,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.archive import decompress_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
-from eventstore.log.tail import Corrupt, classify_tail
+from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.repair.flips import contradicts
 from eventstore.repair.places import Diagnosis, Part, Place
 

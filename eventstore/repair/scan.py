@@ -31,7 +31,7 @@ from eventstore.log.format import (
     read_seal,
     read_synced_end,
 )
-from eventstore.log.tail import Corrupt, TornTail, classify_tail, end_of_data
+from eventstore.log.tail_verdict import Corrupt, TornTail, classify_tail, end_of_data
 
 __all__ = ["Hole", "SegmentScan", "salt_of", "scan_segment"]
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.log.base import Chunk
-from eventstore.log.replica import Lag
+from eventstore.log.replica_interface import Lag
 from eventstore.replication.messages import Record
 
 __all__ = ["Backlog"]

@@ -39,7 +39,7 @@ from eventstore.errors import (
     StoreFailedError,
 )
 from eventstore.log.reader import LogReader
-from eventstore.log.replica import Lag
+from eventstore.log.replica_interface import Lag
 from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connection import (
@@ -70,7 +70,7 @@ _RETRY = 0.25
 
 
 class Shipper:
-    """The copying of one store to its stream: see `eventstore.log.replica.Replica`."""
+    """The copying of one store to its stream: see `eventstore.log.replica_interface.Replica`."""
 
     def __init__(
         self, disk: Disk, manifest: Manifest, config: ReplicationConfig, last_seq: int

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from eventstore.errors import EventStoreError
 from eventstore.model.codec import array_header
 from eventstore.model.handler import Handler
-from eventstore.model.isolated_fold import fold_context
 from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copy_value
 from eventstore.reading.subprocess_fold import (
     Case,

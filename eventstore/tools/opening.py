@@ -39,7 +39,7 @@ from eventstore.keys.folder import find_runs, lost_keys_error
 from eventstore.log.flipped_bits import torn_events
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log
-from eventstore.log.tail import TornTail
+from eventstore.log.tail_verdict import TornTail
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import tag_of
 from eventstore.model.registry import HandlerRegistry

@@ -43,10 +43,10 @@ from eventstore.disk.owner_note import read_owner
 from eventstore.error_base import REPAIR
 from eventstore.errors import EventStoreError, StoreFormatError
 from eventstore.lock_owner import LockOwner
-from eventstore.log.chain import ChainFault, chain_faults
 from eventstore.log.format import SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, read_header
-from eventstore.log.tail import Clean, Corrupt, TornTail, classify_tail
+from eventstore.log.segment_chain import ChainFault, chain_faults
+from eventstore.log.tail_verdict import Clean, Corrupt, TornTail, classify_tail
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
 from eventstore.tools.intents import OpenIntent, open_intents

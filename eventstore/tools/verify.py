@@ -44,7 +44,7 @@ from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import examine_log
 from eventstore.log.segment import corrupt_segment_error
-from eventstore.log.tail import Corrupt, classify_tail
+from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.registry import HandlerRegistry
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors

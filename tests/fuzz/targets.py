@@ -41,7 +41,7 @@ from eventstore.log.format import (
     read_seal,
 )
 from eventstore.log.reader import LogReader
-from eventstore.log.tail import Clean, TornTail, classify_tail
+from eventstore.log.tail_verdict import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.headers import last_earlier

@@ -24,11 +24,11 @@ from eventstore.errors import (
     HistoryUnavailableError,
 )
 from eventstore.event_log import EventLog
-from eventstore.log import archive, tail
+from eventstore.log import archive, tail_verdict
 from eventstore.log.archive import compact, read_archive
 from eventstore.log.archive_format import encode_index, read_index
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.tail import Clean, classify_tail
+from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.os_errors import SyncFailedError
 from eventstore.testing import Call, SimulatedCrash, SimulatedDisk
 from tests.log.samples import (
@@ -461,7 +461,7 @@ class TestGivingWay:
             assert seconds > 0.0, "a sleep of no length is over before another thread is awake"
             since.update(dict.fromkeys(since, 0))
 
-        counted(tail, "read_record")
+        counted(tail_verdict, "read_record")
         counted(archive, "latest_time")
         counted(archive, "decompress_block")
         monkeypatch.setattr(time, "sleep", rest)

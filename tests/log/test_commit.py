@@ -38,7 +38,7 @@ from eventstore.event_log import EventLog
 from eventstore.history import read_events
 from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
-from eventstore.log.tail import Clean, classify_tail
+from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.testing import Call, Fault, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.log.samples import open_on, values_on

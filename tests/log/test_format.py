@@ -31,7 +31,7 @@ from eventstore.log.format import (
     read_synced_end,
     record_size,
 )
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
 from eventstore.testing import SimulatedDisk
 from tests.golden.make import dump, golden, make, undump
 from tests.log.samples import FOREIGN, SALT, STORE, SegmentBytes, body, flipped, values_on

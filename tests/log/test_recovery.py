@@ -30,7 +30,7 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.tail import Clean, classify_tail
+from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (
     FOREIGN,

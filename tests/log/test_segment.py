@@ -18,7 +18,7 @@ from eventstore.log.segment import (
     write_seal,
     zero_fill,
 )
-from eventstore.log.tail import Clean, TornTail, classify_tail
+from eventstore.log.tail_verdict import Clean, TornTail, classify_tail
 from eventstore.os_errors import SyncFailedError
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import SIZE, STORE, body

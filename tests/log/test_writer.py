@@ -17,7 +17,7 @@ from eventstore.event_log import EventLog
 from eventstore.log.archive import compact
 from eventstore.log.format import SEAL_SIZE, SealKind, SegmentHeader
 from eventstore.log.spare import FIRST_SIZE
-from eventstore.log.tail import Clean, classify_tail
+from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.log.writer import LogWriter
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import (

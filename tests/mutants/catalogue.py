@@ -37,18 +37,18 @@ DURABLE_LOG = "log/durable.py"
 FINGERPRINT = "model/fingerprint.py"
 FORMAT = "log/format.py"
 CALL_GUARD = "log/call_guard.py"
-CHAIN = "log/chain.py"
+CHAIN = "log/segment_chain.py"
 COMPARE = "history/compare.py"
 OVERVIEW = "tools/overview.py"
 REPORT = "report.py"
 VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
-ISOLATED_FOLD = "model/isolated_fold.py"
+USER_CODE = "model/user_code.py"
 LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
 LOCAL_FILE = "disk/local_file.py"
 LOG_RECOVERY = "log/recovery.py"
-UNCLEAN_END = "log/unclean_end.py"
+TAIL_REPAIR = "log/tail_repair.py"
 MANIFEST = "disk/manifest.py"
 MEMORY_LOG = "log/memory.py"
 MOMENT = "moment.py"
@@ -70,7 +70,7 @@ FOLDING = "folding.py"
 APPEND_PATH = "append_path.py"
 SUBSCRIPTION = "reading/live_subscription.py"
 LIVE_EVENTS = "reading/live_events.py"
-TAIL = "log/tail.py"
+TAIL = "log/tail_verdict.py"
 VAULT = "snapshot/vault.py"
 WRITER = "log/writer.py"
 
@@ -149,12 +149,12 @@ SABOTAGES = (
         breaks="one fold everywhere, whatever the caller's context",
         edits=(
             edit(
-                ISOLATED_FOLD,
+                USER_CODE,
                 "    context.run(decimal.setcontext, _DECIMAL.copy())\n",
                 "    context.run(decimal.setcontext, decimal.getcontext().copy())\n",
             ),
         ),
-        caught_by=(TEST_MISUSE, "tests/model/test_isolated_fold.py"),
+        caught_by=(TEST_MISUSE, "tests/model/test_user_code.py"),
     ),
     Sabotage(
         name="the trading handlers missed where nobody asks for them",
@@ -400,7 +400,7 @@ SABOTAGES = (
         breaks="what a failed sync left in the page cache is not served",
         edits=(
             edit(
-                UNCLEAN_END,
+                TAIL_REPAIR,
                 "    write_fully(file, tail.records[-1].synced_end, "
                 "view[tail.records[-1].synced_end : at])\n",
                 "",
@@ -413,7 +413,7 @@ SABOTAGES = (
         breaks="what looks finished has its name on the disk",
         edits=(
             edit(
-                UNCLEAN_END,
+                TAIL_REPAIR,
                 "    unsealed = rewritten[:-SEAL_SIZE] + bytes(SEAL_SIZE + ALIGNMENT)\n",
                 "    unsealed = rewritten + bytes(ALIGNMENT)\n",
             ),
@@ -423,7 +423,7 @@ SABOTAGES = (
     Sabotage(
         name="a repaired end sealed before it is durable",
         breaks="what looks finished is on the disk",
-        edits=(edit(UNCLEAN_END, "    sync(file)\n    crc =", "    crc ="),),
+        edits=(edit(TAIL_REPAIR, "    sync(file)\n    crc =", "    crc ="),),
         caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
@@ -431,7 +431,7 @@ SABOTAGES = (
         breaks="a refused record that was cut back stays away",
         edits=(
             edit(
-                UNCLEAN_END,
+                TAIL_REPAIR,
                 "    write_seal(file, end, SealKind.CLOSED)\n    sync(file)\n",
                 "    write_seal(file, end, SealKind.CLOSED)\n",
             ),
@@ -441,13 +441,13 @@ SABOTAGES = (
     Sabotage(
         name="a segment that a failed repair wrote anew kept",
         breaks="what is served has a name on the disk",
-        edits=(edit(UNCLEAN_END, " and not _written_anew(header, tail):", ":"),),
+        edits=(edit(TAIL_REPAIR, " and not _written_anew(header, tail):", ":"),),
         caught_by=(TEST_POWER,),
     ),
     Sabotage(
         name="a repair in the file of a hard-linked copy",
         breaks="a copy of a store stays as it is",
-        edits=(edit(UNCLEAN_END, "            if file.links() <= 1:\n", "            if True:\n"),),
+        edits=(edit(TAIL_REPAIR, "            if file.links() <= 1:\n", "            if True:\n"),),
         caught_by=("tests/log/test_recovery.py",),
     ),
     Sabotage(
@@ -800,7 +800,7 @@ SABOTAGES = (
         name="a gap in the sequence accepted",
         breaks="sequence numbers have no gap",
         edits=(edit(TAIL, "        if record.first_seq != seq:\n", "        if False:\n"),),
-        caught_by=("tests/log/test_tail.py",),
+        caught_by=("tests/log/test_tail_verdict.py",),
     ),
     Sabotage(
         name="a gap in the sequence read over",
@@ -829,7 +829,7 @@ SABOTAGES = (
                 "    witness = None\n",
             ),
         ),
-        caught_by=("tests/log/test_tail.py",),
+        caught_by=("tests/log/test_tail_verdict.py",),
     ),
     Sabotage(
         name="every record is a witness",
@@ -841,7 +841,7 @@ SABOTAGES = (
                 "                if read_synced_end(data, position, header.salt):\n",
             ),
         ),
-        caught_by=("tests/log/test_tail.py",),
+        caught_by=("tests/log/test_tail_verdict.py",),
     ),
     Sabotage(
         name="a shortened segment accepted",
@@ -853,7 +853,7 @@ SABOTAGES = (
                 "    whole = True\n",
             ),
         ),
-        caught_by=("tests/log/test_tail.py", f"{TEST_FILES} -k lengths"),
+        caught_by=("tests/log/test_tail_verdict.py", f"{TEST_FILES} -k lengths"),
     ),
     Sabotage(
         name="CONTINUED seal ignored",
@@ -901,7 +901,7 @@ SABOTAGES = (
                 "        if end is None:\n",
             ),
         ),
-        caught_by=("tests/log/test_chain.py -k before",),
+        caught_by=("tests/log/test_segment_chain.py -k before",),
     ),
     Sabotage(
         name="a stray copy taken for a damaged segment",
@@ -909,7 +909,7 @@ SABOTAGES = (
         edits=(
             edit(CHAIN, "            if linked:\n", "            if linked and not unplaced:\n"),
         ),
-        caught_by=("tests/log/test_chain.py -k copy",),
+        caught_by=("tests/log/test_segment_chain.py -k copy",),
     ),
     Sabotage(
         name="folders listed for every file",
@@ -922,7 +922,7 @@ SABOTAGES = (
                 "                history = self._list_files()\n            except",
             ),
         ),
-        caught_by=("tests/log/test_chain.py -k listed",),
+        caught_by=("tests/log/test_segment_chain.py -k listed",),
     ),
     Sabotage(
         name="finished segments unverified",
@@ -965,7 +965,7 @@ SABOTAGES = (
         breaks="torn bytes are set aside, never deleted",
         edits=(
             edit(
-                UNCLEAN_END,
+                TAIL_REPAIR,
                 "        quarantined = quarantine("
                 "disk, f\"{name.rpartition('/')[2]}.{tail.end}\", torn)\n",
                 "        quarantined = None\n",
@@ -1643,7 +1643,7 @@ SABOTAGES = (
                 "",
             ),
         ),
-        caught_by=("tests/log/test_watch.py -k other_step",),
+        caught_by=("tests/log/test_commit_watch.py -k other_step",),
     ),
     Sabotage(
         name="a full disk with a spare is a full disk",

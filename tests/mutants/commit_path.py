@@ -14,13 +14,13 @@ RECORD_QUEUE = "log/record_queue.py"
 RUNNER = "log/runner.py"
 STANDING = "standing_warnings.py"
 TIMERS = "log/timers.py"
-WATCH = "log/watch.py"
+WATCH = "log/commit_watch.py"
 WRITER = "log/writer.py"
 
 TEST_LEVELS = "tests/log/test_levels.py"
 TEST_LOW_SPACE = "tests/log/test_low_space.py"
 TEST_RECORD_QUEUE = "tests/log/test_record_queue.py"
-TEST_WATCH = "tests/log/test_watch.py"
+TEST_WATCH = "tests/log/test_commit_watch.py"
 
 COMMIT_PATH = (
     Sabotage(

@@ -29,7 +29,7 @@ from eventstore.disk.manifest import Manifest
 from eventstore.errors import EventStoreError
 from eventstore.histogram import Histogram
 from eventstore.log.format import InvalidBytesError, SegmentHeader
-from eventstore.log.tail import Corrupt, classify_tail
+from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import array_header
 from eventstore.report import StoreStats
 

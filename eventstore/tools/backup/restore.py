@@ -50,7 +50,7 @@ from eventstore.errors import (
 from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.log.segment import build_segment, corrupt_segment_error
-from eventstore.log.tail import Corrupt, classify_tail
+from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest

@@ -50,7 +50,7 @@ from eventstore.log.frontier import Frontier, WriterState
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log
 from eventstore.log.segment import corrupt_segment_error, read_header
-from eventstore.log.tail import Corrupt, Tail, classify_tail
+from eventstore.log.tail_verdict import Corrupt, Tail, classify_tail
 from eventstore.model.codec import EventCodec
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.cursors import checksum_in

@@ -37,7 +37,7 @@ from eventstore.disk.quarantine import quarantine
 from eventstore.log.flipped_bits import torn_events
 from eventstore.log.format import ALIGNMENT, SEAL_SIZE, SealKind, SegmentHeader, encode_seal
 from eventstore.log.segment import SegmentEnd, build_segment, write_seal
-from eventstore.log.tail import Clean, TornTail
+from eventstore.log.tail_verdict import Clean, TornTail
 from eventstore.os_errors import recovery_write_error
 
 __all__ = ["RepairedEnd", "repair_end"]

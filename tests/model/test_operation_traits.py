@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eventstore import Durability, Operation, RegistrationError
-from eventstore.model.traits import OperationTraits, traits_of
+from eventstore.model.operation_traits import OperationTraits, traits_of
 
 
 class Plain(Operation):

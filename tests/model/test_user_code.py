@@ -26,7 +26,7 @@ from eventstore import (
     upcaster,
 )
 from eventstore.history import branch, compare
-from eventstore.model.isolated_fold import fold_context
+from eventstore.model.user_code import fold_context
 from eventstore.tools import verify
 
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="nobody's")

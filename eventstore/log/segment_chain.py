@@ -25,7 +25,7 @@ from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptLogError
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.segment import MOVE_OUT, RESTORE, corrupt_segment_error, header_fault
-from eventstore.log.tail import Clean, Corrupt, classify_tail
+from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
 
 __all__ = ["ChainFault", "chain_error", "chain_faults"]
 

@@ -10,10 +10,10 @@ from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.archive import compact
-from eventstore.log.chain import chain_faults
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import LogReader
 from eventstore.log.segment import MOVE_OUT
+from eventstore.log.segment_chain import chain_faults
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.log.samples import FOREIGN, STORE, new_log, open_on, several_segments, values_on
 from tests.log.test_recovery import rewritten_header

@@ -18,7 +18,7 @@ from eventstore.log.format import (
     SegmentHeader,
     read_record,
 )
-from eventstore.log.tail import (
+from eventstore.log.tail_verdict import (
     Clean,
     Corrupt,
     TornTail,
