@@ -16,7 +16,7 @@ from eventstore.command_line.folding import fold_shown
 from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment
 from eventstore.command_line.output import Output, time_text
 from eventstore.disk.local import LocalDisk
-from eventstore.tools.divide import Parting, first_difference
+from eventstore.tools.first_differing_event import Parting, first_difference
 from eventstore.tools.moment_state import MomentState
 from eventstore.tools.plain_state import PlainDifference, plain_differences, plain_state
 

@@ -19,8 +19,8 @@ from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair import Choice, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
-from eventstore.repair.places import place_object
-from eventstore.repair.replacing import encode_replacement
+from eventstore.repair.damaged_places import place_object
+from eventstore.repair.replaced_event import encode_replacement
 from eventstore.tools.backup.entrance import open_copy
 
 __all__ = ["repair"]

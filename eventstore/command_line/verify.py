@@ -20,7 +20,7 @@ from eventstore.cursor import Cursor
 from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import EventCodec
 from eventstore.reading.replay import recorded_batches
-from eventstore.repair.places import place_object
+from eventstore.repair.damaged_places import place_object
 from eventstore.tools.verify import Divergence, Extent, Refold, Verification
 from eventstore.tools.verify import verify as verify_store
 

@@ -66,7 +66,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of
 from eventstore.os_errors import recovery_write_error, translating_read_errors
-from eventstore.reading.cursors import checksum_in, confirm_moment
+from eventstore.reading.confirmed_cursors import checksum_in, confirm_moment
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.initial_state import first_state

@@ -18,7 +18,7 @@ from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["Lag", "Replica", "ReplicaClaim", "begin_replica"]
 
-_IMPLEMENTATION = "eventstore.replication.shipper"
+_IMPLEMENTATION = "eventstore.replication.shipping_thread"
 
 
 class Lag(NamedTuple):

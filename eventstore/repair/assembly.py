@@ -37,7 +37,7 @@ from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec, latest_time
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.repair_notes import LOST_TAG
-from eventstore.repair.places import Part
+from eventstore.repair.damaged_places import Part
 from eventstore.repair.salvage import History, Run
 from eventstore.repair.scan import scan_segment
 

@@ -17,8 +17,8 @@ from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.archive import decompress_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.tail_verdict import Corrupt, classify_tail
+from eventstore.repair.damaged_places import Diagnosis, Part, Place
 from eventstore.repair.flips import contradicts
-from eventstore.repair.places import Diagnosis, Part, Place
 
 __all__ = ["backup_disk", "restorable", "with_files_of_backup"]
 

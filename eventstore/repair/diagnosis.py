@@ -40,9 +40,9 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, Segm
 from eventstore.log.frontier import FRONTIER_SIZE, Frontier
 from eventstore.log.segment import header_fault
 from eventstore.repair.archives import mend_archive
+from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.flips import archive_fault, contradicts, hole_place
 from eventstore.repair.manifests import rebuilt_manifest
-from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.scan import scan_segment
 from eventstore.repair.snapshots import mend_snapshot
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader, parse

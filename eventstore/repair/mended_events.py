@@ -11,7 +11,7 @@ from eventstore.log.flipped_bits import flipped
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, Record, SegmentHeader
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event
-from eventstore.repair.places import Kind, Place
+from eventstore.repair.damaged_places import Kind, Place
 from eventstore.repair.scan import scan_segment
 
 __all__ = ["MendedEvent", "mended_events"]

@@ -20,8 +20,8 @@ from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.repair.backups import restorable
+from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.mended_disk import MendedDisk
-from eventstore.repair.places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.salvage import History, Run, events_of
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault

@@ -53,7 +53,7 @@ from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.repair.assembly import Assembly
 from eventstore.repair.backups import backup_disk
 from eventstore.repair.checking import check_repaired
-from eventstore.repair.places import Kind, Place
+from eventstore.repair.damaged_places import Kind, Place
 from eventstore.repair.prices import (
     Choice,
     Repaired,

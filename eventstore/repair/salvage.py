@@ -21,7 +21,7 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.runs import CHUNK_BYTES, CHUNK_EVENTS
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event
-from eventstore.repair.places import Diagnosis, Part
+from eventstore.repair.damaged_places import Diagnosis, Part
 from eventstore.repair.scan import scan_segment
 
 __all__ = ["History", "LoadedPart", "Run", "events_of"]

@@ -26,7 +26,7 @@ from eventstore.log.format import (
     read_synced_end,
 )
 from eventstore.model.registry import HandlerRegistry
-from eventstore.repair.places import Diagnosis, Kind, Place
+from eventstore.repair.damaged_places import Diagnosis, Kind, Place
 from eventstore.repair.prices import Choice, confirming_snapshot, first_choices, history_of
 
 __all__ = ["with_confirmed_pairs"]

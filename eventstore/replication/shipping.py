@@ -30,9 +30,9 @@ from eventstore.errors import (
     ReplicationError,
     StreamMismatchError,
 )
-from eventstore.replication.announcing import announce
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connection import Connection, WrongSequenceError
+from eventstore.replication.json_events import announce
 from eventstore.replication.messages import (
     History,
     MessageError,

@@ -28,9 +28,9 @@ from eventstore.errors import ReplicationError, StreamMismatchError
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.replication.connection import Connection
-from eventstore.replication.copy_store import CopyStore
 from eventstore.replication.messages import History, Record
 from eventstore.replication.replica_directory import adopt_history
+from eventstore.replication.standby_store import CopyStore
 from eventstore.replication.stream_reader import StreamReader
 from eventstore.store_parts import recover_parts
 

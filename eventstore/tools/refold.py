@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 Every snapshot carries the digest of the state in the live store. History is folded from the
 beginning, and the digest is compared at each snapshot. The first snapshot with another digest
-leaves an interval. `divergence.py` searches the interval for the event.
+leaves an interval. `refold_divergence.py` searches the interval for the event.
 
 History is folded in parts, each from a snapshot to a later one. A part begins with the state in its
 snapshot. The part before ends there, and compares this state. So when every part agrees, the parts
@@ -32,7 +32,7 @@ from eventstore.reading.intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state import compare_initial, first_state
-from eventstore.tools.divergence import Divergence, explain_divergence
+from eventstore.tools.refold_divergence import Divergence, explain_divergence
 from eventstore.tools.refold_part import (
     REFUSALS,
     Folded,

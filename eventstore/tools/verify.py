@@ -50,13 +50,13 @@ from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.fold_crew import FoldCrew, processors
 from eventstore.reading.selection import checked_registry
+from eventstore.repair.damaged_places import Diagnosis, Place
 from eventstore.repair.diagnosis import diagnose_disk
-from eventstore.repair.places import Diagnosis, Place
 from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 from eventstore.snapshot.keyframes import decompress_keyframe
-from eventstore.tools.event_numbers import check_events
+from eventstore.tools.event_check import check_events
 from eventstore.tools.key_check import check_run
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.overview import Damage, damaged_cursors, survey_log

@@ -8,7 +8,7 @@ __all__ = ["CURSOR_SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
 BRANCH = "history/branch.py"
-CURSORS = "reading/cursors.py"
+CURSORS = "reading/confirmed_cursors.py"
 RECOVERY = "recovery.py"
 STORE_PARTS = "store_parts.py"
 SUBSCRIPTION = "reading/live_subscription.py"

@@ -6,9 +6,9 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["SEEING"]
 
-ACCESS = "tools/access.py"
+ACCESS = "tools/access_problems.py"
 MANIFEST = "disk/manifest.py"
-OPENING = "tools/opening.py"
+OPENING = "tools/opening_outcome.py"
 PAST_DAMAGE = "tools/past_damage.py"
 PROCESSES = "disk/processes.py"
 

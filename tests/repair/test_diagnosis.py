@@ -10,8 +10,8 @@ import pytest
 
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
+from eventstore.repair.damaged_places import Diagnosis, Kind
 from eventstore.repair.diagnosis import diagnose_disk
-from eventstore.repair.places import Diagnosis, Kind
 from eventstore.repair.salvage import History, events_of
 from eventstore.tools import verify
 from handlers import trading_registry

@@ -126,7 +126,7 @@ class TestQuorum:
     ) -> None:
         async with opened(tmp_path, replicate) as store:
             await store.append(pay(1))
-        monkeypatch.setattr("eventstore.replication.shipper.OPENING_SECONDS", 1.0)
+        monkeypatch.setattr("eventstore.replication.shipping_thread.OPENING_SECONDS", 1.0)
         for node in cluster.nodes[:2]:
             node.freeze()
         try:

@@ -142,16 +142,16 @@ class TestOpens:
     ) -> None:
         """Little is folded and read without a request, however long the log is."""
         path = copied(day_store, tmp_path)
-        monkeypatch.setattr("eventstore.tools.opening._FOLDED", 100)
+        monkeypatch.setattr("eventstore.tools.opening_outcome._FOLDED", 100)
         assert facts(path)[1]["opens"]["text"] == (
             "yes; 999 events were not folded (--registry folds them)"
         )
         early = segment_at(path, 4300)
         flip(path / segment_name(early), 20_000)
         assert facts(path)[1]["opens"]["verdict"] is False
-        monkeypatch.setattr("eventstore.tools.opening._READ_AT_MOST", 10_000)
+        monkeypatch.setattr("eventstore.tools.opening_outcome._READ_AT_MOST", 10_000)
         assert facts(path)[1]["opens"]["verdict"] is True
-        monkeypatch.setattr("eventstore.tools.opening._FOLDED", 10_000)
+        monkeypatch.setattr("eventstore.tools.opening_outcome._FOLDED", 10_000)
         assert facts(path)[1]["opens"]["verdict"] is False  # what is folded is read
 
     def test_a_newer_format(self, day_store: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from eventstore import Event, EventStore, HandlerRegistry, SimulatedClock, handl
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.snapshot.format import SnapshotBuilder, parse
-from eventstore.tools import Refold, divergence, verify
+from eventstore.tools import Refold, refold_divergence, verify
 from eventstore.tools.refold import Extent
 from tests.support.till import (
     Account,
@@ -85,7 +85,7 @@ def test_a_wrong_snapshot_is_named_as_by_one_process(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One snapshot, whole in itself, has another state than the events lead to."""
-    monkeypatch.setattr(divergence, "SEEDS", (0,))  # folds in further interpreters cost time
+    monkeypatch.setattr(refold_divergence, "SEEDS", (0,))  # folds in further interpreters cost time
     asyncio.run(fill(tmp_path / "s", HandlerRegistry(pay, sell_with_fee)))
     asyncio.run(fill(tmp_path / "wrong", PURE))
     name = f"snapshots/{40:020}.snap"

@@ -41,7 +41,7 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
-from eventstore.reading.cursors import confirm
+from eventstore.reading.confirmed_cursors import confirm
 from eventstore.reading.replay import fold_to
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import (

@@ -47,7 +47,7 @@ from eventstore.model.repair_notes import REPAIR_NOTES
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import fold_to, recorded_batches, recorded_name
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.tools.access import access_problems
+from eventstore.tools.access_problems import access_problems
 
 __all__ = ["Opening", "opening_of"]
 
