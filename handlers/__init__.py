@@ -27,11 +27,11 @@ from handlers.errors import (
 from handlers.full_state import FullState, full_state
 from handlers.instrument import Instrument
 from handlers.mark import Mark, mark
+from handlers.new_or_told import outcome_of
 from handlers.order import Order
 from handlers.order_closed import OrderClosed, order_closed
 from handlers.order_sent import OrderSent, order_sent
 from handlers.order_updated import OrderUpdated, order_updated
-from handlers.outcome import outcome_of
 from handlers.position import Position
 from handlers.record_trade import RecordTrade, record_trade
 from handlers.settle import Settle, settle

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventstore.analysis.blaming import Blame, Change, blame
+    from eventstore.analysis.export_settings import ExportSettings
     from eventstore.analysis.exporting import Exported, ExportedTable, export_store
     from eventstore.analysis.report.writing import WrittenReport, write_report
     from eventstore.analysis.samples import Samples
     from eventstore.analysis.sampling import sample
     from eventstore.analysis.searching import Found, bisect, first
-    from eventstore.analysis.settings import ExportSettings
     from eventstore.analysis.tables import to_arrow, to_pandas, to_polars, write_parquet
     from eventstore.model.differences import ABSENT
 
@@ -47,7 +47,7 @@ _HOMES: dict[str, str] = {
     "ABSENT": "blaming",
     "Blame": "blaming",
     "Change": "blaming",
-    "ExportSettings": "settings",
+    "ExportSettings": "export_settings",
     "Exported": "exporting",
     "ExportedTable": "exporting",
     "Found": "searching",

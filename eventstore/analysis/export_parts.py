@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from eventstore.analysis.event_tables import Table
-from eventstore.analysis.settings import ExportSettings
+from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.table_files import TableFile, begun_file
 from eventstore.analysis.table_stream import TableStream
 from eventstore.clock import to_datetime

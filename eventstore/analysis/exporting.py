@@ -26,11 +26,11 @@ import msgspec
 
 from eventstore.analysis.event_tables import Table
 from eventstore.analysis.export_parts import Parts
-from eventstore.analysis.history import History, installed_handlers
+from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.moments import AnyMoment, named_place
-from eventstore.analysis.settings import ExportSettings
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import TableStream
+from eventstore.analysis.tabled_history import History, installed_handlers
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry

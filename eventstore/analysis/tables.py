@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from eventstore.analysis.arrow_tables import ArrowBatches
 from eventstore.analysis.event_tables import ALL
-from eventstore.analysis.history import History, installed_handlers
+from eventstore.analysis.export_settings import checked_decimals
 from eventstore.analysis.moments import named_place
-from eventstore.analysis.settings import checked_decimals
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import BATCH_ROWS, TableStream
+from eventstore.analysis.tabled_history import History, installed_handlers
 from eventstore.arguments import argument_error
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment

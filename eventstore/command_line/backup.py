@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from eventstore.command_line.declare import command, registry_option
+from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry

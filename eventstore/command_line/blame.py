@@ -11,7 +11,7 @@ import click
 
 from eventstore.analysis.blaming import ABSENT, Blame, Change
 from eventstore.analysis.blaming import blame as find_changes
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.events import event_members, fields_text, recorded_event
 from eventstore.command_line.exits import NOT_FOUND
 from eventstore.command_line.folding import analysing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from eventstore.command_line.declare import command
+from eventstore.command_line.command_declaration import command
 from eventstore.command_line.output import Output
 
 __all__ = ["completion"]

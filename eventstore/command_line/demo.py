@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from eventstore.command_line.declare import command
+from eventstore.command_line.command_declaration import command
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.demo.report import Screen, show_result

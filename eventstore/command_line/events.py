@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eventstore.command_line.declare import command, path_argument
+from eventstore.command_line.command_declaration import command, path_argument
 from eventstore.command_line.exits import FINDINGS, NOT_FOUND
 from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment, settle_moment
 from eventstore.command_line.output import Output, json_text, name_text, time_text, value_text

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import msgspec
 
+from eventstore.analysis.export_settings import DECIMALS, FORMATS, ExportSettings
 from eventstore.analysis.exporting import SUMMARY, Exported, export_store
-from eventstore.analysis.settings import DECIMALS, FORMATS, ExportSettings
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS, NOT_FOUND
 from eventstore.command_line.moments import MOMENT, NamedMoment
 from eventstore.command_line.output import Output, error_object, size_text

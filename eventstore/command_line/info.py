@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.damage import tell_damage
-from eventstore.command_line.declare import command, path_argument, registry_option
 from eventstore.command_line.exits import COULD_NOT_LOOK, FINDINGS
 from eventstore.command_line.output import Output, size_text, time_text
 from eventstore.command_line.progress import progress

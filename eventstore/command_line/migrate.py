@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eventstore.command_line.declare import command, registry_option
+from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.registries import load_registry

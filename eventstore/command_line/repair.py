@@ -10,11 +10,16 @@ from typing import Any
 import click
 import msgspec
 
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
-from eventstore.command_line.remedies import mended_object, price_object, remedy_rows, show_place
+from eventstore.command_line.remedy_tables import (
+    mended_object,
+    price_object,
+    remedy_rows,
+    show_place,
+)
 from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair import Choice, Proposal, Repaired, propose

@@ -10,12 +10,12 @@ import click
 import msgspec
 
 from eventstore.analysis.report.writing import WrittenReport, write_report
-from eventstore.command_line.columns import COLUMNS, NamedColumns
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, size_text
 from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
+from eventstore.command_line.state_columns import COLUMNS, NamedColumns
 from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.report import StoreStats

@@ -13,12 +13,12 @@ import click
 
 from eventstore.analysis.samples import Samples
 from eventstore.analysis.sampling import sample as sample_states
-from eventstore.command_line.columns import COLUMNS, NamedColumns
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.folding import analysing
 from eventstore.command_line.moments import MOMENT, NamedMoment, moment_for
 from eventstore.command_line.output import Output, cell_text, time_text
 from eventstore.command_line.registries import load_registry
+from eventstore.command_line.state_columns import COLUMNS, NamedColumns
 from eventstore.tools.plain_state import plain_state
 
 __all__ = ["sample"]

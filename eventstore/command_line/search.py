@@ -11,7 +11,7 @@ from eventstore.analysis.predicates import values_in
 from eventstore.analysis.searching import Found
 from eventstore.analysis.searching import bisect as bisect_history
 from eventstore.analysis.searching import first as find_first
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.events import event_members, fields_text, recorded_event
 from eventstore.command_line.exits import NOT_FOUND
 from eventstore.command_line.folding import analysing

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.folding import fold_shown
 from eventstore.command_line.moments import MOMENT, NamedMoment
 from eventstore.command_line.output import Output, json_text, time_text

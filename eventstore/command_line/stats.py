@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eventstore.command_line.declare import command, path_argument
+from eventstore.command_line.command_declaration import command, path_argument
 from eventstore.command_line.output import Output, size_text, time_text
 from eventstore.command_line.progress import progress
 from eventstore.tools.store_figures import StoreFigures, store_figures

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from eventstore.command_line.declare import command, path_argument, registry_option
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import load_registry
 from eventstore.tools.upkeep import compact_store, copy_store, snapshot_store

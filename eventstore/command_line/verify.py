@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.damage import tell_damage
-from eventstore.command_line.declare import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
 from eventstore.command_line.output import Output

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eventstore.demo.errors import DemoError
-from eventstore.demo.journal import Journal
+from eventstore.demo.events_to_record import Journal
 from eventstore.demo.messages import (
     Acknowledged,
     Failed,

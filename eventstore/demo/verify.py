@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from eventstore import Event, EventStore, HandlerRegistry, state_digest
-from eventstore.demo.journal import Journal
+from eventstore.demo.events_to_record import Journal
 from eventstore.demo.ledger import Ledger, differences
 from eventstore.demo.messages import Followed
 from eventstore.demo.strategy import DEFAULT_RULES, Strategy

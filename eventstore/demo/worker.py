@@ -38,7 +38,7 @@ import msgspec
 
 from eventstore import EventStore, EventStoreError, Receipt, RecoveryReport, SimulatedClock
 from eventstore.demo.errors import DemoError
-from eventstore.demo.journal import Group, Journal
+from eventstore.demo.events_to_record import Group, Journal
 from eventstore.demo.ledger import differences
 from eventstore.demo.messages import (
     Acknowledged,

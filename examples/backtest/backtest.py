@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 
 from eventstore import EventStore, HandlerRegistry, SimulatedClock, read_events, replay
-from eventstore.demo.journal import Journal
+from eventstore.demo.events_to_record import Journal
 from eventstore.demo.strategy import DEFAULT_RULES, Rules
 from eventstore.demo.tape import Print, read_moments, shipped_tape
 from eventstore.history import Comparison, branch, compare

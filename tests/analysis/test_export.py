@@ -32,9 +32,9 @@ from eventstore import (
     handler,
     read_events,
 )
-from eventstore.analysis import exporting, history, to_arrow
+from eventstore.analysis import exporting, tabled_history, to_arrow
+from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.exporting import SUMMARY, export_store
-from eventstore.analysis.settings import ExportSettings
 from eventstore.disk.layout import segment_seq
 from eventstore.tools import copy_store
 from tests.support.day import flip
@@ -403,7 +403,7 @@ class TestBesideAnEngine:
         self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(history, "durable_end", lambda disk, manifest, whole: whole - 3)
+            patched.setattr(tabled_history, "durable_end", lambda disk, manifest, whole: whole - 3)
             assert export_store(store, tmp_path / "out", NEW, append=True).last == 15
         export_store(store, tmp_path / "out", NEW, append=True)
         assert numbers(tmp_path / "out" / "quote.16.parquet") == [17, 18]

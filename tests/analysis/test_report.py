@@ -27,7 +27,7 @@ from eventstore import (
 from eventstore.analysis import write_report
 from eventstore.analysis.columns import Column
 from eventstore.analysis.report.books import is_books
-from eventstore.analysis.report.figures import Chart, Figures, Section, series
+from eventstore.analysis.report.chart_data import Chart, Figures, Section, series
 from eventstore.analysis.report.intervals import Curve
 from eventstore.analysis.report.page import render
 from eventstore.errors import EventStoreError, UnknownOperationError

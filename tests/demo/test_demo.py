@@ -21,7 +21,7 @@ from rich.console import Console
 from eventstore import Event, EventStore, SimulatedClock
 from eventstore.demo import second_process
 from eventstore.demo.errors import DemoError
-from eventstore.demo.journal import Journal
+from eventstore.demo.events_to_record import Journal
 from eventstore.demo.ledger import Holding, Ledger, differences
 from eventstore.demo.messages import (
     Acknowledged,

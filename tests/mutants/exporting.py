@@ -11,7 +11,7 @@ DECIMALS = "analysis/arrow_decimals.py"
 EXPORT = "analysis/exporting.py"
 FILES = "analysis/table_files.py"
 FOUND = "analysis/found_shapes.py"
-HISTORY = "analysis/history.py"
+HISTORY = "analysis/tabled_history.py"
 PARTS = "analysis/export_parts.py"
 TABLES = "analysis/event_tables.py"
 

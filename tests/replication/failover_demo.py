@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eventstore import EventStore, SimulatedClock, StoreConfig, state_digest
-from eventstore.demo.journal import Journal
+from eventstore.demo.events_to_record import Journal
 from eventstore.demo.messages import Followed, Message
 from eventstore.demo.registry import trading_registry
 from eventstore.demo.run import survey

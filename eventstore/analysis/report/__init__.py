@@ -3,12 +3,12 @@
 Theory of operation
 -------------------
 - `gather.py` makes one pass over the history, and asks the files for the rest.
-- `books.py` watches the states of a trading engine, `columns.py` values of any other state.
+- `books.py` watches the states of a trading engine, `state_curves.py` values of any other state.
 - `intervals.py` keeps few points of each series, so that memory and page do not grow with events.
 - `commits.py` reads the records of the log, and the counters of a running store.
 - `storage.py` tells sizes, snapshots, timelines and repairs.
 - `content.py` and `trading.py` choose charts, tables and words.
-- `figures.py` has the result: charts and tables, without any HTML.
+- `chart_data.py` has the result: charts and tables, without any HTML.
 - `page.py` puts the result into the page in `page/`, as data that no browser takes for HTML.
 - `writing.py` is the entrance.
 

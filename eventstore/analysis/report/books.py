@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 from immutables import Map
 
-from eventstore.analysis.report.figures import label, number_text
+from eventstore.analysis.report.chart_data import label, number_text
 from eventstore.analysis.report.intervals import Curve, Intervals
 from eventstore.errors import EventStoreError
 from eventstore.model.map_changes import ABSENT, changed_entries

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from eventstore.analysis.report.columns import ColumnCurve
-from eventstore.analysis.report.commits import commits_section
-from eventstore.analysis.report.figures import (
+from eventstore.analysis.report.chart_data import (
     KEPT,
     MICROSECOND,
     Chart,
@@ -21,7 +19,9 @@ from eventstore.analysis.report.figures import (
     lines,
     series,
 )
+from eventstore.analysis.report.commits import commits_section
 from eventstore.analysis.report.gather import Gathered, Watch
+from eventstore.analysis.report.state_curves import ColumnCurve
 from eventstore.analysis.report.storage import history_section, lost_ranges, storage_section
 from eventstore.analysis.report.trading import profit_facts, trading_sections
 from eventstore.report import StoreStats, printable

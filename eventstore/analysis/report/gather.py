@@ -18,9 +18,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from eventstore.analysis.report.books import Books, is_books
-from eventstore.analysis.report.columns import ColumnCurve
 from eventstore.analysis.report.commits import Commits, read_commits
 from eventstore.analysis.report.intervals import OperationCounts
+from eventstore.analysis.report.state_curves import ColumnCurve
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_keyframes, list_snapshots
 from eventstore.disk.local import LocalDisk

@@ -19,7 +19,7 @@ from string import Template
 
 import msgspec
 
-from eventstore.analysis.report.figures import Figures
+from eventstore.analysis.report.chart_data import Figures
 
 __all__ = ["render"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.analysis.report.figures import Chart, Section, Table, label, series
+from eventstore.analysis.report.chart_data import Chart, Section, Table, label, series
 from eventstore.disk.manifest import Manifest
 from eventstore.model.operation import Event
 from eventstore.model.repair_notes import StoreRepaired

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eventstore.analysis.report.books import Books, FillMarks
-from eventstore.analysis.report.figures import (
+from eventstore.analysis.report.chart_data import (
     KEPT,
     MICROSECOND,
     Chart,

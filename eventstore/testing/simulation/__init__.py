@@ -13,7 +13,6 @@
 from eventstore.testing.simulation.checks import Evidence, Finding, books_of, fill_of
 from eventstore.testing.simulation.client import VenueClient
 from eventstore.testing.simulation.faults import Faults
-from eventstore.testing.simulation.ledger import Books, Ledger
 from eventstore.testing.simulation.loop import NotSimulatedError
 from eventstore.testing.simulation.orders import (
     Disconnected,
@@ -27,6 +26,7 @@ from eventstore.testing.simulation.report import SeedResult, SimulationError, Si
 from eventstore.testing.simulation.run import Run
 from eventstore.testing.simulation.simulating import compare_bots, simulate
 from eventstore.testing.simulation.venue import AcceptedOrder, Exposure, Venue
+from eventstore.testing.simulation.venue_books import Books, Ledger
 from eventstore.testing.simulation.world import LoopClock
 
 __all__ = [

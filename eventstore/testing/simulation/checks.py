@@ -24,9 +24,9 @@ import msgspec
 from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.testing.simulation.ledger import Books
 from eventstore.testing.simulation.orders import Fill
 from eventstore.testing.simulation.venue import AcceptedOrder, Venue
+from eventstore.testing.simulation.venue_books import Books
 
 __all__ = ["Checks", "Evidence", "Finding", "books_of", "fill_of"]
 

@@ -17,11 +17,11 @@ from eventstore.reading.selection import checked_registry
 from eventstore.testing.simulation.campaign import run_seeds
 from eventstore.testing.simulation.checks import Checks, FillName, books_of, fill_of
 from eventstore.testing.simulation.faults import Faults
-from eventstore.testing.simulation.ledger import Books
-from eventstore.testing.simulation.readings import undisturbed
+from eventstore.testing.simulation.real_readings import undisturbed
 from eventstore.testing.simulation.report import SimulationReport, table
 from eventstore.testing.simulation.scenario import Bot, Scenario
 from eventstore.testing.simulation.venue import Venue
+from eventstore.testing.simulation.venue_books import Books
 
 __all__ = ["SEED_VARIABLE", "compare_bots", "simulate"]
 

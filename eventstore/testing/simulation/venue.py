@@ -23,8 +23,8 @@ from decimal import Decimal
 from typing import Literal, TypeVar
 
 from eventstore.arguments import argument_error
-from eventstore.testing.simulation.ledger import Ledger
 from eventstore.testing.simulation.orders import Fill, Order, OrderRequest, RateLimited, Rejected
+from eventstore.testing.simulation.venue_books import Ledger
 from eventstore.testing.simulation.world import World
 
 __all__ = ["AcceptedOrder", "Exposure", "Venue"]
