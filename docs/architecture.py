@@ -44,7 +44,7 @@ DUTIES = {
     "keys": "identity keys: the index of known keys, in memory and in runs on disk",
     "log": "a durable order of encoded events: commits, segments, archives, tails",
     "concurrency": "blocking calls on threads, and work that nobody can cancel",
-    "crew": "the threads that all stores of a process share",
+    "shared_threads": "the threads that all stores of a process share",
     "named_cursors": "places of consumers, kept beside the log",
     "model": "operations, handlers, states",
     "disk": "the only way to files",
@@ -60,7 +60,7 @@ DUTIES = {
     "arguments": "refused arguments: what they were, and the cure",
     "missing_await": "what a forgotten await or a plain with is told",
     "histogram": "counts of durations and sizes by powers of two",
-    "report": "reports and counters",
+    "recovery_and_stats": "reports and counters",
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",
     "live_errors": "what append refuses for order and identity",
@@ -74,11 +74,15 @@ UNSEEN = {"__main__"}
 """Modules of the contract that are no room."""
 
 PATHS = {
-    "append": ("A", "#2563eb", "store append_path crew model log disk reading snapshot clock"),
+    "append": (
+        "A",
+        "#2563eb",
+        "store append_path shared_threads model log disk reading snapshot clock",
+    ),
     "open": (
         "O",
         "#c2410c",
-        "store concurrency config disk recovery directory snapshot log model report",
+        "store concurrency config disk recovery directory snapshot log model recovery_and_stats",
     ),
     "replay": ("R", "#15803d", "reading snapshot log model disk"),
     "snapshot": ("S", "#7e22ce", "store snapshot log model disk clock"),

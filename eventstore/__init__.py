@@ -68,7 +68,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import EventsLost, StoreRepaired
 from eventstore.model.state_codec import state_digest
 from eventstore.reading.subscription import Subscription
-from eventstore.report import RecoveryReport, StoreStats
+from eventstore.recovery_and_stats import RecoveryReport, StoreStats
 from eventstore.shutdown import shutdown_on_signals
 from eventstore.store import EventStore
 

@@ -36,11 +36,11 @@ from typing import (
 
 import aiofiles.os
 
-from eventstore.crew import Crew, CrewExecutor
 from eventstore.disk.base import Disk
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, NotAwaitedError, StoreClosedError, StoreResourceError
 from eventstore.missing_await import AsyncContext
+from eventstore.shared_threads import Crew, CrewExecutor
 
 __all__ = [
     "BackgroundCalls",

@@ -61,7 +61,7 @@ from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.os_errors import SyncFailedError, path_in_error, recovery_write_error
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 
 __all__ = [
     "Create",

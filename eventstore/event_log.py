@@ -35,7 +35,7 @@ from eventstore.model.operation import Event, Receipt
 from eventstore.model.user_code import fold_context
 from eventstore.moment import seq_of
 from eventstore.os_errors import translating_read_errors
-from eventstore.report import RecoveryReport, StoreStats
+from eventstore.recovery_and_stats import RecoveryReport, StoreStats
 
 __all__ = ["EventLog"]
 

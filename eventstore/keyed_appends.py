@@ -48,7 +48,7 @@ from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.selection import checked_operations, decode_chunk
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["KeyedAppends", "keys_in_flight"]
 

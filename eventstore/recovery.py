@@ -62,8 +62,8 @@ from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
 from eventstore.os_errors import path_in_error, recovery_write_error, translating_read_errors
 from eventstore.reading.selection import decode_chunk
+from eventstore.recovery_and_stats import RecoveryReport
 from eventstore.recovery_report import recovery_report, tell
-from eventstore.report import RecoveryReport
 from eventstore.snapshot.initial_state import FirstState, compare_initial
 from eventstore.snapshot.refusal import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault

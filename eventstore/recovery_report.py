@@ -11,7 +11,7 @@ from eventstore.disk.manifest import Manifest
 from eventstore.intents.warning import in_doubt_warning
 from eventstore.log.recovery import RecoveredLog
 from eventstore.model.state_codec import StateAt
-from eventstore.report import RecoveryReport, printable
+from eventstore.recovery_and_stats import RecoveryReport, printable
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected
 
 __all__ = ["recovery_report", "tell"]

@@ -32,7 +32,7 @@ from eventstore.model.operation import Payload, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.reading.selection import checked_registry, checked_state
-from eventstore.report import RecoveryReport, StoreStats
+from eventstore.recovery_and_stats import RecoveryReport, StoreStats
 from eventstore.store_parts import StoreParts, memory_parts, recover_parts
 from eventstore.store_reading import StoreReading
 

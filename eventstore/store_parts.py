@@ -41,7 +41,7 @@ from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.recovery import Recovered, recover
-from eventstore.report import RecoveryReport
+from eventstore.recovery_and_stats import RecoveryReport
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.keeper import SnapshotKeeper
 

@@ -25,9 +25,9 @@ from eventstore import (
     concurrency,
 )
 from eventstore.concurrency import BackgroundCalls, DetachedWork
-from eventstore.crew import Crew
 from eventstore.disk.local import LocalDisk
 from eventstore.log import runner
+from eventstore.shared_threads import Crew
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.bank import Bank, bank_after, bank_registry, pay

@@ -26,7 +26,6 @@ import pytest
 
 import eventstore
 from eventstore import EventLog, EventStore, read_events, replay, state_at
-from eventstore.crew import Crew
 from eventstore.disk.layout import segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.log import runner
@@ -34,6 +33,7 @@ from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.segment import WINDOW
+from eventstore.shared_threads import Crew
 from eventstore.testing import Call, SimulatedDisk
 from tests.real.children import Child, Parent
 from tests.real.tracing import disk_calls, read_trace, traced

@@ -24,7 +24,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.intents import open_events
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.past_damage import Gap

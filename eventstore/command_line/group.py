@@ -19,7 +19,7 @@ import click
 from eventstore.command_line import exits
 from eventstore.command_line.output import Output, error_object, json_text
 from eventstore.errors import EventStoreError
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 
 __all__ = ["COMMANDS", "commands"]
 

@@ -15,7 +15,7 @@ import click
 from eventstore.cursor import Cursor
 from eventstore.errors import ConfigError, StoreNotFoundError
 from eventstore.moment import AtTime, parse_span, parse_time
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.log_end import last_event
 
 __all__ = [

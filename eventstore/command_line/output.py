@@ -22,7 +22,7 @@ from rich.text import Text
 
 from eventstore.analysis.plain_values import json_hook, within_json
 from eventstore.errors import EventStoreError
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.texts import size_text, time_text
 
 __all__ = [

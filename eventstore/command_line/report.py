@@ -18,7 +18,7 @@ from eventstore.command_line.registries import REGISTRY_HINT, load_registry
 from eventstore.command_line.state_columns import COLUMNS, NamedColumns
 from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["report"]
 

@@ -9,7 +9,7 @@ import click
 
 from eventstore.command_line.moments import NamedMoment, behind, settle_moment
 from eventstore.moment import NamedPlace
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.selection import Condition
 
 __all__ = ["CONDITION", "settle_range"]

@@ -14,7 +14,7 @@ from eventstore.command_line.command_declaration import command, path_argument, 
 from eventstore.command_line.folding import fold_shown
 from eventstore.command_line.moments import MOMENT, NamedMoment
 from eventstore.command_line.output import Output, json_text, time_text
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools import compute_checksum
 from eventstore.tools.moment_state import MomentState
 from eventstore.tools.plain_state import leaves, plain_state

@@ -11,7 +11,7 @@ import os
 
 import msgspec
 
-from eventstore.report import RecoveryReport, StoreStats
+from eventstore.recovery_and_stats import RecoveryReport, StoreStats
 
 __all__ = [
     "Acknowledged",

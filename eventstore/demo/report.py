@@ -17,7 +17,7 @@ from rich.table import Table
 
 from eventstore.demo.run import DemoOptions, Life, Result, Tape
 from eventstore.demo.strategy import DEFAULT_RULES
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["Screen", "show_result"]
 

@@ -46,7 +46,7 @@ from eventstore.demo.tape import read_moments, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.disk.layout import MANIFEST
 from eventstore.errors import EventStoreError
-from eventstore.report import RecoveryReport, StoreStats
+from eventstore.recovery_and_stats import RecoveryReport, StoreStats
 
 __all__ = ["DemoOptions", "Kill", "Life", "Result", "Tape", "View", "plan_kills", "run", "survey"]
 

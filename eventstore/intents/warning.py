@@ -9,7 +9,7 @@ import msgspec
 
 from eventstore.model.open_intents import OpenIntents
 from eventstore.model.operation import Event
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 
 __all__ = ["in_doubt_warning"]
 

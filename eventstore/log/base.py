@@ -16,7 +16,7 @@ from eventstore.log.call_guard import CallGuard
 from eventstore.log.format import MAX_BODY
 from eventstore.log.levels import UNTIMED, Levels
 from eventstore.model.operation import Event, Outcome, Receipt
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = [

@@ -44,7 +44,7 @@ from eventstore.log.replica_interface import Lag, Replica
 from eventstore.log.runs import narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["DurableLog"]

@@ -31,7 +31,7 @@ from eventstore.log.reader import LogReader
 from eventstore.log.runs import narrowed
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Event, Outcome, Receipt
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["MemoryLog"]

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-Jobs run one at a time, in the order of `put`, on a thread of the crew of writers (`crew.py`), which
+Jobs run one at a time, in the order of `put`, on a thread of the crew of writers (`shared_threads.py`), which
 all stores of the process share. "The writer's thread" is the one that has the job in hand. Between
 jobs no thread keeps anything of the store alive, so a forgotten owner is noticed. The crew asks
 once a second whether the event loop is closed. The loop may end without `close`: in the middle of
@@ -30,13 +30,13 @@ from typing import Protocol
 import msgspec
 
 from eventstore.concurrency import no_thread_error
-from eventstore.crew import Crew, Lane
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
 from eventstore.log.base import Record
 from eventstore.log.levels import SYNCED
 from eventstore.log.writer import LogWriter
 from eventstore.os_errors import errno_name
+from eventstore.shared_threads import Crew, Lane
 
 __all__ = ["InlineRunner", "Job", "Runner", "ThreadRunner"]
 

@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from eventstore.event_log import EventLog
 from eventstore.metrics.table import DISTRIBUTIONS, METRICS, OPERATIONS, Distribution, Metric
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.store import EventStore
 
 __all__ = ["observe_store"]

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from eventstore.event_log import EventLog
 from eventstore.metrics.table import DISTRIBUTIONS, METRICS, OPERATIONS, cumulative
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.store import EventStore
 
 __all__ = ["StoreCollector"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from eventstore.histogram import Histogram
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["DISTRIBUTIONS", "METRICS", "OPERATIONS", "Distribution", "Metric", "cumulative"]
 

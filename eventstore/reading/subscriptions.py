@@ -21,7 +21,7 @@ from eventstore.reading.live_events import BUFFER, LiveEvents
 from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.reading.selection import checked_operations
 from eventstore.reading.subscription import Asked, Subscription
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["SlowPolicy", "Subscriptions", "asked_for"]
 

@@ -62,7 +62,7 @@ from eventstore.os_errors import (
     path_in_error,
     shortage_words,
 )
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.snapshot.keyframes import remove_keyframes
 from eventstore.snapshot.policy import SnapshotPolicy
 from eventstore.snapshot.vault import SnapshotVault

@@ -41,7 +41,7 @@ from eventstore.demo.strategy import Fill, Rules, Strategy
 from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.demo.worker import STORE_OPTIONS, Recording
-from eventstore.report import RecoveryReport
+from eventstore.recovery_and_stats import RecoveryReport
 from handlers import EngineState
 
 HEADER = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"

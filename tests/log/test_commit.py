@@ -19,9 +19,8 @@ from typing import Any
 
 import pytest
 
-from eventstore import crew
+from eventstore import shared_threads
 from eventstore.config import Durability
-from eventstore.crew import Crew
 from eventstore.disk.base import Bytes
 from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk
@@ -39,6 +38,7 @@ from eventstore.history import read_events
 from eventstore.log import runner
 from eventstore.log.format import HEADER_SIZE, SealKind, SegmentHeader
 from eventstore.log.tail_verdict import Clean, classify_tail
+from eventstore.shared_threads import Crew
 from eventstore.testing import Call, Fault, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.log.samples import open_on, values_on
@@ -735,7 +735,7 @@ class TestAbandoned:
         self, local: WatchedDisk, in_flight: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The writers finish the record, and free the lock."""
-        monkeypatch.setattr(crew, "_IDLE", 0.001)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.001)
         loop = asyncio.new_event_loop()
 
         async def opens() -> EventLog[Any]:
@@ -829,7 +829,7 @@ class TestAbandoned:
         self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """`asyncio.run` does the same at its end. The record is finished, and the lock is free."""
-        monkeypatch.setattr(crew, "_IDLE", 0.001)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.001)
         loop = asyncio.new_event_loop()
         problems: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: problems.append(context))
@@ -861,7 +861,7 @@ class TestAbandoned:
         self, local: WatchedDisk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Idle threads keep checking whether the loop was closed."""
-        monkeypatch.setattr(crew, "_IDLE", 0.001)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.001)
         looks = threading.Semaphore(0)
 
         class Watched(asyncio.SelectorEventLoop):

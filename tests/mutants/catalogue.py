@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.mutants.analysing import ANALYSING
 from tests.mutants.commit_path import COMMIT_PATH
-from tests.mutants.crew import CREW
 from tests.mutants.cursors import CURSOR_SABOTAGES
 from tests.mutants.exporting import EXPORTING
 from tests.mutants.following import FOLLOWING
@@ -17,6 +16,7 @@ from tests.mutants.replication import REPLICATION
 from tests.mutants.reporting import REPORTING
 from tests.mutants.sabotage import Sabotage, edit
 from tests.mutants.seeing import SEEING
+from tests.mutants.shared_threads import CREW
 from tests.mutants.simulation import SIMULATION
 
 __all__ = ["SABOTAGES"]
@@ -40,7 +40,7 @@ CALL_GUARD = "log/call_guard.py"
 CHAIN = "log/segment_chain.py"
 COMPARE = "history/compare.py"
 OVERVIEW = "tools/overview.py"
-REPORT = "report.py"
+REPORT = "recovery_and_stats.py"
 VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
 USER_CODE = "model/user_code.py"

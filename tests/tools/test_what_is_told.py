@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from eventstore import CorruptLogError, EventLog, EventStore, HandlerRegistry, read_events
 from eventstore.command_line.group import commands
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools import verify
 from eventstore.tools.overview import overview
 from tests.support.till import Pay, pay, sell

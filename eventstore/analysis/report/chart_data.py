@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from eventstore.analysis.report.intervals import Curve
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 
 __all__ = [
     "KEPT",

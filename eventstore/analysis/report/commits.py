@@ -31,7 +31,7 @@ from eventstore.histogram import Histogram
 from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import array_header
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["Commits", "commits_section", "read_commits"]
 

@@ -24,7 +24,7 @@ from eventstore.analysis.report.gather import Gathered, Watch
 from eventstore.analysis.report.state_curves import ColumnCurve
 from eventstore.analysis.report.storage import history_section, lost_ranges, storage_section
 from eventstore.analysis.report.trading import profit_facts, trading_sections
-from eventstore.report import StoreStats, printable
+from eventstore.recovery_and_stats import StoreStats, printable
 from eventstore.tools.texts import size_text, time_text
 
 __all__ = ["report_figures"]

@@ -11,7 +11,7 @@ from eventstore.analysis.report.chart_data import Chart, Section, Table, label, 
 from eventstore.disk.manifest import Manifest
 from eventstore.model.operation import Event
 from eventstore.model.repair_notes import StoreRepaired
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.inspection import Inspection
 from eventstore.tools.overview import Overview
 from eventstore.tools.store_figures import FileFigures

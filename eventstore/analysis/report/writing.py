@@ -19,7 +19,7 @@ from eventstore.arguments import argument_error
 from eventstore.clock import SystemClock
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.selection import checked_registry
-from eventstore.report import StoreStats
+from eventstore.recovery_and_stats import StoreStats
 from eventstore.tools.write_errors import write_error
 
 __all__ = ["WrittenReport", "make_report", "write_report"]

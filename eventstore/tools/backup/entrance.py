@@ -19,7 +19,7 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import read_error
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import CATALOGS, DATA, Catalog, catalog_numbers, load_catalog
 from eventstore.tools.backup.copying import Copy, backup, copy_anew, newest_catalog

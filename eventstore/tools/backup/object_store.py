@@ -19,7 +19,7 @@ from eventstore.errors import (
     StoreAccessError,
     StoreFailedError,
 )
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 
 __all__ = ["ObjectPlace", "open_object_store"]
 

@@ -42,7 +42,7 @@ from eventstore.clock import to_ns
 from eventstore.errors import ConfigError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import read_error
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.tools.migration.new_store import ForeignEvent, WrittenStore, write_new_store
 from eventstore.tools.migration.plan0d import SetAside
 

@@ -25,7 +25,7 @@ from eventstore.errors import (
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
 from eventstore.reading.replay import state_at
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 from eventstore.store import EventStore
 from eventstore.tools.migration.plan0d import SetAside
 from eventstore.tools.staging import staged

@@ -43,7 +43,7 @@ import msgspec
 from eventstore.clock import to_ns
 from eventstore.errors import ConfigError, CorruptStoreError, StoreNotFoundError
 from eventstore.os_errors import read_error
-from eventstore.report import printable
+from eventstore.recovery_and_stats import printable
 
 __all__ = [
     "FULL_STATE",

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from eventstore import EventLog, EventStore, StoreFailedError, crew
-from eventstore.crew import Crew, CrewExecutor, Lane
+from eventstore import EventLog, EventStore, StoreFailedError, shared_threads
 from eventstore.log import runner, spare
+from eventstore.shared_threads import Crew, CrewExecutor, Lane
 from tests.support.bank import bank_after, bank_registry, pay
 from tests.support.gates import PATIENCE, GatedDisk, commits
 
@@ -141,7 +141,7 @@ class TestCrew:
         assert len(threads_of("of-two-that-work")) <= 3
 
     def test_idle_members_leave(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(crew, "_IDLE", 0.01)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.01)
         lane = Calls(Crew("of-nobody", 2))
         done(lane)
         for thread in threads_of("of-nobody"):
@@ -150,7 +150,7 @@ class TestCrew:
         done(lane)  # and another one comes
 
     def test_while_there_are_owners_they_are_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(crew, "_IDLE", 0.01)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.01)
         lane, owner = Calls(owned := Crew("of-owners", 2)), Owner()
         owned.join(owner)
         done(lane)
@@ -181,14 +181,14 @@ class TestCrew:
         owned.leave(owner)
         gate.set()
         for thread in members:
-            thread.join(crew._IDLE / 2)
+            thread.join(shared_threads._IDLE / 2)
         assert threads_of("of-the-last") == []
 
     def test_two_owners_have_a_second_thread_to_ask_them(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Where the first one hangs in the work of one owner, the other is asked all the same."""
-        monkeypatch.setattr(crew, "_IDLE", 0.01)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.01)
         owned, gate = Crew("of-two-owners", 2), threading.Event()
         owners = [Owner(), Owner()]
         try:
@@ -326,7 +326,7 @@ class TestStores:
     async def test_many_idle_stores_take_little(
         self, tmp_path: Path, writers: Crew, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(crew, "_IDLE", 0.01)
+        monkeypatch.setattr(shared_threads, "_IDLE", 0.01)
         before = set(threading.enumerate())
         paths = [tmp_path / str(number) for number in range(40)]
         stores = [await EventStore.open(path, bank_registry()) for path in paths]

@@ -6,10 +6,10 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["CREW"]
 
-THREADS = "crew.py"
+THREADS = "shared_threads.py"
 RUNNER = "log/runner.py"
 SPARE = "log/spare.py"
-TEST_CREW = "tests/test_crew.py"
+TEST_CREW = "tests/test_shared_threads.py"
 TEST_WRITER = "tests/log/test_writer.py"
 
 CREW = (
