@@ -27,12 +27,7 @@ DUTIES = {
     "history": "built on open stores: branch a history, compare two",
     "store": "EventStore: operations become state",
     "event_log": "EventLog: values without a state",
-    "closing": "the one order in which the parts of a store end",
-    "store_reading": "reading an open store: place, events, subscriptions",
-    "store_parts": "the log and the keeper of one store",
-    "append_path": "the head, the published state, and an event's way between the two",
-    "keyed_appends": "appends with identity keys: what is new, and what was recorded before",
-    "folding": "what can fail before a write: encoding, folding, checking the state",
+    "open_store": "the parts of an open EventStore: append path, keys, reading, closing",
     "recovery": "examine, fold, repair: before a store serves anybody",
     "following": "the events of a store in any process, as they become durable",
     "key_recovery": "the identity keys of a store at an opening",
@@ -77,7 +72,7 @@ PATHS = {
     "append": (
         "A",
         "#2563eb",
-        "store append_path shared_threads model log disk reading snapshot clock",
+        "store open_store shared_threads model log disk reading snapshot clock",
     ),
     "open": (
         "O",

@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 A store holds two states. The *head* (`EventStore.head`) is folded from every submitted event, and
 the *published* state (`EventStore.state`) from durable events only. A decision is made by the head.
-Nobody acts on the head, because a refused commit takes the head back. `append_path.py` has both
+Nobody acts on the head, because a refused commit takes the head back. `open_store/append_path.py` has both
 states, and the way of an event from one to the other.
 """
 
@@ -17,9 +17,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
-from eventstore.append_path import AppendOptions, AppendPath
 from eventstore.clock import Clock, checked_clock
-from eventstore.closing import Closing
 from eventstore.concurrency import Opening
 from eventstore.config import Durability, StoreConfig
 from eventstore.directory import Create, check_create
@@ -31,10 +29,12 @@ from eventstore.missing_await import AsyncContext, awaited
 from eventstore.model.operation import Payload, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
+from eventstore.open_store.append_path import AppendOptions, AppendPath
+from eventstore.open_store.closing import Closing
+from eventstore.open_store.parts import StoreParts, memory_parts, recover_parts
+from eventstore.open_store.reading import StoreReading
 from eventstore.reading.selection import checked_registry, checked_state
 from eventstore.recovery_and_stats import RecoveryReport, StoreStats
-from eventstore.store_parts import StoreParts, memory_parts, recover_parts
-from eventstore.store_reading import StoreReading
 
 __all__ = ["EventStore"]
 

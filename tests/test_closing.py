@@ -533,7 +533,7 @@ class TestAnOpeningThatFails:
         def refuses(*arguments: object, **options: object) -> None:
             raise ValueError("no such part")
 
-        part = "eventstore.store_parts.SnapshotKeeper" if kind == "store" else EVENT_CODEC
+        part = "eventstore.open_store.parts.SnapshotKeeper" if kind == "store" else EVENT_CODEC
         opens = _opened if kind == "store" else _opened_log
         with monkeypatch.context() as patch:
             patch.setattr(part, refuses)

@@ -65,6 +65,7 @@ from eventstore.keys.index import KeyIndex
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of
+from eventstore.open_store.parts import SharedHistory, memory_parts
 from eventstore.os_errors import recovery_write_error, translating_read_errors
 from eventstore.reading.confirmed_cursors import checksum_in, confirm_moment
 from eventstore.reading.replay import fold_to
@@ -72,7 +73,6 @@ from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.initial_state import first_state
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
-from eventstore.store_parts import SharedHistory, memory_parts
 
 __all__ = ["branch", "create_branch"]
 

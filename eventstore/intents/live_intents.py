@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-The open intents go the way of the state (`append_path.py`). `head` belongs to every submitted
+The open intents go the way of the state (`open_store/append_path.py`). `head` belongs to every submitted
 event, and `published` to the durable ones. Between both stand the groups in flight with marks, each
 with the intents after the group. A commit publishes them in order. A refused commit drops the last
 ones, and the head follows. Both steps may be repeated after an interruption.

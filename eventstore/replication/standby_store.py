@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-A copied record goes the way of an append (`eventstore/append_path.py`), without the encoding: the
+A copied record goes the way of an append (`eventstore/open_store/append_path.py`), without the encoding: the
 bytes are the writer's. They are decoded, folded on the head, and queued. So numbers, times, keys
 and intents are the writer's, snapshots are taken as in any store, and the state after each event
 has the writer's digest.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, TypeVar
 
-from eventstore.append_path import AppendPath
 from eventstore.errors import StoreFailedError, StoreReadOnlyError
 from eventstore.keys.index import InFlight
 from eventstore.keys.recorded import recorded_keys
@@ -20,6 +19,7 @@ from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.levels import SYNCED
 from eventstore.model.open_intents import holds_marks
 from eventstore.model.operation import Receipt
+from eventstore.open_store.append_path import AppendPath
 from eventstore.reading.selection import decode_chunk
 from eventstore.replication.messages import Record
 from eventstore.store import EventStore

@@ -27,12 +27,12 @@ from eventstore.cursor import checksum_at
 from eventstore.errors import ReplicationError, StreamMismatchError
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
+from eventstore.open_store.parts import recover_parts
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import History, Record
 from eventstore.replication.replica_directory import adopt_history
 from eventstore.replication.standby_store import CopyStore
 from eventstore.replication.stream_reader import StreamReader
-from eventstore.store_parts import recover_parts
 
 __all__ = ["StreamCopy"]
 

@@ -6,7 +6,7 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["COMMIT_PATH"]
 
-APPEND_PATH = "append_path.py"
+APPEND_PATH = "open_store/append_path.py"
 COMMIT = "log/commit.py"
 DURABLE_LOG = "log/durable.py"
 LEVELS = "log/levels.py"

@@ -10,7 +10,7 @@ ARCHIVE = "log/archive.py"
 BRANCH = "history/branch.py"
 CURSORS = "reading/confirmed_cursors.py"
 RECOVERY = "recovery.py"
-STORE_PARTS = "store_parts.py"
+STORE_PARTS = "open_store/parts.py"
 SUBSCRIPTION = "reading/live_subscription.py"
 TIMELINES = "disk/timelines.py"
 

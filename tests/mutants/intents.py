@@ -6,7 +6,7 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["INTENTS"]
 
-APPEND_PATH = "append_path.py"
+APPEND_PATH = "open_store/append_path.py"
 DOUBT = "intents/doubt.py"
 INTENDING = "intents/intending.py"
 INTENT_SETTLED = "model/intent_settled.py"
@@ -17,7 +17,7 @@ ORDER_IDS = "intents/order_ids.py"
 RECOVERY = "recovery.py"
 REFOLD_PART = "tools/refold_part.py"
 REGISTRY = "model/registry.py"
-STORE_PARTS = "store_parts.py"
+STORE_PARTS = "open_store/parts.py"
 TERMS = "intents/terms.py"
 UPCASTING = "model/upcasting.py"
 VAULT = "snapshot/vault.py"

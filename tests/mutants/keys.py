@@ -6,12 +6,12 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["KEYS"]
 
-APPEND_PATH = "append_path.py"
+APPEND_PATH = "open_store/append_path.py"
 DECISION = "keys/decision.py"
 FOLDER = "keys/folder.py"
 INDEX = "keys/index.py"
 KEEPER = "snapshot/keeper.py"
-KEYED_APPENDS = "keyed_appends.py"
+KEYED_APPENDS = "open_store/keyed_appends.py"
 KEY_KEEPER = "keys/keeper.py"
 KEY_RECOVERY = "key_recovery.py"
 MERGING = "keys/merging.py"

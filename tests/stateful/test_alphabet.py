@@ -11,12 +11,12 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from eventstore import EventStoreError
-from eventstore.closing import Closing
 from eventstore.disk.timelines import Lineage
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.durable import DurableLog
 from eventstore.model.registry import HandlerRegistry
+from eventstore.open_store.closing import Closing
 from tests.stateful.profile import examples
 from tests.stateful.test_log import LogMachine
 from tests.stateful.test_snapshots_only import SnapshotsOnlyMachine
@@ -46,7 +46,7 @@ def waiters_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def context_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventstore.append_path.fold_context", contextvars.copy_context)
+    monkeypatch.setattr("eventstore.open_store.append_path.fold_context", contextvars.copy_context)
 
 
 def closing_accepts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ import pytest
 
 from eventstore import Event, EventLog, EventStore, HandlerRegistry, Receipt, StoreUsageError
 from eventstore.clock import EARLIEST, LATEST
-from eventstore.closing import Closing
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
+from eventstore.open_store.closing import Closing
 from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.testing import SimulatedDisk
@@ -253,7 +253,9 @@ class TestNoticed:
         self.noticed(["reentrant_call"] * 4, "in mid-submission was let in", kind)
 
     def test_a_fold_in_the_context_of_the_caller(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("eventstore.append_path.fold_context", contextvars.copy_context)
+        monkeypatch.setattr(
+            "eventstore.open_store.append_path.fold_context", contextvars.copy_context
+        )
         with decimal.localcontext(CONTEXTS[1]):
             self.noticed(["group", "append"], "the state is not that of", "")
 

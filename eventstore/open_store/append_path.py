@@ -27,12 +27,10 @@ from eventstore.arguments import argument_error
 from eventstore.clock import Clock
 from eventstore.config import Durability
 from eventstore.cursor import Cursor, checksum_at
-from eventstore.folding import encode_and_fold
 from eventstore.intents.doubt import Doubt
 from eventstore.intents.intending import settle
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.terms import UNKNOWN, Terms
-from eventstore.keyed_appends import KeyedAppends, keys_in_flight
 from eventstore.keys.decision import Unit
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
@@ -44,8 +42,10 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copier
+from eventstore.open_store.folding import encode_and_fold
+from eventstore.open_store.keyed_appends import KeyedAppends, keys_in_flight
+from eventstore.open_store.parts import StoreParts
 from eventstore.reading.subscriptions import Subscriptions
-from eventstore.store_parts import StoreParts
 
 __all__ = ["AppendOptions", "AppendPath"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 from typing import Any, Generic, TypeVar
 
-from eventstore.append_path import AppendPath
 from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
 from eventstore.following.store_subscription import FollowedSubscription
@@ -14,6 +13,7 @@ from eventstore.log.durable import DurableLog
 from eventstore.model.operation import Event, Operation
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, seq_of
+from eventstore.open_store.append_path import AppendPath
 from eventstore.reading.store_events import durable_events
 from eventstore.reading.subscription import Subscription
 from eventstore.reading.subscriptions import SlowPolicy, Subscriptions, asked_for
