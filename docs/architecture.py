@@ -55,7 +55,7 @@ DUTIES = {
     "arguments": "refused arguments: what they were, and the cure",
     "missing_await": "what a forgotten await or a plain with is told",
     "histogram": "counts of durations and sizes by powers of two",
-    "recovery_and_stats": "reports and counters",
+    "recovery_and_stats": "what a store says of itself: RecoveryReport, StoreStats",
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",
     "live_errors": "what append refuses for order and identity",

@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A store holds two states. The *head* (`EventStore.head`) is folded from every submitted event, and
 the *published* state (`EventStore.state`) from durable events only. A decision is made by the head.
-Nobody acts on the head, because a refused commit takes the head back. `open_store/append_path.py` has both
-states, and the way of an event from one to the other.
+Nobody acts on the head, because a refused commit takes the head back. `open_store/append_path.py`
+has both states, and the way of an event from one to the other.
 """
 
 from __future__ import annotations

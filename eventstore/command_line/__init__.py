@@ -6,7 +6,8 @@ The commands have one manner, and shared modules keep it:
 
 - `group.py` has the table of all commands, turns errors into exit statuses, and prints errors.
 - `exits.py` has the exit statuses.
-- `command_declaration.py` declares a command: `PATH`, `--json`, `--color`, `--registry`, examples in the help.
+- `command_declaration.py` declares a command: `PATH`, `--json`, `--color`, `--registry`, examples
+  in the help.
 - `output.py` writes an answer: tables on a terminal, tab-separated lines in a pipe, or JSON.
 - `moments.py` reads a MOMENT, `registries.py` loads a registry, `progress.py` shows progress.
 

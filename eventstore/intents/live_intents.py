@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-The open intents go the way of the state (`open_store/append_path.py`). `head` belongs to every submitted
-event, and `published` to the durable ones. Between both stand the groups in flight with marks, each
-with the intents after the group. A commit publishes them in order. A refused commit drops the last
-ones, and the head follows. Both steps may be repeated after an interruption.
+The open intents go the way of the state (`open_store/append_path.py`). `head` belongs to every
+submitted event, and `published` to the durable ones. Between both stand the groups in flight with
+marks, each with the intents after the group. A commit publishes them in order. A refused commit
+drops the last ones, and the head follows. Both steps may be repeated after an interruption.
 
 An intent is *at work* from its submission until the body of its `async with` has ended. Nobody else
 is told of the intent meanwhile. So nobody settles an order while the order is being sent.

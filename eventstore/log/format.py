@@ -53,7 +53,8 @@ Two rules make loss visible:
 
 The salt tells the records of a segment from older contents of the disk. The offset in the CRC tells
 a record from a copy of the record at another place. LevelDB's log format and SQLite's WAL are the
-models, and the salt is SQLite's. `synced_end` tells a torn end from corruption (see `tail_verdict.py`).
+models, and the salt is SQLite's. `synced_end` tells a torn end from corruption (see
+`tail_verdict.py`).
 """
 
 from __future__ import annotations

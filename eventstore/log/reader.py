@@ -12,8 +12,8 @@ Damage must never be taken for the end of the log. Three rules apply to the chai
 - A segment with a `CONTINUED` seal must have a successor.
 - A segment must have a `CONTINUED` seal if its successor has a successor.
 
-Where a rule is broken, `segment_chain.py` names the missing, damaged or stray file. Everything before the
-place of the fault can be read, up to `stop`.
+Where a rule is broken, `segment_chain.py` names the missing, damaged or stray file. Everything
+before the place of the fault can be read, up to `stop`.
 
 The last file ends where `tail.classify_tail` says. The writer may be in the middle of a write
 there, so damage is reported only if repeated reads confirm the damage.

@@ -2,12 +2,13 @@
 
 Theory of operation
 -------------------
-Jobs run one at a time, in the order of `put`, on a thread of the crew of writers (`shared_threads.py`), which
-all stores of the process share. "The writer's thread" is the one that has the job in hand. Between
-jobs no thread keeps anything of the store alive, so a forgotten owner is noticed. The crew asks
-once a second whether the event loop is closed. The loop may end without `close`: in the middle of
-an append, or forgotten. When a runner ends, for whatever reason, the record in hand is finished.
-The runner seals the log, closes the files and calls `release`, which frees the lock.
+Jobs run one at a time, in the order of `put`, on a thread of the crew of writers
+(`shared_threads.py`), which all stores of the process share. "The writer's thread" is the one that
+has the job in hand. Between jobs no thread keeps anything of the store alive, so a forgotten owner
+is noticed. The crew asks once a second whether the event loop is closed. The loop may end without
+`close`: in the middle of an append, or forgotten. When a runner ends, for whatever reason, the
+record in hand is finished. The runner seals the log, closes the files and calls `release`, which
+frees the lock.
 
 *The end of a job.* When a job ends, the writer's thread queues the job and writes one byte to a
 pipe. The event loop watches the other end of the pipe as long as the runner works.

@@ -3,7 +3,8 @@
 - `messages.py`: what stands in a stream.
 - `connection.py`, `lease.py`: the cluster, and who may write.
 - `backlog.py`, `shipping.py`, `shipping_thread.py`: from the writer's log to the stream.
-- `stream_reader.py`, `stream_copy.py`, `standby_store.py`, `standby.py`: from the stream to a standby.
+- `stream_reader.py`, `stream_copy.py`, `standby_store.py`, `standby.py`: from the stream to a
+  standby.
 - `rejoining.py`: a fenced writer becomes a standby.
 - `status.py`: stream and directory side by side.
 

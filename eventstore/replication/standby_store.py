@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A copied record goes the way of an append (`eventstore/open_store/append_path.py`), without the encoding: the
-bytes are the writer's. They are decoded, folded on the head, and queued. So numbers, times, keys
-and intents are the writer's, snapshots are taken as in any store, and the state after each event
-has the writer's digest.
+A copied record goes the way of an append (`eventstore/open_store/append_path.py`), without the
+encoding: the bytes are the writer's. They are decoded, folded on the head, and queued. So numbers,
+times, keys and intents are the writer's, snapshots are taken as in any store, and the state after
+each event has the writer's digest.
 """
 
 from __future__ import annotations
