@@ -32,12 +32,8 @@ from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.bases import last_base_before, nearest_base
 from eventstore.reading.confirmed_cursors import confirm_moment, place_behind
-from eventstore.reading.selection import (
-    TimeWindow,
-    checked_operations,
-    checked_registry,
-    seq_lower_bound,
-)
+from eventstore.reading.selection import checked_operations, checked_registry
+from eventstore.reading.time_search import TimeWindow, seq_lower_bound
 
 __all__ = [
     "fold_to",

@@ -16,12 +16,8 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import holds_lost, without_lost
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
 from eventstore.reading.confirmed_cursors import place_behind_live
-from eventstore.reading.selection import (
-    TimeWindow,
-    checked_operations,
-    decode_chunk,
-    seq_lower_bound,
-)
+from eventstore.reading.selection import checked_operations, decode_chunk
+from eventstore.reading.time_search import TimeWindow, seq_lower_bound
 
 __all__ = ["Batch", "durable_batches", "durable_events", "first_seq_to_read"]
 

@@ -5,9 +5,9 @@
 * Around the bot: `simulating` (what users call), `campaign` (many seeds), `report`, `shrinking`
   (the fewest faults) and `telling` (the time line).
 * One run: `run` (and its verdict), `lives` (one process after another), `process` (steps and
-  deaths), `checks` (held against the venue's books), `readings` (real clocks that a bot reads).
+  deaths), `checks` (held against the venue's books), `real_readings` (real clocks and chance).
 * Outside of the process: `world` (time, chance and story), `venue`, `client` (and the network),
-  `ledger`, `orders`, `faults`, `chance`, and `loop` (no real world).
+  `venue_books`, `orders`, `faults`, `chance`, and `loop` (no real world).
 """
 
 from eventstore.testing.simulation.checks import Evidence, Finding, books_of, fill_of

@@ -57,7 +57,7 @@ from eventstore.model.state_codec import state_digest
 from eventstore.moment import AtTime
 from eventstore.reading.confirmed_cursors import checksum_in, confirm
 from eventstore.reading.replay import fold_to, recorded_batches
-from eventstore.reading.selection import seq_lower_bound
+from eventstore.reading.time_search import seq_lower_bound
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import DATA, Catalog, catalog_numbers, load_catalog
 from eventstore.tools.backup.places import Advance, Place, no_advance
