@@ -49,7 +49,7 @@ from eventstore.reading.subscriptions import Subscriptions
 
 __all__ = ["AppendOptions", "AppendPath"]
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("eventstore.store")
 
 StateT = TypeVar("StateT")
 

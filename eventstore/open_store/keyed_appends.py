@@ -52,7 +52,7 @@ from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["KeyedAppends", "keys_in_flight"]
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("eventstore.store")
 _FEW_EVENTS = 16
 """Events read at first to find those of one append. Most appends have fewer."""
 
