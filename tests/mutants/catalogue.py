@@ -1125,7 +1125,7 @@ SABOTAGES = (
             edit(DURABLE_LOG, "        await self._background.finish()\n", ""),
             edit(DURABLE_LOG, "    background.join()\n", ""),
         ),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="blocking calls after closing",
@@ -1138,7 +1138,7 @@ SABOTAGES = (
                 "        return await ",
             ),
         ),
-        caught_by=("tests/torture/test_found.py", "tests/test_closing.py"),
+        caught_by=("tests/torture/test_found.py", "tests/open_store/test_closing.py"),
     ),
     Sabotage(
         name="closing in a task",
@@ -1156,13 +1156,13 @@ SABOTAGES = (
                 "                self._ended(None)\n\n    def __repr__",
             ),
         ),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="appends accepted by a store that closes",
         breaks="what is acknowledged while a store is closed is in its last snapshot",
         edits=(edit(CLOSING, "        self._log.stop()\n", ""),),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="a snapshot begun by a store that closes",
@@ -1175,13 +1175,13 @@ SABOTAGES = (
                 "            self._end_snapshots,\n            self._log.drain,\n",
             ),
         ),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="a sync put behind the last job",
         breaks="nobody waits for a closed store",
         edits=(edit(COMMIT, "if self.unsynced and self._ended is not None:", "if False:"),),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="subscriptions after closing",
@@ -1244,7 +1244,7 @@ SABOTAGES = (
                 "                raise\n",
             ),
         ),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="the same comfort for every store",
@@ -1254,7 +1254,7 @@ SABOTAGES = (
                 MEMORY_LOG, "        if self.durable_seq > snapshot_seq:\n", "        if False:\n"
             ),
         ),
-        caught_by=("tests/test_closing.py",),
+        caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(
         name="a seal believed unsummed",

@@ -85,7 +85,7 @@ CREW = (
                 "                self._waiters = dict.fromkeys(set(self._waiters) - {waiter})\n",
             ),
         ),
-        caught_by=("tests/test_closing.py -k linear",),
+        caught_by=("tests/open_store/test_closing.py -k linear",),
     ),
     Sabotage(
         name="a spare smaller than the record",
