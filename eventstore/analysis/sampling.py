@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from eventstore.analysis.columns import Column, named_columns, value_of
 from eventstore.analysis.moments import AnyMoment, events_between, named_place
 from eventstore.analysis.samples import Samples
+from eventstore.analysis.state_columns import Column, named_columns, value_of
 from eventstore.analysis.state_path import StatePath, check_shown
 from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk

@@ -29,6 +29,7 @@ from typing import Protocol
 
 from eventstore.demo.errors import DemoError
 from eventstore.demo.events_to_record import Journal
+from eventstore.demo.following_process import SecondProcess
 from eventstore.demo.messages import (
     Acknowledged,
     Failed,
@@ -41,7 +42,6 @@ from eventstore.demo.messages import (
     decode,
 )
 from eventstore.demo.registry import trading_registry
-from eventstore.demo.second_process import SecondProcess
 from eventstore.demo.tape import read_moments, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.disk.layout import MANIFEST

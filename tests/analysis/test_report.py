@@ -25,11 +25,11 @@ from eventstore import (
     state_at,
 )
 from eventstore.analysis import write_report
-from eventstore.analysis.columns import Column
 from eventstore.analysis.report.books import is_books
 from eventstore.analysis.report.chart_data import Chart, Figures, Section, series
 from eventstore.analysis.report.intervals import Curve
 from eventstore.analysis.report.page import render
+from eventstore.analysis.state_columns import Column
 from eventstore.errors import EventStoreError, UnknownOperationError
 from eventstore.history import branch
 from eventstore.snapshot import keyframes

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from eventstore import Event, EventStore, SimulatedClock
-from eventstore.demo import second_process
+from eventstore.demo import following_process
 from eventstore.demo.errors import DemoError
 from eventstore.demo.events_to_record import Journal
+from eventstore.demo.following_process import SecondProcess, follow_store
 from eventstore.demo.ledger import Holding, Ledger, differences
 from eventstore.demo.messages import (
     Acknowledged,
@@ -36,7 +37,6 @@ from eventstore.demo.messages import (
 from eventstore.demo.registry import trading_registry
 from eventstore.demo.report import Screen, show_result
 from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
-from eventstore.demo.second_process import SecondProcess, follow_store
 from eventstore.demo.strategy import Fill, Rules, Strategy
 from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
 from eventstore.demo.verify import Verification, verify
@@ -654,7 +654,7 @@ class TestSecondProcess:
             pytest.raises(DemoError, match=r"could not follow: .*\.log is corrupt"),
         ):
             second.outcome()
-        monkeypatch.setattr(second_process, "LONGEST_WAIT", 0.01)
+        monkeypatch.setattr(following_process, "LONGEST_WAIT", 0.01)
         with (
             SecondProcess(store, events) as second,
             pytest.raises(DemoError, match="did not come to the end"),
@@ -667,7 +667,7 @@ class TestSecondProcess:
         self, complete: tuple[Path, Path, int], capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         store, _, events = complete
-        assert second_process.main([str(store), "--until", str(events)]) == 0
+        assert following_process.main([str(store), "--until", str(events)]) == 0
         (line,) = capfdbinary.readouterr().out.splitlines()
         assert decode(line) == follow_store(store, events)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from eventstore.analysis.columns import Column, value_of
 from eventstore.analysis.report.intervals import Curve
+from eventstore.analysis.state_columns import Column, value_of
 
 __all__ = ["ColumnCurve"]
 

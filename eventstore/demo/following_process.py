@@ -1,8 +1,9 @@
 """The second process of the demonstration: it follows the store while the first one is killed.
 
-`python -m eventstore.demo.second_process STORE --until N` follows the store from the first event,
-without the lock. The process folds every event with the same handlers as the trading process, and
-knows nothing else about the run. Behind event `N`, the process tells the digest of its state.
+`python -m eventstore.demo.following_process STORE --until N` follows the store from the first
+event, without the lock. The process folds every event with the same handlers as the trading
+process, and knows nothing else about the run. Behind event `N`, the process tells the digest of its
+state.
 
 The process is started before the store exists, and is never killed.
 """
@@ -37,7 +38,7 @@ class SecondProcess:
     """The running process, seen by the demonstration. Leaving the block ends the process."""
 
     def __init__(self, store: Path, until: int) -> None:
-        module = ["-m", "eventstore.demo.second_process", str(store), "--until", str(until)]
+        module = ["-m", "eventstore.demo.following_process", str(store), "--until", str(until)]
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-P", *module], stdout=subprocess.PIPE, stderr=self._complaints
@@ -103,7 +104,7 @@ def _appearing(store: Path, registry: HandlerRegistry[Any]) -> SyncFollower:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the second process. The outcome goes to standard output, as one message."""
-    parser = argparse.ArgumentParser(prog="python -m eventstore.demo.second_process")
+    parser = argparse.ArgumentParser(prog="python -m eventstore.demo.following_process")
     parser.add_argument("store", type=Path)
     parser.add_argument("--until", type=int, required=True)
     chosen = parser.parse_args(arguments)
