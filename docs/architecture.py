@@ -38,7 +38,8 @@ DUTIES = {
     "intents": "what is recorded before an act outside, and settled after",
     "keys": "identity keys: the index of known keys, in memory and in runs on disk",
     "log": "a durable order of encoded events: commits, segments, archives, tails",
-    "concurrency": "blocking calls on threads, and work that nobody can cancel",
+    "blocking_calls": "calls on threads beside the event loop",
+    "detached_work": "work that nobody can cancel",
     "shared_threads": "the threads that all stores of a process share",
     "named_cursors": "places of consumers, kept beside the log",
     "model": "operations, handlers, states",
@@ -53,7 +54,7 @@ DUTIES = {
     "cursor": "a place in one history, told from every other",
     "moment": "a number, a time or a cursor, by type",
     "arguments": "refused arguments: what they were, and the cure",
-    "missing_await": "what a forgotten await or a plain with is told",
+    "missing_await": "what is awaited or entered",
     "histogram": "counts of durations and sizes by powers of two",
     "recovery_and_stats": "what a store says of itself: RecoveryReport, StoreStats",
     "os_errors": "OSError translated once",
@@ -77,7 +78,8 @@ PATHS = {
     "open": (
         "O",
         "#c2410c",
-        "store concurrency config disk recovery directory snapshot log model recovery_and_stats",
+        "store missing_await blocking_calls config disk recovery directory snapshot log model "
+        "recovery_and_stats",
     ),
     "replay": ("R", "#15803d", "reading snapshot log model disk"),
     "snapshot": ("S", "#7e22ce", "store snapshot log model disk clock"),

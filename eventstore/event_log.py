@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from eventstore.arguments import argument_error
+from eventstore.blocking_calls import opening_executor, run_blocking
 from eventstore.clock import Clock, checked_clock
-from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.config import Durability, StoreConfig
 from eventstore.directory import (
     Create,
@@ -29,7 +29,7 @@ from eventstore.log.base import Chunk, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
-from eventstore.missing_await import AsyncContext, awaited
+from eventstore.missing_await import AsyncContext, Opening, awaited
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.operation import Event, Receipt
 from eventstore.model.user_code import fold_context

@@ -7,16 +7,19 @@ classes here raise `NotAwaitedError`, which names the missing word.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from eventstore.errors import NotAwaitedError
 
-__all__ = ["AsyncContext", "Call", "awaited"]
+__all__ = ["AsyncContext", "Call", "Opening", "awaited"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,3 +89,60 @@ def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     mark: Callable[[Any], Any] = getattr(inspect, "markcoroutinefunction", lambda marked: marked)
     mark(call)  # from Python 3.12 on, tools that ask see a coroutine function
     return call
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+OpenedT = TypeVar("OpenedT", bound=_Closable)
+
+
+class Opening(AsyncContext, Generic[OpenedT]):
+    """The result of `open`: await it and close the store yourself, or use `async with`.
+
+    Leaving the block closes the store, also when the body raised. The body's exception then wins
+    over an exception from closing. The log has recorded the exception from closing. A cancellation
+    while the store is being closed waits for the end of the closing. A second one does not.
+    """
+
+    def __init__(self, opens: Callable[[], Awaitable[OpenedT]]) -> None:
+        self._opens = opens
+        self._opened: OpenedT | None = None
+
+    def __repr__(self) -> str:
+        return "<Opening: nothing is open until it is awaited or entered with `async with`>"
+
+    if not TYPE_CHECKING:  # pragma: no branch - else a checker accepts every attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(
+                f"open() was not awaited, so there is no {name!r} yet: write `await "
+                "EventStore.open(...)`, or `async with EventStore.open(...) as store:`",
+            )
+
+    def __await__(self) -> Generator[Any, None, OpenedT]:
+        return self._opens().__await__()
+
+    async def __aenter__(self) -> OpenedT:
+        self._opened = await self._opens()
+        return self._opened
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        try:
+            await opened.close()
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):  # logged, as below
+                await opened.close()
+            raise
+        except Exception:  # the body's says more, and a failed commit was logged when it failed
+            if error is None:
+                raise

@@ -18,14 +18,13 @@ from typing import Any, TypeVar, Unpack, overload
 from msgspec.structs import replace
 
 from eventstore.clock import Clock, checked_clock
-from eventstore.concurrency import Opening
 from eventstore.config import Durability, StoreConfig
 from eventstore.directory import Create, check_create
 from eventstore.disk.base import Disk, check_location
 from eventstore.error_base import fresh_error
 from eventstore.intents.store_methods import IntentMethods
 from eventstore.log.base import Log
-from eventstore.missing_await import AsyncContext, awaited
+from eventstore.missing_await import AsyncContext, Opening, awaited
 from eventstore.model.operation import Payload, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt

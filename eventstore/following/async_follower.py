@@ -22,8 +22,9 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
-from eventstore.concurrency import BackgroundCalls, DetachedWork, run_blocking, wake
+from eventstore.blocking_calls import BackgroundCalls, run_blocking
 from eventstore.cursor import Cursor
+from eventstore.detached_work import DetachedWork, wake
 from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.errors import NotAwaitedError, StoreClosedError
 from eventstore.following.event_batches import EventBatches, ReadAhead

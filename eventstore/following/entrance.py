@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from eventstore.arguments import argument_error
-from eventstore.concurrency import opening_executor
+from eventstore.blocking_calls import opening_executor
 from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
 from eventstore.following.async_follower import Follower

@@ -29,8 +29,8 @@ from typing import TypeVar
 import msgspec
 
 from eventstore.arguments import checked_path
+from eventstore.blocking_calls import opening_executor, run_blocking
 from eventstore.clock import Clock, SimulatedClock, checked_clock, wall_time
-from eventstore.concurrency import Opening, opening_executor, run_blocking
 from eventstore.cursor import Cursor
 from eventstore.directory import create_first_segment
 from eventstore.disk.base import Disk, check_location, sync_folder, sync_path
@@ -62,6 +62,7 @@ from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.key_recovery import keys_at
 from eventstore.keys.folder import copy_keys
 from eventstore.keys.index import KeyIndex
+from eventstore.missing_await import Opening
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of

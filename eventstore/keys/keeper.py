@@ -19,7 +19,7 @@ import contextlib
 import logging
 import uuid
 
-from eventstore.concurrency import DetachedWork
+from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import KEYS_FOLDER, KEYS_MERGE_TEMPORARY, KEYS_TEMPORARY
 from eventstore.errors import StoreClosedError

@@ -43,8 +43,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventstore.concurrency import wake
 from eventstore.config import StoreConfig
+from eventstore.detached_work import wake
 from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedError

@@ -22,8 +22,9 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
 
-from eventstore.concurrency import BackgroundCalls, DetachedWork, ensure_own_loop
+from eventstore.blocking_calls import BackgroundCalls
 from eventstore.config import Durability, StoreConfig
+from eventstore.detached_work import DetachedWork, ensure_own_loop
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.error_base import fresh_error

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from eventstore.concurrency import BackgroundCalls
+from eventstore.blocking_calls import BackgroundCalls
 from eventstore.config import Durability
 from eventstore.disk.base import Disk
 from eventstore.disk.timelines import Lineage

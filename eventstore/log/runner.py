@@ -30,7 +30,7 @@ from typing import Protocol
 
 import msgspec
 
-from eventstore.concurrency import no_thread_error
+from eventstore.blocking_calls import no_thread_error
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
 from eventstore.log.base import Record

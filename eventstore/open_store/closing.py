@@ -16,7 +16,7 @@ A part of a store is closed after all parts that stand on the part. The steps ar
 
 A step that fails does not keep the next one from being made. The last error is raised in the end.
 
-The steps are detached work (`concurrency.py`). Cancelling the caller, or every task, leaves the
+The steps are detached work (`detached_work.py`). Cancelling the caller, or every task, leaves the
 steps going on. Each step may be made again: after a `KeyboardInterrupt` in the middle of a step,
 the next `close` begins the steps again.
 """
@@ -27,7 +27,7 @@ import asyncio
 import os
 import warnings
 
-from eventstore.concurrency import DetachedWork, ensure_own_loop
+from eventstore.detached_work import DetachedWork, ensure_own_loop
 from eventstore.log.base import Log
 from eventstore.reading.subscriptions import Subscriptions
 from eventstore.snapshot.keeper import SnapshotKeeper

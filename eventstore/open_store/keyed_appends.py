@@ -25,8 +25,8 @@ from typing import Any, Protocol
 import msgspec
 
 from eventstore.arguments import argument_error
-from eventstore.concurrency import DetachedWork
 from eventstore.config import Durability
+from eventstore.detached_work import DetachedWork
 from eventstore.errors import HistoryUnavailableError
 from eventstore.intents.terms import Terms
 from eventstore.keys.decision import (

@@ -21,8 +21,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from eventstore.blocking_calls import BackgroundCalls, opening_executor, run_blocking
 from eventstore.clock import Clock
-from eventstore.concurrency import BackgroundCalls, opening_executor, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.directory import Create
 from eventstore.disk.base import Disk

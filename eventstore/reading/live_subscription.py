@@ -31,8 +31,8 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from eventstore.concurrency import DetachedWork, wake
 from eventstore.cursor import Cursor, checksum_at
+from eventstore.detached_work import DetachedWork, wake
 from eventstore.disk.base import Disk
 from eventstore.error_base import fresh_error
 from eventstore.errors import SubscriberTooSlowError

@@ -23,8 +23,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from eventstore.blocking_calls import run_blocking
 from eventstore.clock import Clock
-from eventstore.concurrency import Opening, run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.timelines import next_timeline
 from eventstore.errors import (
@@ -36,7 +36,7 @@ from eventstore.errors import (
     StoreClosedError,
     StoreFailedError,
 )
-from eventstore.missing_await import AsyncContext
+from eventstore.missing_await import AsyncContext, Opening
 from eventstore.model.registry import HandlerRegistry
 from eventstore.replication.connection import Connection, WrongSequenceError, connect, end_tasks
 from eventstore.replication.lease import Holder, Lease

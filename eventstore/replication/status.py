@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from eventstore.concurrency import run_blocking
+from eventstore.blocking_calls import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest

@@ -20,8 +20,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from eventstore.blocking_calls import run_blocking
 from eventstore.clock import SystemClock
-from eventstore.concurrency import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.cursor import checksum_at
 from eventstore.errors import ReplicationError, StreamMismatchError

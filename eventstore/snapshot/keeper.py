@@ -2,10 +2,11 @@
 
 Theory of operation
 -------------------
-A snapshot is detached work (`concurrency.py`). Cancelling a caller of `snapshot`, or every task of
-the program, therefore cancels only the wait. Two snapshots never write at once: a caller that finds
-a snapshot under way waits for its end, and begins another one only if the store has moved on since.
-The end of a snapshot is the end of its last call on a thread, and a lock holds that rule there.
+A snapshot is detached work (`detached_work.py`). Cancelling a caller of `snapshot`, or every task
+of the program, therefore cancels only the wait. Two snapshots never write at once: a caller that
+finds a snapshot under way waits for its end, and begins another one only if the store has moved on
+since. The end of a snapshot is the end of its last call on a thread, and a lock holds that rule
+there.
 
 A keeper that was stopped begins no snapshot any more, except the last one of a store without a log.
 
@@ -36,8 +37,8 @@ from typing import Any
 import msgspec
 
 from eventstore.clock import Clock, wall_time
-from eventstore.concurrency import DetachedWork
 from eventstore.config import StoreConfig
+from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
 from eventstore.disk.manifest import Manifest, load_manifest, note_first_snapshot

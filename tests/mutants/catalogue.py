@@ -29,7 +29,8 @@ CLOCK = "clock.py"
 CLOSING = "open_store/closing.py"
 CODEC = "model/codec.py"
 COMMIT = "log/commit.py"
-CONCURRENCY = "concurrency.py"
+BLOCKING_CALLS = "blocking_calls.py"
+DETACHED_WORK = "detached_work.py"
 CONVERSION = "model/conversion.py"
 DIRECTORY = "directory.py"
 DISK_BASE = "disk/base.py"
@@ -1132,7 +1133,7 @@ SABOTAGES = (
         breaks="whoever reads after a store was closed is told that it was closed",
         edits=(
             edit(
-                CONCURRENCY,
+                BLOCKING_CALLS,
                 "        if self._refusal is not None:\n"
                 "            raise fresh_error(self._refusal)\n        return await ",
                 "        return await ",
@@ -1145,7 +1146,7 @@ SABOTAGES = (
         breaks="a closing goes on, whoever cancels every task",
         edits=(
             edit(
-                CONCURRENCY,
+                DETACHED_WORK,
                 "        self._loop.call_soon(self._step)\n\n    def __repr__",
                 "        self._task = self._loop.create_task(self._all())\n\n"
                 "    async def _all(self) -> None:\n"
@@ -1443,7 +1444,7 @@ SABOTAGES = (
         breaks="an opening ends, whatever the user's code raises",
         edits=(
             edit(
-                CONCURRENCY,
+                BLOCKING_CALLS,
                 "    call = _without_stop_iteration(call)\n",
                 "",
             ),

@@ -241,7 +241,7 @@ COMMIT_PATH = (
         breaks="leaving the block closes the store, also when cancelled",
         edits=(
             edit(
-                "concurrency.py",
+                "missing_await.py",
                 "            with contextlib.suppress(Exception):  # logged, as below\n"
                 "                await opened.close()\n"
                 "            raise\n",

@@ -80,7 +80,7 @@ CREW = (
         breaks="cancelling n waiters takes time for n",
         edits=(
             edit(
-                "concurrency.py",
+                "detached_work.py",
                 "                self._waiters.pop(waiter, None)\n",
                 "                self._waiters = dict.fromkeys(set(self._waiters) - {waiter})\n",
             ),

@@ -22,9 +22,10 @@ from eventstore import (
     StoreClosedError,
     StoreLockedError,
     StoreResourceError,
-    concurrency,
+    blocking_calls,
 )
-from eventstore.concurrency import BackgroundCalls, DetachedWork
+from eventstore.blocking_calls import BackgroundCalls
+from eventstore.detached_work import DetachedWork
 from eventstore.disk.local import LocalDisk
 from eventstore.log import runner
 from eventstore.shared_threads import Crew
@@ -566,7 +567,7 @@ class TestAnOpeningThatFails:
     async def test_a_snapshot_and_a_reading_without_a_thread(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(concurrency, "BACKGROUND", Crew("eventstore-background", 4))
+        monkeypatch.setattr(blocking_calls, "BACKGROUND", Crew("eventstore-background", 4))
         async with EventStore.open(tmp_path / "s", bank_registry(), **NEVER) as store:
 
             def refuses(thread: threading.Thread) -> None:

@@ -22,8 +22,8 @@ from random import Random
 from typing import Any, NoReturn
 
 from eventstore import Durability, Event, EventStore, RecoveryReport, SimulatedClock, StoreConfig
-from eventstore.concurrency import Opening
 from eventstore.disk.local import LocalDisk
+from eventstore.missing_await import Opening
 from tests.real.children import Child, Parent
 from tests.torture.ledger import Deposit, Ledger, Transfer, ledger_after, ledger_registry
 from tests.torture.oracle import Claim, OracleError, Submitted, recovered_as_claimed

@@ -25,7 +25,7 @@ from eventstore import (
     handler,
     history,
 )
-from eventstore.concurrency import wake
+from eventstore.detached_work import wake
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.history import branch, compare

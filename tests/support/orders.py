@@ -17,7 +17,7 @@ from eventstore import (
     SimulatedClock,
     handler,
 )
-from eventstore.concurrency import Opening
+from eventstore.missing_await import Opening
 from eventstore.testing import SimulatedDisk
 
 

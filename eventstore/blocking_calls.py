@@ -1,13 +1,7 @@
-"""Work off the event loop, and work that outlives its caller: `open`, threads, detached work.
+"""Blocking calls on threads beside the event loop: of an opening, and of an open store.
 
 Theory of operation
 -------------------
-*Detached work* (`DetachedWork`) is a coroutine driven by callbacks, and no task. A shutdown routine
-may cancel every task. Such a routine cancels the waiting for detached work, and never the work.
-Closing, snapshots and the spare segment are detached work. A task was rejected: every task stands
-in `asyncio.all_tasks` and can be cancelled there, while the thread behind the task goes on. A task
-without an effect of `cancel` was rejected too: a shutdown routine also waits for the tasks.
-
 *Background calls* (`BackgroundCalls`) are the blocking calls of one store beside the commit path. A
 call on a thread cannot be cancelled, only the waiting for the call. The end of a call is therefore
 the end on the thread. A disk is closed after the last call has ended, in every ending. Otherwise a
@@ -21,199 +15,28 @@ import concurrent.futures.thread  # noqa: F401  see `opening_executor`
 import contextlib
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from types import TracebackType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    NoReturn,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-)
+from typing import Any, ParamSpec, TypeVar
 
 import aiofiles.os
 
+from eventstore.detached_work import wake
 from eventstore.disk.base import Disk
 from eventstore.error_base import fresh_error
-from eventstore.errors import EventStoreError, NotAwaitedError, StoreClosedError, StoreResourceError
-from eventstore.missing_await import AsyncContext
+from eventstore.errors import EventStoreError, StoreClosedError, StoreResourceError
 from eventstore.shared_threads import Crew, CrewExecutor
 
 __all__ = [
     "BackgroundCalls",
-    "DetachedWork",
-    "Opening",
-    "ensure_own_loop",
     "no_thread_error",
     "opening_executor",
     "run_blocking",
-    "wake",
 ]
-
-
-class _Closable(Protocol):
-    async def close(self) -> None: ...
-
-
-OpenedT = TypeVar("OpenedT", bound=_Closable)
-
-
-class Opening(AsyncContext, Generic[OpenedT]):
-    """The result of `open`: await it and close the store yourself, or use `async with`.
-
-    Leaving the block closes the store, also when the body raised. The body's exception then wins
-    over an exception from closing. The log has recorded the exception from closing. A cancellation
-    while the store is being closed waits for the end of the closing. A second one does not.
-    """
-
-    def __init__(self, opens: Callable[[], Awaitable[OpenedT]]) -> None:
-        self._opens = opens
-        self._opened: OpenedT | None = None
-
-    def __repr__(self) -> str:
-        return "<Opening: nothing is open until it is awaited or entered with `async with`>"
-
-    if not TYPE_CHECKING:  # pragma: no branch - else a checker accepts every attribute
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise NotAwaitedError(
-                f"open() was not awaited, so there is no {name!r} yet: write `await "
-                "EventStore.open(...)`, or `async with EventStore.open(...) as store:`",
-            )
-
-    def __await__(self) -> Generator[Any, None, OpenedT]:
-        return self._opens().__await__()
-
-    async def __aenter__(self) -> OpenedT:
-        self._opened = await self._opens()
-        return self._opened
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        opened, self._opened = self._opened, None
-        if opened is None:
-            return
-        try:
-            await opened.close()
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):  # logged, as below
-                await opened.close()
-            raise
-        except Exception:  # the body's says more, and a failed commit was logged when it failed
-            if error is None:
-                raise
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def wake(waiter: asyncio.Future[None]) -> None:
-    """Resolve `waiter`, unless it was cancelled or resolved before."""
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-class DetachedWork(Generic[T]):
-    """A coroutine that goes on to its end, whichever task is cancelled.
-
-    The coroutine begins in the loop's next turn, and awaits futures of the running loop only.
-    `ended` is called with the error that ended the coroutine, if any, before a waiter is woken. An
-    error without `ended` and without a waiter goes to the loop's exception handler.
-    """
-
-    def __init__(
-        self,
-        work: Coroutine[Any, Any, T],
-        ended: Callable[[BaseException | None], None] | None = None,
-    ) -> None:
-        self._work = work
-        self._ended = ended
-        self._loop = asyncio.get_running_loop()
-        self._outcome: asyncio.Future[T] = self._loop.create_future()
-        self._waiters: dict[asyncio.Future[None], None] = {}  # each leaves in constant time
-        self._loop.call_soon(self._step)
-
-    def __repr__(self) -> str:
-        state = "ended" if self.done else "under way"
-        return f"<DetachedWork: {state}>"
-
-    @property
-    def done(self) -> bool:
-        """Whether the coroutine has ended."""
-        return self._outcome.done()
-
-    def __del__(self) -> None:
-        self._work.close()  # the loop was closed first
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether `KeyboardInterrupt` or `SystemExit` ended the work in the middle of a step."""
-        if not self._outcome.done():
-            return False
-        error = self._outcome.exception()
-        return error is not None and not isinstance(error, Exception)
-
-    async def settled(self) -> bool:
-        """Wait for the end. Returns whether there is an outcome, and no interrupt in its place.
-
-        Cancelling cancels the waiting.
-        """
-        if not self._outcome.done():
-            if not self._waiters:
-                self._outcome.add_done_callback(self._wake_waiters)
-            waiter = self._loop.create_future()
-            self._waiters[waiter] = None
-            try:
-                await waiter
-            finally:
-                self._waiters.pop(waiter, None)
-        return not self.interrupted
-
-    def _wake_waiters(self, _: object) -> None:
-        try:
-            for waiter in list(self._waiters):
-                wake(waiter)
-        except BaseException:  # an interruption: the loop has to come back for those who are left
-            self._loop.call_soon(self._wake_waiters, None)
-            raise
-
-    async def wait(self) -> T:
-        """Wait for the end, and return or raise the outcome. Cancelling cancels the waiting."""
-        await self.settled()
-        error = self._outcome.exception()
-        if isinstance(error, EventStoreError):
-            raise fresh_error(error)
-        return self._outcome.result()
-
-    def _step(self, _: object = None) -> None:
-        try:
-            awaited = self._work.send(None)
-        except StopIteration as end:
-            if self._ended is not None:
-                self._ended(None)
-            self._outcome.set_result(end.value)
-        except BaseException as error:
-            self._outcome.set_exception(error)
-            if self._ended is not None:
-                self._outcome.exception()  # retrieved
-                self._ended(error)
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise
-        else:
-            if awaited is None:  # `asyncio.sleep(0)`
-                self._loop.call_soon(self._step)
-            else:
-                # asyncio's protocol for awaiting a future: the one who drives takes the mark off.
-                awaited._asyncio_future_blocking = False  # noqa: SLF001  the protocol's own name
-                awaited.add_done_callback(self._step)
 
 
 class _InlineExecutor(Executor):
@@ -305,22 +128,6 @@ def _wake_from_thread(
 ) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
         loop.call_soon_threadsafe(wake, waiter)
-
-
-def ensure_own_loop(loop: asyncio.AbstractEventLoop, path: str) -> None:
-    """Raise `StoreClosedError` unless `loop` runs: all futures belong to that loop."""
-    if asyncio.get_running_loop() is loop:
-        return
-    if loop.is_closed():
-        advice = (
-            "is closed: the log's thread has ended, and has written what was submitted. Close the "
-            "store before its loop ends"
-        )
-    else:
-        advice = "is another one: close the store there"
-    raise StoreClosedError(
-        f"{path} belongs to the event loop of its opening, which {advice}", path=path
-    )
 
 
 def opening_executor(disk: Disk | None) -> Executor | None:

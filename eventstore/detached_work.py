@@ -1,0 +1,140 @@
+"""Detached work: a coroutine that goes on to its end, whichever task is cancelled.
+
+Theory of operation
+-------------------
+Detached work is a coroutine driven by callbacks, and no task. A shutdown routine
+may cancel every task. Such a routine cancels the waiting for detached work, and never the work.
+Closing, snapshots and the spare segment are detached work. A task was rejected: every task stands
+in `asyncio.all_tasks` and can be cancelled there, while the thread behind the task goes on. A task
+without an effect of `cancel` was rejected too: a shutdown routine also waits for the tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from eventstore.error_base import fresh_error
+from eventstore.errors import EventStoreError, StoreClosedError
+
+__all__ = ["DetachedWork", "ensure_own_loop", "wake"]
+
+T = TypeVar("T")
+
+
+def wake(waiter: asyncio.Future[None]) -> None:
+    """Resolve `waiter`, unless it was cancelled or resolved before."""
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class DetachedWork(Generic[T]):
+    """A coroutine that goes on to its end, whichever task is cancelled.
+
+    The coroutine begins in the loop's next turn, and awaits futures of the running loop only.
+    `ended` is called with the error that ended the coroutine, if any, before a waiter is woken. An
+    error without `ended` and without a waiter goes to the loop's exception handler.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        ended: Callable[[BaseException | None], None] | None = None,
+    ) -> None:
+        self._work = work
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[T] = self._loop.create_future()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # each leaves in constant time
+        self._loop.call_soon(self._step)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done else "under way"
+        return f"<DetachedWork: {state}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether the coroutine has ended."""
+        return self._outcome.done()
+
+    def __del__(self) -> None:
+        self._work.close()  # the loop was closed first
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `KeyboardInterrupt` or `SystemExit` ended the work in the middle of a step."""
+        if not self._outcome.done():
+            return False
+        error = self._outcome.exception()
+        return error is not None and not isinstance(error, Exception)
+
+    async def settled(self) -> bool:
+        """Wait for the end. Returns whether there is an outcome, and no interrupt in its place.
+
+        Cancelling cancels the waiting.
+        """
+        if not self._outcome.done():
+            if not self._waiters:
+                self._outcome.add_done_callback(self._wake_waiters)
+            waiter = self._loop.create_future()
+            self._waiters[waiter] = None
+            try:
+                await waiter
+            finally:
+                self._waiters.pop(waiter, None)
+        return not self.interrupted
+
+    def _wake_waiters(self, _: object) -> None:
+        try:
+            for waiter in list(self._waiters):
+                wake(waiter)
+        except BaseException:  # an interruption: the loop has to come back for those who are left
+            self._loop.call_soon(self._wake_waiters, None)
+            raise
+
+    async def wait(self) -> T:
+        """Wait for the end, and return or raise the outcome. Cancelling cancels the waiting."""
+        await self.settled()
+        error = self._outcome.exception()
+        if isinstance(error, EventStoreError):
+            raise fresh_error(error)
+        return self._outcome.result()
+
+    def _step(self, _: object = None) -> None:
+        try:
+            awaited = self._work.send(None)
+        except StopIteration as end:
+            if self._ended is not None:
+                self._ended(None)
+            self._outcome.set_result(end.value)
+        except BaseException as error:
+            self._outcome.set_exception(error)
+            if self._ended is not None:
+                self._outcome.exception()  # retrieved
+                self._ended(error)
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+        else:
+            if awaited is None:  # `asyncio.sleep(0)`
+                self._loop.call_soon(self._step)
+            else:
+                # asyncio's protocol for awaiting a future: the one who drives takes the mark off.
+                awaited._asyncio_future_blocking = False  # noqa: SLF001  the protocol's own name
+                awaited.add_done_callback(self._step)
+
+
+def ensure_own_loop(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    """Raise `StoreClosedError` unless `loop` runs: all futures belong to that loop."""
+    if asyncio.get_running_loop() is loop:
+        return
+    if loop.is_closed():
+        advice = (
+            "is closed: the log's thread has ended, and has written what was submitted. Close the "
+            "store before its loop ends"
+        )
+    else:
+        advice = "is another one: close the store there"
+    raise StoreClosedError(
+        f"{path} belongs to the event loop of its opening, which {advice}", path=path
+    )
