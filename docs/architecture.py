@@ -81,7 +81,7 @@ PATHS = {
         "store missing_await blocking_calls config disk recovery directory snapshot log model "
         "recovery_and_stats",
     ),
-    "replay": ("R", "#15803d", "reading snapshot log model disk"),
+    "replay": ("R", "#15803d", "reading moment snapshot log model disk"),
     "snapshot": ("S", "#7e22ce", "store snapshot log model disk clock"),
 }
 """Letter, colour and rooms of each path that the page follows."""

@@ -1,4 +1,4 @@
-"""Detached work: a coroutine that goes on to its end, whichever task is cancelled.
+"""Detached work: a coroutine that goes on to the end, also when every task is cancelled.
 
 Theory of operation
 -------------------
@@ -30,7 +30,7 @@ def wake(waiter: asyncio.Future[None]) -> None:
 
 
 class DetachedWork(Generic[T]):
-    """A coroutine that goes on to its end, whichever task is cancelled.
+    """A coroutine that goes on to the end, also when every task is cancelled.
 
     The coroutine begins in the loop's next turn, and awaits futures of the running loop only.
     `ended` is called with the error that ended the coroutine, if any, before a waiter is woken. An
@@ -70,7 +70,7 @@ class DetachedWork(Generic[T]):
         return error is not None and not isinstance(error, Exception)
 
     async def settled(self) -> bool:
-        """Wait for the end. Returns whether there is an outcome, and no interrupt in its place.
+        """Wait for the end. Returns whether there is an outcome, and no interrupt in place of one.
 
         Cancelling cancels the waiting.
         """

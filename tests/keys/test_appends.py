@@ -27,8 +27,8 @@ from eventstore import (
     StoreFullError,
     StoreUsageError,
     handler,
-    keyed_appends,
 )
+from eventstore.open_store import keyed_appends
 from eventstore.testing import SimulatedDisk
 from tests.test_head import failing_once
 
