@@ -15,10 +15,11 @@ from typing import Any
 import click
 
 from eventstore.command_line.command_declaration import command, registry_option
+from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry
-from eventstore.errors import RegistrationError, StoreNotFoundError
+from eventstore.errors import CorruptStoreError, RegistrationError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.tools.backup.catalog import Catalog, catalog_facts
 from eventstore.tools.backup.copying import Copy
@@ -178,29 +179,27 @@ def _tell(out: Output, to: str, copy: Copy, seconds: float) -> None:
 
 
 def _list(out: Output, to: str) -> None:
-    copies = list_copies(open_place(to))
-    if not copies:
+    damaged: dict[int, CorruptStoreError] = {}
+    copies = list_copies(open_place(to), damaged.__setitem__)
+    if not copies and not damaged:
         raise StoreNotFoundError(f"there is no backup at {to}", path=to)
     if out.json:
-        out.object({"path": to, "copies": [catalog_facts(one) for one in copies]})
-        return
-    out.rows(
-        ("copy", "made", "first", "last", "time", "bytes", "digest", "timeline"),
-        [
-            (
-                one.number,
-                time_text(one.made // 10**9 * 10**9),
-                one.first,
-                one.last,
-                "-" if one.last_time is None else time_text(one.last_time),
-                one.size,
-                "-" if one.digest is None else one.digest[:16],
-                one.timeline,
-            )
-            for one in copies
-        ],
-        right=("copy", "first", "last", "bytes", "timeline"),
-    )
+        told = [{"number": number, "reason": str(error)} for number, error in damaged.items()]
+        out.object({"path": to, "copies": [*map(catalog_facts, copies)], "damaged": told})
+    else:
+        columns = ("copy", "made", "first", "last", "time", "bytes", "digest", "timeline")
+        out.rows(columns, map(_cells, copies), ("copy", "first", "last", "bytes", "timeline"))
+        for error in damaged.values():
+            out.say(f"DAMAGED: {error}")
+    if damaged:
+        raise click.exceptions.Exit(FINDINGS)
+
+
+def _cells(one: Catalog) -> tuple[Any, ...]:
+    made, last = time_text(one.made // 10**9 * 10**9), one.last_time
+    digest = "-" if one.digest is None else one.digest[:16]
+    when = "-" if last is None else time_text(last)
+    return one.number, made, one.first, one.last, when, one.size, digest, one.timeline
 
 
 def _range(catalog: Catalog) -> str:

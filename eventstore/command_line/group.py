@@ -49,15 +49,18 @@ COMMANDS = {
     "demo": "demo:demo",
     "completion": "completion:completion",
 }
-"""Each command with its module and its name there, in the order of the help."""
+"""Each command with module and name, in the order of the help."""
 
 
 class _ClosedPipe(Exception):
-    """A closed pipe, told apart from the error that click turns into exit status 1."""
+    """A closed pipe. Click turns the error of a closed pipe into exit status 1."""
 
 
 class CommandGroup(click.Group):
-    """A group whose commands end with the exit statuses of `exits.py`, and never in a traceback."""
+    """A group whose commands end with the exit statuses of `exits.py`, and never in a traceback.
+
+    Every context has the typed words, without the program's name, as its object.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -102,7 +105,9 @@ class CommandGroup(click.Group):
         self, arguments: list[str], prog_name: str | None, as_json: bool, extra: dict[str, Any]
     ) -> int:
         try:
-            ended = super().main(arguments, prog_name, standalone_mode=False, **extra)
+            ended = super().main(
+                arguments, prog_name, standalone_mode=False, obj=tuple(arguments), **extra
+            )
         except click.exceptions.Abort:
             click.echo("interrupted", err=True)
             return exits.INTERRUPTED

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.damage import tell_damage
@@ -53,7 +55,7 @@ def info(out: Output, path: Path, count: bool, files: bool, registry_name: str |
     format are in the way. Being in use is no finding.
     """
     registry = None if registry_name is None else load_registry(registry_name)
-    found = inspect_store(path, registry)
+    found = _with_registry(inspect_store(path, registry), registry_name)
     counted = _count(path) if count and found.overview is not None else None
     if out.json:
         out.object(_object(found, counted))
@@ -70,6 +72,17 @@ def info(out: Output, path: Path, count: bool, files: bool, registry_name: str |
     status = _status(found)
     if status:
         raise click.exceptions.Exit(status)
+
+
+def _with_registry(found: Inspection, name: str | None) -> Inspection:
+    """Name the registry in the next command as well, which needs the same handlers."""
+    opening = found.opening
+    if name is None or opening.next_command is None:
+        return found
+    after = f"{opening.next_command} --registry {shlex.quote(name)}"
+    text = opening.text.replace(opening.next_command, after)
+    opening = msgspec.structs.replace(opening, next_command=after, text=text)
+    return msgspec.structs.replace(found, opening=opening)
 
 
 def _status(found: Inspection) -> int:

@@ -19,6 +19,7 @@ __all__ = [
     "price_object",
     "remedy_rows",
     "show_place",
+    "show_prices",
     "state_columns",
 ]
 
@@ -159,6 +160,15 @@ def show_place(out: Output, proposal: Proposal, index: int) -> None:
             "restore: --restore --from BACKUP loses nothing, if an older copy of the store has the "
             f"file up to event {place.last:,}"
         )
+
+
+def show_prices(out: Output, prices: Sequence[Price]) -> None:
+    """Print prices that are of no single place."""
+    columns, rows = remedy_rows(prices, None)
+    out.rows(columns, rows, right=columns[2:3] + columns[4:])
+    for price in prices:
+        if price.note:
+            out.line(f"{price.choice}: {price.note}")
 
 
 def _remarks(place: Place, price: Price) -> list[str]:

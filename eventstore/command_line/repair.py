@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,26 @@ from eventstore.command_line.command_declaration import command, path_argument, 
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
+from eventstore.command_line.remedy_choices import (
+    asks_for_something,
+    chosen_remedies,
+    edits_of,
+)
 from eventstore.command_line.remedy_tables import (
     mended_object,
     price_object,
-    remedy_rows,
     show_place,
+    show_prices,
 )
 from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.repair import Choice, Proposal, Repaired, propose
+from eventstore.repair import Price, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
 from eventstore.repair.damaged_places import place_object
-from eventstore.repair.replaced_event import encode_replacement
+from eventstore.repair.proposing import price_choices
 from eventstore.tools.backup.entrance import open_copy
 
 __all__ = ["repair"]
-
-REMEDIES = ("restore", "mend", "skip", "cut", "snapshot", "drop", "rebuild", "set-aside")
 
 
 @command(
@@ -88,15 +90,20 @@ def repair(
     if source is not None:
         click.get_current_context().call_on_close(source.close)
     proposal = propose(path, registry, source)
-    more = _edits(path, asked)
+    more = edits_of(path, asked)
     if proposal.healthy and not more and not (asked["mend"] and proposal.diagnosis.places):
         _show_healthy(out, path, proposal)
         return
     if not applying:
-        _by_number(asked["choose"], proposal)  # a wrong one is told at once
-        _show(out, path, proposal)
+        prices = None
+        if asks_for_something(asked):
+            choices = chosen_remedies(proposal, asked, filled=True)
+            prices = price_choices(path, proposal, choices, registry, more=more, backup=source)
+        _show(out, path, proposal, prices)
+        if not out.json:
+            out.say(_next(proposal, asked))
         raise click.exceptions.Exit(FINDINGS)
-    choices = _chosen(proposal, asked)
+    choices = chosen_remedies(proposal, asked)
     result = repair_store(
         path,
         choices,
@@ -120,77 +127,6 @@ def _registry(out: Output, name: str | None) -> HandlerRegistry[Any] | None:
         return None
 
 
-def _edits(path: Path, asked: dict[str, Any]) -> list[Choice]:
-    edits = [Choice("drop", seq) for seq in asked["drop"]]
-    for seq, text in asked["replace"]:
-        try:
-            data = json.loads(text)
-            edits.append(Choice("replace", seq, encode_replacement(path, seq, data)))
-        except (ValueError, TypeError, msgspec.MsgspecError) as error:
-            raise click.BadParameter(str(error), param_hint="'--replace'") from error
-    return edits
-
-
-def _chosen(proposal: Proposal, asked: dict[str, Any]) -> dict[int, Choice]:
-    """Return a remedy for every place. Raises `click.UsageError` where none was chosen."""
-    by_number = _by_number(asked["choose"], proposal)
-    edited = {*asked["drop"], *(seq for seq, _ in asked["replace"])}
-    choices: dict[int, Choice] = {}
-    for index, place in enumerate(proposal.diagnosis.places):
-        offered = {price.choice.remedy: price.choice for price in proposal.prices[index]}
-        if not offered:  # the repair says why no remedy helps
-            continue
-        wanted = by_number.get(index) or next(
-            (name for name in REMEDIES if _is_asked(asked, name) and name in offered), None
-        )
-        if place.kind == "poison" and place.first in edited:
-            choices[index] = Choice("edit")
-            continue
-        if wanted is None:
-            if place.harmless:
-                continue
-            wanted = _only_free(proposal, index)
-        if wanted is None or wanted not in offered:
-            names = ", ".join(offered) or "none"
-            raise click.UsageError(
-                f"place {index + 1}, {place.name}: choose a remedy ({names}). Nothing was written"
-            )
-        choice = offered[wanted]
-        if wanted == "snapshot" and asked["snapshot"]:
-            choice = Choice("snapshot", asked["snapshot"])
-        choices[index] = choice
-    return choices
-
-
-def _is_asked(asked: dict[str, Any], name: str) -> bool:
-    return bool(asked.get(name.replace("-", "_")))
-
-
-def _by_number(text: str | None, proposal: Proposal) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for pair in (text or "").split(","):
-        if not pair:
-            continue
-        number, _, remedy = pair.partition("=")
-        right = number.isdecimal() and 1 <= int(number) <= len(proposal.diagnosis.places)
-        if not right or remedy not in REMEDIES:
-            raise click.BadParameter(f"{pair!r} is not a place=remedy", param_hint="'--choose'")
-        found[int(number) - 1] = remedy
-    return found
-
-
-def _only_free(proposal: Proposal, index: int) -> str | None:
-    """Return the one remedy that loses nothing, `None` where there is not exactly one."""
-    own = proposal.diagnosis.places[index]
-    free = [
-        price.choice.remedy
-        for price in proposal.prices[index]
-        if price.choice.remedy in ("mend", "restore", "rebuild", "set-aside")
-        or (price.choice.remedy == "skip" and not own.lost)
-    ]
-    return free[0] if len(free) == 1 or (free and not own.lost) else None
-
-
 def _show_healthy(out: Output, path: Path, proposal: Proposal) -> None:
     if out.json:
         out.object(_object(proposal))
@@ -203,12 +139,14 @@ def _show_healthy(out: Output, path: Path, proposal: Proposal) -> None:
         )
 
 
-def _show(out: Output, path: Path, proposal: Proposal) -> None:
+def _show(out: Output, path: Path, proposal: Proposal, asked: tuple[Price, Price] | None) -> None:
+    """Show every place, and the prices without and with the remedies on the command line."""
     if out.json:
-        out.object(_object(proposal))
+        out.object(_object(proposal, asked))
         return
     count = len(proposal.diagnosis.places)
-    out.line(f"{path}: {count} damaged place{'s' if count > 1 else ''}. Nothing was changed.")
+    places = f"{count or 'no'} damaged place{'' if count == 1 else 's'}"
+    out.line(f"{path}: {places}. Nothing was changed.")
     for fact in proposal.diagnosis.unknown:
         out.line(f"not known any more: {fact}")
     for index in range(count):
@@ -216,31 +154,39 @@ def _show(out: Output, path: Path, proposal: Proposal) -> None:
         if count > 1:
             out.line(f"{index + 1}.")
         show_place(out, proposal, index)
-    if proposal.total is not None:
+    together = () if proposal.total is None else (proposal.total,)
+    if asked or together:
         out.line("")
-        columns, rows = remedy_rows([proposal.total], None)
-        out.rows(columns, rows, right=columns[2:3] + columns[4:])
-    out.say(f"next: {_next(path, proposal)}")
+        show_prices(out, asked or together)
 
 
-def _next(path: Path, proposal: Proposal) -> str:
-    command = f"eventstore repair {shlex.quote(str(path))}"
+def _next(proposal: Proposal, asked: dict[str, Any]) -> str:
+    """Return the line that says what to type next: the words as typed, and what is missing."""
+    typed = click.get_current_context().obj
+    if asks_for_something(asked):
+        try:
+            chosen_remedies(proposal, asked)
+        except click.UsageError as error:
+            return error.format_message()
+        return f"next: {shlex.join(['eventstore', *typed, '--apply'])}"
     chosen = [
         (index + 1, choice)
         for index, choice in sorted(proposal.recommended.items())
         if proposal.prices[index]
     ]
+    if not chosen:
+        return "no remedy is left but a backup: eventstore restore BACKUP NEW"
     if len(chosen) == 1:
         choice = chosen[0][1]
-        option = f"--{choice.remedy}"
+        remedy = [f"--{choice.remedy}"]
         if choice.remedy in ("snapshot", "drop"):
-            option += f" {choice.seq}"
-        return f"{command} {option} --apply"
-    pairs = ",".join(f"{number}={choice.remedy}" for number, choice in chosen)
-    return f"{command} --choose {pairs} --apply"
+            remedy.append(str(choice.seq))
+    else:
+        remedy = ["--choose", ",".join(f"{number}={choice.remedy}" for number, choice in chosen)]
+    return f"next: {shlex.join(['eventstore', *typed, *remedy, '--apply'])}"
 
 
-def _object(proposal: Proposal) -> dict[str, Any]:
+def _object(proposal: Proposal, asked: tuple[Price, Price] | None = None) -> dict[str, Any]:
     diagnosis = proposal.diagnosis
     return {
         "path": diagnosis.path,
@@ -250,6 +196,7 @@ def _object(proposal: Proposal) -> dict[str, Any]:
         "readable": diagnosis.readable,
         "unknown": diagnosis.unknown,
         "together": None if proposal.total is None else price_object(proposal.total),
+        "asked": None if asked is None else price_object(asked[1]),
         "places": [
             {
                 **place_object(place),
@@ -280,6 +227,7 @@ def _show_result(out: Output, path: Path, result: Repaired, in_place: bool) -> N
     out.line(f"  kept      the bytes of before are in {result.kept}")
     if in_place:
         return
-    old, new = shlex.quote(str(path)), shlex.quote(result.path)
+    named = path if path.name not in ("", "..") else path.resolve()
+    old, new = shlex.quote(str(named)), shlex.quote(result.path)
     out.line(f"  {path} is as it was")
     out.say(f"next: mv {old} {old}.damaged && mv {new} {old}")

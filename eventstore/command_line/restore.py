@@ -18,7 +18,6 @@ from eventstore.command_line.registries import load_registry
 from eventstore.errors import RegistrationError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AtTime
-from eventstore.tools.backup.copying import newest_catalog
 from eventstore.tools.backup.entrance import open_place
 from eventstore.tools.backup.places import Place
 from eventstore.tools.backup.restore import Restored, RestorePlan, plan_restore
@@ -39,11 +38,15 @@ _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
         "eventstore restore /mnt/backup/day engine-state",
         "eventstore restore day.tar.zst day2 --at 2026-03-02T19:21:20Z --dry-run",
         "eventstore restore s3://bucket/day day2 --at -15m",
+        "eventstore restore /mnt/backup/day day2 --copy 11      # of `backup --list`",
     ],
 )
 @click.argument("backup", metavar="BACKUP")
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--at", type=MOMENT, help="The last moment in the new store.  [default: the newest]")
+@click.option(
+    "--copy", type=click.IntRange(1), metavar="N", help="The copy.  [default: the newest]"
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @registry_option
 def restore(
@@ -51,6 +54,7 @@ def restore(
     backup: str,
     new: Path,
     at: NamedMoment | None,
+    copy: int | None,
     dry_run: bool,
     registry_name: str | None,
 ) -> None:
@@ -63,7 +67,7 @@ def restore(
     refuse_existing(new)
     place = open_place(backup)
     registry = _handlers(registry_name)
-    plan = plan_restore(place, _moment(place, at), registry)
+    plan = plan_restore(place, _moment(place, at, copy), registry, copy=copy)
     restored = None
     if not dry_run:
         with progress("restoring", "kB") as advance:
@@ -88,13 +92,13 @@ def _handlers(name: str | None) -> HandlerRegistry[Any] | None:
         return None
 
 
-def _moment(place: Place, at: NamedMoment | None) -> Any:
+def _moment(place: Place, at: NamedMoment | None, copy: int | None) -> Any:
     if not isinstance(at, Back):
         return at
-    newest = newest_catalog(place)
-    if newest is None or newest.last_time is None:
+    last = plan_restore(place, copy=copy).catalog.last_time
+    if last is None:
         raise StoreNotFoundError(f"{place.name} has no event to count back from", path=place.name)
-    moment = newest.last_time - at.nanoseconds
+    moment = last - at.nanoseconds
     return AtTime(moment, moment)
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "part_of",
     "price_of",
     "prices_of",
+    "snapshots_for",
 ]
 
 
@@ -141,10 +142,15 @@ def choices_for(
     if place.lost == 0 or not (place.open or values_only):
         yield Choice("skip")
     yield Choice("cut")
-    usable = [one.seq for one in diagnosis.snapshots if not one.damage]
-    before = [seq for seq in usable if seq < place.first or place.open]
-    if before:
-        yield Choice("snapshot", max(before))
+    snapshots = snapshots_for(diagnosis, place)
+    if snapshots:
+        yield Choice("snapshot", snapshots[-1])
+
+
+def snapshots_for(diagnosis: Diagnosis, place: Place) -> list[int]:
+    """Return the events of the sound snapshots that a repair may go back to, ascending."""
+    usable = sorted({one.seq for one in diagnosis.snapshots if not one.damage})
+    return [seq for seq in usable if seq < place.first or place.open]
 
 
 def history_of(
@@ -216,7 +222,9 @@ def lost_in(history: History) -> tuple[tuple[int, int], ...]:
         mended = set(place.flips or ()) & set(history.flips.get(place.name, ()))
         if not mended and place.name not in history.restored:
             lost.append((place.first, min(place.last, history.last_seq)))
-    lost += [(seq, seq) for seq in history.dropped if seq <= history.last_seq]
+    for seq in history.dropped:
+        if seq <= history.last_seq and not any(first <= seq <= last for first, last in lost):
+            lost.append((seq, seq))
     end = history.diagnosis.last_seq
     if history.last_seq < end:
         lost.append((history.last_seq + 1, end))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -40,9 +40,10 @@ from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 
-__all__ = ["Proposal", "check_choices", "full_diagnosis", "propose"]
+__all__ = ["Proposal", "check_choices", "full_diagnosis", "price_choices", "propose"]
 
 _PASSES = 5
+_NO_PLACE = Place(name="", kind=Kind.POISON, reason="")
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +106,39 @@ def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | 
         total=total,
         mended={at: mended_events(disk, place) for at, place in enumerate(diagnosis.places)},
     )
+
+
+def price_choices(
+    path: str | os.PathLike[str],
+    proposal: Proposal,
+    choices: Mapping[int, Choice],
+    registry: HandlerRegistry[Any] | None = None,
+    *,
+    more: Sequence[Choice] = (),
+    backup: str | os.PathLike[str] | Disk | None = None,
+) -> tuple[Price, Price]:
+    """Price the choices of a repair together, without and with the user's. Nothing is written.
+
+    The first price is that of the recommended remedies, or of the history as it is where nothing is
+    damaged. The second one is that of `choices` and `more`, as in `repair`.
+
+    Raises `ConfigError` for choices that do not fit, and the errors of `propose`.
+    """
+    diagnosis = proposal.diagnosis
+    disk = LocalDisk(path, read_only=True)
+    try:
+        with backup_disk(backup) as other, translating_read_errors(disk.path):
+            check_choices(diagnosis, choices, more)
+            place = diagnosis.places[0] if diagnosis.places else _NO_PLACE
+            before = history_of(disk, diagnosis, proposal.recommended, other)
+            after = history_of(disk, diagnosis, choices, other, more)
+            without = Choice("recommended" if diagnosis.damage else "as it is")
+            return (
+                price_of(before, place, without, registry),
+                price_of(after, place, Choice("as asked"), registry),
+            )
+    finally:
+        disk.close()
 
 
 def full_diagnosis(
@@ -188,11 +222,14 @@ def _other_handlers(disk: Disk, diagnosis: Diagnosis, registry: HandlerRegistry[
     )
 
 
-def check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:
-    """Raise `ConfigError` for a place without a fitting choice.
+def check_choices(
+    diagnosis: Diagnosis, choices: Mapping[int, Choice], more: Sequence[Choice] = ()
+) -> None:
+    """Raise `ConfigError` for a place without a fitting choice, and for an edit of no event.
 
     Raises `CorruptStoreError` for a store that no repair gives a state back to.
     """
+    _check_edits(diagnosis, more)
     for index, place in enumerate(diagnosis.places):
         if place.name == SNAPSHOT_FOLDER:
             raise CorruptStoreError(
@@ -207,4 +244,19 @@ def check_choices(diagnosis: Diagnosis, choices: Mapping[int, Choice]) -> None:
             raise ConfigError(
                 f"{place.name}: no single bit makes this place right; choose another remedy",
                 key="",
+            )
+
+
+def _check_edits(diagnosis: Diagnosis, edits: Sequence[Choice]) -> None:
+    """Raise `ConfigError` for an edit of an event that is not in the history."""
+    manifest = diagnosis.manifest
+    if edits and (not manifest.logged or manifest.kind == "log"):
+        why = "it has no log" if not manifest.logged else "no value stands for a lost one"
+        raise ConfigError(f"{diagnosis.path}: no event can be dropped or replaced: {why}", key="")
+    for edit in edits:
+        if not diagnosis.first_seq <= edit.seq <= diagnosis.last_seq:
+            raise ConfigError(
+                f"{edit.remedy} {edit.seq}: the history has the events {diagnosis.first_seq} to "
+                f"{diagnosis.last_seq}. Nothing was written",
+                key=edit.remedy,
             )

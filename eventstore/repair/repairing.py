@@ -105,7 +105,7 @@ def repair(
             disk.lock()
         with backup_disk(backup) as other, translating_read_errors(disk.path):
             diagnosis = full_diagnosis(disk, registry, other)
-            check_choices(diagnosis, choices)
+            check_choices(diagnosis, choices, more)
             history = history_of(disk, diagnosis, choices, other, more)
             work = _Repairing(disk, history, choices, registry, more, reason)
             return work.in_place() if in_place else work.into(to)
@@ -144,6 +144,8 @@ class _Repairing:
 
     def into(self, to: str | os.PathLike[str] | None) -> Repaired:
         path = self._disk.path.rstrip("/")
+        if os.path.basename(path) in ("", ".", ".."):  # beside the store, and not within
+            path = os.path.realpath(path)
         final = os.fspath(to) if to is not None else f"{path}.repaired-{self._stamp}"
         if os.path.lexists(final):
             raise StoreExistsError(
@@ -188,7 +190,7 @@ class _Repairing:
         old = {name: name for name in self._old_names()}
         written: set[str] = set()
         if not fresh:
-            self._keep(target, self._touched(set(old)))
+            self._keep(target, [*self._touched(set(old)), *self._stale()])
         for name, content, origin in self._files():
             written.add(name)
             if content is None and fresh:

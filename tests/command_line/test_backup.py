@@ -12,12 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import EventStore, state_at, state_digest
 from eventstore.command_line.backup import ended_by_signal
 from eventstore.command_line.group import commands
+from eventstore.tools.backup.catalog import load_catalog
+from eventstore.tools.backup.entrance import open_place
 from tests.support.bank import bank_registry, pay
 from tests.support.orders import PlaceOrder, order_registry
 
@@ -139,6 +142,64 @@ def test_an_incomplete_backup_is_a_finding(store: Path, tmp_path: Path) -> None:
     assert "NOT COMPLETE: 1 objects" in dry.stderr
     assert eventstore("restore", to, tmp_path / "n", *BANK).exit_code == 1
     assert not (tmp_path / "n").exists()
+
+
+def rewrite(file: Path, old: bytes, new: bytes) -> None:
+    data = file.read_bytes()
+    assert old in data
+    file.write_bytes(data.replace(old, new, 1))
+
+
+class TestADamagedCopy:
+    """The newest copy cannot be used, and an earlier one can."""
+
+    @pytest.fixture
+    def to(self, store: Path, tmp_path: Path) -> Path:
+        to = tmp_path / "backup"
+        eventstore("backup", store, to, *BANK)
+        asyncio.run(fill(store, 5))
+        eventstore("backup", store, to, *BANK)
+        return to
+
+    def damage(self, to: Path, what: str) -> None:
+        if what == "catalog":
+            rewrite(to / "catalogs" / "0000000002.json", b'"last": 55', b'"last": 54')
+        else:
+            max((to / "data").rglob("*-*.zst"), key=lambda one: one.stat().st_mtime_ns).unlink()
+
+    @pytest.mark.parametrize("what", ["catalog", "part"])
+    def test_restore_takes_the_copy_before(self, what: str, to: Path, tmp_path: Path) -> None:
+        self.damage(to, what)
+        for at in ((), ("--at", 50)):
+            refused = eventstore("restore", to, tmp_path / "n", *map(str, at), *BANK)
+            assert refused.exit_code == 1, refused.output
+            assert "--copy N (eventstore backup --list names them)" in refused.stderr
+        done = eventstore("restore", to, tmp_path / "n", "--copy", "1", *BANK)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.startswith(f"wrote {tmp_path / 'n'}: events 1 … 50, timeline 2")
+        assert eventstore("restore", to, tmp_path / "m", "--copy", "3").exit_code == 4
+
+    def test_the_list_has_the_others(self, to: Path) -> None:
+        self.damage(to, "catalog")
+        listed = eventstore("backup", "--list", to)
+        assert listed.exit_code == 1
+        assert [line.split("\t")[0] for line in listed.stdout.splitlines()] == ["copy", "1"]
+        assert "DAMAGED" in listed.stderr
+        found = json.loads(eventstore("backup", "--list", to, "--json").stdout)
+        assert [one["number"] for one in found["copies"]] == [1]
+        assert [one["number"] for one in found["damaged"]] == [2]
+
+    def test_a_newer_release_is_no_damage(self, to: Path, tmp_path: Path) -> None:
+        """A flipped digit of the version is damage, and a catalog that was sealed so is none."""
+        file = to / "catalogs" / "0000000002.json"
+        newer = msgspec.structs.replace(load_catalog(open_place(str(to)), 2), format=2)
+        rewrite(file, b'"format": 1', b'"format": 2')
+        assert eventstore("restore", to, tmp_path / "n", *BANK).exit_code == 1
+        file.write_bytes(newer.encode())
+        for words in (("restore", to, tmp_path / "n"), ("backup", "--list", to)):
+            result = eventstore(*words)
+            assert result.exit_code == 5, result.output
+            assert "nothing is damaged" in result.stderr
 
 
 def test_follow_until_sigterm(store: Path, tmp_path: Path) -> None:

@@ -315,10 +315,10 @@ class TestAHandlerThatRefuses:
     def test_the_event_is_dropped(self, hurt: Path) -> None:
         status, found = facts(hurt, self.REGISTRY)
         assert (status, found["opens"]["error"]) == (1, "ReplayError")
-        assert found["opens"]["next"] == f"eventstore repair {hurt}"
-        told = run(f"eventstore repair {hurt}{self.REGISTRY}")
+        assert found["opens"]["next"] == f"eventstore repair {hurt}{self.REGISTRY}"
+        told = run(found["opens"]["next"])
         assert "no such price" in told.stdout
-        assert f"eventstore repair {hurt} --drop 250 --apply" == next_of(told)
+        assert f"eventstore repair {hurt}{self.REGISTRY} --drop 250 --apply" == next_of(told)
         offer = run(f"eventstore repair {hurt} --json{self.REGISTRY}")
         (place,) = msgspec.json.decode(offer.stdout)["places"]
         (remedy,) = [one for one in place["remedies"] if one["remedy"] == "drop"]

@@ -112,7 +112,7 @@ REPAIR = (
         edits=(
             edit(
                 REPAIRING,
-                "            self._keep(target, self._touched(set(old)))\n",
+                "            self._keep(target, [*self._touched(set(old)), *self._stale()])\n",
                 "            pass\n",
             ),
         ),

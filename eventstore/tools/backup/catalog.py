@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 
 from eventstore.cursor import Cursor
-from eventstore.errors import CorruptStoreError
+from eventstore.errors import CorruptStoreError, newer_format_error
 from eventstore.tools.backup.places import Place
 
 if sys.version_info >= (3, 14):
@@ -166,28 +166,41 @@ def catalog_numbers(place: Place) -> list[int]:
 
 
 def load_catalog(place: Place, number: int) -> Catalog:
-    """Read a catalog. Raises `CorruptStoreError`, and `FileNotFoundError` where there is none."""
+    """Read a catalog. Raises `FileNotFoundError` where there is none.
+
+    Raises `CorruptStoreError`, and `StoreFormatError` for a catalog of a newer release.
+    """
     name = catalog_name(number)
     where = f"{place.name}/{name}"
     data = place.get(name)
     try:
-        version = json.loads(data).get("format")
+        version = json.loads(data)["format"]
+        known = not isinstance(version, int) or version <= FORMAT
+        if not known and not _is_misread(data):
+            raise newer_format_error(where, version, FORMAT)
         catalog = msgspec.json.decode(data, type=Catalog)
-    except (ValueError, AttributeError, msgspec.MsgspecError) as error:
+    except (ValueError, LookupError, TypeError, msgspec.MsgspecError) as error:
         raise CorruptStoreError(
-            f"{where} is damaged ({error}): restore an earlier copy (--list names them)", path=where
+            f"{where} is damaged ({error}): restore another copy with --copy N (eventstore backup "
+            "--list names them)",
+            path=where,
         ) from error
-    if version != FORMAT:
-        raise CorruptStoreError(
-            f"{where} is of format {version}, which this release does not know", path=where
-        )
     if not catalog.intact() or catalog.number != number:
         raise CorruptStoreError(
-            f"{where} is damaged (its digest does not match): restore an earlier copy (--list "
-            "names them)",
+            f"{where} is damaged (its digest does not match): restore another copy with --copy N "
+            "(eventstore backup --list names them)",
             path=where,
         )
     return catalog
+
+
+def _is_misread(data: bytes) -> bool:
+    """Whether a larger version is a changed digit in a catalog of this release."""
+    try:
+        catalog = msgspec.json.decode(data, type=Catalog)
+    except msgspec.MsgspecError:
+        return False
+    return msgspec.structs.replace(catalog, format=FORMAT).intact()
 
 
 def pack_part(timeline: int, file: str, begin: int, data: bytes) -> tuple[Part, bytes]:
@@ -211,14 +224,14 @@ def unpack_part(place: Place, part: Part) -> bytes:
         packed = place.get(part.name)
     except FileNotFoundError:
         raise CorruptStoreError(
-            f"{where} is missing: this copy is not complete. Restore another one (--list names "
-            "them)",
+            f"{where} is missing, so this copy is not complete: restore another copy with --copy N "
+            "(eventstore backup --list names them)",
             path=where,
         ) from None
     if len(packed) != part.stored or hashlib.sha256(packed).hexdigest() != part.sha256:
         raise CorruptStoreError(
-            f"{where} is damaged: its digest is another one than the catalog says. Restore another "
-            "copy (--list names them)",
+            f"{where} is damaged, its digest is another one than the catalog says: restore another "
+            "copy with --copy N (eventstore backup --list names them)",
             path=where,
         )
     data = zstd.decompress(packed) if part.name.endswith(".zst") else packed

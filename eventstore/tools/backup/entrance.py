@@ -12,6 +12,7 @@ from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import (
     ConfigError,
+    CorruptStoreError,
     EventStoreError,
     ReadFailedError,
     StoreFailedError,
@@ -142,6 +143,22 @@ def follow_store(
             return
 
 
-def list_copies(place: Place) -> list[Catalog]:
-    """Return the catalogs of all copies at a place, the oldest first."""
-    return [load_catalog(place, number) for number in catalog_numbers(place)]
+def list_copies(
+    place: Place, damaged: Callable[[int, CorruptStoreError], None] | None = None
+) -> list[Catalog]:
+    """Return the catalogs of all copies at a place, the oldest first.
+
+    `damaged` is told of each copy whose catalog cannot be used. Without it, such a catalog raises
+    `CorruptStoreError`.
+    """
+    found = []
+    for number in catalog_numbers(place):
+        try:
+            found.append(load_catalog(place, number))
+        except FileNotFoundError:  # removed by retention meanwhile
+            continue
+        except CorruptStoreError as error:
+            if damaged is None:
+                raise
+            damaged(number, error)
+    return found

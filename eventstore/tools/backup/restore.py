@@ -59,7 +59,12 @@ from eventstore.reading.confirmed_cursors import checksum_in, confirm
 from eventstore.reading.replay import fold_to, recorded_batches
 from eventstore.reading.time_search import seq_lower_bound
 from eventstore.tools.backup.backup_disk import BackupDisk
-from eventstore.tools.backup.catalog import DATA, Catalog, catalog_numbers, load_catalog
+from eventstore.tools.backup.catalog import (
+    DATA,
+    Catalog,
+    catalog_numbers,
+    load_catalog,
+)
 from eventstore.tools.backup.places import Advance, Place, no_advance
 from eventstore.tools.intents import OpenIntent, open_intents
 from eventstore.tools.staging import refuse_existing, staged
@@ -116,10 +121,13 @@ def plan_restore(
     place: Place,
     at: int | AtTime | Cursor | None = None,
     registry: HandlerRegistry[Any] | None = None,
+    *,
+    copy: int | None = None,
 ) -> RestorePlan:
     """Find the copy for a moment, and check that all of its objects are there. Write nothing.
 
-    A time stands for the state before the first later event, and `None` for the newest copy's end.
+    A time stands for the state before the first later event, and `None` for the end of the copy.
+    `copy` is the copy's number, by default that of the newest one with the moment.
 
     Raises `StoreNotFoundError` where there is no copy, `HistoryUnavailableError` where no copy has
     the moment, `HistoryForkedError` for a cursor of another history, and the errors of the place.
@@ -127,6 +135,13 @@ def plan_restore(
     numbers = catalog_numbers(place)
     if not numbers:
         raise StoreNotFoundError(f"there is no backup at {place.name}", path=place.name)
+    if copy is not None:
+        if copy not in numbers:
+            raise StoreNotFoundError(
+                f"{place.name} has no copy {copy}: there are {numbers[0]} to {numbers[-1]}",
+                path=place.name,
+            )
+        numbers = [copy]
     last, catalog = 0, load_catalog(place, numbers[-1])
     newest = catalog
     for number in reversed(numbers):
@@ -136,7 +151,7 @@ def plan_restore(
             break
     else:
         raise HistoryUnavailableError(
-            f"{place.name} has no copy with event {last}: the newest copy has the events "
+            f"{place.name} has no copy with event {last}: copy {newest.number} has the events "
             f"{newest.first} to {newest.last}",
             requested=last,
             first_available=newest.first,
@@ -180,7 +195,8 @@ def restore(
         raise CorruptStoreError(
             f"{plan.place.name}: copy {catalog.number} is not complete: {len(plan.missing)} of its "
             f"{len(catalog.parts)} objects are missing or cut short, the first is "
-            f"{plan.missing[0]}. Nothing was written. Restore another copy (--list names them)",
+            f"{plan.missing[0]}. Nothing was written: restore another copy with --copy N "
+            "(eventstore backup --list names them)",
             path=f"{plan.place.name}/{plan.missing[0]}",
         )
     source = BackupDisk(plan.place, catalog)
@@ -193,7 +209,8 @@ def restore(
             if digest != plan.digest:
                 raise CorruptStoreError(
                     f"{path}: the state of the restored store is another one than the copy's, and "
-                    "no store was made. Restore another copy (--list names them)",
+                    "no store was made: restore another copy with --copy N (eventstore backup "
+                    "--list names them)",
                     path=str(path),
                 )
             manifest = load_manifest(disk)
@@ -250,7 +267,7 @@ def _read_all(disk: Disk, plan: RestorePlan) -> None:
     if seq != plan.last:
         raise CorruptStoreError(
             f"{plan.place.name}: the restored store ends with event {seq}, not {plan.last}, and is "
-            "not kept. Restore another copy (--list names them)",
+            "not kept: restore another copy with --copy N (eventstore backup --list names them)",
             path=plan.place.name,
         )
 
