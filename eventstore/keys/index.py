@@ -15,7 +15,8 @@ every unknown key. The row of any other key is read off the loop. `generation` c
 look-up off the loop notices a run that came meanwhile.
 
 With `remember`, an older key counts as unknown. Its number or time alone decides. A merged run
-leaves such rows out.
+leaves such rows out. Age counts to the latest time of an event, or to the clock's time where the
+clock is behind: it ran ahead then, and would forget each new key at once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventstore.clock import Clock, wall_time
 from eventstore.keys.format import ROW, Row
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.run import Run
@@ -101,6 +103,10 @@ class KeyIndex:
         self.recent_keys: dict[int, bytes] = {}
         self._frozen: dict[int, bytes] = {}
         self._in_flight: dict[int, InFlight] = {}
+
+    def latest_by(self, clock: Clock) -> int:
+        """Return the time that the age of keys counts to. Raises `ConfigError` for no time."""
+        return self.latest if self.remember.age is None else min(self.latest, wall_time(clock))
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -179,7 +185,10 @@ class KeyIndex:
 
         Every durable event is at most event `last`. Returns `None` where there is no key.
         """
-        self._frozen.update(self.recent_keys)
+        if self._frozen:
+            self._frozen.update(self.recent_keys)
+        else:  # no copy, which takes milliseconds on the loop
+            self._frozen = self.recent_keys
         self.recent_keys = {}
         if not self._frozen:
             return None

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import uuid
 
+from eventstore.clock import Clock
 from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import KEYS_FOLDER, KEYS_MERGE_TEMPORARY, KEYS_TEMPORARY
@@ -39,10 +40,13 @@ MOST_RECENT = 65_536
 
 
 class KeyKeeper:
-    """The runs of one open store, on the event loop. `index` is the store's."""
+    """The runs of one open store, on the event loop. `index` and `clock` are the store's."""
 
-    def __init__(self, disk: Disk, log: Log, store: uuid.UUID, index: KeyIndex) -> None:
+    def __init__(
+        self, disk: Disk, log: Log, store: uuid.UUID, index: KeyIndex, clock: Clock
+    ) -> None:
         self.index = index
+        self._clock = clock
         self._disk = disk
         self._log = log
         self._store = store
@@ -148,7 +152,8 @@ class KeyKeeper:
     async def _merged_run(self, old: list[Run]) -> Run | None:
         index = self.index
         facts = RunFacts(self._store, index.hasher.seed, old[-1].header.first, old[0].header.last)
-        next_seq, latest, remember = self._log.durable_seq + 1, index.latest, index.remember
+        next_seq, remember = self._log.durable_seq + 1, index.remember
+        latest = index.latest_by(self._clock)
 
         def keep(row: bytes) -> bool:
             return not remember.forgets(Row(*ROW.unpack(row)), next_seq, latest)

@@ -32,7 +32,12 @@ import msgspec
 
 from eventstore.blocking_calls import no_thread_error
 from eventstore.disk.after_fork import register_for_fork
-from eventstore.errors import EventStoreError, StoreFailedError, StoreResourceError
+from eventstore.errors import (
+    EventStoreError,
+    StoreClosedError,
+    StoreFailedError,
+    StoreResourceError,
+)
 from eventstore.log.base import Record
 from eventstore.log.levels import SYNCED
 from eventstore.log.writer import LogWriter
@@ -247,9 +252,11 @@ class ThreadRunner(Lane[Job | None]):
         `None` begins, or stops.
         """
         if self._ended:
-            if work is not None:  # put behind a thread that died
+            if work is not None:  # put behind the end: nothing of it was done
+                path = self._writer.path
+                refusal = self._writer.failure or StoreClosedError(f"{path} is closed", path=path)
                 with contextlib.suppress(RuntimeError):  # the loop is closed
-                    self._loop.call_soon_threadsafe(work.finished, work, self._writer.failure)
+                    self._loop.call_soon_threadsafe(work.finished, work, refusal)
             return
         if work is not None and work.number <= self._last_number:
             return

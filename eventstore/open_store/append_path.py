@@ -98,7 +98,7 @@ class AppendPath(Generic[StateT]):
         self.log = parts.make_log(self._committed, self._reset)
         self._keys = parts.keys
         try:
-            self.keyed = KeyedAppends(registry, parts.keys, self.log)
+            self.keyed = KeyedAppends(registry, parts.keys, self.log, clock)
             self.copy = copier(registry.state_type)
             self.keeper = parts.make_keeper(self.log, clock, self._published)
         except BaseException:  # nobody has a store to close

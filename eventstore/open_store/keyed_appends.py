@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import msgspec
 
 from eventstore.arguments import argument_error
+from eventstore.clock import Clock
 from eventstore.config import Durability
 from eventstore.detached_work import DetachedWork
 from eventstore.errors import HistoryUnavailableError
@@ -95,10 +96,13 @@ class KeyedAppends:
     alive.
     """
 
-    def __init__(self, registry: HandlerRegistry[Any], index: KeyIndex, log: Log) -> None:
+    def __init__(
+        self, registry: HandlerRegistry[Any], index: KeyIndex, log: Log, clock: Clock
+    ) -> None:
         self.index = index
         self._registry = registry
         self._log = log
+        self._clock = clock
         self._looking_up: set[DetachedWork[None]] = set()
 
     def concern(self, payloads: Sequence[Operation], key: KeyTexts) -> bool:
@@ -127,9 +131,11 @@ class KeyedAppends:
 
         found = self._log.appender.guard.run(units, payloads)
         assert not isinstance(key, list)  # only this class passes a list on
-        return self._written(
-            _Request(payloads, key, metadata, expected, durability, essential, terms, queue, found)
+        request = _Request(
+            payloads, key, metadata, expected, durability, essential, terms, queue, found
         )
+        queued = self._queued(request)
+        return self._looked_up(request, queued) if isinstance(queued, Decision) else queued
 
     async def settled(self) -> None:
         """Wait until every look-up of a key has ended."""
@@ -140,7 +146,7 @@ class KeyedAppends:
         """Add the number of keys, and the age of the oldest one, to `stats`."""
         events, age = self.index.remember
         since = 1 if events is None else max(1, self._log.head_seq + 1 - events)
-        oldest = 0 if age is None else max(0, self.index.latest - age)
+        oldest = 0 if age is None else max(0, self.index.latest_by(self._clock) - age)
         return msgspec.structs.replace(
             stats, keys=self.index.known, keys_since=since, keys_since_time=oldest
         )
@@ -160,7 +166,8 @@ class KeyedAppends:
         return guard.run(decision, request.units)
 
     def _forgets(self, row: Row) -> bool:
-        return self.index.remember.forgets(row, self._log.head_seq + 1, self.index.latest)
+        latest = self.index.latest_by(self._clock)
+        return self.index.remember.forgets(row, self._log.head_seq + 1, latest)
 
     def _decoded(self, payloads: Sequence[Operation]) -> list[Any]:
         """Return payloads as the log will give them back. Raises `InvalidPayloadError`."""
@@ -193,11 +200,14 @@ class KeyedAppends:
             return None
         return _receipt([match for _, match in known])
 
-    def _written(self, request: _Request) -> Receipt:
-        """Decide, and queue the new operations, in the turn of the loop that found room."""
+    def _queued(self, request: _Request) -> Receipt | Decision:
+        """Decide, and queue the new operations, in the turn of the loop that found room.
+
+        Returns the decision alone where keys have to be looked up first.
+        """
         decision = self._decide(request)
         if decision.missing:
-            return self._looked_up(request, decision)
+            return decision
         known = self._duplicate(request, decision)
         if known is not None:
             return known
@@ -225,24 +235,30 @@ class KeyedAppends:
             decision.new,
         )
 
-    async def _written_with_room(self, request: _Request) -> Receipt:
+    async def _queued_with_room(self, request: _Request) -> Receipt | Decision:
         room, count = self._log.appender.room, len(request.payloads)
+        room.ensure_open()  # the log may have been closed during a look-up
         if room.fits(count):
-            return self._written(request)
-        return await room.submit_when_fits(count, self._written, request)
+            return self._queued(request)
+        return await room.submit_when_fits(count, self._queued, request)
 
     # ---- looking up ------------------------------------------------------------------------
 
     async def _look_up_and_go_on(
         self, request: _Request, decision: Decision, receipt: Receipt
     ) -> None:
-        """Decide with what the disk says, and give `receipt` the outcome."""
+        """Decide with what the disk says, and give `receipt` the outcome.
+
+        A run may be written while the group waits for room. Then keys are looked up once more.
+        """
+        found: Receipt | Decision = decision
         try:
-            while decision.missing:
-                await self._look_up(request, decision.missing)
-                decision = self._decide(request)
-            final = self._duplicate(request, decision) or await self._written_with_room(request)
-            receipt.become(final)
+            while isinstance(found, Decision):
+                while found.missing:
+                    await self._look_up(request, found.missing)
+                    found = self._decide(request)
+                found = self._duplicate(request, found) or await self._queued_with_room(request)
+            receipt.become(found)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits for the receipt
             receipt.resolve(error)
             if not receipt.retrieved:
@@ -320,16 +336,16 @@ class KeyedAppends:
             raise argument_error("key", key, "expected the text of a key, or its parts")
         index, known = self.index, []
         hashes = {index.hasher.hash(name, text): name for name in names}
+        rows = {key_hash: index.in_memory(key_hash) for key_hash in hashes}
         missing = [
             key_hash
-            for key_hash in hashes
-            if index.in_memory(key_hash) is None and index.may_be_in_runs(key_hash)
+            for key_hash, row in rows.items()
+            if row is None and index.may_be_in_runs(key_hash)
         ]
-        rows: dict[int, Row | None] = {}
         if missing:  # a key that no run can hold costs no thread
-            rows = dict(await self._log.run(find_in_runs, index.runs, missing, index.limit))
+            rows |= await self._log.run(find_in_runs, index.runs, missing, index.limit)
         for key_hash, name in hashes.items():
-            row = index.in_memory(key_hash) or rows.get(key_hash)
+            row = index.in_memory(key_hash) or rows[key_hash]
             if row is not None and not self._forgets(row):
                 known.append((row.seq, name, row))
         for _, name, row in sorted(known):

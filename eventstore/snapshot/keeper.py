@@ -99,7 +99,7 @@ class SnapshotKeeper:
         self._disk = disk
         self._log = log
         self._vault = vault
-        self.keys: KeyKeeper = KeyKeeper(disk, log, manifest.store, index)
+        self.keys: KeyKeeper = KeyKeeper(disk, log, manifest.store, index, clock)
         self.logged: bool = manifest.logged
         self._config = config
         self._clock = clock
@@ -278,6 +278,8 @@ class SnapshotKeeper:
         kept = self._vault.retain(self._config.backup_count, base=base, keyframe_events=wanted)
         if self.logged and wanted is None:
             remove_keyframes(self._disk)
+        if not kept:
+            return  # somebody removed the snapshot a moment ago
         enough = len(kept) >= min(2, self._config.backup_count)
         if not self.logged:
             note_first_snapshot(self._disk, manifest, kept[0])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,8 +29,12 @@ from eventstore import (
     StoreUsageError,
     handler,
 )
+from eventstore.keys.index import find_in_runs
+from eventstore.keys.run import Run
 from eventstore.open_store import keyed_appends
+from eventstore.open_store.keyed_appends import KeyedAppends
 from eventstore.testing import SimulatedDisk
+from tests.support.gates import PATIENCE
 from tests.test_head import failing_once
 
 
@@ -420,3 +425,72 @@ async def test_a_look_up_that_outlives_the_store_is_told() -> None:
     await store.close()
     with contextlib.suppress(StoreClosedError):
         assert (await receipt).duplicate
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["simulated", "real"])
+async def test_a_look_up_that_ends_behind_the_closing_writes_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer has gone home. Whoever waits is not told that the group is durable."""
+    disk = SimulatedDisk() if kind == "simulated" else None
+    store = await EventStore.open(tmp_path, REGISTRY, disk=disk)
+    await store.append(Fill(fill_id="1"))
+    await store.snapshot()
+    closed = asyncio.Event()
+    look_up = KeyedAppends._look_up
+
+    async def late(keyed: KeyedAppends, *arguments: Any) -> None:
+        await look_up(keyed, *arguments)
+        await closed.wait()
+
+    monkeypatch.setattr(KeyedAppends, "_look_up", late)
+    receipt = store.submit(Fill(fill_id="1"), Fill(fill_id="2"))
+    await store.close()
+    closed.set()
+    with pytest.raises(StoreClosedError):
+        await asyncio.wait_for(receipt, PATIENCE)
+    disk = disk.reopen() if disk is not None else None
+    async with EventStore.open(tmp_path, REGISTRY, disk=disk) as again:
+        assert again.seq == 1
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_written_while_a_group_waits_for_room() -> None:
+    """The keys are looked up once more, and the receipt has the numbers of the group."""
+    store = await opened(SimulatedDisk(), max_pending=1)
+    await store.append(Fill(fill_id="1"))
+    await store.snapshot()
+    await store.append(Fill(fill_id="2"))
+    room = store.log.appender.room
+    receipt = store.submit(Fill(fill_id="1"), Fill(fill_id="3"))
+    room.pending += 1  # another group has come first
+    await store.snapshot()
+    room.give_back(1)
+    assert (await asyncio.wait_for(receipt, PATIENCE)) is receipt
+    assert (receipt.first_seq, receipt.seq, receipt.done) == (3, 3, True)
+    assert await asyncio.wait_for(receipt, PATIENCE) is receipt
+    assert store.state == 3
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_a_key_is_found_while_its_run_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await opened(SimulatedDisk())
+    await store.append(Tag(name="a"))
+    await store.snapshot()
+    await store.append(Quote(quote_id="b"))
+    monkeypatch.setattr(Run, "may_hold", lambda run, key_hash: True)  # as a print may, by chance
+    run = store.log.run
+
+    async def beside(call: Any, *arguments: Any) -> Any:
+        found = await run(call, *arguments)
+        if call is find_in_runs:
+            await store.snapshot()
+        return found
+
+    monkeypatch.setattr(store.log, "run", beside)
+    found = await store.find("b")
+    assert found is not None
+    assert found.seq == 2
+    await store.close()

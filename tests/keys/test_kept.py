@@ -307,6 +307,19 @@ class TestLostRuns:
         assert await known(store, 1) == [1]
         await store.close()
 
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+    async def test_an_opening_that_cannot_write_them_again_loses_nothing(self, code: int) -> None:
+        disk = await filled()
+        for name in runs(disk):
+            disk.remove_file(name)
+        disk.add_rule(failing("create", code))
+        refusal = StoreFullError if code == errno.ENOSPC else StoreFailedError
+        with pytest.raises(refusal, match=r"recovery .* could not be finished .* nothing is lost"):
+            await opened(disk)
+        store = await opened(disk.reopen())
+        assert await known(store, *range(1, 29)) == list(range(1, 27))
+        await store.close()
+
     async def test_a_damaged_block_is_told_and_never_taken_for_an_unknown_key(self) -> None:
         disk = await filled()
         for name in runs(disk):
@@ -399,6 +412,26 @@ class TestRemember:
         await fills(store, 3)
         assert store.stats().keys_since_time == 10**18 + 10**9
         assert await known(store, 1, 2, 3) == [2, 3]
+        await store.close()
+
+    async def test_a_clock_that_ran_ahead_for_a_moment_forgets_no_later_key(self) -> None:
+        """Else each retry would be written again, until the time that the clock had told."""
+        clock, disk = SimulatedClock(10**18), SimulatedDisk()
+        options: dict[str, Any] = {"clock": clock, "keys": {"remember": {"age": "2h"}}}
+        store = await opened(disk, **options)
+        await fills(store, 1)
+        clock.advance(10**8)
+        await fills(store, 2)
+        clock.set(10**18 + 10**9)
+        await fills(store, 3)
+        assert await known(store, 1, 2, 3) == [1, 2, 3]
+        await store.snapshot()
+        assert store.stats().keys_since_time == clock.time_ns() - 2 * 3600 * 10**9
+        await store.close()
+        store = await opened(disk.reopen(), **options)
+        await fills(store, 4)
+        await store.snapshot()  # and the runs are merged
+        assert await known(store, 1, 2, 3, 4) == [1, 2, 3, 4]
         await store.close()
 
     @pytest.mark.parametrize(

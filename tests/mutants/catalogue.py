@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.analysing import ANALYSING
 from tests.mutants.commit_path import COMMIT_PATH
+from tests.mutants.core import CORE
 from tests.mutants.cursors import CURSOR_SABOTAGES
 from tests.mutants.exporting import EXPORTING
 from tests.mutants.following import FOLLOWING
@@ -89,6 +90,7 @@ TEST_TAKEN_AWAY = "tests/log/test_taken_away.py"
 SABOTAGES = (
     *CURSOR_SABOTAGES,
     *COMMIT_PATH,
+    *CORE,
     *CREW,
     *FOLLOWING,
     *INTENTS,
@@ -674,7 +676,7 @@ SABOTAGES = (
         edits=(
             edit(
                 SEGMENT,
-                "                self._erase_partial_write(len(data))\n",
+                "                self._erase_partial_write(data)\n",
                 "                pass\n",
             ),
         ),
@@ -1583,7 +1585,7 @@ SABOTAGES = (
     Sabotage(
         name="a shared segment sealed in place",
         breaks="a hard-linked copy that is opened leaves the original as it was",
-        edits=(edit(WRITER, "        if file.links() <= 1:\n", "        if file.links() <= 9:\n"),),
+        edits=(edit(WRITER, "alone = file.links() <= 1", "alone = file.links() <= 9"),),
         caught_by=("tests/log/test_hard_links.py",),
     ),
     Sabotage(

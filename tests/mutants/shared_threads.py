@@ -70,9 +70,7 @@ CREW = (
     Sabotage(
         name="a job put behind a dead writer",
         breaks="a store whose thread died can be closed",
-        edits=(
-            edit(RUNNER, "if work is not None:  # put behind a thread that died", "if not self:"),
-        ),
+        edits=(edit(RUNNER, "if work is not None:  # put behind the end", "if not self:  # end"),),
         caught_by=(f"{TEST_CREW} -k dies",),
     ),
     Sabotage(

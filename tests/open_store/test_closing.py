@@ -304,6 +304,25 @@ class TestThreads:
                 await asyncio.sleep(0.001)
 
     @pytest.mark.asyncio
+    @pytest.mark.parametrize("kind", ["store", "log"])
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    async def test_a_forgotten_one_frees_its_lock_where_warnings_are_errors(
+        self, kind: str, tmp_path: Path
+    ) -> None:
+        disk = LocalDisk(tmp_path)
+        if kind == "store":
+            opened: list[Any] = [await EventStore.open("", bank_registry(), disk=disk, **NEVER)]
+        else:
+            opened = [await EventLog.open(disk=disk)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ResourceWarning)
+            opened.clear()
+            gc.collect()
+        async with asyncio.timeout(PATIENCE):
+            while disk._folders:  # noqa: ASYNC110  another thread empties it
+                await asyncio.sleep(0.001)
+
+    @pytest.mark.asyncio
     @pytest.mark.parametrize("durability", ["interval", "none", "commit"])
     async def test_whoever_asks_while_a_store_is_closed_is_answered(
         self, durability: str, tmp_path: Path
@@ -355,6 +374,17 @@ class TestThreads:
         assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
         async with EventStore.open(tmp_path / "s", bank_registry(), **NEVER) as again:
             assert again.state == bank_after(*[5] * 6)
+
+    @pytest.mark.asyncio
+    async def test_what_is_put_behind_the_end_is_refused(self, tmp_path: Path) -> None:
+        """By a fault of eventstore, perhaps: nobody is told that it was written."""
+        store = await EventStore.open(tmp_path, bank_registry(), **NEVER)
+        await store.append(pay(1))
+        appender = store.log.appender
+        await store.close()
+        receipt = appender.submit(2, b"an event", 1, 0, 0)
+        with pytest.raises(StoreClosedError):
+            await asyncio.wait_for(receipt, PATIENCE)
 
     @pytest.mark.asyncio
     async def test_the_last_job_syncs_for_whoever_asks_behind_it(self, tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Sabotages of the core where two things meet: a closing, a finalizer, a fork, a signal handler."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["CORE"]
+
+KEYED_APPENDS = "open_store/keyed_appends.py"
+
+TEST_APPENDS = "tests/keys/test_appends.py"
+TEST_CLOSING = "tests/open_store/test_closing.py"
+
+CORE = (
+    Sabotage(
+        name="a job behind the end told as done",
+        breaks="nothing is acknowledged that was not written",
+        edits=(
+            edit(
+                "log/runner.py",
+                'self._writer.failure or StoreClosedError(f"{path} is closed", path=path)',
+                "self._writer.failure",
+            ),
+        ),
+        caught_by=(f"{TEST_CLOSING} -k behind_the_end",),
+    ),
+    Sabotage(
+        name="a group queued behind the closing",
+        breaks="nothing is submitted once the store is closed",
+        edits=(edit(KEYED_APPENDS, "        room.ensure_open()  # the", "        # the"),),
+        caught_by=(f"{TEST_APPENDS} -k behind_the_closing",),
+    ),
+    Sabotage(
+        name="keys looked up once",
+        breaks="a receipt has the numbers of its group",
+        edits=(
+            edit(
+                KEYED_APPENDS,
+                "            while isinstance(found, Decision):\n",
+                "            if isinstance(found, Decision):\n",
+            ),
+        ),
+        caught_by=(f"{TEST_APPENDS} -k waits_for_room",),
+    ),
+    Sabotage(
+        name="a key lost on its way to a run",
+        breaks="a durable key is found at any moment",
+        edits=(
+            edit(
+                KEYED_APPENDS,
+                "            row = index.in_memory(key_hash) or rows[key_hash]\n"
+                "            if row is not None and",
+                "            row = index.in_memory(key_hash)\n            if row is not None and",
+            ),
+        ),
+        caught_by=(f"{TEST_APPENDS} -k its_run_is_written",),
+    ),
+    Sabotage(
+        name="keys older than a clock that ran ahead",
+        breaks="a clock that ran ahead for a moment forgets no later key",
+        edits=(edit("keys/index.py", "min(self.latest, wall_time(clock))", "self.latest"),),
+        caught_by=("tests/keys/test_kept.py -k ran_ahead",),
+    ),
+    Sabotage(
+        name="a closed file kept for the next seal",
+        breaks="a refused commit leaves a log that the next one writes to",
+        edits=(
+            edit("log/writer.py", "            self._previous = _Predecessor(end)  # the", "#"),
+        ),
+        caught_by=("tests/log/test_hard_links.py -k no_space",),
+    ),
+    Sabotage(
+        name="a whole refused record cut back without a sync",
+        breaks="a power cut brings no refused event back",
+        edits=(edit("log/segment.py", '            if written == data.rstrip(b"\\0"):\n', "#"),),
+        caught_by=("tests/log/test_segment.py -k comes_back",),
+    ),
+    Sabotage(
+        name="a full disk told as one that cannot be read",
+        breaks="an opening that cannot write says so",
+        edits=(
+            edit(
+                "recovery.py",
+                "                with translating_recovery_errors(disk.path):\n",
+                "                with translating_read_errors(disk.path):\n",
+            ),
+        ),
+        caught_by=("tests/keys/test_kept.py -k cannot_write",),
+    ),
+    Sabotage(
+        name="a fork that holds a lock of later",
+        breaks="a fork holds no lock, whenever it was made",
+        edits=(
+            edit("disk/local.py", "            register_for_fork(self)\n", "            pass\n"),
+        ),
+        caught_by=("tests/real/test_lock.py -k fork_from_before",),
+    ),
+    Sabotage(
+        name="a forgotten store that only warns",
+        breaks="a forgotten store frees its lock",
+        edits=(
+            edit(
+                "open_store/closing.py",
+                "        finally:  # where warnings are errors, too\n            self",
+                "        finally:\n            pass\n        self",
+            ),
+        ),
+        caught_by=(f"{TEST_CLOSING} -k warnings_are_errors",),
+    ),
+    Sabotage(
+        name="a lookout that never comes again",
+        breaks="nobody waits behind a disk that hangs, whatever a signal handler raised",
+        edits=(
+            edit(
+                "shared_threads.py",
+                "except BaseException as error:  # no thread",
+                "except RuntimeError as error:  # no thread",
+            ),
+        ),
+        caught_by=("tests/test_shared_threads.py -k cut_off_comes",),
+    ),
+    Sabotage(
+        name="a warning that a signal handler waits for",
+        breaks="stats() in a signal handler comes back",
+        edits=(edit("standing_warnings.py", "threading.RLock()", "threading.Lock()"),),
+        caught_by=("tests/test_standing_warnings.py -k signal_handler",),
+    ),
+    Sabotage(
+        name="a finalizer that calls in the middle of a call",
+        breaks="nobody sees a simulated disk that no program leaves",
+        edits=(
+            edit(
+                "testing/simulated_machine.py",
+                "        if self.busy and kind in _CLOSINGS:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=("tests/testing/test_simulated_disk.py -k collector",),
+    ),
+)
