@@ -3,6 +3,10 @@
 All handles of a `SimulatedDisk` share a `Machine`: names, files, lock, plan of faults, and source
 of chance. Every call on a disk or a file goes through `Machine.call`, and planned faults are acted
 out there.
+
+The collector can come in the middle of a call, and close a forgotten file, follower or store. Such
+a closing waits for the end of the call, and is no call of the program: nobody is told of the disk
+in between, where a name is half made.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import weakref
 from collections.abc import Callable, Collection
 from hashlib import blake2b
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from eventstore.disk.base import Bytes
 from eventstore.errors import StoreLockedError
@@ -30,12 +34,18 @@ _T = TypeVar("_T")
 _KEPT_HINTS = 4  # the latest contents of a hint that a power cut may leave, and none at all
 
 
+_CLOSINGS = frozenset(("close", "close_disk"))
+"""Kinds of calls that a finalizer makes."""
+
+
 class Machine:
     """The computer that handles share. `owner` is the handle with the lock, if still alive."""
 
     __slots__ = (
         "_drawn",
+        "_late",
         "_random",
+        "busy",
         "hints",
         "moved",
         "names",
@@ -55,6 +65,8 @@ class Machine:
         self.writes: int = writes
         self.moved: bool = False
         self.hints: dict[str, list[bytes]] = {}
+        self.busy: bool = False  # in the middle of a call
+        self._late: list[Callable[[], object]] = []
         self._drawn = drawn
         self._random: Random | None = None
 
@@ -86,15 +98,29 @@ class Machine:
 
         A failure without effect still runs `spoil`.
         """
-        fault = self.plan.enter(kind, name, args)
-        if fault is None:
-            return effect()
-        if fault.effect == "whole":
-            with contextlib.suppress(OSError, StoreLockedError):
-                effect()
-        elif spoil is not None and not fault.crash and fault.errno != errno.EINTR:
-            spoil()  # EINTR gives nothing up: the call can be made again
-        raise fault.error(name)
+        if self.busy and kind in _CLOSINGS:
+            self._late.append(effect)
+            return cast("_T", None)
+        nested, self.busy = self.busy, True
+        try:
+            fault = self.plan.enter(kind, name, args)
+            if fault is None:
+                return effect()
+            if fault.effect == "whole":
+                with contextlib.suppress(OSError, StoreLockedError):
+                    effect()
+            elif spoil is not None and not fault.crash and fault.errno != errno.EINTR:
+                spoil()  # EINTR gives nothing up: the call can be made again
+            raise fault.error(name)
+        finally:
+            if not nested:
+                self.end_call()
+
+    def end_call(self) -> None:
+        """End a call, and make the closings that came in the middle of it."""
+        self.busy = False
+        while self._late:
+            self._late.pop()()
 
     def ensure_in_place(self) -> None:
         """Raise `GoneError` if somebody moved the directory.
@@ -192,21 +218,25 @@ class SimulatedFile:
     def write(self, offset: int, data: Bytes) -> int:
         machine = self._machine
         length = len(data)
-        fault = machine.plan.enter("write", self.name, (offset, length))
-        inode = self._inode_if_open()
-        if offset < 0:
-            raise _error(errno.EINVAL, self.name)
-        if not self._writable:
-            raise _error(errno.EBADF, self.name)
-        if fault is not None:
-            length = fault.length(length, machine.random)
-            data = memoryview(data)[:length]
-        if length:
-            machine.writes += 1
-            inode.write(offset, data, machine.writes)
-        if fault is not None and (fault.crash or fault.short is None):
-            raise fault.error(self.name)
-        return length
+        machine.busy = True
+        try:
+            fault = machine.plan.enter("write", self.name, (offset, length))
+            inode = self._inode_if_open()
+            if offset < 0:
+                raise _error(errno.EINVAL, self.name)
+            if not self._writable:
+                raise _error(errno.EBADF, self.name)
+            if fault is not None:
+                length = fault.length(length, machine.random)
+                data = memoryview(data)[:length]
+            if length:
+                machine.writes += 1
+                inode.write(offset, data, machine.writes)
+            if fault is not None and (fault.crash or fault.short is None):
+                raise fault.error(self.name)
+            return length
+        finally:
+            machine.end_call()
 
     def sync(self) -> None:
         def effect() -> None:

@@ -635,3 +635,23 @@ def test_a_buffer_of_any_kind_is_written() -> None:
     for number, data in enumerate(kinds):
         file.write(2 * number, data)
     assert file.read(0, 9) == b"abcdef"
+
+
+def test_the_collector_closes_nothing_in_the_middle_of_a_call() -> None:
+    """It may come at any instruction. A watcher would see a disk that no program leaves."""
+    disk = SimulatedDisk()
+    owner = disk.reopen()
+    owner.lock()
+    forgotten: list[SimulatedDisk | SimulatedFile] = [disk.create("a"), owner]
+    seen: list[Call] = []
+
+    def rule(call: Call) -> None:
+        seen.append(call)
+        while call.kind == "rename" and forgotten:
+            forgotten.pop().close()
+
+    disk.add_rule(rule)
+    disk.rename("a", "b")
+    assert [call.kind for call in seen] == ["rename"]
+    assert disk.files() == ["b"]
+    disk.lock()  # the forgotten owner gave it up

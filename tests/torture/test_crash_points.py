@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import Callable, Iterable
 
@@ -10,6 +11,7 @@ import pytest
 
 from eventstore.log.segment import ActiveSegment
 from eventstore.log.writer import LogWriter
+from eventstore.testing import virtual_time
 from eventstore.testing.faults import Call
 from eventstore.testing.simulated_disk import SimulatedDisk
 from eventstore.testing.simulated_machine import SimulatedFile
@@ -17,6 +19,7 @@ from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.torture.cli import CrashError, explore, main, replay
 from tests.torture.crash_points import Crashes
 from tests.torture.workload import Workload
+from tests.torture.workload_kinds import KINDS
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 20))
@@ -49,6 +52,33 @@ def test_workloads_do_everything() -> None:
         *("rename snapshots/new.tmp snapshots/N.snap", "rename log/rewrite.tmp log/N.log"),
         *("rename quarantine/torn.tmp quarantine/N.log.N", "rename log/spare log/N.log"),
     }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_collector_makes_no_call_on_the_disk(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the calls of a case would have other numbers in the next run."""
+    collecting = [False]
+    made: list[Call] = []
+
+    def note(phase: str, _: object) -> None:
+        collecting[0] = phase == "start"
+
+    def watch(call: Call) -> None:
+        if collecting[0]:
+            made.append(call)
+
+    monkeypatch.setattr(virtual_time, "_COLLECTION_THRESHOLDS", (100, 3, 3))
+    gc.callbacks.append(note)
+    try:
+        for seed in range(3):
+            program = KINDS[kind](seed)
+            program.watch = watch
+            run_in_virtual_time(program.run())
+    finally:
+        gc.callbacks.remove(note)
+    assert made == []
 
 
 def test_a_workload_is_decided_by_its_seed() -> None:
