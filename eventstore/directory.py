@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -60,7 +59,7 @@ from eventstore.log.archive import archived_segments, remove_archived_segments
 from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail_verdict import Clean, classify_tail
-from eventstore.os_errors import SyncFailedError, path_in_error, recovery_write_error
+from eventstore.os_errors import SyncFailedError, translating_recovery_errors
 from eventstore.recovery_and_stats import printable
 
 __all__ = [
@@ -129,7 +128,7 @@ def open_directory(
         refuse_orphans(disk, listing)
         if create is True:
             _refuse_foreign(disk, listing)
-        with _translating_write_errors(disk):
+        with translating_recovery_errors(disk.path):
             manifest = _create_store(disk, clock, config, kind, listing, initial)
         _logger.info("%s: made a new store, because there was none", disk.path)
         return OpenedDirectory(manifest, Listing.read(disk), created=True)
@@ -233,7 +232,7 @@ def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
     Raises `CorruptLogError` where an archived segment contradicts its name, and the errors of an
     opening that cannot write.
     """
-    with _translating_write_errors(disk):
+    with translating_recovery_errors(disk.path):
         if archived_segments(disk, manifest, listing):
             # If the sync of store.json failed, only the page cache says that the segments may go.
             save_manifest(disk, manifest)
@@ -243,14 +242,6 @@ def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
         remove_archived_segments(disk, manifest, listing)
-
-
-@contextlib.contextmanager
-def _translating_write_errors(disk: Disk) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise recovery_write_error(error, path_in_error(error, disk.path)) from error
 
 
 def _create_store(

@@ -343,13 +343,15 @@ class EventLog(AsyncContext, Generic[ValueT]):
 
     def __del__(self) -> None:
         if self._whole and not self._log.stopped and os.getpid() == self._pid:
-            warnings.warn(
-                f"the event log {self.path} was not closed: use `async with`, or await close()",
-                ResourceWarning,
-                source=self,
-                stacklevel=1,
-            )
-            self._log.abandon()
+            try:
+                warnings.warn(
+                    f"the event log {self.path} was not closed: use `async with`, or await close()",
+                    ResourceWarning,
+                    source=self,
+                    stacklevel=1,
+                )
+            finally:  # where warnings are errors, too
+                self._log.abandon()
 
 
 def _open(

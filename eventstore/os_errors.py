@@ -34,6 +34,7 @@ __all__ = [
     "recovery_write_error",
     "shortage_words",
     "translating_read_errors",
+    "translating_recovery_errors",
 ]
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -170,3 +171,12 @@ def recovery_write_error(error: OSError, path: str) -> EventStoreError:
     return StoreFailedError(
         text + "check the device, then open again", path=path, errno=error.errno
     )
+
+
+@contextlib.contextmanager
+def translating_recovery_errors(path: str) -> Iterator[None]:
+    """Translate every `OSError` of an opening that writes to the store at `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise recovery_write_error(error, path_in_error(error, path)) from error

@@ -60,7 +60,7 @@ from eventstore.model.open_intents import holds_marks
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
-from eventstore.os_errors import path_in_error, recovery_write_error, translating_read_errors
+from eventstore.os_errors import translating_read_errors, translating_recovery_errors
 from eventstore.reading.selection import decode_chunk
 from eventstore.recovery_and_stats import RecoveryReport
 from eventstore.recovery_report import recovery_report, tell
@@ -147,8 +147,9 @@ def recover(
                     disk, registry, first, config, manifest, listing, read_only=False
                 )
                 at = _fold(disk, registry, first, examined)
-                manifest, log = _repair(disk, first, config, examined)
-                index = examined.keys.repaired(at.seq, at.latest)
+                with translating_recovery_errors(disk.path):
+                    manifest, log = _repair(disk, first, config, examined)
+                    index = examined.keys.repaired(at.seq, at.latest)
             checksum = _last_checksum(disk, examined, at.seq)
     except BaseException:
         disk.close()
@@ -314,12 +315,12 @@ def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
 def _repair(
     disk: Disk, first: FirstState[Any], config: StoreConfig, examined: _Examined[Any]
 ) -> tuple[Manifest, RecoveredLog]:
-    """Finish what the last writer left undone, in a sound and folded store."""
+    """Finish what the last writer left undone, in a sound and folded store.
+
+    Raises `OSError` for the caller to translate.
+    """
     log, listing = examined.log, examined.listing
-    try:
-        manifest = _repaired_manifest(disk, first, config, examined)
-    except OSError as error:
-        raise recovery_write_error(error, path_in_error(error, disk.path)) from error
+    manifest = _repaired_manifest(disk, first, config, examined)
     if log is None and config.use_wal:
         start = examined.snapshot_seq + 1
         manifest = create_log(disk, manifest, start)

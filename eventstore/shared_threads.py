@@ -95,7 +95,6 @@ class Crew:
     def join(self, owner: Watched) -> None:
         """Have the members look after `owner`, until `leave`."""
         self._owners.add(owner)
-        self._idle = _IDLE
 
     def leave(self, owner: Watched) -> None:
         """Forget `owner`. The last one sends the members home, those at work after the call."""
@@ -116,9 +115,9 @@ class Crew:
             elif not self._looking_out:
                 self._looking_out = True
                 self._start(self._look_out)
-        except RuntimeError:
+        except BaseException as error:  # no thread, or an exception of a signal handler
             self._looking_out = False
-            if not self._members:
+            if not self._members or not isinstance(error, RuntimeError):
                 raise
 
     def _start(self, work: Callable[[], None]) -> None:
@@ -140,7 +139,7 @@ class Crew:
             while True:
                 waiting.add(me)
                 try:
-                    call = calls.get(timeout=self._idle)
+                    call = calls.get(timeout=_IDLE if self._owners else self._idle)
                 except queue.Empty:
                     call = _nothing
                 waiting.discard(me)

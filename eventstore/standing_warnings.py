@@ -28,7 +28,7 @@ class StandingWarnings:
     def __init__(self, path: str) -> None:
         self.path: str = path
         self._standing: dict[str, _Warning] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask for `stats()` at any instruction
 
     def begin(
         self, kind: str, text: str, logger: logging.Logger, *, level: int = logging.WARNING

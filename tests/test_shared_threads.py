@@ -215,6 +215,26 @@ class TestCrew:
                 lane.put(lambda: None)
         done(lane)
 
+    def test_a_lookout_that_was_cut_off_comes_with_the_next_call(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An exception of a signal handler may come in the middle of the start of the thread."""
+
+        def interrupted(thread: threading.Thread) -> None:
+            raise KeyboardInterrupt
+
+        crew_of_one, gate = Crew("of-one", 1), threading.Event()
+        stuck = Calls(crew_of_one)
+        try:
+            stuck.put(lambda: gate.wait(3 * PATIENCE))
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    Calls(crew_of_one).put(lambda: None)
+            done(Calls(crew_of_one))
+        finally:
+            gate.set()
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
     def test_a_forked_child_has_a_crew_of_its_own(self) -> None:
         lane = Calls(shared := Crew("of-parent", 1))

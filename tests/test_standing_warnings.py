@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 
 import pytest
 
@@ -13,6 +14,7 @@ from eventstore.standing_warnings import StandingWarnings
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Fault
 from tests.support.bank import bank_registry, pay
+from tests.support.gates import PATIENCE
 
 logger = logging.getLogger("eventstore.test")
 
@@ -101,3 +103,23 @@ def test_a_row_of_slow_syncs(caplog: pytest.LogCaptureFixture) -> None:
     syncs.note("store/log/1", 10, 91 * second)
     assert not warnings.stands("slow sync")
     assert [text for _, text in lines(caplog)][1:] == ["store: no fdatasync was slow for 60 s"]
+
+
+def test_a_signal_handler_may_ask_in_the_middle_of_a_warning() -> None:
+    """`stats()` in a signal handler waits for nothing that the handler itself holds up."""
+    warnings = StandingWarnings("store")
+    seen: list[tuple[str, ...]] = []
+
+    class Signalled(str):
+        def __hash__(self) -> int:
+            seen.append(warnings.texts)
+            return super().__hash__()
+
+    telling = threading.Thread(
+        target=warnings.begin, args=(Signalled("disk"), "full", logger), daemon=True
+    )
+    telling.start()
+    telling.join(PATIENCE)
+    assert not telling.is_alive()
+    assert seen
+    assert warnings.texts == ("full",)

@@ -57,6 +57,8 @@ class LocalDisk:
         self._read_only = read_only
         self._locked = False
         self._root = self.path
+        if not read_only:  # before there is a descriptor: a child's copy would share the lock
+            register_for_fork(self)
         if create and not read_only:
             self._make_missing(Path(self.path))
         try:
@@ -143,7 +145,6 @@ class LocalDisk:
                 path=self.path,
                 errno=error.errno,
             ) from error
-        register_for_fork(self)
         self._locked = True
         try:
             self._write_owner_note()

@@ -180,19 +180,23 @@ class ActiveSegment:
             write_fully(self.file, self.end, data)
         except OSError as error:
             if error.errno in SHORTAGE:
-                self._erase_partial_write(len(data))
+                self._erase_partial_write(data)
             raise
         self.end += len(data)
         self.crc = zlib.crc32(data, self.crc)
 
-    def _erase_partial_write(self, length: int) -> None:
-        """Zero the written part of a refused record.
+    def _erase_partial_write(self, data: bytes) -> None:
+        """Zero the written part of the refused record `data`.
 
-        A write of zeros behind that part might be refused as well.
+        A write of zeros behind that part might be refused as well. A record may end with zeros, and
+        then the written part can be all of it: the zeros are synced, because a power cut that took
+        them would bring the refused record back.
         """
         try:
-            written = self.file.read(self.end, length).rstrip(b"\0")
+            written = self.file.read(self.end, len(data)).rstrip(b"\0")
             write_fully(self.file, self.end, bytes(len(written)))
+            if written == data.rstrip(b"\0"):
+                sync(self.file)
         except OSError as error:
             raise OSError(errno.EIO, "a refused record could not be cut back") from error
 

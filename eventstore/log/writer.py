@@ -276,6 +276,7 @@ class LogWriter:
             if not isinstance(error, FileNotFoundError) or not self._is_archived(end.first_seq):
                 raise self._refuse_or_fail(error, "opening", name) from error
         else:
+            self._previous = _Predecessor(end)  # the next commit opens the name again
             try:
                 file = self._alone(file)
             except OSError as error:
@@ -290,13 +291,17 @@ class LogWriter:
         """Return `file`, or a copy under its name where the file has another name elsewhere.
 
         A hard-linked copy of the store shares the file, and would not open with a `CONTINUED` seal.
+        Closes `file` unless it is returned.
         """
-        if file.links() <= 1:
-            return file
+        alone = False
         try:
+            alone = file.links() <= 1
+            if alone:
+                return file
             content = file.read(0, file.size())
         finally:
-            file.close()
+            if not alone:
+                file.close()
         write_atomically(self._disk, file.name, REWRITE_TEMPORARY, content)
         return self._disk.open(file.name, writable=True)
 

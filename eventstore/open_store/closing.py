@@ -117,10 +117,12 @@ class Closing:
             "its event loop ended first" if self.begun else "use `async with`, or await close()"
         )
         loss = self._log.loss_when_forgotten(0 if self._keeper is None else self._keeper.seq)
-        warnings.warn(
-            f"the event store {self._log.path} was not closed: {reason}. {loss}",
-            ResourceWarning,
-            source=store,
-            stacklevel=2,
-        )
-        self._log.abandon()
+        try:
+            warnings.warn(
+                f"the event store {self._log.path} was not closed: {reason}. {loss}",
+                ResourceWarning,
+                source=store,
+                stacklevel=2,
+            )
+        finally:  # where warnings are errors, too
+            self._log.abandon()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from eventstore import EventLog
-from eventstore.disk.layout import SPARE_SEGMENT, segment_name
+from eventstore import EventLog, StoreFullError
+from eventstore.disk.layout import REWRITE_TEMPORARY, SPARE_SEGMENT, segment_name
 from tests.log.samples import (
     commit,
     new_log,
@@ -90,6 +91,25 @@ def test_the_predecessor_is_copied_before_it_is_sealed() -> None:
     assert disk.read_file(segment_name(1)) != before
     assert open_on(disk.after_power_cut(1)).next_seq == len(values) + 2
     assert values_on(disk) == [*values, "more"]
+
+
+@pytest.mark.parametrize("call", ["create", "write", "open"])
+def test_a_copy_that_finds_no_space_is_made_by_the_next_commit(call: str) -> None:
+    disk = new_log()
+    writer = writer_on(disk)
+    commit(writer, "x" * 3000)
+    disk.link_file(segment_name(1), "elsewhere")
+    before = disk.read_file("elsewhere")
+    name = segment_name(1) if call == "open" else REWRITE_TEMPORARY
+    code = errno.EMFILE if call == "open" else errno.ENOSPC
+    disk.fail(kind=call, name=name, errno=code)
+    with pytest.raises(StoreFullError):
+        commit(writer, "y" * 3000)
+    commit(writer, "z" * 3000)
+    writer.close()
+    assert disk.read_file("elsewhere") == before
+    assert values_on(disk) == ["x" * 3000, "z" * 3000]
+    assert open_on(disk.after_power_cut(1)).next_seq == 3
 
 
 def test_a_spare_with_a_second_name_is_not_used() -> None:

@@ -19,8 +19,10 @@ from eventstore.log.segment import (
     zero_fill,
 )
 from eventstore.log.tail_verdict import Clean, TornTail, classify_tail
+from eventstore.model.codec import EventCodec
+from eventstore.model.operation import Event
 from eventstore.os_errors import SyncFailedError
-from eventstore.testing import SimulatedDisk
+from eventstore.testing import Fault, SimulatedDisk
 from tests.log.samples import SIZE, STORE, body
 
 NAME = "segment"
@@ -191,6 +193,22 @@ class TestFailing:
             segment.sync()
         assert raised.value.errno == code
         assert segment.synced_end == HEADER_SIZE
+
+
+def test_a_refused_record_that_ends_with_zeros_never_comes_back() -> None:
+    """All but zeros was written, and a power cut may take the zeros that cut the record back."""
+    disk, segment = begun()
+    disk.sync_folder()
+    event = Event(5, 0, "refused", None, {"zeros": bytes(1000)})
+    content = EventCodec().encode_all([event])
+    faults = [Fault(short=600), Fault(errno=errno.ENOSPC)]
+    disk.add_rule(lambda call: faults.pop(0) if call.kind == "write" and faults else None)
+    with pytest.raises(OSError, match="No space"):
+        segment.append(1, content)
+    for image in disk.images():
+        tail = classify_tail(on_disk(image), segment.header)
+        assert isinstance(tail, Clean | TornTail)
+        assert tail.next_seq == 5
 
 
 def test_a_salt_is_never_all_zeros() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from eventstore import EventStore, StoreClosedError, StoreLockedError
+from eventstore.disk.local import LocalDisk
 from tests.real.children import PATIENCE, Parent
 from tests.real.conftest import Start
 from tests.torture.ledger import Deposit, Ledger, ledger_registry
@@ -209,6 +210,31 @@ async def test_a_fork_is_refused_and_holds_no_lock(end: str, tmp_path: Path, sta
         await can_write(tmp_path, 3)
     finally:
         os.kill(fork, signal.SIGKILL)
+
+
+async def forks_while_it_opens(parent: Parent, path: str) -> None:
+    """Fork between the opening of the directory and its lock. The fork lives on without end."""
+    disk = LocalDisk(path, create=True)
+    fork = os.fork()
+    if fork == 0:
+        parent.report("fork", os.getpid())
+        signal.pause()
+        os._exit(0)
+    async with EventStore.open("", ledger_registry(), disk=disk) as store:
+        await store.append(deposit(1))
+    parent.report("closed", fork)
+    parent.order()
+
+
+@pytest.mark.asyncio
+async def test_a_fork_from_before_the_lock_holds_none_either(tmp_path: Path, start: Start) -> None:
+    child = start(forks_while_it_opens, str(tmp_path / "store"))
+    told = dict(child.report() for _ in range(2))
+    try:
+        assert told["fork"] == told["closed"]
+        await can_write(tmp_path / "store", 1)
+    finally:
+        os.kill(told["fork"], signal.SIGKILL)
 
 
 async def forks_and_ends(parent: Parent, path: str) -> None:
