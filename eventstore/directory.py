@@ -129,7 +129,7 @@ def open_directory(
         if create is True:
             _refuse_foreign(disk, listing)
         with translating_recovery_errors(disk.path):
-            manifest = _create_store(disk, clock, config, kind, listing, initial)
+            manifest = _create_store(disk, clock, config, kind, initial)
         _logger.info("%s: made a new store, because there was none", disk.path)
         return OpenedDirectory(manifest, Listing.read(disk), created=True)
     if manifest.kind != kind:
@@ -249,7 +249,6 @@ def _create_store(
     clock: Clock,
     config: StoreConfig,
     kind: Literal["store", "log"],
-    listing: Listing,
     initial: InitialState | msgspec.UnsetType,
 ) -> Manifest:
     created = wall_time(clock)

@@ -221,7 +221,7 @@ def bisect(
         if holds(before.state):
             return _found(disk, registry, wanted.first)
         before, last = _halved(disk, registry, holds, before, wanted.last)
-        return _turn(predicate, holds, states_from(disk, registry, before, last))
+        return _turn(holds, states_from(disk, registry, before, last))
     finally:
         disk.close()
 
@@ -248,7 +248,7 @@ def _halved(
 
 
 def _turn(
-    predicate: Any, holds: Callable[[Any], bool], steps: Iterator[tuple[Event[Any], StateT]]
+    holds: Callable[[Any], bool], steps: Iterator[tuple[Event[Any], StateT]]
 ) -> Found[StateT] | None:
     """Return the event from which on the predicate holds, among events between no and yes."""
     found: Found[StateT] | None = None

@@ -18,9 +18,8 @@ from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.progress import progress
-from eventstore.command_line.registries import load_registry
-from eventstore.errors import CorruptStoreError, RegistrationError, StoreNotFoundError
-from eventstore.model.registry import HandlerRegistry
+from eventstore.command_line.registries import registry_or_none
+from eventstore.errors import CorruptStoreError, StoreNotFoundError
 from eventstore.tools.backup.catalog import Catalog, catalog_facts
 from eventstore.tools.backup.copying import Copy
 from eventstore.tools.backup.entrance import follow_store, list_copies, make_backup, open_place
@@ -83,7 +82,7 @@ def backup(
         _list(out, paths[0])
         return
     path, to = paths
-    registry = None if no_fold else _handlers(registry_name)
+    registry = None if no_fold else registry_or_none(registry_name, "states are not compared")
     if not follow:
         begun = time.perf_counter()
         with progress("copying", "kB") as advance:
@@ -105,17 +104,6 @@ def backup(
             _tell(out, to, copy, time.perf_counter() - begun)
             out.flush()
             begun = time.perf_counter() + every
-
-
-def _handlers(name: str | None) -> HandlerRegistry[Any] | None:
-    """Return the handlers. Plugins that make no registry together leave the comparison out."""
-    try:
-        return load_registry(name)
-    except RegistrationError as error:
-        if name is not None:
-            raise
-        Output.say(f"states are not compared: {error}")
-        return None
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from eventstore.command_line.output import Output
 from eventstore.errors import EventStoreError, RegistrationError
 from eventstore.model.registry import HandlerRegistry
 
-__all__ = ["REGISTRY_HINT", "load_registry"]
+__all__ = ["REGISTRY_HINT", "load_registry", "registry_or_none"]
 
 REGISTRY_HINT = "give the handlers with --registry module:name"
 
@@ -47,6 +48,20 @@ def load_registry(name: str | None) -> HandlerRegistry[Any]:
     if not isinstance(found, HandlerRegistry):
         raise _refused(f"{name} is {type(found).__name__}, and no HandlerRegistry")
     return found
+
+
+def registry_or_none(name: str | None, lacking: str) -> HandlerRegistry[Any] | None:
+    """Return the registry of a command that goes on without one, and says what is lacking then.
+
+    A `--registry` that was given must load. Plugins that make no registry together are left out.
+    """
+    try:
+        return load_registry(name)
+    except RegistrationError as error:
+        if name is not None:
+            raise
+        Output.say(f"{lacking}: {error}")
+        return None
 
 
 def _refused(message: str) -> click.BadParameter:

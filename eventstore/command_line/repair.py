@@ -12,7 +12,7 @@ import msgspec
 from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
-from eventstore.command_line.registries import REGISTRY_HINT, load_registry
+from eventstore.command_line.registries import registry_or_none
 from eventstore.command_line.remedy_choices import (
     asks_for_something,
     chosen_remedies,
@@ -24,8 +24,6 @@ from eventstore.command_line.remedy_tables import (
     show_place,
     show_prices,
 )
-from eventstore.errors import RegistrationError
-from eventstore.model.registry import HandlerRegistry
 from eventstore.repair import Price, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
 from eventstore.repair.damaged_places import place_object
@@ -85,7 +83,7 @@ def repair(
     byte is written, and the exit status is 1 where something is damaged. With --apply a new store
     is written beside the old one, verified, and named last.
     """
-    registry = _registry(out, registry_name)
+    registry = registry_or_none(registry_name, "states are not folded")
     source = None if backup is None else open_copy(backup)
     if source is not None:
         click.get_current_context().call_on_close(source.close)
@@ -115,16 +113,6 @@ def repair(
         reason=reason,
     )
     _show_result(out, path, result, in_place)
-
-
-def _registry(out: Output, name: str | None) -> HandlerRegistry[Any] | None:
-    try:
-        return load_registry(name)
-    except RegistrationError as error:
-        if name is not None:
-            raise
-        out.say(f"states are not folded: {error}. {REGISTRY_HINT}")
-        return None
 
 
 def _show_healthy(out: Output, path: Path, proposal: Proposal) -> None:

@@ -148,7 +148,7 @@ async def _follow(
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(ended.wait())]
         if automatic:
             waits.append(asyncio.ensure_future(_promoted(follower)))
-        waits.append(asyncio.ensure_future(_tell(out, follower)))
+        waits.append(asyncio.ensure_future(_tell(follower)))
         done, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in left:
             wait.cancel()
@@ -166,7 +166,7 @@ async def _promoted(follower: Any) -> None:
     await store.close()
 
 
-async def _tell(out: Output, follower: Any) -> None:
+async def _tell(follower: Any) -> None:
     """Tell the place whenever it has moved, and end with the error that ended the following."""
     told = None
     while True:

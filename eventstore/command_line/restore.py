@@ -14,9 +14,8 @@ from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, Back, NamedMoment
 from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.progress import progress
-from eventstore.command_line.registries import load_registry
-from eventstore.errors import RegistrationError, StoreNotFoundError
-from eventstore.model.registry import HandlerRegistry
+from eventstore.command_line.registries import registry_or_none
+from eventstore.errors import StoreNotFoundError
 from eventstore.moment import AtTime
 from eventstore.tools.backup.entrance import open_place
 from eventstore.tools.backup.places import Place
@@ -66,7 +65,7 @@ def restore(
     """
     refuse_existing(new)
     place = open_place(backup)
-    registry = _handlers(registry_name)
+    registry = registry_or_none(registry_name, "the state is not folded")
     plan = plan_restore(place, _moment(place, at, copy), registry, copy=copy)
     restored = None
     if not dry_run:
@@ -79,17 +78,6 @@ def restore(
     if plan.missing:
         Output.say(f"NOT COMPLETE: {len(plan.missing):,} objects, the first is {plan.missing[0]}")
         raise click.exceptions.Exit(FINDINGS)
-
-
-def _handlers(name: str | None) -> HandlerRegistry[Any] | None:
-    """Return the handlers. A restore needs none, and then tells nothing of the state."""
-    try:
-        return load_registry(name)
-    except RegistrationError as error:
-        if name is not None:
-            raise
-        Output.say(f"the state is not folded: {error}")
-        return None
 
 
 def _moment(place: Place, at: NamedMoment | None, copy: int | None) -> Any:

@@ -26,7 +26,6 @@ class Screen:
     """A view of a run on a console. The progress bar exists only within its `with` block."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -366,7 +366,7 @@ def _shown(value: Any) -> str:
     return str(getattr(value, "value", value))
 
 
-async def check_syncs(path: str, config: ReplicationConfig) -> str | None:
+async def check_syncs(config: ReplicationConfig) -> str | None:
     """Ask the HTTP port of a server whether messages are synced before the acknowledgement.
 
     Returns a warning, or `None` where all is well. Nothing is asked without `config.monitor`.

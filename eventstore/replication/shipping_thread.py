@@ -266,7 +266,7 @@ class Shipper:
         except FencedError:
             await lease.release()
             raise
-        warning = await check_syncs(self._path, self._config)
+        warning = await check_syncs(self._config)
         if warning is not None:
             self.warnings.begin("replication-sync", warning, _logger)
         await shipping.tell_history()

@@ -182,7 +182,7 @@ def overview(path: str | os.PathLike[str]) -> Overview:
 
 def _overview(disk: Disk, listing: Listing) -> Overview:
     manifest = load_manifest(disk)
-    log = survey_log(disk, manifest, listing, _whole_from(disk, manifest, listing))
+    log = survey_log(disk, manifest, listing, _whole_from(disk, listing))
     cursors = list_cursors(disk)
     archive = list(_files(disk, ARCHIVE_FOLDER))
     return Overview(
@@ -206,7 +206,7 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
     )
 
 
-def _whole_from(disk: Disk, manifest: Manifest, listing: Listing) -> int:
+def _whole_from(disk: Disk, listing: Listing) -> int:
     """Return an event: segments before are too many bytes to be read at once.
 
     The segments that an opening reads, behind the newest snapshot, are always read.
