@@ -25,7 +25,16 @@ from typing import Any
 import pytest
 
 import eventstore
-from eventstore import EventLog, EventStore, read_events, replay, state_at
+from eventstore import (
+    Event,
+    EventLog,
+    EventStore,
+    Operation,
+    handler,
+    read_events,
+    replay,
+    state_at,
+)
 from eventstore.disk.layout import segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.log import runner
@@ -268,6 +277,15 @@ class TestHops:
 # ---- calls -----------------------------------------------------------------------------------
 
 
+class Audit(Operation, key="number", durability="interval"):
+    number: int
+
+
+@handler
+def audit(state: Bank, event: Event[Audit]) -> Bank:
+    return Bank(state.balances, event.seq)
+
+
 LONE = 41
 """The most calls of the product's own functions for a lone append, on the loop. A coroutine or
 generator that is resumed counts again. Three of the calls refuse what would break the order of
@@ -302,6 +320,24 @@ class TestCalls:
             assert calls.loop["Encoder.encode"] == calls.loop["Decoder.decode"] == 50
             assert calls.loop["deposit"] == 50, "folded once"
             assert "Encoder.encode" not in calls.writer
+
+    @pytest.mark.asyncio
+    async def test_keys_and_durabilities_of_other_operations_cost_nothing(
+        self, calls: Calls, tmp_path: Path
+    ) -> None:
+        registry = bank_registry()
+        registry.register(audit)
+        async with begun(EventStore.open(tmp_path / "store", registry, **QUIET)) as store:
+            with counting(calls):
+                for _ in range(50):
+                    await store.append(pay())
+            assert calls.product["loop"] <= 50 * LONE
+            assert calls.loop["AppendPath._level"] == calls.loop["KeyedAppends.submit"] == 0
+            with counting(calls):
+                assert not (await store.append(Audit(number=1))).duplicate
+                assert (await store.append(Audit(number=1))).duplicate
+            assert calls.loop["KeyedAppends.submit"] == 2
+            assert calls.loop["AppendPath._level"] >= 1
 
     @pytest.mark.asyncio
     async def test_for_an_append_among_64_awaiters(self, calls: Calls, tmp_path: Path) -> None:

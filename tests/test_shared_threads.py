@@ -74,18 +74,34 @@ class TestLane:
     def test_a_wide_one_is_worked_in_at_once(self) -> None:
         lane = Calls(Crew("of-width", 4), width=2)
         both = threading.Barrier(2, timeout=PATIENCE)
-        at_once = threading.Semaphore(2)
-        third_ran_alone = threading.Event()
-
-        def meets() -> None:
-            assert at_once.acquire(blocking=False), "no more than two"
-            both.wait()
-            at_once.release()
-
+        met: queue.SimpleQueue[int] = queue.SimpleQueue()
         for _ in range(6):
-            lane.put(meets)
-        lane.put(third_ran_alone.set)
-        assert third_ran_alone.wait(PATIENCE)
+            lane.put(lambda: met.put(both.wait()))
+        assert sorted(met.get(timeout=PATIENCE) for _ in range(6)) == [0, 0, 0, 1, 1, 1]
+
+    @pytest.mark.parametrize("width", [1, 2])
+    def test_and_by_no_more_threads_than_its_width(self, width: int) -> None:
+        """A thread that comes while all turns are taken does no work of the lane."""
+        crew_of_few, gate = Crew("of-turns", width), threading.Event()
+        lane = Calls(crew_of_few, width)
+        begun: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+        def hangs() -> None:
+            begun.put(1)
+            gate.wait(PATIENCE)
+
+        done_by: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for _ in range(width):
+            lane.put(hangs)
+        try:
+            for _ in range(width):
+                begun.get(timeout=PATIENCE)
+            lane.put(lambda: done_by.put(threading.current_thread().name))
+            lane._serve()  # as a further thread would
+            assert done_by.empty()
+        finally:
+            gate.set()
+        assert done_by.get(timeout=PATIENCE) == "of-turns"
 
     def test_work_that_raises_ends_its_thread_and_nothing_else(self) -> None:
         crew_of_one = Crew("of-one", 1)

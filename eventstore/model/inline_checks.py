@@ -2,11 +2,13 @@
 
 A call of Python takes longer than the check of a number. So the generated code of an object
 (`object_checks.py`) and of a persistent map (`map_checks.py`) contains a condition for each value
-of a simple type: a number, a text, a decimal, or a union of simple types. The conditions of a text,
-and of a union of a number and `None`, are
+of a simple type: a number, a text, a decimal, one of some texts, or a union of simple types. An
+empty tuple needs no call either. The conditions of a text, of a union of a number and `None`, and
+of a tuple are
 
     type(now) is not str or not now.isascii()
     (type(now) is not int or not low0 <= now <= high0) and (type(now) is not kind1)
+    type(now) is not kind0 or now
 
 A value that meets the condition may still fit the type. The check decides, and explains a refusal.
 """
@@ -17,7 +19,7 @@ import math
 from typing import Any
 
 from eventstore.model.leaf_checks import EXACT, bounds_of
-from eventstore.model.type_tree import Leaf, Node, UnionNode
+from eventstore.model.type_tree import Choice, ItemsNode, Leaf, Node, UnionNode
 
 __all__ = ["inline_condition"]
 
@@ -30,7 +32,13 @@ def inline_condition(node: Node, value: str, names: dict[str, Any]) -> str:
     """
     if isinstance(node, UnionNode):
         options = [inline_condition(option, value, names) for option in node.options]
-        return "True" if "True" in options else " and ".join(f"({text})" for text in options)
+        simple = [f"({text})" for text in options if text != "True"]
+        return " and ".join(simple) or "True"  # no other option is asked about a simple value
+    if isinstance(node, Choice) and {type(choice) for choice in node.values} == {str}:
+        choices = _named("choices", frozenset(node.values), names)
+        return f"type({value}) is not str or {value} not in {choices}"
+    if isinstance(node, ItemsNode) and not node.constraints:
+        return f"type({value}) is not {_named('kind', node.made, names)} or {value}"
     if not isinstance(node, Leaf):
         return "True"
     bounds, limits = bounds_of(node), node.constraints

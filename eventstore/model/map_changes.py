@@ -11,16 +11,17 @@ each value followed by the key. Nothing else of `immutables` is relied on. A tri
 out whether the assumption holds. If not, every entry is looked up in the earlier map, at the price
 of a walk over the whole map.
 
-Every append compares the maps of its state, so the two most common cases have a short way. In a map
-of a few entries each entry is looked up. In a larger map mostly one value was replaced, by `set`.
-Then the two trees differ in one path of nodes, and in the value at its end. `_only_difference`
-follows this path. Where two nodes differ in more than one object, `_compare_nodes` compares all of
-the nodes that differ.
+Every append compares the maps of its state, so the most common cases have a short way. In a map of
+a few entries each entry is looked up. In a larger map mostly one value was replaced or one entry
+added, by `set`. Then the two trees differ in one path of nodes, and at its end in the value or by
+the entry. `_only_difference` follows this path. Where two nodes differ in more, `_compare_nodes`
+compares all of the nodes that differ.
 """
 
 from __future__ import annotations
 
 import gc
+import operator
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -73,6 +74,10 @@ _BRANCHING = type(
 """The class of a node of nodes alone."""
 
 
+_ADDING = (-1, 1, 2)
+"""The numbers of objects that one more entry adds to a node."""
+
+
 def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
     if len(after) <= _FEW:
         return _by_lookup(before, after)
@@ -80,7 +85,7 @@ def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
     if found is not None:
         key, now, was = found
         try:
-            # If `now` were no value but a key, the entry of `key` would not have changed: all other
+            # If `now` were no value but a key, the entry of `key` would not be this one: all other
             # objects are the same ones.
             if after.get(key, ABSENT) is now and before.get(key, ABSENT) is was:
                 return [found]
@@ -90,7 +95,7 @@ def _by_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
 
 
 def _only_difference(before: AnyMap, after: AnyMap) -> Entry | None:
-    """Find the one object in which two trees of nodes differ, if there is just one.
+    """Find the one object in which two trees of nodes differ, or the one entry added.
 
     Returns the object behind the found one, the found one, and the one in its place before. If the
     found object is a value, the object behind is the key.
@@ -98,8 +103,10 @@ def _only_difference(before: AnyMap, after: AnyMap) -> Entry | None:
     old, new = _referents(before, after)  # the roots
     while type(new) in _NODES:
         olds, news = _referents(old), _referents(new)
-        if type(old) is not type(new) or len(olds) != len(news):
+        if type(old) is not type(new):
             return None
+        if len(olds) != len(news):
+            return _only_addition(olds, news) if len(news) - len(olds) in _ADDING else None
         place, found = 0, -1
         for item in news:
             if item is not olds[place]:
@@ -117,6 +124,41 @@ def _only_difference(before: AnyMap, after: AnyMap) -> Entry | None:
             if olds != news:
                 return None
     return (news[found + 1] if found + 1 < len(news) else ABSENT), new, old
+
+
+def _only_addition(olds: list[Any], news: list[Any]) -> Entry | None:
+    """Find the entry added to a node, if nothing else is new.
+
+    The node has a value and its key more, or a node of the entry alone. Or an entry of the node has
+    moved into a node below, together with the added one.
+    """
+    place = 0
+    for was, now in zip(olds, news):  # noqa: B905  of any length
+        if was is not now:
+            break
+        place += 1
+    longer, behind = len(news) - len(olds), place
+    added = news[place : place + 2] if longer == 2 else _objects_below(news[place : place + 1])
+    if longer == -1:
+        moved, behind = olds[place : place + 2], place + 2
+        if _are_same(added[:2], moved):
+            added = added[2:]
+        elif _are_same(added[2:], moved):
+            added = added[:2]
+    if len(added) != 2 or not all(map(operator.is_, reversed(olds[behind:]), reversed(news))):
+        return None
+    return added[1], added[0], ABSENT
+
+
+def _objects_below(node: list[Any]) -> list[Any]:
+    """Return the objects behind a node, at the end of a row of nodes with one object each."""
+    while len(node) == 1 and type(node[0]) in _NODES:
+        node = _referents(node[0])
+    return node
+
+
+def _are_same(objects: list[Any], others: list[Any]) -> bool:
+    return len(objects) == len(others) and all(map(operator.is_, objects, others))
 
 
 def _compare_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:

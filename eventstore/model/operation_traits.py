@@ -19,7 +19,7 @@ import msgspec
 from eventstore.config import Durability
 from eventstore.errors import RegistrationError
 
-__all__ = ["OperationTraits", "declared_traits", "keep_traits", "traits_of"]
+__all__ = ["OperationTraits", "TraitsByType", "declared_traits", "keep_traits", "traits_of"]
 
 _ATTRIBUTE = "__operation_traits__"
 
@@ -48,6 +48,29 @@ class OperationTraits(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defau
 
 
 PLAIN = OperationTraits()
+
+
+class TraitsByType(dict[type[Any], OperationTraits]):
+    """The traits of some payload classes. A plain class has no entry.
+
+    `keyed` are the classes with identity keys, and `leveled` the classes that say when an event is
+    acknowledged: by a durability, or by an intent. The commit path compares the types of a group
+    with these sets, because most groups concern neither.
+    """
+
+    keyed: frozenset[type[Any]] = frozenset()
+    leveled: frozenset[type[Any]] = frozenset()
+
+    def add(self, payload_type: type[Any]) -> None:
+        """Add a payload class."""
+        traits = traits_of(payload_type)
+        if traits is None:
+            return
+        self[payload_type] = traits
+        if traits.key is not None:
+            self.keyed |= {payload_type}
+        if traits.durability is not None or traits.intent is not None:
+            self.leveled |= {payload_type}
 
 
 def declared_traits(name: str, bases: tuple[type, ...], options: dict[str, Any]) -> OperationTraits:

@@ -38,7 +38,7 @@ from eventstore.model.intent_settled import RESERVED, IntentSettled, opens_inten
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
 from eventstore.model.operation import Event, KeyTexts, Operation, operation_name, tag_of
-from eventstore.model.operation_traits import OperationTraits, traits_of
+from eventstore.model.operation_traits import TraitsByType
 from eventstore.model.payloads import (
     build_payload,
     build_payloads,
@@ -105,7 +105,7 @@ class HandlerRegistry(Generic[StateT]):
         self._entry_points: dict[Any, EntryPoint] = {}
         self._state_type: Any = state_type
         self._initial = initial
-        self.traits: dict[type[Any], OperationTraits] = {}  # of operations that are not plain
+        self.traits = TraitsByType()
         self._codec: EventCodec | None = None
         self._states: StateCodec[StateT] | None = None
         self._check: Check | None = None
@@ -187,8 +187,7 @@ class HandlerRegistry(Generic[StateT]):
         self._current[operation_name(payload_type)] = payload_type
         self._payloads[tag_of(payload_type)] = payload_type
         self._fold[payload_type] = function
-        if (traits := traits_of(payload_type)) is not None:
-            self.traits[payload_type] = traits
+        self.traits.add(payload_type)
         if IntentSettled in self._fold:
             found = self.traits.items()
             self.marked = frozenset(kind for kind, one in found if one.intent or one.settles)

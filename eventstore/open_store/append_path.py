@@ -123,8 +123,11 @@ class AppendPath(Generic[StateT]):
         turn. `None` stands for a group that may have keys and be known. Raises the errors of
         `EventStore.append` that come before the write.
         """
-        maybe_keyed = units is None and (key is not None or self.registry.traits)
-        if maybe_keyed and self.keyed.concern(payloads, key):
+        registry = self.registry
+        keyed, leveled = registry.traits.keyed, registry.traits.leveled
+        if units is None and (
+            key is not None or (keyed and not keyed.isdisjoint(map(type, payloads)))
+        ):
             asked = durability, essential, terms, self.submit
             return self.keyed.submit(payloads, key, metadata, expected, *asked)
         appender = self.log.appender
@@ -136,11 +139,11 @@ class AppendPath(Generic[StateT]):
         if appender.room.reserved is not None or essential is not None:
             self._check_space(payloads, essential)
         level = appender.levels.default
-        if durability is not None or self.registry.traits:
+        if durability is not None or (leveled and not leveled.isdisjoint(map(type, payloads))):
             level = self._level(payloads, durability)
         try:
             guard.phase = FOLDING
-            first, time, registry = appender.numbers.head + 1, self.clock.time_ns(), self.registry
+            first, time = appender.numbers.head + 1, self.clock.time_ns()
             if registry.marked and not registry.marked.isdisjoint(map(type, payloads)):
                 intents, events, body, state = fold_context().run(
                     self._mark_and_fold, terms, first, time, payloads, key, metadata

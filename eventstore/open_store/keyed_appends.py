@@ -105,13 +105,6 @@ class KeyedAppends:
         self._clock = clock
         self._looking_up: set[DetachedWork[None]] = set()
 
-    def concern(self, payloads: Sequence[Operation], key: KeyTexts) -> bool:
-        """Tell whether an operation of a group has a key."""
-        if key is not None:
-            return True
-        found = map(self._registry.traits.get, map(type, payloads))
-        return any(traits is not None and traits.key is not None for traits in found)
-
     def submit(
         self,
         payloads: Sequence[Operation],

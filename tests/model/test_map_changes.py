@@ -78,6 +78,23 @@ class TestChangedEntries:
             assert found(before, after) == expected(before, after)
             assert len(found(before, after)) == 1
 
+    def test_added_entries(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A memory of what was told grows with every event, so few additions take the long way."""
+        walked: list[object] = []
+
+        def walks(before: Map[Any, Any], after: Map[Any, Any]) -> Any:
+            walked.append(after)
+            return compare_nodes(before, after)
+
+        compare_nodes = map_changes._compare_nodes
+        monkeypatch.setattr(map_changes, "_compare_nodes", walks)
+        before: Map[Any, Any] = Map()
+        for number in range(1500):
+            after = before.set(("fill", number), [number])
+            assert found(before, after) == expected(before, after)
+            before = after
+        assert len(walked) < 40, "a node that becomes one of another class"
+
     @pytest.mark.parametrize("size", [13, 20, 300])
     def test_values_that_are_keys_as_well(self, size: int) -> None:
         """A key may then stand where a value is looked for."""

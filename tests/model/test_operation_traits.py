@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eventstore import Durability, Operation, RegistrationError
-from eventstore.model.operation_traits import OperationTraits, traits_of
+from eventstore.model.operation_traits import OperationTraits, TraitsByType, traits_of
 
 
 class Plain(Operation):
@@ -37,6 +37,21 @@ def test_the_class_keeps_its_traits_and_a_subclass_inherits_them() -> None:
         key=("symbol", "fill"), settles="order", essential=True
     )
     assert UrgentFill(symbol="a", fill="b", order="c").symbol == "a"
+
+
+def test_a_registry_knows_which_classes_concern_the_commit_path() -> None:
+    class Essential(Operation, essential=True):
+        pass
+
+    class Order(Operation, intent="order"):
+        order: str
+
+    by_type = TraitsByType()
+    for kind in (Plain, Essential, Fill, UrgentFill, Order):
+        by_type.add(kind)
+    assert by_type.keys() == {Essential, Fill, UrgentFill, Order}
+    assert by_type.keyed == {Fill, UrgentFill}
+    assert by_type.leveled == {Fill, Order}, "an intent is on the disk before anybody acts on it"
 
 
 def test_one_field_and_a_list_of_fields_are_keys_too() -> None:

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from immutables import Map
 from msgspec import Meta
 
+from eventstore.model.inline_checks import inline_condition
 from eventstore.model.leaf_checks import RefusedValueError
 from eventstore.model.map_changes import ABSENT
 from eventstore.model.state_codec import StateCodec, state_digest
 from eventstore.model.state_slices import SLICE
+from eventstore.model.type_tree import type_tree
 from eventstore.testing.differences import difference
 
 UTC = datetime.UTC
@@ -214,6 +216,40 @@ class TestTheWholeState:
             StateCodec[Any](kind).check(value, ABSENT)
         assert caught.value.path == path
         assert says in caught.value.reason
+
+    @pytest.mark.parametrize(("kind", "value", "path", "says"), REFUSED)
+    def test_nor_is_it_let_through_by_the_code_of_an_object(
+        self, kind: Any, value: Any, path: str, says: str
+    ) -> None:
+        """The generated code of a class has conditions of its own, which save calls."""
+        holder = msgspec.defstruct("Holder", [("part", kind)], frozen=True)
+        with pytest.raises(RefusedValueError) as caught:
+            StateCodec[Any](holder).check(holder(value), ABSENT)
+        assert caught.value.path == f"$.part{path[1:]}"
+        assert says in caught.value.reason
+
+    @pytest.mark.parametrize(("kind", "value"), FITTING)
+    def test_and_one_that_fits_is(self, kind: Any, value: Any) -> None:
+        holder = msgspec.defstruct("Holder", [("part", kind)], frozen=True)
+        StateCodec[Any](holder).check(holder(value), ABSENT)
+
+    def test_the_code_of_an_object_makes_no_call_for_a_simple_value(self) -> None:
+        names: dict[str, Any] = {}
+        conditions = [
+            inline_condition(type_tree(kind), "now", names)
+            for kind in (Literal["buy", "sell"], Position | None, tuple[Tree, ...])
+        ]
+        cases: list[tuple[list[Any], list[bool]]] = [
+            (["buy", None, ()], [False, False, False]),
+            (["hold", Position(), (Tree(),)], [True, True, True]),
+            ([Name("buy"), Maybe(), []], [True, True, True]),
+        ]
+        for values, needed in cases:
+            found = [
+                bool(eval(condition, {**names, "now": now}))
+                for condition, now in zip(conditions, values, strict=True)
+            ]
+            assert found == needed
 
     def test_an_extension_is_compared_by_its_value(self) -> None:
         codec = StateCodec[Any](msgspec.msgpack.Ext)

@@ -12,8 +12,10 @@ DURABLE_LOG = "log/durable.py"
 LEVELS = "log/levels.py"
 RECORD_QUEUE = "log/record_queue.py"
 RUNNER = "log/runner.py"
+MAP_CHANGES = "model/map_changes.py"
 STANDING = "standing_warnings.py"
 TIMERS = "log/timers.py"
+TRAITS = "model/operation_traits.py"
 WATCH = "log/commit_watch.py"
 WRITER = "log/writer.py"
 
@@ -158,6 +160,33 @@ COMMIT_PATH = (
         breaks="whoever waits for the disk is acknowledged after the sync",
         edits=(edit("store.py", "        if receipt.duplicate:\n", "        if False:\n"),),
         caught_by=(TEST_LEVELS,),
+    ),
+    Sabotage(
+        name="a class with a key that the commit path does not know of",
+        breaks="a known key is not written again",
+        edits=(edit(TRAITS, "            self.keyed |= {payload_type}\n", "            pass\n"),),
+        caught_by=("tests/model/test_operation_traits.py",),
+    ),
+    Sabotage(
+        name="an intent that does not wait for the disk",
+        breaks="an intent is on stable storage before anybody acts on it",
+        edits=(edit(TRAITS, " or traits.intent is not None", ""),),
+        caught_by=("tests/model/test_operation_traits.py",),
+    ),
+    # ---- the check of the state, which every append pays for -----------------------------------
+    Sabotage(
+        name="the rest of a node that an entry was added to taken for unchanged",
+        breaks="a state that a snapshot would not give back is refused",
+        edits=(
+            edit(MAP_CHANGES, "if len(added) != 2 or not all(", "if len(added) != 2 or not any("),
+        ),
+        caught_by=("tests/model/test_map_changes.py",),
+    ),
+    Sabotage(
+        name="any tuple let through by generated code",
+        breaks="a state that a snapshot would not give back is refused",
+        edits=(edit("model/inline_checks.py", "names)} or {value}", "names)}"),),
+        caught_by=("tests/model/test_state_checks.py",),
     ),
     # ---- what is told while the disk does not answer -------------------------------------------
     Sabotage(

@@ -35,7 +35,7 @@ CREW = (
         name="two threads in one lane",
         breaks="the jobs of a store run one at a time",
         edits=(edit(THREADS, "deque([None] * width)", "deque([None] * (width + 1))"),),
-        caught_by=(f"{TEST_CREW} -k at_once",),
+        caught_by=(f"{TEST_CREW} -k no_more_threads",),
     ),
     Sabotage(
         name="members that never leave",
