@@ -94,7 +94,7 @@ class OpenedDirectory(NamedTuple):
 
 def check_create(create: Any, read_only: bool) -> None:
     """Raise `ConfigError` for a `create` that is no choice, or contradicts `read_only`."""
-    if create is not True and create is not False and create != "new":
+    if not isinstance(create, bool) and not (isinstance(create, str) and create == "new"):
         raise argument_error("create", create, "expected True, False or 'new'")
     if read_only and create == "new":
         raise argument_error("create", create, "a store opened with read_only=True is never made")

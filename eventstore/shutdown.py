@@ -19,6 +19,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from eventstore.arguments import argument_error
 from eventstore.errors import StoreUsageError
 
 __all__ = ["shutdown_on_signals"]
@@ -33,7 +34,7 @@ def shutdown_on_signals(*numbers: int) -> Iterator[None]:
 
     Raises `SystemExit` after the block if a signal arrived, unless the block raised an error of its
     own. Raises `StoreUsageError` outside of a task and outside of the main thread, which alone gets
-    signals.
+    signals. Raises `ConfigError` for a number that is no signal.
 
         async def main() -> None:
             with shutdown_on_signals():
@@ -42,6 +43,10 @@ def shutdown_on_signals(*numbers: int) -> Iterator[None]:
 
         asyncio.run(main())
     """
+    given: tuple[Any, ...] = numbers
+    for number in given:
+        if not isinstance(number, int) or number not in signal.valid_signals():
+            raise argument_error("numbers", number, "expected a signal, such as signal.SIGTERM")
     try:
         task = asyncio.current_task()
     except RuntimeError:

@@ -312,7 +312,9 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
             StoreFullError: no space; older snapshots are intact and appending goes on.
             StoreFailedError: a sync failed, and the store is read-only until reopened.
             StoreClosedError: the store was closed.
+            StoreUsageError: the call is from another thread or event loop.
         """
+        self.log.appender.guard.check()
         self.log.appender.room.ensure_open()
         keeper = self._append_path.keeper
         return self.seq if keeper is None else await keeper.snapshot()

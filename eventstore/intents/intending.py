@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from eventstore.arguments import argument_error
 from eventstore.config import Durability
-from eventstore.errors import DuplicateIntentError, HistoryUnavailableError
+from eventstore.errors import DuplicateIntentError, HistoryUnavailableError, StoreUsageError
 from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.terms import UNKNOWN, Terms
@@ -66,7 +66,6 @@ class IntentPath(IntentOwner, Protocol):
 async def _submitted(
     path: IntentPath,
     operations: tuple[Payload, ...],
-    expected: int | None,
     submit: Callable[[Sequence[Operation]], Receipt],
 ) -> Receipt:
     """Call `submit` once there is room for the operations, and return the receipt at once."""
@@ -74,8 +73,6 @@ async def _submitted(
     room = appender.room
     appender.guard.check()
     room.ensure_open()
-    if expected is not None:
-        appender.numbers.expect(expected)
     payloads = appender.guard.run(path.registry.payloads, operations)
     if room.fits(len(payloads)):
         return submit(payloads)
@@ -102,7 +99,7 @@ async def settle(
     try:
         check()  # also where the store was closed since
         operations = (("intent_settled", settled), *also)
-        return await (await _submitted(path, operations, None, submit))
+        return await (await _submitted(path, operations, submit))
     except _SettledError:
         assert doubt.receipt is not None  # known to `check`
         return await doubt.receipt
@@ -128,11 +125,19 @@ class Intending(AsyncContext, Generic[OperationT]):
         self._metadata = metadata
         self._expected = expected_seq
         self._doubt: Doubt[OperationT] | None = None
+        self._entered = self._ended = False
 
     async def __aenter__(self) -> Doubt[OperationT]:
         path = self._path
+        if self._entered:
+            raise StoreUsageError(
+                f"{path.log.path}: the result of intend() is for one `async with`, and opens one "
+                "intent: call intend() again for another",
+                path=path.log.path,
+            )
+        self._entered = True
         try:
-            receipt = await _submitted(path, self._operations, self._expected, self._submit)
+            receipt = await _submitted(path, self._operations, self._submit)
             await receipt
             if receipt.duplicate:
                 raise await self._duplicate_error(receipt)
@@ -164,6 +169,8 @@ class Intending(AsyncContext, Generic[OperationT]):
 
     def _opened(self, events: Sequence[Event[Any]]) -> None:
         self._doubt = self._path.intents.begin_work(self._path, events)
+        if self._ended:  # cancelled while the key was looked up
+            self._end_work()
 
     async def _duplicate_error(self, receipt: Receipt) -> DuplicateIntentError:
         """Return the error for an operation whose key is known, with the first event."""
@@ -186,5 +193,6 @@ class Intending(AsyncContext, Generic[OperationT]):
         )
 
     def _end_work(self) -> None:
+        self._ended = True
         if self._doubt is not None:
             self._path.intents.end_work(self._doubt)

@@ -65,7 +65,7 @@ class _Group:
                 self._within[name] = None
         if traits.intent is not None:
             name = getattr(payload, traits.intent)
-            given = name is not None and name != ""
+            given = name is not None and not (isinstance(name, str) and not name)
             if not given:
                 name = self._ids.make(seq)
                 payload = msgspec.structs.replace(payload, **{traits.intent: name})

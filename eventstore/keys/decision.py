@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventstore.arguments import describe
+from eventstore.arguments import cure_for, describe
 from eventstore.errors import InvalidPayloadError, KeyConflictError, PartialDuplicateError
 from eventstore.keys.format import Row
 from eventstore.keys.hashing import KeyHasher
@@ -28,6 +28,7 @@ from eventstore.keys.index import InFlight, KeyIndex
 from eventstore.model.differences import path_of, walk_differences
 from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.operation_traits import OperationTraits, traits_of
+from eventstore.model.value_types import copy_value
 
 __all__ = ["Decision", "Evidence", "Unit", "compare", "decide", "units_of"]
 
@@ -110,9 +111,10 @@ def units_of(
     if key is not None:
         names = dict.fromkeys(operation_name(type(data)) for data in payloads)
         if type(key) is not str:
+            cure = cure_for(key)
             raise InvalidPayloadError(
-                f"{next(iter(names))}, field `$key`: a key is a text, not {describe(key)}; nothing "
-                "was written",
+                f"{next(iter(names))}, field `$key`: a key is a text, not {describe(key)}; "
+                f"{f'pass {cure}; ' if cure else ''}nothing was written",
                 operation=next(iter(names)),
                 field="$key",
             )
@@ -128,7 +130,10 @@ def units_of(
         if traits is None or traits.key is None:
             continue
         name, made = operation_name(type(data)), traits.key
-        value = made(data) if callable(made) else tuple(getattr(data, part) for part in made)
+        if callable(made):
+            value = _made(made, data, name)
+        else:
+            value = tuple(getattr(data, part) for part in made)
         if type(value) is tuple and len(value) == 1:
             value = value[0]
         text = key_text(value, name)
@@ -137,6 +142,18 @@ def units_of(
             lenient = traits.on_conflict == "first"
             units.append(Unit(text, (place,), (data,), hashes, lenient, False))
     return units
+
+
+def _made(function: Callable[[Any], Any], data: Operation, name: str) -> Any:
+    """Return the result of a key function. A coroutine cannot pass `StopIteration` on."""
+    try:
+        return function(data)
+    except StopIteration as error:
+        raise InvalidPayloadError(
+            f"{name}: its key function raised StopIteration, as next() without a default does; "
+            "nothing was written",
+            operation=name,
+        ) from error
 
 
 def decide(
@@ -307,4 +324,5 @@ def partial_error(
 
 
 def _event(row: Row, unit: Unit, payloads: Sequence[Any]) -> Event[Any]:
-    return Event(row.seq, row.time, payloads[0] if payloads else None, unit.text)
+    data = copy_value(payloads[0]) if payloads else None  # the state may hold parts of it
+    return Event(row.seq, row.time, data, unit.text)

@@ -14,11 +14,13 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+from eventstore.arguments import cure_for
 from eventstore.errors import InvalidPayloadError
 
 __all__ = ["key_text"]
 
 _MOST_DIGITS = 100
+_MOST_BITS = 333
 
 
 def key_text(value: Any, operation: str) -> str | None:
@@ -56,10 +58,22 @@ def _part(value: Any, operation: str) -> str:
     if isinstance(value, bool) or not isinstance(
         value, int | Decimal | uuid.UUID | datetime.date | datetime.time
     ):
-        raise _unusable_error(f"a {type(value).__name__}", operation)
+        raise _unusable_error(f"a {type(value).__name__}", operation, cure_for(value))
     if isinstance(value, Decimal):
         return _decimal_text(value, operation)
-    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
+    if isinstance(value, datetime.date) and value != value:  # noqa: PLR0124  a NaT of pandas
+        raise _unusable_error("no moment", operation, cure_for(value))
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC)  # one text for one moment, as the log has it
+    if isinstance(value, int):
+        return _integer_text(value, operation)
+    return str(value) if isinstance(value, uuid.UUID) else value.isoformat()
+
+
+def _integer_text(value: int, operation: str) -> str:
+    if value.bit_length() > _MOST_BITS:
+        raise _unusable_error(f"a number of {value.bit_length()} bits", operation)
+    return str(int(value))
 
 
 def _decimal_text(value: Decimal, operation: str) -> str:
@@ -70,10 +84,11 @@ def _decimal_text(value: Decimal, operation: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _unusable_error(kind: str, operation: str) -> InvalidPayloadError:
+def _unusable_error(kind: str, operation: str, cure: str = "") -> InvalidPayloadError:
+    advice = f"pass {cure}; " if cure else ""
     return InvalidPayloadError(
-        f"{operation}: its key, or a part of it, is {kind}, which identifies nothing; nothing was "
-        "written. A key is made of texts, whole numbers, decimals, UUIDs, dates and times; None "
-        "stands for no key",
+        f"{operation}: its key, or a part of it, is {kind}, which identifies nothing; {advice}"
+        "nothing was written. A key is made of texts, whole numbers, decimals, UUIDs, dates and "
+        "times; None stands for no key",
         operation=operation,
     )

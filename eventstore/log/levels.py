@@ -21,6 +21,7 @@ they may only ask for more, because the owner has decided what may be lost at mo
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from eventstore.arguments import argument_error
@@ -39,11 +40,11 @@ def checked_durability(value: Durability | str, name: str = "durability") -> Dur
     >>> checked_durability("interval")
     <Durability.INTERVAL: 'interval'>
     """
-    try:
-        return Durability(value)
-    except ValueError:
-        names = ", ".join(repr(member.value) for member in Durability)
-        raise argument_error(name, value, f"expected a Durability, or one of {names}") from None
+    if isinstance(value, Durability | str):
+        with contextlib.suppress(ValueError):
+            return Durability(value)
+    names = ", ".join(repr(member.value) for member in Durability)
+    raise argument_error(name, value, f"expected a Durability, or one of {names}")
 
 
 class Levels:

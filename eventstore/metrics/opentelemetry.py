@@ -6,14 +6,20 @@ and the largest value, as upper bounds (`Histogram.quantile`), under the attribu
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from eventstore.event_log import EventLog
-from eventstore.metrics.table import DISTRIBUTIONS, METRICS, OPERATIONS, Distribution, Metric
+from eventstore.metrics.table import (
+    DISTRIBUTIONS,
+    METRICS,
+    OPERATIONS,
+    Distribution,
+    Metric,
+    watched,
+)
 from eventstore.recovery_and_stats import StoreStats
 from eventstore.store import EventStore
 
@@ -31,10 +37,10 @@ def observe_store(
 
     `name` is the value of the attribute `store`, by default the path. Every store needs
     a meter of its own, because an instrument keeps its first callbacks. An export may come from any
-    thread. The instruments refer to the store weakly.
+    thread. The instruments refer to the store weakly. Raises `ConfigError` for any other object.
     """
-    reference = weakref.ref(store)
-    attributes = {"store": store.path if name is None else name}
+    name, reference = watched(store, name)
+    attributes = {"store": name}
 
     def told() -> StoreStats | None:
         found = reference()

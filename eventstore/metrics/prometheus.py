@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from eventstore.event_log import EventLog
-from eventstore.metrics.table import DISTRIBUTIONS, METRICS, OPERATIONS, cumulative
+from eventstore.metrics.table import DISTRIBUTIONS, METRICS, OPERATIONS, cumulative, watched
 from eventstore.recovery_and_stats import StoreStats
 from eventstore.store import EventStore
 
@@ -37,9 +37,10 @@ class StoreCollector(Collector):
         """Collect the metrics of `store` from now on.
 
         `name` is the value of the label `store`, by default the path. A store under a known name
-        takes the place of the store before.
+        takes the place of the store before. Raises `ConfigError` for any other object.
         """
-        self._stores[store.path if name is None else name] = weakref.ref(store)
+        name, reference = watched(store, name)
+        self._stores[name] = reference
 
     def collect(self) -> Iterator[Family]:
         """Read `stats()` of each store, and yield all metrics."""

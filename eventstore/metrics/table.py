@@ -6,13 +6,25 @@ that only grows.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from eventstore.arguments import argument_error
+from eventstore.event_log import EventLog
 from eventstore.histogram import Histogram
 from eventstore.recovery_and_stats import StoreStats
+from eventstore.store import EventStore
 
-__all__ = ["DISTRIBUTIONS", "METRICS", "OPERATIONS", "Distribution", "Metric", "cumulative"]
+__all__ = [
+    "DISTRIBUTIONS",
+    "METRICS",
+    "OPERATIONS",
+    "Distribution",
+    "Metric",
+    "cumulative",
+    "watched",
+]
 
 Kind = Literal["counter", "gauge"]
 
@@ -35,6 +47,18 @@ class Distribution(NamedTuple):
     meaning: str
     value: Callable[[StoreStats], Histogram]
     bounds: tuple[float, ...]
+
+
+def watched(store: Any, name: Any) -> tuple[str, weakref.ref[Any]]:
+    """Return the name of a store or log in metrics, by default its path, and a weak reference.
+
+    Raises `ConfigError` for any other object.
+    """
+    if not isinstance(store, EventStore | EventLog):
+        raise argument_error("store", store, "expected an open EventStore or EventLog")
+    if name is not None and not isinstance(name, str):
+        raise argument_error("name", name, "expected a text for the label of the store")
+    return store.path if name is None else name, weakref.ref(store)
 
 
 def _seconds() -> tuple[float, ...]:

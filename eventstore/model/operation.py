@@ -20,6 +20,7 @@ from eventstore.clock import to_datetime
 from eventstore.errors import RegistrationError, StoreUsageError
 from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
 from eventstore.model.operation_traits import declared_traits, keep_traits
+from eventstore.model.value_types import copy_value
 
 __all__ = [
     "OPERATION_FIELD",
@@ -316,9 +317,10 @@ class Receipt(msgspec.Struct, eq=False):
     def events(self) -> tuple[Event[Any], ...]:
         """The events of the group as recorded, in order. An `EventLog` gives none.
 
-        The payloads are those that the log will give back. A duplicate has no events.
+        The payloads are those that the log will give back. Payloads whose type can change are
+        copied. A duplicate has no events.
         """
-        return () if self._events is None else tuple(self._events)
+        return () if self._events is None else tuple(map(copy_value, self._events))
 
     @property
     def state(self) -> Any:

@@ -11,6 +11,7 @@ A subclass inherits the traits of the base, and may give others. An operation wi
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,14 @@ from eventstore.errors import RegistrationError
 __all__ = ["OperationTraits", "TraitsByType", "declared_traits", "keep_traits", "traits_of"]
 
 _ATTRIBUTE = "__operation_traits__"
+
+_INSPECT = msgspec.inspect
+_TEXTS = (_INSPECT.StrType, _INSPECT.LiteralType, _INSPECT.AnyType, _INSPECT.CustomType)
+_KEYS = (
+    *_TEXTS, _INSPECT.IntType, _INSPECT.DecimalType, _INSPECT.UUIDType, _INSPECT.DateTimeType,
+    _INSPECT.DateType, _INSPECT.TimeType, _INSPECT.EnumType, _INSPECT.ListType,
+    _INSPECT.TupleType, _INSPECT.VarTupleType,
+)  # fmt: skip
 
 
 class OperationTraits(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -89,8 +98,9 @@ def declared_traits(name: str, bases: tuple[type, ...], options: dict[str, Any])
         given["key"] = key = (key,)
     elif isinstance(key, list):
         given["key"] = key = tuple(key)
-    if not (key is None or callable(key) or (key and _are_texts(key))):
-        raise _refused(name, "key", key, "the name of a field, several, or a function")
+    plain = callable(key) and not inspect.iscoroutinefunction(key)
+    if not (key is None or plain or (key and _are_texts(key))):
+        raise _refused(name, "key", key, "the name of a field, several, or a plain function")
     if given.get("on_conflict", "refuse") not in ("refuse", "first"):
         raise _refused(name, "on_conflict", given["on_conflict"], "'refuse' or 'first'")
     for field in ("settles", "intent"):
@@ -123,10 +133,43 @@ def keep_traits(payload_type: type[Any], traits: OperationTraits) -> None:
     type.__setattr__(payload_type, _ATTRIBUTE, traits)
 
 
+def trait_fault(payload_type: type[Any]) -> str | None:
+    """Say which field of a class cannot hold what the traits ask of it, `None` for none.
+
+    The types of fields are resolved here, and not while the class is made.
+    """
+    traits = traits_of(payload_type)
+    if traits is None:
+        return None
+    types = {field.name: field.type for field in msgspec.structs.fields(payload_type)}
+    for argument, name in (("intent", traits.intent), ("settles", traits.settles)):
+        if name is not None and not _may_be(types[name], _TEXTS):
+            return (
+                f"{argument}={name!r}, and the field cannot hold a text: a client order id is a "
+                "text, so annotate the field as str"
+            )
+    for name in traits.key if isinstance(traits.key, tuple) else ():
+        if not _may_be(types[name], _KEYS):
+            return (
+                f"key={name!r}, and the field can hold no part of a key: texts, whole numbers, "
+                "decimals, UUIDs, dates, times and enumerations are such parts"
+            )
+    return None
+
+
 def traits_of(payload_type: type[Any]) -> OperationTraits | None:
     """Return the traits of a payload class, `None` for a plain one."""
     traits: OperationTraits | None = getattr(payload_type, _ATTRIBUTE, None)
     return None if traits is None or traits == PLAIN else traits
+
+
+def _may_be(kind: Any, wanted: tuple[type[Any], ...]) -> bool:
+    """Tell whether a value of a type may be of one of the `wanted` kinds."""
+    found = msgspec.inspect.type_info(kind)
+    while isinstance(found, msgspec.inspect.Metadata):
+        found = found.type
+    options = found.types if isinstance(found, msgspec.inspect.UnionType) else (found,)
+    return any(isinstance(option, wanted) for option in options)
 
 
 def _are_texts(value: Any) -> bool:

@@ -21,6 +21,7 @@ from eventstore.model.codec import field_of, unrecordable_reason
 from eventstore.model.conversion import foreign_cure
 from eventstore.model.intent_settled import RESERVED, IntentSettled
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
+from eventstore.model.operation_traits import trait_fault
 from eventstore.model.shadowing import remedy_for
 
 __all__ = [
@@ -51,6 +52,9 @@ def check_payload_class(
             f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
             operation=operation,
         )
+    fault = trait_fault(payload_type)
+    if fault is not None:
+        raise RegistrationError(f"operation {payload_type.__name__}: {fault}", operation=operation)
     other = known.get(tag, payload_type)
     if other is not payload_type:
         raise RegistrationError(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -48,7 +48,8 @@ from eventstore.log.base import Log
 from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.selection import checked_operations, decode_chunk
+from eventstore.model.user_code import fold_context
+from eventstore.reading.selection import decode_chunk, operation_names
 from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["KeyedAppends", "keys_in_flight"]
@@ -120,7 +121,7 @@ class KeyedAppends:
         registry, hasher = self._registry, self.index.hasher
 
         def units(payloads: Sequence[Operation]) -> list[Unit]:
-            return units_of(hasher, registry.traits, payloads, key)
+            return fold_context().run(units_of, hasher, registry.traits, payloads, key)
 
         found = self._log.appender.guard.run(units, payloads)
         assert not isinstance(key, list)  # only this class passes a list on
@@ -164,7 +165,8 @@ class KeyedAppends:
 
     def _decoded(self, payloads: Sequence[Operation]) -> list[Any]:
         """Return payloads as the log will give them back. Raises `InvalidPayloadError`."""
-        return [event.data for event in self._registry.record(1, 0, payloads, None, None)[0]]
+        events, _ = fold_context().run(self._registry.record, 1, 0, payloads, None, None)
+        return [event.data for event in events]
 
     def _looked_up(self, request: _Request, decision: Decision) -> Receipt:
         """Return the pending receipt of a group with keys to be looked up."""
@@ -319,11 +321,7 @@ class KeyedAppends:
 
         The data is `None` where the event itself is gone.
         """
-        if operation is None:
-            names: Collection[str] = self._registry.operations
-        else:
-            given = operation_name(operation) if isinstance(operation, type) else operation
-            names = checked_operations((given,), self._registry.operations) or ()
+        names = operation_names(operation, self._registry)
         text = key_text(key, "find")
         if text is None:
             raise argument_error("key", key, "expected the text of a key, or its parts")

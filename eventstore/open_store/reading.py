@@ -71,8 +71,10 @@ class StoreReading(Generic[StateT]):
         Where the event itself is gone, the data is `None`. Reads off the event loop.
 
         Raises `UnknownOperationError`, `InvalidPayloadError` for a key that identifies nothing, and
-        `CorruptStoreError` for a damaged run of keys.
+        `CorruptStoreError` for a damaged run of keys. Raises `StoreUsageError` in another thread
+        or event loop.
         """
+        self.log.guard.check()
         return await self._append_path.keyed.find(key, operation)
 
     def subscribe(
@@ -106,6 +108,7 @@ class StoreReading(Generic[StateT]):
 
         Raises:
             StoreClosedError: the store was closed.
+            StoreUsageError: the call is from another thread or event loop.
             ForeignCursorError, HistoryForkedError: the cursor is of another history. A cursor that
                 differs in the checksum alone is refused by the iteration.
         """
@@ -113,6 +116,7 @@ class StoreReading(Generic[StateT]):
             if after is not None:
                 raise argument_error("start", start, "expected start or after, and not both")
             after = max(seq_of(start, "start"), 1) - 1
+        self.log.guard.check()
         asked = asked_for(self.registry, after, operations, slow, max_lag, cursor)
         subscriptions, log = self._subscriptions, self.log
         subscriptions.ensure_open(log.path)

@@ -10,6 +10,7 @@ from eventstore.arguments import argument_error
 from eventstore.errors import UnknownOperationError
 from eventstore.log.base import Chunk
 from eventstore.model.handler import Handler, Upcaster
+from eventstore.model.operation import Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 
@@ -18,6 +19,7 @@ __all__ = [
     "checked_registry",
     "checked_state",
     "decode_chunk",
+    "operation_names",
 ]
 
 
@@ -64,6 +66,17 @@ def checked_operations(
                 operation=name,
             )
     return names
+
+
+def operation_names(operation: Any, registry: HandlerRegistry[Any]) -> Collection[str]:
+    """Return the name of an operation, given as a name or a payload class. `None` means all names.
+
+    Raises `UnknownOperationError` and `ConfigError`.
+    """
+    if isinstance(operation, type) and issubclass(operation, Operation):
+        operation = operation_name(operation)
+    wanted = None if operation is None else (operation,)
+    return checked_operations(wanted, registry.operations) or registry.operations
 
 
 def checked_state(registry: HandlerRegistry[Any], state: Any) -> Any:

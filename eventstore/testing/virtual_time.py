@@ -30,15 +30,27 @@ class StalledError(AssertionError):
     """Everything waits for events, and none will ever happen."""
 
 
+_TURN = 0.001
+"""Seconds that a turn of the loop takes, once a program only turns."""
+
+
 class _Selector(selectors.SelectSelector):
-    """A selector without waiting. `jumped` adds up the seconds of the requested waits."""
+    """A selector without waiting. `jumped` adds up the seconds of the requested waits.
+
+    After `most_turns` turns of the loop at one instant, each turn takes a millisecond.
+    """
 
     jumped = 0.0
     patience = float("inf")
+    most_turns = float("inf")
+    _turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise StalledError("the program waits for something that will never happen")
+        self._turns = 0 if timeout > 0 else self._turns + 1
+        if self._turns > self.most_turns:
+            timeout = _TURN
         if timeout > 0:
             self.jumped += timeout
             if self.jumped > self.patience:
@@ -51,11 +63,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     `patience` is the limit of the program, in seconds of the loop's time. `errors` collects the
     exceptions of callbacks and forgotten tasks. asyncio would only log such exceptions.
+
+    After `most_turns` turns at one instant, each turn takes a millisecond: a program that looks
+    again and again with `asyncio.sleep(0)` gets on. By default turns take no time.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, most_turns: float = float("inf")) -> None:
         self._selector = _Selector()
         self._selector.patience = patience
+        self._selector.most_turns = most_turns
         super().__init__(self._selector)
         self.errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.errors.append(context))

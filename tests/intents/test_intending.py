@@ -19,6 +19,7 @@ from eventstore import (
     SequenceConflictError,
     StoreClosedError,
     StoreFullError,
+    StoreUsageError,
     UnknownOperationError,
 )
 from eventstore.testing import Call, Fault, SimulatedDisk, run_in_virtual_time
@@ -144,6 +145,18 @@ class TestTheBody:
             async with store.intend(PlaceOrder(decision=3)):
                 assert ids_in_doubt(store) == ["zz", "aa"]
             assert len(store.in_doubt) == store.stats().open_intents == 3
+
+        run(body)
+
+    def test_one_result_of_intend_is_one_intent(self) -> None:
+        async def body(store: EventStore[Book], disk: SimulatedDisk) -> None:
+            intending = store.intend(PlaceOrder(decision=1))
+            async with intending:
+                pass
+            with pytest.raises(StoreUsageError, match="one `async with`"):
+                async with intending:
+                    pytest.fail("the body ran")
+            assert store.seq == 1
 
         run(body)
 

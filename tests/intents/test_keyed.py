@@ -16,6 +16,7 @@ from eventstore import (
     HandlerRegistry,
     KeyConflictError,
     Operation,
+    SequenceConflictError,
     handler,
 )
 from eventstore.testing import SimulatedDisk, run_in_virtual_time
@@ -110,6 +111,36 @@ class TestASecondIntend:
             assert (store.seq, store.in_doubt) == (1, (doubt,))
 
         run(body, durability=durability)
+
+    def test_is_told_so_whatever_number_was_expected(self) -> None:
+        async def body(store: EventStore[Book]) -> None:
+            await intended(store, 1)
+            with pytest.raises(DuplicateIntentError):
+                async with store.intend(Decide(decision=1), expected_seq=0):
+                    pytest.fail("the body ran")
+            with pytest.raises(SequenceConflictError):
+                async with store.intend(Decide(decision=2), expected_seq=0):
+                    pytest.fail("the body ran")
+
+        run(body)
+
+    def test_cancelled_during_the_look_up_is_in_doubt_once_written(self) -> None:
+        """The key is forgotten, and its row is still on disk."""
+
+        async def body(store: EventStore[Book]) -> None:
+            doubt = await intended(store, 1)
+            await doubt.settle("accepted")
+            await store.append(*[Mark(price=price) for price in range(5)])
+            await store.snapshot()
+            again = asyncio.create_task(intended(store, 1))
+            await asyncio.sleep(0)
+            again.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await again
+            await store.flush()
+            assert [one.operation.decision for one in store.in_doubt] == [1]
+
+        run(body, keys={"remember": {"events": 3}})
 
     def test_with_another_payload_is_a_conflict(self) -> None:
         async def body(store: EventStore[Book]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import errno
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,19 @@ class Note(Operation):
     text: str = ""
 
 
+class Part(Operation, key=lambda part: (part.qty / 3,)):
+    qty: Decimal
+
+
+class Stops(Operation, key=lambda stops: next(iter(()))):
+    pass
+
+
+class Leg(Operation, key="leg_id"):
+    leg_id: str
+    sizes: list[int]
+
+
 CALLED: list[EventStore[int]] = []
 """Stores that the key of `Odd` appends to."""
 
@@ -95,6 +110,21 @@ def odd(state: int, event: Event[Odd]) -> int:
 
 
 @handler
+def part(state: int, event: Event[Part]) -> int:
+    return state + 1
+
+
+@handler
+def stops(state: int, event: Event[Stops]) -> int:
+    return state
+
+
+@handler
+def leg(state: int, event: Event[Leg]) -> int:
+    return state + len(event.data.sizes)
+
+
+@handler
 def order(state: int, event: Event[Order]) -> int:
     return state + 1
 
@@ -104,7 +134,7 @@ def note(state: int, event: Event[Note]) -> int:
     return state + 1
 
 
-REGISTRY = HandlerRegistry[int](fill, quote, tag, order, note, odd, initial=int)
+REGISTRY = HandlerRegistry[int](fill, quote, tag, order, note, odd, part, stops, leg, initial=int)
 
 
 async def opened(disk: SimulatedDisk, **options: Any) -> EventStore[int]:
@@ -412,6 +442,37 @@ async def test_a_key_function_may_not_call_the_store() -> None:
             store.submit(Odd())
         CALLED.clear()
         assert store.seq == 0
+
+
+@pytest.mark.asyncio
+async def test_a_key_is_made_in_the_decimal_context_of_handlers(store: EventStore[int]) -> None:
+    await store.append(Part(qty=Decimal(10)))
+    with decimal.localcontext(prec=5):
+        assert (await store.append(Part(qty=Decimal(10)))).duplicate
+
+
+@pytest.mark.asyncio
+async def test_stop_iteration_of_a_key_function_is_typed() -> None:
+    async with EventStore.in_memory(REGISTRY) as store:
+        for call in (store.append, store.submit):
+            with pytest.raises(InvalidPayloadError, match=r"next\(\) without a default"):
+                await call(Stops())
+
+
+@pytest.mark.asyncio
+async def test_nobody_changes_an_event_by_its_receipt_or_by_an_error() -> None:
+    store = await opened(SimulatedDisk())
+    async with store.subscribe() as others:
+        receipt = store.submit(Leg(leg_id="a", sizes=[1]))
+        with pytest.raises(KeyConflictError) as caught:
+            store.submit(Leg(leg_id="a", sizes=[2]))
+        caught.value.first.data.sizes.append(3)
+        receipt.events[0].data.sizes.append(4)
+        await receipt
+        assert receipt.events[0].data.sizes == [1]
+        assert (await anext(others)).data.sizes == [1]
+        assert (await store.append(Leg(leg_id="a", sizes=[1]))).duplicate
+    await store.close()
 
 
 @pytest.mark.asyncio

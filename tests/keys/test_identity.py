@@ -19,6 +19,9 @@ from eventstore.keys.identity import key_text
 parts = st.one_of(st.text(min_size=1), st.integers())
 
 
+EAST = dt.timezone(dt.timedelta(hours=1))
+
+
 class Venue(enum.Enum):
     ONE = "one"
 
@@ -39,6 +42,9 @@ class Venue(enum.Enum):
         (Decimal("1" * 40), "1" * 40),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (dt.date(2026, 3, 2), "2026-03-02"),
+        (dt.datetime(2026, 3, 2, 1, tzinfo=EAST), "2026-03-02T00:00:00+00:00"),
+        (dt.datetime(2026, 3, 2, 0, tzinfo=dt.UTC), "2026-03-02T00:00:00+00:00"),
+        (2**63, "9223372036854775808"),
         ((Venue.ONE, 7), "one:7"),
         (None, None),
     ],
@@ -49,7 +55,8 @@ def test_the_text_of_a_value(value: Any, text: str | None) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", ("a", ""), (), ("a", None), True, 1.5, ("a", ["b"]), Decimal("NaN"), Decimal("1E999")],
+    ["", ("a", ""), (), ("a", None), True, 1.5, ("a", ["b"]), Decimal("NaN"), Decimal("1E999"),
+     10**101, dt.timedelta(1), b"a"],
 )  # fmt: skip
 def test_what_identifies_nothing_is_refused(value: Any) -> None:
     with pytest.raises(InvalidPayloadError, match="fill: its key"):
@@ -81,3 +88,12 @@ def test_the_digest_knows_where_a_payload_ends() -> None:
     assert hasher.digest("k", [b"ab", b"c"]) != hasher.digest("k", [b"a", b"bc"])
     assert hasher.digest("k", [b"ab"]) != hasher.digest("kk", [b"ab"])
     assert hasher.digest("k", [b"ab"]) == hasher.digest("k", iter([b"ab"]))
+
+
+def test_the_cure_of_a_foreign_number() -> None:
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(InvalidPayloadError, match=r"pass int\(value\)"):
+        key_text(numpy.int64(7), "fill")
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(InvalidPayloadError, match="no moment"):
+        key_text(pandas.NaT, "fill")

@@ -31,8 +31,6 @@ def run_seeds(
 
     `progress` is whether to show progress on standard error, `None` for: if that is a terminal.
     """
-    if jobs < 1:
-        raise argument_error("jobs", jobs, "expected the number of processes, at least 1")
     show = sys.stderr.isatty() if progress is None else progress
     if jobs > 1 and len(seeds) > 1:
         found = _in_processes(scenario, seeds, steps, jobs)

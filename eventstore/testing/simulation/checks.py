@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventstore.arguments import argument_error
 from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
@@ -129,7 +130,11 @@ class Checks:
     def missing(self, registry: HandlerRegistry[Any]) -> list[str]:
         """Name each check without anything to look at, and the argument to pass."""
         found: list[str] = []
-        books = self.books(registry.initial())
+        books: Any = self.books(registry.initial())
+        if not isinstance(books, Books):
+            raise argument_error(
+                "books", books, "expected a function that returns eventstore.testing's Books"
+            )
         for name in ("positions", "cash", "fees"):
             if getattr(books, name) is None:
                 found.append(f"{name} are not compared: pass books=")
@@ -176,7 +181,7 @@ class Checks:
         booked: Counter[FillName] = Counter()
         last: dict[FillName, int] = {}
         for event, _ in evidence.history:
-            name = self.fill(event)
+            name = _fill_name(self.fill(event))
             if name is not None:
                 booked[name] += 1
                 last[name] = event.seq
@@ -251,6 +256,17 @@ def _intents(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("wrong settlement", text, event.seq)
     for name in evidence.in_doubt:
         yield Finding("intent in doubt", f"{name} is not settled at the end")
+
+
+def _fill_name(given: Any) -> FillName | None:
+    """Return the name of a fill from the result of `fill=`. A text alone has no revision."""
+    if isinstance(given, str):
+        return given, None
+    if given is None or (isinstance(given, tuple) and len(given) == 2):
+        return given
+    raise argument_error(
+        "fill", given, "expected a function that returns (id, revision or None), or None"
+    )
 
 
 def _is_fill(payload_type: type[Any]) -> bool:

@@ -20,7 +20,9 @@ from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any, TypeVar, cast
 
+from eventstore.arguments import argument_error
 from eventstore.clock import Clock
+from eventstore.testing.simulation.arguments import checked_items, checked_text, exact
 from eventstore.testing.simulation.orders import (
     Disconnected,
     Fill,
@@ -75,9 +77,9 @@ class VenueClient:
         self,
         client_order_id: str,
         symbol: str,
-        qty: Decimal,
+        qty: Decimal | float,
         *,
-        price: Decimal | None = None,
+        price: Decimal | float | None = None,
         timestamp: int | None = None,
         decision: Any = None,
     ) -> Order:
@@ -86,20 +88,31 @@ class VenueClient:
         `qty` is positive to buy, and negative to sell. Without `price` the order is a market order.
         `timestamp`, by default now, is the begin of the venue's receive window. `decision` is not
         sent. The checks find a decision with two orders by it.
+
+        A float stands for the shortest decimal that gives the float back. Raises `ConfigError` for
+        an argument of a wrong type: then nothing was sent.
         """
+        checked_text("client_order_id", client_order_id)
+        checked_text("symbol", symbol)
+        checked_items("decision", [decision], "a value that can be a key of a dictionary")
         sent = self.clock.time_ns() if timestamp is None else timestamp
-        request = OrderRequest(client_order_id, symbol, qty, price, sent, decision)
+        if not isinstance(sent, int):
+            raise argument_error("timestamp", sent, "expected nanoseconds, such as Doubt.time")
+        limit = None if price is None else exact("price", price, positive=True)
+        request = OrderRequest(client_order_id, symbol, exact("qty", qty), limit, sent, decision)
         about = client_order_id if decision is None else f"decision {decision}"
         return await self._ask("place", about, lambda: self._venue.place(request))
 
     async def cancel(self, client_order_id: str) -> Order:
         """Cancel the rest of an order. Raises `Rejected` where nothing is open."""
+        checked_text("client_order_id", client_order_id)
         return await self._ask(
             "cancel", client_order_id, lambda: self._venue.cancel(client_order_id)
         )
 
     async def order(self, client_order_id: str) -> Order | None:
         """Return the newest order with an id, `None` where the venue shows none."""
+        checked_text("client_order_id", client_order_id)
         return await self._ask(_QUERY, client_order_id, lambda: self._venue.order(client_order_id))
 
     async def open_orders(self) -> list[Order]:
@@ -126,8 +139,9 @@ class VenueClient:
         return await self._ask("query of balances", "", answer)
 
     async def price(self, symbol: str) -> Decimal:
-        """Return the price of a symbol."""
-        return await self._ask("query of price", symbol, lambda: self._venue.price_of(symbol))
+        """Return the price of a symbol. Raises `Rejected` for a symbol without a market."""
+        checked_text("symbol", symbol)
+        return await self._ask("query of price", symbol, lambda: self._venue.quote(symbol))
 
     async def stream(self) -> AsyncIterator[Fill | Order]:
         """Yield fills and changes of orders as they happen, until the stream is cut.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from eventstore.arguments import argument_error
+from eventstore.testing.simulation.arguments import checked_seconds
 
 __all__ = ["Faults"]
 
@@ -44,13 +46,14 @@ class Faults:
     corrected: float = 0.0
 
     def __post_init__(self) -> None:
-        fewest, most = self.deaths
-        if not 0 <= fewest <= most:
-            raise argument_error("deaths", self.deaths, "expected (fewest, most), such as (1, 3)")
-        if self.cut < 0:
-            raise argument_error("cut", self.cut, "expected seconds, or 0 for no disconnection")
+        deaths: Any = self.deaths
+        if not (_are_counts(deaths) and 0 <= deaths[0] <= deaths[1]):
+            raise argument_error("deaths", deaths, "expected (fewest, most), such as (1, 3)")
+        checked_seconds("cut", self.cut)  # 0 for no disconnection
         for name, rate in vars(self).items():
-            if name not in ("deaths", "cut") and not 0 <= rate <= 1:
+            if name in ("deaths", "cut"):
+                continue
+            if not isinstance(rate, int | float) or not 0 <= rate <= 1:
                 raise argument_error(name, rate, "expected a share from 0 to 1")
 
     def __repr__(self) -> str:
@@ -64,3 +67,7 @@ class Faults:
             deaths=(0, 0), power=0, lost=0, slow=0, refused=0, rejected=0, dropped=0, repeated=0,
             late=0, cut=0,
         )  # fmt: skip
+
+
+def _are_counts(pair: Any) -> bool:
+    return isinstance(pair, tuple | list) and [type(one) for one in pair] == [int, int]

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from typing import Any
 
+from eventstore.arguments import argument_error
 from eventstore.config import Durability, StoreConfig
 from eventstore.errors import EventStoreError
 from eventstore.store import EventStore
@@ -31,7 +33,7 @@ from eventstore.testing.simulation.scenario import Scenario
 from eventstore.testing.simulation.venue import Venue
 from eventstore.testing.simulation.world import World
 
-__all__ = ["PATH", "Lives"]
+__all__ = ["PATH", "Lives", "leaves_of"]
 
 PATH = "simulated"
 _FIRST_STEPS = 60
@@ -71,6 +73,7 @@ class Lives:
         self._deaths = self._planned(steps)
         self._durable = 0
         self._store: EventStore[Any] | None = None
+        self._stopping = False
         self._synced = StoreConfig.of(scenario.settings).durability is Durability.COMMIT
 
     def __repr__(self) -> str:
@@ -82,6 +85,7 @@ class Lives:
         world.later(self._scenario.duration, self._calm_down)
         while True:
             number = len(self.steps) + 1
+            self._stopping = False
             death = self._deaths.pop(0) if self._deaths and not world.chance.calm else None
             self._process = process = Process(world, self.disk, number, death, self._see_last)
             end = max(world.now(), self._scenario.duration) + self._scenario.quiet
@@ -92,8 +96,22 @@ class Lives:
                 await self._bury(process)
                 continue
             await self._end(process, task)
+            process.retire()
             await asyncio.sleep(max(0.0, end - world.now()))  # the venue goes on without the bot
             return
+
+    def exit(self, error: SystemExit) -> None:
+        """Note that the bot has called `sys.exit`, and end its life: every task is cancelled."""
+        process = self._process
+        if process.dead or self._stopping:
+            return
+        self._stopping = True
+        if error.code in (None, 0):
+            self._world.say("bot", "exits")
+        else:
+            self._note(error)
+        for task in list(process.tasks):
+            task.cancel()
 
     def _planned(self, steps: int) -> list[Death]:
         chance, (fewest, most) = self._world.chance, self._world.faults.deaths
@@ -125,7 +143,10 @@ class Lives:
                 return
             self._begin(process, store)
             try:
-                await scenario.bot(store, VenueClient(self.venue, process))
+                life: Any = scenario.bot(store, VenueClient(self.venue, process))
+                if not inspect.isawaitable(life):
+                    raise argument_error("bot", scenario.bot, "expected a coroutine function")
+                await life
             finally:
                 if not process.dead:
                     self.in_doubt = [doubt.id for doubt in store.in_doubt]
@@ -166,24 +187,37 @@ class Lives:
 
     async def _end(self, process: Process, task: asyncio.Task[None]) -> None:
         """End a life as a shutdown does, and note how the bot ended."""
-        running = not task.done()
+        running = not task.done() and not self._stopping
+        self._stopping = True
         if running:
             self._world.say("bot", f"life {process.number} is stopped")
         await _stop(process, self._store, _STOPPING)
         if not task.done():
             text = f"the bot did not end within {_STOPPING:g} s of its cancellation"
             self.findings.append(Finding("bot failed", text))
-        elif not task.cancelled() and (error := task.exception()) is not None:
-            self._note(error)
+        elif not task.cancelled():
+            error = task.exception()
+            if error is not None and not isinstance(error, SystemExit):  # told by `exit`
+                self._note(error)
 
     def _note(self, error: BaseException) -> None:
         self.error = error
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        told = "; ".join(
+            f"{type(leaf).__name__}: {leaf}" if str(leaf) else type(leaf).__name__
+            for leaf in leaves_of(error)
+        )
         self._world.say("bot", f"raises {told}")
         if self._store is None:
             self.findings.append(Finding("broken promise", f"the store does not open: {told}"))
         else:
             self.findings.append(Finding("bot failed", told))
+
+
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """Return the exceptions in a group, as a task group raises one, or the exception itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in leaves_of(part)]
 
 
 async def _first_of(task: asyncio.Task[None], died: asyncio.Future[None], seconds: float) -> None:

@@ -7,13 +7,13 @@ Theory of operation
 * `run_in_executor`, and so `asyncio.to_thread`, makes the call on the loop's own thread, in a turn
   of its own. The order of calls is then the same in every run.
 * What would reach the real world raises `NotSimulatedError` with the name of the thing: sockets,
-  subprocesses, pipes, file descriptors, and calls from real threads. A bot may swallow the error,
-  so `refused` keeps each one.
+  subprocesses, pipes, file descriptors, real threads, and calls from such threads. A bot may
+  swallow the error, so `refused` keeps each one.
 * Signal handlers are accepted, and never called.
 
-`real_world_refused` does the same for code around the loop: blocking sockets are refused, and
-`time.sleep` moves the virtual time. The functions are as before for every other thread, and outside
-of a simulation.
+`real_world_refused` does the same for code around the loop: blocking sockets, subprocesses and
+threads are refused, and `time.sleep` moves the virtual time. The functions are as before for every
+other thread, and outside of a simulation.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn, TypeVarTuple, Unpack
 
 from eventstore.testing.simulation.process import track_task
@@ -34,6 +36,9 @@ from eventstore.testing.virtual_time import VirtualTimeLoop
 __all__ = ["NotSimulatedError", "SimulationLoop", "real_world_refused"]
 
 Ts = TypeVarTuple("Ts")
+
+_MOST_TURNS = 1000
+"""Turns of the loop at one instant. More are a bot that waits by `asyncio.sleep(0)`."""
 
 
 class NotSimulatedError(AssertionError):
@@ -44,7 +49,7 @@ class SimulationLoop(VirtualTimeLoop):
     """A virtual loop for a bot, its venue and the network between them."""
 
     def __init__(self, patience: float) -> None:
-        super().__init__(patience)
+        super().__init__(patience, _MOST_TURNS)
         self.refused: list[str] = []
         self._thread = threading.get_ident()
         self.set_task_factory(track_task)  # type: ignore[arg-type]  # typeshed: tasks only of 3.12
@@ -68,7 +73,7 @@ class SimulationLoop(VirtualTimeLoop):
             except StopIteration as error:
                 done.set_exception(RuntimeError(f"{func} raised StopIteration: {error}"))
             except BaseException as error:  # a future takes what a thread would take
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                if isinstance(error, KeyboardInterrupt):
                     raise
                 done.set_exception(error)
             else:
@@ -85,9 +90,7 @@ class SimulationLoop(VirtualTimeLoop):
     ) -> asyncio.Handle:
         if threading.get_ident() != self._thread:
             name = threading.current_thread().name
-            self.refuse(
-                f"a call from the thread {name!r}", "use asyncio.to_thread, which is run in turn"
-            )
+            self.refuse(f"a call from the thread {name!r}", _IN_TURN)
         return self.call_soon(callback, *args, context=context)
 
     def add_signal_handler(
@@ -131,6 +134,18 @@ for _name, _what in {
     setattr(SimulationLoop, _name, _refusing(_name, _what))
 
 
+_IN_TURN = "use asyncio.to_thread, which is run in turn"
+_GUARDED: tuple[tuple[Any, tuple[str, ...], str, str], ...] = (
+    (socket.socket, ("connect", "connect_ex", "bind", "sendto"), "a socket", _INSTEAD),
+    (socket, ("getaddrinfo",), "name resolution", _INSTEAD),
+    (subprocess.Popen, ("__init__",), "a subprocess", _INSTEAD),
+    (os, ("system", "fork", "posix_spawn", "posix_spawnp"), "a subprocess", _INSTEAD),
+    (BaseProcess, ("start",), "a subprocess", _INSTEAD),
+    (threading.Thread, ("start",), "a thread", _IN_TURN),
+)
+"""Blocking ways to the real world: an owner, names, a description, and the alternative."""
+
+
 def running_simulation() -> SimulationLoop | None:
     """Return the simulation that this code runs in, if any."""
     with contextlib.suppress(RuntimeError):
@@ -142,7 +157,7 @@ def running_simulation() -> SimulationLoop | None:
 
 @contextlib.contextmanager
 def real_world_refused() -> Iterator[None]:
-    """Refuse blocking sockets and subprocesses in simulations, and let `time.sleep` pass there."""
+    """Refuse sockets, subprocesses and threads in simulations, and let `time.sleep` pass there."""
     real_sleep = time.sleep
 
     def sleep(seconds: float) -> None:
@@ -152,27 +167,24 @@ def real_world_refused() -> Iterator[None]:
         else:
             loop.pass_time(seconds)
 
-    def guarded(owner: Any, name: str, what: str) -> Callable[..., Any]:
+    def guarded(owner: Any, name: str, what: str, instead: str) -> Callable[..., Any]:
         real = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             loop = running_simulation()
             if loop is not None:
                 told = [str(arg) for arg in args if isinstance(arg, (str, int, tuple, list))]
-                loop.refuse(f"{what} ({', '.join([name, *told])})", _INSTEAD)
+                told += [arg.name for arg in args if isinstance(arg, threading.Thread)]
+                loop.refuse(f"{what} ({', '.join([name, *told])})", instead)
             return real(*args, **kwargs)
 
         return call
 
     patches: list[tuple[Any, str, Any]] = [(time, "sleep", sleep)]
-    patches += [
-        (socket.socket, name, guarded(socket.socket, name, "a socket"))
-        for name in ("connect", "connect_ex", "bind", "sendto")
-    ]
-    patches.append((socket, "getaddrinfo", guarded(socket, "getaddrinfo", "name resolution")))
-    patches.append(
-        (subprocess.Popen, "__init__", guarded(subprocess.Popen, "__init__", "a subprocess"))
-    )
+    for owner, names, what, instead in _GUARDED:
+        for name in names:
+            if hasattr(owner, name):
+                patches.append((owner, name, guarded(owner, name, what, instead)))
     before = [(owner, name, vars(owner).get(name)) for owner, name, _ in patches]
     for owner, name, patched in patches:
         setattr(owner, name, patched)

@@ -105,6 +105,10 @@ class Process:
         self._fatal = 0
         self.death = None
 
+    def retire(self) -> None:
+        """Note that the process has ended by itself: its timers reach nobody any more."""
+        self.dead = True
+
     def start(self, life: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin to live. Every task of the life belongs to this process."""
         context = contextvars.copy_context()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from eventstore.testing.simulation.lives import leaves_of
 from eventstore.testing.simulation.run import Run, run_seed
 from eventstore.testing.simulation.scenario import Scenario
 from eventstore.testing.simulation.shrinking import shrink
@@ -110,11 +111,15 @@ class SimulationReport:
         if seed is None:
             return
         first = run_seed(self.scenario, seed, self.steps)
+        result = next(result for result in self.results if result.seed == seed)
+        if (kind or result.kinds[0]) not in [finding.kind for finding in first.findings]:
+            raise SimulationError(self._other_message(result, first), seed, first, self)
         run = shrink(self.scenario, first, self.steps, kind)
         error = SimulationError(self._message(first, run, kind), seed, run, self)
         if run.error is None:
             raise error
-        raise error.with_traceback(run.error.__traceback__) from None  # a debugger stops in the bot
+        trace = leaves_of(run.error)[0].__traceback__
+        raise error.with_traceback(trace) from None  # a debugger stops in the bot
 
     def replay(
         self, seed: int | None = None, *, kind: str | None = None, shrunk: bool = True
@@ -147,6 +152,20 @@ class SimulationReport:
             "",
             f"replay: simulate({self.name}, ..., seeds=[{run.seed}]).replay({asked})     or     "
             f"pytest --seed {run.seed} --pdb",
+        ]
+        return "\n".join(lines)
+
+    def _other_message(self, result: SeedResult, again: Run) -> str:
+        """Say that a run was not the same a second time."""
+        now = ", ".join(dict.fromkeys(finding.kind for finding in again.findings)) or "no finding"
+        lines = [
+            f"{self.name}: seed {result.seed} failed ({', '.join(result.kinds)}), and was another "
+            f"run the second time ({now}).",
+            "A run follows from its seed alone, unless the bot or the venue keeps a memory outside "
+            "of the store: a variable of a module, a default argument, an attribute of an object "
+            "that outlives the process. No real process finds such a memory after its death: make "
+            "it in the function of the bot, or in Venue.begin.",
+            *self.readings,
         ]
         return "\n".join(lines)
 

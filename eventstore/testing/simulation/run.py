@@ -7,7 +7,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,11 +77,13 @@ def _run(
     lives = Lives(scenario, world, steps)
     with _silent(), _seeded(seed), real_world_refused():
         try:
-            loop.run_until_complete(lives.run())
+            _complete(loop, lives)
         finally:
             _close(loop)
     if world.failures:
-        raise world.failures[0]
+        failure = world.failures[0]
+        failure.add_note(f"raised by the venue of a simulation, in the run of seed {seed}")
+        raise failure
     findings = [Finding("real world", message) for message in dict.fromkeys(loop.refused)]
     run = Run(
         seed, findings + lives.findings, world.chance.applied, lives.steps,
@@ -91,6 +93,16 @@ def _run(
     _judge(run, scenario, lives)
     run.digest = _digest(run)
     return run
+
+
+def _complete(loop: SimulationLoop, lives: Lives) -> None:
+    """Live all lives. A loop passes on a `SystemExit` of any task, and can be run on."""
+    everything = loop.create_task(lives.run())
+    while not everything.done():
+        try:
+            loop.run_until_complete(everything)
+        except SystemExit as error:
+            lives.exit(error)
 
 
 def _judge(run: Run, scenario: Scenario, lives: Lives) -> None:
@@ -158,6 +170,7 @@ def _close(loop: SimulationLoop) -> None:
     for task in left:
         task.cancel()
     if left:
-        loop.run_until_complete(asyncio.wait(left, timeout=0.001))
+        with suppress(SystemExit):
+            loop.run_until_complete(asyncio.wait(left, timeout=0.001))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()

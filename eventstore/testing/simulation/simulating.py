@@ -7,13 +7,22 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from eventstore.arguments import argument_error
 from eventstore.config import StoreConfig
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.selection import checked_registry
+from eventstore.testing.simulation.arguments import (
+    checked_bot,
+    checked_count,
+    checked_function,
+    checked_items,
+    checked_seconds,
+    checked_seeds,
+    exact,
+)
 from eventstore.testing.simulation.campaign import run_seeds
 from eventstore.testing.simulation.checks import Checks, FillName, books_of, fill_of
 from eventstore.testing.simulation.faults import Faults
@@ -24,6 +33,8 @@ from eventstore.testing.simulation.venue import Venue
 from eventstore.testing.simulation.venue_books import Books
 
 __all__ = ["SEED_VARIABLE", "compare_bots", "simulate"]
+
+T = TypeVar("T")
 
 SEED_VARIABLE = "EVENTSTORE_SIMULATED_SEED"
 """The environment variable with the only seed to run, whatever `seeds` says."""
@@ -62,7 +73,8 @@ def simulate(
         books: gives the positions, cash and fees of a state. The default reads the attributes
             `positions`, `cash` and `fees`.
         fill: gives the fill that an event books, as a pair of its id and its revision or `None`.
-            The default reads the fields `fill_id` or `trade_id`, and `revision`.
+            A text alone is the id of a fill without revisions. The default reads the fields
+            `fill_id` or `trade_id`, and `revision`.
         limit: the largest position that open orders may lead to, for each symbol or for all.
         decisions: decisions of which each must be an order at the end.
         config: the configuration of the store, by default with small segments and frequent
@@ -74,28 +86,30 @@ def simulate(
     Returns a report. `report.check()` raises `SimulationError` with the time line of the first
     failure, after a search for the fewest faults.
 
-    Raises `ConfigError` for a wrong argument, and `RuntimeError` inside of an event loop: every
+    Raises `ConfigError` for a wrong argument, what the code of a `venue`, of `check`, `books` or
+    `fill` raises, and `RuntimeError` inside of an event loop: every
     run has a loop. An exception of the bot is a finding.
     """
     scenario = Scenario(
-        bot,
+        checked_bot(bot),
         checked_registry(registry),
-        Venue() if venue is None else venue,
-        Faults() if faults is None else faults,
-        Checks(check, books, fill, limit, tuple(decisions)),
-        config,
-        duration,
+        _instance("venue", venue, Venue),
+        _instance("faults", faults, Faults),
+        _checks(check, books, fill, limit, decisions),
+        _config(config),
+        checked_seconds("duration", duration, positive=True),
     )
-    if duration <= 0:
-        raise argument_error("duration", duration, "expected seconds above 0")
+    if progress is not None and not isinstance(progress, bool):
+        raise argument_error("progress", progress, "expected True, False or None")
+    chosen = _chosen(seeds)
+    jobs = checked_count("jobs", jobs, "a number of processes")
+    unchecked = scenario.checks.missing(scenario.registry)
     _ensure_no_loop()
     began = time.perf_counter()
     steps, readings = undisturbed(scenario)
-    results = run_seeds(scenario, _chosen(seeds), steps, jobs, progress)
-    return SimulationReport(
-        results, scenario.checks.missing(scenario.registry), readings,
-        time.perf_counter() - began, _name_of(bot), scenario, steps,
-    )  # fmt: skip
+    results = run_seeds(scenario, chosen, steps, jobs, progress)
+    seconds = time.perf_counter() - began
+    return SimulationReport(results, unchecked, readings, seconds, _name_of(bot), scenario, steps)
 
 
 def compare_bots(bots: Mapping[str, Bot], **options: Any) -> str:
@@ -104,7 +118,44 @@ def compare_bots(bots: Mapping[str, Bot], **options: Any) -> str:
     `options` are the arguments of `simulate`. Each line has the number of seeds that fail, and for
     each kind of finding how many seeds have one.
     """
+    given: Any = bots
+    if not isinstance(given, Mapping) or not given:
+        raise argument_error("bots", bots, "expected each bot under a name, such as {'mine': bot}")
     return table({name: simulate(bot, **options) for name, bot in bots.items()})
+
+
+def _instance(argument: str, value: T | None, kind: type[T]) -> T:
+    """Return an instance of a class, by default a new one. Raises `ConfigError` for any other."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise argument_error(argument, value, f"expected a {kind.__name__}(...)")
+    return value
+
+
+def _checks(check: Any, books: Any, fill: Any, limit: Any, decisions: Any) -> Checks:
+    """Return the checks of a simulation. Raises `ConfigError` for an argument of a wrong type."""
+    if check is not None:
+        checked_function("check", check)
+    if isinstance(limit, Mapping):
+        limit = {name: exact(f"limit[{name!r}]", value) for name, value in limit.items()}
+    elif limit is not None:
+        limit = exact("limit", limit)
+    decisions = checked_items("decisions", decisions, "several decisions, such as [1, 2]")
+    books, fill = checked_function("books", books), checked_function("fill", fill)
+    return Checks(check, books, fill, limit, decisions)
+
+
+def _config(config: Any) -> Any:
+    """Return the configuration of the store. The checks read the whole history."""
+    found = StoreConfig.of(config)
+    if not found.use_wal or found.history == "discard":
+        raise argument_error(
+            "config",
+            config,
+            "the checks read every event: leave out use_wal=False and history='discard'",
+        )
+    return None if config is None else found
 
 
 def _name_of(bot: Bot) -> str:
@@ -129,7 +180,8 @@ def _ensure_no_loop() -> None:
 def _chosen(seeds: Iterable[int]) -> list[int]:
     """Return the seeds to run."""
     only = os.environ.get(SEED_VARIABLE)
-    chosen = list(seeds) if only is None else [int(only)]
-    if not chosen or not all(isinstance(seed, int) for seed in chosen):
-        raise argument_error("seeds", seeds, "expected whole numbers, such as range(200)")
-    return chosen
+    if only is None:
+        return checked_seeds(seeds)
+    if not only.lstrip("-").isdecimal():
+        raise argument_error(SEED_VARIABLE, only, "expected the number of a seed, or no variable")
+    return [int(only)]

@@ -20,15 +20,22 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from eventstore.arguments import argument_error
+from eventstore.testing.simulation.arguments import (
+    checked_count,
+    checked_seconds,
+    checked_text,
+    exact,
+)
 from eventstore.testing.simulation.orders import Fill, Order, OrderRequest, RateLimited, Rejected
 from eventstore.testing.simulation.venue_books import Ledger
 from eventstore.testing.simulation.world import World
 
 __all__ = ["AcceptedOrder", "Exposure", "Venue"]
 
+Number = Decimal | float
 Remembers = Literal["open", "ever", "none"]
 VenueT = TypeVar("VenueT", bound="Venue")
 
@@ -101,27 +108,31 @@ class Venue:
     def __init__(
         self,
         *,
-        symbols: Mapping[str, Decimal] | None = None,
+        symbols: Mapping[str, Number] | None = None,
         receive_window: float = 5.0,
         query_lag: float = 0.4,
         remembers: Remembers = "open",
         requests_per_second: int = 20,
-        fee_rate: Decimal = Decimal("0.0005"),
-        lot: Decimal = Decimal("0.001"),
-        tick: Decimal = Decimal("0.01"),
-        cash: Decimal = _ZERO,
+        fee_rate: Number = Decimal("0.0005"),
+        lot: Number = Decimal("0.001"),
+        tick: Number = Decimal("0.01"),
+        cash: Number = _ZERO,
     ) -> None:
-        if remembers not in ("open", "ever", "none"):
+        if checked_text("remembers", remembers) not in ("open", "ever", "none"):
             raise argument_error("remembers", remembers, 'expected "open", "ever" or "none"')
-        self.symbols: dict[str, Decimal] = dict(_SYMBOLS if symbols is None else symbols)
-        self.receive_window = receive_window
-        self.query_lag = query_lag
+        self.symbols: dict[str, Decimal] = _checked_symbols(
+            _SYMBOLS if symbols is None else symbols
+        )
+        self.receive_window = checked_seconds("receive_window", receive_window)
+        self.query_lag = checked_seconds("query_lag", query_lag)
         self.remembers = remembers
-        self.requests_per_second = requests_per_second
-        self.fee_rate = fee_rate
-        self.lot = lot
-        self.tick = tick
-        self.cash = cash
+        self.requests_per_second = checked_count(
+            "requests_per_second", requests_per_second, "a number of requests"
+        )
+        self.fee_rate = exact("fee_rate", fee_rate)
+        self.lot = exact("lot", lot, positive=True)
+        self.tick = exact("tick", tick, positive=True)
+        self.cash = exact("cash", cash)
 
     def __repr__(self) -> str:
         books = f": {len(self.orders)} orders, {len(self.fills)} fills" if self._running else ""
@@ -238,6 +249,12 @@ class Venue:
             self.world.later(wait, self._fill, order, qty)
         return order.view()
 
+    def quote(self, symbol: str) -> Decimal:
+        """Return the price of a symbol. Raises `Rejected` for an unknown one."""
+        if symbol not in self.symbols:
+            raise Rejected(f"there is no symbol {symbol}")
+        return self.price_of(symbol)
+
     def cancel(self, client_order_id: str) -> Order:
         """Cancel the rest of an order. Raises `Rejected` where nothing is left."""
         for order in reversed(self._named(client_order_id)):
@@ -274,15 +291,16 @@ class Venue:
     def _fill(self, order: AcceptedOrder, qty: Decimal) -> None:
         if not order.open:
             return
+        qty = exact("the quantity of fates()", qty)
         qty = min(qty, order.left) if qty > 0 else max(qty, order.left)
         order.left -= qty
         request, name = order.request, f"f{len(self.fills) + 1}"
-        price = self.price_of(request.symbol)
+        price = exact("the result of price_of()", self.price_of(request.symbol))
         if request.price is not None:
             price = min(price, request.price) if qty > 0 else max(price, request.price)
         fill = Fill(
             name, request.client_order_id, order.number, request.symbol, qty, price,
-            self.fee_of(qty, price), self.world.clock.time_ns(),
+            exact("the result of fee_of()", self.fee_of(qty, price)), self.world.clock.time_ns(),
         )  # fmt: skip
         self.fills[name] = [fill]
         self.ledger.book(fill)
@@ -338,6 +356,21 @@ class Venue:
         known = self.exposures.get(symbol)
         if known is None or abs(qty) > abs(known.qty):
             self.exposures[symbol] = Exposure(symbol, qty, newest.number, self.world.now())
+
+
+def _checked_symbols(symbols: Any) -> dict[str, Decimal]:
+    """Return the instruments with exact prices. Raises `ConfigError` for anything but a mapping."""
+    if not isinstance(symbols, Mapping) or not symbols:
+        raise argument_error(
+            "symbols", symbols, "expected each symbol with a price, such as {'AAPL': Decimal(200)}"
+        )
+    for symbol in symbols:
+        if not isinstance(symbol, str):
+            raise argument_error("symbols", symbol, "expected the name of a symbol")
+    return {
+        symbol: exact(f"symbols[{symbol!r}]", price, positive=True)
+        for symbol, price in symbols.items()
+    }
 
 
 def _spoken(request: OrderRequest) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -179,6 +180,85 @@ def test_an_error_that_nobody_looked_at_is_noted() -> None:
     done = run(careless)
     assert kinds(done) == []
     assert "in the background" in str(done.notes)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_every_error_of_a_task_group_is_told(nested: bool) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async def trade() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail(ZeroDivisionError("no price")))
+            tasks.create_task(fail(KeyError("BTC")))
+
+    async def bot(store: EventStore[Book], venue: VenueClient) -> None:
+        if not nested:
+            await trade()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(trade())
+
+    assert [str(finding) for finding in run(bot).findings] == [
+        "bot failed: ZeroDivisionError: no price; KeyError: 'BTC'"
+    ]
+
+
+async def exit_in_place(code: Any) -> None:
+    sys.exit(code)
+
+
+async def exit_in_a_group(code: Any) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(exit_in_place(code))
+        await asyncio.sleep(1000)
+
+
+async def exit_beside(code: Any) -> None:
+    task = asyncio.create_task(exit_in_place(code))
+    await asyncio.sleep(1000)
+    del task
+
+
+async def exit_in_a_thread(code: Any) -> None:
+    await asyncio.to_thread(sys.exit, code)
+
+
+@pytest.mark.parametrize("way", [exit_in_place, exit_in_a_group, exit_beside, exit_in_a_thread])
+@pytest.mark.parametrize(
+    ("code", "found"), [(None, []), (0, []), (3, ["bot failed: SystemExit: 3"])]
+)
+def test_a_bot_that_exits_has_ended(way: Any, code: Any, found: list[str]) -> None:
+    calls = []
+
+    async def bot(store: EventStore[Book], venue: VenueClient) -> None:
+        calls.append(store.seq)
+        await store.append(Noted())
+        await way(code)
+
+    done = run(bot)
+    assert [str(finding) for finding in done.findings] == found
+    assert calls == [0]
+    assert done.evidence is not None
+    assert len(done.evidence.history) == 1, "the store was closed"
+
+
+def test_timers_of_a_stopped_bot_reach_nobody() -> None:
+    async def bot(store: EventStore[Book], venue: VenueClient) -> None:
+        loop = asyncio.get_running_loop()
+
+        def tick() -> None:
+            loop.call_later(3, tick)
+            tasks.append(loop.create_task(venue.place(f"t-{len(tasks)}", BTC, ONE)))
+
+        tasks: list[asyncio.Task[Any]] = []
+        tick()
+        await asyncio.sleep(1000)
+
+    done = run(bot)
+    (stopped,) = [entry.time for entry in done.story if "is stopped" in entry.text]
+    sent = [entry.time for entry in done.story if "sends place" in entry.text]
+    assert sent[0] < stopped
+    assert sent[-1] <= stopped
 
 
 class TestProcess:

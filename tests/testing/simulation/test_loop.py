@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import random
 import signal
 import socket
@@ -10,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +20,8 @@ from eventstore import EventStore
 from eventstore.testing.simulation import NotSimulatedError, VenueClient
 from eventstore.testing.simulation.world import EPOCH
 from tests.testing.simulation.bots import Book, Noted, kinds, run
+
+REAL_START = threading.Thread.start
 
 
 def lived(life: Callable[[], Awaitable[object]]) -> list[str]:
@@ -94,6 +99,16 @@ def test_threads_are_run_in_turn() -> None:
     assert seen == [("a", True), ("b", True), ["a", "b"], 4.0]
 
 
+def test_waiting_by_turns_of_the_loop_takes_time() -> None:
+    async def life() -> None:
+        woken = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(2, woken.set_result, None)
+        while not woken.done():  # noqa: ASYNC110  as people write it
+            await asyncio.sleep(0)
+
+    assert lived(life) == []
+
+
 def test_the_clock_is_the_loops() -> None:
     seen = []
 
@@ -156,14 +171,40 @@ async def call_from_thread() -> None:
             failed.append(error)
 
     thread = threading.Thread(target=work, name="market-data")
-    thread.start()
+    REAL_START(thread)  # a thread from before the simulation
     thread.join()
     raise failed[0]
+
+
+async def start_thread() -> None:
+    threading.Thread(target=print, name="market-data").start()
+
+
+async def start_pool() -> None:
+    with ThreadPoolExecutor(thread_name_prefix="pool") as pool:
+        pool.submit(print)
+
+
+async def run_in_a_shell() -> None:
+    os.system("true")  # noqa: ASYNC221  it is refused
+
+
+async def fork() -> None:
+    os.fork()
+
+
+async def start_worker() -> None:
+    multiprocessing.get_context("spawn").Process(target=print).start()
 
 
 @pytest.mark.parametrize(
     ("reach", "named"),
     [
+        (start_thread, "a thread.*market-data.*to_thread"),
+        (start_pool, "a thread.*pool"),
+        (run_in_a_shell, "a subprocess.*system, true"),
+        (fork, "a subprocess.*fork"),
+        (start_worker, "a subprocess.*start"),
         (connect, "a socket.*venue.example, 443"),
         (serve, "a listening socket.*127.0.0.1, 8080"),
         (connect_blocking, "a socket.*venue.example"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ from eventstore.testing.simulation import (
     compare_bots,
     simulate,
 )
+from eventstore.testing.simulation.campaign import run_seeds
 from eventstore.testing.simulation.simulating import SEED_VARIABLE
 from tests.testing.simulation.bots import BTC, REGISTRY, Book, Noted
 from tests.testing.simulation.test_telling import sending_again
@@ -87,6 +89,39 @@ def test_a_failure_of_one_kind() -> None:
         assert f'.replay(kind="{kind}")' in str(failure.value)
         assert report.replay(failure.value.seed, kind=kind).digest == failure.value.run.digest
     report.check("no such kind")
+
+
+def test_a_bot_with_a_memory_outside_of_its_store() -> None:
+    """A second run of the seed is another one. No real process has such a memory."""
+    sent: list[str] = []
+
+    async def remembering(store: EventStore[Book], venue: VenueClient) -> None:
+        if not sent:
+            sent.append("a")
+            await venue.place("a", BTC, 1)
+
+    report = simulate(remembering, registry=REGISTRY, seeds=[1], faults=Faults.none())
+    assert report, "the undisturbed run has left its mark"
+    sent.clear()
+    steps = report.steps
+    results = run_seeds(report.scenario, [1], steps, 1, None)
+    forgetful = replace(report, results=results)
+    with pytest.raises(SimulationError, match=r"was another\s+run the second time \(no finding\)"):
+        forgetful.check()
+    assert forgetful.replay(1).findings == []
+
+
+def test_a_debugger_stops_in_the_task_of_a_group() -> None:
+    async def wrong(store: EventStore[Book], venue: VenueClient) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+
+    async def fail() -> None:
+        raise ZeroDivisionError("no price")
+
+    with pytest.raises(SimulationError, match="bot failed: ZeroDivisionError") as failure:
+        simulate(wrong, registry=REGISTRY, seeds=[8]).check()
+    assert failure.traceback[-1].name == "fail"
 
 
 def test_a_debugger_stops_in_the_bot_at_an_error_of_the_bot() -> None:
