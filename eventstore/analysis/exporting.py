@@ -36,7 +36,7 @@ from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Selection
-from eventstore.tools.staging import staged
+from eventstore.tools.staging import refuse_within, staged
 from eventstore.tools.write_errors import write_error
 
 __all__ = ["SUMMARY", "Exported", "ExportedTable", "export_store"]
@@ -115,6 +115,7 @@ def export_store(
     """
     asked = (settings or ExportSettings()).checked()
     target = Path(to)
+    refuse_within(target)
     with contextlib.ExitStack() as closing:
         earlier: Exported | None = None
         if append and os.path.lexists(target):

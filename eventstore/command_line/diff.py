@@ -16,6 +16,7 @@ from eventstore.command_line.folding import fold_shown
 from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment
 from eventstore.command_line.output import Output, time_text
 from eventstore.disk.local import LocalDisk
+from eventstore.disk.manifest import load_manifest
 from eventstore.tools.first_differing_event import Parting, first_difference
 from eventstore.tools.moment_state import MomentState
 from eventstore.tools.plain_state import PlainDifference, plain_differences, plain_state
@@ -58,7 +59,7 @@ def diff(
     first, second, parting = _sides(one, other, start, to), None, None
     (path, at), (other_path, other_at) = first
     if path != other_path:
-        parting = _parting(path, other_path)
+        parting = _parting(path, other_path, only_events=only_events)
     elif only_events:
         raise click.UsageError("--events compares two stores: give a second path")
     rows: list[PlainDifference] = []
@@ -97,9 +98,12 @@ def _side(text: str) -> tuple[Path, NamedMoment | None]:
         raise click.UsageError(f"{text}: {error}") from error
 
 
-def _parting(one: Path, other: Path) -> Parting:
+def _parting(one: Path, other: Path, *, only_events: bool) -> Parting | None:
+    """Find the first event that differs. A store without a log has no event to compare."""
     disks = LocalDisk(one, read_only=True), LocalDisk(other, read_only=True)
     try:
+        if not only_events and not all(load_manifest(disk).logged for disk in disks):
+            return None
         return first_difference(*disks)
     finally:
         for disk in disks:

@@ -93,7 +93,7 @@ def events(
 
     Fields that are null or empty text are left out, but for JSON, which has everything.
 
-    Exits with status 1 if damage was met, and 4 if no event has the key.
+    Exits with status 1 if damage was met, and 4 for a key or a place without an event.
     """
     _check_together(start, to, stop, around, following, **asked)
     if only_open and (following or any((start, to, stop, around))):
@@ -123,8 +123,9 @@ def events(
                 out.flush()
     if printer.gaps:
         raise click.exceptions.Exit(FINDINGS)
-    if wanted.key is not None and not printer.count:
-        out.say(f"no event has the key {wanted.key!r}")
+    if (wanted.key is not None or around is not None) and not printer.count:
+        named = f"around {around}" if wanted.key is None else f"with the key {wanted.key!r}"
+        out.say(f"there is no event {named}")
         raise click.exceptions.Exit(NOT_FOUND)
 
 
@@ -209,7 +210,8 @@ class _Printer:
             else:
                 fields = event_members(part)
                 key = "" if part.key is None else part.key
-                row = (part.seq, time_text(part.time), fields["operation"], key, fields_text(part))
+                operation = fields["operation"] or ""  # a value of an EventLog has none
+                row = (part.seq, time_text(part.time), operation, key, fields_text(part))
                 out.write("\t".join(printable(str(cell)) for cell in row))
 
     def _gap(self, gap: Gap) -> None:
@@ -229,7 +231,7 @@ def _columns(event: Event[Any]) -> tuple[str, str, str, str]:
     """Return the first four columns of a terminal's table."""
     key = "" if event.key is None else event.key
     time = time_text(event.time, " ").removesuffix("Z")
-    cells = (f"{event.seq:,}", time, name_text(event_members(event)["operation"]), key)
+    cells = (f"{event.seq:,}", time, name_text(event_members(event)["operation"] or ""), key)
     return cells[0], cells[1], printable(cells[2]), printable(cells[3])
 
 

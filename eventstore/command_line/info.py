@@ -212,7 +212,8 @@ def _facts(found: Inspection) -> Iterator[tuple[Any, ...]]:
     if shown is not None:
         first, last = found.first, found.last
         begins = shown.manifest.history_start
-        yield "events", first[0] if first else begins, last[0] if last else shown.last_seq
+        if shown.manifest.logged:
+            yield "events", first[0] if first else begins, last[0] if last else shown.last_seq
         for name, place in (("first", first), ("last", last)):
             if place is not None:
                 yield name, time_text(place[1])

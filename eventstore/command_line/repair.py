@@ -29,6 +29,7 @@ from eventstore.repair import repair as repair_store
 from eventstore.repair.damaged_places import place_object
 from eventstore.repair.proposing import price_choices
 from eventstore.tools.backup.entrance import open_copy
+from eventstore.tools.staging import refuse_within
 
 __all__ = ["repair"]
 
@@ -102,6 +103,8 @@ def repair(
             out.say(_next(proposal, asked))
         raise click.exceptions.Exit(FINDINGS)
     choices = chosen_remedies(proposal, asked)
+    if to is not None:
+        refuse_within(to)
     result = repair_store(
         path,
         choices,
@@ -137,6 +140,8 @@ def _show(out: Output, path: Path, proposal: Proposal, asked: tuple[Price, Price
     out.line(f"{path}: {places}. Nothing was changed.")
     for fact in proposal.diagnosis.unknown:
         out.line(f"not known any more: {fact}")
+    if count > 1:
+        out.line("a price counts what the first remedies of the other places lose, too")
     for index in range(count):
         out.line("")
         if count > 1:
@@ -151,6 +156,11 @@ def _show(out: Output, path: Path, proposal: Proposal, asked: tuple[Price, Price
 def _next(proposal: Proposal, asked: dict[str, Any]) -> str:
     """Return the line that says what to type next: the words as typed, and what is missing."""
     typed = click.get_current_context().obj
+    for index, place in enumerate(proposal.diagnosis.places):
+        if not proposal.prices[index] and not place.harmless:
+            return (
+                f"{place.name}: no repair gives a state back; next: eventstore restore BACKUP NEW"
+            )
     if asks_for_something(asked):
         try:
             chosen_remedies(proposal, asked)
@@ -162,8 +172,6 @@ def _next(proposal: Proposal, asked: dict[str, Any]) -> str:
         for index, choice in sorted(proposal.recommended.items())
         if proposal.prices[index]
     ]
-    if not chosen:
-        return "no remedy is left but a backup: eventstore restore BACKUP NEW"
     if len(chosen) == 1:
         choice = chosen[0][1]
         remedy = [f"--{choice.remedy}"]

@@ -44,6 +44,8 @@ def snapshot(out: Output, path: Path, registry_name: str | None) -> None:
         out.object({"path": str(path), **found._asdict()})
     elif found.new:
         out.line(f"{path}: wrote the snapshot of event {found.seq:,}")
+    elif not found.seq:
+        out.line(f"{path}: there is no event yet, and so nothing to take a snapshot of")
     else:
         out.line(f"{path}: there is a snapshot of event {found.seq:,} already, the last event")
 

@@ -212,7 +212,7 @@ def fold_to(
     if upto is not None and seq < upto:
         raise HistoryUnavailableError(
             f"{disk.path}: event {upto} is not recorded, the last is event {seq}; ask for that "
-            "one, or for None, which is the last",
+            "one, or an earlier one",
             requested=upto,
             first_available=load_manifest(disk).history_start,
         )

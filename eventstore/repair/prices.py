@@ -63,7 +63,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         choice: The choice.
-        lost: The ranges of lost events, first and last of each, without the losses of other places.
+        lost: The ranges of lost events, first and last of each. Among them are the losses of the
+            remedies taken for the other places.
         last_seq: The last event of the repaired history.
         last_time: Time of the last readable event, nanoseconds since the epoch, `None` if unknown.
         state: The folded state, `None` where nothing was folded.

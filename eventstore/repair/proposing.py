@@ -17,6 +17,7 @@ from eventstore.disk.optimistic import attempts_beside_writer
 from eventstore.errors import (
     ConfigError,
     CorruptStoreError,
+    HistoryUnavailableError,
     ReplayError,
     UnknownOperationError,
 )
@@ -94,7 +95,7 @@ def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | 
         found = prices_of(disk, diagnosis, index, registry, backup)
         prices.append(tuple(found))
         if found and not place.harmless:
-            recommended[index] = min(found, key=lambda one: one.lost_events).choice
+            recommended[index] = min(found, key=lambda one: (one.lost_events, not one.exact)).choice
     total = None
     if len(recommended) > 1:
         history = history_of(disk, diagnosis, recommended, backup)
@@ -117,10 +118,10 @@ def price_choices(
     more: Sequence[Choice] = (),
     backup: str | os.PathLike[str] | Disk | None = None,
 ) -> tuple[Price, Price]:
-    """Price the choices of a repair together, without and with the user's. Nothing is written.
+    """Price a repair by the recommended remedies, and by choices. Nothing is written.
 
-    The first price is that of the recommended remedies, or of the history as it is where nothing is
-    damaged. The second one is that of `choices` and `more`, as in `repair`.
+    The first price is the price of the recommended remedies, or of the present history in a sound
+    store. The second price is the price of `choices` and `more`, as in `repair`.
 
     Raises `ConfigError` for choices that do not fit, and the errors of `propose`.
     """
@@ -193,6 +194,8 @@ def _with_poison(
     history = history_of(disk, diagnosis, choices, backup)
     try:
         fold(history, registry)
+    except HistoryUnavailableError:  # no snapshot to begin with: the diagnosis has a place for that
+        return diagnosis
     except (ReplayError, UnknownOperationError) as error:
         seq = error.seq or 0
         part = part_of(diagnosis, seq)

@@ -323,7 +323,7 @@ def _installed(disk: Disk, found: _Bytes, opening: Opening) -> HandlerRegistry[A
             _, about, _, _ = parse(read_whole(disk, snapshot_name(found.snapshot)))
             if not set(about.fingerprint) - {""} <= known:
                 return None
-    if opening.folds <= _FOLDED:
+    if found.manifest.logged and opening.folds <= _FOLDED:
         for events in recorded_batches(disk, EventCodec(), found.snapshot + 1, None):
             if any(recorded_name(event) not in known for event in events):
                 return None

@@ -14,18 +14,37 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from eventstore.errors import StoreExistsError, StoreNotFoundError
+from eventstore.disk.layout import LOG_FOLDER, MANIFEST, SNAPSHOT_FOLDER
+from eventstore.errors import ConfigError, StoreExistsError, StoreNotFoundError
 from eventstore.tools.write_errors import write_error
 
-__all__ = ["refuse_existing", "staged"]
+__all__ = ["BACKUP_FOLDERS", "refuse_existing", "refuse_within", "staged"]
+
+BACKUP_FOLDERS = ("catalogs", "data")
+"""The folders in the directory of a backup."""
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise `StoreExistsError` where `path` names anything at all."""
+    """Raise `StoreExistsError` where `path` names anything at all, and as `refuse_within` does."""
     if os.path.lexists(path):
         raise StoreExistsError(
             f"{path} exists; choose another path, or move it away first", path=str(path)
         )
+    refuse_within(path)
+
+
+def refuse_within(path: Path) -> None:
+    """Raise `ConfigError` for a path within a store or a backup, whose files are theirs alone."""
+    parent = path.absolute().parent.resolve()
+    for folder in (parent, *parent.parents):
+        is_store = (folder / MANIFEST).is_file() and any(
+            (folder / name).is_dir() for name in (LOG_FOLDER, SNAPSHOT_FOLDER)
+        )
+        if is_store or all((folder / name).is_dir() for name in BACKUP_FOLDERS):
+            kind = "store" if is_store else "backup"
+            raise ConfigError(
+                f"{path} is within the {kind} {folder}: choose a path elsewhere", key="path"
+            )
 
 
 @contextlib.contextmanager

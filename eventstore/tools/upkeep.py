@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,12 +98,7 @@ def compact_store(path: str | os.PathLike[str]) -> Compacted:
             manifest, listing = load_manifest(disk), Listing.read(disk)
         newest = max(listing.snapshot_seqs, default=0)
         if not manifest.logged or not newest:
-            raise HistoryUnavailableError(
-                f"{disk.path} has {'no snapshot' if manifest.logged else 'no log'}, so nothing can "
-                f"leave the log; next: eventstore snapshot {disk.path}",
-                requested=newest,
-                first_available=manifest.history_start,
-            )
+            raise _nothing_to_archive(disk.path, manifest)
         try:
             after = compact(disk, manifest, newest, "archive")
         except OSError as error:
@@ -113,17 +109,38 @@ def compact_store(path: str | os.PathLike[str]) -> Compacted:
     return Compacted(archived, after.log_start, newest)
 
 
+def _nothing_to_archive(path: str, manifest: Manifest) -> HistoryUnavailableError:
+    if not manifest.logged:
+        reason = "has no log, so there is nothing to archive"
+    elif manifest.kind == "log":
+        reason = "is an EventLog, which has no snapshot: its whole log stays"
+    else:
+        reason = "has no snapshot, so nothing can leave the log; next: eventstore snapshot "
+        reason += shlex.quote(path)
+    return HistoryUnavailableError(
+        f"{path} {reason}", requested=0, first_available=manifest.history_start
+    )
+
+
 async def snapshot_store(
     path: str | os.PathLike[str], registry: HandlerRegistry[Any]
 ) -> TakenSnapshot:
     """Open a store, recover its state, and write a snapshot. Older snapshots and the log stay.
 
-    Raises what opening raises: `StoreLockedError` foremost.
+    A store without a log stays without one. Raises what opening raises: `StoreLockedError`
+    foremost.
     """
+    disk = LocalDisk(path, read_only=True)
+    try:
+        with translating_read_errors(disk.path):
+            logged = load_manifest(disk).logged
+    finally:
+        disk.close()
     async with EventStore.open(
         path,
         registry,
         create=False,
+        use_wal=logged,
         history="keep",
         backup_count=1_000_000,
         wal_max_entries=None,

@@ -32,7 +32,7 @@ MOVING = (
         edits=(
             edit(
                 COPYING,
-                "            _check_goes_on(self._disk, self._place, found, previous)\n",
+                "            check_goes_on(self._disk, self._place, found, previous)\n",
                 "            pass\n",
             ),
         ),

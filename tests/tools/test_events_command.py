@@ -120,7 +120,7 @@ class TestSelection:
         result = eventstore("events", day_store, "--key", "nope")
         assert result.exit_code == 4
         assert len(result.stdout.splitlines()) == 1
-        assert "no event has the key 'nope'" in result.stderr
+        assert "there is no event with the key 'nope'" in result.stderr
 
     @pytest.mark.parametrize(
         "text", ["0", "x", "1.5", "²", "", "2026-03-02T19:21:20", "--5s", "-5y"]

@@ -93,7 +93,7 @@ def _notes(found: Gathered) -> Iterator[str]:
         after = f"after event {watch.folded:,}" if watch.folded else "at all"
         yield f"States could not be folded {after}, so curves of the state end there. Give the "\
               f"handlers with --registry module:name. {printable(found.unfolded)}"  # fmt: skip
-    elif watch.events and not watch.folded:
+    elif watch.events and not watch.folded and found.manifest.kind != "log":
         yield "Without handlers there are no curves of the state. Give them with --registry."
     first = found.manifest.history_start
     if first > 1:

@@ -154,6 +154,8 @@ def gather(
     try:
         with translating_read_errors(disk.path):
             manifest = load_manifest(disk)
+            if manifest.kind == "log":  # values without a state
+                registry = None
             files = file_figures(disk)
             commits = read_commits(disk, manifest)
             first = manifest.history_start if registry is None else _first_folded(disk, manifest)

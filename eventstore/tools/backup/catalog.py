@@ -32,6 +32,7 @@ import msgspec
 from eventstore.cursor import Cursor
 from eventstore.errors import CorruptStoreError, newer_format_error
 from eventstore.tools.backup.places import Place
+from eventstore.tools.staging import BACKUP_FOLDERS
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there
@@ -52,8 +53,7 @@ __all__ = [
     "unpack_part",
 ]
 
-CATALOGS = "catalogs/"
-DATA = "data/"
+CATALOGS, DATA = (f"{name}/" for name in BACKUP_FOLDERS)
 FORMAT = 1
 
 

@@ -13,10 +13,6 @@ The steps are ordered, so that a failure at any point leaves the earlier copies 
 5. The catalog is written under the next number. Another writer may have taken the number. Then the
    other's copy is compared with the store, as in step 1.
 6. Copies beyond the wanted ones are removed, then the parts that no copy has.
-
-*Who may go on.* The store's history must contain the newest copy's last event, by timeline, number
-and checksum. A store that went back deliberately (a restore, a repair) has begun a later timeline,
-and goes on in that. A writer that was left behind in the earlier timeline is refused from then on.
 """
 
 from __future__ import annotations
@@ -29,7 +25,6 @@ from typing import Any
 
 import msgspec
 
-from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import SNAPSHOT_SUFFIX
 from eventstore.disk.manifest import Manifest
@@ -41,7 +36,6 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
-from eventstore.reading.confirmed_cursors import confirm
 from eventstore.reading.replay import fold_to
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import (
@@ -55,6 +49,7 @@ from eventstore.tools.backup.catalog import (
     pack_part,
     unpack_part,
 )
+from eventstore.tools.backup.goes_on import check_goes_on
 from eventstore.tools.backup.places import Advance, Place, no_advance
 from eventstore.tools.backup.source import Collected, SourceFile, collect
 
@@ -185,7 +180,7 @@ class _Copying:
         previous = self._previous
         found = collect(self._disk)
         if previous is not None:
-            _check_goes_on(self._disk, self._place, found, previous)
+            check_goes_on(self._disk, self._place, found, previous)
             if _unchanged(previous, found):
                 return Copy(
                     catalog=previous,
@@ -348,38 +343,6 @@ def _begins_with(data: bytes, known: CopiedFile) -> bool:
     if known.length > len(data):
         return False
     return hashlib.sha256(memoryview(data)[: known.length]).hexdigest() == known.sha256
-
-
-def _check_goes_on(disk: Disk, place: Place, found: Collected, previous: Catalog) -> None:
-    """Raise `HistoryForkedError` unless the store goes on from the newest copy."""
-    lineage, cursor = found.manifest.lineage(disk.path), previous.cursor
-    if (previous.timeline, previous.timeline_id) in [
-        (one.number, one.id) for one in lineage.timelines[:-1]
-    ]:
-        return  # the store began a later timeline since
-    begun = Cursor(previous.store, previous.timeline, previous.timeline_id, 0)
-    try:
-        lineage.check(begun)
-        lineage.check(cursor)
-        if cursor.seq > found.last + found.not_durable:
-            raise lineage.ahead_error(cursor, found.last)
-        if found.manifest.logged and cursor.seq >= found.manifest.history_start - 1:
-            confirm(disk, cursor)
-    except HistoryForkedError as error:
-        raise _refused(error, place, previous) from error
-
-
-def _refused(error: HistoryForkedError, place: Place, previous: Catalog) -> HistoryForkedError:
-    shared = f"Both share the events up to {error.last_shared}. " if error.last_shared else ""
-    return HistoryForkedError(
-        f"{place.name} has a copy up to event {previous.last} of timeline {previous.timeline}, and "
-        f"the store {error.path} does not go on from there. Nothing was written. {shared}Is this "
-        "an older directory, or does another writer go on elsewhere? Then stop this one. To keep "
-        "both, choose another place",
-        path=error.path,
-        cursor=error.cursor,
-        last_shared=error.last_shared,
-    )
 
 
 def _unchanged(previous: Catalog, found: Collected) -> bool:

@@ -29,6 +29,7 @@ from eventstore.disk.layout import (
     KEYS_FOLDER,
     KEYS_TEMPORARY,
     LOG_FOLDER,
+    MANIFEST,
     SEGMENT_TEMPORARY,
     SNAPSHOT_FOLDER,
     SNAPSHOT_TEMPORARY,
@@ -134,7 +135,10 @@ def plan_restore(
     """
     numbers = catalog_numbers(place)
     if not numbers:
-        raise StoreNotFoundError(f"there is no backup at {place.name}", path=place.name)
+        hint = ""
+        if (Path(place.name) / MANIFEST).is_file():
+            hint = ". It is a store: eventstore copy, or open it as it is"
+        raise StoreNotFoundError(f"there is no backup at {place.name}{hint}", path=place.name)
     if copy is not None:
         if copy not in numbers:
             raise StoreNotFoundError(
