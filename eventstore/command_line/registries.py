@@ -11,6 +11,7 @@ import click
 
 from eventstore.command_line.output import Output
 from eventstore.errors import EventStoreError, RegistrationError
+from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.registry import HandlerRegistry
 
 __all__ = ["REGISTRY_HINT", "load_registry", "registry_or_none"]
@@ -39,9 +40,14 @@ def load_registry(name: str | None) -> HandlerRegistry[Any]:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
+        if isinstance(found, Handler | Upcaster):
+            raise _refused(
+                f"{name} is {found!r}: name a HandlerRegistry with the handler and all others of "
+                "the state, or a function that makes one"
+            )
         if not isinstance(found, HandlerRegistry) and callable(found):
             found = found()
-    except EventStoreError:
+    except (EventStoreError, click.BadParameter):
         raise
     except Exception as error:  # a module of the user's may raise anything
         raise _refused(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
