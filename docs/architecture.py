@@ -21,15 +21,15 @@ DUTIES = {
     "analysis": "events as tables for analysts, and states over time",
     "tools": "the engines of the commands, such as verify",
     "repair": "a damaged store read over its damage, diagnosed and repaired",
-    "demo": "a trading loop that is killed and recovers",
-    "metrics": "stats() for Prometheus and OpenTelemetry, read when somebody asks",
-    "testing": "for users' tests: handler checks, simulated disk and venue",
+    "demo": "a trading loop that is killed",
+    "metrics": "stats() for other systems",
+    "testing": "for users' tests: checks, disk, venue",
     "history": "built on open stores: branch a history, compare two",
     "store": "EventStore: operations become state",
     "event_log": "EventLog: values without a state",
     "open_store": "the parts of an open EventStore: append path, keys, reading, closing",
     "recovery": "examine, fold, repair: before a store serves anybody",
-    "following": "the events of a store in any process, as they become durable",
+    "following": "the events of a store in any process, once durable",
     "key_recovery": "the identity keys of a store at an opening",
     "recovery_report": "the report of an opening, in words",
     "reading": "history by number or time, and following",
@@ -45,23 +45,23 @@ DUTIES = {
     "model": "operations, handlers, states",
     "disk": "the only way to files",
     "config": "settings",
-    "config_file": "settings from a file, as plain data",
+    "config_file": "settings from a file",
     "shutdown": "an orderly end on SIGTERM",
-    "standing_warnings": "trouble told once, and its end once",
+    "standing_warnings": "trouble told once, its end once",
     "key_config": "settings of identity keys",
     "replication_config": "settings of replication",
     "clock": "times",
-    "cursor": "a place in one history, told from every other",
-    "moment": "a number, a time or a cursor, by type",
-    "arguments": "refused arguments: what they were, and the cure",
+    "cursor": "a place in one history",
+    "moment": "a number, a time or a cursor",
+    "arguments": "refused arguments, and the cure",
     "missing_await": "what is awaited or entered",
-    "histogram": "counts of durations and sizes by powers of two",
-    "recovery_and_stats": "what a store says of itself: RecoveryReport, StoreStats",
+    "histogram": "counts by powers of two",
+    "recovery_and_stats": "RecoveryReport and StoreStats",
     "os_errors": "OSError translated once",
     "errors": "every error in one tree",
     "live_errors": "what append refuses for order and identity",
     "replication_errors": "errors of replication",
-    "lock_owner": "who has a store's lock, and what a second writer is told",
+    "lock_owner": "who has the lock of a store",
     "error_base": "the bases of all errors",
 }
 """The duty of each room."""
@@ -87,6 +87,10 @@ PATHS = {
 """Letter, colour and rooms of each path that the page follows."""
 
 WIDTH, HEIGHT, GAP, MARGIN = 900, 46, 8, 16
+IN_A_ROW, CLOSE = 3, 3
+"""Rooms beside each other at most, and the gap between two rows of one layer."""
+CHARACTER = 6.6
+"""The width of a character of a duty, on average."""
 
 STYLE = """
   svg { font-family: system-ui, sans-serif; font-size: 13px; }
@@ -120,16 +124,20 @@ def draw() -> str:
     parts += _box("outside", "your program, handlers", _HANDLERS, MARGIN, y, inner, ())
     for layer in layers():
         y += HEIGHT + GAP
-        width = (inner - GAP * (len(layer) - 1)) / len(layer)
-        for place, room in enumerate(layer):
-            marks = [
-                (letter, colour)
-                for letter, colour, rooms in PATHS.values()
-                if room in rooms.split()
-            ]
-            parts += _box(
-                "room", room, DUTIES[room], MARGIN + place * (width + GAP), y, width, marks
-            )
+        for first in range(0, len(layer), IN_A_ROW):
+            row = layer[first : first + IN_A_ROW]
+            if first:
+                y += HEIGHT + CLOSE
+            width = (inner - GAP * (len(row) - 1)) / len(row)
+            for place, room in enumerate(row):
+                marks = [
+                    (letter, colour)
+                    for letter, colour, rooms in PATHS.values()
+                    if room in rooms.split()
+                ]
+                parts += _box(
+                    "room", room, DUTIES[room], MARGIN + place * (width + GAP), y, width, marks
+                )
     y += HEIGHT + GAP
     parts += _box("outside", "a store's directory", _DIRECTORY, MARGIN, y, inner, ())
     right = WIDTH - MARGIN - 18
@@ -173,6 +181,8 @@ def _box(
     width: float,
     marks: tuple[tuple[str, str], ...] | list[tuple[str, str]],
 ) -> list[str]:
+    if len(duty) * CHARACTER > width - 10:
+        raise ValueError(f"the duty of {name} is too long for its box: {duty!r}")
     place = f'x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{HEIGHT}"'
     parts = [
         f'<rect class="{kind}" {place} rx="6"/>',
