@@ -83,20 +83,7 @@ async def verify(
     second = Check("the second process followed every event through all kills, to the same state")
     async with EventStore.open(store_path, registry, read_only=True) as store:
         state, seq = store.state, store.seq
-        all_events = all_trades = registry.initial()
-        expected = _expected_events(tape)
-        count = 0
-        async for event in store.events(start=1):
-            count += 1
-            _compare(events, event, count, next(expected, None))
-            all_events = registry.fold(all_events, [event])
-            if event.operation != "mark":
-                all_trades = registry.fold(all_trades, [event])
-        missing = sum(1 for _ in expected)
-        if missing:
-            events.add(f"the last {missing} events of the tape are not in the store")
-        if count != seq:
-            events.add(f"the store says it ends at event {seq}, but {count} can be read")
+        count, all_events, all_trades = await _compared_and_folded(store, tape, registry, events)
     accounts.wrong += differences(ledger, state)[:MOST_DIFFERENCES]
     trades.wrong += differences(ledger, all_trades, marked=False)[:MOST_DIFFERENCES]
     digest = state_digest(state)
@@ -109,6 +96,30 @@ async def verify(
         second.add(f"event {followed.seq} and digest {followed.digest}, not {seq} and {digest}")
     checks = (events, accounts, trades, folded, again, second)
     return Verification(checks, ledger, count, followed)
+
+
+async def _compared_and_folded(
+    store: EventStore[Any], tape: Path, registry: HandlerRegistry[Any], check: Check
+) -> tuple[int, Any, Any]:
+    """Compare each event of `store` with the tape.
+
+    Returns the number of events, the fold of all of them, and the fold without the marks.
+    """
+    all_events = all_trades = registry.initial()
+    expected = _expected_events(tape)
+    count = 0
+    async for event in store.events(start=1):
+        count += 1
+        _compare(check, event, count, next(expected, None))
+        all_events = registry.fold(all_events, [event])
+        if event.operation != "mark":
+            all_trades = registry.fold(all_trades, [event])
+    missing = sum(1 for _ in expected)
+    if missing:
+        check.add(f"the last {missing} events of the tape are not in the store")
+    if count != store.seq:
+        check.add(f"the store says it ends at event {store.seq}, but {count} can be read")
+    return count, all_events, all_trades
 
 
 def _ledger(tape: Path) -> Ledger:
