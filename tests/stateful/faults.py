@@ -36,11 +36,15 @@ class Failing:
 
 @dataclass
 class Crash:
-    """Everything stops before the `after`-th call. `disk` and `claim` are as of then."""
+    """Everything stops before the `after`-th call. The other attributes are as of then.
+
+    `tells_unsynced` says whether other processes may have been told of unsynced events.
+    """
 
     after: int
     disk: SimulatedDisk | None = None
     claim: Claim | None = None
+    tells_unsynced: bool = False
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Trouble:
     disk: Callable[[], SimulatedDisk]
     claim: Callable[[], Claim]
     opening: Callable[[], bool]
+    tells_unsynced: Callable[[], bool]
     failing: Failing | None = None
     crash: Crash | None = None
     glimpse: Crash | None = None
@@ -65,6 +70,7 @@ class Trouble:
                 crash.after -= 1
                 if crash.after == 0:
                     crash.disk, crash.claim = self.disk().clone(), self.claim()
+                    crash.tells_unsynced = self.tells_unsynced()
         failing = self.failing
         fault = None if failing is None else failing(call)
         if failing is not None and fault is not None and (fault.short is None or _writes(call)):

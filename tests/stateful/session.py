@@ -85,6 +85,7 @@ class Session:
         self.in_use_while_closing = False
         self.disk = SimulatedDisk(seed)
         self.config = StoreConfig()
+        self._told_by = StoreConfig()  # of the last store that told other processes of events
         self.record = Record()
         self.store: EventStore[Ledger] | None = None
         self.acknowledged = 0
@@ -151,7 +152,9 @@ class Session:
             raise OracleError(f"{event} was given another time than {self.clock.present_ns()}")
 
     def _new_trouble(self) -> Trouble:
-        trouble = Trouble(lambda: self.disk, self.claim, lambda: self.store is None)
+        trouble = Trouble(
+            lambda: self.disk, self.claim, lambda: self.store is None, self._tells_unsynced
+        )
         self.disk.add_rule(trouble)
         return trouble
 
@@ -394,6 +397,7 @@ class Session:
         if store is None:
             self.disk = self.disk.reopen()  # a failed opening closes its disk
             return False
+        self._told_by = config
         try:
             await recovered_as_claimed(store, self._claim, self._claim.after_kill)
         except EventStoreError as error:
@@ -438,6 +442,9 @@ class Session:
 
     async def die(self, point: Point, image: str, config: StoreConfig) -> None:
         """End the process of this life at `point`. The next process finds `image`."""
+        crash = self.trouble.crash
+        planned = crash is not None and crash.disk is not None
+        tells_unsynced = crash.tells_unsynced if crash and planned else self._tells_unsynced()
         await self._end_process()
         claim = point.claim._replace(
             keeps_history=not (self.record.discards or config.history == "discard")
@@ -445,7 +452,7 @@ class Session:
         point = point._replace(claim=claim)
         _, found, required = point.image(image)
         crashes = Crashes(0, config)
-        crashes.tells_unsynced |= self.config.durability is Durability.NONE
+        crashes.tells_unsynced |= tells_unsynced
         await crashes.check_reader(found.clone(), claim, required)
         await crashes.check(found.clone(), claim, required)
         self.disk = found
@@ -455,6 +462,10 @@ class Session:
         failing = self.trouble.failing
         self.trouble = self._new_trouble()
         self.trouble.failing = failing  # recovery may meet the crash
+
+    def _tells_unsynced(self) -> bool:
+        """Whether the store that is open, or the last one that was, tells of unsynced events."""
+        return Durability.NONE in (self.config.durability, self._told_by.durability)
 
     def point(self) -> Point:
         """Return this instant, as a point to die at."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from eventstore import EventStore, StoreConfig
+import itertools
+
+import msgspec
+
+from eventstore import Durability, EventStore, StoreConfig
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.stateful.session import Session
 from tests.torture.crash_points import Point
 from tests.torture.ledger import Deposit, ledger_registry
 from tests.torture.oracle import Record
@@ -47,3 +52,20 @@ def test_a_segment_that_compaction_takes_before_its_seal_was_written_again() -> 
             assert [event.data.number async for event in store.events()] == [1, 3]
 
     run_in_virtual_time(program())
+
+
+def test_a_store_that_tells_of_unsynced_events_dies_in_its_close() -> None:
+    """The next one is opened with another durability, and the other processes were told before."""
+    told = msgspec.structs.replace(CONFIG, durability=Durability.NONE)
+    for calls, image in itertools.product(range(1, 12), ("extreme:0", "extreme:5")):
+        session = Session(0)
+        session.run(session.open(told))
+        for _ in range(2):
+            session.run(session.append([deposit(0)], named=False, key=None, metadata=None))
+        session.crash_later(calls)
+        session.run(session.close())
+        session.run(session.open(CONFIG))
+        point = session.crashed()
+        if point is not None:
+            session.run(session.die(point, image, CONFIG))
+        session.end()

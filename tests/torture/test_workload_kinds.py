@@ -321,7 +321,7 @@ class TestNoticed:
     def test_a_snapshot_that_is_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(SnapshotVault, "rewrite_durably", lambda vault, name: None)
         crashes = Crashes("snapshots:8")
-        with pytest.raises(CrashError, match=r"are lost|does not open") as raised:
+        with pytest.raises(CrashError, match="are lost") as raised:
             crashes.explore(2, 0.0)
         with pytest.raises(AssertionError):
             replay(raised.value.case)
