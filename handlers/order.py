@@ -65,3 +65,11 @@ class Order(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
         """Every id at the venue, with venue and account."""
         ids = {self.order_id, *self.former_ids} - {""}
         return frozenset((self.venue, self.account, name) for name in ids)
+
+    def without_name(self, name: str) -> Order:
+        """Return the order without one of its ids at the venue."""
+        return msgspec.structs.replace(
+            self,
+            order_id="" if self.order_id == name else self.order_id,
+            former_ids=tuple(former for former in self.former_ids if former != name),
+        )

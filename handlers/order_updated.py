@@ -4,7 +4,8 @@ An order's own message moves neither money nor positions nor the filled quantity
 all three. An update of a closed order, and an update of an earlier venue time than the known one,
 change nothing. An unknown order (sent by another program, or by hand) is open from now on, and
 earlier fills of the order count. An order known twice, by the engine's id and by the venue's, is
-one order as soon as an update tells both ids.
+one order as soon as an update tells both ids. An id that the venue gives to another order is no
+longer an id of the earlier one.
 """
 
 from __future__ import annotations
@@ -63,8 +64,11 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
     )  # fmt: skip
     if known is not None:
         same = order_of(state, data.venue, data.account, "", data.order_id)
-        if same is not None and same.key != known.key and not same.client_order_id:
+        if same is not None and same.key != known.key:
             state = msgspec.structs.replace(state, **without_order(state, same))
+            if same.client_order_id:
+                rest = with_order(state, same.without_name(data.order_id))
+                state = msgspec.structs.replace(state, **rest)
         order = _continued(order, known, data.position_side)
         state = msgspec.structs.replace(state, **without_order(state, known))
     if known is None or (known.names, known.client_order_id) != (

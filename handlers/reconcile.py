@@ -52,7 +52,7 @@ from handlers.amounts import ZERO, Number, exactly
 from handlers.errors import UnknownSymbolError
 from handlers.instrument import Side
 from handlers.open_orders import filled_by, is_closed, order_of
-from handlers.order import Order
+from handlers.order import Order, OrderKey
 from handlers.order_closed import OrderClosed
 from handlers.order_updated import OrderUpdated
 from handlers.plan import Plan, Row
@@ -364,34 +364,34 @@ def _order_differences(ours: Order, told: ReportedOrder, order_id: str) -> list[
 
 def _missing_order_rows(state: EngineState, report: VenueReport) -> Iterator[Row]:
     """Close each order that is open here and not in the report."""
-    place = (report.venue, report.account)
-    shown = {
-        order.key
-        for order_id, told in told_orders(report).items()
-        for own in (told.client_order_id, "")
-        if (order := order_of(state, *place, own, order_id)) is not None
-    }
+    place, told = (report.venue, report.account), told_orders(report)
+    shown: set[OrderKey] = set()
+    for order_id, one in told.items():
+        ours = order_of(state, *place, one.client_order_id, order_id)
+        named = order_of(state, *place, "", order_id)
+        shown |= {o.key for o in (ours, named) if o and (o is ours or not o.client_order_id)}
     for key in sorted(state.orders):
         order = state.orders[key]
         if key[:2] != place or key in shown:
             continue
         correction, note = None, ""
+        name = "" if order.order_id in told else order.order_id  # now the id of another order
         if _is_newer(order, report):
             note = "newer than this report"
-        elif not order.order_id and order.sent is None:
+        elif not name and order.sent is None:
             note = "sent without a time, perhaps on its way: append order_closed if it is not"
-        elif not order.order_id and (order.sent or 0) > report.as_of - ON_ITS_WAY:
+        elif not name and (order.sent or 0) > report.as_of - ON_ITS_WAY:
             note = "sent less than a minute before this report: report again"
         else:
             correction = OrderClosed(
-                order_id=order.order_id or order.client_order_id,
+                order_id=name or order.client_order_id,
                 client_order_id=order.client_order_id,
                 reason=_reference(report, "not open at the venue"),
                 venue=report.venue,
                 account=report.account,
                 time=report.as_of,
             )
-        name = order.order_id or order.client_order_id
+        name = name or order.client_order_id
         yield Row("order", name, order.shares, None, -order.shares, ZERO, correction, note)
 
 

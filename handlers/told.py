@@ -366,10 +366,9 @@ def _latest_times(
     """
     latest: dict[Identity, int] = {}
     for identity, told in dropped.items():
-        feed = _feed(identity)
-        time = 0 if told.time is None else min(told.time, told.recorded + _DAY)
-        if time >= latest.get(feed, 0):
-            latest[feed] = time
+        feed, time = _feed(identity), told.time or 0
+        if time > latest.get(feed, -1):
+            latest[feed] = max(min(time, told.recorded + _DAY), latest.get(feed, 0))
     return forgotten.update(
         {feed: max(time, forgotten.get(feed, 0)) for feed, time in latest.items()}
     )

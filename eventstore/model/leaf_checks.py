@@ -155,7 +155,7 @@ def survival_check(annotation: Any, kind: type[Any] | None = None) -> Check:
             again = decode(encode(value))
         except OverflowError as error:
             raise RefusedValueError("is beyond the 64 bits of an integer") from error
-        except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+        except (ValueError, TypeError, RuntimeError, msgspec.MsgspecError) as error:
             reason, _, _ = str(error).partition(" - at `")
             raise RefusedValueError(f"is refused by its type: {reason}") from error
         by_value = isinstance(value, str | bytes | memoryview | msgspec.Raw | msgspec.msgpack.Ext)

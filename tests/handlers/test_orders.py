@@ -53,6 +53,24 @@ class TestLife:
         state = fold(sent(), updated(client_order_id="c", shares=12, price=99, time=8))
         assert only(state) == Order("o", "c", "AAPL", "buy", D(12), D(99), time=8)
 
+    def test_an_id_that_the_venue_gives_to_another_order_is_of_that_order(self, fold: Fold) -> None:
+        state = fold(
+            sent("a"),
+            sent("b"),
+            updated("o", client_order_id="b"),
+            updated("p", client_order_id="b"),
+            updated("q", client_order_id="a"),
+            updated("o", client_order_id="a"),
+            updated("p", client_order_id="a"),
+        )
+        a, b = (state.orders["", "main", name, ""] for name in "ab")
+        assert (a.order_id, a.former_ids) == ("p", ("q", "o"))
+        assert (b.order_id, b.former_ids) == ("", ())
+        assert set(state.order_names.values()) == {a.key}
+        state = fold(closed("b", client_order_id="b"), start=state, first=8)
+        state = fold(updated("p", shares=3, client_order_id="a"), start=state, first=9)
+        assert only(state).shares == 3
+
     def test_an_order_of_somebody_else_is_open_from_its_first_message(self, fold: Fold) -> None:
         assert only(fold(updated())) == Order("o", "", "AAPL", "buy", D(10))
 

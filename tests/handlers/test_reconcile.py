@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,6 +208,26 @@ def test_an_order_gets_the_venues_id_and_what_the_venue_says() -> None:
     assert plan.rows[0].note == "price 10 and 9.5, order id none and 7"
     (order,) = apply(state, plan.operations).orders.values()
     assert (order.order_id, order.client_order_id, str(order.shares)) == ("7", "a", "3")
+
+
+@pytest.mark.parametrize(("time", "left"), [(NOON - 10**11, set()), (None, {"b"})])
+def test_an_id_here_that_is_another_orders_at_the_venue(time: int | None, left: set[str]) -> None:
+    """The order that had the id is none of the report. Its closing does not close the id."""
+    has_id = OrderUpdated(
+        order_id="7", client_order_id="b", symbol="X", side="buy", shares=2, price=10, venue="v"
+    )
+    state = told(sent("a"), sent("b", time=time), has_id)
+    shown = ReportedOrder(symbol="X", side="buy", shares=2, price=10, client_order_id="a")
+    plan = reconcile(state, report(orders={"7": shown}))
+    assert [row.name for row in plan.rows] == ["7", "b"]
+    after = apply(state, plan.operations)
+    assert {key[2]: order.order_id for key, order in after.orders.items()} == {
+        "a": "7",
+        **dict.fromkeys(left, ""),
+    }
+    assert reconcile(after, report(orders={"7": shown})).empty
+    after = apply(after, [msgspec.structs.replace(has_id, client_order_id="a", shares=1)])
+    assert after.orders["v", "main", "a", ""].shares == 1
 
 
 def test_an_order_of_somebody_else_is_open_from_now_on() -> None:

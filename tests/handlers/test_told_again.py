@@ -6,6 +6,7 @@ The memory is made small here (`full_state` with `memory: {"limit": 3}`), so tha
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,14 @@ class TestTheWindow:
         with pytest.raises(TooLateError):
             outcome_of(state, buy(1, 1, "d", time=2_400))
         assert outcome_of(state, buy(1, 1, "d", time=2_501)) == "booked"
+
+    def test_a_time_of_the_far_future_counts_as_a_day_after_its_recording(self, fold: Fold) -> None:
+        day = 24 * 3600 * 10**9
+        for times in itertools.permutations((5 * day, 3 * day, 7)):
+            fills = [buy(1, 1, f"{time}", time=time) for time in times]
+            state = fold(SMALL, *fills, *others(9))
+            (feed,) = (feed for feed in state.memory.forgotten if feed[3] == "AAPL")
+            assert day < state.memory.forgotten[feed] < day + 10**12
 
     @pytest.mark.parametrize(
         "told",
