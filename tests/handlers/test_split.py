@@ -19,7 +19,18 @@ from handlers import (
     outcome_of,
     split,
 )
-from tests.handlers.telling import D, Fold, Record, books, bust, buy, held, position_of, sell
+from tests.handlers.telling import (
+    D,
+    Fold,
+    Record,
+    books,
+    bust,
+    buy,
+    correct,
+    held,
+    position_of,
+    sell,
+)
 
 
 def into(numerator: int, denominator: int = 1, reference: str = "r", **fields: Any) -> Split:
@@ -120,6 +131,13 @@ def test_a_split_and_its_reverse(fold: Fold) -> None:
 def test_a_bust_of_a_fill_from_before(fold: Fold) -> None:
     state = fold(buy(7, 100, "1"), buy(1, 100, "2"), into(3), bust("1"))
     assert (position_of(state).shares, position_of(state).cost, state.cash) == (3, 100, -100)
+
+
+def test_a_fill_from_before_that_is_told_afterwards_counts_as_told(fold: Fold) -> None:
+    state = fold(buy(10, 100, "a", time=1), into(2, time=5), buy(10, 100, "b", time=2))
+    assert (position_of(state).shares, position_of(state).cost) == (30, 2000)
+    state = fold(bust("b"), correct("a", "a2", 5, 100), start=state, first=4)
+    assert (position_of(state).shares, position_of(state).cost) == (10, 500)
 
 
 def test_a_strict_state_refuses_an_unknown_symbol(fold: Fold, record: Record) -> None:
