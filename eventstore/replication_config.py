@@ -26,9 +26,15 @@ class ReplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         credentials: Path of NATS's own file of credentials. `None` for a cluster without.
         tls: Whether the connection has to be encrypted. A server without TLS is refused.
         tls_ca: Path of the certificates that vouch for the servers, in PEM. `None`: the system's.
+            Implies `tls`.
+        tls_certificate: Path of the certificate of this machine, in PEM, for servers that ask for
+            certificates. Implies `tls`.
+        tls_key: Path of the key of the certificate, in PEM. `None`: in the same file.
         lease: Seconds after which a silent writer has lost the lease, 1 to 3600.
-        monitor: URL of the HTTP port of a server, such as `http://10.0.0.1:8222`. Opening then
-            checks that the server syncs before it acknowledges. `None` checks nothing.
+        monitor: URLs of the HTTP ports of servers, such as `http://10.0.0.1:8222`. Each connection
+            checks that the servers sync before the acknowledgement.
+        trim_above: Bytes of the stream above which the writer copies the store into the cluster's
+            object store, and trims the stream. `None` never trims.
         publish_events: Prefix of the subjects on which decoded events are published as JSON, such
             as `events`. `None` publishes no events.
     """
@@ -40,8 +46,13 @@ class ReplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     credentials: str | None = None
     tls: bool = False
     tls_ca: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
     lease: Annotated[float, msgspec.Meta(ge=1, le=3600, extra={"unit": "seconds"})] = 10.0
-    monitor: str | None = None
+    monitor: tuple[str, ...] = ()
+    trim_above: Annotated[int, msgspec.Meta(ge=65_536, extra={"unit": "bytes"})] | None = (
+        256 * 1024 * 1024
+    )
     publish_events: str | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +64,14 @@ class ReplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise ValueError(
                 f"stream: {self.stream!r} is no name of a stream: up to 64 letters, digits, - and _"
             )
+
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise ValueError("tls_key: a key without its certificate: name it in tls_certificate")
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether a connection without TLS is refused."""
+        return self.tls or self.tls_ca is not None or self.tls_certificate is not None
 
     @property
     def shown(self) -> str:

@@ -72,25 +72,35 @@ def standby(
         "eventstore replication status /data/engine --config bot.yaml",
         "eventstore replication promote /data/standby --config bot.yaml",
         "eventstore replication rejoin /data/engine --config bot.yaml",
+        "eventstore replication trim /data/engine --config bot.yaml",
     ],
 )
-@click.argument("action", type=click.Choice(["status", "promote", "rejoin"]))
+@click.argument("action", type=click.Choice(["status", "promote", "rejoin", "trim"]))
 @path_argument
 @click.option("--config", "file", required=True, help="Configuration with the key replicate.")
 @registry_option
 def replication(out: Output, action: str, path: Path, file: str, registry_name: str | None) -> None:
-    """Look at a stream, make a stopped standby the writer, or bring a fenced writer back.
+    """Look at a stream, make a stopped standby the writer, bring a fenced writer back, or trim.
 
     status compares PATH with the stream and names the holder of the lease. promote begins a
     timeline in the stream: from then on the old writer is refused. rejoin sets aside what only PATH
-    has, event by event, and makes PATH a standby's directory. promote and rejoin take the writer's
-    lock.
+    has, event by event, and makes PATH a standby's directory. trim copies the writer's store at
+    PATH into the cluster, beside the engine, and removes from the stream what the copy has and no
+    standby lacks. promote and rejoin take the writer's lock.
     """
     config = StoreConfig.load(file)
     room = _room()
     if action == "rejoin":
         found = asyncio.run(room.rejoin(path, config))
         _tell_rejoined(out, path, found)
+    elif action == "trim":
+        trimmed = asyncio.run(room.trim(path, config))
+        _answer(
+            out,
+            {"path": str(path), **trimmed._asdict()},
+            f"the cluster has a copy up to event {trimmed.copied:,}; the stream had "
+            f"{trimmed.bytes_before:,} bytes, and has {trimmed.bytes:,}",
+        )
     elif action == "promote":
         seq, timeline = asyncio.run(_promote(path, load_registry(registry_name), config))
         _answer(
@@ -121,7 +131,7 @@ def _config_of(url: str, lease: float, replicas: int, credentials: Path | None) 
     stream = parts.path.strip("/")
     if not stream:
         raise ConfigError(
-            f"{url}: the name of the stream is missing, as in nats://10.0.0.1:4222/bot", key="url"
+            "URL: the name of the stream is missing, as in nats://10.0.0.1:4222/bot", key="url"
         )
     server = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
     replicate = {"servers": [server], "stream": stream, "lease": lease, "replicas": replicas}

@@ -10,7 +10,7 @@ import importlib
 import threading
 from typing import Any, NamedTuple, Protocol
 
-from eventstore.config import StoreConfig
+from eventstore.config import Durability, StoreConfig
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreFailedError
@@ -111,6 +111,12 @@ def begin_replica(
         raise ConfigError(
             f"replicate needs {error.name}: pip install 'asyncio-eventstore[nats]'", key="replicate"
         ) from error
+    if settings.acknowledge == "quorum" and config.durability is not Durability.COMMIT:
+        raise ConfigError(
+            "replicate.acknowledge: quorum needs durability: commit, because only durable events "
+            f"are sent, and a receipt waits for no sync with {config.durability.value}",
+            key="replicate",
+        )
     if not disk.blocking or not manifest.logged:
         raise ConfigError("replicate: only a store with a log on a real disk", key="replicate")
     replica: Replica = module.Shipper.begin(disk, manifest, settings, last_seq)

@@ -1,12 +1,15 @@
 """Replication over NATS JetStream: the log of one writer on a cluster, and standbys that follow.
 
 - `messages.py`: what stands in a stream.
-- `connection.py`, `lease.py`: the cluster, and who may write.
+- `connecting.py`, `connection.py`, `pipeline.py`, `searching.py`: the cluster.
+- `lease.py`: who may write.
 - `backlog.py`, `shipping.py`, `shipping_thread.py`: from the writer's log to the stream.
-- `stream_reader.py`, `stream_copy.py`, `standby_store.py`, `standby.py`: from the stream to a
-  standby.
+- `stream_reader.py`, `stream_copy.py`, `standby_store.py`, `standby_start.py`, `standby.py`: from
+  the stream to a standby.
+- `retention.py`, `cluster_place.py`, `standby_places.py`: a copy in the cluster, and what
+  the stream keeps.
 - `rejoining.py`: a fenced writer becomes a standby.
-- `status.py`: stream and directory side by side.
+- `sync_check.py`, `status.py`: the servers' settings; stream and directory side by side.
 
 Nothing here is imported unless `replicate` is configured. The extra `nats` has the client library.
 """
@@ -14,7 +17,17 @@ Nothing here is imported unless `replicate` is configured. The extra `nats` has 
 from __future__ import annotations
 
 from eventstore.replication.rejoining import Rejoined, rejoin
+from eventstore.replication.retention import Trimmed, trim
 from eventstore.replication.standby import Standby, StandbyLag
 from eventstore.replication.status import StreamStatus, stream_status
 
-__all__ = ["Rejoined", "Standby", "StandbyLag", "StreamStatus", "rejoin", "stream_status"]
+__all__ = [
+    "Rejoined",
+    "Standby",
+    "StandbyLag",
+    "StreamStatus",
+    "Trimmed",
+    "rejoin",
+    "stream_status",
+    "trim",
+]

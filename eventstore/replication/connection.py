@@ -14,50 +14,56 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import ssl
-import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    DiscardPolicy,
+    RawStreamMsg,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
 from eventstore.replication.messages import (
+    History,
     MessageError,
     Outgoing,
     StreamEnd,
+    any_subject,
     history_subject,
+    record_subject,
     subjects,
 )
+from eventstore.replication.pipeline import Pipeline
 from eventstore.replication_config import ReplicationConfig
 
-__all__ = ["Connection", "WrongSequenceError", "connect", "end_tasks"]
+__all__ = ["Connection", "close_client", "connection_error", "end_tasks"]
 
-CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2
 REQUEST_SECONDS = 5.0
 
-_WRONG_LAST_SEQUENCE = 10071
-_CLIENT_NAME = "eventstore"
-
-
-class WrongSequenceError(Exception):
-    """The stream has another last message than the publisher expected. Nothing was stored."""
-
 
 class Connection:
-    """One connection, and the stream of the configuration. `path` is the store's directory."""
+    """One connection, and the stream of the configuration. `path` is the store's directory.
 
-    def __init__(self, path: str, config: ReplicationConfig, client: Client) -> None:
+    `lost` is done once the connection is closed, by whomever.
+    """
+
+    def __init__(
+        self, path: str, config: ReplicationConfig, client: Client, lost: asyncio.Future[None]
+    ) -> None:
         self.path = path
         self.config = config
         self.client = client
+        self.lost = lost
+        self._pipeline = Pipeline(client)
         self.stream: JetStreamContext = client.jetstream(timeout=REQUEST_SECONDS)
 
     def __repr__(self) -> str:
@@ -70,7 +76,7 @@ class Connection:
 
     def error(self, kind: type[ReplicationError], reason: str) -> ReplicationError:
         """Return an error about this store and cluster."""
-        return _error(kind, self.path, self.config, reason)
+        return connection_error(kind, self.path, self.config, reason)
 
     @contextlib.asynccontextmanager
     async def translating(self, doing: str) -> AsyncIterator[None]:
@@ -84,8 +90,12 @@ class Connection:
             reason = f"{doing}: {type(error).__name__} {error}".rstrip()
             raise self.error(ReplicationUnavailableError, reason) from error
 
-    async def ensure_stream(self, *, create: bool = True) -> int:
+    async def ensure_stream(
+        self, *, create: bool = True, missing: type[ReplicationError] = ReplicationError
+    ) -> int:
         """Make the stream where there is none, and check its settings. Return the last number.
+
+        Without `create`, a missing stream is an error of the kind `missing`.
 
         Raises `ReplicationError` where there is no JetStream, `StreamMismatchError` for other
         settings, and `ReplicationUnavailableError`.
@@ -97,7 +107,7 @@ class Connection:
             except nats.js.errors.NotFoundError:
                 if not create:
                     raise self.error(
-                        ReplicationError, "there is no such stream: has the writer been started?"
+                        missing, "there is no such stream: has the writer been started?"
                     ) from None
                 try:
                     info = await self.stream.add_stream(wanted)
@@ -123,64 +133,153 @@ class Connection:
     async def end(self) -> StreamEnd | None:
         """Return the end of the stream, `None` for an empty stream.
 
+        The last message that is there counts: somebody may have deleted the one behind.
+
         Raises `StreamMismatchError` for a message of no store.
         """
+        name = self.config.stream
         async with self.translating("reading the end of the stream"):
-            info = await self.stream.stream_info(self.config.stream)
-            if not info.state.messages:
-                return None
             try:
-                last = await self.stream.get_msg(self.config.stream, seq=info.state.last_seq)
+                last = await self.stream.get_last_msg(name, any_subject(name))
             except nats.js.errors.NotFoundError:
                 return None
+        return self.end_of(last.headers, last.seq or 0)
+
+    def end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd:
+        """Read the headers of message `number`. Raises `StreamMismatchError`."""
         try:
-            return StreamEnd.of(last.headers)
+            return StreamEnd.of(headers)
         except MessageError as error:
-            text = f"message {last.seq} of the stream was not written by a store: {error}"
-            raise self.error(StreamMismatchError, text) from error
+            raise self.damaged(number, error) from error
+
+    def damaged(self, number: int, error: MessageError) -> ReplicationError:
+        """Return the error for a message of the stream that is none of a store's."""
+        reason = f"message {number} of the stream was not written by a store: {error}"
+        return self.error(StreamMismatchError, reason)
+
+    async def message_from(self, number: int, *, records: bool = False) -> RawStreamMsg | None:
+        """Return the first message at or behind a number, `None` where there is none.
+
+        With `records`, history messages are passed over.
+        """
+        name = self.config.stream
+        subject = record_subject(name) if records else any_subject(name)
+        async with self.translating("searching the stream"):
+            try:
+                return await self.stream.get_msg(name, seq=number, subject=subject, next=True)
+            except nats.js.errors.NotFoundError:
+                return None
+
+    async def purge_records(self, before: int) -> None:
+        """Remove the records before message `before` from the stream."""
+        name = self.config.stream
+        async with self.translating("trimming the stream"):
+            await self.stream.purge_stream(name, seq=before, subject=record_subject(name))
+
+    async def size(self) -> int:
+        """Return the bytes of the stream on one server."""
+        async with self.translating("asking for the stream"):
+            return int((await self.stream.stream_info(self.config.stream)).state.bytes)
 
     async def last_number(self) -> int:
-        """Return the number of the last message, 0 for a new stream."""
+        """Return the number of the last message, there or not, 0 for a new stream."""
         async with self.translating("asking for the stream"):
             return int((await self.stream.stream_info(self.config.stream)).state.last_seq)
 
-    async def last_history(self) -> bytes | None:
-        """Return the content of the last history message, `None` where there is none."""
-        async with self.translating("reading the history"):
-            with contextlib.suppress(nats.js.errors.NotFoundError):
-                name, subject = self.config.stream, history_subject(self.config.stream)
-                return (await self.stream.get_last_msg(name, subject)).data
-        return None
+    async def last_message(self) -> int:
+        """Return the number of the last message that is there, 0 where there is none."""
+        name = self.config.stream
+        async with self.translating("reading the end of the stream"):
+            try:
+                return int((await self.stream.get_last_msg(name, any_subject(name))).seq or 0)
+            except nats.js.errors.NotFoundError:
+                return 0
 
-    async def publish(self, message: Outgoing, expected: int) -> int:
-        """Store a message behind message `expected`, and return the number of the message.
+    async def last_history(self) -> History | None:
+        """Return the content of the last history message, `None` where there is none.
+
+        Raises `StreamMismatchError` for content that is no history.
+        """
+        name = self.config.stream
+        async with self.translating("reading the history"):
+            try:
+                last = await self.stream.get_last_msg(name, history_subject(name))
+            except nats.js.errors.NotFoundError:
+                return None
+        try:
+            return History.decode(last.data or b"")
+        except MessageError as error:
+            raise self.damaged(last.seq or 0, error) from error
+
+    async def history(self) -> History:
+        """Return the content of the last history message.
+
+        Raises `ReplicationError` where there is none.
+        """
+        found = await self.last_history()
+        if found is not None:
+            return found
+        if await self.last_message():
+            raise self.error(
+                ReplicationError,
+                "there is no history in the stream: somebody removed the history messages. The "
+                "writer sends the last one again at the next opening: restart the writer",
+            )
+        raise self.error(ReplicationError, "the stream is empty: has the writer been started?")
+
+    async def send(self, message: Outgoing, expected: int) -> asyncio.Future[int]:
+        """Send a message, to be stored behind message `expected`. Return the answer to come.
+
+        Messages are stored in the order of the calls. Where one is refused, every later one is
+        refused too, since each expects the one before.
+        """
+        headers = {
+            **message.headers,
+            "Nats-Expected-Stream": self.config.stream,
+            "Nats-Expected-Last-Sequence": str(expected),
+        }
+        async with self.translating("publishing"):
+            return await self._pipeline.send(message.subject, message.data, headers)
+
+    async def stored(self, answer: asyncio.Future[int]) -> int:
+        """Wait for the answer to a message, and return the number of the message.
 
         Raises `WrongSequenceError`, and `ReplicationUnavailableError` where nobody knows whether
         the message was stored.
         """
-        headers = {**message.headers, "Nats-Expected-Last-Sequence": str(expected)}
         async with self.translating("publishing"):
             try:
-                ack = await self.stream.publish(
-                    message.subject,
-                    message.data,
-                    timeout=REQUEST_SECONDS,
-                    stream=self.config.stream,
-                    headers=headers,
-                )
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    return await answer
             except nats.js.errors.APIError as error:
-                if error.err_code == _WRONG_LAST_SEQUENCE:
-                    raise WrongSequenceError(str(error.description)) from error
                 text = f"the stream refuses a message: {error.description}"
                 raise self.error(ReplicationUnavailableError, text) from error
-        return int(ack.seq)
+
+    async def publish(self, message: Outgoing, expected: int) -> int:
+        """Store a message behind message `expected`, and return the number: `send` and `stored`."""
+        return await self.stored(await self.send(message, expected))
+
+    async def first_ended(self, *works: Coroutine[Any, Any, None]) -> None:
+        """Do works beside each other until one of them ends, or the connection is lost.
+
+        Raises the exception of the one that ended, and `ReplicationUnavailableError`.
+        """
+        tasks = [asyncio.ensure_future(work) for work in works]
+        try:
+            done, _ = await asyncio.wait({*tasks, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await end_tasks(*tasks)
+        if self.lost.done():
+            raise self.error(ReplicationUnavailableError, "the connection was lost")
 
     async def close(self) -> None:
         """End the connection. A message without an acknowledgement is perhaps stored."""
-        await _close(self.client)
+        await close_client(self.client)
 
 
-async def _close(client: Client) -> None:
+async def close_client(client: Client) -> None:
     """Close a client, within a moment: the library may wait for a peer that is gone."""
     closing = asyncio.ensure_future(client.close())
     await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
@@ -205,130 +304,10 @@ async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
             task.exception()  # the caller has told of the first one
 
 
-async def connect(path: str, config: ReplicationConfig) -> Connection:
-    """Connect to one server of the cluster.
-
-    Raises `ReplicationError` for refused credentials and missing TLS, and
-    `ReplicationUnavailableError` where no server answers.
-    """
-    options: dict[str, Any] = {}
-    if config.credentials is not None:
-        await _check_credentials(path, config)
-        options["user_credentials"] = config.credentials
-    if config.tls or config.tls_ca is not None:
-        options["tls"] = await _tls_context(path, config)
-    errors: list[Exception] = []
-
-    async def note(error: Exception) -> None:
-        errors.append(error)
-
-    client = Client()
-    try:
-        connecting = asyncio.ensure_future(
-            client.connect(
-                list(config.servers),
-                name=_CLIENT_NAME,
-                allow_reconnect=False,
-                connect_timeout=2,
-                max_reconnect_attempts=1,
-                error_cb=note,
-                **options,
-            )
-        )
-        await _within(connecting, CONNECT_SECONDS)
-    except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-        await _close(client)
-        raise _connect_error(path, config, [*errors, error]) from None
-    except BaseException:  # cancelled: nobody else knows of the socket
-        await _close(client)
-        raise
-    if config.tls and not _is_encrypted(client):
-        await _close(client)
-        raise _error(
-            ReplicationError,
-            path,
-            config,
-            "the server offers no TLS, and replicate.tls asks for it",
-        )
-    return Connection(path, config, client)
-
-
-async def _within(task: asyncio.Future[None], seconds: float) -> None:
-    """Wait for a task no longer than so, even one that does not heed a cancellation.
-
-    Raises `TimeoutError`, and the exception of the task.
-    """
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-    finally:
-        if not task.done():
-            task.cancel()
-    if not task.done():
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    task.result()
-
-
-async def _check_credentials(path: str, config: ReplicationConfig) -> None:
-    """Raise for an unreadable file: the library reads the file only when a server asks."""
-
-    def read() -> None:
-        with open(config.credentials or "", "rb") as file:
-            file.read(1)
-
-    try:
-        await asyncio.to_thread(read)
-    except OSError as error:
-        reason = f"the file of credentials {config.credentials} cannot be read: {error.strerror}"
-        raise _error(ReplicationError, path, config, reason) from error
-
-
-async def _tls_context(path: str, config: ReplicationConfig) -> ssl.SSLContext:
-    def load() -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=config.tls_ca)
-
-    try:
-        return await asyncio.to_thread(load)
-    except (OSError, ssl.SSLError) as error:
-        reason = f"the certificates in {config.tls_ca} cannot be used: {error}"
-        raise _error(ReplicationError, path, config, reason) from error
-
-
-def _is_encrypted(client: Client) -> bool:
-    """Tell whether the server asked for TLS. The client library goes on without TLS in silence.
-
-    The library gives the server's words to nobody, so its private member is read.
-    """
-    return bool(client._server_info.get("tls_required"))  # noqa: SLF001  see above
-
-
-def _connect_error(
-    path: str, config: ReplicationConfig, errors: list[Exception]
-) -> ReplicationError:
-    """Return the error for a failed connection, by the errors of the client library."""
-    for error in errors:
-        text = str(error).lower()
-        if isinstance(error, nats.errors.AuthorizationError) or "authorization" in text:
-            reason = "the server refuses the credentials: check replicate.credentials"
-            return _error(ReplicationError, path, config, reason)
-        if isinstance(error, nats.errors.InvalidUserCredentialsError | FileNotFoundError):
-            reason = f"the file of credentials {config.credentials} cannot be used"
-            return _error(ReplicationError, path, config, reason)
-        if isinstance(error, nats.errors.SecureConnRequiredError) or "tls" in text:
-            reason = "the server asks for TLS: set replicate.tls"
-            if config.tls:
-                reason = "the server offers no TLS, and replicate.tls asks for it"
-            return _error(ReplicationError, path, config, reason)
-        if isinstance(error, ssl.SSLError):
-            reason = f"the server's certificate is not trusted: {error.reason}"
-            return _error(ReplicationError, path, config, reason)
-    told = next((error for error in reversed(errors) if str(error)), errors[-1])
-    reason = f"no server answers ({type(told).__name__} {told})".replace(" )", ")")
-    return _error(ReplicationUnavailableError, path, config, reason)
-
-
-def _error(
+def connection_error(
     kind: type[ReplicationError], path: str, config: ReplicationConfig, reason: str
 ) -> ReplicationError:
+    """Return an error about a store and its cluster."""
     message = f"{path}: replication to {config.shown}, stream {config.stream!r}: {reason}"
     return kind(message, path=path, servers=config.shown, stream=config.stream)
 
@@ -364,31 +343,3 @@ def _differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
 
 def _shown(value: Any) -> str:
     return str(getattr(value, "value", value))
-
-
-async def check_syncs(config: ReplicationConfig) -> str | None:
-    """Ask the HTTP port of a server whether messages are synced before the acknowledgement.
-
-    Returns a warning, or `None` where all is well. Nothing is asked without `config.monitor`.
-    """
-    if config.monitor is None:
-        return None
-    url = f"{config.monitor.rstrip('/')}/varz"
-
-    def ask() -> dict[str, Any]:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-
-    try:
-        found = await asyncio.to_thread(ask)
-    except (OSError, ValueError) as error:
-        return f"{url} does not say whether the cluster syncs before it acknowledges: {error}"
-    settings = found.get("jetstream", {}).get("config", {})
-    if settings.get("sync_always") is True:
-        return None
-    return (
-        "the cluster does not sync before it acknowledges (sync_interval is not `always`): when "
-        "all servers lose power, acknowledged events are lost there. Set `jetstream "
-        "{sync_interval: always}` on every server"
-    )

@@ -13,6 +13,7 @@ expects a wrong sequence number (`connection.py`).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import uuid
@@ -23,12 +24,13 @@ from nats.js.kv import KeyValue
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import REPLICA, REPLICA_TEMPORARY
-from eventstore.errors import LeaseHeldError, ReplicationError
+from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection
 
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]
 
 _KEY = "writer"
+_ATTEMPTS = 3
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,17 +123,20 @@ class Lease:
 
         Raises `LeaseHeldError` where another machine has the lease.
         """
-        found = await self.current()
-        if found is not None and found.id != self.holder.id and not by_force:
-            raise self._connection.error(
-                LeaseHeldError,
-                f"{found} holds the lease, and renewed it less than "
-                f"{self._connection.config.lease:g} s ago. Stop that writer, or promote a standby",
-            )
-        if not await self._write():
-            raise self._connection.error(
-                LeaseHeldError, "another machine took the lease in the same moment: try again"
-            )
+        for _ in range(_ATTEMPTS):
+            found = await self.current()
+            if found is not None and found.id != self.holder.id and not by_force:
+                raise self._connection.error(
+                    LeaseHeldError,
+                    f"{found} holds the lease, and renewed it less than "
+                    f"{self._connection.config.lease:g} s ago. Stop that writer, or promote a "
+                    "standby",
+                )
+            if await self._write():
+                return
+        raise self._connection.error(
+            LeaseHeldError, "other machines took the lease in the same moment: try again"
+        )
 
     async def renew(self) -> bool:
         """Renew the lease. Returns whether the machine still has the lease.
@@ -142,6 +147,17 @@ class Lease:
             return True
         found = await self.current()  # an answer may have been lost
         return found is not None and found.id == self.holder.id and await self._write()
+
+    async def keep(self) -> None:
+        """Renew the lease three times in its span, until another machine has the lease.
+
+        Raises `ReplicationUnavailableError` then, and where the cluster does not answer.
+        """
+        connection = self._connection
+        while True:
+            await asyncio.sleep(connection.config.lease / 3)  # time alone ends a lease
+            if not await self.renew():
+                raise connection.error(ReplicationUnavailableError, "the lease was taken")
 
     async def release(self) -> None:
         """Give the lease back, so that the next writer need not wait."""

@@ -43,6 +43,7 @@ __all__ = [
     "Record",
     "RecordAssembler",
     "StreamEnd",
+    "any_subject",
     "history_message",
     "history_subject",
     "record_messages",
@@ -78,6 +79,11 @@ def record_subject(stream: str) -> str:
     return f"eventstore.{stream}.record"
 
 
+def any_subject(stream: str) -> str:
+    """Return the pattern of both subjects."""
+    return f"eventstore.{stream}.*"
+
+
 def subjects(stream: str) -> list[str]:
     """Return the subjects of a stream."""
     return [history_subject(stream), record_subject(stream)]
@@ -86,8 +92,8 @@ def subjects(stream: str) -> list[str]:
 class StreamEnd(NamedTuple):
     """The place behind one message: the store, the timeline, and the last event up to there.
 
-    `checksum` is the checksum of event `last`, 0 where there is none. `whole` says whether the
-    message ends a record.
+    `checksum` is the checksum of event `last`, 0 where there is none. `part` is the number of the
+    message among the `parts` of one record. `first` is the first event of the record.
     """
 
     store: uuid.UUID
@@ -95,7 +101,14 @@ class StreamEnd(NamedTuple):
     timeline_id: str
     last: int
     checksum: int
-    whole: bool = True
+    part: int = 1
+    parts: int = 1
+    first: int = 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether the message ends a record."""
+        return self.part == self.parts
 
     @classmethod
     def of(cls, headers: Mapping[str, str] | None) -> StreamEnd:
@@ -103,17 +116,12 @@ class StreamEnd(NamedTuple):
         try:
             found = headers or {}
             number, _, identity = found[TIMELINE].partition("-")
-            part, _, parts = found.get(PART, "1/1").partition("/")
-            whole = int(part) == int(parts)
-            last = int(found[LAST]) if whole else int(found[FIRST]) - 1
-            return cls(
-                uuid.UUID(found[STORE]),
-                int(number),
-                identity,
-                last,
-                int(found.get(CHECKSUM, "0"), 16),
-                whole,
-            )
+            part, parts = map(int, found.get(PART, "1/1").split("/"))
+            first = int(found[FIRST])
+            last = int(found[LAST]) if part == parts else first - 1
+            checksum = int(found.get(CHECKSUM, "0"), 16)
+            store = uuid.UUID(found[STORE])
+            return cls(store, int(number), identity, last, checksum, part, parts, first)
         except (KeyError, ValueError) as error:
             raise MessageError(f"the headers are none of a store's: {error}") from None
 

@@ -28,11 +28,11 @@ from eventstore.disk.base import write_atomically
 from eventstore.disk.layout import QUARANTINE_FOLDER, QUARANTINE_TEMPORARY, REPLICA
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest, save_manifest
-from eventstore.errors import ConfigError, ReplicationError, StoreNotFoundError, StreamMismatchError
+from eventstore.errors import ConfigError, StoreNotFoundError, StreamMismatchError
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.reading.replay import recorded_batches
-from eventstore.replication.connection import connect
+from eventstore.replication.connecting import connect
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared
 from eventstore.tools.backup.copying import backup
@@ -74,12 +74,7 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
     connection = await connect(str(store), config.replicate)
     try:
         await connection.ensure_stream(create=False)
-        data = await connection.last_history()
-        if data is None:
-            raise connection.error(
-                ReplicationError, "the stream is empty: there is nothing to join"
-            )
-        history = History.decode(data)
+        history = await connection.history()
     finally:
         await connection.close()
     disk = LocalDisk(store)
@@ -92,8 +87,10 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
                 f"the stream is of the store {history.store}, and this is the store "
                 f"{manifest.store}",
             )
+        kept = history.timelines[0].number  # of a long history, the oldest timelines are gone
         theirs = {(one.number, one.id) for one in history.timelines}
-        if any((one.number, one.id) not in theirs for one in manifest.timelines):
+        ours = [one for one in manifest.timelines if one.number >= kept]
+        if any((one.number, one.id) not in theirs for one in ours):
             raise connection.error(
                 StreamMismatchError,
                 "this store has begun a timeline that the stream does not know (a repair, a "

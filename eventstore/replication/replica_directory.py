@@ -17,24 +17,26 @@ from eventstore.errors import ReplicationError, StoreNotFoundError
 from eventstore.os_errors import path_in_error, recovery_write_error
 from eventstore.replication.lease import Holder, holder_of
 from eventstore.replication.messages import History
-from eventstore.tools.backup.entrance import open_place
+from eventstore.replication.shipping import last_shared
+from eventstore.tools.backup.backup_disk import BackupDisk
+from eventstore.tools.backup.places import Place
 from eventstore.tools.backup.restore import plan_restore, restore
 
 __all__ = ["adopt_history", "ensure_replica", "manifest_of"]
 
 
 def ensure_replica(
-    path: str, history: History, config: StoreConfig, backup: str | None = None
+    path: str, history: History, config: StoreConfig, place: Place | None = None
 ) -> Holder:
     """Make the directory of a standby where there is none, and return the directory's identity.
 
-    `backup` names a backup of the writer to begin with, by default the stream's own beginning.
+    A new directory begins with the newest copy at `place`, by default with nothing.
 
     Raises `ReplicationError` for the store of another stream, `StoreLockedError`, and the errors of
     an opening that cannot write.
     """
-    if backup is not None and not os.path.lexists(path):
-        _restore(path, backup)
+    if place is not None and not os.path.lexists(path):
+        _restore(path, place, history)
     with _locked(path, create=True) as disk:
         try:
             found = load_manifest(disk)
@@ -66,15 +68,23 @@ def ensure_replica(
         return holder_of(disk)
 
 
-def _restore(path: str, backup: str) -> None:
-    """Restore the newest copy of a backup, in the timelines of the writer.
+def _restore(path: str, place: Place, history: History) -> None:
+    """Restore the newest copy, in the timelines of the stream and no further.
 
-    A restored store begins a timeline, and a standby goes on in the writer's.
+    A copy may have events that no promoted standby had. A restored store begins a timeline, and a
+    standby goes on in the stream's.
     """
-    restored = restore(plan_restore(open_place(backup)), path)
+    plan = plan_restore(place)
+    copied = load_manifest(BackupDisk(place, plan.catalog)).timelines
+    shared = last_shared(copied, history.timelines)
+    if shared is not None and shared < plan.last:
+        plan = plan_restore(place, shared)
+    restored = restore(plan, path)
     with _locked(str(restored.path), create=False) as disk:
         manifest = load_manifest(disk)
         timelines = manifest.timelines[:-1]
+        if manifest.store == history.store:
+            timelines = tuple(one for one in history.timelines if one.left_at <= plan.last)
         save_manifest(disk, msgspec.structs.replace(manifest, timelines=timelines))
 
 

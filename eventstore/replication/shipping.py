@@ -10,6 +10,9 @@ Theory of operation
   another machine was promoted. The store is fenced.
 - Anything else is another store's stream, or a history that parted: nothing is sent.
 
+Somebody may have removed the history messages. The writer of the stream's last timeline sends its
+own again. Any other writer takes a later number of the timeline for a promotion.
+
 Then history messages and records are published in order, up to `WINDOW` without an answer. Each
 expects the number of the one before. So either all up to some message are stored, or the ones
 behind a lost message are refused. After any doubt the connection is made anew, and `position` says
@@ -31,17 +34,18 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication.backlog import Backlog
-from eventstore.replication.connection import Connection, WrongSequenceError
+from eventstore.replication.connection import Connection
 from eventstore.replication.json_events import announce
 from eventstore.replication.messages import (
     History,
-    MessageError,
     Outgoing,
     Record,
     StreamEnd,
     history_message,
     record_messages,
 )
+from eventstore.replication.pipeline import WrongSequenceError
+from eventstore.replication.searching import find_message
 
 __all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
 
@@ -85,7 +89,7 @@ class Shipping:
         self._checksum = checksum
         self._told = told
         self._place = Place(1, 0, 0)
-        self._in_flight: deque[tuple[asyncio.Task[int], int, Record | None]] = deque()
+        self._in_flight: deque[tuple[asyncio.Future[int], int, Record | None]] = deque()
         self.wake = asyncio.Event()
         self._linger = LINGER if connection.config.acknowledge == "local" else 0.0
 
@@ -124,30 +128,40 @@ class Shipping:
                 self._backlog.durable,
                 end,
             )
-        known = await asyncio.to_thread(self._checksum, end.last) if end.last else None
+        known = None
+        if end.last and end.whole:  # the parts of a record have the checksum of its last event
+            known = await asyncio.to_thread(self._checksum, end.last)
         if known is not None and known != end.checksum:
             raise self._mismatch(
                 f"event {end.last} is another one there: two copies of the store were written",
                 timelines[index].left_at,
                 end,
             )
-        self._place = Place(end.last + 1, index + 1, number)
+        told = index + 1 if await self._connection.last_history() is not None else index
+        self._place = Place(end.last + 1, told, number)
         return end.last
 
     async def _fenced_or_foreign(self, end: StreamEnd) -> ReplicationError | FencedError:
-        shared = last_shared(self._history.timelines, await self._stream_timelines())
+        found = await self._connection.last_history()
+        ours, theirs = self._history.timelines, () if found is None else found.timelines
+        shared = last_shared(ours, theirs)
+        if not theirs and end.timeline > ours[-1].number:  # somebody removed the histories
+            shared = await self._last_before_other_timelines()
         if shared is None:
             return self._mismatch("its history and this store's part at the beginning", 0, end)
         return fenced_error(self._connection, end.timeline, min(shared, self._backlog.durable))
 
-    async def _stream_timelines(self) -> tuple[Timeline, ...]:
-        data = await self._connection.last_history()
-        if data is None:
-            return ()
-        try:
-            return History.decode(data).timelines
-        except MessageError as error:
-            raise self._connection.error(StreamMismatchError, str(error)) from error
+    async def _last_before_other_timelines(self) -> int:
+        """Return the event before the first message of a timeline that this store has not.
+
+        Both histories share the events up to there at most.
+        """
+
+        def is_foreign(place: StreamEnd) -> bool:
+            return _index_of(self._history.timelines, place) is None
+
+        found = await find_message(self._connection, is_foreign)
+        return 0 if found is None else found.end.first - 1
 
     def _mismatch(self, reason: str, shared: int, end: StreamEnd) -> StreamMismatchError:
         error = self._connection.error(
@@ -178,15 +192,15 @@ class Shipping:
                 if not self._in_flight:
                     await self.wake.wait()
         finally:
-            for task, _, _ in self._in_flight:
-                task.cancel()
+            for answer, _, _ in self._in_flight:
+                answer.cancel()
 
     async def tell_history(self) -> None:
         """Send the history messages that stand before the next event, so that others can follow."""
-        while self._tell_next_timeline():
+        while await self._tell_next_timeline():
             await self._settle_first()
 
-    def _tell_next_timeline(self) -> bool:
+    async def _tell_next_timeline(self) -> bool:
         """Send the history message of the next timeline, if the next event is in that timeline."""
         place, timelines = self._place, self._history.timelines
         if place.timelines_told == len(timelines):
@@ -194,12 +208,12 @@ class Shipping:
         following = timelines[place.timelines_told]
         if following.left_at >= place.next_seq:
             return False
-        self._send_history(following)
+        await self._send_history(following)
         return True
 
     async def _send_next(self) -> bool:
         """Send the next message, or the parts of the next record. Returns whether there was one."""
-        if self._tell_next_timeline():
+        if await self._tell_next_timeline():
             return True
         place, timelines = self._place, self._history.timelines
         before = _NEVER
@@ -223,12 +237,12 @@ class Shipping:
             self._connection.largest,
         )
         for message in messages[:-1]:
-            self._publish(message, None)
-        self._publish(messages[-1], record)
+            await self._publish(message, None)
+        await self._publish(messages[-1], record)
         self._place = self._place._replace(next_seq=record.last_seq + 1)
         return True
 
-    def _send_history(self, timeline: Timeline) -> None:
+    async def _send_history(self, timeline: Timeline) -> None:
         told = self._place.timelines_told + 1
         last = self._place.next_seq - 1
         checksum = self._checksum(last) if last else None
@@ -240,19 +254,19 @@ class Shipping:
             initial=self._history.initial,
         )
         stream = self._connection.config.stream
-        self._publish(history_message(stream, history, timeline, last, checksum or 0), None)
+        await self._publish(history_message(stream, history, timeline, last, checksum or 0), None)
         self._place = self._place._replace(timelines_told=told)
 
-    def _publish(self, message: Outgoing, record: Record | None) -> None:
+    async def _publish(self, message: Outgoing, record: Record | None) -> None:
         expected = self._place.expected
-        task = asyncio.ensure_future(self._connection.publish(message, expected))
-        self._in_flight.append((task, expected + 1, record))
+        answer = await self._connection.send(message, expected)
+        self._in_flight.append((answer, expected + 1, record))
         self._place = self._place._replace(expected=expected + 1)
 
     async def _settle_first(self) -> None:
         """Wait for the oldest answer. Raises for a message that is not stored, or perhaps not."""
-        task, number, record = self._in_flight[0]
-        stored = await task
+        answer, number, record = self._in_flight[0]
+        stored = await self._connection.stored(answer)
         self._in_flight.popleft()
         if stored != number:
             raise WrongSequenceError(f"message {number} was stored as {stored}")
@@ -276,7 +290,8 @@ def last_shared(ours: tuple[Timeline, ...], theirs: tuple[Timeline, ...]) -> int
     `theirs` goes on where `ours` may have gone another way.
     """
     known = {(one.number, one.id) for one in ours}
-    foreign = [one.left_at for one in theirs if (one.number, one.id) not in known]
+    later = [one for one in theirs if one.number >= ours[0].number]  # older ones are not kept
+    foreign = [one.left_at for one in later if (one.number, one.id) not in known]
     if len(foreign) == len(theirs):
         return None
     return min(foreign) if foreign else None

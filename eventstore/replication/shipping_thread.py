@@ -42,16 +42,14 @@ from eventstore.log.reader import LogReader
 from eventstore.log.replica_interface import Lag
 from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
-from eventstore.replication.connection import (
-    Connection,
-    WrongSequenceError,
-    check_syncs,
-    connect,
-    end_tasks,
-)
+from eventstore.replication.connecting import connect
+from eventstore.replication.connection import Connection
 from eventstore.replication.lease import Lease, holder_of
 from eventstore.replication.messages import History, Record
+from eventstore.replication.pipeline import WrongSequenceError
+from eventstore.replication.retention import keep_small
 from eventstore.replication.shipping import Shipping
+from eventstore.replication.sync_check import watch_syncs
 from eventstore.replication_config import ReplicationConfig
 from eventstore.standing_warnings import StandingWarnings
 
@@ -257,7 +255,7 @@ class Shipper:
         """Ship over one connection until something is in doubt."""
         lease = await Lease.of(connection, self._holder)
         shipping = Shipping(
-            connection, self._history, self._backlog, self._checksum, self._note_acknowledged
+            connection, self._history, self._backlog, self._checksum, self._take_stored
         )
         end = await shipping.position()
         await lease.acquire()
@@ -266,32 +264,21 @@ class Shipper:
         except FencedError:
             await lease.release()
             raise
-        warning = await check_syncs(self._config)
-        if warning is not None:
-            self.warnings.begin("replication-sync", warning, _logger)
         await shipping.tell_history()
         self._backlog.sent(end)
         self._note_acknowledged(end)
-        self.warnings.end("replication", "the cluster answers again")
+        if end >= self._backlog.durable:  # else a full stream may refuse the next event again
+            self._tell_back()
         self._shipping = shipping
-        renewing = asyncio.ensure_future(self._renew(connection, lease))
-        sending = asyncio.ensure_future(shipping.run())
+        warnings = self.warnings
+        beside = keep_small(connection, warnings), watch_syncs(self._config, warnings)
         try:
-            done, _ = await asyncio.wait({renewing, sending}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await connection.first_ended(lease.keep(), shipping.run(), *beside)
         finally:
-            await end_tasks(renewing, sending)
             with contextlib.suppress(ReplicationError, TimeoutError):
                 if self._closed:
                     async with asyncio.timeout(1):
                         await lease.release()
-
-    async def _renew(self, connection: Connection, lease: Lease) -> None:
-        while True:
-            await asyncio.sleep(self._config.lease / 3)  # time alone ends a lease
-            if not await lease.renew():
-                raise connection.error(ReplicationUnavailableError, "the lease was taken")
 
     def _checksum(self, seq: int) -> int | None:
         """Return the checksum of an event of this store, `None` where the event is gone."""
@@ -299,6 +286,13 @@ class Shipper:
             for chunk in self._reader.chunks(seq, seq + 1):
                 return checksum_at(chunk.array, seq - chunk.first_seq)
         return None
+
+    def _take_stored(self, seq: int) -> None:
+        self._note_acknowledged(seq)
+        self._tell_back()
+
+    def _tell_back(self) -> None:
+        self.warnings.end("replication", "the cluster takes events again")
 
     def _note_acknowledged(self, seq: int) -> None:
         with self._changed:

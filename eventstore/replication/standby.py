@@ -10,7 +10,11 @@ the number behind the last event. After a restart the standby goes on from its o
 *Promotion* takes three steps. The lease is taken, by force. The rest of the stream is copied, and a
 history message begins a new timeline right behind the last message. Should the old writer have come
 in between, the stream refuses the message, and the step is made again. From the message on the
-stream refuses the old writer. At last the store is opened for writing.
+stream refuses the old writer. At last the store is opened for writing. The lease is renewed all the
+while.
+
+*Retention.* A standby tells the cluster the place that it has reached, and nobody trims the stream
+beyond. A new standby of a trimmed stream begins with the copy in the cluster (`retention.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ import os
 import time
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from eventstore.blocking_calls import run_blocking
 from eventstore.clock import Clock
@@ -35,13 +41,18 @@ from eventstore.errors import (
     ReplicationUnavailableError,
     StoreClosedError,
     StoreFailedError,
+    StoreLockedError,
 )
 from eventstore.missing_await import AsyncContext, Opening
 from eventstore.model.registry import HandlerRegistry
-from eventstore.replication.connection import Connection, WrongSequenceError, connect, end_tasks
+from eventstore.replication.connecting import connect
+from eventstore.replication.connection import Connection, end_tasks
 from eventstore.replication.lease import Holder, Lease
 from eventstore.replication.messages import History, history_message
-from eventstore.replication.replica_directory import adopt_history, ensure_replica, manifest_of
+from eventstore.replication.pipeline import WrongSequenceError
+from eventstore.replication.replica_directory import manifest_of
+from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication.standby_start import prepare_replica
 from eventstore.replication.stream_copy import StreamCopy
 from eventstore.replication_config import ReplicationConfig
 from eventstore.store import EventStore
@@ -113,7 +124,8 @@ class Standby(AsyncContext, Generic[StateT]):
         The directory is made where there is none. Await the result and close the standby yourself,
         or use `async with`. `config` and `options` are those of `EventStore.open`. `backup` names a
         backup of the writer (a directory, a file, or a URL) to begin with. By default a new standby
-        begins with the first event of the stream. `clock` is the clock of the promoted store.
+        begins with the first event of the stream, and where that is gone, with the newest copy in
+        the cluster. `clock` is the clock of the promoted store.
 
         Raises `ReplicationError` and its kinds, `ConfigError` without `replicate`, and the errors
         of `EventStore.open`.
@@ -125,20 +137,7 @@ class Standby(AsyncContext, Generic[StateT]):
             if replicate is None:
                 raise ConfigError("a standby needs the key replicate", key="replicate")
             where = os.fspath(path)
-            connection = await connect(where, replicate)
-            try:
-                await connection.ensure_stream(create=False)
-                data = await connection.last_history()
-                if data is None:
-                    raise connection.error(
-                        ReplicationError, "the stream is empty: has the writer been started?"
-                    )
-                history = History.decode(data)
-            finally:
-                await connection.close()
-            holder = await run_blocking(
-                None, lambda: ensure_replica(where, history, settings, backup)
-            )
+            holder = await prepare_replica(where, settings, replicate, backup)
             copy = await StreamCopy.open(where, registry, settings)
             standby = Standby(copy, settings, replicate, holder, clock)
             standby._start()
@@ -190,10 +189,13 @@ class Standby(AsyncContext, Generic[StateT]):
 
     # ---- following -------------------------------------------------------------------------
 
-    async def _follow(self) -> None:
+    async def _follow(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:  # two would copy the same events
+            await end_tasks(before)
         try:
             while True:
-                with contextlib.suppress(ReplicationUnavailableError):
+                # The lock is held for a moment by an opening that was given up.
+                with contextlib.suppress(ReplicationUnavailableError, StoreLockedError):
                     await self._follow_once()
                 self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far
                 await asyncio.sleep(_RETRY)  # nobody tells of a returning cluster
@@ -212,10 +214,18 @@ class Standby(AsyncContext, Generic[StateT]):
     async def _follow_once(self) -> None:
         connection = await connect(self.path, self._replicate)
         try:
-            await connection.ensure_stream(create=False)
-            await self._copy.read(connection)
+            # Somebody may have deleted the stream: the writer makes it again.
+            await connection.ensure_stream(create=False, missing=ReplicationUnavailableError)
+            places = await StandbyPlaces.of(connection)
+            await connection.first_ended(self._copy.read(connection), self._tell_place(places))
         finally:
             await connection.close()
+
+    async def _tell_place(self, places: StandbyPlaces) -> None:
+        """Tell the cluster the place of this standby, again and again."""
+        while True:
+            await places.tell(self._holder.id, self.seq)
+            await asyncio.sleep(self._replicate.lease / _LOOKS)  # the events may pause for days
 
     # ---- promotion ----------------------------------------------------------------------------
 
@@ -237,17 +247,23 @@ class Standby(AsyncContext, Generic[StateT]):
         try:
             lease = await Lease.of(connection, self._holder)
             await lease.acquire(by_force=by_force)
-            await self._stop()
+            renewing = asyncio.ensure_future(lease.keep())
             try:
+                await self._stop()
                 await self._begin_timeline(connection)
+                store = await EventStore.open(
+                    self.path, self._copy.registry, self._config, create=False, clock=self._clock
+                )
             except BaseException:  # whatever became of the timeline, the stream will tell
                 self._start()
                 raise
+            finally:
+                await end_tasks(renewing)
+            with contextlib.suppress(ReplicationError):  # the entry runs out by itself, too
+                await (await StandbyPlaces.of(connection)).forget(self._holder.id)
+            return store
         finally:
             await connection.close()
-        return await EventStore.open(
-            self.path, self._copy.registry, self._config, create=False, clock=self._clock
-        )
 
     def promote_when_free(self) -> Opening[EventStore[StateT]]:
         """Wait until the writer's lease has run out, then promote. Of several standbys, one wins.
@@ -287,12 +303,7 @@ class Standby(AsyncContext, Generic[StateT]):
             manifest = await run_blocking(None, lambda: manifest_of(self.path))
             seq, entropy = self._copy.store.seq, os.urandom(4)
             timelines = next_timeline(manifest.timelines, seq, entropy)
-            history = History(
-                store=manifest.store,
-                created=manifest.created,
-                timelines=timelines,
-                initial=manifest.initial,
-            )
+            history = msgspec.structs.replace(History.of(manifest), timelines=timelines)
             checksum = self._copy.store.cursor.checksum
             message = history_message(
                 self._replicate.stream, history, timelines[-1], seq, checksum or 0
@@ -302,12 +313,11 @@ class Standby(AsyncContext, Generic[StateT]):
             except WrongSequenceError:
                 continue  # the old writer came in between
             break
-        await self._copy.close()
-        await run_blocking(None, lambda: adopt_history(self.path, history))
+        await self._copy.hand_over(history)
 
     def _start(self) -> None:
         self._closed = False
-        self._following = asyncio.create_task(self._follow())
+        self._following = asyncio.create_task(self._follow(self._following))
 
     async def _stop(self) -> None:
         self._closed = True

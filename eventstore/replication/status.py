@@ -11,7 +11,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import ConfigError
 from eventstore.log.reader import LogReader
-from eventstore.replication.connection import connect
+from eventstore.replication.connecting import connect
 from eventstore.replication.lease import read_holder
 
 __all__ = ["StreamStatus", "stream_status"]

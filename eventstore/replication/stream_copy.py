@@ -7,8 +7,7 @@ behind a gap is refused. A history message tells of a timeline. The timelines go
 before the first event of the new timeline is written, and the store is opened anew with them. A
 store with events that the new timeline leaves out is refused: it was written elsewhere.
 
-The place in the stream moves once a record is durable here. After a lost connection, reading begins
-at the place.
+After a lost connection, reading begins with the last event that is durable here.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Generic, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -29,7 +29,7 @@ from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.open_store.parts import recover_parts
 from eventstore.replication.connection import Connection
-from eventstore.replication.messages import History, Record
+from eventstore.replication.messages import History, Record, StreamEnd
 from eventstore.replication.replica_directory import adopt_history
 from eventstore.replication.standby_store import CopyStore
 from eventstore.replication.stream_reader import StreamReader
@@ -66,7 +66,7 @@ class StreamCopy(Generic[StateT]):
         self.level_at: float = time.monotonic()
         self.changed: asyncio.Event = asyncio.Event()
         self._config = config
-        self._message = 0  # the last message that was taken over, 0 before the first
+        self._closed = False
         self._adopting: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -81,9 +81,27 @@ class StreamCopy(Generic[StateT]):
 
     async def close(self) -> None:
         """Close the store, once a change of the timeline under way has ended."""
+        await self._settled()
+        self._closed = True
+        await self.store.close()
+
+    async def hand_over(self, history: History) -> None:
+        """Close the store, and give it the timelines of a promotion, for a writer to open.
+
+        Cancelling cancels the waiting. Reading opens the store again.
+        """
+        await self._change(self._close_with(history))
+
+    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        """Make a change of the store, to the end even where nobody waits any more."""
+        await self._settled()
+        self._adopting = asyncio.ensure_future(change)
+        await asyncio.shield(self._adopting)
+
+    async def _settled(self) -> None:
+        """Wait for the end of a change under way."""
         if self._adopting is not None:
             await asyncio.wait([self._adopting])
-        await self.store.close()
 
     async def read(self, connection: Connection, stop: int | None = None) -> None:
         """Take over the messages of the stream, up to message `stop` or without an end.
@@ -93,9 +111,10 @@ class StreamCopy(Generic[StateT]):
         Raises `StreamMismatchError` for a gap or another history, and
         `ReplicationUnavailableError`.
         """
-        if self._adopting is not None:
-            await asyncio.wait([self._adopting])
-        reader = StreamReader(connection, self._message, self.store.seq)
+        await self._settled()
+        if self._closed:  # a promotion came to nothing
+            await self._change(self._open_again())
+        reader = StreamReader(connection, self.store.seq)
         receipts: list[Receipt] = []
         try:
             await self._read(connection, reader, stop, receipts)
@@ -113,16 +132,18 @@ class StreamCopy(Generic[StateT]):
             async for message in messages:
                 self.behind = message.pending
                 content = message.content
-                if content is None:  # a part: the place stays before the first one
+                if content is None:  # a part of a record
                     continue
                 if isinstance(content, History):
                     await _settle(receipts)
-                    await self._adopt(connection, content, message.last)
+                    await self._adopt(connection, content, message.end.last)
                 else:
+                    if not self._knows(message.end):
+                        await _settle(receipts)
+                        await self._adopt_missing(connection, message.end)
                     receipts += await self._take(connection, content)
                 if not message.pending or len(receipts) >= _UNSETTLED:
                     await _settle(receipts)
-                    self._message = message.number
                     if not message.pending:
                         self.level_at = time.monotonic()
                     self.changed.set()
@@ -138,8 +159,8 @@ class StreamCopy(Generic[StateT]):
             raise connection.error(
                 StreamMismatchError,
                 f"the stream goes on with event {record.first_seq}, and this standby ends with "
-                f"event {have}: the events between are gone from the stream. Begin the "
-                "standby anew, with a newer backup of the writer",
+                f"event {have}: the events between are gone from the stream. Move the directory "
+                "away, and begin the standby anew: from the copy in the cluster, or with a backup",
             )
         if record.first_seq <= have:
             record = record.behind(have)
@@ -168,8 +189,11 @@ class StreamCopy(Generic[StateT]):
                 f"the stream is of the store {history.store}, and this is the store {ours.store}",
             )
         theirs = {(one.number, one.id) for one in history.timelines}
-        known = {(one.number, one.id) for one in ours.timelines}
-        new = next((one for one in history.timelines if (one.number, one.id) not in known), None)
+        kept = history.timelines[0].number  # of a long history, the oldest timelines are gone
+        known = {(one.number, one.id) for one in ours.timelines if one.number >= kept}
+        oldest = ours.timelines[0].number
+        later = [one for one in history.timelines if one.number >= oldest]
+        new = next((one for one in later if (one.number, one.id) not in known), None)
         if new is None:
             return  # an older message
         if not known <= theirs or new.left_at < self.store.seq:
@@ -179,14 +203,40 @@ class StreamCopy(Generic[StateT]):
                 f"replication rejoin {self.path}"
             )
             raise self._forked(connection, reason, new.left_at, last)
-        self._adopting = asyncio.ensure_future(self._reopen(history))
-        await asyncio.shield(self._adopting)
-        self._adopting = None
+        await self._change(self._reopen(history))
+
+    def _knows(self, end: StreamEnd) -> bool:
+        """Return whether the store has the timeline of a message."""
+        theirs = (end.timeline, end.timeline_id)
+        timelines = self.store.log.lineage.timelines
+        return any((one.number, one.id) == theirs for one in reversed(timelines))
+
+    async def _adopt_missing(self, connection: Connection, end: StreamEnd) -> None:
+        """Take over a timeline whose history message somebody removed, from a later one."""
+        found = await connection.last_history()
+        if found is not None:
+            begun = tuple(one for one in found.timelines if one.number <= end.timeline)
+            await self._adopt(connection, msgspec.structs.replace(found, timelines=begun), end.last)
+        if not self._knows(end):
+            raise connection.error(
+                StreamMismatchError,
+                f"the stream goes on in timeline {end.timeline}, and somebody removed its history "
+                "message. The writer sends the message again at the next opening: restart the "
+                "writer, then the standby",
+            )
 
     async def _reopen(self, history: History) -> None:
+        await self._close_with(history)
+        await self._open_again()
+
+    async def _close_with(self, history: History) -> None:
+        self._closed = True
         await self.store.close()
         await run_blocking(None, lambda: adopt_history(self.path, history))
+
+    async def _open_again(self) -> None:
         self.store = await _open_store(self.path, self.registry, self._config)
+        self._closed = False
 
     def _forked(
         self, connection: Connection, reason: str, shared: int, last: int

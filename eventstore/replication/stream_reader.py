@@ -2,9 +2,8 @@
 
 Theory of operation
 -------------------
-Reading begins behind a message whose number is known, or else at the first message. A reader that
-knows only its last event searches by bisection for the last message up to that event, since the
-numbers of events grow with the numbers of messages.
+Reading begins with the message that has the last known event, or with the first message. History
+messages behind the event are read, too, even where the event itself is gone from the stream.
 
 An ordered consumer of the cluster pushes the messages. A hole in the numbers ends the reading with
 an error, and a new connection begins behind the last message. Numbers that the stream has lost
@@ -18,12 +17,11 @@ from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from eventstore.errors import ReplicationUnavailableError, StreamMismatchError
+from eventstore.errors import ReplicationUnavailableError
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import (
     History,
@@ -33,6 +31,7 @@ from eventstore.replication.messages import (
     StreamEnd,
     history_subject,
 )
+from eventstore.replication.searching import find_message
 
 __all__ = ["Message", "StreamReader"]
 
@@ -44,26 +43,25 @@ _HEARTBEAT = 1.0
 class Message(NamedTuple):
     """A message of the stream. `content` is `None` for a part that completes no record.
 
-    `number` counts messages, `last` is the last event up to there. `pending` is the number of
-    messages behind this one, as of the sending.
+    `end` is the place behind the message. `pending` is the number of messages behind this one, as
+    of the sending.
     """
 
-    number: int
-    last: int
+    end: StreamEnd
     content: History | Record | None
     pending: int
 
 
 class StreamReader:
-    """Reads the stream of a connection behind message `after`, and behind event `seq` if 0."""
+    """Reads the stream of a connection from event `seq` on, for 0 from the beginning."""
 
-    def __init__(self, connection: Connection, after: int, seq: int) -> None:
+    def __init__(self, connection: Connection, seq: int) -> None:
         self._connection = connection
-        self._after = after
         self._seq = seq
+        self._has_read = False
 
     def __repr__(self) -> str:
-        return f"<StreamReader of {self._connection!r} behind message {self._after}>"
+        return f"<StreamReader of {self._connection!r} from event {self._seq}>"
 
     async def messages(self, stop: int | None = None) -> AsyncGenerator[Message, None]:
         """Yield messages up to number `stop`, or without an end.
@@ -72,9 +70,11 @@ class StreamReader:
         store or a damaged one.
         """
         connection, name = self._connection, self._connection.config.stream
-        first = (self._after or await self._search()) + 1
-        if stop is not None and first > stop:
-            return
+        first = await self._first()
+        if stop is not None:
+            stop = min(stop, await connection.last_message())
+            if first > stop:
+                return
         assembler: RecordAssembler | None = None
         async with connection.translating("reading the stream"):
             subscription = await connection.stream.subscribe(
@@ -92,12 +92,12 @@ class StreamReader:
                     found = await self._next(subscription, number)
                     if found is None:
                         continue
-                    number = found.metadata.sequence.stream
-                    end = self._end_of(found.headers, number)
+                    number, self._has_read = found.metadata.sequence.stream, True
+                    end = connection.end_of(found.headers, number)
                     if assembler is None:
                         assembler = RecordAssembler(end.store)
                     content = self._content(found, number, assembler)
-                    yield Message(number, end.last, content, found.metadata.num_pending)
+                    yield Message(end, content, found.metadata.num_pending)
                     if stop is not None and number >= stop:
                         return
             finally:
@@ -106,23 +106,22 @@ class StreamReader:
     async def _next(self, subscription: JetStreamContext.PushSubscription, seen: int) -> Msg | None:
         """Return the message behind `seen`, `None` where the stream has none yet.
 
-        A consumer can vanish in silence, with its server. So after a silence the stream is asked
-        for its last message.
+        A consumer can vanish in silence, with the server. So after a silence the stream is asked
+        for the last message.
         """
         with contextlib.suppress(nats.errors.TimeoutError):
             return await subscription.next_msg(timeout=_SILENCE)
         connection = self._connection
-        if await connection.last_number() > seen and subscription.pending_msgs == 0:
+        last = await connection.last_message()
+        if last > seen and subscription.pending_msgs == 0:
             raise connection.error(
                 ReplicationUnavailableError, "the cluster sends nothing, though there is more"
             )
+        if last < seen and self._has_read:
+            raise connection.error(
+                ReplicationUnavailableError, "the stream was deleted, or purged by hand"
+            )
         return None
-
-    def _end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd:
-        try:
-            return StreamEnd.of(headers)
-        except MessageError as error:
-            raise self._damaged(number, error) from error
 
     def _content(
         self, found: Msg, number: int, assembler: RecordAssembler
@@ -132,33 +131,14 @@ class StreamReader:
                 return History.decode(found.data)
             return assembler.add(found.headers, found.data)
         except MessageError as error:
-            raise self._damaged(number, error) from error
+            raise self._connection.damaged(number, error) from error
 
-    def _damaged(self, number: int, error: MessageError) -> StreamMismatchError:
-        reason = f"message {number} of the stream was not written by a store: {error}"
-        found = self._connection.error(StreamMismatchError, reason)
-        assert isinstance(found, StreamMismatchError)
-        return found
+    async def _first(self) -> int:
+        """Return the number of the first message to read, by the last known event.
 
-    async def _search(self) -> int:
-        """Return the number of a message up to event `seq`, 0 where there is none.
-
-        Every message behind the found one may be needed.
+        The record of the event is read again, for a comparison.
         """
-        connection = self._connection
-        async with connection.translating("searching the stream"):
-            state = (await connection.stream.stream_info(connection.config.stream)).state
-            low, high = state.first_seq - 1, state.last_seq
-            while self._seq and low < high:
-                middle = (low + high + 1) // 2
-                try:
-                    found = await connection.stream.get_msg(connection.config.stream, seq=middle)
-                except nats.js.errors.NotFoundError:  # deleted by hand
-                    high = middle - 1
-                    continue
-                if self._end_of(found.headers, middle).last <= self._seq:
-                    low = middle
-                else:
-                    high = middle - 1
-        # History messages behind the same event, and the parts of a record, are read again.
-        return max(0, low - 1) if self._seq else 0
+        if not self._seq:
+            return 1
+        found = await find_message(self._connection, lambda end: end.last >= self._seq)
+        return await self._connection.last_number() + 1 if found is None else found.begin

@@ -9,6 +9,7 @@ __all__ = ["REPLICATION"]
 ASSEMBLY = "replication/messages.py"
 BACKLOG = "replication/backlog.py"
 CONNECTION = "replication/connection.py"
+RETENTION = "replication/retention.py"
 SHIPPER = "replication/shipping_thread.py"
 SHIPPING = "replication/shipping.py"
 STANDBY = "replication/standby.py"
@@ -16,7 +17,9 @@ STREAM_COPY = "replication/stream_copy.py"
 WRITER = "log/writer.py"
 
 TEST_FAILOVER = "tests/replication/test_failover.py"
+TEST_FAULTS = "tests/replication/test_faults.py"
 TEST_MESSAGES = "tests/replication/test_messages.py"
+TEST_RETENTION = "tests/replication/test_retention.py"
 TEST_SHIPPING = "tests/replication/test_shipping.py"
 TEST_STANDBY = "tests/replication/test_standby.py"
 
@@ -27,8 +30,8 @@ REPLICATION = (
         edits=(
             edit(
                 CONNECTION,
-                '{**message.headers, "Nats-Expected-Last-Sequence": str(expected)}',
-                "dict(message.headers)",
+                '            "Nats-Expected-Last-Sequence": str(expected),\n',
+                "",
             ),
         ),
         caught_by=(TEST_FAILOVER, TEST_SHIPPING),
@@ -118,5 +121,65 @@ REPLICATION = (
             ),
         ),
         caught_by=("tests/replication/test_backlog.py",),
+    ),
+    Sabotage(
+        name="a stream trimmed beyond a standby",
+        breaks="a standby that was away goes on",
+        edits=(
+            edit(
+                RETENTION,
+                "safe = catalog.last if oldest is None else min(catalog.last, oldest)",
+                "safe = catalog.last",
+            ),
+        ),
+        caught_by=(TEST_RETENTION,),
+    ),
+    Sabotage(
+        name="a stream trimmed behind a copy with a hole",
+        breaks="a new standby has every event",
+        edits=(edit(RETENTION, "    if plan.missing:\n", "    if plan.missing and not copy:\n"),),
+        caught_by=(TEST_RETENTION,),
+    ),
+    Sabotage(
+        name="an object of the copy overwritten",
+        breaks="a zombie cannot destroy the copy of the new writer",
+        edits=(
+            edit(
+                "replication/cluster_place.py",
+                "msgspec.json.encode(described), headers=free",
+                "msgspec.json.encode(described), headers=dict(free) and None",
+            ),
+        ),
+        caught_by=(TEST_RETENTION,),
+    ),
+    Sabotage(
+        name="a record copied without its timeline",
+        breaks="no two machines hold different events under one number and timeline",
+        edits=(
+            edit(
+                STREAM_COPY,
+                "if not self._knows(message.end):",
+                "if not self._knows(message.end) and not message.end:",
+            ),
+        ),
+        caught_by=(TEST_FAULTS,),
+    ),
+    Sabotage(
+        name="the end of a record compared with a part of it",
+        breaks="a writer that died between two parts goes on",
+        edits=(edit(SHIPPING, "if end.last and end.whole:", "if end.last:"),),
+        caught_by=(TEST_FAULTS,),
+    ),
+    Sabotage(
+        name="a lease that runs out during a promotion",
+        breaks="of two machines, one writes",
+        edits=(
+            edit(
+                STANDBY,
+                "renewing = asyncio.ensure_future(lease.keep())",
+                "renewing = asyncio.ensure_future(asyncio.sleep(0))",
+            ),
+        ),
+        caught_by=(TEST_FAILOVER,),
     ),
 )

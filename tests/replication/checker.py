@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -29,7 +30,7 @@ from typing import Any
 
 from eventstore import StoreConfig, read_events
 from eventstore.errors import EventStoreError, ReplicationError, ReplicationUnavailableError
-from eventstore.replication import rejoin
+from eventstore.replication import rejoin, trim
 from tests.real.children import PATIENCE, Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import follow, write
@@ -104,6 +105,8 @@ class Checker:
             self._kill_all_nodes,
             self._change_places,
             self._partition_writer,
+            self._trim,
+            self._begin_standby_anew,
         ]
         while time.monotonic() < end:
             self._listen(self.random.uniform(0.1, 0.6))
@@ -168,6 +171,25 @@ class Checker:
     def _kill_standby(self) -> None:
         machine = self.standby
         self._drain_and_kill(machine)
+        machine.start(self.replicate, writes=False)
+
+    def _trim(self) -> None:
+        """Trim the stream with the directory of a machine, which need not be the writer's."""
+        config = StoreConfig.of(None, replicate=self.replicate)
+        path = self.random.choice(self.machines).path
+
+        async def trims() -> None:
+            async with asyncio.timeout(2 * LEASE):
+                await trim(path, config)
+
+        with contextlib.suppress(EventStoreError, TimeoutError):
+            asyncio.run(trims())
+
+    def _begin_standby_anew(self) -> None:
+        """Kill the standby and lose its directory: another one begins with the copy, if any."""
+        machine = self.standby
+        self._drain_and_kill(machine)
+        shutil.rmtree(machine.path, ignore_errors=True)
         machine.start(self.replicate, writes=False)
 
     def _drain_and_kill(self, machine: _Machine) -> None:
@@ -273,21 +295,25 @@ class Checker:
             **{machine.name: _history(machine.path) for machine in self.machines},
         }
         for name, history in histories.items():
-            if [seq for seq, *_ in history] != list(range(1, len(history) + 1)):
+            first = history[0][0] if name == "the stream" else 1  # the stream may be trimmed
+            if [seq for seq, *_ in history] != list(range(first, first + len(history))):
                 raise Violation(f"{name} has a gap or a number twice; {self}")
-            if len(history) < self.last:
-                raise Violation(f"{name} ends at {len(history)}, not {self.last}; {self}")
+            last = history[-1][0]
+            if last < self.last:
+                raise Violation(f"{name} ends at {last}, not {self.last}; {self}")
             keys = {key: seq for seq, _, _, key, _ in history}
             if len(keys) != len(history):
                 raise Violation(f"{name} has an event twice; {self}")
             for key, seq in self.acknowledged.items():
-                if keys.get(key) != seq:
+                if seq >= first and keys.get(key) != seq:
                     raise Violation(
                         f"{key} was acknowledged as event {seq} and is {keys.get(key)} in {name}; "
                         f"{self}"
                     )
         for (name, one), (other_name, other) in itertools.combinations(histories.items(), 2):
-            for ours, theirs in zip(one, other, strict=False):  # an unacknowledged end may be extra
+            by_number = {seq: [seq, *rest] for seq, *rest in other}
+            for ours in one:  # an unacknowledged end may be extra
+                theirs = by_number.get(ours[0], ours)
                 if ours != theirs:
                     raise Violation(f"{name} has {ours}, and {other_name} {theirs}; {self}")
         numbers = [self.acknowledged[key] for key in self.order]

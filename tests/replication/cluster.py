@@ -16,7 +16,7 @@ import nats
 import nats.errors
 import nats.js.errors
 
-__all__ = ["Cluster", "Node", "server_path"]
+__all__ = ["Cluster", "Node", "free_ports", "server_path"]
 
 _READY_SECONDS = 60.0
 
@@ -29,7 +29,8 @@ def server_path() -> str:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens at."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -59,6 +60,10 @@ class Node:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def configure(self, old: str, new: str) -> None:
+        """Change the settings for the next start."""
+        self._file.write_text(self._file.read_text().replace(old, new))
+
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -87,7 +92,7 @@ class Cluster:
     """Servers with JetStream that sync before they acknowledge."""
 
     def __init__(self, folder: Path, size: int = 3, jetstream: str = "") -> None:
-        clients, routes = _free_ports(size), _free_ports(size)
+        clients, routes = free_ports(size), free_ports(size)
         urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         self.nodes = []
         for number, (client, route) in enumerate(zip(clients, routes, strict=True)):

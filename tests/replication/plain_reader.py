@@ -20,12 +20,11 @@ async def read_stream(servers: list[str], stream: str) -> list[list[Any]]:
     events: list[list[Any]] = []
     parts: list[bytes] = []
     source = client.jetstream()
-    info = await source.stream_info(stream)
-    for number in range(info.state.first_seq, info.state.last_seq + 1):
-        message = await source.get_msg(stream, seq=number)
-        headers = message.headers or {}
-        if message.subject != f"eventstore.{stream}.record":
-            continue
+    number, subject = 0, f"eventstore.{stream}.record"
+    last = (await source.get_last_msg(stream, subject)).seq or 0
+    while number < last:
+        message = await source.get_msg(stream, seq=number + 1, subject=subject, next=True)
+        number, headers = message.seq or last, message.headers or {}
         part, _, of = headers.get("Eventstore-Part", "1/1").partition("/")
         parts = [message.data or b""] if part == "1" else [*parts, message.data or b""]
         if part != of:

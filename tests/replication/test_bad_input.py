@@ -13,7 +13,7 @@ import pytest
 from eventstore import ConfigError, EventLog, EventStore, StoreConfig
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
 from eventstore.replication import Standby
-from tests.replication.cluster import Cluster, Node, _free_ports
+from tests.replication.cluster import Cluster, Node, free_ports
 from tests.support.bank import bank_registry, pay
 
 STREAM = {"servers": ["nats://127.0.0.1:4222"], "stream": "bot"}
@@ -31,6 +31,9 @@ class TestConfiguration:
             ({"stream": "a b"}, "no name of a stream"),
             ({"stream": "a.b"}, "no name of a stream"),
             ({"replicas": 2}, "replicas"),
+            ({"tls_key": "key.pem"}, "without its certificate"),
+            ({"monitor": "http://127.0.0.1:8222"}, "monitor"),
+            ({"trim_above": 1}, "trim_above"),
             ({"acknowledge": "all"}, "acknowledge"),
             ({"lease": 0.5}, "lease"),
             ({"leese": 1}, "leese"),
@@ -46,6 +49,14 @@ class TestConfiguration:
     async def test_a_store_without_a_log_cannot_be_replicated(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="with a log"):
             await EventStore.open(tmp_path, bank_registry(), use_wal=False, replicate=STREAM)
+
+    @pytest.mark.asyncio
+    async def test_a_quorum_needs_events_that_are_durable(self, tmp_path: Path) -> None:
+        quorum = STREAM | {"acknowledge": "quorum"}
+        with pytest.raises(ConfigError, match="durability: commit"):
+            await EventStore.open(
+                tmp_path, bank_registry(), replicate=quorum, durability="interval"
+            )
 
     @pytest.mark.asyncio
     async def test_a_bare_log_cannot_be_replicated(self, tmp_path: Path) -> None:
@@ -73,7 +84,7 @@ class TestServers:
         nodes: list[Node] = []
 
         def started(settings: str) -> Node:
-            node = Node(tmp_path, f"x{len(nodes)}", _free_ports(1)[0], settings)
+            node = Node(tmp_path, f"x{len(nodes)}", free_ports(1)[0], settings)
             nodes.append(node)
             node.start()
             return node
@@ -110,8 +121,12 @@ class TestServers:
 
     async def test_tls_that_the_server_does_not_offer(self, tmp_path: Path, server: Any) -> None:
         node = server("jetstream { store_dir: %s }\n" % (tmp_path / "js"))
-        error = await self.refused(tmp_path / "s", servers=[node.url], tls=True)
-        assert "offers no TLS" in str(error)
+        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+        make_certificate(key, certificate)
+        kinds: list[dict[str, Any]] = [{"tls": True}, {"tls_ca": str(certificate)}]
+        for asked in kinds:
+            error = await self.refused(tmp_path / "s", servers=[node.url], **asked)
+            assert "offers no TLS" in str(error)
 
     async def test_tls_that_the_server_asks_for(self, tmp_path: Path, server: Any) -> None:
         key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -130,6 +145,25 @@ class TestServers:
             "tls": True,
             "tls_ca": str(certificate),
         }
+        async with EventStore.open(tmp_path / "s", bank_registry(), replicate=settings) as store:
+            await store.append(pay(1))
+            assert store.stats().unreplicated == 0
+
+    async def test_a_server_that_asks_for_a_certificate(self, tmp_path: Path, server: Any) -> None:
+        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+        make_certificate(key, certificate)
+        node = server(
+            f'tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificate}", '
+            f"verify: true }}\njetstream {{ store_dir: {tmp_path / 'js'} }}\n"
+        )
+        known = {"servers": [node.url], "tls_ca": str(certificate)}
+        error = await self.refused(tmp_path / "s", **known)
+        assert "tls_certificate" in str(error)
+        own = {"tls_certificate": str(certificate), "tls_key": str(tmp_path / "none.pem")}
+        error = await self.refused(tmp_path / "s", **known, **own)
+        assert "cannot be used" in str(error)
+        settings = {"stream": "bot", "replicas": 1, "acknowledge": "quorum", **known, **own}
+        settings["tls_key"] = str(key)
         async with EventStore.open(tmp_path / "s", bank_registry(), replicate=settings) as store:
             await store.append(pay(1))
             assert store.stats().unreplicated == 0

@@ -20,8 +20,8 @@ from eventstore.errors import (
 )
 from eventstore.replication import Standby, rejoin, stream_status
 from eventstore.replication import standby as standby_module
-from eventstore.replication.connection import connect
-from eventstore.replication.lease import Holder, Lease
+from eventstore.replication.connecting import connect
+from eventstore.replication.lease import Holder, Lease, read_holder
 from tests.real.children import Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import promote_alone, write
@@ -254,6 +254,55 @@ class TestLease:
         await one.acquire()
         assert await one.renew()
         await connection.close()
+
+    async def test_a_promotion_that_takes_long_keeps_the_lease(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        short, holders = replicate | {"lease": 1.0}, []
+        open_store = EventStore.open
+        settings = config(short).replicate
+        assert settings is not None
+
+        async def opening(path: str, *given: Any, **options: Any) -> EventStore[Any]:
+            await asyncio.sleep(1.6)  # as the fold of a long log
+            connection = await connect(path, settings)
+            holders.append(await read_holder(connection))
+            await connection.close()
+            return await open_store(path, *given, **options)
+
+        async with opened(directories[0], short) as old:
+            await old.append(pay(1))
+            standby = await followed(directories[1], short)
+            await standby.wait_for(1)
+        monkeypatch.setattr(standby_module, "EventStore", SimpleNamespace(open=opening))
+        async with standby.promote() as new:
+            assert holders[0] is not None
+            assert (directories[1] / "replica.json").read_text().count(holders[0].id) == 1
+            await new.append(pay(2))
+
+    async def test_a_promotion_that_fails_leaves_the_standby_following(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        async def opening(path: str, *given: Any, **options: Any) -> EventStore[Any]:
+            raise ReplicationUnavailableError("gone", path=path, servers="", stream="")
+
+        async with opened(directories[0], replicate) as old:
+            await old.append(pay(1))
+            standby = await followed(directories[1], replicate)
+            await standby.wait_for(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(standby_module, "EventStore", SimpleNamespace(open=opening))
+            with pytest.raises(ReplicationUnavailableError, match="gone"):
+                await standby.promote()
+        async with standby.promote() as new:
+            await new.append(pay(2))
+            assert new.log.lineage.timelines[-1].left_at == 1
 
     async def test_no_promotion_without_a_quorum_and_the_standby_goes_on(
         self, cluster: Cluster, directories: list[Path], replicate: dict[str, Any]

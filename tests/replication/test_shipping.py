@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import json
 import shutil
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats
 import nats.js.errors
 import pytest
@@ -296,6 +299,26 @@ class TestOrder:
             await store.append(pay(2))
         with pytest.raises(StreamMismatchError, match="event 2 is another one there"):
             await opened(copy, replicate)
+
+
+class TestFormat:
+    async def test_the_reader_of_the_format_page(
+        self, tmp_path: Path, replicate: dict[str, Any]
+    ) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+        source = page.partition("## The stream")[2].partition("```python\n")[2].partition("```")[0]
+        assert source.partition("async def")[2].count("\n") <= 20
+        names: dict[str, Any] = {"struct": struct, "zlib": zlib, "msgspec": msgspec}
+        exec(source, names)
+        async with opened(tmp_path, replicate) as store:
+            await store.append(pay(1), key="k")
+            await store.append(pay(2, "x" * 700_000), pay(3, "x" * 700_000))
+            client = await nats.connect(replicate["servers"])
+            jetstream = client.jetstream()
+            await jetstream.delete_msg(replicate["stream"], 1)  # numbers may be missing
+            found = await names["read_stream"](jetstream, replicate["stream"])
+            await client.close()
+        assert [(seq, key) for seq, _, _, key, _ in found] == [(1, "k"), (2, None), (3, None)]
 
 
 class TestEvents:

@@ -1,0 +1,157 @@
+"""The way to a server of the cluster: credentials, TLS, and the errors of a failed connection.
+
+Every error of the client library becomes an error of the package. The content of the file of
+credentials never stands in a text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+
+from eventstore.errors import ReplicationError, ReplicationUnavailableError
+from eventstore.replication.connection import Connection, close_client, connection_error
+from eventstore.replication_config import ReplicationConfig
+
+__all__ = ["connect"]
+
+CONNECT_SECONDS = 5.0
+
+_CLIENT_NAME = "eventstore"
+_NO_TLS = "the server offers no TLS, and replicate.tls asks for it"
+
+
+async def connect(path: str, config: ReplicationConfig) -> Connection:
+    """Connect to one server of the cluster.
+
+    Raises `ReplicationError` for refused credentials and missing TLS, and
+    `ReplicationUnavailableError` where no server answers.
+    """
+    options: dict[str, Any] = {}
+    if config.credentials is not None:
+        await _check_credentials(path, config)
+        options["user_credentials"] = config.credentials
+    if config.encrypted:
+        options["tls"] = await _tls_context(path, config)
+    errors: list[Exception] = []
+
+    async def note(error: Exception) -> None:
+        errors.append(error)
+
+    lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def end() -> None:
+        if not lost.done():
+            lost.set_result(None)
+
+    client = Client()
+    try:
+        connecting = asyncio.ensure_future(
+            client.connect(
+                list(config.servers),
+                name=_CLIENT_NAME,
+                allow_reconnect=False,
+                connect_timeout=2,
+                max_reconnect_attempts=1,
+                error_cb=note,
+                closed_cb=end,
+                **options,
+            )
+        )
+        await _within(connecting, CONNECT_SECONDS)
+    except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+        await close_client(client)
+        raise _connect_error(path, config, [*errors, error]) from None
+    except BaseException:  # cancelled: nobody else knows of the socket
+        await close_client(client)
+        raise
+    if config.encrypted and not _is_encrypted(client):
+        await close_client(client)
+        raise connection_error(ReplicationError, path, config, _NO_TLS)
+    return Connection(path, config, client, lost)
+
+
+async def _within(task: asyncio.Future[None], seconds: float) -> None:
+    """Wait for a task no longer than so, even one that does not heed a cancellation.
+
+    Raises `TimeoutError`, and the exception of the task.
+    """
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not task.done():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    task.result()
+
+
+async def _check_credentials(path: str, config: ReplicationConfig) -> None:
+    """Raise for an unreadable file: the library reads the file only when a server asks."""
+
+    def read() -> None:
+        with open(config.credentials or "", "rb") as file:
+            file.read(1)
+
+    try:
+        await asyncio.to_thread(read)
+    except OSError as error:
+        reason = f"the file of credentials {config.credentials} cannot be read: {error.strerror}"
+        raise connection_error(ReplicationError, path, config, reason) from error
+
+
+async def _tls_context(path: str, config: ReplicationConfig) -> ssl.SSLContext:
+    def load() -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=config.tls_ca)
+        if config.tls_certificate is not None:
+            context.load_cert_chain(config.tls_certificate, config.tls_key)
+        return context
+
+    try:
+        return await asyncio.to_thread(load)
+    except (OSError, ssl.SSLError) as error:
+        files = (config.tls_ca, config.tls_certificate, config.tls_key)
+        named = ", ".join(file for file in files if file is not None)
+        reason = f"the certificates in {named} cannot be used: {error}"
+        raise connection_error(ReplicationError, path, config, reason) from error
+
+
+def _is_encrypted(client: Client) -> bool:
+    """Tell whether the server asked for TLS. The client library goes on without TLS in silence.
+
+    The library gives the server's words to nobody, so its private member is read.
+    """
+    return bool(client._server_info.get("tls_required"))  # noqa: SLF001  see above
+
+
+def _connect_error(
+    path: str, config: ReplicationConfig, errors: list[Exception]
+) -> ReplicationError:
+    """Return the error for a failed connection, by the errors of the client library."""
+    for error in errors:
+        text = str(error).lower()
+        if isinstance(error, nats.errors.AuthorizationError) or "authorization" in text:
+            reason = "the server refuses the credentials: check replicate.credentials"
+            return connection_error(ReplicationError, path, config, reason)
+        if isinstance(error, nats.errors.InvalidUserCredentialsError | FileNotFoundError):
+            reason = f"the file of credentials {config.credentials} cannot be used"
+            return connection_error(ReplicationError, path, config, reason)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = f"the server's certificate is not trusted: {error.verify_message}"
+            return connection_error(ReplicationError, path, config, reason)
+        if isinstance(error, ssl.SSLError):
+            reason = (
+                f"no encrypted connection ({error.reason}): does the server ask for a certificate "
+                "of this machine? See replicate.tls_certificate"
+            )
+            return connection_error(ReplicationError, path, config, reason)
+        if isinstance(error, nats.errors.SecureConnRequiredError) or "tls" in text:
+            reason = _NO_TLS if config.encrypted else "the server asks for TLS: set replicate.tls"
+            return connection_error(ReplicationError, path, config, reason)
+    told = next((error for error in reversed(errors) if str(error)), errors[-1])
+    reason = f"no server answers ({type(told).__name__} {told})".replace(" )", ")")
+    return connection_error(ReplicationUnavailableError, path, config, reason)

@@ -1,0 +1,77 @@
+"""The places of the standbys, as the cluster knows them: what the stream must keep for each.
+
+Theory of operation
+-------------------
+Each standby writes the number of its last durable event into a key-value bucket beside the stream,
+several times in the span of a lease. The cluster removes an entry that was not written for
+`ABSENCE`: a standby that stays away so long begins anew, from the copy in the cluster.
+"""
+
+from __future__ import annotations
+
+import nats.js.errors
+from nats.js.kv import KeyValue
+
+from eventstore.errors import ReplicationError
+from eventstore.replication.connection import Connection
+
+__all__ = ["ABSENCE", "StandbyPlaces"]
+
+ABSENCE = 7 * 86_400.0
+"""Seconds for which the stream keeps what an absent standby lacks."""
+
+
+class StandbyPlaces:
+    """The last events of the standbys of one stream, each by the identity of its directory."""
+
+    def __init__(self, connection: Connection, bucket: KeyValue) -> None:
+        self._connection = connection
+        self._bucket = bucket
+
+    def __repr__(self) -> str:
+        return f"<StandbyPlaces of {self._connection.config.stream!r}>"
+
+    @classmethod
+    async def of(cls, connection: Connection) -> StandbyPlaces:
+        """Return the places at the connection's stream, and make the bucket where there is none.
+
+        Raises `ReplicationError`.
+        """
+        config = connection.config
+        name = f"{config.stream}-standbys"
+        async with connection.translating("making the bucket of the standbys"):
+            try:
+                bucket = await connection.stream.create_key_value(
+                    bucket=name, ttl=ABSENCE, replicas=config.replicas
+                )
+            except nats.js.errors.APIError as error:
+                if isinstance(error, nats.js.errors.ServiceUnavailableError):
+                    raise
+                text = f"the bucket {name} cannot be used: {error.description}"
+                raise connection.error(ReplicationError, text) from error
+        return cls(connection, bucket)
+
+    async def tell(self, standby: str, seq: int) -> None:
+        """Say that a standby has the events up to `seq`. Raises `ReplicationUnavailableError`."""
+        async with self._connection.translating("telling the place of the standby"):
+            await self._bucket.put(standby, b"%d" % seq)
+
+    async def forget(self, standby: str) -> None:
+        """Remove the place of a standby. Raises `ReplicationUnavailableError`."""
+        async with self._connection.translating("forgetting the place of the standby"):
+            await self._bucket.delete(standby)
+
+    async def all(self) -> dict[str, int]:
+        """Return the last event of each standby. Raises `ReplicationUnavailableError`."""
+        found = {}
+        async with self._connection.translating("reading the places of the standbys"):
+            try:
+                keys = await self._bucket.keys()
+            except nats.js.errors.NoKeysError:
+                return {}
+            for key in keys:
+                try:
+                    found[key] = int((await self._bucket.get(key)).value or b"0")
+                except nats.js.errors.KeyNotFoundError:
+                    continue  # forgotten meanwhile
+        return found

@@ -1,0 +1,81 @@
+"""The first step of a standby: a directory with the store's identity, and events to go on from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator
+
+from eventstore.blocking_calls import run_blocking
+from eventstore.config import StoreConfig
+from eventstore.errors import ReplicationError
+from eventstore.replication.cluster_place import ClusterPlace
+from eventstore.replication.connecting import connect
+from eventstore.replication.connection import Connection
+from eventstore.replication.lease import Holder
+from eventstore.replication.replica_directory import ensure_replica
+from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication_config import ReplicationConfig
+from eventstore.tools.backup.entrance import open_place
+from eventstore.tools.backup.places import Place
+
+__all__ = ["prepare_replica"]
+
+
+async def prepare_replica(
+    path: str, config: StoreConfig, replicate: ReplicationConfig, backup: str | None
+) -> Holder:
+    """Make the directory of a standby where there is none, and return the directory's identity.
+
+    A new directory begins with `backup`, or with the stream, or with the newest copy in the cluster
+    where the stream does not reach back to event 1.
+
+    Raises `ReplicationError` and its kinds, and the errors of a restore.
+    """
+    connection = await connect(path, replicate)
+    try:
+        await connection.ensure_stream(create=False)
+        history = await connection.history()
+        places, newcomer = await StandbyPlaces.of(connection), f"new-{uuid.uuid4().hex}"
+        await places.tell(newcomer, 0)  # nobody trims the stream meanwhile
+        try:
+            async with _beginning(connection, path, backup) as place:
+                holder = await run_blocking(
+                    None, lambda: ensure_replica(path, history, config, place)
+                )
+            await places.tell(holder.id, 0)
+        finally:
+            with contextlib.suppress(ReplicationError):
+                await places.forget(newcomer)
+        return holder
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def _beginning(
+    connection: Connection, path: str, backup: str | None
+) -> AsyncIterator[Place | None]:
+    """Give the place that a new directory begins with, `None` for the stream's beginning."""
+    if await asyncio.to_thread(os.path.lexists, path):
+        yield None
+    elif backup is not None:
+        yield await asyncio.to_thread(open_place, backup)
+    elif await _begins_with_event_1(connection):
+        yield None
+    else:
+        place = await ClusterPlace.of(connection)
+        try:
+            yield place
+        finally:
+            place.close()
+
+
+async def _begins_with_event_1(connection: Connection) -> bool:
+    first = await connection.message_from(1, records=True)
+    if first is not None:
+        return connection.end_of(first.headers, first.seq or 0).first == 1
+    end = await connection.end()
+    return end is None or end.last == 0

@@ -1,0 +1,240 @@
+"""Retention: a copy in the cluster, and a stream that keeps no more than somebody needs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from eventstore import EventStore, StoreConfig, read_events
+from eventstore.disk.local import LocalDisk
+from eventstore.errors import (
+    ConfigError,
+    ReplicationError,
+    ReplicationUnavailableError,
+    StreamMismatchError,
+)
+from eventstore.replication import trim
+from eventstore.replication.cluster_place import ClusterPlace
+from eventstore.replication.connecting import connect
+from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.tools.backup.copying import backup
+from tests.replication.test_failover import fenced_pair
+from tests.replication.test_shipping import in_stream, opened
+from tests.replication.test_standby import followed
+from tests.support.bank import bank_registry, pay
+
+pytestmark = pytest.mark.asyncio
+
+
+def config(replicate: dict[str, Any]) -> StoreConfig:
+    return StoreConfig.of(None, replicate=replicate)
+
+
+async def connected(replicate: dict[str, Any]) -> Any:
+    settings = config(replicate).replicate
+    assert settings is not None
+    return await connect("here", settings)
+
+
+async def append(store: EventStore[Any], first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        await store.append(pay(number), key=f"k{number}")
+
+
+class TestTrimming:
+    async def test_a_new_standby_begins_with_the_copy_and_has_every_event(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        async with opened(one, replicate, wal_max_entries=10, segment_size=4096) as store:
+            await append(store, 1, 30)
+            found = await trim(one, config(replicate))
+            assert (found.copied, found.oldest_standby) == (30, None)
+            assert found.bytes < found.bytes_before / 5
+            await append(store, 31, 35)
+            assert await in_stream(replicate) == [30, 31, 32, 33, 34, 35]
+            async with followed(other, replicate) as standby:
+                await standby.wait_for(35)
+                assert standby.state == store.state
+                assert str(standby.store.cursor) == str(store.cursor)
+                assert list(read_events(other)) == list(read_events(one))
+                async with standby.promote() as promoted:
+                    assert (await promoted.append(pay(3), key="k3")).duplicate
+                    await append(promoted, 36, 40)
+                    assert (await trim(other, config(replicate))).copied == 40
+
+    async def test_the_stream_keeps_what_an_absent_standby_lacks(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        async with opened(one, replicate) as store:
+            await append(store, 1, 10)
+            async with followed(other, replicate) as standby:
+                await standby.wait_for(10)
+                await asyncio.sleep(replicate["lease"] / 3 + 0.3)  # until the place was told
+            await append(store, 11, 20)
+            found = await trim(one, config(replicate))
+            assert (found.copied, found.oldest_standby) == (20, 10)
+            assert await in_stream(replicate) == list(range(11, 21))
+            async with followed(other, replicate) as standby:
+                await standby.wait_for(20)
+                assert standby.state == store.state
+
+    async def test_a_standby_whose_last_event_was_trimmed_hears_of_the_new_timeline(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        third = one.with_name("three")
+        async with opened(one, replicate) as old:
+            await append(old, 1, 3)
+            async with followed(third, replicate) as standby:
+                await standby.wait_for(3)
+                await asyncio.sleep(replicate["lease"] / 3 + 0.3)
+            standby = await followed(other, replicate)
+            await standby.wait_for(3)
+        async with standby.promote() as new:
+            await append(new, 4, 6)
+            assert (await trim(other, config(replicate))).oldest_standby == 3
+            assert await in_stream(replicate) == [4, 5, 6]
+            async with followed(third, replicate) as standby:
+                await standby.wait_for(6)
+                timelines = standby.store.log.lineage.timelines
+                assert timelines == new.log.lineage.timelines
+
+    async def test_a_stream_that_grows_is_trimmed_by_the_writer(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        settings = replicate | {"lease": 1.0, "trim_above": 65_536}
+        connection = await connected(replicate)
+        async with opened(directories[0], settings) as store:
+            for number in range(1, 21):
+                await store.append(pay(number, "x" * 10_000))
+            end = asyncio.get_running_loop().time() + 20
+            while await connection.size() > 20_000:
+                assert asyncio.get_running_loop().time() < end
+                await asyncio.sleep(0.1)
+            assert await in_stream(replicate) == [20]
+            await store.append(pay(21))
+            assert store.stats().warnings == ()
+        await connection.close()
+
+    async def test_a_copy_goes_no_further_than_the_stream_for_a_new_standby(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        """With `local`, a copy may have events that the promoted standby never had."""
+        one = directories[0]
+        local = replicate | {"acknowledge": "local"}
+        old, new = await fenced_pair(directories, local)
+        connection = await connected(replicate)
+        place = await ClusterPlace.of(connection)
+        await old.close()
+        async with EventStore.open(one, bank_registry()) as alone:
+            await append(alone, 4, 8)
+        await asyncio.to_thread(lambda: backup(LocalDisk(one, read_only=True), place))
+        place.close()
+        await connection.purge_records(await connection.last_number())
+        await append(new, 4, 5)
+        async with followed(one.with_name("three"), replicate) as standby:
+            await standby.wait_for(5)
+            assert standby.state == new.state
+        await new.close()
+        await connection.close()
+
+
+class TestRefusals:
+    async def test_only_the_writers_directory(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        old, new = await fenced_pair(directories, replicate)
+        with pytest.raises(StreamMismatchError, match="in timeline 1"):
+            await trim(directories[0], config(replicate))
+        await old.close()
+        await new.close()
+        with pytest.raises(ConfigError, match="replicate"):
+            await trim(directories[0], StoreConfig())
+
+    async def test_a_copy_that_lacks_an_object(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        async with opened(directories[0], replicate) as store:
+            await append(store, 1, 3)
+            await trim(directories[0], config(replicate))
+            await append(store, 4, 6)
+            connection = await connected(replicate)
+            place = await ClusterPlace.of(connection)
+            name = min(await asyncio.to_thread(place.list, "data/"))
+            await asyncio.to_thread(place.remove, name)
+            with pytest.raises(ReplicationError, match="lacks 1 objects"):
+                await trim(directories[0], config(replicate))
+            assert await in_stream(replicate) == [3, 4, 5, 6]
+            await connection.close()
+
+
+class TestPlace:
+    async def test_objects_are_written_once(self, replicate: dict[str, Any]) -> None:
+        connection = await connected(replicate)
+        place = await ClusterPlace.of(connection)
+        large = bytes(range(256)) * 2000
+
+        def use() -> None:
+            assert place.list("") == {}
+            assert place.put_new("data/a", large)
+            assert not place.put_new("data/a", b"other")
+            assert place.put_new("data/empty", b"")
+            assert (place.get("data/a"), place.get("data/empty")) == (large, b"")
+            assert place.put_new("catalogs/1", b"c")
+            assert place.list("data/") == {"data/a": len(large), "data/empty": 0}
+            place.remove("data/a")
+            place.remove("data/a")
+            with pytest.raises(FileNotFoundError):
+                place.get("data/a")
+            assert place.put_new("data/a", b"again")
+            assert place.get("data/a") == b"again"
+            place.close()
+
+        await asyncio.to_thread(use)
+        assert "copy" in repr(place)
+        await connection.close()
+
+    async def test_a_waiting_thread_ends_with_the_place(
+        self, replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = await connected(replicate)
+        place = await ClusterPlace.of(connection)
+
+        async def never(name: str) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+        monkeypatch.setattr(place, "_get", never)
+        getting = asyncio.ensure_future(asyncio.to_thread(place.get, "data/a"))
+        await asyncio.sleep(0)
+        place.close()
+        with pytest.raises(ReplicationUnavailableError, match="given up"):
+            await getting
+        await connection.close()
+
+    async def test_any_client_reads_the_objects(self, replicate: dict[str, Any]) -> None:
+        connection = await connected(replicate)
+        place = await ClusterPlace.of(connection)
+        await asyncio.to_thread(place.put_new, "data/a", b"content")
+        client = await nats.connect(replicate["servers"])
+        store = await client.jetstream().object_store(f"{replicate['stream']}-copy")
+        assert (await store.get("data/a")).data == b"content"
+        await client.close()
+        await connection.close()
+
+
+async def test_a_promoted_standby_is_waited_for_no_more(
+    directories: list[Path], replicate: dict[str, Any]
+) -> None:
+    old, new = await fenced_pair(directories, replicate)
+    connection = await connected(replicate)
+    assert await (await StandbyPlaces.of(connection)).all() == {}
+    await connection.close()
+    await old.close()
+    await new.close()
