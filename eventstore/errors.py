@@ -212,7 +212,7 @@ class UnknownOperationError(EventStoreError, LookupError):
 
 
 class NotAwaitedError(EventStoreError, AttributeError):
-    """The result of `open` or `append` was used without `await` or `async with`."""
+    """A word is missing: `await` before a call, or `async` before `with` or `for`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -19,7 +19,7 @@ import msgspec
 
 from eventstore.errors import NotAwaitedError
 
-__all__ = ["AsyncContext", "Call", "Opening", "awaited"]
+__all__ = ["AsyncContext", "AsyncStream", "BlockingStream", "Call", "Opening", "awaited"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,6 +37,32 @@ class AsyncContext:
 
         def __exit__(self, *raised: object) -> None:
             """Do nothing: `with` looks for this method before the block is entered."""
+
+
+class AsyncStream(AsyncContext):
+    """Base of the classes for `async for`."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # as above
+
+        def __iter__(self) -> NoReturn:
+            raise NotAwaitedError(f"{type(self).__name__}: use `async for` instead of `for`")
+
+
+class BlockingStream:
+    """Base of the classes for a plain `for`, in code without an event loop."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # as above
+
+        def __aiter__(self) -> NoReturn:
+            raise NotAwaitedError(
+                f"{type(self).__name__} blocks: use `for` and `with`, or follow() on an event loop"
+            )
+
+        __aenter__ = __aexit__ = __aiter__
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):

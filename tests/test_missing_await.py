@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventstore import EventLog, EventStore, EventStoreError, NotAwaitedError
+from eventstore import (
+    EventLog,
+    EventStore,
+    EventStoreError,
+    NotAwaitedError,
+    follow,
+    follow_sync,
+)
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import bank_registry, pay
+from tests.support.orders import Mark, PlaceOrder, order_registry
 
 
 def opening(kind: str) -> Any:
@@ -30,6 +39,58 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def value(kind: str) -> Any:
     return b"value" if kind == "log" else pay()
+
+
+def misuses(store: EventStore[Any], path: Path) -> dict[str, Callable[[], Any]]:
+    """Return uses of a store with a word too few or too many, as somebody types them."""
+
+    async def awaited(value: Any) -> None:
+        await value
+
+    async def iterated(value: Any) -> None:
+        async for _ in value:
+            pass
+
+    async def entered(value: Any) -> None:
+        async with value:
+            pass
+
+    async def plain(value: Any) -> None:
+        for _ in value:
+            pass
+
+    intend: Any = store.intend
+    sync: Any = follow_sync(path)
+    return {
+        "intend, awaited": lambda: awaited(intend(PlaceOrder(decision=2))),
+        "an attribute of intend": lambda: awaited(intend(PlaceOrder(decision=2)).id),
+        "subscribe, plain for": lambda: plain(store.subscribe(after=0)),
+        "follow, plain for": lambda: plain(follow(path)),
+        "follow_sync, async for": lambda: iterated(sync),
+        "follow_sync, async with": lambda: entered(sync),
+    }
+
+
+class TestTheLiveLoop:
+    @pytest.mark.asyncio
+    async def test_a_word_too_few_is_named(self, tmp_path: Path) -> None:
+        async with EventStore.open(tmp_path, order_registry()) as store:
+            await store.append(Mark(price=1))
+            for use in misuses(store, tmp_path).values():
+                with pytest.raises(NotAwaitedError, match=r"`(async )?(with|for)"):
+                    await use()
+            assert store.seq == 1
+
+    @pytest.mark.asyncio
+    async def test_a_forgotten_await_is_named(self) -> None:
+        async with EventStore.in_memory(order_registry()) as store:
+            async with store.intend(PlaceOrder(decision=1)) as doubt:
+                calls: list[Any] = [store.find("a"), doubt.settle("accepted")]
+            for call in calls:
+                with pytest.raises(NotAwaitedError, match=r"was not awaited.*'seq'"):
+                    print(call.seq)
+                call.close()
+            assert store.in_doubt == (doubt,)
 
 
 class TestAppend:

@@ -30,14 +30,14 @@ from eventstore.errors import NotAwaitedError, StoreClosedError
 from eventstore.following.event_batches import EventBatches, ReadAhead
 from eventstore.following.wakeup import DirectoryWatch, Pace
 from eventstore.log.call_guard import FORKED
-from eventstore.missing_await import AsyncContext
+from eventstore.missing_await import AsyncStream
 from eventstore.model.operation import Event
 from eventstore.reading.subscription import checked_to_save
 
 __all__ = ["Follower"]
 
 
-class Follower(AsyncContext):
+class Follower(AsyncStream):
     """An asynchronous iterator over the durable events of a store, from `follow`.
 
     Cancelling a wait for the next event loses no event, and the follower goes on. An error leaves

@@ -13,13 +13,14 @@ from eventstore.errors import StoreClosedError
 from eventstore.following.event_batches import EventBatches, ReadAhead
 from eventstore.following.wakeup import DirectoryWatch, Pace
 from eventstore.log.call_guard import FORKED
+from eventstore.missing_await import BlockingStream
 from eventstore.model.operation import Event
 from eventstore.reading.subscription import checked_to_save
 
 __all__ = ["SyncFollower"]
 
 
-class SyncFollower:
+class SyncFollower(BlockingStream):
     """An iterator over the durable events of a store, from `follow_sync`.
 
     `next` blocks until there is an event. `KeyboardInterrupt` cuts a wait off, and loses nothing.

@@ -12,6 +12,7 @@ from eventstore.arguments import argument_error
 from eventstore.clock import Clock
 from eventstore.errors import IntentError, StoreClosedError
 from eventstore.intents.terms import Terms
+from eventstore.missing_await import awaited
 from eventstore.model.operation import Event, Payload, Receipt
 from eventstore.model.value_types import copy_value
 
@@ -135,6 +136,7 @@ class Doubt(Generic[OperationT]):
         if remaining > 0:
             await asyncio.sleep(remaining / 1e9)  # the venue forgets by the clock alone
 
+    @awaited
     async def settle(self, outcome: str, *also: Payload, note: str | None = None) -> Receipt:
         """Record the outcome of the intent, with further operations, in one record.
 

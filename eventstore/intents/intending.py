@@ -15,11 +15,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from eventstore.arguments import argument_error
 from eventstore.config import Durability
-from eventstore.errors import DuplicateIntentError, HistoryUnavailableError, StoreUsageError
+from eventstore.errors import (
+    DuplicateIntentError,
+    HistoryUnavailableError,
+    NotAwaitedError,
+    StoreUsageError,
+)
 from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.terms import UNKNOWN, Terms
@@ -33,6 +38,8 @@ from eventstore.model.registry import HandlerRegistry
 __all__ = ["Intending", "IntentPath", "settle"]
 
 OperationT = TypeVar("OperationT")
+
+_ENTER = "intend() opens an intent for a block: use `async with store.intend(...) as doubt:`"
 
 
 class IntentPath(IntentOwner, Protocol):
@@ -155,6 +162,14 @@ class Intending(AsyncContext, Generic[OperationT]):
         traceback: TracebackType | None,
     ) -> None:
         self._end_work()
+
+    if not TYPE_CHECKING:  # else a checker accepts every attribute
+
+        def __await__(self) -> NoReturn:
+            raise NotAwaitedError(_ENTER)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(f"there is no {name!r} yet: {_ENTER}")
 
     def _submit(self, payloads: Sequence[Operation]) -> Receipt:
         traits = traits_of(type(payloads[0]))

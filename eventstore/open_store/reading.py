@@ -10,6 +10,7 @@ from eventstore.cursor import Cursor
 from eventstore.following.store_subscription import FollowedSubscription
 from eventstore.log.base import Log
 from eventstore.log.durable import DurableLog
+from eventstore.missing_await import awaited
 from eventstore.model.operation import Event, Operation
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, seq_of
@@ -61,6 +62,7 @@ class StoreReading(Generic[StateT]):
         """
         return durable_events(self.log, self.registry, start, stop, operations, gaps)
 
+    @awaited
     async def find(
         self, key: Any, operation: type[Operation] | str | None = None
     ) -> Event[Any] | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from eventstore.cursor import Cursor
 from eventstore.errors import ConfigError, SubscriberTooSlowError
-from eventstore.missing_await import AsyncContext
+from eventstore.missing_await import AsyncStream
 from eventstore.model.operation import Event
 from eventstore.moment import NamedPlace
 
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
     name: str | None = None
 
 
-class Subscription(AsyncContext):
+class Subscription(AsyncStream):
     """An asynchronous iterator over events, to be entered with `async with` or closed.
 
     The iteration ends when the subscription is closed. The iteration also ends after the last event
