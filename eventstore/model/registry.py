@@ -105,7 +105,7 @@ class HandlerRegistry(Generic[StateT]):
         self._entry_points: dict[Any, EntryPoint] = {}
         self._state_type: Any = state_type
         self._initial = initial
-        self.traits = TraitsByType()
+        self.traits: TraitsByType = TraitsByType()
         self._codec: EventCodec | None = None
         self._states: StateCodec[StateT] | None = None
         self._check: Check | None = None

@@ -123,16 +123,16 @@ class Venue:
         self.symbols: dict[str, Decimal] = _checked_symbols(
             _SYMBOLS if symbols is None else symbols
         )
-        self.receive_window = checked_seconds("receive_window", receive_window)
-        self.query_lag = checked_seconds("query_lag", query_lag)
+        self.receive_window: float = checked_seconds("receive_window", receive_window)
+        self.query_lag: float = checked_seconds("query_lag", query_lag)
         self.remembers = remembers
-        self.requests_per_second = checked_count(
+        self.requests_per_second: int = checked_count(
             "requests_per_second", requests_per_second, "a number of requests"
         )
-        self.fee_rate = exact("fee_rate", fee_rate)
-        self.lot = exact("lot", lot, positive=True)
-        self.tick = exact("tick", tick, positive=True)
-        self.cash = exact("cash", cash)
+        self.fee_rate: Decimal = exact("fee_rate", fee_rate)
+        self.lot: Decimal = exact("lot", lot, positive=True)
+        self.tick: Decimal = exact("tick", tick, positive=True)
+        self.cash: Decimal = exact("cash", cash)
 
     def __repr__(self) -> str:
         books = f": {len(self.orders)} orders, {len(self.fills)} fills" if self._running else ""
