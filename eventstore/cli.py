@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 __all__ = ["main"]
@@ -18,6 +19,8 @@ def main() -> int:
     if sys.stdout is None:
         print("Error: standard output is closed", file=sys.stderr)
         return 5
+    if sys.stderr is None:  # closed: else the next file would be opened in its place
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the whole process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
             stream.reconfigure(errors="backslashreplace")

@@ -94,8 +94,14 @@ class CommandGroup(click.Group):
         except (BrokenPipeError, _ClosedPipe):
             status = exits.CLOSED_PIPE
         except OSError as error:
-            what = error.filename or "the output cannot be written"
-            click.echo(f"Error: {printable(str(what))}: {error.strerror}", err=True)
+            what = printable(str(error.filename or "the output cannot be written"))
+            if as_json and error.filename:
+                told = {"path": str(error.filename), "errno": error.errno}
+                message = f"{what}: {error.strerror}"
+                out = {"schema": "eventstore.error/1", "error": "OSError", "message": message}
+                click.echo(json_text({**out, **told}))
+            else:
+                click.echo(f"Error: {what}: {error.strerror}", err=True)
             status = exits.COULD_NOT_LOOK
         finally:
             _discard_unwritten()

@@ -7,6 +7,7 @@ one object, with the member `schema`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -37,6 +38,13 @@ __all__ = [
 ]
 
 
+class _PipedConsole(Console):
+    """A console that tells of a closed pipe. Rich alone ends the process with exit status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class Output:
     """The answer of one command.
 
@@ -54,7 +62,7 @@ class Output:
         coloured = color == "always" or (
             color == "auto" and self.terminal and not os.environ.get("NO_COLOR")
         )
-        self.console = Console(
+        self.console = _PipedConsole(
             file=sys.stdout,
             force_terminal=coloured,
             no_color=not coloured,

@@ -139,6 +139,30 @@ def test_141_for_a_pipe_that_is_closed(line: str, here: Path) -> None:
         assert ended.returncode == exits.CLOSED_PIPE
 
 
+@pytest.mark.parametrize("line", ["verify day", "repair hurt"])
+def test_a_closed_pipe_is_no_finding(line: str, here: Path) -> None:
+    """Also where a console of Rich prints, which would end the process with status 1."""
+    shutil.copytree("day", "hurt")
+    flip(behind_snapshots(here / "hurt"), 2000)
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-m", "eventstore", *line.split()]
+    try:
+        ended = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert ended.returncode == exits.CLOSED_PIPE, ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("stream", "status"), [(1, 5), (2, 0)])
+def test_a_stream_that_is_closed_from_the_beginning(stream: int, status: int, here: Path) -> None:
+    program = f"{sys.executable} -m eventstore verify day {stream}>&-"
+    ended = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == status, ended
+    assert "Traceback" not in ended.stderr
+
+
 def test_130_for_ctrl_c(here: Path) -> None:
     program = [sys.executable, "-m", "eventstore", "events", "day", "--follow"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

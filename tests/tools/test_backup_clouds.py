@@ -1,9 +1,10 @@
 """Backups in Azure and in Google Cloud Storage, against servers on this machine.
 
-- Azure: Azurite, the emulator of the provider. It is a package of npm, too large for every run of
-  the tests: `npm install azurite`, and put `node_modules/.bin` on the path.
-- Google: `obstore` speaks the XML API, which no emulator of a registry has. That API is the one of
-  S3 but for some headers. So the S3 server of the other tests stands in, with those translated.
+- Azure: Azurite, the emulator of the provider, a package of npm. `.ci/azurite FOLDER` installs it,
+  and `FOLDER/node_modules/.bin` belongs on the path.
+- Google: `obstore` speaks the XML API. The emulator of PyPI (fake-gcs-server) lists and removes by
+  that API, and refuses its uploads. That API is the one of S3 but for some headers. So the S3
+  server of the other tests stands in, with those translated.
 """
 
 from __future__ import annotations

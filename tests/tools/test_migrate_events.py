@@ -14,6 +14,7 @@ from eventstore.model.operation import OPERATION_FIELD
 from eventstore.tools.migration.event_files import FileMigration, load_mapping, migrate_events
 from handlers import trading_registry
 from tests.support.bank import bank_registry, pay
+from tests.tools.command import eventstore
 
 MAPPING = """
 operation_from = "type"
@@ -152,4 +153,12 @@ async def test_what_cannot_begin(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     with pytest.raises(ConfigError):
         await migrate_events(tmp_path / "a.csv", tmp_path / "new", trading_registry())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_without_an_event_says_what_its_lines_are(tmp_path: Path) -> None:
+    (tmp_path / "names.jsonl").write_text("bot-7f9c\n")
+    result = eventstore("migrate", "--events", tmp_path / "names.jsonl", tmp_path / "new")
+    assert result.exit_code == 1
+    assert "names.jsonl, line 1: Expecting value" in result.stderr
     assert not (tmp_path / "new").exists()

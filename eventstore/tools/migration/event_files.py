@@ -128,7 +128,7 @@ async def migrate_events(
     """
     path = Path(file)
     lines = _Lines(path, mapping)
-    written = await write_new_store(Path(new), registry, lines)
+    written = await write_new_store(Path(new), registry, lines, lines.bad)
     return FileMigration(file=path, lines=lines.count, bad=tuple(lines.bad), written=written)
 
 

@@ -7,7 +7,7 @@ on stable storage, and the state read back has the digest of the state that was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,12 @@ class WrittenStore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def write_new_store(
-    new: Path, registry: HandlerRegistry[Any], events: Iterable[ForeignEvent]
+    new: Path,
+    registry: HandlerRegistry[Any],
+    events: Iterable[ForeignEvent],
+    unread: Sequence[SetAside] = (),
 ) -> WrittenStore:
-    """Write `events` to a new store at `new`.
+    """Write `events` to a new store at `new`. `unread` grows with each line that is no event.
 
     Raises `StoreExistsError` where `new` names anything, `CorruptStoreError` where no event was
     accepted or the store does not read back, and the errors of an opening. Then no store is there.
@@ -89,7 +92,8 @@ async def write_new_store(
             await store.flush()
             seq, state, operations = store.seq, store.state, store.stats().operations
             if not seq:
-                reasons = "; ".join(f"{one.place}: {one.reason}" for one in refused[:3])
+                unused = [*unread, *refused][:3]
+                reasons = "; ".join(f"{one.place}: {one.reason}" for one in unused)
                 raise CorruptStoreError(
                     f"{new}: no event was accepted, and no store was made ({reasons or 'none'})",
                     path=str(new),
