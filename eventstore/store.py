@@ -67,7 +67,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         self._append_path = path = AppendPath(registry, clock, parts)
         self.log = path.log
         self._subscriptions = path.subscriptions
-        self._closing = Closing(path.log, path.keeper, path.subscriptions)
+        self._closing = Closing(path.log, path.keyed, path.keeper, path.subscriptions)
         if path.intents.published:
             self.recovery = replace(parts.report, in_doubt=self.in_doubt)
         self._whole = True

@@ -6,7 +6,8 @@ A part of a store is closed after all parts that stand on the part. The steps ar
 
 1. New work is refused: appends, snapshots, subscriptions. `stop` does so in the turn of the loop in
    which `close` is called. No submission is accepted afterwards.
-2. The queue is drained: every submission has its outcome, and every effect of a commit is over.
+2. Look-ups of keys end, and queue the groups that were submitted before. The queue is drained:
+   every submission has its outcome, and every effect of a commit is over.
 3. The keeper ends: the snapshot under way is finished, with its archiving. A store without a log
    takes a last snapshot of the drained store. The snapshot covers every acknowledged event.
 4. The subscriptions of a read-only store end, which read the files of another writer.
@@ -29,6 +30,7 @@ import warnings
 
 from eventstore.detached_work import DetachedWork, ensure_own_loop
 from eventstore.log.base import Log
+from eventstore.open_store.keyed_appends import KeyedAppends
 from eventstore.reading.subscriptions import Subscriptions
 from eventstore.snapshot.keeper import SnapshotKeeper
 
@@ -39,9 +41,14 @@ class Closing:
     """The closing of one store, made of the parts of the store. Nothing happens before `close`."""
 
     def __init__(
-        self, log: Log, keeper: SnapshotKeeper | None, subscriptions: Subscriptions
+        self,
+        log: Log,
+        keyed: KeyedAppends,
+        keeper: SnapshotKeeper | None,
+        subscriptions: Subscriptions,
     ) -> None:
         self._log = log
+        self._keyed = keyed
         self._keeper = keeper
         self._subscriptions = subscriptions
         self._loop = asyncio.get_running_loop()
@@ -92,6 +99,7 @@ class Closing:
     async def _make_steps(self, store: object) -> None:
         failure: Exception | None = None
         for step in (
+            self._keyed.settled,
             self._log.drain,
             self._end_snapshots,
             self._subscriptions.end_followed,

@@ -232,8 +232,9 @@ class KeyedAppends:
 
     async def _queued_with_room(self, request: _Request) -> Receipt | Decision:
         room, count = self._log.appender.room, len(request.payloads)
-        room.ensure_open()  # the log may have been closed during a look-up
-        if room.fits(count):
+        if room.failure is not None:
+            room.ensure_open()
+        if room.refusal is not None or room.fits(count):  # a closing waits for the look-ups
             return self._queued(request)
         return await room.submit_when_fits(count, self._queued, request)
 
