@@ -15,15 +15,17 @@ from typing import Any
 import msgspec
 
 from handlers.amounts import exact
-from handlers.booking import rebook
+from handlers.booking import book_fill, rebook
 from handlers.errors import ConflictError, TradingError
+from handlers.instrument import Instrument
+from handlers.position import PositionKey
 from handlers.state import EngineState, balance_key
 from handlers.sums import added
 from handlers.told import Amendment, Fill, Identity, Memory, Message, Terms, Told
 
 __all__ = [
     "amend",
-    "amended_on_arrival",
+    "book_with_waiting",
     "fill_told_again",
     "is_known",
     "same_text",
@@ -115,25 +117,47 @@ def amend(state: EngineState, amendment: Amendment, message: Message, payload: A
         return state
     state = _rebooked(state, root, was, now)
     aliases[amendment.identity] = message
-    return replace(state, memory=_remembered(state.memory, aliases))
+    state = replace(state, memory=_remembered(state.memory, aliases))
+    return _with_told_fee(state, amendment, payload)
 
 
-def amended_on_arrival(
-    memory: Memory, identity: Identity, fill: Fill, payload: Any
-) -> tuple[Fill, Memory]:
-    """Apply the waiting amendments of a fill, in the order of telling.
-
-    Returns the fill to be booked, and the memory without the amendments.
-    """
-    aliases: dict[Identity, Told] = {}
-    for amendment in memory.waiting.get(identity, ()):
+def book_with_waiting(
+    state: EngineState,
+    identity: Identity,
+    fill: Fill,
+    key: PositionKey,
+    instrument: Instrument,
+    payload: Any,
+) -> EngineState:
+    """Book a fill with the waiting amendments of the fill, in the order of telling."""
+    memory, aliases = state.memory, dict[Identity, Told]()
+    amendments = memory.waiting.get(identity, ())
+    for amendment in amendments:
         try:
             fill = _applied(memory, identity, fill, amendment, payload, aliases)
         except ConflictError as error:
             difference = f"{error.difference} (told fee=None, the fill takes the waiting fee)"
             raise ConflictError(amendment, payload, difference) from error
-    waiting = memory.waiting.delete(identity)
-    return fill, _remembered(replace(memory, waiting=waiting), aliases)
+    memory = _remembered(replace(memory, waiting=memory.waiting.delete(identity)), aliases)
+    state = book_fill(state, fill, key, instrument, memory.add(identity, fill))
+    for amendment in amendments:
+        state = _with_told_fee(state, amendment, payload)
+    return state
+
+
+def _with_told_fee(state: EngineState, amendment: Amendment, payload: Any) -> EngineState:
+    """Give the fee of a correction to a fill that was told before, as corrected but without a fee.
+
+    The corrected fill itself has the fee already.
+    """
+    renamed, terms = amendment.renamed, amendment.terms
+    if renamed is None or terms is None or terms.fee is None:
+        return state
+    told = state.memory.get(renamed)
+    if not isinstance(told, Fill) or told.fee is not None or told.busted:
+        return state
+    _refuse_closed_era(state.memory, told, payload)
+    return _rebooked(state, renamed, told, _with_fee(told, renamed, renamed, terms, payload))
 
 
 def _applied(

@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Literal
 
 from eventstore import Event, Operation, handler
-from handlers.amending import amended_on_arrival, fill_told_again
+from handlers.amending import book_with_waiting, fill_told_again
 from handlers.amounts import RECENT, Number, Quantity, exact, exact_arithmetic, positive
 from handlers.booking import book_fill
 from handlers.errors import AmountError
@@ -91,7 +91,7 @@ def record_trade(state: EngineState, event: Event[RecordTrade]) -> EngineState:
         state.positions.get(key), venue, data.order_id, data.client_order_id, data.time,
     )  # fmt: skip
     if memory.waiting and identity in memory.waiting:
-        fill, memory = amended_on_arrival(memory, identity, fill, data)
+        return book_with_waiting(state, identity, fill, key, instrument, data)
     return book_fill(state, fill, key, instrument, memory.add(identity, fill))
 
 

@@ -36,6 +36,7 @@ from tests.handlers.telling import (
     correct,
     held,
     late_fee,
+    position_of,
     sell,
 )
 
@@ -249,6 +250,26 @@ def test_a_fill_from_before_full_state_is_not_corrected(fold: Fold, record: Reco
     state = fold(buy(10, 100, "1"), FullState(cash=5))
     with pytest.raises(TradingError, match="before the last full_state"):
         correct_trade(state, record(correct("1", "2", 9, 100), seq=3))
+
+
+@pytest.mark.parametrize("currency", ["USDT", "BTC", "BNB"])
+def test_a_fill_that_was_told_as_corrected_takes_the_fee_of_the_correction(
+    fold: Fold, currency: str
+) -> None:
+    """In any order, also where the first fill comes last, and with the chain going on."""
+    fields: dict[str, Any] = {"symbol": "X", "fee_currency": currency}
+    messages: list[Operation] = [
+        buy(4, 110, "1", fee=0.1, **fields),
+        buy(5, 111, "2", fee=None, **fields),
+        correct("1", "2", 5, 111, fee=0.5, **fields),
+        correct("2", "3", 6, 112, **fields),
+    ]
+    pair = DefineInstrument(symbol="X", kind="spot", base="BTC", quote="USDT")
+    told = [fold(pair, *order) for order in itertools.permutations(messages)]
+    for state in told:
+        assert state.fees == {currency: D("0.5")}
+        assert (state.trade_count, state.balances) == (1, told[0].balances)
+        assert position_of(state, "X").shares == (D("5.5") if currency == "BTC" else 6)
 
 
 def test_a_strict_state_refuses_an_unknown_symbol(fold: Fold, record: Record) -> None:
