@@ -92,6 +92,7 @@ def verdicts(rounds: Rounds) -> list[Verdict]:
     _memory(judge, rounds)
     _finding(judge, rounds)
     _idling(judge, rounds)
+    _refolding(judge)
     return judge.found
 
 
@@ -165,6 +166,18 @@ def _idling(judge: _Judge, rounds: Rounds) -> None:
             judge.at_most(
                 "idle stores", f"{ours}, {stores} of them: {words}", summary(found), limit
             )
+
+
+def _refolding(judge: _Judge) -> None:
+    for variant in judge.variants("refolding", "EventStore"):
+        cell = f"refolding|{variant}|EventStore"
+        found = judge.ratio(cell, cell, "one process", "two processes")
+        judge.at_least(
+            "verify, folding again",
+            f"{variant}: two processes at least 1.7 times as fast as one",
+            None if found is None else (found, ""),
+            1.7,
+        )
 
 
 def _grouping(judge: _Judge) -> None:

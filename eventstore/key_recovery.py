@@ -12,6 +12,7 @@ A branch has the keys of the parent up to the moment of the branch.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ from eventstore.snapshot.format import InvalidSnapshotError, parse
 __all__ = ["KeyRecovery", "keys_at"]
 
 _ATTEMPTS = 10
+_key = operator.attrgetter("key")
 _PRINTS_AT_OPENING = 8 << 20  # bytes: read in a few milliseconds, for more than a million keys
 
 
@@ -84,7 +86,7 @@ class KeyRecovery:
     def note(self, chunk: Chunk, start: int, stop: int, events: Sequence[Event[Any]]) -> None:
         """Note the keys of folded events, of `chunk` from `start` to `stop` (exclusive)."""
         first = max(start, self._covered + 1)
-        if first < stop and (len(events) < stop - start or any(one.key for one in events)):
+        if first < stop and (len(events) < stop - start or any(map(_key, events))):
             self._later += recorded_keys(chunk, first, stop, self._hasher, self._canonical)
 
     def index(self, last: int, latest: int) -> KeyIndex:

@@ -27,6 +27,7 @@ state than the store was begun with is refused, too (`snapshot/initial_state.py`
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
 from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -56,7 +57,6 @@ from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
 from eventstore.log.runs import chunks_of, narrowed
-from eventstore.model.open_intents import holds_marks
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
@@ -71,6 +71,8 @@ from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 __all__ = ["Recovered", "recover"]
 
 StateT = TypeVar("StateT")
+
+_time, _metadata = operator.attrgetter("time"), operator.attrgetter("metadata")
 
 
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
@@ -263,7 +265,7 @@ def _fold(
                 path=disk.path,
                 expected_seq=at.seq + 1,
             )
-    last = chunks_of(log.last.data, log.last.records, at.seq + 1)
+    last = chunks_of(log.last.data, log.last.records, at.seq + 1, CACHED_BYTES)
     at = _folded(registry, at, last, examined.keys)
     registry.check_state(at.state, before)
     return at
@@ -280,9 +282,9 @@ def _folded(
         end = chunk.first_seq + chunk.events
         events = decode_chunk(registry, narrowed(chunk, seq + 1, end))
         keys.note(chunk, seq + 1, end, events)
-        latest = max([latest, *(event.time for event in events)])
+        latest = max(latest, max(map(_time, events), default=latest))
         state = registry.fold(state, events)
-        if holds_marks(chunk.array):
+        if any(map(_metadata, events)):  # only events with metadata open or settle an intent
             intents = intents.after(events)
         seq = end - 1
     return StateAt(state, seq, latest, intents)

@@ -12,6 +12,7 @@ from benchmarks.cases.idle import Idle
 from benchmarks.cases.keys import Keys
 from benchmarks.cases.opening import OpenAfterCrash, Starting
 from benchmarks.cases.reading import Replay, StateAt
+from benchmarks.cases.refolding import Refolding
 from benchmarks.cases.sizes import Sizes
 from benchmarks.cases.slices import Slices
 from benchmarks.cases.space import DiskSpace, Memory
@@ -41,5 +42,6 @@ CASES: dict[str, Case] = {
         Moments(),
         Following(),
         Idle(),
+        Refolding(),
     )
 }

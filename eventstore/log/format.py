@@ -88,6 +88,7 @@ __all__ = [
     "read_record",
     "read_seal",
     "read_synced_end",
+    "read_verified",
     "record_size",
 ]
 
@@ -100,6 +101,7 @@ _CRC = struct.Struct("<I")
 _RECORD = struct.Struct("<8sQIIQII")
 _RECORD_CHECKED = struct.Struct("<8sQIIQI")
 _LENGTHS = struct.Struct("<QII")
+_LENGTHS_AND_END = struct.Struct("<QIIQ")
 _SEAL = struct.Struct("<II")
 
 HEADER_SIZE = 512
@@ -266,6 +268,13 @@ def read_record(
         raise InvalidBytesError("the record body's checksum does not match")
     if synced_end > place or count > length or (count == 0 and length != _SEAL.size):
         raise InvalidBytesError("the record's values are impossible")
+    return _new_record(Record, (offset, first_seq, count, length, synced_end, end))
+
+
+def read_verified(data: bytes, offset: int) -> Record:
+    """Read the record at `offset` of verified bytes: no checksum is compared, and no value."""
+    first_seq, count, length, synced_end = _LENGTHS_AND_END.unpack_from(data, offset + LENGTHS_AT)
+    end = offset + RECORD_HEADER_SIZE + length + -length % ALIGNMENT
     return _new_record(Record, (offset, first_seq, count, length, synced_end, end))
 
 

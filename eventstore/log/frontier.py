@@ -4,9 +4,10 @@ Theory of operation
 -------------------
 A process beside the writer can read the log, but cannot see which records are durable. So the
 writer's thread overwrites one small file after each sync, and followers watch the file
-(`eventstore/following`). The writer itself never reads the file.
+(`eventstore/following`). The writer itself never reads the file. The next opening does: one
+checksum then verifies the told part of the last segment (`recovery.py`).
 
-The file, 72 bytes, little-endian::
+The file, 76 bytes, little-endian::
 
     0   8s  magic              b"EVSTFRN\\n"
     8   H   format version     1
@@ -18,13 +19,14 @@ The file, 72 bytes, little-endian::
     48  Q   segment            first_seq of the segment with the end, 0 before the first record
     56  Q   end                durable end in that segment
     64  I   state              1 while the writer has the store, 2 after a proper close
-    68  I   CRC-32 of bytes 0 to 68
+    68  I   data CRC           CRC-32 of the segment, from 0 to the durable end
+    72  I   CRC-32 of bytes 0 to 72
 
 *The frontier is a hint, and never trusted over the log.* The file is never synced. After a power
 cut the file may be missing, torn or of an earlier moment. The frontier is written after the sync of
 the events, so a frontier on the platter is never ahead of the log. The one exception is the
 durability `none`: there the frontier tells of written events. A reader delivers only records with
-right checksums.
+right checksums. An opening compares the data CRC with the bytes of the segment.
 
 *A failure costs the writer nothing.* Where the file cannot be written, followers see no new events
 until the next opening. The log goes on, and one warning says so.
@@ -51,7 +53,7 @@ MAGIC = b"EVSTFRN\n"
 VERSION = 1
 
 _OPENING = struct.Struct("<8sHHI16s8s")
-_PLACE = struct.Struct("<QQQI")
+_PLACE = struct.Struct("<QQQII")
 _CRC = struct.Struct("<I")
 _pack_place, _pack_crc = _PLACE.pack, _CRC.pack
 OPENING_SIZE = 8
@@ -59,7 +61,7 @@ OPENING_SIZE = 8
 FRONTIER_SIZE = _OPENING.size + _PLACE.size + _CRC.size
 """Bytes of the file."""
 
-assert FRONTIER_SIZE == 72
+assert FRONTIER_SIZE == 76
 
 
 class WriterState(enum.IntEnum):
@@ -76,6 +78,7 @@ class Frontier(NamedTuple):
     - `segment`, `end`: the segment with the durable end, and the offset of the end. `segment` is 0
       before the first record of a store.
     - `opening`: random bytes of the writer's opening.
+    - `data_crc`: CRC-32 of the segment's bytes up to `end`.
     """
 
     store: uuid.UUID
@@ -85,11 +88,12 @@ class Frontier(NamedTuple):
     segment: int
     end: int
     state: WriterState
+    data_crc: int = 0
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
         checked = _encode_opening(self.store, self.timeline, self.opening)
-        checked += _pack_place(self.seq, self.segment, self.end, self.state)
+        checked += _pack_place(self.seq, self.segment, self.end, self.state, self.data_crc)
         return checked + _pack_crc(zlib.crc32(checked))
 
     @classmethod
@@ -103,12 +107,12 @@ class Frontier(NamedTuple):
         magic, version, algorithm, timeline, store, opening = _OPENING.unpack_from(data)
         if (magic, version, algorithm) != (MAGIC, VERSION, CRC32):
             raise InvalidBytesError("the frontier is of a format that this release does not know")
-        seq, segment, end, state = _PLACE.unpack_from(data, _OPENING.size)
+        seq, segment, end, state, data_crc = _PLACE.unpack_from(data, _OPENING.size)
         try:
             known = WriterState(state)
         except ValueError:
             raise InvalidBytesError(f"the frontier has the unknown state {state}") from None
-        return cls(uuid.UUID(bytes=store), timeline, opening, seq, segment, end, known)
+        return cls(uuid.UUID(bytes=store), timeline, opening, seq, segment, end, known, data_crc)
 
 
 def _encode_opening(store: uuid.UUID, timeline: int, opening: bytes) -> bytes:
@@ -118,18 +122,27 @@ def _encode_opening(store: uuid.UUID, timeline: int, opening: bytes) -> bytes:
 class FrontierWriter:
     """The writer's side of the frontier. All calls are made on the writer's thread.
 
-    `seq`, `segment` and `end` describe the durable end of the log, as `Frontier` does. The writer
-    of the log sets them, and `tell` writes what has changed.
+    `seq`, `segment`, `end` and `crc` describe the durable end of the log, as `Frontier` does. The
+    writer of the log sets them, and `tell` writes what has changed.
     """
 
-    __slots__ = ("_disk", "_opening", "_state", "_told", "_warned", "end", "segment", "seq")
+    __slots__ = ("_disk", "_opening", "_state", "_told", "_warned", "crc", "end", "segment", "seq")
 
     def __init__(
-        self, disk: Disk, store: uuid.UUID, seq: int, segment: int, end: int, *, timeline: int = 1
+        self,
+        disk: Disk,
+        store: uuid.UUID,
+        seq: int,
+        segment: int,
+        end: int,
+        crc: int,
+        *,
+        timeline: int = 1,
     ) -> None:
         self.seq = seq
         self.segment = segment
         self.end = end
+        self.crc = crc
         self._disk = disk
         self._opening = _encode_opening(store, timeline, disk.entropy(OPENING_SIZE))
         self._state = WriterState.OPEN
@@ -142,7 +155,7 @@ class FrontierWriter:
         if seq == self._told:
             return
         self._told = seq
-        checked = self._opening + _pack_place(seq, self.segment, self.end, self._state)
+        checked = self._opening + _pack_place(seq, self.segment, self.end, self._state, self.crc)
         try:
             self._disk.overwrite(FRONTIER, checked + _pack_crc(zlib.crc32(checked)))
         except OSError as error:

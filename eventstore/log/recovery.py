@@ -7,6 +7,11 @@ the predecessor's CRC. `examine_log` walks the chain from `log_start`, refuses a
 not fit, and names the file. `examine_log` writes nothing. Segments that recovery may have to read
 are verified byte by byte, with one CRC call each. Older segments are verified when they are read.
 
+The last segment may have no seal with a checksum of all bytes. The frontier (`frontier.py`) then
+has one, of the bytes up to the durable end. If the bytes have this checksum, their records are
+found by the lengths alone. If not, or without a frontier, each record is verified by itself, as is
+each record behind. The frontier of a killed writer is at most a few records old.
+
 Only the last segment may have an unclean end, and `repair_log` repairs only the last segment
 (`tail_repair.py`). Nothing in the segment is served before that.
 
@@ -18,6 +23,7 @@ Every step leaves a log that opens. A crash during repair leaves the old segment
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import uuid
 import zlib
@@ -26,9 +32,9 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.disk.base import Disk, open_to_read, read_whole
-from eventstore.disk.layout import segment_name
+from eventstore.disk.layout import FRONTIER, segment_name
 from eventstore.disk.listing import Listing
-from eventstore.errors import CorruptLogError, StoreFullError
+from eventstore.errors import CorruptLogError, EventStoreError, StoreFullError
 from eventstore.log.format import (
     SEAL_SIZE,
     InvalidBytesError,
@@ -38,6 +44,7 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
+from eventstore.log.frontier import FRONTIER_SIZE, Frontier
 from eventstore.log.segment import (
     SegmentEnd,
     corrupt_segment_error,
@@ -48,7 +55,15 @@ from eventstore.log.segment import (
 from eventstore.log.segment_chain import chain_error
 from eventstore.log.spare import give_up_spare_files
 from eventstore.log.tail_repair import repair_end
-from eventstore.log.tail_verdict import Clean, Corrupt, TornTail, classify_tail
+from eventstore.log.tail_verdict import (
+    NOTHING,
+    Clean,
+    Corrupt,
+    TornTail,
+    Verified,
+    classify_tail,
+    crc_up_to,
+)
 from eventstore.os_errors import NO_SPACE, SyncFailedError, recovery_write_error
 
 __all__ = [
@@ -83,11 +98,15 @@ class RecoveredLog(msgspec.Struct, kw_only=True):
 
 
 class LastSegment(NamedTuple):
-    """The verified last segment of a log: header, bytes, and the verdict on the end."""
+    """The verified last segment of a log: header, bytes, and the verdict on the end.
+
+    `verified` is a beginning whose checksum is known.
+    """
 
     header: SegmentHeader
     data: bytes
     tail: Clean | TornTail
+    verified: Verified = NOTHING
 
     @property
     def first_seq(self) -> int:
@@ -174,8 +193,10 @@ class _Examination:
     def run(self, log_start: int, verify_from: int) -> ExaminedLog:
         headers = self._chain(log_start)
         last = headers[-1]
+        told = self._told(last.first_seq)  # before the segment, which a writer may be writing to
         data = read_whole(self._disk, segment_name(last.first_seq))
-        tail = self._classify_last(data, last, log_start)
+        verified = _compared(data, told)
+        tail = self._classify_last(data, last, log_start, verified)
         empty = tail.next_seq == last.first_seq
         predecessor = None
         for header, successor in itertools.pairwise(headers):
@@ -188,10 +209,18 @@ class _Examination:
         return ExaminedLog(
             next_seq=tail.next_seq,
             segments=[header.first_seq for header in headers],
-            last=LastSegment(last, data, tail),
+            last=LastSegment(last, data, tail, verified),
             predecessor=predecessor if empty else None,
             spare_ready=self._listing.has_spare,
         )
+
+    def _told(self, first_seq: int) -> Verified:
+        """Return the checksum that the last writer told of a segment, if the writer did."""
+        with contextlib.suppress(OSError, EventStoreError, InvalidBytesError):
+            told = Frontier.decode(read_whole(self._disk, FRONTIER, FRONTIER_SIZE))
+            if (told.store, told.segment) == (self._store, first_seq):
+                return Verified(told.end, told.data_crc)
+        return NOTHING
 
     def _chain(self, log_start: int) -> list[SegmentHeader]:
         """Read the headers from `log_start` on, and check that each fits the one before."""
@@ -281,10 +310,10 @@ class _Examination:
         )
 
     def _classify_last(
-        self, data: bytes, header: SegmentHeader, log_start: int
+        self, data: bytes, header: SegmentHeader, log_start: int, verified: Verified
     ) -> Clean | TornTail:
         name = segment_name(header.first_seq)
-        tail = classify_tail(data, header)
+        tail = classify_tail(data, header, verified=verified)
         if isinstance(tail, Corrupt):
             raise self._corrupt(name, tail.offset, tail.expected_seq, tail.reason)
         if isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED:
@@ -310,14 +339,23 @@ class _Examination:
         return corrupt_segment_error(self._disk, name, offset, expected_seq, reason)
 
 
+def _compared(data: bytes, told: Verified) -> Verified:
+    """Return the told beginning of a segment, or nothing where the checksum is another one."""
+    beginning = memoryview(data)[: told.end]
+    same = len(beginning) == told.end and zlib.crc32(beginning) == told.crc
+    return told if same else NOTHING
+
+
 def _repaired(disk: Disk, examined: ExaminedLog) -> RecoveredLog:
     repaired = examined.unrepaired()
-    header, data, tail = examined.last
+    header, data, tail, verified = examined.last
     if isinstance(tail, Clean) and tail.sealed is not None:
         seal_at = tail.end - (SEAL_SIZE if tail.sealed is SealKind.IDLE else 0)
-        end = sealed_end(header, data, seal_at, tail.next_seq)
+        crc = crc_up_to(data, seal_at, verified)
+        end = sealed_end(header, data, seal_at, tail.next_seq, crc)
     else:
-        end, repaired.quarantined, repaired.torn_events = repair_end(disk, header, data, tail)
+        repaired_end = repair_end(disk, header, data, tail, verified)
+        end, repaired.quarantined, repaired.torn_events = repaired_end
         repaired.rewritten = segment_name(header.first_seq)
     empty = examined.next_seq == header.first_seq
     # The next segment replaces an empty one, and so follows the empty one's predecessor.

@@ -25,6 +25,7 @@ CHUNK_BYTES = 256 << 10
 """Body bytes after which a run is full. A run costs the event loop a visit to a thread."""
 CHUNK_EVENTS = 4096
 """Events after which a run is full."""
+_LARGE = 4096
 _decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
@@ -33,7 +34,7 @@ class Run(NamedTuple):
 
     first_seq: int
     next_seq: int
-    bodies: list[bytes]
+    bodies: list[bytes | memoryview]
 
 
 def gather_runs(
@@ -48,9 +49,9 @@ def gather_runs(
         max_bytes: Body bytes after which a run is full. One record may exceed the limit.
         max_events: Events after which a run is full.
     """
-    bodies: list[bytes] = []
+    bodies: list[bytes | memoryview] = []
     first = end = start
-    size = 0
+    size, view = 0, memoryview(data)
     for offset, number, events, length, _, _ in records:
         end = number + events
         if end <= start:
@@ -58,7 +59,8 @@ def gather_runs(
         if not bodies:
             first = number
         body = offset + RECORD_HEADER_SIZE
-        bodies.append(data[body : body + length])
+        part = data if length < _LARGE else view  # a view costs more than the copy of a small body
+        bodies.append(part[body : body + length])
         size += length
         if size >= max_bytes or end - first >= max_events:
             yield Run(first, end, bodies)
@@ -115,7 +117,7 @@ def narrowed(chunk: Chunk, start: int, stop: int) -> Chunk:
     return _chunk(first, behind, list(map(bytes, bodies)))
 
 
-def _chunk(first_seq: int, next_seq: int, bodies: list[bytes]) -> Chunk:
+def _chunk(first_seq: int, next_seq: int, bodies: Iterable[bytes | memoryview]) -> Chunk:
     """Join the bodies of a run to one MessagePack array."""
     events = next_seq - first_seq
     return Chunk(first_seq, events, b"".join((array_header(events), *bodies)))

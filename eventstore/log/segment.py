@@ -221,9 +221,13 @@ class ActiveSegment:
         )
 
 
-def sealed_end(header: SegmentHeader, data: bytes, seal_at: int, next_seq: int) -> SegmentEnd:
-    """Describe the end of a segment with a seal at `seal_at`. `data` is the whole segment."""
-    crc = zlib.crc32(data[:seal_at])
+def sealed_end(
+    header: SegmentHeader, data: bytes, seal_at: int, next_seq: int, crc: int
+) -> SegmentEnd:
+    """Describe the end of a segment with a seal at `seal_at`.
+
+    `data` is the whole segment, and `crc` the CRC-32 up to the seal.
+    """
     seal = data[seal_at : seal_at + SEAL_SIZE]
     end = seal_at + SEAL_SIZE
     return SegmentEnd(

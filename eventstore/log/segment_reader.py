@@ -18,8 +18,8 @@ The second pass computes no checksum. The second pass compares the header with t
 first pass, and checks the numbers and lengths of all records. A segment with another header was
 replaced between the passes: `SegmentReplacedError`, and the caller loads the new segment.
 
-*A few events of a segment* are searched for and verified record by record (`seek.py`). Where that
-ends before the last wanted event, the segment is read through as follows.
+*A few events of a larger segment* are searched for and verified record by record (`seek.py`). Where
+that ends before the last wanted event, the segment is read through as follows.
 
 *A segment without a closing seal* is read whole (`unsealed_reader.py`).
 
@@ -115,7 +115,8 @@ def read_file(
             seal come first.
         ReadFailedError: The device cannot read the file.
     """
-    if not file.archived and wanted.stop - wanted.start <= SHORT:
+    whole = wanted.start <= file.first_seq and successor is not None and wanted.stop >= successor
+    if not file.archived and not whole and wanted.stop - wanted.start <= SHORT:
         seq = yield from read_short(disk, store, file, wanted, successor)
         if seq >= wanted.stop or seq == successor:
             return None

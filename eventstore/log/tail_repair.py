@@ -37,7 +37,7 @@ from eventstore.disk.quarantine import quarantine
 from eventstore.log.flipped_bits import torn_events
 from eventstore.log.format import ALIGNMENT, SEAL_SIZE, SealKind, SegmentHeader, encode_seal
 from eventstore.log.segment import SegmentEnd, build_segment, write_seal
-from eventstore.log.tail_verdict import Clean, TornTail
+from eventstore.log.tail_verdict import Clean, TornTail, Verified, crc_up_to
 from eventstore.os_errors import recovery_write_error
 
 __all__ = ["RepairedEnd", "repair_end"]
@@ -56,12 +56,13 @@ class RepairedEnd(NamedTuple):
 
 
 def repair_end(
-    disk: Disk, header: SegmentHeader, data: bytes, tail: Clean | TornTail
+    disk: Disk, header: SegmentHeader, data: bytes, tail: Clean | TornTail, verified: Verified
 ) -> RepairedEnd:
     """Make the records of an unsealed segment durable, and seal the segment.
 
-    `data` is the whole segment, and `tail` the verdict on the end. Raises `StoreFullError`,
-    `StoreAccessError` or `StoreFailedError`. A failure loses nothing.
+    `data` is the whole segment, `tail` the verdict on the end, and `verified` a beginning with a
+    known checksum. Raises `StoreFullError`, `StoreAccessError` or `StoreFailedError`. A failure
+    loses nothing.
     """
     name = segment_name(header.first_seq)
     try:
@@ -69,7 +70,8 @@ def repair_end(
             file = disk.open(name, writable=True)
             try:
                 if file.links() <= 1:
-                    return RepairedEnd(_settle(file, header, data, tail))
+                    crc = crc_up_to(data, tail.end, verified)
+                    return RepairedEnd(_settle(file, header, data, tail, crc))
             finally:
                 file.close()
         return _replace(disk, name, header, data, tail)
@@ -82,13 +84,15 @@ def _written_anew(header: SegmentHeader, tail: Clean) -> bool:
     return header.size == tail.end + SEAL_SIZE + ALIGNMENT
 
 
-def _settle(file: File, header: SegmentHeader, data: bytes, tail: Clean) -> SegmentEnd:
-    """Write what is in doubt again in its place, and seal the segment."""
+def _settle(file: File, header: SegmentHeader, data: bytes, tail: Clean, crc: int) -> SegmentEnd:
+    """Write what is in doubt again in its place, and seal the segment.
+
+    `crc` is the CRC-32 up to the end of the records.
+    """
     seq, at = tail.next_seq, tail.end
     view = memoryview(data)
     write_fully(file, tail.records[-1].synced_end, view[tail.records[-1].synced_end : at])
     sync(file)
-    crc = zlib.crc32(view[:at])
     end = SegmentEnd(header.first_seq, seq, header.salt, at, crc, at, crc)
     write_seal(file, end, SealKind.CLOSED)
     sync(file)

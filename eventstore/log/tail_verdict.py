@@ -41,6 +41,7 @@ from typing import NamedTuple
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
+    RECORD_HEADER_SIZE,
     SEAL_SIZE,
     InvalidBytesError,
     Record,
@@ -49,9 +50,20 @@ from eventstore.log.format import (
     read_record,
     read_seal,
     read_synced_end,
+    read_verified,
 )
 
-__all__ = ["Clean", "Corrupt", "Tail", "TornTail", "classify_tail", "proof_of_durability"]
+__all__ = [
+    "NOTHING",
+    "Clean",
+    "Corrupt",
+    "Tail",
+    "TornTail",
+    "Verified",
+    "classify_tail",
+    "crc_up_to",
+    "proof_of_durability",
+]
 
 
 class Clean(NamedTuple):
@@ -86,6 +98,16 @@ class Corrupt(NamedTuple):
     reason: str
 
 
+class Verified(NamedTuple):
+    """The bytes of a segment up to offset `end`, with the known CRC-32 `crc`."""
+
+    end: int
+    crc: int
+
+
+NOTHING = Verified(0, 0)
+"""No bytes at all."""
+
 Tail = Clean | TornTail | Corrupt
 
 _FEW = 200
@@ -109,13 +131,17 @@ class _Prefix(NamedTuple):
 
 
 def classify_tail(
-    data: bytes, header: SegmentHeader, between: Callable[[], None] | None = None
+    data: bytes,
+    header: SegmentHeader,
+    between: Callable[[], None] | None = None,
+    verified: Verified = NOTHING,
 ) -> Tail:
     """Classify the end of a segment. `data` is the whole file, `header` its decoded header.
 
-    `between` is called after every few records.
+    `between` is called after every few records. `verified` are bytes whose checksum was compared
+    already, and which end behind a record.
     """
-    prefix = _read_prefix(data, header, between)
+    prefix = _read_prefix(data, header, between, verified)
     if isinstance(prefix, Corrupt):
         return prefix
     records, offset, data_end, seq, sealed, reason = prefix
@@ -141,28 +167,34 @@ def classify_tail(
 
 
 def _read_prefix(
-    data: bytes, header: SegmentHeader, between: Callable[[], None] | None
+    data: bytes,
+    header: SegmentHeader,
+    between: Callable[[], None] | None,
+    verified: Verified,
 ) -> _Prefix | Corrupt:
     """Read valid records up to the first offset without one.
 
     The verdict is `Corrupt` at once for a valid record with a wrong sequence number, for a seal of
     an unknown kind, and for a seal with a wrong checksum of the segment.
     """
-    records: list[Record] = []
-    offset = data_end = HEADER_SIZE
-    seq = header.first_seq
-    sealed: SealKind | None = None
-    crc, crc_end = 0, 0
-    while offset < len(data):
+    walked = _walk_verified(data, header, verified.end)
+    if walked is None:
+        walked = _Prefix([], HEADER_SIZE, HEADER_SIZE, header.first_seq, None, "")
+        verified = NOTHING
+    records, offset, data_end, seq, sealed, _ = walked
+    crc_end, crc = verified
+    salt, size = header.salt, len(data)
+    while offset < size:
         try:
-            record = read_record(data, offset, header.salt)
+            record = read_record(data, offset, salt)
         except InvalidBytesError as error:
             return _Prefix(records, offset, data_end, seq, sealed, str(error))
-        if record.first_seq != seq:
-            return Corrupt(offset, seq, f"a record of event {record.first_seq} stands here")
-        if record.events:
+        _, first_seq, events, _, _, end = record
+        if first_seq != seq:
+            return Corrupt(offset, seq, f"a record of event {first_seq} stands here")
+        if events:
             records.append(record)
-            data_end, sealed = record.end, None
+            data_end, sealed = end, None
             if between is not None and len(records) % _FEW == 0:
                 between()
         else:
@@ -174,10 +206,50 @@ def _read_prefix(
             if crc != sealed_crc:
                 return Corrupt(offset, seq, "the seal's checksum of the segment does not match")
             if sealed is SealKind.IDLE:
-                data_end = record.end
-        seq += record.events
-        offset = record.end
+                data_end = end
+        seq += events
+        offset = end
     return _Prefix(records, offset, data_end, seq, sealed, "")
+
+
+def _walk_verified(data: bytes, header: SegmentHeader, stop: int) -> _Prefix | None:
+    """Find the records up to offset `stop` by their lengths, in verified bytes.
+
+    Returns `None` where the lengths do not lead from record to record up to `stop`.
+    """
+    records: list[Record] = []
+    offset = data_end = HEADER_SIZE
+    seq = header.first_seq
+    sealed: SealKind | None = None
+    while offset + RECORD_HEADER_SIZE < stop:
+        record = read_verified(data, offset)
+        _, first_seq, events, length, _, end = record
+        if first_seq != seq or not length or end > stop:
+            return None
+        if events:
+            records.append(record)
+            data_end, sealed = end, None
+        else:
+            try:
+                sealed, _ = read_seal(data, record)
+            except InvalidBytesError:
+                return None
+            if sealed is SealKind.IDLE:
+                data_end = end
+        seq += events
+        offset = end
+    return _Prefix(records, offset, data_end, seq, sealed, "") if offset == stop else None
+
+
+def crc_up_to(data: bytes, end: int, verified: Verified) -> int:
+    """Compute the CRC-32 of a segment up to offset `end`, from the known CRC-32 on if that helps.
+
+    `verified` is a beginning of the same bytes.
+    """
+    view = memoryview(data)
+    if verified.end > end:
+        return zlib.crc32(view[:end])
+    return zlib.crc32(view[verified.end : end], verified.crc)
 
 
 def end_of_data(data: bytes) -> int:

@@ -117,8 +117,8 @@ class LogWriter:
         self._look_at = 0
         self._tell_unsynced = tell_unsynced
         self._replica = replica
-        segment, end = (0, 0) if last is None else (last.first_seq, last.end)
-        self.frontier = FrontierWriter(disk, store, next_seq - 1, segment, end, timeline=timeline)
+        place = (0, 0, 0) if last is None else (last.first_seq, last.end, last.crc)
+        self.frontier = FrontierWriter(disk, store, next_seq - 1, *place, timeline=timeline)
 
     @property
     def path(self) -> str:
@@ -165,7 +165,7 @@ class LogWriter:
         if self._tell_unsynced:
             frontier = self.frontier
             frontier.seq, frontier.segment = first_seq + count - 1, active.header.first_seq
-            frontier.end = active.end
+            frontier.end, frontier.crc = active.end, active.crc
 
     def _ensure_in_place(self, active: ActiveSegment, *, manifest: bool = False) -> None:
         """Fail the log if somebody took the active segment away, or the directory with it.
@@ -208,7 +208,7 @@ class LogWriter:
         self.synced_seq = self.next_seq - 1
         frontier = self.frontier  # here and not in a method: one call less for each commit
         frontier.seq, frontier.segment = self.next_seq - 1, active.header.first_seq
-        frontier.end = active.end
+        frontier.end, frontier.crc = active.end, active.crc
         counts = self.counts
         counts.syncs += 1
         counts.sync_times_ns.append(took)

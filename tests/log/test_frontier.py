@@ -22,7 +22,7 @@ from tests.support.bank import bank_registry, pay
 
 STORE = uuid.UUID("00010203-0405-4607-8809-0a0b0c0d0e0f")
 QUIET: dict[str, Any] = {"auto_save_interval": None, "wal_max_entries": None, "idle_seal": 3600.0}
-EXAMPLE = Frontier(STORE, 3, b"opening!", 41, 17, 4096, WriterState.OPEN)
+EXAMPLE = Frontier(STORE, 3, b"opening!", 41, 17, 4096, WriterState.OPEN, 0xC0FFEE)
 
 
 def frontier(disk: SimulatedDisk) -> Frontier:
@@ -46,7 +46,7 @@ def end_of_event(disk: SimulatedDisk, segment: int, seq: int) -> int:
 class TestBytes:
     def test_the_bytes_are_those_of_the_format(self) -> None:
         checked = b"EVSTFRN\n" + struct.pack("<HHI", 1, 1, 3) + STORE.bytes + b"opening!"
-        checked += struct.pack("<QQQI", 41, 17, 4096, 1)
+        checked += struct.pack("<QQQII", 41, 17, 4096, 1, 0xC0FFEE)
         assert EXAMPLE.encode() == checked + struct.pack("<I", zlib.crc32(checked))
         assert len(EXAMPLE.encode()) == FRONTIER_SIZE
 
@@ -85,11 +85,13 @@ class TestTelling:
     async def test_it_tells_the_end_of_each_durable_event(self) -> None:
         disk = SimulatedDisk()
         async with opened(disk) as store:
-            assert frontier(disk)[3:] == (0, 0, 0, WriterState.OPEN)
+            assert frontier(disk)[3:] == (0, 0, 0, WriterState.OPEN, 0)
             for seq in range(1, 4):
                 await store.append(pay())
                 told = frontier(disk)
-                assert told[3:] == (seq, 1, end_of_event(disk, 1, seq), WriterState.OPEN)
+                end = end_of_event(disk, 1, seq)
+                crc = zlib.crc32(disk.read_file(segment_name(1))[:end])
+                assert told[3:] == (seq, 1, end, WriterState.OPEN, crc)
             manifest_store = uuid.UUID(str(told.store))
         again = frontier(disk)
         assert again == told._replace(state=WriterState.CLOSED)
@@ -212,7 +214,7 @@ class TestFailures:
         await store.close()
         after = frontier(disk)
         assert after.state is WriterState.OPEN
-        assert after._replace(seq=1, end=before.end) == before
+        assert after._replace(seq=1, end=before.end, data_crc=before.data_crc) == before
 
     @pytest.mark.asyncio
     async def test_a_frontier_that_cannot_be_written_is_a_warning_and_no_more(

@@ -10,14 +10,18 @@ ASYNC_FOLLOWER = "following/async_follower.py"
 EVENT_BATCHES = "following/event_batches.py"
 FRONTIER = "log/frontier.py"
 LOG_FOLLOWER = "following/log_follower.py"
+LOG_RECOVERY = "log/recovery.py"
 RUNNER = "log/runner.py"
 SEGMENT_TAIL = "following/segment_tail.py"
 SYNC_FOLLOWER = "following/sync_follower.py"
+TAIL = "log/tail_verdict.py"
 WRITER = "log/writer.py"
 
+TEST_BITS = "tests/damage"
 TEST_FRONTIER = "tests/log/test_frontier.py"
 TEST_FOLLOWERS = "tests/following/test_followers.py"
 TEST_LOG_FOLLOWER = "tests/following/test_log_follower.py"
+TEST_VERIFIED = "tests/log/test_verified.py"
 
 FOLLOWING = (
     Sabotage(
@@ -25,6 +29,43 @@ FOLLOWING = (
         breaks="a follower gets only what is durable",
         edits=(edit(WRITER, "        if self._tell_unsynced:\n", "        if count:\n"),),
         caught_by=(TEST_FRONTIER, TEST_LOG_FOLLOWER),
+    ),
+    Sabotage(
+        name="the told checksum not compared",
+        breaks="the frontier is never trusted over the log",
+        edits=(
+            edit(
+                LOG_RECOVERY,
+                "    return told if same else NOTHING\n",
+                "    return told if len(beginning) == told.end else NOTHING\n",
+            ),
+        ),
+        caught_by=(TEST_VERIFIED, TEST_BITS),
+    ),
+    Sabotage(
+        name="an end of verified bytes within a record believed",
+        breaks="the frontier is never trusted over the log",
+        edits=(
+            edit(
+                TAIL,
+                "or not length or end > stop:\n            return None\n",
+                "or not length:\n            return None\n",
+            ),
+            edit(TAIL, 'seq, sealed, "") if offset == stop else None\n', 'seq, sealed, "")\n'),
+        ),
+        caught_by=(TEST_VERIFIED,),
+    ),
+    Sabotage(
+        name="the told checksum of an earlier end",
+        breaks="an opening verifies what was told with one checksum",
+        edits=(
+            edit(
+                WRITER,
+                "        frontier.end, frontier.crc = active.end, active.crc\n        counts",
+                "        frontier.end = active.end\n        counts",
+            ),
+        ),
+        caught_by=(TEST_VERIFIED, TEST_FRONTIER),
     ),
     Sabotage(
         name="others not told of an opening",

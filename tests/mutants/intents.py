@@ -63,7 +63,7 @@ INTENTS = (
     Sabotage(
         name="open intents not folded from the log",
         breaks="a restart closes no intent",
-        edits=(edit(RECOVERY, "        if holds_marks(chunk.array):\n", "        if False:\n"),),
+        edits=(edit(RECOVERY, "        if any(map(_metadata, events)):", "        if False:"),),
         caught_by=(TEST_INTENDING,),
     ),
     Sabotage(
