@@ -6,9 +6,9 @@ lock only reads the manifest.
 Leftovers of a crash are removed last, after everything else was found to be sound. In a refused
 store, a file under a temporary name may be the only copy of an event.
 
-The order of creation leaves either no store or a whole store after a crash. The `log` folder comes
-first, then an empty, sealed first segment. Then the names of the directory and all parents are
-synced, because another program may have made them. `store.json` comes last. Once `store.json`
+The order of creation leaves either no store or a whole store after a crash. The `log` folder and an
+empty, sealed first segment come first. Then the names of the directory and all parents are synced,
+because another program may have made them. `store.json` comes last. Once `store.json`
 exists, a log without segments has lost its segments.
 """
 
@@ -131,7 +131,7 @@ def open_directory(
         with translating_recovery_errors(disk.path):
             manifest = _create_store(disk, clock, config, kind, initial)
         _logger.info("%s: made a new store, because there was none", disk.path)
-        return OpenedDirectory(manifest, Listing.read(disk), created=True)
+        return OpenedDirectory(manifest, listing.with_log(disk), created=True)
     if manifest.kind != kind:
         raise ConfigError(
             f"{disk.path} was made by an Event{manifest.kind.title()}: open it with that, "
@@ -224,10 +224,11 @@ def create_log(disk: Disk, manifest: Manifest, first_seq: int) -> Manifest:
     )
 
 
-def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
+def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing, *, settled: bool) -> None:
     """Remove temporary files, and segments and archives that the manifest no longer counts.
 
-    The store must have been found to be sound.
+    The store must have been found to be sound. `listing` has the names from the beginning of the
+    opening, and `settled` says whether this opening has written store.json durably.
 
     Raises `CorruptLogError` where an archived segment contradicts its name, and the errors of an
     opening that cannot write.
@@ -236,9 +237,9 @@ def clear_leftovers(disk: Disk, manifest: Manifest, listing: Listing) -> None:
         if archived_segments(disk, manifest, listing):
             # If the sync of store.json failed, only the page cache says that the segments may go.
             save_manifest(disk, manifest)
-        else:
+        elif not settled:
             sync_folder(disk)  # a writer may have died between renaming store.json and the sync
-        for name in TEMPORARIES:
+        for name in listing.temporaries:
             with contextlib.suppress(FileNotFoundError):
                 disk.remove(name)
         remove_archived_segments(disk, manifest, listing)
@@ -306,9 +307,13 @@ def refuse_orphans(disk: Disk, listing: Listing) -> None:
 
 
 def create_first_segment(disk: Disk, store: uuid.UUID, first_seq: int) -> None:
-    """Create a log of one segment, empty and sealed, for the events from `first_seq` on."""
+    """Create a log of one segment, empty and sealed, for the events from `first_seq` on.
+
+    All names are durable on return. The folder is synced last: file systems with a journal then
+    write the new folder together with the file.
+    """
     disk.make_folder(LOG_FOLDER)
-    sync_folder(disk)
     header = SegmentHeader(store=store, size=0, first_seq=first_seq, salt=fresh_salt(disk))
     data, _ = build_segment(disk, header, [], first_seq)
     write_atomically(disk, segment_name(first_seq), SEGMENT_TEMPORARY, data)
+    sync_folder(disk)

@@ -381,9 +381,9 @@ def _open(
                 recovered = examined.unrepaired()
             else:
                 directory = open_directory(disk, clock, settings, create=create, kind="log")
-                manifest, listing, _ = directory
+                manifest, listing, created = directory
                 recovered = repair_log(disk, _examine(disk, manifest, listing))
-                clear_leftovers(disk, manifest, listing)
+                clear_leftovers(disk, manifest, listing, settled=created)
     except BaseException:
         disk.close()
         raise

@@ -150,7 +150,7 @@ def recover(
                 )
                 at = _fold(disk, registry, first, examined)
                 with translating_recovery_errors(disk.path):
-                    manifest, log = _repair(disk, first, config, examined)
+                    manifest, log = _repair(disk, first, config, examined, created=created)
                     index = examined.keys.repaired(at.seq, at.latest)
             checksum = _last_checksum(disk, examined, at.seq)
     except BaseException:
@@ -315,7 +315,12 @@ def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
 
 
 def _repair(
-    disk: Disk, first: FirstState[Any], config: StoreConfig, examined: _Examined[Any]
+    disk: Disk,
+    first: FirstState[Any],
+    config: StoreConfig,
+    examined: _Examined[Any],
+    *,
+    created: bool,
 ) -> tuple[Manifest, RecoveredLog]:
     """Finish what the last writer left undone, in a sound and folded store.
 
@@ -329,8 +334,8 @@ def _repair(
         listing = Listing.read(disk)  # the log has its first segment now
         log = examine_log(disk, manifest.store, listing, log_start=start, verify_from=start)
     repaired = _unrepaired(examined) if log is None else repair_log(disk, log)
-    clear_leftovers(disk, manifest, listing)
-    examined.vault.remove_temporary()
+    settled = created or manifest is not examined.manifest
+    clear_leftovers(disk, manifest, listing, settled=settled)
     return manifest, repaired
 
 

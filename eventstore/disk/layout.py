@@ -99,11 +99,12 @@ TEMPORARIES = (
     KEYS_TEMPORARY,
     KEYS_MERGE_TEMPORARY,
     ARCHIVE_TEMPORARY,
+    SNAPSHOT_TEMPORARY,
     MANIFEST_TEMPORARY,
     REPLICA_TEMPORARY,
     BRANCH_MARK,
 )
-"""Temporary files removed by the next writer. `SnapshotVault` removes a snapshot's."""
+"""Temporary files removed by the next writer."""
 
 ROOT_NAMES = frozenset(
     {

@@ -24,9 +24,10 @@ from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     KEYS_FOLDER,
     LOG_FOLDER,
+    QUARANTINE_FOLDER,
+    QUARANTINE_TEMPORARY,
     ROOT_NAMES,
     SNAPSHOT_FOLDER,
-    SNAPSHOT_TEMPORARY,
     SPARE_SEGMENT,
     TEMPORARIES,
     archive_seq,
@@ -59,6 +60,26 @@ class Listing(NamedTuple):
             keys=disk.list(KEYS_FOLDER),
             log=disk.list(LOG_FOLDER),
         )
+
+    def with_log(self, disk: Disk) -> Listing:
+        """Return the same names, with the top of the directory and the log listed again."""
+        return self._replace(root=disk.list(), log=disk.list(LOG_FOLDER))
+
+    @property
+    def temporaries(self) -> list[str]:
+        """The temporary files that a crash may have left.
+
+        A file in the folder `quarantine`, which is not listed, may be missing.
+        """
+        found = {*self.root, QUARANTINE_TEMPORARY if QUARANTINE_FOLDER in self.root else ""}
+        for folder, names in (
+            (ARCHIVE_FOLDER, self.archive),
+            (KEYS_FOLDER, self.keys),
+            (LOG_FOLDER, self.log),
+            (SNAPSHOT_FOLDER, self.snapshots),
+        ):
+            found.update(f"{folder}/{base}" for base in names if base.endswith(".tmp"))
+        return [name for name in TEMPORARIES if name in found]
 
     @property
     def segments(self) -> list[int]:
@@ -109,7 +130,7 @@ class Listing(NamedTuple):
             *(f"{KEYS_FOLDER}/{base}" for base in self.keys if run_range(base) is None),
             *(f"{LOG_FOLDER}/{base}" for base in self.log if segment_seq(base) is None),
         ]
-        known = {*ROOT_NAMES, *TEMPORARIES, SNAPSHOT_TEMPORARY, SPARE_SEGMENT}
+        known = {*ROOT_NAMES, *TEMPORARIES, SPARE_SEGMENT}
         return [name for name in others if name not in known]
 
 

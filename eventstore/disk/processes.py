@@ -6,8 +6,11 @@ Where there is no `/proc`, facts are missing and a process is not identified.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
+
+import msgspec
 
 from eventstore.lock_owner import LockOwner, Standing
 
@@ -18,16 +21,23 @@ _STATE, _STARTED = 0, 19  # fields of /proc/PID/stat, counted behind the name in
 
 def this_process() -> LockOwner:
     """Describe this process, as the owner of a lock that was taken now."""
+    return msgspec.structs.replace(_facts(os.getpid()), since=time.time_ns())
+
+
+@functools.lru_cache(maxsize=1)
+def _facts(pid: int) -> LockOwner:
     fields = _stat("self")
     return LockOwner(
-        pid=os.getpid(),
+        pid=pid,
         started=int(fields[_STARTED]) if fields else None,
         boot=_boot(),
         namespace=_namespace(),
         host=os.uname().nodename,
         command=_read("/proc/self/cmdline").replace("\0", " ").strip(),
-        since=time.time_ns(),
     )
+
+
+os.register_at_fork(after_in_child=_facts.cache_clear)
 
 
 def standing_of(owner: LockOwner) -> Standing:

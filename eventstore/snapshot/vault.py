@@ -341,11 +341,6 @@ class SnapshotVault(Generic[StateT]):
         sync_folder(self._disk, SNAPSHOT_FOLDER)
         return f"{name} was set aside in {target}"
 
-    def remove_temporary(self) -> None:
-        """Remove the unfinished snapshot that a crash left behind, if there is one."""
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(SNAPSHOT_TEMPORARY)
-
     def _differing(self, other: Mapping[str, str]) -> tuple[str, ...]:
         """List the operations in a snapshot's fingerprint whose handlers differ or are missing now.
 
