@@ -25,14 +25,20 @@ class KeyHasher:
     def hash(self, operation: str, text: str) -> int:
         """Return the hash of a key."""
         found = self._hash.copy()
-        found.update(f"{operation}\0{text}".encode("utf-8", "surrogatepass"))
+        found.update(_encoded(f"{operation}\0{text}"))
         return int.from_bytes(found.digest(), "big")
 
     def digest(self, text: str, payloads: Iterable[bytes]) -> int:
         """Return the digest of a key's text and the encoded payloads under the key."""
         found = self._digest.copy()
-        found.update(text.encode("utf-8", "surrogatepass"))
+        found.update(_encoded(text))
         for payload in payloads:
             found.update(b"%d\0" % len(payload))
             found.update(payload)
         return int.from_bytes(found.digest(), "big")
+
+
+def _encoded(text: str) -> bytes:
+    if text.isascii():
+        return text.encode()  # without a look for the handler of errors, which takes longer
+    return text.encode("utf-8", "surrogatepass")

@@ -148,6 +148,12 @@ class KeyIndex:
                 return True
         return False
 
+    def may_know(self, key_hash: int) -> bool:
+        """Tell from memory whether a durable key may have a hash. Only `False` is certain."""
+        if key_hash in self.recent_keys or key_hash in self._frozen:
+            return True
+        return self.may_be_in_runs(key_hash)
+
     # ---- changing --------------------------------------------------------------------------
 
     def submitted(self, first_seq: int, keys: Sequence[InFlight]) -> None:

@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import errno
 import functools
-import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -40,7 +39,7 @@ from eventstore.histogram import Histogram
 from eventstore.log.base import Chunk, Submission
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
-from eventstore.log.reader import CACHED_BYTES, LogReader
+from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog
 from eventstore.log.replica_interface import Lag, Replica
 from eventstore.log.runs import narrowed
@@ -53,7 +52,6 @@ __all__ = ["DurableLog"]
 
 _logger = logging.getLogger(__name__)
 
-_RUNS_PER_VISIT = 8  # of events, read and made in one call off the loop
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare, after one that failed
 
 P = ParamSpec("P")
@@ -84,7 +82,7 @@ class DurableLog:
         self._replica = replica
         self.warnings = StandingWarnings(disk.path) if replica is None else replica.warnings
         self._background = BackgroundCalls(disk, 2)
-        self._reader = LogReader(disk, manifest.store, CACHED_BYTES)
+        self._reader = LogReader(disk, manifest.store)
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)
         self._spare_task: DetachedWork[None] | None = None
@@ -215,33 +213,25 @@ class DurableLog:
     async def read(self, start: int, stop: int, make: Callable[[Chunk], T]) -> AsyncIterator[T]:
         """Yield what `make` makes of runs of events. See `Log.read`.
 
-        One reader stays open from run to run. A visit to the thread takes one run at first, and
-        twice as many each time. So a short reading makes nothing in vain, and a long one makes few
-        visits. Raises `StoreClosedError` once the log is closed, and `ReadFailedError`.
+        One reader stays open from run to run. Raises `StoreClosedError` once the log is closed, and
+        `ReadFailedError`.
         """
         chunks = self._reader.chunks(start, stop)
-        most = 1
 
-        def take() -> tuple[list[T], Exception | None, bool]:
-            made: list[T] = []
-            try:
-                for chunk in itertools.islice(chunks, most):
-                    made.append(make(narrowed(chunk, start, stop)))
-                    if chunk.first_seq + chunk.events >= stop:
-                        chunks.close()
-                        return made, None, True
-            except Exception as error:  # noqa: BLE001  raised behind the runs that are good
-                return made, error, True
-            return made, None, len(made) < most
+        def take() -> tuple[T, bool] | None:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return None
+            ends = chunk.first_seq + chunk.events >= stop
+            if ends:
+                chunks.close()
+            return make(narrowed(chunk, start, stop)), ends
 
-        ends = False
-        while not ends:
-            taken, failure, ends = await self.run(take)
-            for one in taken:
-                yield one
-            if failure is not None:
-                raise failure
-            most = min(2 * most, _RUNS_PER_VISIT)
+        while (taken := await self.run(take)) is not None:
+            made, ends = taken
+            yield made
+            if ends:
+                return
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a blocking call on a thread beside the commit path.

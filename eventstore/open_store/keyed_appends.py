@@ -326,15 +326,14 @@ class KeyedAppends:
         text = key_text(key, "find")
         if text is None:
             raise argument_error("key", key, "expected the text of a key, or its parts")
-        index, known = self.index, []
-        hashes = {index.hasher.hash(name, text): name for name in names}
+        index, hash_of = self.index, self.index.hasher.hash
+        hashes = {found: name for name in names if index.may_know(found := hash_of(name, text))}
+        if not hashes:  # an unknown key costs no thread
+            return None
+        known = []
         rows = {key_hash: index.in_memory(key_hash) for key_hash in hashes}
-        missing = [
-            key_hash
-            for key_hash, row in rows.items()
-            if row is None and index.may_be_in_runs(key_hash)
-        ]
-        if missing:  # a key that no run can hold costs no thread
+        missing = [key_hash for key_hash, row in rows.items() if row is None]
+        if missing:
             rows |= await self._log.run(find_in_runs, index.runs, missing, index.limit)
         for key_hash, name in hashes.items():
             row = index.in_memory(key_hash) or rows[key_hash]

@@ -75,6 +75,8 @@ def operation_names(operation: Any, registry: HandlerRegistry[Any]) -> Collectio
     """
     if isinstance(operation, type) and issubclass(operation, Operation):
         operation = operation_name(operation)
+    if type(operation) is str and operation in registry.operations:
+        return (operation,)
     wanted = None if operation is None else (operation,)
     return checked_operations(wanted, registry.operations) or registry.operations
 

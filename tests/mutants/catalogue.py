@@ -426,11 +426,7 @@ SABOTAGES = (
     Sabotage(
         name="a repaired end sealed before it is durable",
         breaks="what looks finished is on the disk",
-<<<<<<< HEAD
-        edits=(edit(TAIL_REPAIR, "    sync(file)\n    crc =", "    crc ="),),
-=======
-        edits=(edit(UNCLEAN_END, "    sync(file)\n    end =", "    end ="),),
->>>>>>> 5167501 (Make fewer system calls and syncs where a store is opened)
+        edits=(edit(TAIL_REPAIR, "    sync(file)\n    end =", "    end ="),),
         caught_by=("tests/log/test_recovery.py", TEST_POWER),
     ),
     Sabotage(
@@ -806,13 +802,8 @@ SABOTAGES = (
     Sabotage(
         name="a gap in the sequence accepted",
         breaks="sequence numbers have no gap",
-<<<<<<< HEAD
-        edits=(edit(TAIL, "        if record.first_seq != seq:\n", "        if False:\n"),),
-        caught_by=("tests/log/test_tail_verdict.py",),
-=======
         edits=(edit(TAIL, "        if first_seq != seq:\n", "        if False:\n"),),
-        caught_by=("tests/log/test_tail.py",),
->>>>>>> 5167501 (Make fewer system calls and syncs where a store is opened)
+        caught_by=("tests/log/test_tail_verdict.py",),
     ),
     Sabotage(
         name="a gap in the sequence read over",
