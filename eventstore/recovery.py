@@ -334,7 +334,7 @@ def _repair(
         listing = Listing.read(disk)  # the log has its first segment now
         log = examine_log(disk, manifest.store, listing, log_start=start, verify_from=start)
     repaired = _unrepaired(examined) if log is None else repair_log(disk, log)
-    settled = created or manifest is not examined.manifest
+    settled = created or manifest != examined.manifest
     clear_leftovers(disk, manifest, listing, settled=settled)
     return manifest, repaired
 

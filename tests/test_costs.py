@@ -35,7 +35,7 @@ from eventstore import (
     replay,
     state_at,
 )
-from eventstore.disk.layout import segment_name
+from eventstore.disk.layout import MANIFEST_TEMPORARY, SEGMENT_TEMPORARY, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.log import runner
 from eventstore.log.base import Chunk
@@ -426,6 +426,11 @@ def folders_listed(disk: SimulatedDisk, before: int) -> list[str]:
     return [call.name for call in disk.calls[before:] if call.kind == "list"]
 
 
+def syncs(disk: SimulatedDisk, since: int) -> list[tuple[str, str]]:
+    found = ("sync", "sync_folder", "sync_path")
+    return [(call.kind, call.name) for call in disk.calls[since:] if call.kind in found]
+
+
 async def closed_store(*, kill: bool = False) -> SimulatedDisk:
     """Return the disk of a store with archives, two snapshots, and an event after the snapshots."""
     disk = SimulatedDisk()
@@ -469,10 +474,34 @@ class TestOpening:
             assert log.seq == 1
 
     @pytest.mark.asyncio
-    async def test_a_new_store_lists_them_again(self) -> None:
+    async def test_a_new_store_lists_its_new_names_again(self) -> None:
         disk = SimulatedDisk()
         async with EventStore.open("", bank_registry(), QUIET, disk=disk):
-            assert folders_listed(disk, 0) == FOLDERS * 2
+            assert folders_listed(disk, 0) == [*FOLDERS, "", "log"]
+
+    @pytest.mark.asyncio
+    async def test_a_new_store_makes_each_sync_once(self) -> None:
+        """Data of the segment and its name, the folder, the parents, data and name of the rest."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), QUIET, disk=disk):
+            assert syncs(disk, 0) == [
+                ("sync", SEGMENT_TEMPORARY),
+                ("sync_folder", "log"),
+                ("sync_folder", ""),
+                ("sync_path", ""),
+                ("sync", MANIFEST_TEMPORARY),
+                ("sync_folder", ""),
+            ]
+            assert "remove" not in {call.kind for call in disk.calls}
+
+    @pytest.mark.asyncio
+    async def test_a_closed_store_makes_one_sync_and_removes_nothing(self) -> None:
+        """A writer may have died between the rename of `store.json` and the sync of the folder."""
+        disk = await closed_store(kill=False)
+        before = len(disk.calls)
+        async with EventStore.open("", bank_registry(), QUIET, disk=disk):
+            assert syncs(disk, before) == [("sync_folder", "")]
+            assert "remove" not in {call.kind for call in disk.calls[before:]}
 
     @pytest.mark.asyncio
     async def test_so_does_a_store_that_begins_a_log(self) -> None:

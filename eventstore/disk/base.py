@@ -228,9 +228,11 @@ def write_atomically(disk: Disk, name: str, temporary: str, data: bytes) -> None
 
     The bytes go to `temporary` and are synced. The rename follows, then a sync of the folder.
     """
-    with contextlib.suppress(FileNotFoundError):
+    try:
+        file = disk.create(temporary)
+    except FileExistsError:  # of an earlier attempt
         disk.remove(temporary)
-    file = disk.create(temporary)
+        file = disk.create(temporary)
     try:
         write_fully(file, 0, data)
         sync(file)
