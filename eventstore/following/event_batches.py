@@ -17,7 +17,7 @@ from eventstore.log.base import Chunk
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.repair_notes import holds_lost, without_lost
+from eventstore.model.repair_notes import without_lost
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
 from eventstore.named_cursors import checked_name, load_cursor, save_cursor
 from eventstore.reading.replay import recorded_name
@@ -140,9 +140,7 @@ class EventBatches:
         try:
             events = self._codec.decode(chunk.array, chunk.events, chunk.first_seq)
             events = events[start - chunk.first_seq : stop - chunk.first_seq]
-            events = self._window.cut(self._upcast(events))
-            if holds_lost(chunk.array):
-                events = without_lost(events)
+            events = without_lost(self._window.cut(self._upcast(events)))
         except BaseException:
             self._log.read_again()
             raise

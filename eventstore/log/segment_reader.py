@@ -257,7 +257,7 @@ def _gather_records(buffer: _WindowBuffer, limit: int, run: OpenRun, stop: int) 
     on local variables and calls nothing but `read_lengths`.
     """
     data, body = buffer.data, buffer.at + RECORD_HEADER_SIZE
-    bodies, room, seq = run.bodies, run.room, run.next_seq
+    add, start, room, seq = run.bodies.append, run.start, run.room, run.next_seq
     try:
         while body <= limit:
             number, events, length = read_lengths(data, body - _LENGTHS_BEFORE_BODY)
@@ -269,10 +269,10 @@ def _gather_records(buffer: _WindowBuffer, limit: int, run: OpenRun, stop: int) 
             if behind > limit:
                 return RECORD_HEADER_SIZE + int(length)
             seq += events
-            if seq <= run.start:
+            if seq <= start:
                 run.first_seq = seq
             elif events:
-                bodies.append(data[body:behind])
+                add(data[body:behind])
                 room -= length
             body = behind + -length % ALIGNMENT + RECORD_HEADER_SIZE
             if room <= 0 or seq >= stop:

@@ -13,6 +13,7 @@ Both operations leave a state as it is. Readers pass over `EventsLost` unless as
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,6 @@ __all__ = [
     "REPAIR_NOTES",
     "EventsLost",
     "StoreRepaired",
-    "holds_lost",
     "is_lost",
     "with_notes",
     "without_lost",
@@ -73,12 +73,9 @@ def with_notes(payloads: Mapping[str, type[Operation]]) -> list[type[Operation]]
 
 
 LOST_TAG = tag_of(EventsLost)
-_LOST = LOST_TAG.encode()
-
-
-def holds_lost(array: bytes) -> bool:
-    """Tell whether encoded events may hold an `EventsLost`. Only the answer `False` is certain."""
-    return _LOST in array
+_PLACES = frozenset((EventsLost, dict))
+"""The classes of a payload that may stand in the place of a lost event."""
+_data = operator.attrgetter("data")
 
 
 def is_lost(event: Any) -> bool:
@@ -89,6 +86,8 @@ def is_lost(event: Any) -> bool:
     return isinstance(data, EventsLost)
 
 
-def without_lost(events: Sequence[Any]) -> list[Any]:
+def without_lost(events: Sequence[Any]) -> Sequence[Any]:
     """Return the events that are not in the place of a lost one."""
+    if _PLACES.isdisjoint(map(type, map(_data, events))):  # no call for each event
+        return events
     return [event for event in events if not is_lost(event)]

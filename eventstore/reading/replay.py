@@ -24,7 +24,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.handler import replay_error
 from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.repair_notes import EventsLost, holds_lost, without_lost
+from eventstore.model.repair_notes import EventsLost, without_lost
 from eventstore.model.state_codec import StateAt
 from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copier, copy_value, is_immutable
@@ -268,7 +268,7 @@ def recorded_batches(
         chunk = narrowed(chunk, first, end)
         events = codec.decode(chunk.array, chunk.events, chunk.first_seq)
         wanted = window.cut(events)
-        if not gaps and holds_lost(chunk.array):
+        if not gaps:
             wanted = without_lost(wanted)
         if wanted:
             yield wanted

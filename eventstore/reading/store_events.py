@@ -13,7 +13,7 @@ from eventstore.log.base import Chunk, Log
 from eventstore.log.memory import MemoryLog
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.repair_notes import holds_lost, without_lost
+from eventstore.model.repair_notes import without_lost
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
 from eventstore.reading.confirmed_cursors import place_behind_live
 from eventstore.reading.selection import checked_operations, decode_chunk
@@ -90,7 +90,7 @@ async def durable_batches(
 
     async for found, chunk in log.read(first, end, decode):
         events = window.cut(found)
-        if not gaps and holds_lost(chunk.array):
+        if not gaps:
             events = without_lost(events)
         if operations is not None:
             events = [event for event in events if event.operation in operations]

@@ -75,11 +75,7 @@ REPAIR = (
     Sabotage(
         name="lost events handed to readers",
         breaks="readers pass over lost events",
-        edits=(
-            edit(
-                REPLAY, "        if not gaps and holds_lost(chunk.array):\n", "        if False:\n"
-            ),
-        ),
+        edits=(edit(REPLAY, "        if not gaps:\n", "        if False:\n"),),
         caught_by=(f"{TEST_REPAIR} -k pass_over",),
     ),
     Sabotage(
@@ -88,7 +84,7 @@ REPAIR = (
         edits=(
             edit(
                 STORE_EVENTS,
-                "        if not gaps and holds_lost(chunk.array):\n",
+                "        if not gaps:\n",
                 "        if False:\n",
             ),
         ),
