@@ -61,6 +61,8 @@ class CommitWatch:
         self._loop = loop
         self._limit = max(config.slow_sync, _SHORTEST)
         self._timeout = config.commit_timeout
+        quorum = config.replicate is not None and config.replicate.acknowledge == "quorum"
+        self._awaited = "the disk or the cluster" if quorum else "the disk"
         self._period = self._limit
         if self._timeout is not None:
             self._period = min(self._limit, max(self._timeout / _LOOKS, _SHORTEST))
@@ -111,15 +113,15 @@ class CommitWatch:
         hung = now - self._since
         if flight is not self._seen:
             self._stalled = False
-            self._warnings.end("stall", f"the disk answered after {hung:.3f} s")
+            self._warnings.end("stall", f"{self._awaited} answered after {hung:.3f} s")
             self._see(now, flight)
         elif flight is not None:
             if not self._stalled and hung >= self._limit:
                 self._stalled = True
                 self._warnings.begin(
                     "stall",
-                    f"the disk has not answered for {hung:.3f} s, and {self._room.pending} events "
-                    "wait for it: is it overloaded, or gone?",
+                    f"{self._awaited} has not answered for {hung:.3f} s, and {self._room.pending} "
+                    "events wait for it: is it overloaded, or gone?",
                     _logger,
                 )
             if self._timeout is not None:
@@ -144,10 +146,10 @@ class CommitWatch:
         first, last = receipt.first_seq, receipt.seq
         events = f"event {last}" if first == last else f"events {first} to {last}"
         return OutcomeUnknownError(
-            f"{self._warnings.path}: the disk has not answered for {waited:.1f} s, longer than the "
-            f"commit_timeout of {timeout} s. Whether {events} will be in the log is unknown, and "
-            "the write goes on. Await error.receipt for the outcome. Append again only with the "
-            "same key",
+            f"{self._warnings.path}: {self._awaited} has not answered for {waited:.1f} s, longer "
+            f"than the commit_timeout of {timeout} s. Whether {events} will be in the log is "
+            "unknown, and the write goes on. Await error.receipt for the outcome. Append again "
+            "only with the same key",
             path=self._warnings.path,
             waited=waited,
             receipt=receipt,

@@ -80,7 +80,7 @@ class TestQuorum:
             for node in cluster.nodes[:2]:
                 node.freeze()
             try:
-                with pytest.raises(OutcomeUnknownError) as caught:
+                with pytest.raises(OutcomeUnknownError, match="the disk or the cluster") as caught:
                     await store.append(pay(2))
                 assert (store.seq, store.state.balances["a"]) == (1, 1)
             finally:
