@@ -283,8 +283,12 @@ class DurableLog:
         if self._group is None:
             await self._background.close(self.disk.close)
             return
-        await self._group.drain()
-        await self._background.finish()
+        try:
+            await self._group.drain()
+            await self._background.finish()
+        except Exception:  # of a signal handler: the lock is freed all the same
+            await self._group.close()
+            raise
         await self._group.close()
 
     def _closed_error(self) -> StoreClosedError:

@@ -108,6 +108,18 @@ CORE = (
         caught_by=(f"{TEST_CLOSING} -k warnings_are_errors",),
     ),
     Sabotage(
+        name="a closing that an exception ends",
+        breaks="a closed store holds no lock, whatever a signal handler raised",
+        edits=(
+            edit(
+                "log/durable.py",
+                "            await self._group.close()\n            raise\n",
+                "            raise\n",
+            ),
+        ),
+        caught_by=(f"{TEST_CLOSING} -k leaves_no_lock",),
+    ),
+    Sabotage(
         name="a lookout that never comes again",
         breaks="nobody waits behind a disk that hangs, whatever a signal handler raised",
         edits=(

@@ -442,6 +442,23 @@ class TestThreads:
             runner.run(store.close())
             runner.run(_opens_clean(tmp_path / "s"))
 
+    @pytest.mark.parametrize("opens", ["store", "log"])
+    def test_an_exception_of_a_signal_handler_leaves_no_lock(
+        self, opens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def out_of_time(calls: BackgroundCalls) -> None:
+            raise TimeoutError("of a signal handler")
+
+        with asyncio.Runner() as runner:
+            opened = _opened(tmp_path / "s") if opens == "store" else _opened_log(tmp_path / "s")
+            thing: Any = runner.run(opened)
+            monkeypatch.setattr(BackgroundCalls, "finish", out_of_time)
+            with pytest.raises(TimeoutError, match="of a signal handler"):
+                runner.run(thing.close())
+            disk = LocalDisk(tmp_path / "s")
+            disk.lock()
+            disk.close()
+
 
 async def _opened(path: Path) -> EventStore[Bank]:
     store = await EventStore.open(path, bank_registry())
