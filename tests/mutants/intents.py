@@ -276,4 +276,16 @@ INTENTS = (
         ),
         caught_by=("tests/intents/test_keyed.py",),
     ),
+    Sabotage(
+        name="an intent at work for ever",
+        breaks="an intent of a cancelled call is in doubt",
+        edits=(edit(INTENDING, "        if self._ended:", "        if False:"),),
+        caught_by=("tests/intents/test_keyed.py -k look_up",),
+    ),
+    Sabotage(
+        name="an intent in a field of numbers",
+        breaks="an operation with intent= opens an intent, or is refused",
+        edits=(edit("model/payloads.py", "    if fault is not None:\n", "    if False:\n"),),
+        caught_by=("tests/model/test_trait_fields.py",),
+    ),
 )

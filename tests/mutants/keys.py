@@ -199,4 +199,26 @@ KEYS = (
         ),
         caught_by=(TEST_APPENDS,),
     ),
+    Sabotage(
+        name="a key made in the caller's decimal context",
+        breaks="a key follows from the payload alone",
+        edits=(edit(KEYED_APPENDS, "fold_context().run(units_of, hasher,", "units_of(hasher,"),),
+        caught_by=(f"{TEST_APPENDS} -k decimal_context",),
+    ),
+    Sabotage(
+        name="a key of a time with its offset",
+        breaks="equal values are one key",
+        edits=(edit("keys/identity.py", "value.astimezone(datetime.UTC)", "value"),),
+        caught_by=("tests/keys/test_identity.py",),
+    ),
+    Sabotage(
+        name="receipts with the events of other readers",
+        breaks="nobody changes an event for others",
+        edits=(
+            edit(
+                "model/operation.py", "tuple(map(copy_value, self._events))", "tuple(self._events)"
+            ),
+        ),
+        caught_by=(f"{TEST_APPENDS} -k nobody_changes",),
+    ),
 )

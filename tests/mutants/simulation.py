@@ -87,4 +87,30 @@ SIMULATION = (
         edits=(edit(LOOP, "        self.refused.append(message)\n", ""),),
         caught_by=(f"{TESTS}/test_loop.py -k real_world",),
     ),
+    Sabotage(
+        name="a real thread in a simulation",
+        breaks="real threads are refused",
+        edits=(edit(LOOP, '(threading.Thread, ("start",)', "(threading.Thread, ()"),),
+        caught_by=(f"{TESTS}/test_loop.py -k real_world",),
+    ),
+    Sabotage(
+        name="timers of a stopped bot",
+        breaks="nothing of an ended process reaches the venue",
+        edits=(edit(LIVES, "            process.retire()\n", ""),),
+        caught_by=(f"{TESTS}/test_lives.py -k timers",),
+    ),
+    Sabotage(
+        name="a bot's exit without a word",
+        breaks="a status other than 0 is a mistake",
+        edits=(edit(LIVES, "if error.code in (None, 0):", "if True:"),),
+        caught_by=(f"{TESTS}/test_lives.py -k exits",),
+    ),
+    Sabotage(
+        name="a group of errors told as one",
+        breaks="every error of a task group is told",
+        edits=(
+            edit(LIVES, "for part in error.exceptions for", "for part in error.exceptions[:1] for"),
+        ),
+        caught_by=(f"{TESTS}/test_lives.py -k task_group",),
+    ),
 )
