@@ -101,8 +101,9 @@ def show_result(console: Console, result: Result) -> None:
     console.print()
     if result.verification.passed:
         kills = sum(life.killed for life in result.lives)
+        often = "once" if kills == 1 else f"{kills} times"
         console.print(
-            f"[green bold]Nothing lost, nothing doubled[/]: killed {kills} times, and both "
+            f"[green bold]Nothing lost, nothing doubled[/]: killed {often}, and both "
             "processes have the ledger's state, exactly.",
             highlight=False,
             soft_wrap=True,

@@ -169,7 +169,7 @@ class TestDemo:
         store = tmp_path / "demo-store"
         result = eventstore("demo", "--tape", tape, "--store", store, "--kills", 1, "--seed", 3)
         assert result.exit_code == 0, result.output
-        assert "Nothing lost, nothing doubled: killed 1 times" in result.output
+        assert "Nothing lost, nothing doubled: killed once" in result.output
         assert "seed 3" in result.output
         assert "SIGKILL" in result.output
         assert "\x1b" not in result.output
