@@ -277,7 +277,7 @@ INTENTS = (
         caught_by=("tests/intents/test_keyed.py",),
     ),
     Sabotage(
-        name="an intent at work for ever",
+        name="a cancelled look-up at work for ever",
         breaks="an intent of a cancelled call is in doubt",
         edits=(edit(INTENDING, "        if self._ended:", "        if False:"),),
         caught_by=("tests/intents/test_keyed.py -k look_up",),

@@ -94,7 +94,7 @@ SIMULATION = (
         caught_by=(f"{TESTS}/test_loop.py -k real_world",),
     ),
     Sabotage(
-        name="timers of a stopped bot",
+        name="timers of an ended bot",
         breaks="nothing of an ended process reaches the venue",
         edits=(edit(LIVES, "            process.retire()\n", ""),),
         caught_by=(f"{TESTS}/test_lives.py -k timers",),
@@ -108,9 +108,7 @@ SIMULATION = (
     Sabotage(
         name="a group of errors told as one",
         breaks="every error of a task group is told",
-        edits=(
-            edit(LIVES, "for part in error.exceptions for", "for part in error.exceptions[:1] for"),
-        ),
+        edits=(edit(LIVES, "in error.exceptions for", "in error.exceptions[:1] for"),),
         caught_by=(f"{TESTS}/test_lives.py -k task_group",),
     ),
 )
