@@ -12,10 +12,16 @@ from eventstore.tools.overview import Damage
 __all__ = ["tell_damage"]
 
 
-def tell_damage(faults: Sequence[Damage], path: Path, first: int, intact_up_to: int | None) -> None:
+def tell_damage(
+    faults: Sequence[Damage],
+    path: Path,
+    first: int,
+    intact_up_to: int | None,
+    word: str = "DAMAGED",
+) -> None:
     """Name every fault, and say what can be read in spite of it, on standard error."""
     for damage in faults:
-        Output.say(f"DAMAGED: {damage.name}: {damage.reason}")
+        Output.say(f"{word}: {damage.name}: {damage.reason}")
     if intact_up_to is not None and intact_up_to > first:
         begin = f" --start {first}" if first > 1 else ""
         command = f"eventstore events {shlex.quote(str(path))}{begin} --stop {intact_up_to}"

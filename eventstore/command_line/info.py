@@ -68,7 +68,8 @@ def info(out: Output, path: Path, count: bool, files: bool, registry_name: str |
         _show_more(out, found, counted, files)
     shown = found.overview
     if shown is not None and not out.json:
-        tell_damage(shown.faults, path, shown.manifest.history_start, shown.intact_up_to)
+        word = "NOT READABLE" if found.opening.unreachable else "DAMAGED"
+        tell_damage(shown.faults, path, shown.manifest.history_start, shown.intact_up_to, word)
     status = _status(found)
     if status:
         raise click.exceptions.Exit(status)

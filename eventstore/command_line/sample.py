@@ -20,6 +20,7 @@ from eventstore.command_line.output import Output, cell_text, time_text
 from eventstore.command_line.registries import load_registry
 from eventstore.command_line.state_columns import COLUMNS, NamedColumns
 from eventstore.tools.plain_state import plain_state
+from eventstore.tools.write_errors import write_error
 
 __all__ = ["sample"]
 
@@ -123,18 +124,27 @@ def _write_csv(found: Samples, stream: IO[str]) -> None:
 
 def _write(found: Samples, form: str, file: Path) -> None:
     """Write a file under another name first, so that the name stands for a whole file."""
-    part = file.with_name(f"{file.name}.part")
-    if form == "csv":
-        with part.open("w", encoding="utf-8", newline="") as stream:
-            _write_csv(found, stream)
-    else:
-        try:
-            from pyarrow import parquet
-        except ModuleNotFoundError as error:
-            message = f"Parquet needs {error.name}: pip install 'asyncio-eventstore[analysis]'"
-            raise click.UsageError(message) from error
-        parquet.write_table(found.to_arrow(), part)
-    os.replace(part, file)
+    part = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
+    try:
+        if form == "csv":
+            with part.open("w", encoding="utf-8", newline="") as stream:
+                _write_csv(found, stream)
+        else:
+            _write_parquet(found, part)
+        os.replace(part, file)
+    except OSError as error:
+        raise write_error(error, str(file)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_parquet(found: Samples, file: Path) -> None:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        message = f"Parquet needs {error.name}: pip install 'asyncio-eventstore[analysis]'"
+        raise click.UsageError(message) from error
+    parquet.write_table(found.to_arrow(), file)
 
 
 def _object(path: Path, every: str, found: Samples) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A lock that another process has is `StoreLockedError`, which names the process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -199,13 +200,24 @@ def _names(disk: Disk) -> Iterator[str]:
                 yield name
 
 
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Tell a failed write from a failed read of the source."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise write_error(error, path) from error
+
+
 def _copy_file(source: Disk, target: Disk, name: str) -> int:
     """Copy one file durably, and read the copy back. Returns the size in bytes."""
     folder = name.partition("/")[0]
-    target.make_folder(folder)
-    sync_folder(target)
     digest, offset = hashlib.sha256(), 0
-    with open_to_read(source, name) as file:
+    with open_to_read(source, name) as file, _writing(f"{target.path}/{name}"):
+        target.make_folder(folder)
+        sync_folder(target)
         written = target.create(name)
         try:
             while block := file.read(offset, _BLOCK):
@@ -215,7 +227,7 @@ def _copy_file(source: Disk, target: Disk, name: str) -> int:
             sync(written)
         finally:
             written.close()
-    sync_folder(target, folder)
+        sync_folder(target, folder)
     found, at = hashlib.sha256(), 0
     with open_to_read(target, name) as file:
         while block := file.read(at, _BLOCK):

@@ -13,6 +13,7 @@ All events are decoded, and the numbers must have no gap.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     HistoryUnavailableError,
+    StoreAccessError,
     StoreFormatError,
 )
 from eventstore.log.archive import read_archive
@@ -193,7 +195,20 @@ def _checked(disk: Disk, extent: Extent, crew: FoldCrew) -> Verification:
         found = _Checking(disk, extent, crew).run(listing)
         if not found.damage:
             break
+    for one in found.damage:
+        _refuse_unreadable(disk, one.name)
     return found
+
+
+def _refuse_unreadable(disk: Disk, name: str) -> None:
+    """Raise `StoreAccessError` for a file that may not be read, and so is not known as damaged."""
+    try:
+        read_whole(disk, name)
+    except StoreAccessError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise
+    except (EventStoreError, OSError):  # the check has told of it
+        return
 
 
 def _refolded(

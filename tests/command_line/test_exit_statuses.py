@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +22,7 @@ from click.testing import CliRunner, Result
 from eventstore import EventStore
 from eventstore.command_line import exits
 from eventstore.command_line.group import COMMANDS, commands
+from eventstore.disk.local import LocalDisk
 from handlers import trading_registry
 from tests.command_line.test_json_shapes import LINES
 from tests.repair.day_store import flip
@@ -108,6 +111,26 @@ def test_1_with_findings(line: str, here: Path) -> None:
     flip(behind_snapshots(here / "day"), 2000)
     result = run(line)
     assert result.exit_code == exits.FINDINGS, result.output
+
+
+@pytest.mark.parametrize("folder", ["log", "archive", "snapshots", "keys"])
+def test_5_for_a_file_that_may_not_be_read(
+    folder: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether the file is damaged, so no command says so."""
+    name = f"{folder}/{min(one.name for one in (here / 'day' / folder).iterdir())}"
+    opened = LocalDisk.open
+
+    def refuse(disk: LocalDisk, wanted: str, *, writable: bool = False) -> Any:
+        if wanted == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), wanted)
+        return opened(disk, wanted, writable=writable)
+
+    monkeypatch.setattr(LocalDisk, "open", refuse)
+    result = run("verify day --no-refold")
+    assert result.exit_code == exits.COULD_NOT_LOOK, result.output
+    assert "EACCES" in result.stderr
+    assert "DAMAGED" not in result.output + run("info day").output
 
 
 @pytest.mark.parametrize(

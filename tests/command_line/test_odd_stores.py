@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import importlib
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ from eventstore import EventLog, EventStore
 from eventstore.command_line.group import commands
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
+from eventstore.tools import upkeep
 from handlers import FullState, RecordTrade, trading_registry
 from tests.repair.day_store import contents
 
 REGISTRY = trading_registry()
+sample_command = importlib.import_module("eventstore.command_line.sample")
 
 
 def trade(number: int) -> RecordTrade:
@@ -144,3 +149,25 @@ def test_no_sound_snapshot_is_told_place_by_place(kind: str, root: Path) -> None
     assert told.exit_code == 1, told.output
     assert "no repair gives a state back; next: eventstore restore BACKUP NEW" in told.stderr
     assert "--apply" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "module", "name"),
+    [
+        ("copy @one @new", upkeep, "write_fully"),
+        ("sample @one --every 1 --columns cash --out @new", sample_command, "_write_csv"),
+    ],
+)
+def test_a_full_disk_is_told_of_the_new_file_and_leaves_none(
+    line: str, module: Any, name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, name, full)
+    before = contents(root)
+    result = run(root, line)
+    assert result.exit_code == 5, result.output
+    assert "could not be written (ENOSPC)" in result.stderr
+    assert "new" in result.stderr.partition("could not")[0]
+    assert contents(root) == before
