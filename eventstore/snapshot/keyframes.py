@@ -34,6 +34,7 @@ from eventstore.disk.layout import (
     snapshot_name,
 )
 from eventstore.disk.listing import list_keyframes
+from eventstore.errors import ReadFailedError
 from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError
 
 if sys.version_info >= (3, 14):
@@ -105,7 +106,10 @@ def keep_keyframes(disk: Disk, outdated: Sequence[int], every: int, begins: int)
         since = seq - last
         if since < every:
             continue
-        keyframe = compress_keyframe(read_whole(disk, snapshot_name(seq)))
+        try:
+            keyframe = compress_keyframe(read_whole(disk, snapshot_name(seq)))
+        except ReadFailedError:
+            continue  # a cache is not worth the snapshots and segments that would pile up
         if len(keyframe) <= since * BYTES_PER_EVENT:
             disk.make_folder(ARCHIVE_FOLDER)
             sync_folder(disk)

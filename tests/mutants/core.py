@@ -120,6 +120,18 @@ CORE = (
         caught_by=(f"{TEST_CLOSING} -k leaves_no_lock",),
     ),
     Sabotage(
+        name="archiving that stops at an unreadable snapshot",
+        breaks="a keyframe is a cache, and nothing waits for one",
+        edits=(
+            edit(
+                "snapshot/keyframes.py",
+                "        except ReadFailedError:\n            continue",
+                "        except ReadFailedError:\n            raise",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_keyframes.py -k cannot_be_read",),
+    ),
+    Sabotage(
         name="a lookout that never comes again",
         breaks="nobody waits behind a disk that hangs, whatever a signal handler raised",
         edits=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import shutil
 import zlib
@@ -115,6 +116,18 @@ class TestKeeping:
     async def test_none_where_the_events_are_discarded(self) -> None:
         disk = await left(history="discard")
         assert list_keyframes(disk) == []
+
+    @pytest.mark.asyncio
+    async def test_a_snapshot_that_cannot_be_read_is_left_out(self) -> None:
+        """Retention and archiving go on without that keyframe."""
+        disk = SimulatedDisk()
+        disk.fail(kind="read", name=snapshot_name(40), errno=errno.EIO, forever=True)
+        store = await lived(disk)
+        assert not store.stats().history_warning
+        await store.close()
+        disk = disk.reopen()
+        assert list_keyframes(disk) == [20, 50, 70, 90]
+        assert list_snapshots(disk) == [110, 120]
 
     @pytest.mark.asyncio
     async def test_an_opening_does_not_look_at_them(self) -> None:
