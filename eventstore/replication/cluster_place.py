@@ -61,7 +61,7 @@ class ClusterPlace:
         """
         config = connection.config
         bucket = f"{config.stream}-copy"
-        async with connection.translating("making the object store"):
+        with connection.translating("making the object store"):
             try:
                 store = await connection.stream.create_object_store(
                     bucket, replicas=config.replicas
@@ -103,7 +103,7 @@ class ClusterPlace:
         return self._wait(self._list(prefix))
 
     async def _list(self, prefix: str) -> dict[str, int]:
-        async with self._connection.translating("listing the object store"):
+        with self._connection.translating("listing the object store"):
             try:
                 found = await self._store.list()
             except nats.js.errors.NotFoundError:
@@ -115,10 +115,10 @@ class ClusterPlace:
 
     async def _get(self, name: str) -> bytes:
         found = None
-        async with self._connection.translating(f"reading {name}"):
-            with contextlib.suppress(nats.js.errors.ObjectNotFoundError):
-                async with asyncio.timeout(_GET_SECONDS):
-                    found = await self._store.get(name)
+        translating = self._connection.translating(f"reading {name}")
+        with translating, contextlib.suppress(nats.js.errors.ObjectNotFoundError):
+            async with asyncio.timeout(_GET_SECONDS):
+                found = await self._store.get(name)
         if found is None:
             raise FileNotFoundError(name)
         data = found.data or b""
@@ -144,7 +144,7 @@ class ClusterPlace:
             "options": {"max_chunk_size": _CHUNK},
         }
         free = {"Nats-Expected-Last-Subject-Sequence": "0"}
-        async with self._connection.translating(f"writing {name}"):
+        with self._connection.translating(f"writing {name}"):
             try:
                 for piece in pieces:
                     await stream.publish(chunks, piece)
@@ -164,7 +164,7 @@ class ClusterPlace:
 
     async def _remove(self, name: str) -> None:
         stream = self._connection.stream
-        async with self._connection.translating(f"removing {name}"):
+        with self._connection.translating(f"removing {name}"):
             try:
                 found = await self._store.get_info(name)
             except nats.js.errors.NotFoundError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import nats.errors
@@ -78,8 +78,8 @@ class Connection:
         """Return an error about this store and cluster."""
         return connection_error(kind, self.path, self.config, reason)
 
-    @contextlib.asynccontextmanager
-    async def translating(self, doing: str) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def translating(self, doing: str) -> Iterator[None]:
         """Raise errors of this package for those of the client library."""
         try:
             yield
@@ -101,7 +101,7 @@ class Connection:
         settings, and `ReplicationUnavailableError`.
         """
         wanted = _stream_config(self.config)
-        async with self.translating("asking for the stream"):
+        with self.translating("asking for the stream"):
             try:
                 info = await self.stream.stream_info(self.config.stream)
             except nats.js.errors.NotFoundError:
@@ -138,7 +138,7 @@ class Connection:
         Raises `StreamMismatchError` for a message of no store.
         """
         name = self.config.stream
-        async with self.translating("reading the end of the stream"):
+        with self.translating("reading the end of the stream"):
             try:
                 last = await self.stream.get_last_msg(name, any_subject(name))
             except nats.js.errors.NotFoundError:
@@ -164,7 +164,7 @@ class Connection:
         """
         name = self.config.stream
         subject = record_subject(name) if records else any_subject(name)
-        async with self.translating("searching the stream"):
+        with self.translating("searching the stream"):
             try:
                 return await self.stream.get_msg(name, seq=number, subject=subject, next=True)
             except nats.js.errors.NotFoundError:
@@ -173,23 +173,23 @@ class Connection:
     async def purge_records(self, before: int) -> None:
         """Remove the records before message `before` from the stream."""
         name = self.config.stream
-        async with self.translating("trimming the stream"):
+        with self.translating("trimming the stream"):
             await self.stream.purge_stream(name, seq=before, subject=record_subject(name))
 
     async def size(self) -> int:
         """Return the bytes of the stream on one server."""
-        async with self.translating("asking for the stream"):
+        with self.translating("asking for the stream"):
             return int((await self.stream.stream_info(self.config.stream)).state.bytes)
 
     async def last_number(self) -> int:
         """Return the number of the last message, there or not, 0 for a new stream."""
-        async with self.translating("asking for the stream"):
+        with self.translating("asking for the stream"):
             return int((await self.stream.stream_info(self.config.stream)).state.last_seq)
 
     async def last_message(self) -> int:
         """Return the number of the last message that is there, 0 where there is none."""
         name = self.config.stream
-        async with self.translating("reading the end of the stream"):
+        with self.translating("reading the end of the stream"):
             try:
                 return int((await self.stream.get_last_msg(name, any_subject(name))).seq or 0)
             except nats.js.errors.NotFoundError:
@@ -201,7 +201,7 @@ class Connection:
         Raises `StreamMismatchError` for content that is no history.
         """
         name = self.config.stream
-        async with self.translating("reading the history"):
+        with self.translating("reading the history"):
             try:
                 last = await self.stream.get_last_msg(name, history_subject(name))
             except nats.js.errors.NotFoundError:
@@ -238,7 +238,7 @@ class Connection:
             "Nats-Expected-Stream": self.config.stream,
             "Nats-Expected-Last-Sequence": str(expected),
         }
-        async with self.translating("publishing"):
+        with self.translating("publishing"):
             return await self._pipeline.send(message.subject, message.data, headers)
 
     async def stored(self, answer: asyncio.Future[int]) -> int:
@@ -247,7 +247,7 @@ class Connection:
         Raises `WrongSequenceError`, and `ReplicationUnavailableError` where nobody knows whether
         the message was stored.
         """
-        async with self.translating("publishing"):
+        with self.translating("publishing"):
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     return await answer

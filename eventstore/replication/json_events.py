@@ -28,7 +28,7 @@ async def announce(connection: Connection, record: Record) -> None:
     Raises `ReplicationUnavailableError`.
     """
     config = connection.config
-    async with connection.translating("publishing events"):
+    with connection.translating("publishing events"):
         for event in _decode(record.chunk.array, record.events, record.first_seq):
             data: Any = event.data
             tag = data.get(OPERATION_FIELD, "") if isinstance(data, dict) else ""

@@ -67,7 +67,7 @@ def holder_of(disk: Disk) -> Holder:
 
 async def read_holder(connection: Connection) -> Holder | None:
     """Return the holder of the lease, `None` for nobody. Raises `ReplicationError`."""
-    async with connection.translating("reading the lease"):
+    with connection.translating("reading the lease"):
         try:
             bucket = await connection.stream.key_value(f"{connection.config.stream}-lease")
             entry = await bucket.get(_KEY)
@@ -95,7 +95,7 @@ class Lease:
         Raises `ReplicationError`.
         """
         config = connection.config
-        async with connection.translating("making the bucket of the lease"):
+        with connection.translating("making the bucket of the lease"):
             try:
                 bucket = await connection.stream.create_key_value(
                     bucket=f"{config.stream}-lease", ttl=config.lease, replicas=config.replicas
@@ -109,7 +109,7 @@ class Lease:
 
     async def current(self) -> Holder | None:
         """Return the holder of the lease, `None` where nobody has renewed in time."""
-        async with self._connection.translating("reading the lease"):
+        with self._connection.translating("reading the lease"):
             try:
                 entry = await self._bucket.get(_KEY)
             except nats.js.errors.KeyNotFoundError:
@@ -161,13 +161,13 @@ class Lease:
 
     async def release(self) -> None:
         """Give the lease back, so that the next writer need not wait."""
-        async with self._connection.translating("giving the lease back"):
+        with self._connection.translating("giving the lease back"):
             if self._revision:
                 await self._bucket.delete(_KEY, last=self._revision)
 
     async def _write(self) -> bool:
         value = msgspec.json.encode(self.holder)
-        async with self._connection.translating("renewing the lease"):
+        with self._connection.translating("renewing the lease"):
             try:
                 if self._revision:
                     self._revision = await self._bucket.update(_KEY, value, last=self._revision)

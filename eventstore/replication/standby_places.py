@@ -39,7 +39,7 @@ class StandbyPlaces:
         """
         config = connection.config
         name = f"{config.stream}-standbys"
-        async with connection.translating("making the bucket of the standbys"):
+        with connection.translating("making the bucket of the standbys"):
             try:
                 bucket = await connection.stream.create_key_value(
                     bucket=name, ttl=ABSENCE, replicas=config.replicas
@@ -53,18 +53,18 @@ class StandbyPlaces:
 
     async def tell(self, standby: str, seq: int) -> None:
         """Say that a standby has the events up to `seq`. Raises `ReplicationUnavailableError`."""
-        async with self._connection.translating("telling the place of the standby"):
+        with self._connection.translating("telling the place of the standby"):
             await self._bucket.put(standby, b"%d" % seq)
 
     async def forget(self, standby: str) -> None:
         """Remove the place of a standby. Raises `ReplicationUnavailableError`."""
-        async with self._connection.translating("forgetting the place of the standby"):
+        with self._connection.translating("forgetting the place of the standby"):
             await self._bucket.delete(standby)
 
     async def all(self) -> dict[str, int]:
         """Return the last event of each standby. Raises `ReplicationUnavailableError`."""
         found = {}
-        async with self._connection.translating("reading the places of the standbys"):
+        with self._connection.translating("reading the places of the standbys"):
             try:
                 keys = await self._bucket.keys()
             except nats.js.errors.NoKeysError:

@@ -76,7 +76,7 @@ class StreamReader:
             if first > stop:
                 return
         assembler: RecordAssembler | None = None
-        async with connection.translating("reading the stream"):
+        with connection.translating("reading the stream"):
             subscription = await connection.stream.subscribe(
                 "",
                 stream=name,

@@ -41,6 +41,9 @@ async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def config(tmp_path: Path, replicate: dict[str, Any]) -> str:
+    replicate["lease"] = (
+        60.0  # else a slow command ends after the old writer knows that it is fenced
+    )
     file = tmp_path / "bot.yaml"
     file.write_text(json.dumps({"replicate": replicate}))  # JSON is YAML
     return str(file)
