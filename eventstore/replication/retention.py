@@ -97,8 +97,16 @@ async def keep_small(connection: Connection, warnings: StandingWarnings) -> None
             warnings.begin(_WARNING, text, _logger)
             wanted = await connection.size() + limit // 4
         else:
-            warnings.end(_WARNING, "the stream is trimmed again")
             wanted = max(limit, found.bytes + limit // 4)
+            if found.bytes < limit:
+                warnings.end(_WARNING, "the stream is trimmed again")
+            else:
+                text = (
+                    f"the stream is not trimmed below {found.bytes} bytes: the copy in the cluster "
+                    f"ends with event {found.copied}, the oldest standby with event "
+                    f"{found.oldest_standby}"
+                )
+                warnings.begin(_WARNING, text, _logger)
 
 
 async def _trimmed(connection: Connection) -> Trimmed:

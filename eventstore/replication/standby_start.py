@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
-import uuid
+import socket
 from collections.abc import AsyncIterator
 
 from eventstore.blocking_calls import run_blocking
@@ -38,7 +39,7 @@ async def prepare_replica(
     try:
         await connection.ensure_stream(create=False)
         history = await connection.history()
-        places, newcomer = await StandbyPlaces.of(connection), f"new-{uuid.uuid4().hex}"
+        places, newcomer = await StandbyPlaces.of(connection), _newcomer(path)
         await places.tell(newcomer, 0)  # nobody trims the stream meanwhile
         try:
             async with _beginning(connection, path, backup) as place:
@@ -52,6 +53,12 @@ async def prepare_replica(
         return holder
     finally:
         await connection.close()
+
+
+def _newcomer(path: str) -> str:
+    """Return a name for a standby without an identity: the same one after a crash."""
+    place = f"{socket.gethostname()}:{os.path.abspath(path)}"
+    return f"new-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
 
 @contextlib.asynccontextmanager
