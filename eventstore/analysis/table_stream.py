@@ -62,6 +62,7 @@ class TableStream:
             begin = history.first if survey_from is None else survey_from
             self._looked_at = max(history.last - begin + 1, 0)
             survey = history.survey(registry, wide, begin, lambda seq: self._tell(seq - begin + 1))
+            self._looked_at = max(history.last - begin + 1, 0)  # known now at a damaged end, too
         self._catalog = Catalog(registry, survey.found, survey.large)
         for name in sorted(self._wanted):
             if self._catalog.named(name) is None:

@@ -106,7 +106,9 @@ class History:
         with translating_read_errors(self._disk.path):
             self.manifest: Manifest = load_manifest(self._disk)
             self.first, stop = selected_numbers(self._disk, wanted)
-            self.last = min(stop - 1, self._end(durable))
+            end = self._end(durable)
+            self._open = end == UNKNOWN and wanted.stop is None
+            self.last = UNKNOWN if self._open else min(stop - 1, end)
 
     def _end(self, durable: bool) -> int:
         try:
@@ -122,9 +124,10 @@ class History:
     def events(self, codec: EventCodec, first: int | None = None) -> Iterator[Sequence[Event[Any]]]:
         """Iterate over batches of the events, from number `first` on, decoded by `codec`."""
         start = self.first if first is None else first
-        wanted = msgspec.structs.replace(self._wanted, start=start, stop=self.last + 1)
+        stop = None if self._open else self.last + 1  # behind the damaged end as well: a gap
+        wanted = msgspec.structs.replace(self._wanted, start=start, stop=stop)
         self.gaps.clear()
-        if start > self.last:
+        if start > self.last and not self._open:
             return
         read = start - 1
         for part in self._parts(codec, wanted):
@@ -133,17 +136,15 @@ class History:
             elif part:
                 yield part
                 read = part[-1].seq
-        if self.last == UNKNOWN:
-            self.last = read
+        if self._open:
+            self.last = max(read, self.first - 1)
 
     def _parts(self, codec: EventCodec, wanted: Selection) -> Iterator[Sequence[Event[Any]] | Gap]:
         start, stop = selected_numbers(self._disk, wanted)
         if wanted.key is not None or wanted.conditions:
             return self._selected(codec, wanted)
         if wanted.skip_damage:
-            return read_past_damage(
-                self._disk, start, None if self.last == UNKNOWN else stop, codec
-            )
+            return read_past_damage(self._disk, start, None if self._open else stop, codec)
         return recorded_batches(self._disk, codec, start, stop)
 
     def _selected(

@@ -434,6 +434,22 @@ class TestDamage:
         present = set(numbers(*(tmp_path / "out").glob("*.parquet")))
         assert present == set(range(1, 19)) - set(range(gap.first, last + 1))
 
+    @pytest.mark.parametrize("registry", [NEW, NONE], ids=["handlers", "none"])
+    def test_a_damaged_end_is_a_gap_without_an_end(
+        self, store: Path, tmp_path: Path, registry: HandlerRegistry[Any]
+    ) -> None:
+        """The summary ends with the last event that was read, so that `append` goes on there."""
+        last = max((store / "log").glob("0*.log"))
+        last.write_bytes(last.read_bytes()[:-30])
+        found = export_store(store, tmp_path / "out", registry, skip_damage=True)
+        present = sorted(numbers(*(tmp_path / "out").glob("*.parquet")))
+        assert present
+        (gap,) = found.gaps
+        assert (gap.first, gap.last) == (present[-1] + 1, None)
+        assert found.last == present[-1]
+        again = export_store(store, tmp_path / "out", registry, skip_damage=True, append=True)
+        assert again.last == found.last
+
 
 @pytest.mark.parametrize(
     ("settings", "key"),
