@@ -119,12 +119,15 @@ class TestNotBelieved:
         assert found.last.verified == NOTHING
         assert found.last.tail == examined(without_frontier(disk)).last.tail
 
-    def test_a_right_checksum_that_ends_within_a_record(self) -> None:
+    def test_a_right_checksum_that_ends_within_a_damaged_record(self) -> None:
         disk = killed()
-        end = told(disk).end - 8
+        offset, end = examined(disk).last.records[TOLD - 1].offset, told(disk).end - 8
         crc = tails.crc_up_to(disk.read_file(NAME), end, NOTHING)
         disk.write_file(FRONTIER, told(disk)._replace(end=end, data_crc=crc).encode())
-        assert examined(disk).last.tail == examined(without_frontier(disk)).last.tail
+        disk.write_file(NAME, flipped(disk.read_file(NAME), 8 * end))
+        with pytest.raises(CorruptLogError) as caught:
+            examined(disk)
+        assert caught.value.offset == offset
 
     def test_torn_bytes(self) -> None:
         disk = killed()
