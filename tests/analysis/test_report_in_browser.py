@@ -15,7 +15,7 @@ import pytest
 
 from eventstore import EventStore, StoreStats
 from eventstore.analysis import write_report
-from handlers import trading_registry
+from handlers import FullState, trading_registry
 from tests.analysis.report_stores import HOSTILE, hostile, trading
 from tests.support.browser import headless_browser
 from tests.support.counting import registry as counting
@@ -48,6 +48,7 @@ class Pages(NamedTuple):
     engine: Path
     hostile: Path
     empty: Path
+    one: Path
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +63,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
     asyncio.run(trading(folder / "engine"))
     asyncio.run(hostile(folder / "hostile"))
+
+    async def begin() -> None:
+        async with EventStore.open(folder / "one", trading_registry()) as store:
+            await store.append(FullState(cash=5.0))
+
+    asyncio.run(begin())
     stats = asyncio.run(counted(20))
     asyncio.run(counted(0))
-    found = Pages(folder / "engine.html", folder / "hostile.html", folder / "empty.html")
+    found = Pages(*(folder / f"{name}.html" for name in Pages._fields))
     registry = trading_registry()
     write_report(folder / "engine", found.engine, registry, columns=COLUMNS, stats=stats)
     write_report(folder / "hostile", found.hostile, registry, columns={"<b>": "cash"})
     write_report(folder / "counted-0", found.empty)
+    write_report(folder / "one", found.one, registry)
     return found
 
 
@@ -233,3 +241,21 @@ def test_an_empty_store_on_a_narrow_screen(opened: Opened, pages: Pages) -> None
     page = opened(pages.empty, 380)
     assert "The store has no event yet." in page.locator("#operations").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+FIRST_COLOUR = """(figure) => {
+    const canvas = figure.querySelector("canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let found = 0;
+    for (let at = 0; at < data.length; at += 4)
+        found += data[at] === 0x1f && data[at + 1] === 0x6f && data[at + 2] === 0xd6;
+    return found;
+}"""
+"""Pixels of the colour of the first series, in light colours."""
+
+
+def test_the_only_event_is_a_point(opened: Opened, pages: Pages) -> None:
+    """One moment makes no line."""
+    page = opened(pages.one, color_scheme="light")
+    for name in ("equity", "drawdown"):
+        assert page.query_selector(f"#chart-{name}").evaluate(FIRST_COLOUR) > 5, name

@@ -119,9 +119,10 @@ const Charts = (() => {
   function lines(chart) {
     return chart.series.map((one, index) => {
       const key = `--c${Math.min(index + 1, 10)}`;
+      const alone = new Set(one.x).size === 1;   // one moment makes no line: a point is drawn
       const line = {
         label: one.name, stroke: () => colour(key), width: 1.6, spanGaps: true,
-        points: { show: false },
+        points: { show: alone, size: 7, fill: () => colour(key) },
       };
       if (chart.kind === "step") line.paths = uPlot.paths.stepped({ align: 1 });
       if (chart.kind === "area") {
@@ -133,6 +134,7 @@ const Charts = (() => {
         line.paths = uPlot.paths.bars({ size: [0.85, 60], align: chart.kind === "bars" ? 0 : 1 });
         line.fill = () => colour(key);
         line.width = 0;
+        line.points = { show: false };
       }
       if (chart.kind === "points") {
         line.paths = () => null;
