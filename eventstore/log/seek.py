@@ -13,7 +13,7 @@ handed over are verified as a whole, header and body, and their numbers follow o
 
 The last segment may end with the torn bytes of a crash. A whole record can stand there behind a
 lost one. So a record of the last segment counts only if the record behind says that all bytes
-before were durable.
+before were durable, or if the segment was closed.
 
 Whatever is not as expected ends the reading. The caller then reads the file through, and finds out
 what is wrong, if anything is.
@@ -34,9 +34,11 @@ from eventstore.log.format import (
     HEADER_SIZE,
     LENGTHS_AT,
     RECORD_HEADER_SIZE,
+    SEAL_SIZE,
     InvalidBytesError,
     Record,
     SegmentHeader,
+    closing_seal,
     read_lengths,
     read_record,
     read_synced_end,
@@ -83,7 +85,9 @@ def read_short(
             offset = offset or _find(opened, header, seq)
             found = _next_records(opened, header.salt, offset, seq, wanted.stop)
             data, records, offset, ended = found
-            if successor is None and not _was_durable(opened, header.salt, offset):
+            if successor is None and not (
+                _was_durable(opened, header.salt, offset) or _is_closed(opened, header.salt)
+            ):
                 break
         if not records:
             break
@@ -98,6 +102,12 @@ def _was_durable(file: File, salt: bytes, end: int) -> bool:
         return read_synced_end(file.read(end, RECORD_HEADER_SIZE), 0, salt, end) >= end
     except InvalidBytesError:
         return False
+
+
+def _is_closed(file: File, salt: bytes) -> bool:
+    """Whether the file ends with a closing seal, behind which nothing can be torn."""
+    end = file.size() - SEAL_SIZE
+    return closing_seal(file.read(max(end, 0), SEAL_SIZE), end, salt) is not None
 
 
 def _next_records(

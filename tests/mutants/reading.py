@@ -17,6 +17,7 @@ SEEK = "log/seek.py"
 SEGMENT_READER = "log/segment_reader.py"
 MENDING = "repair/archives.py"
 
+TEST_READ_COSTS = "tests/reading/test_read_costs.py"
 TEST_FORMAT = "tests/log/test_archive_format.py"
 TEST_ARCHIVE = "tests/log/test_archive.py"
 TEST_KEYFRAMES = "tests/snapshot/test_keyframes.py"
@@ -204,11 +205,17 @@ READING = (
         edits=(
             edit(
                 SEEK,
-                "            if successor is None and not _was_durable(",
-                "            if False and not _was_durable(",
+                "            if successor is None and not (\n",
+                "            if False and not (\n",
             ),
         ),
         caught_by=(TEST_SEEK,),
+    ),
+    Sabotage(
+        name="the last segment of a closed store read through for one event",
+        breaks="one event costs a few reads",
+        edits=(edit(SEEK, " or _is_closed(opened, header.salt)", ""),),
+        caught_by=(TEST_READ_COSTS,),
     ),
     Sabotage(
         name="only the first damaged block mended",

@@ -107,6 +107,25 @@ class TestOneEvent:
         assert costs[0][2] <= 9
 
 
+class TestOneEventOfAClosedStore:
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("durability", ["commit", "none"])
+    async def test_the_last_segment_is_not_read_through(self, durability: str) -> None:
+        settings = {**SETTINGS, "segment_size": 1 << 17, "low_space": "refuse"}
+        disk = SimulatedDisk()
+        options = {**settings, "durability": durability}
+        async with EventStore.open("", bank_registry(), options, disk=disk) as store:
+            for number in range(1, 601):
+                await store.append(pay(number))
+        disk = disk.reopen()
+        for seq in (2, 300, 599):
+            since = len(disk.calls)
+            (event,) = read_events("", start=seq, stop=seq + 1, disk=disk)
+            assert event.seq == seq
+            segment = [call for call in disk.calls[since:] if call.name.startswith("log/")]
+            assert bytes_read(segment) < 40_000
+
+
 class TestAMoment:
     @pytest.mark.asyncio
     async def test_what_is_read_does_not_grow_with_history(self) -> None:
