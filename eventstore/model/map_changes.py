@@ -177,38 +177,37 @@ def _compare_nodes(before: AnyMap, after: AnyMap) -> list[Entry]:
                 if was is not now:
                     pairs.append((was, now))
         else:
-            _compare_places(before, after, olds, news, changed, pairs)
+            _compare_places(before, olds, news, changed, pairs)
     return changed
 
 
 def _compare_places(
     before: AnyMap,
-    after: AnyMap,
     olds: list[Any],
     news: list[Any],
     changed: list[Entry],
     pairs: list[tuple[Any, Any]],
 ) -> None:
-    """Compare the objects behind two nodes, place by place. Pairs of nodes go to `pairs`."""
+    """Compare the objects behind two nodes, place by place. Pairs of nodes go to `pairs`.
+
+    A place has a node, or a value and its key.
+    """
     entries: list[Entry] = []
     below: list[tuple[Any, Any]] = []
     place = 0
-    for was, now in zip(olds, news):  # noqa: B905  they are of one length
-        place += 1
-        if was is now:
-            continue
+    while place < len(news):
+        was, now = olds[place], news[place]
         if type(now) in _NODES and type(was) in _NODES:
-            below.append((was, now))
+            if now is not was:
+                below.append((was, now))
+            place += 1
             continue
-        key = news[place] if place < len(news) else ABSENT
-        try:
-            found = type(key) is not type(now) and after.get(key, ABSENT) is now
-        except TypeError:  # `key` is a value or a node, without a hash
-            found = False
-        if not found:  # `now` may be a key, or a node
+        if type(now) in _NODES or type(was) in _NODES or news[place + 1] is not olds[place + 1]:
             _compare_unlike(before, olds, news, changed)
             return
-        entries.append((key, now, was))
+        if now is not was:
+            entries.append((news[place + 1], now, was))
+        place += 2
     changed += entries
     pairs += below
 

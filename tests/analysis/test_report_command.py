@@ -120,5 +120,5 @@ def test_places_where_no_page_can_be(store: Path, tmp_path: Path) -> None:
     nowhere = eventstore("report", tmp_path / "nowhere", "-o", tmp_path / "p.html")
     assert nowhere.exit_code == exits.NOT_FOUND
     result = eventstore("report", store, "-o", tmp_path / "no" / "p.html")
-    assert result.exit_code == exits.COULD_NOT_LOOK
+    assert result.exit_code == exits.NOT_FOUND
     assert "could not be written" in result.stderr

@@ -110,6 +110,16 @@ class TestChangedEntries:
             ):
                 assert found(before, after) == expected(before, after)
 
+    def test_a_new_key_that_is_the_value_of_the_value_behind(self) -> None:
+        """What stands behind a key is another value, and may be a key as well."""
+        texts = [f"key {number}" for number in range(200)]
+        for new in texts[100:]:
+            numbers: Map[Any, Any] = Map(dict.fromkeys(range(20), new))
+            before = numbers.update({text: number for number, text in enumerate(texts[:20])})
+            for gone in texts[:20]:
+                after = before.delete(gone).set(new, before[gone])
+                assert found(before, after) == expected(before, after)
+
     def test_maps_that_share_nothing(self) -> None:
         numbers = random.Random(1)
         for _ in range(50):

@@ -72,7 +72,7 @@ def test_a_version_after_the_first_has_traits_of_its_own() -> None:
     [
         ({"key": "symbl"}, r"'symbl' is none of its fields \(known: symbol\)"),
         ({"key": ("symbol", "fill")}, "'fill' is none of its fields"),
-        ({"key": 5}, "key=5 is not the name of a field, several, or a function"),
+        ({"key": 5}, "key=5 is not the name of a field, several, or a plain function"),
         ({"key": ()}, r"key=\(\) is not"),
         ({"key": ("symbol", 1)}, "is not the name of a field"),
         ({"settles": "order"}, "'order' is none of its fields"),

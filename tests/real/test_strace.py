@@ -126,7 +126,7 @@ async def simulated(
 
 
 def comparable(calls: Sequence[Call], before: dict[str, bytes]) -> list[Call]:
-    """Drop calls without effect, and calls on missing folders."""
+    """Drop calls without effect, calls on missing folders, and those on hints."""
     folders = {"", *(name.rpartition("/")[0] for name in before)}
     kept = []
     for call in calls:
@@ -135,7 +135,7 @@ def comparable(calls: Sequence[Call], before: dict[str, bytes]) -> list[Call]:
         folder = call.name.rpartition("/")[0]
         # The trace knows nothing outside the directory, where `sync_path` syncs the parents.
         unseen = ("list", "size", "close", "close_disk", "sync_path")
-        if call.kind not in unseen and folder in folders:
+        if call.kind not in unseen and folder in folders and call.name not in NOTES:
             kept.append(call)
     return merged(kept)
 
