@@ -12,7 +12,7 @@ BENCH ?=
 EXTRAS ?= test,cli,plot,browser
 VERSIONS ?= 3.11 3.12 3.13 3.14
 COVERED ?= tests/log tests/test_store.py tests/snapshot/test_snapshots.py tests/snapshot/test_format.py \
-    tests/snapshot/test_snapshots_only.py tests/test_in_memory.py tests/test_recovery_report.py \
+    tests/snapshot/test_snapshots_only.py tests/test_in_memory.py tests/test_recovery_words.py \
     tests/reading/test_replay.py tests/history/test_branch_and_compare.py tests/reading/test_subscription.py tests/torture/test_found.py tests/test_event_log.py \
     tests/test_moments.py tests/test_missing_await.py tests/test_bad_arguments.py
 

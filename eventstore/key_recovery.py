@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-An opening examines the folder of runs (`keys/folder.py`), and notes the keys of the folded events.
-Only lost runs cost more: the events of a lost run are read from the log again. A writer then writes
-new runs, and cuts runs that reach beyond the last event. A reader changes nothing, and holds such
-keys in memory.
+An opening examines the folder of runs (`keys/run_chain.py`), and notes the keys of the folded
+events. Only lost runs cost more: the events of a lost run are read from the log again. A writer
+then writes new runs, and cuts runs that reach beyond the last event. A reader changes nothing, and
+holds such keys in memory.
 
 A branch has the keys of the parent up to the moment of the branch.
 """
@@ -22,17 +22,17 @@ from eventstore.disk.layout import KEYS_FOLDER, KEYS_TEMPORARY, snapshot_name
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ReadFailedError
-from eventstore.keys.folder import (
+from eventstore.keys.hashing import KeyHasher
+from eventstore.keys.index import KeyIndex, Remember
+from eventstore.keys.keys_in_log import Canonical, recorded_keys
+from eventstore.keys.run import Run
+from eventstore.keys.run_chain import (
     find_runs,
     lost_keys_error,
     rebuild_runs,
     repair_runs,
 )
-from eventstore.keys.hashing import KeyHasher
-from eventstore.keys.index import KeyIndex, Remember
-from eventstore.keys.merging import RunFacts, write_run
-from eventstore.keys.recorded import Canonical, recorded_keys
-from eventstore.keys.run import Run
+from eventstore.keys.run_writing import RunFacts, write_run
 from eventstore.log.base import Chunk
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.operation import Event

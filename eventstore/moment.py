@@ -4,7 +4,7 @@ A caller names a moment by a sequence number, by an aware `datetime`, by nanosec
 epoch, or by a `Cursor`. The kind is decided once, where the moment enters the library, and the type
 says the kind from then on. A number stays an `int`. A time becomes an `AtTime`, of whatever year
 the time is. A cursor stays a `Cursor` until the history is at hand: then the cursor is compared
-with the history, and becomes a number (`reading/confirmed_cursors.py`).
+with the history, and becomes a number (`reading/cursor_check.py`).
 
 Only a plain integer has to be judged by size. From `10**15` on, an integer is a time, and so is
 an integer down from `-10**15`. As a time, `10**15` is twelve days into 1970. As a sequence

@@ -20,8 +20,8 @@ event.
 
 A damaged snapshot, or one made by other handlers, is passed over. Recovery then tries the
 next older snapshot, and at last the whole history, archive included. Where history does not reach
-back far enough, recovery refuses the store (`snapshot/refusal.py`). A registry with another initial
-state than the store was begun with is refused, too (`snapshot/initial_state.py`).
+back far enough, recovery refuses the store (`snapshot/unusable_snapshots.py`). A registry with
+another initial state than the store was begun with is refused, too (`snapshot/initial_state.py`).
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ from eventstore.model.value_types import copy_value
 from eventstore.os_errors import translating_read_errors, translating_recovery_errors
 from eventstore.reading.selection import decode_chunk
 from eventstore.recovery_and_stats import RecoveryReport
-from eventstore.recovery_report import recovery_report, tell
+from eventstore.recovery_words import recovery_report, tell
 from eventstore.snapshot.initial_state import FirstState, compare_initial
-from eventstore.snapshot.refusal import unusable_error
+from eventstore.snapshot.unusable_snapshots import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
 __all__ = ["Recovered", "recover"]

@@ -19,8 +19,8 @@ from immutables import Map
 
 from handlers.amounts import ZERO
 from handlers.instrument import Instrument
-from handlers.open_orders import order_of
 from handlers.order import Order, OrderKey
+from handlers.order_lookup import order_of
 from handlers.position import (
     MAIN,
     SIDES,

@@ -31,9 +31,9 @@ __all__ = ["FullState", "full_state"]
 class FullState(Operation, tag="full_state"):
     """A whole state as a plain dictionary. A key left out takes the default.
 
-    `cash` and `positions` are two of the keys, `rest` has every other one. `plain.py` describes the
-    shapes. A position may be given as a `Position`. Making the payload freezes the mappings, so the
-    caller may go on changing the originals.
+    `cash` and `positions` are two of the keys, `rest` has every other one. `write_plain.py`
+    describes the shapes. A position may be given as a `Position`. Making the payload freezes the
+    mappings, so the caller may go on changing the originals.
 
     >>> FullState(cash=10.0, positions={"AAPL": {"shares": 2, "price": 5}}).cash
     10.0

@@ -11,7 +11,7 @@ import msgspec
 
 from eventstore import Event, Operation, handler
 from handlers.instrument import Account, Identifier
-from handlers.open_orders import close_order, is_closed, order_of, without_order
+from handlers.order_lookup import close_order, is_closed, order_of, without_order
 from handlers.position import MAIN
 from handlers.state import EngineState
 from handlers.told import Message

@@ -11,8 +11,8 @@ import msgspec
 from eventstore import Event, Operation, handler
 from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
 from handlers.instrument import Account, Identifier, Side, Symbol
-from handlers.open_orders import is_closed, order_of, with_order
 from handlers.order import Order, TradeSide
+from handlers.order_lookup import is_closed, order_of, with_order
 from handlers.position import MAIN, NET
 from handlers.state import EngineState
 

@@ -15,8 +15,8 @@ import msgspec
 from eventstore import Event, Operation, handler
 from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
 from handlers.instrument import Account, Identifier, Side, Symbol, is_older
-from handlers.open_orders import filled_by, is_closed, order_of, with_order, without_order
 from handlers.order import Order, TradeSide
+from handlers.order_lookup import filled_by, is_closed, order_of, with_order, without_order
 from handlers.position import MAIN, NET
 from handlers.state import EngineState
 

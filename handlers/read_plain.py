@@ -1,4 +1,4 @@
-"""States read from plain dictionaries, strictly. `plain.py` describes the shape.
+"""States read from plain dictionaries, strictly. `write_plain.py` describes the shape.
 
 Every number is checked to be finite and within bounds, and every error names the path.
 """
@@ -18,9 +18,9 @@ from handlers.amounts import ONE, ZERO, exactly
 from handlers.frozen import freeze_map
 from handlers.instrument import Instrument, LastPrice
 from handlers.order import Order, OrderKey, OrderName
-from handlers.plain import KNOWN_KEYS, POSITION_KEYS
 from handlers.position import MAIN, Position, cost_at, position_label
 from handlers.told import Amendment, Identity, Memory, Told
+from handlers.write_plain import KNOWN_KEYS, POSITION_KEYS
 
 __all__ = ["read_fields"]
 

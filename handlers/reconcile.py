@@ -51,9 +51,9 @@ from handlers.adjust_cash import AdjustCash
 from handlers.amounts import ZERO, Number, exactly
 from handlers.errors import UnknownSymbolError
 from handlers.instrument import Side
-from handlers.open_orders import filled_by, is_closed, order_of
 from handlers.order import Order, OrderKey
 from handlers.order_closed import OrderClosed
+from handlers.order_lookup import filled_by, is_closed, order_of
 from handlers.order_updated import OrderUpdated
 from handlers.plan import Plan, Row
 from handlers.position import NET, Position

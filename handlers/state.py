@@ -26,7 +26,7 @@ Plain dictionaries
   known key is written where the value differs from the default. `from_dict(state.to_dict()) ==
   state` always holds, except for the notes of a position of zero shares, which is no position.
 - Amounts are written as `Decimal`, and read from `int`, `float`, `Decimal` and text. The shape of
-  every key is described in `plain.py`.
+  every key is described in `write_plain.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from handlers.amounts import ONE, ZERO, Number, exact, exactly
 from handlers.errors import AmountError, MissingPriceError, UnknownSymbolError
 from handlers.instrument import Currency, Instrument, LastPrice, Side, share_in
 from handlers.order import Order, OrderKey, OrderName
-from handlers.plain import write_plain
 from handlers.position import (
     MAIN,
     NET,
@@ -56,6 +55,7 @@ from handlers.position import (
 from handlers.read_plain import read_fields
 from handlers.sums import nested, totals
 from handlers.told import Memory
+from handlers.write_plain import write_plain
 
 __all__ = ["BalanceKey", "EngineState", "balance_key", "drop_unknown_keys"]
 
@@ -215,7 +215,7 @@ class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EngineState:
-        """Build a state from a plain dictionary. `plain.py` describes the shape.
+        """Build a state from a plain dictionary. `write_plain.py` describes the shape.
 
         Raises `msgspec.ValidationError` with the path of a value that does not fit.
 

@@ -30,7 +30,7 @@ from eventstore.named_cursors import list_cursors, load_cursor, save_cursor
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.power_cut import extremes
 from eventstore.tools import verify
-from eventstore.tools.overview import overview
+from eventstore.tools.file_survey import overview
 from tests.disk.test_timelines import STORE
 from tests.support.bank import bank_registry, pay
 from tests.support.gates import PATIENCE

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventstore.analysis.blaming import Blame, Change, blame
+    from eventstore.analysis.data_frames import to_arrow, to_pandas, to_polars, write_parquet
     from eventstore.analysis.export_settings import ExportSettings
     from eventstore.analysis.exporting import Exported, ExportedTable, export_store
     from eventstore.analysis.report.writing import WrittenReport, write_report
     from eventstore.analysis.samples import Samples
     from eventstore.analysis.sampling import sample
     from eventstore.analysis.searching import Found, bisect, first
-    from eventstore.analysis.tables import to_arrow, to_pandas, to_polars, write_parquet
     from eventstore.model.differences import ABSENT
 
 __all__ = [
@@ -58,10 +58,10 @@ _HOMES: dict[str, str] = {
     "export_store": "exporting",
     "first": "searching",
     "sample": "sampling",
-    "to_arrow": "tables",
-    "to_pandas": "tables",
-    "to_polars": "tables",
-    "write_parquet": "tables",
+    "to_arrow": "data_frames",
+    "to_pandas": "data_frames",
+    "to_polars": "data_frames",
+    "write_parquet": "data_frames",
     "write_report": "report.writing",
 }
 """The module of each public name."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from eventstore.analysis.found_shapes import FoundPayload, version_of
-from eventstore.analysis.payload_codec import PayloadCodec, found_classes
+from eventstore.analysis.lenient_codec import PayloadCodec, found_classes
 from eventstore.analysis.plain_values import recorded_json
 from eventstore.analysis.shapes import JSON, Shape, fields_of
 from eventstore.model.codec import EventCodec

@@ -16,7 +16,7 @@ from eventstore.analysis.state_path import StatePath
 from eventstore.arguments import argument_error
 from eventstore.model.differences import ABSENT
 from eventstore.model.user_code import fold_context
-from eventstore.reading.subprocess_fold import Source, find_source, sources_of
+from eventstore.reading.hash_seed_fold import Source, find_source, sources_of
 from eventstore.tools.selection import Condition
 
 __all__ = ["Named", "Predicate", "holds_in", "named_predicate", "places_of", "values_in"]

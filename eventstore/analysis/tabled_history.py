@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from eventstore.analysis.found_shapes import FoundPayload
-from eventstore.analysis.payload_codec import PayloadCodec, SurveyCodec
+from eventstore.analysis.lenient_codec import PayloadCodec, SurveyCodec
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eventstore.command_line.output import Output
-from eventstore.tools.overview import Damage
+from eventstore.tools.file_survey import Damage
 
 __all__ = ["tell_damage"]
 

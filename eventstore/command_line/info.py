@@ -21,8 +21,8 @@ from eventstore.command_line.registries import load_registry
 from eventstore.disk.local import LocalDisk
 from eventstore.lock_owner import Standing
 from eventstore.tools.counting import Counted, count_events
-from eventstore.tools.inspection import Inspection, inspect_store
-from eventstore.tools.overview import Overview
+from eventstore.tools.file_survey import Overview
+from eventstore.tools.store_info import Inspection, inspect_store
 
 __all__ = ["info"]
 

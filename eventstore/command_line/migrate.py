@@ -13,11 +13,11 @@ from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.registries import load_registry
-from eventstore.tools.headline import headline
 from eventstore.tools.migration.event_files import FileMigration, load_mapping, migrate_events
-from eventstore.tools.migration.legacy_store import LegacyMigration, migrate_plan0d
+from eventstore.tools.migration.migrate_plan0d import LegacyMigration, migrate_plan0d
 from eventstore.tools.migration.new_store import WrittenStore
-from eventstore.tools.migration.plan0d import LegacyFile, LegacyFolder
+from eventstore.tools.migration.plan0d_files import LegacyFile, LegacyFolder
+from eventstore.tools.state_line import headline
 
 __all__ = ["migrate"]
 

@@ -11,7 +11,7 @@ from eventstore.model.operation import OPERATION_FIELD
 from eventstore.model.state_codec import state_digest
 from eventstore.reading.replay import recorded_name
 from eventstore.repair import Place, Price, Proposal
-from eventstore.repair.mended_events import MendedEvent
+from eventstore.repair.changed_events import MendedEvent
 
 __all__ = [
     "mended_object",

@@ -21,9 +21,9 @@ from eventstore.tools.backup.entrance import open_place
 from eventstore.tools.backup.places import Place
 from eventstore.tools.backup.restore import Restored, RestorePlan, plan_restore
 from eventstore.tools.backup.restore import restore as restore_store
-from eventstore.tools.headline import headline
 from eventstore.tools.intents import OpenIntent
 from eventstore.tools.staging import refuse_existing
+from eventstore.tools.state_line import headline
 
 __all__ = ["restore"]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from eventstore.demo.ledger import Ledger
+from eventstore.demo.second_account import Ledger
 from eventstore.demo.strategy import DEFAULT_RULES, Fill, Rules, Strategy
 from eventstore.demo.tape import Print
 

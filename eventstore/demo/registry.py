@@ -13,10 +13,10 @@ from typing import Any
 
 from eventstore.demo.errors import DemoError
 from eventstore.model.handler import Handler
+from eventstore.model.hidden_package import hidden_package_message, hiding_file
 from eventstore.model.operation import Operation, operation_name
 from eventstore.model.plugins import find_plugins
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.shadowing import hidden_package_message, hiding_file
 
 __all__ = ["trading_registry"]
 

@@ -26,8 +26,8 @@ import msgspec
 
 from eventstore import Event, EventStore, HandlerRegistry, state_digest
 from eventstore.demo.events_to_record import Journal
-from eventstore.demo.ledger import Ledger, differences
 from eventstore.demo.messages import Followed
+from eventstore.demo.second_account import Ledger, differences
 from eventstore.demo.strategy import DEFAULT_RULES, Strategy
 from eventstore.demo.tape import read_moments
 from eventstore.model.conversion import encode_hook

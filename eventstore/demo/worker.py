@@ -39,7 +39,6 @@ import msgspec
 from eventstore import EventStore, EventStoreError, Receipt, RecoveryReport, SimulatedClock
 from eventstore.demo.errors import DemoError
 from eventstore.demo.events_to_record import Group, Journal
-from eventstore.demo.ledger import differences
 from eventstore.demo.messages import (
     Acknowledged,
     Failed,
@@ -52,6 +51,7 @@ from eventstore.demo.messages import (
     send,
 )
 from eventstore.demo.registry import trading_registry
+from eventstore.demo.second_account import differences
 from eventstore.demo.tape import Print, read_moments
 
 __all__ = ["STORE_OPTIONS", "Recording", "main", "record_tape"]

@@ -19,7 +19,7 @@ or a power cut took events under the durability `none`. The follower waits for t
 
 *Another opening* of the writer may have changed history. Each opening draws random bytes for the
 frontier. When the bytes change, the follower drops tail and history, and compares the last event
-that it delivered with the log (`reading/confirmed_cursors.py`). Where history went another way,
+that it delivered with the log (`reading/cursor_check.py`). Where history went another way,
 `HistoryForkedError` is raised, and raised again by each later call.
 
 *No frontier.* A copy of a store may lack the file, and a writer may be unable to write the file.
@@ -48,7 +48,7 @@ from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.segment import read_header
 from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
 from eventstore.os_errors import GoneError, translating_read_errors
-from eventstore.reading.confirmed_cursors import confirm
+from eventstore.reading.cursor_check import confirm
 
 __all__ = ["Found", "LogFollower"]
 

@@ -60,15 +60,15 @@ from eventstore.disk.manifest import (
 from eventstore.disk.timelines import Timeline, next_timeline
 from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.key_recovery import keys_at
-from eventstore.keys.folder import copy_keys
 from eventstore.keys.index import KeyIndex
+from eventstore.keys.run_chain import copy_keys
 from eventstore.missing_await import Opening
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of
 from eventstore.open_store.parts import SharedHistory, memory_parts
 from eventstore.os_errors import recovery_write_error, translating_read_errors
-from eventstore.reading.confirmed_cursors import checksum_in, confirm_moment
+from eventstore.reading.cursor_check import checksum_in, confirm_moment
 from eventstore.reading.replay import fold_to
 from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.initial_state import first_state

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from eventstore.arguments import argument_error
 from eventstore.clock import Clock
 from eventstore.errors import IntentError, StoreClosedError
-from eventstore.intents.terms import Terms
+from eventstore.intents.time_limits import Terms
 from eventstore.missing_await import awaited
 from eventstore.model.operation import Event, Payload, Receipt
 from eventstore.model.value_types import copy_value

@@ -27,7 +27,7 @@ from eventstore.errors import (
 )
 from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.live_intents import LiveIntents
-from eventstore.intents.terms import UNKNOWN, Terms
+from eventstore.intents.time_limits import UNKNOWN, Terms
 from eventstore.log.base import Log
 from eventstore.missing_await import AsyncContext
 from eventstore.model.intent_settled import OPENS

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from eventstore.errors import DuplicateIntentError
 from eventstore.intents.doubt import Doubt, IntentOwner
-from eventstore.intents.marking import Marked, mark_group
+from eventstore.intents.group_marks import Marked, mark_group
 from eventstore.intents.order_ids import OrderIds
-from eventstore.intents.terms import Terms
+from eventstore.intents.time_limits import Terms
 from eventstore.model.intent_settled import OPENS, SETTLES, opens_intents
 from eventstore.model.open_intents import OpenIntents
 from eventstore.model.operation import Event, KeyTexts, Operation, Receipt

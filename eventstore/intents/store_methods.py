@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from eventstore.intents.doubt import Doubt
 from eventstore.intents.intending import Intending, IntentPath
-from eventstore.intents.terms import LAG, Terms
+from eventstore.intents.time_limits import LAG, Terms
 from eventstore.model.operation import Operation, Payload
 
 __all__ = ["IntentMethods"]

@@ -23,8 +23,8 @@ from eventstore.arguments import cure_for, describe
 from eventstore.errors import InvalidPayloadError, KeyConflictError, PartialDuplicateError
 from eventstore.keys.format import Row
 from eventstore.keys.hashing import KeyHasher
-from eventstore.keys.identity import key_text
 from eventstore.keys.index import InFlight, KeyIndex
+from eventstore.keys.key_text import key_text
 from eventstore.model.differences import path_of, walk_differences
 from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.operation_traits import OperationTraits, traits_of

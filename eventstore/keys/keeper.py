@@ -26,8 +26,15 @@ from eventstore.disk.layout import KEYS_FOLDER, KEYS_MERGE_TEMPORARY, KEYS_TEMPO
 from eventstore.errors import StoreClosedError
 from eventstore.keys.format import ROW, Row
 from eventstore.keys.index import KeyIndex
-from eventstore.keys.merging import RunFacts, advance, merged, sorted_rows, write_run, writing_run
 from eventstore.keys.run import Run
+from eventstore.keys.run_writing import (
+    RunFacts,
+    advance,
+    merged,
+    sorted_rows,
+    write_run,
+    writing_run,
+)
 from eventstore.log.base import Log
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error
 

@@ -51,10 +51,10 @@ from eventstore.errors import EventStoreError, StoreClosedError, StoreFailedErro
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Record, Submission
 from eventstore.log.call_guard import FORKED, INTERRUPTED, QUEUEING, CallGuard
-from eventstore.log.commit_watch import CommitWatch
 from eventstore.log.levels import Levels
 from eventstore.log.record_queue import RecordQueue
 from eventstore.log.runner import InlineRunner, Job, Runner, ThreadRunner
+from eventstore.log.stall_watch import CommitWatch
 from eventstore.log.timers import CommitTimers
 from eventstore.log.unretrieved import UnretrievedFailures
 from eventstore.log.writer import LogWriter

@@ -24,9 +24,9 @@ from eventstore.errors import (
 )
 from eventstore.model.conversion import decode_hook, encode_hook, first_change
 from eventstore.model.differences import parts_of, path_of, walk_differences
+from eventstore.model.hidden_package import remedy_for
 from eventstore.model.intent_settled import IntentSettled, settlement_hook, without_order_id
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
-from eventstore.model.shadowing import remedy_for
 from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import unsupported_part
 

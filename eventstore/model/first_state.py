@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from eventstore.errors import RegistrationError
-from eventstore.model.shadowing import remedy_for
+from eventstore.model.hidden_package import remedy_for
 from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copy_value
 

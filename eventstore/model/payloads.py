@@ -19,10 +19,10 @@ from eventstore.errors import (
 )
 from eventstore.model.codec import field_of, unrecordable_reason
 from eventstore.model.conversion import foreign_cure
+from eventstore.model.hidden_package import remedy_for
 from eventstore.model.intent_settled import RESERVED, IntentSettled
 from eventstore.model.operation import Event, Operation, operation_name, tag_of
 from eventstore.model.operation_traits import trait_fault
-from eventstore.model.shadowing import remedy_for
 
 __all__ = [
     "build_payload",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from eventstore.arguments import describe
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
+from eventstore.model.hidden_package import PACKAGE, hidden_package_message, hiding_file, is_hidden
 from eventstore.model.operation import Operation
-from eventstore.model.shadowing import PACKAGE, hidden_package_message, hiding_file, is_hidden
 
 if TYPE_CHECKING:  # a tenth of the time that importing eventstore takes
     from importlib.metadata import EntryPoint

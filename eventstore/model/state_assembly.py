@@ -7,7 +7,7 @@ frame is a large value in the course of reading. A frame decodes the parts by th
 slice at a time. The first slice of a large value opens the frame. A slice with another path closes
 every frame outside of the path, and the closed value becomes a part of the value around it.
 
-A frame hands the parts to a *collector* (`state_collectors.py`). One kind of collector builds the
+A frame hands the parts to a *collector* (`slice_collectors.py`). One kind of collector builds the
 state. The other kind computes the digest of the decoded parts, and drops the parts.
 
 Where a type is a union, the kind of the slice picks the option. Among tagged classes the tag in the
@@ -24,7 +24,7 @@ import msgspec
 
 from eventstore.model.canonical import canonical_bytes
 from eventstore.model.conversion import decode_hook, freeze
-from eventstore.model.state_collectors import Collect, Collector, collect_digest, collect_values
+from eventstore.model.slice_collectors import Collect, Collector, collect_digest, collect_values
 from eventstore.model.state_slices import BYTES, ENTRIES, ITEMS, TEXT, VALUE, value_digest
 from eventstore.model.type_tree import (
     AnyNode,

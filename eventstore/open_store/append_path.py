@@ -30,7 +30,7 @@ from eventstore.cursor import Cursor, checksum_at
 from eventstore.intents.doubt import Doubt
 from eventstore.intents.intending import settle
 from eventstore.intents.live_intents import LiveIntents
-from eventstore.intents.terms import UNKNOWN, Terms
+from eventstore.intents.time_limits import UNKNOWN, Terms
 from eventstore.keys.decision import Unit
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING

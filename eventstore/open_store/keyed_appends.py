@@ -29,7 +29,7 @@ from eventstore.clock import Clock
 from eventstore.config import Durability
 from eventstore.detached_work import DetachedWork
 from eventstore.errors import HistoryUnavailableError
-from eventstore.intents.terms import Terms
+from eventstore.intents.time_limits import Terms
 from eventstore.keys.decision import (
     Decision,
     Evidence,
@@ -42,8 +42,8 @@ from eventstore.keys.decision import (
 )
 from eventstore.keys.format import Row
 from eventstore.keys.hashing import KeyHasher
-from eventstore.keys.identity import key_text
 from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
+from eventstore.keys.key_text import key_text
 from eventstore.log.base import Log
 from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name

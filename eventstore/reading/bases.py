@@ -25,9 +25,9 @@ from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.os_errors import translating_read_errors
-from eventstore.snapshot.headers import last_earlier
 from eventstore.snapshot.initial_state import compare_initial, first_state
-from eventstore.snapshot.refusal import unusable_error
+from eventstore.snapshot.snapshot_search import last_earlier
+from eventstore.snapshot.unusable_snapshots import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
 __all__ = [

@@ -37,7 +37,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.subprocess_fold import Source, find_source, sources_of
+from eventstore.reading.hash_seed_fold import Source, find_source, sources_of
 
 __all__ = ["Advance", "FoldCrew", "Work", "processors"]
 

@@ -43,7 +43,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime
 from eventstore.named_cursors import load_cursor, save_cursor
-from eventstore.reading.confirmed_cursors import confirm_live
+from eventstore.reading.cursor_check import confirm_live
 from eventstore.reading.live_events import Group, LiveEvents
 from eventstore.reading.store_events import Batch, durable_batches, first_seq_to_read
 from eventstore.reading.subscription import Asked, Subscription, checked_to_save, too_slow_error

@@ -31,7 +31,7 @@ from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.bases import last_base_before, nearest_base
-from eventstore.reading.confirmed_cursors import confirm_moment, place_behind
+from eventstore.reading.cursor_check import confirm_moment, place_behind
 from eventstore.reading.selection import checked_operations, checked_registry
 from eventstore.reading.time_search import TimeWindow, seq_lower_bound
 

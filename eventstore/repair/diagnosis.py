@@ -46,8 +46,8 @@ from eventstore.repair.manifests import rebuilt_manifest
 from eventstore.repair.scan import scan_segment
 from eventstore.repair.snapshots import mend_snapshot
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader, parse
-from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 from eventstore.snapshot.keyframes import decompress_keyframe
+from eventstore.snapshot.snapshot_search import OTHER_TIMELINE, is_of
 
 __all__ = ["diagnose_disk"]
 

@@ -24,9 +24,9 @@ from eventstore.errors import (
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.repair.backups import backup_disk, with_files_of_backup
+from eventstore.repair.changed_events import MendedEvent, mended_events
 from eventstore.repair.damaged_places import Diagnosis, Kind, Place
 from eventstore.repair.diagnosis import diagnose_disk
-from eventstore.repair.mended_events import MendedEvent, mended_events
 from eventstore.repair.prices import (
     Choice,
     Price,

@@ -6,10 +6,10 @@
 - `backlog.py`, `shipping.py`, `shipping_thread.py`: from the writer's log to the stream.
 - `stream_reader.py`, `stream_copy.py`, `standby_store.py`, `standby_start.py`, `standby.py`: from
   the stream to a standby.
-- `retention.py`, `cluster_place.py`, `standby_places.py`: a copy in the cluster, and what
+- `retention.py`, `backup_place.py`, `standby_places.py`: a copy in the cluster, and what
   the stream keeps.
 - `rejoining.py`: a fenced writer becomes a standby.
-- `sync_check.py`, `status.py`: the servers' settings; stream and directory side by side.
+- `server_fsync.py`, `status.py`: the servers' settings; stream and directory side by side.
 
 Nothing here is imported unless `replicate` is configured. The extra `nats` has the client library.
 """

@@ -25,7 +25,7 @@ from eventstore.blocking_calls import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import ConfigError, EventStoreError, ReplicationError, StreamMismatchError
-from eventstore.replication.cluster_place import ClusterPlace
+from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import StreamEnd

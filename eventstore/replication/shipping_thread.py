@@ -48,8 +48,8 @@ from eventstore.replication.lease import Lease, holder_of
 from eventstore.replication.messages import History, Record
 from eventstore.replication.pipeline import WrongSequenceError
 from eventstore.replication.retention import keep_small
+from eventstore.replication.server_fsync import watch_syncs
 from eventstore.replication.shipping import Shipping
-from eventstore.replication.sync_check import watch_syncs
 from eventstore.replication_config import ReplicationConfig
 from eventstore.standing_warnings import StandingWarnings
 

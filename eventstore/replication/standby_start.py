@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from eventstore.blocking_calls import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.errors import ReplicationError
-from eventstore.replication.cluster_place import ClusterPlace
+from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
 from eventstore.replication.lease import Holder

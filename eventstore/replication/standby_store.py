@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from eventstore.errors import StoreFailedError, StoreReadOnlyError
 from eventstore.keys.index import InFlight
-from eventstore.keys.recorded import recorded_keys
+from eventstore.keys.keys_in_log import recorded_keys
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.levels import SYNCED
 from eventstore.model.open_intents import holds_marks

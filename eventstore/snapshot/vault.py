@@ -58,8 +58,8 @@ from eventstore.snapshot.format import (
     SnapshotHeader,
     parse,
 )
-from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 from eventstore.snapshot.keyframes import decompress_keyframe, keep_keyframes
+from eventstore.snapshot.snapshot_search import OTHER_TIMELINE, is_of
 
 __all__ = ["LoadedSnapshot", "Rejected", "SnapshotVault"]
 

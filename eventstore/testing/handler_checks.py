@@ -13,7 +13,7 @@ without knowledge of its purpose. `check_handler` draws runs of payloads from th
   (`impure_calls.py`).
 * *deterministic*: the same event gives the same state again. So does the state loaded from a
   snapshot, and so does another interpreter under another hash seed and time zone
-  (`reading/subprocess_fold.py`).
+  (`reading/hash_seed_fold.py`).
 * *lasting*: payload and state come back from their bytes exactly, so the state after a restart is
   the state before.
 
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from eventstore.model.operation import Operation
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.subprocess_fold import Source, source_of
+from eventstore.reading.hash_seed_fold import Source, source_of
 from eventstore.testing.handler_rules import Append, HandlerCheckError, Refusals, RunCheck
 from eventstore.testing.strategies import hypothesis_strategies
 from eventstore.testing.strategies import payloads as payloads_of

@@ -13,7 +13,7 @@ from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copy_value
-from eventstore.reading.subprocess_fold import (
+from eventstore.reading.hash_seed_fold import (
     Case,
     Fold,
     Source,

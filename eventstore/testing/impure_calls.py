@@ -6,7 +6,7 @@ A handler may use nothing but its arguments. The interpreter reports every funct
 profiler, calls of C functions included. The report does not depend on the name of an import, nor on
 the depth below the handler. So only the few functions are watched through which time, chance and
 the outside world come in. Two dependencies show only in another interpreter
-(`reading/subprocess_fold.py`): on the order of a set, and on the time zone.
+(`reading/hash_seed_fold.py`): on the order of a set, and on the time zone.
 
 Seeded generators (`random.Random(event.seq)`) are deterministic, and not reported.
 """

@@ -7,8 +7,8 @@ from eventstore.tools.backup.copying import Copy
 from eventstore.tools.backup.entrance import list_copies, make_backup, open_place
 from eventstore.tools.backup.restore import Restored, RestorePlan, plan_restore, restore
 from eventstore.tools.migration.event_files import load_mapping, migrate_events
-from eventstore.tools.migration.legacy_store import migrate_plan0d
-from eventstore.tools.migration.plan0d import compute_checksum, verify_checksum
+from eventstore.tools.migration.migrate_plan0d import migrate_plan0d
+from eventstore.tools.migration.plan0d_files import compute_checksum, verify_checksum
 from eventstore.tools.upkeep import compact_store, copy_store, snapshot_store
 from eventstore.tools.verify import Damage, Divergence, Refold, Verification, verify
 

@@ -35,7 +35,7 @@ from eventstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from eventstore.keys.folder import find_runs, lost_keys_error
+from eventstore.keys.run_chain import find_runs, lost_keys_error
 from eventstore.log.flipped_bits import torn_events
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log

@@ -33,8 +33,7 @@ from eventstore.model.differences import Steps, value_at, walk_differences
 from eventstore.model.handler import Handler
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.replay import upcast_batches
-from eventstore.reading.subprocess_fold import (
+from eventstore.reading.hash_seed_fold import (
     Case,
     Digests,
     EventRange,
@@ -43,6 +42,7 @@ from eventstore.reading.subprocess_fold import (
     fold_in_other_interpreter,
     sources_of,
 )
+from eventstore.reading.replay import upcast_batches
 
 __all__ = ["Divergence", "explain_divergence"]
 

@@ -17,7 +17,7 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.moment import NamedPlace
-from eventstore.reading.confirmed_cursors import place_behind
+from eventstore.reading.cursor_check import place_behind
 from eventstore.reading.replay import recorded_batches, recorded_name
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.past_damage import Gap, read_past_damage

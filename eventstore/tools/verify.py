@@ -56,12 +56,12 @@ from eventstore.repair.damaged_places import Diagnosis, Place
 from eventstore.repair.diagnosis import diagnose_disk
 from eventstore.repair.salvage import History
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.snapshot.headers import OTHER_TIMELINE, is_of
 from eventstore.snapshot.keyframes import decompress_keyframe
+from eventstore.snapshot.snapshot_search import OTHER_TIMELINE, is_of
 from eventstore.tools.event_check import check_events
+from eventstore.tools.file_survey import Damage, damaged_cursors, survey_log
 from eventstore.tools.key_check import check_run
 from eventstore.tools.log_end import last_event_of
-from eventstore.tools.overview import Damage, damaged_cursors, survey_log
 from eventstore.tools.refold import Divergence, Extent, Refold
 from eventstore.tools.refold import refold as fold_again
 

@@ -23,7 +23,6 @@ from eventstore.demo import following_process
 from eventstore.demo.errors import DemoError
 from eventstore.demo.events_to_record import Journal
 from eventstore.demo.following_process import SecondProcess, follow_store
-from eventstore.demo.ledger import Holding, Ledger, differences
 from eventstore.demo.messages import (
     Acknowledged,
     Failed,
@@ -37,6 +36,7 @@ from eventstore.demo.messages import (
 from eventstore.demo.registry import trading_registry
 from eventstore.demo.report import Screen, show_result
 from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
+from eventstore.demo.second_account import Holding, Ledger, differences
 from eventstore.demo.strategy import Fill, Rules, Strategy
 from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
 from eventstore.demo.verify import Verification, verify

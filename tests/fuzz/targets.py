@@ -44,11 +44,11 @@ from eventstore.log.reader import LogReader
 from eventstore.log.tail_verdict import Clean, TornTail, classify_tail
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, parse
-from eventstore.snapshot.headers import last_earlier
+from eventstore.snapshot.snapshot_search import last_earlier
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 from eventstore.testing import Call, SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
-from eventstore.tools.overview import overview
+from eventstore.tools.file_survey import overview
 from eventstore.tools.verify import verify
 from tests.damage.golden_store import PATH, golden
 from tests.fuzz.forging import unpacked_size

@@ -45,7 +45,7 @@ from eventstore.log.format import (
 from eventstore.model.codec import EventCodec, array_header, latest_time
 from eventstore.snapshot.format import About, InvalidSnapshotError, SnapshotBuilder, SnapshotHeader
 from eventstore.snapshot.format import parse as parse_snapshot
-from eventstore.snapshot.headers import last_earlier
+from eventstore.snapshot.snapshot_search import last_earlier
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time

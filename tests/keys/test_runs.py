@@ -21,8 +21,15 @@ from eventstore.keys.format import (
     RunHeader,
     first_hash,
 )
-from eventstore.keys.merging import RunFacts, advance, merged, sorted_rows, write_run, writing_run
 from eventstore.keys.run import Run
+from eventstore.keys.run_writing import (
+    RunFacts,
+    advance,
+    merged,
+    sorted_rows,
+    write_run,
+    writing_run,
+)
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Call
 

@@ -41,7 +41,7 @@ FORMAT = "log/format.py"
 CALL_GUARD = "log/call_guard.py"
 CHAIN = "log/segment_chain.py"
 COMPARE = "history/compare.py"
-OVERVIEW = "tools/overview.py"
+FILE_SURVEY = "tools/file_survey.py"
 REPORT = "recovery_and_stats.py"
 VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
@@ -61,11 +61,11 @@ QUARANTINE = "disk/quarantine.py"
 READER = "log/reader.py"
 RECOVERY = "recovery.py"
 REPLAY = "reading/replay.py"
-REFUSAL = "snapshot/refusal.py"
+UNUSABLE_SNAPSHOTS = "snapshot/unusable_snapshots.py"
 RUNNER = "log/runner.py"
 SEGMENT = "log/segment.py"
 SEGMENT_READER = "log/segment_reader.py"
-SNAPSHOT_HEADERS = "snapshot/headers.py"
+SNAPSHOT_SEARCH = "snapshot/snapshot_search.py"
 UNSEALED_READER = "log/unsealed_reader.py"
 SLICES = "model/state_slices.py"
 FOLDING = "open_store/folding.py"
@@ -164,12 +164,12 @@ SABOTAGES = (
         breaks="a package `handlers` of the user's own breaks nothing",
         edits=(
             edit(
-                "model/shadowing.py",
+                "model/hidden_package.py",
                 "        and _is_in_package(point)\n        and hiding_file() is not None\n",
                 "        and False\n",
             ),
         ),
-        caught_by=("tests/model/test_shadowing.py",),
+        caught_by=("tests/model/test_hidden_package.py",),
     ),
     Sabotage(
         name="the branch's path in any bytes",
@@ -1047,7 +1047,7 @@ SABOTAGES = (
         breaks="info tells a missing segment",
         edits=(
             edit(
-                OVERVIEW,
+                FILE_SURVEY,
                 "    faults = _chain_faults(disk, manifest, firsts) if manifest.logged else []\n",
                 "    faults: list[ChainFault] = []\n",
             ),
@@ -1313,7 +1313,7 @@ SABOTAGES = (
         breaks="reading from a time goes on beside a writer",
         edits=(
             edit(
-                SNAPSHOT_HEADERS,
+                SNAPSHOT_SEARCH,
                 "suppress(InvalidSnapshotError, FileNotFoundError)",
                 "suppress(InvalidSnapshotError)",
             ),
@@ -1646,7 +1646,7 @@ SABOTAGES = (
                 "",
             ),
         ),
-        caught_by=("tests/log/test_commit_watch.py -k other_step",),
+        caught_by=("tests/log/test_stall_watch.py -k other_step",),
     ),
     Sabotage(
         name="a full disk with a spare is a full disk",
@@ -1825,7 +1825,7 @@ SABOTAGES = (
         breaks="a store of snapshots only never opens empty by surprise",
         edits=(
             edit(
-                REFUSAL,
+                UNUSABLE_SNAPSHOTS,
                 "        if not (needed or mismatched or (seq is None and rejected)):\n",
                 "        if not needed:\n",
             ),

@@ -16,13 +16,13 @@ MAP_CHANGES = "model/map_changes.py"
 STANDING = "standing_warnings.py"
 TIMERS = "log/timers.py"
 TRAITS = "model/operation_traits.py"
-WATCH = "log/commit_watch.py"
+WATCH = "log/stall_watch.py"
 WRITER = "log/writer.py"
 
 TEST_LEVELS = "tests/log/test_levels.py"
 TEST_LOW_SPACE = "tests/log/test_low_space.py"
 TEST_RECORD_QUEUE = "tests/log/test_record_queue.py"
-TEST_WATCH = "tests/log/test_commit_watch.py"
+TEST_WATCH = "tests/log/test_stall_watch.py"
 
 COMMIT_PATH = (
     Sabotage(

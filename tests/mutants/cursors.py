@@ -8,7 +8,7 @@ __all__ = ["CURSOR_SABOTAGES"]
 
 ARCHIVE = "log/archive.py"
 BRANCH = "history/branch.py"
-CURSORS = "reading/confirmed_cursors.py"
+CURSORS = "reading/cursor_check.py"
 RECOVERY = "recovery.py"
 STORE_PARTS = "open_store/parts.py"
 SUBSCRIPTION = "reading/live_subscription.py"

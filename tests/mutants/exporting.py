@@ -17,7 +17,7 @@ TABLES = "analysis/event_tables.py"
 
 TEST_DECIMALS = "tests/analysis/test_decimals.py"
 TEST_EXPORT = "tests/analysis/test_export.py"
-TEST_TABLES = "tests/analysis/test_tables.py"
+TEST_TABLES = "tests/analysis/test_data_frames.py"
 
 EXPORTING: tuple[Sabotage, ...] = (
     Sabotage(

@@ -11,14 +11,14 @@ DOUBT = "intents/doubt.py"
 INTENDING = "intents/intending.py"
 INTENT_SETTLED = "model/intent_settled.py"
 LIVE_INTENTS = "intents/live_intents.py"
-MARKING = "intents/marking.py"
+GROUP_MARKS = "intents/group_marks.py"
 OPEN_INTENTS = "model/open_intents.py"
 ORDER_IDS = "intents/order_ids.py"
 RECOVERY = "recovery.py"
 REFOLD_PART = "tools/refold_part.py"
 REGISTRY = "model/registry.py"
 STORE_PARTS = "open_store/parts.py"
-TERMS = "intents/terms.py"
+TIME_LIMITS = "intents/time_limits.py"
 UPCASTING = "model/upcasting.py"
 VAULT = "snapshot/vault.py"
 
@@ -99,7 +99,7 @@ INTENTS = (
     Sabotage(
         name="ids given twice",
         breaks="an id is used once",
-        edits=(edit(MARKING, "        if used is None:\n", "        if True:\n"),),
+        edits=(edit(GROUP_MARKS, "        if used is None:\n", "        if True:\n"),),
         caught_by=(TEST_INTENDING,),
     ),
     Sabotage(
@@ -107,7 +107,7 @@ INTENTS = (
         breaks="an id is used once",
         edits=(
             edit(
-                MARKING,
+                GROUP_MARKS,
                 "        if used is None and name in self._within:\n",
                 "        if False:\n",
             ),
@@ -185,7 +185,7 @@ INTENTS = (
         breaks="a handler sees what a settled intent was",
         edits=(
             edit(
-                MARKING,
+                GROUP_MARKS,
                 "msgspec.structs.replace(payload, intended=intended)",
                 "msgspec.structs.replace(payload, intended=None)",
             ),
@@ -226,7 +226,11 @@ INTENTS = (
         name="the terms of an intent forgotten",
         breaks="a doubt is decidable at the same moment after a restart",
         edits=(
-            edit(TERMS, '        within, lag = mark.get("within")', "        within, lag = None"),
+            edit(
+                TIME_LIMITS,
+                '        within, lag = mark.get("within")',
+                "        within, lag = None",
+            ),
         ),
         caught_by=(TEST_DOUBT,),
     ),

@@ -8,13 +8,13 @@ __all__ = ["KEYS"]
 
 APPEND_PATH = "open_store/append_path.py"
 DECISION = "keys/decision.py"
-FOLDER = "keys/folder.py"
+RUN_CHAIN = "keys/run_chain.py"
 INDEX = "keys/index.py"
 KEEPER = "snapshot/keeper.py"
 KEYED_APPENDS = "open_store/keyed_appends.py"
 KEY_KEEPER = "keys/keeper.py"
 KEY_RECOVERY = "key_recovery.py"
-MERGING = "keys/merging.py"
+RUN_WRITING = "keys/run_writing.py"
 RUN = "keys/run.py"
 RUN_FORMAT = "keys/format.py"
 
@@ -83,13 +83,13 @@ KEYS = (
     Sabotage(
         name="keys of a run that has more events than the store",
         breaks="an event that a crash took is written again",
-        edits=(edit(FOLDER, "        if header.last <= last:\n", "        if True:\n"),),
+        edits=(edit(RUN_CHAIN, "        if header.last <= last:\n", "        if True:\n"),),
         caught_by=(TEST_KEPT,),
     ),
     Sabotage(
         name="a cut run removed as a leftover",
         breaks="a key is remembered for ever",
-        edits=(edit(FOLDER, "        if name not in kept:\n", "        if True:\n"),),
+        edits=(edit(RUN_CHAIN, "        if name not in kept:\n", "        if True:\n"),),
         caught_by=("tests/torture/test_crash_points.py",),
     ),
     Sabotage(
@@ -131,7 +131,7 @@ KEYS = (
     Sabotage(
         name="the older of two events with one hash kept",
         breaks="a merged run has the newest event of a key",
-        edits=(edit(MERGING, "row[16:24] > other[16:24]", "row[16:24] < other[16:24]"),),
+        edits=(edit(RUN_WRITING, "row[16:24] > other[16:24]", "row[16:24] < other[16:24]"),),
         caught_by=(TEST_RUNS,),
     ),
     Sabotage(
@@ -208,8 +208,8 @@ KEYS = (
     Sabotage(
         name="a key of a time with its offset",
         breaks="equal values are one key",
-        edits=(edit("keys/identity.py", "value.astimezone(datetime.UTC)", "value"),),
-        caught_by=("tests/keys/test_identity.py",),
+        edits=(edit("keys/key_text.py", "value.astimezone(datetime.UTC)", "value"),),
+        caught_by=("tests/keys/test_key_text.py",),
     ),
     Sabotage(
         name="receipts with the events of other readers",

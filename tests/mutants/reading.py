@@ -9,7 +9,7 @@ __all__ = ["READING"]
 ARCHIVE = "log/archive.py"
 ARCHIVE_FORMAT = "log/archive_format.py"
 BASES = "reading/bases.py"
-HEADERS = "snapshot/headers.py"
+SNAPSHOT_SEARCH = "snapshot/snapshot_search.py"
 KEYFRAMES = "snapshot/keyframes.py"
 VAULT = "snapshot/vault.py"
 VERIFY = "tools/verify.py"
@@ -47,7 +47,7 @@ READING = (
         breaks=NO_FALSE_STATE,
         edits=(
             edit(
-                HEADERS,
+                SNAPSHOT_SEARCH,
                 "            known = not offset or is_of(header, lineage)\n",
                 "            known = True\n",
             ),

@@ -145,7 +145,7 @@ REPLICATION = (
         breaks="a zombie cannot destroy the copy of the new writer",
         edits=(
             edit(
-                "replication/cluster_place.py",
+                "replication/backup_place.py",
                 "msgspec.json.encode(described), headers=free",
                 "msgspec.json.encode(described), headers=dict(free) and None",
             ),

@@ -106,7 +106,7 @@ def warnings() -> Iterator[Text]:
 
 def opening_warnings() -> Iterator[Text]:
     """Yield each warning in the report of an opening."""
-    for path in ("recovery_report.py", "key_recovery.py", "intents/warning.py"):
+    for path in ("recovery_words.py", "key_recovery.py", "intents/warning.py"):
         for node in ast.walk(ast.parse((ROOT / "eventstore" / path).read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr) and len(Text("", template(node)).longest) > SHORTEST:
                 yield Text(path, template(node))

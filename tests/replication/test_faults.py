@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from eventstore import StoreConfig
 from eventstore.errors import FencedError, OutcomeUnknownError, ReplicationError
 from eventstore.replication import rejoin
-from eventstore.replication.sync_check import watch_syncs
+from eventstore.replication.server_fsync import watch_syncs
 from eventstore.replication_config import ReplicationConfig
 from eventstore.standing_warnings import StandingWarnings
 from tests.real.children import Child

@@ -18,7 +18,7 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication import trim
-from eventstore.replication.cluster_place import ClusterPlace
+from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.standby_places import StandbyPlaces
 from eventstore.tools.backup.copying import backup

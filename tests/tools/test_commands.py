@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from eventstore import Event, EventStore, HandlerRegistry, Operation, handler
 from eventstore.cli import main
 from eventstore.command_line.group import commands
-from eventstore.tools.overview import overview
+from eventstore.tools.file_survey import overview
 
 
 class Deposit(Operation, tag="deposit"):

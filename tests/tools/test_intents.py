@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from eventstore import EventStore
 from eventstore.command_line.group import commands
-from eventstore.tools.overview import overview
+from eventstore.tools.file_survey import overview
 from tests.support.orders import Book, Mark, PlaceOrder, RecordFill, order_registry
 
 Body = Callable[[EventStore[Book]], Coroutine[Any, Any, None]]

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore import CorruptStoreError, StoreExistsError, StoreNotFoundError, read_events
-from eventstore.tools.migration.legacy_store import LegacyMigration, migrate_plan0d
-from eventstore.tools.migration.plan0d import compute_checksum, verify_checksum
+from eventstore.tools.migration.migrate_plan0d import LegacyMigration, migrate_plan0d
+from eventstore.tools.migration.plan0d_files import compute_checksum, verify_checksum
 from handlers import EngineState, trading_registry
 from tests.support import plan_0d
 from tests.support.plan_0d import PlanFiles

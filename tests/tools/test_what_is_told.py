@@ -19,7 +19,7 @@ from eventstore import CorruptLogError, EventLog, EventStore, HandlerRegistry, r
 from eventstore.command_line.group import commands
 from eventstore.recovery_and_stats import printable
 from eventstore.tools import verify
-from eventstore.tools.overview import overview
+from eventstore.tools.file_survey import overview
 from tests.support.till import Pay, pay, sell
 
 REGISTRY = HandlerRegistry(pay, sell)

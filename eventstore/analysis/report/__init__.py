@@ -7,7 +7,7 @@ Theory of operation
 - `intervals.py` keeps few points of each series, so that memory and page do not grow with events.
 - `commits.py` reads the records of the log, and the counters of a running store.
 - `storage.py` tells sizes, snapshots, timelines and repairs.
-- `content.py` and `trading.py` choose charts, tables and words.
+- `report_figures.py` and `trading.py` choose charts, tables and words.
 - `chart_data.py` has the result: charts and tables, without any HTML.
 - `page.py` puts the result into the page in `page/`, as data that no browser takes for HTML.
 - `writing.py` is the entrance.

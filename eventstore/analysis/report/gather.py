@@ -31,9 +31,9 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import read_events, recorded_name, replay
-from eventstore.tools.inspection import Inspection, inspect_store
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.store_figures import FileFigures, file_figures
+from eventstore.tools.store_info import Inspection, inspect_store
 
 __all__ = ["Gathered", "OperationTotals", "Watch", "gather"]
 

@@ -12,9 +12,9 @@ from eventstore.disk.manifest import Manifest
 from eventstore.model.operation import Event
 from eventstore.model.repair_notes import StoreRepaired
 from eventstore.recovery_and_stats import printable
-from eventstore.tools.inspection import Inspection
-from eventstore.tools.overview import Overview
+from eventstore.tools.file_survey import Overview
 from eventstore.tools.store_figures import FileFigures
+from eventstore.tools.store_info import Inspection
 from eventstore.tools.texts import size_text, time_text
 
 __all__ = ["history_section", "lost_ranges", "storage_section"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from eventstore.analysis.report.content import report_figures
 from eventstore.analysis.report.gather import gather
 from eventstore.analysis.report.page import render
+from eventstore.analysis.report.report_figures import report_figures
 from eventstore.analysis.report.state_curves import ColumnCurve
 from eventstore.analysis.state_columns import Column, named_columns
 from eventstore.arguments import argument_error

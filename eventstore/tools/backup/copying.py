@@ -49,8 +49,8 @@ from eventstore.tools.backup.catalog import (
     pack_part,
     unpack_part,
 )
-from eventstore.tools.backup.goes_on import check_goes_on
 from eventstore.tools.backup.places import Advance, Place, no_advance
+from eventstore.tools.backup.rightful_store import check_goes_on
 from eventstore.tools.backup.source import Collected, SourceFile, collect
 
 __all__ = ["Copy", "backup", "copy_anew", "newest_catalog"]

@@ -56,7 +56,7 @@ from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
 from eventstore.moment import AtTime
-from eventstore.reading.confirmed_cursors import checksum_in, confirm
+from eventstore.reading.cursor_check import checksum_in, confirm
 from eventstore.reading.replay import fold_to, recorded_batches
 from eventstore.reading.time_search import seq_lower_bound
 from eventstore.tools.backup.backup_disk import BackupDisk

@@ -53,7 +53,7 @@ from eventstore.log.segment import corrupt_segment_error, read_header
 from eventstore.log.tail_verdict import Corrupt, Tail, classify_tail
 from eventstore.model.codec import EventCodec
 from eventstore.os_errors import translating_read_errors
-from eventstore.reading.confirmed_cursors import checksum_in
+from eventstore.reading.cursor_check import checksum_in
 
 __all__ = ["Collected", "SourceFile", "collect", "durable_end"]
 

@@ -44,7 +44,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import read_error
 from eventstore.recovery_and_stats import printable
 from eventstore.tools.migration.new_store import ForeignEvent, WrittenStore, write_new_store
-from eventstore.tools.migration.plan0d import SetAside
+from eventstore.tools.migration.plan0d_files import SetAside
 
 __all__ = ["EventMapping", "FileMigration", "load_mapping", "migrate_events"]
 

@@ -27,7 +27,7 @@ from eventstore.model.state_codec import state_digest
 from eventstore.reading.replay import state_at
 from eventstore.recovery_and_stats import printable
 from eventstore.store import EventStore
-from eventstore.tools.migration.plan0d import SetAside
+from eventstore.tools.migration.plan0d_files import SetAside
 from eventstore.tools.staging import staged
 
 __all__ = ["ForeignEvent", "WrittenStore", "write_new_store"]

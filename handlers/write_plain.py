@@ -1,4 +1,6 @@
-"""States as plain dictionaries, for other programs, and back.
+"""States written as plain dictionaries, and the shape of a plain dictionary.
+
+`read_plain.py` reads the same shape.
 
 | key | value |
 |---|---|

@@ -518,7 +518,7 @@ class TestCost:
             write(self)
 
         monkeypatch.setattr(parquet_file, "_GROUP_ROWS", 1000)
-        monkeypatch.setattr("eventstore.analysis.tables.BATCH_ROWS", 250)
+        monkeypatch.setattr("eventstore.analysis.data_frames.BATCH_ROWS", 250)
         monkeypatch.setattr(parquet_file.ParquetRows, "_write_group", counted)
         monkeypatch.setattr("eventstore.analysis.table_stream.BATCH_ROWS", 250)
         assert (

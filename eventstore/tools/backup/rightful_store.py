@@ -10,7 +10,7 @@ from __future__ import annotations
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk
 from eventstore.errors import ForeignCursorError, HistoryForkedError
-from eventstore.reading.confirmed_cursors import confirm
+from eventstore.reading.cursor_check import confirm
 from eventstore.tools.backup.catalog import Catalog
 from eventstore.tools.backup.places import Place
 from eventstore.tools.backup.source import Collected

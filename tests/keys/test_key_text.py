@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eventstore.errors import InvalidPayloadError
 from eventstore.keys.hashing import KeyHasher
-from eventstore.keys.identity import key_text
+from eventstore.keys.key_text import key_text
 
 parts = st.one_of(st.text(min_size=1), st.integers())
 

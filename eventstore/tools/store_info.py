@@ -19,9 +19,9 @@ from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
+from eventstore.tools.file_survey import Overview, overview
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.opening_outcome import Opening, opening_of
-from eventstore.tools.overview import Overview, overview
 
 __all__ = ["Inspection", "inspect_store"]
 

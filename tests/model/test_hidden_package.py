@@ -23,8 +23,8 @@ from eventstore import (
 )
 from eventstore.demo.errors import DemoError
 from eventstore.demo.registry import trading_registry as demo_registry
+from eventstore.model.hidden_package import DISTRIBUTION, hiding_file, is_hidden, trading_operations
 from eventstore.model.plugins import load_plugin, members
-from eventstore.model.shadowing import DISTRIBUTION, hiding_file, is_hidden, trading_operations
 from handlers import UpdatePosition, trading_registry
 
 LOUD = 'raise RuntimeError("the package of the user was imported")\n'

@@ -31,9 +31,9 @@ from eventstore.errors import CorruptStoreError
 from eventstore.keys.format import ROW, InvalidRunError
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import KeyIndex
-from eventstore.keys.merging import RowSource, RunFacts, merged, sorted_rows, write_run
-from eventstore.keys.recorded import Canonical, recorded_keys
+from eventstore.keys.keys_in_log import Canonical, recorded_keys
 from eventstore.keys.run import Run
+from eventstore.keys.run_writing import RowSource, RunFacts, merged, sorted_rows, write_run
 from eventstore.log.base import Chunk
 
 __all__ = ["FoundRuns", "copy_keys", "find_runs", "lost_keys_error", "rebuild_runs", "repair_runs"]

@@ -13,7 +13,7 @@ import pytest
 from eventstore import Event, EventStore, HandlerRegistry, handler
 from eventstore.disk.local import LocalDisk
 from eventstore.model.state_codec import StateCodec, state_digest
-from eventstore.reading.subprocess_fold import (
+from eventstore.reading.hash_seed_fold import (
     Case,
     EventRange,
     OtherInterpreterError,

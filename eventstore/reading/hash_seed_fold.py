@@ -62,7 +62,7 @@ __all__ = [
 Digests = dict[int, str]
 """The digest of the state after each event that was asked for, by sequence number."""
 
-_CHILD_PROGRAM = "from eventstore.reading.subprocess_fold import answer; answer()"
+_CHILD_PROGRAM = "from eventstore.reading.hash_seed_fold import answer; answer()"
 
 _answering = False
 

@@ -19,7 +19,7 @@ import msgspec
 
 from eventstore.errors import IntentError
 from eventstore.intents.order_ids import OrderIds, number_in
-from eventstore.intents.terms import Terms
+from eventstore.intents.time_limits import Terms
 from eventstore.model.intent_settled import OPENS, SETTLES, IntentSettled
 from eventstore.model.open_intents import OpenIntents
 from eventstore.model.operation import Operation

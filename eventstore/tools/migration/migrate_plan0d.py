@@ -11,7 +11,7 @@ import msgspec
 
 from eventstore.model.registry import HandlerRegistry
 from eventstore.tools.migration.new_store import ForeignEvent, WrittenStore, write_new_store
-from eventstore.tools.migration.plan0d import (
+from eventstore.tools.migration.plan0d_files import (
     FULL_STATE,
     LegacyEntry,
     LegacyFile,

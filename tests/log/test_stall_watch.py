@@ -13,7 +13,7 @@ import pytest
 from eventstore import EventLog, EventStore, OutcomeUnknownError, Receipt, StoreConfig
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Record
-from eventstore.log.commit_watch import CommitWatch
+from eventstore.log.stall_watch import CommitWatch
 from eventstore.model.operation import Outcome
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.testing.virtual_time import run_in_virtual_time
