@@ -1,4 +1,4 @@
-"""The errors of the live loop, and of tables made of it: refused for order, identity, exactness.
+"""The errors of appends, cursors, intents and subscribers, and of tables made of events.
 
 `errors.py` has the whole tree, and is the module to import from.
 """

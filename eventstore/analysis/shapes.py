@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 A shape says how the values of a field are kept in a table. Shapes know neither Arrow nor files:
-`arrow_arrays.py` makes Arrow arrays of them, and `row_files.py` text. A shape comes from a class
+`arrow_arrays.py` makes Arrow arrays of them, and `table_files.py` text. A shape comes from a class
 (`shape_of`), or from the data where no plugin knows the operation (`found_shapes.py`).
 
 The column of a field has one type for all rows. So a field of several types has a shape only where
