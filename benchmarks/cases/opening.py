@@ -43,10 +43,10 @@ class OpenAfterCrash(Case):
 
     SIZES: ClassVar[dict[Profile, tuple[int, ...]]] = {
         "tiny": (3000,),
-        "quick": (30_000,),
+        "quick": (12_000,),
         "full": (100_000, 5_000_000),
     }
-    TAIL: ClassVar = {"tiny": 1000, "quick": 10_000, "full": 10_000}
+    TAIL: ClassVar = {"tiny": 1000, "quick": 6000, "full": 10_000}
     OPENERS = (
         "EventStore",
         "sqlite3",

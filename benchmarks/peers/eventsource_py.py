@@ -64,6 +64,9 @@ class PositionUpdated(DomainEvent):  # type: ignore[misc]  # the library is not 
     weight: float | None = None
     account: str = "main"
     position_side: str = "net"
+    venue: str = ""
+    reference: str = ""
+    time: int | None = None
 
 
 MODELS: dict[type[Operation], Any] = {
@@ -121,7 +124,9 @@ class EventsourcePy(AsyncPeer):
 
     async def save_snapshot(self, seq: int, state: EngineState) -> None:
         await self._snapshots.save_snapshot(
-            Snapshot(AGGREGATE, CATEGORY, seq, state.to_dict(), 1, datetime.now(UTC))
+            Snapshot(
+                AGGREGATE, CATEGORY, seq, msgspec.to_builtins(state.to_dict()), 1, datetime.now(UTC)
+            )
         )
 
     async def recover(self) -> EngineState:

@@ -150,6 +150,9 @@ class Engine(Aggregate):  # type: ignore[misc]  # the library is not there when 
         weight: float | None,
         account: str,
         position_side: Any,
+        venue: str,
+        reference: str,
+        time: int | None,
     ) -> None:
         payload = UpdatePosition(
             symbol=symbol,
@@ -158,6 +161,9 @@ class Engine(Aggregate):  # type: ignore[misc]  # the library is not there when 
             weight=weight,
             account=account,
             position_side=position_side,
+            venue=venue,
+            reference=reference,
+            time=time,
         )
         self.state = POSITION(self.state, Event(0, 0, payload))
 
@@ -169,7 +175,7 @@ class StateAsDict(Transcoding):  # type: ignore[misc]  # the library is not ther
     name = "engine_state"
 
     def encode(self, obj: EngineState) -> dict[str, Any]:
-        return obj.to_dict()
+        return dict(msgspec.to_builtins(obj.to_dict()))  # JSON knows no decimals
 
     def decode(self, data: dict[str, Any]) -> EngineState:
         return EngineState.from_dict(data)

@@ -22,7 +22,13 @@ from eventstore.errors import (
     InvalidPayloadError,
     UnknownOperationError,
 )
-from eventstore.model.conversion import decode_hook, encode_hook, first_change
+from eventstore.model.conversion import (
+    ATOMS,
+    decode_hook,
+    encode_hook,
+    first_change,
+    is_unchanged,
+)
 from eventstore.model.differences import parts_of, path_of, walk_differences
 from eventstore.model.hidden_package import remedy_for
 from eventstore.model.intent_settled import IntentSettled, settlement_hook, without_order_id
@@ -37,9 +43,6 @@ __all__ = [
     "latest_time",
     "unrecordable_reason",
 ]
-
-_ATOMS = frozenset((bytes, str, int, float, bool, type(None)))
-"""Types of values that MessagePack gives back as the same type."""
 
 _ARRAY32 = struct.Struct(">BI")
 
@@ -168,7 +171,7 @@ class EventCodec:
         """Return the concatenated bytes of events, and refuse values that reading would change.
 
         Equality is too lenient: an enumeration of text equals the text, and a `bytearray` equals
-        `bytes`. So types are compared as well, at any depth (`first_change`).
+        `bytes`. So types are compared as well, at any depth.
 
         Raises `InvalidPayloadError` as `round_trip` does.
         """
@@ -181,8 +184,14 @@ class EventCodec:
             equal = decoded == events
         if decoded is None:
             return self.round_trips(events)[1]  # raises for the event at fault
-        if not equal or not _ATOMS.issuperset({type(event.data) for event in events}):
+        if not equal or not ATOMS.issuperset({type(event.data) for event in events}):
             for event, read in zip(events, decoded, strict=True):
+                if (
+                    is_unchanged(event.data, read.data)
+                    and is_unchanged(event.metadata, read.metadata)
+                    and is_unchanged(event.key, read.key)
+                ):
+                    continue
                 change = (
                     first_change(event.data, read.data, "$")
                     or first_change(event.metadata, read.metadata, "$metadata")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import enum
 import uuid
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 
 from eventstore import Event, EventStore, HandlerRegistry, InvalidPayloadError, Operation, handler
-from eventstore.model.conversion import first_change, foreign_cure
+from eventstore.model.conversion import first_change, foreign_cure, is_unchanged
 from eventstore.model.payloads import build_payload
 
 
@@ -277,9 +278,19 @@ class TestWhatChangesOnItsWay:
     def test_is_named_with_its_place(self, given: Any, read: Any, path: str | None) -> None:
         found = first_change(given, read, "$")
         assert (found is None) == (path is None)
+        assert found is None or not is_unchanged(given, read)
         if path is not None:
             assert found is not None
             assert found.endswith(f" - at `{path}`")
+
+    @pytest.mark.parametrize(
+        "value",
+        [1, None, "x", [1, 2.0, "x", None, True], {"a": {"b": [1]}}, (1, (2,)), Leg("A", 1)],
+        ids=str,
+    )
+    def test_a_short_look_is_enough_for_most_values(self, value: Any) -> None:
+        """The long way takes ten times as long, and an `EventLog` asks at each append."""
+        assert is_unchanged(value, copy.deepcopy(value))
 
 
 def test_plain_data_needs_no_cure() -> None:
