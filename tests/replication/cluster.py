@@ -51,6 +51,8 @@ class Node:
         self._file = folder / f"{name}.conf"
         self._file.write_text(f"host: 127.0.0.1\nport: {port}\nserver_name: {name}\n{settings}")
         self._process: subprocess.Popen[bytes] | None = None
+        self.disturbed = False
+        """Whether the server was started, stopped or killed since the cluster was last ready."""
 
     @property
     def url(self) -> str:
@@ -65,12 +67,14 @@ class Node:
         self._file.write_text(self._file.read_text().replace(old, new))
 
     def start(self) -> None:
+        self.disturbed = True
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [server_path(), "-c", str(self._file)], stdout=log, stderr=log
             )
 
     def _signal(self, number: signal.Signals) -> None:
+        self.disturbed = True
         if self.alive:
             assert self._process is not None
             self._process.send_signal(number)
@@ -122,11 +126,13 @@ class Cluster:
                 node.start()
 
     async def ready(self) -> None:
-        """Wait until the cluster has a leader for its streams. Raises `TimeoutError`."""
+        """Wait until a stream can be made on all servers. Raises the error of the last attempt."""
         end = time.monotonic() + _READY_SECONDS
         while True:
             try:
                 await self._probe()
+                for node in self.nodes:
+                    node.disturbed = False
                 return
             except (nats.errors.Error, OSError, TimeoutError):
                 if time.monotonic() > end:
@@ -142,6 +148,7 @@ class Cluster:
             replicas = len(self.nodes)
             await stream.add_stream(name="probe", subjects=["probe"], num_replicas=replicas)
             await stream.publish("probe", b"", timeout=2)
+            await stream.delete_stream("probe")
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def replicate(cluster: Cluster) -> dict[str, Any]:
-    """The configuration of a stream that no other test has."""
+    """The configuration of a stream that no other test has.
+
+    A server that the test before has started or let go on may not take a new stream yet.
+    """
+    if any(node.disturbed for node in cluster.nodes):
+        asyncio.run(cluster.ready())
     name = f"s{next(_numbers)}"
     return {"servers": cluster.urls, "stream": name, "acknowledge": "quorum", "lease": 2.0}
 
