@@ -43,7 +43,7 @@ from eventstore.replication.messages import (
 from eventstore.replication.pipeline import Pipeline
 from eventstore.replication_config import ReplicationConfig
 
-__all__ = ["Connection", "close_client", "connection_error", "end_tasks"]
+__all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", "end_tasks"]
 
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2

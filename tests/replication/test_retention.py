@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nats.js.errors
 import pytest
+from nats.js.kv import KeyValue
 
 from eventstore import EventStore, StoreConfig, read_events
 from eventstore.disk.local import LocalDisk
@@ -246,3 +248,22 @@ async def test_a_promoted_standby_is_waited_for_no_more(
     await connection.close()
     await old.close()
     await new.close()
+
+
+async def test_a_bucket_that_a_server_does_not_know_yet_is_tried_again(
+    replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await connected(replicate)
+    await connection.ensure_stream()
+    places = await StandbyPlaces.of(connection)
+    put, refusals = KeyValue.put, [nats.js.errors.NoStreamResponseError() for _ in range(3)]
+
+    async def put_in_the_end(bucket: KeyValue, key: str, value: bytes) -> int:
+        if refusals:
+            raise refusals.pop()
+        return await put(bucket, key, value)
+
+    monkeypatch.setattr(KeyValue, "put", put_in_the_end)
+    await places.tell("new", 7)
+    assert await places.all() == {"new": 7}
+    await connection.close()
