@@ -61,16 +61,8 @@ class ClusterPlace:
         """
         config = connection.config
         bucket = f"{config.stream}-copy"
-        with connection.translating("making the object store"):
-            try:
-                store = await connection.stream.create_object_store(
-                    bucket, replicas=config.replicas
-                )
-            except nats.js.errors.APIError as error:
-                if isinstance(error, nats.js.errors.ServiceUnavailableError):
-                    raise
-                text = f"the object store {bucket} cannot be used: {error.description}"
-                raise connection.error(ReplicationError, text) from error
+        with connection.making(f"the object store {bucket}"):
+            store = await connection.stream.create_object_store(bucket, replicas=config.replicas)
         return cls(connection, bucket, store)
 
     def close(self) -> None:

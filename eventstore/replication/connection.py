@@ -90,6 +90,21 @@ class Connection:
             reason = f"{doing}: {type(error).__name__} {error}".rstrip()
             raise self.error(ReplicationUnavailableError, reason) from error
 
+    @contextlib.contextmanager
+    def making(self, what: str) -> Iterator[None]:
+        """As `translating`, where a bucket beside the stream is made or found.
+
+        Raises `ReplicationError` where the cluster refuses the bucket.
+        """
+        with self.translating(f"making {what}"):
+            try:
+                yield
+            except nats.js.errors.APIError as error:
+                if isinstance(error, nats.js.errors.ServiceUnavailableError):
+                    raise
+                text = f"{what} cannot be used: {error.description}"
+                raise self.error(ReplicationError, text) from error
+
     async def ensure_stream(
         self, *, create: bool = True, missing: type[ReplicationError] = ReplicationError
     ) -> int:

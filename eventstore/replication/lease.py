@@ -24,7 +24,7 @@ from nats.js.kv import KeyValue
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import REPLICA, REPLICA_TEMPORARY
-from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
+from eventstore.errors import LeaseHeldError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection
 
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]
@@ -95,16 +95,10 @@ class Lease:
         Raises `ReplicationError`.
         """
         config = connection.config
-        with connection.translating("making the bucket of the lease"):
-            try:
-                bucket = await connection.stream.create_key_value(
-                    bucket=f"{config.stream}-lease", ttl=config.lease, replicas=config.replicas
-                )
-            except nats.js.errors.APIError as error:
-                if isinstance(error, nats.js.errors.ServiceUnavailableError):
-                    raise
-                text = f"the bucket of the lease cannot be used: {error.description}"
-                raise connection.error(ReplicationError, text) from error
+        with connection.making("the bucket of the lease"):
+            bucket = await connection.stream.create_key_value(
+                bucket=f"{config.stream}-lease", ttl=config.lease, replicas=config.replicas
+            )
         return cls(connection, bucket, holder)
 
     async def current(self) -> Holder | None:

@@ -15,7 +15,6 @@ import time
 import nats.js.errors
 from nats.js.kv import KeyValue
 
-from eventstore.errors import ReplicationError
 from eventstore.replication.connection import REQUEST_SECONDS, Connection
 
 __all__ = ["ABSENCE", "StandbyPlaces"]
@@ -44,16 +43,10 @@ class StandbyPlaces:
         """
         config = connection.config
         name = f"{config.stream}-standbys"
-        with connection.translating("making the bucket of the standbys"):
-            try:
-                bucket = await connection.stream.create_key_value(
-                    bucket=name, ttl=ABSENCE, replicas=config.replicas
-                )
-            except nats.js.errors.APIError as error:
-                if isinstance(error, nats.js.errors.ServiceUnavailableError):
-                    raise
-                text = f"the bucket {name} cannot be used: {error.description}"
-                raise connection.error(ReplicationError, text) from error
+        with connection.making(f"the bucket {name}"):
+            bucket = await connection.stream.create_key_value(
+                bucket=name, ttl=ABSENCE, replicas=config.replicas
+            )
         return cls(connection, bucket)
 
     async def tell(self, standby: str, seq: int) -> None:
