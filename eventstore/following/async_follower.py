@@ -102,8 +102,7 @@ class Follower(AsyncStream):
     async def __anext__(self) -> Event[Any]:
         idle = False
         while not self._closed:
-            if self._forked:
-                raise StoreClosedError(f"{self._started.path} {FORKED}", path=self._started.path)
+            self._refuse_in_a_child()
             if self._ahead:
                 return self._ahead.next_event()
             if await self._fetch(idle):
@@ -125,6 +124,7 @@ class Follower(AsyncStream):
         `StoreClosedError`.
         """
         batches = self._started
+        self._refuse_in_a_child()
         name, cursor = checked_to_save(batches.name), self.cursor
         if self._calls is None:
             raise StoreClosedError(f"the follower of {batches.path} is closed", path=batches.path)
@@ -144,6 +144,10 @@ class Follower(AsyncStream):
                 self._fetching = DetachedWork(self._end())
         if self._fetching is not None:
             await self._fetching.settled()
+
+    def _refuse_in_a_child(self) -> None:
+        if self._forked:
+            raise StoreClosedError(f"{self._started.path} {FORKED}", path=self._started.path)
 
     async def _fetch(self, idle: bool, *, only_begin: bool = False) -> bool:
         """Read the next events, or wait for the events that are being read.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
 from eventstore.disk.after_fork import register_for_fork, unregister_for_fork
 from eventstore.errors import StoreClosedError
 from eventstore.following.event_batches import EventBatches, ReadAhead
-from eventstore.following.wakeup import DirectoryWatch, Pace
+from eventstore.following.wakeup import LONGEST_WAIT, DirectoryWatch, Pace
 from eventstore.log.call_guard import FORKED
 from eventstore.missing_await import BlockingStream
 from eventstore.model.operation import Event
@@ -71,13 +73,13 @@ class SyncFollower(BlockingStream):
         """Wait for the next event, at most `seconds`. Returns whether `next` gives one at once.
 
         The answer is `False` at the end of the iteration, too. Without `seconds`, only the end of
-        the iteration ends the waiting. Raises the errors of the iteration.
+        the iteration ends the waiting. Raises the errors of the iteration, and `ConfigError` for
+        `seconds` that are no number.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + _checked_wait(seconds)
         idle = False
         while not self._closed:
-            if self._forked:
-                raise StoreClosedError(f"{self._batches.path} {FORKED}", path=self._batches.path)
+            self._refuse_in_a_child()
             if self._ahead:
                 return True
             self._watch.drain()
@@ -103,10 +105,14 @@ class SyncFollower(BlockingStream):
         Called after the work on an event. Where the program dies between the work and the save, the
         event comes again: each event comes at least once.
 
-        Raises `ConfigError` for a follower without a name, and `CursorNotSavedError` where the
-        earlier cursor is kept.
+        Raises `ConfigError` for a follower without a name, `CursorNotSavedError` where the earlier
+        cursor is kept, and `StoreClosedError`.
         """
+        self._refuse_in_a_child()
         name, cursor = checked_to_save(self._batches.name), self.cursor
+        if self._closed:
+            path = self._batches.path
+            raise StoreClosedError(f"the follower of {path} is closed", path=path)
         self._batches.save(name, cursor)
         return cursor
 
@@ -118,6 +124,10 @@ class SyncFollower(BlockingStream):
             self._watch.close()
             self._batches.close()
 
+    def _refuse_in_a_child(self) -> None:
+        if self._forked:
+            raise StoreClosedError(f"{self._batches.path} {FORKED}", path=self._batches.path)
+
     def __enter__(self) -> SyncFollower:
         return self
 
@@ -128,3 +138,11 @@ class SyncFollower(BlockingStream):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _checked_wait(asked: Any) -> float:
+    """Return the time to wait, at most the longest that the system's calls know."""
+    number = isinstance(asked, int | float) and not isinstance(asked, bool)
+    if not number or not -math.inf <= asked <= math.inf:
+        raise argument_error("seconds", asked, "expected a number of seconds, or None")
+    return float(min(max(asked, 0), LONGEST_WAIT))

@@ -15,7 +15,10 @@ import select
 import time
 from typing import Any
 
-__all__ = ["DirectoryWatch", "Pace"]
+__all__ = ["LONGEST_WAIT", "DirectoryWatch", "Pace"]
+
+LONGEST_WAIT = 86_400.0
+"""Seconds. `poll` counts milliseconds in 32 bits, and knows no infinity."""
 
 _MODIFIED, _MOVED_IN, _CREATED = 0x2, 0x80, 0x100
 
@@ -53,7 +56,7 @@ class DirectoryWatch:
             return True
         ready = select.poll()  # unlike `select`, for descriptors of any number
         ready.register(self.fd, select.POLLIN)
-        return not ready.poll(seconds * 1000)
+        return not ready.poll(min(seconds, LONGEST_WAIT) * 1000)
 
     def close(self) -> None:
         """Close the descriptor. A second call does nothing."""
@@ -85,7 +88,7 @@ class Pace:
     LONGEST = 0.05
 
     def __init__(self, poll: float) -> None:
-        self._poll = poll
+        self._poll = min(poll, LONGEST_WAIT)
         self._next = self.SHORTEST
 
     def found(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -362,6 +364,18 @@ class TestPlaces:
         run_in_virtual_time(program())
 
 
+def one_event() -> SimulatedDisk:
+    """A closed store with one event."""
+    disk = SimulatedDisk()
+
+    async def program() -> None:
+        async with opened(disk) as store:
+            await store.append(pay(1))
+
+    run_in_virtual_time(program())
+    return disk.reopen()
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("options", "reason"),
@@ -389,6 +403,51 @@ class TestArguments:
                 function("somewhere", bad)
             with pytest.raises(UnknownOperationError):
                 function("somewhere", bank_registry(), operations=["nothing"])
+
+    @pytest.mark.parametrize("wait", ["1", math.nan, True, Decimal(1)])
+    def test_a_wait_is_a_number_of_seconds(self, wait: Any) -> None:
+        with follow_sync("", disk=one_event()) as follower, pytest.raises(ConfigError) as caught:
+            follower.wait(wait)
+        assert caught.value.key == "seconds"
+
+    @pytest.mark.parametrize("wait", [0, -1, -(10**400), -math.inf])
+    def test_a_wait_that_is_over_looks_once(self, wait: float) -> None:
+        with follow_sync("", disk=one_event()) as follower:
+            assert follower.wait(wait) is False
+        with follow_sync("", after=0, disk=one_event()) as follower:
+            assert follower.wait(wait) is True
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("longest", [10**400, 1e308, math.inf])
+    async def test_every_number_above_zero_is_a_time_to_wait(
+        self, longest: float, tmp_path: Path
+    ) -> None:
+        async with EventStore.open(tmp_path / "store", bank_registry(), QUIET) as store:
+            path = tmp_path / "store"
+            with follow_sync(path, poll=longest) as blocking:
+                thread = asyncio.create_task(asyncio.to_thread(blocking.wait, longest))
+                async with follow(path, poll=longest) as follower:
+                    task = asyncio.create_task(anext(follower))
+                    await asyncio.sleep(0.05)
+                    await store.append(pay(1))
+                    assert await thread is True
+                    assert (await task).seq == 1
+
+    def test_nothing_is_saved_by_a_closed_follower(self) -> None:
+        with follow_sync("", after=0, cursor="risk", disk=one_event()) as blocking:
+            next(blocking)
+        with pytest.raises(StoreClosedError, match="is closed"):
+            blocking.save()
+
+        disk = one_event()
+
+        async def program() -> None:
+            async with follow("", after=0, cursor="risk", disk=disk) as follower:
+                await anext(follower)
+            with pytest.raises(StoreClosedError, match="is closed"):
+                await follower.save()
+
+        run_in_virtual_time(program())
 
     @pytest.mark.asyncio
     async def test_a_misspelt_path_is_said_at_once(self, tmp_path: Path) -> None:
@@ -554,17 +613,11 @@ class TestRealFiles:
                 assert list(follower) == []
 
     def test_a_child_does_not_go_on_with_its_parents_follower(self) -> None:
-        disk = SimulatedDisk()
-
-        async def program() -> None:
-            async with opened(disk) as store:
-                await store.append(pay(1))
-
-        run_in_virtual_time(program())
-        follower = follow_sync("", after=0, disk=disk.reopen())
+        follower = follow_sync("", after=0, disk=one_event())
         follower.forked()
-        with pytest.raises(StoreClosedError, match="not to this fork"):
-            next(follower)
+        for call in (follower.save, follower.__next__):
+            with pytest.raises(StoreClosedError, match="not to this fork"):
+                call()
 
 
 class TestPace:
