@@ -25,7 +25,7 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
             stream.reconfigure(errors="backslashreplace")
     try:
-        from eventstore.command_line.group import commands
+        from eventstore.command_line.all_commands import commands
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise

@@ -7,7 +7,7 @@ by appending: an older copy is restored, a copy is written in two places, a cras
 no sync had reached. Then other events get the same numbers, and a reader that only kept a number
 goes on in another history.
 
-A cursor therefore names the store, the *timeline* (`eventstore/disk/timelines.py`), the number of
+A cursor therefore names the store, the *timeline* (`eventstore/timelines.py`), the number of
 an event, and the checksum of the event. A cursor stands behind its event: reading on from a cursor
 gives the event with the next number, or `HistoryForkedError`.
 

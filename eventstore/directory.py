@@ -40,12 +40,11 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import (
     RELEASE,
-    InitialState,
+    InitialStateRecord,
     Manifest,
     load_manifest,
     save_manifest,
 )
-from eventstore.disk.timelines import first_timeline, next_timeline
 from eventstore.error_base import REPAIR
 from eventstore.errors import (
     ConfigError,
@@ -61,6 +60,7 @@ from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail_verdict import Clean, classify_tail
 from eventstore.os_errors import SyncFailedError, translating_recovery_errors
 from eventstore.recovery_and_stats import printable
+from eventstore.timelines import first_timeline, next_timeline
 
 __all__ = [
     "Create",
@@ -107,7 +107,7 @@ def open_directory(
     *,
     create: Create,
     kind: Literal["store", "log"] = "store",
-    initial: InitialState | msgspec.UnsetType = msgspec.UNSET,
+    initial: InitialStateRecord | msgspec.UnsetType = msgspec.UNSET,
 ) -> OpenedDirectory:
     """Lock a store for writing, and create the store where there is none and `create` allows.
 
@@ -250,7 +250,7 @@ def _create_store(
     clock: Clock,
     config: StoreConfig,
     kind: Literal["store", "log"],
-    initial: InitialState | msgspec.UnsetType,
+    initial: InitialStateRecord | msgspec.UnsetType,
 ) -> Manifest:
     created = wall_time(clock)
     store = uuid.UUID(bytes=disk.entropy(16), version=4)

@@ -21,7 +21,8 @@ event.
 A damaged snapshot, or one made by other handlers, is passed over. Recovery then tries the
 next older snapshot, and at last the whole history, archive included. Where history does not reach
 back far enough, recovery refuses the store (`snapshot/unusable_snapshots.py`). A registry with
-another initial state than the store was begun with is refused, too (`snapshot/initial_state.py`).
+another initial state than the store was begun with is refused, too
+(`snapshot/initial_state_check.py`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,6 @@ from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, note_first_snapshot, save_manifest
 from eventstore.disk.optimistic import read_beside_writer
-from eventstore.disk.timelines import next_timeline
 from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptLogError, ReadFailedError
 from eventstore.key_recovery import KeyRecovery
@@ -61,12 +61,13 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.model.value_types import copy_value
 from eventstore.os_errors import translating_read_errors, translating_recovery_errors
-from eventstore.reading.selection import decode_chunk
+from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.recovery_and_stats import RecoveryReport
 from eventstore.recovery_words import recovery_report, tell
-from eventstore.snapshot.initial_state import FirstState, compare_initial
+from eventstore.snapshot.initial_state_check import InitialState, compare_initial
 from eventstore.snapshot.unusable_snapshots import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
+from eventstore.timelines import next_timeline
 
 __all__ = ["Recovered", "recover"]
 
@@ -113,7 +114,7 @@ class _Examined(NamedTuple, Generic[StateT]):
 def recover(
     disk: Disk,
     registry: HandlerRegistry[StateT],
-    first: FirstState[StateT],
+    initial: InitialState[StateT],
     config: StoreConfig,
     clock: Clock,
     *,
@@ -122,8 +123,8 @@ def recover(
 ) -> Recovered[StateT]:
     """Bring a store's state back: examine, fold, repair. Close `disk` if that fails.
 
-    `first` is the initial state of the registry. With `read_only`, the store is examined and folded
-    without the lock, and nothing is written.
+    `initial` is the initial state of the registry. With `read_only`, the store is examined and
+    folded without the lock, and nothing is written.
 
     Raises `CorruptLogError` and the other errors that `EventStore.open` lists.
     """
@@ -132,8 +133,8 @@ def recover(
 
     def look(listing: Listing) -> tuple[_Examined[StateT], StateAt[StateT]]:
         manifest = inspect_directory(disk, listing)
-        examined = _examine(disk, registry, first, config, manifest, listing, read_only=True)
-        return examined, _fold(disk, registry, first, examined)
+        examined = _examine(disk, registry, initial, config, manifest, listing, read_only=True)
+        return examined, _fold(disk, registry, initial, examined)
 
     try:
         with translating_read_errors(disk.path):
@@ -143,14 +144,14 @@ def recover(
                 index = examined.keys.index(at.seq, at.latest)
             else:
                 manifest, listing, created = open_directory(
-                    disk, clock, config, create=create, initial=first.record
+                    disk, clock, config, create=create, initial=initial.record
                 )
                 examined = _examine(
-                    disk, registry, first, config, manifest, listing, read_only=False
+                    disk, registry, initial, config, manifest, listing, read_only=False
                 )
-                at = _fold(disk, registry, first, examined)
+                at = _fold(disk, registry, initial, examined)
                 with translating_recovery_errors(disk.path):
-                    manifest, log = _repair(disk, first, config, examined, created=created)
+                    manifest, log = _repair(disk, initial, config, examined, created=created)
                     index = examined.keys.repaired(at.seq, at.latest)
             checksum = _last_checksum(disk, examined, at.seq)
     except BaseException:
@@ -184,7 +185,7 @@ def recover(
 def _examine(
     disk: Disk,
     registry: HandlerRegistry[StateT],
-    first: FirstState[StateT],
+    initial: InitialState[StateT],
     config: StoreConfig,
     manifest: Manifest,
     listing: Listing,
@@ -205,7 +206,7 @@ def _examine(
         raise unusable
     warning = None
     if unusable is None or snapshot is not None:  # else the store begins anew
-        warning = compare_initial(disk.path, manifest, registry, first.record)
+        warning = compare_initial(disk.path, manifest, registry, initial.record)
     log = None
     if manifest.logged:
         # The snapshot that history begins with may be far older than those that retention keeps.
@@ -227,7 +228,7 @@ def _examine(
 def _fold(
     disk: Disk,
     registry: HandlerRegistry[StateT],
-    first: FirstState[StateT],
+    initial: InitialState[StateT],
     examined: _Examined[StateT],
 ) -> StateAt[StateT]:
     """Fold the events after the snapshot, and return the state after the last event.
@@ -241,7 +242,7 @@ def _fold(
     time. Raises `StateRefusedError`, and what decoding and the handlers raise.
     """
     snapshot, log = examined.snapshot, examined.log
-    at = StateAt(copy_value(first.state), 0, 0) if snapshot is None else snapshot.at
+    at = StateAt(copy_value(initial.state), 0, 0) if snapshot is None else snapshot.at
     if log is None:
         return at
     before = at.state
@@ -316,7 +317,7 @@ def _unrepaired(examined: _Examined[Any]) -> RecoveredLog:
 
 def _repair(
     disk: Disk,
-    first: FirstState[Any],
+    initial: InitialState[Any],
     config: StoreConfig,
     examined: _Examined[Any],
     *,
@@ -327,7 +328,7 @@ def _repair(
     Raises `OSError` for the caller to translate.
     """
     log, listing = examined.log, examined.listing
-    manifest = _repaired_manifest(disk, first, config, examined)
+    manifest = _repaired_manifest(disk, initial, config, examined)
     if log is None and config.use_wal:
         start = examined.snapshot_seq + 1
         manifest = create_log(disk, manifest, start)
@@ -340,7 +341,7 @@ def _repair(
 
 
 def _repaired_manifest(
-    disk: Disk, first: FirstState[Any], config: StoreConfig, examined: _Examined[Any]
+    disk: Disk, initial: InitialState[Any], config: StoreConfig, examined: _Examined[Any]
 ) -> Manifest:
     """Settle the snapshots of a store without a log, and record what this opening changes.
 
@@ -358,7 +359,7 @@ def _repaired_manifest(
             # cache, and a power cut could take the served state back.
             examined.vault.rewrite_durably(snapshot.name)
             manifest = note_first_snapshot(disk, manifest, snapshot.seq)
-    manifest = msgspec.structs.replace(manifest, initial=first.record)
+    manifest = msgspec.structs.replace(manifest, initial=initial.record)
     log = examined.log
     if log is not None and not log.last.sealed and config.durability is not Durability.COMMIT:
         # The last writer died, and acknowledged events may be gone with it.

@@ -32,7 +32,7 @@ from eventstore.open_store.append_path import AppendOptions, AppendPath
 from eventstore.open_store.closing import Closing
 from eventstore.open_store.parts import StoreParts, memory_parts, recover_parts
 from eventstore.open_store.reading import StoreReading
-from eventstore.reading.selection import checked_registry, checked_state
+from eventstore.reading.arguments import checked_registry, checked_state
 from eventstore.recovery_and_stats import RecoveryReport, StoreStats
 
 __all__ = ["EventStore"]

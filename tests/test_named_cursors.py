@@ -24,16 +24,16 @@ from eventstore import (
 )
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.timelines import Lineage, first_timeline
 from eventstore.history import branch
 from eventstore.named_cursors import list_cursors, load_cursor, save_cursor
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.power_cut import extremes
+from eventstore.timelines import Lineage, first_timeline
 from eventstore.tools import verify
 from eventstore.tools.file_survey import overview
-from tests.disk.test_timelines import STORE
 from tests.support.bank import bank_registry, pay
 from tests.support.gates import PATIENCE
+from tests.test_timelines import STORE
 
 pytestmark = pytest.mark.asyncio
 

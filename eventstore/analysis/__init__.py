@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eventstore.analysis.data_frames import to_arrow, to_pandas, to_polars, write_parquet
     from eventstore.analysis.export_settings import ExportSettings
     from eventstore.analysis.exporting import Exported, ExportedTable, export_store
-    from eventstore.analysis.report.writing import WrittenReport, write_report
+    from eventstore.analysis.report.entrance import WrittenReport, write_report
     from eventstore.analysis.samples import Samples
     from eventstore.analysis.sampling import sample
     from eventstore.analysis.searching import Found, bisect, first
@@ -52,7 +52,7 @@ _HOMES: dict[str, str] = {
     "ExportedTable": "exporting",
     "Found": "searching",
     "Samples": "samples",
-    "WrittenReport": "report.writing",
+    "WrittenReport": "report.entrance",
     "bisect": "searching",
     "blame": "blaming",
     "export_store": "exporting",
@@ -62,7 +62,7 @@ _HOMES: dict[str, str] = {
     "to_pandas": "data_frames",
     "to_polars": "data_frames",
     "write_parquet": "data_frames",
-    "write_report": "report.writing",
+    "write_report": "report.entrance",
 }
 """The module of each public name."""
 

@@ -17,9 +17,9 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.differences import ABSENT
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import earliest_base, nearest_base
 from eventstore.reading.intervals import states_from
-from eventstore.reading.selection import checked_registry
 
 __all__ = ["ABSENT", "Blame", "Change", "blame"]
 

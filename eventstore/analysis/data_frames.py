@@ -17,13 +17,13 @@ from eventstore.analysis.arrow_tables import ArrowBatches
 from eventstore.analysis.event_tables import ALL
 from eventstore.analysis.export_settings import checked_decimals
 from eventstore.analysis.moments import named_place
+from eventstore.analysis.selected_history import SelectedHistory, installed_handlers
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import BATCH_ROWS, TableStream
-from eventstore.analysis.tabled_history import History, installed_handlers
 from eventstore.arguments import argument_error
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment
-from eventstore.reading.selection import checked_registry
+from eventstore.reading.arguments import checked_registry
 from eventstore.tools.selection import Selection
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def to_arrow(
     return pa.RecordBatchReader.from_batches(made.schema, _read(history, stream, made))
 
 
-def _read(history: History, stream: TableStream, made: ArrowBatches) -> Iterator[pa.RecordBatch]:
+def _read(
+    history: SelectedHistory, stream: TableStream, made: ArrowBatches
+) -> Iterator[pa.RecordBatch]:
     try:
         for _, events in stream.batches():
             yield made.batch(events)
@@ -157,13 +159,15 @@ def write_parquet(
         history.close()
 
 
-def _history(path: Any, registry: Any, start: Moment | str, stop: Moment | str | None) -> History:
+def _history(
+    path: Any, registry: Any, start: Moment | str, stop: Moment | str | None
+) -> SelectedHistory:
     if registry is not None:
         checked_registry(registry)
     wanted = Selection(
         start=named_place(start, "start"), stop=None if stop is None else named_place(stop, "stop")
     )
-    return History(path, wanted)
+    return SelectedHistory(path, wanted)
 
 
 def _handlers(registry: HandlerRegistry[Any] | None) -> HandlerRegistry[Any]:

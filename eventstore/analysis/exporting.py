@@ -25,12 +25,12 @@ from typing import Any
 import msgspec
 
 from eventstore.analysis.event_tables import Table
-from eventstore.analysis.export_parts import Parts
+from eventstore.analysis.export_files import Parts
 from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.moments import AnyMoment, named_place
+from eventstore.analysis.selected_history import SelectedHistory, installed_handlers
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import TableStream
-from eventstore.analysis.tabled_history import History, installed_handlers
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
@@ -129,7 +129,7 @@ def export_store(
             conditions=asked.conditions(),
             skip_damage=skip_damage,
         )
-        history = History(path, wanted, durable=True)
+        history = SelectedHistory(path, wanted, durable=True)
         closing.callback(history.close)
         if earlier is not None:
             _check_timeline(history.manifest, earlier, target)

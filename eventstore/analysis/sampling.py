@@ -19,10 +19,10 @@ from eventstore.errors import ConfigError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AtTime, parse_span
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import nearest_base
 from eventstore.reading.intervals import Interval, cut_at, state_before
 from eventstore.reading.replay import recorded_batches
-from eventstore.reading.selection import checked_registry
 from eventstore.tools.log_end import last_event_of
 
 __all__ = ["sample"]

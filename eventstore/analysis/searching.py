@@ -19,10 +19,10 @@ from eventstore.errors import ConfigError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import base_numbers, load_base, nearest_base
 from eventstore.reading.fold_crew import Advance, FoldCrew
 from eventstore.reading.intervals import Interval, chosen_ends, state_before, states_from
-from eventstore.reading.selection import checked_registry
 from eventstore.snapshot.vault import LoadedSnapshot
 
 __all__ = ["Found", "bisect", "first"]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from eventstore.analysis.event_tables import ALL, AllEvents, Catalog, Table
+from eventstore.analysis.selected_history import UNKNOWN, SelectedHistory, Survey
 from eventstore.analysis.shapes import fields_of
-from eventstore.analysis.tabled_history import UNKNOWN, History, Survey
 from eventstore.errors import UnknownOperationError
 from eventstore.model.operation import Event, operation_name
 from eventstore.model.registry import HandlerRegistry
@@ -34,7 +34,7 @@ class TableStream:
 
     def __init__(
         self,
-        history: History,
+        history: SelectedHistory,
         registry: HandlerRegistry[Any],
         operations: Collection[str] = (),
         *,

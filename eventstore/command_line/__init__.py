@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 The commands have one manner, and shared modules keep it:
 
-- `group.py` has the table of all commands, turns errors into exit statuses, and prints errors.
+- `all_commands.py` has the table of all commands, turns errors into exit statuses, and prints
+  errors.
 - `exits.py` has the exit statuses.
 - `command_declaration.py` declares a command: `PATH`, `--json`, `--color`, `--registry`, examples
   in the help.

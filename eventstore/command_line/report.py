@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from eventstore.analysis.report.writing import WrittenReport, write_report
+from eventstore.analysis.report.entrance import WrittenReport, write_report
 from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, size_text

@@ -19,7 +19,7 @@ from typing import Any
 
 from eventstore.demo.second_account import Ledger
 from eventstore.demo.strategy import DEFAULT_RULES, Fill, Rules, Strategy
-from eventstore.demo.tape import Print
+from eventstore.demo.tape_reader import Print
 
 __all__ = ["Group", "Journal"]
 

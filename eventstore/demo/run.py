@@ -42,7 +42,7 @@ from eventstore.demo.messages import (
     decode,
 )
 from eventstore.demo.registry import trading_registry
-from eventstore.demo.tape import read_moments, shipped_tape
+from eventstore.demo.tape_reader import read_moments, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.disk.layout import MANIFEST
 from eventstore.errors import EventStoreError

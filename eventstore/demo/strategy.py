@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 
-from eventstore.demo.tape import Print
+from eventstore.demo.tape_reader import Print
 
 __all__ = ["DEFAULT_RULES", "Fill", "Rules", "Strategy"]
 

@@ -29,7 +29,7 @@ from eventstore.demo.events_to_record import Journal
 from eventstore.demo.messages import Followed
 from eventstore.demo.second_account import Ledger, differences
 from eventstore.demo.strategy import DEFAULT_RULES, Strategy
-from eventstore.demo.tape import read_moments
+from eventstore.demo.tape_reader import read_moments
 from eventstore.model.conversion import encode_hook
 
 __all__ = ["Check", "Verification", "verify"]

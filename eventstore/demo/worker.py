@@ -52,7 +52,7 @@ from eventstore.demo.messages import (
 )
 from eventstore.demo.registry import trading_registry
 from eventstore.demo.second_account import differences
-from eventstore.demo.tape import Print, read_moments
+from eventstore.demo.tape_reader import Print, read_moments
 
 __all__ = ["STORE_OPTIONS", "Recording", "main", "record_tape"]
 

@@ -22,15 +22,15 @@ import msgspec
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import MANIFEST, MANIFEST_TEMPORARY
-from eventstore.disk.timelines import Lineage, Timeline, next_timeline
 from eventstore.error_base import REPAIR
 from eventstore.errors import CorruptStoreError, StoreNotFoundError, newer_format_error
 from eventstore.os_errors import read_error
+from eventstore.timelines import Lineage, Timeline, next_timeline
 
 __all__ = [
     "RELEASE",
     "BranchPoint",
-    "InitialState",
+    "InitialStateRecord",
     "Manifest",
     "begin_timeline",
     "decode_manifest",
@@ -56,7 +56,7 @@ class BranchPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seq: int
 
 
-class InitialState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class InitialStateRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The state that a store was begun with, before the first event.
 
     `digest` is the digest of the state, and `type` the fingerprint of its type. `state` is
@@ -86,7 +86,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         format: Version of the formats of all files.
         release: Release that made the store. Left out where nobody knows.
         timelines: Unbroken histories of appends that the history is made of, oldest first
-            (`disk/timelines.py`).
+            (`eventstore/timelines.py`).
         checksum_before: CRC-32 of the event before `history_start`. A cursor may stand behind this
             event, which is gone. Left out where nothing is gone, or the checksum is not known.
         branched: Place of the events before `history_start`, in a store that branched from
@@ -107,7 +107,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     release: str | msgspec.UnsetType = msgspec.UNSET
     checksum_before: int | msgspec.UnsetType = msgspec.UNSET
     branched: BranchPoint | msgspec.UnsetType = msgspec.UNSET
-    initial: InitialState | msgspec.UnsetType = msgspec.UNSET
+    initial: InitialStateRecord | msgspec.UnsetType = msgspec.UNSET
     crc: int = 0
 
     def checksum(self) -> int:

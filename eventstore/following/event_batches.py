@@ -20,8 +20,8 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import without_lost
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
 from eventstore.named_cursors import checked_name, load_cursor, save_cursor
+from eventstore.reading.arguments import checked_operations, checked_registry
 from eventstore.reading.replay import recorded_name
-from eventstore.reading.selection import checked_operations, checked_registry
 from eventstore.reading.time_search import TimeWindow, seq_lower_bound
 
 __all__ = ["EventBatch", "EventBatches", "ReadAhead"]

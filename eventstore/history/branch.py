@@ -57,7 +57,6 @@ from eventstore.disk.manifest import (
     load_manifest,
     save_manifest,
 )
-from eventstore.disk.timelines import Timeline, next_timeline
 from eventstore.errors import ConfigError, HistoryUnavailableError
 from eventstore.key_recovery import keys_at
 from eventstore.keys.index import KeyIndex
@@ -68,12 +67,13 @@ from eventstore.model.state_codec import StateAt
 from eventstore.moment import Moment, NamedPlace, as_of
 from eventstore.open_store.parts import SharedHistory, memory_parts
 from eventstore.os_errors import recovery_write_error, translating_read_errors
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.cursor_check import checksum_in, confirm_moment
 from eventstore.reading.replay import fold_to
-from eventstore.reading.selection import checked_registry
-from eventstore.snapshot.initial_state import first_state
+from eventstore.snapshot.initial_state_check import initial_state
 from eventstore.snapshot.vault import SnapshotVault
 from eventstore.store import EventStore
+from eventstore.timelines import Timeline, next_timeline
 
 __all__ = ["branch", "create_branch"]
 
@@ -260,7 +260,7 @@ def create_branch(
                 history_start=start,
                 checksum_before=msgspec.UNSET if checksum is None else checksum,
                 branched=point,
-                initial=first_state(registry).record,
+                initial=initial_state(registry).record,
             ),
         )
     except BaseException:

@@ -9,7 +9,6 @@ import msgspec
 
 from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
-from eventstore.disk.timelines import Lineage
 from eventstore.errors import InvalidPayloadError, SequenceConflictError, StoreFailedError
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
@@ -18,6 +17,7 @@ from eventstore.log.levels import UNTIMED, Levels
 from eventstore.model.operation import Event, Outcome, Receipt
 from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
+from eventstore.timelines import Lineage
 
 __all__ = [
     "Appender",

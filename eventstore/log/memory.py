@@ -17,7 +17,6 @@ from typing import Any, ParamSpec, TypeVar
 from eventstore.blocking_calls import BackgroundCalls
 from eventstore.config import Durability
 from eventstore.disk.base import Disk
-from eventstore.disk.timelines import Lineage
 from eventstore.errors import (
     HistoryUnavailableError,
     StoreClosedError,
@@ -33,6 +32,7 @@ from eventstore.model.codec import array_header
 from eventstore.model.operation import Event, Outcome, Receipt
 from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
+from eventstore.timelines import Lineage
 
 __all__ = ["MemoryLog"]
 

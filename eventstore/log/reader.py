@@ -45,13 +45,13 @@ from eventstore.disk.layout import (
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest
 from eventstore.errors import CorruptLogError, HistoryUnavailableError, ReadFailedError
 from eventstore.log.base import Chunk
-from eventstore.log.file_reading import (
+from eventstore.log.format import SEAL_SIZE, SealKind
+from eventstore.log.reader_types import (
     FileEnd,
     HistoryFile,
     ReadRange,
     SegmentReplacedError,
 )
-from eventstore.log.format import SEAL_SIZE, SealKind
 from eventstore.log.runs import CHUNK_BYTES
 from eventstore.log.segment import corrupt_segment_error
 from eventstore.log.segment_chain import chain_error, chain_faults

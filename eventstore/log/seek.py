@@ -28,7 +28,6 @@ from typing import NamedTuple
 
 from eventstore.disk.base import Disk, File, open_to_read
 from eventstore.log.base import Chunk
-from eventstore.log.file_reading import HistoryFile, ReadRange, decode_header
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
@@ -44,6 +43,7 @@ from eventstore.log.format import (
     read_synced_end,
     record_size,
 )
+from eventstore.log.reader_types import HistoryFile, ReadRange, decode_header
 from eventstore.log.runs import chunks_of
 
 __all__ = ["SHORT", "read_short"]

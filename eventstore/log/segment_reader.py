@@ -35,14 +35,6 @@ from typing import NamedTuple
 from eventstore.disk.base import Disk, open_to_read
 from eventstore.log.archive import open_archive
 from eventstore.log.base import Chunk
-from eventstore.log.file_reading import (
-    FileEnd,
-    HistoryFile,
-    ReadRange,
-    SegmentReplacedError,
-    check_owner,
-    decode_header,
-)
 from eventstore.log.format import (
     ALIGNMENT,
     HEADER_SIZE,
@@ -54,6 +46,14 @@ from eventstore.log.format import (
     SegmentHeader,
     closing_seal,
     read_lengths,
+)
+from eventstore.log.reader_types import (
+    FileEnd,
+    HistoryFile,
+    ReadRange,
+    SegmentReplacedError,
+    check_owner,
+    decode_header,
 )
 from eventstore.log.runs import CHUNK_EVENTS, OpenRun
 from eventstore.log.seek import SHORT, read_short

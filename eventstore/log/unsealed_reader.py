@@ -13,13 +13,6 @@ from collections.abc import Generator, Iterator
 
 from eventstore.disk.base import Disk, read_whole
 from eventstore.log.base import Chunk
-from eventstore.log.file_reading import (
-    FileEnd,
-    HistoryFile,
-    ReadRange,
-    SegmentReplacedError,
-    decode_header,
-)
 from eventstore.log.format import (
     HEADER_SIZE,
     InvalidBytesError,
@@ -28,6 +21,13 @@ from eventstore.log.format import (
     SegmentHeader,
     read_record,
     read_seal,
+)
+from eventstore.log.reader_types import (
+    FileEnd,
+    HistoryFile,
+    ReadRange,
+    SegmentReplacedError,
+    decode_header,
 )
 from eventstore.log.runs import chunks_of
 from eventstore.log.segment import corrupt_segment_error

@@ -21,9 +21,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from eventstore.errors import RegistrationError
+from eventstore.model.append_arguments import (
+    build_payload,
+    build_payloads,
+    checked_metadata,
+    marked_events,
+    refused_payload_error,
+    reserved_metadata_error,
+)
 from eventstore.model.codec import EventCodec
 from eventstore.model.fingerprint import fingerprint_of
-from eventstore.model.first_state import make_initial
 from eventstore.model.handler import (
     NO_STATE,
     STOPPED,
@@ -34,20 +41,13 @@ from eventstore.model.handler import (
     fold_events,
     handler_fault_error,
 )
+from eventstore.model.initial_state import make_initial
 from eventstore.model.intent_settled import RESERVED, IntentSettled, opens_intents, unchanged
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
 from eventstore.model.operation import Event, KeyTexts, Operation, operation_name, tag_of
 from eventstore.model.operation_traits import TraitsByType
-from eventstore.model.payloads import (
-    build_payload,
-    build_payloads,
-    check_payload_class,
-    checked_metadata,
-    marked_events,
-    refused_payload_error,
-    reserved_metadata_error,
-)
+from eventstore.model.payload_class_check import check_payload_class
 from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
     describe_plugin,

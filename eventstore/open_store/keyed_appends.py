@@ -49,7 +49,8 @@ from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.user_code import fold_context
-from eventstore.reading.selection import decode_chunk, operation_names
+from eventstore.reading.arguments import operation_names
+from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["KeyedAppends", "keys_in_flight"]

@@ -28,7 +28,6 @@ from eventstore.directory import Create
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
-from eventstore.disk.timelines import Lineage, first_timeline, next_timeline
 from eventstore.intents.order_ids import OrderIds, opening_of_time
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import KeyIndex
@@ -42,8 +41,9 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.recovery import Recovered, recover
 from eventstore.recovery_and_stats import RecoveryReport
-from eventstore.snapshot.initial_state import first_state
+from eventstore.snapshot.initial_state_check import initial_state
 from eventstore.snapshot.keeper import SnapshotKeeper
+from eventstore.timelines import Lineage, first_timeline, next_timeline
 
 __all__ = [
     "DiskParts",
@@ -220,11 +220,11 @@ async def recover_parts(
 
     def open_here() -> DiskParts[StateT]:
         settings = config()
-        first = first_state(registry)  # raises before the directory is touched
+        initial = initial_state(registry)  # raises before the directory is touched
         making = create is not False and not read_only
         where = disk or LocalDisk(path, create=making, read_only=read_only)
         recovered = recover(
-            where, registry, first, settings, clock, read_only=read_only, create=create
+            where, registry, initial, settings, clock, read_only=read_only, create=create
         )
         if read_only or settings.replicate is None:
             return DiskParts(where, settings, recovered, read_only)

@@ -25,7 +25,7 @@ from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.os_errors import translating_read_errors
-from eventstore.snapshot.initial_state import compare_initial, first_state
+from eventstore.snapshot.initial_state_check import compare_initial, initial_state
 from eventstore.snapshot.snapshot_search import last_earlier
 from eventstore.snapshot.unusable_snapshots import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
@@ -99,8 +99,8 @@ def nearest_base(
         manifest = load_manifest(disk)
         if before is not None:
             upto = last_base_before(disk, manifest, before)
-        first = first_state(registry)
-        compare_initial(disk.path, manifest, registry, first.record)
+        initial = initial_state(registry)
+        compare_initial(disk.path, manifest, registry, initial.record)
         vault = SnapshotVault(disk, manifest.store, registry)
         snapshot, rejected = vault.load_newest(_kept(disk), upto=upto)
     if upto is None and not manifest.logged:  # the newest state, which only a snapshot can give
@@ -110,7 +110,7 @@ def nearest_base(
         if unusable is not None:
             raise unusable
     if snapshot is None:
-        return StateAt(first.state, 0, 0)
+        return StateAt(initial.state, 0, 0)
     return snapshot.at
 
 

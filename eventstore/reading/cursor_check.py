@@ -4,7 +4,7 @@ A cursor stands between two events: behind the event that the cursor names. As a
 the event after. As an exclusive stop, a cursor is the event after, too. As a moment of a state, a
 cursor is the event that the cursor names.
 
-The comparison reads the event with the cursor's number (`eventstore/disk/timelines.py` says what is
+The comparison reads the event with the cursor's number (`eventstore/timelines.py` says what is
 compared). An event that was discarded cannot be read. Then the manifest has the checksum of the
 last discarded event, and nothing behind an earlier one is in the store.
 """

@@ -30,9 +30,9 @@ from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copier, copy_value, is_immutable
 from eventstore.moment import AtTime, Moment, NamedPlace, Place, as_of, place_of
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.arguments import checked_operations, checked_registry
 from eventstore.reading.bases import last_base_before, nearest_base
 from eventstore.reading.cursor_check import confirm_moment, place_behind
-from eventstore.reading.selection import checked_operations, checked_registry
 from eventstore.reading.time_search import TimeWindow, seq_lower_bound
 
 __all__ = [

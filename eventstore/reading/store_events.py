@@ -15,8 +15,9 @@ from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import without_lost
 from eventstore.moment import AtTime, Moment, NamedPlace, place_of
+from eventstore.reading.arguments import checked_operations
+from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.reading.cursor_check import place_behind_live
-from eventstore.reading.selection import checked_operations, decode_chunk
 from eventstore.reading.time_search import TimeWindow, seq_lower_bound
 
 __all__ = ["Batch", "durable_batches", "durable_events", "first_seq_to_read"]

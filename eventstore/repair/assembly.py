@@ -23,7 +23,6 @@ import msgspec
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import Manifest
-from eventstore.disk.timelines import next_timeline
 from eventstore.log.archive import compress_runs
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -40,6 +39,7 @@ from eventstore.model.repair_notes import LOST_TAG
 from eventstore.repair.damaged_places import Part
 from eventstore.repair.salvage import History, Run
 from eventstore.repair.scan import scan_segment
+from eventstore.timelines import next_timeline
 
 __all__ = ["Assembly", "NewFile"]
 

@@ -12,7 +12,7 @@ from eventstore.errors import CorruptStoreError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.recovery import recover
 from eventstore.repair.diagnosis import diagnose_disk
-from eventstore.snapshot.initial_state import first_state
+from eventstore.snapshot.initial_state_check import initial_state
 
 __all__ = ["check_repaired"]
 
@@ -34,8 +34,10 @@ def check_repaired(path: str, registry: HandlerRegistry[Any] | None, state: Any)
     if registry is None or found.manifest.kind == "log":
         return
     again = LocalDisk(path, read_only=True)
-    first, clock = first_state(registry), SystemClock()
-    recovered = recover(again, registry, first, StoreConfig(), clock, read_only=True, create=False)
+    initial, clock = initial_state(registry), SystemClock()
+    recovered = recover(
+        again, registry, initial, StoreConfig(), clock, read_only=True, create=False
+    )
     again.close()
     digest = registry.states.digest
     if state is not None and digest(recovered.at.state) != digest(state):

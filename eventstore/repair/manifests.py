@@ -19,7 +19,6 @@ from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import FRONTIER, MANIFEST, archive_name, segment_name, snapshot_name
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, decode_manifest
-from eventstore.disk.timelines import first_timeline, next_timeline
 from eventstore.errors import EventStoreError
 from eventstore.log.archive import read_archive
 from eventstore.log.flipped_bits import Flip
@@ -28,6 +27,7 @@ from eventstore.log.frontier import FRONTIER_SIZE, Frontier
 from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader
+from eventstore.timelines import first_timeline, next_timeline
 
 __all__ = ["RebuiltManifest", "rebuilt_manifest"]
 

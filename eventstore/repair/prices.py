@@ -23,7 +23,7 @@ from eventstore.repair.backups import restorable
 from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.mended_disk import MendedDisk
 from eventstore.repair.salvage import History, Run, events_of
-from eventstore.snapshot.initial_state import first_state
+from eventstore.snapshot.initial_state_check import initial_state
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 
 __all__ = [
@@ -325,7 +325,7 @@ def _beginning(history: History, registry: HandlerRegistry[Any]) -> StateAt[Any]
             requested=1,
             first_available=first,
         )
-    return StateAt(first_state(registry).state, 0, 0)
+    return StateAt(initial_state(registry).state, 0, 0)
 
 
 def _vault(history: History, registry: HandlerRegistry[Any]) -> SnapshotVault[Any]:

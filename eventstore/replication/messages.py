@@ -25,8 +25,7 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.cursor import checksum_at
-from eventstore.disk.manifest import InitialState, Manifest
-from eventstore.disk.timelines import Timeline
+from eventstore.disk.manifest import InitialStateRecord, Manifest
 from eventstore.log.base import Chunk
 from eventstore.log.format import (
     RECORD_HEADER_SIZE,
@@ -35,6 +34,7 @@ from eventstore.log.format import (
     read_record,
 )
 from eventstore.model.codec import array_header
+from eventstore.timelines import Timeline
 
 __all__ = [
     "History",
@@ -145,7 +145,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     created: int
     timelines: tuple[Timeline, ...]
     first: int = 1
-    initial: InitialState | msgspec.UnsetType = msgspec.UNSET
+    initial: InitialStateRecord | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, manifest: Manifest) -> History:

@@ -26,7 +26,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from eventstore.disk.timelines import Timeline
 from eventstore.errors import (
     FencedError,
     HistoryUnavailableError,
@@ -46,6 +45,7 @@ from eventstore.replication.messages import (
 )
 from eventstore.replication.pipeline import WrongSequenceError
 from eventstore.replication.searching import find_message
+from eventstore.timelines import Timeline
 
 __all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
 

@@ -32,7 +32,6 @@ import msgspec
 from eventstore.blocking_calls import run_blocking
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
-from eventstore.disk.timelines import next_timeline
 from eventstore.errors import (
     ConfigError,
     EventStoreError,
@@ -56,6 +55,7 @@ from eventstore.replication.standby_start import prepare_replica
 from eventstore.replication.stream_copy import StreamCopy
 from eventstore.replication_config import ReplicationConfig
 from eventstore.store import EventStore
+from eventstore.timelines import next_timeline
 
 __all__ = ["Standby", "StandbyLag"]
 

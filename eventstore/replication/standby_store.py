@@ -20,7 +20,7 @@ from eventstore.log.levels import SYNCED
 from eventstore.model.open_intents import holds_marks
 from eventstore.model.operation import Receipt
 from eventstore.open_store.append_path import AppendPath
-from eventstore.reading.selection import decode_chunk
+from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.replication.messages import Record
 from eventstore.store import EventStore
 

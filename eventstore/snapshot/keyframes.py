@@ -15,7 +15,7 @@ snapshot in one Zstandard frame. The copy lets a search by time read a few bytes
 A keyframe is a cache, and nothing else. History can be read without one, opening a store never
 looks at one, and anybody may delete one. A keyframe is used only after the same checks as a
 snapshot: store, number, handlers, and digest. One more check is needed. History may have gone back
-to an earlier event since (`disk/timelines.py`), and a keyframe of events that were taken back looks
+to an earlier event since (`timelines.py`), and a keyframe of events that were taken back looks
 sound by itself. So a snapshot names the timeline of its event, and the manifest must still have the
 event in that timeline. `verify` folds history to each keyframe and compares.
 """

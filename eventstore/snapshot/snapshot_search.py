@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from eventstore.clock import LATEST
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import keyframe_name, snapshot_name
-from eventstore.disk.timelines import Lineage
 from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError, SnapshotHeader
 from eventstore.snapshot.keyframes import HEADER_AT
+from eventstore.timelines import Lineage
 
 __all__ = ["OTHER_TIMELINE", "is_of", "last_earlier"]
 

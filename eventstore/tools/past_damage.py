@@ -19,9 +19,9 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.base import Chunk
-from eventstore.log.file_reading import HistoryFile
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, Record, SegmentHeader
 from eventstore.log.reader import CACHED_BYTES, LogReader
+from eventstore.log.reader_types import HistoryFile
 from eventstore.log.runs import chunks_of
 from eventstore.log.segment import header_fault
 from eventstore.model.codec import EventCodec

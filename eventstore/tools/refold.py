@@ -31,7 +31,7 @@ from eventstore.reading.fold_crew import Advance, FoldCrew
 from eventstore.reading.intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
-from eventstore.snapshot.initial_state import compare_initial, first_state
+from eventstore.snapshot.initial_state_check import compare_initial, initial_state
 from eventstore.tools.refold_divergence import Divergence, explain_divergence
 from eventstore.tools.refold_part import (
     REFUSALS,
@@ -121,7 +121,7 @@ def refold(
     work removed a needed file.
     """
     try:
-        compare_initial(disk.path, manifest, registry, first_state(registry).record)
+        compare_initial(disk.path, manifest, registry, initial_state(registry).record)
     except (InitialStateError, StateRefusedError) as error:
         return Refold(refusal=str(error))
     return _Refolding(disk, manifest, registry, history, extent, crew).run()

@@ -50,8 +50,8 @@ from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.registry import HandlerRegistry
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.fold_crew import FoldCrew, processors
-from eventstore.reading.selection import checked_registry
 from eventstore.repair.damaged_places import Diagnosis, Place
 from eventstore.repair.diagnosis import diagnose_disk
 from eventstore.repair.salvage import History

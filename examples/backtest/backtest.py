@@ -31,7 +31,7 @@ import msgspec
 from eventstore import EventStore, HandlerRegistry, SimulatedClock, read_events, replay
 from eventstore.demo.events_to_record import Journal
 from eventstore.demo.strategy import DEFAULT_RULES, Rules
-from eventstore.demo.tape import Print, read_moments, shipped_tape
+from eventstore.demo.tape_reader import Print, read_moments, shipped_tape
 from eventstore.history import Comparison, branch, compare
 from handlers import EngineState, trading_registry
 

@@ -32,7 +32,7 @@ from eventstore import (
     handler,
     read_events,
 )
-from eventstore.analysis import exporting, tabled_history, to_arrow
+from eventstore.analysis import exporting, selected_history, to_arrow
 from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.exporting import SUMMARY, export_store
 from eventstore.disk.layout import segment_seq
@@ -403,7 +403,9 @@ class TestBesideAnEngine:
         self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(tabled_history, "durable_end", lambda disk, manifest, whole: whole - 3)
+            patched.setattr(
+                selected_history, "durable_end", lambda disk, manifest, whole: whole - 3
+            )
             assert export_store(store, tmp_path / "out", NEW, append=True).last == 15
         export_store(store, tmp_path / "out", NEW, append=True)
         assert numbers(tmp_path / "out" / "quote.16.parquet") == [17, 18]

@@ -27,8 +27,8 @@ from eventstore import (
 from eventstore.analysis import write_report
 from eventstore.analysis.report.books import is_books
 from eventstore.analysis.report.chart_data import Chart, Figures, Section, series
-from eventstore.analysis.report.intervals import Curve
 from eventstore.analysis.report.page import render
+from eventstore.analysis.report.thinned_series import Curve
 from eventstore.analysis.state_columns import Column
 from eventstore.errors import EventStoreError, UnknownOperationError
 from eventstore.history import branch

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import EventStore, state_at, state_digest
+from eventstore.command_line.all_commands import commands
 from eventstore.command_line.backup import ended_by_signal
-from eventstore.command_line.group import commands
 from eventstore.tools.backup.catalog import load_catalog
 from eventstore.tools.backup.entrance import open_place
 from tests.support.bank import bank_registry, pay

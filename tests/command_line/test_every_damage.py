@@ -24,7 +24,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import Event, EventStore, EventStoreError, Operation, handler
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from handlers import EngineState, RecordTrade, trading_registry
 from tests.repair import test_repair as damages
 from tests.repair.day_store import EVENTS, fill_and_die, first_of, flip, make, segments

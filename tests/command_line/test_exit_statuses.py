@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 
 from eventstore import EventStore
 from eventstore.command_line import exits
-from eventstore.command_line.group import COMMANDS, commands
+from eventstore.command_line.all_commands import COMMANDS, commands
 from eventstore.disk.local import LocalDisk
 from handlers import trading_registry
 from tests.command_line.test_json_shapes import LINES

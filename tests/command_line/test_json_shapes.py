@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from eventstore.command_line.group import COMMANDS, commands
+from eventstore.command_line.all_commands import COMMANDS, commands
 from tests.repair.day_store import fill_and_die, flip, segments
 from tests.support.day import day
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from tests.support.plan_0d import PlanFiles
 
 

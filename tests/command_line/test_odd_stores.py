@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import EventLog, EventStore
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.tools import upkeep

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import EventLog, EventStore, read_events, state_at, state_digest
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from handlers import trading_registry
 from tests.repair.day_store import EVENTS, archives, contents, flip, make, segments
 from tests.repair.test_repair import behind_snapshots

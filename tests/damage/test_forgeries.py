@@ -13,11 +13,11 @@ import pytest
 
 from eventstore import CorruptLogError, Event, EventStore, read_events
 from eventstore.disk.manifest import Manifest, save_manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.model.codec import EventCodec
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
+from eventstore.timelines import first_timeline
 from tests.torture.ledger import Deposit, ledger_registry
 
 STORE = uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e")

@@ -38,7 +38,7 @@ from eventstore.demo.report import Screen, show_result
 from eventstore.demo.run import DemoOptions, Life, Result, plan_kills, run, survey
 from eventstore.demo.second_account import Holding, Ledger, differences
 from eventstore.demo.strategy import Fill, Rules, Strategy
-from eventstore.demo.tape import Print, TapeError, read_moments, read_tape, shipped_tape
+from eventstore.demo.tape_reader import Print, TapeError, read_moments, read_tape, shipped_tape
 from eventstore.demo.verify import Verification, verify
 from eventstore.demo.worker import STORE_OPTIONS, Recording
 from eventstore.recovery_and_stats import RecoveryReport

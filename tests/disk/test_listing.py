@@ -10,8 +10,8 @@ import pytest
 from eventstore.disk.layout import archive_name, segment_name, snapshot_name
 from eventstore.disk.listing import Listing, list_snapshots
 from eventstore.disk.manifest import Manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.testing import SimulatedDisk
+from eventstore.timelines import first_timeline
 
 STORE = uuid.UUID(int=1)
 MANIFEST = Manifest(store=STORE, created=0, timelines=first_timeline(STORE))

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from eventstore.disk.manifest import BranchPoint, Manifest, load_manifest, save_manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.errors import CorruptStoreError
 from eventstore.testing import SimulatedDisk
+from eventstore.timelines import first_timeline
 
 NAME = "store.json"
 STORE = uuid.UUID("6f1d3a52-8c0e-4b7a-9d4e-2b5c7a90e1f3")

@@ -318,7 +318,7 @@ def _command(command: str, path: Path) -> None:
     """Run a command, which ends with a message unless the command succeeds."""
     from click.testing import CliRunner
 
-    from eventstore.command_line.group import commands
+    from eventstore.command_line.all_commands import commands
 
     result = CliRunner().invoke(commands, [*command.split(), str(path)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):

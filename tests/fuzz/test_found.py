@@ -31,7 +31,6 @@ from eventstore import (
     read_events,
 )
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.log.archive import read_archive
 from eventstore.log.format import (
     HEADER_SIZE,
@@ -49,6 +48,7 @@ from eventstore.snapshot.snapshot_search import last_earlier
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
+from eventstore.timelines import first_timeline
 from eventstore.tools.verify import verify
 from tests.damage.golden_store import PATH, golden
 from tests.damage.golden_store import REGISTRY as LEDGER

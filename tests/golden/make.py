@@ -16,11 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from eventstore.disk.manifest import Manifest, save_manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.testing import SimulatedDisk
+from eventstore.timelines import first_timeline
 
 FOLDER = Path(__file__).resolve().parent
 LINE = 32

@@ -34,12 +34,12 @@ from eventstore import (
 )
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import BranchPoint, load_manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.history import ABSENT, branch, compare, differences
 from eventstore.history.branch import create_branch
 from eventstore.model.state_codec import StateAt
 from eventstore.testing import Call, SimulatedDisk
 from eventstore.testing.faults import Effect
+from eventstore.timelines import first_timeline
 from handlers import EngineState, FullState, RecordTrade, UpdatePosition, trading_registry
 from handlers.record_trade import record_trade
 from handlers.sums import added

@@ -8,7 +8,6 @@ import zlib
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
-from eventstore.disk.timelines import first_timeline
 from eventstore.log.format import SealKind, SegmentHeader, encode_record, encode_seal
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import RecoveredLog, examine_log, repair_log
@@ -17,6 +16,7 @@ from eventstore.log.writer import LogWriter
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.testing import SimulatedDisk
+from eventstore.timelines import first_timeline
 
 STORE = uuid.UUID("6f1d3a52-8c0e-4b7a-9d4e-2b5c7a90e1f3")
 FOREIGN = uuid.UUID("00000000-0000-4000-8000-00000000beef")

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from eventstore import Event, EventStore, HandlerRegistry, InvalidPayloadError, Operation, handler
+from eventstore.model.append_arguments import build_payload
 from eventstore.model.conversion import first_change, foreign_cure, is_unchanged
-from eventstore.model.payloads import build_payload
 
 
 class Leg(msgspec.Struct, frozen=True):

@@ -1814,11 +1814,11 @@ SABOTAGES = (
         edits=(
             edit(
                 RECOVERY,
-                "        warning = compare_initial(disk.path, manifest, registry, first.record)\n",
-                "        warning = None\n",
+                "warning = compare_initial(disk.path, manifest, registry, initial.record)\n",
+                "warning = None\n",
             ),
         ),
-        caught_by=("tests/snapshot/test_initial_state.py",),
+        caught_by=("tests/snapshot/test_initial_state_check.py",),
     ),
     Sabotage(
         name="unusable snapshots taken for none",

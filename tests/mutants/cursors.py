@@ -12,11 +12,11 @@ CURSORS = "reading/cursor_check.py"
 RECOVERY = "recovery.py"
 STORE_PARTS = "open_store/parts.py"
 SUBSCRIPTION = "reading/live_subscription.py"
-TIMELINES = "disk/timelines.py"
+TIMELINES = "timelines.py"
 
 TEST_CURSORS = "tests/reading/test_cursors.py"
 TEST_SUBSCRIPTION = "tests/reading/test_subscription.py"
-TEST_TIMELINES = "tests/disk/test_timelines.py"
+TEST_TIMELINES = "tests/test_timelines.py"
 
 NO_OTHER_HISTORY = "whoever reads on from a cursor never gets another history's event"
 

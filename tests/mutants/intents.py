@@ -289,7 +289,9 @@ INTENTS = (
     Sabotage(
         name="an intent in a field of numbers",
         breaks="an operation with intent= opens an intent, or is refused",
-        edits=(edit("model/payloads.py", "    if fault is not None:\n", "    if False:\n"),),
+        edits=(
+            edit("model/payload_class_check.py", "    if fault is not None:\n", "    if False:\n"),
+        ),
         caught_by=("tests/model/test_trait_fields.py",),
     ),
 )

@@ -9,12 +9,12 @@ __all__ = ["REPORTING"]
 BOOKS = "analysis/report/books.py"
 COMMITS = "analysis/report/commits.py"
 GATHER = "analysis/report/gather.py"
-INTERVALS = "analysis/report/intervals.py"
+INTERVALS = "analysis/report/thinned_series.py"
 PAGE = "analysis/report/page.py"
-WRITING = "analysis/report/writing.py"
+WRITING = "analysis/report/entrance.py"
 
 TEST = "tests/analysis/test_report.py"
-TEST_INTERVALS = "tests/analysis/test_report_intervals.py"
+TEST_INTERVALS = "tests/analysis/test_thinned_series.py"
 
 TRUE = "a report has the figures of the states"
 TEXT = "no text of a store is HTML"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from eventstore import read_events, state_at
-from eventstore.demo.tape import shipped_tape
+from eventstore.demo.tape_reader import shipped_tape
 from handlers import trading_registry
 
 PROGRAM = Path(__file__).resolve().parents[2] / "examples" / "backtest" / "backtest.py"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from tests.tools import test_what_is_told as told
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"

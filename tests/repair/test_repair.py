@@ -27,7 +27,7 @@ from eventstore import (
     state_at,
     state_digest,
 )
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from eventstore.repair import Choice, Proposal, Repaired, propose, repair
 from eventstore.tools import verify
 from eventstore.tools.backup.entrance import make_backup, open_copy

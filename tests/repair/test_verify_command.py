@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from tests.repair.day_store import EVENTS, contents, first_of, flip, segments
 
 

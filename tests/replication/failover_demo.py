@@ -22,7 +22,7 @@ from eventstore.demo.events_to_record import Journal
 from eventstore.demo.messages import Followed, Message
 from eventstore.demo.registry import trading_registry
 from eventstore.demo.run import survey
-from eventstore.demo.tape import read_moments, shipped_tape
+from eventstore.demo.tape_reader import read_moments, shipped_tape
 from eventstore.demo.verify import verify
 from eventstore.demo.worker import STORE_OPTIONS, Recording
 from eventstore.errors import ReplicationUnavailableError

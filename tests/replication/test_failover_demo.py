@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.demo.tape import shipped_tape
+from eventstore.demo.tape_reader import shipped_tape
 from tests.replication.failover_demo import main
 
 

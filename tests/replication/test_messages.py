@@ -6,7 +6,6 @@ import uuid
 
 import pytest
 
-from eventstore.disk.timelines import Timeline
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.replication.messages import (
@@ -19,6 +18,7 @@ from eventstore.replication.messages import (
     history_message,
     record_messages,
 )
+from eventstore.timelines import Timeline
 
 STORE = uuid.UUID("00010203-0405-4607-8809-0a0b0c0d0e0f")
 FIRST = Timeline(number=1, id="00010203", left_at=0)

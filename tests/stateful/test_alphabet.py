@@ -11,12 +11,12 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from eventstore import EventStoreError
-from eventstore.disk.timelines import Lineage
 from eventstore.log.backpressure import Room
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.durable import DurableLog
 from eventstore.model.registry import HandlerRegistry
 from eventstore.open_store.closing import Closing
+from eventstore.timelines import Lineage
 from tests.stateful.profile import examples
 from tests.stateful.test_log import LogMachine
 from tests.stateful.test_snapshots_only import SnapshotsOnlyMachine

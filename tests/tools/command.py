@@ -13,7 +13,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 
 __all__ = ["eventstore", "in_terminal", "rows"]
 

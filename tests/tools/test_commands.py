@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from eventstore import Event, EventStore, HandlerRegistry, Operation, handler
 from eventstore.cli import main
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from eventstore.tools.file_survey import overview
 
 

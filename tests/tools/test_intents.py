@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from eventstore import EventStore
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from eventstore.tools.file_survey import overview
 from tests.support.orders import Book, Mark, PlaceOrder, RecordFill, order_registry
 

@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from eventstore import EventStore
 from eventstore.command_line import exits, progress
-from eventstore.command_line.group import COMMANDS, commands
+from eventstore.command_line.all_commands import COMMANDS, commands
 from eventstore.command_line.moments import Back, parse_moment, settle_moment
 from eventstore.errors import EventStoreError
 from eventstore.moment import AtTime

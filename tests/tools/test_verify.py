@@ -23,7 +23,7 @@ from eventstore import (
     StoreNotFoundError,
     handler,
 )
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from eventstore.tools import Verification, verify
 from eventstore.tools.refold import Extent
 from handlers import RecordTrade, trading_registry

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventstore import CorruptLogError, EventLog, EventStore, HandlerRegistry, read_events
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from eventstore.recovery_and_stats import printable
 from eventstore.tools import verify
 from eventstore.tools.file_survey import overview

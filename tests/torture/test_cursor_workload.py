@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventstore.disk.timelines import Lineage
 from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.testing.virtual_time import run_in_virtual_time
+from eventstore.timelines import Lineage
 from tests.torture.crash_points import Crashes
 from tests.torture.cursor_workload import CursorWorkload
 from tests.torture.oracle import OracleError

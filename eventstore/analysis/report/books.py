@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 from immutables import Map
 
 from eventstore.analysis.report.chart_data import label, number_text
-from eventstore.analysis.report.intervals import Curve, Intervals
+from eventstore.analysis.report.thinned_series import Curve, Intervals
 from eventstore.errors import EventStoreError
 from eventstore.model.map_changes import ABSENT, changed_entries
 from eventstore.model.operation import Event

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from eventstore.analysis.report.intervals import Curve
+from eventstore.analysis.report.thinned_series import Curve
 from eventstore.recovery_and_stats import printable
 
 __all__ = [

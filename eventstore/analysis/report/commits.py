@@ -21,7 +21,7 @@ import contextlib
 import msgspec
 
 from eventstore.analysis.report.chart_data import Chart, Section, Series, Table, series
-from eventstore.analysis.report.intervals import Curve
+from eventstore.analysis.report.thinned_series import Curve
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import segment_name
 from eventstore.disk.listing import Listing

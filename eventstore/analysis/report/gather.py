@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from eventstore.analysis.report.books import Books, is_books
 from eventstore.analysis.report.commits import Commits, read_commits
-from eventstore.analysis.report.intervals import OperationCounts
 from eventstore.analysis.report.state_curves import ColumnCurve
+from eventstore.analysis.report.thinned_series import OperationCounts
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_keyframes, list_snapshots
 from eventstore.disk.local import LocalDisk

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from eventstore.analysis.report.intervals import Curve
+from eventstore.analysis.report.thinned_series import Curve
 from eventstore.analysis.state_columns import Column, value_of
 
 __all__ = ["ColumnCurve"]

@@ -13,7 +13,7 @@ from eventstore.arguments import argument_error
 from eventstore.config import StoreConfig
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.reading.selection import checked_registry
+from eventstore.reading.arguments import checked_registry
 from eventstore.testing.simulation.arguments import (
     checked_bot,
     checked_count,

@@ -41,7 +41,6 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
-from eventstore.disk.timelines import next_timeline
 from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
@@ -59,6 +58,7 @@ from eventstore.moment import AtTime
 from eventstore.reading.cursor_check import checksum_in, confirm
 from eventstore.reading.replay import fold_to, recorded_batches
 from eventstore.reading.time_search import seq_lower_bound
+from eventstore.timelines import next_timeline
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import (
     DATA,

@@ -21,7 +21,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from eventstore import EventStore, EventStoreError, SimulatedClock
-from eventstore.command_line.group import commands
+from eventstore.command_line.all_commands import commands
 from handlers import UpdatePosition, trading_registry
 
 __all__ = [

@@ -29,7 +29,7 @@ from eventstore.tools.log_end import last_event_of
 from eventstore.tools.past_damage import Gap, read_past_damage
 from eventstore.tools.selection import Selection, select_events, selected_numbers
 
-__all__ = ["UNKNOWN", "History", "Survey", "installed_handlers"]
+__all__ = ["UNKNOWN", "SelectedHistory", "Survey", "installed_handlers"]
 
 UNKNOWN = 1 << 62
 """The number of the last event where the end of the log is damaged."""
@@ -86,7 +86,7 @@ def _by_tag(payloads: Sequence[Any]) -> dict[str, list[Any]]:
     return found
 
 
-class History:
+class SelectedHistory:
     """The selected events of one store. `durable` leaves out events that a crash may take back.
 
     Attributes:

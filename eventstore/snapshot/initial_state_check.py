@@ -20,14 +20,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from eventstore.disk.manifest import InitialState, Manifest
+from eventstore.disk.manifest import InitialStateRecord, Manifest
 from eventstore.errors import InitialStateError
 from eventstore.model.canonical import canonical_bytes
 from eventstore.model.conversion import decode_hook
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import fields_of
 
-__all__ = ["FirstState", "compare_initial", "first_state"]
+__all__ = ["InitialState", "compare_initial", "initial_state"]
 
 StateT = TypeVar("StateT")
 
@@ -35,14 +35,14 @@ _RECORDED = 1 << 14
 """Bytes of the largest initial state in a record."""
 
 
-class FirstState(NamedTuple, Generic[StateT]):
+class InitialState(NamedTuple, Generic[StateT]):
     """The initial state of a registry, and the record of the state for a store."""
 
     state: StateT
-    record: InitialState
+    record: InitialStateRecord
 
 
-def first_state(registry: HandlerRegistry[StateT]) -> FirstState[StateT]:
+def initial_state(registry: HandlerRegistry[StateT]) -> InitialState[StateT]:
     """Return the initial state of a registry.
 
     Raises `RegistrationError` where no snapshot can carry the state's type, and
@@ -52,55 +52,55 @@ def first_state(registry: HandlerRegistry[StateT]) -> FirstState[StateT]:
     state = registry.initial()
     registry.check_state(state)
     encoded = canonical_bytes(state)  # under every hash seed the same
-    record = InitialState(
+    record = InitialStateRecord(
         digest=registry.states.digest(state),
         type=fingerprint[""],
         state=encoded if len(encoded) <= _RECORDED else msgspec.UNSET,
     )
-    return FirstState(state, record)
+    return InitialState(state, record)
 
 
 def compare_initial(
-    path: str, manifest: Manifest, registry: HandlerRegistry[Any], first: InitialState
+    path: str, manifest: Manifest, registry: HandlerRegistry[Any], current: InitialStateRecord
 ) -> str | None:
     """Compare the initial state of a registry with the record of the store at `path`.
 
     Returns a warning where no comparison is possible. Raises `InitialStateError` for another state.
     """
     recorded = manifest.initial
-    if recorded is msgspec.UNSET or recorded == first:
+    if recorded is msgspec.UNSET or recorded == current:
         return None
-    if recorded.type != first.type:
+    if recorded.type != current.type:
         try:
-            if _read_by_new_type(recorded, first, registry) == first.digest:
+            if _read_by_new_type(recorded, current, registry) == current.digest:
                 return None
         except (msgspec.DecodeError, ValueError, TypeError, RecursionError):
             return (
                 "the state's type has changed, and the initial state that the store was begun with "
                 "cannot be compared with that of the registry"
             )
-    elif recorded.digest == first.digest:
+    elif recorded.digest == current.digest:
         return None
     raise InitialStateError(
         f"{path} was begun with another initial state: its digest is {recorded.digest}, and that "
-        f"of the registry's is {first.digest}. Nothing was written. Open the store with the "
+        f"of the registry's is {current.digest}. Nothing was written. Open the store with the "
         "initial state that it was begun with. To go on from another state, append an event that "
         "leads to it",
         path=path,
         recorded=recorded.digest,
-        current=first.digest,
+        current=current.digest,
     )
 
 
 def _read_by_new_type(
-    recorded: InitialState, first: InitialState, registry: HandlerRegistry[Any]
+    recorded: InitialStateRecord, current: InitialStateRecord, registry: HandlerRegistry[Any]
 ) -> str:
     """The digest of the recorded initial state, read by the state's type now."""
-    if recorded.state is msgspec.UNSET or first.state is msgspec.UNSET:
+    if recorded.state is msgspec.UNSET or current.state is msgspec.UNSET:
         raise ValueError("it was too large to be recorded")
     kind: Any = registry.state_type
     data = recorded.state
-    old, new = msgspec.msgpack.decode(data), msgspec.msgpack.decode(first.state)
+    old, new = msgspec.msgpack.decode(data), msgspec.msgpack.decode(current.state)
     if fields_of(kind) is not None and isinstance(old, dict) and isinstance(new, dict):
         common = {name: old.get(name, value) for name, value in new.items()}
         data = msgspec.msgpack.encode(common)

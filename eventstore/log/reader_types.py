@@ -1,4 +1,4 @@
-"""The parts of reading one file: the place of the file, the wanted events, and the end."""
+"""Types shared by the readers of a file: its place in history, the wanted events, the end."""
 
 from __future__ import annotations
 

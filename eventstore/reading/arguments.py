@@ -1,4 +1,4 @@
-"""The arguments of a reading, checked, and the events of a chunk, decoded."""
+"""The arguments of readings, checked: the registry, the operations, the state to begin with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from eventstore.arguments import argument_error
 from eventstore.errors import UnknownOperationError
-from eventstore.log.base import Chunk
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.operation import Operation, operation_name
 from eventstore.model.registry import HandlerRegistry
@@ -18,7 +17,6 @@ __all__ = [
     "checked_operations",
     "checked_registry",
     "checked_state",
-    "decode_chunk",
     "operation_names",
 ]
 
@@ -89,8 +87,3 @@ def checked_state(registry: HandlerRegistry[Any], state: Any) -> Any:
         if not isinstance(state, wanted):
             raise argument_error("state", state, f"expected a state of class {kind.__name__}")
     return copy_value(state)
-
-
-def decode_chunk(registry: HandlerRegistry[Any], chunk: Chunk) -> list[Any]:
-    """Decode and upcast the events of a chunk."""
-    return list(registry.upcast(registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)))

@@ -11,23 +11,16 @@ from typing import Any
 import msgspec
 
 from eventstore.arguments import describe
-from eventstore.errors import (
-    EventStoreError,
-    InvalidPayloadError,
-    RegistrationError,
-    UnknownOperationError,
-)
-from eventstore.model.codec import field_of, unrecordable_reason
+from eventstore.errors import EventStoreError, InvalidPayloadError, UnknownOperationError
+from eventstore.model.codec import field_of
 from eventstore.model.conversion import foreign_cure
 from eventstore.model.hidden_package import remedy_for
-from eventstore.model.intent_settled import RESERVED, IntentSettled
-from eventstore.model.operation import Event, Operation, operation_name, tag_of
-from eventstore.model.operation_traits import trait_fault
+from eventstore.model.intent_settled import RESERVED
+from eventstore.model.operation import Event, Operation, operation_name
 
 __all__ = [
     "build_payload",
     "build_payloads",
-    "check_payload_class",
     "checked_metadata",
     "marked_events",
     "refused_payload_error",
@@ -35,35 +28,6 @@ __all__ = [
 ]
 
 Current = Mapping[str, type[Operation]]
-
-
-def check_payload_class(
-    item: Any, payload_type: type[Operation], known: Mapping[str, type[Operation]]
-) -> None:
-    """Refuse a payload class without a place in the log, or with the tag of another class.
-
-    `item` is the handler or upcaster of the class, and `known` the classes by tag.
-    Raises `RegistrationError`.
-    """
-    operation, tag = operation_name(payload_type), tag_of(payload_type)
-    reason = None if payload_type is IntentSettled else unrecordable_reason(payload_type)
-    if reason is not None:
-        raise RegistrationError(
-            f"{item!r}: msgspec cannot handle {payload_type.__name__}: {reason}",
-            operation=operation,
-        )
-    fault = trait_fault(payload_type)
-    if fault is not None:
-        raise RegistrationError(f"operation {payload_type.__name__}: {fault}", operation=operation)
-    other = known.get(tag, payload_type)
-    if other is not payload_type:
-        raise RegistrationError(
-            f"{item!r}: {payload_type.__module__}.{payload_type.__qualname__} and "
-            f"{other.__module__}.{other.__qualname__} are both recorded as {tag!r}: give the "
-            "newer one a version, class New(Operation, tag=..., version=2), and an upcaster "
-            "from the older one",
-            operation=operation,
-        )
 
 
 def checked_metadata(metadata: Any, data: Operation) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from eventstore.analysis.report.intervals import EVEN_WIDTHS, Curve, OperationCounts
+from eventstore.analysis.report.thinned_series import EVEN_WIDTHS, Curve, OperationCounts
 
 SECOND = 10**9
 

@@ -184,7 +184,7 @@ class TestAnotherType:
 
 SCRIPT = """
 import asyncio, sys
-from tests.snapshot.test_initial_state import registry
+from tests.snapshot.test_initial_state_check import registry
 from eventstore import EventStore
 from immutables import Map
 

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from eventstore import ConfigError, Cursor, CursorAheadError, ForeignCursorError, HistoryForkedError
-from eventstore.disk.timelines import KEPT, Lineage, Timeline, first_timeline, next_timeline
+from eventstore.timelines import KEPT, Lineage, Timeline, first_timeline, next_timeline
 
 STORE = uuid.UUID("6fa459ea-ee8a-3ca4-894e-db77e160355e")
 OTHER = uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
