@@ -68,7 +68,8 @@ def fill_told_again(
 ) -> EngineState:
     """Return the state after a known fill was told again: the same, or with the missing fee.
 
-    Raises `ConflictError` for terms unlike the first ones and unlike the booked ones.
+    Raises `ConflictError` for terms unlike the first ones and unlike the booked ones, and for
+    another order.
     """
     version = state.memory.get(identity)
     found = state.memory.fill_of(identity)
@@ -81,6 +82,8 @@ def fill_told_again(
     root, fill = found
     if fill.side != side:
         raise ConflictError(fill, payload, f"position side {fill.side} and {side}")
+    if "" != fill.order_id != payload.order_id != "":
+        raise ConflictError(fill, payload, f"order {fill.order_id} and {payload.order_id}")
     if payload.fee_currency is None:  # what a default stands for may have changed since
         terms = replace(terms, fee_currency=fill.fee_currency or terms.fee_currency)
     first = version.terms if isinstance(version, Message) else fill.told or fill.terms

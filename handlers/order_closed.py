@@ -5,13 +5,9 @@ A late fill is booked all the same. Later messages about the order change nothin
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from eventstore import Event, Operation, handler
 from handlers.instrument import Account, Identifier
-from handlers.order_lookup import close_order, is_closed, order_of, without_order
+from handlers.order_lookup import close_order, is_closed, order_of
 from handlers.position import MAIN
 from handlers.state import EngineState
 from handlers.told import Message
@@ -44,15 +40,8 @@ def order_closed(state: EngineState, event: Event[OrderClosed]) -> EngineState:
         order = order_of(state, *place, data.order_id, "")
         if order is not None or is_closed(state.memory, *place, data.order_id, ""):
             own, ids = data.order_id, set()
-    changes: dict[str, Any] = {}
-    if order is not None:
-        changes = without_order(state, order)
-        own, ids = order.client_order_id or own, ids | {order.order_id, *order.former_ids}
     message = Message(
         state.memory.count + 1, event.time, (("reason", data.reason),), data.account,
         time=data.time,
     )  # fmt: skip
-    memory = close_order(state.memory, *place, own, ids, message)
-    if not changes and memory is state.memory:
-        return state
-    return msgspec.structs.replace(state, memory=memory, **changes)
+    return close_order(state, order, place, own, ids, message)

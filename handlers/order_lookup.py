@@ -9,12 +9,22 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
+
 from handlers.amounts import ZERO
 from handlers.order import Order
 from handlers.state import EngineState
 from handlers.told import Fill, Identity, Memory, Message, message_identity
 
-__all__ = ["close_order", "filled_by", "is_closed", "order_of", "with_order", "without_order"]
+__all__ = [
+    "close_order",
+    "closing_of",
+    "filled_by",
+    "is_closed",
+    "order_of",
+    "with_order",
+    "without_order",
+]
 
 
 def order_of(
@@ -46,22 +56,49 @@ def without_order(state: EngineState, order: Order) -> dict[str, Any]:
     return {"orders": state.orders.delete(order.key), "order_names": names}
 
 
+def closing_of(
+    memory: Memory, venue: str, account: str, client_order_id: str, order_id: str
+) -> Message | None:
+    """Return the remembered closing of an order with one of two ids, `None` for none."""
+    for identity in _identities(venue, account, client_order_id, {order_id}):
+        told = memory.get(identity)
+        if isinstance(told, Message):
+            return told
+    return None
+
+
 def is_closed(
     memory: Memory, venue: str, account: str, client_order_id: str, order_id: str
 ) -> bool:
     """Whether an order with one of two ids is remembered as closed."""
-    identities = _identities(venue, account, client_order_id, {order_id})
-    return any(memory.get(identity) is not None for identity in identities)
+    return closing_of(memory, venue, account, client_order_id, order_id) is not None
 
 
 def close_order(
-    memory: Memory, venue: str, account: str, client_order_id: str, ids: set[str], closed: Message
-) -> Memory:
-    """Remember an order as closed, under the engine's id and every id at the venue."""
-    for identity in _identities(venue, account, client_order_id, ids):
+    state: EngineState,
+    order: Order | None,
+    place: tuple[str, str],
+    client_order_id: str,
+    ids: set[str],
+    closed: Message,
+) -> EngineState:
+    """Return the state without an open order.
+
+    The closing is remembered under the engine's id and every id at the venue. `place` is venue and
+    account.
+    """
+    changes: dict[str, Any] = {}
+    if order is not None:
+        changes = without_order(state, order)
+        client_order_id = order.client_order_id or client_order_id
+        ids = ids | {order.order_id, *order.former_ids}
+    memory = state.memory
+    for identity in _identities(*place, client_order_id, ids):
         if memory.get(identity) is None:
             memory = memory.add(identity, closed)
-    return memory
+    if not changes and memory is state.memory:
+        return state
+    return replace(state, memory=memory, **changes)
 
 
 def filled_by(memory: Memory, order: Order, known: Order | None) -> Decimal:

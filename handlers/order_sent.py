@@ -1,18 +1,20 @@
 """`order_sent`: an order about to be sent, recorded before the sending.
 
 The order is open under the engine's id, until `order_closed`. `order_updated` adds the
-venue's id. Sent again, the order changes nothing, also after it was closed.
+venue's id. Sent again, the order changes nothing, also after it was closed. Where fills or updates
+of the order were told first, the fills count, and the order gets what only the engine knows: the
+time of sending and the side of the position.
 """
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from eventstore import Event, Operation, handler
 from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
 from handlers.instrument import Account, Identifier, Side, Symbol
 from handlers.order import Order, TradeSide
-from handlers.order_lookup import is_closed, order_of, with_order
+from handlers.order_lookup import filled_by, is_closed, order_of, with_order
 from handlers.position import MAIN, NET
 from handlers.state import EngineState
 
@@ -48,10 +50,15 @@ def order_sent(state: EngineState, event: Event[OrderSent]) -> EngineState:
     client_order_id = data.client_order_id
     if is_closed(state.memory, data.venue, data.account, client_order_id, ""):
         return state
-    if order_of(state, data.venue, data.account, client_order_id, ""):
-        return state
+    known = order_of(state, data.venue, data.account, client_order_id, "")
+    if known is not None:
+        side = data.position_side if known.position_side == NET else known.position_side
+        time = data.time if known.sent is None else known.sent
+        order = replace(known, position_side=side, sent=time)
+        return state if order == known else replace(state, **with_order(state, order))
     order = Order(
         "", client_order_id, data.symbol, data.side, shares, price, venue=data.venue,
         account=data.account, position_side=data.position_side, sent=data.time,
     )  # fmt: skip
-    return msgspec.structs.replace(state, **with_order(state, order))
+    order = replace(order, filled=filled_by(state.memory, order, None))
+    return replace(state, **with_order(state, order))

@@ -1,22 +1,32 @@
 """`order_updated`: the venue's word on an open order.
 
 An order's own message moves neither money nor positions nor the filled quantity, since fills tell
-all three. An update of a closed order, and an update of an earlier venue time than the known one,
-change nothing. An unknown order (sent by another program, or by hand) is open from now on, and
-earlier fills of the order count. An order known twice, by the engine's id and by the venue's, is
-one order as soon as an update tells both ids. An id that the venue gives to another order is no
-longer an id of the earlier one.
+all three. An unknown order (sent by another program, or by hand) is open from now on, and earlier
+fills of the order count. An order known twice, by the engine's id and by the venue's, is one order
+as soon as an update tells both ids. An id that the venue gives to another order is no longer an id
+of the earlier one.
+
+Updates may come in any order. An update of an earlier venue time than the known one tells an
+earlier id of the order, and changes nothing else. An update of a closed order opens nothing, and
+closes the order under the ids in the update.
 """
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from eventstore import Event, Operation, handler
 from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
 from handlers.instrument import Account, Identifier, Side, Symbol, is_older
 from handlers.order import Order, TradeSide
-from handlers.order_lookup import filled_by, is_closed, order_of, with_order, without_order
+from handlers.order_lookup import (
+    close_order,
+    closing_of,
+    filled_by,
+    order_of,
+    with_order,
+    without_order,
+)
 from handlers.position import MAIN, NET
 from handlers.state import EngineState
 
@@ -51,46 +61,55 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
     state.instrument(data.symbol)  # raises for a symbol that a strict state does not know
     shares = positive(data.shares, "order_updated", "shares")
     price = None if data.price is None else exact(data.price, "order_updated", "price")
-    ids = (data.client_order_id, data.order_id)
-    if is_closed(state.memory, data.venue, data.account, *ids):
-        return state
-    known = order_of(state, data.venue, data.account, *ids)
-    if known is not None and is_older(data.time, known.time):
-        return state
+    place, ids = (data.venue, data.account), (data.client_order_id, data.order_id)
+    known = order_of(state, *place, *ids)
+    closed = closing_of(state.memory, *place, *ids)
+    if closed is not None:
+        replaced = known is not None and known.order_id not in ("", data.order_id)
+        if replaced:
+            return state
+        return close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
     order = Order(
         data.order_id, data.client_order_id, data.symbol, data.side, shares, price,
         venue=data.venue, account=data.account, position_side=data.position_side or NET,
         time=data.time,
     )  # fmt: skip
-    if known is not None:
-        same = order_of(state, data.venue, data.account, "", data.order_id)
-        if same is not None and same.key != known.key:
-            state = msgspec.structs.replace(state, **without_order(state, same))
-            if same.client_order_id:
-                rest = with_order(state, same.without_name(data.order_id))
-                state = msgspec.structs.replace(state, **rest)
-        order = _continued(order, known, data.position_side)
-        state = msgspec.structs.replace(state, **without_order(state, known))
-    if known is None or (known.names, known.client_order_id) != (
-        order.names,
-        order.client_order_id,
-    ):
+    if known is None:
+        order = replace(order, filled=filled_by(state.memory, order, None))
+        return replace(state, **with_order(state, order))
+    same = order_of(state, *place, "", data.order_id)
+    if same is not None and same.key != known.key:
+        if same.client_order_id and is_older(data.time, known.time):
+            return state  # the id is of another order since
+        state = replace(state, **without_order(state, same))
+        if same.client_order_id:
+            state = replace(state, **with_order(state, same.without_name(data.order_id)))
+        else:
+            order = _joined(order, same, data.position_side)
+    order = _joined(order, known, data.position_side)
+    if order == known:
+        return state
+    if (known.names, known.client_order_id) != (order.names, order.client_order_id):
         more = filled_by(state.memory, order, known)
-        order = msgspec.structs.replace(order, filled=order.filled + more)
-    return msgspec.structs.replace(state, **with_order(state, order))
+        order = replace(order, filled=order.filled + more)
+    state = replace(state, **without_order(state, known))
+    return replace(state, **with_order(state, order))
 
 
-def _continued(order: Order, known: Order, position_side: Side | None) -> Order:
-    """Return an order with the facts known before and not told again."""
-    former = known.former_ids
-    if known.order_id and known.order_id != order.order_id:
-        former = (*former, known.order_id)
-    return msgspec.structs.replace(
-        order,
-        client_order_id=order.client_order_id or known.client_order_id,
+def _joined(told: Order, known: Order, position_side: Side | None) -> Order:
+    """Return one order of two, with the facts of the later one by venue time.
+
+    `position_side` is the told one, `None` where not told.
+    """
+    late = is_older(told.time, known.time)
+    newer, older = (known, told) if late else (told, known)
+    former = dict.fromkeys((*older.former_ids, *newer.former_ids, older.order_id))
+    return replace(
+        newer,
+        client_order_id=newer.client_order_id or older.client_order_id,
         filled=known.filled,
-        position_side=position_side or known.position_side,
-        former_ids=tuple(name for name in former if name != order.order_id),
-        sent=known.sent,
-        time=known.time if order.time is None else order.time,
+        position_side=known.position_side if late else position_side or known.position_side,
+        former_ids=tuple(name for name in former if name not in ("", newer.order_id)),
+        sent=older.sent if newer.sent is None else newer.sent,
+        time=older.time if newer.time is None else newer.time,
     )

@@ -93,14 +93,14 @@ _ORDER = names(
     "canceled_at failed_at replaced_at replaced_by replaces asset_id symbol asset_class notional "
     "qty filled_qty filled_avg_price order_class order_type type side position_intent "
     "time_in_force limit_price stop_price status extended_hours legs trail_percent trail_price hwm "
-    "subtag source"
+    "subtag source ratio_qty"
 )
 _FILL = names(
-    "id activity_type transaction_time type price qty side symbol leaves_qty order_id cum_qty "
-    "order_status"
+    "id account_id activity_type transaction_time type price qty side symbol leaves_qty order_id "
+    "cum_qty order_status"
 )
 _ACTIVITY = names(
-    "id activity_type activity_sub_type date net_amount description symbol qty price "
+    "id account_id activity_type activity_sub_type date net_amount description symbol qty price "
     "per_share_amount status created_at group_id cusip currency"
 )
 

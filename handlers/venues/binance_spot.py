@@ -16,6 +16,7 @@ Format: binance-spot-api-docs, "User Data Streams" and "REST API". The deposit h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -42,6 +43,7 @@ _BALANCES = {
     "listStatus": names("e E s g c l L r C T O"),
     "listenKeyExpired": names("e E listenKey"),
     "eventStreamTerminated": names("e E"),
+    "serverShutdown": names("e E"),
     "externalLockUpdate": names("e E a d T"),
 }
 """Events without a booking."""
@@ -92,7 +94,10 @@ class BinanceSpot(VenueAdapter):
                 for entry in Fields.listed(message, self.unknown_fields)
                 for operation in self._listed(entry)
             ]
-        event = _event(Fields(message, self.unknown_fields))
+        fields = Fields(message, self.unknown_fields)
+        if acknowledges(fields):
+            return []
+        event = _event(fields)
         kind = event.text("e")
         if kind in _BALANCES:
             event.only(_BALANCES[kind])
@@ -109,7 +114,10 @@ class BinanceSpot(VenueAdapter):
         """
         if isinstance(message, list | tuple):
             return []
-        event = _event(Fields(message, self.unknown_fields))
+        fields = Fields(message, self.unknown_fields)
+        if acknowledges(fields):
+            return []
+        event = _event(fields)
         if event.text("e") != "executionReport":
             return []
         event.only(_EXECUTION_REPORT)
@@ -197,6 +205,20 @@ class BinanceSpot(VenueAdapter):
             currency=entry.text("coin"),
             time=entry.time("insertTime", milliseconds_or_microseconds),
         )
+
+
+def acknowledges(message: Fields) -> bool:
+    """Return whether a message is the answer to a subscription or a logon, and tells nothing else.
+
+    `{"result": null, "id": 1}` answers a subscription to streams. The other interface answers with
+    the number of the subscription, or with the key that logged on.
+    """
+    if "id" not in message or "result" not in message or "e" in message:
+        return False
+    result = message.raw("result")
+    return result is None or (
+        isinstance(result, Mapping) and ("subscriptionId" in result or "apiKey" in result)
+    )
 
 
 def _event(message: Fields) -> Fields:

@@ -30,7 +30,7 @@ from handlers.venues.adapter import (
     VenueAdapter,
     with_fees,
 )
-from handlers.venues.binance_spot import commission, unwrapped
+from handlers.venues.binance_spot import acknowledges, commission, unwrapped
 from handlers.venues.reading import Fields, PositionSide, Side, names
 from handlers.venues.times import milliseconds
 
@@ -113,7 +113,10 @@ class BinanceUsdm(VenueAdapter):
                 for entry in Fields.listed(message, self.unknown_fields)
                 for operation in self._listed(entry)
             ]
-        event = unwrapped(Fields(message, self.unknown_fields))
+        fields = Fields(message, self.unknown_fields)
+        if acknowledges(fields):
+            return []
+        event = unwrapped(fields)
         kind = event.text("e")
         if kind in _QUIET:
             return []
@@ -131,7 +134,10 @@ class BinanceUsdm(VenueAdapter):
         """
         if isinstance(message, list | tuple):
             return []
-        event = unwrapped(Fields(message, self.unknown_fields))
+        fields = Fields(message, self.unknown_fields)
+        if acknowledges(fields):
+            return []
+        event = unwrapped(fields)
         if event.text("e") != "ORDER_TRADE_UPDATE":
             return []
         order = _order(event)

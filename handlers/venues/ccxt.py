@@ -8,6 +8,7 @@ Format: the manual of ccxt, "Trade structure", and "Personal trades".
   as the shortest decimal. `amount` of a swap is in contracts.
 - `fee`, or a list `fees`, is positive where paid. A trade of a stream may have neither: the fee is
   not known yet, and the fetched trade completes the fill.
+- An order has most fields of a trade, and `filled` or `remaining` beside them. It is refused.
 - `info` is the venue's own entry. Two venues put cash or adjusted fills into the shape of a trade:
   Bybit's `execType` and Coinbase's `trade_type` in `info` tell, and such entries are refused.
 """
@@ -31,6 +32,7 @@ _TRADE = names(
     "info timestamp datetime symbol id order type side takerOrMaker price amount cost fee fees"
 )
 _FEE = names("cost currency rate")
+_OF_ORDERS = ("filled", "remaining")
 _TRADES_OF_VENUES = {
     # Of Bybit; then of OKX, where execType is the liquidity; then of entries without a type.
     "execType": frozenset(
@@ -63,10 +65,14 @@ class Ccxt(VenueAdapter):
         return [
             operation
             for trade in Fields.listed(message, self.unknown_fields)
-            for operation in self._trade(trade.only(_TRADE))
+            for operation in self._trade(trade)
         ]
 
     def _trade(self, trade: Fields) -> list[Operation]:
+        for name in _OF_ORDERS:
+            if name in trade:
+                raise trade.refusal("is of an order, and no trade has it", name)
+        trade.only(_TRADE)
         if isinstance(trade.optional_raw("info"), Mapping):
             _check_venue(trade.fields("info"))
         fill = RecordTrade(

@@ -187,7 +187,7 @@ class Kraken(VenueAdapter):
             venue=self.venue,
             account=self.account,
             order_id=trade.text("ordertxid"),
-            liquidity=MAKER_TAKER[trade.flag("maker")],
+            liquidity=None if trade.absent("maker") else MAKER_TAKER[trade.flag("maker")],
             time=trade.time("time", seconds),
         )
         return with_fees(fill, [(instrument.quote, trade.number("fee"))])

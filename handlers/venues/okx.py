@@ -9,6 +9,9 @@ Format: OKX's v5 pages "Order channel", "Get transaction details" and "Get bills
 - The identity is instrument, trade id and side. The trade id of a liquidation or an
   auto-deleveraging is negative or zero and identifies nothing. Such a fill is refused in the
   stream, and has its bill's id in the fills of a request.
+- The fills of a request and the bills of the trading account are told by `billId` and `subType`. An
+  order of a request has neither, and the bills of the funding account have types of another table:
+  both are refused.
 - Sizes of derivatives are contracts. The multiplier of the instrument is the contract value.
 - Funding is booked from bills of type 8. Bills of type 2 repeat the trades.
 """
@@ -173,12 +176,12 @@ class Okx(VenueAdapter):
             raise answer.refusal("tells an error", "code")
         operations: list[Operation] = []
         for entry in answer.entries("data"):
-            if "fillPx" in entry and "tradeId" in entry and "balChg" not in entry:
+            if "billId" in entry and "fillPx" in entry and "balChg" not in entry:
                 operations += self._fill(entry.only(_FILL))
-            elif "balChg" in entry:
+            elif "balChg" in entry and "subType" in entry:
                 operations += self._bill(entry.only(_BILL))
             else:
-                raise entry.refusal("is neither a fill nor a bill")
+                raise entry.refusal("is neither a fill nor a bill of the trading account")
         return operations
 
     def _fill(self, entry: Fields) -> list[Operation]:

@@ -151,6 +151,57 @@ class TestToldAgain:
             assert not fold(*order, *order).orders, order
 
 
+class TestToldInAnyOrder:
+    """A re-poll and a stream tell the same order. The last word by venue time stands."""
+
+    def test_replaced_at_the_venue_and_filled_under_each_id(self, fold: Fold) -> None:
+        messages: list[Operation] = [
+            sent(time=1, position_side="long"),
+            updated("o", client_order_id="c", shares=12, price=99, time=10),
+            updated("p", client_order_id="c", shares=8, price=98, time=20),
+            buy(1, 1, "1", order_id="o"),
+            buy(2, 1, "2", client_order_id="c"),
+            buy(4, 1, "3", order_id="p"),
+        ]
+        expected = Order(
+            "p", "c", "AAPL", "buy", D(8), D(98), filled=D(7), position_side="long",
+            former_ids=("o",), sent=1, time=20,
+        )  # fmt: skip
+        for order in itertools.permutations(messages):
+            assert only(fold(*order)) == expected, order
+
+    def test_the_later_update_tells_no_id_of_the_engine(self, fold: Fold) -> None:
+        messages: list[Operation] = [
+            sent(time=1),
+            updated("o", client_order_id="c", shares=10, time=10),
+            updated("o", shares=8, time=20),
+            buy(3, 1, "1", order_id="o"),
+        ]
+        for order in itertools.permutations(messages):
+            known = only(fold(*order))
+            assert (known.client_order_id, known.shares, known.filled) == ("c", 8, 3), order
+
+    def test_closed_by_the_id_of_the_venue_alone(self, fold: Fold) -> None:
+        messages: list[Operation] = [sent(), updated("o", client_order_id="c"), closed("o")]
+        for order in itertools.permutations(messages):
+            state = fold(*order)
+            assert not state.orders, order
+            assert not state.order_names
+            for again in messages:
+                assert fold(again, start=state, first=9) is state, order
+
+    def test_a_closed_id_that_the_order_had_before_closes_nothing(self, fold: Fold) -> None:
+        state = fold(closed("o"), sent(), updated("p", client_order_id="c"))
+        assert fold(updated("o", client_order_id="c"), start=state, first=4) is state
+        assert only(state).order_id == "p"
+
+    def test_an_earlier_update_takes_no_id_from_another_order(self, fold: Fold) -> None:
+        state = fold(
+            updated("p", client_order_id="c", time=20), updated("o", client_order_id="d", time=15)
+        )
+        assert fold(updated("o", client_order_id="c", time=10), start=state, first=3) is state
+
+
 class TestIds:
     def test_venues_and_accounts_have_ids_of_their_own(self, fold: Fold) -> None:
         places: list[dict[str, Any]] = [{}, {"venue": "v"}, {"account": "b"}]
@@ -224,6 +275,12 @@ class TestFilled:
         state = fold(buy(3, 1, "1", order_id="o"), buy(4, 1, "2", client_order_id="c"))
         state = fold(updated(client_order_id="c"), start=state, first=3)
         assert only(state).filled == 7
+
+    def test_before_the_order_was_sent(self, fold: Fold) -> None:
+        fills = [buy(3, 1, "1", client_order_id="c"), buy(4, 1, "2", client_order_id="d")]
+        state = fold(*fills, bust("2"), sent())
+        assert only(state).filled == 3
+        assert fold(sent(), start=state, first=5) is state
 
     def test_before_the_venue_has_acknowledged(self, fold: Fold) -> None:
         """The fill has the id of the venue, which the engine learns from the next message."""

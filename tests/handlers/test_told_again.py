@@ -69,7 +69,7 @@ class TestTheSameFill:
             buy(1, 100, "700123", fee=D("0.50")),
             buy(D("1.000"), D("1e2"), "700123", fee=0.5, fee_currency="USD"),
             buy(1, 100, "700123"),
-            buy(1, 100, "700123", fee=0.5, time=9_999, liquidity="maker", order_id="p"),
+            buy(1, 100, "700123", fee=0.5, time=9_999, liquidity="maker"),
         ],
     )
     def test_numbers_are_compared_as_numbers_and_times_are_not(
@@ -100,6 +100,7 @@ class TestTheSameFill:
             ({"fee": 0.25}, r"fee 0\.5 USD and 0\.25 USD"),
             ({"fee_currency": "BNB"}, r"fee 0\.5 USD and 0\.5 BNB"),
             ({"position_side": "long"}, "position side net and long"),
+            ({"order_id": "p"}, "order o and p"),
         ],
     )
     def test_told_otherwise_it_is_a_conflict_that_shows_both(

@@ -40,6 +40,8 @@ from handlers.venues.okx import Okx
 from handlers.venues.reading import UnknownFields
 
 DATA = Path(__file__).with_name("data")
+FURTHER = Path(__file__).with_name("data_further")
+"""More messages of the same venues. The books after them are those of the ledger of fractions."""
 
 
 class Adapter(Protocol):
@@ -81,7 +83,10 @@ class Case:
     def adapter(self, unknown_fields: UnknownFields = "refuse") -> Adapter:
         """Return a new adapter, configured for these messages."""
         by_symbol = {one.symbol: one for one in self.definitions}
-        told_as = {"ETHUSDT": "ETHUSDT.spot", "XXBTZUSD": "BTC/USD"}
+        told_as = {
+            "ETHUSDT": "ETHUSDT.spot", "XXBTZUSD": "BTC/USD", "SOLUSDT": "SOL/USDT",
+            "XETHZEUR": "ETH/EUR", "ADAEUR": "ADA/EUR",
+        }  # fmt: skip
         told = {name: by_symbol[own] for name, own in told_as.items() if own in by_symbol}
         adapters: dict[str, Callable[..., Adapter]] = {
             "alpaca": partial(Alpaca, instruments=by_symbol),
@@ -98,9 +103,9 @@ class Case:
         return adapters[self.venue](unknown_fields=unknown_fields)
 
 
-def load_cases() -> list[Case]:
+def load_cases(folder: Path = DATA) -> list[Case]:
     """Return the cases of all venues."""
-    return [_case(json.loads(path.read_text("utf-8"))) for path in sorted(DATA.glob("*.json"))]
+    return [_case(json.loads(path.read_text("utf-8"))) for path in sorted(folder.glob("*.json"))]
 
 
 def recorded() -> Iterator[tuple[Case, Message]]:
@@ -151,6 +156,7 @@ def _case(data: dict[str, Any]) -> Case:
                 quote=one["quote"],
                 settlement=one["settle"],
                 multiplier=Decimal(one["multiplier"]),
+                quantity_step=_decimal(one.get("quantity_step")),
             )
             for one in data["instruments"]
         ],
@@ -158,8 +164,8 @@ def _case(data: dict[str, Any]) -> Case:
             Message(f"{data['venue']}-{index}", one["raw"], one["means"])
             for index, one in enumerate(data["messages"])
         ],
-        end=data["end"],
-        any_order=data["any_order"],
+        end=data.get("end", {}),
+        any_order=data.get("any_order", ""),
     )
 
 
@@ -181,7 +187,7 @@ def _fill(words: dict[str, Any]) -> Operation:
         position_side=words["position_side"] or "net",
         order_id=words["order_id"],
         liquidity=words["liquidity"],
-        time=nanoseconds(words["time"]),
+        time=None if words["time"] is None else nanoseconds(words["time"]),
     )
 
 
