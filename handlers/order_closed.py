@@ -1,6 +1,7 @@
 """`order_closed`: an order without further fills: filled, cancelled, rejected, or expired.
 
-A late fill is booked all the same. Later messages about the order change nothing.
+A late fill is booked all the same. Later messages about the order change nothing, unless the venue
+opened the order again at a later time of its own (`order_updated`).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from handlers.amounts import ZERO
+from handlers.instrument import is_older
 from handlers.order import Order
 from handlers.state import EngineState
 from handlers.told import Fill, Identity, Memory, Message, message_identity
@@ -21,10 +22,14 @@ __all__ = [
     "closing_of",
     "filled_by",
     "is_closed",
+    "open_again",
     "order_of",
     "with_order",
     "without_order",
 ]
+
+
+_REOPENED = (("opened again", ""),)
 
 
 def order_of(
@@ -59,12 +64,13 @@ def without_order(state: EngineState, order: Order) -> dict[str, Any]:
 def closing_of(
     memory: Memory, venue: str, account: str, client_order_id: str, order_id: str
 ) -> Message | None:
-    """Return the remembered closing of an order with one of two ids, `None` for none."""
-    for identity in _identities(venue, account, client_order_id, {order_id}):
-        told = memory.get(identity)
-        if isinstance(told, Message):
-            return told
-    return None
+    """Return the latest closing of an order with one of two ids, `None` where none is closed."""
+    found = [
+        told
+        for identity in _identities(venue, account, client_order_id, {order_id})
+        if isinstance(told := memory.get(identity), Message) and told.content != _REOPENED
+    ]
+    return max(found, key=lambda told: told.time or 0, default=None)
 
 
 def is_closed(
@@ -85,7 +91,7 @@ def close_order(
     """Return the state without an open order.
 
     The closing is remembered under the engine's id and every id at the venue. `place` is venue and
-    account.
+    account. A closing from before the order was opened again changes nothing.
     """
     changes: dict[str, Any] = {}
     if order is not None:
@@ -94,11 +100,29 @@ def close_order(
         ids = ids | {order.order_id, *order.former_ids}
     memory = state.memory
     for identity in _identities(*place, client_order_id, ids):
-        if memory.get(identity) is None:
+        told = memory.get(identity)
+        if told is None:
             memory = memory.add(identity, closed)
+        elif isinstance(told, Message) and told.content == _REOPENED:
+            if is_older(closed.time, told.time):
+                return state
+            memory = memory.change({identity: closed})
     if not changes and memory is state.memory:
         return state
     return replace(state, memory=memory, **changes)
+
+
+def open_again(
+    memory: Memory, venue: str, account: str, client_order_id: str, order_id: str, time: int | None
+) -> Memory:
+    """Forget the closings of an order that a venue opened again at `time`, as after a bust."""
+    return memory.change(
+        {
+            identity: replace(told, content=_REOPENED, time=time)
+            for identity in _identities(venue, account, client_order_id, {order_id})
+            if isinstance(told := memory.get(identity), Message)
+        }
+    )
 
 
 def filled_by(memory: Memory, order: Order, known: Order | None) -> Decimal:

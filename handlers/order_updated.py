@@ -8,7 +8,8 @@ of the earlier one.
 
 Updates may come in any order. An update of an earlier venue time than the known one tells an
 earlier id of the order, and changes nothing else. An update of a closed order opens nothing, and
-closes the order under the ids in the update.
+closes the order under the ids in the update. Only an update of a later venue time than the closing
+opens the order again, as after a bust of its last fill.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from handlers.order_lookup import (
     close_order,
     closing_of,
     filled_by,
+    open_again,
     order_of,
     with_order,
     without_order,
@@ -64,7 +66,10 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
     place, ids = (data.venue, data.account), (data.client_order_id, data.order_id)
     known = order_of(state, *place, *ids)
     closed = closing_of(state.memory, *place, *ids)
-    if closed is not None:
+    if closed is not None and is_older(closed.time, data.time):
+        memory = open_again(state.memory, *place, *ids, data.time)
+        state = replace(state, memory=memory)
+    elif closed is not None:
         replaced = known is not None and known.order_id not in ("", data.order_id)
         if replaced:
             return state

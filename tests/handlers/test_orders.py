@@ -190,6 +190,32 @@ class TestToldInAnyOrder:
             for again in messages:
                 assert fold(again, start=state, first=9) is state, order
 
+    def test_opened_again_by_a_later_word_of_the_venue(self, fold: Fold) -> None:
+        """After a bust of its last fill, an order is open again."""
+        day: list[Operation] = [
+            sent(),
+            updated("o", client_order_id="c", time=5),
+            buy(10, 1, "1", order_id="o"),
+            closed("o", client_order_id="c", reason="filled", time=10),
+            bust("1"),
+            updated("o", client_order_id="c", time=20),
+        ]
+        state = fold(*day)
+        assert (only(state).filled, only(state).order_id) == (0, "o")
+        assert EngineState.from_dict(state.to_dict()) == state
+        again = fold(*day, start=state, first=9)
+        assert only(again) == only(fold(closed("o", time=10), start=state, first=9)) == only(state)
+        last = closed("o", time=30)
+        state = fold(last, start=state, first=9)
+        assert not state.orders
+        for stale in (*day, last):
+            assert not fold(stale, start=state, first=10).orders
+
+    def test_an_update_of_the_time_of_the_closing_opens_nothing(self, fold: Fold) -> None:
+        for time in (10, 9, None):
+            assert not fold(closed("o", time=10), updated("o", time=time)).orders
+        assert not fold(closed("o"), updated("o", time=10)).orders
+
     def test_a_closed_id_that_the_order_had_before_closes_nothing(self, fold: Fold) -> None:
         state = fold(closed("o"), sent(), updated("p", client_order_id="c"))
         assert fold(updated("o", client_order_id="c"), start=state, first=4) is state

@@ -17,6 +17,7 @@ from handlers.order_updated import OrderUpdated
 from handlers.record_trade import RecordTrade
 from handlers.venues.fix44 import Fix44
 from handlers.venues.fix_message import parse
+from tests.handlers.telling import Fold
 from tests.handlers.venues.cases import load_cases
 
 CASE = next(case for case in load_cases() if case.venue == "fix44")
@@ -243,3 +244,14 @@ def test_orders_follow_the_state_and_not_the_type_of_execution() -> None:
     (cancelled,) = adapter.orders(framed(FILL.replace("|39=1|", "|39=4|")).replace(b"\x01", b"|"))
     assert isinstance(cancelled, OrderClosed)
     assert cancelled.reason == "canceled"
+
+
+def test_an_order_is_open_again_for_what_was_busted(fold: Fold) -> None:
+    """The recording: filled, corrected, 60 shares taken back, and filled anew."""
+    adapter, opened, state = CASE.adapter(), [], None
+    for message in CASE.messages:
+        if message.means is not None:
+            told = [*adapter.operations(message.raw), *Fix44(separator="|").orders(message.raw)]
+            state = fold(*told, start=state)
+            opened.append([(one.shares, one.filled) for one in state.orders.values()])
+    assert opened == [[(100, 0)], [(100, 60)], [], [], [], [(100, 40)], [], []]
