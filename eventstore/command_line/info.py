@@ -279,7 +279,8 @@ def _intents(shown: Overview) -> Iterator[tuple[str, str]]:
     """Yield a fact about the open intents, where there are any or nobody knows."""
     intents = shown.intents
     if intents is None:
-        yield "open intents", "not known, because events cannot be read"
+        command = f"eventstore events {shlex.quote(shown.path)} --open"
+        yield "open intents", f"not known; {command} reads every event behind the snapshot"
     elif intents:
         named = [f"{one.operation} {one.id}, event {one.seq:,}" for one in intents[:MOST_INTENTS]]
         if len(intents) > MOST_INTENTS:

@@ -1,7 +1,8 @@
 """The files in a store's directory, surveyed without opening the store: `overview`.
 
-The survey locks, repairs and writes nothing, and needs no handler. The segments of the log are read
-once and verified record by record, one segment at a time. Archives and snapshots are only measured.
+The survey locks, repairs and writes nothing, and needs no handler. The last segments of the log are
+read once and verified record by record, one segment at a time. Header and length judge the segments
+before (`read_limit.py`). Archives and snapshots are only measured.
 Damage does not end the survey: the result reports the damage.
 
 While a writer is at work, the last segment may show a record in flight. A file may be gone between
@@ -50,6 +51,7 @@ from eventstore.log.tail_verdict import Clean, Corrupt, TornTail, classify_tail
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
 from eventstore.tools.intents import OpenIntent, open_intents
+from eventstore.tools.read_limit import first_read
 
 __all__ = [
     "Damage",
@@ -63,9 +65,6 @@ __all__ = [
 ]
 
 _PASSES = 5
-_READ_AT_MOST = 16 << 20
-"""Bytes of the log that a survey reads, beside what an opening reads. The rest of a large log is
-judged by headers and lengths, so that the survey takes a moment at any size."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -115,7 +114,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     * `cursors`: the named cursors of consumers, by name.
     * `unknown`: files of others. The store leaves such files alone.
     * `owner`: the process that `writer.pid` names, `None` without one.
-    * `intents`: the open intents, oldest first, `None` where damage hides them.
+    * `intents`: the open intents, oldest first, `None` where damage hides them, or where too many
+      events are behind the newest snapshot.
     """
 
     path: str
@@ -182,7 +182,8 @@ def overview(path: str | os.PathLike[str]) -> Overview:
 
 def _overview(disk: Disk, listing: Listing) -> Overview:
     manifest = load_manifest(disk)
-    log = survey_log(disk, manifest, listing, _whole_from(disk, listing))
+    begin = first_read(disk, listing)
+    log = survey_log(disk, manifest, listing, begin)
     cursors = list_cursors(disk)
     archive = list(_files(disk, ARCHIVE_FOLDER))
     return Overview(
@@ -202,22 +203,8 @@ def _overview(disk: Disk, listing: Listing) -> Overview:
         cursors=tuple((name, found) for name, found in cursors if isinstance(found, Cursor)),
         unknown=tuple(listing.unknown(manifest)),
         owner=read_owner(disk),
-        intents=open_intents(disk, manifest, listing.snapshot_seqs),
+        intents=open_intents(disk, manifest, listing.snapshot_seqs, readable_from=begin),
     )
-
-
-def _whole_from(disk: Disk, listing: Listing) -> int:
-    """Return an event: segments before are too many bytes to be read at once.
-
-    The segments that an opening reads, behind the newest snapshot, are always read.
-    """
-    left, start = _READ_AT_MOST, max(listing.snapshot_seqs, default=0) + 1
-    for first in reversed(listing.segments):
-        with contextlib.suppress(FileNotFoundError):
-            left -= _size(disk, segment_name(first))
-        if left < 0:
-            return min(first, start)
-    return 0
 
 
 def damaged_cursors(

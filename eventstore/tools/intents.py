@@ -7,7 +7,7 @@ open then. So the events behind that snapshot are enough, as plain data.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,12 +36,15 @@ class OpenIntent(msgspec.Struct, frozen=True):
 
 
 def open_intents(
-    disk: Disk, manifest: Manifest, snapshots: Iterable[int]
+    disk: Disk, manifest: Manifest, snapshots: Sequence[int], *, readable_from: int = 0
 ) -> tuple[OpenIntent, ...] | None:
     """Return the open intents, oldest first, `None` where the events cannot be read.
 
-    `snapshots` are the events with a snapshot, ascending.
+    `snapshots` are the events with a snapshot, ascending. `readable_from` is the first event that
+    the caller wants to be read: `None` is returned where earlier ones are needed.
     """
+    if manifest.kind == "store" and max(snapshots, default=0) + 1 < readable_from:
+        return None
     try:
         opened = open_events(disk, manifest, snapshots)
     except (EventStoreError, FileNotFoundError):
@@ -50,7 +53,7 @@ def open_intents(
 
 
 def open_events(
-    disk: Disk, manifest: Manifest, snapshots: Iterable[int]
+    disk: Disk, manifest: Manifest, snapshots: Sequence[int]
 ) -> list[tuple[str, Event[Any]]]:
     """Return the ids and events of the open intents, oldest first, as plain data.
 
@@ -65,7 +68,7 @@ def open_events(
     return intents.by_age()
 
 
-def _newest(disk: Disk, store: uuid.UUID, snapshots: Iterable[int]) -> tuple[int, OpenIntents]:
+def _newest(disk: Disk, store: uuid.UUID, snapshots: Sequence[int]) -> tuple[int, OpenIntents]:
     """Return the newest whole snapshot's event, 0 without one, and the intents open there."""
     for seq in sorted(snapshots, reverse=True):
         try:

@@ -1,8 +1,9 @@
 """The outcome of opening a store for writing, decided without writing: `opening_of`.
 
 The decision reads the same bytes as an opening: the manifest, the newest snapshot, the chain of
-headers, the segments behind the snapshot, and the end of the log. The owner of the directory is the
-user in question.
+headers, the segments behind the snapshot, and the end of the log. Of a long log behind the snapshot
+only the end is read (`read_limit.py`), and the words say so. The owner of the directory is the user
+in question.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from eventstore.disk.layout import (
     MANIFEST,
     QUARANTINE_FOLDER,
     SPARE_SEGMENT,
-    segment_name,
     snapshot_name,
     torn_offset,
 )
@@ -48,14 +48,13 @@ from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import fold_to, recorded_batches, recorded_name
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.tools.access_problems import access_problems
+from eventstore.tools.read_limit import first_read
 
 __all__ = ["Opening", "opening_of"]
 
 UNKNOWN = "not known without handlers (--registry)"
 _FOLDED = 10_000
 """The most events to be folded without a request, so that the verdict takes a moment."""
-_READ_AT_MOST = 256 << 20
-"""Bytes of the log behind the snapshot that are read. Headers judge the older segments."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +91,8 @@ class _Bytes(msgspec.Struct, frozen=True):
     manifest: Manifest
     snapshot: int
     log: ExaminedLog | None
+    whole: bool = True
+    """Whether every byte behind the snapshot was read."""
 
 
 def opening_of(disk: Disk, registry: HandlerRegistry[Any] | None = None) -> Opening:
@@ -141,35 +142,20 @@ def _look(disk: Disk, listing: Listing) -> _Bytes:
             f"before event {manifest.history_start}",
             path=f"{disk.path}/snapshots",
         )
-    log = (
-        None
-        if not manifest.logged
-        else examine_log(
+    log: ExaminedLog | None = None
+    whole = True
+    if manifest.logged:
+        needed, begin = max(snapshot + 1, manifest.log_start), first_read(disk, listing)
+        log = examine_log(
             disk,
             manifest.store,
             listing,
             log_start=manifest.log_start,
-            verify_from=_read_from(disk, manifest, listing, snapshot),
+            verify_from=max(needed, begin),
         )
-    )
+        whole = begin <= needed
     _check_keys(disk, manifest, listing, snapshot, required)
-    return _Bytes(manifest, snapshot, log)
-
-
-def _read_from(disk: Disk, manifest: Manifest, listing: Listing, snapshot: int) -> int:
-    """Return the first event whose segment is read byte by byte."""
-    wanted, left = max(snapshot + 1, manifest.log_start), _READ_AT_MOST
-    for first in reversed(listing.segments):
-        if first <= wanted:
-            break
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open_to_read(disk, segment_name(first)) as file,
-        ):
-            left -= file.size()
-        if left < 0:
-            return first
-    return wanted
+    return _Bytes(manifest, snapshot, log, whole)
 
 
 def _check_keys(
@@ -235,6 +221,8 @@ def _without_handlers(disk: Disk, found: _Bytes) -> Opening:
         after = f"eventstore repair {shlex.quote(disk.path)} --mend --apply"
         text += f"; one turned bit makes events {events[0]:,} … {events[1]:,} whole; next: {after}"
         opening = msgspec.structs.replace(opening, next_command=after)
+    if not found.whole:
+        text += "; headers judged the older segments (eventstore verify reads them)"
     needed, free = log.last.tail.end + torn, disk.free_bytes()
     if not torn or free is None or free >= needed:  # without torn bytes, nothing is copied
         return msgspec.structs.replace(opening, text=text)

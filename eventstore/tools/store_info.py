@@ -1,4 +1,4 @@
-"""What `eventstore info` says of a store: identity, sizes, owner, and whether it would open."""
+"""The facts of `eventstore info`: identity, sizes, owner, and the outcome of an opening."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def inspect_store(
             found,
             overview=shown,
             first=_place(_first(disk, shown)),
-            last=_place(_last(disk)),
+            last=_place(_last(disk, shown)),
             spare=_spare(disk),
         )
     finally:
@@ -114,12 +114,18 @@ def _first(disk: Disk, shown: Overview) -> Event[Any] | None:
     return None
 
 
-def _last(disk: Disk) -> Event[Any] | None:
+def _last(disk: Disk, shown: Overview) -> Event[Any] | None:
+    """Return the last event. The survey has the number, so the segment is not decoded again."""
+    found: Event[Any] | None = None
     try:
         with translating_read_errors(disk.path):
-            return last_event_of(disk)
+            if shown.last_seq < shown.manifest.history_start:
+                return last_event_of(disk)
+            for events in recorded_batches(disk, EventCodec(), shown.last_seq, None):
+                found = events[-1]
     except (EventStoreError, FileNotFoundError):
         return None
+    return found
 
 
 def _spare(disk: Disk) -> int:

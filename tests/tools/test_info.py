@@ -149,8 +149,16 @@ class TestOpens:
         early = segment_at(path, 4300)
         flip(path / segment_name(early), 20_000)
         assert facts(path)[1]["opens"]["verdict"] is False
-        monkeypatch.setattr("eventstore.tools.opening_outcome._READ_AT_MOST", 10_000)
-        assert facts(path)[1]["opens"]["verdict"] is True
+        monkeypatch.setattr("eventstore.tools.read_limit._READ_AT_MOST", 10_000)
+        found = facts(path)[1]
+        assert found["opens"]["verdict"] is True
+        assert "headers judged the older segments (eventstore verify" in found["opens"]["text"]
+        whole = [one["whole"] for one in found["segments"]]
+        assert whole == [False] * (len(whole) - 1) + [True]
+        assert (found["last"]["seq"], found["open_intents"]) == (5000, None)
+        assert (
+            f"not known; eventstore events {path} --open reads" in eventstore("info", path).stdout
+        )
         monkeypatch.setattr("eventstore.tools.opening_outcome._FOLDED", 10_000)
         assert facts(path)[1]["opens"]["verdict"] is False  # what is folded is read
 
