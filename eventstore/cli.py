@@ -14,7 +14,8 @@ EXTRA = frozenset({"click", "rich"})
 def main() -> int:
     """Run the command line, and exit with the status of the command (`command_line/exits.py`).
 
-    Returns exit status 2 if the extra is missing, and 5 if standard output is closed.
+    Returns exit status 2 if the extra is missing, 5 if standard output is closed, and 130 if Ctrl-C
+    was pressed before the command began.
     """
     if sys.stdout is None:
         print("Error: standard output is closed", file=sys.stderr)
@@ -35,6 +36,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    except KeyboardInterrupt:
+        return 130
     commands(prog_name="eventstore")
     return 0
 

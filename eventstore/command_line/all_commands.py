@@ -93,6 +93,8 @@ class CommandGroup(click.Group):
             sys.stdout.flush()
         except (BrokenPipeError, _ClosedPipe):
             status = exits.CLOSED_PIPE
+        except KeyboardInterrupt:  # where click takes none
+            status = exits.INTERRUPTED
         except OSError as error:
             what = printable(str(error.filename or "the output cannot be written"))
             if as_json and error.filename:

@@ -55,7 +55,8 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
     default="10s",
     show_default=True,
     callback=_seconds,
-    help="Span between two copies, and the most that is lost: 10s, 5m.",
+    help="Span from copy to copy: 10s, 5m. At most its events, and those since the copy under way "
+    "began, are lost.",
 )
 @click.option("--no-fold", is_flag=True, help="Do not fold and compare the state.")
 @registry_option
@@ -90,7 +91,6 @@ def backup(
         _tell(out, to, copy, time.perf_counter() - begun)
         return
     with ended_by_signal() as wait_for_end:
-        begun = time.perf_counter()
         copies = follow_store(
             Path(path),
             to,
@@ -98,12 +98,11 @@ def backup(
             wait_for_end,
             every=every,
             keep=keep,
-            tell=lambda error: Output.say(f"Error: {error}. Trying again in {every:g} s"),
+            tell=lambda error: Output.say(f"Error: {error}. Trying again, every {every:g} s"),
         )
-        for copy in copies:
-            _tell(out, to, copy, time.perf_counter() - begun)
+        for copy, seconds in copies:
+            _tell(out, to, copy, seconds)
             out.flush()
-            begun = time.perf_counter() + every
 
 
 @contextlib.contextmanager

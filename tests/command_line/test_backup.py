@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,8 +21,10 @@ from click.testing import CliRunner, Result
 from eventstore import EventStore, state_at, state_digest
 from eventstore.command_line.all_commands import commands
 from eventstore.command_line.backup import ended_by_signal
+from eventstore.tools.backup import entrance
 from eventstore.tools.backup.catalog import load_catalog
-from eventstore.tools.backup.entrance import open_place
+from eventstore.tools.backup.copying import Copy
+from eventstore.tools.backup.entrance import make_backup, open_place
 from tests.support.bank import bank_registry, pay
 from tests.support.orders import PlaceOrder, order_registry
 
@@ -220,6 +224,28 @@ def test_follow_until_sigterm(store: Path, tmp_path: Path) -> None:
             process.kill()
     rows = eventstore("backup", "--list", to).stdout.splitlines()
     assert len(rows) == 3
+
+
+def test_a_slow_copy_does_not_add_to_the_interval(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--every` is the span from the begin of a copy to the begin of the next one."""
+    durations, waits, now = iter([4.0, 12.0, 1.0]), list[float](), 0.0
+
+    def slow(*arguments: Any, **options: Any) -> Copy:
+        nonlocal now
+        now += next(durations)
+        return make_backup(*arguments, **options)
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 3
+
+    monkeypatch.setattr(entrance, "make_backup", slow)
+    monkeypatch.setattr(entrance, "time", SimpleNamespace(monotonic=lambda: now))
+    told = entrance.follow_store(store, str(tmp_path / "b"), None, wait, every=10.0, tell=print)
+    assert [seconds for _, seconds in told] == [4.0]
+    assert waits == [6.0, 0.0, 9.0]
 
 
 def test_a_signal_at_any_time_ends_the_waiting() -> None:

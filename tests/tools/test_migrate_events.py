@@ -162,3 +162,14 @@ def test_a_file_without_an_event_says_what_its_lines_are(tmp_path: Path) -> None
     assert result.exit_code == 1
     assert "names.jsonl, line 1: Expecting value" in result.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_of_a_spreadsheet(tmp_path: Path) -> None:
+    """Spreadsheets write a byte order mark, and lines that end with CR and LF."""
+    file = tmp_path / "fills.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + FILLS.replace("\n", "\r\n").encode())
+    result = eventstore(
+        "migrate", "--events", file, "--map", mapping(tmp_path), tmp_path / "new", "--json"
+    )
+    found = msgspec.json.decode(result.stdout)
+    assert (result.exit_code, found["operations"]) == (1, {"record_trade": 3}), found["sources"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,22 +125,24 @@ def follow_store(
     every: float,
     keep: int | None = None,
     tell: Callable[[EventStoreError], None],
-) -> Iterator[Copy]:
-    """Copy the store every `every` seconds, and yield each copy.
+) -> Iterator[tuple[Copy, float]]:
+    """Copy the store every `every` seconds, and yield each copy with its duration in seconds.
 
-    `wait_for_end` waits some seconds, and returns whether this copy was the last one. An error
-    that may be over a moment later goes to `tell`, and the next round tries again. All other errors
-    are raised: another writer, damage, a missing permission.
+    The span is from the begin of one copy to the begin of the next one, so that a slow copy does
+    not add to what may be lost. `wait_for_end` waits some seconds, and returns whether this copy
+    was the last one. An error that may be over a moment later goes to `tell`, and the next round
+    tries again. All other errors are raised: another writer, damage, a missing permission.
     """
     while True:
+        begun = time.monotonic()
         try:
             copy = make_backup(path, to, registry, keep=keep)
         except _PASSING as error:
             tell(error)
         else:
             if copy.new:
-                yield copy
-        if wait_for_end(every):
+                yield copy, time.monotonic() - begun
+        if wait_for_end(max(every - (time.monotonic() - begun), 0.0)):
             return
 
 

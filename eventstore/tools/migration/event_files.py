@@ -43,6 +43,7 @@ from eventstore.errors import ConfigError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import read_error
 from eventstore.recovery_and_stats import printable
+from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.migration.new_store import ForeignEvent, WrittenStore, write_new_store
 from eventstore.tools.migration.plan0d_files import SetAside
 
@@ -118,18 +119,28 @@ async def migrate_events(
     new: str | os.PathLike[str],
     registry: HandlerRegistry[Any],
     mapping: EventMapping | None = None,
+    advance: Advance = no_advance,
 ) -> FileMigration:
     """Make a store at `new` of the events in `file`, JSON lines or (`.csv`) CSV with a header line.
 
     A line that is no event, and one that a handler refuses, is set aside with its number.
+    `advance` is told of the events so far, and of the number of lines.
 
     Raises `StoreNotFoundError` where there is no file, `ConfigError` for a CSV file without a
     mapping, and what `write_new_store` raises. Then no store is there.
     """
     path = Path(file)
     lines = _Lines(path, mapping)
-    written = await write_new_store(Path(new), registry, lines, lines.bad)
+    total = _count_lines(path)
+    written = await write_new_store(
+        Path(new), registry, lines, lines.bad, lambda count: advance(count, total)
+    )
     return FileMigration(file=path, lines=lines.count, bad=tuple(lines.bad), written=written)
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 class _Lines:
@@ -152,7 +163,8 @@ class _Lines:
         self._own_form = mapping is None
 
     def __iter__(self) -> Iterator[ForeignEvent]:
-        with self._path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
+        # Spreadsheets begin a file with a byte order mark, which is no part of the first name.
+        with self._path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
             for number, read in self._rows(file):
                 self.count += 1
                 place = f"{self._path.name}, line {number}"
