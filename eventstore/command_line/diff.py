@@ -15,9 +15,11 @@ from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.folding import fold_shown
 from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment
 from eventstore.command_line.output import Output, time_text
+from eventstore.command_line.progress import progress
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.tools.first_differing_event import Parting, first_difference
+from eventstore.tools.log_end import last_event_of
 from eventstore.tools.moment_state import MomentState
 from eventstore.tools.plain_state import PlainDifference, plain_differences, plain_state
 
@@ -104,7 +106,10 @@ def _parting(one: Path, other: Path, *, only_events: bool) -> Parting | None:
     try:
         if not only_events and not all(load_manifest(disk).logged for disk in disks):
             return None
-        return first_difference(*disks)
+        with progress("comparing") as advance:
+            last = last_event_of(disks[0])
+            total = None if last is None else last.seq
+            return first_difference(*disks, lambda seq: advance(seq, total))
     finally:
         for disk in disks:
             disk.close()

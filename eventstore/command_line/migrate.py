@@ -12,6 +12,7 @@ import click
 from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, time_text
+from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry
 from eventstore.tools.migration.event_files import FileMigration, load_mapping, migrate_events
 from eventstore.tools.migration.migrate_plan0d import LegacyMigration, migrate_plan0d
@@ -65,11 +66,13 @@ def migrate(
         raise click.UsageError("--map describes the file of --events")
     registry = load_registry(registry_name)
     if file is None:
-        legacy = asyncio.run(migrate_plan0d(paths[0], paths[1], registry))
+        with progress("writing") as advance:
+            legacy = asyncio.run(migrate_plan0d(paths[0], paths[1], registry, advance))
         _tell(out, legacy.written, list(_legacy_rows(legacy)), legacy.found.lacking, legacy.whole)
         return
     known = None if mapping is None else load_mapping(mapping)
-    found = asyncio.run(migrate_events(file, paths[0], registry, known))
+    with progress("writing") as advance:
+        found = asyncio.run(migrate_events(file, paths[0], registry, known, advance))
     _tell(out, found.written, list(_file_rows(found)), None, found.whole)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -22,17 +23,17 @@ def progress(task: str, unit: str = "events") -> Iterator[Callable[[int, int | N
     Nothing is shown in the first second, or where standard error is no terminal. Then rate and
     time left are shown, and the line goes away at the end.
     """
-    with progress_of_tasks(unit) as advance:
+    with progress_of_tasks({task: unit}) as advance:
         yield lambda done, total: advance(task, done, total)
 
 
 @contextlib.contextmanager
 def progress_of_tasks(
-    unit: str = "events",
+    units: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Callable[[str, int, int | None], None]]:
     """Give a function for several tasks, one after the other, that takes the task's name as well.
 
-    Rate and time left are those of the task.
+    Rate and time left are those of the task. Events are counted, or the task's unit in `units`.
     """
     if not sys.stderr.isatty():
         yield lambda task, done, total: None
@@ -60,6 +61,7 @@ def progress_of_tasks(
             return
         if not shown.live.is_started:
             shown.start()
+        unit = units.get(task, "events")
         rate = f"{(done - behind) / max(now - began_task, 0.01):,.0f} {unit}/s"
         shown.update(running, completed=done, total=total, rate=rate)
 

@@ -18,6 +18,9 @@ __all__ = ["asks_for_something", "chosen_remedies", "edits_of"]
 
 REMEDIES = ("restore", "mend", "skip", "cut", "snapshot", "drop", "rebuild", "set-aside")
 
+_FOR_ALL = tuple(name for name in REMEDIES if name != "drop")
+"""The remedies for every place that has them. `--drop` names one event."""
+
 Asked = Mapping[str, Any]
 """The options of `eventstore repair`, by name."""
 
@@ -56,7 +59,7 @@ def chosen_remedies(proposal: Proposal, asked: Asked, *, filled: bool = False) -
             choices[index] = Choice("edit")
             continue
         wanted = numbered.get(index) or next(
-            (name for name in REMEDIES if _is_asked(asked, name) and name in offered), None
+            (name for name in _FOR_ALL if _is_asked(asked, name) and name in offered), None
         )
         if wanted is None and not place.harmless:
             wanted = _only_free(proposal, index)

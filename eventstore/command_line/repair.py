@@ -12,6 +12,7 @@ import msgspec
 from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
+from eventstore.command_line.progress import progress_of_tasks
 from eventstore.command_line.registries import registry_or_none
 from eventstore.command_line.remedy_choices import (
     asks_for_something,
@@ -26,8 +27,9 @@ from eventstore.command_line.remedy_tables import (
 )
 from eventstore.repair import Price, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
+from eventstore.repair.advance import READING, WRITING
 from eventstore.repair.damaged_places import place_object
-from eventstore.repair.proposing import price_choices
+from eventstore.repair.proposing import MOST_POISON, price_choices
 from eventstore.tools.backup.entrance import open_copy
 from eventstore.tools.staging import refuse_within
 
@@ -88,7 +90,8 @@ def repair(
     source = None if backup is None else open_copy(backup)
     if source is not None:
         click.get_current_context().call_on_close(source.close)
-    proposal = propose(path, registry, source)
+    with progress_of_tasks({READING: "kB"}) as advance:
+        proposal = propose(path, registry, source, advance)
     more = edits_of(path, asked)
     if proposal.healthy and not more and not (asked["mend"] and proposal.diagnosis.places):
         _show_healthy(out, path, proposal)
@@ -97,7 +100,10 @@ def repair(
         prices = None
         if asks_for_something(asked):
             choices = chosen_remedies(proposal, asked, filled=True)
-            prices = price_choices(path, proposal, choices, registry, more=more, backup=source)
+            with progress_of_tasks() as advance:
+                prices = price_choices(
+                    path, proposal, choices, registry, more=more, backup=source, advance=advance
+                )
         _show(out, path, proposal, prices)
         if not out.json:
             out.say(_next(proposal, asked))
@@ -105,16 +111,18 @@ def repair(
     choices = chosen_remedies(proposal, asked)
     if to is not None:
         refuse_within(to)
-    result = repair_store(
-        path,
-        choices,
-        registry,
-        more=more,
-        backup=source,
-        to=to,
-        in_place=in_place,
-        reason=reason,
-    )
+    with progress_of_tasks({READING: "kB", WRITING: "files"}) as advance:
+        result = repair_store(
+            path,
+            choices,
+            registry,
+            more=more,
+            backup=source,
+            to=to,
+            in_place=in_place,
+            reason=reason,
+            advance=advance,
+        )
     _show_result(out, path, result, in_place)
 
 
@@ -140,6 +148,11 @@ def _show(out: Output, path: Path, proposal: Proposal, asked: tuple[Price, Price
     out.line(f"{path}: {places}. Nothing was changed.")
     for fact in proposal.diagnosis.unknown:
         out.line(f"not known any more: {fact}")
+    if proposal.diagnosis.more_poison:
+        out.line(
+            f"handlers refuse more than {MOST_POISON} events, and these are the first: with the "
+            "handlers that recorded these events, nothing is lost"
+        )
     if count > 1:
         out.line("a price counts what the first remedies of the other places lose, too")
     for index in range(count):
@@ -191,6 +204,7 @@ def _object(proposal: Proposal, asked: tuple[Price, Price] | None = None) -> dic
         "last": diagnosis.last_seq,
         "readable": diagnosis.readable,
         "unknown": diagnosis.unknown,
+        "more_poison": diagnosis.more_poison,
         "together": None if proposal.total is None else price_object(proposal.total),
         "asked": None if asked is None else price_object(asked[1]),
         "places": [

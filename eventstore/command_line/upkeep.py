@@ -9,6 +9,7 @@ import click
 
 from eventstore.command_line.command_declaration import command, path_argument, registry_option
 from eventstore.command_line.output import Output
+from eventstore.command_line.progress import progress
 from eventstore.command_line.registries import load_registry
 from eventstore.tools.upkeep import compact_store, copy_store, snapshot_store
 
@@ -22,7 +23,8 @@ def compact(out: Output, path: Path) -> None:
 
     History stays complete, and no handler is needed. Takes the writer's lock.
     """
-    found = compact_store(path)
+    with progress("archiving") as advance:
+        found = compact_store(path, advance)
     if out.json:
         out.object({"path": str(path), **found._asdict()})
         return
@@ -59,7 +61,8 @@ def copy(out: Output, path: Path, new: Path) -> None:
     The copy begins a timeline, so that the two are told apart from then on. Takes the writer's
     lock. `backup` copies beside a running engine.
     """
-    found = copy_store(path, new)
+    with progress("copying", "kB") as advance:
+        found = copy_store(path, new, advance)
     if out.json:
         out.object({"path": str(path), "new": str(new), **found._asdict()})
         return

@@ -131,6 +131,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         parts: The files of the history, in the order of events.
         snapshots: The snapshots, ascending.
         places: The damaged places, in the order of events.
+        more_poison: Whether handlers refuse more events than have a place.
     """
 
     path: str
@@ -139,6 +140,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     snapshots: tuple[SnapshotFacts, ...] = ()
     places: tuple[Place, ...] = ()
+    more_poison: bool = False
 
     @property
     def damage(self) -> tuple[Place, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -35,15 +34,15 @@ from eventstore.errors import (
     StoreNotFoundError,
 )
 from eventstore.log.archive import read_archive
-from eventstore.log.flipped_bits import Flip, mend_segment_header, mended_records
-from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
+from eventstore.log.flipped_bits import Flip, mended_records
+from eventstore.log.format import InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.frontier import FRONTIER_SIZE, Frontier
-from eventstore.log.segment import header_fault
 from eventstore.repair.archives import mend_archive
 from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.flips import archive_fault, contradicts, hole_place
 from eventstore.repair.manifests import rebuilt_manifest
 from eventstore.repair.scan import scan_segment
+from eventstore.repair.segment_places import PlacedSegment, placed_segments
 from eventstore.repair.snapshots import mend_snapshot
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader, parse
 from eventstore.snapshot.keyframes import decompress_keyframe
@@ -55,13 +54,6 @@ __all__ = ["diagnose_disk"]
 def diagnose_disk(disk: Disk, listing: Listing) -> Diagnosis:
     """Look at every file of a store. Raises `StoreNotFoundError` and `ReadFailedError`."""
     return _Diagnosing(disk, listing).run()
-
-
-class _Found(NamedTuple):
-    """A segment in place: the present name of the file, and the header if valid."""
-
-    source: str
-    header: SegmentHeader | None
 
 
 class _Diagnosing:
@@ -204,7 +196,8 @@ class _Diagnosing:
     # ---- the log --------------------------------------------------------------------------------
 
     def _log(self, manifest: Manifest, newest_snapshot: int) -> None:
-        placed = self._placed(manifest)
+        placed, strays = placed_segments(self._disk, manifest, self._listing)
+        self._places += strays
         known_end = max(newest_snapshot, self._frontier(manifest))
         expected = manifest.log_start
         firsts = sorted(placed)
@@ -228,66 +221,9 @@ class _Diagnosing:
             # The frontier is no witness here: the end may be the torn one of a killed writer.
             self._missing(expected, newest_snapshot, open=True)
 
-    def _placed(self, manifest: Manifest) -> dict[int, _Found]:
-        """Find the place of every file in the log. A file without a place is a stray."""
-        placed: dict[int, _Found] = {}
-        misnamed: list[tuple[int, SegmentHeader, str]] = []
-        for first in self._listing.segments:
-            if first < manifest.log_start:
-                continue
-            name = segment_name(first)
-            try:
-                data = read_whole(self._disk, name)
-            except FileNotFoundError:  # archived by a writer
-                continue
-            try:
-                header = SegmentHeader.decode(data[:HEADER_SIZE])
-            except InvalidBytesError:
-                placed[first] = _Found(name, None)
-                continue
-            reason = header_fault(header, manifest.store, first)
-            if reason is None:
-                placed[first] = _Found(name, header)
-            else:
-                misnamed.append((first, header, reason))
-        for first, header, reason in misnamed:
-            name, right = segment_name(first), segment_name(header.first_seq)
-            usable = header.store == manifest.store and header.first_seq >= manifest.log_start
-            kind = Kind.STRAY
-            if usable and header.first_seq not in placed:
-                placed[header.first_seq] = _Found(name, header)
-                kind, reason = Kind.RENAMED, f"it is the segment {right} under another name"
-            elif usable:
-                reason = f"it is segment {header.first_seq} under another name"
-            at = header.first_seq if kind is Kind.RENAMED else first
-            self._places.append(Place(name=name, kind=kind, reason=reason, first=at, last=at - 1))
-        self._drop_overlapping(placed)
-        return placed
-
-    def _drop_overlapping(self, placed: dict[int, _Found]) -> None:
-        """Take out the files with an invalid header and without a part of the log."""
-        for first in [first for first, found in placed.items() if found.header is None]:
-            data = read_whole(self._disk, placed[first].source)
-            if scan_segment(data, None, first).records or mend_segment_header(data) is not None:
-                continue
-            later = [number for number in placed if number > first]
-            named = {found.header.previous_first for found in placed.values() if found.header}
-            if later and first not in named:
-                del placed[first]
-                reason = "it is no segment of this log"
-                self._places.append(
-                    Place(
-                        name=segment_name(first),
-                        kind=Kind.STRAY,
-                        reason=reason,
-                        first=first,
-                        last=first - 1,
-                    )
-                )
-
     def _segment(
         self,
-        found: _Found,
+        found: PlacedSegment,
         first: int,
         until: int | None,
         successor: SegmentHeader | None,

@@ -7,6 +7,7 @@ is no estimate.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,26 +15,22 @@ import msgspec
 
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import LOG_FOLDER, SNAPSHOT_FOLDER
-from eventstore.errors import EventStoreError, HistoryUnavailableError
+from eventstore.errors import EventStoreError
 from eventstore.log.flipped_bits import mended_records
 from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state_codec import StateAt
+from eventstore.repair.advance import Advance, no_advance
 from eventstore.repair.backups import restorable
-from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place, SnapshotFacts
-from eventstore.repair.mended_disk import MendedDisk
+from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place
+from eventstore.repair.history_fold import Folded, confirming_snapshot, fold, unfollowed
 from eventstore.repair.salvage import History, Run, events_of
-from eventstore.snapshot.initial_state_check import initial_state
-from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 
 __all__ = [
     "Choice",
     "Price",
     "Repaired",
     "choices_for",
-    "confirming_snapshot",
     "first_choices",
-    "fold",
     "history_of",
     "lost_in",
     "part_of",
@@ -250,18 +247,25 @@ def prices_of(
     index: int,
     registry: HandlerRegistry[Any] | None,
     backup: Disk | None = None,
+    advance: Advance = no_advance,
 ) -> list[Price]:
     """Return the price of each remedy for one place. Other places take their first remedy."""
     others = first_choices(disk, diagnosis, backup)
     found = []
     for choice in choices_for(diagnosis, diagnosis.places[index], disk, backup):
         history = history_of(disk, diagnosis, {**others, index: choice}, backup)
-        found.append(price_of(history, diagnosis.places[index], choice, registry))
+        task = f"place {index + 1} of {len(diagnosis.places)}, {choice}"
+        told = functools.partial(advance, task)
+        found.append(price_of(history, diagnosis.places[index], choice, registry, told))
     return found
 
 
 def price_of(
-    history: History, place: Place, choice: Choice, registry: HandlerRegistry[Any] | None
+    history: History,
+    place: Place,
+    choice: Choice,
+    registry: HandlerRegistry[Any] | None,
+    advance: Folded = unfollowed,
 ) -> Price:
     """Fold a history to the end, and return the price of the choice."""
     lost = lost_in(history)
@@ -274,7 +278,7 @@ def price_of(
         note = "the state is that of the newest snapshot"
     else:
         try:
-            at, base = fold(history, registry)
+            at, base = fold(history, registry, advance)
             state = at.state
             inner = [gap for gap in lost if gap[1] <= history.last_seq]
             exact = bool(inner) and all(last <= base for _, last in inner)
@@ -301,89 +305,6 @@ def _last_time(history: History) -> int | None:
         if events:
             return events[-1].time
     return None
-
-
-def fold(history: History, registry: HandlerRegistry[Any]) -> tuple[StateAt[Any], int]:
-    """Fold a history to the end, as an opening of the repaired store will.
-
-    Returns the state, and the event of the snapshot that the fold began with, 0 without one. Raises
-    what decoding and the handlers raise.
-    """
-    edited = min((*history.dropped, *history.replaced), default=history.last_seq + 1)
-    limit = min(history.last_seq, edited - 1)
-    at = _snapshot_at(history, registry, limit)
-    base = 0 if at is None else at.seq
-    return _folded(history, registry, at or _beginning(history, registry), history.last_seq), base
-
-
-def _beginning(history: History, registry: HandlerRegistry[Any]) -> StateAt[Any]:
-    first = history.diagnosis.first_seq
-    if first > 1:
-        raise HistoryUnavailableError(
-            f"{history.disk.path}: events before {first} were discarded, and no usable snapshot "
-            "stands in for these",
-            requested=1,
-            first_available=first,
-        )
-    return StateAt(initial_state(registry).state, 0, 0)
-
-
-def _vault(history: History, registry: HandlerRegistry[Any]) -> SnapshotVault[Any]:
-    """Return the snapshots as the repair will leave the files."""
-    disk: Any = MendedDisk(history.disk, history.flips)
-    return SnapshotVault(disk, history.diagnosis.manifest.store, registry)
-
-
-def _usable(history: History) -> list[SnapshotFacts]:
-    return [
-        facts
-        for facts in history.diagnosis.snapshots
-        if facts.damage is None or facts.name in history.flips
-    ]
-
-
-def _snapshot_at(
-    history: History, registry: HandlerRegistry[Any], limit: int
-) -> StateAt[Any] | None:
-    """Load the newest usable snapshot up to event `limit`."""
-    vault = _vault(history, registry)
-    for facts in reversed(_usable(history)):
-        if facts.seq <= limit:
-            loaded = vault.load(facts.seq)
-            if isinstance(loaded, LoadedSnapshot):
-                return loaded.at
-    return None
-
-
-def _folded(
-    history: History, registry: HandlerRegistry[Any], at: StateAt[Any], last: int
-) -> StateAt[Any]:
-    state, latest, seq = at.state, at.latest, at.seq
-    for chunk in history.chunks(seq + 1, last + 1):
-        events = registry.codec.decode(chunk.array, chunk.events, chunk.first_seq)
-        events = [event for event in events if seq < event.seq <= last]
-        if events:
-            state = registry.fold(state, registry.upcast(events))
-            latest = max(latest, *(event.time for event in events))
-    return StateAt(state, last, latest)
-
-
-def confirming_snapshot(history: History, place: Place, registry: HandlerRegistry[Any]) -> int:
-    """Fold over a mended place to the next snapshot, and return the snapshot's event if it agrees.
-
-    Returns 0 where no snapshot stands behind the place, or where the snapshot has another state.
-    """
-    vault = _vault(history, registry)
-    for facts in _usable(history):
-        if facts.seq < place.last:
-            continue
-        loaded = vault.load(facts.seq)
-        if not isinstance(loaded, LoadedSnapshot):
-            continue
-        begun = _snapshot_at(history, registry, place.first - 1) or _beginning(history, registry)
-        again = _folded(history, registry, begun, facts.seq)
-        return facts.seq if registry.states.digest(again.state) == loaded.digest else 0
-    return 0
 
 
 def part_of(diagnosis: Diagnosis, seq: int) -> Part | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,15 +24,16 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
+from eventstore.repair.advance import Advance, ToldDisk, no_advance
 from eventstore.repair.backups import backup_disk, with_files_of_backup
 from eventstore.repair.changed_events import MendedEvent, mended_events
 from eventstore.repair.damaged_places import Diagnosis, Kind, Place
 from eventstore.repair.diagnosis import diagnose_disk
+from eventstore.repair.history_fold import Folded, fold
 from eventstore.repair.prices import (
     Choice,
     Price,
     first_choices,
-    fold,
     history_of,
     part_of,
     price_of,
@@ -41,8 +43,10 @@ from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 
-__all__ = ["Proposal", "check_choices", "full_diagnosis", "price_choices", "propose"]
+__all__ = ["MOST_POISON", "Proposal", "check_choices", "full_diagnosis", "price_choices", "propose"]
 
+MOST_POISON = 10
+"""The most poisonous events with a place and a price each. Many more mean a missing handler."""
 _PASSES = 5
 _NO_PLACE = Place(name="", kind=Kind.POISON, reason="")
 
@@ -71,35 +75,39 @@ def propose(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
     backup: str | os.PathLike[str] | Disk | None = None,
+    advance: Advance = no_advance,
 ) -> Proposal:
     """Diagnose the store at `path`, and price every remedy. Nothing is written.
 
     Without a `registry` events are priced and states are not. `backup` is the directory of an older
-    copy of the store, or an open disk with such a copy.
+    copy of the store, or an open disk with such a copy. `advance` is told of each task in turn.
 
     Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
     """
     disk = LocalDisk(path, read_only=True)
     try:
         with backup_disk(backup) as other, translating_read_errors(disk.path):
-            return _proposed(disk, registry, other)
+            return _proposed(disk, registry, other, advance)
     finally:
         disk.close()
 
 
-def _proposed(disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None) -> Proposal:
-    diagnosis = full_diagnosis(disk, registry, backup)
+def _proposed(
+    disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None, advance: Advance
+) -> Proposal:
+    diagnosis = full_diagnosis(disk, registry, backup, advance)
     prices = []
     recommended = {}
     for index, place in enumerate(diagnosis.places):
-        found = prices_of(disk, diagnosis, index, registry, backup)
+        found = prices_of(disk, diagnosis, index, registry, backup, advance)
         prices.append(tuple(found))
         if found and not place.harmless:
             recommended[index] = min(found, key=lambda one: (one.lost_events, not one.exact)).choice
     total = None
     if len(recommended) > 1:
         history = history_of(disk, diagnosis, recommended, backup)
-        total = price_of(history, diagnosis.places[0], Choice("together"), registry)
+        told = functools.partial(advance, "together")
+        total = price_of(history, diagnosis.places[0], Choice("together"), registry, told)
     return Proposal(
         diagnosis=diagnosis,
         prices=tuple(prices),
@@ -117,6 +125,7 @@ def price_choices(
     *,
     more: Sequence[Choice] = (),
     backup: str | os.PathLike[str] | Disk | None = None,
+    advance: Advance = no_advance,
 ) -> tuple[Price, Price]:
     """Price a repair by the recommended remedies, and by choices. Nothing is written.
 
@@ -135,20 +144,30 @@ def price_choices(
             after = history_of(disk, diagnosis, choices, other, more)
             without = Choice("recommended" if diagnosis.damage else "as it is")
             return (
-                price_of(before, place, without, registry),
-                price_of(after, place, Choice("as asked"), registry),
+                price_of(before, place, without, registry, functools.partial(advance, "folding")),
+                price_of(
+                    after,
+                    place,
+                    Choice("as asked"),
+                    registry,
+                    functools.partial(advance, "folding as asked"),
+                ),
             )
     finally:
         disk.close()
 
 
 def full_diagnosis(
-    disk: Disk, registry: HandlerRegistry[Any] | None, backup: Disk | None
+    disk: Disk,
+    registry: HandlerRegistry[Any] | None,
+    backup: Disk | None,
+    advance: Advance = no_advance,
 ) -> Diagnosis:
     """Diagnose, and add all findings that need neighbours, handlers or a fold."""
-    diagnosis = _with_neighbours(disk, with_files_of_backup(_diagnosed(disk), backup))
+    told: Any = ToldDisk(disk, advance)
+    diagnosis = _with_neighbours(disk, with_files_of_backup(_diagnosed(told), backup))
     diagnosis = with_confirmed_pairs(disk, diagnosis, registry)
-    return _with_poison(disk, diagnosis, registry, backup)
+    return _with_poison(disk, diagnosis, registry, backup, functools.partial(advance, "folding"))
 
 
 def _with_neighbours(disk: Disk, diagnosis: Diagnosis) -> Diagnosis:
@@ -185,29 +204,51 @@ def _with_poison(
     diagnosis: Diagnosis,
     registry: HandlerRegistry[Any] | None,
     backup: Disk | None,
+    advance: Folded,
 ) -> Diagnosis:
-    """Fold to the end, and add the first event that a handler refuses to the places."""
+    """Fold to the end, and add each event that is refused to the places.
+
+    The fold behind such an event is the fold of a repair that drops the event.
+    """
     manifest = diagnosis.manifest
     if registry is None or not manifest.logged or manifest.kind == "log":
         return diagnosis
     choices = first_choices(disk, diagnosis, backup)
     history = history_of(disk, diagnosis, choices, backup)
+    refused: dict[int, Exception] = {}
+    while (error := _refusal(history, registry, advance)) is not None:
+        if len(refused) == MOST_POISON:
+            diagnosis = msgspec.structs.replace(diagnosis, more_poison=True)
+            break
+        refused[error.seq or 0] = error
+        history = msgspec.structs.replace(history, dropped=frozenset(refused))
+    other = _other_handlers(disk, diagnosis, registry) if refused else ""
+    places = [_poison(diagnosis, seq, f"{error}{other}") for seq, error in sorted(refused.items())]
+    return msgspec.structs.replace(diagnosis, places=(*diagnosis.places, *places))
+
+
+def _refusal(
+    history: History, registry: HandlerRegistry[Any], advance: Folded
+) -> ReplayError | UnknownOperationError | None:
+    """Fold a history, and return the error of the first event that is refused."""
     try:
-        fold(history, registry)
+        fold(history, registry, advance)
     except HistoryUnavailableError:  # no snapshot to begin with: the diagnosis has a place for that
-        return diagnosis
+        return None
     except (ReplayError, UnknownOperationError) as error:
-        seq = error.seq or 0
-        part = part_of(diagnosis, seq)
-        place = Place(
-            name="" if part is None else part.name,
-            kind=Kind.POISON,
-            reason=f"{error}{_other_handlers(disk, diagnosis, registry)}",
-            first=seq,
-            last=seq - 1,
-        )
-        return msgspec.structs.replace(diagnosis, places=(*diagnosis.places, place))
-    return diagnosis
+        return error
+    return None
+
+
+def _poison(diagnosis: Diagnosis, seq: int, reason: str) -> Place:
+    part = part_of(diagnosis, seq)
+    return Place(
+        name="" if part is None else part.name,
+        kind=Kind.POISON,
+        reason=reason,
+        first=seq,
+        last=seq - 1,
+    )
 
 
 def _other_handlers(disk: Disk, diagnosis: Diagnosis, registry: HandlerRegistry[Any]) -> str:

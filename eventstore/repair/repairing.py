@@ -14,6 +14,7 @@ in between, the store is damaged still, and can be repaired again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import operator
 import os
@@ -50,6 +51,7 @@ from eventstore.model.operation import OPERATION_FIELD, tag_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
 from eventstore.os_errors import recovery_write_error, translating_read_errors
+from eventstore.repair.advance import WRITING, Advance, no_advance
 from eventstore.repair.assembly import Assembly
 from eventstore.repair.backups import backup_disk
 from eventstore.repair.checking import check_repaired
@@ -80,6 +82,7 @@ def repair(
     to: str | os.PathLike[str] | None = None,
     in_place: bool = False,
     reason: str = "",
+    advance: Advance = no_advance,
 ) -> Repaired:
     """Repair the store at `path`, and verify the result.
 
@@ -92,6 +95,7 @@ def repair(
         to: The new directory, by default beside `path` with the time in the name.
         in_place: Whether to change the store itself, under the writer's lock.
         reason: The operator's reason, for the event that records the repair.
+        advance: Is told of each task in turn.
 
     Raises:
         StoreExistsError: The new directory exists.
@@ -104,10 +108,10 @@ def repair(
         if in_place:
             disk.lock()
         with backup_disk(backup) as other, translating_read_errors(disk.path):
-            diagnosis = full_diagnosis(disk, registry, other)
+            diagnosis = full_diagnosis(disk, registry, other, advance)
             check_choices(diagnosis, choices, more)
             history = history_of(disk, diagnosis, choices, other, more)
-            work = _Repairing(disk, history, choices, registry, more, reason)
+            work = _Repairing(disk, history, choices, registry, more, reason, advance)
             return work.in_place() if in_place else work.into(to)
     finally:
         disk.close()
@@ -122,6 +126,7 @@ class _Repairing:
         registry: HandlerRegistry[Any] | None,
         more: Sequence[Choice],
         reason: str,
+        advance: Advance,
     ) -> None:
         self._disk = disk
         self._history = history
@@ -129,6 +134,7 @@ class _Repairing:
         self._registry = registry
         self._more = more
         self._reason = reason
+        self._advance = advance
         self._now = wall_time(SystemClock())
         stamp = datetime.fromtimestamp(self._now // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
         self._stamp = stamp
@@ -140,7 +146,8 @@ class _Repairing:
         places = history.diagnosis.places
         place = places[0] if places else Place(name="", kind=Kind.POISON, reason="")
         chosen = next(iter(choices.values()), next(iter(more), Choice("rebuild")))
-        self._price = price_of(history, place, chosen, registry)
+        told = functools.partial(advance, "folding")
+        self._price = price_of(history, place, chosen, registry, told)
 
     def into(self, to: str | os.PathLike[str] | None) -> Repaired:
         path = self._disk.path.rstrip("/")
@@ -187,12 +194,13 @@ class _Repairing:
         for folder in (LOG_FOLDER, ARCHIVE_FOLDER, SNAPSHOT_FOLDER, QUARANTINE_FOLDER):
             target.make_folder(folder)
         sync_folder(target)
-        old = {name: name for name in self._old_names()}
+        old = set(self._old_names())
         written: set[str] = set()
         if not fresh:
-            self._keep(target, [*self._touched(set(old)), *self._stale()])
+            self._keep(target, [*self._touched(old), *self._stale()])
         for name, content, origin in self._files():
             written.add(name)
+            self._advance(WRITING, len(written), max(len(old), len(written)))
             if content is None and fresh:
                 content = read_whole(source, origin or name)
             if content is not None:

@@ -2,7 +2,7 @@
 
 A `History` is a diagnosis together with the choices of a repair: bits to turn, the last event, and
 events to drop or replace. `verify`, the prices of a repair and the repaired store read the same
-`History`.
+`History`. `tools/past_damage.py` reads one damaged file of an undiagnosed store by it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from typing import NamedTuple
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.archive import decompress_archive
 from eventstore.log.base import Chunk
 from eventstore.log.flipped_bits import Flip, flipped
-from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
+from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind, SegmentHeader
 from eventstore.log.runs import CHUNK_BYTES, CHUNK_EVENTS
+from eventstore.log.segment import header_fault
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event
 from eventstore.repair.damaged_places import Diagnosis, Part
 from eventstore.repair.scan import scan_segment
 
-__all__ = ["History", "LoadedPart", "Run", "events_of"]
+__all__ = ["History", "LoadedPart", "Run", "events_of", "history_of_file"]
 
 
 class Run(NamedTuple):
@@ -36,11 +38,16 @@ class Run(NamedTuple):
 
 
 class LoadedPart(NamedTuple):
-    """The bytes of a file with the chosen bits turned, and the events in it."""
+    """The bytes of a file with the chosen bits turned, and the events in it.
+
+    `ended` says that the log ends behind the last event: no damage stands there, and no seal says
+    that a segment follows.
+    """
 
     data: bytes
     header: SegmentHeader | None
     runs: list[Run]
+    ended: bool = False
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +84,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     def load(self, part: Part) -> LoadedPart:
         """Read one file of the history, with the chosen bits turned.
 
-        Raises `FileNotFoundError` for a missing file and `CorruptLogError` for an archive that
-        stays damaged.
+        A file of another store, or of another place in the log, has no events here. Raises
+        `FileNotFoundError` for a missing file and `CorruptLogError` for an archive that stays
+        damaged.
         """
         flips = self.flips.get(part.source or "", ())
         data = self.content(part)
@@ -88,12 +96,15 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             header = SegmentHeader.decode(data[:HEADER_SIZE])
         except InvalidBytesError:
             header = None
+        if header and header_fault(header, self.diagnosis.manifest.store, part.first):
+            return LoadedPart(data, header, [])
         until = part.last + 1 if part.holes or flips else None
         if part.name in self.restored:
             until = None
         scan = scan_segment(data, header, part.first, until)
         runs = [Run(record.first_seq, record.events, data[record.body]) for record in scan.records]
-        return LoadedPart(data, header, runs)
+        ended = scan.seal is not SealKind.CONTINUED and not (scan.holes and scan.holes[-1].open)
+        return LoadedPart(data, header, runs, ended)
 
     def content(self, part: Part) -> bytes:
         """Return the bytes of one file, from the backup or with the chosen bits turned.
@@ -163,6 +174,15 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 def _chunk(first: int, events: int, bodies: list[bytes]) -> Chunk:
     return Chunk(first, events, b"".join((array_header(events), *bodies)))
+
+
+def history_of_file(disk: Disk, part: Part) -> History:
+    """Return the readable events of one segment, without a diagnosis of the other files.
+
+    Raises the errors of reading `store.json`.
+    """
+    diagnosis = Diagnosis(path=disk.path, manifest=load_manifest(disk), parts=(part,))
+    return History(disk=disk, diagnosis=diagnosis)
 
 
 def events_of(history: History, start: int, stop: int) -> list[Event[object]]:

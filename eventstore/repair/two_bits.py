@@ -27,7 +27,8 @@ from eventstore.log.format import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair.damaged_places import Diagnosis, Kind, Place
-from eventstore.repair.prices import Choice, confirming_snapshot, first_choices, history_of
+from eventstore.repair.history_fold import confirming_snapshot
+from eventstore.repair.prices import Choice, first_choices, history_of
 
 __all__ = ["with_confirmed_pairs"]
 

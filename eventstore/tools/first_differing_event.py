@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,6 +14,9 @@ from eventstore.model.operation import Event
 from eventstore.reading.replay import recorded_batches
 
 __all__ = ["Parting", "first_difference"]
+
+
+_TOLD = 10_000
 
 
 class Parting(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +40,13 @@ class Parting(msgspec.Struct, frozen=True, kw_only=True):
     other_last: int = 0
 
 
-def first_difference(one: Disk, other: Disk) -> Parting:
+def first_difference(
+    one: Disk, other: Disk, advance: Callable[[int], None] = lambda seq: None
+) -> Parting:
     """Read two histories side by side until they part. Raises the errors of reading.
 
-    Two events are the same if number, time, payload, key and metadata are.
+    Two events are the same if number, time, payload, key and metadata are. `advance` is told of the
+    last event compared, now and then.
     """
     start = max(load_manifest(one).history_start, load_manifest(other).history_start)
     left, right = _events(one, start), _events(other, start)
@@ -59,6 +65,8 @@ def first_difference(one: Disk, other: Disk) -> Parting:
                 other_last=seq if theirs is None else theirs.seq,
             )
         seq += 1
+        if not seq % _TOLD:
+            advance(seq)
 
 
 def _events(disk: Disk, start: int) -> Iterator[Event[Any]]:

@@ -1,34 +1,34 @@
 """Events of a damaged log: everything whole, and a gap for each part that cannot be read.
 
-A record has checksums and a number of its own, so the records behind damage can be read, as a
-repair reads these (`repair/scan.py`). An archive with damage is left out as a whole. Outside of the
-damaged files the log is read as always, so nothing waits for a diagnosis of the whole store.
+Outside of the damaged files the log is read as always, so nothing waits for a diagnosis of the
+whole store. A damaged segment is read as a repair reads it (`repair/salvage.py`). An archive with
+damage is left out as a whole.
 """
 
 from __future__ import annotations
 
 import bisect
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from eventstore.disk.base import Disk, read_whole
+from eventstore.disk.base import Disk
+from eventstore.disk.layout import segment_name
 from eventstore.disk.listing import Listing
-from eventstore.disk.manifest import load_manifest
+from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import CorruptLogError, EventStoreError
 from eventstore.log.base import Chunk
-from eventstore.log.format import HEADER_SIZE, InvalidBytesError, Record, SegmentHeader
 from eventstore.log.reader import CACHED_BYTES, LogReader
-from eventstore.log.reader_types import HistoryFile
-from eventstore.log.runs import chunks_of
-from eventstore.log.segment import header_fault
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
-from eventstore.repair.scan import scan_segment
+from eventstore.repair.damaged_places import Part
+from eventstore.repair.salvage import History, history_of_file
+from eventstore.repair.segment_places import placed_segments
 
 __all__ = ["Gap", "read_past_damage"]
+
+_NO_LAST = 1 << 62
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -62,15 +62,20 @@ def read_past_damage(
             return
         except CorruptLogError as error:
             reason, path = str(error), error.path.removeprefix(f"{disk.path}/")
-        files = _files(disk)
-        place = bisect.bisect_right([file.first_seq for file in files], seq)
-        following = files[place].first_seq if place < len(files) else None
+        files = _files(disk, manifest := load_manifest(disk))
+        firsts = sorted(files)
+        place = bisect.bisect_right(firsts, seq)
+        following = firsts[place] if place < len(firsts) else None
         end = min((one for one in (following, stop) if one is not None), default=None)
-        for chunk in _rest_of(disk, files[place - 1] if place else None, following, seq, end):
+        first = firsts[place - 1] if place else 0
+        damaged = _damaged_file(disk, files.get(first), first, following)
+        for chunk in () if damaged is None else damaged.chunks(seq, end):
             if chunk.first_seq > seq:
                 yield Gap(seq, chunk.first_seq - 1, path, reason)
             yield _events(codec, chunk, max(seq, chunk.first_seq), end)
             seq = chunk.first_seq + chunk.events
+        if damaged is not None and following is None and _is_the_end(damaged):
+            return
         if end is None:
             yield Gap(seq, None, path, reason)
             return
@@ -79,46 +84,31 @@ def read_past_damage(
             seq = end
 
 
-def _files(disk: Disk) -> list[HistoryFile]:
-    listing, manifest = Listing.read(disk), load_manifest(disk)
-    files = [HistoryFile(first, True) for first, _, _ in manifest.archived]
-    files += [HistoryFile(one, False) for one in listing.segments if one >= manifest.log_start]
-    return sorted(files)
+def _files(disk: Disk, manifest: Manifest) -> dict[int, str]:
+    """Name the file of each part of the history by its first event. An archive has no name here."""
+    placed, _ = placed_segments(disk, manifest, Listing.read(disk))
+    archived = {first: "" for first, _, _ in manifest.archived}
+    return archived | {first: found.source for first, found in placed.items()}
 
 
-def _rest_of(
-    disk: Disk, file: HistoryFile | None, following: int | None, seq: int, end: int | None
-) -> Iterator[Chunk]:
-    """Yield the whole records of a segment from event `seq` on, each run of records a chunk."""
-    if file is None or file.archived:
-        return
-    with contextlib.suppress(EventStoreError, FileNotFoundError):
-        data = read_whole(disk, file.name)
-        try:
-            header = SegmentHeader.decode(data[:HEADER_SIZE])
-        except InvalidBytesError:  # the records behind a damaged header are whole
-            header = None
-        if header is not None and header_fault(header, load_manifest(disk).store, file.first_seq):
-            return
-        scan = scan_segment(data, header, file.first_seq, following)
-        for run in _runs(scan.records, seq, end):
-            yield from chunks_of(data, run, seq, CACHED_BYTES)
+def _damaged_file(
+    disk: Disk, source: str | None, first: int, following: int | None
+) -> History | None:
+    """Return the readable events of a damaged segment, `None` where no event can be read."""
+    if not source:
+        return None
+    last = _NO_LAST if following is None else following - 1
+    part = Part(name=segment_name(first), source=source, archived=False, first=first, last=last)
+    history = history_of_file(disk, part)
+    try:
+        history.load(part)
+    except (EventStoreError, FileNotFoundError):
+        return None
+    return history
 
 
-def _runs(records: Iterable[Record], seq: int, end: int | None) -> Iterator[list[Record]]:
-    """Yield runs of records with consecutive numbers, all of them from event `seq` on."""
-    run = list[Record]()
-    for record in records:
-        if record.first_seq + record.events <= seq:
-            continue
-        if end is not None and record.first_seq >= end:
-            break
-        if run and record.first_seq != run[-1].first_seq + run[-1].events:
-            yield run
-            run = []
-        run.append(record)
-    if run:
-        yield run
+def _is_the_end(history: History) -> bool:
+    return history.load(history.diagnosis.parts[0]).ended
 
 
 def _events(codec: EventCodec, chunk: Chunk, first: int, stop: int | None) -> Sequence[Event[Any]]:

@@ -38,6 +38,7 @@ from eventstore.log.recovery import examine_log
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.store import EventStore
+from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.staging import refuse_existing, staged
 from eventstore.tools.write_errors import write_error
 
@@ -85,11 +86,13 @@ class CopiedStore(NamedTuple):
     timeline: int
 
 
-def compact_store(path: str | os.PathLike[str]) -> Compacted:
+def compact_store(path: str | os.PathLike[str], advance: Advance = no_advance) -> Compacted:
     """Archive every finished segment whose events the newest snapshot covers. Needs no handlers.
 
-    History stays complete. Raises `StoreLockedError`, `HistoryUnavailableError` for a store without
-    a snapshot or a log, and the errors of archiving.
+    History stays complete. `advance` is told of the archived events.
+
+    Raises `StoreLockedError`, `HistoryUnavailableError` for a store without a snapshot or a log,
+    and the errors of archiving.
     """
     disk = LocalDisk(path)
     try:
@@ -100,8 +103,13 @@ def compact_store(path: str | os.PathLike[str]) -> Compacted:
         newest = max(listing.snapshot_seqs, default=0)
         if not manifest.logged or not newest:
             raise _nothing_to_archive(disk.path, manifest)
+        begun = manifest.log_start
+        ends = [first - 1 for first in listing.segments if begun < first <= newest + 1]
+        after = manifest
         try:
-            after = compact(disk, manifest, newest, "archive")
+            for end in ends or [newest]:
+                after = compact(disk, after, end, "archive")
+                advance(after.log_start - begun, ends[-1] - begun + 1 if ends else 0)
         except OSError as error:
             raise write_error(error, disk.path) from error
     finally:
@@ -151,11 +159,13 @@ async def snapshot_store(
         return TakenSnapshot(seq, seq > store.recovery.snapshot_seq)
 
 
-def copy_store(path: str | os.PathLike[str], new: str | os.PathLike[str]) -> CopiedStore:
+def copy_store(
+    path: str | os.PathLike[str], new: str | os.PathLike[str], advance: Advance = no_advance
+) -> CopiedStore:
     """Copy a closed store to the new directory `new`, byte for byte, and compare.
 
     The copy begins a timeline, so nobody mistakes one for the other if both are written. Files of
-    others are not copied.
+    others are not copied. `advance` is told of the copied kilobytes.
 
     Raises `StoreLockedError`, `StoreExistsError`, and the errors of reading and writing. Then no
     store is at `new`.
@@ -172,7 +182,7 @@ def copy_store(path: str | os.PathLike[str], new: str | os.PathLike[str]) -> Cop
             with staged(target) as staging:
                 copied = LocalDisk(staging)
                 try:
-                    sizes = [_copy_file(disk, copied, name) for name in _names(disk)]
+                    sizes = list(_copy_files(disk, copied, advance))
                     save_manifest(copied, manifest)
                     begun = begin_timeline(copied, manifest, seq)
                 finally:
@@ -209,6 +219,19 @@ def _writing(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise write_error(error, path) from error
+
+
+def _copy_files(source: Disk, target: Disk, advance: Advance) -> Iterator[int]:
+    """Copy all files, and yield the size of each in bytes."""
+    names, total, done = list(_names(source)), 0, 0
+    for name in names:
+        with open_to_read(source, name) as file:
+            total += file.size()
+    for name in names:
+        size = _copy_file(source, target, name)
+        done += size
+        advance(done // 1000, total // 1000)
+        yield size
 
 
 def _copy_file(source: Disk, target: Disk, name: str) -> int:

@@ -189,6 +189,22 @@ def test_from_the_error_to_trading_again(name: str, hurt: Path) -> None:
     assert_walked(hurt, line, remedy)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name for name in ROWS if not re.search("store.json|snapshot|skipped|beside", name)],
+)
+def test_what_is_readable_is_printed(name: str, hurt: Path) -> None:
+    """`verify` counts as readable what `events --skip-damage` prints, and both name the gaps."""
+    ROWS[name].damage(hurt)
+    counted = msgspec.json.decode(run(f"eventstore verify {hurt} --no-refold --json").stdout)
+    printed = run_json(f"eventstore events {hurt} --skip-damage --json")
+    gaps = [one["gap"] for one in printed if "gap" in one]
+    assert len(printed) - len(gaps) == counted["readable"]
+    lost = [(one["first"], one["last"]) for one in counted["places"] if one["lost"]]
+    assert [one["first"] for one in gaps] == [first for first, _ in lost]
+    assert {one["last"] for one in gaps} <= {*(last for _, last in lost), None}
+
+
 def chosen(hurt: Path, row: Row, asked: Result) -> tuple[dict[str, Any], str]:
     """Check the offer, and return the remedy to take with its command."""
     offer = msgspec.json.decode(run(f"eventstore repair {hurt} --json").stdout)
@@ -340,12 +356,53 @@ class TestAHandlerThatRefuses:
         assert (status, opening["opens"]["verdict"]) == (0, True)
 
 
+class TestHandlersThatRefuseSeveral:
+    """Events 240, 250 and 260 are poisonous."""
+
+    REGISTRY = " --registry tests.command_line.test_every_damage:picky_thrice"
+
+    def test_each_is_named_and_priced_and_then_dropped(self, hurt: Path) -> None:
+        line = f"eventstore repair {hurt}{self.REGISTRY}"
+        found = msgspec.json.decode(run(f"{line} --json").stdout)
+        assert [one["first"] for one in found["places"]] == [240, 250, 260]
+        assert (found["together"]["lost_events"], found["more_poison"]) == (3, False)
+        assert {place["recommended"] for place in found["places"]} == {"drop"}
+        told = run(line)
+        assert "1.\n" in told.stdout
+        assert next_of(told) == f"{line} --choose 1=drop,2=drop,3=drop --apply"
+        assert_walked(hurt, next_of(told), found["together"], self.REGISTRY)
+
+    def test_the_number_of_one_does_not_drop_the_others(self, hurt: Path) -> None:
+        line = f"eventstore repair {hurt} --drop 250{self.REGISTRY}"
+        assert "choose a remedy (drop, cut)" in run(line).stderr
+        done = run(f"{line} --apply")
+        assert (done.exit_code, list(hurt.parent.glob("*.repaired-*"))) == (2, [])
+        rest = f"eventstore repair {hurt} --drop 240 --drop 250 --drop 260{self.REGISTRY} --apply"
+        assert run(rest).exit_code == 0
+
+    def test_a_missing_handler_is_no_list_without_end(self, hurt: Path) -> None:
+        line = f"eventstore repair {hurt} --registry tests.command_line.test_every_damage:refuser"
+        told = run(line)
+        assert "handlers refuse more than 10 events, and these are the first" in told.stdout
+        found = msgspec.json.decode(run(f"{line} --json").stdout)
+        assert [one["first"] for one in found["places"]] == list(range(226, 236))
+        assert found["more_poison"] is True
+
+
 def run_json(line: str) -> list[dict[str, Any]]:
     return [msgspec.json.decode(one) for one in run(line).stdout.splitlines()]
 
 
 def picky() -> Any:
     return damages.raising_at(250)
+
+
+def picky_thrice() -> Any:
+    return damages.raising_at(240, 250, 260)
+
+
+def refuser() -> Any:
+    return damages.raising_at(*range(226, 300))
 
 
 class Dividend(Operation):

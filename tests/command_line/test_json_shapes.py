@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-json.md"
 
 LINES: dict[str, tuple[str, ...]] = {
     "info": ("info day --count", "info killed", "info hurt"),
-    "events": ("events day --tail 2", "events hurt --skip-damage --from 1200"),
+    "events": ("events day --tail 2", "events hurt --skip-damage --from 1000"),
     "dump": ("dump day --limit 1",),
     "state": ("state day",),
     "diff": ("diff day --from 10 --to 20", "diff day killed"),

@@ -9,7 +9,8 @@ __all__ = ["REPAIR"]
 ASSEMBLY = "repair/assembly.py"
 BACKUPS = "repair/backups.py"
 FLIPPED_BITS = "log/flipped_bits.py"
-PRICES = "repair/prices.py"
+HISTORY_FOLD = "repair/history_fold.py"
+PROPOSING = "repair/proposing.py"
 REFOLD_PART = "tools/refold_part.py"
 REPAIRING = "repair/repairing.py"
 REPLAY = "reading/replay.py"
@@ -53,6 +54,43 @@ REPAIR = (
         breaks="reading goes on behind damage, record by record",
         edits=(edit(SCAN, "                if found is None:\n", "                if True:\n"),),
         caught_by=(f"{TEST_DIAGNOSIS} -k flipped_bit",),
+    ),
+    Sabotage(
+        name="only the first refused event named",
+        breaks="each event that a handler refuses is a place of its own",
+        edits=(
+            edit(
+                PROPOSING,
+                "        history = msgspec.structs.replace(history, dropped=frozenset(refused))\n",
+                "        break\n",
+            ),
+        ),
+        caught_by=(f"{TEST_EVERY_DAMAGE} -k named_and_priced",),
+    ),
+    Sabotage(
+        name="a renamed segment not read behind damage",
+        breaks="what verify counts as readable is what events prints",
+        edits=(
+            edit(
+                "repair/segment_places.py",
+                "        if usable and header.first_seq not in placed:\n",
+                "        if False:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_EVERY_DAMAGE} -k 'readable and renamed'",),
+    ),
+    Sabotage(
+        name="a gap told behind the end of a damaged log",
+        breaks="a gap has events",
+        edits=(
+            edit(
+                SALVAGE,
+                "        ended = scan.seal is not SealKind.CONTINUED and not (scan.holes and "
+                "scan.holes[-1].open)\n",
+                "        ended = False\n",
+            ),
+        ),
+        caught_by=(f"{TEST_EVERY_DAMAGE} -k 'readable and closed'",),
     ),
     Sabotage(
         name="a gap closed by moving the numbers",
@@ -108,7 +146,7 @@ REPAIR = (
         edits=(
             edit(
                 REPAIRING,
-                "            self._keep(target, [*self._touched(set(old)), *self._stale()])\n",
+                "            self._keep(target, [*self._touched(old), *self._stale()])\n",
                 "            pass\n",
             ),
         ),
@@ -143,7 +181,7 @@ REPAIR = (
         breaks="only a snapshot with the same state confirms a mend",
         edits=(
             edit(
-                PRICES,
+                HISTORY_FOLD,
                 " if registry.states.digest(again.state) == loaded.digest else 0\n",
                 "\n",
             ),

@@ -76,8 +76,8 @@ SEEING = (
         edits=(
             edit(
                 PAST_DAMAGE,
-                "        for run in _runs(scan.records, seq, end):\n",
-                "        for run in _runs(scan.records[:1], seq, end):\n",
+                " else damaged.chunks(seq, end):\n",
+                " else damaged.chunks(seq, seq):\n",
             ),
         ),
         caught_by=(f"{TEST_EVENTS} -k gap",),

@@ -400,12 +400,12 @@ def test_an_existing_directory_is_never_written_to(hurt: Path, tmp_path: Path) -
     assert list((tmp_path / "to").iterdir()) == []
 
 
-def raising_at(seq: int) -> HandlerRegistry[EngineState]:
+def raising_at(*seqs: int) -> HandlerRegistry[EngineState]:
     registry = trading_registry()
     fold = registry.functions[RecordTrade]
 
     def refuse(state: Any, event: Any) -> Any:
-        if event.seq == seq and event.data.price != 1:
+        if event.seq in seqs and event.data.price != 1:
             raise ValueError("no such price")
         return fold(state, event)
 

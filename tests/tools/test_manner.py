@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import msgspec
 import pytest
-from rich.progress import Progress
+from click.testing import CliRunner
+from rich.progress import Progress, TaskID
 
 from eventstore import EventStore
 from eventstore.command_line import exits, progress
@@ -23,6 +26,8 @@ from eventstore.command_line.all_commands import COMMANDS, commands
 from eventstore.command_line.moments import Back, parse_moment, settle_moment
 from eventstore.errors import EventStoreError
 from eventstore.moment import AtTime
+from eventstore.tools import first_differing_event
+from eventstore.tools.migration import new_store
 from handlers import trading_registry
 from tests.support.day import day, flip
 from tests.tools.command import eventstore, in_terminal
@@ -180,6 +185,41 @@ class TestMoments:
         assert settled == AtTime(1772481795 * 10**9, 1772481795 * 10**9)
 
 
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_ctrl_c_before_the_command_begins(package: str, tmp_path: Path) -> None:
+    """The signal comes in the middle of an import, and the status is all that is told."""
+    (tmp_path / f"{package}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    program = [sys.executable, "-m", "eventstore", "info", "nowhere"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.fixture
+def told(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, float, float]]:
+    """Stores in the current directory, and every task that progress is shown of."""
+    found: list[tuple[str, float, float]] = []
+
+    def update(self: Progress, task: TaskID, **given: Any) -> None:
+        found.append((self.tasks[0].description, given["completed"], given["total"]))
+
+    terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(progress, "sys", terminal)
+    monkeypatch.setattr(progress, "_AFTER", -1.0)
+    monkeypatch.setattr(Progress, "update", update)
+    monkeypatch.setattr(first_differing_event, "_TOLD", 500)
+    monkeypatch.setattr(new_store, "_MANY", 500)
+    monkeypatch.chdir(tmp_path)
+    for name in ("day", "hurt"):
+        shutil.copytree(small, name)
+    flip(max((tmp_path / "hurt" / "log").glob("0*.log")), 2000)
+    lines = eventstore("events", "day", "--json").stdout
+    Path("events.jsonl").write_text(lines)
+    return found
+
+
 class TestTerminal:
     def test_no_color_is_heeded(self, day_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         program = [sys.executable, "-m", "eventstore", "info", str(day_store), "--color", "always"]
@@ -208,6 +248,26 @@ class TestTerminal:
             Clock.now = 2.0
             advance(50, 100)
             assert shown == ["start"]
+
+    @pytest.mark.parametrize(
+        ("line", "tasks"),
+        [
+            ("repair hurt", {"reading", "folding", "place 1 of 1, mend", "place 1 of 1, cut"}),
+            ("repair hurt --drop 9 --mend", {"folding as asked"}),
+            ("repair hurt --mend --apply --to mended", {"reading", "folding", "writing"}),
+            ("copy day copied", {"copying"}),
+            ("compact day", {"archiving"}),
+            ("diff day hurt --events", {"comparing"}),
+            ("migrate --events events.jsonl migrated", {"writing"}),
+        ],
+    )
+    def test_long_work_tells_how_far_it_is(
+        self, line: str, tasks: set[str], told: list[tuple[str, float, float]]
+    ) -> None:
+        result = CliRunner().invoke(commands, line.split())
+        assert result.exit_code in (0, 1), result.output
+        assert tasks <= {task for task, _, _ in told}
+        assert all(0 < done <= total for _, done, total in told if done)
 
     def test_no_progress_in_a_pipe(self, capsys: pytest.CaptureFixture[str]) -> None:
         with progress.progress("folding") as advance:

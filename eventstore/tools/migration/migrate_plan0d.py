@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from eventstore.model.registry import HandlerRegistry
+from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.migration.new_store import ForeignEvent, WrittenStore, write_new_store
 from eventstore.tools.migration.plan0d_files import (
     FULL_STATE,
@@ -45,18 +46,24 @@ class LegacyMigration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def migrate_plan0d(
-    old: str | os.PathLike[str], new: str | os.PathLike[str], registry: HandlerRegistry[Any]
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    registry: HandlerRegistry[Any],
+    advance: Advance = no_advance,
 ) -> LegacyMigration:
     """Make a store at `new` of plan 0D's files in `old`. The old files stay unchanged.
 
     The first event is `full_state` with the newest good state, unknown keys and all. The entries of
     the log follow, under their own operations and times. Entries refused by
-    every handler are set aside, and the result names each.
+    every handler are set aside, and the result names each. `advance` is told of the events so far.
 
     Raises the errors of `read_legacy` and `write_new_store`. Then no store is there.
     """
     found = read_legacy(old)
-    written = await write_new_store(Path(new), registry, _events(found))
+    total = len(found.after) + 1
+    written = await write_new_store(
+        Path(new), registry, _events(found), advance=lambda count: advance(count, total)
+    )
     return LegacyMigration(found=found, written=written)
 
 

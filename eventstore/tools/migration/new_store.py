@@ -7,7 +7,7 @@ on stable storage, and the state read back has the digest of the state that was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,11 @@ async def write_new_store(
     registry: HandlerRegistry[Any],
     events: Iterable[ForeignEvent],
     unread: Sequence[SetAside] = (),
+    advance: Callable[[int], None] = lambda count: None,
 ) -> WrittenStore:
     """Write `events` to a new store at `new`. `unread` grows with each line that is no event.
+
+    `advance` is told how many events were taken, now and then.
 
     Raises `StoreExistsError` where `new` names anything, `CorruptStoreError` where no event was
     accepted or the store does not read back, and the errors of an opening. Then no store is there.
@@ -88,7 +91,7 @@ async def write_new_store(
             durability="none",
             max_pending=2 * _MANY,
         ) as store:
-            await _append_all(store, clock, events, refused)
+            await _append_all(store, clock, events, refused, advance)
             await store.flush()
             seq, state, operations = store.seq, store.state, store.stats().operations
             if not seq:
@@ -121,6 +124,7 @@ async def _append_all(
     clock: SimulatedClock,
     events: Iterable[ForeignEvent],
     refused: list[SetAside],
+    advance: Callable[[int], None],
 ) -> None:
     for count, event in enumerate(events, 1):
         try:
@@ -140,6 +144,7 @@ async def _append_all(
             _set_aside(event, refused, reason, error)
         if not count % _MANY:
             await store.flush()
+            advance(count)
 
 
 def _set_aside(event: ForeignEvent, refused: list[SetAside], reason: str, error: Exception) -> None:
