@@ -128,11 +128,14 @@ class VenueAdapter:
         ]
 
 
-def with_fees(fill: RecordTrade, fees: Iterable[tuple[str | None, Decimal]]) -> list[Operation]:
+def with_fees(
+    fill: RecordTrade, fees: Iterable[tuple[str | None, Decimal]], base: str | None = None
+) -> list[Operation]:
     """Return a fill with its fees by currency, positive where paid.
 
-    A fill holds the fee of one currency, the first of `fees`. The fee of each further currency is
-    an `adjust_cash` of type `fee`, with the symbol, whose reference is the fill and the currency.
+    A fill holds the fee of one currency: of `base`, the traded coin, since such a fee changes what
+    the fill adds to the position, else the first of `fees`. The fee of each further currency is an
+    `adjust_cash` of type `fee`, with the symbol, whose reference is the fill and the currency.
     """
     sums: dict[str | None, Decimal] = {}
     for currency, fee in fees:
@@ -140,7 +143,8 @@ def with_fees(fill: RecordTrade, fees: Iterable[tuple[str | None, Decimal]]) -> 
     if not sums:
         return [fill]
     # A fee of zero, whose currency is often not told, is told only where there is no other.
-    (currency, fee), *others = [one for one in sums.items() if one[1]] or list(sums.items())[:1]
+    told = [one for one in sums.items() if one[1]] or list(sums.items())[:1]
+    (currency, fee), *others = sorted(told, key=lambda one: one[0] is None or one[0] != base)
     operations: list[Operation] = [
         msgspec.structs.replace(fill, fee=fee, fee_currency=currency),
     ]

@@ -157,7 +157,7 @@ class Bybit(VenueAdapter):
             for extra in entry.entries("extraFees"):
                 extra.only(_EXTRA_FEE)
                 fees.append((extra.text("feeCoin"), extra.number("fee")))
-        return with_fees(fill, fees)
+        return with_fees(fill, fees, self._pair(entry).base if category == "spot" else None)
 
     def _fill(self, entry: Fields, category: str) -> RecordTrade:
         price = entry.number("execPrice")

@@ -24,7 +24,7 @@ from eventstore import Operation
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import VenueAdapter, with_fees
 from handlers.venues.reading import BUY_SELL, Fields, names
-from handlers.venues.times import milliseconds
+from handlers.venues.times import milliseconds, rfc3339
 
 __all__ = ["Ccxt"]
 
@@ -87,9 +87,16 @@ class Ccxt(VenueAdapter):
             liquidity=(
                 None if trade.absent("takerOrMaker") else trade.choice("takerOrMaker", _LIQUIDITY)
             ),
-            time=None if trade.absent("timestamp") else trade.time("timestamp", milliseconds),
+            time=_time(trade),
         )
-        return with_fees(fill, _fees(trade))
+        base, _, _ = trade.text("symbol").partition("/")
+        return with_fees(fill, _fees(trade), base)
+
+
+def _time(trade: Fields) -> int | None:
+    if not trade.absent("timestamp"):
+        return trade.time("timestamp", milliseconds)
+    return None if trade.absent("datetime") else trade.time("datetime", rfc3339)
 
 
 def _check_venue(info: Fields) -> None:
@@ -100,7 +107,7 @@ def _check_venue(info: Fields) -> None:
 
 
 def _fees(trade: Fields) -> list[tuple[str | None, Decimal]]:
-    """Return the fees by currency, and none where no fee is known."""
+    """Return the fees by currency, and none where no fee is known, or not every one."""
     told: list[Fields] = []
     if trade.optional_raw("fees") is not None:
         told = trade.entries("fees")
@@ -109,6 +116,7 @@ def _fees(trade: Fields) -> list[tuple[str | None, Decimal]]:
     fees: list[tuple[str | None, Decimal]] = []
     for fee in told:
         cost = fee.only(_FEE).optional_number("cost")
-        if cost is not None:
-            fees.append((fee.text("currency") if cost else None, cost))
+        if cost is None:
+            return []
+        fees.append((fee.text("currency") if cost else None, cost))
     return fees

@@ -9,6 +9,8 @@ Format: Kraken's pages "Executions" of websocket 2, "Get Trades History" and "Ge
 - The stream has numbers, so its doubles are read as the shortest decimal. A request has texts.
 - Assets and pairs have several names. The stream says BTC/USD, a request XXBTZUSD, so `instruments`
   has to have the pair under the name of the request, with its quote, the currency of the fee.
+- `fee` of TradesHistory is the value of the fee in the quote currency, also where the fee was taken in
+  another one. The stream says what was taken.
 - Ledger entries of type `trade` repeat the trades, rounded, and are not booked.
 - Trades on margin are refused, because they move balances in another way.
 """
@@ -83,6 +85,8 @@ class Kraken(VenueAdapter):
             symbol of a definition is the user's, and its quote is the currency of fees.
         assets: The user's name by Kraken's name of an asset. Another asset keeps its name.
         cash_kinds: The booking of further types of ledger entries, beside `LEDGER`.
+        fees_in_quote: Whether every fee is paid in the quote currency. Otherwise a fill of
+            TradesHistory has no fee, and the stream, or `trade_fee`, adds the fee.
 
     >>> btc_usd = DefineInstrument(symbol="BTC/USD", kind="spot", base="BTC", quote="USD")
     >>> adapter = Kraken(instruments={"XXBTZUSD": btc_usd})
@@ -94,6 +98,7 @@ class Kraken(VenueAdapter):
     instruments: Mapping[str, DefineInstrument] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=lambda: ASSETS)
     cash_kinds: Mapping[str, CashKind] = field(default_factory=dict)
+    fees_in_quote: bool = True
 
     def operations(self, message: object) -> list[Operation]:
         """Return the operations of a message of the stream, or of the body of an answer.
@@ -148,7 +153,8 @@ class Kraken(VenueAdapter):
             (self._asset(fee.text("asset")), fee.number("qty"))
             for fee in (one.only({"asset", "qty"}) for one in execution.entries("fees"))
         ]
-        return with_fees(fill, fees or [(None, Decimal(0))])
+        base, _, _ = execution.text("symbol").partition("/")
+        return with_fees(fill, fees or [(None, Decimal(0))], self._asset(base))
 
     def _answer(self, answer: Fields) -> list[Operation]:
         if answer.raw("error") != []:
@@ -190,7 +196,8 @@ class Kraken(VenueAdapter):
             liquidity=None if trade.absent("maker") else MAKER_TAKER[trade.flag("maker")],
             time=trade.time("time", seconds),
         )
-        return with_fees(fill, [(instrument.quote, trade.number("fee"))])
+        fee = trade.number("fee")
+        return with_fees(fill, [(instrument.quote, fee)]) if self.fees_in_quote else [fill]
 
     def _ledger_entry(self, entry_id: str, entry: Fields) -> list[Operation]:
         kind = entry.choice("type", {**LEDGER, **self.cash_kinds})

@@ -167,8 +167,19 @@ class TestKraken:
         fill, second = Kraken().operations(raw)
         assert isinstance(fill, RecordTrade)
         assert isinstance(second, AdjustCash)
-        assert (fill.fee_currency, second.currency) == ("USD", "BTC")
-        assert second.amount == Decimal("-0.000001")
+        assert (fill.fee_currency, second.currency) == ("BTC", "USD")
+        assert (fill.fee, second.amount) == (Decimal("0.000001"), Decimal("-2.880005"))
+
+    def test_a_fee_that_may_be_in_another_currency_is_not_told_by_a_request(self) -> None:
+        """TradesHistory tells the value of the fee in the quote, whatever was taken."""
+        adapter = Kraken(instruments={"XXBTZUSD": self.DEFINITION}, fees_in_quote=False)
+        asked = recorded("kraken-spot", 5)
+        assert only_fill(adapter.operations(asked)).fee is None
+        streamed = only_fill(adapter.operations(recorded("kraken-spot", 2)))
+        assert (streamed.fee, streamed.fee_currency) == (Decimal("0.00005"), "BTC")
+        asked["result"]["trades"]["TBLEXI-ZZYZX-000001"]["fee"] = "soon"
+        with pytest.raises(VenueMessageError, match="fee"):
+            adapter.operations(asked)
 
     def test_the_fee_of_a_withdrawal_is_told_apart(self) -> None:
         raw = recorded("kraken-spot", 6)
@@ -400,6 +411,7 @@ class TestCcxt:
             ({"cost": 0, "currency": None}, [], 0),
             ({"cost": "0.1", "currency": "ETH", "rate": 0.001}, [], Decimal("0.1")),
             (None, [{"cost": 0.1, "currency": "ETH"}], Decimal("0.1")),
+            (None, [{"cost": 0.1, "currency": "ETH"}, {"cost": None, "currency": "BNB"}], None),
         ],
     )
     def test_forms_of_a_fee(self, fee: Any, fees: Any, expected: Decimal | None) -> None:
@@ -435,7 +447,8 @@ class TestCcxt:
 
     def test_a_trade_without_a_time_has_none(self) -> None:
         trade = {**recorded("ccxt", 0)[0], "timestamp": None}
-        assert only_fill(Ccxt().operations(trade)).time is None
+        assert only_fill(Ccxt().operations(trade)).time == 1_772_462_341_000_000_000
+        assert only_fill(Ccxt().operations({**trade, "datetime": None})).time is None
 
 
 ORDERS: list[tuple[str, Callable[[object], list[Operation]], list[str]]] = [
