@@ -9,8 +9,8 @@ Format: Kraken's pages "Executions" of websocket 2, "Get Trades History" and "Ge
 - The stream has numbers, so its doubles are read as the shortest decimal. A request has texts.
 - Assets and pairs have several names. The stream says BTC/USD, a request XXBTZUSD, so `instruments`
   has to have the pair under the name of the request, with its quote, the currency of the fee.
-- `fee` of TradesHistory is the value of the fee in the quote currency, also where the fee was taken in
-  another one. The stream says what was taken.
+- `fee` of TradesHistory is the value of the fee in the quote currency, also where the fee was taken
+  in another one. The stream says what was taken.
 - Ledger entries of type `trade` repeat the trades, rounded, and are not booked.
 - Trades on margin are refused, because they move balances in another way.
 """
