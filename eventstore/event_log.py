@@ -296,7 +296,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
     ) -> AsyncGenerator[Event[ValueT], None]:
         """Iterate over durable events from number `start` to `stop` (exclusive) or to the last.
 
-        Batches are read off the event loop, and memory is flat. Raises `CorruptLogError`,
+        Files are read off the event loop, and memory is flat. Raises `CorruptLogError`,
         `ReadFailedError` and `HistoryUnavailableError`.
         """
         end = self.seq + 1 if stop is None else min(seq_of(stop, "stop"), self.seq + 1)

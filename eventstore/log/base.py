@@ -177,7 +177,8 @@ class Log(Protocol):
     def read(self, start: int, stop: int, make: Callable[[Chunk], T]) -> AsyncIterator[T]:
         """Iterate over what `make` makes of runs of events from `start` up to `stop` (exclusive).
 
-        A run never has other events. Reading and making are one call off the event loop.
+        A run never has other events. Reading is off the event loop, and `make` is called on the
+        loop: decoded events are handed out while they are in the processor's cache.
         """
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...

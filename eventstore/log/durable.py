@@ -39,10 +39,10 @@ from eventstore.histogram import Histogram
 from eventstore.log.base import Chunk, Submission
 from eventstore.log.call_guard import CallGuard
 from eventstore.log.commit import GroupCommit
-from eventstore.log.reader import LogReader
+from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import RecoveredLog
 from eventstore.log.replica_interface import Lag, Replica
-from eventstore.log.runs import narrowed
+from eventstore.log.runs import CHUNK_BYTES, narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
 from eventstore.recovery_and_stats import StoreStats
@@ -82,7 +82,7 @@ class DurableLog:
         self._replica = replica
         self.warnings = StandingWarnings(disk.path) if replica is None else replica.warnings
         self._background = BackgroundCalls(disk, 2)
-        self._reader = LogReader(disk, manifest.store)
+        self._reader = LogReader(disk, manifest.store, CACHED_BYTES)
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)
         self._spare_task: DetachedWork[None] | None = None
@@ -218,20 +218,29 @@ class DurableLog:
         """
         chunks = self._reader.chunks(start, stop)
 
-        def take() -> tuple[T, bool] | None:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return None
-            ends = chunk.first_seq + chunk.events >= stop
-            if ends:
-                chunks.close()
-            return make(narrowed(chunk, start, stop)), ends
+        def take() -> tuple[list[Chunk], bool | Exception]:
+            """Read as many chunks as a visit to a thread is worth, and tell how reading ended."""
+            taken, size = list[Chunk](), 0
+            try:
+                for chunk in chunks:
+                    taken.append(narrowed(chunk, start, stop))
+                    size += len(chunk.array)
+                    if chunk.first_seq + chunk.events >= stop:
+                        chunks.close()
+                        break
+                    if size >= CHUNK_BYTES:
+                        return taken, False
+            except Exception as error:  # noqa: BLE001  raised behind the chunks that could be read
+                return taken, error
+            return taken, True
 
-        while (taken := await self.run(take)) is not None:
-            made, ends = taken
-            yield made
-            if ends:
-                return
+        ends: bool | Exception = False
+        while not ends:
+            taken, ends = await self.run(take)
+            for chunk in taken:
+                yield make(chunk)
+        if isinstance(ends, Exception):
+            raise ends
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a blocking call on a thread beside the commit path.

@@ -175,16 +175,15 @@ class MemoryLog:
         if start < own and self._earlier is not None:
             end = min(stop, own)
             chunks = self._earlier.chunks(start, end)
-            made = map(make, (narrowed(chunk, start, end) for chunk in chunks))
-            while (taken := await self.run(next, made, None)) is not None:
-                yield taken
+            while (chunk := await self.run(next, chunks, None)) is not None:
+                yield make(narrowed(chunk, start, end))
                 if isinstance(self.room.refusal, StoreClosedError):
                     self.room.ensure_open()
         first = max(bisect.bisect_right(self._chunks, start, key=_first_seq) - 1, 0)
         last = bisect.bisect_left(self._chunks, stop, key=_first_seq)
         for index in range(first, last, _CHUNKS_PER_READ):
             joined = _join_chunks(self._chunks[index : min(index + _CHUNKS_PER_READ, last)])
-            yield await self.run(make, narrowed(joined, start, stop))
+            yield make(narrowed(joined, start, stop))
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._background is None:

@@ -25,8 +25,9 @@ import math
 import operator
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import immutables
@@ -35,14 +36,13 @@ import msgspec
 from eventstore.arguments import cure_for, describe
 
 __all__ = [
-    "ATOMS",
+    "are_unchanged",
     "convert_exactly",
     "decode_hook",
     "encode_hook",
     "first_change",
     "foreign_cure",
     "freeze",
-    "is_unchanged",
     "refuse_unknown_fields",
 ]
 
@@ -140,42 +140,57 @@ def foreign_cure(data: Any) -> str:
     return next(filter(None, found), "")
 
 
-def is_unchanged(given: Any, read: Any) -> bool:
-    """Whether a value comes back from the log as it was given, by a short look.
+def are_unchanged(given: Sequence[Any], read: Sequence[Any]) -> bool:
+    """Whether values come back from the log as they were given, by a short look at all of them.
 
-    `False` says nothing: `first_change` takes the long way, and knows more types. The fields of an
-    object are compared all at once, because each append to an `EventLog` asks.
+    `False` says nothing: `first_change` takes the long way. The parts of all values are compared
+    together, level by level, because each append to an `EventLog` asks.
     """
-    kind = type(given)
-    if kind is not type(read):
+    kinds = list(map(type, given))
+    if kinds != list(map(type, read)):
         return False
-    if kind in ATOMS:
-        return bool(given == read)
+    found = set(kinds)
     try:
-        if kind is list or kind is tuple:
-            one, other = tuple(given), tuple(read)
-        elif kind is dict:
-            one, other = (*given, *given.values()), (*read, *read.values())
-        else:
-            fields = _fields(kind)  # type: ignore[arg-type]  # of any class
-            one, other = fields(given), fields(read)
-    except Exception:  # noqa: BLE001  an unset field, no fields, or a value's own code
+        if found <= ATOMS:
+            return list(given) == list(read)
+        for kind in found:
+            one, other = given, read
+            if len(found) > 1:
+                one = [value for value, own in zip(given, kinds, strict=True) if own is kind]
+                other = [value for value, own in zip(read, kinds, strict=True) if own is kind]
+            parts_of = _parts_of(kind)
+            if parts_of is None:
+                same = list(one) == list(other)
+            else:
+                same = are_unchanged(parts_of(one), parts_of(other))
+            if not same:
+                return False
+    except Exception:  # noqa: BLE001  an unset field, or a value's own code
         return False
-    types = tuple(map(type, one))
-    if types != tuple(map(type, other)):
-        return False
-    if ATOMS.issuperset(types):
-        return one == other
-    return all(map(is_unchanged, one, other))
+    return True
+
+
+_Values = Sequence[Any]
 
 
 @functools.lru_cache(maxsize=256)
-def _fields(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return a function for the values of all fields. Raises `TypeError` where there is none."""
+def _parts_of(kind: type[Any]) -> Callable[[_Values], _Values] | None:
+    """Return a function for the parts of many values of a class, `None` for a class without."""
+    if kind is list or kind is tuple:
+        return lambda values: [*map(len, values), *chain.from_iterable(values)]
+    if kind is dict:
+        return lambda values: [
+            *map(len, values),
+            *chain.from_iterable(values),
+            *chain.from_iterable(map(dict.values, values)),
+        ]
+    if issubclass(kind, msgspec.Struct):
+        return lambda values: list(chain.from_iterable(map(msgspec.structs.astuple, values)))
     names = [*(_encoded_names(kind) or {}).values()]
     if not names:
-        raise TypeError(f"{kind.__name__} has no fields")
-    return operator.attrgetter(names[0], *names)  # of one name alone it gives no tuple
+        return None
+    fields = operator.attrgetter(names[0], *names)  # of one name alone it gives no tuple
+    return lambda values: list(chain.from_iterable(map(fields, values)))
 
 
 def first_change(given: Any, read: Any, path: str) -> str | None:

@@ -53,7 +53,7 @@ class StoreReading(Generic[StateT]):
 
         `start` and `stop` are sequence numbers, times or cursors, as in `read_events`. `operations`
         keeps only events of those names. `gaps` shows an `EventsLost` in the place of each event
-        that a repair could not give back. Batches are read off the event loop, and memory stays
+        that a repair could not give back. Files are read off the event loop, and memory stays
         flat.
 
         Raises `HistoryUnavailableError` where the event at `start` was discarded,

@@ -1,7 +1,9 @@
 """Read the events of an open store: the body of `EventStore.events`, and of catching up.
 
-Chunks of encoded events come from the log, durable or in memory. One call decodes each chunk, off
-the event loop like the reading itself. Memory is flat.
+Chunks of encoded events come from the log, durable or in memory, and are read off the event loop.
+One call decodes each chunk, on the loop, when the first event of the chunk is asked for. A thread
+would hold the interpreter's lock as long, and the events would be out of the processor's cache.
+Memory is flat.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import pytest
 
 from eventstore import Event, EventStore, HandlerRegistry, InvalidPayloadError, Operation, handler
 from eventstore.model.append_arguments import build_payload
-from eventstore.model.conversion import first_change, foreign_cure, is_unchanged
+from eventstore.model.conversion import are_unchanged, first_change, foreign_cure
 
 
 class Leg(msgspec.Struct, frozen=True):
@@ -278,19 +278,28 @@ class TestWhatChangesOnItsWay:
     def test_is_named_with_its_place(self, given: Any, read: Any, path: str | None) -> None:
         found = first_change(given, read, "$")
         assert (found is None) == (path is None)
-        assert found is None or not is_unchanged(given, read)
+        assert found is None or not are_unchanged([given], [read])
+        assert found is None or not are_unchanged([Leg("A"), given, 7], [Leg("A"), read, 7])
         if path is not None:
             assert found is not None
             assert found.endswith(f" - at `{path}`")
 
     @pytest.mark.parametrize(
         "value",
-        [1, None, "x", [1, 2.0, "x", None, True], {"a": {"b": [1]}}, (1, (2,)), Leg("A", 1)],
+        [
+            *(1, None, "x", [1, 2.0, "x", None, True], {"a": {"b": [1]}}, (1, (2,)), Leg("A", 1)),
+            *(Decimal("1.50"), {"a": Leg("A"), "b": frozenset({1})}, []),
+        ],
         ids=str,
     )
     def test_a_short_look_is_enough_for_most_values(self, value: Any) -> None:
         """The long way takes ten times as long, and an `EventLog` asks at each append."""
-        assert is_unchanged(value, copy.deepcopy(value))
+        assert are_unchanged([value], copy.deepcopy([value]))
+        assert are_unchanged([Leg("A"), value, [7]], copy.deepcopy([Leg("A"), value, [7]]))
+
+    def test_parts_that_move_to_the_next_value_are_noticed(self) -> None:
+        assert not are_unchanged([[1, 2], [3]], [[1], [2, 3]])
+        assert not are_unchanged([{"a": 1, "b": 2}, {}], [{"a": 1}, {"b": 2}])
 
 
 def test_plain_data_needs_no_cure() -> None:

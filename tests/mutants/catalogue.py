@@ -1379,6 +1379,30 @@ SABOTAGES = (
         caught_by=(f"{TEST_ARGUMENTS} -k clock",),
     ),
     Sabotage(
+        name="a log that takes equal values of another type",
+        breaks="an EventLog gives back what was appended",
+        edits=(
+            edit(
+                CONVERSION,
+                "    if kinds != list(map(type, read)):\n        return False\n",
+                "",
+            ),
+        ),
+        caught_by=(f"{TEST_CONVERSION} -k named_with_its_place",),
+    ),
+    Sabotage(
+        name="a log that counts no parts",
+        breaks="an EventLog gives back what was appended",
+        edits=(
+            edit(
+                CONVERSION,
+                "        return lambda values: [*map(len, values), *chain",
+                "        return lambda values: [*chain",
+            ),
+        ),
+        caught_by=(f"{TEST_CONVERSION} -k next_value",),
+    ),
+    Sabotage(
         name="a conversion that may lose something",
         breaks="a mapping stores what the typed payload stores, or is refused",
         edits=(edit(CONVERSION, '    _refuse_losses(data, made, "$")\n', ""),),

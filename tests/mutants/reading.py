@@ -13,6 +13,7 @@ SNAPSHOT_SEARCH = "snapshot/snapshot_search.py"
 KEYFRAMES = "snapshot/keyframes.py"
 VAULT = "snapshot/vault.py"
 VERIFY = "tools/verify.py"
+DURABLE_LOG = "log/durable.py"
 SEEK = "log/seek.py"
 SEGMENT_READER = "log/segment_reader.py"
 MENDING = "repair/archives.py"
@@ -30,6 +31,26 @@ NO_LIE = "an index with a right checksum is not believed"
 NO_FALSE_STATE = "a moment has the state of this history, whatever lies beside the archive"
 
 READING = (
+    Sabotage(
+        name="damage taken for the end of the events",
+        breaks="damage is never taken for the end of the log",
+        edits=(
+            edit(
+                DURABLE_LOG,
+                "        if isinstance(ends, Exception):\n            raise ends\n",
+                "",
+            ),
+        ),
+        caught_by=(f"{TEST_READ_COSTS} -k before_damage",),
+    ),
+    Sabotage(
+        name="events before damage not given",
+        breaks="everything before damage can be read",
+        edits=(
+            edit(DURABLE_LOG, "                return taken, error\n", "                raise\n"),
+        ),
+        caught_by=(f"{TEST_READ_COSTS} -k before_damage",),
+    ),
     Sabotage(
         name="a keyframe of another timeline believed",
         breaks=NO_FALSE_STATE,

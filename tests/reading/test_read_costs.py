@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from eventstore import EventStore, SimulatedClock, read_events, state_at
+from eventstore import CorruptLogError, EventStore, SimulatedClock, read_events, state_at
+from eventstore.disk.layout import segment_seq
 from eventstore.snapshot import keyframes
 from eventstore.testing import Call, SimulatedDisk
 from tests.support.bank import bank_after, bank_registry, pay
@@ -86,6 +87,27 @@ class TestTheWholeHistory:
                 found = counts(disk.calls[since:])
                 assert found["list"] == 2
                 assert found["open"] <= segments + 2
+
+    @pytest.mark.asyncio
+    async def test_what_was_read_before_damage_in_one_visit_is_given(self) -> None:
+        disk = await history(SHORT, history="keep")
+        async with EventStore.open("", bank_registry(), SETTINGS, disk=disk) as store:
+            damaged = sorted(name for name in disk.files() if name.startswith("log/0"))[2]
+            content = bytearray(disk.read_file(damaged))
+            content[len(content) // 2] ^= 1
+            disk.write_file(damaged, bytes(content))
+            given: list[int] = []
+            error: Exception | None = None
+            try:
+                async for event in store.events():
+                    given.append(event.seq)
+            except CorruptLogError as found:
+                error = found
+            first = segment_seq(damaged.rpartition("/")[2])
+            assert first is not None
+            assert given[: first - 1] == [*range(1, first)]
+            assert len(given) < SHORT
+            assert error is not None
 
 
 class TestOneEvent:
