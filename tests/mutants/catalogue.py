@@ -81,6 +81,7 @@ TEST_BITS = "tests/damage/test_bits.py"
 TEST_BESIDE_A_WRITER = "tests/reading/test_beside_a_writer.py"
 TEST_CONVERSION = "tests/model/test_conversion.py"
 TEST_COSTS = "tests/test_costs.py"
+TEST_CRASH_POINTS = "tests/torture/test_crash_points.py"
 TEST_FILES = "tests/damage/test_files.py"
 TEST_MISUSE = "tests/torture/test_workload_kinds.py"
 TEST_MOMENTS = "tests/test_moments.py"
@@ -282,7 +283,8 @@ SABOTAGES = (
             edit(
                 DISK_BASE,
                 '    sync_folder(disk, name.rpartition("/")[0])\n',
-                '    if name != FILE:\n        sync_folder(disk, name.rpartition("/")[0])\n',
+                '    if name != "store.json":\n'
+                '        sync_folder(disk, name.rpartition("/")[0])\n',
             ),
         ),
         caught_by=(TEST_POWER,),
@@ -459,12 +461,23 @@ SABOTAGES = (
         edits=(
             edit(
                 DIRECTORY,
-                "            save_manifest(disk, manifest)\n"
-                "        elif not settled:\n            sync_folder(disk)",
-                "            pass\n        elif not settled:\n            pass",
+                "            save_manifest(disk, manifest)\n        elif",
+                "            pass\n        elif",
             ),
         ),
         caught_by=(TEST_POWER,),
+    ),
+    Sabotage(
+        name="no folder sync for the store.json of a dead writer",
+        breaks="a store that is served is still there after a power cut",
+        edits=(
+            edit(
+                DIRECTORY,
+                "        elif not settled:\n            sync_folder(disk)",
+                "        elif not settled:\n            pass",
+            ),
+        ),
+        caught_by=(f"{TEST_CRASH_POINTS} -k of_a_workload", f"{TEST_POWER} -k makes_a_store"),
     ),
     Sabotage(
         name="salt reused on rewriting",
@@ -1067,7 +1080,8 @@ SABOTAGES = (
             edit(
                 DIRECTORY,
                 "    if manifest.kind != kind:\n",
-                "    clear_leftovers(disk, manifest, listing)\n    if manifest.kind != kind:\n",
+                "    clear_leftovers(disk, manifest, listing, settled=True)\n"
+                "    if manifest.kind != kind:\n",
             ),
         ),
         caught_by=(f"{TEST_FILES} -k wrong_name",),

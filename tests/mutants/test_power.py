@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from eventstore import EventStore, SimulatedClock, StoreConfig, StoreFailedError
+from eventstore.disk.layout import segment_name
 from eventstore.testing import Call, SimulatedDisk
 from eventstore.testing.faults import Fault
 from eventstore.testing.virtual_time import run_in_virtual_time
@@ -164,6 +165,19 @@ def test_appends_rolls_and_seals(durability: str) -> None:
     run_in_virtual_time(program())
 
 
+def test_whoever_makes_a_store_is_killed_and_the_power_is_cut_later() -> None:
+    """The name of `store.json` may be only in the page cache, and the store was never used."""
+
+    async def program() -> None:
+        life = Life()
+        life.watch(life.disk)
+        async with life.open(life.disk):
+            pass
+        await life.check_kills(12)
+
+    run_in_virtual_time(program())
+
+
 @pytest.mark.parametrize("history", ["archive", "discard"])
 def test_snapshots_and_what_follows_them(history: str) -> None:
     async def program() -> None:
@@ -173,8 +187,10 @@ def test_snapshots_and_what_follows_them(history: str) -> None:
                 await life.append(store, size, size)
                 await store.snapshot()
             life.watch(life.disk)
-            await life.append(store, 10)
+            await life.append(store, 1200, 1200)
             await store.snapshot()
+        made = [str(call) for call, _, _ in life.points]
+        assert {"rename store.json.tmp store.json", f"remove {segment_name(5)}"} <= {*made}
         await life.check(30)
         await life.check_kills(12)
 
@@ -270,7 +286,7 @@ def test_any_sync_fails_and_the_power_is_cut_later(program: str) -> None:
                     tear(disk)
                 failing = fail_sync(disk, number)
                 if not repairs:
-                    await life.append(store, 10)
+                    await life.append(store, 1200, 1200)  # the segment before can go
                     await store.snapshot()
         if repairs:
             with contextlib.suppress(StoreFailedError):
