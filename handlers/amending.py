@@ -10,9 +10,11 @@ first. A bust stands against every correction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from immutables import Map
 
 from handlers.amounts import exact
 from handlers.booking import book_fill, rebook
@@ -92,10 +94,15 @@ def fill_told_again(
         booked = identity == (root, *fill.versions)[-1] and not fill.busted
         if not booked or fill.terms.difference(terms):
             raise ConflictError(fill, payload, difference)
-    if terms.fee is None or fill.busted or fill.fee is not None:
+    if terms.fee is None or fill.busted or (first is not None and first.fee is not None):
+        return state
+    if fill.fee is not None and not fill.terms.difference(terms):
+        return state
+    now = _with_fee(fill, root, identity, terms, payload)
+    if now == fill:
         return state
     _refuse_closed_era(state.memory, fill, payload)
-    return _rebooked(state, root, fill, _with_fee(fill, root, identity, terms, payload))
+    return _rebooked(state, root, fill, now)
 
 
 def amend(state: EngineState, amendment: Amendment, message: Message, payload: Any) -> EngineState:
@@ -121,7 +128,7 @@ def amend(state: EngineState, amendment: Amendment, message: Message, payload: A
     state = _rebooked(state, root, was, now)
     aliases[amendment.identity] = message
     state = replace(state, memory=_remembered(state.memory, aliases))
-    return _with_told_fee(state, amendment, payload)
+    return _with_told_fee(state, amendment, was, payload)
 
 
 def book_with_waiting(
@@ -133,7 +140,7 @@ def book_with_waiting(
     payload: Any,
 ) -> EngineState:
     """Book a fill with the waiting amendments of the fill, in the order of telling."""
-    memory, aliases = state.memory, dict[Identity, Told]()
+    memory, aliases, told = state.memory, dict[Identity, Told](), fill
     amendments = memory.waiting.get(identity, ())
     for amendment in amendments:
         try:
@@ -144,23 +151,30 @@ def book_with_waiting(
     memory = _remembered(replace(memory, waiting=memory.waiting.delete(identity)), aliases)
     state = book_fill(state, fill, key, instrument, memory.add(identity, fill))
     for amendment in amendments:
-        state = _with_told_fee(state, amendment, payload)
+        state = _with_told_fee(state, amendment, told, payload)
     return state
 
 
-def _with_told_fee(state: EngineState, amendment: Amendment, payload: Any) -> EngineState:
-    """Give the fee of a correction to a fill that was told before, as corrected but without a fee.
+def _with_told_fee(
+    state: EngineState, amendment: Amendment, was: Fill, payload: Any
+) -> EngineState:
+    """Give a fee to a fill that was told before, as corrected but without a fee.
 
-    The corrected fill itself has the fee already.
+    The fee is that of the correction, else the known fee of the corrected fill `was`. The corrected
+    fill itself has the fee already.
     """
     renamed, terms = amendment.renamed, amendment.terms
-    if renamed is None or terms is None or terms.fee is None:
+    if renamed is None or terms is None or (terms.fee is None and was.fee is None):
         return state
     told = state.memory.get(renamed)
     if not isinstance(told, Fill) or told.fee is not None or told.busted:
         return state
     _refuse_closed_era(state.memory, told, payload)
-    return _rebooked(state, renamed, told, _with_fee(told, renamed, renamed, terms, payload))
+    if terms.fee is not None:
+        now = _with_fee(told, renamed, renamed, terms, payload)
+    else:  # of an earlier version, so that any fee of this version takes its place
+        now = replace(told, fee=was.fee, fee_currency=was.fee_currency, fee_version=-1)
+    return _rebooked(state, renamed, told, now)
 
 
 def _applied(
@@ -186,7 +200,8 @@ def _applied(
         if difference:
             raise ConflictError(other, payload, difference)
         return replace(fill, busted=True)
-    fill = _amended(fill, root, amendment, payload)
+    known = {version: aliases.get(version) or memory.get(version) for version in fill.versions}
+    fill = _amended(fill, root, amendment, payload, known)
     aliases[renamed] = Message(
         fill.number, fill.recorded, (), fill=root, time=amendment.time, terms=amendment.terms
     )
@@ -204,11 +219,17 @@ def _remembered(memory: Memory, told: dict[Identity, Told]) -> Memory:
     return memory
 
 
-def _amended(fill: Fill, root: Identity, amendment: Amendment, payload: Any) -> Fill:
-    """Return a fill after one amendment.
+def _amended(
+    fill: Fill,
+    root: Identity,
+    amendment: Amendment,
+    payload: Any,
+    known: Mapping[Identity, Told | None] = Map(),
+) -> Fill:
+    """Return a fill after one amendment. `known` has the messages of the versions of the fill.
 
     Of two corrections of one version, the later by venue time stands, then the greater identity. So
-    the order of telling does not count.
+    the order of telling does not count, for fees neither: the earlier one is kept as a version.
     """
     terms = amendment.terms
     if terms is None:
@@ -217,8 +238,17 @@ def _amended(fill: Fill, root: Identity, amendment: Amendment, payload: Any) -> 
         return _with_fee(fill, root, amendment.fill, terms, payload)
     version = fill.versions[-1] if fill.versions else root
     renamed, time = amendment.renamed or root, amendment.time or 0
-    late = amendment.fill != version and (time, renamed) < (fill.corrected, version)
-    if not late:
+    if amendment.fill != version and (time, renamed) < (fill.corrected, version):
+        earlier = [
+            one for one in fill.versions[:-1] if _place(known.get(one), one) < (time, renamed)
+        ]
+        place = len(earlier)
+        fill = replace(
+            fill,
+            versions=(*fill.versions[:place], renamed, *fill.versions[place:]),
+            fee_version=fill.fee_version + (fill.fee_version > place),
+        )
+    else:
         fill = replace(
             fill,
             quantity=terms.quantity,
@@ -230,14 +260,19 @@ def _amended(fill: Fill, root: Identity, amendment: Amendment, payload: Any) -> 
     return fill if terms.fee is None else _with_fee(fill, root, renamed, terms, payload)
 
 
+def _place(told: Told | None, version: Identity) -> tuple[int, Identity]:
+    """Return what the versions of a fill are in the order of: venue time, then identity."""
+    return (told.time or 0 if isinstance(told, Message) else 0, version)
+
+
 def _with_fee(fill: Fill, root: Identity, version: Identity, terms: Terms, payload: Any) -> Fill:
     """Return a fill with the fee of a version. The fee of the newest version stands.
 
     Raises `ConflictError` for another fee of the same version.
     """
     versions = (root, *fill.versions)
-    place = versions.index(version) if version in versions else 0
-    if version == root and fill.told is not None and fill.told.fee is None:
+    place = max((n for n, one in enumerate(versions) if one == version), default=0)
+    if not place and fill.told is not None and fill.told.fee is None:
         told = replace(fill.told, fee=terms.fee, fee_currency=terms.fee_currency)
         fill = replace(fill, told=told)
     if fill.fee is None or place > fill.fee_version:

@@ -183,6 +183,44 @@ class TestOrderOfTelling:
         ]
         self.same(fold, messages, buy(8, 102, fee=3))
 
+    def test_of_one_fill_with_fees_the_fee_of_the_newest_told_one_stands(self, fold: Fold) -> None:
+        """A correction without a fee keeps the fee of the version before, whichever came first."""
+        for root_fee, messages in (
+            (1, [correct("1", "z", 9, 101, fee=2, time=10), correct("1", "a", 8, 102, time=20)]),
+            (
+                None,
+                [
+                    correct("1", "z", 9, 101, time=10),
+                    correct("1", "y", 8, 102, fee=3, time=20),
+                    correct("1", "x", 7, 103, time=30),
+                    late_fee("z", 2),
+                ],
+            ),
+        ):
+            told = [buy(10, 100, "1", fee=root_fee), *messages]
+            expected = balances(fold(*told))
+            for order in itertools.permutations(told):
+                state = fold(*order)
+                assert balances(state) == expected, order
+                assert balances(fold(*told, start=state, first=9)) == expected, order
+            assert expected["fees"] == {"AAPL": {"USD": 2 if root_fee else 3}}
+
+    def test_told_as_a_fill_under_its_new_id(self, fold: Fold) -> None:
+        """A poll tells the corrected fill, with the fee of its own or without."""
+        first, change = buy(10, 100, "1", fee=1), correct("1", "2", 9, 101)
+        for again, fee in ((buy(9, 101, "2"), 1), (buy(9, 101, "2", fee=4), 4)):
+            for order in itertools.permutations([first, change, again]):
+                assert fold(*order).fees == {"USD": fee}, order
+                assert fold(*order, *order, late_fee("2", 4)).fees == {"USD": 4}, order
+        again = buy(9, 101, "2", fee=5)
+        state = fold(first, change, late_fee("2", 4))
+        assert outcome_of(state, again) == "conflict"
+
+    def test_of_a_fee_under_its_own_id(self, fold: Fold) -> None:
+        messages = [buy(10, 100, "1", fee=1), correct("1", "1", 10, 100, fee=2)]
+        for order in itertools.permutations(messages):
+            assert fold(*order, *order).fees == {"USD": 2}, order
+
     def test_back_to_an_id_that_it_had_before(self, fold: Fold) -> None:
         messages: list[Operation] = [
             buy(10, 100, "1"),
