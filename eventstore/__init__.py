@@ -2,8 +2,19 @@
 
 Every public name is importable from here. Start with `EventStore`.
 
+Operations, handlers, settings and errors are imported with the package, as every program needs
+them. What opens, reads or follows a store is imported when its name is first used, so a plugin or a
+backtest does not load the writer. A new name of that kind is one line in `_HOMES` and one import
+for type checkers. `EventStore` brings along whatever an engine needs later. So nothing is imported
+while an engine runs, when an upgrade may have replaced the files.
+
 pytest rewrites the assertions of plugins. None are to be rewritten here: PYTEST_DONT_REWRITE.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from eventstore.clock import Clock, SimulatedClock, SystemClock
 from eventstore.config import Durability, StoreConfig
@@ -56,21 +67,23 @@ from eventstore.errors import (
     SubscriberTooSlowError,
     UnknownOperationError,
 )
-from eventstore.event_log import EventLog
-from eventstore.following import Follower, SyncFollower, follow, follow_sync
 from eventstore.histogram import Histogram
-from eventstore.history import read_events, replay, state_at
-from eventstore.intents.doubt import Doubt
 from eventstore.model.handler import handler, upcaster
 from eventstore.model.intent_settled import IntentSettled
 from eventstore.model.operation import Event, Operation, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import EventsLost, StoreRepaired
 from eventstore.model.state_codec import state_digest
-from eventstore.reading.subscription import Subscription
 from eventstore.recovery_and_stats import RecoveryReport, StoreStats
-from eventstore.shutdown import shutdown_on_signals
-from eventstore.store import EventStore
+
+if TYPE_CHECKING:
+    from eventstore.event_log import EventLog
+    from eventstore.following import Follower, SyncFollower, follow, follow_sync
+    from eventstore.intents.doubt import Doubt
+    from eventstore.reading.replay import read_events, replay, state_at
+    from eventstore.reading.subscription import Subscription
+    from eventstore.shutdown import shutdown_on_signals
+    from eventstore.store import EventStore
 
 __all__ = [
     "Clock",
@@ -151,3 +164,33 @@ __all__ = [
     "state_digest",
     "upcaster",
 ]
+
+_HOMES: dict[str, str] = {
+    "Doubt": "intents.doubt",
+    "EventLog": "event_log",
+    "EventStore": "store",
+    "Follower": "following",
+    "Subscription": "reading.subscription",
+    "SyncFollower": "following",
+    "follow": "following",
+    "follow_sync": "following",
+    "read_events": "reading.replay",
+    "replay": "reading.replay",
+    "shutdown_on_signals": "shutdown",
+    "state_at": "reading.replay",
+}
+"""The module of each name that is imported when the name is first used."""
+
+
+if not TYPE_CHECKING:  # else a checker accepts every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = found  # the next use costs nothing
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

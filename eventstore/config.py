@@ -253,10 +253,7 @@ class StoreConfig(
             raise ConfigError(f"{file}: {error}", key=error.key) from error
 
 
-_FIELD_TYPES: dict[str, Any] = {
-    field: typing.get_type_hints(StoreConfig, include_extras=True)[field]
-    for field in StoreConfig.__struct_fields__
-}
+_FIELD_TYPES: dict[str, Any] = typing.get_type_hints(StoreConfig, include_extras=True)
 
 
 def _find_block(mapping: Any) -> tuple[Mapping[Any, Any], str]:

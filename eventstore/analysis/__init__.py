@@ -67,18 +67,20 @@ _HOMES: dict[str, str] = {
 """The module of each public name."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
-        raise ModuleNotFoundError(
-            f"{__name__}.{name} needs pyarrow: pip install 'asyncio-eventstore[analysis]'",
-            name=error.name,
-        ) from error
+if not TYPE_CHECKING:  # else a checker accepts every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name != "pyarrow":
+                raise
+            raise ModuleNotFoundError(
+                f"{__name__}.{name} needs pyarrow: pip install 'asyncio-eventstore[analysis]'",
+                name=error.name,
+            ) from error
 
 
 def __dir__() -> list[str]:

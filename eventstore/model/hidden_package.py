@@ -12,8 +12,6 @@ an error name the hiding file.
 from __future__ import annotations
 
 import sys
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +102,9 @@ def _path_of(package: str) -> str | None:
     module = sys.modules.get(package)
     if module is not None and module.__spec__ is None:  # made by hand: find_spec would raise
         return getattr(module, "__file__", None)
-    spec: ModuleSpec | None = find_spec(package)
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
     if spec is None:
         return None
     if spec.has_location:

@@ -82,14 +82,12 @@ _MAPPINGS: dict[Any, type[Any]] = {
 }  # fmt: skip
 
 
-@dataclasses.dataclass(eq=False)
-class Node:
+class Node(msgspec.Struct, eq=False):
     """A type, or a part of one. `annotation` is the type as a decoder takes it."""
 
     annotation: Any
 
 
-@dataclasses.dataclass(eq=False)
 class Leaf(Node):
     """A value without parts, an instance of exactly `kind`."""
 
@@ -97,28 +95,24 @@ class Leaf(Node):
     constraints: Constraints
 
 
-@dataclasses.dataclass(eq=False)
 class EnumNode(Node):
     """A member of the enumeration `kind`."""
 
     kind: type[enum.Enum]
 
 
-@dataclasses.dataclass(eq=False)
 class Choice(Node):
     """One of the values of a `Literal`."""
 
     values: tuple[Any, ...]
 
 
-@dataclasses.dataclass(eq=False)
 class AnyNode(Node):
     """Any plain value. `frozen`: within a persistent map, where maps and tuples come back."""
 
     frozen: bool
 
 
-@dataclasses.dataclass(eq=False)
 class MappingNode(Node):
     """A mapping, an instance of exactly `made`."""
 
@@ -128,7 +122,6 @@ class MappingNode(Node):
     constraints: Constraints
 
 
-@dataclasses.dataclass(eq=False)
 class ItemsNode(Node):
     """A list, tuple, set or frozenset of any length, an instance of exactly `made`."""
 
@@ -137,22 +130,19 @@ class ItemsNode(Node):
     constraints: Constraints
 
 
-@dataclasses.dataclass(eq=False)
 class FixedNode(Node):
     """A tuple with a type for each item."""
 
     items: tuple[Node, ...]
 
 
-@dataclasses.dataclass(eq=False)
 class UnionNode(Node):
     """A value of one of several types. Msgspec can tell the types apart."""
 
     options: tuple[Node, ...]
 
 
-@dataclasses.dataclass(eq=False)
-class ObjectField:
+class ObjectField(msgspec.Struct, eq=False):
     """A field of a class. `encoded` is the name in MessagePack, `default` may be `REQUIRED`."""
 
     name: str
@@ -167,7 +157,6 @@ class ObjectField:
         return self.default is REQUIRED and self.factory is REQUIRED
 
 
-@dataclasses.dataclass(eq=False)
 class ObjectNode(Node):
     """A class with fields: `form` is "struct", "dataclass", "namedtuple" or "typeddict".
 
@@ -176,7 +165,7 @@ class ObjectNode(Node):
 
     kind: type[Any]
     form: str
-    fields: list[ObjectField] = dataclasses.field(default_factory=list)
+    fields: list[ObjectField] = msgspec.field(default_factory=list)
     array: bool = False
     tag_field: str | None = None
     tag: Any = None

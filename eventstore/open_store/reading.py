@@ -7,7 +7,6 @@ from typing import Any, Generic, TypeVar
 
 from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
-from eventstore.following.store_subscription import FollowedSubscription
 from eventstore.log.base import Log
 from eventstore.log.durable import DurableLog
 from eventstore.missing_await import awaited
@@ -124,6 +123,8 @@ class StoreReading(Generic[StateT]):
         subscriptions.ensure_open(log.path)
         if not isinstance(log, DurableLog) or not log.read_only:
             return subscriptions.subscribe(self, log, self.registry, self.cursor, asked)
+        from eventstore.following.store_subscription import FollowedSubscription
+
         return subscriptions.follow(
             FollowedSubscription(self, log, self.cursor, self.registry, asked)
         )

@@ -121,38 +121,63 @@ def replay(
 def _replay(
     disk: Disk,
     registry: HandlerRegistry[StateT],
-    named_start: NamedPlace,
-    named_stop: NamedPlace | None,
+    start: NamedPlace,
+    stop: NamedPlace | None,
     operations: Collection[str] | None,
 ) -> Iterator[tuple[Event[Any], StateT]]:
+    state, batches = _from_start(disk, registry, start, stop)
+    functions, copy = registry.functions, copier(registry.state_type)
+    run = fold_context().run
+    changeable = {kind for kind in functions if not is_immutable(kind)}
+    for event in itertools.chain.from_iterable(batches):
+        kind = type(event.data)
+        try:  # `fold_each` would be resumed for each event, too
+            folded = run(functions[kind], state, event)
+        except Exception as error:  # a handler may raise anything
+            raise replay_error(event, error) from error
+        if folded is None and state is not None:
+            raise replay_error(event, TypeError("it returned None instead of a state"))
+        state = folded
+        if kind is not EventsLost and (operations is None or event.operation in operations):
+            shared = kind in changeable or event.metadata is not None  # perhaps with the state
+            handed_over = copy_value(event) if shared else event
+            yield handed_over, state if copy is None else copy(state)
+
+
+def _from_start(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    named_start: NamedPlace,
+    named_stop: NamedPlace | None,
+) -> tuple[StateT, Iterator[Sequence[Event[Any]]]]:
+    """Fold up to `named_start`. Returns the state there, and the batches up to `named_stop`."""
     start = place_behind(disk, named_start)
     stop = None if named_stop is None else place_behind(disk, named_stop)
     upto, before = (None, start.first) if isinstance(start, AtTime) else (start - 1, None)
     state, seq, _, _ = nearest_base(disk, registry, upto=upto, before=before)
-    functions, copy = registry.functions, copier(registry.state_type)
-    run = fold_context().run
-    changeable = {kind for kind in functions if not is_immutable(kind)}
-    handing_over = False
-    window = TimeWindow(None, stop)  # counts from `start` on, as clocks may go backwards
-    for batch in upcast_batches(disk, registry, seq + 1, stop if isinstance(stop, int) else None):
-        events = batch
-        if not handing_over:
-            events = _from_start(batch, start)
-            state = registry.fold(state, batch[: len(batch) - len(events)])
-            handing_over = bool(events)
-        for event in window.cut(events):  # `fold_each` would be resumed for each event, too
-            kind = type(event.data)
-            try:
-                folded = run(functions[kind], state, event)
-            except Exception as error:  # a handler may raise anything
-                raise replay_error(event, error) from error
-            if folded is None and state is not None:
-                raise replay_error(event, TypeError("it returned None instead of a state"))
-            state = folded
-            if kind is not EventsLost and (operations is None or event.operation in operations):
-                shared = kind in changeable or event.metadata is not None  # perhaps with the state
-                handed_over = copy_value(event) if shared else event
-                yield handed_over, state if copy is None else copy(state)
+    batches = upcast_batches(disk, registry, seq + 1, stop if isinstance(stop, int) else None)
+    for batch in batches:
+        events = _behind(batch, start)
+        state = registry.fold(state, batch[: len(batch) - len(events)])
+        if events:
+            return state, _up_to(itertools.chain([events], batches), stop)
+    return state, iter(())
+
+
+def _behind(batch: Sequence[Event[Any]], start: Place) -> Sequence[Event[Any]]:
+    """Return the events of a batch from `start` on."""
+    if isinstance(start, AtTime):
+        return TimeWindow(start, None).cut(batch)
+    return [event for event in batch if event.seq >= start]
+
+
+def _up_to(
+    batches: Iterator[Sequence[Event[Any]]], stop: Place | None
+) -> Iterator[Sequence[Event[Any]]]:
+    """Cut batches at `stop`. A time counts in these batches alone, as clocks may go backwards."""
+    window = TimeWindow(None, stop)
+    for batch in batches:
+        yield window.cut(batch)
         if window.over:
             return
 
@@ -274,12 +299,6 @@ def recorded_batches(
             yield wanted
         if window.over:
             return
-
-
-def _from_start(batch: Sequence[Event[Any]], start: Place) -> Sequence[Event[Any]]:
-    if isinstance(start, AtTime):
-        return TimeWindow(start, None).cut(batch)
-    return [event for event in batch if event.seq >= start]
 
 
 def _disk(path: Any, disk: Any) -> Disk:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+import eventstore
 from eventstore import (
     Event,
     EventLog,
@@ -125,3 +126,7 @@ async def logged() -> None:
         log.append(Tally())  # refused: `append` was not awaited
         async for event in log.read():
             print(event.data.total)  # refused: a misspelt field of the value
+
+
+def misspelt() -> None:
+    print(eventstore.state_to(PATH, trading_registry()))  # refused: a misspelt name of a function
