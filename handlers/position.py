@@ -4,8 +4,10 @@ A position keeps quantity and cost, both exact. The average price is derived. Ev
 pure, takes a position or `None` (flat), and returns the next position or `None`.
 
 - *Adding* adds the cost of the fill. *Reducing* takes `cost * closed / quantity` out of the cost.
-  This quotient is rounded to 34 digits, and the difference stays with what is left. Closing the
-  whole position takes the whole cost, without a quotient, so a closed position leaves no dust.
+  Where this quotient has no 34 digits, it is rounded: the cost of what leaves or of what stays,
+  whichever is smaller, and the other one is the difference. So the average price keeps its digits,
+  however little stays. Closing the whole position takes the whole cost, without a quotient, so a
+  closed position leaves no dust.
 - A fill past zero is two fills: one closes the position, the other opens a new position at the
   price of the fill. The new position has no weight, since the weight was the old position's.
 """
@@ -155,7 +157,7 @@ def trade(
         if before.is_signed() == quantity.is_signed():
             cost, weight = held.cost + value, held.weight
         elif before.is_signed() == shares.is_signed():
-            part = divide(held.cost * quantity, before)  # what left, with the sign of the fill
+            part = _part(held, quantity, shares)  # what left, with the sign of the fill
             profit = value - part if inverse else part - value
             cost, weight = held.cost + part, held.weight
         else:
@@ -188,7 +190,7 @@ def take_in_kind(
         if shares.is_signed() != held.shares.is_signed():
             cost, weight = shares * (held.average_price if price is None else price), None
         elif price is None or not shares.is_signed():
-            cost = held.cost - divide(held.cost * quantity, held.shares)
+            cost = held.cost + _part(held, -quantity, shares)
         else:
             cost = held.cost - quantity * price
     if not shares:
@@ -214,6 +216,16 @@ def split(held: Position, numerator: int, denominator: int, time: int) -> Positi
     A quantity without a finite decimal is rounded to 34 digits.
     """
     return held.replace(shares=ratio(held.shares * numerator, Decimal(denominator)), updated=time)
+
+
+def _part(held: Position, quantity: Decimal, rest: Decimal) -> Decimal:
+    """Return the cost of a part of a position, of which `rest` stays."""
+    whole = held.cost * quantity
+    part = divide(whole, held.shares)
+    less_stays = (rest + quantity).is_signed() != held.shares.is_signed()
+    if less_stays and part * held.shares != whole:
+        return divide(held.cost * rest, held.shares) - held.cost
+    return part
 
 
 def _product(left: Decimal, right: Decimal) -> Decimal:

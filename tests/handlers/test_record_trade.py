@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -56,6 +57,34 @@ class TestAverageCost:
         assert (held(state), state.realized_pnl, state.cash) == ((6, 100), {"USD": 40}, -560)
         state = fold(sell(10, 100), buy(4, 90))
         assert (held(state), state.realized_pnl, state.cash) == ((-6, 100), {"USD": 40}, 640)
+
+    @pytest.mark.parametrize(("fill", "other", "sign"), [(buy, sell, 1), (sell, buy, -1)])
+    @pytest.mark.parametrize("rest", [D("1e-18"), D("1e-8"), D(1), D("2999999.99999999")])
+    def test_the_average_of_any_rest_keeps_its_digits(
+        self, fold: Fold, fill: Any, other: Any, sign: int, rest: Decimal
+    ) -> None:
+        """302/3 has no finite decimal. What stays was found by a difference of far larger costs."""
+        opened = [fill(1_000_000, 100, "1"), fill(2_000_000, 101, "2")]
+        state = fold(*opened, other(3_000_000 - rest, 102, "3"))
+        position = position_of(state)
+        assert position.shares == sign * rest
+        exact = Fraction(302, 3)
+        assert abs(Fraction(position.average_price) - exact) < exact / 10**32
+        assert Fraction(position.cost) + Fraction(state.cash) == sum(
+            (Fraction(amount) for amount in state.realized_pnl.values()), Fraction(0)
+        )
+
+    def test_the_average_keeps_its_digits_where_coins_leave_as_a_fee(self, fold: Fold) -> None:
+        fields: dict[str, Any] = {"symbol": "BTC/USDT", "fee_currency": "BTC"}
+        state = fold(
+            SPOT,
+            buy(1, 100, "1", symbol="BTC/USDT"),
+            buy(2, 101, "2", symbol="BTC/USDT"),
+            sell(D("0.5"), 102, "3", fee=D("2.499999999999999999"), **fields),
+        )
+        position = position_of(state, "BTC/USDT")
+        assert position.shares == D("1e-18")
+        assert abs(Fraction(position.average_price) - Fraction(302, 3)) < Fraction(1, 10**30)
 
     def test_closing_removes_the_position(self, fold: Fold) -> None:
         state = fold(buy(10, 100), sell(10, 90))
