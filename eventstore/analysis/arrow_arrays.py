@@ -99,7 +99,10 @@ class ArrowColumns:
         if kind == "decimal":
             return self._decimal(shape, values)
         if kind in ("record", "list", "map"):
-            return self._nested(shape, values, path)
+            absent = [one is None for one in values] if shape.nullable else []
+            mask = pa.array(absent, pa.bool_()) if any(absent) else None
+            make_nested = self._records if kind == "record" else self._collections
+            return make_nested(shape, values, path, mask)
         if kind == "text":
             return _texts(values)
         make = self._plain.get(kind)
@@ -118,20 +121,24 @@ class ArrowColumns:
             return pa.array([None if one is None else number_text(one) for one in values])
         return decimal_array(values, shape.scale)
 
-    def _nested(self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
+    def _records(
+        self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...], mask: pa.Array | None
+    ) -> pa.Array:
+        filler = tuple(map(_filler, shape.parts)) if mask is not None else ()
+        rows = [filler if one is None else parts_of_record(one, shape.names) for one in values]
+        columns = list(zip(*rows, strict=True)) or [()] * len(shape.names)
+        parts = [
+            self.array(part, column, (*path, name))
+            for name, part, column in zip(shape.names, shape.parts, columns, strict=True)
+        ]
         wanted = arrow_type(shape, self._decimals)
-        absent = [one is None for one in values] if shape.nullable else None
-        mask = pa.array(absent, pa.bool_()) if absent and any(absent) else None
-        if shape.kind == "record":
-            filler = tuple(map(_filler, shape.parts)) if mask is not None else ()
-            rows = [filler if one is None else parts_of_record(one, shape.names) for one in values]
-            columns = list(zip(*rows, strict=True)) or [()] * len(shape.names)
-            parts = [
-                self.array(part, column, (*path, name))
-                for name, part, column in zip(shape.names, shape.parts, columns, strict=True)
-            ]
-            fields = [wanted.field(place) for place in range(wanted.num_fields)]
-            return pa.StructArray.from_arrays(parts, fields=fields, mask=mask)
+        fields = [wanted.field(place) for place in range(wanted.num_fields)]
+        return pa.StructArray.from_arrays(parts, fields=fields, mask=mask)
+
+    def _collections(
+        self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...], mask: pa.Array | None
+    ) -> pa.Array:
+        wanted = arrow_type(shape, self._decimals)
         sizes = [0 if one is None else len(one) for one in values]
         offsets = pa.array([0, *itertools.accumulate(sizes)], pa.int32())
         found = [one for one in values if one is not None]

@@ -28,8 +28,8 @@ import enum
 import inspect
 import typing
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import immutables
 import msgspec
@@ -236,62 +236,85 @@ class _Walk:
         found = self._objects.get(kind)
         if found is not None:
             return found
-        fields: list[tuple[str, str, Any, Any, Any]]  # name, encoded name, type, default, factory
-        if not isinstance(origin, type):
-            raise _unsupported_error(path, origin)
-        if issubclass(origin, msgspec.Struct):
-            config = origin.__struct_config__
-            node = ObjectNode(
-                annotation, origin, "struct", array=config.array_like, tag_field=config.tag_field,
-                tag=config.tag, forbids_unknown=config.forbid_unknown_fields,
-            )  # fmt: skip
-            fields = [
-                (field.name, field.encode_name, field.type, field.default, field.default_factory)
-                for field in msgspec.structs.fields(kind)
-            ]
-        elif dataclasses.is_dataclass(origin):
-            node, hints = ObjectNode(annotation, origin, "dataclass"), _hints(kind)
-            for field in dataclasses.fields(origin):
-                if not field.init:
-                    raise TypeError(
-                        f"`{path}.{field.name}` is a field with init=False, which a decoder does "
-                        "not give back for certain: let the constructor take it"
-                    )
-            fields = [
-                (
-                    field.name, field.name, hints[field.name],
-                    REQUIRED if field.default is dataclasses.MISSING else field.default,
-                    REQUIRED if field.default_factory is dataclasses.MISSING
-                    else field.default_factory,
-                )
-                for field in dataclasses.fields(origin)
-            ]  # fmt: skip
-        elif issubclass(origin, tuple) and hasattr(origin, "_fields"):
-            node, hints = ObjectNode(annotation, origin, "namedtuple", array=True), _hints(kind)
-            defaults: Mapping[str, Any] = getattr(origin, "_field_defaults", {})
-            names: Sequence[str] = origin._fields
-            fields = [
-                (name, name, hints.get(name, Any), defaults.get(name, REQUIRED), REQUIRED)
-                for name in names
-            ]
-        elif typing.is_typeddict(origin):
-            node, hints = ObjectNode(annotation, origin, "typeddict"), _hints(kind)
-            needed = {
-                field.name
-                for field in msgspec.inspect.type_info(origin).fields  # type: ignore[attr-defined]  # of a TypedDict
-                if field.required
-            }
-            fields = [
-                (name, name, hint, REQUIRED if name in needed else msgspec.UNSET, REQUIRED)
-                for name, hint in sorted(hints.items())
-            ]
-        else:
-            raise _unsupported_error(path, origin)
+        node, fields = _declared(annotation, kind, origin, path)
         self._objects[kind] = node
         for name, encoded, hint, default, factory in fields:
             part = self.node(hint, f"{path}.{name}")
             node.fields.append(ObjectField(name, encoded, part, default, factory))
         return node
+
+
+class _Field(NamedTuple):
+    """A field as a class declares it. `default` and `factory` may be `REQUIRED`."""
+
+    name: str
+    encoded: str
+    hint: Any
+    default: Any = REQUIRED
+    factory: Any = REQUIRED
+
+
+def _declared(
+    annotation: Any, kind: Any, origin: Any, path: str
+) -> tuple[ObjectNode, list[_Field]]:
+    """Return the node of a class without fields, and the fields. `kind` may have type arguments."""
+    if not isinstance(origin, type):
+        raise _unsupported_error(path, origin)
+    if issubclass(origin, msgspec.Struct):
+        config = origin.__struct_config__
+        node = ObjectNode(
+            annotation, origin, "struct", array=config.array_like, tag_field=config.tag_field,
+            tag=config.tag, forbids_unknown=config.forbid_unknown_fields,
+        )  # fmt: skip
+        return node, _struct_fields(kind)
+    if dataclasses.is_dataclass(origin):
+        return ObjectNode(annotation, origin, "dataclass"), _dataclass_fields(kind, origin, path)
+    if issubclass(origin, tuple) and hasattr(origin, "_fields"):
+        node = ObjectNode(annotation, origin, "namedtuple", array=True)
+        return node, _namedtuple_fields(kind, origin)
+    if typing.is_typeddict(origin):
+        return ObjectNode(annotation, origin, "typeddict"), _typeddict_fields(kind, origin)
+    raise _unsupported_error(path, origin)
+
+
+def _struct_fields(kind: Any) -> list[_Field]:
+    return [
+        _Field(field.name, field.encode_name, field.type, field.default, field.default_factory)
+        for field in msgspec.structs.fields(kind)
+    ]
+
+
+def _dataclass_fields(kind: Any, origin: Any, path: str) -> list[_Field]:
+    hints, found = _hints(kind), []
+    for field in dataclasses.fields(origin):
+        if not field.init:
+            raise TypeError(
+                f"`{path}.{field.name}` is a field with init=False, which a decoder does "
+                "not give back for certain: let the constructor take it"
+            )
+        default, factory = (
+            REQUIRED if given is dataclasses.MISSING else given
+            for given in (field.default, field.default_factory)
+        )
+        found.append(_Field(field.name, field.name, hints[field.name], default, factory))
+    return found
+
+
+def _namedtuple_fields(kind: Any, origin: Any) -> list[_Field]:
+    hints, defaults = _hints(kind), getattr(origin, "_field_defaults", {})
+    return [
+        _Field(name, name, hints.get(name, Any), defaults.get(name, REQUIRED))
+        for name in origin._fields
+    ]
+
+
+def _typeddict_fields(kind: Any, origin: Any) -> list[_Field]:
+    information: Any = msgspec.inspect.type_info(origin)
+    needed = {field.name for field in information.fields if field.required}
+    return [
+        _Field(name, name, hint, REQUIRED if name in needed else msgspec.UNSET)
+        for name, hint in sorted(_hints(kind).items())
+    ]
 
 
 def _unsupported_error(path: str, kind: Any) -> TypeError:

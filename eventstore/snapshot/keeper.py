@@ -247,21 +247,8 @@ class SnapshotKeeper:
             self._log.warnings.begin("history", text, _logger, level=logging.ERROR)
 
     def _tidy_failure(self, error: OSError) -> EventStoreError:
-        """Translate an `OSError` of tidying. Only lack of space leaves the store open for writing.
-
-        A failed sync, and a failure that nobody can explain, fail the store as everywhere.
-        """
-        path = f"{self._log.path}/{ARCHIVE_FOLDER}"
-        if not isinstance(error, SyncFailedError) and error.errno in SHORTAGE:
-            lacking, remedy = shortage_words(error)
-            self._warning = (
-                f"{lacking} to archive segments in {path} ({errno_name(error)}): they stay in the "
-                f"log and appending goes on; {remedy}"
-            )
-            return StoreFullError(self._warning, path=path, errno=error.errno)
-        failure: StoreFailedError = commit_failed_error(error, "archiving to", path)
-        self._log.fail(failure)
-        return failure
+        effect = "they stay in the log and appending goes on"
+        return self._judged(error, ARCHIVE_FOLDER, "archiving", "to archive segments in", effect)
 
     def _tidy(self) -> None:
         """Remove the oldest snapshots, and archive the segments that no kept snapshot needs."""
@@ -289,15 +276,25 @@ class SnapshotKeeper:
             self._archived += len(manifest.archived) - before
 
     def _translated(self, error: OSError) -> EventStoreError:
-        path = f"{self._log.path}/{SNAPSHOT_FOLDER}"
+        effect = self._without_it()
+        return self._judged(
+            error, SNAPSHOT_FOLDER, "writing a snapshot", "for a snapshot in", effect
+        )
+
+    def _judged(
+        self, error: OSError, folder: str, work: str, purpose: str, effect: str
+    ) -> EventStoreError:
+        """Translate an `OSError` of `work` in `folder`.
+
+        Only lack of space leaves the store open for writing, and `effect` says how. A failed sync,
+        and a failure that nobody can explain, fail the store as everywhere.
+        """
+        path = f"{self._log.path}/{folder}"
         if not isinstance(error, SyncFailedError) and error.errno in SHORTAGE:
             lacking, remedy = shortage_words(error)
-            self._warning = (
-                f"{lacking} for a snapshot in {path} ({errno_name(error)}): {self._without_it()}; "
-                f"{remedy}"
-            )
+            self._warning = f"{lacking} {purpose} {path} ({errno_name(error)}): {effect}; {remedy}"
             return StoreFullError(self._warning, path=path, errno=error.errno)
-        failure: StoreFailedError = commit_failed_error(error, "writing a snapshot to", path)
+        failure: StoreFailedError = commit_failed_error(error, f"{work} to", path)
         self._log.fail(failure)
         return failure
 

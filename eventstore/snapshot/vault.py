@@ -28,6 +28,7 @@ import msgspec
 from eventstore.clock import EARLIEST, LATEST
 from eventstore.disk.base import (
     Disk,
+    File,
     give_way,
     read_whole,
     sync,
@@ -171,27 +172,9 @@ class SnapshotVault(Generic[StateT]):
             used=used,
             keys=keys,
         )
-        builder, slices = SnapshotBuilder(), self._codec.slices(state)
         file = disk.create(SNAPSHOT_TEMPORARY)
         try:
-            data = builder.begin(header, about)
-            write_fully(file, 0, data)
-            offset = len(data)
-
-            def written() -> Iterator[bytes]:
-                nonlocal offset
-                for content in slices:
-                    data = builder.slice(content)
-                    write_fully(file, offset, data)
-                    offset += len(data)
-                    give_way(disk)
-                    yield content
-                    give_way(disk)
-
-            found = self._digest_as_read(written(), seq)
-            if found != slices.digest:
-                raise _not_kept_error(seq, "it would be read as another state")
-            write_fully(file, offset, builder.end(found))
+            self._write_slices(file, header, about, state)
             sync(file)
         except BaseException:
             file.close()
@@ -204,6 +187,30 @@ class SnapshotVault(Generic[StateT]):
         sync_folder(disk, SNAPSHOT_FOLDER)
         self._passed_over.discard(seq)
         return name
+
+    def _write_slices(
+        self, file: File, header: SnapshotHeader, about: About, state: StateT
+    ) -> None:
+        """Write a whole snapshot, reading each slice back on the way."""
+        builder, slices = SnapshotBuilder(), self._codec.slices(state)
+        data = builder.begin(header, about)
+        write_fully(file, 0, data)
+        offset = len(data)
+
+        def written() -> Iterator[bytes]:
+            nonlocal offset
+            for content in slices:
+                data = builder.slice(content)
+                write_fully(file, offset, data)
+                offset += len(data)
+                give_way(self._disk)
+                yield content
+                give_way(self._disk)
+
+        found = self._digest_as_read(written(), header.seq)
+        if found != slices.digest:
+            raise _not_kept_error(header.seq, "it would be read as another state")
+        write_fully(file, offset, builder.end(found))
 
     def _digest_as_read(self, slices: Iterator[bytes], seq: int) -> str:
         try:

@@ -491,9 +491,9 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "            write_fully(file, offset, builder.end(found))\n"
+                "            self._write_slices(file, header, about, state)\n"
                 "            sync(file)\n",
-                "            write_fully(file, offset, builder.end(found))\n"
+                "            self._write_slices(file, header, about, state)\n"
                 "            disk.rename(SNAPSHOT_TEMPORARY, snapshot_name(seq))\n"
                 "            sync(file)\n",
             ),
@@ -512,9 +512,9 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "            write_fully(file, offset, builder.end(found))\n"
+                "            self._write_slices(file, header, about, state)\n"
                 "            sync(file)\n",
-                "            write_fully(file, offset, builder.end(found))\n",
+                "            self._write_slices(file, header, about, state)\n",
             ),
         ),
         caught_by=(TEST_POWER,),
@@ -1473,8 +1473,8 @@ SABOTAGES = (
         edits=(
             edit(
                 REPLAY,
-                "                handed_over = copy_value(event) if shared else event\n",
-                "                handed_over = event\n",
+                "            handed_over = copy_value(event) if shared else event\n",
+                "            handed_over = event\n",
             ),
         ),
         caught_by=("tests/reading/test_replay.py -k consumer",),
@@ -1614,8 +1614,8 @@ SABOTAGES = (
         edits=(
             edit(
                 KEEPER,
-                'SNAPSHOT_FOLDER}"\n        if not isinstance(error, SyncFailedError) and ',
-                'SNAPSHOT_FOLDER}"\n        if False and ',
+                'folder}"\n        if not isinstance(error, SyncFailedError) and ',
+                'folder}"\n        if False and ',
             ),
         ),
         caught_by=("tests/snapshot/test_snapshots.py -k descriptor",),
@@ -1768,8 +1768,8 @@ SABOTAGES = (
         edits=(
             edit(
                 VAULT,
-                "            if found != slices.digest:\n",
-                "            if False:\n",
+                "        if found != slices.digest:\n",
+                "        if False:\n",
             ),
         ),
         caught_by=("tests/snapshot/test_kept_states.py",),

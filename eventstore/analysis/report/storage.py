@@ -38,7 +38,6 @@ def storage_section(found: FileFigures, shown: Overview | None) -> Section:
         for name, (count, size) in found.files.items()
     ]
     history = [] if shown is None else list(_history(shown))
-    taken = found.snapshots[-_MOST_ROWS:]
     drawn = {
         "Snapshot": [(one.seq, float(one.size)) for one in found.snapshots],
         "Keyframe": []
@@ -81,18 +80,20 @@ def storage_section(found: FileFigures, shown: Overview | None) -> Section:
                 rows=rows,
                 numbers=["Files", "Size", "Bytes"],
             ),
-            Table(
-                title="Snapshots",
-                columns=["Event", "Written", "Size"],
-                rows=[
-                    [f"{one.seq:,}", time_text(one.created, " "), size_text(one.size)]
-                    for one in taken
-                ],
-                numbers=["Event", "Size"],
-                empty="No snapshot was taken yet.",
-                about=_cut(len(found.snapshots), "snapshots"),
-            ),
+            _snapshots_table(found),
         ],
+    )
+
+
+def _snapshots_table(found: FileFigures) -> Table:
+    taken = found.snapshots[-_MOST_ROWS:]
+    return Table(
+        title="Snapshots",
+        columns=["Event", "Written", "Size"],
+        rows=[[f"{one.seq:,}", time_text(one.created, " "), size_text(one.size)] for one in taken],
+        numbers=["Event", "Size"],
+        empty="No snapshot was taken yet.",
+        about=_cut(len(found.snapshots), "snapshots"),
     )
 
 
