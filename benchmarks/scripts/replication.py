@@ -2,6 +2,9 @@
 
 `python -m benchmarks.scripts.replication` starts three servers on loopback. The rounds of all kinds
 alternate in one run, so that the ratios hold on a busy machine too.
+
+The servers share the processors with the engine. So the processor time of the commit path is shown,
+too: that of the engine's loop and of the writers' threads, for each lone append.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,13 +30,23 @@ KINDS = ("none", "local", "quorum", "bare publish")
 Appending = Callable[[], Awaitable[Any]]
 
 
-async def _lone(append: Appending) -> list[float]:
-    times = []
+def _commit_path() -> float:
+    """Return the processor time of this thread and of the writers' threads, in seconds."""
+    found = time.thread_time()
+    for thread in threading.enumerate():
+        if thread.name == "eventstore-writer" and thread.ident is not None:
+            found += time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    return found
+
+
+async def _lone(append: Appending) -> tuple[list[float], float]:
+    """Return the time of each append, and the processor time of the commit path for one."""
+    times, before = [], _commit_path()
     for _ in range(LONE):
         began = time.perf_counter()
         await append()
         times.append(time.perf_counter() - began)
-    return times
+    return times, (_commit_path() - before) / LONE
 
 
 async def _together(append: Appending) -> float:
@@ -62,16 +76,22 @@ async def _measure(cluster: Cluster, folder: Path) -> None:
 
     lone: dict[str, list[float]] = {kind: [] for kind in KINDS}
     together: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    processor: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(ROUNDS):
         for kind in KINDS:
-            lone[kind] += await _lone(appending(kind))
+            times, spent = await _lone(appending(kind))
+            lone[kind] += times
+            processor[kind].append(spent)
             together[kind].append(await _together(appending(kind)))
-    print(f"{'':14}{'p50':>10}{'p99':>10}{'64 awaiters':>16}")
+    print(f"{'':14}{'p50':>10}{'p99':>10}{'64 awaiters':>16}{'commit path':>14}")
     for kind in KINDS:
         times = sorted(lone[kind])
         middle, last = statistics.median(times), times[int(len(times) * 0.99)]
         rate = statistics.median(together[kind])
-        print(f"{kind:14}{middle * 1e3:8.2f}ms{last * 1e3:8.2f}ms{rate:12,.0f} /s")
+        median_us = statistics.median(processor[kind]) * 1e6
+        print(
+            f"{kind:14}{middle * 1e3:8.2f}ms{last * 1e3:8.2f}ms{rate:12,.0f} /s{median_us:11.0f} us"
+        )
     bare, quorum = (statistics.median(lone[kind]) for kind in ("bare publish", "quorum"))
     none, local = (statistics.median(lone[kind]) for kind in ("none", "local"))
     print(f"quorum against a bare publish: {quorum / bare:.2f}")

@@ -82,11 +82,12 @@ def standby(
 def replication(out: Output, action: str, path: Path, file: str, registry_name: str | None) -> None:
     """Look at a stream, make a stopped standby the writer, bring a fenced writer back, or trim.
 
-    status compares PATH with the stream and names the holder of the lease. promote begins a
-    timeline in the stream: from then on the old writer is refused. rejoin sets aside what only PATH
-    has, event by event, and makes PATH a standby's directory. trim copies the writer's store at
-    PATH into the cluster, beside the engine, and removes from the stream what the copy has and no
-    standby lacks. promote and rejoin take the writer's lock.
+    status compares PATH with the stream, and names the holder of the lease, the newest copy in the
+    cluster and the places of the standbys. promote begins a timeline in the stream: from then on
+    the old writer is refused. rejoin sets aside what only PATH has, event by event, and makes PATH
+    a standby's directory. trim copies the writer's store at PATH into the cluster, beside the
+    engine, and removes from the stream what the copy has and no standby lacks. promote and rejoin
+    take the writer's lock.
     """
     config = StoreConfig.load(file)
     room = _room()

@@ -6,7 +6,13 @@ The writer's thread hands each record over in memory, up to a bound. Beyond the 
 dropped here and read from the log later, however far back. So an absent cluster costs no memory,
 and a cluster that keeps up costs no reading.
 
-The writer's thread adds and the shipping thread takes. One lock guards both.
+The writer's thread adds, and the shipping thread takes. An append pays for the adding. So adding
+takes no lock: to append to a deque is one operation of the interpreter. To remove a record takes
+the lock. The sizes and times for the lag are summed up on removal.
+
+*Waking.* The shipping thread sets `idle`, looks once more for records, and sleeps. The writer's
+thread adds a record, and then looks at `idle`. So no record is overlooked, and a thread that is
+awake is not called.
 """
 
 from __future__ import annotations
@@ -34,6 +40,19 @@ ReadLog = Callable[[int, int], Iterator[Chunk]]
 """Reads the durable events from a number up to another (exclusive), as `LogReader.chunks` does."""
 
 
+class _Held(NamedTuple):
+    """A record in memory. The bodies since the opening came to `bytes` with this one.
+
+    The writer's thread makes plain tuples, in a third of the time.
+    """
+
+    first_seq: int
+    events: int
+    body: bytes
+    bytes: int
+    at: float
+
+
 class _Mark(NamedTuple):
     """The events up to `seq` came to `bytes` since the opening, by the time `at` (monotonic)."""
 
@@ -43,17 +62,23 @@ class _Mark(NamedTuple):
 
 
 class Backlog:
-    """The records from event `next_seq` on, of which those up to `durable` may be sent."""
+    """The records from event `next_seq` on, of which those up to `durable` may be sent.
 
-    def __init__(self, read_log: ReadLog, durable: int) -> None:
+    `idle` tells whether the shipping thread sleeps. `rouse` wakes the thread.
+    """
+
+    def __init__(
+        self, read_log: ReadLog, durable: int, rouse: Callable[[], None] | None = None
+    ) -> None:
         self.durable: int = durable
+        self.idle = False
+        self._rouse = rouse
         self._read_log = read_log
         self._lock = threading.Lock()
-        self._records: deque[Record] = deque()
-        self._bytes = 0
+        self._records: deque[tuple[int, int, bytes, int, float]] = deque()
+        self._added = self._removed = 0  # bytes of bodies
         self._history: Iterator[Chunk] | None = None
         self._reading_to = 0
-        self._total = 0
         self._marks: deque[_Mark] = deque()
         self._sent = _Mark(durable, 0, time.monotonic())
 
@@ -62,17 +87,33 @@ class Backlog:
 
     # ---- the writer's thread ---------------------------------------------------------------
 
-    def add(self, record: Record) -> None:
+    def add(self, first_seq: int, events: int, body: bytes) -> None:
         """Take a record that was just written."""
+        self._added = added = self._added + len(body)
+        self._records.append((first_seq, events, body, added, time.monotonic()))
+        if added - self._removed > BYTES_IN_MEMORY:
+            self._drop_oldest()
+        if self.idle:
+            self.rouse()
+
+    def rouse(self) -> None:
+        """Wake the shipping thread."""
+        self.idle = False
+        if self._rouse is not None:
+            self._rouse()
+
+    def _drop_oldest(self) -> None:
         with self._lock:
-            self._total += len(record.body)
-            if len(self._marks) >= _MARKS:  # coarser marks cost only precision
-                self._marks = deque(list(self._marks)[::2])
-            self._marks.append(_Mark(record.last_seq, self._total, time.monotonic()))
-            self._records.append(record)
-            self._bytes += len(record.body)
-            while self._bytes > BYTES_IN_MEMORY and len(self._records) > 1:
-                self._bytes -= len(self._records.popleft().body)
+            while self._added - self._removed > BYTES_IN_MEMORY and len(self._records) > 1:
+                self._remove_first()
+
+    def _remove_first(self) -> None:
+        """Drop the oldest record, and keep its place for the lag. The lock is held."""
+        found = _Held._make(self._records.popleft())
+        self._removed += len(found.body)
+        if len(self._marks) >= _MARKS:  # coarser marks cost only precision
+            self._marks = deque(list(self._marks)[::2])
+        self._marks.append(_Mark(found.first_seq + found.events - 1, found.bytes, found.at))
 
     # ---- the shipping thread ---------------------------------------------------------------
 
@@ -83,9 +124,9 @@ class Backlog:
         errors of reading a log.
         """
         with self._lock:
-            while self._records and self._records[0].first_seq < seq:
-                self._bytes -= len(self._records.popleft().body)
-            found = self._records[0] if self._records else None
+            while self._records and self._records[0][0] < seq:
+                self._remove_first()
+            found = Record(*self._records[0][:3]) if self._records else None
             if found is not None and found.first_seq == seq:
                 self._history = None
                 return found if found.last_seq <= self.durable else None
@@ -110,6 +151,8 @@ class Backlog:
     def sent(self, seq: int) -> None:
         """Take notice that the stream has the events up to `seq`."""
         with self._lock:
+            while self._records and self._records[0][0] <= seq:
+                self._remove_first()
             while self._marks and self._marks[0].seq <= seq:
                 self._sent = self._marks.popleft()
             if seq > self._sent.seq:
@@ -122,8 +165,12 @@ class Backlog:
             events = max(0, self.durable - self._sent.seq)
             if not events:
                 return Lag()
-            oldest = self._marks[0].at if self._marks else self._sent.at
-            missing = self._total - self._sent.bytes
+            oldest = self._sent.at
+            if self._marks:
+                oldest = self._marks[0].at
+            elif self._records:
+                oldest = self._records[0][4]
+            missing = self._added - self._sent.bytes
             return Lag(events, missing, max(0.0, time.monotonic() - oldest))
 
 

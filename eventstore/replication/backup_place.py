@@ -59,11 +59,23 @@ class ClusterPlace:
 
         Raises `ReplicationError`.
         """
-        config = connection.config
-        bucket = f"{config.stream}-copy"
+        config, bucket = connection.config, _bucket_name(connection)
         with connection.making(f"the object store {bucket}"):
             store = await connection.stream.create_object_store(bucket, replicas=config.replicas)
         return cls(connection, bucket, store)
+
+    @classmethod
+    async def find(cls, connection: Connection) -> ClusterPlace | None:
+        """Return the place of the connection's stream, `None` where there is none.
+
+        Raises `ReplicationUnavailableError`.
+        """
+        bucket = _bucket_name(connection)
+        with connection.translating(f"looking for the object store {bucket}"):
+            try:
+                return cls(connection, bucket, await connection.stream.object_store(bucket))
+            except nats.js.errors.NotFoundError:
+                return None
 
     def close(self) -> None:
         """Have every call of another thread end within a moment."""
@@ -172,3 +184,7 @@ class ClusterPlace:
         """Return the subject of the message about an object."""
         encoded = base64.urlsafe_b64encode(name.encode()).decode()
         return f"$O.{self._bucket}.M.{encoded}"
+
+
+def _bucket_name(connection: Connection) -> str:
+    return f"{connection.config.stream}-copy"

@@ -21,6 +21,7 @@ __all__ = ["connect"]
 
 CONNECT_SECONDS = 5.0
 
+_SERVER_WAIT = 0.1  # seconds until a server that did not answer is tried once more
 _CLIENT_NAME = "eventstore"
 _NO_TLS = "the server offers no TLS, and replicate.tls asks for it"
 
@@ -31,7 +32,7 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     Raises `ReplicationError` for refused credentials and missing TLS, and
     `ReplicationUnavailableError` where no server answers.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"reconnect_time_wait": _SERVER_WAIT}
     if config.credentials is not None:
         await _check_credentials(path, config)
         options["user_credentials"] = config.credentials

@@ -100,7 +100,7 @@ class Connection:
             try:
                 yield
             except nats.js.errors.APIError as error:
-                if isinstance(error, nats.js.errors.ServiceUnavailableError):
+                if _is_transient(error):
                     raise
                 text = f"{what} cannot be used: {error.description}"
                 raise self.error(ReplicationError, text) from error
@@ -127,11 +127,13 @@ class Connection:
                 try:
                     info = await self.stream.add_stream(wanted)
                 except nats.js.errors.APIError as error:
+                    if _is_transient(error):
+                        raise
                     raise self.error(
                         ReplicationError, f"the stream cannot be made: {error.description}"
                     ) from error
             except nats.js.errors.APIError as error:
-                if isinstance(error, nats.js.errors.ServiceUnavailableError):
+                if _is_transient(error):
                     raise
                 raise self.error(
                     ReplicationError, f"JetStream refuses: {error.description}"
@@ -226,22 +228,6 @@ class Connection:
         except MessageError as error:
             raise self.damaged(last.seq or 0, error) from error
 
-    async def history(self) -> History:
-        """Return the content of the last history message.
-
-        Raises `ReplicationError` where there is none.
-        """
-        found = await self.last_history()
-        if found is not None:
-            return found
-        if await self.last_message():
-            raise self.error(
-                ReplicationError,
-                "there is no history in the stream: somebody removed the history messages. The "
-                "writer sends the last one again at the next opening: restart the writer",
-            )
-        raise self.error(ReplicationError, "the stream is empty: has the writer been started?")
-
     async def send(self, message: Outgoing, expected: int) -> asyncio.Future[int]:
         """Send a message, to be stored behind message `expected`. Return the answer to come.
 
@@ -325,6 +311,12 @@ def connection_error(
     """Return an error about a store and its cluster."""
     message = f"{path}: replication to {config.shown}, stream {config.stream!r}: {reason}"
     return kind(message, path=path, servers=config.shown, stream=config.stream)
+
+
+def _is_transient(error: nats.js.errors.APIError) -> bool:
+    """Tell whether the servers may answer otherwise later: no quorum, an election, a full disk."""
+    unavailable = isinstance(error, nats.js.errors.ServiceUnavailableError)  # perhaps without code
+    return unavailable or (error.code or 0) >= 500
 
 
 def _stream_config(config: ReplicationConfig) -> StreamConfig:

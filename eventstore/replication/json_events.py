@@ -1,11 +1,13 @@
 """Decoded events as JSON, for dashboards in any language. A convenience beside the stream.
 
 A message goes to `PREFIX.STREAM.OPERATION` once the stream has the event. The messages are not kept
-and not sent again: whoever must not miss an event reads the stream.
+and not sent again: whoever must not miss an event reads the stream. An event that JSON cannot hold,
+or a server cannot carry, is passed over: a convenience holds no event up.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -17,6 +19,8 @@ from eventstore.replication.connection import Connection
 from eventstore.replication.messages import Record
 
 __all__ = ["announce"]
+
+_logger = logging.getLogger("eventstore.replication")
 
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
 _decode = EventCodec().decode
@@ -40,5 +44,22 @@ async def announce(connection: Connection, record: Record) -> None:
                 "data": data,
                 "metadata": event.metadata,
             }
-            subject = f"{config.publish_events}.{config.stream}.{name}"
-            await connection.client.publish(subject, msgspec.json.encode(content))
+            message = _encoded(connection, content)
+            if message is not None:
+                subject = f"{config.publish_events}.{config.stream}.{name}"
+                await connection.client.publish(subject, message)
+
+
+def _encoded(connection: Connection, content: dict[str, Any]) -> bytes | None:
+    """Return the event as JSON, `None` where that cannot be sent."""
+    try:
+        found = msgspec.json.encode(content)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        reason = str(error)
+    else:
+        if len(found) <= connection.largest:
+            return found
+        reason = f"it has {len(found)} bytes, and a message {connection.largest} at most"
+    text = "%s: event %d is not published as JSON: %s"
+    _logger.warning(text, connection.path, content["seq"], reason)
+    return None

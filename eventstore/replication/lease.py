@@ -24,7 +24,7 @@ from nats.js.kv import KeyValue
 
 from eventstore.disk.base import Disk, write_atomically
 from eventstore.disk.layout import REPLICA, REPLICA_TEMPORARY
-from eventstore.errors import LeaseHeldError, ReplicationUnavailableError
+from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection
 
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]
@@ -73,7 +73,19 @@ async def read_holder(connection: Connection) -> Holder | None:
             entry = await bucket.get(_KEY)
         except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
             return None
-    return msgspec.json.decode(entry.value or b"", type=Holder)
+    return _decode_holder(connection, entry.value)
+
+
+def _decode_holder(connection: Connection, value: bytes | None) -> Holder:
+    """Raise `ReplicationError` for an entry that no store has written."""
+    try:
+        return msgspec.json.decode(value or b"", type=Holder)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise connection.error(
+            ReplicationError,
+            f"the entry of the lease was not written by a store ({error}): remove it, with "
+            f"nats kv del {connection.config.stream}-lease {_KEY}",
+        ) from error
 
 
 class Lease:
@@ -110,7 +122,7 @@ class Lease:
                 self._revision = 0
                 return None
         self._revision = entry.revision or 0
-        return msgspec.json.decode(entry.value or b"", type=Holder)
+        return _decode_holder(self._connection, entry.value)
 
     async def acquire(self, *, by_force: bool = False) -> None:
         """Take the lease, from this directory's earlier life, or from anybody (`by_force`).

@@ -33,6 +33,7 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.reading.replay import recorded_batches
 from eventstore.replication.connecting import connect
+from eventstore.replication.kept_history import history_of
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared
 from eventstore.tools.backup.copying import backup
@@ -74,7 +75,7 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
     connection = await connect(str(store), config.replicate)
     try:
         await connection.ensure_stream(create=False)
-        history = await connection.history()
+        history = await history_of(connection)
     finally:
         await connection.close()
     disk = LocalDisk(store)

@@ -10,8 +10,9 @@ Theory of operation
   another machine was promoted. The store is fenced.
 - Anything else is another store's stream, or a history that parted: nothing is sent.
 
-Somebody may have removed the history messages. The writer of the stream's last timeline sends its
-own again. Any other writer takes a later number of the timeline for a promotion.
+Somebody may have removed messages. The writer of the stream's last timeline sends its history
+again, and what is missing at the end. Another writer learns of a promotion from the history that is
+kept beside the stream (`kept_history.py`).
 
 Then history messages and records are published in order, up to `WINDOW` without an answer. Each
 expects the number of the one before. So either all up to some message are stored, or the ones
@@ -35,6 +36,7 @@ from eventstore.errors import (
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connection import Connection
 from eventstore.replication.json_events import announce
+from eventstore.replication.kept_history import kept_history, known_history
 from eventstore.replication.messages import (
     History,
     Outgoing,
@@ -44,7 +46,6 @@ from eventstore.replication.messages import (
     record_messages,
 )
 from eventstore.replication.pipeline import WrongSequenceError
-from eventstore.replication.searching import find_message
 from eventstore.timelines import Timeline
 
 __all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
@@ -55,7 +56,7 @@ LINGER = 0.005
 """Seconds between two looks for records where nobody waits for the cluster.
 
 The engine and the shipping thread share one interpreter lock: a look for each record would cost an
-append more than the append itself.
+append more than the append itself. While records come, the engine does not wake the thread.
 """
 _NEVER = 1 << 63
 
@@ -107,26 +108,30 @@ class Shipping:
         end = await self._connection.end()
         timelines = self._history.timelines
         if end is None:
+            await self._check_kept_history()
             self._place = Place(self._history.first, 0, number)
             return self._history.first - 1
         if end.store != self._history.store:
-            raise self._mismatch(f"it holds the store {end.store}, and this is another one", 0, end)
+            raise self._mismatch(
+                f"it holds the store {end.store}, and this is another one", 0, end.last
+            )
         index = _index_of(timelines, end)
         if index is None:
-            raise await self._fenced_or_foreign(end)
+            history = await known_history(self._connection)
+            raise self._fenced_or_foreign(history, end.timeline, end.last)
         later = [one.left_at for one in timelines[index + 1 :]]
         if later and min(later) < end.last:
             raise self._mismatch(
                 f"this store went back to event {min(later)}, and the stream goes on to {end.last}",
                 min(later),
-                end,
+                end.last,
             )
         if end.last > self._backlog.durable:
             raise self._mismatch(
                 f"the stream ends with event {end.last}, and this store with "
                 f"{self._backlog.durable}: an older copy was restored, or a power cut took events",
                 self._backlog.durable,
-                end,
+                end.last,
             )
         known = None
         if end.last and end.whole:  # the parts of a record have the checksum of its last event
@@ -135,40 +140,49 @@ class Shipping:
             raise self._mismatch(
                 f"event {end.last} is another one there: two copies of the store were written",
                 timelines[index].left_at,
-                end,
+                end.last,
             )
-        told = index + 1 if await self._connection.last_history() is not None else index
+        found = await self._connection.last_history()
+        told = index + 1 if found is not None and timelines[index] in found.timelines else index
         self._place = Place(end.last + 1, told, number)
         return end.last
 
-    async def _fenced_or_foreign(self, end: StreamEnd) -> ReplicationError | FencedError:
-        found = await self._connection.last_history()
-        ours, theirs = self._history.timelines, () if found is None else found.timelines
-        shared = last_shared(ours, theirs)
-        if not theirs and end.timeline > ours[-1].number:  # somebody removed the histories
-            shared = await self._last_before_other_timelines()
-        if shared is None:
-            return self._mismatch("its history and this store's part at the beginning", 0, end)
-        return fenced_error(self._connection, end.timeline, min(shared, self._backlog.durable))
+    async def _check_kept_history(self) -> None:
+        """Refuse an empty stream that another writer has filled before.
 
-    async def _last_before_other_timelines(self) -> int:
-        """Return the event before the first message of a timeline that this store has not.
-
-        Both histories share the events up to there at most.
+        Raises `FencedError` and `StreamMismatchError`.
         """
+        kept = await kept_history(self._connection)
+        if kept is None:
+            return
+        if kept.store != self._history.store:
+            raise self._mismatch(
+                f"it is empty now, and was of the store {kept.store}. Another stream, or to give "
+                f"this one to {self._connection.path}: nats kv del "
+                f"{self._connection.config.stream}-history",
+                0,
+                0,
+            )
+        ours, newest = self._history.timelines, kept.timelines[-1]
+        if newest.number >= ours[0].number and newest not in ours:
+            raise self._fenced_or_foreign(kept, newest.number, 0)
 
-        def is_foreign(place: StreamEnd) -> bool:
-            return _index_of(self._history.timelines, place) is None
+    def _fenced_or_foreign(
+        self, theirs: History | None, timeline: int, last: int
+    ) -> ReplicationError | FencedError:
+        ours = self._history.timelines
+        shared = None if theirs is None else last_shared(ours, theirs.timelines)
+        if shared is None:
+            reason = "its history and this store's part at the beginning"
+            return self._mismatch(reason, 0, last)
+        return fenced_error(self._connection, timeline, min(shared, self._backlog.durable))
 
-        found = await find_message(self._connection, is_foreign)
-        return 0 if found is None else found.end.first - 1
-
-    def _mismatch(self, reason: str, shared: int, end: StreamEnd) -> StreamMismatchError:
+    def _mismatch(self, reason: str, shared: int, last: int) -> StreamMismatchError:
         error = self._connection.error(
             StreamMismatchError, f"the stream does not fit this store: {reason}. Nothing was sent"
         )
         assert isinstance(error, StreamMismatchError)
-        error.last_shared, error.last = shared, end.last
+        error.last_shared, error.last = shared, last
         return error
 
     # ---- sending ---------------------------------------------------------------------------
@@ -190,10 +204,22 @@ class Shipping:
                 if self._linger:
                     await asyncio.sleep(self._linger)  # see `LINGER`
                 if not self._in_flight:
-                    await self.wake.wait()
+                    await self._sleep()
         finally:
             for answer, _, _ in self._in_flight:
                 answer.cancel()
+
+    async def _sleep(self) -> None:
+        """Wait until there may be something to send: see `Backlog` on waking."""
+        if not self._linger:  # the writer's thread runs this loop, and sets `wake` by itself
+            await self.wake.wait()
+            return
+        self._backlog.idle = True
+        if self._backlog.durable >= self._place.next_seq:
+            self._backlog.idle = False
+            return
+        await self.wake.wait()
+        await asyncio.sleep(self._linger)  # the sync of this disk goes on
 
     async def tell_history(self) -> None:
         """Send the history messages that stand before the next event, so that others can follow."""
@@ -206,8 +232,8 @@ class Shipping:
         if place.timelines_told == len(timelines):
             return False
         following = timelines[place.timelines_told]
-        if following.left_at >= place.next_seq:
-            return False
+        if place.timelines_told and following.left_at >= place.next_seq:
+            return False  # of a long history, the oldest timelines are gone: the first one is told
         await self._send_history(following)
         return True
 

@@ -2,14 +2,16 @@
 
 Theory of operation
 -------------------
-The thread `eventstore-replication` runs an event loop of its own, so neither the engine's loop nor
-the writer's thread ever waits for a socket. The loop connects, takes the lease, finds out where the
-stream ends (`shipping.py`), and sends. After any doubt it begins anew with a new connection.
+The thread `eventstore-replication` runs an event loop of its own, so the engine's loop never waits
+for a socket. The loop connects, takes the lease, finds out where the stream ends (`shipping.py`),
+and sends. After any doubt it begins anew with a new connection.
 
 With `acknowledge: local`, the writer's thread only hands records over. With `acknowledge: quorum`,
-the writer's thread waits in `synced` until the cluster has the events. The commit in hand is then
-not over: no state is published and no receipt is resolved. `commit_timeout` bounds the waiting of
-the engine as with a slow disk, and the commit goes on. Only closing the store gives the waiting up.
+the writer's thread waits in `synced` until the cluster has the events, and runs the loop meanwhile
+(`lent_loop.py`): so an append costs no more changes of threads than without replication. The commit
+in hand is then not over: no state is published and no receipt is resolved. `commit_timeout` bounds
+the waiting of the engine as with a slow disk, and the commit goes on. Only closing the store gives
+the waiting up.
 
 *Fencing.* Once the stream belongs to another machine, nothing is sent any more. The commit in hand
 and every later one raise `FencedError`. The store is then read-only.
@@ -22,7 +24,6 @@ import contextlib
 import logging
 import threading
 import time
-from typing import Any
 
 from eventstore.cursor import checksum_at
 from eventstore.disk.base import Disk
@@ -44,8 +45,10 @@ from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
+from eventstore.replication.kept_history import keep_history
 from eventstore.replication.lease import Lease, holder_of
-from eventstore.replication.messages import History, Record
+from eventstore.replication.lent_loop import LentLoop
+from eventstore.replication.messages import History
 from eventstore.replication.pipeline import WrongSequenceError
 from eventstore.replication.retention import keep_small
 from eventstore.replication.server_fsync import watch_syncs
@@ -65,6 +68,9 @@ _CANCEL_AGAIN = 0.2
 """Seconds between two cancellations of the shipping thread's work."""
 _RETRY = 0.25
 """Seconds between two attempts to connect."""
+_FAULT_RETRY = 5.0
+"""Seconds until the next attempt after a fault of this package, or of the client library."""
+_NOBODY_WAITS = 1 << 63
 
 
 class Shipper:
@@ -78,7 +84,9 @@ class Shipper:
         self._config = config
         self._history = History.of(manifest)
         self._reader = LogReader(disk, manifest.store)
-        self._backlog = Backlog(self._reader.chunks, last_seq)
+        self._quorum = config.acknowledge == "quorum"
+        self._backlog = Backlog(self._reader.chunks, last_seq, self._rouse)
+        self.written = self._written if self._quorum else self._backlog.add
         try:
             self._holder = holder_of(disk)
         except OSError as error:
@@ -90,11 +98,8 @@ class Shipper:
         self._give_up_at = float("inf")  # the time, by the monotonic clock, from a closing on
         self._closed = False
         self._shipping: Shipping | None = None
-        self._loop = asyncio.new_event_loop()
-        self._main: asyncio.Task[None] | None = None
-        self._thread = threading.Thread(
-            target=self._run, name="eventstore-replication", daemon=True
-        )
+        self._lent = LentLoop("eventstore-replication")
+        self._awaited = _NOBODY_WAITS  # the event that the writer's thread waits for
 
     def __repr__(self) -> str:
         return f"<Shipper of {self._path} to {self._config.shown}, {self.lag.events} events behind>"
@@ -109,7 +114,7 @@ class Shipper:
         Raises `ReplicationError` and its kinds, and `FencedError`.
         """
         shipper = cls(disk, manifest, config, last_seq)
-        shipper._thread.start()
+        shipper._lent.begin(shipper._keep_shipping())
         try:
             shipper._wait_for_beginning(last_seq)
         except BaseException:
@@ -146,35 +151,46 @@ class Shipper:
         """The durable events that the stream does not have, from any thread."""
         return self._backlog.lag
 
-    def written(self, first_seq: int, count: int, body: bytes) -> None:
-        self._backlog.add(Record(first_seq, count, body))
+    def _written(self, first_seq: int, count: int, body: bytes) -> None:
+        self._backlog.add(first_seq, count, body)
+        self._lent.lend()  # beside the sync of this disk
 
     def synced(self, seq: int) -> None:
-        self._backlog.durable = seq
-        shipping = self._shipping
-        if shipping is None or not shipping.wake.is_set():
-            self._call(self._wake)
-        if self._config.acknowledge == "local":
-            return
-        with self._changed:
-            while self._acknowledged < seq and self.failure is None:
-                left = self._give_up_at - time.monotonic()
-                if left <= 0:
-                    self.failure = QuorumLostError(
-                        f"{self._path}: the store was closed before a quorum of the cluster had "
-                        f"the events {max(self._acknowledged, 0) + 1} to {seq}: their outcome is "
-                        "unknown. They are on this disk, and are sent at the next opening",
-                        path=self._path,
-                    )
-                    break
-                self._changed.wait(min(left, 1.0))
-            if self.failure is not None:
-                raise fresh_error(self.failure)
+        backlog = self._backlog
+        backlog.durable = seq
+        if self._quorum:
+            self._wait_for_quorum(seq)
+        elif backlog.idle:
+            backlog.rouse()
+
+    def _wait_for_quorum(self, seq: int) -> None:
+        def over() -> bool:
+            return (
+                self._acknowledged >= seq
+                or self.failure is not None
+                or time.monotonic() >= self._give_up_at
+            )
+
+        self._awaited = seq
+        try:
+            self._lent.run_until(over, self._wake, lambda: self._give_up_at)
+        finally:
+            self._awaited = _NOBODY_WAITS
+        if self._acknowledged < seq and self.failure is None:
+            self.failure = QuorumLostError(
+                f"{self._path}: the store was closed before a quorum of the cluster had "
+                f"the events {max(self._acknowledged, 0) + 1} to {seq}: their outcome is "
+                "unknown. They are on this disk, and are sent at the next opening",
+                path=self._path,
+            )
+        if self.failure is not None:
+            raise fresh_error(self.failure)
 
     def stop(self) -> None:
         with self._changed:
             self._give_up_at = min(self._give_up_at, time.monotonic() + CLOSING_SECONDS)
             self._changed.notify_all()
+        self._lent.call(self._lent.loop.stop)  # a borrower looks at the time
 
     def close(self) -> None:
         if self._closed:
@@ -185,38 +201,24 @@ class Shipper:
             left = max(0.0, self._give_up_at - time.monotonic())
             if self._acknowledged >= 0 and self.failure is None:
                 self._changed.wait_for(self._all_sent, left)
-        while self._thread.is_alive():  # one cancellation is not always enough: see `end_tasks`
-            self._call(self._end)
-            self._thread.join(_CANCEL_AGAIN)
+        while self._lent.alive:  # one cancellation is not always enough: see `end_tasks`
+            self._lent.cancel_and_join(_CANCEL_AGAIN)
 
     def _all_sent(self) -> bool:
         return self._acknowledged >= self._backlog.durable or self._failed()
 
-    def _call(self, function: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(function)
-
     # ---- the shipping thread ---------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            self._main = self._loop.create_task(self._keep_shipping())
-            with contextlib.suppress(asyncio.CancelledError):
-                self._loop.run_until_complete(self._main)
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
+    def _rouse(self) -> None:
+        self._lent.call(self._wake)
 
     def _wake(self) -> None:
         if self._shipping is not None:
             self._shipping.wake.set()
 
-    def _end(self) -> None:
-        if self._main is not None:
-            self._main.cancel()
-
     async def _keep_shipping(self) -> None:
         while True:
+            pause = _RETRY
             try:
                 await self._ship_once()
             except (ReplicationUnavailableError, WrongSequenceError) as error:
@@ -231,11 +233,11 @@ class Shipper:
             except EventStoreError as error:
                 self._give_up(error)
                 return
-            except Exception as error:  # whatever it is, somebody may wait for a quorum
-                _logger.exception("%s: replication has ended", self._path)
-                self._give_up(_unforeseen_error(self._path, self._config, error))
-                return
-            await asyncio.sleep(_RETRY)  # nobody tells of a returning cluster
+            except Exception as error:  # whatever it is, the engine goes on
+                _logger.exception("%s: replication begins anew", self._path)
+                self._tell_away(_unforeseen_error(self._path, self._config, error))
+                pause = _FAULT_RETRY
+            await asyncio.sleep(pause)  # nobody tells of a returning cluster
 
     async def _ship_once(self) -> None:
         connection = await connect(self._path, self._config)
@@ -265,6 +267,7 @@ class Shipper:
             await lease.release()
             raise
         await shipping.tell_history()
+        await keep_history(connection, self._history)
         self._backlog.sent(end)
         self._note_acknowledged(end)
         if end >= self._backlog.durable:  # else a full stream may refuse the next event again
@@ -298,6 +301,8 @@ class Shipper:
         with self._changed:
             self._acknowledged = max(self._acknowledged, seq)
             self._changed.notify_all()
+        if seq >= self._awaited:
+            self._lent.loop.stop()
 
     def _tell_away(self, error: Exception) -> None:
         text = f"the cluster has not the last events: {error}"
@@ -315,6 +320,7 @@ class Shipper:
         with self._changed:
             self.failure = error
             self._changed.notify_all()
+        self._lent.loop.stop()
 
 
 def _silent_error(path: str, config: ReplicationConfig) -> ReplicationUnavailableError:
@@ -327,8 +333,10 @@ def _silent_error(path: str, config: ReplicationConfig) -> ReplicationUnavailabl
     )
 
 
-def _unforeseen_error(path: str, config: ReplicationConfig, error: Exception) -> ReplicationError:
-    return ReplicationError(
+def _unforeseen_error(
+    path: str, config: ReplicationConfig, error: Exception
+) -> ReplicationUnavailableError:
+    return ReplicationUnavailableError(
         f"{path}: replication to {config.shown}, stream {config.stream!r}: "
         f"{type(error).__name__}: {error}",
         path=path,

@@ -40,6 +40,7 @@ from eventstore.errors import (
     ReplicationUnavailableError,
     StoreClosedError,
     StoreFailedError,
+    StoreFullError,
     StoreLockedError,
 )
 from eventstore.missing_await import AsyncContext, Opening
@@ -65,6 +66,8 @@ _LOOKS = 3
 """Looks at the lease in the span of one lease."""
 _RETRY = 0.25
 """Seconds between two attempts to connect."""
+_ROOM_RETRY = 5.0
+"""Seconds between two attempts to write to a full disk."""
 
 StateT = TypeVar("StateT")
 OpenedT = TypeVar("OpenedT")
@@ -194,11 +197,15 @@ class Standby(AsyncContext, Generic[StateT]):
             await end_tasks(before)
         try:
             while True:
-                # The lock is held for a moment by an opening that was given up.
-                with contextlib.suppress(ReplicationUnavailableError, StoreLockedError):
-                    await self._follow_once()
+                pause = _RETRY
+                try:
+                    # The lock is held for a moment by an opening that was given up.
+                    with contextlib.suppress(ReplicationUnavailableError, StoreLockedError):
+                        await self._follow_once()
+                except StoreFullError:
+                    pause = _ROOM_RETRY
                 self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far
-                await asyncio.sleep(_RETRY)  # nobody tells of a returning cluster
+                await asyncio.sleep(pause)  # nobody tells of a returning cluster, or of room
         except EventStoreError as error:
             self._end_with(error)
         except Exception as error:  # whatever it is, somebody may wait for events

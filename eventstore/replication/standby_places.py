@@ -17,7 +17,7 @@ from nats.js.kv import KeyValue
 
 from eventstore.replication.connection import REQUEST_SECONDS, Connection
 
-__all__ = ["ABSENCE", "StandbyPlaces"]
+__all__ = ["ABSENCE", "StandbyPlaces", "standby_places"]
 
 ABSENCE = 7 * 86_400.0
 """Seconds until the stream stops to keep messages for an absent standby."""
@@ -41,8 +41,7 @@ class StandbyPlaces:
 
         Raises `ReplicationError`.
         """
-        config = connection.config
-        name = f"{config.stream}-standbys"
+        config, name = connection.config, _bucket_name(connection)
         with connection.making(f"the bucket {name}"):
             bucket = await connection.stream.create_key_value(
                 bucket=name, ttl=ABSENCE, replicas=config.replicas
@@ -85,3 +84,20 @@ class StandbyPlaces:
                 except nats.js.errors.KeyNotFoundError:
                     continue  # forgotten meanwhile
         return found
+
+
+async def standby_places(connection: Connection) -> dict[str, int]:
+    """Return the last event of each standby, and make no bucket.
+
+    Raises `ReplicationUnavailableError`.
+    """
+    with connection.translating("reading the places of the standbys"):
+        try:
+            bucket = await connection.stream.key_value(_bucket_name(connection))
+        except nats.js.errors.NotFoundError:
+            return {}
+    return await StandbyPlaces(connection, bucket).all()
+
+
+def _bucket_name(connection: Connection) -> str:
+    return f"{connection.config.stream}-standbys"

@@ -15,6 +15,7 @@ from eventstore.errors import ReplicationError
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
+from eventstore.replication.kept_history import history_of
 from eventstore.replication.lease import Holder
 from eventstore.replication.replica_directory import ensure_replica
 from eventstore.replication.standby_places import StandbyPlaces
@@ -38,7 +39,7 @@ async def prepare_replica(
     connection = await connect(path, replicate)
     try:
         await connection.ensure_stream(create=False)
-        history = await connection.history()
+        history = await history_of(connection)
         places, newcomer = await StandbyPlaces.of(connection), _newcomer(path)
         await places.tell(newcomer, 0)  # nobody trims the stream meanwhile
         try:

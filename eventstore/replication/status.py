@@ -11,8 +11,12 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import ConfigError
 from eventstore.log.reader import LogReader
+from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
+from eventstore.replication.connection import Connection
 from eventstore.replication.lease import read_holder
+from eventstore.replication.standby_places import standby_places
+from eventstore.tools.backup.copying import newest_catalog
 
 __all__ = ["StreamStatus", "stream_status"]
 
@@ -30,6 +34,8 @@ class StreamStatus(NamedTuple):
         here_timeline: Number of the timeline that the directory ends in.
         messages: Number of messages in the stream.
         bytes: Bytes of the stream on one server.
+        copied: Last event of the newest copy in the cluster, `None` without a copy.
+        standbys: Last event that each standby has told, by the identity in its `replica.json`.
     """
 
     path: str
@@ -41,6 +47,8 @@ class StreamStatus(NamedTuple):
     here_timeline: int
     messages: int
     bytes: int
+    copied: int | None
+    standbys: dict[str, int]
 
     @property
     def level(self) -> bool:
@@ -51,9 +59,12 @@ class StreamStatus(NamedTuple):
     def told(self) -> str:
         """The status in one sentence."""
         held = "nobody writes" if self.holder is None else f"{self.holder} writes"
+        copied = "no copy" if self.copied is None else f"a copy up to event {self.copied:,}"
+        standbys = [f"standby {name} at event {seq:,}" for name, seq in self.standbys.items()]
         return (
             f"stream {self.stream!r}: event {self.last:,}, timeline {self.timeline}; {held}; "
-            f"{self.path}: event {self.here:,}, timeline {self.here_timeline}"
+            f"{self.path}: event {self.here:,}, timeline {self.here_timeline}; in the cluster: "
+            f"{', '.join([copied, *(standbys or ['no standby'])])}"
         )
 
 
@@ -72,6 +83,7 @@ async def stream_status(path: str | os.PathLike[str], config: StoreConfig) -> St
         end = await connection.end()
         info = await connection.stream.stream_info(settings.stream)
         holder = await read_holder(connection)
+        copied, standbys = await _copied(connection), await standby_places(connection)
     finally:
         await connection.close()
     here, here_timeline = await run_blocking(None, lambda: _place_of(where))
@@ -85,7 +97,21 @@ async def stream_status(path: str | os.PathLike[str], config: StoreConfig) -> St
         here_timeline,
         info.state.messages,
         info.state.bytes,
+        copied,
+        standbys,
     )
+
+
+async def _copied(connection: Connection) -> int | None:
+    """Return the last event of the newest copy in the cluster."""
+    place = await ClusterPlace.find(connection)
+    if place is None:
+        return None
+    try:
+        catalog = await run_blocking(None, lambda: newest_catalog(place))
+    finally:
+        place.close()
+    return None if catalog is None else catalog.last
 
 
 def _place_of(path: str) -> tuple[int, int]:

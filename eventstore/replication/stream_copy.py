@@ -7,13 +7,15 @@ behind a gap is refused. A history message tells of a timeline. The timelines go
 before the first event of the new timeline is written, and the store is opened anew with them. A
 store with events that the new timeline leaves out is refused: it was written elsewhere.
 
-After a lost connection, reading begins with the last event that is durable here.
+After a lost connection, reading begins with the last event that is durable here. So it does after
+a full disk, too: a warning stands until an event is durable again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
@@ -24,11 +26,17 @@ from eventstore.blocking_calls import run_blocking
 from eventstore.clock import SystemClock
 from eventstore.config import StoreConfig
 from eventstore.cursor import checksum_at
-from eventstore.errors import ReplicationError, StreamMismatchError
+from eventstore.errors import (
+    EventStoreError,
+    ReplicationError,
+    StoreFullError,
+    StreamMismatchError,
+)
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.open_store.parts import recover_parts
 from eventstore.replication.connection import Connection
+from eventstore.replication.kept_history import known_history
 from eventstore.replication.messages import History, Record, StreamEnd
 from eventstore.replication.replica_directory import adopt_history
 from eventstore.replication.standby_store import CopyStore
@@ -36,6 +44,9 @@ from eventstore.replication.stream_reader import StreamReader
 
 __all__ = ["StreamCopy"]
 
+_logger = logging.getLogger("eventstore.replication")
+
+_FULL = "standby-disk"
 _UNSETTLED = 256
 """Records on the way to this machine's disk at most."""
 
@@ -108,18 +119,24 @@ class StreamCopy(Generic[StateT]):
 
         Cancelling leaves the copy at a place to go on from.
 
-        Raises `StreamMismatchError` for a gap or another history, and
-        `ReplicationUnavailableError`.
+        Raises `StreamMismatchError` for a gap or another history,
+        `ReplicationUnavailableError`, and `StoreFullError`: read again once there is room.
         """
-        await self._settled()
-        if self._closed:  # a promotion came to nothing
-            await self._change(self._open_again())
-        reader = StreamReader(connection, self.store.seq)
         receipts: list[Receipt] = []
         try:
-            await self._read(connection, reader, stop, receipts)
-        finally:  # what came before an error, or before a cancellation, is taken over
-            await _settle(receipts)
+            await self._settled()
+            if self._closed:  # a promotion came to nothing, or the disk was full
+                await self._change(self._open_again())
+            try:
+                await self._read(
+                    connection, StreamReader(connection, self.store.seq), stop, receipts
+                )
+            finally:  # what came before an error, or before a cancellation, is taken over
+                await _settle(receipts)
+        except StoreFullError as error:
+            text = f"the standby waits for room on its disk: {error}"
+            self.store.log.warnings.begin(_FULL, text, _logger)
+            raise
 
     async def _read(
         self,
@@ -144,6 +161,7 @@ class StreamCopy(Generic[StateT]):
                     receipts += await self._take(connection, content)
                 if not message.pending or len(receipts) >= _UNSETTLED:
                     await _settle(receipts)
+                    self.store.log.warnings.end(_FULL, "the standby goes on")
                     if not message.pending:
                         self.level_at = time.monotonic()
                     self.changed.set()
@@ -213,7 +231,7 @@ class StreamCopy(Generic[StateT]):
 
     async def _adopt_missing(self, connection: Connection, end: StreamEnd) -> None:
         """Take over a timeline whose history message somebody removed, from a later one."""
-        found = await connection.last_history()
+        found = await known_history(connection)
         if found is not None:
             begun = tuple(one for one in found.timelines if one.number <= end.timeline)
             await self._adopt(connection, msgspec.structs.replace(found, timelines=begun), end.last)
@@ -248,10 +266,16 @@ class StreamCopy(Generic[StateT]):
 
 
 async def _settle(receipts: list[Receipt]) -> None:
-    """Wait until every record that was taken over is durable."""
-    for receipt in receipts:
-        await receipt
-    receipts.clear()
+    """Wait until every record that was taken over is durable. Raises the first refusal."""
+    refusal: EventStoreError | None = None
+    while receipts:
+        try:
+            await receipts[0]
+        except EventStoreError as error:  # every later record was refused with it
+            refusal = refusal or error
+        del receipts[0]
+    if refusal is not None:
+        raise refusal
 
 
 async def _open_store(

@@ -34,7 +34,7 @@ def test_a_record_in_memory_is_given_once_it_is_durable() -> None:
     log = Log()
     backlog = Backlog(log, 0)
     one = record(1, 2)
-    backlog.add(one)
+    backlog.add(*one)
     assert backlog.record_at(1, FAR) is None
     backlog.durable = 2
     assert backlog.record_at(1, FAR) == one
@@ -67,7 +67,7 @@ def test_beyond_the_bound_records_leave_memory(monkeypatch: pytest.MonkeyPatch) 
     log = Log(*records)
     backlog = Backlog(log, 0)
     for one in records:
-        backlog.add(one)
+        backlog.add(*one)
     backlog.durable = 5
     found = [backlog.record_at(seq, FAR) for seq in range(1, 6)]
     assert found == records
@@ -76,8 +76,8 @@ def test_beyond_the_bound_records_leave_memory(monkeypatch: pytest.MonkeyPatch) 
 
 def test_records_that_the_stream_has_are_passed_over() -> None:
     backlog = Backlog(Log(), 0)
-    backlog.add(record(1, 2))
-    backlog.add(record(3, 2))
+    backlog.add(*record(1, 2))
+    backlog.add(*record(3, 2))
     backlog.durable = 4
     assert backlog.record_at(3, FAR) == record(3, 2)
     assert backlog.record_at(1, FAR) is None
@@ -86,8 +86,8 @@ def test_records_that_the_stream_has_are_passed_over() -> None:
 def test_the_lag_counts_events_and_bytes() -> None:
     backlog = Backlog(Log(), 0)
     assert backlog.lag == (0, 0, 0.0)
-    backlog.add(record(1, 2))
-    backlog.add(record(3, 2))
+    backlog.add(*record(1, 2))
+    backlog.add(*record(3, 2))
     backlog.durable = 4
     lag = backlog.lag
     assert (lag.events, lag.bytes) == (4, 2 * len(record(1, 2).body))
@@ -101,7 +101,7 @@ def test_the_lag_counts_events_and_bytes() -> None:
 def test_marks_of_a_long_absence_stay_few() -> None:
     backlog = Backlog(Log(), 0)
     for number in range(1, 5000):
-        backlog.add(record(number, 1))
+        backlog.add(*record(number, 1))
     backlog.durable = 4999
     assert backlog.lag.events == 4999
     backlog.sent(4999)

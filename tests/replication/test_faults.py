@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import nats
+import nats.js.errors
 import pytest
 import pytest_asyncio
 from nats.js import JetStreamContext
 
 from eventstore import StoreConfig
-from eventstore.errors import FencedError, OutcomeUnknownError, ReplicationError
+from eventstore.disk.local_file import LocalFile
+from eventstore.errors import (
+    FencedError,
+    OutcomeUnknownError,
+    StoreFullError,
+    StreamMismatchError,
+)
 from eventstore.replication import rejoin
 from eventstore.replication.server_fsync import watch_syncs
 from eventstore.replication_config import ReplicationConfig
@@ -22,6 +31,7 @@ from eventstore.standing_warnings import StandingWarnings
 from tests.real.children import Child
 from tests.replication.cluster import Cluster, Node, free_ports
 from tests.replication.machine import follow
+from tests.replication.plain_reader import read_stream
 from tests.replication.proxy import Proxy
 from tests.replication.test_failover import append_on, fenced_pair
 from tests.replication.test_shipping import in_stream, opened, until
@@ -47,6 +57,14 @@ async def limit(stream: JetStreamContext, name: str, most: int) -> None:
 
 async def last_of(stream: JetStreamContext, name: str) -> int:
     return (await stream.stream_info(name)).state.last_seq
+
+
+async def last_message(stream: JetStreamContext, name: str, subject: str = "*") -> int:
+    """Return the number of the last message that is there, 0 for none."""
+    try:
+        return (await stream.get_last_msg(name, f"eventstore.{name}.{subject}")).seq or 0
+    except nats.js.errors.NotFoundError:
+        return 0
 
 
 class TestFull:
@@ -79,6 +97,45 @@ class TestFull:
             await until(lambda: store.stats().unreplicated == 0)
             await until(lambda: not any("cluster" in one for one in store.stats().warnings))
         assert await in_stream(replicate) == [1, 2, 3]
+
+    async def test_a_standby_waits_for_room_on_its_own_disk(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        one, other = directories
+        full, write = [False], LocalFile.write
+
+        def writing(file: LocalFile, offset: int, data: Any) -> int:
+            if full[0] and file._root == str(other) and file.name.startswith("log/"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(file, offset, data)
+
+        monkeypatch.setattr(LocalFile, "write", writing)
+        monkeypatch.setattr("eventstore.replication.standby._ROOM_RETRY", 0.05)
+        async with opened(one, replicate) as store, followed(other, replicate) as standby:
+            await store.append(pay(1), key="k1")
+            await standby.wait_for(1)
+            full[0] = True
+            for number in range(2, 12):
+                await store.append(pay(number), key=f"k{number}")
+            await until(lambda: any("room" in one for one in standby.store.stats().warnings))
+            await asyncio.sleep(0.2)  # through some more attempts
+            assert (standby.seq, standby.failure) == (1, None)
+            assert standby.lag.messages > 0
+            with pytest.raises(StoreFullError):
+                await standby.promote()
+            full[0] = False
+            await store.append(pay(12), key="k12")
+            await standby.wait_for(12)
+            assert not any("room" in one for one in standby.store.stats().warnings)
+            assert str(standby.store.cursor) == str(store.cursor)
+            assert standby.state == store.state
+        said = [record.getMessage() for record in caplog.records]
+        assert sum("waits for room" in one for one in said) == 1
+        assert sum("goes on" in one for one in said) == 1
 
     async def test_a_server_without_room_on_its_disk(self, tmp_path: Path) -> None:
         cluster = Cluster(tmp_path, size=1, jetstream=", max_file_store: 400KB")
@@ -160,8 +217,84 @@ class TestPartition:
         assert await in_stream(replicate) == [1, 2, 3, 4, 5]
 
 
+class TestServers:
+    async def test_the_leader_is_killed_amid_appends(
+        self, cluster: Cluster, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        """Nothing acknowledged is missing or doubled, and the standby goes on."""
+        one, other = directories
+        async with opened(one, replicate, commit_timeout=60.0) as store:
+            await store.append(pay(1))
+            async with followed(other, replicate) as standby:
+                leader = await cluster.leader(replicate["stream"])
+                receipts = [store.submit(pay(number), key=f"k{number}") for number in range(2, 10)]
+                leader.kill()
+                try:
+                    receipts += [
+                        await store.append(pay(number), key=f"k{number}")
+                        for number in range(10, 13)
+                    ]
+                    assert [receipt.seq for receipt in receipts] == list(range(2, 13))
+                    assert await cluster.leader(replicate["stream"]) is not leader
+                    await standby.wait_for(12)
+                    assert str(standby.store.cursor) == str(store.cursor)
+                finally:
+                    leader.start()
+        found = await read_stream(replicate["servers"], replicate["stream"])
+        assert [seq for seq, *_ in found] == list(range(1, 13))
+        assert [key for *_, key, _ in found] == [None, *(f"k{number}" for number in range(2, 13))]
+
+
 class TestHands:
     """What somebody does to a stream by hand."""
+
+    @pytest.mark.parametrize("kind", ["purged", "deleted"])
+    async def test_a_stream_without_messages_still_fences_the_old_writer(
+        self,
+        jetstream: JetStreamContext,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        kind: str,
+    ) -> None:
+        one, other = directories
+        name = replicate["stream"]
+        old, new = await fenced_pair(directories, replicate)
+        await new.append(pay(4))
+        await new.close()
+        if kind == "purged":
+            await jetstream.purge_stream(name)
+        else:
+            await jetstream.delete_stream(name)
+        with pytest.raises(FencedError) as caught:  # while it is open, and at its next opening
+            await append_on(old)
+        assert (caught.value.timeline, caught.value.last_shared) == (2, 3)
+        await old.close()
+        with pytest.raises(FencedError, match="timeline 2"):
+            await opened(one, replicate)
+        assert await last_message(jetstream, name) == 0
+        found = await rejoin(one, StoreConfig.of(None, replicate=replicate))
+        assert found.last_shared == 3
+        async with opened(other, replicate) as new:  # sends everything again
+            await new.append(pay(5))
+            assert await in_stream(replicate) == [1, 2, 3, 4, 5]
+            async with followed(one, replicate) as back:
+                await back.wait_for(5)
+                assert str(back.store.cursor) == str(new.cursor)
+
+    async def test_an_empty_stream_of_another_store_is_not_taken(
+        self, jetstream: JetStreamContext, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        name = replicate["stream"]
+        old, new = await fenced_pair(directories, replicate)
+        await old.close()
+        await new.close()
+        await jetstream.purge_stream(name)
+        foreign = directories[0].with_name("foreign")
+        with pytest.raises(StreamMismatchError, match=f"nats kv del {name}-history"):
+            await opened(foreign, replicate)
+        await jetstream.delete_key_value(f"{name}-history")
+        async with opened(foreign, replicate) as store:
+            await store.append(pay(1))
 
     async def test_the_last_message_is_deleted(
         self, jetstream: JetStreamContext, directories: list[Path], replicate: dict[str, Any]
@@ -194,10 +327,11 @@ class TestHands:
         with pytest.raises(FencedError) as caught:
             await opened(one, replicate)
         assert (caught.value.timeline, caught.value.last_shared) == (2, 3)
-        with pytest.raises(ReplicationError, match="no history"):
-            await followed(one.with_name("new"), replicate)
+        async with followed(one.with_name("new"), replicate) as standby:  # by the kept history
+            await standby.wait_for(4)
         async with opened(other, replicate) as new:  # sends its history again
             await new.append(pay(5))
+            assert await last_message(jetstream, name, "history") > 0
             await rejoin(one, StoreConfig.of(None, replicate=replicate))
             async with followed(one, replicate) as back:
                 await back.wait_for(5)

@@ -19,7 +19,7 @@ from eventstore.errors import (
     ReplicationUnavailableError,
     StreamMismatchError,
 )
-from eventstore.replication import trim
+from eventstore.replication import stream_status, trim
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.standby_places import StandbyPlaces
@@ -81,6 +81,11 @@ class TestTrimming:
             await append(store, 11, 20)
             found = await trim(one, config(replicate))
             assert (found.copied, found.oldest_standby) == (20, 10)
+            status = await stream_status(one, config(replicate))
+            assert (status.copied, list(status.standbys.values())) == (20, [10])
+            (standby_id,) = status.standbys
+            assert standby_id in (other / "replica.json").read_text()
+            assert f"a copy up to event 20, standby {standby_id} at event 10" in status.told
             assert await in_stream(replicate) == list(range(11, 21))
             async with followed(other, replicate) as standby:
                 await standby.wait_for(20)

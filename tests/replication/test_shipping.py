@@ -30,6 +30,8 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication import Standby
+from eventstore.replication.connection import Connection
+from eventstore.replication.messages import Outgoing
 from tests.replication.cluster import Cluster
 from tests.replication.plain_reader import read_stream
 from tests.support.bank import bank_registry, pay
@@ -175,22 +177,52 @@ class TestLocal:
         assert await in_stream(replicate) == list(range(1, 202))
 
     async def test_a_cluster_that_went_away_is_taken_up_again(
-        self, cluster: Cluster, tmp_path: Path, replicate: dict[str, Any]
+        self, cluster: Cluster, directories: list[Path], replicate: dict[str, Any]
     ) -> None:
+        """By the writer, and by a standby."""
         replicate["acknowledge"] = "local"
-        async with opened(tmp_path, replicate) as store:
+        async with opened(directories[0], replicate) as store:
             await store.append(pay(1))
+            standby = await Standby.open(directories[1], bank_registry(), replicate=replicate)
+            await standby.wait_for(1)
             for node in cluster.nodes:
                 node.kill()
             for number in range(2, 50):
                 await store.append(pay(number))
+            await until(lambda: standby.lag.messages > 0)
             for node in cluster.nodes:
                 node.start()
             await cluster.ready()
             await store.append(pay(50))
             await until(lambda: store.stats().unreplicated == 0)
             assert store.stats().warnings == ()
+            await standby.wait_for(50)
+            assert standby.lag.messages == 0
+            await standby.close()
         assert await in_stream(replicate) == list(range(1, 51))
+
+
+class TestUnforeseen:
+    async def test_a_fault_of_the_client_library_holds_nobody_up(
+        self, tmp_path: Path, replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replicate["acknowledge"] = "local"
+        monkeypatch.setattr("eventstore.replication.shipping_thread._FAULT_RETRY", 0.1)
+        faults = [AttributeError("'NoneType' object has no attribute 'drain'")] * 2
+
+        async def sends(connection: Connection, message: Outgoing, expected: int) -> Any:
+            if faults:
+                raise faults.pop()
+            return await send(connection, message, expected)
+
+        send = Connection.send
+        monkeypatch.setattr(Connection, "send", sends)
+        async with opened(tmp_path, replicate) as store:  # the first fault comes before the end
+            await store.append(pay(1))
+            await until(lambda: store.stats().unreplicated == 0)
+            assert not faults
+            await until(lambda: store.stats().warnings == ())
+        assert await in_stream(replicate) == [1]
 
 
 class TestOrder:
@@ -323,17 +355,20 @@ class TestFormat:
 
 class TestEvents:
     async def test_decoded_events_are_published_as_json(
-        self, tmp_path: Path, replicate: dict[str, Any]
+        self, tmp_path: Path, replicate: dict[str, Any], caplog: pytest.LogCaptureFixture
     ) -> None:
         client = await nats.connect(replicate["servers"])
         subscription = await client.subscribe(f"events.{replicate['stream']}.>")
         await client.flush()
         replicate["publish_events"] = "events"
         async with opened(tmp_path, replicate) as store:
+            await store.append(pay(4, "x" * 2_000_000))  # larger than a message: passed over
             await store.append(pay(5), key="k")
             message = await subscription.next_msg(timeout=10)
+            assert store.stats().unreplicated == 0
         with contextlib.suppress(nats.errors.Error):
             await client.close()
         assert message.subject == f"events.{replicate['stream']}.deposit"
         found = json.loads(message.data)
-        assert (found["seq"], found["key"], found["data"]["amount"]) == (1, "k", 5)
+        assert (found["seq"], found["key"], found["data"]["amount"]) == (2, "k", 5)
+        assert "event 1 is not published as JSON" in caplog.text

@@ -20,8 +20,7 @@ from eventstore.errors import (
 )
 from eventstore.replication import Standby
 from eventstore.tools import make_backup
-from tests.replication.cluster import Cluster
-from tests.replication.test_shipping import opened, until
+from tests.replication.test_shipping import opened
 from tests.support.bank import Bank, bank_registry, pay
 
 pytestmark = pytest.mark.asyncio
@@ -161,26 +160,6 @@ class TestReading:
 
 
 class TestFaults:
-    async def test_it_survives_the_loss_of_all_servers(
-        self,
-        cluster: Cluster,
-        store: EventStore[Bank],
-        directories: list[Path],
-        replicate: dict[str, Any],
-    ) -> None:
-        await store.append(pay(1))
-        async with followed(directories[1], replicate) as standby:
-            await standby.wait_for(1)
-            for node in cluster.nodes:
-                node.kill()
-            await until(lambda: standby.lag.messages > 0)
-            for node in cluster.nodes:
-                node.start()
-            await cluster.ready()
-            await store.append(pay(2))
-            await standby.wait_for(2)
-            assert standby.lag.messages == 0
-
     async def test_events_that_are_gone_from_the_stream_are_named(
         self, store: EventStore[Bank], directories: list[Path], replicate: dict[str, Any]
     ) -> None:
