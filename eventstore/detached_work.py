@@ -18,7 +18,9 @@ from typing import Any, Generic, TypeVar
 from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreClosedError
 
-__all__ = ["DetachedWork", "ensure_own_loop", "wake"]
+__all__ = ["DetachedWork", "RepeatedWork", "ensure_own_loop", "wake"]
+
+_ATTEMPTS = 10
 
 T = TypeVar("T")
 
@@ -33,8 +35,9 @@ class DetachedWork(Generic[T]):
     """A coroutine that goes on to the end, also when every task is cancelled.
 
     The coroutine begins in the loop's next turn, and awaits futures of the running loop only.
-    `ended` is called with the error that ended the coroutine, if any, before a waiter is woken. An
-    error without `ended` and without a waiter goes to the loop's exception handler.
+    `ended` is called with the error that ended the coroutine, if any, before a waiter is woken, and
+    once more where an exception of a signal handler cut the call off. An error without `ended` and
+    without a waiter goes to the loop's exception handler.
     """
 
     def __init__(
@@ -62,11 +65,14 @@ class DetachedWork(Generic[T]):
         self._work.close()  # the loop was closed first
 
     @property
+    def error(self) -> BaseException | None:
+        """The error that ended the coroutine, if any."""
+        return self._outcome.exception() if self._outcome.done() else None
+
+    @property
     def interrupted(self) -> bool:
         """Whether `KeyboardInterrupt` or `SystemExit` ended the work in the middle of a step."""
-        if not self._outcome.done():
-            return False
-        error = self._outcome.exception()
+        error = self.error
         return error is not None and not isinstance(error, Exception)
 
     async def settled(self) -> bool:
@@ -105,14 +111,13 @@ class DetachedWork(Generic[T]):
         try:
             awaited = self._work.send(None)
         except StopIteration as end:
-            if self._ended is not None:
-                self._ended(None)
             self._outcome.set_result(end.value)
+            self._tell(None)
         except BaseException as error:
             self._outcome.set_exception(error)
             if self._ended is not None:
                 self._outcome.exception()  # retrieved
-                self._ended(error)
+                self._tell(error)
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
         else:
@@ -122,6 +127,60 @@ class DetachedWork(Generic[T]):
                 # asyncio's protocol for awaiting a future: the one who drives takes the mark off.
                 awaited._asyncio_future_blocking = False  # noqa: SLF001  the protocol's own name
                 awaited.add_done_callback(self._step)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Call `ended`, before the waiters' next turn."""
+        if self._ended is not None:
+            try:
+                self._ended(error)
+            except BaseException:
+                self._loop.call_soon(self._ended, error)
+                raise
+
+
+class RepeatedWork:
+    """Detached work that is begun again where an exception of a signal handler cut the work off.
+
+    `made` says whether the work has come to its end, with or without an error.
+    """
+
+    def __init__(self, made: Callable[[], bool]) -> None:
+        self._made = made
+        self._work: DetachedWork[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RepeatedWork: {'over' if self.over else 'under way' if self.begun else 'idle'}>"
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody has asked for the work."""
+        return self._work is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether the work has come to its end."""
+        work = self._work
+        return work is not None and work.done and not work.interrupted and self._made()
+
+    async def wait(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the end of the work. `begin` makes the coroutine, where none is under way.
+
+        Cancelling cancels the waiting. Raises the error of the work, or else the exception that cut
+        the work off.
+        """
+        cut: BaseException | None = None
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            if self._work is None or (self._work.done and not self.over):
+                self._work = DetachedWork(begin())
+            work = self._work
+            await work.settled()
+            if self.over or not attempts_left:
+                await work.wait()
+                break
+            if not work.interrupted:  # else the loop has raised the interrupt
+                cut = cut or work.error
+        if cut is not None:
+            raise cut
 
 
 def ensure_own_loop(loop: asyncio.AbstractEventLoop, path: str) -> None:

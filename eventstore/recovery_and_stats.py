@@ -76,8 +76,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
         seq: The last durable event.
         synced_seq: The last event on stable storage for sure. Behind `seq` where events were
             acknowledged without waiting for the disk.
-        pending: Events that are not yet durable.
-        pending_bytes: Bytes of the events that are not yet durable.
+        pending: Events that are not yet durable, with those whose keys are being looked up.
+        pending_bytes: Bytes of the queued events.
         pending_limit: Events that may be pending: `max_pending`. 0 without a queue.
         events: Events committed.
         commits: Commits made.

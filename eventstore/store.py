@@ -295,7 +295,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         path = self._append_path
         stats = replace(
             path.keyed.add_key_stats(self._subscriptions.add_to(self.log.stats())),
-            operations={operation_name(kind): n for kind, n in path.counts.copy().items()},
+            operations={operation_name(kind): n for kind, n in path.counts.items()},
             open_intents=len(path.intents.published),
         )
         return stats if path.keeper is None else path.keeper.add_snapshot_stats(stats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from eventstore import EventStore, SimulatedClock
 from eventstore.disk.local import LocalDisk
 from eventstore.histogram import BUCKETS, Histogram
+from eventstore.snapshot.keeper import SnapshotKeeper
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import Withdraw, bank_registry, pay
 from tests.support.gates import GatedDisk, commits
@@ -72,6 +74,27 @@ class TestStats:
             free = store.stats().free_bytes
             assert free is not None
             assert 0 < free <= found.f_blocks * found.f_frsize
+
+    @pytest.mark.asyncio
+    async def test_an_event_is_counted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An exception of a signal handler has the end of a commit told a second time."""
+        async with EventStore.open("", bank_registry(), disk=SimulatedDisk(), **QUIET) as store:
+            await store.append(pay())
+            changed, left = SnapshotKeeper.changed, [TimeoutError("of a signal handler")]
+
+            def interrupted(keeper: SnapshotKeeper, seq: int) -> None:
+                changed(keeper, seq)
+                if left:
+                    raise left.pop()
+
+            monkeypatch.setattr(SnapshotKeeper, "changed", interrupted)
+            receipt = store.submit(pay(), pay())
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            await receipt
+            assert not left
+            await store.append(Withdraw(account="a", amount=1))
+            assert store.stats().operations == {"deposit": 3, "withdraw": 1}
+            assert store.stats().events == 4
 
     @pytest.mark.asyncio
     async def test_bytes_that_wait_are_told(self, tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ Merging is detached work. A merge takes many short calls on a thread, so snapsho
 turn, and has a separate temporary name. A merged run counts from the rename on. The old runs are
 removed afterwards.
 
+A merge leaves forgotten keys out, and no later correction of the clock brings such a key back. So a
+merge counts the age of a key to a time that both clocks agree on: the latest event at the opening,
+and the monotonic time since. A wall clock that runs ahead may then forget keys for a while, and
+drops none.
+
 Without space, the keys stay in memory until the next attempt. A failed sync fails the store, as
 everywhere.
 """
@@ -19,7 +24,7 @@ import contextlib
 import logging
 import uuid
 
-from eventstore.clock import Clock
+from eventstore.clock import Clock, wall_time
 from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import KEYS_FOLDER, KEYS_MERGE_TEMPORARY, KEYS_TEMPORARY
@@ -54,6 +59,7 @@ class KeyKeeper:
     ) -> None:
         self.index = index
         self._clock = clock
+        self._opened = index.latest_by(clock) or wall_time(clock), clock.monotonic_ns()
         self._disk = disk
         self._log = log
         self._store = store
@@ -160,7 +166,8 @@ class KeyKeeper:
         index = self.index
         facts = RunFacts(self._store, index.hasher.seed, old[-1].header.first, old[0].header.last)
         next_seq, remember = self._log.durable_seq + 1, index.remember
-        latest = index.latest_by(self._clock)
+        latest, opened = self._opened
+        latest = min(index.latest_by(self._clock), latest + self._clock.monotonic_ns() - opened)
 
         def keep(row: bytes) -> bool:
             return not remember.forgets(Row(*ROW.unpack(row)), next_seq, latest)

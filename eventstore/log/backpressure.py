@@ -3,8 +3,9 @@
 Theory of operation
 -------------------
 A `Room` counts events. *Pending* events are queued or in flight. *Granted* events belong to an
-append that waited and has not submitted yet. `count` more events fit if nothing is pending or
-granted, or if the sum stays within `limit`. One group may therefore exceed the limit, alone.
+append that waited and has not submitted yet, or to a group whose keys are being looked up. `count`
+more events fit if nothing is pending or granted, or if the sum stays within `limit`. One group may
+therefore exceed the limit, alone.
 
 *Waiting is in order of arrival.* While anyone waits, nobody else fits. A large group is therefore
 never overtaken by small ones.
@@ -15,9 +16,13 @@ submitted, the same events are pending by then. If the function raised, the room
 alternatives lost. After a method that only waits, the caller can fail before the submission. The
 block of a context manager can await something, and costs two more calls.
 
+*A group with keys to be looked up holds its grant* until it was queued, or was found to be known or
+refused (`hold` and `release`). Such a group was let in when it was submitted, and waits for room no
+second time.
+
 *Nor by an interruption.* An exception of a signal handler can come between any two steps. Each
-grant is kept under its waiter (`_grants`), and their sum (`_granted`) is believed only while there
-are grants. A grant lasts until its waiter runs, so that a wrong sum lasts no longer.
+grant is kept under its owner (`_grants`). While a grant changes, the sum (`_granted`) is unknown,
+and an unknown sum is added up again.
 
 *Nobody is forgotten.* Room becomes free in two ways: the log gives pending events back, and a
 waiter leaves. Both ways grant room to the next waiters. A waiter leaves after a submission, a
@@ -69,8 +74,8 @@ class Room:
         self.pending: int = 0
         self.refusal: EventStoreError | None = None
         self.reserved: Callable[[], LowSpaceError] | None = None
-        self._granted = 0
-        self._grants: dict[asyncio.Future[None], int] = {}
+        self._granted: int | None = 0
+        self._grants: dict[object, int] = {}
         # The number of events by the future that is done once room for them is granted.
         self._waiters: OrderedDict[asyncio.Future[None], int] = OrderedDict()
 
@@ -79,17 +84,43 @@ class Room:
         if self.refusal is not None:
             raise fresh_error(self.refusal)
 
+    @property
+    def taken(self) -> int:
+        """The events that are pending, granted, or held for a look-up."""
+        if not self._grants:
+            return self.pending
+        if self._granted is None:  # after an interruption
+            self._granted = sum(self._grants.values())
+        return self.pending + self._granted
+
     def fits(self, count: int) -> bool:
         """Return whether `count` more events may be submitted now, ahead of nobody who waits."""
-        taken = self.pending + (self._granted if self._grants else 0)
+        taken = self.taken if self._grants else self.pending
         return not self._waiters and (not taken or taken + count <= self.limit)
+
+    def hold(self, owner: object, count: int) -> None:
+        """Take room for `count` events that found room, until `release`: they come later."""
+        granted, self._granted = self.taken - self.pending, None
+        self._grants[owner] = count
+        self._granted = granted + count
+
+    def release(self, owner: object) -> None:
+        """Give back the room that `owner` holds, if any, and let waiters go on."""
+        self._give_up(owner)
+        if self._waiters:
+            self._grant()
+
+    def _give_up(self, owner: object) -> None:
+        granted, self._granted = self.taken - self.pending, None
+        self._granted = granted - self._grants.pop(owner, 0)
 
     def overloaded_error(self) -> StoreOverloadedError:
         """Return the error of a `submit` whose events do not fit."""
+        taken = self.taken
         return StoreOverloadedError(
-            f"{self.pending} events wait to be written, the limit (max_pending) is "
+            f"{taken} events wait to be written, the limit (max_pending) is "
             f"{self.limit}: await append(), which waits, or submit less at once",
-            pending=self.pending,
+            pending=taken,
             limit=self.limit,
         )
 
@@ -113,10 +144,8 @@ class Room:
             before = self.pending
             result = submit(*arguments)
             if self.pending - before == count:  # the submitted events take the room of the grant
-                self._granted -= self._grants.pop(turn)
-                self._waiters.pop(
-                    turn, None
-                )  # still in line where an interruption cut off `_grant`
+                self._give_up(turn)
+                self._waiters.pop(turn, None)  # in line where an interruption cut off `_grant`
             else:
                 self._leave(turn)
         except BaseException:  # cancellation, the closing of a coroutine, an interruption
@@ -156,7 +185,7 @@ class Room:
 
     def _leave(self, turn: asyncio.Future[None]) -> None:
         """Take a waiter out of the line, or end its grant. Then let other waiters go on."""
-        self._granted -= self._grants.pop(turn, 0)
+        self._give_up(turn)
         self._waiters.pop(turn, None)
         # A closed loop refuses to wake anybody.
         if self._waiters and not turn.get_loop().is_closed():
@@ -164,17 +193,14 @@ class Room:
 
     def _grant(self) -> None:
         """Grant room to the first waiters in the line. A closed room grants to all of them."""
-        if not self._grants:
-            self._granted = 0
-        gone = 0
+        gone, taken = 0, self.taken
         for turn, count in self._waiters.items():
             if not turn.done():  # else its waiter was cancelled, and leaves in a later turn
                 if turn not in self._grants:  # else an interruption came before `set_result`
-                    taken = self._granted + self.pending
                     if taken and taken + count > self.limit and self.refusal is None:
                         break
-                    self._grants[turn] = count
-                    self._granted += count
+                    self.hold(turn, count)
+                    taken += count
                 turn.set_result(None)
             gone += 1
         for _ in range(gone):

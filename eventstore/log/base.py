@@ -159,6 +159,10 @@ class Log(Protocol):
         """The disk with earlier events, `None` for a log without any on a disk."""
 
     @property
+    def closed(self) -> bool:
+        """Whether the log was closed to the end: nothing is open, and the lock is free."""
+
+    @property
     def durable_seq(self) -> int:
         """The last durable sequence number."""
 

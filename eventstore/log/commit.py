@@ -5,9 +5,8 @@ Theory of operation
 The commit path has two sides. `GroupCommit` lives on the event loop, and only the loop's thread
 touches it. The writer runs jobs on a thread of its own, one at a time (see `log/runner.py`).
 
-*Six parts* hold the state: the numbers given out and durable, the queue (`log/record_queue.py`)
-and the room in it (`log/backpressure.py`), the job in flight, the timers (`log/timers.py`), and the
-outcomes that nobody has retrieved.
+*Six parts* hold the state: the numbers, the queue (`log/record_queue.py`), the room in the queue
+(`log/backpressure.py`), the job in flight, the timers (`log/timers.py`), and unretrieved outcomes.
 
 *At most one job is in flight.* The job keeps the `GroupCommit` alive, because somebody may wait
 for a receipt. When nothing is in flight, `submit` hands the events to the writer at once. A lone
@@ -109,7 +108,7 @@ class GroupCommit:
         )
         self._unretrieved = UnretrievedFailures(writer.path)
         self._on_drained: Callable[[], None] | None = None
-        self._ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
+        self.ended: asyncio.Future[None] | None = None  # of the writer's last job, the closing
         flight = lambda: self._in_flight  # noqa: E731  for the watch
         self.watch = CommitWatch(
             self._loop, config, writer.warnings, self.room, self.numbers, flight, self.left
@@ -159,8 +158,7 @@ class GroupCommit:
         if self._actions and self._actions[0] is job:
             self._actions.popleft()
         if self._told is not None:
-            left = self.left()
-            self.room.pending = self._told[0].events + sum(record.events for record in left)
+            self.room.pending = self._told[0].events + sum(one.events for one in self.left())
             self._finish(*self._told)
         left = self.left()
         last = left[-1].entries[-1] if left else None
@@ -328,9 +326,9 @@ class GroupCommit:
 
         On a log that is being closed, the sync is the last job's.
         """
-        if self.unsynced and self._ended is not None:
-            await asyncio.wait([self._ended])
-            error = self._ended.exception()
+        if self.unsynced and self.ended is not None:
+            await asyncio.wait([self.ended])
+            error = self.ended.exception()
             if isinstance(error, EventStoreError):
                 raise fresh_error(error)
         elif self.unsynced:
@@ -350,6 +348,8 @@ class GroupCommit:
         while self._in_flight is not None or self._queue or self._actions:
             drained = self._loop.create_future()
             self._on_drained = functools.partial(wake, drained)
+            if self._in_flight is None:
+                self._start_next_soon()  # an interruption can lose the start
             await drained
 
     async def close(self) -> None:
@@ -359,15 +359,15 @@ class GroupCommit:
         commits that nobody awaited.
         """
         self.stop()
-        if self._ended is None:
-            await self.drain()
-            self._ended = self._loop.create_future()
-        if not (self._ended.done() or self._in_flight or self._actions):
-            self._run_between_commits(self._writer.close, self._ended)
-        await asyncio.wait([self._ended])
+        await self.drain()
+        if self.ended is None:
+            self.ended = self._loop.create_future()
+        if not self.ended.done():
+            self._run_between_commits(self._writer.close, self.ended)
+        await asyncio.wait([self.ended])
         self.watch.end()
         unregister_for_fork(self)
-        self._ended.result()
+        self.ended.result()
         self._unretrieved.raise_first()
 
     def _closed_error(self, reason: str) -> StoreClosedError:

@@ -24,7 +24,7 @@ from typing import ParamSpec, TypeVar
 
 from eventstore.blocking_calls import BackgroundCalls
 from eventstore.config import Durability, StoreConfig
-from eventstore.detached_work import DetachedWork, ensure_own_loop
+from eventstore.detached_work import DetachedWork, RepeatedWork, ensure_own_loop
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.error_base import fresh_error
@@ -92,7 +92,8 @@ class DurableLog:
         self._last_seq = opened.next_seq - 1
         self._keeps_reserve = config.low_space == "refuse"
         self._stopped = False
-        self._closing: DetachedWork[None] | None = None
+        self._released = False
+        self._closing = RepeatedWork(lambda: self.closed)
         self._group: GroupCommit | None = None
         self._refusal: EventStoreError = StoreReadOnlyError(
             f"{self.path} was opened with read_only=True: open it for writing to append",
@@ -144,6 +145,12 @@ class DurableLog:
     def stopped(self) -> bool:
         """Whether the end has begun: by `stop` or `close`, or because the owner was forgotten."""
         return self._stopped
+
+    @property
+    def closed(self) -> bool:
+        """Whether the files are closed and the lock is free."""
+        ended = None if self._group is None else self._group.ended
+        return self._released if self._group is None else ended is not None and ended.done()
 
     @property
     def durable_seq(self) -> int:
@@ -283,14 +290,11 @@ class DurableLog:
             ensure_own_loop(self._loop, self.path)
             self.guard.check()
         self.stop()
-        while self._closing is None or not await self._closing.settled():
-            if self._closing is None or self._closing.interrupted:
-                self._closing = DetachedWork(self._close())
-        await self._closing.wait()
+        await self._closing.wait(self._close)
 
     async def _close(self) -> None:
         if self._group is None:
-            await self._background.close(self.disk.close)
+            await self._background.close(self._release)
             return
         try:
             await self._group.drain()
@@ -299,6 +303,10 @@ class DurableLog:
             await self._group.close()
             raise
         await self._group.close()
+
+    def _release(self) -> None:
+        self.disk.close()
+        self._released = True
 
     def _closed_error(self) -> StoreClosedError:
         return StoreClosedError(f"{self.path} is closed", path=self.path)
@@ -334,7 +342,7 @@ class DurableLog:
         return StoreStats(
             seq=self._group.numbers.durable,
             synced_seq=min(self._writer.synced_seq, self._group.numbers.durable),
-            pending=self._group.room.pending,
+            pending=self._group.room.taken,
             pending_bytes=sum(
                 len(entry.body) for record in self._group.left() for entry in record.entries
             ),

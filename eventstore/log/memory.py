@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -79,6 +80,7 @@ class MemoryLog:
         earlier: LogReader | None = None,
         background: BackgroundCalls | None = None,
         release: Callable[[], None] = lambda: None,
+        max_pending: int = sys.maxsize,
     ) -> None:
         self.path = path
         self.disk = disk
@@ -87,7 +89,8 @@ class MemoryLog:
         self.begins = seq
         self.numbers = Numbers(seq)
         self.levels = Levels(Durability.NONE)  # whatever is asked for, every event is at once
-        self.room = Room(1)  # any number of events fits, because none is ever pending
+        self.room = Room(max_pending)  # for look-ups of keys: nothing else is ever pending
+        self.closed: bool = False
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
         self._on_commit = weakref.WeakMethod(on_commit)
@@ -95,7 +98,11 @@ class MemoryLog:
         self._accepted: tuple[Submission, Outcome] | None = None
         self.guard = CallGuard(path, self._repair)
         self._background = background
-        self._release = release
+        self._end = release
+
+    def _release(self) -> None:
+        self._end()
+        self.closed = True
 
     @property
     def durable_seq(self) -> int:
@@ -235,6 +242,7 @@ class MemoryLog:
         events = self.durable_seq - self.begins
         return StoreStats(
             seq=self.durable_seq,
+            pending=self.room.taken,
             events=events,
             warnings=self.warnings.texts,
             failed=self.failure is not None,

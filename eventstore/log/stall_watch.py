@@ -156,7 +156,7 @@ class CommitWatch:
         )
 
     def _look_at_queue(self) -> None:
-        pending, limit = self._room.pending, self._room.limit
+        pending, limit = self._room.taken, self._room.limit
         if pending * 2 > limit:
             self._warnings.begin(
                 "queue",

@@ -19,7 +19,6 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -71,7 +70,7 @@ class AppendPath(Generic[StateT]):
         head: The state folded from every submitted event.
         state: The published state.
         copy: Copier of a mutable state, `None` for an immutable type.
-        counts: The committed events by payload class.
+        counts: The committed events by payload class. Never changed, but replaced at once.
         log: The log of the store.
         keyed: The appends with identity keys.
         keeper: The keeper of snapshots, `None` in a store without snapshots.
@@ -93,7 +92,7 @@ class AppendPath(Generic[StateT]):
         self.intents = LiveIntents(
             parts.path, opened, inherited_to=parts.inherited_to, ids=parts.order_ids(clock)
         )
-        self.counts: Counter[type[Any]] = Counter()
+        self._counted: tuple[int, dict[type[Any], int]] = parts.at.seq, {}
         self.subscriptions = Subscriptions()
         self.log = parts.make_log(self._committed, self._reset)
         self._keys = parts.keys
@@ -253,11 +252,20 @@ class AppendPath(Generic[StateT]):
         """Settle a doubt: see `Doubt.settle`."""
         return await settle(self, doubt, settled, also)
 
+    @property
+    def counts(self) -> Mapping[type[Any], int]:
+        """The committed events by payload class."""
+        return self._counted[1]
+
     def _committed(self, entries: list[Submission]) -> None:
+        seq, counts = self._counted
+        fresh = counts.copy() if entries[-1].seq > seq else None  # else told once more
         for entry in entries:
             events = entry.events or ()
-            for event in events:
-                self.counts[event.data.__class__] += 1
+            if fresh is not None:
+                for event in events:
+                    kind = event.data.__class__
+                    fresh[kind] = fresh.get(kind, 0) + 1
             time = events[0].time
             if time < self._latest or self._behind:
                 self._note_time(events[0])
@@ -266,6 +274,8 @@ class AppendPath(Generic[StateT]):
             if self.subscriptions.active:
                 self.subscriptions.push(events, entry.body)
         self._last = last = entries[-1]
+        if fresh is not None:
+            self._counted = last.seq, fresh  # at once: an interruption counts no event twice
         self.state = last.state
         if self._keys.groups:
             for entry in entries:

@@ -25,10 +25,13 @@ the next `close` begins the steps again.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import warnings
+from collections.abc import Coroutine
+from typing import Any
 
-from eventstore.detached_work import DetachedWork, ensure_own_loop
+from eventstore.detached_work import RepeatedWork, ensure_own_loop
 from eventstore.log.base import Log
 from eventstore.open_store.keyed_appends import KeyedAppends
 from eventstore.reading.subscriptions import Subscriptions
@@ -53,8 +56,8 @@ class Closing:
         self._subscriptions = subscriptions
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._work: DetachedWork[None] | None = None
-        self._inherited = False
+        self._made = self._inherited = False
+        self._work = RepeatedWork(lambda: self._made and log.closed)
 
     def __repr__(self) -> str:
         state = "not begun" if not self.begun else "over" if self.over else "under way"
@@ -63,14 +66,12 @@ class Closing:
     @property
     def begun(self) -> bool:
         """Whether `close` was called."""
-        return self._work is not None or self._inherited
+        return self._work.begun or self._inherited
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to close: all steps were made, or the store is the parent's."""
-        work = self._work
-        made = work is not None and work.done and not work.interrupted
-        return made or os.getpid() != self._pid
+        return self._work.over or os.getpid() != self._pid
 
     async def close(self, store: object) -> None:
         """Make all steps, or wait until they are made. Cancelling cancels the waiting alone.
@@ -84,17 +85,14 @@ class Closing:
         if self._keeper is not None:
             ensure_own_loop(self._loop, self._log.path)
             self._log.guard.check()
-        while self._work is None or not await self._work.settled():
-            if self._work is None or self._work.interrupted:
-                self._stop()
-                self._work = DetachedWork(self._make_steps(store))
-        await self._work.wait()
+        await self._work.wait(functools.partial(self._begin, store))
 
-    def _stop(self) -> None:
+    def _begin(self, store: object) -> Coroutine[Any, Any, None]:
         self._log.stop()
         if self._keeper is not None:
             self._keeper.stop()
         self._subscriptions.stop()
+        return self._make_steps(store)
 
     async def _make_steps(self, store: object) -> None:
         failure: Exception | None = None
@@ -110,6 +108,7 @@ class Closing:
                 await step()
             except Exception as error:  # noqa: BLE001  the next step is made all the same
                 failure = error
+        self._made = True
         if failure is not None:
             raise failure
 

@@ -9,7 +9,7 @@ turn.
 A duplicate of a key in flight gets a receipt that follows the first receipt: the same outcome, the
 same error. A duplicate of a durable key gets a resolved receipt. Where the disk has to be asked,
 the receipt is pending. Detached work looks the key up, decides again and resolves the receipt. The
-numbers of such a receipt are not known before.
+numbers of such a receipt are not known before. Meanwhile, the group holds room in the queue.
 
 Keys in flight belong to queued groups. A refused commit takes back the keys with the events.
 """
@@ -171,12 +171,15 @@ class KeyedAppends:
 
     def _looked_up(self, request: _Request, decision: Decision) -> Receipt:
         """Return the pending receipt of a group with keys to be looked up."""
-        receipt = Receipt(0, 0, 0)
-        work = DetachedWork(
-            self._look_up_and_go_on(request, decision, receipt),
-            lambda _: self._looking_up.discard(work),
-        )
+        receipt, room = Receipt(0, 0, 0), self._log.appender.room
+
+        def ended(_: BaseException | None) -> None:
+            self._looking_up.discard(work)
+            room.release(work)
+
+        work = DetachedWork(self._look_up_and_go_on(request, decision, receipt), ended)
         self._looking_up.add(work)
+        room.hold(work, len(request.payloads))
         return receipt
 
     def _duplicate(self, request: _Request, decision: Decision) -> Receipt | None:
@@ -220,6 +223,9 @@ class KeyedAppends:
             ]
             payloads = [request.payloads[place] for place in places]
             texts = [by_place.get(place) for place in places]
+        room = self._log.appender.room
+        if room.failure is not None:  # since the look-up began. A closing waits for the look-ups
+            room.ensure_open()
         return request.queue(
             payloads,
             texts,
@@ -231,14 +237,6 @@ class KeyedAppends:
             decision.new,
         )
 
-    async def _queued_with_room(self, request: _Request) -> Receipt | Decision:
-        room, count = self._log.appender.room, len(request.payloads)
-        if room.failure is not None:
-            room.ensure_open()
-        if room.refusal is not None or room.fits(count):  # a closing waits for the look-ups
-            return self._queued(request)
-        return await room.submit_when_fits(count, self._queued, request)
-
     # ---- looking up ------------------------------------------------------------------------
 
     async def _look_up_and_go_on(
@@ -246,15 +244,13 @@ class KeyedAppends:
     ) -> None:
         """Decide with what the disk says, and give `receipt` the outcome.
 
-        A run may be written while the group waits for room. Then keys are looked up once more.
+        A run may be written during the look-up. Then keys are looked up once more.
         """
         found: Receipt | Decision = decision
         try:
             while isinstance(found, Decision):
-                while found.missing:
-                    await self._look_up(request, found.missing)
-                    found = self._decide(request)
-                found = self._duplicate(request, found) or await self._queued_with_room(request)
+                await self._look_up(request, found.missing)
+                found = self._queued(request)
             receipt.become(found)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits for the receipt
             receipt.resolve(error)

@@ -179,6 +179,7 @@ class DiskParts(NamedTuple, Generic[StateT]):
             on_reset=on_reset,
             background=BackgroundCalls(self.disk, 1),
             release=self.disk.close,
+            max_pending=self.config.max_pending,
         )
 
     def make_keeper(

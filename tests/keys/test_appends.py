@@ -24,13 +24,16 @@ from eventstore import (
     KeyConflictError,
     Operation,
     PartialDuplicateError,
+    ReadFailedError,
     SequenceConflictError,
     StoreClosedError,
     StoreFailedError,
     StoreFullError,
+    StoreOverloadedError,
     StoreUsageError,
     handler,
 )
+from eventstore.history import branch
 from eventstore.keys.index import find_in_runs
 from eventstore.keys.run import Run
 from eventstore.open_store import keyed_appends
@@ -516,22 +519,143 @@ async def test_a_closing_waits_for_look_ups(
 
 
 @pytest.mark.asyncio
-async def test_a_run_that_is_written_while_a_group_waits_for_room() -> None:
+async def test_a_run_that_is_written_during_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys are looked up once more, and the receipt has the numbers of the group."""
     store = await opened(SimulatedDisk(), max_pending=1)
     await store.append(Fill(fill_id="1"))
     await store.snapshot()
     await store.append(Fill(fill_id="2"))
-    room = store.log.appender.room
+    look_up = KeyedAppends._look_up
+    looked: list[int] = []
+
+    async def beside(keyed: KeyedAppends, *arguments: Any) -> None:
+        await look_up(keyed, *arguments)
+        looked.append(await store.snapshot())
+
+    monkeypatch.setattr(KeyedAppends, "_look_up", beside)
     receipt = store.submit(Fill(fill_id="1"), Fill(fill_id="3"))
-    room.pending += 1  # another group has come first
-    await store.snapshot()
-    room.give_back(1)
     assert (await asyncio.wait_for(receipt, PATIENCE)) is receipt
+    assert looked == [2, 2]
     assert (receipt.first_seq, receipt.seq, receipt.done) == (3, 3, True)
     assert await asyncio.wait_for(receipt, PATIENCE) is receipt
     assert store.state == 3
     await store.close()
+
+
+@pytest_asyncio.fixture
+async def with_a_run() -> AsyncIterator[EventStore[int]]:
+    """A store with room for four events, and fills 1 to 9 in a run: they are looked up on disk."""
+    store = await opened(SimulatedDisk(), max_pending=4)
+    for number in range(1, 10):
+        await store.append(Fill(fill_id=str(number)))
+    await store.snapshot()
+    yield store
+    await store.close()
+
+
+@pytest.mark.asyncio
+class TestLookUps:
+    """A group with a look-up has its place in the queue, from the call to the outcome."""
+
+    async def test_count_against_the_queue(self, with_a_run: EventStore[int]) -> None:
+        store = with_a_run
+        receipts = [store.submit(Fill(fill_id=str(number))) for number in (1, 2, 3)]
+        assert store.stats().pending == 3
+        with pytest.raises(StoreOverloadedError) as refused:
+            store.submit(Fill(fill_id="4"), Fill(fill_id="5"))
+        assert (refused.value.pending, refused.value.limit) == (3, 4)
+        written = store.submit(Note())  # which has no key to be looked up
+        with pytest.raises(StoreOverloadedError):
+            store.submit(Note())
+        waiting = [
+            asyncio.ensure_future(store.append(Fill(fill_id=str(number % 9 + 1))))
+            for number in range(100)
+        ]
+        await asyncio.sleep(0)
+        assert store.stats().pending == 4, "whoever waits for room is in no queue"
+        assert [(await receipt).seq for receipt in receipts] == [1, 2, 3]
+        assert (await written).seq == 10
+        assert all(receipt.duplicate for receipt in await asyncio.gather(*waiting))
+        assert store.stats().pending == 0
+
+    async def test_of_a_group_beyond_the_limit(self, with_a_run: EventStore[int]) -> None:
+        group = [Fill(fill_id=str(number)) for number in range(3, 13)]
+        receipt = with_a_run.submit(*group)
+        assert with_a_run.stats().pending == 10
+        with pytest.raises(StoreOverloadedError):
+            with_a_run.submit(Note())
+        assert [event.key for event in (await receipt).events] == ["BTC:10", "BTC:11", "BTC:12"]
+
+    @pytest.mark.parametrize("outcome", ["known", "new", "conflict", "refused", "unreadable"])
+    @pytest.mark.parametrize("cancelled", [False, True])
+    async def test_give_their_room_back(
+        self,
+        outcome: str,
+        cancelled: bool,
+        with_a_run: EventStore[int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store = with_a_run
+        known = outcome in ("known", "conflict")
+        qty = {"conflict": 7.0, "refused": -1.0}.get(outcome, 1.0)
+        operation = Fill(fill_id="1" if known else "new", qty=qty)
+        if not known:
+            monkeypatch.setattr(Run, "may_hold", lambda run, key_hash: True)
+        if outcome == "unreadable":
+
+            def unreadable(run: Run, key_hash: int) -> None:
+                raise ReadFailedError("keys/ cannot be read", path="keys")
+
+            monkeypatch.setattr(Run, "find", unreadable)
+        appending = [asyncio.ensure_future(store.append(operation)) for _ in range(9)]
+        await asyncio.sleep(0)
+        assert store.stats().pending == 4
+        if cancelled:
+            for task in appending:
+                task.cancel()
+        await asyncio.gather(*appending, return_exceptions=True)
+        await store.flush()
+        assert store.stats().pending == 0
+        monkeypatch.undo()
+        await asyncio.wait_for(store.append(*[Note()] * 4), PATIENCE)
+
+    async def test_give_their_room_back_where_the_log_fails(
+        self, with_a_run: EventStore[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = with_a_run
+        monkeypatch.setattr(Run, "may_hold", lambda run, key_hash: True)
+        receipts = [store.submit(Fill(fill_id=name)) for name in ("new", "1")]
+        store.log.fail(StoreFailedError("failed", path="p"))
+        with pytest.raises(StoreFailedError):
+            await receipts[0]
+        assert (await receipts[1]).duplicate
+        assert store.stats().pending == 0
+        assert store.seq == 9
+
+    @pytest.mark.parametrize("use_wal", [False, True])
+    async def test_of_a_store_without_a_log_and_of_a_branch(self, use_wal: bool) -> None:
+        disk = SimulatedDisk()
+        store = await opened(disk, use_wal=use_wal, max_pending=4)
+        await store.append(*[Fill(fill_id=str(number)) for number in range(1, 10)])
+        await store.snapshot()
+        await store.close()
+        disk = disk.reopen()
+        opening = (
+            branch("", REGISTRY, disk=disk)
+            if use_wal
+            else EventStore.open("", REGISTRY, disk=disk, use_wal=False, max_pending=4)
+        )
+        async with opening as store:
+            receipts = [store.submit(Fill(fill_id=str(number))) for number in range(1, 5)]
+            assert store.stats().pending == 4
+            if use_wal:  # all that a branch in memory has is in memory: there is no limit
+                receipts.append(store.submit(Fill(fill_id="5")))
+            else:
+                with pytest.raises(StoreOverloadedError):
+                    store.submit(Note())
+            assert all([(await receipt).duplicate for receipt in receipts])
+            assert store.stats().pending == 0
+            await store.append(Note())
 
 
 @pytest.mark.asyncio

@@ -48,6 +48,15 @@ def note(state: int, event: Event[Note]) -> int:
 REGISTRY = HandlerRegistry[int](fill, note, initial=int)
 
 
+class SteppedClock(SimulatedClock):
+    """A clock whose wall time is `step` nanoseconds wrong. The monotonic time is right."""
+
+    step = 0
+
+    def time_ns(self) -> int:
+        return super().time_ns() + self.step
+
+
 async def opened(disk: SimulatedDisk, **options: Any) -> EventStore[int]:
     options = {"wal_max_entries": None, "auto_save_interval": None, **options}
     return await EventStore.open("", options.pop("registry", REGISTRY), disk=disk, **options)
@@ -432,6 +441,29 @@ class TestRemember:
         await fills(store, 4)
         await store.snapshot()  # and the runs are merged
         assert await known(store, 1, 2, 3, 4) == [1, 2, 3, 4]
+        await store.close()
+
+    async def test_runs_merged_while_the_clock_is_ahead_drop_no_key(self) -> None:
+        """Nobody could bring such a key back once the clock was set right."""
+        clock, disk = SteppedClock(10**18), SimulatedDisk()
+        options: dict[str, Any] = {"clock": clock, "keys": {"remember": {"age": "2h"}}}
+        store = await opened(disk, **options)
+        await fills(store, 1)
+        await store.snapshot()
+        clock.step = 10**8 * 10**9
+        await fills(store, 2)
+        await store.snapshot()  # and the runs are merged
+        await store.close()
+        disk = disk.reopen()
+        assert len(runs(disk)) == 1
+        clock.step = 0
+        store = await opened(disk, **options)
+        assert await known(store, 1, 2) == [1, 2]
+        await fills(store, 3)
+        clock.advance(3600 * 3)
+        await fills(store, 4)
+        await store.snapshot()
+        assert store.stats().keys == 2, "those of event 2, with the time ahead, and of event 4"
         await store.close()
 
     @pytest.mark.parametrize(

@@ -191,9 +191,8 @@ SABOTAGES = (
         edits=(
             edit(
                 BACKPRESSURE,
-                "        self._granted -= self._grants.pop(turn, 0)\n"
-                "        self._waiters.pop(turn, None)\n",
-                "        self._granted -= self._grants.pop(turn, 0)\n"
+                "        self._give_up(turn)\n        self._waiters.pop(turn, None)\n",
+                "        self._give_up(turn)\n"
                 "        if turn in list(self._waiters):\n"
                 "            del self._waiters[turn]\n",
             ),
@@ -644,7 +643,7 @@ SABOTAGES = (
         edits=(
             edit(
                 BACKPRESSURE,
-                "        self._granted -= self._grants.pop(turn, 0)\n        self._waiters",
+                "        self._give_up(turn)\n        self._waiters",
                 "        self._waiters",
             ),
         ),
@@ -1197,7 +1196,7 @@ SABOTAGES = (
     Sabotage(
         name="a sync put behind the last job",
         breaks="nobody waits for a closed store",
-        edits=(edit(COMMIT, "if self.unsynced and self._ended is not None:", "if False:"),),
+        edits=(edit(COMMIT, "if self.unsynced and self.ended is not None:", "if False:"),),
         caught_by=("tests/open_store/test_closing.py",),
     ),
     Sabotage(

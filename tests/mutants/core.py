@@ -6,6 +6,7 @@ from tests.mutants.sabotage import Sabotage, edit
 
 __all__ = ["CORE"]
 
+APPEND_PATH = "open_store/append_path.py"
 KEYED_APPENDS = "open_store/keyed_appends.py"
 
 TEST_APPENDS = "tests/keys/test_appends.py"
@@ -40,7 +41,49 @@ CORE = (
                 "            if isinstance(found, Decision):\n",
             ),
         ),
-        caught_by=(f"{TEST_APPENDS} -k waits_for_room",),
+        caught_by=(f"{TEST_APPENDS} -k during_a_look_up",),
+    ),
+    Sabotage(
+        name="look-ups without a place in the queue",
+        breaks="no queue grows beyond max_pending",
+        edits=(edit(KEYED_APPENDS, "        room.hold(work, len(request.payloads))\n", ""),),
+        caught_by=(f"{TEST_APPENDS} -k count_against",),
+    ),
+    Sabotage(
+        name="the room of a look-up kept",
+        breaks="room that was granted is given back on every path",
+        edits=(edit(KEYED_APPENDS, "            room.release(work)\n", ""),),
+        caught_by=(f"{TEST_APPENDS} -k give_their_room_back",),
+    ),
+    Sabotage(
+        name="a closing cut off for good",
+        breaks="a closed store holds no lock, whatever a signal handler raised",
+        edits=(
+            edit(
+                "detached_work.py",
+                "if self._work is None or (self._work.done and not self.over):",
+                "if self._work is None:",
+            ),
+        ),
+        caught_by=(f"{TEST_CLOSING} -k last_step",),
+    ),
+    Sabotage(
+        name="keys dropped by a clock that ran ahead",
+        breaks="a clock that ran ahead for a moment forgets no later key",
+        edits=(
+            edit(
+                "keys/keeper.py",
+                "min(index.latest_by(self._clock), latest + self._clock.monotonic_ns() - opened)",
+                "index.latest_by(self._clock)",
+            ),
+        ),
+        caught_by=("tests/keys/test_kept.py -k merged_while",),
+    ),
+    Sabotage(
+        name="a commit counted as often as it is told",
+        breaks="an interruption doubles no figure",
+        edits=(edit(APPEND_PATH, "if entries[-1].seq > seq else None", "if True else None"),),
+        caught_by=("tests/test_health.py -k counted_once",),
     ),
     Sabotage(
         name="a key lost on its way to a run",

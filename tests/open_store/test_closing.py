@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -28,6 +29,9 @@ from eventstore.blocking_calls import BackgroundCalls
 from eventstore.detached_work import DetachedWork
 from eventstore.disk.local import LocalDisk
 from eventstore.log import runner
+from eventstore.log.commit import GroupCommit
+from eventstore.log.durable import DurableLog
+from eventstore.log.stall_watch import CommitWatch
 from eventstore.shared_threads import Crew
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
@@ -458,6 +462,73 @@ class TestThreads:
             disk = LocalDisk(tmp_path / "s")
             disk.lock()
             disk.close()
+
+    @pytest.mark.parametrize("opens", ["store", "log"])
+    @pytest.mark.parametrize(
+        "step",
+        [
+            (GroupCommit, "close"),
+            (GroupCommit, "_run_between_commits"),
+            (GroupCommit, "_start_next_guarded"),
+            (CommitWatch, "end"),
+            (DurableLog, "drain"),
+        ],
+    )
+    @pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+    @pytest.mark.parametrize("before", [True, False])
+    def test_an_exception_of_a_signal_handler_in_the_last_step_leaves_no_lock(
+        self,
+        opens: str,
+        step: tuple[type[Any], str],
+        error: type[BaseException],
+        before: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Raised once, as such an exception is, and then nobody else closes the store."""
+        with asyncio.Runner() as runner:
+            opened = _opened(tmp_path / "s") if opens == "store" else _opened_log(tmp_path / "s")
+            thing: Any = runner.run(opened)
+            _raise_once(monkeypatch, *step, error, before=before)
+            with contextlib.suppress(error):
+                runner.run(thing.close())
+            if error is KeyboardInterrupt:
+                runner.run(asyncio.wait_for(thing.close(), PATIENCE))
+            disk = LocalDisk(tmp_path / "s")
+            disk.lock()
+            disk.close()
+            with contextlib.suppress(error):  # the outcome of the closing
+                runner.run(asyncio.wait_for(thing.close(), PATIENCE))
+
+
+def _raise_once(
+    patch: pytest.MonkeyPatch,
+    owner: type[Any],
+    name: str,
+    error: type[BaseException],
+    *,
+    before: bool,
+) -> None:
+    """Have the next call of a method raise `error`, before or after all that the call does."""
+    real, left = getattr(owner, name), [error]
+
+    def interrupted(*arguments: Any) -> Any:
+        raised = left.pop() if left else None
+        if raised is not None and before:
+            raise raised
+        result = real(*arguments)
+        if raised is None:
+            return result
+        if not asyncio.iscoroutine(result):
+            raise raised
+
+        async def then_interrupted() -> None:
+            await result
+            raise raised
+
+        return then_interrupted()
+
+    patch.setattr(owner, name, interrupted)
 
 
 async def _opened(path: Path) -> EventStore[Bank]:

@@ -39,7 +39,7 @@ def waiters_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wake nobody when a waiter leaves the line without a submission."""
 
     def leave(room: Room, turn: Any) -> None:
-        room._granted -= room._grants.pop(turn, 0)
+        room._give_up(turn)
         room._waiters.pop(turn, None)
 
     monkeypatch.setattr(Room, "_leave", leave)

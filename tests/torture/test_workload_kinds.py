@@ -272,7 +272,7 @@ class TestNoticed:
         self, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
         def leave(room: Room, turn: Any) -> None:
-            room._granted -= room._grants.pop(turn, 0)
+            room._give_up(turn)
             room._waiters.pop(turn, None)
 
         monkeypatch.setattr(Room, "_leave", leave)

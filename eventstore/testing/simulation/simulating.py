@@ -43,7 +43,7 @@ SEED_VARIABLE = "EVENTSTORE_SIMULATED_SEED"
 def simulate(
     bot: Bot,
     *,
-    registry: HandlerRegistry[Any],
+    registry: HandlerRegistry[Any] | None = None,
     venue: Venue | None = None,
     seeds: Iterable[int] = range(200),
     faults: Faults | None = None,
@@ -64,7 +64,7 @@ def simulate(
     may end or go on for ever. Everything in a run follows from the seed.
 
     Args:
-        registry: the handlers of the bot's store.
+        registry: the handlers of the bot's store, by default every installed one.
         venue: the venue, by default `Venue()`.
         seeds: the numbers of the runs.
         faults: the rates of faults, by default `Faults()`.
@@ -92,7 +92,7 @@ def simulate(
     """
     scenario = Scenario(
         checked_bot(bot),
-        checked_registry(registry),
+        HandlerRegistry.discover() if registry is None else checked_registry(registry),
         _instance("venue", venue, Venue),
         _instance("faults", faults, Faults),
         _checks(check, books, fill, limit, decisions),
