@@ -144,7 +144,7 @@ class StoreConfig(
     history: History = "archive"
     """Segments that no snapshot needs: repacked and compressed, kept as they are, or discarded."""
 
-    keyframe_events: _Events | None = 20_000
+    keyframe_events: _Events | None = 10_000
     """Events between keyframes, at least: old snapshots kept beside the archive, so that the state
     at any moment is near one. `None`: none are kept.
     """

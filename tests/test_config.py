@@ -38,7 +38,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "auto_save_interval": 60.0,
         "use_wal": True,
         "history": "archive",
-        "keyframe_events": 20_000,
+        "keyframe_events": 10_000,
         "unusable_snapshots": "refuse",
         "max_pending": 65_536,
         "idle_seal": 1.0,

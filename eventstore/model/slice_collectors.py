@@ -11,6 +11,9 @@ entries, made in one call, would hold up the event loop.
 The other kind computes the digest of the decoded parts, and drops the parts. The writer of a
 snapshot compares the digest with the digest of the state, and so knows whether the snapshot reads
 back as the same state. No second copy of the state is in memory.
+
+Whoever loads a snapshot uses both kinds at once. The digest of the parts is the digest of the
+value, because a value that does not hold the parts as they were read is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ import immutables
 import msgspec
 
 from eventstore.model.canonical import PAIR, Tally, canonical_bytes
-from eventstore.model.state_slices import BYTES, ENTRIES, TEXT
+from eventstore.model.state_slices import BYTES, ENTRIES, TEXT, check_kept
 from eventstore.model.type_tree import ItemsNode, Leaf, MappingNode, Node, ObjectNode
 
-__all__ = ["Collect", "Collector", "collect_digest", "collect_values"]
+__all__ = ["Collect", "Collector", "collect_both", "collect_digest", "collect_values"]
 
 
 class Collector(Protocol):
@@ -62,6 +65,29 @@ def collect_values(node: Node, kind: int) -> Collector:
     if kind in (TEXT, BYTES):
         return _Text(node, kind)
     return _Items(tuple)
+
+
+def collect_both(node: Node, kind: int) -> Collector:
+    """Make a collector for a pair: the value, and the canonical bytes of the value."""
+    return _Both(collect_values(node, kind), collect_digest(node, kind))
+
+
+class _Both:
+    def __init__(self, value: Collector, digest: Collector) -> None:
+        self._value = value
+        self._digest = digest
+
+    def add(self, parts: list[Any]) -> None:
+        self._value.add(parts)
+        self._digest.add(parts)
+
+    def put(self, key: Any, made: Any) -> None:
+        value, canonical = made
+        self._value.put(key, value)
+        self._digest.put(key, canonical)
+
+    def close(self) -> tuple[Any, bytes]:
+        return self._value.close(), self._digest.close()
 
 
 class _Tallying:
@@ -134,7 +160,10 @@ class _Items:
         self._items.append(made)
 
     def close(self) -> Any:
-        return self._items if self._kind is list else self._kind(self._items)
+        made = self._items if self._kind is list else self._kind(self._items)
+        if len(made) != len(self._items):
+            raise msgspec.ValidationError("an item stands twice in a set")
+        return made
 
 
 class _Object:
@@ -157,7 +186,9 @@ class _Object:
         for field in self._node.fields:
             if field.required and field.name not in self._parts:
                 raise msgspec.ValidationError(f"the state's field {field.name!r} is missing")
-        return self._parts if self._node.form == "typeddict" else self._node.kind(**self._parts)
+        return (
+            self._parts if self._node.form == "typeddict" else _made(self._node.kind, self._parts)
+        )
 
 
 class _ArrayObject:
@@ -177,7 +208,13 @@ class _ArrayObject:
 
     def close(self) -> Any:
         parts = self._parts[self._skipped :]
-        return self._kind(**dict(zip(self._names, parts, strict=True)))
+        return _made(self._kind, dict(zip(self._names, parts, strict=True)))
+
+
+def _made(kind: type[Any], parts: dict[str, Any]) -> Any:
+    made = kind(**parts)
+    check_kept(made, parts)
+    return made
 
 
 class _Text:

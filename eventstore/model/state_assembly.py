@@ -24,7 +24,13 @@ import msgspec
 
 from eventstore.model.canonical import canonical_bytes
 from eventstore.model.conversion import decode_hook, freeze
-from eventstore.model.slice_collectors import Collect, Collector, collect_digest, collect_values
+from eventstore.model.slice_collectors import (
+    Collect,
+    Collector,
+    collect_both,
+    collect_digest,
+    collect_values,
+)
 from eventstore.model.state_slices import BYTES, ENTRIES, ITEMS, TEXT, VALUE, value_digest
 from eventstore.model.type_tree import (
     AnyNode,
@@ -62,6 +68,11 @@ class SliceReader:
         state of this type.
         """
         return self._read(slices, collect_values, _same)
+
+    def state_and_digest(self, slices: Iterable[bytes]) -> tuple[Any, str]:
+        """Put slices together to a state, with its digest. Raises the errors of `state`."""
+        state, canonical = self._read(slices, collect_both, _with_canonical_bytes)
+        return state, value_digest(canonical)
 
     def digest(self, slices: Iterable[bytes]) -> str:
         """Return the digest of the state in the slices. Raises the errors of `state`."""
@@ -148,6 +159,10 @@ def _is_frozen(node: Node) -> bool:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _with_canonical_bytes(value: Any) -> tuple[Any, bytes]:
+    return value, canonical_bytes(value)
 
 
 def _as_key(key: Any) -> Any:

@@ -45,7 +45,17 @@ from eventstore.model.canonical import PAIR, Tally, canonical_bytes, encode
 from eventstore.model.codec import array_header
 from eventstore.model.value_types import UNIONS, fields_of, plain_type
 
-__all__ = ["BYTES", "ENTRIES", "ITEMS", "SLICE", "TEXT", "VALUE", "StateSlices", "value_digest"]
+__all__ = [
+    "BYTES",
+    "ENTRIES",
+    "ITEMS",
+    "SLICE",
+    "TEXT",
+    "VALUE",
+    "StateSlices",
+    "check_kept",
+    "value_digest",
+]
 
 SLICE = 250
 """Entries in a slice, and the weight of a small value, at most."""
@@ -277,10 +287,14 @@ def _check_rebuilt(value: Any) -> None:
     kind = type(value)
     names, _ = _field_names(kind)
     parts = {name: getattr(value, name) for name in names}
-    again = kind(**parts)
+    check_kept(kind(**parts), parts)
+
+
+def check_kept(made: Any, parts: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where an object has other fields than `parts`, which it was made of."""
     for name, part in parts.items():
-        made = getattr(again, name)
-        if made is not part and (type(made) is not type(part) or made != part):
+        kept = getattr(made, name)
+        if kept is not part and (type(kept) is not type(part) or kept != part):
             raise ValueError(
-                f"{kind.__qualname__} changes its field {name!r} when it is made again"
+                f"{type(made).__qualname__} changes its field {name!r} when it is made again"
             )

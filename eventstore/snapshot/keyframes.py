@@ -7,7 +7,7 @@ commit path nothing. Two rules keep keyframes few:
 
 * The events since the keyframe before are as many as the configuration says.
 * The file has at most `BYTES_PER_EVENT` bytes for each of these events. So keyframes of a large
-  state are rarer, and keyframes take about as much space as the events in the archive at most.
+  state are rarer. The trading state with its memory of fills takes about 20 bytes an event.
 
 The file is a frame that decompressors skip, with a copy of the snapshot's header, and then the
 snapshot in one Zstandard frame. The copy lets a search by time read a few bytes of each file.
@@ -51,7 +51,7 @@ __all__ = [
     "remove_keyframes",
 ]
 
-BYTES_PER_EVENT = 16
+BYTES_PER_EVENT = 32
 """Bytes that a keyframe may take for each event since the keyframe before."""
 _SKIPPABLE = struct.Struct("<II")
 HEADER_AT = _SKIPPABLE.size

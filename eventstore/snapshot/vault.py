@@ -277,8 +277,7 @@ class SnapshotVault(Generic[StateT]):
                 return Rejected(
                     name, f"it was made by other handlers of {', '.join(differing)}", differing
                 )
-            state = self._codec.load(slices)
-            found = self._codec.digest(state)
+            state, found = self._codec.load_with_digest(slices)
             intents = self.decode_intents(about.intents, about.used)
         except StoreFormatError:
             raise

@@ -22,6 +22,7 @@ TEST_READ_COSTS = "tests/reading/test_read_costs.py"
 TEST_FORMAT = "tests/log/test_archive_format.py"
 TEST_ARCHIVE = "tests/log/test_archive.py"
 TEST_KEYFRAMES = "tests/snapshot/test_keyframes.py"
+TEST_STATE_SLICES = "tests/model/test_state_slices.py"
 TEST_SEEK = "tests/log/test_seek.py"
 TEST_BITS = "tests/damage/test_bits.py"
 
@@ -50,6 +51,12 @@ READING = (
             edit(DURABLE_LOG, "                return taken, error\n", "                raise\n"),
         ),
         caught_by=(f"{TEST_READ_COSTS} -k before_damage",),
+    ),
+    Sabotage(
+        name="a loaded object believed to hold what was read",
+        breaks="a loaded state has the digest in the snapshot",
+        edits=(edit("model/slice_collectors.py", "    check_kept(made, parts)\n", ""),),
+        caught_by=(f"{TEST_STATE_SLICES} -k they_are_refused",),
     ),
     Sabotage(
         name="a keyframe of another timeline believed",
