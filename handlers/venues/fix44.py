@@ -10,7 +10,8 @@ Format: FIX 4.4, volume 4, "Execution Report". The frame is checked by `fix_mess
   within a day and a session only, so `venue` has to name the session, and `dated_ids` puts the
   trade date (75) before the id.
 - The fee is `Commission` (12) by its type (13: 1 per unit, 2 per cent of the value, 3 absolute),
-  with the miscellaneous fees (136 to 139, 891). Fees in more than one currency are refused.
+  with the miscellaneous fees (136 to 139, 891). Five per cent are .05, as FIX writes percentages, so
+  one and more is refused. Fees in more than one currency are refused.
 - A leg of a combination (442=2) and the combination itself (442=3) tell the same fill, so
   `multileg` has to say the one to book.
 """
@@ -299,4 +300,6 @@ def _amount(entry: Fields, tag: str, kind: str, report: Fields) -> Decimal:
         quantity = multiplied(quantity, report.positive("231"))
     elif any(name in report for name in _DERIVATIVE):
         raise entry.refusal("is per cent of a value, and the multiplier (231) is missing", tag)
-    return multiplied(multiplied(fee, quantity), multiplied(report.number("31"), Decimal("0.01")))
+    if not -1 < fee < 1:
+        raise entry.refusal("is a hundred per cent or more: FIX writes 5 per cent as .05", tag)
+    return multiplied(multiplied(fee, quantity), report.number("31"))
