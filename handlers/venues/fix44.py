@@ -10,8 +10,8 @@ Format: FIX 4.4, volume 4, "Execution Report". The frame is checked by `fix_mess
   within a day and a session only, so `venue` has to name the session, and `dated_ids` puts the
   trade date (75) before the id.
 - The fee is `Commission` (12) by its type (13: 1 per unit, 2 per cent of the value, 3 absolute),
-  with the miscellaneous fees (136 to 139, 891). Five per cent are .05, as FIX writes percentages, so
-  one and more is refused. Fees in more than one currency are refused.
+  with the miscellaneous fees (136 to 139, 891). FIX writes five per cent as .05, so one and more is
+  refused. Fees in more than one currency are refused.
 - A leg of a combination (442=2) and the combination itself (442=3) tell the same fill, so
   `multileg` has to say the one to book.
 """
