@@ -8,8 +8,8 @@ Format: Bybit's v5 pages "Execution", "Fast Execution", "Get Trade History", "Ge
   the position. Other types are refused.
 - A positive `execFee` is paid. Funding in the transaction log has the opposite sign and another id,
   so funding is booked from executions, and transfers from the log.
-- A settlement of the log with a cash flow tells the profit of a session of a USDC contract, which
-  no execution tells. It is refused.
+- Two types of the log are told by no execution, and are refused: the expiry of an option, and a
+  settlement with a cash flow, which is the profit of a session of a USDC contract.
 - The fast stream has no fee: the fee is not known yet, and the other stream completes the fill.
 - One name may be a spot pair and a contract. `spot` has the spot pairs, `symbols` the others.
 - Without `feeCurrency`, a fee of spot is in base or quote, by the side and the rate of the maker.
@@ -191,6 +191,10 @@ class Bybit(VenueAdapter):
     def _transaction(self, entry: Fields) -> list[Operation]:
         kind = entry.choice("type", {**TRANSACTIONS, **self.cash_kinds})
         if kind == "told_elsewhere":
+            if entry.text("type") == "DELIVERY" and entry.optional_text("category") == "option":
+                raise entry.refusal(
+                    "is the expiry of an option, which no execution tells. settle books it", "type"
+                )
             if entry.text("type") == "SETTLEMENT" and entry.optional_number("cashFlow"):
                 raise entry.refusal(
                     "is the profit of a session, which is not booked here. adjust_cash of type "

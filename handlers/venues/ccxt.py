@@ -8,6 +8,8 @@ Format: the manual of ccxt, "Trade structure", and "Personal trades".
   as the shortest decimal. `amount` of a swap is in contracts.
 - `fee`, or a list `fees`, is positive where paid. A trade of a stream may have neither: the fee is
   not known yet, and the fetched trade completes the fill.
+- A unified trade does not tell the side of a position. In hedge mode, `info` does: `positionSide`,
+  `ps` and `posSide` of Binance and OKX. Without these, a trade is of the net position.
 - An order has most fields of a trade, and `filled` or `remaining` beside them. It is refused.
 - `info` is the venue's own entry. Two venues put cash or adjusted fills into the shape of a trade:
   Bybit's `execType` and Coinbase's `trade_type` in `info` tell, and such entries are refused.
@@ -23,7 +25,7 @@ from typing import Literal
 from eventstore import Operation
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import VenueAdapter, with_fees
-from handlers.venues.reading import BUY_SELL, Fields, names
+from handlers.venues.reading import BUY_SELL, Fields, PositionSide, names
 from handlers.venues.times import milliseconds, rfc3339
 
 __all__ = ["Ccxt"]
@@ -33,6 +35,8 @@ _TRADE = names(
 )
 _FEE = names("cost currency rate")
 _OF_ORDERS = ("filled", "remaining")
+_NAMES_OF_POSITION_SIDES = ("positionSide", "ps", "posSide")
+_POSITION_SIDES: Mapping[str, PositionSide] = {"long": "long", "short": "short"}
 _TRADES_OF_VENUES = {
     # Of Bybit; then of OKX, where execType is the liquidity; then of entries without a type.
     "execType": frozenset(
@@ -73,8 +77,11 @@ class Ccxt(VenueAdapter):
             if name in trade:
                 raise trade.refusal("is of an order, and no trade has it", name)
         trade.only(_TRADE)
+        position_side: PositionSide = "net"
         if isinstance(trade.optional_raw("info"), Mapping):
-            _check_venue(trade.fields("info"))
+            info = trade.fields("info")
+            _check_venue(info)
+            position_side = _position_side(info)
         fill = RecordTrade(
             trade_id=trade.identifier("id"),
             symbol=self.symbol(trade.text("symbol")),
@@ -83,6 +90,7 @@ class Ccxt(VenueAdapter):
             price=trade.number("price"),
             venue=self.venue,
             account=self.account,
+            position_side=position_side,
             order_id=trade.optional_identifier("order"),
             liquidity=(
                 None if trade.absent("takerOrMaker") else trade.choice("takerOrMaker", _LIQUIDITY)
@@ -104,6 +112,13 @@ def _check_venue(info: Fields) -> None:
         kind = info.optional_raw(name)
         if not isinstance(kind, str | None) or kind not in trades:
             raise info.refusal(f"tells that the entry is no trade: {kind!r:.80}", name)
+
+
+def _position_side(info: Fields) -> PositionSide:
+    for name in _NAMES_OF_POSITION_SIDES:
+        if (side := str(info.optional_raw(name)).lower()) in _POSITION_SIDES:
+            return _POSITION_SIDES[side]
+    return "net"
 
 
 def _fees(trade: Fields) -> list[tuple[str | None, Decimal]]:

@@ -6,6 +6,7 @@ Format: FIX 4.4, volume 4, "Execution Report". The frame is checked by `fix_mess
   `ExecRefID` (19). The other types tell the state of an order. `1` and `2`, and
   `ExecTransType` (20), are of FIX 4.2 and are refused.
 - 32 and 31 are of the fill, 14 and 6 are sums of the order.
+- A price is one of a unit. Any other `PriceType` (423), such as per cent of par, is refused.
 - The identity is `ExecID` (17), the same in a resend. An `ExecID` need be unique
   within a day and a session only, so `venue` has to name the session, and `dated_ids` puts the
   trade date (75) before the id.
@@ -51,13 +52,14 @@ _QUIET = frozenset("0 1 2 3 4 5 9 A j".split())
 _PER_UNIT, _PER_CENT, _ABSOLUTE = "unit", "per cent", "absolute"
 _COMMISSION_TYPE = {"1": _PER_UNIT, "2": _PER_CENT, "3": _ABSOLUTE}
 _FEE_BASIS = {"0": _ABSOLUTE, "1": _PER_UNIT, "2": _PER_CENT}
+_PRICE_OF_A_UNIT = "2"
 _MISC_FEE = frozenset({137, 138, 139, 891})
 _DERIVATIVE = ("200", "201", "202", "205", "541")
 """Tags of maturity, put or call, and strike: then 55 alone does not name the contract."""
 
 _ONCE = frozenset(
-    "1 11 12 13 15 17 19 20 31 32 37 38 39 43 44 48 54 55 60 75 136 150 200 201 202 205 231 442 "
-    "479 541 851".split()
+    "1 11 12 13 15 17 19 20 31 32 37 38 39 43 44 48 54 55 60 75 136 150 200 201 202 205 231 423 "
+    "442 479 541 851".split()
 )
 """Tags that are read, and belong to no group."""
 
@@ -116,6 +118,8 @@ class Fix44(VenueAdapter):
                     time=_time(report),
                 )
             ]
+        if report.optional_text("423") not in ("", _PRICE_OF_A_UNIT):
+            raise report.refusal("says that the price is not that of a unit", "423")
         fee, currency = _fee(report, misc_fees)
         if kind == _CORRECT:
             return [

@@ -57,6 +57,10 @@ def test_text_and_bytes_with_soh_give_the_same() -> None:
         Fix44().operations(bar)
 
 
+def test_a_price_of_a_unit_may_say_so() -> None:
+    assert fill(FILL + "423=2|") == fill()
+
+
 def test_the_account_is_of_the_message_or_of_the_settings() -> None:
     assert fill(account="book").account == "book"
     assert fill(FILL + "1=ACC1|", account="book").account == "ACC1"
@@ -134,6 +138,7 @@ def test_a_fee_that_is_not_understood_is_refused(fields: str, reason: str) -> No
         (("35=8|", "35=AE|"), "unknown type"),
         (("55=AAPL|", "55=ES|200=202603|"), "name the contract"),
         (("55=AAPL|", "55=AAPL|5001=x|"), "5001"),
+        (("31=200.5|", "31=99.5|423=1|"), "not that of a unit"),
     ],
 )
 def test_a_report_that_is_not_understood_is_refused(change: tuple[str, str], reason: str) -> None:

@@ -294,6 +294,17 @@ class TestBybit:
         with pytest.raises(VenueMessageError, match="closedSize"):
             Bybit(hedge_mode=True).operations(raw)
 
+    def test_what_no_execution_tells_is_refused_in_the_log(self) -> None:
+        raw = recorded("bybit", 4)
+        raw["result"]["list"][0].update(type="DELIVERY")
+        assert len(Bybit().operations(raw)) == 1
+        raw["result"]["list"][0].update(category="option")
+        with pytest.raises(VenueMessageError, match="expiry of an option"):
+            Bybit().operations(raw)
+        raw["result"]["list"][0].update(type="SETTLEMENT", category="linear", cashFlow="12.5")
+        with pytest.raises(VenueMessageError, match="profit of a session"):
+            Bybit().operations(raw)
+
     def test_another_category_than_the_answer_is_refused(self) -> None:
         raw = recorded("bybit", 3)
         raw["result"]["category"] = "inverse"
@@ -444,6 +455,23 @@ class TestCcxt:
         else:
             with pytest.raises(VenueMessageError, match="no trade"):
                 Ccxt().operations(trade)
+
+    @pytest.mark.parametrize(
+        ("info", "side"),
+        [
+            ({"positionSide": "LONG"}, "long"),
+            ({"ps": "SHORT", "rp": "0"}, "short"),
+            ({"posSide": "short"}, "short"),
+            ({"positionSide": "BOTH"}, "net"),
+            ({"posSide": ""}, "net"),
+            ({"ps": None}, "net"),
+        ],
+    )
+    def test_the_venues_own_entry_tells_the_side_of_the_position(
+        self, info: dict[str, Any], side: str
+    ) -> None:
+        trade = {**recorded("ccxt", 0)[0], "info": info}
+        assert only_fill(Ccxt().operations(trade)).position_side == side
 
     def test_a_trade_without_a_time_has_none(self) -> None:
         trade = {**recorded("ccxt", 0)[0], "timestamp": None}
