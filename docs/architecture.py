@@ -51,7 +51,7 @@ DUTIES = {
     "key_config": "settings of identity keys",
     "replication_config": "settings of replication",
     "clock": "times",
-    "timelines": "which histories a cursor is a place of",
+    "timelines": "the unbroken histories of appends, and a cursor compared with them",
     "cursor": "a place in one history",
     "moment": "a number, a time or a cursor",
     "arguments": "refused arguments, and the cure",

@@ -32,10 +32,9 @@ from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.time_limits import UNKNOWN, Terms
 from eventstore.keys.decision import Unit
 from eventstore.log.base import Log, Submission
-from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
+from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING, CallGuard
 from eventstore.log.levels import SYNCED
 from eventstore.model.codec import array_header
-from eventstore.model.open_intents import OpenIntents
 from eventstore.model.operation import Event, KeyTexts, Operation, Payload, Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
@@ -144,11 +143,9 @@ class AppendPath(Generic[StateT]):
             guard.phase = FOLDING
             first, time = appender.numbers.head + 1, self.clock.time_ns()
             if registry.marked and not registry.marked.isdisjoint(map(type, payloads)):
-                intents, events, body, state = fold_context().run(
-                    self._mark_and_fold, terms, first, time, payloads, key, metadata
+                events, body, state = fold_context().run(
+                    self._fold_marked, guard, terms, first, time, payloads, key, metadata
                 )
-                guard.phase = QUEUEING
-                self.intents.submitted(intents, first + len(events) - 1)
             else:
                 events, body, state = fold_context().run(
                     encode_and_fold, registry, self.head, first, time, payloads, key, metadata
@@ -207,23 +204,30 @@ class AppendPath(Generic[StateT]):
         intended = any(traits is not None and traits.intent is not None for traits in found)
         return SYNCED if intended else level
 
-    def _mark_and_fold(
+    def _fold_marked(
         self,
+        guard: CallGuard,
         terms: Terms,
         first: int,
         time: int,
         payloads: Sequence[Operation],
         key: KeyTexts,
         metadata: Any,
-    ) -> tuple[OpenIntents, list[Event[Any]], bytes, StateT]:
-        """Mark and fold a group that may open or settle intents: see `encode_and_fold`."""
+    ) -> tuple[list[Event[Any]], bytes, StateT]:
+        """Mark and fold a group that may open or settle intents: see `encode_and_fold`.
+
+        The intents of the head are those after the group then. That is a change to be repaired.
+        """
         if self._keys.remember != (None, None):  # else a known key was found before
             self.intents.refuse_known(payloads, key)
         payloads, marks = self.intents.mark(payloads, first, terms)
         events, body, state = encode_and_fold(
             self.registry, self.head, first, time, payloads, key, metadata, marks
         )
-        return self.intents.head.after(events), events, body, state
+        intents = self.intents.head.after(events)
+        guard.phase = QUEUEING
+        self.intents.submitted(intents, first + len(events) - 1)
+        return events, body, state
 
     async def sync_duplicate(
         self, payloads: Sequence[Operation], durability: Durability | str | None

@@ -42,8 +42,8 @@ REPLICATION = (
         edits=(
             edit(
                 SHIPPER,
-                'if self._config.acknowledge == "local":\n            return\n        with',
-                "if self._config is not None:\n            return\n        with",
+                "        if self._quorum:\n            self._wait_for_quorum(seq)\n",
+                "        if False:\n            self._wait_for_quorum(seq)\n",
             ),
         ),
         caught_by=(TEST_SHIPPING,),
