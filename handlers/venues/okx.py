@@ -12,6 +12,8 @@ Format: OKX's v5 pages "Order channel", "Get transaction details" and "Get bills
 - The fills of a request and the bills of the trading account are told by `billId` and `subType`. An
   order of a request has neither, and the bills of the funding account have types of another table:
   both are refused.
+- `subType` of a fill tells trades, liquidations, deliveries and blocks from transfers, conversions
+  and positions that were moved. The latter are refused.
 - Sizes of derivatives are contracts. The multiplier of the instrument is the contract value.
 - Funding is booked from bills of type 8. Bills of type 2 repeat the trades.
 """
@@ -58,6 +60,12 @@ _QUIET_CHANNELS = frozenset(
 _QUIET_EVENTS = frozenset(
     "login subscribe unsubscribe channel-conn-count channel-conn-count-error notice".split()
 )
+_FILLED = frozenset(
+    str(number)
+    for first, last in ((1, 6), (100, 107), (112, 113), (125, 128), (204, 209), (270, 275))
+    for number in range(first, last + 1)
+)
+"""Subtypes of fills: trades, liquidations, deliveries, auto-deleveragings, blocks, and spreads."""
 _OPEN = frozenset({"live", "partially_filled"})
 _CLOSED = frozenset({"filled", "canceled", "mmp_canceled"})
 
@@ -187,6 +195,8 @@ class Okx(VenueAdapter):
     def _fill(self, entry: Fields) -> list[Operation]:
         if entry.text("instType") not in _TYPES:
             raise entry.refusal("is unknown", "instType")
+        if not entry.absent("subType") and (kind := entry.text("subType")) not in _FILLED:
+            raise entry.refusal(f"is no trade, or unknown: {kind[:80]!r}", "subType")
         fill = RecordTrade(
             trade_id=_trade_id(entry) or entry.text("billId"),
             symbol=self.symbol(entry.text("instId")),
@@ -196,7 +206,7 @@ class Okx(VenueAdapter):
             venue=self.venue,
             account=self.account,
             position_side=entry.choice("posSide", _POSITION_SIDES),
-            order_id=entry.text("ordId"),
+            order_id=entry.optional_text("ordId"),  # a block has none
             client_order_id=entry.optional_text("clOrdId"),
             liquidity=entry.choice("execType", _LIQUIDITY),
             time=entry.time("fillTime", milliseconds),
@@ -248,6 +258,8 @@ class Okx(VenueAdapter):
 
 def _trade_id(entry: Fields) -> str | None:
     """Return a trade id, and `None` for one that identifies nothing."""
+    if entry.raw("tradeId") == "":
+        return None
     trade_id = entry.text("tradeId")
     return None if re.fullmatch(r"-.*|0+", trade_id) else trade_id
 

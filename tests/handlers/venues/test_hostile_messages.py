@@ -131,7 +131,7 @@ PLACES: list[Place] = [
         "okx", 4, ["data", 0],
         {"fillSz": NO_NUMBER + NOT_POSITIVE, "fillPx": NO_NUMBER, "fee": NO_NUMBER,
          "feeCcy": NO_TEXT,
-         "tradeId": NO_TEXT, "fillTime": NO_TIME},
+         "tradeId": [MISSING, None, 1, True, [], {}], "fillTime": NO_TIME},
     ),
     (
         "okx", 5, ["data", 0],

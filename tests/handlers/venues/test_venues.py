@@ -337,6 +337,20 @@ class TestOkx:
         asked["data"] = [{**asked["data"][0], "tradeId": trade_id}]
         assert only_fill(Okx().operations(asked)).trade_id == "1111"
 
+    def test_a_block_has_no_order_and_a_delivery_no_trade(self) -> None:
+        asked = recorded("okx", 4)
+        asked["data"] = [{**asked["data"][0], "subType": "207", "ordId": "", "clOrdId": ""}]
+        assert only_fill(Okx().operations(asked)).order_id == ""
+        asked["data"][0].update(subType="113", tradeId="", execType="")
+        assert only_fill(Okx().operations(asked)).trade_id == "1111"
+
+    @pytest.mark.parametrize("kind", ["110", "118", "212", "237", "324", "7", "x"])
+    def test_an_entry_of_the_fills_that_is_no_trade_is_refused(self, kind: str) -> None:
+        asked = recorded("okx", 4)
+        asked["data"][0].update(subType=kind)
+        with pytest.raises(VenueMessageError, match="subType"):
+            Okx().operations(asked)
+
     def test_a_fill_of_the_stream_without_a_fee_does_not_know_it(self) -> None:
         raw = recorded("okx", 1)
         raw["data"][0].update(fillFee="", fillFeeCcy="")
