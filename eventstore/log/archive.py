@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import itertools
 from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
@@ -168,11 +169,11 @@ def decompress_archive(disk: Disk, name: str, content: bytes) -> bytes:
     index = read_archive_index(disk, name, content)
     last = len(index.firsts) - 1
     frames = memoryview(content)[: index.frames[-1]]
-    blocks = []
+    whole = io.BytesIO()  # grows with each block: one join of new memory takes some milliseconds
     for block in _decompress_blocks(disk, name, index, frames, 0, last):
-        blocks.append(block)
+        whole.write(block)
         give_way(disk)
-    data = b"".join(blocks)
+    data = whole.getvalue()  # without a copy
     try:
         index.check_segment(data, lambda: give_way(disk))
     except InvalidBytesError as error:
