@@ -1,10 +1,11 @@
 """Moments of a history: the number of an event, a time, or a cursor.
 
-A caller names a moment by a sequence number, by an aware `datetime`, by nanoseconds since the
-epoch, or by a `Cursor`. The kind is decided once, where the moment enters the library, and the type
-says the kind from then on. A number stays an `int`. A time becomes an `AtTime`, of whatever year
-the time is. A cursor stays a `Cursor` until the history is at hand: then the cursor is compared
-with the history, and becomes a number (`reading/cursor_check.py`).
+A caller names a moment by a sequence number, by an aware `datetime`, by a text with an offset such
+as `2026-03-02T14:30:00Z`, by nanoseconds since the epoch, or by a `Cursor`. The kind is decided
+once, where the moment enters the library, and the type says the kind from then on. A number stays
+an `int`. A time becomes an `AtTime`, of whatever year the time is. A cursor stays a `Cursor` until
+the history is at hand: then the cursor is compared with the history, and becomes a number
+(`reading/cursor_check.py`).
 
 Only a plain integer has to be judged by size. From `10**15` on, an integer is a time, and so is
 an integer down from `-10**15`. As a time, `10**15` is twelve days into 1970. As a sequence
@@ -20,8 +21,10 @@ from typing import Any, NamedTuple
 from eventstore.arguments import argument_error
 from eventstore.clock import to_ns
 from eventstore.cursor import Cursor
+from eventstore.errors import ConfigError
 
 __all__ = [
+    "AnyMoment",
     "AtTime",
     "Moment",
     "NamedPlace",
@@ -33,7 +36,7 @@ __all__ = [
     "seq_of",
 ]
 
-Moment = int | datetime | Cursor
+Moment = int | datetime | str | Cursor
 """A moment as a caller names it."""
 
 TIMES_FROM = 10**15
@@ -57,12 +60,15 @@ class AtTime(NamedTuple):
     """A moment named by a time: every nanosecond from `first` to `last` since the epoch.
 
     A `datetime` covers the whole of its microsecond, because a `datetime` cannot say more. An
-    integer and a pandas `Timestamp` cover one nanosecond.
+    integer, a text and a pandas `Timestamp` cover one nanosecond.
     """
 
     first: int
     last: int
 
+
+AnyMoment = Moment | AtTime
+"""A moment as a caller names it, or with the kind decided."""
 
 Place = int | AtTime
 """A moment whose kind is decided: a sequence number, or a time."""
@@ -74,10 +80,15 @@ NamedPlace = Place | Cursor
 def place_of(moment: Any, argument: str) -> NamedPlace:
     """Decide what `moment` names. `argument` is the name of the argument in errors.
 
-    Raises `ConfigError` for a naive `datetime`, and for any object that is no moment.
+    What was decided before is returned. Raises `ConfigError` for a naive `datetime`, a text without
+    an offset, and any object that is no moment.
     """
-    if isinstance(moment, Cursor):
+    if isinstance(moment, Cursor | AtTime):
         return moment
+    if isinstance(moment, str):
+        time = _time_of(moment, argument)
+        if time is not None:
+            return time
     if isinstance(moment, datetime):
         first = to_ns(moment, argument)
         return AtTime(first, first if hasattr(moment, "nanosecond") else first + 999)
@@ -85,12 +96,20 @@ def place_of(moment: Any, argument: str) -> NamedPlace:
         raise argument_error(
             argument,
             moment,
-            "is no moment: expected an aware datetime, whole nanoseconds since the epoch, a "
-            "sequence number, or a Cursor (Cursor.parse reads the text of one)",
+            "is no moment: expected an aware datetime, a time with an offset such as "
+            "'2026-03-02T14:30:00Z', whole nanoseconds since the epoch, a sequence number, or a "
+            "Cursor (Cursor.parse reads the text of one)",
         )
     if -TIMES_FROM < moment < TIMES_FROM:
         return int(moment)
     return AtTime(int(moment), int(moment))
+
+
+def _time_of(text: str, argument: str) -> AtTime | None:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise ConfigError(f"{argument}: {error}", key=argument) from error
 
 
 def as_of(moment: Any) -> NamedPlace | None:

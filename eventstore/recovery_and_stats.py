@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from eventstore.histogram import Histogram
 
-__all__ = ["RecoveryReport", "StoreStats", "printable"]
+__all__ = ["RecoveryReport", "StoreStats", "facts_table", "printable"]
 
 
 def printable(text: str) -> str:
@@ -25,6 +26,18 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def facts_table(caption: str, facts: Mapping[str, Any]) -> str:
+    """Return names and values as an HTML table for a notebook, with everything escaped."""
+    from html import escape
+
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table><caption>{escape(caption)}</caption>{rows}</table>"
 
 
 class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -67,6 +80,9 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
     unknown_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     in_doubt: tuple[Any, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return facts_table("RecoveryReport", msgspec.structs.asdict(self))
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -161,6 +177,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
     unreplicated: int = 0
     unreplicated_bytes: int = 0
     unreplicated_seconds: float = 0.0
+    keys: int = 0
+    keys_since: int = 1
+    keys_since_time: int = 0
 
     def __repr__(self) -> str:
         """Return the members that say most. `msgspec.structs.asdict` has all of them."""
@@ -172,6 +191,5 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=T
             f"{' failed' if self.failed else ''}>"
         )
 
-    keys: int = 0
-    keys_since: int = 1
-    keys_since_time: int = 0
+    def _repr_html_(self) -> str:
+        return facts_table("StoreStats", msgspec.structs.asdict(self))

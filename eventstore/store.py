@@ -33,7 +33,7 @@ from eventstore.open_store.closing import Closing
 from eventstore.open_store.parts import StoreParts, memory_parts, recover_parts
 from eventstore.open_store.reading import StoreReading
 from eventstore.reading.arguments import checked_registry, checked_state
-from eventstore.recovery_and_stats import RecoveryReport, StoreStats
+from eventstore.recovery_and_stats import RecoveryReport, StoreStats, facts_table
 
 __all__ = ["EventStore"]
 
@@ -340,6 +340,11 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
     def __repr__(self) -> str:
         state = " closed" if self._closing.begun else ""
         return f"<EventStore {self.path!r} seq={self.seq}{state}>"
+
+    def _repr_html_(self) -> str:
+        state = "closed" if self._closing.begun else "open"
+        facts = {"path": self.path, "store": state, "last durable event": self.seq}
+        return facts_table("EventStore", facts | {"pending events": self.head_seq - self.seq})
 
     def __del__(self) -> None:
         if self._whole:

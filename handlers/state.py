@@ -233,6 +233,11 @@ class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True
         """
         return write_plain(self)
 
+    def _repr_html_(self) -> str:
+        from handlers.notebook import books_tables
+
+        return books_tables(self.positions.values(), self.balances_by_account())
+
     def _total_of(self, currency: str) -> Decimal:
         total = self.balances.get(currency, ZERO)
         for key, amount in self.balances.items():

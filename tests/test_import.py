@@ -119,3 +119,10 @@ class TestNamesThatAreLoadedLater:
     def test_a_misspelt_name_is_none(self) -> None:
         with pytest.raises(AttributeError, match="module 'eventstore' has no attribute 'state_to'"):
             getattr(eventstore, "state_to")  # noqa: B009  a checker would refuse the name
+
+
+def test_a_system_without_the_calls_is_told() -> None:
+    code = "import sys; sys.modules['fcntl'] = None\nfrom eventstore import EventStore"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ImportError: a store needs Linux or macOS" in done.stderr.splitlines()[-1]

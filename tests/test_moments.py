@@ -18,6 +18,7 @@ from eventstore import (
     EventStoreError,
     HistoryUnavailableError,
     SimulatedClock,
+    follow_sync,
     read_events,
     replay,
     state_at,
@@ -69,6 +70,38 @@ class TestATimeIsATime:
             assert [e.seq async for e in other.events(start)] == [2]
         async with EventStore.open(path, REGISTRY, read_only=True) as store:
             assert [e.seq async for e in store.events(start, stop)] == [2, 3]
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("day", DAYS, ids=str)
+    async def test_said_in_a_text_with_an_offset(self, day: datetime, tmp_path: Path) -> None:
+        path = await recorded(tmp_path, day)
+        start, stop, at = ((day + minutes * MINUTE).isoformat() for minutes in (0.5, 2.5, 1.5))
+        assert [e.seq for e in read_events(path, start=start, stop=stop)] == [2, 3]
+        assert [e.seq for e, _ in replay(path, REGISTRY, start=start, stop=stop)] == [2, 3]
+        assert state_at(path, REGISTRY, at) == state_at(path, REGISTRY, 2)
+        with follow_sync(path, after=at) as follower:
+            assert next(follower).seq == 3
+        async with branch(path, REGISTRY, at=at) as other:
+            assert other.seq == 2
+            assert [e.seq async for e in other.events(start)] == [2]
+            async with other.subscribe(after=start) as subscription:
+                assert (await anext(subscription)).seq == 2
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("2026-03-02T14:30", "has no offset"),
+            ("2026-13-02T14:30Z", "is no time"),
+            ("0001-01-01T00:00+14:00", "is no time"),
+            ("2026-03-02", "is no moment"),
+            ("17", "is no moment"),
+            ("", "is no moment"),
+        ],
+    )
+    def test_but_not_in_any_other_text(self, text: str, reason: str) -> None:
+        with pytest.raises(ConfigError, match=reason) as caught:
+            place_of(text, "start")
+        assert caught.value.key == "start"
 
     @pytest.mark.asyncio
     async def test_of_a_year_that_no_event_can_have(self, tmp_path: Path) -> None:

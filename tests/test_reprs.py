@@ -7,6 +7,7 @@ import importlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
@@ -242,6 +243,26 @@ def test_stats_show_the_members_that_say_most() -> None:
     worse = msgspec.structs.replace(stats, failed=True, warnings=("no space",))
     assert repr(worse) == f"<StoreStats {said} warnings=1 failed>"
     assert repr(Histogram((1.0, 3.0), (9, 1))) == "<Histogram of 10: half up to 1, all up to 3>"
+
+
+@pytest.mark.asyncio
+async def test_a_notebook_shows_tables(tmp_path: Path) -> None:
+    path = tmp_path / "<b>"
+    async with EventStore.open(path, trading_registry()) as store:
+        await store.append("update_position", {"symbol": "<A&B>", "shares": 2, "price": 1.5})
+        await store.append("adjust_cash", {"type": "deposit", "amount": 5, "reference": "d"})
+        shown: list[Any] = [store, store.recovery, store.stats(), store.state]
+        tables = [one._repr_html_() for one in shown]
+    for table in tables:
+        parsed = ElementTree.fromstring(f"<div>{table}</div>")
+        assert parsed.find("table/caption") is not None
+    facts, recovery, stats, books = tables
+    assert f"<td style='text-align:left'>{tmp_path}/&lt;b&gt;</td>" in facts
+    assert ">created</th><td style='text-align:left'>True<" in recovery
+    assert ">events</th><td style='text-align:left'>2<" in stats
+    assert "<td>&lt;A&amp;B&gt;</td><td>main</td><td>net</td><td>2</td><td>1.5</td>" in books
+    assert "<td>main</td><td>USD</td><td>5</td>" in books
+    assert ">closed<" in store._repr_html_()
 
 
 def test_a_store_that_is_not_open_yet_says_so() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.analysis.moments import AnyMoment, number_at
+from eventstore.analysis.moments import number_at
 from eventstore.analysis.state_path import StatePath, check_shown
 from eventstore.arguments import argument_error
 from eventstore.disk.base import Disk
@@ -17,6 +17,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.model.differences import ABSENT
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import AnyMoment
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import earliest_base, nearest_base
 from eventstore.reading.intervals import states_from

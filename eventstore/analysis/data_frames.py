@@ -16,13 +16,12 @@ import pyarrow as pa
 from eventstore.analysis.arrow_tables import ArrowBatches
 from eventstore.analysis.event_tables import ALL
 from eventstore.analysis.export_settings import checked_decimals
-from eventstore.analysis.moments import named_place
 from eventstore.analysis.selected_history import SelectedHistory, installed_handlers
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import BATCH_ROWS, TableStream
 from eventstore.arguments import argument_error
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import Moment
+from eventstore.moment import Moment, place_of
 from eventstore.reading.arguments import checked_registry
 from eventstore.tools.selection import Selection
 
@@ -165,7 +164,7 @@ def _history(
     if registry is not None:
         checked_registry(registry)
     wanted = Selection(
-        start=named_place(start, "start"), stop=None if stop is None else named_place(stop, "stop")
+        start=place_of(start, "start"), stop=None if stop is None else place_of(stop, "stop")
     )
     return SelectedHistory(path, wanted)
 

@@ -27,13 +27,13 @@ import msgspec
 from eventstore.analysis.event_tables import Table
 from eventstore.analysis.export_files import Parts
 from eventstore.analysis.export_settings import ExportSettings
-from eventstore.analysis.moments import AnyMoment, named_place
 from eventstore.analysis.selected_history import SelectedHistory, installed_handlers
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import TableStream
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import AnyMoment, place_of
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Selection
 from eventstore.tools.staging import refuse_within, staged
@@ -123,8 +123,8 @@ def export_store(
             earlier = _earlier(target)
             asked, start = asked.going_on(earlier.settings), earlier.last + 1
         wanted = Selection(
-            start=named_place(start, "start"),
-            stop=None if stop is None else named_place(stop, "stop"),
+            start=place_of(start, "start"),
+            stop=None if stop is None else place_of(stop, "stop"),
             key=asked.key,
             conditions=asked.conditions(),
             skip_damage=skip_damage,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import ConfigError, HistoryUnavailableError
+from eventstore.errors import HistoryUnavailableError
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, Moment, NamedPlace, parse_time, place_of
+from eventstore.moment import AtTime, place_of
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.bases import earliest_base
 from eventstore.reading.cursor_check import confirm_moment
@@ -18,30 +17,7 @@ from eventstore.reading.intervals import Interval
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.selection import number_of
 
-__all__ = ["AnyMoment", "events_between", "named_place", "number_at"]
-
-AnyMoment = Moment | AtTime | str
-"""A moment as a caller names it. Text is a time with an offset."""
-
-
-def named_place(moment: AnyMoment, argument: str) -> NamedPlace:
-    """Decide what `moment` names: a number, a time or a cursor. Text is a time with an offset.
-
-    Raises `ConfigError` for any other object and any other text. `argument` is the name of the
-    argument in errors.
-    """
-    if isinstance(moment, AtTime):
-        return moment
-    if not isinstance(moment, str):
-        return place_of(moment, argument)
-    try:
-        time = parse_time(moment)
-    except ValueError as error:
-        raise ConfigError(f"{argument}: {error}", key=argument) from error
-    if time is None:
-        expected = "expected a time with an offset, such as '2026-03-02T14:30:00Z'"
-        raise argument_error(argument, moment, expected)
-    return time
+__all__ = ["events_between", "number_at"]
 
 
 def number_at(disk: Disk, at: Any) -> int:
@@ -49,7 +25,7 @@ def number_at(disk: Disk, at: Any) -> int:
 
     Raises `ConfigError`, and `HistoryUnavailableError` for an event that the store does not have.
     """
-    place = None if at is None else named_place(at, "at")
+    place = None if at is None else place_of(at, "at")
     with translating_read_errors(disk.path):
         last = _last(disk)
         if isinstance(place, AtTime):
@@ -72,9 +48,9 @@ def events_between(disk: Disk, registry: HandlerRegistry[Any], start: Any, stop:
     """
     with translating_read_errors(disk.path):
         last = _last(disk)
-        first = max(number_of(disk, named_place(start, "start")), earliest_base(disk, registry) + 1)
+        first = max(number_of(disk, place_of(start, "start")), earliest_base(disk, registry) + 1)
         if stop is not None:
-            last = min(last, number_of(disk, named_place(stop, "stop")) - 1)
+            last = min(last, number_of(disk, place_of(stop, "stop")) - 1)
     return Interval(first, last)
 
 

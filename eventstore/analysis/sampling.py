@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from eventstore.analysis.moments import AnyMoment, events_between, named_place
+from eventstore.analysis.moments import events_between
 from eventstore.analysis.samples import Samples
 from eventstore.analysis.state_columns import Column, named_columns, value_of
 from eventstore.analysis.state_path import StatePath, check_shown
@@ -18,7 +18,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.errors import ConfigError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
-from eventstore.moment import AtTime, parse_span
+from eventstore.moment import AnyMoment, AtTime, parse_span, place_of
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import nearest_base
 from eventstore.reading.intervals import Interval, cut_at, state_before
@@ -106,7 +106,7 @@ class _Nanoseconds(int):
 
 
 def _time_of(moment: Any) -> int | None:
-    place = None if moment is None else named_place(moment, "start")
+    place = None if moment is None else place_of(moment, "start")
     return place.first if isinstance(place, AtTime) else None
 
 

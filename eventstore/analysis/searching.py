@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from eventstore.analysis.moments import AnyMoment, events_between
+from eventstore.analysis.moments import events_between
 from eventstore.analysis.predicates import Predicate, holds_in, named_predicate, places_of
 from eventstore.analysis.state_path import check_shown
 from eventstore.arguments import argument_error
@@ -19,6 +19,7 @@ from eventstore.errors import ConfigError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
+from eventstore.moment import AnyMoment
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import base_numbers, load_base, nearest_base
 from eventstore.reading.fold_crew import Advance, FoldCrew

@@ -46,8 +46,8 @@ def follow(
         registry: the handlers, whose payload types the events get. Without a registry payloads are
             plain dictionaries, and no plugin is needed.
         after: the place to go on from, by default the last durable event of now: a sequence number
-            (0 is the beginning), a `Cursor`, or a time (an aware `datetime`, or nanoseconds since
-            the epoch). The event at the place is not given again.
+            (0 is the beginning), a `Cursor`, or a time, given as to `read_events`. The event at the
+            place is not given again.
         operations: the names of the operations to keep, by default all.
         until_closed: end the iteration when the writer has closed the store and every event was
             given. By default the follower waits for the next writer.

@@ -98,9 +98,9 @@ def branch(
         path: the directory of the parent store.
         registry: the handlers of the state.
         at: the moment. A sequence number names the last shared event, and 0 stands for the initial
-            state. A time (an aware `datetime`, or nanoseconds since the epoch) shares every event
-            before the first later one. A `datetime` covers its whole microsecond. A `Cursor` shares
-            the events up to the cursor's. `None` shares every event that there is now.
+            state. A time, given as to `read_events`, shares every event before the first later one.
+            A `datetime` covers its whole microsecond. A `Cursor` shares the events up to the
+            cursor's. `None` shares every event that there is now.
         to: a directory for a durable branch, which must be empty or absent. The shared events are
             not copied into the directory. Open the branch again with `EventStore.open`. Without
             `to` the branch lives in memory, and `EventStore.events` reads the shared events from

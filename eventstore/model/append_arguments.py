@@ -24,7 +24,6 @@ __all__ = [
     "checked_metadata",
     "marked_events",
     "refused_payload_error",
-    "reserved_metadata_error",
 ]
 
 Current = Mapping[str, type[Operation]]
@@ -33,7 +32,8 @@ Current = Mapping[str, type[Operation]]
 def checked_metadata(metadata: Any, data: Operation) -> dict[str, Any]:
     """Return metadata as a plain dictionary. `data` is a payload beside the metadata.
 
-    Raises `InvalidPayloadError` for anything but a mapping.
+    Raises `InvalidPayloadError` for anything but a mapping, and for a key that only the store
+    writes.
     """
     if not isinstance(metadata, Mapping):
         raise InvalidPayloadError(
@@ -42,18 +42,16 @@ def checked_metadata(metadata: Any, data: Operation) -> dict[str, Any]:
             operation=operation_name(type(data)),
             field="$metadata",
         )
-    return dict(metadata)
-
-
-def reserved_metadata_error(metadata: Mapping[str, Any], data: Operation) -> InvalidPayloadError:
-    """Make the error for metadata with a key that only the store writes."""
-    name = next(name for name in metadata if name in RESERVED)
-    return InvalidPayloadError(
-        f"{operation_name(type(data))}, field `$metadata`: {name!r} is a key that only the store "
-        "writes: leave it out; nothing was written",
-        operation=operation_name(type(data)),
-        field="$metadata",
-    )
+    found: dict[str, Any] = metadata if type(metadata) is dict else dict(metadata)
+    if not RESERVED.isdisjoint(found):
+        name = next(name for name in found if name in RESERVED)
+        raise InvalidPayloadError(
+            f"{operation_name(type(data))}, field `$metadata`: {name!r} is a key that only the "
+            "store writes: leave it out; nothing was written",
+            operation=operation_name(type(data)),
+            field="$metadata",
+        )
+    return found
 
 
 def marked_events(

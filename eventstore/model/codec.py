@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import describe
 from eventstore.clock import EARLIEST, LATEST, unusable_time_error
 from eventstore.errors import (
     CorruptLogError,
@@ -122,14 +123,8 @@ class EventCodec:
         try:
             encoded = self._encode(event)
         except Exception as error:  # a value's own code may raise anything
-            found = (
-                self._unencodable(part, name)
-                for part, name in (
-                    (event.data, "$"),
-                    (event.key, "$key"),
-                    (event.metadata, "$metadata"),
-                )
-            )
+            parts = ((event.data, "$"), (event.key, "$key"), (event.metadata, "$metadata"))
+            found = (self._unencodable(part, name) for part, name in parts)
             path = next((path for path in found if path is not None), "$")
             raise self._invalid(event, f"{error} - at `{path}`") from error
         try:
@@ -140,12 +135,12 @@ class EventCodec:
             place = "" if part is None else f" - at `{part}`"
             raise self._invalid(event, f"{_reason(error)}{place}") from error
         if not survives:
-            path = (
+            raise self._invalid(
+                event,
                 _first_difference(event.data, decoded.data, "$")
                 or _first_difference(event.metadata, decoded.metadata, "$metadata")
-                or "$"
+                or "the event does not survive being recorded",
             )
-            raise self._invalid(event, f"the value does not survive being recorded - at `{path}`")
         return decoded, encoded
 
     def round_trips(self, events: list[Event[Any]]) -> tuple[list[Event[Any]], bytes]:
@@ -391,7 +386,9 @@ def _incomparable_part(value: Any, path: str) -> str | None:
 
 
 def _first_difference(before: Any, after: Any, root: str) -> str | None:
-    """Return the path of the first part that is not equal after a round trip."""
-    for steps, _, _ in walk_differences(before, after, exact=False):
-        return root + path_of(steps)
+    """Say how the first part changes that is not equal after a round trip."""
+    for steps, was, now in walk_differences(before, after, exact=False):
+        given, read = describe(was), describe(now)
+        change = "" if given == read else f": {given} is read back as {read}"
+        return f"the value does not survive being recorded{change} - at `{root}{path_of(steps)}`"
     return None

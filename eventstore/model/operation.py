@@ -79,6 +79,14 @@ class OperationMeta(msgspec.StructMeta):
         keep_traits(made, traits)
         return made
 
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name == "__dataclass_fields__":
+            raise RegistrationError(
+                f"operation {cls.__name__}: a subclass of Operation has fields already, without "
+                "@dataclass. Leave the decorator out"
+            )
+        super().__setattr__(name, value)
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Operation(

@@ -16,7 +16,7 @@ from eventstore.arguments import describe
 from eventstore.errors import RegistrationError
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.hidden_package import PACKAGE, hidden_package_message, hiding_file, is_hidden
-from eventstore.model.operation import Operation
+from eventstore.model.operation import Operation, operation_name, tag_of
 
 if TYPE_CHECKING:  # a tenth of the time that importing eventstore takes
     from importlib.metadata import EntryPoint
@@ -32,6 +32,8 @@ __all__ = [
     "load_plugin",
     "members",
     "plugin_error",
+    "rivals_error",
+    "what_it_reads",
 ]
 
 ENTRY_POINT_GROUP = "eventstore.handlers"
@@ -135,6 +137,13 @@ def handlers_in(item: Any) -> Iterator[Handler[Any, Any] | Upcaster[Any, Any]]:
         )
 
 
+def what_it_reads(item: Handler[Any, Any] | Upcaster[Any, Any]) -> tuple[type[Any], str]:
+    """Return the kind of an item, and the operation of a handler or the old tag of an upcaster."""
+    if isinstance(item, Handler):
+        return Handler, operation_name(item.types()[1])
+    return Upcaster, tag_of(item.old_type())
+
+
 def load_plugin(point: EntryPoint) -> list[Handler[Any, Any] | Upcaster[Any, Any]]:
     """Return the handlers and upcasters that an entry point names.
 
@@ -185,6 +194,24 @@ def plugin_error(error: RegistrationError, point: EntryPoint) -> RegistrationErr
         operation=error.operation,
         plugin=point.name,
         distribution=distribution_of(point),
+    )
+
+
+def rivals_error(
+    item: Handler[Any, Any] | Upcaster[Any, Any],
+    other: Handler[Any, Any] | Upcaster[Any, Any],
+    point: EntryPoint | None,
+) -> RegistrationError:
+    """Make the error for two items that read the same. `point` is the plugin of the other one."""
+    operation = what_it_reads(item)[1].partition("@")[0]
+    known = repr(other) if point is None else f"{other!r} of {describe_plugin(point)}"
+    both = f"handle {operation!r}"
+    if isinstance(item, Upcaster):
+        both = f"take {item.old_type().__name__}"
+    return RegistrationError(
+        f"{item!r} and {known} both {both}: remove one of them. In a notebook, register(..., "
+        "replace=True) takes the new one",
+        operation=operation,
     )
 
 

@@ -27,7 +27,6 @@ from eventstore.model.append_arguments import (
     checked_metadata,
     marked_events,
     refused_payload_error,
-    reserved_metadata_error,
 )
 from eventstore.model.codec import EventCodec
 from eventstore.model.fingerprint import fingerprint_of
@@ -42,7 +41,7 @@ from eventstore.model.handler import (
     handler_fault_error,
 )
 from eventstore.model.initial_state import make_initial
-from eventstore.model.intent_settled import RESERVED, IntentSettled, opens_intents, unchanged
+from eventstore.model.intent_settled import IntentSettled, opens_intents, unchanged
 from eventstore.model.leaf_checks import Check, RefusedValueError
 from eventstore.model.map_changes import ABSENT
 from eventstore.model.operation import Event, KeyTexts, Operation, operation_name, tag_of
@@ -50,11 +49,12 @@ from eventstore.model.operation_traits import TraitsByType
 from eventstore.model.payload_class_check import check_payload_class
 from eventstore.model.plugins import (
     ENTRY_POINT_GROUP,
-    describe_plugin,
     errors_naming_plugin,
     find_plugins,
     handlers_in,
     plugin_error,
+    rivals_error,
+    what_it_reads,
 )
 from eventstore.model.repair_notes import REPAIR_NOTES, with_notes
 from eventstore.model.state_codec import StateCodec, state_refused_error
@@ -123,13 +123,13 @@ class HandlerRegistry(Generic[StateT]):
     ) -> HandlerRegistry[FoundT]:
         """Make a registry of every installed plugin whose handlers are for `state_type`.
 
-        An entry point of `group` names a handler, an upcaster, or a module or iterable that holds
-        some. Handlers for other states are left out. Without a `state_type`, all handlers must be
-        for one state. `initial` makes the state before the first event.
+        An entry point of `group` names a handler, an upcaster, or a module or iterable of some.
+        Handlers for other states are left out. Without a `state_type`, all handlers must be for one
+        state. `initial` makes the state before the first event.
 
         Raises `RegistrationError`, naming the plugin and its distribution, for a plugin that cannot
-        be imported, and for two plugins that handle the same operation.
-        Trading handlers that a package of the same name hides are left out.
+        be imported, and for two plugins that handle the same operation. Trading handlers that a
+        package of the same name hides are left out.
         """
         registry = HandlerRegistry(initial=initial, state_type=state_type)
         for point, item in find_plugins(group, state_type):
@@ -144,13 +144,22 @@ class HandlerRegistry(Generic[StateT]):
         shown = ", ".join(names) if len(names) <= _NAMES_IN_REPR else f"{len(names)} operations"
         return f"<HandlerRegistry of {state}: {shown or 'no operations'}>"
 
-    def register(self, item: Registrable[StateT]) -> None:
+    def register(self, item: Registrable[StateT], *, replace: bool = False) -> None:
         """Add a handler, an upcaster, or all handlers and upcasters of a module or an iterable.
 
-        Raises `RegistrationError` as the constructor does. Items before the refused one stay.
+        With `replace`, an item takes the place of an earlier one for the same payloads, as where a
+        cell of a notebook is run again. Raises `RegistrationError` as the constructor does. Items
+        before the refused one stay, and with `replace` every earlier item does.
         """
-        for member in handlers_in(item):
-            self._add(member, None)
+        if not replace:
+            for member in handlers_in(item):
+                self._add(member, None)
+            return
+        found = list(handlers_in(item))
+        taken = set(map(what_it_reads, found))
+        kept = [one for one in self.items if what_it_reads(one) not in taken]
+        fresh = HandlerRegistry(*kept, *found, initial=self._initial, state_type=self._state_type)
+        vars(self).update(vars(fresh), _entry_points=self._entry_points)
 
     def _add(
         self, item: Handler[StateT, Any] | Upcaster[Any, Any], point: EntryPoint | None
@@ -168,7 +177,7 @@ class HandlerRegistry(Generic[StateT]):
         operation = operation_name(payload_type)
         other = self._handlers.get(operation)
         if other is not None and other is not item:
-            raise self._rivals_error(item, other, f"handle {operation!r}", operation)
+            raise rivals_error(item, other, self._entry_points.get(other))
         if self._state_type is not None and state_type != self._state_type:
             raise RegistrationError(
                 f"{item!r} is for {state_type!r}, but this registry's state is "
@@ -197,16 +206,10 @@ class HandlerRegistry(Generic[StateT]):
         item.new_types()
         other = self._upcasters.of(old)
         if other is not None and other is not item:
-            raise self._rivals_error(item, other, f"take {old.__name__}", operation_name(old))
+            raise rivals_error(item, other, self._entry_points.get(other))
         check_payload_class(item, old, self._payloads)
         self._upcasters.add(old, item)
         self._payloads[tag_of(old)] = old
-
-    def _rivals_error(self, item: Any, other: Any, verb: str, operation: str) -> RegistrationError:
-        point = self._entry_points.get(other)
-        known = repr(other) if point is None else f"{other!r} of {describe_plugin(point)}"
-        message = f"{item!r} and {known} both {verb}: remove one of them"
-        return RegistrationError(message, operation=operation)
 
     @property
     def state_type(self) -> Any:
@@ -310,10 +313,8 @@ class HandlerRegistry(Generic[StateT]):
         for data in payloads:
             if type(data) not in self._fold:
                 raise refused_payload_error(data, self._current, old=type(data) in self._upcasters)
-        if metadata is not None and type(metadata) is not dict:
+        if metadata is not None:
             metadata = checked_metadata(metadata, data)
-        if metadata is not None and not RESERVED.isdisjoint(metadata):
-            raise reserved_metadata_error(metadata, data)
         codec = self._codec or self.codec
         keys = key if isinstance(key, list) else [key] * len(payloads)
         if marks is not None:

@@ -96,8 +96,8 @@ class StoreReading(Generic[StateT]):
 
         Args:
             after: the place to go on from, by default the last durable event. A number or a
-                `Cursor` gives the event behind, 0 the first event. A time (an aware `datetime`, or
-                nanoseconds since the epoch) gives the first later event.
+                `Cursor` gives the event behind, 0 the first event. A time, given as to
+                `read_events`, gives the first later event.
             start: the number of the first event, in place of `after`, as `read_events` takes it.
             operations: the names of the operations to give, by default all.
             slow: `"wait"`, or `"error"` to end a subscription that was up to date and is more than

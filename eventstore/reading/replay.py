@@ -65,9 +65,9 @@ def read_events(
         path: the store's directory.
         registry: the handlers, whose payload types the events get. Without a registry payloads are
             plain dictionaries, and no plugin is needed.
-        start: a sequence number, or a time (an aware `datetime`, or nanoseconds since the epoch).
-            A time stands for the first event at or after that time. A `Cursor` stands for the next
-            event behind the cursor's.
+        start: a sequence number, or a time (an aware `datetime`, a text with an offset such as
+            `"2026-03-02T14:30Z"`, or nanoseconds since the epoch). A time stands for the first
+            event at or after that time. A `Cursor` stands for the next event behind the cursor's.
         stop: a sequence number, a time or a cursor like `start`, exclusive.
         operations: the names of the operations to keep, by default all.
         gaps: whether to show lost events. After a repair that skipped damage, each lost event has

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -213,6 +213,18 @@ class TestRefusedObjects:
         assert error.operation == "spread"
         assert error.field.startswith(field)
         assert field in str(error)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(
+        ("note", "change"),
+        [
+            ({"legs": (1, 2)}, "recorded: (1, 2) (tuple) is read back as [1, 2] (list) - at"),
+            (date(2026, 3, 2), "is read back as '2026-03-02' (str) - at"),
+            (NAN, "does not survive being recorded - at"),  # reads as it was, and equals nothing
+        ],
+    )
+    async def test_the_change_is_told(self, note: object, change: str) -> None:
+        assert change in str(await refusal(SPREADS, spread_with(note=note)))
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("value", [object(), 2**64, -(2**63) - 1, "\ud800", {1j: 2}, print])

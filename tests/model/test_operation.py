@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from eventstore import Event, Operation, Receipt
+from eventstore import Event, Operation, Receipt, RegistrationError
 from eventstore.model.operation import OPERATION_FIELD, operation_name, tag_of
 
 MAKE: Any = type(Operation)
@@ -40,6 +41,11 @@ class TestPayloadClass:
         payload: Any = PayDividend(symbol="A", amount=1.0)
         with pytest.raises(AttributeError, match="immutable"):
             payload.amount = 2.0
+
+    def test_the_decorator_of_dataclasses_is_refused(self) -> None:
+        with pytest.raises(RegistrationError, match="Leave the decorator out"):
+            dataclass(Nested)
+        Nested.remark = "set as on any class"
 
     def test_it_is_hashable_and_compares_by_value(self) -> None:
         one, other = (PayDividend(symbol="A", amount=1.0) for _ in range(2))

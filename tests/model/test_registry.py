@@ -153,6 +153,42 @@ class TestHandlers:
         assert "bank.deposit" in str(caught.value)
         assert "deposit_again" in str(caught.value)
 
+    def test_a_handler_takes_the_place_of_an_earlier_one_where_asked(self) -> None:
+        registry = HandlerRegistry(deposit, withdraw)
+        assert registry.codec is registry.codec
+        registry.register(deposit_again, replace=True)
+        assert registry.items == (withdraw, deposit_again)
+        event = registry.record(1, 0, [pay(5)], None, None)[0][0]
+        assert registry.apply(Bank(), event) == deposit_again(Bank(), event)
+        registry.register([deposit, withdraw], replace=True)
+        assert registry.same_as(HandlerRegistry(deposit, withdraw))
+
+    def test_a_refused_replacement_changes_nothing(self) -> None:
+        registry = HandlerRegistry(deposit, withdraw)
+        with pytest.raises(RegistrationError, match="but this registry's state is"):
+            registry.register([deposit_again, note_other], replace=True)
+        with pytest.raises(RegistrationError, match="both handle"):
+            registry.register([deposit, deposit_again], replace=True)
+        assert registry.items == (deposit, withdraw)
+
+    def test_an_upcaster_takes_the_place_of_one_for_the_same_payloads(self) -> None:
+        def cell() -> tuple[type[Operation], Any]:
+            class Transfer(Operation):
+                cents: int
+
+            @upcaster
+            def led(old: Transfer) -> Deposit:
+                return pay(old.cents)
+
+            led.function.__annotations__.update(old=Transfer)
+            return Transfer, led
+
+        (_, first), (newest, second) = cell(), cell()
+        registry = HandlerRegistry(deposit, first)
+        registry.register(second, replace=True)
+        assert registry.items == (deposit, second)
+        assert newest in registry.payload_types
+
     def test_two_states_are_refused(self) -> None:
         with pytest.raises(RegistrationError, match=r"Other.*but this registry's state is.*Bank"):
             HandlerRegistry[Any](deposit, note_other)
