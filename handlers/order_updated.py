@@ -9,7 +9,7 @@ of the earlier one.
 Updates may come in any order. An update of an earlier venue time than the known one tells an
 earlier id of the order, and changes nothing else. An update of a closed order opens nothing, and
 closes the order under the ids in the update. Only an update of a later venue time than the closing
-opens the order again, as after a bust of its last fill.
+opens the order again, and only where the fills are less than the order, as after a bust.
 """
 
 from __future__ import annotations
@@ -65,20 +65,21 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
     price = None if data.price is None else exact(data.price, "order_updated", "price")
     place, ids = (data.venue, data.account), (data.client_order_id, data.order_id)
     known = order_of(state, *place, *ids)
-    closed = closing_of(state.memory, *place, *ids)
-    if closed is not None and is_older(closed.time, data.time):
-        memory = open_again(state.memory, *place, *ids, data.time)
-        state = replace(state, memory=memory)
-    elif closed is not None:
-        replaced = known is not None and known.order_id not in ("", data.order_id)
-        if replaced:
-            return state
-        return close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
     order = Order(
         data.order_id, data.client_order_id, data.symbol, data.side, shares, price,
         venue=data.venue, account=data.account, position_side=data.position_side or NET,
         time=data.time,
     )  # fmt: skip
+    closed = closing_of(state.memory, *place, *ids)
+    if closed is not None:
+        later = is_older(closed.time, data.time)
+        if later and filled_by(state.memory, order, None) < shares:
+            memory = open_again(state.memory, *place, *ids, data.time)
+            state = replace(state, memory=memory)
+        elif known is not None and known.order_id not in ("", data.order_id):
+            return state  # the closed id is one that the order had before
+        else:
+            return close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
     if known is None:
         order = replace(order, filled=filled_by(state.memory, order, None))
         return replace(state, **with_order(state, order))

@@ -12,6 +12,8 @@ Format: Kraken's pages "Executions" of websocket 2, "Get Trades History" and "Ge
 - `fee` of TradesHistory is the value of the fee in the quote currency, also where the fee was taken
   in another one. The stream says what was taken.
 - Ledger entries of type `trade` repeat the trades, rounded, and are not booked.
+- A master account may follow its subaccounts. Then each execution names its user, and `users` has to
+  have the account.
 - Trades on margin are refused, because they move balances in another way.
 """
 
@@ -85,6 +87,7 @@ class Kraken(VenueAdapter):
             symbol of a definition is the user's, and its quote is the currency of fees.
         assets: The user's name by Kraken's name of an asset. Another asset keeps its name.
         cash_kinds: The booking of further types of ledger entries, beside `LEDGER`.
+        users: The user's account by the id of a user, of a stream with subaccounts.
         fees_in_quote: Whether every fee is paid in the quote currency. Otherwise a fill of
             TradesHistory has no fee, and the stream, or `trade_fee`, adds the fee.
 
@@ -98,6 +101,7 @@ class Kraken(VenueAdapter):
     instruments: Mapping[str, DefineInstrument] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=lambda: ASSETS)
     cash_kinds: Mapping[str, CashKind] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
     fees_in_quote: bool = True
 
     def operations(self, message: object) -> list[Operation]:
@@ -141,7 +145,9 @@ class Kraken(VenueAdapter):
             shares=execution.positive("last_qty"),
             price=execution.positive("last_price"),
             venue=self.venue,
-            account=self.account,
+            account=(
+                self.account if execution.absent("user") else execution.choice("user", self.users)
+            ),
             order_id=execution.text("order_id"),
             client_order_id=execution.optional_text("cl_ord_id"),
             liquidity=MAKER_TAKER[execution.choice("liquidity_ind", _LIQUIDITY)],

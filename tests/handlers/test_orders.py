@@ -211,6 +211,12 @@ class TestToldInAnyOrder:
         for stale in (*day, last):
             assert not fold(stale, start=state, first=10).orders
 
+    def test_a_later_word_on_a_filled_order_opens_nothing(self, fold: Fold) -> None:
+        """OKX says that it may send a message again with another time."""
+        filled = [buy(10, 1, "1", order_id="o"), closed("o", reason="filled", time=10)]
+        assert not fold(*filled, updated("o", time=20)).orders
+        assert only(fold(*filled, updated("o", shares=12, time=20))).filled == 10
+
     def test_an_update_of_the_time_of_the_closing_opens_nothing(self, fold: Fold) -> None:
         for time in (10, 9, None):
             assert not fold(closed("o", time=10), updated("o", time=time)).orders

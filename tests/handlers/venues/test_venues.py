@@ -170,6 +170,15 @@ class TestKraken:
         assert (fill.fee_currency, second.currency) == ("BTC", "USD")
         assert (fill.fee, second.amount) == (Decimal("0.000001"), Decimal("-2.880005"))
 
+    def test_an_execution_of_a_subaccount_is_in_the_account_of_its_user(self) -> None:
+        raw = recorded("kraken-spot", 1)
+        raw["data"][0]["user"] = "AA17 N84G"
+        adapter = Kraken(users={"AA17 N84G": "desk-2"})
+        assert only_fill(adapter.operations(raw)).account == "desk-2"
+        raw["data"][0]["user"] = "AA22 N84G"
+        with pytest.raises(VenueMessageError, match="user"):
+            adapter.operations(raw)
+
     def test_a_fee_that_may_be_in_another_currency_is_not_told_by_a_request(self) -> None:
         """TradesHistory tells the value of the fee in the quote, whatever was taken."""
         adapter = Kraken(instruments={"XXBTZUSD": self.DEFINITION}, fees_in_quote=False)
