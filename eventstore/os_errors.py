@@ -18,6 +18,7 @@ from eventstore.errors import (
     StoreAccessError,
     StoreFailedError,
     StoreFullError,
+    StoreNotFoundError,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "shortage_words",
     "translating_read_errors",
     "translating_recovery_errors",
+    "write_error",
 ]
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -171,6 +173,28 @@ def recovery_write_error(error: OSError, path: str) -> EventStoreError:
     return StoreFailedError(
         text + "check the device, then open again", path=path, errno=error.errno
     )
+
+
+def write_error(error: OSError, path: str) -> EventStoreError:
+    """Translate an `OSError` from writing a new store, a backup or a file.
+
+    No older file is lost.
+    """
+    code = error.errno
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        folder = path.rpartition("/")[0] or "."
+        return StoreNotFoundError(
+            f"{path} could not be written: {folder} is no directory, or went away: make it first, "
+            "or choose another path",
+            path=path,
+        )
+    text = f"{path} could not be written ({errno_name(error)}): nothing that was there is lost; "
+    if code in SHORTAGE:
+        remedy = shortage_words(error)[1]
+        return StoreFullError(f"{text}{remedy}, and try again", path=path, errno=code)
+    if code in NO_ACCESS:
+        return StoreAccessError(f"{text}check owner and permissions", path=path, errno=code)
+    return StoreFailedError(f"{text}check the device, and try again", path=path, errno=code)
 
 
 @contextlib.contextmanager

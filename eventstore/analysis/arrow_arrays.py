@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 A call from Python for each value would take longer than decoding the event. So every step is one
-call for a whole column: texts are parsed to decimals by Arrow, and the places of tags in their
-dictionary are looked up by `map`. Records, lists and maps are taken apart into the columns of
+call for a whole column: Arrow parses texts to decimals, and looks the tags up in their dictionary.
+Records, lists and maps are taken apart into the columns of
 their parts, as Arrow keeps them.
 
 Nothing is rounded. Where Arrow refuses a column, the values are tried one by one, and the error
@@ -22,6 +22,7 @@ from typing import Any
 
 import immutables
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eventstore.analysis.arrow_decimals import PRECISION, decimal_array
 from eventstore.analysis.plain_values import json_text, number_text, parts_of_record, tag_text
@@ -31,6 +32,8 @@ __all__ = ["UNFIT", "ArrowColumns", "arrow_type"]
 
 UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError)
 """What a value raises that does not fit the type of its column."""
+
+_NO_TAGS = pa.array([], pa.string())
 
 _TYPES: dict[str, pa.DataType] = {
     "int": pa.int64(),
@@ -70,20 +73,12 @@ def _field(name: str, shape: Shape, decimals: str) -> pa.Field:
     return pa.field(name, arrow_type(shape, decimals), nullable=shape.nullable)
 
 
-class _Places(dict[Any, Any]):
-    """The place of each tag in a dictionary. An unknown tag gets the next place."""
-
-    def __missing__(self, tag: Any) -> int:
-        place = self[tag] = len(self) - 1  # without the entry of None
-        return place
-
-
 class ArrowColumns:
     """Builds the columns of one table, batch by batch, with the dictionaries so far."""
 
     def __init__(self, decimals: str) -> None:
         self._decimals = decimals
-        self._places: dict[tuple[Any, ...], _Places] = {}
+        self._tags_of: dict[tuple[Any, ...], pa.Array] = {}
         self._plain: dict[str, Callable[[Sequence[Any]], Any]] = {
             "float": _floats,
             "bytes": lambda values: [None if one is None else bytes(one) for one in values],
@@ -109,10 +104,13 @@ class ArrowColumns:
         return pa.array(values if make is None else make(values), _TYPES[kind])
 
     def _tags(self, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
-        places = self._places.setdefault(path, _Places({None: None}))
-        indices = pa.array(list(map(places.__getitem__, values)), pa.int32())
-        tags = itertools.islice(places, 1, None)
-        return pa.DictionaryArray.from_arrays(indices, pa.array(map(tag_text, tags), pa.string()))
+        texts, known = _texts(values), self._tags_of.get(path, _NO_TAGS)
+        indices = pc.index_in(texts, value_set=known)
+        if indices.null_count > texts.null_count:
+            new = pc.unique(texts.filter(pc.and_(texts.is_valid(), indices.is_null())))
+            known = self._tags_of[path] = pa.concat_arrays([known, new])
+            indices = pc.index_in(texts, value_set=known)
+        return pa.DictionaryArray.from_arrays(indices, known)
 
     def _decimal(self, shape: Shape, values: Sequence[Any]) -> pa.Array:
         if self._decimals == "float":

@@ -34,10 +34,10 @@ from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AnyMoment, place_of
+from eventstore.os_errors import write_error
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Selection
 from eventstore.tools.staging import refuse_within, staged
-from eventstore.tools.write_errors import write_error
 
 __all__ = ["SUMMARY", "Exported", "ExportedTable", "export_store"]
 

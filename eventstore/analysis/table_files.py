@@ -22,7 +22,7 @@ from eventstore.analysis.shapes import Shape
 from eventstore.clock import to_datetime
 from eventstore.errors import ConfigError, StoreExistsError
 from eventstore.model.operation import Event
-from eventstore.tools.write_errors import write_error
+from eventstore.os_errors import write_error
 
 __all__ = ["TableFile", "new_file"]
 

@@ -47,19 +47,18 @@ class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click
     "report",
     examples=[
         "eventstore report engine-state",
-        "eventstore report engine-state -o monday.html --currency USD --rate EUR=1.08",
+        "eventstore report engine-state monday.html --currency USD --rate EUR=1.08",
         "eventstore report bot-state --registry bot:registry --columns lag=feed.lag,cash",
         "eventstore report engine-state --stats stats.json",
     ],
 )
 @path_argument
+@click.argument("page", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("report.html"),
-    show_default=True,
-    help="The page, which replaces an older one.",
+    help="The same as PAGE.",
 )
 @click.option(
     "--columns",
@@ -87,7 +86,8 @@ class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click
 def report(
     out: Output,
     path: Path,
-    output: Path,
+    page: Path | None,
+    output: Path | None,
     columns: tuple[NamedColumns, ...],
     currency: str | None,
     rates: tuple[tuple[str, Decimal], ...],
@@ -96,18 +96,20 @@ def report(
 ) -> None:
     """Write one HTML page about the store at PATH: equity, positions, profit, fills, events, files.
 
-    The page needs no network and no other file, and stays below 2 MB. Every event is read once,
-    without a lock, also beside a live engine. Without handlers, the page has all that needs no
-    state. Changes nothing in the store.
+    PAGE is report.html by default, and replaces an older one. It needs no network and no other
+    file, and stays below 2 MB. Every event is read once, without a lock, also beside a live engine.
+    Without handlers, the page has all that needs no state. Changes nothing in the store.
 
     Exits with status 1 if damage ended the reading. The page then tells where.
     """
+    if page is not None and output is not None:
+        raise click.UsageError("--output is the same as PAGE: give one of both")
     registry, strict = _handlers(registry_name), registry_name is not None
     stats = None if stats_file is None else _stats(stats_file)
     with progress("reading") as advance:
         written = write_report(
             path,
-            output,
+            page or output or Path("report.html"),
             registry,
             columns=dict(pair for some in columns for pair in some),
             currency=currency,

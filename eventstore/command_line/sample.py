@@ -19,8 +19,8 @@ from eventstore.command_line.moments import MOMENT, NamedMoment, moment_for
 from eventstore.command_line.output import Output, cell_text, time_text
 from eventstore.command_line.registries import load_registry
 from eventstore.command_line.state_columns import COLUMNS, NamedColumns
+from eventstore.os_errors import write_error
 from eventstore.tools.plain_state import plain_state
-from eventstore.tools.write_errors import write_error
 
 __all__ = ["sample"]
 

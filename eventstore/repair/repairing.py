@@ -50,7 +50,7 @@ from eventstore.log.flipped_bits import flipped
 from eventstore.model.operation import OPERATION_FIELD, tag_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
-from eventstore.os_errors import recovery_write_error, translating_read_errors
+from eventstore.os_errors import translating_read_errors, write_error
 from eventstore.repair.advance import WRITING, Advance, no_advance
 from eventstore.repair.assembly import Assembly
 from eventstore.repair.backups import backup_disk
@@ -168,7 +168,7 @@ class _Repairing:
         except BaseException as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             if isinstance(error, OSError):
-                raise recovery_write_error(error, unfinished) from error
+                raise write_error(error, final) from error
             raise
         finally:
             target.close()
@@ -184,7 +184,7 @@ class _Repairing:
         try:
             self._write_all(self._disk)
         except OSError as error:
-            raise recovery_write_error(error, self._disk.path) from error
+            raise write_error(error, self._disk.path) from error
         check_repaired(self._disk.path, self._registry, self._price.state)
         return self._result(self._disk.path)
 
@@ -204,9 +204,9 @@ class _Repairing:
             if content is None and fresh:
                 content = read_whole(source, origin or name)
             if content is not None:
+                if origin in old and not self._same(name, content):  # before it is overwritten
+                    self._taken.append(origin or name)
                 write_atomically(target, name, _TEMPORARY, content)
-            if content is not None and origin in old and not self._same(name, content):
-                self._taken.append(origin or name)
         gone = [name for name in old if name not in written]
         self._taken += gone
         if fresh:

@@ -31,6 +31,7 @@ from eventstore.disk.manifest import load_manifest, save_manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StreamMismatchError
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
+from eventstore.os_errors import write_error
 from eventstore.reading.replay import recorded_batches
 from eventstore.replication.connecting import connect
 from eventstore.replication.kept_history import history_of
@@ -40,7 +41,6 @@ from eventstore.tools.backup.copying import backup
 from eventstore.tools.backup.places import DirectoryPlace
 from eventstore.tools.backup.restore import plan_restore, restore
 from eventstore.tools.staging import staged
-from eventstore.tools.write_errors import write_error
 
 __all__ = ["Rejoined", "rejoin"]
 

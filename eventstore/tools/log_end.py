@@ -9,10 +9,11 @@ from eventstore.disk.base import Disk
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
+from eventstore.log.base import Chunk
+from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.os_errors import translating_read_errors
-from eventstore.reading.replay import recorded_batches
 
 __all__ = ["last_event", "last_event_of"]
 
@@ -41,9 +42,9 @@ def last_event_of(disk: Disk) -> Event[Any] | None:
     firsts = {first for first, _, _ in manifest.archived}
     firsts.update(first for first in listing.segments if first >= manifest.log_start)
     for first in sorted(firsts, reverse=True):
-        found: Event[Any] | None = None
-        for events in recorded_batches(disk, EventCodec(), first, None):
-            found = events[-1] if events else found
-        if found is not None:
-            return found
+        last: Chunk | None = None
+        for chunk in LogReader(disk, manifest.store, CACHED_BYTES).chunks(first):
+            last = chunk
+        if last is not None:  # the only chunk that is decoded
+            return EventCodec().decode(last.array, last.events, last.first_seq)[-1]
     return None

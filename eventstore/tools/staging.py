@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eventstore.disk.layout import LOG_FOLDER, MANIFEST, SNAPSHOT_FOLDER
 from eventstore.errors import ConfigError, StoreExistsError, StoreNotFoundError
-from eventstore.tools.write_errors import write_error
+from eventstore.os_errors import write_error
 
 __all__ = ["BACKUP_FOLDERS", "refuse_existing", "refuse_within", "staged"]
 

@@ -36,11 +36,10 @@ from eventstore.errors import CorruptStoreError, HistoryUnavailableError
 from eventstore.log.archive import compact
 from eventstore.log.recovery import examine_log
 from eventstore.model.registry import HandlerRegistry
-from eventstore.os_errors import translating_read_errors
+from eventstore.os_errors import translating_read_errors, write_error
 from eventstore.store import EventStore
 from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.staging import refuse_existing, staged
-from eventstore.tools.write_errors import write_error
 
 __all__ = [
     "Compacted",

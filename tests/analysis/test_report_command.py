@@ -64,7 +64,7 @@ def test_a_store_of_ones_own(tmp_path: Path) -> None:
 
     (tmp_path / "stats.json").write_bytes(asyncio.run(make()))
     page = tmp_path / "p.html"
-    result = eventstore("report", tmp_path / "store", "-o", page)
+    result = eventstore("report", tmp_path / "store", page)
     assert result.exit_code == 0, result.output
     assert "no curves of the state behind event 0" in result.stderr
     assert "--registry module:name" in result.stderr
@@ -117,6 +117,8 @@ def test_what_is_refused(
 
 def test_places_where_no_page_can_be(store: Path, tmp_path: Path) -> None:
     assert eventstore("report", store, "-o", store / "p.html").exit_code == exits.USAGE
+    twice = eventstore("report", store, tmp_path / "p.html", "-o", tmp_path / "q.html")
+    assert (twice.exit_code, "same as PAGE" in twice.stderr) == (exits.USAGE, True)
     nowhere = eventstore("report", tmp_path / "nowhere", "-o", tmp_path / "p.html")
     assert nowhere.exit_code == exits.NOT_FOUND
     result = eventstore("report", store, "-o", tmp_path / "no" / "p.html")

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from eventstore import EventLog, EventStore
+from eventstore import EventLog, EventStore, StoreFullError
 from eventstore.command_line.all_commands import commands
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
+from eventstore.repair import repairing
 from eventstore.tools import upkeep
 from handlers import FullState, RecordTrade, trading_registry
-from tests.repair.day_store import contents
+from tests.repair.day_store import contents, flip, segments
 
 REGISTRY = trading_registry()
 sample_command = importlib.import_module("eventstore.command_line.sample")
@@ -155,6 +156,7 @@ def test_no_sound_snapshot_is_told_place_by_place(kind: str, root: Path) -> None
     ("line", "module", "name"),
     [
         ("copy @one @new", upkeep, "write_fully"),
+        ("repair @one --drop 1 --apply --to @new", repairing, "write_atomically"),
         ("sample @one --every 1 --columns cash --out @new", sample_command, "_write_csv"),
     ],
 )
@@ -171,3 +173,25 @@ def test_a_full_disk_is_told_of_the_new_file_and_leaves_none(
     assert "could not be written (ENOSPC)" in result.stderr
     assert "new" in result.stderr.partition("could not")[0]
     assert contents(root) == before
+
+
+def test_a_migration_to_a_full_disk_says_that_no_store_was_made(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any) -> None:
+        raise StoreFullError("the log is full", path="log", errno=errno.ENOSPC)
+
+    (tmp_path / "events.jsonl").write_text(run(root, "events @one --json").stdout)
+    monkeypatch.setattr(EventStore, "flush", full)
+    result = run(root, "migrate --events @events.jsonl @new")
+    assert result.exit_code == 5, result.output
+    assert "new: no space, and no store was made: free some space" in result.stderr
+    assert not (root / "new").exists()
+
+
+def test_a_repair_in_place_says_what_it_changed(hurt: Path) -> None:
+    damaged = segments(hurt)[1]
+    flip(damaged, 2000)
+    told = run(hurt, f"repair {hurt} --mend --in-place --apply").stdout
+    assert f"  changed   log/{damaged.name} (1 byte)" in told
+    assert "  kept      the bytes of before are in quarantine/repair-" in told

@@ -56,8 +56,8 @@ EXPORTING: tuple[Sabotage, ...] = (
         edits=(
             edit(
                 ARRAYS,
-                "self._places.setdefault(path, _Places({None: None}))",
-                "_Places({None: None})",
+                "self._tags_of.get(path, _NO_TAGS)",
+                "_NO_TAGS",
             ),
         ),
         caught_by=(TEST_TABLES,),

@@ -68,8 +68,8 @@ REPAIR = (
         caught_by=(f"{TEST_EVERY_DAMAGE} -k named_and_priced",),
     ),
     Sabotage(
-        name="a renamed segment not read behind damage",
-        breaks="what verify counts as readable is what events prints",
+        name="a renamed segment taken for a stray one",
+        breaks="a segment is found by its header",
         edits=(
             edit(
                 "repair/segment_places.py",
@@ -77,7 +77,7 @@ REPAIR = (
                 "        if False:\n",
             ),
         ),
-        caught_by=(f"{TEST_EVERY_DAMAGE} -k 'readable and renamed'",),
+        caught_by=(f"{TEST_EVERY_DAMAGE} -k 'trading_again and renamed'",),
     ),
     Sabotage(
         name="a gap told behind the end of a damaged log",

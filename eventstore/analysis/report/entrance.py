@@ -18,9 +18,9 @@ from eventstore.analysis.state_columns import Column, named_columns
 from eventstore.arguments import argument_error
 from eventstore.clock import SystemClock
 from eventstore.model.registry import HandlerRegistry
+from eventstore.os_errors import write_error
 from eventstore.reading.arguments import checked_registry
 from eventstore.recovery_and_stats import StoreStats
-from eventstore.tools.write_errors import write_error
 
 __all__ = ["WrittenReport", "make_report", "write_report"]
 

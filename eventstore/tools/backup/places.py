@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eventstore.errors import StoreNotFoundError
-from eventstore.os_errors import read_error
-from eventstore.tools.write_errors import write_error
+from eventstore.os_errors import read_error, write_error
 
 __all__ = ["Advance", "DirectoryPlace", "Place", "no_advance"]
 

@@ -20,10 +20,9 @@ from typing import IO
 import msgspec
 
 from eventstore.errors import CorruptStoreError, HistoryForkedError, StoreReadOnlyError
-from eventstore.os_errors import read_error
+from eventstore.os_errors import read_error, write_error
 from eventstore.tools.backup.catalog import CATALOGS
 from eventstore.tools.backup.places import DirectoryPlace, Place, sync_directory
-from eventstore.tools.write_errors import write_error
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there

@@ -20,6 +20,7 @@ from eventstore.errors import (
     EventStoreError,
     InvalidPayloadError,
     StateRefusedError,
+    StoreFullError,
     UnknownOperationError,
 )
 from eventstore.model.registry import HandlerRegistry
@@ -91,8 +92,11 @@ async def write_new_store(
             durability="none",
             max_pending=2 * _MANY,
         ) as store:
-            await _append_all(store, clock, events, refused, advance)
-            await store.flush()
+            try:
+                await _append_all(store, clock, events, refused, advance)
+                await store.flush()
+            except StoreFullError as error:
+                raise _full_error(new, error) from error
             seq, state, operations = store.seq, store.state, store.stats().operations
             if not seq:
                 unused = [*unread, *refused][:3]
@@ -116,6 +120,15 @@ async def write_new_store(
         digest=digest,
         operations=dict(operations),
         refused=tuple(refused),
+    )
+
+
+def _full_error(new: Path, error: StoreFullError) -> StoreFullError:
+    return StoreFullError(
+        f"{new}: no space, and no store was made: free some space, or choose another path, and try "
+        "again",
+        path=str(new),
+        errno=error.errno,
     )
 
 
