@@ -12,8 +12,8 @@ Format: Kraken's pages "Executions" of websocket 2, "Get Trades History" and "Ge
 - `fee` of TradesHistory is the value of the fee in the quote currency, also where the fee was taken
   in another one. The stream says what was taken.
 - Ledger entries of type `trade` repeat the trades, rounded, and are not booked.
-- A master account may follow its subaccounts. Then each execution names its user, and `users` has to
-  have the account.
+- A master account may follow its subaccounts. Then each execution names its user, and `users` has
+  to have the account.
 - Trades on margin are refused, because they move balances in another way.
 """
 
