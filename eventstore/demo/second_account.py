@@ -10,7 +10,8 @@ shares (negative: short) that cost `k` (with the sign of the shares):
 * Cash falls by `q * p + fee`.
 * Opening a position, and adding to it, adds `q * p` to the cost.
 * A fill against the position takes the part `k * q / s` out of the cost. The profit is what came in
-  less this part. The quotient is the one number that is rounded: to 34 digits, half to even.
+  less this part. A quotient is the one number that is rounded: to 34 digits, half to even. Where
+  the part has more digits and less stays than leaves, the cost of what stays is the rounded one.
 * A fill of exactly the position takes the whole cost. Zero shares are no position.
 * A fill beyond zero closes the position, and opens another one at `p` with the shares left over.
 
@@ -87,7 +88,11 @@ class Ledger:
         if held.shares * shares >= 0:
             cost = held.cost + shares * price
         elif held.shares * after > 0:
-            part = _to_digits(held.cost * shares / held.shares)
+            exact = held.cost * shares / held.shares
+            part = _to_digits(exact)
+            less_stays = (after + shares < 0) != (held.shares < 0)
+            if part != exact and less_stays:
+                part = _to_digits(held.cost * after / held.shares) - held.cost
             self.realized_pnl += part - shares * price
             cost = held.cost + part
         else:
