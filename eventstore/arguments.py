@@ -6,13 +6,25 @@ instead. A description never fails, because an argument may be any object.
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
 import reprlib
 from typing import Any
 
 from eventstore.errors import ConfigError
 
-__all__ = ["argument_error", "checked_path", "cure_for", "describe"]
+__all__ = [
+    "argument_error",
+    "checked_count",
+    "checked_flag",
+    "checked_function",
+    "checked_number",
+    "checked_path",
+    "checked_text",
+    "cure_for",
+    "describe",
+]
 
 _PLAIN = {"f": "float", "i": "int", "u": "int", "b": "bool", "U": "str", "S": "bytes"}
 """The plain type for each kind of a numpy `dtype`."""
@@ -75,6 +87,47 @@ def argument_error(argument: str, value: Any, expected: str) -> ConfigError:
     )
 
 
+def checked_flag(argument: str, value: Any) -> bool:
+    """Return a bool. Raises `ConfigError` for anything else: a text such as `"no"` is true."""
+    if type(value) is not bool:
+        raise argument_error(argument, value, "expected True or False")
+    return value
+
+
+def checked_count(argument: str, value: Any, meaning: str) -> int:
+    """Return a whole number of at least 1. Raises `ConfigError` for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 31:
+        raise argument_error(argument, value, f"expected {meaning}, at least 1")
+    return int(value)
+
+
+def checked_number(argument: str, value: Any, expected: str, *, most: float = math.inf) -> float:
+    """Return a number from 0 to `most`. Raises `ConfigError` for anything else, NaN included."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise argument_error(argument, value, expected)
+    return value
+
+
+def checked_text(argument: str, value: Any) -> str:
+    """Return a text. Raises `ConfigError` for anything else."""
+    if not isinstance(value, str):
+        raise argument_error(argument, value, "expected a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise argument_error(argument, value, f"no text of UTF-8 ({error.reason})") from error
+    return str.__str__(value)  # of a subclass as well
+
+
+def checked_function(argument: str, value: Any) -> Any:
+    """Return a plain function. Raises `ConfigError` for anything else."""
+    if not callable(value) or isinstance(value, type):
+        raise argument_error(argument, value, "expected a function")
+    if inspect.iscoroutinefunction(value) or inspect.isgeneratorfunction(value):
+        raise argument_error(argument, value, "expected a plain function, without async and yield")
+    return value
+
+
 def checked_path(path: Any, argument: str = "path") -> str:
     """Return `path` as text. Raises `ConfigError` for any object that names no file."""
     if isinstance(path, bytes):
@@ -100,4 +153,4 @@ def checked_path(path: Any, argument: str = "path") -> str:
         os.fsencode(text)
     except UnicodeEncodeError as error:
         raise argument_error(argument, path, f"no file has this name ({error.reason})") from error
-    return text
+    return str.__str__(text)  # of a subclass as well

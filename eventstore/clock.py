@@ -133,11 +133,12 @@ def to_ns(moment: Any, argument: str = "moment") -> int:
         raise argument_error(
             argument, moment, "is no moment: expected an aware datetime, or whole nanoseconds"
         )
-    if moment not in _POSSIBLE:
+    exact = int(moment)  # a range looks through all of its numbers for a number of a subclass
+    if exact not in _POSSIBLE:
         raise argument_error(
             argument, moment, "is no moment: nanoseconds since the epoch end with the year 9999"
         )
-    return int(moment)
+    return exact
 
 
 def _of_datetime(moment: datetime, argument: str) -> int:

@@ -82,6 +82,20 @@ class Cursor(NamedTuple):
             None if checksum == "-" else int(checksum, 16),
         )
 
+    def checked(self, argument: str) -> Cursor:
+        """Return the cursor. Raises `ConfigError` for one that no text stands for."""
+        try:
+            if Cursor.parse(str(self)) == self:
+                return self
+        except (ValueError, TypeError, AttributeError):  # of a part of another type
+            pass
+        raise argument_error(
+            argument,
+            tuple(self),
+            "is no cursor of a store: pass store.cursor, event by event subscription.cursor, or "
+            "Cursor.parse(text)",
+        )
+
     def __str__(self) -> str:
         checksum = "-" if self.checksum is None else f"{self.checksum:08x}"
         return f"{self.store.hex}.{self.timeline}.{self.timeline_id}.{self.seq}.{checksum}"

@@ -43,7 +43,7 @@ class SystemCallError(PathError):
         self.errno = errno
 
 
-ErrorT = TypeVar("ErrorT", bound=EventStoreError)
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
 def fresh_error(stored: ErrorT) -> ErrorT:

@@ -29,7 +29,7 @@ from eventstore.log.base import Chunk, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
-from eventstore.missing_await import AsyncContext, Opening, awaited
+from eventstore.missing_await import AsyncContext, AsyncEvents, Opening, awaited
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.operation import Event, Receipt
 from eventstore.model.user_code import fold_context
@@ -291,16 +291,18 @@ class EventLog(AsyncContext, Generic[ValueT]):
         check_record_size(body)
         return body
 
-    async def read(
-        self, start: int = 1, stop: int | None = None
-    ) -> AsyncGenerator[Event[ValueT], None]:
+    def read(self, start: int = 1, stop: int | None = None) -> AsyncGenerator[Event[ValueT], None]:
         """Iterate over durable events from number `start` to `stop` (exclusive) or to the last.
 
         Files are read off the event loop, and memory is flat. Raises `CorruptLogError`,
         `ReadFailedError` and `HistoryUnavailableError`.
         """
-        end = self.seq + 1 if stop is None else min(seq_of(stop, "stop"), self.seq + 1)
         first = max(seq_of(start, "start"), 1)
+        last = None if stop is None else seq_of(stop, "stop")
+        return AsyncEvents(self._read(first, last))
+
+    async def _read(self, first: int, stop: int | None) -> AsyncGenerator[Event[ValueT], None]:
+        end = self.seq + 1 if stop is None else min(stop, self.seq + 1)
         if first >= end:
             return
         async for events in self._log.read(first, end, self._decode):

@@ -7,8 +7,11 @@ addition to a list costs about fifty nanoseconds, and any thread may read the li
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+
+from eventstore.arguments import argument_error, checked_number
 
 __all__ = ["BUCKETS", "Histogram"]
 
@@ -38,6 +41,10 @@ class Histogram(msgspec.Struct, frozen=True):
         >>> histogram.bounds, histogram.counts
         ((3.0, 7.0, 15.0), (3, 0, 1))
         """
+        given: Any = buckets
+        if not isinstance(given, Sequence) or not all(type(count) is int for count in given):
+            raise argument_error("buckets", given, "expected a whole number for each bit length")
+        checked_number("unit", unit, "expected a number")
         counts = tuple(buckets)
         used = [length for length, count in enumerate(counts) if count]
         if not used:
@@ -60,11 +67,13 @@ class Histogram(msgspec.Struct, frozen=True):
     def quantile(self, share: float) -> float:
         """Return an upper bound of the value that `share` of all values do not exceed, or 0.0.
 
-        The bound is less than twice the value, because buckets are powers of two.
+        The bound is less than twice the value, because buckets are powers of two. Raises
+        `ConfigError` for a share that is no number from 0 to 1.
 
         >>> Histogram((1.0, 2.0, 4.0), (5, 4, 1)).quantile(0.5)
         1.0
         """
+        checked_number("share", share, "expected a number from 0 to 1, such as 0.99", most=1)
         left = share * self.total
         for bound, count in zip(self.bounds, self.counts, strict=True):
             left -= count

@@ -11,7 +11,14 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
@@ -19,7 +26,16 @@ import msgspec
 
 from eventstore.errors import NotAwaitedError
 
-__all__ = ["AsyncContext", "AsyncStream", "BlockingStream", "Call", "Opening", "awaited"]
+__all__ = [
+    "AsyncContext",
+    "AsyncEvents",
+    "AsyncStream",
+    "BlockingEvents",
+    "BlockingStream",
+    "Call",
+    "Opening",
+    "awaited",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +55,7 @@ class AsyncContext:
             """Do nothing: `with` looks for this method before the block is entered."""
 
 
-class AsyncStream(AsyncContext):
+class AsyncIterated:
     """Base of the classes for `async for`."""
 
     __slots__ = ()
@@ -48,6 +64,15 @@ class AsyncStream(AsyncContext):
 
         def __iter__(self) -> NoReturn:
             raise NotAwaitedError(f"{type(self).__name__}: use `async for` instead of `for`")
+
+        def __await__(self) -> NoReturn:
+            raise NotAwaitedError(f"{type(self).__name__}: use `async for`, and no `await`")
+
+
+class AsyncStream(AsyncContext, AsyncIterated):
+    """Base of the classes for `async for` and `async with`."""
+
+    __slots__ = ()
 
 
 class BlockingStream:
@@ -62,7 +87,46 @@ class BlockingStream:
                 f"{type(self).__name__} blocks: use `for` and `with`, or follow() on an event loop"
             )
 
-        __aenter__ = __aexit__ = __aiter__
+        __aenter__ = __aexit__ = __await__ = __aiter__
+
+
+class AsyncEvents(AsyncIterated, AsyncGenerator[T, None]):
+    """The events of an asynchronous generator. `async for` runs the generator itself."""
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: AsyncGenerator[T, None]) -> None:
+        self._events = events
+
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        return self._events
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        return self._events.__anext__()
+
+    def asend(self, value: None) -> Coroutine[Any, Any, T]:
+        return self._events.asend(value)
+
+    def athrow(self, *raised: Any) -> Coroutine[Any, Any, T]:
+        return self._events.athrow(*raised)
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        return self._events.aclose()
+
+
+class BlockingEvents(BlockingStream, Iterator[T]):
+    """The events of an iterator. `for` runs the iterator itself."""
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: Iterator[T]) -> None:
+        self._events = events
+
+    def __iter__(self) -> Iterator[T]:
+        return self._events
+
+    def __next__(self) -> T:
+        return next(self._events)
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):

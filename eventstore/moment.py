@@ -83,8 +83,10 @@ def place_of(moment: Any, argument: str) -> NamedPlace:
     What was decided before is returned. Raises `ConfigError` for a naive `datetime`, a text without
     an offset, and any object that is no moment.
     """
-    if isinstance(moment, Cursor | AtTime):
+    if isinstance(moment, AtTime):
         return moment
+    if isinstance(moment, Cursor):
+        return moment.checked(argument)
     if isinstance(moment, str):
         time = _time_of(moment, argument)
         if time is not None:

@@ -43,17 +43,14 @@ def shutdown_on_signals(*numbers: int) -> Iterator[None]:
 
         asyncio.run(main())
     """
-    given: tuple[Any, ...] = numbers
-    for number in given:
-        if not isinstance(number, int) or number not in signal.valid_signals():
-            raise argument_error("numbers", number, "expected a signal, such as signal.SIGTERM")
+    chosen = tuple(dict.fromkeys(map(_checked_signal, numbers))) or (signal.SIGTERM,)
     try:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
     if task is None:
         raise StoreUsageError("shutdown_on_signals is for the code of a task", path="")
-    handled = _Signals(task, numbers or (signal.SIGTERM,))
+    handled = _Signals(task, chosen)
     with handled:
         try:
             yield
@@ -62,6 +59,16 @@ def shutdown_on_signals(*numbers: int) -> Iterator[None]:
                 raise  # somebody else has cancelled the task, too
     if handled.received is not None:
         raise SystemExit(128 + handled.received)
+
+
+def _checked_signal(number: Any) -> int:
+    """Return a signal that a program can handle. Raises `ConfigError` for anything else."""
+    valid = isinstance(number, int) and not isinstance(number, bool)
+    if not valid or number not in signal.valid_signals():
+        raise argument_error("numbers", number, "expected a signal, such as signal.SIGTERM")
+    if number in (signal.SIGKILL, signal.SIGSTOP):
+        raise argument_error("numbers", number, "no program can handle this signal")
+    return int(number)
 
 
 class _Signals:
@@ -80,6 +87,7 @@ class _Signals:
             try:
                 self._loop.add_signal_handler(number, self._on_signal, number)
             except (RuntimeError, ValueError) as error:
+                self.__exit__()  # nobody leaves a block that was not entered
                 raise StoreUsageError(
                     f"{signal.Signals(number).name} cannot be handled here ({error}): use "
                     "shutdown_on_signals in the main thread. To end a loop in another thread, let "

@@ -50,6 +50,7 @@ __all__ = [
     "exact",
     "exact_arithmetic",
     "exactly",
+    "is_within",
     "positive",
     "ratio",
 ]
@@ -157,6 +158,11 @@ def exactly(function: Callable[..., ResultT], *arguments: Any) -> ResultT:
         raise _sum_error(function.__name__.strip("_")) from error
     finally:
         setcontext(outside)
+
+
+def is_within(difference: Decimal, tolerance: Decimal) -> bool:
+    """Whether a difference in either direction is at most `tolerance`."""
+    return difference.copy_abs() <= tolerance
 
 
 def _sum_error(operation: str) -> AmountError:

@@ -48,7 +48,7 @@ from decimal import Decimal
 from typing import Any
 
 from handlers.adjust_cash import AdjustCash
-from handlers.amounts import ZERO, Number, exactly
+from handlers.amounts import ZERO, Number, exactly, is_within
 from handlers.errors import UnknownSymbolError
 from handlers.instrument import Side
 from handlers.order import Order, OrderKey
@@ -65,6 +65,8 @@ from handlers.venue_report import (
     VenueReport,
     amount_at,
     bad_report,
+    check_kind,
+    items_at,
     told_balances,
     told_orders,
     told_positions,
@@ -102,6 +104,8 @@ def reconcile(
       balance USD   100     90         -10  adjust_cash
     not compared: orders
     """
+    check_kind(state, EngineState, "state")
+    check_kind(report, VenueReport, "report")
     return exactly(_planned, state, report, _checked(tolerances))
 
 
@@ -132,7 +136,7 @@ def _planned(state: EngineState, report: VenueReport, tolerances: Mapping[str, D
 def _checked(tolerances: Mapping[str, Number] | None) -> dict[str, Decimal]:
     """Return the tolerances as exact decimals. Raises `InvalidPayloadError` with the path."""
     checked: dict[str, Decimal] = {}
-    for name, given in (tolerances or {}).items():
+    for name, given in items_at(tolerances, "tolerances"):
         path = f"tolerances[{name!r}]"
         if not isinstance(name, str):
             raise bad_report(path, "the key is no symbol, no currency, nor `cash` or `positions`")
@@ -144,10 +148,6 @@ def _checked(tolerances: Mapping[str, Number] | None) -> dict[str, Decimal]:
 
 def _reference(report: VenueReport, name: str) -> str:
     return f"reconcile {report.venue} {report.account} {name} {report.as_of}"
-
-
-def _is_within(difference: Decimal, tolerance: Decimal) -> bool:
-    return difference.copy_abs() <= tolerance
 
 
 # ---- positions -----------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def _position_rows(
         difference = shares - (ZERO if ours is None else ours.shares)
         tolerance = tolerances.get(symbol, tolerances.get("positions", ZERO))
         correction = None
-        if not _is_within(difference, tolerance):
+        if not is_within(difference, tolerance):
             price = _price(ours, reported, path)
             if shares and instrument.kind == "inverse" and price <= 0:
                 raise bad_report(
@@ -274,7 +274,7 @@ def _balance_rows(
         difference = theirs - ours
         tolerance = tolerances.get(currency, tolerances.get("cash", ZERO))
         correction = None
-        if not _is_within(difference, tolerance):
+        if not is_within(difference, tolerance):
             correction = AdjustCash(
                 type="correction",
                 amount=amount_at(difference, f"balances[{currency!r}]"),

@@ -6,6 +6,7 @@ become immutable. What is `None` was not told. An empty mapping tells that there
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -27,6 +28,8 @@ __all__ = [
     "VenueReport",
     "amount_at",
     "bad_report",
+    "check_kind",
+    "items_at",
     "told_balances",
     "told_orders",
     "told_positions",
@@ -123,7 +126,7 @@ class VenueReport(msgspec.Struct, frozen=True, kw_only=True):
 def told_positions(report: VenueReport) -> dict[tuple[str, Side], ReportedPosition]:
     """Return the positions of a report by symbol and side. Raises as `VenueReport` does."""
     found: dict[tuple[str, Side], ReportedPosition] = {}
-    for name, told in _items_at(report.positions, "positions"):
+    for name, told in items_at(report.positions, "positions"):
         path = f"positions[{name!r}]"
         symbol, side = _position_name(name, path)
         if (symbol, side) in found:
@@ -145,7 +148,7 @@ def told_positions(report: VenueReport) -> dict[tuple[str, Side], ReportedPositi
 def told_balances(report: VenueReport) -> dict[str, Decimal]:
     """Return the balances of a report by currency. Raises as `VenueReport` does."""
     found: dict[str, Decimal] = {}
-    for name, told in _items_at(report.balances, "balances"):
+    for name, told in items_at(report.balances, "balances"):
         currency = _text_at(name, f"balances[{name!r}]")
         found[currency] = amount_at(told, f"balances[{name!r}]")
     return found
@@ -155,11 +158,10 @@ def told_orders(report: VenueReport) -> dict[str, ReportedOrder]:
     """Return the orders of a report by the venue's id. Raises as `VenueReport` does."""
     found: dict[str, ReportedOrder] = {}
     engine_ids: set[str] = set()
-    for name, told in _items_at(report.orders, "orders"):
+    for name, told in items_at(report.orders, "orders"):
         path = f"orders[{name!r}]"
         _text_at(name, path)
-        if not isinstance(told, ReportedOrder):
-            raise bad_report(path, f"is a {type(told).__name__}, not a ReportedOrder")
+        check_kind(told, ReportedOrder, path)
         _text_at(told.symbol, f"{path}.symbol")
         own = _text_at(told.client_order_id, f"{path}.client_order_id", empty=True)
         if own and own in engine_ids:
@@ -194,6 +196,12 @@ def bad_report(path: str, reason: str) -> InvalidPayloadError:
     )
 
 
+def check_kind(value: Any, kind: type[Any], path: str) -> None:
+    """Raise `InvalidPayloadError` for a value of another class."""
+    if not isinstance(value, kind):
+        raise bad_report(path, f"is a {type(value).__name__}, not a {kind.__name__}")
+
+
 def _position_name(name: Any, path: str) -> tuple[str, Side]:
     if isinstance(name, tuple):
         if len(name) != 2:
@@ -205,25 +213,32 @@ def _position_name(name: Any, path: str) -> tuple[str, Side]:
     return _text_at(name, path), NET
 
 
-def _items_at(value: Any, path: str) -> list[tuple[Any, Any]]:
+def items_at(value: Any, path: str) -> list[tuple[Any, Any]]:
     if value is None:
         return []
-    if not isinstance(value, Mapping):
-        raise bad_report(path, f"is a {type(value).__name__}, not a mapping")
+    check_kind(value, Mapping, path)
     return list(value.items())
 
 
 def _text_at(value: Any, path: str, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (value or empty):
-        raise bad_report(path, f"{value!r} is no {'' if empty else 'non-empty '}text")
+        raise bad_report(path, f"{_shown(value)} is no {'' if empty else 'non-empty '}text")
     return value
 
 
 def _count_at(value: Any, path: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise bad_report(path, f"{value!r} is no whole number from zero up")
+        raise bad_report(path, f"{_shown(value)} is no whole number from zero up")
 
 
 def _choice_at(value: Any, choices: tuple[str, ...], path: str) -> None:
-    if value not in choices:
-        raise bad_report(path, f"{value!r} is none of {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise bad_report(path, f"{_shown(value)} is none of {', '.join(choices)}")
+
+
+def _shown(value: Any) -> str:
+    """Return a short text for any object, also where its `repr` raises."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # noqa: BLE001  a repr may raise anything, as of an int with 5,000 digits
+        return f"a {type(value).__name__}"

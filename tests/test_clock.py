@@ -42,6 +42,16 @@ class TestSimulatedClock:
         assert clock.time_ns() == to_ns(OPENING)
         assert clock.monotonic_ns() == 0
 
+    def test_it_takes_a_number_of_another_class(self) -> None:
+        """A `range` looks for such a number one by one, for ever."""
+
+        class Nanoseconds(int):
+            pass
+
+        clock = SimulatedClock(Nanoseconds(5))
+        clock.set(Nanoseconds(6))
+        assert (clock.time_ns(), type(clock.time_ns())) == (6, int)
+
     def test_it_starts_at_the_epoch_unless_told_otherwise(self) -> None:
         assert SimulatedClock().now() == datetime(1970, 1, 1, tzinfo=UTC)
         assert SimulatedClock(5 * SECOND).time_ns() == 5 * SECOND

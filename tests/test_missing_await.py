@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from eventstore import (
+    ConfigError,
     EventLog,
     EventStore,
     EventStoreError,
     NotAwaitedError,
     follow,
     follow_sync,
+    read_events,
+    replay,
 )
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import bank_registry, pay
@@ -61,7 +64,15 @@ def misuses(store: EventStore[Any], path: Path) -> dict[str, Callable[[], Any]]:
 
     intend: Any = store.intend
     sync: Any = follow_sync(path)
+    read: Any = read_events(path)
     return {
+        "subscribe, awaited": lambda: awaited(store.subscribe(after=0)),
+        "follow, awaited": lambda: awaited(follow(path)),
+        "events, awaited": lambda: awaited(store.events()),
+        "events, plain for": lambda: plain(store.events()),
+        "read_events, awaited": lambda: awaited(read),
+        "read_events, async for": lambda: iterated(read),
+        "replay, async for": lambda: iterated(replay(path, order_registry())),
         "intend, awaited": lambda: awaited(intend(PlaceOrder(decision=2))),
         "an attribute of intend": lambda: awaited(intend(PlaceOrder(decision=2)).id),
         "subscribe, plain for": lambda: plain(store.subscribe(after=0)),
@@ -80,6 +91,23 @@ class TestTheLiveLoop:
                 with pytest.raises(NotAwaitedError, match=r"`(async )?(with|for)"):
                     await use()
             assert store.seq == 1
+
+    @pytest.mark.asyncio
+    async def test_the_words_are_right_for_every_iteration(self, tmp_path: Path) -> None:
+        async with EventLog.open(tmp_path) as log:
+            await log.append(1, 2, 3)
+            for read in (log.read(), log.read(1, 3)):
+                assert (await anext(read)).seq == 1
+                assert [event.seq async for event in read][:1] == [2]
+                await read.aclose()
+            reading: Any = log.read()
+            with pytest.raises(NotAwaitedError, match="`async for` instead of `for`"):
+                list(reading)
+            with pytest.raises(ConfigError, match="start"):
+                log.read("now")  # type: ignore[arg-type]  # the point
+        events = read_events(tmp_path)
+        assert next(events).seq == 1
+        assert [event.seq for event in events] == [2, 3]
 
     @pytest.mark.asyncio
     async def test_a_forgotten_await_is_named(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from eventstore.analysis.moments import number_at
 from eventstore.analysis.state_path import StatePath, check_shown
-from eventstore.arguments import argument_error
+from eventstore.arguments import checked_count, checked_function
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.model.differences import ABSENT
@@ -85,8 +85,8 @@ def blame(
     """
     checked_registry(registry)
     place = StatePath(field)
-    if isinstance(n, bool) or n < 1:
-        raise argument_error("n", n, "expected a number of changes, at least 1")
+    checked_count("n", n, "a number of changes")
+    checked_function("advance", advance)
     disk = LocalDisk(path, read_only=True)
     try:
         return _Search(disk, registry, place, n, advance).run(number_at(disk, at))

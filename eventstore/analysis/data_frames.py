@@ -19,7 +19,12 @@ from eventstore.analysis.export_settings import checked_decimals
 from eventstore.analysis.selected_history import SelectedHistory, installed_handlers
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import BATCH_ROWS, TableStream
-from eventstore.arguments import argument_error
+from eventstore.arguments import (
+    argument_error,
+    checked_count,
+    checked_function,
+    checked_path,
+)
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, place_of
 from eventstore.reading.arguments import checked_registry
@@ -69,11 +74,11 @@ def to_arrow(
 
     Raises the errors of `read_events` as well.
     """
+    wanted, form = [_checked_operation(operation)], checked_decimals(decimals)
+    checked_count("batch_rows", batch_rows, "a number of rows")
     history = _history(path, registry, start, stop)
-    stream = TableStream(
-        history, _handlers(registry), [_checked_operation(operation)], batch_rows=batch_rows
-    )
-    made = ArrowBatches(stream.table(), checked_decimals(decimals), stream.metadata(stream.table()))
+    stream = TableStream(history, _handlers(registry), wanted, batch_rows=batch_rows)
+    made = ArrowBatches(stream.table(), form, stream.metadata(stream.table()))
     return pa.RecordBatchReader.from_batches(made.schema, _read(history, stream, made))
 
 
@@ -141,16 +146,15 @@ def write_parquet(
     their number. Raises `StoreExistsError` for a path that exists, and the errors of an opening
     that cannot write.
     """
+    target, form = Path(checked_path(to, "to")), checked_decimals(decimals)
+    wanted = [_checked_operation(operation)]
+    if advance is not None:
+        checked_function("advance", advance)
     history = _history(path, registry, start, stop)
     try:
-        stream = TableStream(
-            history, _handlers(registry), [_checked_operation(operation)], advance=advance
-        )
+        stream = TableStream(history, _handlers(registry), wanted, advance=advance)
         table = stream.table()
-        target = Path(to)
-        with new_file(
-            target, "parquet", table, checked_decimals(decimals), stream.metadata(table)
-        ) as file:
+        with new_file(target, "parquet", table, form, stream.metadata(table)) as file:
             for _, events in stream.batches():
                 file.write(events)
         return file.rows

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_text
 from eventstore.errors import ConfigError
 from eventstore.tools.selection import Condition
 
@@ -38,11 +38,18 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
     def checked(self) -> ExportSettings:
         """Return the settings. Raises `ConfigError` for an impossible one."""
         checked_decimals(self.decimals)
-        if self.format not in FORMATS:
+        if checked_text("format", self.format) not in FORMATS:
             raise argument_error("format", self.format, f"expected one of {', '.join(FORMATS)}")
-        if self.partition not in ("", "day"):
+        if checked_text("partition", self.partition) not in ("", "day"):
             raise argument_error("partition", self.partition, "expected 'day', or nothing")
-        return self
+        key = None if self.key is None else checked_text("key", self.key)
+        for name in ("operations", "where"):
+            texts: Any = getattr(self, name)
+            if not isinstance(texts, tuple | list):
+                raise argument_error(name, texts, "expected several texts, in a tuple")
+            for text in texts:
+                checked_text(name, text)
+        return msgspec.structs.replace(self, key=key)
 
     def conditions(self) -> tuple[Condition, ...]:
         """Return the conditions on fields. Raises `ConfigError` for text that is none."""
@@ -70,7 +77,7 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
 
 def checked_decimals(decimals: Any) -> str:
     """Return how decimals are kept. Raises `ConfigError` for any other word."""
-    if decimals not in DECIMALS:
+    if checked_text("decimals", decimals) not in DECIMALS:
         raise argument_error("decimals", decimals, f"expected one of {', '.join(DECIMALS)}")
     found: str = decimals
     return found

@@ -30,11 +30,13 @@ from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.selected_history import SelectedHistory, installed_handlers
 from eventstore.analysis.table_files import new_file
 from eventstore.analysis.table_stream import TableStream
+from eventstore.arguments import argument_error, checked_flag, checked_function, checked_path
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreNotFoundError, StoreUsageError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AnyMoment, place_of
 from eventstore.os_errors import write_error
+from eventstore.reading.arguments import checked_registry
 from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Selection
 from eventstore.tools.staging import refuse_within, staged
@@ -113,8 +115,16 @@ def export_store(
     Raises `StoreExistsError` for a path in use, `StoreUsageError` for another timeline and beside
     another append, and the errors of `to_arrow` and of a write.
     """
-    asked = (settings or ExportSettings()).checked()
-    target = Path(to)
+    if settings is not None and not isinstance(settings, ExportSettings):
+        raise argument_error("settings", settings, "expected ExportSettings(...)")
+    asked = (ExportSettings() if settings is None else settings).checked()
+    if registry is not None:
+        checked_registry(registry)
+    checked_flag("skip_damage", skip_damage)
+    checked_flag("append", append)
+    if advance is not None:
+        checked_function("advance", advance)
+    target = Path(checked_path(to, "to"))
     refuse_within(target)
     with contextlib.ExitStack() as closing:
         earlier: Exported | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from eventstore.analysis.state_path import StatePath
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_function
 from eventstore.model.differences import ABSENT
 from eventstore.model.user_code import fold_context
 from eventstore.reading.hash_seed_fold import Source, find_source, sources_of
@@ -39,7 +39,7 @@ def holds_in(predicate: Predicate | Source) -> Callable[[Any], bool]:
     if isinstance(predicate, Source):
         predicate = find_source(predicate)
     if callable(predicate):
-        return _asking(predicate)
+        return _asking(checked_function("predicate", predicate))
     conditions = [_StateCondition(text) for text in _texts(predicate)]
     return lambda state: all(condition.holds(state) for condition in conditions)
 

@@ -12,7 +12,7 @@ from eventstore.analysis.moments import events_between
 from eventstore.analysis.samples import Samples
 from eventstore.analysis.state_columns import Column, named_columns, value_of
 from eventstore.analysis.state_path import StatePath, check_shown
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_function
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import ConfigError
@@ -70,10 +70,13 @@ def sample(
         CorruptLogError, ReadFailedError, ReplayError, HistoryUnavailableError: As of `replay`.
         Exception: Whatever a function raises.
     """
+    checked_function("advance", advance)
     step = _step(every)
     given = named_columns(columns)
     named = {name: value_of(column) for name, column in given.items()}
-    registries = [checked_registry(one) for one in (registry, compare) if one is not None]
+    registries = [checked_registry(registry)]
+    if compare is not None:
+        registries.append(checked_registry(compare))
     names = list(named) + ([f"{name}_other" for name in named] if compare is not None else [])
     if len(set(names)) < len(names) or {"time", "seq"} & set(names):
         raise argument_error("columns", columns, "two columns of the table would have one name")

@@ -11,7 +11,7 @@ import msgspec
 from eventstore.analysis.moments import events_between
 from eventstore.analysis.predicates import Predicate, holds_in, named_predicate, places_of
 from eventstore.analysis.state_path import check_shown
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_count, checked_function
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
@@ -91,6 +91,9 @@ def first(
     """
     checked_registry(registry)
     holds_in(predicate)
+    if jobs is not None:
+        checked_count("jobs", jobs, "a number of processes")
+    checked_function("advance", advance)
     disk = LocalDisk(path, read_only=True)
     try:
         wanted = events_between(disk, registry, start, stop)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from eventstore.analysis.state_path import StatePath
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_text
 from eventstore.model.differences import ABSENT
 from eventstore.model.user_code import fold_context
 
@@ -24,12 +24,12 @@ def named_columns(columns: Mapping[str, Column] | Sequence[str]) -> dict[str, Co
     """Return columns by name. A place without a name is its own name. Raises `ConfigError`."""
     if isinstance(columns, str):
         columns = [columns]
-    given: dict[str, Column] = (
-        dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
-    )
-    if not given:
+    given: Any = columns
+    if isinstance(given, Sequence) and not isinstance(given, bytes):
+        given = {checked_text("columns", name): name for name in given}
+    if not isinstance(given, Mapping) or not given:
         raise argument_error("columns", columns, "expected at least one place in the state")
-    return given
+    return {checked_text("columns", name): column for name, column in given.items()}
 
 
 def value_of(column: Any) -> Callable[[Any], Any]:

@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_text
 from eventstore.errors import ConfigError
 from eventstore.model.differences import ABSENT, Field, parts_of
 from eventstore.tools.plain_state import plain_state
@@ -54,7 +54,7 @@ class StatePath:
 
     def __init__(self, text: str, argument: str = "field") -> None:
         """Read a path. Raises `ConfigError`, which names the argument."""
-        self.text = text.strip()
+        self.text = checked_text(argument, text).strip()
         self._argument = argument
         self._steps = tuple(self._read(self.text))
 

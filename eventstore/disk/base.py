@@ -26,9 +26,9 @@ import contextlib
 import errno
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
-from eventstore.arguments import argument_error, checked_path
+from eventstore.arguments import argument_error, checked_flag, checked_path
 from eventstore.os_errors import SyncFailedError, read_error
 
 __all__ = [
@@ -147,14 +147,18 @@ class Disk(Protocol):
 def check_location(path: Any, disk: Any, read_only: Any = True) -> None:
     """Raise `ConfigError` where `disk` is no disk, or is `None` and `path` no path.
 
-    `read_only` must be a bool: a text such as `"no"` would be true.
+    `read_only` must be a bool.
     """
-    if type(read_only) is not bool:
-        raise argument_error("read_only", read_only, "expected True or False")
+    checked_flag("read_only", read_only)
     if disk is None:
         checked_path(path)
-    elif isinstance(disk, type) or not callable(getattr(disk, "sync_folder", None)):
+    elif not is_disk(disk):
         raise argument_error("disk", disk, "expected a disk, such as a SimulatedDisk()")
+
+
+def is_disk(value: Any) -> TypeGuard[Disk]:
+    """Tell whether an argument is a disk, by one method that no path and no file has."""
+    return not isinstance(value, type) and callable(getattr(value, "sync_folder", None))
 
 
 _ATTEMPTS = 100  # more than signals call for: a call interrupted every time has failed

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from eventstore.arguments import checked_path
+from eventstore.arguments import checked_flag, checked_path
 from eventstore.disk.after_fork import register_for_fork
 from eventstore.disk.layout import WRITER_PID
 from eventstore.disk.local_file import LocalFile, ensure_leads_to, fsync_folder
@@ -54,7 +54,8 @@ class LocalDisk:
         self._folders: dict[str, int] = {}
         self._hints: dict[str, int] = {}
         self.path: str = checked_path(path)
-        self._read_only = read_only
+        checked_flag("create", create)
+        self._read_only = checked_flag("read_only", read_only)
         self._locked = False
         self._root = self.path
         if not read_only:  # before there is a descriptor: a child's copy would share the lock

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any
 
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_flag
 from eventstore.blocking_calls import opening_executor
 from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
@@ -69,6 +69,7 @@ def follow(
         CorruptLogError, ReadFailedError, StoreAccessError: the log cannot be read.
         UnknownOperationError: the registry has no handler for an event.
     """
+    checked_flag("until_closed", until_closed)
     batches = _batches(path, registry, after, operations, poll, cursor, disk)
     return Follower(batches, opening_executor(disk), until_closed, poll)
 
@@ -88,6 +89,7 @@ def follow_sync(
 
     Takes the arguments of `follow`, and raises the same errors, those of the place at once.
     """
+    checked_flag("until_closed", until_closed)
     batches = _batches(path, registry, after, operations, poll, cursor, disk)
     return SyncFollower(batches(), until_closed, poll)
 

@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_flag
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import BranchPoint, load_manifest
 from eventstore.errors import HistoryUnavailableError
-from eventstore.model.differences import ABSENT, path_of, walk_differences
+from eventstore.model.differences import ABSENT, Steps, path_of, walk_differences
 from eventstore.model.operation import Event
 from eventstore.model.value_types import copy_value
 from eventstore.reading.replay import fold_to
@@ -244,6 +244,10 @@ def differences(one: Any, other: Any, *, exact: bool = False) -> Iterator[Differ
     >>> [str(found) for found in differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})]
     ["state['b']: 2 and 3", "state['c']: absent and 4"]
     """
-    for steps, left, right in walk_differences(one, other, exact=exact):
-        path = path_of(steps)
-        yield Difference(path[1:] if path.startswith(".") else f"state{path}", left, right)
+    found = walk_differences(one, other, exact=checked_flag("exact", exact))
+    return (_difference(*place) for place in found)
+
+
+def _difference(steps: Steps, one: Any, other: Any) -> Difference:
+    path = path_of(steps)
+    return Difference(path[1:] if path.startswith(".") else f"state{path}", one, other)

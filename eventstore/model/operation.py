@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, dataclass_transform
 import msgspec
 
 from eventstore.clock import to_datetime
+from eventstore.error_base import fresh_error
 from eventstore.errors import RegistrationError, StoreUsageError
 from eventstore.model.conversion import convert_exactly, refuse_unknown_fields
 from eventstore.model.operation_traits import declared_traits, keep_traits
@@ -306,7 +307,7 @@ class Receipt(msgspec.Struct, eq=False):
             outcome = self._outcome  # of another receipt, perhaps: see `follow`
         if outcome.error is not None:
             outcome.retrieved.add(self.seq)
-            raise outcome.error
+            raise fresh_error(outcome.error)
         return self
 
     def __repr__(self) -> str:
@@ -346,7 +347,7 @@ class Receipt(msgspec.Struct, eq=False):
                 path="",
             )
         if outcome.error is not None:
-            raise outcome.error
+            raise fresh_error(outcome.error)
         if self._events is None:
             raise StoreUsageError(
                 f"{self!r} has no state: nothing was folded for it. store.state is the state now",

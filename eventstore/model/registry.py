@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from eventstore.arguments import describe
 from eventstore.errors import RegistrationError
 from eventstore.model.append_arguments import (
     build_payload,
@@ -180,8 +181,8 @@ class HandlerRegistry(Generic[StateT]):
             raise rivals_error(item, other, self._entry_points.get(other))
         if self._state_type is not None and state_type != self._state_type:
             raise RegistrationError(
-                f"{item!r} is for {state_type!r}, but this registry's state is "
-                f"{self._state_type!r}",
+                f"{item!r} is for {describe(state_type)}, but this registry's state is "
+                f"{describe(self._state_type)}",
                 operation=operation,
             )
         check_payload_class(item, payload_type, self._payloads)
@@ -394,6 +395,6 @@ class HandlerRegistry(Generic[StateT]):
 
     def same_as(self, other: HandlerRegistry[Any]) -> bool:
         """Tell whether both registries hold the same handlers and upcasters."""
-        return self is other or (
-            self._fold == other._fold and set(self._upcasters) == set(other._upcasters)
-        )
+        known: Any = other
+        alike = isinstance(known, HandlerRegistry) and self._fold == other._fold
+        return self is other or (alike and set(self._upcasters) == set(other._upcasters))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from eventstore.arguments import describe
 from eventstore.errors import StateRefusedError
 from eventstore.model.leaf_checks import Check
 from eventstore.model.open_intents import NO_INTENTS, OpenIntents
@@ -112,10 +113,19 @@ def state_digest(state: Any) -> str:
     which the maps of the state grew. Numbers count as they are: `1` and `1.0` differ, and so do
     `0.0` and `-0.0`.
 
+    Raises `StateRefusedError` for a value that no snapshot can carry.
+
     >>> state_digest({"a": 1, "b": 2}) == state_digest({"b": 2, "a": 1})
     True
     """
     slices = StateSlices(state, writing=False)
-    for _ in slices:
-        pass
+    try:
+        for _ in slices:
+            pass
+    except (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError) as error:
+        raise StateRefusedError(
+            f"there is no digest of {describe(state)}, because no snapshot can carry it: {error}",
+            operation="",
+            field="$",
+        ) from error
     return slices.digest

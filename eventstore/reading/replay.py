@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
+from eventstore.arguments import checked_flag
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
@@ -20,6 +21,7 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.errors import HistoryUnavailableError
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.runs import narrowed
+from eventstore.missing_await import BlockingEvents
 from eventstore.model.codec import EventCodec
 from eventstore.model.handler import replay_error
 from eventstore.model.operation import OPERATION_FIELD, Event
@@ -82,14 +84,15 @@ def read_events(
         UnknownOperationError: the registry has no handler for an event, or for a name in
             `operations`.
     """
+    checked_flag("gaps", gaps)
     known = None if registry is None else checked_registry(registry).operations
     operations = checked_operations(operations, known)
     begin, end = place_of(start, "start"), None if stop is None else place_of(stop, "stop")
     found = upcast_batches(_disk(path, disk), registry, begin, end, gaps=gaps)
-    events = itertools.chain.from_iterable(found)
-    if operations is None:
-        return events
-    return (event for event in events if recorded_name(event) in operations)
+    events: Iterator[Event[Any]] = itertools.chain.from_iterable(found)
+    if operations is not None:
+        events = (event for event in events if recorded_name(event) in operations)
+    return BlockingEvents(events)
 
 
 def replay(
@@ -109,13 +112,14 @@ def replay(
     `read_events`, and `ReplayError` where a handler raises.
     """
     checked_registry(registry)
-    return _replay(
+    steps = _replay(
         _disk(path, disk),
         registry,
         place_of(start, "start"),
         None if stop is None else place_of(stop, "stop"),
         checked_operations(operations, registry.operations),
     )
+    return BlockingEvents(steps)
 
 
 def _replay(

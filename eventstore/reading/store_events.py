@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any, NamedTuple
 
+from eventstore.arguments import checked_flag
 from eventstore.log.base import Chunk, Log
 from eventstore.log.memory import MemoryLog
+from eventstore.missing_await import AsyncEvents
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import without_lost
@@ -45,16 +47,16 @@ def durable_events(
 
     The arguments are judged at once, and not when the iteration begins.
     """
-    return _events_of(
-        durable_batches(
-            log,
-            registry,
-            place_of(start, "start"),
-            None if stop is None else place_of(stop, "stop"),
-            checked_operations(operations, registry.operations),
-            gaps,
-        )
+    checked_flag("gaps", gaps)
+    batches = durable_batches(
+        log,
+        registry,
+        place_of(start, "start"),
+        None if stop is None else place_of(stop, "stop"),
+        checked_operations(operations, registry.operations),
+        gaps,
     )
+    return AsyncEvents(_events_of(batches))
 
 
 async def _events_of(batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[Event[Any], None]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from eventstore.disk.base import Disk, read_whole
+from eventstore.arguments import checked_path
+from eventstore.disk.base import Disk, is_disk, read_whole
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.listing import Listing
 from eventstore.disk.local import LocalDisk
@@ -26,10 +27,10 @@ __all__ = ["backup_disk", "restorable", "with_files_of_backup"]
 @contextlib.contextmanager
 def backup_disk(backup: str | os.PathLike[str] | Disk | None) -> Iterator[Disk | None]:
     """Give the disk of a backup. A disk that the caller opened stays open."""
-    if not isinstance(backup, str | os.PathLike):
+    if backup is None or is_disk(backup):
         yield backup
         return
-    opened = LocalDisk(backup, read_only=True)
+    opened = LocalDisk(checked_path(backup, "backup"), read_only=True)
     try:
         yield opened
     finally:

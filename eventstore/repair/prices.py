@@ -26,6 +26,7 @@ from eventstore.repair.history_fold import Folded, confirming_snapshot, fold, un
 from eventstore.repair.salvage import History, Run, events_of
 
 __all__ = [
+    "REMEDIES",
     "Choice",
     "Price",
     "Repaired",
@@ -38,6 +39,11 @@ __all__ = [
     "prices_of",
     "snapshots_for",
 ]
+
+
+REMEDIES = (
+    "mend", "skip", "cut", "snapshot", "restore", "drop", "replace", "rebuild", "set-aside", "edit",
+)  # fmt: skip
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import argument_error, checked_function
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import SNAPSHOT_FOLDER
 from eventstore.disk.listing import Listing
@@ -24,6 +25,7 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
+from eventstore.reading.arguments import checked_registry
 from eventstore.repair.advance import Advance, ToldDisk, no_advance
 from eventstore.repair.backups import backup_disk, with_files_of_backup
 from eventstore.repair.changed_events import MendedEvent, mended_events
@@ -31,6 +33,7 @@ from eventstore.repair.damaged_places import Diagnosis, Kind, Place
 from eventstore.repair.diagnosis import diagnose_disk
 from eventstore.repair.history_fold import Folded, fold
 from eventstore.repair.prices import (
+    REMEDIES,
     Choice,
     Price,
     first_choices,
@@ -43,7 +46,15 @@ from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 
-__all__ = ["MOST_POISON", "Proposal", "check_choices", "full_diagnosis", "price_choices", "propose"]
+__all__ = [
+    "MOST_POISON",
+    "Proposal",
+    "check_choices",
+    "check_helpers",
+    "full_diagnosis",
+    "price_choices",
+    "propose",
+]
 
 MOST_POISON = 10
 """The most poisonous events with a place and a price each. Many more mean a missing handler."""
@@ -84,12 +95,20 @@ def propose(
 
     Raises `StoreNotFoundError`, `StoreAccessError` and `ReadFailedError`.
     """
+    check_helpers(registry, advance)
     disk = LocalDisk(path, read_only=True)
     try:
         with backup_disk(backup) as other, translating_read_errors(disk.path):
             return _proposed(disk, registry, other, advance)
     finally:
         disk.close()
+
+
+def check_helpers(registry: Any, advance: Any) -> None:
+    """Raise `ConfigError` for what is neither `None` nor handlers, and for no function."""
+    if registry is not None:
+        checked_registry(registry)
+    checked_function("advance", advance)
 
 
 def _proposed(
@@ -273,6 +292,7 @@ def check_choices(
 
     Raises `CorruptStoreError` for a store that no repair gives a state back to.
     """
+    _check_kinds(choices, more)
     _check_edits(diagnosis, more)
     for index, place in enumerate(diagnosis.places):
         if place.name == SNAPSHOT_FOLDER:
@@ -289,6 +309,28 @@ def check_choices(
                 f"{place.name}: no single bit makes this place right; choose another remedy",
                 key="",
             )
+
+
+def _check_kinds(choices: Any, more: Any) -> None:
+    """Raise `ConfigError` unless the choices are by place, and all are of the class `Choice`."""
+    expected = "expected a Choice for each place, such as {0: Choice('skip')}"
+    if not isinstance(choices, Mapping):
+        raise argument_error("choices", choices, expected)
+    for place, choice in choices.items():
+        if type(place) is not int or not isinstance(choice, Choice):
+            raise argument_error("choices", choices, expected)
+    if isinstance(more, str | bytes) or not isinstance(more, Sequence):
+        raise argument_error("more", more, "expected several of Choice, in a list")
+    for choice in more:
+        if not isinstance(choice, Choice):
+            raise argument_error("more", choice, "expected a Choice")
+    for choice in (*choices.values(), *more):
+        if type(choice.remedy) is not str or choice.remedy not in REMEDIES:
+            raise argument_error("remedy", choice.remedy, f"expected one of {', '.join(REMEDIES)}")
+        if type(choice.seq) is not int or not 0 <= choice.seq < 1 << 63:
+            raise argument_error("seq", choice.seq, "expected the number of an event")
+        if type(choice.event) is not bytes:
+            raise argument_error("event", choice.event, "expected bytes")
 
 
 def _check_edits(diagnosis: Diagnosis, edits: Sequence[Choice]) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import checked_flag, checked_path, checked_text
 from eventstore.clock import SystemClock, wall_time
 from eventstore.disk.base import Disk, read_whole, sync_folder, sync_path, write_atomically
 from eventstore.disk.layout import (
@@ -42,10 +43,7 @@ from eventstore.disk.layout import (
 from eventstore.disk.listing import Listing, list_keyframes
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import save_manifest
-from eventstore.errors import (
-    EventStoreError,
-    StoreExistsError,
-)
+from eventstore.errors import EventStoreError, StoreExistsError
 from eventstore.log.flipped_bits import flipped
 from eventstore.model.operation import OPERATION_FIELD, tag_of
 from eventstore.model.registry import HandlerRegistry
@@ -63,7 +61,7 @@ from eventstore.repair.prices import (
     lost_in,
     price_of,
 )
-from eventstore.repair.proposing import check_choices, full_diagnosis
+from eventstore.repair.proposing import check_choices, check_helpers, full_diagnosis
 from eventstore.repair.salvage import History
 
 __all__ = ["repair"]
@@ -103,7 +101,10 @@ def repair(
         ConfigError: A place has no choice, or a choice does not fit the place.
         CorruptStoreError: The repaired store did not read back. Nothing has the final name.
     """
-    disk = LocalDisk(path, read_only=not in_place)
+    check_helpers(registry, advance)
+    reason = checked_text("reason", reason)
+    to = None if to is None else checked_path(to, "to")
+    disk = LocalDisk(path, read_only=not checked_flag("in_place", in_place))
     try:
         if in_place:
             disk.lock()

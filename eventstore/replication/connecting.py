@@ -13,17 +13,28 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from eventstore.errors import ReplicationError, ReplicationUnavailableError
+from eventstore.arguments import argument_error
+from eventstore.config import StoreConfig
+from eventstore.errors import ConfigError, ReplicationError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection, close_client, connection_error
 from eventstore.replication_config import ReplicationConfig
 
-__all__ = ["connect"]
+__all__ = ["connect", "settings_in"]
 
 CONNECT_SECONDS = 5.0
 
 _SERVER_WAIT = 0.1  # seconds until a server that did not answer is tried once more
 _CLIENT_NAME = "eventstore"
 _NO_TLS = "the server offers no TLS, and replicate.tls asks for it"
+
+
+def settings_in(config: Any, purpose: str) -> ReplicationConfig:
+    """Return the key `replicate` of a configuration. Raises `ConfigError` where there is none."""
+    if not isinstance(config, StoreConfig):
+        raise argument_error("config", config, "expected a StoreConfig, as StoreConfig.load(file)")
+    if config.replicate is None:
+        raise ConfigError(f"{purpose}: the key replicate is needed", key="replicate")
+    return config.replicate
 
 
 async def connect(path: str, config: ReplicationConfig) -> Connection:

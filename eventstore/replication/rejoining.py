@@ -23,17 +23,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventstore.arguments import checked_path
 from eventstore.config import StoreConfig
 from eventstore.disk.base import write_atomically
 from eventstore.disk.layout import QUARANTINE_FOLDER, QUARANTINE_TEMPORARY, REPLICA
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest, save_manifest
-from eventstore.errors import ConfigError, StoreNotFoundError, StreamMismatchError
+from eventstore.errors import StoreNotFoundError, StreamMismatchError
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.os_errors import write_error
 from eventstore.reading.replay import recorded_batches
-from eventstore.replication.connecting import connect
+from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.kept_history import history_of
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared
@@ -68,11 +69,10 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
     Raises `ReplicationError` and its kinds, `StoreLockedError` while an engine has the store open,
     `StoreNotFoundError`, and the errors of reading and writing.
     """
-    if config.replicate is None:
-        raise ConfigError("to rejoin a stream, the key replicate is needed", key="replicate")
-    store = Path(path)
+    settings = settings_in(config, "to rejoin a stream")
+    store = Path(checked_path(path))
     _finish_interrupted(store)
-    connection = await connect(str(store), config.replicate)
+    connection = await connect(str(store), settings)
     try:
         await connection.ensure_stream(create=False)
         history = await history_of(connection)

@@ -21,12 +21,13 @@ import logging
 import os
 from typing import NamedTuple
 
+from eventstore.arguments import checked_path
 from eventstore.blocking_calls import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.local import LocalDisk
-from eventstore.errors import ConfigError, EventStoreError, ReplicationError, StreamMismatchError
+from eventstore.errors import EventStoreError, ReplicationError, StreamMismatchError
 from eventstore.replication.backup_place import ClusterPlace
-from eventstore.replication.connecting import connect
+from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import StreamEnd
 from eventstore.replication.replica_directory import manifest_of
@@ -69,9 +70,8 @@ async def trim(path: str | os.PathLike[str], config: StoreConfig) -> Trimmed:
     Raises `ReplicationError` and its kinds, `StreamMismatchError` for a store that is not the
     stream's writer, and the errors of a backup.
     """
-    if config.replicate is None:
-        raise ConfigError("to trim a stream, the key replicate is needed", key="replicate")
-    connection = await connect(os.fspath(path), config.replicate)
+    settings = settings_in(config, "to trim a stream")
+    connection = await connect(checked_path(path), settings)
     try:
         await connection.ensure_stream(create=False)
         return await _trimmed(connection)

@@ -29,11 +29,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from eventstore.arguments import checked_path
 from eventstore.blocking_calls import run_blocking
-from eventstore.clock import Clock
+from eventstore.clock import Clock, checked_clock
 from eventstore.config import StoreConfig
 from eventstore.errors import (
-    ConfigError,
     EventStoreError,
     LeaseHeldError,
     ReplicationError,
@@ -45,7 +45,9 @@ from eventstore.errors import (
 )
 from eventstore.missing_await import AsyncContext, Opening
 from eventstore.model.registry import HandlerRegistry
-from eventstore.replication.connecting import connect
+from eventstore.moment import seq_of
+from eventstore.reading.arguments import checked_registry
+from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection, end_tasks
 from eventstore.replication.lease import Holder, Lease
 from eventstore.replication.messages import History, history_message
@@ -134,12 +136,16 @@ class Standby(AsyncContext, Generic[StateT]):
         of `EventStore.open`.
         """
 
+        where = checked_path(path)
+        checked_registry(registry)
+        if backup is not None:
+            checked_path(backup, "backup")
+        if clock is not None:
+            checked_clock(clock)
+
         async def opens() -> Standby[OpenedT]:
             settings = await run_blocking(None, lambda: StoreConfig.of(config, **options))
-            replicate = settings.replicate
-            if replicate is None:
-                raise ConfigError("a standby needs the key replicate", key="replicate")
-            where = os.fspath(path)
+            replicate = settings_in(settings, "to open a standby")
             holder = await prepare_replica(where, settings, replicate, backup)
             copy = await StreamCopy.open(where, registry, settings)
             standby = Standby(copy, settings, replicate, holder, clock)
@@ -179,6 +185,7 @@ class Standby(AsyncContext, Generic[StateT]):
 
         Raises the error that ended the following, and `StoreClosedError`.
         """
+        seq = seq_of(seq, "seq")
         while self.seq < seq:
             self._copy.changed.clear()
             self._ensure_following()

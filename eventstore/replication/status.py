@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from eventstore.arguments import checked_path
 from eventstore.blocking_calls import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import ConfigError
 from eventstore.log.reader import LogReader
 from eventstore.replication.backup_place import ClusterPlace
-from eventstore.replication.connecting import connect
+from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
 from eventstore.replication.lease import read_holder
 from eventstore.replication.standby_places import standby_places
@@ -73,10 +73,8 @@ async def stream_status(path: str | os.PathLike[str], config: StoreConfig) -> St
 
     Raises `ReplicationError` and its kinds, and the errors of reading a store.
     """
-    settings = config.replicate
-    if settings is None:
-        raise ConfigError("the key replicate is missing", key="replicate")
-    where = os.fspath(path)
+    settings = settings_in(config, "to look at a stream")
+    where = checked_path(path)
     connection = await connect(where, settings)
     try:
         await connection.ensure_stream(create=False)

@@ -21,11 +21,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventstore.arguments import argument_error, checked_count, checked_function
 from eventstore.disk.base import Disk
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import InitialStateError, StateRefusedError
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
+from eventstore.moment import seq_of
 from eventstore.reading.bases import base_numbers
 from eventstore.reading.fold_crew import Advance, FoldCrew
 from eventstore.reading.intervals import chosen_ends
@@ -44,7 +46,7 @@ from eventstore.tools.refold_part import (
     survey_base,
 )
 
-__all__ = ["Divergence", "Extent", "Refold", "refold"]
+__all__ = ["Divergence", "Extent", "Refold", "checked_extent", "refold"]
 
 
 class Refold(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +104,19 @@ class Extent(NamedTuple):
                 self.advance(task, done, total)
 
         return advance
+
+
+def checked_extent(extent: Any) -> Extent:
+    """Return an extent. Raises `ConfigError` for any other object, and for a wrong part."""
+    if not isinstance(extent, Extent):
+        raise argument_error("extent", extent, "expected an Extent(...)")
+    seq_of(extent.start, "start")
+    if extent.stop is not None:
+        seq_of(extent.stop, "stop")
+    if extent.jobs is not None:
+        checked_count("jobs", extent.jobs, "a number of processes")
+    checked_function("advance", extent.advance)
+    return extent
 
 
 def refold(

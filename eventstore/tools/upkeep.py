@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eventstore.arguments import checked_function, checked_path
 from eventstore.disk.base import (
     Disk,
     open_to_read,
@@ -93,6 +94,7 @@ def compact_store(path: str | os.PathLike[str], advance: Advance = no_advance) -
     Raises `StoreLockedError`, `HistoryUnavailableError` for a store without a snapshot or a log,
     and the errors of archiving.
     """
+    checked_function("advance", advance)
     disk = LocalDisk(path)
     try:
         with translating_read_errors(disk.path):
@@ -169,7 +171,8 @@ def copy_store(
     Raises `StoreLockedError`, `StoreExistsError`, and the errors of reading and writing. Then no
     store is at `new`.
     """
-    target = Path(new)
+    checked_function("advance", advance)
+    target = Path(checked_path(new, "new"))
     refuse_existing(target)
     disk = LocalDisk(path)
     try:

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import checked_flag
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import (
     MANIFEST,
@@ -62,7 +63,7 @@ from eventstore.tools.event_check import check_events
 from eventstore.tools.file_survey import Damage, damaged_cursors, survey_log
 from eventstore.tools.key_check import check_run
 from eventstore.tools.log_end import last_event_of
-from eventstore.tools.refold import Divergence, Extent, Refold
+from eventstore.tools.refold import Divergence, Extent, Refold, checked_extent
 from eventstore.tools.refold import refold as fold_again
 
 __all__ = ["Damage", "Divergence", "Extent", "Refold", "Verification", "verify"]
@@ -135,6 +136,8 @@ def verify(
     """
     if registry is not None:
         checked_registry(registry)
+    checked_flag("refold", refold)
+    checked_extent(extent)
     disk = LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(disk.path), _crew(disk, registry, extent) as crew:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventstore import Event, Operation, Receipt, RegistrationError
+from eventstore import Event, Operation, Receipt, RegistrationError, StoreFailedError
 from eventstore.model.operation import OPERATION_FIELD, operation_name, tag_of
 
 MAKE: Any = type(Operation)
@@ -206,6 +206,27 @@ class TestReceipt:
             await waiter
         assert receipt.error is failure
         assert repr(receipt) == "<Receipt seq=1 failed: ValueError>"
+
+    @pytest.mark.asyncio
+    async def test_a_failure_that_is_told_often_keeps_no_frames(self) -> None:
+        receipt = Receipt(1, 1, 0)
+        waiters = [asyncio.ensure_future(_result(receipt)) for _ in range(3)]
+        await asyncio.sleep(0)
+        receipt.resolve(StoreFailedError("no", path="p", errno=5))
+        told = await asyncio.gather(*waiters, return_exceptions=True)
+        for _ in range(3):
+            for ask in (lambda: _result(receipt), lambda: _state(receipt)):
+                with pytest.raises(StoreFailedError, match="no") as raised:
+                    await ask()
+                assert raised.value.errno == 5
+                told.append(raised.value)
+        assert len(set(map(id, told))) == len(told), "each has an error of its own"
+        assert receipt.error is not None
+        assert receipt.error.__traceback__ is None
+
+
+async def _state(receipt: Receipt) -> Any:
+    return receipt.state
 
 
 async def _result(receipt: Receipt) -> Receipt:

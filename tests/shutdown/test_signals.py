@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eventstore import EventStore, StoreUsageError, shutdown_on_signals
+from eventstore import ConfigError, EventStore, StoreUsageError, shutdown_on_signals
 from tests.real.children import Child, Parent
 from tests.support.bank import bank_registry, pay
 from tests.support.gates import GatedDisk, commits
@@ -173,3 +173,48 @@ class TestInThisProcess:
     def test_it_is_for_the_code_of_a_task(self) -> None:
         with pytest.raises(StoreUsageError, match="of a task"), shutdown_on_signals():
             pass
+
+    def test_a_signal_that_is_named_twice_is_handled_once(self) -> None:
+        async def bot() -> None:
+            with shutdown_on_signals(signal.SIGUSR1, signal.SIGUSR1):
+                await asyncio.sleep(0)
+
+        before = signal.getsignal(signal.SIGUSR1)
+        asyncio.run(bot())
+        assert signal.getsignal(signal.SIGUSR1) == before, "and not the handler of the block"
+
+    @pytest.mark.parametrize("given", [True, signal.SIGKILL, signal.SIGSTOP, 0, "SIGTERM", None])
+    def test_what_is_no_signal_for_a_program_is_refused_before_any_is_handled(
+        self, given: Any
+    ) -> None:
+        async def bot() -> None:
+            with (
+                pytest.raises(ConfigError, match="numbers"),
+                shutdown_on_signals(signal.SIGUSR1, given),
+            ):
+                pass
+
+        before = signal.getsignal(signal.SIGUSR1)
+        asyncio.run(bot())
+        assert signal.getsignal(signal.SIGUSR1) == before
+
+    def test_a_block_that_cannot_be_entered_leaves_no_handler(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def bot() -> None:
+            loop = asyncio.get_running_loop()
+            adds = loop.add_signal_handler
+
+            def add(number: int, *handler: Any) -> None:
+                if number == signal.SIGUSR2:
+                    raise RuntimeError("refused")
+                adds(number, *handler)
+
+            monkeypatch.setattr(loop, "add_signal_handler", add)
+            with pytest.raises(StoreUsageError, match="refused"):  # noqa: SIM117  the block is inside
+                with shutdown_on_signals(signal.SIGUSR1, signal.SIGUSR2):
+                    pass
+
+        before = signal.getsignal(signal.SIGUSR1)
+        asyncio.run(bot())
+        assert signal.getsignal(signal.SIGUSR1) == before

@@ -491,6 +491,19 @@ class TestRefusedRestores:
         assert [name for name in os.listdir(tmp_path) if "new" in name] == []
 
     @pytest.mark.asyncio
+    async def test_handlers_on_one_side_alone_say_nothing_of_the_state(
+        self, tmp_path: Path, store: Path, place: DirectoryPlace
+    ) -> None:
+        """The plan has a digest, or the restored store has one: there is nothing to compare."""
+        await fill(store, 1, 2)
+        copy(store, place)
+        for number, pair in enumerate(((None, bank_registry()), (bank_registry(), None))):
+            planned, given = pair
+            new = tmp_path / f"new-{number}"
+            restore(plan_restore(place, None, planned), new, given)
+            assert state_at(new, bank_registry()) == bank_after(1, 2)
+
+    @pytest.mark.asyncio
     async def test_a_damaged_catalog(
         self, tmp_path: Path, store: Path, place: DirectoryPlace
     ) -> None:

@@ -235,7 +235,7 @@ def test_a_place_that_is_no_place_for_a_backup(tmp_path: Path, store: Path) -> N
     (tmp_path / "home" / "letters").mkdir()
     with pytest.raises(ConfigError, match=r"holds other files \(letters\)"):
         make_backup(store, str(tmp_path / "home"))
-    with pytest.raises(ConfigError, match="at least one copy"):
+    with pytest.raises(ConfigError, match="at least 1"):
         make_backup(store, str(tmp_path / "place"), keep=0)
 
 

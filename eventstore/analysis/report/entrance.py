@@ -15,12 +15,20 @@ from eventstore.analysis.report.page import render
 from eventstore.analysis.report.report_figures import report_figures
 from eventstore.analysis.report.state_curves import ColumnCurve
 from eventstore.analysis.state_columns import Column, named_columns
-from eventstore.arguments import argument_error
+from eventstore.arguments import (
+    argument_error,
+    checked_flag,
+    checked_function,
+    checked_path,
+    checked_text,
+)
 from eventstore.clock import SystemClock
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import write_error
 from eventstore.reading.arguments import checked_registry
 from eventstore.recovery_and_stats import StoreStats
+
+_NO_COLUMNS: dict[str, Column] = {}
 
 __all__ = ["WrittenReport", "make_report", "write_report"]
 
@@ -94,7 +102,8 @@ def write_report(
             `WrittenReport.damage`.
         StoreAccessError, StoreFullError, StoreFailedError: The page cannot be written.
     """
-    target = Path(output)
+    target = Path(checked_path(output, "output"))
+    path = checked_path(path)
     _refuse_inside(Path(path), target)
     page, written = make_report(
         path,
@@ -125,13 +134,21 @@ def make_report(
     advance: Callable[[int, int | None], None],
 ) -> tuple[bytes, WrittenReport]:
     """Return the page, and the facts about the report without its file. See `write_report`."""
+    checked_flag("strict", strict)
+    if currency is not None:
+        checked_text("currency", currency)
+    _check_rates(rates)
+    nothing = isinstance(columns, tuple | list | Mapping) and not columns
+    checked_function("advance", advance)
+    if stats is not None and not isinstance(stats, StoreStats):
+        raise argument_error("stats", stats, "expected the result of store.stats()")
     found = gather(
         path,
         None if registry is None else checked_registry(registry),
         strict=strict,
         columns=[
             ColumnCurve(name, column)
-            for name, column in (named_columns(columns).items() if columns else ())
+            for name, column in (_NO_COLUMNS if nothing else named_columns(columns)).items()
         ],
         currency=currency,
         rates=rates,
@@ -156,6 +173,15 @@ def make_report(
         unfolded=found.unfolded,
         damage=found.damage,
     )
+
+
+def _check_rates(rates: Any) -> None:
+    """Raise `ConfigError` unless each currency has a finite number."""
+    if rates is not None and not isinstance(rates, Mapping):
+        raise argument_error("rates", rates, "expected a number for each currency")
+    for currency, rate in (rates or {}).items():
+        if not isinstance(rate, Decimal | int | float) or not Decimal(rate).is_finite():
+            raise argument_error(f"rates[{currency!r}]", rate, "expected a number")
 
 
 def _refuse_inside(path: Path, output: Path) -> None:

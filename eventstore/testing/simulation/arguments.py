@@ -17,12 +17,9 @@ from eventstore.arguments import argument_error
 
 __all__ = [
     "checked_bot",
-    "checked_count",
-    "checked_function",
     "checked_items",
     "checked_seconds",
     "checked_seeds",
-    "checked_text",
     "exact",
 ]
 
@@ -56,13 +53,6 @@ def checked_seconds(argument: str, value: Any, *, positive: bool = False) -> flo
     return value
 
 
-def checked_count(argument: str, value: Any, meaning: str) -> int:
-    """Return a whole number of at least 1. Raises `ConfigError` for anything else."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise argument_error(argument, value, f"expected {meaning}, at least 1")
-    return value
-
-
 def checked_seeds(seeds: Any) -> list[int]:
     """Return the numbers of the runs. Raises `ConfigError` for anything but whole numbers."""
     expected = "whole numbers, such as range(200)"
@@ -82,13 +72,6 @@ def checked_items(argument: str, items: Any, expected: str) -> tuple[Any, ...]:
     raise argument_error(argument, items, f"expected {expected}")
 
 
-def checked_text(argument: str, value: Any) -> str:
-    """Return a text. Raises `ConfigError` for anything else."""
-    if not isinstance(value, str):
-        raise argument_error(argument, value, "expected a text")
-    return value
-
-
 def checked_bot(bot: Any) -> Any:
     """Return a bot. Raises `ConfigError` for an object that cannot be called for each life."""
     if inspect.iscoroutine(bot):
@@ -101,12 +84,3 @@ def checked_bot(bot: Any) -> Any:
     else:
         return bot
     raise argument_error("bot", bot, advice)
-
-
-def checked_function(argument: str, value: Any) -> Any:
-    """Return a plain function. Raises `ConfigError` for anything else."""
-    if not callable(value) or isinstance(value, type):
-        raise argument_error(argument, value, "expected a function")
-    if inspect.iscoroutinefunction(value) or inspect.isgeneratorfunction(value):
-        raise argument_error(argument, value, "expected a plain function, without async and yield")
-    return value

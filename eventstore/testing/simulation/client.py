@@ -20,9 +20,9 @@ from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any, TypeVar, cast
 
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_text
 from eventstore.clock import Clock
-from eventstore.testing.simulation.arguments import checked_items, checked_text, exact
+from eventstore.testing.simulation.arguments import checked_items, exact
 from eventstore.testing.simulation.orders import (
     Disconnected,
     Fill,

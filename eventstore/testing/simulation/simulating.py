@@ -9,15 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from eventstore.arguments import argument_error
+from eventstore.arguments import argument_error, checked_count, checked_function
 from eventstore.config import StoreConfig
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.arguments import checked_registry
 from eventstore.testing.simulation.arguments import (
     checked_bot,
-    checked_count,
-    checked_function,
     checked_items,
     checked_seconds,
     checked_seeds,

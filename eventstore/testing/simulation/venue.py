@@ -22,13 +22,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
-from eventstore.arguments import argument_error
-from eventstore.testing.simulation.arguments import (
-    checked_count,
-    checked_seconds,
-    checked_text,
-    exact,
-)
+from eventstore.arguments import argument_error, checked_count, checked_text
+from eventstore.testing.simulation.arguments import checked_seconds, exact
 from eventstore.testing.simulation.orders import Fill, Order, OrderRequest, RateLimited, Rejected
 from eventstore.testing.simulation.venue_books import Ledger
 from eventstore.testing.simulation.world import World

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from eventstore.arguments import checked_count, checked_function, checked_path
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import (
@@ -21,12 +22,19 @@ from eventstore.errors import (
 )
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import read_error
+from eventstore.reading.arguments import checked_registry
 from eventstore.recovery_and_stats import printable
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import CATALOGS, DATA, Catalog, catalog_numbers, load_catalog
 from eventstore.tools.backup.copying import Copy, backup, copy_anew, newest_catalog
 from eventstore.tools.backup.object_store import open_object_store
-from eventstore.tools.backup.places import Advance, DirectoryPlace, Place, no_advance
+from eventstore.tools.backup.places import (
+    Advance,
+    DirectoryPlace,
+    Place,
+    checked_place,
+    no_advance,
+)
 from eventstore.tools.backup.single_file import (
     SUFFIX,
     SingleFilePlace,
@@ -41,11 +49,12 @@ _PASSING = (ReadFailedError, StoreFullError, StoreFailedError)
 """Errors that may be over a moment later: the network, or a full disk at the place."""
 
 
-def open_place(name: str) -> Place:
+def open_place(name: str | os.PathLike[str]) -> Place:
     """Return the place that `name` means. Nothing is made, and nothing has to be there.
 
     Raises `ConfigError` for a URL of no known kind, and where the extra `backup` is missing.
     """
+    name = checked_path(name, "name")
     if _URL.match(name):
         return open_object_store(name)
     if name.endswith(SUFFIX):
@@ -78,10 +87,13 @@ def make_backup(
 
     Arguments and errors are the ones of `backup`.
     """
-    if keep is not None and keep < 1:
-        raise ConfigError("at least one copy has to stay: keep is 1 or more", key="keep")
-    if not _URL.match(to):
-        _check_place(Path(path), Path(to))
+    if keep is not None:
+        checked_count("keep", keep, "a number of copies that stay")
+    if registry is not None:
+        checked_registry(registry)
+    checked_function("advance", advance)
+    if not _URL.match(checked_path(to, "to")):
+        _check_place(Path(checked_path(path)), Path(to))
     disk = LocalDisk(path, read_only=True)
     try:
         if not to.endswith(SUFFIX) or _URL.match(to):
@@ -154,8 +166,10 @@ def list_copies(
     `damaged` is told of each copy whose catalog cannot be used. Without it, such a catalog raises
     `CorruptStoreError`.
     """
+    if damaged is not None:
+        checked_function("damaged", damaged)
     found = []
-    for number in catalog_numbers(place):
+    for number in catalog_numbers(checked_place(place)):
         try:
             found.append(load_catalog(place, number))
         except FileNotFoundError:  # removed by retention meanwhile

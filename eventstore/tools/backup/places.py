@@ -12,12 +12,13 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from eventstore.arguments import argument_error
 from eventstore.errors import StoreNotFoundError
 from eventstore.os_errors import read_error, write_error
 
-__all__ = ["Advance", "DirectoryPlace", "Place", "no_advance"]
+__all__ = ["Advance", "DirectoryPlace", "Place", "checked_place", "no_advance"]
 
 Advance = Callable[[int, int | None], None]
 """A function that is told how much is done, and how much there is."""
@@ -42,6 +43,14 @@ class Place(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove an object, if there is one."""
+
+
+def checked_place(place: Any) -> Place:
+    """Return a place. Raises `ConfigError` for any other object, such as the place's name."""
+    if isinstance(place, type) or not callable(getattr(place, "put_new", None)):
+        raise argument_error("place", place, "expected a place: open_place(name) gives one")
+    found: Place = place
+    return found
 
 
 def no_advance(done: int, total: int | None) -> None:

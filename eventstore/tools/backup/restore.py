@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import argument_error, checked_count, checked_function, checked_path
 from eventstore.cursor import Cursor
 from eventstore.directory import create_first_segment
 from eventstore.disk.base import Disk, sync_folder, write_atomically
@@ -54,19 +55,15 @@ from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
-from eventstore.moment import AtTime
+from eventstore.moment import AtTime, Moment, place_of
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.cursor_check import checksum_in, confirm
 from eventstore.reading.replay import fold_to, recorded_batches
 from eventstore.reading.time_search import seq_lower_bound
 from eventstore.timelines import next_timeline
 from eventstore.tools.backup.backup_disk import BackupDisk
-from eventstore.tools.backup.catalog import (
-    DATA,
-    Catalog,
-    catalog_numbers,
-    load_catalog,
-)
-from eventstore.tools.backup.places import Advance, Place, no_advance
+from eventstore.tools.backup.catalog import DATA, Catalog, catalog_numbers, load_catalog
+from eventstore.tools.backup.places import Advance, Place, checked_place, no_advance
 from eventstore.tools.intents import OpenIntent, open_intents
 from eventstore.tools.staging import refuse_existing, staged
 
@@ -120,7 +117,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_restore(
     place: Place,
-    at: int | AtTime | Cursor | None = None,
+    at: Moment | AtTime | None = None,
     registry: HandlerRegistry[Any] | None = None,
     *,
     copy: int | None = None,
@@ -133,7 +130,12 @@ def plan_restore(
     Raises `StoreNotFoundError` where there is no copy, `HistoryUnavailableError` where no copy has
     the moment, `HistoryForkedError` for a cursor of another history, and the errors of the place.
     """
-    numbers = catalog_numbers(place)
+    wanted = at if at is None or isinstance(at, AtTime) else place_of(at, "at")
+    if registry is not None:
+        checked_registry(registry)
+    if copy is not None:
+        checked_count("copy", copy, "the number of a copy")
+    numbers = catalog_numbers(checked_place(place))
     if not numbers:
         hint = ""
         if (Path(place.name) / MANIFEST).is_file():
@@ -150,7 +152,7 @@ def plan_restore(
     newest = catalog
     for number in reversed(numbers):
         catalog = load_catalog(place, number)
-        last = _event_at(BackupDisk(place, catalog), catalog, at)
+        last = _event_at(BackupDisk(place, catalog), catalog, wanted)
         if catalog.first - 1 <= last <= catalog.last:
             break
     else:
@@ -193,7 +195,12 @@ def restore(
     Raises `StoreExistsError`, `CorruptStoreError` where the copy is not complete or does not give
     the recorded state, and the errors of an opening that cannot write. Then no store is there.
     """
-    path, catalog = Path(new), plan.catalog
+    if not isinstance(plan, RestorePlan):
+        raise argument_error("plan", plan, "expected the result of plan_restore(place)")
+    if registry is not None:
+        checked_registry(registry)
+    checked_function("advance", advance)
+    path, catalog = Path(checked_path(new, "new")), plan.catalog
     refuse_existing(path)
     if plan.missing:
         raise CorruptStoreError(
@@ -210,7 +217,7 @@ def restore(
             _Restoring(source, disk, plan, advance).run()
             _read_all(disk, plan)
             _, digest, _ = _folded(disk, catalog, registry, plan.last)
-            if digest != plan.digest:
+            if digest and plan.digest and digest != plan.digest:
                 raise CorruptStoreError(
                     f"{path}: the state of the restored store is another one than the copy's, and "
                     "no store was made: restore another copy with --copy N (eventstore backup "

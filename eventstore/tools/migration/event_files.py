@@ -38,6 +38,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from eventstore.arguments import argument_error, checked_function, checked_path
 from eventstore.clock import to_ns
 from eventstore.errors import ConfigError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
@@ -97,6 +98,7 @@ class FileMigration(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_mapping(path: str | os.PathLike[str]) -> EventMapping:
     """Read a mapping. Raises `ConfigError` with the key of a mistake, and `StoreNotFoundError`."""
+    path = checked_path(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
         mapping = msgspec.convert(tomllib.loads(text), EventMapping)
@@ -129,11 +131,18 @@ async def migrate_events(
     Raises `StoreNotFoundError` where there is no file, `ConfigError` for a CSV file without a
     mapping, and what `write_new_store` raises. Then no store is there.
     """
-    path = Path(file)
+    if mapping is not None and not isinstance(mapping, EventMapping):
+        raise argument_error("mapping", mapping, "expected the result of load_mapping(path)")
+    checked_function("advance", advance)
+    path = Path(checked_path(file, "file"))
     lines = _Lines(path, mapping)
     total = _count_lines(path)
     written = await write_new_store(
-        Path(new), registry, lines, lines.bad, lambda count: advance(count, total)
+        Path(checked_path(new, "new")),
+        registry,
+        lines,
+        lines.bad,
+        lambda count: advance(count, total),
     )
     return FileMigration(file=path, lines=lines.count, bad=tuple(lines.bad), written=written)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import checked_function, checked_path
 from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.arguments import checked_registry
 from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.migration.new_store import ForeignEvent, WrittenStore, write_new_store
 from eventstore.tools.migration.plan0d_files import (
@@ -59,10 +61,13 @@ async def migrate_plan0d(
 
     Raises the errors of `read_legacy` and `write_new_store`. Then no store is there.
     """
-    found = read_legacy(old)
+    target = Path(checked_path(new, "new"))
+    checked_registry(registry)
+    checked_function("advance", advance)
+    found = read_legacy(checked_path(old, "old"))
     total = len(found.after) + 1
     written = await write_new_store(
-        Path(new), registry, _events(found), advance=lambda count: advance(count, total)
+        target, registry, _events(found), advance=lambda count: advance(count, total)
     )
     return LegacyMigration(found=found, written=written)
 

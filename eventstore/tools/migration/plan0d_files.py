@@ -40,6 +40,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.arguments import argument_error, checked_text
 from eventstore.clock import to_ns
 from eventstore.errors import ConfigError, CorruptStoreError, StoreNotFoundError
 from eventstore.os_errors import read_error
@@ -70,6 +71,8 @@ def compute_checksum(data: Mapping[str, Any]) -> str:
     >>> compute_checksum({"a": 1, "b": "test"})
     'eb2d4c57ea9d6976'
     """
+    if not isinstance(data, Mapping):
+        raise argument_error("data", data, "expected a dictionary")
     text = json.dumps(data, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -80,7 +83,7 @@ def verify_checksum(data: Mapping[str, Any], expected: str) -> bool:
     >>> verify_checksum({"a": 1}, "not a checksum")
     False
     """
-    return compute_checksum(data) == expected
+    return compute_checksum(data) == checked_text("expected", expected)
 
 
 class LegacyFile(msgspec.Struct, frozen=True, kw_only=True):
