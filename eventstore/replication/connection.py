@@ -63,7 +63,7 @@ class Connection:
         self.config = config
         self.client = client
         self.lost = lost
-        self._pipeline = Pipeline(client)
+        self._pipeline = Pipeline(client, REQUEST_SECONDS)
         self.stream: JetStreamContext = client.jetstream(timeout=REQUEST_SECONDS)
 
     def __repr__(self) -> str:
@@ -250,8 +250,7 @@ class Connection:
         """
         with self.translating("publishing"):
             try:
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    return await answer
+                return await answer
             except nats.js.errors.APIError as error:
                 text = f"the stream refuses a message: {error.description}"
                 raise self.error(ReplicationUnavailableError, text) from error
@@ -277,6 +276,7 @@ class Connection:
 
     async def close(self) -> None:
         """End the connection. A message without an acknowledgement is perhaps stored."""
+        self._pipeline.close()
         await close_client(self.client)
 
 

@@ -127,6 +127,7 @@ class LentLoop:
                     rest = _REST
                 if rest > 0:
                     time.sleep(rest)
+                    continue
                 with self._turn:
                     self._at_home = True
                     if not self._borrowed and self._lent_at + _REST <= time.monotonic():

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.cursor import checksum_at
+from eventstore.cursor import checksum_at, checksum_of
 from eventstore.disk.manifest import InitialStateRecord, Manifest
 from eventstore.log.base import Chunk
 from eventstore.log.format import (
@@ -206,7 +206,10 @@ def record_messages(
 ) -> list[Outgoing]:
     """Return the messages of a record, one as a rule. `largest` is the server's limit, in bytes."""
     data = encode_record(store.bytes[:8], 0, record.first_seq, record.events, record.body, 0)
-    checksum = checksum_at(record.chunk.array, record.events - 1)
+    if record.events == 1:  # the body is the event: an append waits for this
+        checksum = checksum_of(record.body)
+    else:
+        checksum = checksum_at(record.chunk.array, record.events - 1)
     headers = _headers(store, timeline, record.first_seq, record.last_seq, checksum)
     subject, size = record_subject(stream), max(largest - _ROOM, RECORD_HEADER_SIZE)
     if len(data) <= size:

@@ -5,6 +5,9 @@ Theory of operation
 All answers come to one subscription, and each has a subject of its own. So a publish costs no task
 and no subscription. Messages are stored in the order of the calls. The client library's own
 `publish_async` never tells of a refusal: the library's handler raises instead of answering.
+
+One timer at a time looks for answers that do not come. A timer for each message would cost a tenth
+of the message.
 """
 
 from __future__ import annotations
@@ -44,13 +47,16 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 class Pipeline:
-    """The messages of one connection that wait for an answer."""
+    """The messages of one connection that wait for an answer, `seconds` long at most."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, seconds: float) -> None:
         self._client = client
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
         self._inbox = ""
         self._numbers = itertools.count()
-        self._answers: dict[str, asyncio.Future[int]] = {}
+        self._answers: dict[str, tuple[asyncio.Future[int], float]] = {}  # the oldest first
 
     def __repr__(self) -> str:
         return f"<Pipeline with {len(self._answers)} messages on the way>"
@@ -58,19 +64,39 @@ class Pipeline:
     async def send(self, subject: str, data: bytes, headers: dict[str, Any]) -> asyncio.Future[int]:
         """Send a message. The answer to come is the number of the stored message.
 
-        The answer raises `WrongSequenceError`, and errors of the client library.
+        The answer raises `WrongSequenceError`, `TimeoutError`, and errors of the client library.
         """
         if not self._inbox:
             self._inbox = self._client.new_inbox()
             await self._client.subscribe(f"{self._inbox}.*", cb=self._take)
         reply = f"{self._inbox}.{next(self._numbers)}"
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._answers[reply] = answer
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self._answers[reply] = answer, self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._give_up_old)
         await self._client.publish(subject, data, reply=reply, headers=headers)
         return answer
 
+    def _give_up_old(self) -> None:
+        """Give up the answers that are overdue, and look again when the next one may be."""
+        self._timer, now = None, self._loop.time()
+        while self._answers:
+            reply, (answer, sent_at) = next(iter(self._answers.items()))
+            left = sent_at + self._seconds - now
+            if left > 0 and not answer.done():
+                self._timer = self._loop.call_later(left, self._give_up_old)
+                return
+            del self._answers[reply]
+            if not answer.done():
+                answer.set_exception(TimeoutError(f"no answer within {self._seconds:g} s"))
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def _take(self, message: Msg) -> None:
-        answer = self._answers.pop(message.subject, None)
+        answer, _ = self._answers.pop(message.subject, (None, 0.0))
         if answer is None or answer.done():
             return
         if not message.data:

@@ -33,11 +33,11 @@ from eventstore.error_base import fresh_error
 from eventstore.errors import (
     EventStoreError,
     FencedError,
-    LeaseHeldError,
     QuorumLostError,
     ReplicationError,
     ReplicationUnavailableError,
     StoreFailedError,
+    StreamMismatchError,
 )
 from eventstore.log.reader import LogReader
 from eventstore.log.replica_interface import Lag
@@ -223,13 +223,14 @@ class Shipper:
                 await self._ship_once()
             except (ReplicationUnavailableError, WrongSequenceError) as error:
                 self._tell_away(error)
-            except LeaseHeldError as error:
-                self._tell_away(error)
-                if self._acknowledged < 0:
-                    return
             except FencedError as error:
                 self._fail(error)
                 return
+            except ReplicationError as error:
+                if self._acknowledged < 0 or isinstance(error, StreamMismatchError):
+                    self._give_up(error)
+                    return
+                self._tell_away(error)  # what was good may be mended: credentials, a bucket
             except EventStoreError as error:
                 self._give_up(error)
                 return

@@ -42,6 +42,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreFullError,
     StoreLockedError,
+    StreamMismatchError,
 )
 from eventstore.missing_await import AsyncContext, Opening
 from eventstore.model.registry import HandlerRegistry
@@ -211,6 +212,11 @@ class Standby(AsyncContext, Generic[StateT]):
                         await self._follow_once()
                 except StoreFullError:
                     pause = _ROOM_RETRY
+                except StreamMismatchError:
+                    raise
+                except ReplicationError as error:  # all was good at the opening: may be mended
+                    text = f"the standby waits for the cluster: {error}"
+                    self._copy.store.log.warnings.begin("standby-cluster", text, _logger)
                 self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far
                 await asyncio.sleep(pause)  # nobody tells of a returning cluster, or of room
         except EventStoreError as error:
@@ -231,6 +237,7 @@ class Standby(AsyncContext, Generic[StateT]):
             # Somebody may have deleted the stream: the writer makes it again.
             await connection.ensure_stream(create=False, missing=ReplicationUnavailableError)
             places = await StandbyPlaces.of(connection)
+            self._copy.store.log.warnings.end("standby-cluster", "the standby follows again")
             await connection.first_ended(self._copy.read(connection), self._tell_place(places))
         finally:
             await connection.close()

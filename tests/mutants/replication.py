@@ -171,6 +171,59 @@ REPLICATION = (
         caught_by=(TEST_FAULTS,),
     ),
     Sabotage(
+        name="a fence that is purged with the stream",
+        breaks="the old writer is refused from the promotion on",
+        edits=(
+            edit(
+                SHIPPING,
+                "            await self._check_kept_history()\n",
+                "",
+            ),
+        ),
+        caught_by=(TEST_FAULTS,),
+    ),
+    Sabotage(
+        name="a history that is kept by the first one who comes",
+        breaks="an old writer does not take the fence away",
+        edits=(
+            edit(
+                "replication/kept_history.py",
+                "if found is not None and _is_as_late(found, history):",
+                "if found is not None and not _is_as_late(found, history):",
+            ),
+        ),
+        caught_by=("tests/replication/test_kept_history.py",),
+    ),
+    Sabotage(
+        name="a standby that ends on a full disk",
+        breaks="a standby goes on once there is room",
+        edits=(edit(STANDBY, "except StoreFullError:", "except MemoryError:"),),
+        caught_by=(TEST_FAULTS,),
+    ),
+    Sabotage(
+        name="a loop's own thread that comes back by the time alone",
+        breaks="no append waits for the turn for ever",
+        edits=(
+            edit(
+                "replication/lent_loop.py",
+                "                    if not self._borrowed and self._lent_at",
+                "                    if self._lent_at",
+            ),
+            edit(
+                "replication/lent_loop.py",
+                "                if self._borrowed:\n                    rest = _REST\n",
+                "",
+            ),
+        ),
+        caught_by=("tests/replication/test_lent_loop.py",),
+    ),
+    Sabotage(
+        name="a record that wakes nobody",
+        breaks="each record is sent",
+        edits=(edit(BACKLOG, "        if self.idle:\n            self.rouse()\n", ""),),
+        caught_by=("tests/replication/test_backlog.py",),
+    ),
+    Sabotage(
         name="a lease that runs out during a promotion",
         breaks="of two machines, one writes",
         edits=(

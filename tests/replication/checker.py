@@ -55,6 +55,8 @@ class _Machine:
         self.writes = False
         self.frozen = False
         self.lives = 0
+        self.said: tuple[Any, ...] = ()
+        """The last report."""
 
     def start(self, replicate: dict[str, Any], *, writes: bool) -> None:
         self.lives += 1
@@ -150,6 +152,7 @@ class Checker:
                 raise Violation(f"{machine.name} cannot go on: {report}; {self}")
 
     def _take(self, machine: _Machine, report: tuple[Any, ...]) -> None:
+        machine.said = report
         if report[0] == "acknowledged":
             _, key, seq = report
             if key in self.acknowledged:
@@ -158,7 +161,8 @@ class Checker:
             self.order.append(key)
 
     def __repr__(self) -> str:
-        return f"seed {self.seed}, after {', '.join(self.faults)}"
+        said = ", ".join(f"{machine.name} said {machine.said}" for machine in self.machines)
+        return f"seed {self.seed}, after {', '.join(self.faults)}; {said}"
 
     # ---- faults ----------------------------------------------------------------------------
 
@@ -287,6 +291,8 @@ class Checker:
                     break
             time.sleep(0.2)
         assert standby.child is not None
+        for report in standby.child.reports(0.0):
+            self._take(standby, report)
         standby.child.kill()
 
     def _compare(self) -> None:

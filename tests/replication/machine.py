@@ -67,7 +67,12 @@ async def follow(
             parent.report("waits", str(error))
             await asyncio.sleep(0.2)
     parent.report("follows", standby.seq)
-    order = await asyncio.to_thread(parent.order)
+    ordered = asyncio.ensure_future(asyncio.to_thread(parent.order))
+    while not ordered.done() and standby.failure is None:  # noqa: ASYNC110  nobody tells of it
+        await asyncio.sleep(0.1)
+    if standby.failure is not None:
+        parent.report("failed", str(standby.failure))
+    order = await ordered
     if order == "stop":
         parent.report("stopped", standby.seq)
         await standby.close()

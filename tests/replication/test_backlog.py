@@ -98,6 +98,17 @@ def test_the_lag_counts_events_and_bytes() -> None:
     assert backlog.lag == (0, 0, 0.0)
 
 
+def test_a_record_wakes_whoever_sleeps_and_nobody_else() -> None:
+    roused: list[int] = []
+    backlog = Backlog(Log(), 0, lambda: roused.append(1))
+    backlog.add(*record(1, 1))
+    assert not roused
+    backlog.idle = True
+    backlog.add(*record(2, 1))
+    backlog.add(*record(3, 1))
+    assert (len(roused), backlog.idle) == (1, False)
+
+
 def test_marks_of_a_long_absence_stay_few() -> None:
     backlog = Backlog(Log(), 0)
     for number in range(1, 5000):

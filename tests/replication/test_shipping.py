@@ -24,6 +24,7 @@ from eventstore.errors import (
     LeaseHeldError,
     OutcomeUnknownError,
     QuorumLostError,
+    ReplicationError,
     ReplicationUnavailableError,
     StoreFailedError,
     StoreLockedError,
@@ -203,12 +204,23 @@ class TestLocal:
 
 
 class TestUnforeseen:
-    async def test_a_fault_of_the_client_library_holds_nobody_up(
-        self, tmp_path: Path, replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            AttributeError("'NoneType' object has no attribute 'drain'"),
+            ReplicationError("the credentials were revoked", path="", servers="", stream=""),
+        ],
+    )
+    async def test_trouble_of_every_kind_holds_nobody_up_and_ends(
+        self,
+        tmp_path: Path,
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        fault: Exception,
     ) -> None:
         replicate["acknowledge"] = "local"
         monkeypatch.setattr("eventstore.replication.shipping_thread._FAULT_RETRY", 0.1)
-        faults = [AttributeError("'NoneType' object has no attribute 'drain'")] * 2
+        faults: list[Exception] = []
 
         async def sends(connection: Connection, message: Outgoing, expected: int) -> Any:
             if faults:
@@ -217,12 +229,16 @@ class TestUnforeseen:
 
         send = Connection.send
         monkeypatch.setattr(Connection, "send", sends)
-        async with opened(tmp_path, replicate) as store:  # the first fault comes before the end
+        async with opened(tmp_path, replicate) as store:
             await store.append(pay(1))
             await until(lambda: store.stats().unreplicated == 0)
-            assert not faults
+            faults += [fault, fault]
+            await store.append(pay(2))
+            await until(lambda: store.stats().warnings != ())
+            await store.append(pay(3))
+            await until(lambda: store.stats().unreplicated == 0)
             await until(lambda: store.stats().warnings == ())
-        assert await in_stream(replicate) == [1]
+        assert await in_stream(replicate) == [1, 2, 3]
 
 
 class TestOrder:

@@ -19,6 +19,8 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication import Standby
+from eventstore.replication.connection import Connection
+from eventstore.replication.standby_places import StandbyPlaces
 from eventstore.tools import make_backup
 from tests.replication.test_shipping import opened
 from tests.support.bank import Bank, bank_registry, pay
@@ -160,6 +162,31 @@ class TestReading:
 
 
 class TestFaults:
+    async def test_trouble_of_the_cluster_is_told_and_ends(
+        self,
+        store: EventStore[Bank],
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        await store.append(pay(1))
+        faults = [ReplicationError("no bucket", path="", servers="", stream="")] * 2
+
+        class Places(StandbyPlaces):
+            @classmethod
+            async def of(cls, connection: Connection) -> StandbyPlaces:
+                if faults:
+                    raise faults.pop()
+                return await StandbyPlaces.of(connection)
+
+        monkeypatch.setattr("eventstore.replication.standby.StandbyPlaces", Places)
+        async with followed(directories[1], replicate) as standby:
+            await standby.wait_for(1)
+            assert standby.store.stats().warnings == ()
+        assert "the standby waits for the cluster: no bucket" in caplog.text
+        assert "the standby follows again" in caplog.text
+
     async def test_events_that_are_gone_from_the_stream_are_named(
         self, store: EventStore[Bank], directories: list[Path], replicate: dict[str, Any]
     ) -> None:
