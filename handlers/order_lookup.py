@@ -131,20 +131,20 @@ def filled_by(memory: Memory, order: Order, known: Order | None) -> Decimal:
     The known order is the same order before the message, with fewer ids. So a fill told before the
     order counts, and no fill counts twice.
     """
+    own, names = order.client_order_id or None, {order.order_id, *order.former_ids} - {""}
     total = ZERO
-    for _, told in memory.told():
-        if (
-            isinstance(told, Fill)
-            and _is_of(told, order)
-            and (known is None or not _is_of(told, known))
-        ):
-            total += told.counted
+    for generation in (memory.older, memory.recent):
+        for told in generation.values():  # thousands, of which hardly any is of this order
+            if isinstance(told, Fill) and (told.order_id in names or told.client_order_id == own):
+                place = (told.venue, told.account)
+                counted = known is not None and _is_of(told, known)
+                if place == (order.venue, order.account) and not counted:
+                    total += told.counted
     return total
 
 
 def _is_of(fill: Fill, order: Order) -> bool:
-    if (fill.venue, fill.account) != (order.venue, order.account):
-        return False
+    """Whether a fill of the same venue and account tells an id of the order."""
     if fill.client_order_id and fill.client_order_id == order.client_order_id:
         return True
     return fill.order_id == order.order_id != "" or fill.order_id in order.former_ids
