@@ -307,25 +307,31 @@ def remove_archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -
 
 def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
     """Archive one segment. Returns the latest time of its events."""
-    name = segment_name(first)
-    header = read_header(disk, name, manifest.store)
-    data = read_whole(disk, name)
-    records = _finished_records(disk, name, data, header, successor)
+    compressed, digest = _compress_segment(disk, manifest, first, successor)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
-    runs = _repack_events(disk, data, records, first)
-    compressed = compress_runs(disk, header, runs, successor)
     target = archive_name(first)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     content = read_whole(disk, target)
     kept = decompress_archive(disk, target, content)
-    kept_header = SegmentHeader.decode(kept[:HEADER_SIZE])
-    found = _finished_records(disk, target, kept, kept_header, successor)
-    if _events_digest(disk, kept, found) != _events_digest(disk, data, records):
+    header = SegmentHeader.decode(kept[:HEADER_SIZE])
+    found = _finished_records(disk, target, kept, header, successor)
+    if _events_digest(disk, kept, found) != digest:
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _corrupt_archive_error(disk, target, "it does not hold what was written to it")
     return read_archive_index(disk, target, content).latest[-1]
+
+
+def _compress_segment(
+    disk: Disk, manifest: Manifest, first: int, successor: int
+) -> tuple[bytes, bytes]:
+    """Make the content of an archive, and the digest of its events. The segment is given up."""
+    name = segment_name(first)
+    header, data = read_header(disk, name, manifest.store), read_whole(disk, name)
+    records = _finished_records(disk, name, data, header, successor)
+    runs = _repack_events(disk, data, records, first)
+    return compress_runs(disk, header, runs, successor), _events_digest(disk, data, records)
 
 
 def compress_runs(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
@@ -371,8 +377,7 @@ def _repack_events(disk: Disk, data: bytes, records: Iterable[Record], first: in
     for record in records:
         for count, body in _pieces(record.events, data[record.body]):
             bodies.append(body)
-            seq += count
-            size += len(body)
+            seq, size = seq + count, size + len(body)
             if size >= _RECORD_BYTES or seq - first >= _RECORD_EVENTS:
                 runs.append((first, seq - first, b"".join(bodies)))
                 first, bodies, size = seq, [], 0

@@ -524,9 +524,9 @@ SABOTAGES = (
         edits=(
             edit(
                 ARCHIVE,
-                "    compressed = compress_runs(disk, header, runs, successor)\n",
-                "    disk.remove(name)\n    sync_folder(disk, LOG_FOLDER)\n"
-                "    compressed = compress_runs(disk, header, runs, successor)\n",
+                "    target = archive_name(first)\n    write_atomically(",
+                "    disk.remove(segment_name(first))\n    sync_folder(disk, LOG_FOLDER)\n"
+                "    target = archive_name(first)\n    write_atomically(",
             ),
         ),
         caught_by=("tests/log/test_archive.py", TEST_POWER),
