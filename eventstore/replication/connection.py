@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import nats.errors
@@ -47,6 +48,7 @@ __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", 
 
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2
+_BUCKET_RETRY = 0.05
 REQUEST_SECONDS = 5.0
 
 
@@ -104,6 +106,21 @@ class Connection:
                     raise
                 text = f"{what} cannot be used: {error.description}"
                 raise self.error(ReplicationError, text) from error
+
+    async def put(self, put: Callable[[], Awaitable[int]]) -> int:
+        """Put an entry into a bucket, and return the number of the entry's message.
+
+        A new bucket may be unknown to the server. The server refuses the message then, nothing is
+        stored, and the message is sent again. Raises the errors of the client library.
+        """
+        end = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                return await put()
+            except nats.js.errors.NoStreamResponseError:
+                if time.monotonic() > end:
+                    raise
+            await asyncio.sleep(_BUCKET_RETRY)
 
     async def ensure_stream(
         self, *, create: bool = True, missing: type[ReplicationError] = ReplicationError

@@ -13,11 +13,13 @@ somebody removed the history messages.
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 import nats.js.errors
 from nats.js.kv import KeyValue
 
-from eventstore.errors import ReplicationError
+from eventstore.errors import ReplicationError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import History, MessageError
 
@@ -44,9 +46,15 @@ async def history_of(connection: Connection) -> History:
 async def known_history(connection: Connection) -> History | None:
     """Return the later one of the stream's last history and the kept one, `None` for neither.
 
-    Raises `StreamMismatchError` for content that is no history.
+    Raises `ReplicationError` for content that is no history.
     """
-    found, kept = await connection.last_history(), await kept_history(connection)
+    found = await connection.last_history()
+    try:
+        kept = await kept_history(connection)
+    except ReplicationError as error:
+        if found is None or isinstance(error, ReplicationUnavailableError):
+            raise
+        return found
     if found is None or kept is None:
         return found or kept
     is_later = kept.timelines[-1].number > found.timelines[-1].number
@@ -56,7 +64,7 @@ async def known_history(connection: Connection) -> History | None:
 async def kept_history(connection: Connection) -> History | None:
     """Return the history beside the stream, `None` where none was kept.
 
-    Raises `StreamMismatchError` for content that is no history.
+    Raises `ReplicationError` for content that is no history.
     """
     with connection.translating("reading the history beside the stream"):
         try:
@@ -84,7 +92,8 @@ async def keep_history(connection: Connection, history: History) -> None:
             if found is not None and _is_as_late(found, history):
                 return
             try:
-                await bucket.update(_KEY, msgspec.json.encode(history), last=revision)
+                value = msgspec.json.encode(history)
+                await connection.put(functools.partial(bucket.update, _KEY, value, last=revision))
                 return
             except nats.js.errors.KeyWrongLastSequenceError:
                 continue  # another machine was promoted in the same moment
@@ -104,7 +113,11 @@ async def _read(connection: Connection, bucket: KeyValue) -> tuple[History | Non
     try:
         return History.decode(entry.value or b""), entry.revision or 0
     except MessageError as error:
-        raise connection.damaged(entry.revision or 0, error) from error
+        name = _bucket_name(connection)
+        raise connection.error(
+            ReplicationError,
+            f"the bucket {name} was not written by a store ({error}): nats kv del {name}",
+        ) from error
 
 
 def _bucket_name(connection: Connection) -> str:

@@ -14,6 +14,7 @@ expects a wrong sequence number (`connection.py`).
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import uuid
@@ -173,12 +174,12 @@ class Lease:
 
     async def _write(self) -> bool:
         value = msgspec.json.encode(self.holder)
+        write = functools.partial(self._bucket.create, _KEY, value)
+        if self._revision:
+            write = functools.partial(self._bucket.update, _KEY, value, last=self._revision)
         with self._connection.translating("renewing the lease"):
             try:
-                if self._revision:
-                    self._revision = await self._bucket.update(_KEY, value, last=self._revision)
-                else:
-                    self._revision = await self._bucket.create(_KEY, value)
+                self._revision = await self._connection.put(write)
             except nats.js.errors.KeyWrongLastSequenceError:
                 return False
         return True

@@ -28,7 +28,7 @@ from eventstore.blocking_calls import no_thread_error
 
 __all__ = ["LentLoop"]
 
-_REST = 0.005
+_REST = 0.002
 
 
 class LentLoop:

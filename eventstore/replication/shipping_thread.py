@@ -268,7 +268,7 @@ class Shipper:
             await lease.release()
             raise
         await shipping.tell_history()
-        await keep_history(connection, self._history)
+        await self._keep_history(connection)
         self._backlog.sent(end)
         self._note_acknowledged(end)
         if end >= self._backlog.durable:  # else a full stream may refuse the next event again
@@ -283,6 +283,18 @@ class Shipper:
                 if self._closed:
                     async with asyncio.timeout(1):
                         await lease.release()
+
+    async def _keep_history(self, connection: Connection) -> None:
+        """Keep the history beside the stream. A cluster that refuses has a writer all the same."""
+        try:
+            await keep_history(connection, self._history)
+        except ReplicationUnavailableError:
+            raise
+        except ReplicationError as error:
+            text = f"a stream that is purged would fence nobody: {error}"
+            self.warnings.begin("replication-history", text, _logger)
+        else:
+            self.warnings.end("replication-history", "the history is kept beside the stream")
 
     def _checksum(self, seq: int) -> int | None:
         """Return the checksum of an event of this store, `None` where the event is gone."""

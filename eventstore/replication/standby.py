@@ -109,6 +109,7 @@ class Standby(AsyncContext, Generic[StateT]):
         self._holder = holder
         self._clock = clock
         self._following: asyncio.Task[None] | None = None
+        self._promotion = asyncio.Lock()  # a second one would begin another timeline
         self._closed = False
 
     def __repr__(self) -> str:
@@ -263,7 +264,11 @@ class Standby(AsyncContext, Generic[StateT]):
         return Opening(lambda: self._promoted(by_force=True))
 
     async def _promoted(self, *, by_force: bool) -> EventStore[StateT]:
-        self._ensure_following()
+        async with self._promotion:
+            self._ensure_following()
+            return await self._promoted_alone(by_force=by_force)
+
+    async def _promoted_alone(self, *, by_force: bool) -> EventStore[StateT]:
         connection = await connect(self.path, self._replicate)
         try:
             lease = await Lease.of(connection, self._holder)

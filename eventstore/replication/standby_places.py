@@ -9,20 +9,15 @@ several times in the span of a lease. The cluster removes an entry that was not 
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import nats.js.errors
 from nats.js.kv import KeyValue
 
-from eventstore.replication.connection import REQUEST_SECONDS, Connection
+from eventstore.replication.connection import Connection
 
 __all__ = ["ABSENCE", "StandbyPlaces", "standby_places"]
 
 ABSENCE = 7 * 86_400.0
 """Seconds until the stream stops to keep messages for an absent standby."""
-
-_PAUSE = 0.05  # seconds until the next attempt at a new bucket
 
 
 class StandbyPlaces:
@@ -49,21 +44,10 @@ class StandbyPlaces:
         return cls(connection, bucket)
 
     async def tell(self, standby: str, seq: int) -> None:
-        """Say that a standby has the events up to `seq`. Raises `ReplicationUnavailableError`.
-
-        A new bucket may be unknown to the server. The server refuses the message then, nothing is
-        stored, and the message is sent again.
-        """
-        end = time.monotonic() + REQUEST_SECONDS
-        with self._connection.translating("telling the place of the standby"):
-            while True:
-                try:
-                    await self._bucket.put(standby, b"%d" % seq)
-                    return
-                except nats.js.errors.NoStreamResponseError:
-                    if time.monotonic() > end:
-                        raise
-                await asyncio.sleep(_PAUSE)
+        """Say that a standby has the events up to `seq`. Raises `ReplicationUnavailableError`."""
+        connection = self._connection
+        with connection.translating("telling the place of the standby"):
+            await connection.put(lambda: self._bucket.put(standby, b"%d" % seq))
 
     async def forget(self, standby: str) -> None:
         """Remove the place of a standby. Raises `ReplicationUnavailableError`."""

@@ -14,6 +14,7 @@ from eventstore.errors import (
     FencedError,
     LeaseHeldError,
     ReplicationUnavailableError,
+    StoreClosedError,
     StoreLockedError,
     StoreNotFoundError,
     StreamMismatchError,
@@ -85,6 +86,42 @@ class TestFencing:
             await append_on(old)
         await old.close()
         await new.close()
+
+    async def test_of_two_promotions_at_once_one_begins_a_timeline(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        async with opened(directories[0], replicate) as old:
+            await old.append(pay(1))
+            standby = await followed(directories[1], replicate)
+            await standby.wait_for(1)
+
+        async def promoted() -> Any:
+            return await standby.promote()
+
+        first, second = (asyncio.ensure_future(promoted()) for _ in range(2))
+        new = await first
+        with pytest.raises(StoreClosedError):
+            await second
+        assert new.log.lineage.timelines[-1].number == 2
+        await new.append(pay(2))
+        await new.close()
+
+    async def test_a_cluster_that_keeps_no_history_has_a_writer_all_the_same(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        name = f"{replicate['stream']}-history"
+        settings = config(replicate).replicate
+        assert settings is not None
+        async with opened(directories[0], replicate) as old:
+            await old.append(pay(1))
+            connection = await connect("one", settings)
+            bucket = await connection.stream.create_key_value(bucket=name, replicas=3)
+            await connection.put(lambda: bucket.put("writer", b"no history"))
+            await connection.close()
+            standby = await followed(directories[1], replicate)
+            async with standby.promote() as new:
+                assert any(f"nats kv del {name}" in text for text in new.stats().warnings)
+                await new.append(pay(2))
 
     async def test_an_event_of_the_old_writer_in_between_is_taken_along(
         self, directories: list[Path], replicate: dict[str, Any]

@@ -88,7 +88,7 @@ def test_a_borrower_that_takes_the_turn_late(work: Work, monkeypatch: pytest.Mon
         def __enter__(self) -> None:
             if threading.current_thread() is me:
                 time.sleep(0.03)
-            turn.acquire()
+            assert turn.acquire(timeout=5), "the own thread has come back"
 
         def __exit__(self, *error: object) -> None:
             turn.release()
