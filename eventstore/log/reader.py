@@ -15,8 +15,8 @@ Damage must never be taken for the end of the log. Three rules apply to the chai
 Where a rule is broken, `segment_chain.py` names the missing, damaged or stray file. Everything
 before the place of the fault can be read, up to `stop`.
 
-The last file ends where `tail.classify_tail` says. The writer may be in the middle of a write
-there, so damage is reported only if repeated reads confirm the damage.
+The last file ends where `tail_verdict.py` says. The writer may be in the middle of a write there,
+so damage is reported only if repeated reads confirm the damage.
 
 The directories are listed once, so the cost is linear in the number of files. A segment may
 disappear during the read, since compaction moves segments to the archive. Then the directories are

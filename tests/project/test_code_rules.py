@@ -194,3 +194,17 @@ def test_code_in_prose_stands_between_single_backticks(module: str) -> None:
 )
 def test_two_backticks_are_recognised(text: str, found: int) -> None:
     assert len(TWO_BACKTICKS.findall(text)) == found
+
+
+MENTIONED_MODULE = re.compile(r"`([\w/]+\.py)`")
+
+
+def test_prose_mentions_modules_that_are_there() -> None:
+    """A renamed module is found by a search for its name alone where no prose keeps the old one."""
+    stale = [
+        f"{module}: {mentioned}"
+        for module in MODULES
+        for mentioned in MENTIONED_MODULE.findall((ROOT / module).read_text(encoding="utf-8"))
+        if not any(f"/{name}".endswith(f"/{mentioned}") for name in (*MODULES, *TESTS, *SCRIPTS))
+    ]
+    assert stale == []
