@@ -6,7 +6,8 @@ Format: FIX 4.4, volume 4, "Execution Report". The frame is checked by `fix_mess
   `ExecRefID` (19). The other types tell the state of an order. `1` and `2`, and
   `ExecTransType` (20), are of FIX 4.2 and are refused.
 - 32 and 31 are of the fill, 14 and 6 are sums of the order.
-- A price is one of a unit. Any other `PriceType` (423), such as per cent of par, is refused.
+- A price is one of a unit. Any other `PriceType` (423), such as per cent of par, is refused. So are
+  accrued interest (159), and a settlement (120) in another currency than that of the price (15).
 - The identity is `ExecID` (17), the same in a resend. An `ExecID` need be unique
   within a day and a session only, so `venue` has to name the session, and `dated_ids` puts the
   trade date (75) before the id.
@@ -58,8 +59,8 @@ _DERIVATIVE = ("200", "201", "202", "205", "541")
 """Tags of maturity, put or call, and strike: then 55 alone does not name the contract."""
 
 _ONCE = frozenset(
-    "1 11 12 13 15 17 19 20 31 32 37 38 39 43 44 48 54 55 60 75 136 150 200 201 202 205 231 423 "
-    "442 479 541 851".split()
+    "1 11 12 13 15 17 19 20 31 32 37 38 39 43 44 48 54 55 60 75 120 136 150 159 200 201 202 205 "
+    "231 423 442 479 541 851".split()
 )
 """Tags that are read, and belong to no group."""
 
@@ -118,8 +119,7 @@ class Fix44(VenueAdapter):
                     time=_time(report),
                 )
             ]
-        if report.optional_text("423") not in ("", _PRICE_OF_A_UNIT):
-            raise report.refusal("says that the price is not that of a unit", "423")
+        _refuse_other_money(report)
         fee, currency = _fee(report, misc_fees)
         if kind == _CORRECT:
             return [
@@ -236,6 +236,17 @@ class Fix44(VenueAdapter):
         if any(tag in report for tag in _DERIVATIVE):
             raise report.refusal("does not name the contract; symbols has to have 48", "55")
         return self.symbol(report.text("55"))
+
+
+def _refuse_other_money(report: Fields) -> None:
+    """Refuse a fill that moves another amount than the quantity times the price."""
+    if report.optional_text("423") not in ("", _PRICE_OF_A_UNIT):
+        raise report.refusal("says that the price is not that of a unit", "423")
+    if report.optional_number("159"):
+        raise report.refusal("is accrued interest, which is paid beside the price", "159")
+    priced, settled = report.optional_text("15"), report.optional_text("120")
+    if priced and settled not in ("", priced):
+        raise report.refusal("is another currency than that of the price (15)", "120")
 
 
 def _time(report: Fields) -> int | None:

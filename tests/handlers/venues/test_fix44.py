@@ -58,7 +58,7 @@ def test_text_and_bytes_with_soh_give_the_same() -> None:
 
 
 def test_a_price_of_a_unit_may_say_so() -> None:
-    assert fill(FILL + "423=2|") == fill()
+    assert fill(FILL + "423=2|159=0|120=USD|") == fill()
 
 
 def test_the_account_is_of_the_message_or_of_the_settings() -> None:
@@ -139,6 +139,8 @@ def test_a_fee_that_is_not_understood_is_refused(fields: str, reason: str) -> No
         (("55=AAPL|", "55=ES|200=202603|"), "name the contract"),
         (("55=AAPL|", "55=AAPL|5001=x|"), "5001"),
         (("31=200.5|", "31=99.5|423=1|"), "not that of a unit"),
+        (("31=200.5|", "31=200.5|159=1.25|"), "accrued interest"),
+        (("15=USD|", "15=GBX|120=GBP|"), "another currency"),
     ],
 )
 def test_a_report_that_is_not_understood_is_refused(change: tuple[str, str], reason: str) -> None:
