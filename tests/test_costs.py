@@ -22,7 +22,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
+from immutables import Map
 
 import eventstore
 from eventstore import (
@@ -42,6 +44,8 @@ from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.segment import WINDOW
+from eventstore.model.map_changes import ABSENT
+from eventstore.model.state_codec import StateCodec
 from eventstore.shared_threads import Crew
 from eventstore.testing import Call, SimulatedDisk
 from tests.real.children import Child, Parent
@@ -366,6 +370,22 @@ class TestCalls:
                 await log.append(*[b"a value"] * 1000)
             assert calls.product["loop"] <= LONE, "for a thousand of them"
             assert calls.loop["Encoder.encode"] == calls.loop["Decoder.decode"] == 1
+
+
+class Generations(msgspec.Struct, frozen=True):
+    recent: Map[str, tuple[str, int]] = Map()
+    older: Map[str, tuple[str, int]] = Map()
+
+
+class TestTheCheckOfAState:
+    def test_a_map_that_moves_to_another_field_is_not_checked_again(self, calls: Calls) -> None:
+        check = StateCodec[Generations](Generations).check
+        full = Map({f"{number}": ("told", number) for number in range(500)})
+        before = Generations(recent=full, older=Map({"forgotten": ("told", 0)}))
+        check(before, ABSENT)
+        with counting(calls):
+            check(Generations(recent=Map({"new": ("told", 1)}), older=full), before)
+        assert calls.product["loop"] <= 8, "the map of one entry, and the entry"
 
 
 # ---- memory ----------------------------------------------------------------------------------

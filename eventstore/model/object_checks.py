@@ -28,6 +28,10 @@ standard library's `dataclasses` does. For a class with a number and a map the c
 
 `nothing` has every field of the class, all absent. The conditions behind `and` save calls for
 simple types (`inline_checks.py`).
+
+A map or a sequence may also move to another field of the same type, as the younger of two
+generations becomes the older one. It was checked in the field where it was, so it is compared with
+all of these fields of the object before.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from eventstore.model.differences import Field
 from eventstore.model.inline_checks import inline_condition
 from eventstore.model.leaf_checks import Check, RefusedValueError, class_name, refuse_type
 from eventstore.model.map_changes import ABSENT
-from eventstore.model.type_tree import Node
+from eventstore.model.type_tree import ItemsNode, MappingNode, Node
 
 __all__ = ["CheckedField", "object_check"]
 
@@ -57,7 +61,7 @@ def check(value, before):
 
 _FIELD = """
         now = {now}
-        if now is not {before} and ({condition}):
+        if now is not {before}{moved} and ({condition}):
             name = {name!r}
             check{place}(now, {before})
 """
@@ -95,6 +99,11 @@ def object_check(kind: type[Any], fields: list[CheckedField]) -> Check:
         code += _FIELD.format(
             now=_access("value", field.name),
             before=_access("before", field.name),
+            moved="".join(
+                f" and now is not {_access('before', other.name)}"
+                for other in fields
+                if other is not field and _of_one_type(other.node, field.node)
+            ),
             condition=inline_condition(field.node, "now", names),
             name=field.name,
             place=place,
@@ -102,6 +111,11 @@ def object_check(kind: type[Any], fields: list[CheckedField]) -> Check:
     exec(code + _TAIL, names)
     check: Check = names["check"]
     return check
+
+
+def _of_one_type(node: Node, other: Node) -> bool:
+    """Whether two fields hold maps or sequences of the same type."""
+    return isinstance(node, MappingNode | ItemsNode) and bool(node.annotation == other.annotation)
 
 
 def _access(owner: str, name: str) -> str:

@@ -390,3 +390,26 @@ class TestEveryPlainValue:
         assert difference(state, again) is None
         assert list(again) == list(state)
         assert slices.digest == codec.digest_as_read(written) == state_digest(again)
+
+
+class Books(msgspec.Struct, frozen=True):
+    sizes: Map[str, int] = Map()
+    prices: Map[str, float] = Map()
+    older: Map[str, int] = Map()
+
+
+class TestAMapThatMovesToAnotherField:
+    def test_is_checked_there_if_the_field_is_of_another_type(self) -> None:
+        check = StateCodec[Books](Books).check
+        before = Books(sizes=Map({"A": 1}))
+        check(before, ABSENT)
+        check(Books(older=before.sizes), before)
+        moved: Any = before.sizes
+        with pytest.raises(RefusedValueError, match="of type int, and not of type float"):
+            check(Books(prices=moved), before)
+
+    def test_is_checked_there_if_it_was_not_in_the_state_before(self) -> None:
+        check = StateCodec[Books](Books).check
+        wrong: Any = Map({"A": "one"})
+        with pytest.raises(RefusedValueError):
+            check(Books(sizes=wrong, older=wrong), Books())

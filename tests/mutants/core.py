@@ -14,6 +14,18 @@ TEST_CLOSING = "tests/open_store/test_closing.py"
 
 CORE = (
     Sabotage(
+        name="a map believed in a field of another type",
+        breaks="no state is recorded that its type refuses",
+        edits=(
+            edit(
+                "model/object_checks.py",
+                " and bool(node.annotation == other.annotation)\n",
+                "\n",
+            ),
+        ),
+        caught_by=("tests/model/test_state_checks.py -k MovesToAnotherField",),
+    ),
+    Sabotage(
         name="a job behind the end told as done",
         breaks="nothing is acknowledged that was not written",
         edits=(
