@@ -96,7 +96,9 @@ def fill_told_again(
             raise ConflictError(fill, payload, difference)
     if terms.fee is None or fill.busted or (first is not None and first.fee is not None):
         return state
-    if fill.fee is not None and not fill.terms.difference(terms):
+    if fill.fee is not None and identity == (root, *fill.versions)[-1]:
+        if difference := fill.terms.difference(terms):
+            raise ConflictError(fill, payload, difference)
         return state
     now = _with_fee(fill, root, identity, terms, payload)
     if now == fill:

@@ -206,15 +206,19 @@ class TestOrderOfTelling:
             assert expected["fees"] == {"AAPL": {"USD": 2 if root_fee else 3}}
 
     def test_told_as_a_fill_under_its_new_id(self, fold: Fold) -> None:
-        """A poll tells the corrected fill, with the fee of its own or without."""
+        """A poll tells the corrected fill. The known fee stays, unless the poll came first."""
         first, change = buy(10, 100, "1", fee=1), correct("1", "2", 9, 101)
-        for again, fee in ((buy(9, 101, "2"), 1), (buy(9, 101, "2", fee=4), 4)):
+        for again in (buy(9, 101, "2"), buy(9, 101, "2", fee=1)):
             for order in itertools.permutations([first, change, again]):
-                assert fold(*order).fees == {"USD": fee}, order
-                assert fold(*order, *order, late_fee("2", 4)).fees == {"USD": 4}, order
-        again = buy(9, 101, "2", fee=5)
-        state = fold(first, change, late_fee("2", 4))
-        assert outcome_of(state, again) == "conflict"
+                assert fold(*order).fees == {"USD": 1}, order
+                assert fold(*order, late_fee("2", 1)).fees == {"USD": 1}, order
+        other = buy(9, 101, "2", fee=4)
+        assert fold(first, other, change).fees == fold(other, change, first).fees == {"USD": 4}
+        state = fold(first, change)
+        assert outcome_of(state, other) == "conflict"
+        state = fold(late_fee("2", 4), start=state, first=3)
+        assert (state.fees, outcome_of(state, other)) == ({"USD": 4}, "duplicate")
+        assert outcome_of(state, buy(9, 101, "2", fee=5)) == "conflict"
 
     def test_of_a_fee_under_its_own_id(self, fold: Fold) -> None:
         messages = [buy(10, 100, "1", fee=1), correct("1", "1", 10, 100, fee=2)]
