@@ -133,7 +133,7 @@ def units_of(
         if callable(made):
             value = _made(made, data, name)
         else:
-            value = tuple(getattr(data, part) for part in made)
+            value = tuple([getattr(data, part) for part in made])
         if type(value) is tuple and len(value) == 1:
             value = value[0]
         text = key_text(value, name)

@@ -43,12 +43,14 @@ def key_text(value: Any, operation: str) -> str | None:
         if not parts:
             raise _unusable_error("an empty tuple", operation)
         if len(parts) > 1:
-            return ":".join(part.replace("\\", "\\\\").replace(":", "\\:") for part in parts)
+            return ":".join([part.replace("\\", "\\\\").replace(":", "\\:") for part in parts])
         return parts[0]
     return _part(value, operation)
 
 
 def _part(value: Any, operation: str) -> str:
+    if type(value) is str and value:
+        return value
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, str):

@@ -124,6 +124,10 @@ class Appender(Protocol):
     def levels(self) -> Levels:
         """The levels of submissions."""
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether some acknowledged events are perhaps not on stable storage yet."""
+
     def submit(
         self,
         first_seq: int,

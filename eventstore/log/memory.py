@@ -91,6 +91,7 @@ class MemoryLog:
         self.levels = Levels(Durability.NONE)  # whatever is asked for, every event is at once
         self.room = Room(max_pending)  # for look-ups of keys: nothing else is ever pending
         self.closed: bool = False
+        self.unsynced: bool = False
         self._earlier = earlier
         self._chunks: list[Chunk] | None = [] if keep else None
         self._on_commit = weakref.WeakMethod(on_commit)

@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import struct
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ __all__ = ["PAIR", "Tally", "canonical_bytes", "encode"]
 PAIR = b"\x92"
 """MessagePack: an array of two."""
 
+_SCALARS = frozenset((str, int, float, bool, bytes, type(None), Decimal))
 _MODULUS = 1 << 256
 _LARGE = struct.Struct(">BBQ32s")
 
@@ -76,6 +78,8 @@ def canonical_bytes(value: Any) -> bytes:
 
 def _in_order(value: Any) -> Any:
     """A copy of `value` with all mappings, sets and fields inside in the order of the bytes."""
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Mapping):
         return _by_key({key: _in_order(part) for key, part in value.items()})
     if isinstance(value, set | frozenset):

@@ -152,6 +152,11 @@ def is_immutable(kind: Any) -> bool:
     >>> is_immutable(tuple[int, str]), is_immutable(tuple[list[int], ...])
     (True, False)
     """
+    return _class_is_immutable(kind) if isinstance(kind, type) else _is_immutable(kind, frozenset())
+
+
+@functools.lru_cache(maxsize=1024)
+def _class_is_immutable(kind: type) -> bool:
     return _is_immutable(kind, frozenset())
 
 
@@ -211,7 +216,7 @@ def copy_value(value: ValueT) -> ValueT:
 
 def copier(kind: Any) -> Copier | None:
     """Return the function that copies values of type `kind`, `None` for an immutable type."""
-    if _is_immutable(kind, frozenset()):
+    if is_immutable(kind):
         return None
     kind = plain_type(kind)
     origin = typing.get_origin(kind) or kind

@@ -233,7 +233,7 @@ class AppendPath(Generic[StateT]):
         self, payloads: Sequence[Operation], durability: Durability | str | None
     ) -> None:
         """Wait for the disk where a group asks for a sync and is a duplicate of a relaxed one."""
-        if self._level(payloads, durability) == SYNCED:
+        if self.log.appender.unsynced and self._level(payloads, durability) == SYNCED:
             await self.log.sync()
 
     async def make_durable(self) -> None:

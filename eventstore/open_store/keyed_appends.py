@@ -372,8 +372,8 @@ def keys_in_flight(
 def _receipt(matches: Sequence[Match]) -> Receipt:
     """Return the receipt of a group recorded before, pending for a key in flight."""
     receipt = Receipt(
-        min(match.row.seq for match in matches),
-        max(match.last_seq for match in matches),
+        min([match.row.seq for match in matches]),
+        max([match.last_seq for match in matches]),
         matches[0].row.time,
         duplicate=True,
         differences=next((one.differences for one in matches if one.differences is not None), None),

@@ -34,6 +34,8 @@ from eventstore.testing.power_cut import SECTOR, Adversary, Version
 
 __all__ = ["Inode"]
 
+_new_version = tuple.__new__  # Version() takes longer, and a write makes several
+
 
 class Inode:
     """A file apart from its names, with the same content in cache and platter at first.
@@ -175,11 +177,10 @@ class Inode:
 
     def _cached_sectors(self, start: int, end: int) -> list[bytes]:
         """Return the cached sectors that hold the bytes from `start` to `end`."""
-        buffer = self._buffer
-        return [
-            bytes(buffer[at : at + SECTOR]).ljust(SECTOR, b"\0")
-            for at in range(start - start % SECTOR, end, SECTOR)
-        ]
+        first = start - start % SECTOR
+        size = -(-(end - first) // SECTOR) * SECTOR
+        data = bytes(memoryview(self._buffer)[first : first + size]).ljust(size, b"\0")
+        return [data[at : at + SECTOR] for at in range(0, size, SECTOR)]
 
     def _record_versions(self, start: int, end: int, before: list[bytes], write: int) -> None:
         first = start // SECTOR
@@ -194,7 +195,8 @@ class Inode:
                     versions = [Version(old)]
                 self.dirty[sector] = versions
             base = sector * SECTOR
-            versions.append(Version(new, max(start - base, 0), min(end - base, SECTOR), write))
+            inside = (new, max(start - base, 0), min(end - base, SECTOR), write)
+            versions.append(_new_version(Version, inside))
 
     @staticmethod
     def _put_sector(buffer: bytearray, sector: int, content: bytes) -> None:

@@ -43,10 +43,10 @@ class Machine:
 
     __slots__ = (
         "_drawn",
-        "_late",
         "_random",
         "busy",
         "hints",
+        "late",
         "moved",
         "names",
         "owner",
@@ -66,7 +66,7 @@ class Machine:
         self.moved: bool = False
         self.hints: dict[str, list[bytes]] = {}
         self.busy: bool = False  # in the middle of a call
-        self._late: list[Callable[[], object]] = []
+        self.late: list[Callable[[], object]] = []  # closings that wait for the end of a call
         self._drawn = drawn
         self._random: Random | None = None
 
@@ -99,7 +99,7 @@ class Machine:
         A failure without effect still runs `spoil`.
         """
         if self.busy and kind in _CLOSINGS:
-            self._late.append(effect)
+            self.late.append(effect)
             return cast("_T", None)
         nested, self.busy = self.busy, True
         try:
@@ -114,13 +114,14 @@ class Machine:
             raise fault.error(name)
         finally:
             if not nested:
-                self.end_call()
+                self.busy = False
+                if self.late:
+                    self.make_late_closings()
 
-    def end_call(self) -> None:
-        """End a call, and make the closings that came in the middle of it."""
-        self.busy = False
-        while self._late:
-            self._late.pop()()
+    def make_late_closings(self) -> None:
+        """Make the closings that came in the middle of a call."""
+        while self.late:
+            self.late.pop()()
 
     def ensure_in_place(self) -> None:
         """Raise `GoneError` if somebody moved the directory.
@@ -142,7 +143,7 @@ class Machine:
         node = self.names.live.get(name)
         if node is not None and not isinstance(node, Inode):
             raise _error(errno.EISDIR, name)
-        if node is None or sum(other is node for other in self.names.live.values()) > 1:
+        if node is None or [*self.names.live.values()].count(node) > 1:
             node = Inode()
             self.names.keep(name, node)
         old = node.read(0, node.size)
@@ -236,7 +237,9 @@ class SimulatedFile:
                 raise fault.error(self.name)
             return length
         finally:
-            machine.end_call()
+            machine.busy = False
+            if machine.late:
+                machine.make_late_closings()
 
     def sync(self) -> None:
         def effect() -> None:
@@ -262,7 +265,7 @@ class SimulatedFile:
 
     def links(self) -> int:
         inode = self._inode_if_open()
-        return sum(node is inode for node in self._machine.names.live.values())
+        return [*self._machine.names.live.values()].count(inode)
 
     def ensure_in_place(self, size: int = 0) -> None:
         self._machine.ensure_in_place()

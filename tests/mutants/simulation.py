@@ -62,6 +62,12 @@ SIMULATION = (
         caught_by=(f"{TESTS}/test_lives.py -k durable_events",),
     ),
     Sabotage(
+        name="events without a sync demanded back",
+        breaks="no store is accused of what it did not promise",
+        edits=(edit(LIVES, "self._store.stats().synced_seq", "self._store.seq"),),
+        caught_by=(f"{TESTS}/test_lives.py -k accused",),
+    ),
+    Sabotage(
         name="queries that are never late",
         breaks="an order is shown after the lag of the queries",
         edits=(edit(VENUE, "return since + self.query_lag <=", "return since <="),),

@@ -133,7 +133,9 @@ class Checks:
         books: Any = self.books(registry.initial())
         if not isinstance(books, Books):
             raise argument_error(
-                "books", books, "expected a function that returns eventstore.testing's Books"
+                "books",
+                books,
+                "expected a function that returns eventstore.testing.simulation.Books",
             )
         for name in ("positions", "cash", "fees"):
             if getattr(books, name) is None:

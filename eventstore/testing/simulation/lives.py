@@ -11,7 +11,8 @@ With the end of the scenario, faults end. The last life goes on until every ques
 cancelled as a shutdown would do, and closes its store.
 
 The store's own promises are checked along. A life finds every event that was durable in the life
-before. `seen` has the states of the lives, to be found again in the history.
+before. After a power cut, these are the synced events. `seen` has the states of the lives, to be
+found again in the history.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import inspect
 from typing import Any
 
 from eventstore.arguments import argument_error
-from eventstore.config import Durability, StoreConfig
 from eventstore.errors import EventStoreError
 from eventstore.store import EventStore
 from eventstore.testing.simulated_disk import SimulatedDisk
@@ -74,7 +74,6 @@ class Lives:
         self._durable = 0
         self._store: EventStore[Any] | None = None
         self._stopping = False
-        self._synced = StoreConfig.of(scenario.settings).durability is Durability.COMMIT
 
     def __repr__(self) -> str:
         return f"<Lives: {len(self.steps)} ended, {len(self.findings)} findings>"
@@ -173,7 +172,9 @@ class Lives:
         """Note what is durable at the death of the process. In limbo the store goes on."""
         if self._store is not None:
             self._see(self._store)
-            if self._synced or not self._process.power_cut:
+            if self._process.power_cut:  # may take what was acknowledged without a sync
+                self._durable = self._store.stats().synced_seq
+            else:
                 self._durable = self._store.seq
 
     async def _bury(self, process: Process) -> None:

@@ -14,11 +14,11 @@ from eventstore.testing.simulation.client import VenueClient
 from eventstore.testing.simulation.faults import Faults
 from eventstore.testing.simulation.venue import Venue
 
-__all__ = ["Bot", "Scenario"]
+__all__ = ["SMALL", "Bot", "Scenario"]
 
 Bot = Callable[[EventStore[Any], VenueClient], Awaitable[object]]
 
-_SMALL: Mapping[str, Any] = {
+SMALL: Mapping[str, Any] = {
     "segment_size": 8192,
     "wal_max_entries": 25,
     "auto_save_interval": None,
@@ -40,14 +40,10 @@ class Scenario:
     venue: Venue = field(default_factory=Venue)
     faults: Faults = field(default_factory=Faults)
     checks: Checks = field(default_factory=Checks)
-    config: StoreConfig | Mapping[str, Any] | None = None
+    settings: StoreConfig | Mapping[str, Any] = field(default_factory=lambda: SMALL)
     duration: float = 20.0
 
     @property
     def quiet(self) -> float:
         """Seconds for the answer to every open question."""
         return 6.0 + 2 * (self.venue.receive_window + self.venue.query_lag)
-
-    @property
-    def settings(self) -> StoreConfig | Mapping[str, Any]:
-        return _SMALL if self.config is None else self.config

@@ -26,7 +26,7 @@ from eventstore.testing.simulation.checks import Checks, FillName, books_of, fil
 from eventstore.testing.simulation.faults import Faults
 from eventstore.testing.simulation.real_readings import undisturbed
 from eventstore.testing.simulation.report import SimulationReport, table
-from eventstore.testing.simulation.scenario import Bot, Scenario
+from eventstore.testing.simulation.scenario import SMALL, Bot, Scenario
 from eventstore.testing.simulation.venue import Venue
 from eventstore.testing.simulation.venue_books import Books
 
@@ -144,16 +144,16 @@ def _checks(check: Any, books: Any, fill: Any, limit: Any, decisions: Any) -> Ch
     return Checks(check, books, fill, limit, decisions)
 
 
-def _config(config: Any) -> Any:
+def _config(config: Any) -> StoreConfig:
     """Return the configuration of the store. The checks read the whole history."""
-    found = StoreConfig.of(config)
+    found = StoreConfig.of(SMALL if config is None else config)
     if not found.use_wal or found.history == "discard":
         raise argument_error(
             "config",
             config,
             "the checks read every event: leave out use_wal=False and history='discard'",
         )
-    return None if config is None else found
+    return found
 
 
 def _name_of(bot: Bot) -> str:
