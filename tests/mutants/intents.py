@@ -16,7 +16,6 @@ OPEN_INTENTS = "model/open_intents.py"
 ORDER_IDS = "intents/order_ids.py"
 RECOVERY = "recovery.py"
 REFOLD_PART = "tools/refold_part.py"
-REGISTRY = "model/registry.py"
 STORE_PARTS = "open_store/parts.py"
 TIME_LIMITS = "intents/time_limits.py"
 UPCASTING = "model/upcasting.py"
@@ -209,9 +208,9 @@ INTENTS = (
         breaks="only the store says what opens and settles",
         edits=(
             edit(
-                REGISTRY,
-                "        if metadata is not None and not RESERVED.isdisjoint(metadata):\n",
-                "        if False:\n",
+                "model/append_arguments.py",
+                "    if not RESERVED.isdisjoint(found):\n",
+                "    if False:\n",
             ),
         ),
         caught_by=(TEST_INTENDING,),
