@@ -75,7 +75,7 @@ def test_the_metadata_has_the_name() -> None:
     assert installed.name == NAME
     assert {
         point.name: point.value for point in installed.entry_points.select(group="console_scripts")
-    } == {"eventstore": "eventstore.cli:main"}
+    } == {"eventstore": "eventstore_command:main"}
     ours = [
         point
         for point in entry_points(group="eventstore.handlers")
@@ -105,7 +105,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_has_the_two_packages_and_the_pytest_plugin(built: Path) -> None:
+def test_the_wheel_has_the_two_packages_the_script_and_the_pytest_plugin(built: Path) -> None:
     (wheel,) = built.glob("asyncio_eventstore-*-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -113,6 +113,7 @@ def test_the_wheel_has_the_two_packages_and_the_pytest_plugin(built: Path) -> No
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "eventstore",
         "handlers",
+        "eventstore_command.py",
         "pytest_eventstore.py",
     }
     assert {"eventstore/py.typed", "handlers/__init__.py"} <= set(names)

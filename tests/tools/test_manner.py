@@ -185,11 +185,11 @@ class TestMoments:
         assert settled == AtTime(1772481795 * 10**9, 1772481795 * 10**9)
 
 
-@pytest.mark.parametrize("package", ["click", "rich"])
+@pytest.mark.parametrize("package", ["msgspec", "click", "rich"])
 def test_ctrl_c_before_the_command_begins(package: str, tmp_path: Path) -> None:
     """The signal comes in the middle of an import, and the status is all that is told."""
     (tmp_path / f"{package}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    program = [sys.executable, "-m", "eventstore", "info", "nowhere"]
+    program = [sys.executable, "-m", "eventstore_command", "info", "nowhere"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

@@ -173,3 +173,15 @@ def test_a_file_of_a_spreadsheet(tmp_path: Path) -> None:
     )
     found = msgspec.json.decode(result.stdout)
     assert (result.exit_code, found["operations"]) == (1, {"record_trade": 3}), found["sources"]
+
+
+def test_a_column_that_there_is_not_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "fills.csv").write_text(FILLS)
+    options = ("--map", mapping(tmp_path, MAPPING.replace('"instrument"', '"symbol"')))
+    result = eventstore(
+        "migrate", "--events", tmp_path / "fills.csv", *options, tmp_path / "new", "--json"
+    )
+    assert result.exit_code == 2, result.output
+    assert "names the column 'symbol'" in result.stdout
+    assert "type, executed, id, instrument, side, qty, px" in result.stdout
+    assert not (tmp_path / "new").exists()

@@ -30,7 +30,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -188,6 +188,7 @@ class _Lines:
         if self._is_csv:
             delimiter = "\t" if self._path.suffix.lower() == ".tsv" else ","
             reader = csv.DictReader(file, delimiter=delimiter, restkey="", strict=False)
+            _check_columns(self._path, self._mapping, reader.fieldnames or ())
             while (row := _next_row(reader)) is not None:
                 yield reader.line_num, lambda row=row: _checked_cells(row)  # type: ignore[misc]  # bound now
             return
@@ -227,6 +228,20 @@ class _Lines:
             if value is not None:
                 payload[field] = value
         return payload
+
+
+def _check_columns(path: Path, mapping: EventMapping, names: Sequence[str]) -> None:
+    """Raise `ConfigError` for a column of the mapping that the first line does not name."""
+    wanted = [mapping.time, mapping.operation_from, mapping.key]
+    for fields in mapping.fields.values():
+        wanted += [one if isinstance(one, str) else one.source for one in fields.values()]
+    for name in wanted:
+        if name is not None and name not in names:
+            raise ConfigError(
+                f"the mapping names the column {name!r}, and {path} has the columns "
+                f"{printable(', '.join(names))}. Nothing was written",
+                key="map",
+            )
 
 
 def _next_row(reader: csv.DictReader[str]) -> dict[str, Any] | None:
