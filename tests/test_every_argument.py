@@ -76,7 +76,7 @@ VALUES: list[Any] = [
     None, True, 0, -1, 1.5, math.nan, math.inf, 10**30, -(10**5000), Decimal("sNaN"),
     "", "x", "a\0b", "\ud800", b"x", [], [None], ["x"], {}, {1: 2}, object(), Hostile(),
     Bank, Bank(), Deposit, pay(), REGISTRY, HandlerRegistry, SystemClock, SimulatedDisk,
-    Number(2), Text("x"), NO_CURSOR(uuid.uuid4(), None, "y", "z", None),
+    Number(2), Text("x"), Path("y"), NO_CURSOR(uuid.uuid4(), None, "y", "z", None),
     NO_CURSOR(uuid.uuid4(), True, "x", 2**70, -1),
 ]  # fmt: skip
 

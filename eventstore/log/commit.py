@@ -90,7 +90,7 @@ class GroupCommit:
         self.numbers = Numbers(writer.next_seq - 1)
         self.room = Room(config.max_pending)
         self.guard = CallGuard(writer.path, self._repair)
-        self._records = RecordQueue()
+        self._records = RecordQueue(self._loop)
         self._queue = self._records.waiting
         self._actions: deque[Job] = deque()
         self._scheduled = self._last_commit_shared = False

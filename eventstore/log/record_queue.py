@@ -15,6 +15,7 @@ early. A record without entries is dropped by `repair`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,11 +30,15 @@ MAX_RECORD_BYTES = 4 << 20
 
 
 class RecordQueue:
-    """The records that wait for the writer, in order. `waiting` has the first one on the left."""
+    """The records that wait for the writer, in order. `waiting` has the first one on the left.
 
-    __slots__ = ("waiting",)
+    `loop` is the event loop that tells the outcomes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_loop", "waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
         self.waiting: deque[Record] = deque()
 
     def add(
@@ -54,7 +59,7 @@ class RecordQueue:
             (record.count + count > MAX_RECORD_EVENTS or record.size + size > MAX_RECORD_BYTES)
             and record.entries
         ):
-            record = Record(Outcome())
+            record = Record(Outcome(loop=self._loop))
             waiting.append(record)
         if level < record.level:  # noqa: PLR1730  cheaper than a call
             record.level = level

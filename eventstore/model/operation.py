@@ -202,10 +202,9 @@ class Event(
 class Outcome(msgspec.Struct, eq=False):
     """The outcome of a record, pending or known, shared by the receipts of all events in it.
 
-    `waiters` are the futures of those who wait, each with the receipt. After a failure,
+    `waiters` are the futures of `loop` that wait, each with the receipt. After a failure,
     `retrieved` has the numbers of the receipts whose waiters were given the error. Receipts up to
-    the number `overdue` give the next waiter the error `unknown` once, while the outcome is not
-    known.
+    number `overdue` give the next waiter the error `unknown` once, while the outcome is open.
     """
 
     done: bool = False
@@ -213,6 +212,7 @@ class Outcome(msgspec.Struct, eq=False):
     waiters: list[tuple[Receipt, asyncio.Future[None]]] = []
     retrieved: set[int] = set()
     overdue: int = -1
+    loop: asyncio.AbstractEventLoop | None = None
     unknown: Callable[[Receipt], Exception] = Exception
 
     def resolve(self, error: Exception | None = None) -> None:
@@ -301,7 +301,10 @@ class Receipt(msgspec.Struct, eq=False):
             if self.seq <= outcome.overdue and not self._warned:
                 self._warned = True
                 raise outcome.unknown(self)
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            if outcome.loop not in (None, loop):  # nobody would wake the waiter
+                raise StoreUsageError(f"{self!r} is of another event loop: await it there", path="")
+            waiter: asyncio.Future[None] = loop.create_future()
             outcome.waiters.append((self, waiter))
             yield from waiter
             outcome = self._outcome  # of another receipt, perhaps: see `follow`

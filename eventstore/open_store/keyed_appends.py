@@ -16,6 +16,7 @@ Keys in flight belong to queued groups. A refused commit takes back the keys wit
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -46,7 +47,7 @@ from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
 from eventstore.keys.key_text import key_text
 from eventstore.log.base import Log
 from eventstore.log.format import MAX_SEQ
-from eventstore.model.operation import Event, KeyTexts, Operation, Receipt, operation_name
+from eventstore.model.operation import Event, KeyTexts, Operation, Outcome, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.user_code import fold_context
 from eventstore.reading.arguments import operation_names
@@ -171,7 +172,8 @@ class KeyedAppends:
 
     def _looked_up(self, request: _Request, decision: Decision) -> Receipt:
         """Return the pending receipt of a group with keys to be looked up."""
-        receipt, room = Receipt(0, 0, 0), self._log.appender.room
+        outcome = Outcome(loop=asyncio.get_running_loop())
+        receipt, room = Receipt(0, 0, 0, outcome), self._log.appender.room
 
         def ended(_: BaseException | None) -> None:
             self._looking_up.discard(work)

@@ -218,6 +218,7 @@ class LiveSubscription(Subscription):
         return False
 
     async def _wait(self) -> None:
+        self._log.guard.check()  # a commit wakes its own event loop alone
         self._current = True
         if self._warned:
             self._warned = False
@@ -234,6 +235,7 @@ class LiveSubscription(Subscription):
 
     async def _catch_up(self) -> None:
         """Read a chunk from the log, or wait for the chunk that is being read."""
+        self._log.guard.check()
         fetching = self._fetching
         if fetching is None:
             work = self._begin() if self._begins else self._fetch()

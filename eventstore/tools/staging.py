@@ -18,7 +18,7 @@ from eventstore.disk.layout import LOG_FOLDER, MANIFEST, SNAPSHOT_FOLDER
 from eventstore.errors import ConfigError, StoreExistsError, StoreNotFoundError
 from eventstore.os_errors import write_error
 
-__all__ = ["BACKUP_FOLDERS", "refuse_existing", "refuse_within", "staged"]
+__all__ = ["BACKUP_FOLDERS", "is_within", "refuse_existing", "refuse_within", "staged"]
 
 BACKUP_FOLDERS = ("catalogs", "data")
 """The folders in the directory of a backup."""
@@ -33,9 +33,14 @@ def refuse_existing(path: Path) -> None:
     refuse_within(path)
 
 
+def is_within(path: Path, folder: Path) -> bool:
+    """Tell whether `path` leads to `folder`, or into it. A circle of links leads nowhere."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def refuse_within(path: Path) -> None:
     """Raise `ConfigError` for a path within a store or a backup, whose files are theirs alone."""
-    parent = path.absolute().parent.resolve()
+    parent = Path(os.path.realpath(path.absolute().parent))
     for folder in (parent, *parent.parents):
         is_store = (folder / MANIFEST).is_file() and any(
             (folder / name).is_dir() for name in (LOG_FOLDER, SNAPSHOT_FOLDER)

@@ -357,6 +357,24 @@ class TestFromOtherThreadsAndLoops:
         second.close()
 
     @pytest.mark.asyncio
+    async def test_waiting_in_a_loop_of_another_thread(self) -> None:
+        """A commit wakes the loop of its store, and nobody would wake the other one."""
+        async with EventStore.open("", REGISTRY, disk=SimulatedDisk(), **QUIET) as store:
+            subscription, receipt = store.subscribe(), store.submit(Add(amount=1))
+
+            async def awaits() -> None:
+                await receipt
+
+            async def iterates() -> None:
+                await anext(subscription)
+
+            assert isinstance(in_thread(lambda: asyncio.run(awaits())), StoreUsageError)
+            assert isinstance(in_thread(lambda: asyncio.run(iterates())), StoreUsageError)
+            assert (await receipt).seq == 1
+            assert (await anext(subscription)).seq == 1
+            await subscription.close()
+
+    @pytest.mark.asyncio
     async def test_in_the_middle_of_a_fold(self, tmp_path: Path) -> None:
         """The thread comes while the owner folds, and gets no number."""
         async with EventStore.open(tmp_path / "store", REGISTRY, **QUIET) as store:

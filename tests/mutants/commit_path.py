@@ -58,8 +58,8 @@ COMMIT_PATH = (
         edits=(
             edit(
                 RECORD_QUEUE,
-                "Record(Outcome())",
-                "Record(waiting[-1].outcome if waiting else Outcome())",
+                "Record(Outcome(loop=self._loop))",
+                "Record(waiting[-1].outcome if waiting else Outcome(loop=self._loop))",
             ),
         ),
         caught_by=(TEST_RECORD_QUEUE,),
@@ -87,7 +87,11 @@ COMMIT_PATH = (
         breaks="whoever waits for the disk is acknowledged after the sync",
         edits=(
             edit(RECORD_QUEUE, "if level < record.level:", "if level > record.level:"),
-            edit(RECORD_QUEUE, "Record(Outcome())", "Record(Outcome(), [], 0)"),
+            edit(
+                RECORD_QUEUE,
+                "Record(Outcome(loop=self._loop))",
+                "Record(Outcome(loop=self._loop), [], 0)",
+            ),
         ),
         caught_by=(TEST_LEVELS,),
     ),

@@ -27,6 +27,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import write_error
 from eventstore.reading.arguments import checked_registry
 from eventstore.recovery_and_stats import StoreStats
+from eventstore.tools.staging import is_within
 
 _NO_COLUMNS: dict[str, Column] = {}
 
@@ -186,7 +187,7 @@ def _check_rates(rates: Any) -> None:
 
 def _refuse_inside(path: Path, output: Path) -> None:
     """Refuse an output in the store's directory, whose files are the store's alone."""
-    if output.resolve().is_relative_to(path.resolve()):
+    if not output.name or is_within(output, path):
         raise argument_error("output", str(output), "expected a file outside the store's directory")
 
 

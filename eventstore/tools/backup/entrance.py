@@ -41,6 +41,7 @@ from eventstore.tools.backup.single_file import (
     pack_directory,
     scratch_directory,
 )
+from eventstore.tools.staging import is_within
 
 __all__ = ["follow_store", "list_copies", "make_backup", "open_copy", "open_place"]
 
@@ -74,7 +75,7 @@ def open_copy(name: str) -> Disk:
 
 def make_backup(
     path: str | os.PathLike[str],
-    to: str,
+    to: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
     *,
     keep: int | None = None,
@@ -92,7 +93,8 @@ def make_backup(
     if registry is not None:
         checked_registry(registry)
     checked_function("advance", advance)
-    if not _URL.match(checked_path(to, "to")):
+    to = checked_path(to, "to")
+    if not _URL.match(to):
         _check_place(Path(checked_path(path)), Path(to))
     disk = LocalDisk(path, read_only=True)
     try:
@@ -111,7 +113,7 @@ def make_backup(
 
 def _check_place(store: Path, to: Path) -> None:
     """Refuse a place within the store, and a directory with files of others."""
-    if to.resolve().is_relative_to(store.resolve()):
+    if is_within(to, store):
         raise ConfigError(
             f"{to} is within the store {store}: choose a place elsewhere, on another device",
             key="to",
