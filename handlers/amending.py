@@ -96,8 +96,9 @@ def fill_told_again(
             raise ConflictError(fill, payload, difference)
     if terms.fee is None or fill.busted or (first is not None and first.fee is not None):
         return state
-    if fill.fee is not None and identity == (root, *fill.versions)[-1]:
-        if difference := fill.terms.difference(terms):
+    if fill.fee is not None and fill.fee_version <= _place_of(fill, root, identity):
+        fees = replace(fill.terms, fee=terms.fee, fee_currency=terms.fee_currency)
+        if difference := fill.terms.difference(fees):
             raise ConflictError(fill, payload, difference)
         return state
     now = _with_fee(fill, root, identity, terms, payload)
@@ -242,7 +243,7 @@ def _amended(
     renamed, time = amendment.renamed or root, amendment.time or 0
     if amendment.fill != version and (time, renamed) < (fill.corrected, version):
         earlier = [
-            one for one in fill.versions[:-1] if _place(known.get(one), one) < (time, renamed)
+            one for one in fill.versions[:-1] if _told_at(known.get(one), one) < (time, renamed)
         ]
         place = len(earlier)
         fill = replace(
@@ -262,9 +263,15 @@ def _amended(
     return fill if terms.fee is None else _with_fee(fill, root, renamed, terms, payload)
 
 
-def _place(told: Told | None, version: Identity) -> tuple[int, Identity]:
+def _told_at(told: Told | None, version: Identity) -> tuple[int, Identity]:
     """Return what the versions of a fill are in the order of: venue time, then identity."""
     return (told.time or 0 if isinstance(told, Message) else 0, version)
+
+
+def _place_of(fill: Fill, root: Identity, version: Identity) -> int:
+    """Return the place among the versions of a fill, 0 for the first and for an unknown one."""
+    versions = (root, *fill.versions)
+    return max((n for n, one in enumerate(versions) if one == version), default=0)
 
 
 def _with_fee(fill: Fill, root: Identity, version: Identity, terms: Terms, payload: Any) -> Fill:
@@ -272,8 +279,7 @@ def _with_fee(fill: Fill, root: Identity, version: Identity, terms: Terms, paylo
 
     Raises `ConflictError` for another fee of the same version.
     """
-    versions = (root, *fill.versions)
-    place = max((n for n, one in enumerate(versions) if one == version), default=0)
+    place = _place_of(fill, root, version)
     if not place and fill.told is not None and fill.told.fee is None:
         told = replace(fill.told, fee=terms.fee, fee_currency=terms.fee_currency)
         fill = replace(fill, told=told)
@@ -281,7 +287,7 @@ def _with_fee(fill: Fill, root: Identity, version: Identity, terms: Terms, paylo
         return replace(fill, fee=terms.fee, fee_currency=terms.fee_currency, fee_version=place)
     known = fill.terms
     difference = known.difference(replace(known, fee=terms.fee, fee_currency=terms.fee_currency))
-    if difference and place == fill.fee_version and version in versions:
+    if difference and place == fill.fee_version and version in (root, *fill.versions):
         raise ConflictError(fill, payload, difference)
     return fill
 
