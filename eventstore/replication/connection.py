@@ -49,6 +49,7 @@ __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", 
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2
 _BUCKET_RETRY = 0.05
+_NO_PEERS = 10005  # the code of the server where too few others are there, or not yet
 REQUEST_SECONDS = 5.0
 
 
@@ -333,7 +334,7 @@ def connection_error(
 def _is_transient(error: nats.js.errors.APIError) -> bool:
     """Tell whether the servers may answer otherwise later: no quorum, an election, a full disk."""
     unavailable = isinstance(error, nats.js.errors.ServiceUnavailableError)  # perhaps without code
-    return unavailable or (error.code or 0) >= 500
+    return unavailable or (error.code or 0) >= 500 or error.err_code == _NO_PEERS
 
 
 def _stream_config(config: ReplicationConfig) -> StreamConfig:

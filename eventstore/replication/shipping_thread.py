@@ -25,6 +25,8 @@ import logging
 import threading
 import time
 
+import nats.js.errors
+
 from eventstore.cursor import checksum_at
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import REPLICA
@@ -95,6 +97,7 @@ class Shipper:
         self._acknowledged = -1  # the last event in the stream; -1 before the first connection
         self.failure: StoreFailedError | None = None
         self._refused: EventStoreError | None = None  # why the first connection came to nothing
+        self._trouble: EventStoreError | None = None  # the last one, which may have passed
         self._give_up_at = float("inf")  # the time, by the monotonic clock, from a closing on
         self._closed = False
         self._shipping: Shipping | None = None
@@ -138,7 +141,7 @@ class Shipper:
             if isinstance(refused, ReplicationUnavailableError) or refused is None:
                 if self._config.acknowledge == "local":
                     return
-                raise refused or _silent_error(self._path, self._config)
+                raise refused or self._trouble or _silent_error(self._path, self._config)
             raise refused
 
     def _failed(self) -> bool:
@@ -321,7 +324,9 @@ class Shipper:
         text = f"the cluster has not the last events: {error}"
         self.warnings.begin("replication", text, _logger)
         if isinstance(error, EventStoreError):
-            self._refuse(error)
+            self._trouble = error
+            if not self._quorum or not _may_pass(error):
+                self._refuse(error)
 
     def _refuse(self, error: EventStoreError) -> None:
         with self._changed:
@@ -334,6 +339,13 @@ class Shipper:
             self.failure = error
             self._changed.notify_all()
         self._lent.loop.stop()
+
+
+def _may_pass(error: EventStoreError) -> bool:
+    """Tell whether a server has answered, and may answer otherwise in a moment: a peer starts."""
+    cause = error.__cause__
+    unavailable = isinstance(cause, nats.js.errors.ServiceUnavailableError)
+    return isinstance(cause, nats.js.errors.APIError) and not unavailable
 
 
 def _silent_error(path: str, config: ReplicationConfig) -> ReplicationUnavailableError:

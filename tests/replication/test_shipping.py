@@ -18,6 +18,7 @@ import msgspec
 import nats
 import nats.js.errors
 import pytest
+from nats.js import JetStreamContext
 
 from eventstore import EventStore
 from eventstore.errors import (
@@ -122,6 +123,26 @@ class TestQuorum:
             await opened(tmp_path, replicate)
         async with EventStore.open(tmp_path, bank_registry(), create=False) as store:
             assert store.seq == 0  # the lock was given back
+
+    async def test_an_opening_waits_for_a_server_that_starts(
+        self, tmp_path: Path, replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make = JetStreamContext.create_key_value
+        refusals = [
+            nats.js.errors.BadRequestError(code=400, err_code=10005, description="peer offline")
+            for _ in range(2)
+        ]
+
+        async def makes(stream: JetStreamContext, *given: Any, **options: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return await make(stream, *given, **options)
+
+        monkeypatch.setattr(JetStreamContext, "create_key_value", makes)
+        async with opened(tmp_path, replicate) as store:
+            await store.append(pay(1))
+            assert not refusals
+            assert store.stats().warnings == ()
 
     async def test_a_cancelled_opening_leaves_nothing_behind(
         self,
