@@ -2,10 +2,11 @@
 
 Both start with a commit. A timer of a closed log does nothing, and none is started for it.
 
-An exception of a signal handler can lose a callback: of the loop, or of a timer here. A timer that
-is a second late is taken for lost, and the next commit starts the timer again. The idle timer also
-starts whenever a commit is scheduled on the loop. The job of the seal then starts a queue whose
-callback was lost.
+An exception of a signal handler can lose a callback: of the loop, or of a timer here. An idle timer
+that is late, and a sync timer that is a second late, are taken for lost, and the next commit starts
+the timer again. The idle timer also starts whenever a commit is scheduled on the loop. The job of
+the seal then starts a queue whose callback was lost. The next commit may be the lost one, so the
+idle timer has no second to wait for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from eventstore.log.levels import TIMED
 __all__ = ["CommitTimers"]
 
 _BUSY_RETRY = 0.01  # seconds until the idle seal is tried again where a job was in flight
-_LOST = 1.0  # seconds after which a timer that has not come is taken for lost
+_LOST = 1.0  # seconds after which a sync timer that has not come is taken for lost
 _NEVER = float("-inf")
 
 
@@ -63,7 +64,7 @@ class CommitTimers:
         if self._room.refusal is not None:
             return
         now = self._last_commit = self._loop.time()
-        if now > self._idle_lost_at:
+        if now >= self._idle_lost_at:
             self._start_idle(now, self._idle_seal)
         if level == TIMED and now > self._sync_lost_at:
             self._sync_lost_at = now + self._sync_interval + _LOST
@@ -72,13 +73,13 @@ class CommitTimers:
     def start_idle(self) -> None:
         """Start the idle timer if the timer does not run."""
         now = self._loop.time()
-        if now > self._idle_lost_at and self._room.refusal is None:
+        if now >= self._idle_lost_at and self._room.refusal is None:
             self._start_idle(now, self._idle_seal)
 
     def _start_idle(self, now: float, delay: float) -> None:
         if self._idle_timer is not None:
             self._idle_timer.cancel()  # late, and perhaps not lost: one timer is enough
-        self._idle_lost_at = now + delay + _LOST
+        self._idle_lost_at = now + delay
         self._idle_timer = self._loop.call_later(delay, self._on_idle_timer)
 
     def cancel(self) -> None:

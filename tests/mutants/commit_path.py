@@ -129,7 +129,7 @@ COMMIT_PATH = (
                 "        if old is not None and not old.is_empty:\n",
             ),
         ),
-        caught_by=(TEST_LEVELS, "tests/torture/test_crash_points.py"),
+        caught_by=("tests/mutants/test_power.py -k unsynced_end", TEST_LEVELS),
     ),
     Sabotage(
         name="no timer for relaxed events of a strict store",

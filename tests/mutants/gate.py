@@ -5,7 +5,9 @@ Theory of operation
 Work happens in copies of the project in a temporary directory, one for each job. The project itself
 is only read. First, the chosen tests run on a copy without a sabotage, because a suite that fails
 anyway notices nothing. Then the gate applies each sabotage in turn, runs the named tests up to the
-first failure, and puts the text back. Tests that never end have noticed something too.
+first failure, and puts the text back. Tests that never end have told nobody what is wrong: the gate
+counts such a sabotage as not noticed. A process ends with its tests, whatever threads a sabotage
+leaves behind.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ COPIED = (
 CATALOGUE_TEST = "tests/mutants/test_catalogue.py"
 """Test of whether the product is as the catalogue expects. A sabotaged product never is."""
 TIMEOUT = 180.0  # seconds for the tests of one sabotage
+NO_END = "no end after"
+RUN_TESTS = "import os, pytest, sys; code = pytest.main(); sys.stdout.flush(); os._exit(code)"
 FALLBACK = ("tests/mutants/test_power.py tests/damage tests/log", "tests")
 """Tests to run when the named ones notice nothing. The last entry is the whole suite."""
 
@@ -117,14 +121,16 @@ class _Gate:
 
     def _outcome(self, sabotage: Sabotage, fallback: Sequence[str]) -> Outcome:
         began = time.perf_counter()
-        caught = None
+        caught = found = None
         with self._copy() as copy, sabotage.applied(copy):
             for selection in fallback or sabotage.caught_by:
-                caught = _first_failure(copy, selection, self._deselected)
-                if caught is not None:
+                found = _first_failure(copy, selection, self._deselected)
+                if found is not None and NO_END not in found:
+                    caught = found
                     break
         seconds = time.perf_counter() - began
-        print(f"{sabotage.name:42} {seconds:6.1f} s  {caught or 'not noticed'}", flush=True)
+        told = caught or found or "not noticed"
+        print(f"{sabotage.name:42} {seconds:6.1f} s  {told}", flush=True)
         return Outcome(sabotage, caught, seconds, not fallback)
 
     @contextmanager
@@ -188,11 +194,10 @@ def _copy(target: Path) -> Path:
 
 def _first_failure(copy: Path, selection: str, deselected: Sequence[str]) -> str | None:
     """Run tests in a copy. Returns the first failure, if any."""
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-B", "-c", RUN_TESTS, "-x", "-q", "-p", "no:cacheprovider"]
     command += ["--tb=no", "--no-header", *shlex.split(selection)]
     command += [f"--ignore={CATALOGUE_TEST}", *(f"--deselect={test}" for test in deselected)]
     environment = os.environ | {
-        "EVENTSTORE_TRACE_OPCODES": "1",  # also where the interpreter may end of it
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "hypothesis"),
@@ -209,7 +214,7 @@ def _first_failure(copy: Path, selection: str, deselected: Sequence[str]) -> str
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"{selection}: no end after {limit:.0f} s"
+        return f"{selection}: {NO_END} {limit:.0f} s"
     if done.returncode == 0:
         return None
     if done.returncode not in (1, 2):  # no such tests: an outcome without meaning for the product

@@ -66,8 +66,8 @@ INTENTS = (
         caught_by=(TEST_INTENDING,),
     ),
     Sabotage(
-        name="settlements not folded from the log",
-        breaks="an intent is settled once",
+        name="settlements not looked for in encoded events",
+        breaks="a standby and the tools tell the open intents",
         edits=(
             edit(
                 OPEN_INTENTS,
@@ -75,7 +75,7 @@ INTENTS = (
                 "_MARKS = (OPENS.encode(),)\n",
             ),
         ),
-        caught_by=(TEST_KEPT,),
+        caught_by=("tests/model/test_open_intents.py",),
     ),
     Sabotage(
         name="open intents of a snapshot not compared",

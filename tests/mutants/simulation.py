@@ -19,10 +19,8 @@ SIMULATION = (
     Sabotage(
         name="a draw that depends on the draws before",
         breaks="one fault can be left out, and all others stay",
-        edits=(
-            edit(CHANCE, "(self._prefix + name)", "(self._prefix + name + str(len(self.applied)))"),
-        ),
-        caught_by=(f"{TESTS}/test_telling.py",),
+        edits=(edit(CHANCE, "_prefix + name)", "_prefix + name + '.' * len(self.applied))"),),
+        caught_by=(f"{TESTS}/test_chance.py",),
     ),
     Sabotage(
         name="a request that dies with its sender",

@@ -165,6 +165,22 @@ def test_appends_rolls_and_seals(durability: str) -> None:
     run_in_virtual_time(program())
 
 
+def test_the_unsynced_end_of_a_segment_is_synced_before_the_next_has_a_name() -> None:
+    """The next segment's header says how long the segment before is."""
+
+    async def program() -> None:
+        life = Life(durability="none")
+        async with life.open(life.disk) as store:
+            life.watch(life.disk)
+            for size in (1500, 1500, 1500):
+                await life.append(store, size)
+        made = [str(call) for call, _, _ in life.points]
+        assert any(call.endswith(segment_name(3)) for call in made)
+        await life.check(12)
+
+    run_in_virtual_time(program())
+
+
 def test_whoever_makes_a_store_is_killed_and_the_power_is_cut_later() -> None:
     """The name of `store.json` may be only in the page cache, and the store was never used."""
 

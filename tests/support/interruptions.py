@@ -1,17 +1,24 @@
 """Interruptions at every opcode: a signal handler that runs, wherever one may run.
 
 Python runs signal handlers between two instructions of the main thread. A `signal` cannot be timed
-to an instruction. A trace function can act at a chosen one, and so does `interrupted_at`. From
-Python 3.12 on `sys.monitoring` tells of the instructions, because `sys.settrace` of 3.12.1 and
-3.13.0 leaves some out.
+to an instruction. A callback of `sys.monitoring` can act at a chosen one, and so does
+`interrupted_at` from Python 3.12 on.
+
+Python 3.11 has trace functions alone, and many thousand exceptions from a trace function ended the
+interpreter. So the trace function only marks a signal as arrived, before an instruction after which
+Python looks for signals: a call, or a jump back. The signal handler runs where signal handlers run.
 """
 
 from __future__ import annotations
 
+import _thread
+import functools
+import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dis import opmap
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -23,6 +30,30 @@ __all__ = ["Interruption", "interrupted_at"]
 PRODUCT = str(Path(eventstore.__file__).parent)
 MONITORING: Any = getattr(sys, "monitoring", None)
 """`sys.monitoring`, of Python 3.12 and newer."""
+
+
+_NUMBER = signal.SIGUSR2
+_LOOKING = frozenset(
+    code
+    for name, code in opmap.items()
+    if name.startswith(("CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD"))
+    and "NO_INTERRUPT" not in name
+)
+"""Opcodes after which Python 3.11 looks for signals."""
+
+
+@functools.cache
+def _opcodes(code: CodeType) -> bytes:
+    return code.co_code
+
+
+class _ArrivesWhenFreed:
+    """A signal that arrives when the object is freed, without a call of Python code.
+
+    Without a handler for the signal, nothing arrives.
+    """
+
+    __del__ = staticmethod(functools.partial(_thread.interrupt_main, _NUMBER))
 
 
 class Interruption:
@@ -39,6 +70,7 @@ class Interruption:
         self.seen = 0
         self.place: str | None = None
         self._run = run
+        self.signal: _ArrivesWhenFreed | None = _ArrivesWhenFreed()
         self._skip = tuple(skip)
         self._alone = tuple(alone)
         self._thread = threading.get_ident()
@@ -75,16 +107,31 @@ class Interruption:
         return True
 
     def _trace_opcodes(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "opcode" and self.place is None:
-            self._count(frame)
+        if (
+            event == "opcode"
+            and self.place is None
+            and _opcodes(frame.f_code)[frame.f_lasti] in _LOOKING
+            and self._is_reached(frame)
+        ):
+            self.signal = None  # from here on nothing in this function looks for signals
         return self._trace_opcodes
 
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Run where a function counts. A signal within asyncio is left out."""
+        if frame is not None and self._is_counted(frame):
+            self._run()
+
     def _count(self, frame: FrameType) -> None:
+        if self._is_reached(frame):
+            self._judged = (None, False)
+            self._run()
+
+    def _is_reached(self, frame: FrameType) -> bool:
         self.seen += 1
         if self.seen == self.at:
             self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
-            self._judged = (None, False)
-            self._run()
+            return True
+        return False
 
 
 def _name(frame: FrameType) -> str | None:
@@ -117,12 +164,15 @@ def interrupted_at(
 
 @contextmanager
 def _tracing(interruption: Interruption) -> Iterator[None]:
-    before = sys.gettrace()
+    before, handler = sys.gettrace(), signal.getsignal(_NUMBER)
+    signal.signal(_NUMBER, interruption.handle)
     sys.settrace(interruption.trace)
     try:
         yield
     finally:
         sys.settrace(before)
+        signal.signal(_NUMBER, handler)
+        interruption.signal = None
 
 
 @contextmanager

@@ -202,6 +202,26 @@ class TestALongRun:
         await opened.close()
         assert counts == [1, 2, 3, 1, 2, 3]
 
+    @pytest.mark.asyncio
+    async def test_a_segment_that_a_repair_wrote_anew_is_copied_anew(
+        self, tmp_path: Path, store: Path, place: DirectoryPlace
+    ) -> None:
+        """The segment has the same name and the same events, and another salt."""
+        async with EventStore.open(store, bank_registry(), segment_size=1 << 20) as opened:
+            await opened.append(pay(1))
+            await asyncio.to_thread(copy, store, place)
+            shutil.copytree(store, tmp_path / "killed", ignore=UNFINISHED)
+        shutil.rmtree(store)
+        (tmp_path / "killed").rename(store)
+        [log] = (store / "log").glob("0*.log")
+        data = bytearray(log.read_bytes())
+        data[len(data.rstrip(b"\0")) + 64] = 1
+        log.write_bytes(data)
+        await fill(store, 2, segment_size=1 << 20)
+        await asyncio.to_thread(copy, store, place)
+        restored(place, tmp_path / "new")
+        assert state_at(tmp_path / "new", bank_registry()) == bank_after(1, 2)
+
 
 class TestWhatIsCopied:
     @pytest.mark.asyncio

@@ -41,6 +41,13 @@ def test_only_kept_faults_strike() -> None:
     assert chance.applied == ["b"]
 
 
+def test_a_fault_that_took_place_changes_no_later_draw() -> None:
+    with_it, without = Chance(3), Chance(3, kept=())
+    assert with_it.strikes("a", 1.0)
+    assert not without.strikes("a", 1.0)
+    assert with_it.fraction("b") == without.fraction("b")
+
+
 def test_no_fault_strikes_once_all_is_calm() -> None:
     chance = Chance(0)
     chance.calm = True
