@@ -49,6 +49,7 @@ class Nested:
 
 
 NESTED = Nested()
+PATIENCE = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -349,7 +350,7 @@ class TestFromOtherThreadsAndLoops:
 
         error = StoreClosedError if method == "close" else StoreUsageError
         with pytest.raises(error, match="event loop"):
-            second.run_until_complete(calls())
+            second.run_until_complete(asyncio.wait_for(calls(), PATIENCE))
         first.run_until_complete(log.append(2))
         first.run_until_complete(log.close())
         assert open_on(disk.reopen()).next_seq == 2
