@@ -110,7 +110,7 @@ def events(
             **asked,
         )
         begun_at = last_event_of(disk) if following else None
-        printer = _Printer(out)
+        printer = _Printer(out, one=wanted.key is not None or around is not None)
         printer.print(_open_intents(disk, wanted) if only_open else select_events(disk, wanted))
     finally:
         disk.close()
@@ -159,9 +159,13 @@ def _open_intents(disk: Disk, wanted: Selection) -> Iterator[Event[Any]]:
 
 
 class _Printer:
-    """Prints events one after the other: as JSON, as rows of a pipe, or aligned on a terminal."""
+    """Prints events one after the other: as JSON, as rows of a pipe, or aligned on a terminal.
 
-    def __init__(self, out: Output) -> None:
+    `one` says that a certain event is asked for. Where there is none, no header is printed either.
+    """
+
+    def __init__(self, out: Output, *, one: bool = False) -> None:
+        self._one = one
         self.count = self.gaps = self.last_seq = 0
         self._out = out
         self._widths: tuple[int, ...] = ()
@@ -172,6 +176,8 @@ class _Printer:
             begin = list(islice(parts, 1))
             if self._out.terminal:
                 begin += islice(parts, _MEASURED)
+            if not begin and self._one:
+                return
             self._begin(begin)
             self._each(begin)
         self._each(parts)

@@ -34,7 +34,7 @@ def refuse_existing(path: Path) -> None:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Tell whether `path` leads to `folder`, or into it. A circle of links leads nowhere."""
+    """Tell whether `path` leads to `folder`, or to a place within. A circle of links leads nowhere."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
