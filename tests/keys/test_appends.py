@@ -613,7 +613,8 @@ class TestLookUps:
         if cancelled:
             for task in appending:
                 task.cancel()
-        await asyncio.gather(*appending, return_exceptions=True)
+        gathered = asyncio.gather(*appending, return_exceptions=True)
+        await asyncio.wait_for(gathered, PATIENCE)
         await store.flush()
         assert store.stats().pending == 0
         monkeypatch.undo()

@@ -55,6 +55,13 @@ def test_a_bot_without_a_mistake() -> None:
     assert report.failures == {}
 
 
+def test_the_handlers_are_the_installed_ones_by_default() -> None:
+    report = simulate(idle, seeds=range(2))
+    report.check()
+    assert "record_trade" in report.scenario.registry.operations
+    assert report.unchecked == ["fees are not compared: pass books="]
+
+
 def test_a_bot_with_a_mistake() -> None:
     report = simulate(sending_again, registry=REGISTRY, seeds=range(12))
     assert not report
