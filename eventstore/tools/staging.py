@@ -25,7 +25,7 @@ BACKUP_FOLDERS = ("catalogs", "data")
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise `StoreExistsError` where `path` names anything at all, and as `refuse_within` does."""
+    """Raise `StoreExistsError` where `path` names any file, and as `refuse_within` does."""
     if os.path.lexists(path):
         raise StoreExistsError(
             f"{path} exists; choose another path, or move it away first", path=str(path)
@@ -34,12 +34,12 @@ def refuse_existing(path: Path) -> None:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Tell whether `path` leads to `folder`, or to a place within. A circle of links leads nowhere."""
+    """Tell whether `path` leads to `folder` or deeper. A circle of links leads nowhere."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def refuse_within(path: Path) -> None:
-    """Raise `ConfigError` for a path within a store or a backup, whose files are theirs alone."""
+    """Raise `ConfigError` for a path within a store or a backup."""
     parent = Path(os.path.realpath(path.absolute().parent))
     for folder in (parent, *parent.parents):
         is_store = (folder / MANIFEST).is_file() and any(
