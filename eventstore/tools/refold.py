@@ -34,7 +34,7 @@ from eventstore.reading.intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state_check import compare_initial, initial_state
-from eventstore.tools.refold_divergence import Divergence, explain_divergence
+from eventstore.tools.refold_divergence import DifferingInterval, Divergence
 from eventstore.tools.refold_part import (
     REFUSALS,
     Folded,
@@ -270,7 +270,7 @@ class _Refolding:
         fold = PartFold(disk, registry, Part(self._store, agrees_at, (), differs_at + 1))
         batches = recorded_batches(disk, registry.codec, agrees_at + 1, differs_at + 1)
         fold.run(batches, lambda count: None)
-        return explain_divergence(
+        interval = DifferingInterval(
             disk,
             registry,
             agrees_at=agrees_at,
@@ -279,6 +279,7 @@ class _Refolding:
             stored=state_after(disk, store, registry, differs_at)[0],
             refolded=fold.state,
         )
+        return interval.explain()
 
 
 def _joined(folded: list[Folded]) -> tuple[tuple[int, int], ...]:

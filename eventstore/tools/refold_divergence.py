@@ -44,7 +44,7 @@ from eventstore.reading.hash_seed_fold import (
 )
 from eventstore.reading.replay import upcast_batches
 
-__all__ = ["Divergence", "explain_divergence"]
+__all__ = ["DifferingInterval", "Divergence"]
 
 SEEDS = (0, 1, 2, 3)
 """Hash seeds of other processes: half of all pairs of seeds order a set of two strings alike."""
@@ -86,17 +86,8 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     explanation: str
 
 
-def explain_divergence(
-    disk: Disk,
-    registry: HandlerRegistry[Any],
-    *,
-    agrees_at: int,
-    differs_at: int,
-    start: list[bytes],
-    stored: Any,
-    refolded: Any,
-) -> Divergence:
-    """Find the event between two snapshots at which folding again gives another state.
+class DifferingInterval:
+    """The interval between two snapshots, at the second of which folding again differs.
 
     Args:
         disk: The store's disk, which is only read.
@@ -107,20 +98,6 @@ def explain_divergence(
         stored: The state in the snapshot of event `differs_at`.
         refolded: The state folded up to event `differs_at`.
     """
-    interval = _Interval(
-        disk,
-        registry,
-        agrees_at=agrees_at,
-        differs_at=differs_at,
-        start=start,
-        stored=stored,
-        refolded=refolded,
-    )
-    return interval.explain()
-
-
-class _Interval:
-    """The interval between two snapshots, and the three questions in order."""
 
     def __init__(
         self,
@@ -143,6 +120,7 @@ class _Interval:
         self._untried = ""
 
     def explain(self) -> Divergence:
+        """Find the event in the interval at which folding again gives another state."""
         return self._unrepeatable() or self._elsewhere() or self._changed()
 
     def _unrepeatable(self) -> Divergence | None:

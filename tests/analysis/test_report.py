@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import shutil
+import socket
 from decimal import Decimal
 from importlib.resources import files
 from itertools import accumulate
@@ -391,6 +392,17 @@ class TestFile:
         write_report(store, page)
         assert page.read_bytes().startswith(b"<!DOCTYPE html>")
         assert list(tmp_path.iterdir()) == [page]
+
+    def test_what_is_no_file_is_not_replaced(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As root, a rename would put a file in the place of `/dev/null`."""
+        monkeypatch.chdir(tmp_path)
+        with socket.socket(socket.AF_UNIX) as taken:
+            taken.bind("taken")
+            with pytest.raises(EventStoreError, match="could not be written"):
+                write_report(store, "taken")
+        assert Path("taken").is_socket()
 
     def test_a_folder_that_is_not_there(self, store: Path, tmp_path: Path) -> None:
         with pytest.raises(EventStoreError, match="could not be written"):

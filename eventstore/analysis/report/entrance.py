@@ -192,7 +192,13 @@ def _refuse_inside(path: Path, output: Path) -> None:
 
 
 def _replace(target: Path, page: bytes) -> None:
-    """Write the page beside its place, and rename the file when it is whole."""
+    """Write the page beside its place, and rename the file when it is whole.
+
+    A device or a pipe is written to. A rename would put a file in the place of `/dev/null`.
+    """
+    if target.exists() and not target.is_file():
+        target.write_bytes(page)
+        return
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
         unfinished.write_bytes(page)
