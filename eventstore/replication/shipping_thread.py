@@ -25,6 +25,7 @@ import logging
 import threading
 import time
 
+import nats.errors
 import nats.js.errors
 
 from eventstore.cursor import checksum_at
@@ -342,10 +343,13 @@ class Shipper:
 
 
 def _may_pass(error: EventStoreError) -> bool:
-    """Tell whether a server has answered, and may answer otherwise in a moment: a peer starts."""
-    cause = error.__cause__
-    unavailable = isinstance(cause, nats.js.errors.ServiceUnavailableError)
-    return isinstance(cause, nats.js.errors.APIError) and not unavailable
+    """Tell whether a connected server may answer otherwise in a moment: it elects, a peer starts.
+
+    A server that cannot be reached, or has no JetStream, is told at once.
+    """
+    cause = error.__cause__  # none where no server answers
+    told = nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError
+    return cause is not None and not isinstance(cause, told)
 
 
 def _silent_error(path: str, config: ReplicationConfig) -> ReplicationUnavailableError:
