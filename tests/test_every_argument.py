@@ -45,6 +45,7 @@ from eventstore import (
     shutdown_on_signals,
     state_at,
     state_digest,
+    testing,
     tools,
     upcaster,
 )
@@ -55,7 +56,14 @@ from eventstore.testing import SimulatedDisk
 from handlers.reconcile import VenueReport, reconcile
 from tests.project.test_site import PUBLIC
 from tests.support.bad_values import Hostile, tried
-from tests.support.bank import Bank, Deposit, bank_registry, deposit, pay
+from tests.support.bank import (
+    Bank,
+    Deposit,
+    InsufficientFundsError,
+    bank_registry,
+    deposit,
+    pay,
+)
 
 REGISTRY = bank_registry()
 
@@ -102,6 +110,7 @@ class Table:
         self._add_tools(path)
         self._add_analysis(path)
         self._add_values()
+        self._add_testing()
         self._add_trading()
 
     def add(self, name: str, call: Callable[..., Any], /, **good: Any) -> None:
@@ -224,6 +233,18 @@ class Table:
         self.add("EventStore.in_memory", EventStore.in_memory, registry=REGISTRY, state=None,
                  clock=None)  # fmt: skip
 
+    def _add_testing(self) -> None:
+        if importlib.util.find_spec("hypothesis") is None:
+            return
+        rest: dict[str, Any] = {"states": (), "payloads": None, "refuses": InsufficientFundsError,
+                                "examples": 1, "hash_seeds": ()}  # fmt: skip
+        self.add(
+            "check_registry", testing.check_registry, registry=HandlerRegistry(deposit), **rest
+        )
+        self.add("check_handler", lambda handlers, **keys: testing.check_handler(handlers, **keys),
+                 handlers=deposit, initial=None, **rest)  # fmt: skip
+        self.add("payloads", testing.payloads, payload_type=Deposit)
+
     def _add_trading(self) -> None:
         state, mark = handlers.EngineState(), handlers.Mark(symbol="A", price=1)
         report = VenueReport(venue="v", as_of=0, seq=1, balances={"USD": 1}, positions={})
@@ -253,8 +274,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         yield Table(folder)
 
 
-CALLERS_OWN = {"differences": ZeroDivisionError, "HandlerRegistry": ZeroDivisionError}
-"""Functions that compare what they are given, and so let errors of the caller's `__eq__` pass."""
+CALLERS_OWN: dict[str, type[Exception]] = {
+    "differences": ZeroDivisionError,
+    "HandlerRegistry": ZeroDivisionError,
+    "check_registry": testing.HandlerCheckError,
+    "check_handler": testing.HandlerCheckError,
+}
+"""Errors of the caller's `__eq__`, where values are compared, and what a check raises."""
 
 NAMES = [
     "read_events", "replay", "state_at", "branch", "follow", "follow_sync", "compare",
@@ -269,6 +295,7 @@ NAMES = [
     "HandlerRegistry.discover", "HandlerRegistry.register", "HandlerRegistry.payload",
     "HandlerRegistry.same_as", "StoreConfig", "StoreConfig.of", "StoreConfig.load",
     "StoreConfig.from_mapping", "EventStore.in_memory", "outcome_of", "reconcile", "VenueReport",
+    "check_registry", "check_handler", "payloads",
 ]  # fmt: skip
 
 
@@ -290,7 +317,17 @@ def test_no_exception_of_python_comes_out(table: Table, name: str) -> None:
     assert not raw, raw[:5]
 
 
-LEFT_OUT = {"trading_registry": "takes no argument"}
+LEFT_OUT = {
+    "trading_registry": "takes no argument",
+    "values": "raises TypeError for what is no type, as documented",
+    "check_disks_agree": "calls what it is given, and compares",
+    "check_lock": "calls what it is given, and compares",
+    "run_in_virtual_time": "runs what it is given",
+    "simulate": "tests/testing/simulation/test_arguments.py",
+    "compare_bots": "tests/testing/simulation/test_arguments.py",
+    "books_of": "called with the state of a bot",
+    "fill_of": "called with the events of a bot",
+}
 """Public functions without an entry, each with the reason."""
 
 
@@ -300,11 +337,7 @@ def public_functions(package: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if inspect.isfunction(value)}
 
 
-FOR_TESTS = ("eventstore.testing", "eventstore.testing.simulation")
-"""Packages for tests: a wrong argument there is told to the author of a test."""
-
-
-@pytest.mark.parametrize("package", [one for one in PUBLIC if one not in FOR_TESTS])
+@pytest.mark.parametrize("package", PUBLIC)
 def test_every_public_function_is_in_the_table(table: Table, package: str) -> None:
     """With all of its parameters."""
     missing = []

@@ -66,7 +66,11 @@ def _part(value: Any, operation: str) -> str:
     if isinstance(value, datetime.date) and value != value:  # noqa: PLR0124  a NaT of pandas
         raise _unusable_error("no moment", operation, cure_for(value))
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        value = value.astimezone(datetime.UTC)  # one text for one moment, as the log has it
+        try:
+            value = value.astimezone(datetime.UTC)  # one text for one moment, as the log has it
+        except OverflowError as error:
+            reason = "a moment that is outside of the years 1 to 9999 in UTC"
+            raise _unusable_error(reason, operation) from error
     if isinstance(value, int):
         return _integer_text(value, operation)
     return str(value) if isinstance(value, uuid.UUID) else value.isoformat()

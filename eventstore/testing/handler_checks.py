@@ -28,8 +28,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from eventstore.arguments import argument_error, checked_count
 from eventstore.model.operation import Operation
 from eventstore.model.registry import HandlerRegistry
+from eventstore.reading.arguments import checked_registry
 from eventstore.reading.hash_seed_fold import Source, source_of
 from eventstore.testing.handler_rules import Append, HandlerCheckError, Refusals, RunCheck
 from eventstore.testing.strategies import hypothesis_strategies
@@ -85,6 +87,7 @@ def check_handler(
     Raises:
         HandlerCheckError: A rule is broken. The error, an `AssertionError`, shows the smallest run.
         ValueError: A handler cannot be imported by another interpreter, or no payload can be drawn.
+        ConfigError: An argument is of a wrong type.
         RegistrationError: The handlers do not fit together.
         ModuleNotFoundError: Hypothesis is not installed.
 
@@ -127,6 +130,8 @@ def check_registry(
 
     Arguments, result and errors are those of `check_handler`.
     """
+    checked_registry(registry)
+    _check_settings(states, payloads, examples, hash_seeds)
     registry.fingerprint()  # raises where handlers, upcasters and state do not fit together
     check = RunCheck(registry, refuses)
     sources = _importable_sources(registry) if hash_seeds else []
@@ -143,6 +148,20 @@ def check_registry(
     for seed in hash_seeds:
         check.compare_elsewhere(sources, seed)
     return HandlerReport(dict(check.folded), dict(check.refused), tuple(hash_seeds))
+
+
+def _check_settings(states: Any, payloads: Any, examples: Any, hash_seeds: Any) -> None:
+    """Raise `ConfigError` for an argument of a wrong type."""
+    if isinstance(states, str | bytes) or not isinstance(states, Iterable):
+        raise argument_error("states", states, "expected several start states, such as [state]")
+    strategy = callable(getattr(payloads, "example", None)) and not isinstance(payloads, type)
+    if payloads is not None and not strategy and not isinstance(payloads, Mapping):
+        raise argument_error("payloads", payloads, "expected a strategy, or one for each class")
+    checked_count("examples", examples, "a number of runs")
+    if not isinstance(hash_seeds, list | tuple | range) or not all(
+        type(seed) is int and 0 <= seed < 1 << 32 for seed in hash_seeds
+    ):
+        raise argument_error("hash_seeds", hash_seeds, "expected whole numbers of 32 bits")
 
 
 def _importable_sources(registry: HandlerRegistry[Any]) -> list[Source]:

@@ -29,6 +29,7 @@ import immutables
 import msgspec
 from msgspec import inspect as shapes
 
+from eventstore.arguments import argument_error
 from eventstore.model.conversion import freeze
 from eventstore.model.operation import Operation
 from eventstore.model.value_types import fields_of, plain_type
@@ -77,9 +78,12 @@ def payloads(payload_type: type[PayloadT]) -> SearchStrategy[PayloadT]:
 
     A combination of fields that `__post_init__` refuses is drawn anew.
 
-    Raises `TypeError` for a field that MessagePack cannot carry, and `ModuleNotFoundError` where
-    Hypothesis is not installed.
+    Raises `TypeError` for a field that MessagePack cannot carry, `ConfigError` for anything but a
+    payload class, and `ModuleNotFoundError` where Hypothesis is not installed.
     """
+    given: Any = payload_type
+    if not isinstance(given, type) or not issubclass(given, Operation):
+        raise argument_error("payload_type", given, "expected a class derived from Operation")
     strategy: SearchStrategy[PayloadT] = _Deriving().of(payload_type)
     return strategy
 

@@ -14,8 +14,10 @@ import asyncio
 import contextlib
 import gc
 import selectors
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, TypeVar
+
+from eventstore.arguments import argument_error
 
 __all__ = ["StalledError", "VirtualTimeLoop", "rare_collection", "run_in_virtual_time"]
 
@@ -103,11 +105,15 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], patience: float = 100_000.
     """Run `main` on a new `VirtualTimeLoop`, and return the result.
 
     Raises `StalledError` where `main` hangs or takes more than `patience` seconds of the loop's
-    time. Raises `AssertionError` from any exception of a callback.
+    time. Raises `AssertionError` from any exception of a callback, and `ConfigError` for a `main`
+    that is no coroutine.
 
     >>> run_in_virtual_time(asyncio.sleep(3600, "an hour later"))
     'an hour later'
     """
+    given: Any = main
+    if not isinstance(given, Awaitable):
+        raise argument_error("main", given, "expected a coroutine: call the function")
     loop = VirtualTimeLoop(patience)
     with rare_collection():
         try:

@@ -56,7 +56,7 @@ def test_the_text_of_a_value(value: Any, text: str | None) -> None:
 @pytest.mark.parametrize(
     "value",
     ["", ("a", ""), (), ("a", None), True, 1.5, ("a", ["b"]), Decimal("NaN"), Decimal("1E999"),
-     10**101, dt.timedelta(1), b"a"],
+     10**101, dt.timedelta(1), b"a", dt.datetime.min.replace(tzinfo=EAST)],
 )  # fmt: skip
 def test_what_identifies_nothing_is_refused(value: Any) -> None:
     with pytest.raises(InvalidPayloadError, match="fill: its key"):
