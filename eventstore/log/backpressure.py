@@ -192,12 +192,13 @@ class Room:
             self._grant()
 
     def _grant(self) -> None:
-        """Grant room to the first waiters in the line. A closed room grants to all of them."""
+        """Grant room to the first waiters in the line. A closed room wakes all of them."""
         gone, taken = 0, self.taken
         for turn, count in self._waiters.items():
             if not turn.done():  # else its waiter was cancelled, and leaves in a later turn
-                if turn not in self._grants:  # else an interruption came before `set_result`
-                    if taken and taken + count > self.limit and self.refusal is None:
+                # A refused waiter takes no room. One with a grant was cut off by an interruption.
+                if self.refusal is None and turn not in self._grants:
+                    if taken and taken + count > self.limit:
                         break
                     self.hold(turn, count)
                     taken += count

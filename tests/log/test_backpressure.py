@@ -253,6 +253,7 @@ class TestClosing:
         tasks = [queue.appending("waits", 1) for _ in range(10)]
         await settle()
         queue.room.close(StoreClosedError("closed", path="p"))
+        assert queue.room.taken == LIMIT, "whoever is refused takes no room"
         await asyncio.wait(tasks)
         errors = [task.exception() for task in tasks]
         assert all(isinstance(error, StoreClosedError) for error in errors)
