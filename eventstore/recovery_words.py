@@ -76,6 +76,7 @@ def recovery_report(
 
 def tell(path: str, report: RecoveryReport) -> None:
     """Log the outcome for an operator: one line of information, and each warning."""
+    path = printable(path)
     _logger.info(
         "%s: recovered to event %d in %.3f s (snapshot of %d, %d events folded)",
         path,

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from eventstore import EventStore, RecoveryReport
+from eventstore.recovery_words import tell
 from eventstore.testing import Call, Fault, SimulatedDisk
 from tests.support.bank import bank_after, bank_registry, pay
 
@@ -58,6 +59,13 @@ class TestFields:
             said = [line for line in caplog.messages if "made a new store" in line]
             assert len(said) == told
             disk = disk.reopen()
+
+    def test_no_escape_of_a_path_or_a_name_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "eventstore")
+        tell("sto\x1b[31mre", RecoveryReport(warnings=("odd",)))
+        assert len(caplog.messages) == 2
+        assert all(line.startswith("sto\\x1b[31mre: ") for line in caplog.messages)
+        assert all(line.isprintable() for line in caplog.messages)
 
     @pytest.mark.asyncio
     async def test_after_a_clean_end(self) -> None:

@@ -13,6 +13,7 @@ from eventstore.command_line.output import Output
 from eventstore.errors import EventStoreError, RegistrationError
 from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.registry import HandlerRegistry
+from eventstore.recovery_and_stats import printable
 
 __all__ = ["REGISTRY_HINT", "load_registry", "registry_or_none"]
 
@@ -71,4 +72,4 @@ def registry_or_none(name: str | None, lacking: str) -> HandlerRegistry[Any] | N
 
 
 def _refused(message: str) -> click.BadParameter:
-    return click.BadParameter(message, param_hint="'--registry'")
+    return click.BadParameter(printable(message), param_hint="'--registry'")

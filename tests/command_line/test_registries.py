@@ -26,3 +26,10 @@ def test_a_registry_or_a_function_that_makes_one(name: str) -> None:
 def test_anything_else_is_refused(name: str, said: str) -> None:
     with pytest.raises(click.BadParameter, match=said):
         load_registry(name)
+
+
+def test_no_escape_of_a_name_reaches_the_terminal() -> None:
+    for name in ("tests.support.bank:\x1b[31m", "\x1b[31m"):
+        with pytest.raises(click.BadParameter) as refused:
+            load_registry(name)
+        assert "\x1b" not in refused.value.format_message()
