@@ -80,7 +80,7 @@ async def looked_at(store: EventStore[EngineState]) -> None:
         print("subscribed")
     for _, state in replay(PATH, trading_registry()):
         print(state.cahs)  # refused: a misspelt field of the state
-    print(state_at(PATH, trading_registry(), "yesterday"))  # refused: neither number nor time
+    print(state_at(PATH, trading_registry(), 1.5))  # refused: no moment is a float
     print(state_at(PATH, trading_registry()).cahs)  # refused: a misspelt field of the state
 
 
