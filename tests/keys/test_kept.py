@@ -380,16 +380,6 @@ class TestBranches:
             await fills(store, 50)
             assert await known(store, 50) == [50]
 
-    async def test_before_a_forgotten_key_came_again(self) -> None:
-        disk = SimulatedDisk()
-        store = await opened(disk, keys={"remember": {"events": 40}})
-        for numbers in (range(1, 41), (41, 1)):
-            await fills(store, *numbers)
-            await store.snapshot()  # a run of keys of its own
-        await store.close()
-        async with branch("", REGISTRY, 3, disk=disk.reopen()) as store:
-            assert await known(store, *range(1, 42)) == [1, 2, 3]
-
     @pytest.mark.parametrize("at", [2, 26])
     async def test_on_disk_and_without_the_parent(self, at: int, tmp_path: Any) -> None:
         disk = await filled()

@@ -21,6 +21,7 @@ from eventstore.keys.format import (
     RunHeader,
     first_hash,
 )
+from eventstore.keys.index import find_in_runs
 from eventstore.keys.run import Run
 from eventstore.keys.run_writing import (
     RunFacts,
@@ -145,6 +146,16 @@ def test_a_run_is_written_in_many_short_calls_or_left_out() -> None:
         calls += 1
     assert calls > 5
     assert run.header.rows == 20_000
+
+
+def test_a_reader_finds_no_key_of_a_later_event() -> None:
+    """A writer may have written a run with events behind the reader's last one."""
+    disk = SimulatedDisk()
+    key = Row(9 << 50, 1, 4, 7)
+    again = key._replace(seq=30)  # the key was forgotten meanwhile
+    runs = [written(disk, [again], 11, 40), written(disk, [key], 1, 10)]
+    found = [find_in_runs(runs, [key.hash], limit)[key.hash] for limit in (None, 30, 29, 3)]
+    assert found == [again, again, key, None]
 
 
 @pytest.mark.parametrize("size", [0, 511, HEADER_SIZE + BLOCK_SIZE - 1])
