@@ -234,7 +234,7 @@ class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True
         return write_plain(self)
 
     def _repr_html_(self) -> str:
-        from handlers.notebook import books_tables
+        from handlers.html_tables import books_tables
 
         return books_tables(self.positions.values(), self.balances_by_account())
 

@@ -1,4 +1,4 @@
-"""The books as a notebook shows them: a table of positions, and one of balances."""
+"""The books as a notebook shows them: an HTML table of positions, and one of balances."""
 
 from __future__ import annotations
 
