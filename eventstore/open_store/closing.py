@@ -88,11 +88,15 @@ class Closing:
         await self._work.wait(functools.partial(self._begin, store))
 
     def _begin(self, store: object) -> Coroutine[Any, Any, None]:
+        self._stop()
+        return self._make_steps(store)
+
+    def _stop(self) -> None:
+        """Refuse new work, before the first step."""
         self._log.stop()
         if self._keeper is not None:
             self._keeper.stop()
         self._subscriptions.stop()
-        return self._make_steps(store)
 
     async def _make_steps(self, store: object) -> None:
         failure: Exception | None = None

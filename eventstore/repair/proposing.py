@@ -327,7 +327,7 @@ def _check_kinds(choices: Any, more: Any) -> None:
     for choice in (*choices.values(), *more):
         if type(choice.remedy) is not str or choice.remedy not in REMEDIES:
             raise argument_error("remedy", choice.remedy, f"expected one of {', '.join(REMEDIES)}")
-        if type(choice.seq) is not int or not 0 <= choice.seq < 1 << 63:
+        if type(choice.seq) is not int or abs(choice.seq) >= 1 << 63:
             raise argument_error("seq", choice.seq, "expected the number of an event")
         if type(choice.event) is not bytes:
             raise argument_error("event", choice.event, "expected bytes")
