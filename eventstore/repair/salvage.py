@@ -146,12 +146,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         array = array_header(run.events) + run.body
         try:
             bodies = msgspec.msgpack.decode(array, type=list[msgspec.Raw])
-        except msgspec.DecodeError as error:
-            raise CorruptLogError(
-                f"the record of event {run.first} is no sequence of {run.events} events: {error}",
-                path=self.disk.path,
-                expected_seq=run.first,
-            ) from error
+        except msgspec.DecodeError:
+            EventCodec().decode(array, run.events, run.first)  # raises, and says what is wrong
+            raise
         for seq, body in enumerate(bodies, run.first):
             if seq <= self.last_seq and seq not in self.dropped:
                 yield Run(seq, 1, self.replaced.get(seq, bytes(body)))

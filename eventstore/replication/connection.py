@@ -312,15 +312,20 @@ async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks, and wait until each has ended.
 
     `asyncio.wait_for` of Python 3.11 swallows a cancellation that comes with an answer, so one
-    cancellation is not always enough.
+    cancellation is not always enough. The caller tells of an error, so the tasks do not, also where
+    this waiting is cancelled.
     """
+    for task in tasks:
+        task.add_done_callback(_retrieve)
     while left := [task for task in tasks if not task.done()]:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=_CANCEL_AGAIN)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # the caller has told of the first one
+
+
+def _retrieve(ended: asyncio.Future[Any]) -> None:
+    if not ended.cancelled():
+        ended.exception()
 
 
 def connection_error(
