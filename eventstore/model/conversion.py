@@ -153,6 +153,8 @@ def are_unchanged(given: Sequence[Any], read: Sequence[Any]) -> bool:
     try:
         if found <= ATOMS:
             return list(given) == list(read)
+        if not found.isdisjoint(_WITHOUT_ORDER):
+            return False
         for kind in found:
             one, other = given, read
             if len(found) > 1:
@@ -171,6 +173,7 @@ def are_unchanged(given: Sequence[Any], read: Sequence[Any]) -> bool:
 
 
 _Values = Sequence[Any]
+_WITHOUT_ORDER = (immutables.Map, set, frozenset)
 
 
 @functools.lru_cache(maxsize=256)
@@ -200,10 +203,7 @@ def first_change(given: Any, read: Any, path: str) -> str | None:
     plain data back. There an object of a class with fields may be read as a map of the fields, and
     a persistent map as a plain one.
     """
-    if isinstance(given, immutables.Map) and type(read) is dict:
-        given = (
-            {key: given[key] for key in read if key in given} if len(given) == len(read) else given
-        )
+    given, read = _in_one_order(given, read)
     kind = type(given)
     names = _encoded_names(kind)
     if names is not None and type(read) is dict:
@@ -231,6 +231,23 @@ def first_change(given: Any, read: Any, path: str) -> str | None:
         return None if _is_equal(given, read) else _changed(given, read, path)
     changes = (first_change(one, other, where) for where, one, other in parts)
     return next((change for change in changes if change is not None), None)
+
+
+def _in_one_order(given: Any, read: Any) -> tuple[Any, Any]:
+    """Return plain values in one order for two persistent maps or sets, other values as they are.
+
+    A persistent map may be read as a plain one.
+    """
+    kind = type(given)
+    alike = (kind, dict) if kind is immutables.Map else (kind,)
+    if kind not in _WITHOUT_ORDER or type(read) not in alike or len(given) != len(read):
+        return given, read
+    own = {member: member for member in given}
+    if not all(member in own for member in read):
+        return given, read
+    if kind is immutables.Map:
+        return {own[key]: given[key] for key in read}, dict(read)
+    return [own[member] for member in read], list(read)
 
 
 def _changed(given: Any, read: Any, path: str) -> str:

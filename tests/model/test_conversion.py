@@ -269,6 +269,14 @@ class TestWhatChangesOnItsWay:
             (Leg("A", 1), Leg("A", 1.0), "$.stop_loss"),
             (immutables.Map({"a": (1,)}), {"a": [1]}, "$['a']"),
             (immutables.Map({"a": 1}), {"a": 1}, None),
+            (immutables.Map({"a": Side.BUY}), immutables.Map({"a": "buy"}), "$['a']"),
+            (immutables.Map({True: 1}), immutables.Map({1: 1}), "$ (a key)"),
+            (immutables.Map({"a": 1, "b": 2}), immutables.Map({"b": 2, "a": 1}), None),
+            (immutables.Map({"a": 1}), immutables.Map({"b": 1}), "$"),
+            ({True, 2}, {1, 2}, "$[0]"),
+            (frozenset({1}), frozenset({1.0}), "$[0]"),
+            ({1, 2, 3}, {3, 2, 1}, None),
+            ({1, 2}, {1, 3}, "$"),
             ([1, 2.0, "x", None, True], [1, 2.0, "x", None, True], None),
             (float("nan"), float("nan"), "$"),
             (1, True, "$"),
@@ -288,7 +296,7 @@ class TestWhatChangesOnItsWay:
         "value",
         [
             *(1, None, "x", [1, 2.0, "x", None, True], {"a": {"b": [1]}}, (1, (2,)), Leg("A", 1)),
-            *(Decimal("1.50"), {"a": Leg("A"), "b": frozenset({1})}, []),
+            *(Decimal("1.50"), {"a": Leg("A"), "b": (1,)}, []),
         ],
         ids=str,
     )
