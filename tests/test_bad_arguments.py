@@ -45,26 +45,12 @@ from eventstore import (
 from eventstore.history import branch, compare
 from eventstore.testing import SimulatedDisk
 from eventstore.tools import verify
+from tests.support.bad_values import Hostile
 from tests.support.bank import Bank, Deposit, bank_registry, deposit, pay
 
 REGISTRY = bank_registry()
 METACLASS: Any = type(Operation)
 CONFIG: Any = StoreConfig
-
-
-class Hostile:
-    """An object whose representation, equality, length and truth all raise."""
-
-    def __repr__(self) -> str:
-        raise ZeroDivisionError("repr")
-
-    def __eq__(self, other: object) -> bool:
-        raise ZeroDivisionError("eq")
-
-    def __bool__(self) -> bool:
-        raise ZeroDivisionError("bool")
-
-    __hash__ = object.__hash__
 
 
 class Backwards:

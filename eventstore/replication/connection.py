@@ -121,7 +121,7 @@ class Connection:
             except nats.js.errors.NoStreamResponseError:
                 if time.monotonic() > end:
                     raise
-            await asyncio.sleep(_BUCKET_RETRY)
+            await asyncio.sleep(_BUCKET_RETRY)  # nobody tells of a new bucket
 
     async def ensure_stream(
         self, *, create: bool = True, missing: type[ReplicationError] = ReplicationError

@@ -428,7 +428,7 @@ class TestArguments:
                 thread = asyncio.create_task(asyncio.to_thread(blocking.wait, longest))
                 async with follow(path, poll=longest) as follower:
                     task = asyncio.create_task(anext(follower))
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # both wait by then, most often
                     await store.append(pay(1))
                     assert await thread is True
                     assert (await task).seq == 1
