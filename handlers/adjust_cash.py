@@ -68,7 +68,7 @@ class AdjustCash(Operation, tag="adjust_cash"):
     time: int | None = None
 
 
-@handler
+@handler(trusted=True)
 @exact_arithmetic
 def adjust_cash(state: EngineState, event: Event[AdjustCash]) -> EngineState:
     """Book one movement of cash, once."""

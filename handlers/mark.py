@@ -25,7 +25,7 @@ class Mark(Operation, tag="mark", durability="interval"):
     time: int | None = None
 
 
-@handler
+@handler(trusted=True)
 @exact_arithmetic
 def mark(state: EngineState, event: Event[Mark]) -> EngineState:
     """Remember the newest price."""

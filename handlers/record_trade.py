@@ -68,7 +68,7 @@ class RecordTrade(Operation, tag="record_trade", essential=True):
     time: int | None = None
 
 
-@handler
+@handler(trusted=True)
 @exact_arithmetic
 def record_trade(state: EngineState, event: Event[RecordTrade]) -> EngineState:
     """Book one fill, once."""

@@ -45,7 +45,7 @@ class UpdatePosition(Operation, tag="update_position"):
     time: int | None = None
 
 
-@handler
+@handler(trusted=True)
 @exact_arithmetic
 def update_position(state: EngineState, event: Event[UpdatePosition]) -> EngineState:
     """Set or remove one position."""

@@ -32,13 +32,19 @@ NewT = TypeVar("NewT")
 class Handler(Generic[StateT, PayloadT]):
     """A function marked with `@handler`. Calling the handler calls the function.
 
-    `version` is the version given to the mark, 1 by default.
+    `version` and `trusted` are those given to the mark, 1 and false by default.
     """
 
-    def __init__(self, function: Callable[[StateT, Event[PayloadT]], StateT], version: int) -> None:
+    def __init__(
+        self,
+        function: Callable[[StateT, Event[PayloadT]], StateT],
+        version: int,
+        trusted: bool = False,
+    ) -> None:
         _check_function(function, "@handler")
         self.function = function
         self.version = version
+        self.trusted = trusted
         self.__doc__ = function.__doc__
         self.__name__: str = function.__name__
         self.__module__ = function.__module__
@@ -145,16 +151,23 @@ def handler(
 ) -> Handler[StateT, PayloadT]: ...
 @overload
 def handler(
-    *, version: int = 1
+    *, version: int = 1, trusted: bool = False
 ) -> Callable[[Callable[[StateT, Event[PayloadT]], StateT]], Handler[StateT, PayloadT]]: ...
-def handler(function: Any = None, /, *, version: int = 1) -> Any:
+def handler(function: Any = None, /, *, version: int = 1, trusted: bool = False) -> Any:
     """Mark a pure function `(state, event) -> new state` as the handler of an operation.
 
     The operation and the state type are read from the annotations at registration. Raise `version`
     (a positive integer) whenever the same events are to give another state than before. Snapshots
-    made by another version are not trusted, and the state is folded again.
+    made by another version are not used, and the state is folded again.
 
-    Raises `RegistrationError` for a version that is no positive integer.
+    With `trusted`, an append does not check by its type what the function returned. The check takes
+    about as long as the fold of a trade. Trust a function once tests have called
+    `HandlerRegistry.check_state` after each of its events. Where such a function does return a
+    state that its type refuses, the next snapshot and the next opening raise `StateRefusedError`.
+    The log has every event, and opens once the function is mended.
+
+    Raises `RegistrationError` for a version that is no positive integer, and a `trusted` that is no
+    bool.
 
     >>> class Deposit(Operation):
     ...     amount: float
@@ -168,14 +181,16 @@ def handler(function: Any = None, /, *, version: int = 1) -> Any:
         raise RegistrationError(
             f"@handler: the version must be a positive integer, not {describe(version)}"
         )
+    if type(trusted) is not bool:
+        raise RegistrationError(f"@handler: trusted must be True or False, not {describe(trusted)}")
     if function is None:
-        return lambda marked: Handler(marked, version)
+        return lambda marked: Handler(marked, version, trusted)
     if not callable(function):
         raise RegistrationError(
             f"@handler marks a function, not {describe(function)}; for a version: "
             "@handler(version=2)"
         )
-    return Handler(function, version)
+    return Handler(function, version, trusted)
 
 
 def upcaster(function: Callable[[OldT], NewT]) -> Upcaster[OldT, NewT]:

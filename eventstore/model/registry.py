@@ -69,9 +69,7 @@ __all__ = ["HandlerRegistry"]
 
 StateT = TypeVar("StateT")
 FoundT = TypeVar("FoundT")
-
 _NAMES_IN_REPR = 4
-"""Operations that the `repr` of a registry names."""
 
 
 class HandlerRegistry(Generic[StateT]):
@@ -83,7 +81,8 @@ class HandlerRegistry(Generic[StateT]):
             arguments.
         state_type: The type of the state. The default is the state type of the first handler.
 
-    `marked` are the payload types that open or settle intents, none where no operation intends.
+    `marked` are the payload types that open or settle intents, none where no operation intends, and
+    `trusted` those whose handlers are marked as trusted.
 
     Raises:
         RegistrationError: A function lacks annotations, two handlers have one operation, handlers
@@ -101,6 +100,7 @@ class HandlerRegistry(Generic[StateT]):
         self._current: dict[str, type[Operation]] = {}
         self._payloads: dict[str, type[Operation]] = {}
         self.marked: frozenset[type[Operation]] = frozenset()
+        self.trusted: frozenset[type[Operation]] = self.marked
         self._fold: dict[type[Any], Callable[[StateT, Event[Any]], StateT]] = {**REPAIR_NOTES}
         self._upcasters = Upcasters(self._fold.keys())
         self._entry_points: dict[Any, EntryPoint] = {}
@@ -192,6 +192,7 @@ class HandlerRegistry(Generic[StateT]):
         self._state_type = state_type
         self._handlers[operation] = item
         self._read(payload_type, item.function)
+        self.trusted |= {payload_type} if item.trusted else set()
 
     def _read(self, payload_type: type[Operation], function: Callable[[Any, Any], Any]) -> None:
         self._current[operation_name(payload_type)] = payload_type
@@ -199,8 +200,8 @@ class HandlerRegistry(Generic[StateT]):
         self._fold[payload_type] = function
         self.traits.add(payload_type)
         if IntentSettled in self._fold:
-            found = self.traits.items()
-            self.marked = frozenset(kind for kind, one in found if one.intent or one.settles)
+            traits = self.traits.items()
+            self.marked = frozenset(kind for kind, one in traits if one.intent or one.settles)
 
     def _add_upcaster(self, item: Upcaster[Any, Any]) -> None:
         old = item.old_type()
@@ -239,8 +240,7 @@ class HandlerRegistry(Generic[StateT]):
         Raises `RegistrationError` for an upcaster that leads nowhere or in a circle.
         """
         if self._codec is None:
-            fault = self._upcasters.first_fault()
-            if fault is not None:
+            if (fault := self._upcasters.first_fault()) is not None:
                 item, reason = fault
                 error = RegistrationError(
                     f"{item!r}: {reason}", operation=operation_name(item.old_type())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +27,25 @@ from handlers import (
 )
 
 Record = Callable[..., Event[Any]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def every_state_checked() -> Iterator[None]:
+    """Check by its type every state that a handler leads to, in every test of this folder.
+
+    A store does not check the states of trusted handlers. These tests are the reason for the trust.
+    """
+    apply = HandlerRegistry.apply
+
+    def checked(self: HandlerRegistry[Any], state: Any, event: Event[Any]) -> Any:
+        after = apply(self, state, event)
+        if after is not state:
+            self.check_state(after, state, event)
+        return after
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HandlerRegistry, "apply", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

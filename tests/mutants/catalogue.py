@@ -69,6 +69,7 @@ SNAPSHOT_SEARCH = "snapshot/snapshot_search.py"
 UNSEALED_READER = "log/unsealed_reader.py"
 SLICES = "model/state_slices.py"
 FOLDING = "open_store/folding.py"
+REGISTRY = "model/registry.py"
 APPEND_PATH = "open_store/append_path.py"
 SUBSCRIPTION = "reading/live_subscription.py"
 LIVE_EVENTS = "reading/live_events.py"
@@ -1730,6 +1731,30 @@ SABOTAGES = (
                 FOLDING,
                 "        registry.check_state(state, head, events[-1])\n",
                 "        pass\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="every handler trusted",
+        breaks="a state that its own type refuses is refused at the append",
+        edits=(
+            edit(
+                REGISTRY,
+                "{payload_type} if item.trusted else set()\n",
+                "{payload_type}\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="a group taken for trusted because of one handler",
+        breaks="a state that its own type refuses is refused at the append",
+        edits=(
+            edit(
+                FOLDING,
+                "not registry.trusted.issuperset(map(type, payloads)):\n",
+                "registry.trusted.isdisjoint(map(type, payloads)):\n",
             ),
         ),
         caught_by=("tests/snapshot/test_kept_states.py",),

@@ -16,6 +16,7 @@ from eventstore import (
     EventStore,
     HandlerRegistry,
     Operation,
+    RegistrationError,
     StateRefusedError,
     handler,
     replay,
@@ -97,6 +98,76 @@ class TestAnAppendIsRefused:
             await branch(tmp_path / "s", STOCK, 1, to=tmp_path / "b")
         async with branch(tmp_path / "s", STOCK, 2, to=tmp_path / "c") as made:
             assert dict(made.state.units) == {"a": 1}
+
+
+class Take(Operation):
+    key: str
+    value: int
+
+
+@handler(trusted=True)
+def take(state: Stock, event: Event[Take]) -> Stock:
+    data = event.data
+    return Stock(state.units.set(data.key, -data.value), state.total + 1)
+
+
+class TestATrustedHandler:
+    """A handler that its author has tested, or says so."""
+
+    REGISTRY: HandlerRegistry[Stock] = HandlerRegistry(put, take)
+
+    async def test_is_told_by_its_mark(self) -> None:
+        assert (take.trusted, put.trusted) == (True, False)
+        assert self.REGISTRY.trusted == {Take}
+
+    @pytest.mark.parametrize("trusted", [1, None, "yes"])
+    async def test_the_mark_takes_a_bool(self, trusted: Any) -> None:
+        with pytest.raises(RegistrationError, match="trusted must be True or False"):
+            handler(trusted=trusted)
+
+    async def test_another_handler_in_its_place_is_checked(self) -> None:
+        @handler
+        def careful(state: Stock, event: Event[Take]) -> Stock:
+            return take(state, event)
+
+        registry = HandlerRegistry[Stock](put, take)
+        registry.register(careful, replace=True)
+        assert registry.trusted == frozenset()
+
+    async def test_its_states_are_not_checked_at_an_append(self) -> None:
+        async with EventStore.in_memory(self.REGISTRY) as store:
+            await store.append(Take(key="a", value=1))
+            assert dict(store.state.units) == {"a": -1}
+
+    async def test_a_group_with_another_handler_is_checked(self) -> None:
+        async with EventStore.in_memory(self.REGISTRY) as store:
+            for group in (
+                (Take(key="a", value=1), Put(key="b", value=1)),
+                (Put(key="b", value=-1),),
+            ):
+                with pytest.raises(StateRefusedError):
+                    await store.append(*group)
+            assert store.seq == 0
+
+    async def test_what_it_gets_wrong_is_found_by_a_snapshot_and_an_opening(self) -> None:
+        """The log has every event, and opens with a handler that was mended."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", self.REGISTRY, disk=disk, **NEVER) as store:
+            await store.append(Take(key="a", value=1))
+            with pytest.raises(StateRefusedError):
+                await store.snapshot()
+            await store.append(Take(key="b", value=2))
+        with pytest.raises(StateRefusedError):
+            await EventStore.open("", self.REGISTRY, disk=disk.reopen())
+
+        @handler(version=2)
+        def mended(state: Stock, event: Event[Take]) -> Stock:
+            data = event.data
+            return Stock(state.units.set(data.key, data.value), state.total + 1)
+
+        registry = HandlerRegistry[Stock](put, mended)
+        async with EventStore.open("", registry, disk=disk.reopen()) as store:
+            assert (store.seq, dict(store.state.units)) == (2, {"a": 1, "b": 2})
 
 
 class Whole(msgspec.Struct, frozen=True):
