@@ -204,8 +204,8 @@ class Table:
 
     def _add_values(self) -> None:
         choice = repair.Choice("drop", 2)
-        self.add("handler", lambda function, version: MARK(function, version=version),
-                 function=deposit.function, version=1)  # fmt: skip
+        self.add("handler", lambda function, **keys: MARK(function, **keys),
+                 function=deposit.function, version=1, trusted=False)  # fmt: skip
         self.add("upcaster", upcaster, function=deposit.function)
         self.add("shutdown_on_signals", _handled, numbers=signal.SIGUSR1)
         self.add("Choice", lambda **fields: repair.repair(
