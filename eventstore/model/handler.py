@@ -161,10 +161,10 @@ def handler(function: Any = None, /, *, version: int = 1, trusted: bool = False)
     made by another version are not used, and the state is folded again.
 
     With `trusted`, an append does not check by its type what the function returned. The check takes
-    about as long as the fold of a trade. Trust a function once tests have called
-    `HandlerRegistry.check_state` after each of its events. Where such a function does return a
-    state that its type refuses, the next snapshot and the next opening raise `StateRefusedError`.
-    The log has every event, and opens once the function is mended.
+    about as long as the fold of a trade. Trust a function once a test of yours has had
+    `eventstore.testing.check_handler` try the function. Where such a function does return a state
+    that its type refuses, the next snapshot and the next opening raise `StateRefusedError`. The log
+    has every event, and opens once the function is mended.
 
     Raises `RegistrationError` for a version that is no positive integer, and a `trusted` that is no
     bool.
