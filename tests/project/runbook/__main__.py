@@ -1,4 +1,4 @@
-"""Write the outputs into docs/runbook.md: `python -m tests.project.runbook`."""
+"""Write the outputs into docs/operations.md: `python -m tests.project.runbook`."""
 
 from __future__ import annotations
 

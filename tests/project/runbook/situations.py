@@ -1,4 +1,4 @@
-"""The situations that docs/runbook.md quotes, and what the product says in each.
+"""The situations that docs/operations.md quotes, and what the product says in each.
 
 A situation is a function that runs in an empty directory, and returns the output. The page has the
 output in the block below `<!-- said: NAME -->`. What differs from run to run, such as a number of a
@@ -40,7 +40,7 @@ __all__ = [
     "warned",
 ]
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "runbook.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 START = 1_772_461_800 * 10**9
 WIDTH = 100
 
