@@ -7,13 +7,13 @@ from benchmarks.cases.base import Case, Cell, History, Profile, Task
 from benchmarks.cases.finding import Following, Moments, OneEvent
 from benchmarks.cases.folding import TradingFold
 from benchmarks.cases.growing import Growth
+from benchmarks.cases.history_lengths import Sizes
 from benchmarks.cases.holding_up import HoldUp
 from benchmarks.cases.idle import Idle
 from benchmarks.cases.keys import Keys
 from benchmarks.cases.opening import OpenAfterCrash, Starting
 from benchmarks.cases.reading import Replay, StateAt
 from benchmarks.cases.refolding import Refolding
-from benchmarks.cases.sizes import Sizes
 from benchmarks.cases.slices import Slices
 from benchmarks.cases.space import DiskSpace, Memory
 

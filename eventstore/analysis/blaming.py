@@ -20,7 +20,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AnyMoment
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import earliest_base, nearest_base
-from eventstore.reading.intervals import states_from
+from eventstore.reading.fold_intervals import states_from
 
 __all__ = ["ABSENT", "Blame", "Change", "blame"]
 

@@ -37,7 +37,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AnyMoment, place_of
 from eventstore.os_errors import write_error
 from eventstore.reading.arguments import checked_registry
-from eventstore.tools.past_damage import Gap
+from eventstore.tools.events_around_damage import Gap
 from eventstore.tools.selection import Selection
 from eventstore.tools.staging import refuse_within, staged
 

@@ -13,7 +13,7 @@ from eventstore.moment import AtTime, place_of
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.bases import earliest_base
 from eventstore.reading.cursor_check import confirm_moment
-from eventstore.reading.intervals import Interval
+from eventstore.reading.fold_intervals import Interval
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.selection import number_of
 

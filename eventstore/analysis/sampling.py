@@ -21,7 +21,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import AnyMoment, AtTime, parse_span, place_of
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import nearest_base
-from eventstore.reading.intervals import Interval, cut_at, state_before
+from eventstore.reading.fold_intervals import Interval, cut_at, state_before
 from eventstore.reading.replay import recorded_batches
 from eventstore.tools.log_end import last_event_of
 

@@ -23,7 +23,7 @@ from eventstore.moment import AnyMoment
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.bases import base_numbers, load_base, nearest_base
 from eventstore.reading.fold_crew import Advance, FoldCrew
-from eventstore.reading.intervals import Interval, chosen_ends, state_before, states_from
+from eventstore.reading.fold_intervals import Interval, chosen_ends, state_before, states_from
 from eventstore.snapshot.vault import LoadedSnapshot
 
 __all__ = ["Found", "bisect", "first"]

@@ -25,8 +25,8 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.tools.backup.source import durable_end
+from eventstore.tools.events_around_damage import Gap, read_around_damage
 from eventstore.tools.log_end import last_event_of
-from eventstore.tools.past_damage import Gap, read_past_damage
 from eventstore.tools.selection import Selection, select_events, selected_numbers
 
 __all__ = ["UNKNOWN", "SelectedHistory", "Survey", "installed_handlers"]
@@ -144,7 +144,7 @@ class SelectedHistory:
         if wanted.key is not None or wanted.conditions:
             return self._selected(codec, wanted)
         if wanted.skip_damage:
-            return read_past_damage(self._disk, start, None if self._open else stop, codec)
+            return read_around_damage(self._disk, start, None if self._open else stop, codec)
         return recorded_batches(self._disk, codec, start, stop)
 
     def _selected(

@@ -25,9 +25,9 @@ from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.recovery_and_stats import printable
+from eventstore.tools.events_around_damage import Gap
 from eventstore.tools.intents import open_events
 from eventstore.tools.log_end import last_event_of
-from eventstore.tools.past_damage import Gap
 from eventstore.tools.selection import Condition, Selection, number_of, select_events
 
 __all__ = ["dump", "event_members", "events", "fields_text", "recorded_event"]

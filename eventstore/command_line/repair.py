@@ -27,8 +27,8 @@ from eventstore.command_line.remedy_tables import (
 )
 from eventstore.repair import Price, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
-from eventstore.repair.advance import READING, WRITING
 from eventstore.repair.damaged_places import place_object
+from eventstore.repair.progress import READING, WRITING
 from eventstore.repair.proposing import MOST_POISON, price_choices
 from eventstore.tools.backup.entrance import open_copy
 from eventstore.tools.staging import refuse_within

@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-The follower reads the frontier (`log/frontier.py`) and delivers events up to the frontier's number,
-never further. There are two ways to the next event.
+The follower reads the frontier (`log/frontier_file.py`) and delivers events up to the frontier's
+number, never further. There are two ways to the next event.
 
 - *The tail.* The next event is in the segment of the frontier. A `SegmentTail` keeps the place and
   reads only new bytes. A tail whose segment was left by the writer is read to its last event. The
@@ -43,7 +43,7 @@ from eventstore.errors import StoreNotFoundError
 from eventstore.following.segment_tail import SegmentTail
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SealKind
-from eventstore.log.frontier import FRONTIER_SIZE, Frontier, WriterState
+from eventstore.log.frontier_file import FRONTIER_SIZE, Frontier, WriterState
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.segment import read_header
 from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail

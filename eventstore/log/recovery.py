@@ -7,10 +7,10 @@ the predecessor's CRC. `examine_log` walks the chain from `log_start`, refuses a
 not fit, and names the file. `examine_log` writes nothing. Segments that recovery may have to read
 are verified byte by byte, with one CRC call each. Older segments are verified when they are read.
 
-The last segment may have no seal with a checksum of all bytes. The frontier (`frontier.py`) then
-has one, of the bytes up to the durable end. If the bytes have this checksum, their records are
-found by the lengths alone. If not, or without a frontier, each record is verified by itself, as is
-each record behind. The frontier of a killed writer is at most a few records old.
+The last segment may have no seal with a checksum of all bytes. Then the frontier
+(`frontier_file.py`) has one, of the bytes up to the durable end. If the bytes have this checksum,
+their records are found by the lengths alone. If not, or without a frontier, each record is verified
+by itself, as is each record behind. The frontier of a killed writer is at most a few records old.
 
 Only the last segment may have an unclean end, and `repair_log` repairs only the last segment
 (`tail_repair.py`). Nothing in the segment is served before that.
@@ -44,7 +44,7 @@ from eventstore.log.format import (
     read_record,
     read_seal,
 )
-from eventstore.log.frontier import FRONTIER_SIZE, Frontier
+from eventstore.log.frontier_file import FRONTIER_SIZE, Frontier
 from eventstore.log.segment import (
     SegmentEnd,
     corrupt_segment_error,

@@ -53,7 +53,7 @@ from eventstore.error_base import fresh_error
 from eventstore.errors import EventStoreError, StoreFailedError, StoreFullError
 from eventstore.log.base import order_error
 from eventstore.log.format import HEADER_SIZE, SealKind, record_size
-from eventstore.log.frontier import FrontierWriter
+from eventstore.log.frontier_file import FrontierWriter
 from eventstore.log.replica_interface import Replica
 from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_seal
 from eventstore.log.slow_syncs import SlowSyncs

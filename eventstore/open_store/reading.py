@@ -14,7 +14,7 @@ from eventstore.model.operation import Event, Operation
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, seq_of
 from eventstore.open_store.append_path import AppendPath
-from eventstore.reading.store_events import durable_events
+from eventstore.reading.open_store_events import durable_events
 from eventstore.reading.subscription import Subscription
 from eventstore.reading.subscriptions import SlowPolicy, Subscriptions, asked_for
 
@@ -123,7 +123,7 @@ class StoreReading(Generic[StateT]):
         subscriptions.ensure_open(log.path)
         if not isinstance(log, DurableLog) or not log.read_only:
             return subscriptions.subscribe(self, log, self.registry, self.cursor, asked)
-        from eventstore.following.store_subscription import FollowedSubscription
+        from eventstore.following.read_only_subscription import FollowedSubscription
 
         return subscriptions.follow(
             FollowedSubscription(self, log, self.cursor, self.registry, asked)

@@ -42,7 +42,7 @@ from eventstore.model.handler import Handler, Upcaster
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateCodec
 from eventstore.model.user_code import fold_context
-from eventstore.reading.intervals import cut_at
+from eventstore.reading.fold_intervals import cut_at
 from eventstore.reading.replay import recorded_batches
 
 __all__ = [

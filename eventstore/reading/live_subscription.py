@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 A subscription is a place: the number of the next event. There are three ways to that event.
 
-*The recent events* are one list, shared by all subscriptions of a store (`live_events.py`).
+*The recent events* are one list, shared by all subscriptions of a store (`recent_events.py`).
 
 *The log* holds the events that the list has dropped. A subscriber that is behind keeps a reading of
 the log open, and takes one chunk after the other. Catching up therefore takes linear time. A chunk
@@ -44,8 +44,8 @@ from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime
 from eventstore.named_cursors import load_cursor, save_cursor
 from eventstore.reading.cursor_check import confirm_live
-from eventstore.reading.live_events import Group, LiveEvents
-from eventstore.reading.store_events import Batch, durable_batches, first_seq_to_read
+from eventstore.reading.open_store_events import Batch, durable_batches, first_seq_to_read
+from eventstore.reading.recent_events import Group, LiveEvents
 from eventstore.reading.subscription import Asked, Subscription, checked_to_save, too_slow_error
 
 __all__ = ["LiveSubscription"]

@@ -1,7 +1,7 @@
 """A subscription as a subscriber sees it: the result of `EventStore.subscribe`.
 
 There are two kinds. In the process of the writer, commits push events (`live_subscription.py`). A
-store that was opened read-only follows the files of the writer (`following/store_subscription.py`).
+store that was opened read-only follows the writer's files (`following/read_only_subscription.py`).
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import Moment, place_of
 from eventstore.named_cursors import checked_name
 from eventstore.reading.arguments import checked_operations
-from eventstore.reading.live_events import BUFFER, LiveEvents
 from eventstore.reading.live_subscription import LiveSubscription
+from eventstore.reading.recent_events import BUFFER, LiveEvents
 from eventstore.reading.subscription import Asked, Subscription
 from eventstore.recovery_and_stats import StoreStats
 

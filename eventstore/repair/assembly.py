@@ -38,7 +38,7 @@ from eventstore.model.operation import OPERATION_FIELD, Event
 from eventstore.model.repair_notes import LOST_TAG
 from eventstore.repair.damaged_places import Part
 from eventstore.repair.salvage import History, Run
-from eventstore.repair.scan import scan_segment
+from eventstore.repair.segment_scan import scan_segment
 from eventstore.timelines import next_timeline
 
 __all__ = ["Assembly", "NewFile"]

@@ -12,7 +12,7 @@ from eventstore.log.format import HEADER_SIZE, InvalidBytesError, Record, Segmen
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event
 from eventstore.repair.damaged_places import Kind, Place
-from eventstore.repair.scan import scan_segment
+from eventstore.repair.segment_scan import scan_segment
 
 __all__ = ["MendedEvent", "mended_events"]
 

@@ -9,7 +9,7 @@ import msgspec
 
 from eventstore.disk.manifest import Manifest
 from eventstore.log.flipped_bits import Flip
-from eventstore.repair.scan import Hole
+from eventstore.repair.segment_scan import Hole
 
 __all__ = ["Diagnosis", "Kind", "Part", "Place", "SnapshotFacts", "place_object"]
 

@@ -36,13 +36,13 @@ from eventstore.errors import (
 from eventstore.log.archive import read_archive
 from eventstore.log.flipped_bits import Flip, mended_records
 from eventstore.log.format import InvalidBytesError, SealKind, SegmentHeader
-from eventstore.log.frontier import FRONTIER_SIZE, Frontier
+from eventstore.log.frontier_file import FRONTIER_SIZE, Frontier
 from eventstore.repair.archives import mend_archive
 from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place, SnapshotFacts
 from eventstore.repair.flips import archive_fault, contradicts, hole_place
 from eventstore.repair.manifests import rebuilt_manifest
-from eventstore.repair.scan import scan_segment
-from eventstore.repair.segment_places import PlacedSegment, placed_segments
+from eventstore.repair.segment_scan import scan_segment
+from eventstore.repair.segments_by_header import PlacedSegment, placed_segments
 from eventstore.repair.snapshots import mend_snapshot
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader, parse
 from eventstore.snapshot.keyframes import decompress_keyframe

@@ -9,7 +9,7 @@ from eventstore.log.flipped_bits import Flip, mend_records, mend_segment_header
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.repair.damaged_places import Kind, Place
-from eventstore.repair.scan import Hole
+from eventstore.repair.segment_scan import Hole
 
 __all__ = ["archive_fault", "contradicts", "hole_place"]
 

@@ -23,7 +23,7 @@ from eventstore.errors import EventStoreError
 from eventstore.log.archive import read_archive
 from eventstore.log.flipped_bits import Flip
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
-from eventstore.log.frontier import FRONTIER_SIZE, Frontier
+from eventstore.log.frontier_file import FRONTIER_SIZE, Frontier
 from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import latest_time
 from eventstore.snapshot.format import InvalidSnapshotError, SnapshotHeader

@@ -19,10 +19,10 @@ from eventstore.errors import EventStoreError
 from eventstore.log.flipped_bits import mended_records
 from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
-from eventstore.repair.advance import Advance, no_advance
 from eventstore.repair.backups import restorable
 from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place
 from eventstore.repair.history_fold import Folded, confirming_snapshot, fold, unfollowed
+from eventstore.repair.progress import Advance, no_advance
 from eventstore.repair.salvage import History, Run, events_of
 
 __all__ = [

@@ -26,7 +26,6 @@ from eventstore.errors import (
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.arguments import checked_registry
-from eventstore.repair.advance import Advance, ToldDisk, no_advance
 from eventstore.repair.backups import backup_disk, with_files_of_backup
 from eventstore.repair.changed_events import MendedEvent, mended_events
 from eventstore.repair.damaged_places import Diagnosis, Kind, Place
@@ -42,6 +41,7 @@ from eventstore.repair.prices import (
     price_of,
     prices_of,
 )
+from eventstore.repair.progress import Advance, ToldDisk, no_advance
 from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
 from eventstore.snapshot.vault import Rejected, SnapshotVault

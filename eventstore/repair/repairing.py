@@ -49,7 +49,6 @@ from eventstore.model.operation import OPERATION_FIELD, tag_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import StoreRepaired
 from eventstore.os_errors import translating_read_errors, write_error
-from eventstore.repair.advance import WRITING, Advance, no_advance
 from eventstore.repair.assembly import Assembly
 from eventstore.repair.backups import backup_disk
 from eventstore.repair.checking import check_repaired
@@ -61,6 +60,7 @@ from eventstore.repair.prices import (
     lost_in,
     price_of,
 )
+from eventstore.repair.progress import WRITING, Advance, no_advance
 from eventstore.repair.proposing import check_choices, check_helpers, full_diagnosis
 from eventstore.repair.salvage import History
 

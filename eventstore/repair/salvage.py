@@ -2,7 +2,7 @@
 
 A `History` is a diagnosis together with the choices of a repair: bits to turn, the last event, and
 events to drop or replace. `verify`, the prices of a repair and the repaired store read the same
-`History`. `tools/past_damage.py` reads one damaged file of an undiagnosed store by it.
+`History`. `tools/events_around_damage.py` reads one damaged file of an undiagnosed store by it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from eventstore.log.segment import header_fault
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.operation import Event
 from eventstore.repair.damaged_places import Diagnosis, Part
-from eventstore.repair.scan import scan_segment
+from eventstore.repair.segment_scan import scan_segment
 
 __all__ = ["History", "LoadedPart", "Run", "events_of", "history_of_file"]
 

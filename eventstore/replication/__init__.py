@@ -2,12 +2,12 @@
 
 - `messages.py`: what stands in a stream.
 - `connecting.py`, `connection.py`, `pipeline.py`, `searching.py`: the cluster.
-- `lease.py`, `kept_history.py`: who may write, and who was the last to write.
+- `lease.py`, `history_bucket.py`: who may write, and who was the last to write.
 - `backlog.py`, `shipping.py`, `lent_loop.py`, `shipping_thread.py`: from the writer's log to the
   stream.
-- `stream_reader.py`, `stream_copy.py`, `standby_store.py`, `standby_start.py`, `standby.py`: from
+- `stream_reader.py`, `standby_copy.py`, `standby_store.py`, `standby_start.py`, `standby.py`: from
   the stream to a standby.
-- `retention.py`, `backup_place.py`, `standby_places.py`: a copy in the cluster, and what
+- `retention.py`, `backup_place.py`, `standby_progress.py`: a copy in the cluster, and what
   the stream keeps.
 - `rejoining.py`: a fenced writer becomes a standby.
 - `server_fsync.py`, `status.py`: the servers' settings; stream and directory side by side.

@@ -35,7 +35,7 @@ from eventstore.model.operation import Event
 from eventstore.os_errors import write_error
 from eventstore.reading.replay import recorded_batches
 from eventstore.replication.connecting import connect, settings_in
-from eventstore.replication.kept_history import history_of
+from eventstore.replication.history_bucket import history_of
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared
 from eventstore.tools.backup.copying import backup

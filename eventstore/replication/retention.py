@@ -8,7 +8,7 @@ anything is removed. The copy is older than the message that the stream ended wi
 removed that another machine wrote meanwhile.
 
 The stream keeps every record behind the last event of the copy, every record that a standby lacks
-(`standby_places.py`), every history message, and the last message.
+(`standby_progress.py`), every history message, and the last message.
 
 The engine's process makes the copy in a thread, once the stream has grown beyond
 `replicate.trim_above`, or an operator does, with `eventstore replication trim`.
@@ -32,7 +32,7 @@ from eventstore.replication.connection import Connection
 from eventstore.replication.messages import StreamEnd
 from eventstore.replication.replica_directory import manifest_of
 from eventstore.replication.searching import find_message
-from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.tools.backup.catalog import Catalog
 from eventstore.tools.backup.copying import backup

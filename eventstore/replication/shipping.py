@@ -12,7 +12,7 @@ Theory of operation
 
 Somebody may have removed messages. The writer of the stream's last timeline sends its history
 again, and what is missing at the end. Another writer learns of a promotion from the history that is
-kept beside the stream (`kept_history.py`).
+kept beside the stream (`history_bucket.py`).
 
 Then history messages and records are published in order, up to `WINDOW` without an answer. Each
 expects the number of the one before. So either all up to some message are stored, or the ones
@@ -35,8 +35,8 @@ from eventstore.errors import (
 )
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connection import Connection
+from eventstore.replication.history_bucket import kept_history, known_history
 from eventstore.replication.json_events import announce
-from eventstore.replication.kept_history import kept_history, known_history
 from eventstore.replication.messages import (
     History,
     Outgoing,

@@ -48,7 +48,7 @@ from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
-from eventstore.replication.kept_history import keep_history
+from eventstore.replication.history_bucket import keep_history
 from eventstore.replication.lease import Lease, holder_of
 from eventstore.replication.lent_loop import LentLoop
 from eventstore.replication.messages import History

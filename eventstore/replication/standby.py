@@ -5,7 +5,7 @@ Theory of operation
 A standby has a store of its own, with the UUID and the timelines of the writer's store. The stream
 brings the rest, in order: each message has the number behind the message before, and each record
 the number behind the last event. After a restart the standby goes on from its own log
-(`stream_copy.py`).
+(`standby_copy.py`).
 
 *Promotion* takes three steps. The lease is taken, by force. The rest of the stream is copied, and a
 history message begins a new timeline right behind the last message. Should the old writer have come
@@ -54,9 +54,9 @@ from eventstore.replication.lease import Holder, Lease
 from eventstore.replication.messages import History, history_message
 from eventstore.replication.pipeline import WrongSequenceError
 from eventstore.replication.replica_directory import manifest_of
-from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication.standby_copy import StreamCopy
+from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.replication.standby_start import prepare_replica
-from eventstore.replication.stream_copy import StreamCopy
 from eventstore.replication_config import ReplicationConfig
 from eventstore.store import EventStore
 from eventstore.timelines import next_timeline

@@ -15,10 +15,10 @@ from eventstore.errors import ReplicationError
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
-from eventstore.replication.kept_history import history_of
+from eventstore.replication.history_bucket import history_of
 from eventstore.replication.lease import Holder
 from eventstore.replication.replica_directory import ensure_replica
-from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.replication_config import ReplicationConfig
 from eventstore.tools.backup.entrance import open_place
 from eventstore.tools.backup.places import Place

@@ -15,7 +15,7 @@ from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
 from eventstore.replication.lease import read_holder
-from eventstore.replication.standby_places import standby_places
+from eventstore.replication.standby_progress import standby_places
 from eventstore.tools.backup.copying import newest_catalog
 
 __all__ = ["StreamStatus", "stream_status"]

@@ -11,7 +11,7 @@ from eventstore.errors import CorruptStoreError
 from eventstore.model.codec import EventCodec
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.fold_crew import Advance, FoldCrew
-from eventstore.reading.intervals import chosen_ends
+from eventstore.reading.fold_intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 
 __all__ = ["check_events", "check_part"]

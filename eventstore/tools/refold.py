@@ -30,7 +30,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import seq_of
 from eventstore.reading.bases import base_numbers
 from eventstore.reading.fold_crew import Advance, FoldCrew
-from eventstore.reading.intervals import chosen_ends
+from eventstore.reading.fold_intervals import chosen_ends
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state_check import compare_initial, initial_state

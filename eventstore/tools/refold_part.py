@@ -24,7 +24,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import EventsLost
 from eventstore.reading.bases import load_base
 from eventstore.reading.fold_crew import Advance
-from eventstore.reading.intervals import cut_at
+from eventstore.reading.fold_intervals import cut_at
 from eventstore.reading.replay import recorded_batches
 from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
 

@@ -19,8 +19,8 @@ from eventstore.model.operation import Event
 from eventstore.moment import NamedPlace
 from eventstore.reading.cursor_check import place_behind
 from eventstore.reading.replay import recorded_batches, recorded_name
+from eventstore.tools.events_around_damage import Gap, read_around_damage
 from eventstore.tools.log_end import last_event_of
-from eventstore.tools.past_damage import Gap, read_past_damage
 
 __all__ = ["Condition", "Selection", "number_of", "select_events", "selected_numbers"]
 
@@ -189,7 +189,7 @@ def _parts(disk: Disk, wanted: Selection, start: int, stop: int) -> Iterator[Eve
         return
     found: Iterator[Sequence[Event[Any]] | Gap]
     if wanted.skip_damage:
-        found = read_past_damage(disk, start, None if stop == _END else stop)
+        found = read_around_damage(disk, start, None if stop == _END else stop)
     else:
         found = recorded_batches(disk, EventCodec(), start, stop)
     for part in found:

@@ -40,7 +40,7 @@ from eventstore import (
 from eventstore.disk.layout import FRONTIER
 from eventstore.following import wakeup
 from eventstore.following.log_follower import LogFollower
-from eventstore.log.frontier import Frontier
+from eventstore.log.frontier_file import Frontier
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.bank import Bank, bank_registry, pay, seqs

@@ -25,7 +25,7 @@ from eventstore.disk.layout import FRONTIER, segment_name
 from eventstore.following.log_follower import LogFollower
 from eventstore.following.segment_tail import SegmentTail
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError
-from eventstore.log.frontier import Frontier
+from eventstore.log.frontier_file import Frontier
 from eventstore.log.runs import CHUNK_EVENTS
 from eventstore.log.segment import WINDOW
 from eventstore.model.codec import EventCodec

@@ -13,7 +13,7 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log import tail_verdict as tails
 from eventstore.log.format import HEADER_SIZE, read_record
-from eventstore.log.frontier import Frontier
+from eventstore.log.frontier_file import Frontier
 from eventstore.log.recovery import ExaminedLog, examine_log
 from eventstore.log.tail_verdict import NOTHING
 from eventstore.testing import Call, Fault, SimulatedDisk

@@ -8,7 +8,7 @@ __all__ = ["ANALYSING"]
 
 BLAMING = "analysis/blaming.py"
 FOLD_CREW = "reading/fold_crew.py"
-INTERVALS = "reading/intervals.py"
+INTERVALS = "reading/fold_intervals.py"
 REFOLD = "tools/refold.py"
 SAMPLING = "analysis/sampling.py"
 SEARCHING = "analysis/searching.py"

@@ -158,7 +158,7 @@ CURSOR_SABOTAGES = (
         breaks="a read-only store's subscription goes on behind the state of the opening",
         edits=(
             edit(
-                "following/store_subscription.py",
+                "following/read_only_subscription.py",
                 "        after = last if self._own_place else asked.after\n",
                 "        after = asked.after\n",
             ),

@@ -8,7 +8,7 @@ __all__ = ["FOLLOWING"]
 
 ASYNC_FOLLOWER = "following/async_follower.py"
 EVENT_BATCHES = "following/event_batches.py"
-FRONTIER = "log/frontier.py"
+FRONTIER = "log/frontier_file.py"
 LOG_FOLLOWER = "following/log_follower.py"
 LOG_RECOVERY = "log/recovery.py"
 RUNNER = "log/runner.py"
@@ -17,7 +17,7 @@ SYNC_FOLLOWER = "following/sync_follower.py"
 TAIL = "log/tail_verdict.py"
 WRITER = "log/writer.py"
 
-TEST_FRONTIER = "tests/log/test_frontier.py"
+TEST_FRONTIER = "tests/log/test_frontier_file.py"
 TEST_FOLLOWERS = "tests/following/test_followers.py"
 TEST_LOG_FOLLOWER = "tests/following/test_log_follower.py"
 TEST_VERIFIED = "tests/log/test_verified.py"

@@ -15,8 +15,8 @@ REFOLD_PART = "tools/refold_part.py"
 REPAIRING = "repair/repairing.py"
 REPLAY = "reading/replay.py"
 SALVAGE = "repair/salvage.py"
-SCAN = "repair/scan.py"
-STORE_EVENTS = "reading/store_events.py"
+SCAN = "repair/segment_scan.py"
+STORE_EVENTS = "reading/open_store_events.py"
 
 TEST_BITS = "tests/log/test_flipped_bits.py"
 TEST_DIAGNOSIS = "tests/repair/test_diagnosis.py"
@@ -72,7 +72,7 @@ REPAIR = (
         breaks="a segment is found by its header",
         edits=(
             edit(
-                "repair/segment_places.py",
+                "repair/segments_by_header.py",
                 "        if usable and header.first_seq not in placed:\n",
                 "        if False:\n",
             ),

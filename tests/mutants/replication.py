@@ -13,7 +13,7 @@ RETENTION = "replication/retention.py"
 SHIPPER = "replication/shipping_thread.py"
 SHIPPING = "replication/shipping.py"
 STANDBY = "replication/standby.py"
-STREAM_COPY = "replication/stream_copy.py"
+STREAM_COPY = "replication/standby_copy.py"
 WRITER = "log/writer.py"
 
 TEST_FAILOVER = "tests/replication/test_failover.py"
@@ -187,12 +187,12 @@ REPLICATION = (
         breaks="an old writer does not take the fence away",
         edits=(
             edit(
-                "replication/kept_history.py",
+                "replication/history_bucket.py",
                 "if found is not None and _is_as_late(found, history):",
                 "if found is not None and not _is_as_late(found, history):",
             ),
         ),
-        caught_by=("tests/replication/test_kept_history.py",),
+        caught_by=("tests/replication/test_history_bucket.py",),
     ),
     Sabotage(
         name="a standby that ends on a full disk",

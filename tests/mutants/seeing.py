@@ -9,7 +9,7 @@ __all__ = ["SEEING"]
 ACCESS = "tools/access_problems.py"
 MANIFEST = "disk/manifest.py"
 OPENING = "tools/opening_outcome.py"
-PAST_DAMAGE = "tools/past_damage.py"
+PAST_DAMAGE = "tools/events_around_damage.py"
 PROCESSES = "disk/processes.py"
 
 TEST_EVENTS = "tests/tools/test_events_command.py"

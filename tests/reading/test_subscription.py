@@ -31,8 +31,8 @@ from eventstore import (
 )
 from eventstore.history import branch
 from eventstore.log.base import Chunk
-from eventstore.reading import live_events
-from eventstore.reading.live_events import BUFFER
+from eventstore.reading import recent_events
+from eventstore.reading.recent_events import BUFFER
 from eventstore.testing import SimulatedDisk
 from tests.support.bank import Bank, Withdraw, bank_registry, pay
 from tests.support.gates import PATIENCE, GatedDisk
@@ -501,7 +501,7 @@ class TestLeftAlone:
 
             def count(frame: FrameType, event: str, argument: Any) -> None:
                 nonlocal calls
-                calls += event == "call" and frame.f_code.co_filename == live_events.__file__
+                calls += event == "call" and frame.f_code.co_filename == recent_events.__file__
 
             sys.setprofile(count)
             try:

@@ -10,7 +10,7 @@ import pytest
 from eventstore import EventStore, RecoveryReport, read_events
 from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.repair import Kind, propose, repair
-from eventstore.repair.scan import scan_segment
+from eventstore.repair.segment_scan import scan_segment
 from handlers import trading_registry
 from tests.repair.day_store import contents, fill_and_die, flip, segments
 

@@ -22,7 +22,7 @@ from eventstore.errors import (
 from eventstore.replication import stream_status, trim
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
-from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.tools.backup.copying import backup
 from tests.replication.test_failover import fenced_pair
 from tests.replication.test_shipping import in_stream, opened, until

@@ -20,7 +20,7 @@ from eventstore.errors import (
 )
 from eventstore.replication import Standby
 from eventstore.replication.connection import Connection
-from eventstore.replication.standby_places import StandbyPlaces
+from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.tools import make_backup
 from tests.replication.test_shipping import opened
 from tests.support.bank import Bank, bank_registry, pay

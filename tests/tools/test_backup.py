@@ -37,7 +37,7 @@ from eventstore import (
 )
 from eventstore.disk.local import LocalDisk
 from eventstore.history import branch
-from eventstore.log.frontier import Frontier, WriterState
+from eventstore.log.frontier_file import Frontier, WriterState
 from eventstore.moment import AtTime
 from eventstore.tools import verify
 from eventstore.tools.backup import source

@@ -41,7 +41,7 @@ from eventstore import (
 from eventstore.disk.layout import FRONTIER, MANIFEST, WRITER_PID
 from eventstore.following.log_follower import LogFollower
 from eventstore.log.format import InvalidBytesError
-from eventstore.log.frontier import Frontier
+from eventstore.log.frontier_file import Frontier
 from eventstore.testing.faults import Call
 from eventstore.testing.power_cut import extremes
 from eventstore.testing.simulated_disk import SimulatedDisk

@@ -8,7 +8,7 @@ Theory of operation
   events.
 - `commits.py` reads the records of the log, and the counters of a running store.
 - `storage.py` tells sizes, snapshots, timelines and repairs.
-- `report_figures.py` and `trading.py` choose charts, tables and words.
+- `report_contents.py` and `trading.py` choose charts, tables and words.
 - `chart_data.py` has the result: charts and tables, without any HTML.
 - `page.py` puts the result into the page in `page/`, as data that no browser takes for HTML.
 - `entrance.py` is the entrance.

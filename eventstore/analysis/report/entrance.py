@@ -12,7 +12,7 @@ import msgspec
 
 from eventstore.analysis.report.gather import gather
 from eventstore.analysis.report.page import render
-from eventstore.analysis.report.report_figures import report_figures
+from eventstore.analysis.report.report_contents import report_contents
 from eventstore.analysis.report.state_curves import ColumnCurve
 from eventstore.analysis.state_columns import Column, named_columns
 from eventstore.arguments import (
@@ -155,7 +155,7 @@ def make_report(
         rates=rates,
         advance=advance,
     )
-    figures = report_figures(found, SystemClock().time_ns(), stats)
+    figures = report_contents(found, SystemClock().time_ns(), stats)
     page = render(figures).encode()
     charts = {
         chart.id: sum(len(one.x) for one in chart.series)

@@ -46,7 +46,7 @@ from eventstore.disk.processes import standing_of
 from eventstore.errors import CorruptSnapshotError
 from eventstore.lock_owner import Standing
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError
-from eventstore.log.frontier import Frontier, WriterState
+from eventstore.log.frontier_file import Frontier, WriterState
 from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log
 from eventstore.log.segment import corrupt_segment_error, read_header

@@ -15,7 +15,7 @@ import pytest
 from eventstore import EventLog, EventStore, StoreFailedError, StoreFullError
 from eventstore.disk.layout import FRONTIER, segment_name
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader, read_record
-from eventstore.log.frontier import FRONTIER_SIZE, Frontier, WriterState
+from eventstore.log.frontier_file import FRONTIER_SIZE, Frontier, WriterState
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.support.bank import bank_registry, pay

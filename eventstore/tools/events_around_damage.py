@@ -24,9 +24,9 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.repair.damaged_places import Part
 from eventstore.repair.salvage import History, history_of_file
-from eventstore.repair.segment_places import placed_segments
+from eventstore.repair.segments_by_header import placed_segments
 
-__all__ = ["Gap", "read_past_damage"]
+__all__ = ["Gap", "read_around_damage"]
 
 _NO_LAST = 1 << 62
 
@@ -43,7 +43,7 @@ class Gap(msgspec.Struct, frozen=True):
     reason: str
 
 
-def read_past_damage(
+def read_around_damage(
     disk: Disk, start: int, stop: int | None = None, codec: EventCodec | None = None
 ) -> Iterator[Sequence[Event[Any]] | Gap]:
     """Iterate over the events from number `start` to `stop` (exclusive), and over the gaps.

@@ -1,4 +1,4 @@
-"""The places of the standbys in the cluster, and so the messages to keep for each standby.
+"""How far each standby is, as told in the cluster, and so the messages to keep for each standby.
 
 Theory of operation
 -------------------

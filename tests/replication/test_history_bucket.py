@@ -10,7 +10,7 @@ import pytest
 from eventstore import StoreConfig
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
-from eventstore.replication.kept_history import keep_history, kept_history
+from eventstore.replication.history_bucket import keep_history, kept_history
 from eventstore.replication.messages import History
 from eventstore.timelines import first_timeline, next_timeline
 

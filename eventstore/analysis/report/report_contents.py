@@ -27,12 +27,12 @@ from eventstore.analysis.report.trading import profit_facts, trading_sections
 from eventstore.recovery_and_stats import StoreStats, printable
 from eventstore.tools.texts import size_text, time_text
 
-__all__ = ["report_figures"]
+__all__ = ["report_contents"]
 
 _SHOWN_OPERATIONS = 9
 
 
-def report_figures(found: Gathered, made: int, stats: StoreStats | None) -> Figures:
+def report_contents(found: Gathered, made: int, stats: StoreStats | None) -> Figures:
     """Return the contents of the report. `made` is the present time, in nanoseconds."""
     watch, books = found.watch, found.watch.books
     sections = []

@@ -1,4 +1,4 @@
-"""The place of each file in the log: by the header, and not by the name alone."""
+"""Segments put in their places in the log: by the header, and not by the name alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventstore.log.flipped_bits import mend_segment_header
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.segment import header_fault
 from eventstore.repair.damaged_places import Kind, Place
-from eventstore.repair.scan import scan_segment
+from eventstore.repair.segment_scan import scan_segment
 
 __all__ = ["PlacedSegment", "placed_segments"]
 

@@ -36,7 +36,7 @@ from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.open_store.parts import recover_parts
 from eventstore.replication.connection import Connection
-from eventstore.replication.kept_history import known_history
+from eventstore.replication.history_bucket import known_history
 from eventstore.replication.messages import History, Record, StreamEnd
 from eventstore.replication.replica_directory import adopt_history
 from eventstore.replication.standby_store import CopyStore

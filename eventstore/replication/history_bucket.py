@@ -1,4 +1,4 @@
-"""The history kept beside the stream, for the day when somebody purges or deletes the stream.
+"""The history kept in a bucket beside the stream, for the day when somebody purges the stream.
 
 Theory of operation
 -------------------

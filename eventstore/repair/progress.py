@@ -1,4 +1,4 @@
-"""How far a diagnosis or a repair is: a function to be told, and a disk that tells of reading."""
+"""The progress of a diagnosis or a repair: a function to be told, a disk that tells of reading."""
 
 from __future__ import annotations
 
