@@ -199,7 +199,8 @@ class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True
 
         Balances, unrealised profit of contracts, and securities at their marks. `rates` tells what
         one unit of another currency is worth in `currency`, which is the base currency by default.
-        A rate that is not given is taken from the mark of a spot instrument of both currencies.
+        A rate that is not given is taken from the mark of a spot instrument of both currencies, of
+        several from the newest by venue time.
 
         Raises `MissingPriceError`, which names every missing rate and mark.
         """
@@ -308,12 +309,13 @@ class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True
                     field=f"$.rates.{of}",
                 )
             return exact(given, "equity", f"rates.{of}")
-        for symbol, instrument in self.instruments.items():
-            if instrument.kind == "spot" and (instrument.base, instrument.quote) == (of, currency):
-                mark = self.marks.get(symbol)
-                if mark is not None:
-                    return mark.price
-        return None
+        marks = [
+            (self.marks[symbol].time or 0, symbol)
+            for symbol, instrument in self.instruments.items()
+            if instrument.kind == "spot" and (instrument.base, instrument.quote) == (of, currency)
+            if symbol in self.marks
+        ]
+        return self.marks[max(marks)[1]].price if marks else None
 
 
 def balance_key(currency: str, account: str = MAIN) -> BalanceKey:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
-from typing import Literal, get_args
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -89,8 +89,11 @@ class VenueAdapter:
     def __post_init__(self) -> None:
         if not self.account or not self.venue:
             raise ValueError("account and venue are part of identities, and must not be empty")
-        if self.unknown_fields not in get_args(UnknownFields):
-            raise ValueError(f"unknown_fields is refuse or ignore, and not {self.unknown_fields!r}")
+        for name, kind in get_type_hints(type(self)).items():
+            chosen = getattr(self, name)
+            if get_origin(kind) is Literal and chosen not in get_args(kind):
+                choices = ", ".join(map(repr, get_args(kind)))
+                raise ValueError(f"{name} is one of {choices}, and not {chosen!r}")
 
     def symbol(self, name: str) -> str:
         """Return the user's name of a symbol."""

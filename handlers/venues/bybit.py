@@ -13,6 +13,8 @@ Format: Bybit's v5 pages "Execution", "Fast Execution", "Get Trade History", "Ge
 - The fast stream has no fee: the fee is not known yet, and the other stream completes the fill.
 - One name may be a spot pair and a contract. `spot` has the spot pairs, `symbols` the others.
 - Without `feeCurrency`, a fee of spot is in base or quote, by the side and the rate of the maker.
+  The fee of a contract is in the settlement currency, which the name of a perpetual tells: BTCUSDT
+  and BTCPERP are settled in USDT and USDC, BTCUSD in BTC.
 - No message tells the side of a position. In hedge mode `closedSize` does: a fill either opens
   (nothing closed) or closes (all of the fill closed) one side.
 """
@@ -48,10 +50,15 @@ TRANSACTIONS: Mapping[str, CashKind] = {
 
 _SIDES: dict[str, Side] = {"Buy": "buy", "Sell": "sell"}
 _TRADES = frozenset("Trade AdlTrade BustTrade Delivery Settle BlockTrade".split())
+_WITHOUT_ORDER = frozenset({"BlockTrade", "Delivery", "Settle"})
 _CATEGORIES = frozenset({"spot", "linear", "inverse", "option"})
 _EXECUTION_TOPIC = re.compile(r"execution(\.(spot|linear|inverse|option))?")
 _FAST_TOPIC = re.compile(r"execution\.fast(\.(spot|linear|inverse|option))?")
 _QUIET_TOPIC = re.compile(r"(order|position|wallet|greeks|dcp)(\.[a-z]+)?")
+_PERPETUALS = {
+    "linear": re.compile(r"[A-Z0-9]+(?P<coin>USDT|PERP)"),
+    "inverse": re.compile(r"(?P<coin>[A-Z0-9]+)USD"),
+}
 _QUIET_REQUESTS = frozenset({"auth", "subscribe", "unsubscribe", "ping", "pong"})
 
 _FRAME = names("topic id creationTime data")
@@ -172,7 +179,7 @@ class Bybit(VenueAdapter):
             venue=self.venue,
             account=self.account,
             position_side=self._position_side(entry, category),
-            order_id=entry.text("orderId"),
+            order_id=_order(entry),
             client_order_id=entry.optional_text("orderLinkId"),
             liquidity=MAKER_TAKER[entry.flag("isMaker")],
             time=entry.time("execTime", milliseconds),
@@ -183,7 +190,7 @@ class Bybit(VenueAdapter):
             "funding",
             amount=negated(entry.number("execFee")),
             reference=entry.text("execId"),
-            currency=entry.text("feeCurrency"),
+            currency=self._fee_currency(entry, category) or _settlement(entry, category),
             symbol=self._symbol(entry, category),
             time=entry.time("execTime", milliseconds),
         )
@@ -263,3 +270,18 @@ class Bybit(VenueAdapter):
             raise entry.refusal("is neither nothing nor all of the fill", "closedSize")
         opens_long = entry.choice("side", _SIDES) == "buy"
         return "long" if opens_long is not bool(closed) else "short"
+
+
+def _order(entry: Fields) -> str:
+    """Return the order of a fill. Blocks, deliveries and settlements may have none."""
+    without = "execType" in entry and entry.text("execType") in _WITHOUT_ORDER
+    return entry.optional_text("orderId") if without else entry.text("orderId")
+
+
+def _settlement(entry: Fields, category: str) -> str:
+    """Return the settlement currency of a perpetual, by the names that Bybit gives perpetuals."""
+    name = _PERPETUALS.get(category)
+    found = None if name is None else name.fullmatch(entry.text("symbol"))
+    if found is None:
+        raise entry.refusal("is missing, and the symbol does not tell it", "feeCurrency")
+    return "USDC" if found["coin"] == "PERP" else found["coin"]

@@ -49,7 +49,7 @@ _QUIET = frozenset(
     "execDetailsEnd orderStatus openOrder openOrderEnd completedOrder completedOrdersEnd position "
     "positionEnd updateAccountValue updatePortfolio updateAccountTime accountDownloadEnd".split()
 )
-_UNSET_DECIMAL = Decimal(2**127 - 1)
+_UNSET_DECIMAL = float(2**127 - 1)
 _EXEC_ID = re.compile(r"(?P<base>.+)\.(?P<version>\d{1,9})", re.ASCII)
 
 _EXEC_DETAILS = names("callback reqId contract execution")
@@ -166,7 +166,7 @@ class InteractiveBrokers:
 
     def _fill(self, contract: Fields, execution: Fields) -> RecordTrade:
         shares = execution.positive("shares")
-        if shares == _UNSET_DECIMAL:
+        if _is_double(shares, _UNSET_DECIMAL):
             raise execution.refusal("is unset", "shares")
         contract_id = contract.raw("conId")
         symbol = self._symbols.get(contract_id) if isinstance(contract_id, int) else None
@@ -191,7 +191,7 @@ class InteractiveBrokers:
 
     def _commission(self, report: Fields, amount: str) -> list[Operation]:
         base, version = _identity(report)
-        if report.raw(amount) == float_info.max:
+        if _is_double(report.raw(amount), float_info.max):
             return []
         trade_id = report.text("execId")
         fee = report.number(amount)
@@ -231,6 +231,16 @@ def _trade_fee(fill: RecordTrade, trade_id: str, fee: Decimal, currency: str) ->
         venue=fill.venue,
         account=fill.account,
     )
+
+
+def _is_double(value: object, double: float) -> bool:
+    """Whether a number, or its text, is nearest to a double: the mark of a number that is unset."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        return False
+    try:
+        return float(value) == double
+    except (ValueError, OverflowError):
+        return False
 
 
 def _identity(fields: Fields) -> tuple[str, int]:

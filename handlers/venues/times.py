@@ -23,6 +23,7 @@ __all__ = [
     "milliseconds_or_microseconds",
     "rfc3339",
     "seconds",
+    "utc_text",
 ]
 
 SECOND = 1_000_000_000
@@ -36,6 +37,7 @@ _RFC3339 = re.compile(
 )
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _FIX = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII)
+_UTC_TEXT = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)", re.ASCII)
 _BROKER = re.compile(
     r"(\d{4})(\d\d)(\d\d)(?:(-)| {1,2})(\d\d):(\d\d):(\d\d)(?: ([A-Za-z][A-Za-z0-9_+/-]*))?",
     re.ASCII,
@@ -102,6 +104,16 @@ def date(value: object) -> int:
     """
     found = _match(_DATE, value, "YYYY-MM-DD")
     return _seconds_since_epoch([*found.groups(), "0", "0", "0"]) * SECOND
+
+
+def utc_text(value: object) -> int:
+    """Read a date and time without a zone, which is told to be in UTC.
+
+    >>> utc_text("2026-03-02 14:33:05")
+    1772461985000000000
+    """
+    found = _match(_UTC_TEXT, value, "YYYY-MM-DD HH:MM:SS")
+    return _seconds_since_epoch(list(found.groups())) * SECOND
 
 
 def fix_timestamp(value: object) -> int:

@@ -19,6 +19,7 @@ from tests.mutants.sabotage import Sabotage, edit
 from tests.mutants.seeing import SEEING
 from tests.mutants.shared_threads import CREW
 from tests.mutants.simulation import SIMULATION
+from tests.mutants.trading import TRADING
 
 __all__ = ["SABOTAGES"]
 
@@ -100,6 +101,7 @@ SABOTAGES = (
     *READING,
     *SEEING,
     *SIMULATION,
+    *TRADING,
     *KEYS,
     *REPAIR,
     *ANALYSING,

@@ -11,7 +11,8 @@ from tests.mutants.gate import ROOT
 
 
 def test_every_sabotage_can_be_applied_and_taken_back(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "eventstore", tmp_path / "eventstore")
+    for package in ("eventstore", "handlers"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.py")}
     for sabotage in SABOTAGES:
         with sabotage.applied(tmp_path):

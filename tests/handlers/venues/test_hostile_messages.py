@@ -222,6 +222,21 @@ def test_a_part_that_is_not_what_it_has_to_be_is_refused(
         assert "$" in str(refused)
 
 
+@pytest.mark.parametrize(("venue", "index", "path"), [place[:3] for place in PLACES])
+def test_a_field_outside_the_documentation_is_refused_or_ignored(
+    venue: str, index: int, path: list[Any]
+) -> None:
+    case = CASES[venue]
+    raw = case.messages[index].raw
+    added = changed(raw, [*path, "settledIn"], "USDC")
+    refused = refusal(case, added)
+    assert refused is not None
+    assert "unknown fields: settledIn" in str(refused)
+    assert refused.message is added
+    ignoring = case.adapter(unknown_fields="ignore")
+    assert ignoring.operations(added) == case.adapter().operations(raw)
+
+
 def refusal(case: Case, raw: Any) -> VenueMessageError | None:
     try:
         case.adapter().operations(raw)

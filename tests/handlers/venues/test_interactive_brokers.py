@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
+from sys import float_info
 from typing import Any
 
 import pytest
@@ -117,10 +119,20 @@ def test_no_more_commissions_wait_than_the_limit() -> None:
     assert adapter.operations(commission("a.c.01")) == []
 
 
-def test_a_commission_that_is_unset_is_no_commission() -> None:
+@pytest.mark.parametrize(
+    "unset", [float_info.max, "1.7976931348623157E308", Decimal("1.7976931348623157e308")]
+)
+def test_a_commission_that_is_unset_is_no_commission(unset: Any) -> None:
     adapter = InteractiveBrokers()
-    assert adapter.operations(commission("a.b.01", commission=1.7976931348623157e308)) == []
+    assert adapter.operations(commission("a.b.01", commission=unset)) == []
     assert not adapter.waiting
+
+
+@pytest.mark.parametrize("unset", [Decimal(2**127 - 1), float(2**127 - 1)])
+def test_a_quantity_that_is_unset_is_refused(unset: Any) -> None:
+    told = {**EXECUTION, "execution": {**EXECUTION["execution"], "shares": unset}}
+    with pytest.raises(VenueMessageError, match="unset"):
+        InteractiveBrokers().operations(told)
 
 
 def test_the_memory_of_executions_is_bounded() -> None:

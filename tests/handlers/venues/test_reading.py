@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from handlers.errors import VenueMessageError
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import VenueAdapter, added, multiplied, negated, with_fees
+from handlers.venues.binance_spot import BinanceSpot
+from handlers.venues.fix44 import Fix44
 from handlers.venues.reading import Fields, plain
 
 
@@ -104,6 +106,24 @@ def test_no_fee_is_not_a_fee_of_zero() -> None:
     (fill,) = with_fees(FILL, [(None, Decimal(0))])
     assert isinstance(fill, RecordTrade)
     assert fill.fee == 0
+
+
+@pytest.mark.parametrize(
+    ("adapter", "settings"),
+    [
+        (Fix44, {"multileg": "leg"}),
+        (Fix44, {"separator": ";"}),
+        (Fix44, {"unknown_fields": None}),
+        (BinanceSpot, {"withdrawal_fee": "inside"}),
+    ],
+)
+def test_a_choice_that_is_none_of_the_choices_is_refused(
+    adapter: type[VenueAdapter], settings: dict[str, Any]
+) -> None:
+    """A misspelt word would pass over messages in silence, or book them by another rule."""
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"{name} is one of"):
+        adapter(**settings)
 
 
 @pytest.mark.parametrize(

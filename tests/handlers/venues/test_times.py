@@ -20,6 +20,7 @@ from handlers.venues.times import (
     milliseconds_or_microseconds,
     rfc3339,
     seconds,
+    utc_text,
 )
 
 NOON = 1_772_452_800_000_000_000  # 2026-03-02T12:00:00Z
@@ -45,6 +46,7 @@ Form = Callable[[object], int]
         (rfc3339, "2026-03-02T07:00:00-05:00", NOON),
         (rfc3339, "2016-12-31T23:59:60Z", 1_483_228_800_000_000_000),
         (date, "2026-03-02", NOON - 12 * 3600 * 10**9),
+        (utc_text, "2026-03-02 12:00:00", NOON),
         (fix_timestamp, "20260302-12:00:00", NOON),
         (fix_timestamp, "20260302-12:00:00.123", NOON + 123_000_000),
         (fix_timestamp, "20260302-12:00:00.123456", NOON + 123_456_000),
@@ -71,6 +73,9 @@ def test_a_time_is_read_exactly(form: Form, value: object, expected: int) -> Non
         (seconds, "1.7e9"),
         (rfc3339, "2026-03-02T12:00:00"),
         (rfc3339, "2026-03-02 12:00:00Z"),
+        (utc_text, "2026-03-02T12:00:00"),
+        (utc_text, "2026-03-02 12:00:00Z"),
+        (utc_text, 1772452800123),
         (rfc3339, "2026-02-30T12:00:00Z"),
         (rfc3339, "2026-03-02T12:00:61Z"),
         (rfc3339, "2026-03-02T12:00:00+99:00"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from eventstore import Operation
+from handlers import EngineState, outcome_of, trading_registry
 from handlers.adjust_cash import AdjustCash
 from handlers.define_instrument import DefineInstrument
 from handlers.errors import VenueMessageError
@@ -53,12 +54,94 @@ class TestBinanceSpot:
         raw["event"]["T"] *= 1000
         assert BinanceSpot().operations(raw) == fill
 
-    @pytest.mark.parametrize("name", ["a", "b", "k"])
+    @pytest.mark.parametrize("name", ["a", "b"])
     def test_an_allocation_of_smart_order_routing_is_refused(self, name: str) -> None:
         raw = recorded("binance-spot", 1)
         raw["event"][name] = 1
         with pytest.raises(VenueMessageError, match="smart order routing"):
             BinanceSpot().operations(raw)
+
+    @pytest.mark.parametrize("floor", ["EXCHANGE", "SOR"])
+    def test_a_trade_of_a_routed_order_is_a_trade(self, floor: str) -> None:
+        raw = recorded("binance-spot", 1)
+        trade = BinanceSpot().operations(raw)
+        raw["event"].update(k=floor, uS=True)
+        assert BinanceSpot().operations(raw) == trade
+        raw["event"]["k"] = "elsewhere"
+        with pytest.raises(VenueMessageError, match=r"\.k "):
+            BinanceSpot().operations(raw)
+
+    def test_an_allocation_is_the_same_in_the_stream_and_in_the_list(self) -> None:
+        adapter = BinanceSpot(allocations=True)
+        streamed, listed = recorded("binance-spot", 1), recorded("binance-spot", 3)[0]
+        streamed["event"].update(t=-1, a=7, b="ONE_PARTY_TRADE_REPORT", k="SOR", uS=True)
+        listed.update(allocationId=7, allocationType="SOR", isAllocator=False)
+        del listed["id"], listed["isBestMatch"]
+        first = only_fill(adapter.operations(streamed))
+        again = only_fill(adapter.operations([listed]))
+        for fill in (first, again):
+            assert (fill.trade_id, fill.shares, fill.fee_currency) == (
+                "allocation-7",
+                Decimal("0.3"),
+                "BNB",
+            )
+        assert outcome_of(self.told(first), again) == "duplicate"
+        event = streamed["event"]
+        for odd in ({**event, "t": 8}, {**event, "b": "TWO_PARTIES"}, {**event, "a": -1}):
+            with pytest.raises(VenueMessageError):
+                adapter.operations(odd)
+        for odd in ({**listed, "allocationType": "OTHER"}, {**listed, "isAllocator": True}):
+            with pytest.raises(VenueMessageError):
+                adapter.operations([odd])
+        with pytest.raises(VenueMessageError, match="smart order routing"):
+            BinanceSpot().operations([listed])
+
+    @staticmethod
+    def told(*operations: Operation) -> EngineState:
+        registry, state = trading_registry(), EngineState()
+        for number, operation in enumerate(operations, 1):
+            (event,), _ = registry.record(number, number, [operation], None, None)
+            state = registry.apply(state, event)
+        return state
+
+    WITHDRAWAL: ClassVar[dict[str, Any]] = {
+        "id": "b6ae", "amount": "8.91000000", "transactionFee": "0.004", "coin": "USDT",
+        "status": 6, "address": "a", "txId": "x", "applyTime": "2026-03-02 14:30:02",
+        "network": "ETH", "transferType": 0, "info": "", "confirmNo": 3, "walletType": 0,
+        "txKey": "",
+    }  # fmt: skip
+
+    @pytest.mark.parametrize(("fee", "sent"), [("beside", "-8.91"), ("within", "-8.906")])
+    def test_the_fee_of_a_withdrawal_is_where_the_user_says(self, fee: Any, sent: str) -> None:
+        adapter = BinanceSpot(withdrawal_fee=fee)
+        operations = adapter.operations([self.WITHDRAWAL])
+        moved, paid = (only_cash([operation]) for operation in operations)
+        assert (moved.type, moved.amount, moved.reference) == ("withdrawal", Decimal(sent), "b6ae")
+        assert (paid.type, paid.amount, paid.currency) == ("fee", Decimal("-0.004"), "USDT")
+        assert moved.time == paid.time == 1_772_461_802_000_000_000
+        later = adapter.operations([{**self.WITHDRAWAL, "completeTime": "2026-03-02 14:35:00"}])
+        assert {outcome_of(self.told(*operations), one) for one in later} == {"duplicate"}
+        free = adapter.operations([{**self.WITHDRAWAL, "transactionFee": "0"}])
+        assert only_cash(free).amount == Decimal("-8.91")
+
+    def test_a_withdrawal_whose_fee_nobody_placed_is_refused(self) -> None:
+        with pytest.raises(VenueMessageError, match="withdrawal_fee has to say"):
+            BinanceSpot().operations([self.WITHDRAWAL])
+        changes: list[dict[str, Any]] = [
+            {"status": 7}, {"status": "6"}, {"walletType": 2}, {"amount": "0.004"},
+            {"transactionFee": "-1"}, {"transactionFee": None}, {"applyTime": 1772461802000},
+        ]  # fmt: skip
+        for change in changes:
+            with pytest.raises(VenueMessageError):
+                BinanceSpot(withdrawal_fee="within").operations([{**self.WITHDRAWAL, **change}])
+
+    def test_what_has_not_left_or_is_of_another_wallet_moves_nothing(self) -> None:
+        for change in ({"status": 4}, {"status": 1}, {"walletType": 1}):
+            assert BinanceSpot().operations([{**self.WITHDRAWAL, **change}]) == []
+        (deposit,) = recorded("binance-spot", 12)
+        assert BinanceSpot().operations([{**deposit, "walletType": 1}]) == []
+        with pytest.raises(VenueMessageError, match="walletType"):
+            BinanceSpot().operations([{**deposit, "walletType": 3}])
 
     def test_a_fill_without_a_trade_id_is_refused(self) -> None:
         raw = recorded("binance-spot", 1)
@@ -276,6 +359,39 @@ class TestBybit:
         raw["data"] = [{**raw["data"][1], "extraFees": [tax]}]
         fill = only_fill(Bybit(spot={"ETHUSDT": self.PAIR}).operations(raw))
         assert fill.fee == Decimal("0.003")
+
+    @pytest.mark.parametrize(
+        ("category", "symbol", "currency"),
+        [
+            ("linear", "BTCUSDT", "USDT"),
+            ("linear", "ETHPERP", "USDC"),
+            ("inverse", "BTCUSD", "BTC"),
+            ("linear", "BTC-26JUN26", None),
+            ("option", "BTC-26JUN26-50000-C", None),
+        ],
+    )
+    def test_funding_without_a_currency_is_in_that_of_the_settlement(
+        self, category: str, symbol: str, currency: str | None
+    ) -> None:
+        raw = recorded("bybit", 3)
+        del raw["result"]["category"]
+        for absent in ("", None):
+            entry = {**raw["result"]["list"][0], "feeCurrency": absent}
+            raw["result"]["list"] = [{**entry, "category": category, "symbol": symbol}]
+            if currency is None:
+                with pytest.raises(VenueMessageError, match="feeCurrency"):
+                    Bybit().operations(raw)
+            else:
+                assert only_cash(Bybit().operations(raw)).currency == currency
+
+    @pytest.mark.parametrize("kind", ["BlockTrade", "Delivery", "Settle"])
+    def test_a_fill_that_no_order_made(self, kind: str) -> None:
+        raw = recorded("bybit", 0)
+        raw["data"] = [{**raw["data"][0], "execType": kind, "orderId": ""}]
+        assert only_fill(Bybit().operations(raw)).order_id == ""
+        raw["data"][0]["execType"] = "Trade"
+        with pytest.raises(VenueMessageError, match="orderId"):
+            Bybit().operations(raw)
 
     @pytest.mark.parametrize(
         ("side", "closed", "expected"),
