@@ -28,6 +28,7 @@ another initial state than the store was begun with is refused, too
 from __future__ import annotations
 
 import contextlib
+import importlib
 import operator
 import time
 from collections.abc import Iterable
@@ -63,13 +64,13 @@ from eventstore.model.value_types import copy_value
 from eventstore.os_errors import translating_read_errors, translating_recovery_errors
 from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.recovery_and_stats import RecoveryReport
-from eventstore.recovery_words import recovery_report, tell
+from eventstore.recovery_words import recovery_report, report_with_tail, tell
 from eventstore.snapshot.initial_state_check import InitialState, compare_initial
 from eventstore.snapshot.unusable_snapshots import unusable_error
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 from eventstore.timelines import next_timeline
 
-__all__ = ["Recovered", "recover"]
+__all__ = ["Recovered", "recover", "recovered_with_tail"]
 
 StateT = TypeVar("StateT")
 
@@ -180,6 +181,27 @@ def recover(
         keys=index,
         report=report,
     )
+
+
+def recovered_with_tail(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    initial: InitialState[StateT],
+    config: StoreConfig,
+    clock: Clock,
+    found: Recovered[StateT],
+) -> Recovered[StateT]:
+    """Take the events over that the cluster has and this disk lost, and recover once more.
+
+    `found` is the result of `recover` on the same disk, which is locked. Raises the errors of
+    `recover`, `StreamMismatchError`, and the other errors of replication.
+    """
+    adopting: Any = importlib.import_module("eventstore.replication.adopting")
+    adopting.adopt(disk, found.manifest, found.opened, config, found.checksum)
+    again = recover(disk, registry, initial, config, clock, read_only=False, create=False)
+    intents = bool(found.at.intents)
+    report = report_with_tail(disk.path, found.report, again.report, intents=intents)
+    return msgspec.structs.replace(again, report=report)
 
 
 def _examine(

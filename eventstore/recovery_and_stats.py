@@ -57,6 +57,8 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
         quarantined: File that holds the torn bytes, `None` without any.
         rewritten: Segment that was rewritten after an unclean end, `None` without one.
         segments: Number of segments in the log.
+        adopted: Number of events that the cluster had and this disk had lost, with `replicate`. The
+            opening took them over.
         snapshots_rejected: Damaged or outdated snapshots, each with the reason.
         unknown_files: Files that are not the store's and were left alone.
         warnings: Every finding that is worth a look, in words.
@@ -76,6 +78,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaul
     quarantined: str | None = None
     rewritten: str | None = None
     segments: int = 0
+    adopted: int = 0
     snapshots_rejected: tuple[str, ...] = ()
     unknown_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest
 from eventstore.intents.warning import in_doubt_warning
@@ -14,7 +16,7 @@ from eventstore.model.state_codec import StateAt
 from eventstore.recovery_and_stats import RecoveryReport, printable
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected
 
-__all__ = ["recovery_report", "tell"]
+__all__ = ["recovery_report", "report_with_tail", "tell"]
 
 _logger = logging.getLogger("eventstore.recovery")
 
@@ -71,6 +73,31 @@ def recovery_report(
         snapshots_rejected=tuple(f"{item.name}: {item.reason}" for item in rejected),
         unknown_files=unknown,
         warnings=tuple(warnings),
+    )
+
+
+def report_with_tail(
+    path: str, found: RecoveryReport, again: RecoveryReport, *, intents: bool
+) -> RecoveryReport:
+    """Return the report of an opening that took events over from the cluster, and log a warning.
+
+    `found` is the report before, whose last warning is about intents where `intents` is true.
+    `again` is the report of the recovery afterwards.
+    """
+    before = found.warnings[:-1] if intents else found.warnings
+    warning = (
+        f"events {found.seq + 1:,} to {again.seq:,} were in the cluster and not on this disk, and "
+        "were taken over: after a power cut, or in an older copy of the directory"
+    )
+    _logger.warning("%s: %s", printable(path), warning)
+    return replace(
+        found,
+        seq=again.seq,
+        events_folded=again.events_folded,
+        seconds=found.seconds + again.seconds,
+        segments=again.segments,
+        adopted=again.seq - found.seq,
+        warnings=(*dict.fromkeys((*before, *again.warnings)), warning),
     )
 
 

@@ -40,7 +40,8 @@ class StreamMismatchError(ReplicationError):
     """The stream has other settings than the configuration, or is another store's or history's.
 
     `last_shared` is the last event that stream and store are known to share, 0 for none. `last` is
-    the last event in the stream.
+    the last event in the stream. `ahead` says that the stream only goes on behind the store's end,
+    and the next opening takes the events over.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class StreamMismatchError(ReplicationError):
         stream: str,
         last_shared: int = 0,
         last: int = 0,
+        ahead: bool = False,
     ) -> None:
         super().__init__(message, path=path, servers=servers, stream=stream)
         self.last_shared = last_shared
         self.last = last
+        self.ahead = ahead
 
 
 class FencedError(StoreFailedError):

@@ -5,7 +5,7 @@
     store.json                             the manifest: UUID, and the history still kept
     writer.pid                             the writer's process (the lock is on the directory)
     frontier                               the durable end of the log, for other processes
-    replica.json                           the random name of this copy among its replicas
+    replica.json                           the random name of this copy, and the timeline it writes
     branch.tmp                             the mark of a branch that is being made
     log/00000000000000000001.log           segments, by their first event
     log/spare                              the next segment, zero-filled ahead of time

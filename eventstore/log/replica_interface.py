@@ -30,13 +30,15 @@ class Lag(NamedTuple):
 
 
 class Replica(Protocol):
-    """The copying of one log. The writer's thread calls `written`, `synced` and `close`.
+    """The copying of one log. The writer's thread calls all methods but `stop`.
 
     `failure` is set once nothing more may be written: the writer refuses the next commit.
+    `sends_beside_sync` says whether to call `send` before each sync.
     """
 
     warnings: StandingWarnings
     failure: StoreFailedError | None
+    sends_beside_sync: bool
 
     @property
     def lag(self) -> Lag:
@@ -44,6 +46,12 @@ class Replica(Protocol):
 
     def written(self, first_seq: int, count: int, body: bytes) -> None:
         """Take a record that was written. Never waits."""
+
+    def send(self, seq: int) -> None:
+        """Send the events up to `seq`, which are written: their sync comes next.
+
+        Waits for no answer, and never raises.
+        """
 
     def synced(self, seq: int) -> None:
         """Take notice of the events up to `seq`, now on stable storage.

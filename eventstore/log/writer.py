@@ -197,6 +197,8 @@ class LogWriter:
         active = self._active
         if active is None or active.synced_end == active.end:
             return
+        if self._replica is not None and self._replica.sends_beside_sync:
+            self._replica.send(self.next_seq - 1)
         began = time.perf_counter_ns()
         try:
             active.sync()

@@ -28,6 +28,7 @@ from eventstore.directory import Create
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest
+from eventstore.errors import StreamMismatchError
 from eventstore.intents.order_ids import OrderIds, opening_of_time
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import KeyIndex
@@ -39,7 +40,7 @@ from eventstore.log.replica_interface import Replica, ReplicaClaim
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
-from eventstore.recovery import Recovered, recover
+from eventstore.recovery import Recovered, recover, recovered_with_tail
 from eventstore.recovery_and_stats import RecoveryReport
 from eventstore.snapshot.initial_state_check import initial_state
 from eventstore.snapshot.keeper import SnapshotKeeper
@@ -232,7 +233,15 @@ async def recover_parts(
         if settings.replicate.acknowledge == "quorum" and settings.commit_timeout is None:
             settings = msgspec.structs.replace(settings, commit_timeout=QUORUM_SECONDS)
         try:
-            replica = claim.begin(where, recovered.manifest, settings, recovered.at.seq)
+            try:
+                replica = claim.begin(where, recovered.manifest, settings, recovered.at.seq)
+            except StreamMismatchError as error:
+                if not error.ahead:
+                    raise
+                recovered = recovered_with_tail(
+                    where, registry, initial, settings, clock, recovered
+                )
+                replica = claim.begin(where, recovered.manifest, settings, recovered.at.seq)
         except BaseException:
             where.close()
             raise

@@ -2,14 +2,15 @@
 
 - `messages.py`: what stands in a stream.
 - `connecting.py`, `connection.py`, `pipeline.py`, `searching.py`: the cluster.
-- `lease.py`, `history_bucket.py`: who may write, and who was the last to write.
+- `identity.py`, `lease.py`, `history_bucket.py`: who may write, and who was the last to write.
 - `backlog.py`, `shipping.py`, `lent_loop.py`, `shipping_thread.py`: from the writer's log to the
   stream.
 - `stream_reader.py`, `standby_copy.py`, `standby_store.py`, `standby_start.py`, `standby.py`: from
   the stream to a standby.
 - `retention.py`, `backup_place.py`, `standby_progress.py`: a copy in the cluster, and what
   the stream keeps.
-- `rejoining.py`: a fenced writer becomes a standby.
+- `adopting.py`: events that the stream has and this disk lost, at an opening.
+- `forks.py`, `rejoining.py`: where two histories parted, and a writer that becomes a standby.
 - `server_fsync.py`, `status.py`: the servers' settings; stream and directory side by side.
 
 Nothing here is imported unless `replicate` is configured. The extra `nats` has the client library.

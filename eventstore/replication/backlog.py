@@ -1,4 +1,4 @@
-"""The records that are on this machine's disk and not yet in the stream.
+"""The records that are in this machine's log and not yet in the stream.
 
 Theory of operation
 -------------------
@@ -62,15 +62,15 @@ class _Mark(NamedTuple):
 
 
 class Backlog:
-    """The records from event `next_seq` on, of which those up to `durable` may be sent.
+    """The records behind the end of the stream, of which those up to event `sendable` may be sent.
 
     `idle` tells whether the shipping thread sleeps. `rouse` wakes the thread.
     """
 
     def __init__(
-        self, read_log: ReadLog, durable: int, rouse: Callable[[], None] | None = None
+        self, read_log: ReadLog, sendable: int, rouse: Callable[[], None] | None = None
     ) -> None:
-        self.durable: int = durable
+        self.sendable: int = sendable
         self.idle = False
         self._rouse = rouse
         self._read_log = read_log
@@ -80,10 +80,12 @@ class Backlog:
         self._history: Iterator[Chunk] | None = None
         self._reading_to = 0
         self._marks: deque[_Mark] = deque()
-        self._sent = _Mark(durable, 0, time.monotonic())
+        self._sent = _Mark(sendable, 0, time.monotonic())
 
     def __repr__(self) -> str:
-        return f"<Backlog of {len(self._records)} records in memory, durable up to {self.durable}>"
+        return (
+            f"<Backlog of {len(self._records)} records in memory, to be sent up to {self.sendable}>"
+        )
 
     # ---- the writer's thread ---------------------------------------------------------------
 
@@ -118,9 +120,9 @@ class Backlog:
     # ---- the shipping thread ---------------------------------------------------------------
 
     def record_at(self, seq: int, before: int) -> Record | None:
-        """Return the durable record that begins with event `seq`, cut before event `before`.
+        """Return the record that begins with event `seq`, cut before event `before`.
 
-        `None` where nothing durable is there. Blocks where the log has to be read. Raises the
+        `None` where nothing to be sent is there. Blocks where the log has to be read. Raises the
         errors of reading a log.
         """
         with self._lock:
@@ -129,8 +131,8 @@ class Backlog:
             found = Record(*self._records[0][:3]) if self._records else None
             if found is not None and found.first_seq == seq:
                 self._history = None
-                return found if found.last_seq <= self.durable else None
-            end = min(before, self.durable + 1)
+                return found if found.last_seq <= self.sendable else None
+            end = min(before, self.sendable + 1)
         if found is not None:
             end = min(end, found.first_seq)
         return self._read(seq, end) if seq < end else None
@@ -160,9 +162,9 @@ class Backlog:
 
     @property
     def lag(self) -> Lag:
-        """The durable events that the stream does not have, from any thread."""
+        """The events to be sent that the stream does not have, from any thread."""
         with self._lock:
-            events = max(0, self.durable - self._sent.seq)
+            events = max(0, self.sendable - self._sent.seq)
             if not events:
                 return Lag()
             oldest = self._sent.at

@@ -17,16 +17,14 @@ import asyncio
 import functools
 import os
 import socket
-import uuid
 
 import msgspec
 import nats.js.errors
 from nats.js.kv import KeyValue
 
-from eventstore.disk.base import Disk, write_atomically
-from eventstore.disk.layout import REPLICA, REPLICA_TEMPORARY
 from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection
+from eventstore.replication.identity import Identity
 
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]
 
@@ -45,25 +43,9 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
         return f"process {self.pid} on {self.host}"
 
 
-def holder_of(disk: Disk) -> Holder:
-    """Return the identity of a store's directory, drawn at the first call and kept in a file.
-
-    Raises `OSError`, which the caller translates.
-    """
-    identity = None
-    try:
-        file = disk.open(REPLICA)
-        try:
-            identity = msgspec.json.decode(file.read(0, 4096), type=dict[str, str]).get("id")
-        finally:
-            file.close()
-    except (FileNotFoundError, msgspec.DecodeError):
-        identity = None
-    if not identity:
-        identity = uuid.UUID(bytes=disk.entropy(16), version=4).hex
-        content = msgspec.json.encode({"id": identity}) + b"\n"
-        write_atomically(disk, REPLICA, REPLICA_TEMPORARY, content)
-    return Holder(id=identity, host=socket.gethostname(), pid=os.getpid())
+def holder_of(identity: Identity) -> Holder:
+    """Return this process as the holder of a lease for a directory."""
+    return Holder(id=identity.id, host=socket.gethostname(), pid=os.getpid())
 
 
 async def read_holder(connection: Connection) -> Holder | None:

@@ -7,9 +7,12 @@ Both together take as long as the sync of a disk. So the waiting thread, the *bo
 loop in the place of the loop's own thread.
 
 One thread runs the loop at a time, the one with the turn. Tasks and callbacks notice no difference.
-`lend` has the own thread leave the loop, some time before the borrower needs the turn. The own
-thread comes back once nobody has run the loop for `_REST` seconds. So a thread that borrows the
-loop again and again wakes no other thread.
+The own thread comes back once nobody has run the loop for `_REST` seconds. So a thread that borrows
+the loop again and again wakes no other thread.
+
+A borrower comes twice for each piece of work. `set_off` begins the work and returns, and
+`run_until` waits for the end. Where the own thread is in the loop, it takes the beginning over, and
+leaves the loop before the borrower needs the turn.
 
 *No turn is waited for in vain.* The own thread sets `_at_home`, and then looks for a borrower. A
 borrower sets `_borrowed`, and then looks whether the own thread is in the loop. So the own thread
@@ -19,6 +22,7 @@ gives way, however late the borrower takes the turn.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -29,6 +33,9 @@ from eventstore.blocking_calls import no_thread_error
 __all__ = ["LentLoop"]
 
 _REST = 0.002
+_TURNS = 2
+"""Turns of the loop that bring a message on its way: a task hands it over, and another one writes
+to the socket."""
 
 
 class LentLoop:
@@ -79,11 +86,29 @@ class LentLoop:
 
     # ---- a borrower's thread ---------------------------------------------------------------
 
-    def lend(self) -> None:
-        """Have the own thread leave the loop, for a borrower to come."""
-        if self._at_home:
+    def set_off(self, begin: Callable[[], None]) -> None:
+        """Have the loop call `begin`, and run what follows for a moment. Waits for nothing."""
+        assert self._work is not None
+        self._borrowed = True
+        try:
+            if self._at_home:
+                self.call(lambda: self._run_briefly(begin))
+                return
+            with self._turn:
+                if not self._work.done():
+                    self._run_briefly(begin)
+                    self.loop.run_forever()
+        finally:
             self._lent_at = time.monotonic()
-            self.call(self.loop.stop)
+            self._borrowed = False
+
+    def _run_briefly(self, begin: Callable[[], None]) -> None:
+        """Call `begin`, and stop the loop `_TURNS` turns later."""
+        begin()
+        stop: Callable[[], object] = self.loop.stop
+        for _ in range(_TURNS - 1):
+            stop = functools.partial(self.loop.call_soon, stop)
+        self.loop.call_soon(stop)
 
     def run_until(
         self, over: Callable[[], bool], begin: Callable[[], None], limit: Callable[[], float]

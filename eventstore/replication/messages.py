@@ -182,8 +182,12 @@ class Record(NamedTuple):
         """The number of the last event."""
         return self.first_seq + self.events - 1
 
-    def behind(self, seq: int) -> Record:
-        """Return the events behind event `seq`, which is one of the record."""
+    def behind(self, seq: int) -> Record | None:
+        """Return the events behind event `seq`, `None` where there is none in the record."""
+        if seq >= self.last_seq:
+            return None
+        if seq < self.first_seq:
+            return self
         items: list[msgspec.Raw] = _decode_items(self.chunk.array)[seq + 1 - self.first_seq :]
         return Record(seq + 1, len(items), b"".join(map(bytes, items)))
 

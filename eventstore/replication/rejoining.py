@@ -4,7 +4,9 @@ Theory of operation
 -------------------
 The old writer may have events beyond the stream's. Nobody can put such events into the new history,
 because the new writer gave the same numbers to other events. So the tail is set aside, event by
-event in words and byte by byte as files, and the store is cut behind the last shared event.
+event in words and byte by byte as files, and the store is cut behind the last shared event. The
+timelines tell the event, or the events themselves where the store went on without a timeline of its
+own (`forks.py`).
 
 The new directory is made beside the old one: a backup of the store is restored as of the last
 shared event, and takes the timelines of the stream. Then the old directory is moved into the new
@@ -26,15 +28,23 @@ import msgspec
 from eventstore.arguments import checked_path
 from eventstore.config import StoreConfig
 from eventstore.disk.base import write_atomically
-from eventstore.disk.layout import QUARANTINE_FOLDER, QUARANTINE_TEMPORARY, REPLICA
+from eventstore.disk.layout import (
+    QUARANTINE_FOLDER,
+    QUARANTINE_TEMPORARY,
+    REPLICA,
+    REPLICA_TEMPORARY,
+)
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import load_manifest, save_manifest
+from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.errors import StoreNotFoundError, StreamMismatchError
+from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.os_errors import write_error
 from eventstore.reading.replay import recorded_batches
 from eventstore.replication.connecting import connect, settings_in
+from eventstore.replication.connection import Connection
+from eventstore.replication.forks import checksums_of, first_difference
 from eventstore.replication.history_bucket import history_of
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared
@@ -76,8 +86,12 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
     try:
         await connection.ensure_stream(create=False)
         history = await history_of(connection)
+        return await _cut(store, connection, history)
     finally:
         await connection.close()
+
+
+async def _cut(store: Path, connection: Connection, history: History) -> Rejoined:
     disk = LocalDisk(store)
     try:
         disk.lock()
@@ -97,14 +111,30 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
                 "this store has begun a timeline that the stream does not know (a repair, a "
                 "restore): the stream cannot be joined",
             )
-        shared, last = last_shared(manifest.timelines, history.timelines), _last_event(disk)
-        if shared is None or shared >= last:
+        last = _last_event(disk)
+        shared = await _shared(connection, disk, manifest, history, last)
+        if shared >= last:
             return Rejoined(last, (), None)
         tail = tuple(_events(disk, shared + 1))
         aside = _replace(store, disk, shared, history, tail)
     finally:
         disk.close()
     return Rejoined(shared, tail, aside)
+
+
+async def _shared(
+    connection: Connection, disk: LocalDisk, manifest: Manifest, history: History, last: int
+) -> int:
+    """Return the last event of the store that is no other one in the stream's history.
+
+    Events behind the end of the stream, in its last timeline, are to be sent yet. Raises the errors
+    of `first_difference`.
+    """
+    shared = last_shared(manifest.timelines, history.timelines)
+    shared = last if shared is None else min(shared, last)
+    checksum = checksums_of(LogReader(disk, manifest.store))
+    different = await first_difference(connection, checksum, shared)
+    return shared if different is None else different - 1
 
 
 def _last_event(disk: LocalDisk) -> int:
@@ -169,7 +199,7 @@ def _finish(
             content = identity.read(0, identity.size())
         finally:
             identity.close()
-        write_atomically(target, REPLICA, f"{REPLICA}.tmp", content)
+        write_atomically(target, REPLICA, REPLICA_TEMPORARY, content)
     except FileNotFoundError:  # a store that was never replicated has no identity yet
         return
     except OSError as error:

@@ -15,6 +15,7 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.errors import ReplicationError, StoreNotFoundError
 from eventstore.os_errors import path_in_error, recovery_write_error
+from eventstore.replication.identity import identity_of
 from eventstore.replication.lease import Holder, holder_of
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared
@@ -65,7 +66,7 @@ def ensure_replica(
                     f"the stream is of the store {history.store}, and {path} holds the store "
                     f"{found.store}",
                 )
-        return holder_of(disk)
+        return holder_of(identity_of(disk))
 
 
 def _restore(path: str, place: Place, history: History) -> None:

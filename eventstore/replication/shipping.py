@@ -6,6 +6,8 @@ Theory of operation
 
 - The stream ends in a timeline of the store, at an event that the store has: shipping goes on
   behind the event.
+- The stream goes on behind the store's last event: a power cut took events that had been sent. The
+  opening takes the events over (`adopting.py`). An open store is refused.
 - The stream's timeline is none of the store's, and goes on from a place in the store's history:
   another machine was promoted. The store is fenced.
 - Anything else is another store's stream, or a history that parted: nothing is sent.
@@ -35,6 +37,7 @@ from eventstore.errors import (
 )
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connection import Connection
+from eventstore.replication.forks import fork_error
 from eventstore.replication.history_bucket import kept_history, known_history
 from eventstore.replication.json_events import announce
 from eventstore.replication.messages import (
@@ -102,6 +105,8 @@ class Shipping:
     async def position(self) -> int:
         """Find out where the stream ends, and return the last event there.
 
+        The store may end before: see `ensure_level`.
+
         Raises `FencedError`, `StreamMismatchError` and `ReplicationUnavailableError`.
         """
         number = await self._connection.ensure_stream()
@@ -126,26 +131,34 @@ class Shipping:
                 min(later),
                 end.last,
             )
-        if end.last > self._backlog.durable:
-            raise self._mismatch(
-                f"the stream ends with event {end.last}, and this store with "
-                f"{self._backlog.durable}: an older copy was restored, or a power cut took events",
-                self._backlog.durable,
-                end.last,
-            )
         known = None
         if end.last and end.whole:  # the parts of a record have the checksum of its last event
             known = await asyncio.to_thread(self._checksum, end.last)
         if known is not None and known != end.checksum:
-            raise self._mismatch(
-                f"event {end.last} is another one there: two copies of the store were written",
-                timelines[index].left_at,
-                end.last,
-            )
+            ours = self._backlog.sendable
+            raise await fork_error(self._connection, self._checksum, ours, end.last)
         found = await self._connection.last_history()
         told = index + 1 if found is not None and timelines[index] in found.timelines else index
         self._place = Place(end.last + 1, told, number)
         return end.last
+
+    def ensure_level(self, last: int, *, adopts: bool) -> None:
+        """Raise `StreamMismatchError` for a stream that goes on behind the store's end.
+
+        `adopts` says whether an opening of the store takes such events over.
+        """
+        ours = self._backlog.sendable
+        if last > ours:
+            why = "this directory has not written that timeline. Promote a standby"
+            if adopts:
+                why = (
+                    "a power cut took events, or the directory is an older copy. The next opening "
+                    "takes the events over"
+                )
+            reason = f"the stream ends with event {last}, and this store with event {ours}: {why}"
+            error = self._mismatch(reason, ours, last)
+            error.ahead = adopts
+            raise error
 
     async def _check_kept_history(self) -> None:
         """Refuse an empty stream that another writer has filled before.
@@ -175,7 +188,7 @@ class Shipping:
         if shared is None:
             reason = "its history and this store's part at the beginning"
             return self._mismatch(reason, 0, last)
-        return fenced_error(self._connection, timeline, min(shared, self._backlog.durable))
+        return fenced_error(self._connection, timeline, min(shared, self._backlog.sendable))
 
     def _mismatch(self, reason: str, shared: int, last: int) -> StreamMismatchError:
         error = self._connection.error(
@@ -188,7 +201,7 @@ class Shipping:
     # ---- sending ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send whatever is durable and not in the stream, and wait for more, without an end.
+        """Send all that the stream lacks, and wait for more, without an end.
 
         Raises `ReplicationUnavailableError` or `WrongSequenceError` after a doubt: then a new
         connection goes on. Raises `HistoryUnavailableError` where an event to be sent is gone.
@@ -215,7 +228,7 @@ class Shipping:
             await self.wake.wait()
             return
         self._backlog.idle = True
-        if self._backlog.durable >= self._place.next_seq:
+        if self._backlog.sendable >= self._place.next_seq:
             self._backlog.idle = False
             return
         await self.wake.wait()

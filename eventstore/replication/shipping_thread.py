@@ -28,7 +28,6 @@ import time
 import nats.errors
 import nats.js.errors
 
-from eventstore.cursor import checksum_at
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import REPLICA
 from eventstore.disk.manifest import Manifest
@@ -48,7 +47,9 @@ from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
+from eventstore.replication.forks import checksums_of
 from eventstore.replication.history_bucket import keep_history
+from eventstore.replication.identity import identity_of, note_writing
 from eventstore.replication.lease import Lease, holder_of
 from eventstore.replication.lent_loop import LentLoop
 from eventstore.replication.messages import History
@@ -58,6 +59,7 @@ from eventstore.replication.server_fsync import watch_syncs
 from eventstore.replication.shipping import Shipping
 from eventstore.replication_config import ReplicationConfig
 from eventstore.standing_warnings import StandingWarnings
+from eventstore.timelines import Timeline
 
 __all__ = ["Shipper"]
 
@@ -84,14 +86,16 @@ class Shipper:
     ) -> None:
         self.warnings = StandingWarnings(disk.path)
         self._path = disk.path
+        self._disk = disk
         self._config = config
         self._history = History.of(manifest)
-        self._reader = LogReader(disk, manifest.store)
-        self._quorum = config.acknowledge == "quorum"
-        self._backlog = Backlog(self._reader.chunks, last_seq, self._rouse)
-        self.written = self._written if self._quorum else self._backlog.add
+        reader = LogReader(disk, manifest.store)
+        self._checksum = checksums_of(reader)
+        self._quorum = self.sends_beside_sync = config.acknowledge == "quorum"
+        self._backlog = Backlog(reader.chunks, last_seq, self._rouse)
+        self.written = self._backlog.add
         try:
-            self._holder = holder_of(disk)
+            self._identity = identity_of(disk)
         except OSError as error:
             raise recovery_write_error(error, f"{disk.path}/{REPLICA}") from error
         self._changed = threading.Condition()
@@ -101,6 +105,7 @@ class Shipper:
         self._trouble: EventStoreError | None = None  # the last one, which may have passed
         self._give_up_at = float("inf")  # the time, by the monotonic clock, from a closing on
         self._closed = False
+        self._begun = False  # whether the store is open before a first connection
         self._shipping: Shipping | None = None
         self._lent = LentLoop("eventstore-replication")
         self._awaited = _NOBODY_WAITS  # the event that the writer's thread waits for
@@ -141,6 +146,7 @@ class Shipper:
                 return
             if isinstance(refused, ReplicationUnavailableError) or refused is None:
                 if self._config.acknowledge == "local":
+                    self._begun = True
                     return
                 raise refused or self._trouble or _silent_error(self._path, self._config)
             raise refused
@@ -155,16 +161,20 @@ class Shipper:
         """The durable events that the stream does not have, from any thread."""
         return self._backlog.lag
 
-    def _written(self, first_seq: int, count: int, body: bytes) -> None:
-        self._backlog.add(first_seq, count, body)
-        self._lent.lend()  # beside the sync of this disk
+    def send(self, seq: int) -> None:
+        backlog = self._backlog
+        if seq > backlog.sendable:
+            backlog.sendable = seq
+            if self._shipping is not None:
+                self._lent.set_off(self._wake)
 
     def synced(self, seq: int) -> None:
-        backlog = self._backlog
-        backlog.durable = seq
         if self._quorum:
             self._wait_for_quorum(seq)
-        elif backlog.idle:
+            return
+        backlog = self._backlog
+        backlog.sendable = seq
+        if backlog.idle:
             backlog.rouse()
 
     def _wait_for_quorum(self, seq: int) -> None:
@@ -209,7 +219,7 @@ class Shipper:
             self._lent.cancel_and_join(_CANCEL_AGAIN)
 
     def _all_sent(self) -> bool:
-        return self._acknowledged >= self._backlog.durable or self._failed()
+        return self._acknowledged >= self._backlog.sendable or self._failed()
 
     # ---- the shipping thread ---------------------------------------------------------------
 
@@ -254,13 +264,16 @@ class Shipper:
 
     def _give_up(self, error: EventStoreError) -> None:
         self._refuse(error)
+        if self._begun and self._acknowledged < 0:
+            text = f"nothing is copied to the cluster until the store is opened again: {error}"
+            self.warnings.begin("replication-refused", text, _logger)
         if self._acknowledged >= 0:
             text = f"{self._path}: replication has ended: {error}"
             self._fail(StoreFailedError(text, path=self._path))
 
     async def _ship(self, connection: Connection) -> None:
         """Ship over one connection until something is in doubt."""
-        lease = await Lease.of(connection, self._holder)
+        lease = await Lease.of(connection, holder_of(self._identity))
         shipping = Shipping(
             connection, self._history, self._backlog, self._checksum, self._take_stored
         )
@@ -268,14 +281,18 @@ class Shipper:
         await lease.acquire()
         try:
             end = max(end, await shipping.position())  # nobody else had the lease since
-        except FencedError:
-            await lease.release()
+            timeline = self._history.timelines[-1]
+            shipping.ensure_level(end, adopts=self._identity.writes_timeline(timeline))
+        except (FencedError, StreamMismatchError) as error:
+            if isinstance(error, FencedError) or not error.ahead:  # else the opening goes on
+                await lease.release()
             raise
+        await asyncio.to_thread(self._note_writing, timeline)
         await shipping.tell_history()
         await self._keep_history(connection)
         self._backlog.sent(end)
         self._note_acknowledged(end)
-        if end >= self._backlog.durable:  # else a full stream may refuse the next event again
+        if end >= self._backlog.sendable:  # else a full stream may refuse the next event again
             self._tell_back()
         self._shipping = shipping
         warnings = self.warnings
@@ -288,6 +305,13 @@ class Shipper:
                     async with asyncio.timeout(1):
                         await lease.release()
 
+    def _note_writing(self, timeline: Timeline) -> None:
+        if not self._identity.writes_timeline(timeline):
+            try:
+                self._identity = note_writing(self._disk, self._identity, timeline)
+            except OSError as error:
+                raise recovery_write_error(error, f"{self._path}/{REPLICA}") from error
+
     async def _keep_history(self, connection: Connection) -> None:
         """Keep the history beside the stream. A cluster that refuses has a writer all the same."""
         try:
@@ -299,13 +323,6 @@ class Shipper:
             self.warnings.begin("replication-history", text, _logger)
         else:
             self.warnings.end("replication-history", "the history is kept beside the stream")
-
-    def _checksum(self, seq: int) -> int | None:
-        """Return the checksum of an event of this store, `None` where the event is gone."""
-        with contextlib.suppress(EventStoreError):
-            for chunk in self._reader.chunks(seq, seq + 1):
-                return checksum_at(chunk.array, seq - chunk.first_seq)
-        return None
 
     def _take_stored(self, seq: int) -> None:
         self._note_acknowledged(seq)

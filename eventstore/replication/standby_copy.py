@@ -171,18 +171,17 @@ class StreamCopy(Generic[StateT]):
         have = self.store.head_seq
         if record.first_seq <= have <= record.last_seq:
             self._compare(connection, record)
-        if record.last_seq <= have:
+        new = record.behind(have)
+        if new is None:
             return []
-        if record.first_seq > have + 1:
+        if new.first_seq > have + 1:
             raise connection.error(
                 StreamMismatchError,
                 f"the stream goes on with event {record.first_seq}, and this standby ends with "
                 f"event {have}: the events between are gone from the stream. Move the directory "
                 "away, and begin the standby anew: from the copy in the cluster, or with a backup",
             )
-        if record.first_seq <= have:
-            record = record.behind(have)
-        return [await self.store.copy(record)]
+        return [await self.store.copy(new)]
 
     def _compare(self, connection: Connection, record: Record) -> None:
         """Compare the last event here with the same one of the stream.

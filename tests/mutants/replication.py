@@ -16,10 +16,12 @@ STANDBY = "replication/standby.py"
 STREAM_COPY = "replication/standby_copy.py"
 WRITER = "log/writer.py"
 
+TEST_ADOPTING = "tests/replication/test_adopting.py"
 TEST_FAILOVER = "tests/replication/test_failover.py"
 TEST_FAULTS = "tests/replication/test_faults.py"
 TEST_MESSAGES = "tests/replication/test_messages.py"
 TEST_RETENTION = "tests/replication/test_retention.py"
+TEST_SENT = "tests/torture/test_sent_before_synced.py"
 TEST_SHIPPING = "tests/replication/test_shipping.py"
 TEST_STANDBY = "tests/replication/test_standby.py"
 
@@ -111,16 +113,82 @@ REPLICATION = (
         caught_by=(TEST_MESSAGES,),
     ),
     Sabotage(
-        name="a record sent before it is durable here",
-        breaks="the stream has no event that this machine can lose",
+        name="a record of `local` sent before it is durable here",
+        breaks="with `local`, the stream has no event that this machine can lose",
         edits=(
             edit(
                 BACKLOG,
-                "return found if found.last_seq <= self.durable else None",
+                "return found if found.last_seq <= self.sendable else None",
                 "return found",
             ),
         ),
         caught_by=("tests/replication/test_backlog.py",),
+    ),
+    Sabotage(
+        name="an opening that leaves the stream's tail where it is",
+        breaks="no two machines hold different events under one number and timeline",
+        edits=(edit(SHIPPING, "        if last > ours:\n", "        if last > ours + last:\n"),),
+        caught_by=(TEST_ADOPTING,),
+    ),
+    Sabotage(
+        name="a tail adopted without a look at the event before",
+        breaks="a store whose history parted from the stream is refused",
+        edits=(
+            edit(
+                "replication/adopting.py",
+                "if self._checksum not in (None, theirs):",
+                "if self._checksum not in (None, theirs, self._checksum):",
+            ),
+        ),
+        caught_by=(TEST_ADOPTING, TEST_SENT),
+    ),
+    Sabotage(
+        name="a record sent before it is written",
+        breaks="a record that was refused is nowhere",
+        edits=(
+            edit(
+                WRITER,
+                "        try:\n            counts.bytes_written += active.append(count, body)\n",
+                "        if replica is not None:\n"
+                "            replica.written(first_seq, count, body)\n"
+                "            replica.send(first_seq + count - 1)\n"
+                "        try:\n            counts.bytes_written += active.append(count, body)\n",
+            ),
+            edit(
+                WRITER,
+                "        if replica is not None:\n"
+                "            replica.written(first_seq, count, body)\n"
+                "        self.next_seq += count\n",
+                "        self.next_seq += count\n",
+            ),
+        ),
+        caught_by=(TEST_ADOPTING, TEST_SENT),
+    ),
+    Sabotage(
+        name="a receipt that waits for the cluster alone",
+        breaks="an acknowledged event is on this disk",
+        edits=(
+            edit(
+                WRITER,
+                "        try:\n            active.sync()\n        except OSError as error:\n"
+                '            raise self._fail(error, "syncing", active.file.name) from error\n'
+                "        took",
+                "        if self._replica is None:\n            active.sync()\n        took",
+            ),
+        ),
+        caught_by=(TEST_ADOPTING,),
+    ),
+    Sabotage(
+        name="a rejoining by the timelines alone",
+        breaks="no two machines hold different events under one number and timeline",
+        edits=(
+            edit(
+                "replication/rejoining.py",
+                "return shared if different is None else different - 1",
+                "return shared",
+            ),
+        ),
+        caught_by=(TEST_ADOPTING,),
     ),
     Sabotage(
         name="a stream trimmed beyond a standby",

@@ -1,9 +1,10 @@
 """Faults drawn at random against two machines and three servers, and what must hold afterwards.
 
 One machine writes and one follows, under `acknowledge: quorum`. A fault is drawn every moment:
-processes and servers are killed, or stopped as by a partition, for longer than the lease or not.
-Machines change places. Afterwards all is healed, and three histories are compared: the stream as a
-reader without this package reads it, and the stores of both machines.
+processes and servers are killed, or stopped as by a partition, for longer than the lease or not. A
+power cut takes the record that the writer had sent and not synced. Machines change places.
+Afterwards all is healed, and three histories are compared: the stream as a reader without this
+package reads it, and the stores of both machines.
 
 - Every acknowledged event is in each history exactly once, under the acknowledged number.
 - Events acknowledged one after the other stand in that order.
@@ -35,6 +36,7 @@ from tests.real.children import PATIENCE, Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import follow, write
 from tests.replication.plain_reader import read_stream
+from tests.replication.power_cut import lose_events
 
 __all__ = ["Checker", "Violation"]
 
@@ -87,6 +89,7 @@ class Checker:
         self.faults: list[str] = []
         self.acknowledged: dict[str, int] = {}
         self.order: list[str] = []
+        self.adopted = 0
         self.last = 0
 
     # ---- the run ---------------------------------------------------------------------------
@@ -101,6 +104,7 @@ class Checker:
         end = time.monotonic() + seconds
         actions: list[Callable[[], None]] = [
             self._kill_writer,
+            self._cut_power_of_writer,
             self._kill_standby,
             self._kill_node,
             self._freeze_node,
@@ -153,6 +157,8 @@ class Checker:
 
     def _take(self, machine: _Machine, report: tuple[Any, ...]) -> None:
         machine.said = report
+        if report[0] == "adopted":
+            self.adopted += report[1]
         if report[0] == "acknowledged":
             _, key, seq = report
             if key in self.acknowledged:
@@ -169,6 +175,14 @@ class Checker:
     def _kill_writer(self) -> None:
         machine = self.writer
         self._drain_and_kill(machine)
+        machine.start(self.replicate, writes=True)
+        self._hear_until("writes", machine)
+
+    def _cut_power_of_writer(self) -> None:
+        """Kill the writer, and take its last record off its disk unless a client was told of it."""
+        machine = self.writer
+        self._drain_and_kill(machine)
+        lose_events(machine.path, max([*self.acknowledged.values(), _last(machine.path) - 1]))
         machine.start(self.replicate, writes=True)
         self._hear_until("writes", machine)
 
@@ -357,7 +371,7 @@ def main() -> None:
             cluster.stop()
     print(
         f"seed {given.seed}: {len(checker.acknowledged)} events acknowledged, "
-        f"{len(checker.faults)} faults, every promise kept"
+        f"{len(checker.faults)} faults, {checker.adopted} events adopted, every promise kept"
     )
 
 

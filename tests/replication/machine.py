@@ -49,6 +49,8 @@ async def write(
         except FencedError as error:
             parent.report("fenced", error.last_shared)
             return
+    if store.recovery.adopted:
+        parent.report("adopted", store.recovery.adopted)
     parent.report("writes", store.seq)
     await _append_until_told(parent, store, prefix, pause)
 

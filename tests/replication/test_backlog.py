@@ -30,13 +30,13 @@ class Log:
 FAR = 1 << 60
 
 
-def test_a_record_in_memory_is_given_once_it_is_durable() -> None:
+def test_a_record_in_memory_is_given_once_it_may_be_sent() -> None:
     log = Log()
     backlog = Backlog(log, 0)
     one = record(1, 2)
     backlog.add(*one)
     assert backlog.record_at(1, FAR) is None
-    backlog.durable = 2
+    backlog.sendable = 2
     assert backlog.record_at(1, FAR) == one
     assert log.asked == []
 
@@ -68,7 +68,7 @@ def test_beyond_the_bound_records_leave_memory(monkeypatch: pytest.MonkeyPatch) 
     backlog = Backlog(log, 0)
     for one in records:
         backlog.add(*one)
-    backlog.durable = 5
+    backlog.sendable = 5
     found = [backlog.record_at(seq, FAR) for seq in range(1, 6)]
     assert found == records
     assert log.asked == [(1, 5)]
@@ -78,7 +78,7 @@ def test_records_that_the_stream_has_are_passed_over() -> None:
     backlog = Backlog(Log(), 0)
     backlog.add(*record(1, 2))
     backlog.add(*record(3, 2))
-    backlog.durable = 4
+    backlog.sendable = 4
     assert backlog.record_at(3, FAR) == record(3, 2)
     assert backlog.record_at(1, FAR) is None
 
@@ -88,7 +88,7 @@ def test_the_lag_counts_events_and_bytes() -> None:
     assert backlog.lag == (0, 0, 0.0)
     backlog.add(*record(1, 2))
     backlog.add(*record(3, 2))
-    backlog.durable = 4
+    backlog.sendable = 4
     lag = backlog.lag
     assert (lag.events, lag.bytes) == (4, 2 * len(record(1, 2).body))
     assert lag.seconds > 0
@@ -113,7 +113,7 @@ def test_marks_of_a_long_absence_stay_few() -> None:
     backlog = Backlog(Log(), 0)
     for number in range(1, 5000):
         backlog.add(*record(number, 1))
-    backlog.durable = 4999
+    backlog.sendable = 4999
     assert backlog.lag.events == 4999
     backlog.sent(4999)
     assert backlog.lag == (0, 0, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -40,6 +40,13 @@ class Work:
         self.lent.run_until(lambda: self.answers >= wanted, self.asked.set, lambda: NEVER)
 
 
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.0002)
+
+
 @pytest.fixture
 def work() -> Iterator[Work]:
     made = Work()
@@ -52,18 +59,35 @@ def work() -> Iterator[Work]:
 
 def test_a_borrower_runs_the_work(work: Work) -> None:
     for _ in range(3):
-        work.lent.lend()
         work.ask()
     assert work.threads == [threading.current_thread().name] * 3
+
+
+def test_work_that_is_set_off_gets_as_far_as_a_message_to_the_socket(work: Work) -> None:
+    """Two turns: see `_TURNS`. This thread runs them, and the own thread where it is at home."""
+    me = threading.current_thread().name
+    work.ask()
+    for answers in (2, 3):
+        work.lent.set_off(work.asked.set)
+        assert work.answers == answers
+    assert work.threads == [me] * 3
+    until(lambda: work.lent._at_home)
+    work.lent.set_off(work.asked.set)
+    until(lambda: work.answers == 4)
+    assert work.threads[3] == NAME
+
+
+def test_nothing_is_set_off_behind_the_end(work: Work) -> None:
+    while work.lent.alive:
+        work.lent.cancel_and_join(1.0)
+    work.lent.set_off(work.asked.set)
+    assert not work.asked.is_set()
 
 
 def test_the_own_thread_comes_back(work: Work) -> None:
     work.ask()
     work.lent.call(work.asked.set)
-    end = time.monotonic() + 20
-    while work.answers < 2:
-        assert time.monotonic() < end
-        time.sleep(0.001)
+    until(lambda: work.answers == 2)
     assert work.threads[1] == NAME
 
 
@@ -71,7 +95,7 @@ def test_no_turn_is_waited_for_in_vain(work: Work) -> None:
     """Borrowers come while the own thread is away, on its way home, and at home."""
     for number in range(300):
         if not number % 3:
-            work.lent.lend()
+            work.lent.set_off(lambda: None)
         if not number % 20:
             time.sleep(0.0048 + number % 7 * 0.0001)  # about the time at which it comes back
         work.ask()

@@ -342,7 +342,7 @@ class TestOrder:
             await store.append(pay(2))
         assert await in_stream(replicate) == [1, 2]
 
-    async def test_a_store_that_went_back_is_refused(
+    async def test_an_older_copy_is_refused_unless_it_is_the_writers_own_directory(
         self, tmp_path: Path, replicate: dict[str, Any]
     ) -> None:
         path, copy = tmp_path / "store", tmp_path / "older"
@@ -351,9 +351,17 @@ class TestOrder:
         shutil.copytree(path, copy)
         async with opened(path, replicate) as store:
             await store.append(pay(2))
-        with pytest.raises(StreamMismatchError, match="older copy") as caught:
-            await opened(copy, replicate)
-        assert (caught.value.last_shared, caught.value.last) == (1, 2)
+        identity = (copy / "replica.json").read_bytes()
+        for content in (None, b'{"id":"of a standby"}', b"damaged"):
+            (copy / "replica.json").unlink()
+            if content is not None:
+                (copy / "replica.json").write_bytes(content)
+            with pytest.raises(StreamMismatchError, match="Promote a standby") as caught:
+                await opened(copy, replicate)
+            assert (caught.value.last_shared, caught.value.last) == (1, 2)
+        (copy / "replica.json").write_bytes(identity)
+        async with opened(copy, replicate) as store:
+            assert (store.seq, store.recovery.adopted) == (2, 1)
 
     async def test_two_copies_with_other_events_are_told_apart(
         self, tmp_path: Path, replicate: dict[str, Any]
