@@ -1,4 +1,4 @@
-"""The subscription of a store that was opened read-only: it follows the files of the writer.
+"""The subscription of a store that was opened read-only, behind the files of the writer.
 
 The state of such a store stays as of the opening, and the subscription goes on from there by
 default. An opening beside the writer may see the record in flight, which no follower is given. The
@@ -23,7 +23,7 @@ from eventstore.reading.subscription import Asked, Subscription, too_slow_error
 __all__ = ["FollowedSubscription"]
 
 _PAUSE = 0.5
-"""Seconds between two looks whether the record in flight is durable."""
+"""Seconds between two looks at the record in flight."""
 
 
 class FollowedSubscription(Subscription):
@@ -40,7 +40,7 @@ class FollowedSubscription(Subscription):
         registry: HandlerRegistry[Any],
         asked: Asked,
     ) -> None:
-        self._store = store  # kept alive, as long as somebody follows it
+        self._store = store  # kept alive, as long as this subscription lives
         self._path = log.path
         self._last = last
         self._asked = asked
@@ -81,13 +81,11 @@ class FollowedSubscription(Subscription):
     async def __anext__(self) -> Event[Any]:
         max_lag = self._asked.max_lag
         while not self._closed:
-            lag = self.lag
-            self._current = self._current or not lag
-            if max_lag is not None and self._current and lag > max_lag:
-                self._failure = too_slow_error(self._path, self, max_lag)
-                await self.close()
-                break
             try:
+                if max_lag is not None and await self._is_too_slow(max_lag):
+                    self._failure = too_slow_error(self._path, self, max_lag)
+                    await self.close()
+                    break
                 return await anext(self._follower)
             except CursorAheadError:
                 if not self._own_place:
@@ -96,3 +94,10 @@ class FollowedSubscription(Subscription):
         if self._failure is not None:
             raise fresh_error(self._failure)
         raise StopAsyncIteration
+
+    async def _is_too_slow(self, max_lag: int) -> bool:
+        """Tell whether a subscriber once up to date is more than `max_lag` events behind."""
+        await self._follower.__aenter__()  # begins to read
+        lag = self.lag
+        self._current = self._current or not lag
+        return self._current and lag > max_lag

@@ -30,8 +30,11 @@ from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.operation_traits import OperationTraits, traits_of
 from eventstore.model.value_types import copy_value
 
-__all__ = ["Decision", "Evidence", "Unit", "compare", "decide", "units_of"]
+__all__ = ["Decision", "Differences", "Evidence", "Unit", "compare", "decide", "units_of"]
 
+
+Differences = Mapping[str, tuple[Any, Any]]
+"""Both values, recorded and given, by the path of each field."""
 
 Decoded = Callable[[Sequence[Operation]], list[Any]]
 """Returns payloads as the log will. Raises `InvalidPayloadError`."""
@@ -49,7 +52,7 @@ class Evidence(NamedTuple):
     row: Row | None
     last_seq: int = 0
     known: Event[Any] | None = None
-    differences: Mapping[str, tuple[Any, Any]] | None = None
+    differences: Differences | None = None
 
 
 class Unit(msgspec.Struct, eq=False):
@@ -79,7 +82,7 @@ class Match(NamedTuple):
     row: Row
     last_seq: int
     first: InFlight | None = None
-    differences: Mapping[str, tuple[Any, Any]] | None = None
+    differences: Differences | None = None
 
 
 class Decision(NamedTuple):
@@ -88,14 +91,20 @@ class Decision(NamedTuple):
     Attributes:
         new: The units to write.
         known: The known units, each with the match.
-        again: The places of operations with a key of an earlier place.
+        again: The places of operations with a key of an earlier place, and the differences there.
         missing: The hashes to look up. Without these, nothing else in the decision counts.
     """
 
     new: list[Unit]
     known: list[tuple[Unit, Match]]
-    again: set[int]
+    again: dict[int, Differences | None]
     missing: dict[int, Unit]
+
+    @property
+    def differences(self) -> Differences | None:
+        """The first differences between a given payload and the one that stands."""
+        found = (*(match.differences for _, match in self.known), *self.again.values())
+        return next((one for one in found if one is not None), None)
 
 
 def units_of(
@@ -178,14 +187,14 @@ def decide(
             unit.digest = index.hasher.digest(unit.text, payloads)
         return unit.digest
 
-    decision = Decision([], [], set(), {})
+    decision = Decision([], [], {}, {})
     own: dict[int, Unit] = {}
     for unit in units:
         earlier = own.setdefault(unit.hashes[0], unit)
         if earlier is not unit:
-            if digest(earlier) != digest(unit):
-                _check_again(earlier, unit, decoded)
-            decision.again.update(unit.places)
+            same = digest(earlier) == digest(unit)
+            differences = None if same else _differences_again(earlier, unit, decoded)
+            decision.again.update(dict.fromkeys(unit.places, differences))
             continue
         matches = []
         for key_hash in unit.hashes:
@@ -240,12 +249,16 @@ def _match(
     return Match(row, seen.last_seq, None, seen.differences)
 
 
-def _check_again(earlier: Unit, unit: Unit, decoded: Decoded) -> None:
-    """Raise `KeyConflictError` where one group has two payloads under one key."""
+def _differences_again(earlier: Unit, unit: Unit, decoded: Decoded) -> Differences | None:
+    """Compare two payloads under one key of one group.
+
+    Raises `KeyConflictError` for another payload, unless the first one stands by its class.
+    """
     payloads = decoded(earlier.payloads)
     found = compare(payloads, decoded(unit.payloads))
     if found is not None and not unit.lenient:
         raise conflict_error(unit, Event(0, 0, payloads[0], unit.text), found)
+    return found
 
 
 def compare(recorded: Sequence[Any], given: Sequence[Any]) -> dict[str, tuple[Any, Any]] | None:
@@ -276,9 +289,7 @@ def _identified(recorded: Any, given: Any) -> Any:
     return msgspec.structs.replace(given, **{name: getattr(recorded, name)})
 
 
-def conflict_error(
-    unit: Unit, first: Event[Any], differences: Mapping[str, tuple[Any, Any]]
-) -> KeyConflictError:
+def conflict_error(unit: Unit, first: Event[Any], differences: Differences) -> KeyConflictError:
     """Return the error for a unit with a key of another payload."""
     name = operation_name(type(unit.payloads[0]))
     if first.seq == 0:

@@ -21,7 +21,10 @@ Header, 512 bytes::
     68   Q   homes           how many blocks hashes are spread over
     76   Q   blocks          how many, the blocks for overflow included
     84   I   CRC-32 of all prints
-    88   420x zeros
+    88   q   latest          the time that the age of keys counted to at event `last`
+    96   Q   events          `keys: remember` at the time of writing, 0 for no limit:
+    104  Q   age             keys that were older at event `last` may be missing
+    112  396x zeros
     508  I   CRC-32 of bytes 0 to 508
 
 A row, 32 bytes, big-endian: `Q` hash of operation and key, `Q` digest of operation, key and
@@ -55,17 +58,20 @@ import msgspec
 __all__ = [
     "BLOCK_ROWS",
     "BLOCK_SIZE",
+    "FOR_EVER",
     "HEADER_SIZE",
     "PRINTS_SIZE",
     "PRINT_BYTES",
     "ROW",
     "BlockWriter",
     "InvalidRunError",
+    "Remember",
     "Row",
     "RunHeader",
     "block_rows",
     "first_hash",
     "homes_for",
+    "joined",
     "prints_of",
 ]
 
@@ -80,7 +86,7 @@ PRINT_BYTES = 4 * BLOCK_ROWS
 PRINTS_SIZE = 128
 _FILLED = 26  # rows of a block on average: fuller blocks overflow too often
 
-_HEADER = struct.Struct("<8sHH16s16sQQQQQI420xI")
+_HEADER = struct.Struct("<8sHH16s16sQQQQQIqQQ396xI")
 _FOOT = struct.Struct("<HHQ16xI")
 HEADER_SIZE = _HEADER.size
 _ROWS_SIZE = BLOCK_ROWS * ROW.size
@@ -104,6 +110,35 @@ class Row(NamedTuple):
     time: int
 
 
+class Remember(NamedTuple):
+    """How long keys are remembered: for so many events, or nanoseconds. `None` is for ever."""
+
+    events: int | None = None
+    age: int | None = None
+
+    def forgets(self, row: Row, next_seq: int, latest: int) -> bool:
+        """Tell whether a key is forgotten for event `next_seq`, with `latest` the latest time."""
+        if self.events is not None and next_seq - row.seq > self.events:
+            return True
+        return self.age is not None and latest - row.time > self.age
+
+
+FOR_EVER = Remember()
+_SOME_TIME = Remember(events=(1 << 63) - 1)
+
+
+def joined(rules: Iterable[Remember]) -> Remember:
+    """Return the rule for a run made of runs with these rules, and written under one of them.
+
+    Where two rules differ, any key may be missing.
+
+    >>> joined([Remember(events=5), Remember(events=5)])
+    Remember(events=5, age=None)
+    """
+    found = set(rules)
+    return found.pop() if len(found) == 1 else _SOME_TIME
+
+
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     """The header of a run of keys, with the names of the table above."""
 
@@ -115,6 +150,8 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     homes: int
     blocks: int
     prints_crc: int = 0
+    latest: int = 0
+    remember: Remember = FOR_EVER
 
     def encode(self) -> bytes:
         """Return the header's 512 bytes."""
@@ -130,6 +167,9 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
             self.homes,
             self.blocks,
             self.prints_crc,
+            self.latest,
+            self.remember.events or 0,
+            self.remember.age or 0,
             0,
         )
         return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
@@ -139,9 +179,8 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
         """Read the header at the beginning of `data`. Raises `InvalidRunError`."""
         if len(data) < HEADER_SIZE or data[:8] != MAGIC:
             raise InvalidRunError("it does not begin like a run of keys")
-        _, version, checksum, store, seed, first, last, rows, homes, blocks, prints, crc = (
-            _HEADER.unpack_from(data)
-        )
+        _, version, checksum, *facts, crc = _HEADER.unpack_from(data)
+        store, seed, first, last, rows, homes, blocks, prints, latest, events, age = facts
         if zlib.crc32(data[: HEADER_SIZE - 4]) != crc:
             raise InvalidRunError("the header's checksum does not match")
         if version != VERSION or checksum != CRC32:
@@ -157,6 +196,8 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
             homes=homes,
             blocks=blocks,
             prints_crc=prints,
+            latest=latest,
+            remember=Remember(events or None, age or None),
         )
 
     @property

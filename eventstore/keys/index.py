@@ -15,8 +15,8 @@ every unknown key. The row of any other key is read off the loop. `generation` c
 look-up off the loop notices a run that came meanwhile.
 
 With `remember`, an older key counts as unknown. Its number or time alone decides. A merged run
-leaves such rows out. Age counts to the latest time of an event, or to the clock's time where the
-clock is behind: it ran ahead then, and would forget each new key at once.
+leaves such rows out (`keeper.py`). Age counts to the latest time of an event, or to the clock's
+time where the clock is behind: it ran ahead then, and would forget each new key at once.
 """
 
 from __future__ import annotations
@@ -27,25 +27,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.clock import Clock, wall_time
-from eventstore.keys.format import ROW, Row
+from eventstore.keys.format import FOR_EVER, ROW, Remember, Row
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.run import Run
 from eventstore.model.operation import Receipt
 
-__all__ = ["Frozen", "InFlight", "KeyIndex", "Remember", "find_in_runs"]
-
-
-class Remember(NamedTuple):
-    """How long keys are remembered: for so many events, or nanoseconds. `None` is for ever."""
-
-    events: int | None = None
-    age: int | None = None
-
-    def forgets(self, row: Row, next_seq: int, latest: int) -> bool:
-        """Tell whether a key is forgotten for event `next_seq`, with `latest` the latest time."""
-        if self.events is not None and next_seq - row.seq > self.events:
-            return True
-        return self.age is not None and latest - row.time > self.age
+__all__ = ["Frozen", "InFlight", "KeyIndex", "find_in_runs"]
 
 
 class InFlight(msgspec.Struct, eq=False):
@@ -75,7 +62,7 @@ class KeyIndex:
         hasher: Maker of the hashes.
         remember: Rule for the age of keys.
         covered: Last event covered by the runs.
-        latest: Latest time of an event with a key, in nanoseconds since the epoch.
+        latest: Latest time of an event, durable or with a key, in nanoseconds since the epoch.
         limit: Last event that counts in the runs, `None` for all. A branch reads the parent's runs.
         generation: Number of runs that came since the opening.
         recent_keys: Rows of durable keys that no run has, by hash.
@@ -90,7 +77,7 @@ class KeyIndex:
         covered: int = 0,
         latest: int = 0,
         limit: int | None = None,
-        remember: Remember = Remember(),  # noqa: B008  nobody can change the default
+        remember: Remember = FOR_EVER,
     ) -> None:
         self.hasher = hasher
         self.remember = remember
@@ -234,12 +221,10 @@ def find_in_runs(
 ) -> dict[int, Row | None]:
     """Look hashes up in runs, the newest first. Blocks the thread, so not on the event loop.
 
-    Reads the prints of each run where nobody did before. Raises `CorruptStoreError` and
+    A run without prints in memory is read for each hash. Raises `CorruptStoreError` and
     `ReadFailedError`.
     """
     found: dict[int, Row | None] = {}
-    for run in runs:
-        run.load_prints()
     for key_hash in hashes:
         rows = (run.find(key_hash) for run in runs if run.may_hold(key_hash))
         found[key_hash] = next(

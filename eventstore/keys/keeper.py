@@ -14,6 +14,11 @@ merge counts the age of a key to a time that both clocks agree on: the latest ev
 and the monotonic time since. A wall clock that runs ahead may then forget keys for a while, and
 drops none.
 
+A store may go back to an earlier moment (a branch, a restore), where a dropped key would still
+count. So a merge forgets as of the last event of a merged run, and never as of now. For a moment
+within a run the log gives the dropped keys back (`key_recovery.py`). Where the log drops events,
+too, a merge forgets as of a moment before the oldest snapshot, which is the earliest moment.
+
 Without space, the keys stay in memory until the next attempt. A failed sync fails the store, as
 everywhere.
 """
@@ -23,13 +28,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
+from collections.abc import Callable
 
 from eventstore.clock import Clock, wall_time
 from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import KEYS_FOLDER, KEYS_MERGE_TEMPORARY, KEYS_TEMPORARY
 from eventstore.errors import StoreClosedError
-from eventstore.keys.format import ROW, Row
+from eventstore.keys.format import FOR_EVER, ROW, Row, joined
 from eventstore.keys.index import KeyIndex
 from eventstore.keys.run import Run
 from eventstore.keys.run_writing import (
@@ -52,12 +58,25 @@ MOST_RECENT = 65_536
 
 
 class KeyKeeper:
-    """The runs of one open store, on the event loop. `index` and `clock` are the store's."""
+    """The runs of one open store, on the event loop. `index` and `clock` are the store's.
+
+    Attributes:
+        earliest_moment: The earliest event that the store may go back to, where its log drops
+            events. `None` where the log has the events behind every moment.
+    """
 
     def __init__(
-        self, disk: Disk, log: Log, store: uuid.UUID, index: KeyIndex, clock: Clock
+        self,
+        disk: Disk,
+        log: Log,
+        store: uuid.UUID,
+        index: KeyIndex,
+        clock: Clock,
+        *,
+        earliest_moment: int | None,
     ) -> None:
         self.index = index
+        self.earliest_moment: int | None = earliest_moment
         self._clock = clock
         self._opened = index.latest_by(clock) or wall_time(clock), clock.monotonic_ns()
         self._disk = disk
@@ -66,10 +85,7 @@ class KeyKeeper:
         self._wanted = MOST_RECENT
         self._writing: DetachedWork[None] | None = None
         self._merging: DetachedWork[None] | None = None
-        self._loading: DetachedWork[None] | None = None
         self._stopped = False
-        if not index.ready:
-            self._loading = DetachedWork(self._load(), self._loaded)
 
     def changed(self) -> None:
         """Begin to write a run of many recent keys, after a commit."""
@@ -98,18 +114,9 @@ class KeyKeeper:
     async def close(self) -> None:
         """Wait for the run under way. A merge gives up."""
         self.stop()
-        for work in (self._loading, self._writing, self._merging):
+        for work in (self._writing, self._merging):
             if work is not None:
                 await work.settled()
-
-    async def _load(self) -> None:
-        """Read the remaining prints."""
-        for run in self.index.runs:
-            await self._log.run(run.load_prints)
-
-    def _loaded(self, error: BaseException | None) -> None:
-        self._loading = None
-        self._tell(error, "read")
 
     async def _write(self) -> None:
         index = self.index
@@ -117,8 +124,10 @@ class KeyKeeper:
         frozen = index.freeze(self._log.durable_seq)
         if frozen is None:
             return
+        latest = self._latest()
         await self._log.sync()
-        facts = RunFacts(self._store, index.hasher.seed, frozen.first, frozen.last)
+        seed, remember = index.hasher.seed, index.remember
+        facts = RunFacts(self._store, seed, frozen.first, frozen.last, latest, remember)
         run = await self._log.run(
             write_run,
             self._disk,
@@ -163,17 +172,15 @@ class KeyKeeper:
             await self._log.run(self._remove, list(old))
 
     async def _merged_run(self, old: list[Run]) -> Run | None:
-        index = self.index
-        facts = RunFacts(self._store, index.hasher.seed, old[-1].header.first, old[0].header.last)
-        next_seq, remember = self._log.durable_seq + 1, index.remember
-        latest, opened = self._opened
-        latest = min(index.latest_by(self._clock), latest + self._clock.monotonic_ns() - opened)
-
-        def keep(row: bytes) -> bool:
-            return not remember.forgets(Row(*ROW.unpack(row)), next_seq, latest)
-
-        sources = [run.batches() for run in old]
-        rows = merged(sources, None if remember == (None, None) else keep)
+        facts = RunFacts(
+            self._store,
+            self.index.hasher.seed,
+            old[-1].header.first,
+            old[0].header.last,
+            old[0].header.latest,
+            joined([self.index.remember, *(run.header.remember for run in old)]),
+        )
+        rows = merged([run.batches() for run in old], self._keep(old))
         most = sum(run.header.rows for run in old)
         writing = writing_run(self._disk, KEYS_MERGE_TEMPORARY, facts, most, rows)
         while not self._stopped:
@@ -182,6 +189,28 @@ class KeyKeeper:
                 return run
         await self._log.run(writing.close)
         return None
+
+    def _keep(self, old: list[Run]) -> Callable[[bytes], bool] | None:
+        """Return the function that tells which rows of `old` to keep, `None` for all.
+
+        No row is dropped that counts at a moment which the store may go back to without the log.
+        """
+        remember, earliest = self.index.remember, self.earliest_moment
+        past = [one.header for one in old if earliest is None or one.header.last <= earliest]
+        if remember == FOR_EVER or not past:
+            return None
+        next_seq, latest = past[0].last + 1, min(past[0].latest, self._latest())
+
+        def keep(row: bytes) -> bool:
+            return not remember.forgets(Row(*ROW.unpack(row)), next_seq, latest)
+
+        return keep
+
+    def _latest(self) -> int:
+        """Return the time that ages count to, as far as the clocks agree."""
+        latest, opened = self._opened
+        now = latest + self._clock.monotonic_ns() - opened
+        return min(self.index.latest_by(self._clock), now)
 
     def _remove(self, runs: list[Run]) -> None:
         """Remove merged runs. A look-up under way has the files open."""

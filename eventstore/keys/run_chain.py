@@ -15,20 +15,22 @@ short tells of lost runs. The keys of lost runs are read from the log again, as 
 reaches back.
 
 A chain may reach beyond the last event, where the store has no log or the log was cut. Then the
-runs are written again without the rows of later events, before new events get these numbers.
+runs are written again without the rows of later events, before new events get these numbers. A run
+of a store with `keys: remember` may have left out keys that count again now (`keys_left_out` in
+`key_recovery.py`). These rows come from the log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from eventstore.disk.base import Disk, sync_folder
 from eventstore.disk.layout import KEYS_FOLDER, KEYS_TEMPORARY, run_range
 from eventstore.errors import CorruptStoreError
-from eventstore.keys.format import ROW, InvalidRunError
+from eventstore.keys.format import ROW, InvalidRunError, Remember
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import KeyIndex
 from eventstore.keys.keys_in_log import Canonical, recorded_keys
@@ -139,26 +141,46 @@ def rebuild_runs(
     upto: int,
     chunks: Iterable[Chunk],
     canonical: Canonical,
+    remember: Remember,
 ) -> list[Run]:
-    """Write the runs of events `covered + 1` to `upto` again, from the log."""
+    """Write the runs of events `covered + 1` to `upto` again, from the log.
+
+    A run has the newest event of each key alone, so `remember` stands in its header.
+    """
     runs: list[Run] = []
     rows: dict[int, bytes] = {}
+    latest = 0
+
+    def write(end: int) -> Run:
+        facts = RunFacts(store, hasher.seed, covered + 1, end, latest, remember)
+        packed = list(rows.values())
+        return write_run(disk, KEYS_TEMPORARY, facts, len(packed), sorted_rows(packed))
+
     for chunk in chunks:
         for row in recorded_keys(chunk, covered + 1, upto + 1, hasher, canonical):
             rows[row.hash] = ROW.pack(*row)
+            latest = max(latest, row.time)
         end = min(chunk.first_seq + chunk.events - 1, upto)
         if len(rows) >= _ROWS_PER_RUN:
-            runs.append(_written(disk, store, hasher.seed, covered + 1, end, rows.values()))
+            runs.append(write(end))
             covered, rows = end, {}
     if covered < upto:
-        runs.append(_written(disk, store, hasher.seed, covered + 1, upto, rows.values()))
+        runs.append(write(upto))
     return runs
 
 
-def repair_runs(disk: Disk, store: uuid.UUID, found: FoundRuns, last: int) -> FoundRuns:
+def repair_runs(
+    disk: Disk,
+    store: uuid.UUID,
+    found: FoundRuns,
+    last: int,
+    latest: int,
+    left_out: Collection[bytes],
+) -> FoundRuns:
     """Cut the runs at event `last`, and remove files outside the chain.
 
-    The cut is durable before a new event gets a number behind `last`.
+    `latest` is the latest time of an event up to `last`. `left_out` are rows that the cut run has
+    left out. The cut is durable before a new event gets a number behind `last`.
     """
     runs, gone = [], list(found.leftovers)
     for run in found.runs:
@@ -168,9 +190,10 @@ def repair_runs(disk: Disk, store: uuid.UUID, found: FoundRuns, last: int) -> Fo
             continue
         gone.append(run.name)
         if header.first <= last:
-            rows = _upto(run, last)
-            facts = RunFacts(store, header.seed, header.first, last)
-            runs.append(write_run(disk, KEYS_TEMPORARY, facts, header.rows, rows))
+            rows = merged([_upto(run, last), sorted_rows(left_out)])
+            facts = RunFacts(store, header.seed, header.first, last, latest, header.remember)
+            most = header.rows + len(left_out)
+            runs.append(write_run(disk, KEYS_TEMPORARY, facts, most, rows))
         run.close()
     kept = {run.name for run in runs}  # a cut run may have the name of a leftover
     for name in gone:
@@ -187,14 +210,6 @@ def _upto(run: Run, last: int) -> RowSource:
         yield [row for row in rows if _seq(row) <= last]
 
 
-def _written(
-    disk: Disk, store: uuid.UUID, seed: bytes, first: int, last: int, rows: Iterable[bytes]
-) -> Run:
-    packed = list(rows)
-    facts = RunFacts(store, seed, first, last)
-    return write_run(disk, KEYS_TEMPORARY, facts, len(packed), sorted_rows(packed))
-
-
 def copy_keys(disk: Disk, store: uuid.UUID, index: KeyIndex, last: int) -> int:
     """Write the keys of another store's events up to `last` as one run of `store`.
 
@@ -206,7 +221,7 @@ def copy_keys(disk: Disk, store: uuid.UUID, index: KeyIndex, last: int) -> int:
     if not most:
         return 0
     sources = [sorted_rows(recent), *(_upto(run, last) for run in index.runs)]
-    facts = RunFacts(store, index.hasher.seed, 1, last)
+    facts = RunFacts(store, index.hasher.seed, 1, last, index.latest)
     write_run(disk, KEYS_TEMPORARY, facts, most, merged(sources)).close()
     return last
 

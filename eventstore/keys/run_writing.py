@@ -18,8 +18,10 @@ from typing import NamedTuple
 from eventstore.disk.base import Disk, give_way, sync, sync_folder, write_fully
 from eventstore.disk.layout import KEYS_FOLDER, run_name
 from eventstore.keys.format import (
+    FOR_EVER,
     HEADER_SIZE,
     BlockWriter,
+    Remember,
     RunHeader,
     homes_for,
     prints_of,
@@ -44,6 +46,8 @@ class RunFacts(NamedTuple):
     seed: bytes
     first: int
     last: int
+    latest: int = 0
+    remember: Remember = FOR_EVER
 
 
 def sorted_rows(rows: Collection[bytes]) -> RowSource:
@@ -155,6 +159,8 @@ def writing_run(
             homes=homes_for(most),
             blocks=writer.blocks,
             prints_crc=crc,
+            latest=facts.latest,
+            remember=facts.remember,
         )
         write_fully(file, 0, header.encode())
         sync(file)

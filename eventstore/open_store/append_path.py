@@ -281,6 +281,8 @@ class AppendPath(Generic[StateT]):
         if fresh is not None:
             self._counted = last.seq, fresh  # at once: an interruption counts no event twice
         self.state = last.state
+        if self._keys.remember.age is not None:
+            self._keys.latest = max(self._keys.latest, self._latest)
         if self._keys.groups:
             for entry in entries:
                 self._keys.committed(entry.first_seq)

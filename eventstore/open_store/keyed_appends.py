@@ -33,6 +33,7 @@ from eventstore.errors import HistoryUnavailableError
 from eventstore.intents.time_limits import Terms
 from eventstore.keys.decision import (
     Decision,
+    Differences,
     Evidence,
     Match,
     Unit,
@@ -45,6 +46,7 @@ from eventstore.keys.format import Row
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
 from eventstore.keys.key_text import key_text
+from eventstore.keys.print_loading import PrintLoading
 from eventstore.log.base import Log
 from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Outcome, Receipt, operation_name
@@ -107,6 +109,7 @@ class KeyedAppends:
         self._log = log
         self._clock = clock
         self._looking_up: set[DetachedWork[None]] = set()
+        self._prints = PrintLoading(index, log)
 
     def submit(
         self,
@@ -199,7 +202,7 @@ class KeyedAppends:
                 raise partial_error(known, request.payloads, min(without))
         if decision.new:
             return None
-        return _receipt([match for _, match in known])
+        return _receipt([match for _, match in known], decision.differences)
 
     def _queued(self, request: _Request) -> Receipt | Decision:
         """Decide, and queue the new operations, in the turn of the loop that found room.
@@ -228,7 +231,7 @@ class KeyedAppends:
         room = self._log.appender.room
         if room.failure is not None:  # since the look-up began. A closing waits for the look-ups
             room.ensure_open()
-        return request.queue(
+        receipt = request.queue(
             payloads,
             texts,
             request.metadata,
@@ -238,6 +241,8 @@ class KeyedAppends:
             request.terms,
             decision.new,
         )
+        receipt.differences = decision.differences
+        return receipt
 
     # ---- looking up ------------------------------------------------------------------------
 
@@ -260,6 +265,7 @@ class KeyedAppends:
                 _logger.error("%s: a group was not written: %s", self._log.path, error)
 
     async def _look_up(self, request: _Request, missing: Mapping[int, Unit]) -> None:
+        self._prints.begin()
         index = self.index
         generation, runs = index.generation, index.runs
         rows = await self._log.run(find_in_runs, runs, list(missing), index.limit)
@@ -333,6 +339,7 @@ class KeyedAppends:
         rows = {key_hash: index.in_memory(key_hash) for key_hash in hashes}
         missing = [key_hash for key_hash, row in rows.items() if row is None]
         if missing:
+            self._prints.begin()
             rows |= await self._log.run(find_in_runs, index.runs, missing, index.limit)
         for key_hash, name in hashes.items():
             row = index.in_memory(key_hash) or rows[key_hash]
@@ -371,14 +378,14 @@ def keys_in_flight(
     return keys
 
 
-def _receipt(matches: Sequence[Match]) -> Receipt:
+def _receipt(matches: Sequence[Match], differences: Differences | None) -> Receipt:
     """Return the receipt of a group recorded before, pending for a key in flight."""
     receipt = Receipt(
         min([match.row.seq for match in matches]),
         max([match.last_seq for match in matches]),
         matches[0].row.time,
         duplicate=True,
-        differences=next((one.differences for one in matches if one.differences is not None), None),
+        differences=differences,
     )
     flying = [match.first for match in matches if match.first is not None]
     if flying:

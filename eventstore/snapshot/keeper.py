@@ -99,8 +99,12 @@ class SnapshotKeeper:
         self._disk = disk
         self._log = log
         self._vault = vault
-        self.keys: KeyKeeper = KeyKeeper(disk, log, manifest.store, index, clock)
         self.logged: bool = manifest.logged
+        self._drops_events = not manifest.logged or config.history == "discard"
+        earliest = 0 if self._drops_events else None
+        self.keys: KeyKeeper = KeyKeeper(
+            disk, log, manifest.store, index, clock, earliest_moment=earliest
+        )
         self._config = config
         self._clock = clock
         self._published = weakref.WeakMethod(published)
@@ -267,6 +271,8 @@ class SnapshotKeeper:
             remove_keyframes(self._disk)
         if not kept:
             return  # somebody removed the snapshot a moment ago
+        if self._drops_events:
+            self.keys.earliest_moment = kept[0]
         enough = len(kept) >= min(2, self._config.backup_count)
         if not self.logged:
             note_first_snapshot(self._disk, manifest, kept[0])

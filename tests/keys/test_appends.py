@@ -272,6 +272,20 @@ class TestAGroup:
         assert again.duplicate
         assert (again.first_seq, again.seq) == (1, 4)
 
+    async def test_says_what_stands_beside_what_is_written(self, store: EventStore[int]) -> None:
+        """A re-poll of many, of which one was told otherwise before, is no place to be silent."""
+        await store.append(Quote(quote_id="a", price=1.0))
+        receipt = await store.append(
+            Quote(quote_id="a", price=2.0), Quote(quote_id="b", price=3.0), Fill(fill_id="1")
+        )
+        assert (receipt.first_seq, receipt.seq, receipt.duplicate) == (2, 3, False)
+        assert receipt.differences in ({"price": (1.0, 2.0)}, {})
+        receipt = await store.append(Quote(quote_id="c"), Quote(quote_id="c", price=4.0))
+        assert (receipt.first_seq, receipt.seq) == (4, 4)
+        assert receipt.differences == {"price": (0.0, 4.0)}
+        receipt = await store.append(Quote(quote_id="d"), Quote(quote_id="d"), Fill(fill_id="1"))
+        assert receipt.differences is None
+
     async def test_with_one_operation_without_a_key_is_new_as_a_whole(
         self, store: EventStore[int]
     ) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from eventstore.disk.layout import KEYS_TEMPORARY
-from eventstore.keys.format import Row
+from eventstore.keys.format import Remember, Row
 from eventstore.keys.hashing import KeyHasher
-from eventstore.keys.index import Frozen, InFlight, KeyIndex, Remember
+from eventstore.keys.index import Frozen, InFlight, KeyIndex
 from eventstore.keys.run import Run
 from eventstore.keys.run_writing import RunFacts, merged, sorted_rows, write_run
 from eventstore.testing import SimulatedDisk

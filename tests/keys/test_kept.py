@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +20,12 @@ from eventstore import (
     StoreFailedError,
     StoreFullError,
     handler,
+    key_recovery,
     upcaster,
 )
 from eventstore.history import branch
 from eventstore.keys import keeper as key_keeper
+from eventstore.keys.format import HEADER_SIZE
 from eventstore.testing import Call, Fault, SimulatedDisk
 
 
@@ -146,6 +149,63 @@ class TestARestart:
         ]
         assert {kind for kind, _ in touched} <= {"open", "read", "size", "remove", "sync_folder"}
         assert len([kind for kind, _ in touched if kind == "read"]) <= 2 * len(runs(disk))
+        await store.close()
+
+
+def key_reads(disk: SimulatedDisk, since: int) -> list[int | str]:
+    """Return the bytes of each read of a run since a call."""
+    calls = disk.calls[since:]
+    return [call.args[1] for call in calls if call.kind == "read" and "keys/" in call.name]
+
+
+@pytest.mark.asyncio
+class TestALargeRun:
+    """No prints are read while a store is opened, so an opening takes as long for more keys."""
+
+    @pytest.fixture(autouse=True)
+    def large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(key_recovery, "_PRINTS_AT_OPENING", 0)
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    async def test_of_a_large_run_the_prints_are_read_once_they_are_missed(
+        self, read_only: bool
+    ) -> None:
+        disk = await filled()
+        before = len(disk.calls)
+        store = await opened(disk, read_only=read_only)
+        assert key_reads(disk, before) == [HEADER_SIZE] * len(runs(disk))
+        assert await store.find("nobody's") is None
+        await asyncio.sleep(0)
+        before = len(disk.calls)
+        for number in range(100, 200):
+            assert await store.find(str(number)) is None
+        assert key_reads(disk, before) == []
+        assert await store.find("3") is not None
+        await store.close()
+
+    async def test_of_a_large_run_a_block_has_the_answer_without_the_prints(self) -> None:
+        disk = await filled()
+        store = await opened(disk)
+        known, new = store.submit(Fill(fill_id="2")), store.submit(Fill(fill_id="new"))
+        assert (await known).duplicate
+        assert not (await new).duplicate
+        with pytest.raises(KeyConflictError):
+            await store.append(Fill(fill_id="5", qty=2.0))
+        await store.close()
+
+    async def test_of_a_large_run_damaged_prints_cost_time_alone(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        disk = await filled()
+        for name in runs(disk):
+            disk.flip_bit(name, 8 * len(disk.read_file(name)) - 3)
+        store = await opened(disk)
+        assert await known(store, *range(1, 29)) == list(range(1, 27))
+        await fills(store, 50, 51)
+        assert await known(store, 50, 51, 52) == [50, 51]
+        told = [record.message for record in caplog.records if "prints" in record.message]
+        assert len(told) == 1
+        assert "each look-up of a key reads the disk" in told[0]
         await store.close()
 
 

@@ -19,6 +19,7 @@ RUN = "keys/run.py"
 RUN_FORMAT = "keys/format.py"
 
 TEST_APPENDS = "tests/keys/test_appends.py"
+TEST_EARLIER = "tests/keys/test_earlier_moments.py"
 TEST_INDEX = "tests/keys/test_index.py"
 TEST_KEPT = "tests/keys/test_kept.py"
 TEST_RUNS = "tests/keys/test_runs.py"
@@ -216,5 +217,53 @@ KEYS = (
         breaks="nobody changes an event for others",
         edits=(edit("model/operation.py", "map(copy_value, self._events)", "self._events"),),
         caught_by=(f"{TEST_APPENDS} -k nobody_changes",),
+    ),
+    Sabotage(
+        name="dropped keys not read again for an earlier moment",
+        breaks="a branch and a restore know the keys of their moment",
+        edits=(edit(KEY_RECOVERY, "    if first <= at.seq:\n", "    if False:\n"),),
+        caught_by=(TEST_EARLIER,),
+    ),
+    Sabotage(
+        name="a restored run written without the keys of the log",
+        breaks="a restore knows the keys of its moment, at every opening",
+        edits=(
+            edit(
+                RUN_CHAIN,
+                "merged([_upto(run, last), sorted_rows(left_out)])",
+                "merged([_upto(run, last)])",
+            ),
+        ),
+        caught_by=(f"{TEST_EARLIER} -k Restore",),
+    ),
+    Sabotage(
+        name="a merge that forgets as of now where the log drops events",
+        breaks="a restore knows the keys of its moment",
+        edits=(
+            edit(
+                KEY_KEEPER,
+                "if earliest is None or one.header.last <= earliest",
+                "if True or one.header.last <= earliest",
+            ),
+        ),
+        caught_by=(f"{TEST_EARLIER} -k 'without_a_log or discards'",),
+    ),
+    Sabotage(
+        name="an age that events without a key do not count for",
+        breaks="a restart forgets the same keys",
+        edits=(
+            edit(
+                APPEND_PATH,
+                "            self._keys.latest = max(self._keys.latest, self._latest)\n",
+                "            pass\n",
+            ),
+        ),
+        caught_by=(f"{TEST_EARLIER} -k every_event_counts",),
+    ),
+    Sabotage(
+        name="all prints read while a store is opened",
+        breaks="an opening takes no longer for more keys",
+        edits=(edit(KEY_RECOVERY, "            if left >= 0:\n", "            if True:\n"),),
+        caught_by=(f"{TEST_KEPT} -k large_run",),
     ),
 )

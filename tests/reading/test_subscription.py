@@ -464,6 +464,23 @@ class TestReadOnly:
             async with store.subscribe(after=place) as again:
                 assert await take(again, 1) == [3]
 
+    async def test_history_is_no_lag_of_a_slow_one(self) -> None:
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(*[pay()] * 20)
+            other = disk.reopen()
+            async with (
+                EventStore.open("", bank_registry(), disk=other, read_only=True) as reader,
+                reader.subscribe(after=0, slow="error", max_lag=5) as events,
+            ):
+                assert await take(events, 20) == list(range(1, 21))
+                await store.append(pay())
+                assert await take(events, 1) == [21]
+                await store.append(*[pay()] * 20)
+                assert await take(events, 1) == [22]
+                with pytest.raises(SubscriberTooSlowError):
+                    await take(events, 1)
+
 
 class TestLeftAlone:
     """A subscription that nobody reads any more costs nothing."""

@@ -201,13 +201,16 @@ async def recovered_as_claimed(store: Opened, claim: Claim, required: int) -> No
 async def keys_as_claimed(store: EventStore[Any], claim: Claim) -> None:
     """Check that a store knows the keys of its events, and of no event that is gone.
 
-    One known key and one lost key stand for all: another opening looks at others.
+    One known key and one lost key stand for all: another opening looks at others. A key from before
+    `keys_since` may be forgotten.
     """
     groups: dict[str, list[Event[Any]]] = {}
     for event, _ in claim.submitted:
         if event.key is not None:
             groups.setdefault(event.key, []).append(event)
-    known = [group for group in groups.values() if group[-1].seq <= store.seq]
+    since = store.stats().keys_since
+    known = [group for group in groups.values() if since <= group[0].seq <= store.seq]
+    known = [group for group in known if group[-1].seq <= store.seq]
     for group in known[-1:] if store.seq % 2 else known[:1]:
         first = group[0]
         found = await store.find(str(first.key))
@@ -227,6 +230,8 @@ async def written_once(store: EventStore[Any], claim: Claim) -> None:
     keyed = [event for event, _ in claim.submitted[:seq] if event.key is not None]
     for last in keyed[-1:]:
         group = [event.data for event in keyed if event.key == last.key]
+        if last.seq + 1 - len(group) < store.stats().keys_since:
+            return
         receipt = await store.append(*group, key=last.key)
         if not receipt.duplicate or receipt.seq != last.seq or store.seq != seq:
             raise OracleError(f"the group of event {last.seq} was written again: {receipt}")

@@ -286,6 +286,8 @@ class Program:
             raise OracleError(f"event {receipt.seq} was acknowledged, {store.seq} published")
         self.record.keep(store)
         if key is not None and group % 2 and isinstance(store, EventStore):  # as after a time-out
+            if receipt.first_seq < store.stats().keys_since:
+                return
             options = self.options(None)
             again = await store.append(*operations, key=key, **options)
             if (again.seq, again.duplicate) != (receipt.seq, True):

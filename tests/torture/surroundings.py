@@ -8,6 +8,7 @@ from random import Random
 import msgspec
 
 from eventstore import Durability, StoreConfig
+from eventstore.key_config import KeyConfig, RememberConfig
 from eventstore.snapshot import keyframes
 
 __all__ = ["CONTEXTS", "config_for"]
@@ -39,4 +40,7 @@ def config_for(random: Random) -> StoreConfig:
     )
     # Not drawn by itself, since the programs that once found a fault are known by their draws.
     events = {4608: None, 8192: 10}.get(config.segment_size, 1)
-    return msgspec.structs.replace(config, keyframe_events=events)
+    remembered = RememberConfig(events={4608: 12, 8192: 30}.get(config.segment_size))
+    return msgspec.structs.replace(
+        config, keyframe_events=events, keys=KeyConfig(remember=remembered)
+    )
