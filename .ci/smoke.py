@@ -20,7 +20,7 @@ async def main(folder: Path) -> None:
     package = resources.files(eventstore)
     if not (package / "py.typed").is_file():
         raise SystemExit("the wheel lacks py.typed")
-    if not [tape for tape in (package / "demo" / "tape").iterdir() if tape.name.endswith(".gz")]:
+    if not [tape for tape in (package / "demo" / "tape").iterdir() if tape.name.endswith(".zst")]:
         raise SystemExit("the wheel lacks the demonstration's tape")
     print(
         f"{Path(eventstore.__file__).parent}: {', '.join(registry.operations)}; one event, reopened"

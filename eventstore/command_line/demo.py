@@ -27,7 +27,7 @@ __all__ = ["demo"]
 @click.option(
     "--tape",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Another tape: CSV or CSV in gzip.  [default: the one shipped]",
+    help="Another tape: CSV, or CSV in Zstandard or gzip.  [default: the one shipped]",
 )
 @click.option("--kills", type=click.IntRange(0, 1000), default=5, show_default=True)
 @click.option("--seed", type=int, help="What the moments of the kills are drawn from.")

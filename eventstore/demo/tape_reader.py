@@ -1,10 +1,10 @@
 """A reader of tapes: rows of trade prints, checked one by one and grouped into moments.
 
-A tape is a CSV file or a gzip of one, told apart by the first two bytes. Its columns are `exchange,
-symbol, timestamp, local_timestamp, id, side, price, amount` in any order. Prints with one timestamp
-of the venue belong to one *moment*: a taker sweeping through the book makes dozens of prints at
-once. Rows are read one after the other, so a tape may be longer than memory. Prices and amounts are
-read as the decimals that the file spells out.
+A tape is a CSV file, plain or compressed by Zstandard or gzip, told apart by the first bytes. Its
+columns are `exchange, symbol, timestamp, local_timestamp, id, side, price, amount` in any order.
+Prints with one timestamp of the venue belong to one *moment*: a taker sweeping through the book
+makes dozens of prints at once. Rows are read one after the other, so a tape may be longer than
+memory. Prices and amounts are read as the decimals that the file spells out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +20,14 @@ from decimal import Decimal, InvalidOperation
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
+from typing import IO, cast
 
 from eventstore.errors import EventStoreError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd  # pragma: no cover - only one of the two is there
+else:
+    from backports import zstd  # pragma: no cover - only one of the two is there
 
 __all__ = ["COLUMNS", "Print", "TapeError", "read_moments", "read_tape", "shipped_tape"]
 
@@ -29,6 +36,7 @@ COLUMNS = (
 )  # fmt: skip
 SIDES = frozenset({"buy", "sell", "unknown"})
 GZIP = b"\x1f\x8b"
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
 LARGEST_EXPONENT = 50
 
 
@@ -56,7 +64,7 @@ class Print:
 def shipped_tape() -> Path:
     """Return the path of the tape inside the package."""
     folder = resources.files("eventstore.demo") / "tape"
-    return Path(str(folder / "btcusdt-perp-trades-2020-02-22.csv.gz"))
+    return Path(str(folder / "btcusdt-perp-trades-2020-02-22.csv.zst"))
 
 
 def read_tape(path: Path) -> Iterator[Print]:
@@ -67,22 +75,29 @@ def read_tape(path: Path) -> Iterator[Print]:
     name = str(path)
     prints = 0
     try:
-        with path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == GZIP
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-                rows = csv.reader(text, strict=True)
-                layout = _Layout(next(rows, []), name)
-                for row in rows:
-                    if row:
-                        yield layout.read(row, rows.line_num)
-                        prints += 1
+        with (
+            path.open("rb") as raw,
+            io.TextIOWrapper(_unpacked(raw), encoding="utf-8-sig", newline="") as text,
+        ):
+            rows = csv.reader(text, strict=True)
+            layout = _Layout(next(rows, []), name)
+            for row in rows:
+                if row:
+                    yield layout.read(row, rows.line_num)
+                    prints += 1
     except OSError as error:  # gzip.BadGzipFile is one as well
         raise TapeError(f"cannot be read: {error.strerror or error}", path=name) from error
-    except (EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+    except (EOFError, UnicodeDecodeError, csv.Error, zlib.error, zstd.ZstdError) as error:
         raise TapeError(f"is damaged after {prints} prints: {error}", path=name) from error
     if not prints:
         raise TapeError("holds no prints", path=name)
+
+
+def _unpacked(raw: io.BufferedReader) -> IO[bytes]:
+    begin = raw.peek(len(ZSTANDARD))
+    if begin.startswith(ZSTANDARD):
+        return cast("IO[bytes]", zstd.ZstdFile(raw))
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if begin.startswith(GZIP) else raw
 
 
 def read_moments(path: Path) -> Iterator[tuple[Print, ...]]:

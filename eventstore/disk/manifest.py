@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import json
 import uuid
 import zlib
 from typing import Literal
@@ -235,6 +234,8 @@ def _says_the_same(manifest: Manifest, data: bytes) -> bool:
     written = _encode(manifest)
     if written == data:
         return True
+    import json  # only for an edited file
+
     try:
         json.loads(data, object_pairs_hook=_refuse_a_member_twice)
     except ValueError:

@@ -54,23 +54,22 @@ class _SameHash:
 
 
 def _nodes_within(value: AnyMap) -> set[type[Any]]:
-    """The classes of the nodes of a map from strings or `_SameHash` to integers."""
+    """The classes of the nodes of a map from integers or `_SameHash` to integers."""
     found, rest = set(), list(_referents(value))
     while rest:
         item = rest.pop()
-        if not isinstance(item, str | int | _SameHash | type):
+        if not isinstance(item, int | _SameHash | type):
             found.add(type(item))
             rest += _referents(item)
     return found
 
 
+_MANY = immutables.Map({number: number for number in range(40)})
 _NODES = frozenset(
-    _nodes_within(immutables.Map({str(number): number for number in range(100)}))
+    _nodes_within(_MANY)
     | _nodes_within(immutables.Map({_SameHash(): number for number in range(3)}))
 )
-_BRANCHING = type(
-    next(iter(_referents(immutables.Map({str(number): number for number in range(100)}))), None)
-)
+_BRANCHING = type(next(iter(_referents(_MANY)), None))
 """The class of a node of nodes alone."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -43,6 +44,11 @@ from eventstore.demo.verify import Verification, verify
 from eventstore.demo.worker import STORE_OPTIONS, Recording
 from eventstore.recovery_and_stats import RecoveryReport
 from handlers import EngineState
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 HEADER = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
 ROW = "venue,XYZ,1000000,1000250,1,buy,10.5,2"
@@ -90,8 +96,9 @@ class TestTape:
     def test_plain_and_compressed_tapes_read_the_same(self, tmp_path: Path) -> None:
         plain = write_tape(tmp_path / "tape.csv", ROW, ROW)
         packed = tmp_path / "tape-without-a-suffix"
-        packed.write_bytes(gzip.compress(plain.read_bytes()))
-        assert list(read_tape(plain)) == list(read_tape(packed))
+        for compress in (gzip.compress, zstd.compress):
+            packed.write_bytes(compress(plain.read_bytes()))
+            assert list(read_tape(plain)) == list(read_tape(packed))
         assert len(list(read_tape(plain))) == 2
 
     def test_columns_may_be_in_any_order_and_more_than_needed(self, tmp_path: Path) -> None:
@@ -154,10 +161,21 @@ class TestTape:
         with pytest.raises(TapeError):
             list(read_tape(path))
 
-    def test_a_compressed_tape_that_was_cut_is_refused(self, tmp_path: Path) -> None:
-        path = tmp_path / "tape.csv.gz"
-        path.write_bytes(shipped_tape().read_bytes()[:50_000])
+    @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+    def test_a_compressed_tape_that_was_cut_is_refused(
+        self, tmp_path: Path, compress: Callable[[bytes], bytes]
+    ) -> None:
+        path = tmp_path / "tape"
+        whole = compress("\n".join([HEADER, *[ROW] * 20_000]).encode())
+        path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(TapeError, match="is damaged after"):
+            list(read_tape(path))
+
+    def test_a_compressed_tape_that_was_changed_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "tape"
+        whole = shipped_tape().read_bytes()
+        path.write_bytes(whole[:50_000] + bytes(9) + whole[50_009:])
+        with pytest.raises(TapeError):
             list(read_tape(path))
 
     def test_a_missing_tape_is_refused(self, tmp_path: Path) -> None:
