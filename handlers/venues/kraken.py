@@ -7,8 +7,9 @@ Format: Kraken's pages "Executions" of websocket 2, "Get Trades History" and "Ge
 - The identity is `exec_id`, which is the key of the entry in TradesHistory. `postxid` is the id of
   a position.
 - The stream has numbers, so its doubles are read as the shortest decimal. A request has texts.
-- Assets and pairs have several names. The stream says BTC/USD, a request XXBTZUSD, so `instruments`
-  has to have the pair under the name of the request, with its quote, the currency of the fee.
+- Assets and pairs have several names. The stream says BTC/USD, a request XXBTZUSD or XBTUSD. All
+  are names of the definition in `instruments` with this base and quote, and so have one symbol.
+- `.F` behind an asset is what Kraken Rewards pays for. It trades as the asset itself.
 - `fee` of TradesHistory is the value of the fee in the quote currency, also where the fee was taken
   in another one. The stream says what was taken.
 - Ledger entries of type `trade` repeat the trades, rounded, and are not booked.
@@ -22,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 
 from eventstore import Operation
 from handlers.define_instrument import DefineInstrument
@@ -59,6 +61,7 @@ _EXECUTES = {
     "restated": False,
     "status": False,
 }
+_REWARDED = ".F"
 _LIQUIDITY = {"m": True, "t": False}
 _QUIET = frozenset({"heartbeat", "status", "balances", "pong"})
 
@@ -83,8 +86,8 @@ class Kraken(VenueAdapter):
     """The adapter of Kraken spot.
 
     Attributes:
-        instruments: Definitions by the names that requests give pairs, such as XXBTZUSD. The
-            symbol of a definition is the user's, and its quote is the currency of fees.
+        instruments: Definitions by any name of the pair, such as XXBTZUSD. The symbol of a
+            definition is the user's, and its quote is the currency of fees.
         assets: The user's name by Kraken's name of an asset. Another asset keeps its name.
         cash_kinds: The booking of further types of ledger entries, beside `LEDGER`.
         users: The user's account by the id of a user, of a stream with subaccounts.
@@ -183,7 +186,7 @@ class Kraken(VenueAdapter):
         if trade.number("margin") or not trade.absent("posstatus"):
             raise trade.refusal("is a trade on margin")
         pair = trade.text("pair")
-        instrument = self.instruments.get(pair)
+        instrument = self._pair(pair)
         if instrument is None or instrument.quote is None:
             raise trade.refusal(
                 f"is a pair whose name and quote are not known: {pair[:80]!r}. instruments has to "
@@ -224,8 +227,31 @@ class Kraken(VenueAdapter):
         )
 
     def _symbol(self, name: str) -> str:
-        instrument = self.instruments.get(name)
+        instrument = self._pair(name)
         return self.symbol(name) if instrument is None else instrument.symbol
 
+    def _pair(self, name: str) -> DefineInstrument | None:
+        """Return the definition of a pair under any name. A name of two definitions is no name."""
+        if name in self.instruments:
+            return self.instruments[name]
+        named = self._named.get(name, [])
+        return named[0] if len(named) == 1 else None
+
+    @cached_property
+    def _named(self) -> dict[str, list[DefineInstrument]]:
+        """The definitions by every name that Kraken may give their pairs."""
+        names_of: dict[str, list[str]] = {}
+        for name, own in self.assets.items():
+            names_of.setdefault(own, [own]).append(name)
+        named: dict[str, list[DefineInstrument]] = {}
+        for instrument in {one.symbol: one for one in self.instruments.values()}.values():
+            base, quote = instrument.base or "", instrument.quote or ""
+            for first in names_of.get(base, [base]):
+                for second in names_of.get(quote, [quote]):
+                    named.setdefault(f"{first}/{second}", []).append(instrument)
+                    named.setdefault(f"{first}{second}", []).append(instrument)
+        return named
+
     def _asset(self, name: str) -> str:
+        name = name if name in self.assets else name.removesuffix(_REWARDED)
         return self.assets.get(name, name)

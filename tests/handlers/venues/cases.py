@@ -83,21 +83,21 @@ class Case:
     def adapter(self, unknown_fields: UnknownFields = "refuse") -> Adapter:
         """Return a new adapter, configured for these messages."""
         by_symbol = {one.symbol: one for one in self.definitions}
-        told_as = {
-            "ETHUSDT": "ETHUSDT.spot", "XXBTZUSD": "BTC/USD", "SOLUSDT": "SOL/USDT",
-            "XETHZEUR": "ETH/EUR", "ADAEUR": "ADA/EUR",
-        }  # fmt: skip
-        told = {name: by_symbol[own] for name, own in told_as.items() if own in by_symbol}
+        spot = {
+            one.symbol.removesuffix(".spot").replace("/", ""): one
+            for one in self.definitions
+            if one.kind == "spot"
+        }
         adapters: dict[str, Callable[..., Adapter]] = {
             "alpaca": partial(Alpaca, instruments=by_symbol),
             "binance-spot": BinanceSpot,
             "binance-usdm": BinanceUsdm,
-            "bybit": partial(Bybit, spot=told),
+            "bybit": partial(Bybit, spot=spot),
             "ccxt": Ccxt,
             "coinbase-advanced": partial(Coinbase, instruments=by_symbol),
             "fix44": partial(Fix44, separator="|"),
             "interactive-brokers": partial(InteractiveBrokers, gateway_zone="UTC"),
-            "kraken-spot": partial(Kraken, instruments=told),
+            "kraken-spot": partial(Kraken, instruments=by_symbol),
             "okx": Okx,
         }
         return adapters[self.venue](unknown_fields=unknown_fields)

@@ -23,7 +23,7 @@ from handlers.venues.binance_usdm import BinanceUsdm
 from handlers.venues.bybit import Bybit
 from handlers.venues.ccxt import Ccxt
 from handlers.venues.coinbase import Coinbase
-from handlers.venues.kraken import Kraken
+from handlers.venues.kraken import ASSETS, Kraken
 from handlers.venues.okx import Okx
 from tests.handlers.venues.cases import load_cases
 
@@ -225,10 +225,31 @@ class TestKraken:
 
     def test_a_pair_has_one_symbol_under_all_its_names(self) -> None:
         definition = DefineInstrument(symbol="bitcoin", kind="spot", base="BTC", quote="USD")
-        adapter = Kraken(instruments={"XXBTZUSD": definition, "BTC/USD": definition})
-        streamed = only_fill(adapter.operations(recorded("kraken-spot", 1)))
-        fetched = only_fill(adapter.operations(recorded("kraken-spot", 5)))
-        assert streamed.symbol == fetched.symbol == "bitcoin"
+        streamed, fetched = recorded("kraken-spot", 1), recorded("kraken-spot", 5)
+        trade = fetched["result"]["trades"]["TBLEXI-ZZYZX-000001"]
+        for listed in ("XXBTZUSD", "BTC/USD", "any name"):
+            adapter = Kraken(instruments={listed: definition})
+            assert only_fill(adapter.operations(streamed)).symbol == "bitcoin"
+            for name in ("XXBTZUSD", "XBTUSD", "BTC/USD", "XBT/USD", "BTCZUSD"):
+                trade["pair"] = name
+                assert only_fill(adapter.operations(fetched)).symbol == "bitcoin"
+            for name in ("XETHZUSD", "XXBTZEUR", "USD/BTC", ""):
+                trade["pair"] = name
+                with pytest.raises(VenueMessageError, match="pair"):
+                    adapter.operations(fetched)
+
+    def test_a_name_of_two_definitions_is_the_name_of_none(self) -> None:
+        """Two symbols of one pair: the name in `instruments` alone tells which is meant."""
+        other = DefineInstrument(symbol="other", kind="spot", base="BTC", quote="USD")
+        adapter = Kraken(instruments={"XXBTZUSD": self.DEFINITION, "XBTUSD": other})
+        fetched = recorded("kraken-spot", 5)
+        trade = fetched["result"]["trades"]["TBLEXI-ZZYZX-000001"]
+        for name, symbol in (("XXBTZUSD", "BTC/USD"), ("XBTUSD", "other")):
+            trade["pair"] = name
+            assert only_fill(adapter.operations(fetched)).symbol == symbol
+        trade["pair"] = "BTCUSD"
+        with pytest.raises(VenueMessageError, match="pair"):
+            adapter.operations(fetched)
 
     def test_numbers_that_json_read_as_decimals_are_the_same(self) -> None:
         raw = recorded("kraken-spot", 1)
@@ -286,6 +307,16 @@ class TestKraken:
             ("withdrawal", Decimal(-100), "BTC", "LMKZCZ-Z3GVL-CXKK4H"),
             ("fee", Decimal("-3.5"), "BTC", "LMKZCZ-Z3GVL-CXKK4H"),
         ]
+
+    @pytest.mark.parametrize(
+        ("asset", "currency"),
+        [("XXBT", "BTC"), ("XBT.F", "BTC"), ("USDT.F", "USDT"), ("ETH2.S", "ETH2.S"), ("X.F", "Y")],
+    )
+    def test_what_rewards_are_paid_for_is_the_asset(self, asset: str, currency: str) -> None:
+        raw = recorded("kraken-spot", 6)
+        raw["result"]["ledger"]["LMKZCZ-Z3GVL-CXKK4H"]["asset"] = asset
+        adapter = Kraken(assets={**ASSETS, "X.F": "Y"})
+        assert only_cash(adapter.operations(raw)).currency == currency
 
     def test_an_error_is_refused(self) -> None:
         with pytest.raises(VenueMessageError, match="error"):
