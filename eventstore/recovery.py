@@ -75,6 +75,7 @@ __all__ = ["Recovered", "recover", "recovered_with_tail"]
 StateT = TypeVar("StateT")
 
 _time, _metadata = operator.attrgetter("time"), operator.attrgetter("metadata")
+_data = operator.attrgetter("data")
 
 
 class Recovered(msgspec.Struct, Generic[StateT], kw_only=True):
@@ -258,7 +259,8 @@ def _fold(
     The events of the last segment come from the verified bytes, not from the disk again. Folding
     comes before repair, so a store is left as found if the handlers cannot fold its events. The
     folded state is checked by its type: the type, or a handler, may have changed since the events
-    were appended.
+    were appended. What trusted handlers alone have folded on a snapshot is not checked: the
+    snapshot was made with this type, and with these versions of the handlers.
 
     Raises `CorruptLogError` where the log ends before the snapshot, or reads differently the second
     time. Raises `StateRefusedError`, and what decoding and the handlers raise.
@@ -267,7 +269,7 @@ def _fold(
     at = StateAt(copy_value(initial.state), 0, 0) if snapshot is None else snapshot.at
     if log is None:
         return at
-    before = at.state
+    before, kinds = at.state, set[type[Any]]()
     if log.next_seq <= at.seq:
         raise CorruptLogError(
             f"{disk.path}: the log ends with event {log.next_seq - 1}, but there is a snapshot "
@@ -279,7 +281,7 @@ def _fold(
     if at.seq + 1 < log.last.first_seq:
         reader = LogReader(disk, examined.manifest.store, CACHED_BYTES)
         chunks = reader.chunks(at.seq + 1, log.last.first_seq)
-        at = _folded(registry, at, chunks, examined.keys)
+        at = _folded(registry, at, chunks, examined.keys, kinds)
         if at.seq != log.last.first_seq - 1:
             raise CorruptLogError(
                 f"{disk.path}: the log was verified up to event {log.next_seq - 1}, and reading "
@@ -289,8 +291,9 @@ def _fold(
                 expected_seq=at.seq + 1,
             )
     last = chunks_of(log.last.data, log.last.records, at.seq + 1, CACHED_BYTES)
-    at = _folded(registry, at, last, examined.keys)
-    registry.check_state(at.state, before)
+    at = _folded(registry, at, last, examined.keys, kinds)
+    if snapshot is None or not registry.trusted.issuperset(kinds):
+        registry.check_state(at.state, before)
     return at
 
 
@@ -299,12 +302,15 @@ def _folded(
     at: StateAt[StateT],
     chunks: Iterable[Chunk],
     keys: KeyRecovery,
+    kinds: set[type[Any]],
 ) -> StateAt[StateT]:
+    """Fold chunks of the log. The classes of the payloads are added to `kinds`."""
     state, seq, latest, intents = at
     for chunk in chunks:
         end = chunk.first_seq + chunk.events
         events = decode_chunk(registry, narrowed(chunk, seq + 1, end))
         keys.note(chunk, seq + 1, end, events)
+        kinds.update(map(type, map(_data, events)))
         latest = max(latest, max(map(_time, events), default=latest))
         state = registry.fold(state, events)
         if any(map(_metadata, events)):  # only events with metadata open or settle an intent

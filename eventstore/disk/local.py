@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,7 +234,8 @@ class LocalDisk:
     def sync_path(self) -> None:
         """Sync the parents, up to the root of the file system that holds the directory.
 
-        A parent may forbid to be listed, or be of a file system that syncs no folders. Then
+        A parent that this process has synced before, and whose names are the same since, is passed
+        over. A parent may forbid to be listed, or be of a file system that syncs no folders. Then
         everything is synced, of all file systems.
         """
         below = os.fstat(self._folder_fd(""))
@@ -241,7 +243,11 @@ class LocalDisk:
         try:
             folder = os.open("..", _FOLDER_FLAGS, dir_fd=self._folder_fd(""))
             while (here := os.fstat(folder)).st_dev == below.st_dev and here.st_ino != below.st_ino:
-                fsync_folder(folder)
+                place, asked = (here.st_dev, here.st_ino), time.time_ns()
+                if _SYNCED.get(place) != here.st_ctime_ns:
+                    fsync_folder(folder)
+                    if abs(asked - here.st_ctime_ns) > _CLEARLY:
+                        _SYNCED[place] = here.st_ctime_ns
                 below, parent = here, os.open("..", _FOLDER_FLAGS, dir_fd=folder)
                 os.close(folder)
                 folder = parent
@@ -354,6 +360,13 @@ def _naming_file(name: str) -> Iterator[None]:
         raise
 
 
+_SYNCED: dict[tuple[int, int], int] = {}
+"""The time of the last change of each parent when it was synced, by device and inode.
+
+A change in the same tick of the kernel's clock would have the same time. So a parent that has
+changed a moment ago is not noted.
+"""
+_CLEARLY = 1_000_000_000
 _UNSYNCABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS}
 )

@@ -19,7 +19,7 @@ import copy
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -27,7 +27,7 @@ import msgspec
 
 from eventstore.model.conversion import encode_hook
 
-__all__ = ["PAIR", "Tally", "canonical_bytes", "encode"]
+__all__ = ["PAIR", "Tally", "all_canonical_bytes", "canonical_bytes", "encode"]
 
 PAIR = b"\x92"
 """MessagePack: an array of two."""
@@ -53,12 +53,14 @@ class Tally:
 
     def add(self, *parts: bytes) -> None:
         """Add the canonical bytes of parts: of items, or of pairs of key and value."""
-        total, blake2b = self._sum, hashlib.blake2b
-        for part in parts:
-            if self._ordered:
-                part = total.to_bytes(32, "little") + part
-                total = 0
-            total += int.from_bytes(blake2b(part, digest_size=32).digest(), "little")
+        total, blake2b, number = self._sum, hashlib.blake2b, int.from_bytes
+        if self._ordered:
+            for part in parts:
+                chained = total.to_bytes(32, "little") + part
+                total = number(blake2b(chained, digest_size=32).digest(), "little")
+        else:
+            for part in parts:
+                total += number(blake2b(part, digest_size=32).digest(), "little")
         self._sum = total % _MODULUS
         self._count += len(parts)
 
@@ -74,6 +76,14 @@ def canonical_bytes(value: Any) -> bytes:
         return _encode_sorted(value)
     except TypeError:  # msgspec sorts mappings only where all keys are strings
         return encode(_in_order(value))
+
+
+def all_canonical_bytes(values: Sequence[Any]) -> list[bytes]:
+    """Return the canonical bytes of each of some small values."""
+    try:
+        return list(map(_encode_sorted, values))
+    except TypeError:  # as above
+        return list(map(canonical_bytes, values))
 
 
 def _in_order(value: Any) -> Any:

@@ -163,8 +163,9 @@ def handler(function: Any = None, /, *, version: int = 1, trusted: bool = False)
     With `trusted`, an append does not check by its type what the function returned. The check takes
     about as long as the fold of a trade. Trust a function once a test of yours has had
     `eventstore.testing.check_handler` try the function. Where such a function does return a state
-    that its type refuses, the next snapshot and the next opening raise `StateRefusedError`. The log
-    has every event, and opens once the function is mended.
+    that its type refuses, the next snapshot raises `StateRefusedError`, and so does an opening that
+    folds from the first event on, or an event of another handler. The log has every event, and
+    opens once the function is mended.
 
     Raises `RegistrationError` for a version that is no positive integer, and a `trusted` that is no
     bool.

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import immutables
 import msgspec
 
-from eventstore.model.canonical import PAIR, Tally, canonical_bytes
+from eventstore.model.canonical import PAIR, Tally, all_canonical_bytes, canonical_bytes
 from eventstore.model.state_slices import BYTES, ENTRIES, TEXT, check_kept
 from eventstore.model.type_tree import ItemsNode, Leaf, MappingNode, Node, ObjectNode
 
@@ -96,7 +96,7 @@ class _Tallying:
         self._keyed = keyed
 
     def add(self, parts: list[Any]) -> None:
-        self._tally.add(*map(canonical_bytes, parts))
+        self._tally.add(*all_canonical_bytes(parts))
 
     def put(self, key: Any, made: Any) -> None:
         self._tally.add(PAIR + canonical_bytes(key) + made if self._keyed else made)

@@ -2,13 +2,12 @@
 
 Theory of operation
 -------------------
-`state_slices.py` defines a slice. A `SliceReader` follows the paths with a stack of *frames*. A
-frame is a large value in the course of reading. A frame decodes the parts by the declared types, a
-slice at a time. The first slice of a large value opens the frame. A slice with another path closes
-every frame outside of the path, and the closed value becomes a part of the value around it.
+`state_slices.py` defines a slice. A `SliceReader` follows the paths with a stack of *frames*, one
+for each large value in the course of reading. The first slice of a large value opens the frame. A
+slice with another path closes the frames outside of it. A closed value is a part of the one around.
 
-A frame hands the parts to a *collector* (`slice_collectors.py`). One kind of collector builds the
-state. The other kind computes the digest of the decoded parts, and drops the parts.
+A frame decodes the parts by the declared types, for a *collector* (`slice_collectors.py`). One kind
+of collector builds the state. The other kind computes the digest of the parts, and drops the parts.
 
 Where a type is a union, the kind of the slice picks the option. Among tagged classes the tag in the
 first slice picks the class. Where the type is `Any`, plain values are built.
@@ -41,6 +40,7 @@ from eventstore.model.type_tree import (
     Node,
     ObjectNode,
     UnionNode,
+    is_untyped,
 )
 
 __all__ = ["SliceReader"]
@@ -134,7 +134,7 @@ class _Decoders:
         """The decoder of a run of entries, as pairs."""
         key, value = node.key.annotation, node.value.annotation
         decode = self._get(node, "entries", lambda: list[tuple[key, value]])  # type: ignore[valid-type]  # a type at run time
-        if isinstance(node.key, Leaf) and not _is_frozen(node.value):
+        if not (is_untyped(node.key) or _is_frozen(node.value)):
             return decode
         keep = freeze if _is_frozen(node.value) else _same
         return lambda data: [(_as_key(key), keep(value)) for key, value in decode(data)]

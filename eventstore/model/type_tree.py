@@ -50,6 +50,7 @@ __all__ = [
     "ObjectField",
     "ObjectNode",
     "UnionNode",
+    "is_untyped",
     "type_tree",
 ]
 
@@ -170,6 +171,17 @@ class ObjectNode(Node):
     tag_field: str | None = None
     tag: Any = None
     forbids_unknown: bool = False
+
+
+def is_untyped(node: Node) -> bool:
+    """Whether a value may be any plain one, or an item in it, as a decoder gives lists there."""
+    if isinstance(node, ItemsNode):
+        return is_untyped(node.item)
+    if isinstance(node, FixedNode):
+        return any(map(is_untyped, node.items))
+    if isinstance(node, UnionNode):
+        return any(map(is_untyped, node.options))
+    return isinstance(node, AnyNode)
 
 
 def type_tree(kind: Any) -> Node:

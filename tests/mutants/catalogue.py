@@ -1587,6 +1587,24 @@ SABOTAGES = (
         caught_by=(TEST_POWER,),
     ),
     Sabotage(
+        name="the parents of a directory synced once and for all",
+        breaks="a directory that somebody made a moment ago survives a power cut",
+        edits=(
+            edit(
+                LOCAL_DISK,
+                "if _SYNCED.get(place) != here.st_ctime_ns:\n",
+                "if place not in _SYNCED:\n",
+            ),
+        ),
+        caught_by=("tests/mutants/test_real_disk.py",),
+    ),
+    Sabotage(
+        name="a parent noted as synced that has changed a moment ago",
+        breaks="a directory that somebody made a moment ago survives a power cut",
+        edits=(edit(LOCAL_DISK, "if abs(asked - here.st_ctime_ns) > _CLEARLY:\n", "if asked:\n"),),
+        caught_by=("tests/mutants/test_real_disk.py",),
+    ),
+    Sabotage(
         name="a hole at the beginning archived over",
         breaks="archiving hides no missing segment",
         edits=(
@@ -1757,6 +1775,30 @@ SABOTAGES = (
                 FOLDING,
                 "not registry.trusted.issuperset(map(type, payloads)):\n",
                 "registry.trusted.isdisjoint(map(type, payloads)):\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="a trusted handler taken at its word without a snapshot",
+        breaks="what a trusted handler gets wrong is found",
+        edits=(
+            edit(
+                RECOVERY,
+                "    if snapshot is None or not registry.trusted.issuperset(kinds):\n",
+                "    if not registry.trusted.issuperset(kinds):\n",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="a folded tail taken for trusted because of one handler",
+        breaks="what a trusted handler gets wrong is found",
+        edits=(
+            edit(
+                RECOVERY,
+                "not registry.trusted.issuperset(kinds):\n",
+                "registry.trusted.isdisjoint(kinds):\n",
             ),
         ),
         caught_by=("tests/snapshot/test_kept_states.py",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,38 @@ def test_a_sync_of_the_path_is_an_fsync_of_each_parent(
     sync_path(disk)
     assert made[:2] == [inode_of(tmp_path / "a"), inode_of(tmp_path)]
     assert {device for device, _ in made} == {inode_of(tmp_path)[0]}, "no other file system"
+    disk.close()
+
+
+def test_a_parent_is_synced_again_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr("eventstore.disk.local.time.time_ns", lambda: later)
+    disk = LocalDisk(tmp_path / "a" / "b", create=True)
+    parents = [inode_of(tmp_path / "a"), inode_of(tmp_path)]
+    sync_path(disk)
+    made = recorded(monkeypatch, "fsync")
+    sync_path(disk)
+    assert not set(parents) & set(made), "their names are the same"
+    (tmp_path / "another").mkdir()
+    sync_path(disk)
+    assert parents[1] in made
+    assert parents[0] not in made
+    disk.close()
+
+
+def test_a_parent_that_has_changed_a_moment_ago_is_synced_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change in the same tick of the kernel's clock would not be seen."""
+    disk = LocalDisk(tmp_path / "a" / "b", create=True)
+    changed = (tmp_path / "a").stat().st_ctime_ns
+    monkeypatch.setattr("eventstore.disk.local.time.time_ns", lambda: changed + 10**6)
+    made = recorded(monkeypatch, "fsync")
+    sync_path(disk)
+    sync_path(disk)
+    assert made.count(inode_of(tmp_path / "a")) == 2
     disk.close()
 
 

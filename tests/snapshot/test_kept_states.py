@@ -169,6 +169,20 @@ class TestATrustedHandler:
         async with EventStore.open("", registry, disk=disk.reopen()) as store:
             assert (store.seq, dict(store.state.units)) == (2, {"a": 1, "b": 2})
 
+    async def test_an_opening_takes_it_at_its_word_behind_a_snapshot(self) -> None:
+        """With an event of another handler behind the snapshot, the whole state is checked."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", self.REGISTRY, disk=disk, **NEVER) as store:
+            await store.append(Put(key="b", value=1))
+            await store.snapshot()
+            await store.append(Take(key="a", value=1))
+        disk = disk.reopen()
+        async with EventStore.open("", self.REGISTRY, disk=disk, **NEVER) as store:
+            assert (store.recovery.events_folded, dict(store.state.units)) == (1, {"a": -1, "b": 1})
+            await store.append(Put(key="b", value=2))
+        with pytest.raises(StateRefusedError, match=r"units\['a'\]"):
+            await EventStore.open("", self.REGISTRY, disk=disk.reopen())
+
 
 class Whole(msgspec.Struct, frozen=True):
     cash: float = 0  # an integer
