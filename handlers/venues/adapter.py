@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "CashKind",
     "VenueAdapter",
     "added",
+    "check_choice",
     "multiplied",
     "negated",
     "with_fees",
@@ -89,11 +90,7 @@ class VenueAdapter:
     def __post_init__(self) -> None:
         if not self.account or not self.venue:
             raise ValueError("account and venue are part of identities, and must not be empty")
-        for name, kind in get_type_hints(type(self)).items():
-            chosen = getattr(self, name)
-            if get_origin(kind) is Literal and chosen not in get_args(kind):
-                choices = ", ".join(map(repr, get_args(kind)))
-                raise ValueError(f"{name} is one of {choices}, and not {chosen!r}")
+        check_choice("unknown_fields", self.unknown_fields, UnknownFields)
 
     def symbol(self, name: str) -> str:
         """Return the user's name of a symbol."""
@@ -129,6 +126,13 @@ class VenueAdapter:
                 time=time,
             )
         ]
+
+
+def check_choice(name: str, chosen: object, choices: Any) -> None:  # of a `Literal`
+    """Raise `ValueError` for a setting that is none of the choices."""
+    if chosen not in get_args(choices):
+        words = ", ".join(map(repr, get_args(choices)))
+        raise ValueError(f"{name} is one of {words}, and not {chosen!r}")
 
 
 def with_fees(

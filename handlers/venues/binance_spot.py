@@ -28,11 +28,21 @@ from eventstore import Operation
 from handlers.order_closed import OrderClosed
 from handlers.order_updated import OrderUpdated
 from handlers.record_trade import RecordTrade
-from handlers.venues.adapter import MAKER_TAKER, CashKind, VenueAdapter, added, negated, with_fees
+from handlers.venues.adapter import (
+    MAKER_TAKER,
+    CashKind,
+    VenueAdapter,
+    added,
+    check_choice,
+    negated,
+    with_fees,
+)
 from handlers.venues.reading import Fields, Side, names
 from handlers.venues.times import milliseconds_or_microseconds, utc_text
 
 __all__ = ["BinanceSpot"]
+
+WithdrawalFee = Literal["refuse", "beside", "within"]
 
 _SIDES: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
 
@@ -107,7 +117,11 @@ class BinanceSpot(VenueAdapter):
 
     venue: str = "binance-spot"
     allocations: bool = False
-    withdrawal_fee: Literal["refuse", "beside", "within"] = "refuse"
+    withdrawal_fee: WithdrawalFee = "refuse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("withdrawal_fee", self.withdrawal_fee, WithdrawalFee)
 
     def operations(self, message: object) -> list[Operation]:
         """Return the operations of an event of the stream, or of a requested list.

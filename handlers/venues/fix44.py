@@ -31,13 +31,15 @@ from handlers.errors import VenueMessageError
 from handlers.order_closed import OrderClosed
 from handlers.order_updated import OrderUpdated
 from handlers.record_trade import RecordTrade
-from handlers.venues.adapter import VenueAdapter, added, multiplied
+from handlers.venues.adapter import VenueAdapter, added, check_choice, multiplied
 from handlers.venues.fix_message import EXECUTION_REPORT_TAGS, parse
 from handlers.venues.reading import Fields, Side
 from handlers.venues.times import fix_timestamp
 
 __all__ = ["Fix44"]
 
+Multileg = Literal["refuse", "legs", "whole"]
+Separator = Literal["\x01", "|"]
 Fees = list[tuple[str | None, Decimal]]
 
 _SIDES: dict[str, Side] = {"1": "buy", "2": "sell", "5": "sell", "6": "sell"}
@@ -84,10 +86,15 @@ class Fix44(VenueAdapter):
     """
 
     venue: str = "fix44"
-    separator: Literal["\x01", "|"] = "\x01"
+    separator: Separator = "\x01"
     dated_ids: bool = False
-    multileg: Literal["refuse", "legs", "whole"] = "refuse"
+    multileg: Multileg = "refuse"
     encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("separator", self.separator, Separator)
+        check_choice("multileg", self.multileg, Multileg)
 
     def operations(self, message: object) -> list[Operation]:
         """Return the operations of one message, a text or bytes.

@@ -25,11 +25,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from sys import float_info
-from typing import Literal, get_args
+from typing import Literal
 
 from eventstore import Operation
 from handlers.record_trade import RecordTrade
 from handlers.trade_fee import TradeFee
+from handlers.venues.adapter import check_choice
 from handlers.venues.execution_versions import Versions
 from handlers.venues.reading import Fields, Side, UnknownFields, names
 from handlers.venues.times import broker_time
@@ -102,8 +103,7 @@ class InteractiveBrokers:
     ) -> None:
         if not venue:
             raise ValueError("venue is part of identities, and must not be empty")
-        if unknown_fields not in get_args(UnknownFields):
-            raise ValueError(f"unknown_fields is refuse or ignore, and not {unknown_fields!r}")
+        check_choice("unknown_fields", unknown_fields, UnknownFields)
         self._accounts = dict(accounts or {})
         self._venue = venue
         self._symbols = dict(symbols or {})
