@@ -6,6 +6,10 @@ Theory of operation
 call on a thread cannot be cancelled, only the waiting for the call. The end of a call is therefore
 the end on the thread. A disk is closed after the last call has ended, in every ending. Otherwise a
 late call could use the number of a descriptor after the number was given to another file.
+
+*An opening* (`run_opening`) may be cancelled while its call is under way. The call goes on, and
+closes what it has opened, the lock included. The next opening of that path in this process waits
+for the end of such calls. So a caller may cancel an opening, and open again at once.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ import asyncio
 import concurrent.futures.thread  # noqa: F401  see `opening_executor`
 import contextlib
 import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventstore.detached_work import wake
 from eventstore.disk.base import Disk
@@ -30,6 +35,8 @@ __all__ = [
     "no_thread_error",
     "opening_executor",
     "run_blocking",
+    "run_opening",
+    "wait_for_given_up",
 ]
 
 
@@ -136,6 +143,99 @@ def opening_executor(disk: Disk | None) -> Executor | None:
     would load their module only here, perhaps after the program has given up its rights to read.
     """
     return None if disk is None or disk.blocking else _InlineExecutor()
+
+
+class _OpeningCall(Generic[T]):
+    """The call of one opening. `release` closes the result where nobody takes the result.
+
+    `path` is the directory to open, `None` for a disk that the caller has made.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        call: Callable[[], T],
+        release: Callable[[T], None],
+    ) -> None:
+        self.path = path
+        self._call = call
+        self._release = release
+        self._result: list[T] = []
+        self._begun = self._over = self._given_up = False
+        self.ended = threading.Event()
+
+    def make(self) -> T:
+        """Make the call, on a thread, behind the openings of this path that were given up."""
+        if self.path is not None:
+            wait_for_given_up(self.path)
+        with _lock:
+            if self._given_up:
+                raise asyncio.CancelledError  # nobody is told
+            self._begun = True
+        try:
+            result = self._call()
+            with _lock:
+                self._over, wanted = True, not self._given_up
+                if wanted:
+                    self._result.append(result)
+            if not wanted:
+                self._release(result)
+            return result
+        finally:
+            with _lock:
+                self._over = True
+                _given_up.discard(self)
+            self.ended.set()
+
+    def take(self) -> None:
+        """Note that the caller has the result."""
+        self._result.clear()
+
+    def give_up(self) -> None:
+        """Close the result, now or at the end of the call."""
+        with _lock:
+            self._given_up = True
+            if self._begun and not self._over:
+                _given_up.add(self)
+        while self._result:
+            self._release(self._result.pop())
+
+
+_lock = threading.Lock()
+_given_up: set[_OpeningCall[Any]] = set()
+"""The openings under way that nobody waits for. Their threads do not exist in a forked child."""
+
+os.register_at_fork(after_in_child=_given_up.clear)
+
+
+def wait_for_given_up(path: str | os.PathLike[str]) -> None:
+    """Wait until no opening of `path` is under way that was given up. Blocks the thread."""
+    with _lock:
+        found = [opening for opening in _given_up if opening.path is not None]
+    for opening in found:
+        if os.path.realpath(opening.path or "") == os.path.realpath(path):
+            opening.ended.wait()
+
+
+async def run_opening(
+    path: str | os.PathLike[str],
+    disk: Disk | None,
+    call: Callable[[], T],
+    release: Callable[[T], None],
+) -> T:
+    """Make a blocking call that opens the store at `path`, or on `disk`, off the loop.
+
+    Cancelling gives the opening up: `release` closes the result as soon as there is one. Raises
+    `StoreResourceError` as `run_blocking` does.
+    """
+    opening = _OpeningCall(path if disk is None else None, call, release)
+    try:
+        result = await run_blocking(opening_executor(disk), opening.make)
+    except BaseException:  # nobody has a store to close
+        opening.give_up()
+        raise
+    opening.take()
+    return result
 
 
 async def run_blocking(

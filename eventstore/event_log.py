@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from eventstore.arguments import argument_error
-from eventstore.blocking_calls import opening_executor, run_blocking
+from eventstore.blocking_calls import run_opening
 from eventstore.clock import Clock, checked_clock
 from eventstore.config import Durability, StoreConfig
 from eventstore.directory import (
@@ -165,16 +166,11 @@ class EventLog(AsyncContext, Generic[ValueT]):
             raise argument_error("value_type", value_type, f"no such values are recorded: {reason}")
 
         async def opens() -> EventLog[Any]:
-            settings, found, opened, recovered, unknown = await run_blocking(
-                opening_executor(disk),
-                _open,
-                path,
-                config,
-                options,
-                time_source,
-                disk,
-                read_only,
-                create,
+            call = functools.partial(
+                _open, path, config, options, time_source, disk, read_only, create
+            )
+            settings, found, opened, recovered, unknown = await run_opening(
+                path, disk, call, lambda result: result[1].close()
             )
             report = RecoveryReport(
                 created=opened.created,

@@ -90,7 +90,7 @@ class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
         """Open the store in directory `path`, make the store if there is none, recover its state.
 
         Await the result and close the store yourself, or use `async with`. Cancelling the await
-        gives the store up again: the lock is freed.
+        gives the store up again: the lock is freed, and the next opening here waits for that.
 
         Args:
             config: a `StoreConfig`, a mapping, or the path of a YAML or TOML file.

@@ -17,11 +17,11 @@ import functools
 import os
 import uuid
 from collections.abc import Callable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from eventstore.blocking_calls import BackgroundCalls, opening_executor, run_blocking
+from eventstore.blocking_calls import BackgroundCalls, run_opening
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.directory import Create
@@ -248,10 +248,19 @@ async def recover_parts(
         return DiskParts(where, settings, recovered, read_only, replica)
 
     try:
-        return await run_blocking(opening_executor(disk), open_here)
+        return await run_opening(path, disk, open_here, _give_back)
     except BaseException:  # cancelled: nobody has a store to close
         claim.give_up()
         raise
+
+
+def _give_back(parts: DiskParts[Any]) -> None:
+    """Close the disk of a store that nobody has. A replica reads the disk until the replica ends.
+
+    The disk is then closed with the last reference.
+    """
+    if parts.replica is None:
+        parts.disk.close()
 
 
 class SharedHistory(NamedTuple):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventstore.blocking_calls import wait_for_given_up
 from eventstore.disk.layout import LOG_FOLDER, MANIFEST, SNAPSHOT_FOLDER
 from eventstore.errors import ConfigError, StoreExistsError, StoreNotFoundError
 from eventstore.os_errors import write_error
@@ -75,6 +76,7 @@ def staged(path: Path) -> Iterator[Path]:
             refuse_existing(path)
             staging.rename(path)
         except BaseException:
+            wait_for_given_up(staging)  # a cancelled opening still makes files there
             shutil.rmtree(staging, ignore_errors=True)
             raise
         _sync_folder(parent)

@@ -216,4 +216,24 @@ CORE = (
         ),
         caught_by=("tests/testing/test_simulated_disk.py -k collector",),
     ),
+    Sabotage(
+        name="an opening that does not wait for one given up",
+        breaks="a cancelled opening leaves a store that can be opened",
+        edits=(
+            edit("blocking_calls.py", "            opening.ended.wait()\n", "            pass\n"),
+        ),
+        caught_by=("tests/test_given_up_openings.py",),
+    ),
+    Sabotage(
+        name="a given-up opening that keeps its lock",
+        breaks="a cancelled opening frees the lock",
+        edits=(
+            edit(
+                "blocking_calls.py",
+                "            if not wanted:\n                self._release(result)\n",
+                "",
+            ),
+        ),
+        caught_by=("tests/test_given_up_openings.py -k closed_once",),
+    ),
 )

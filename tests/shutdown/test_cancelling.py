@@ -152,6 +152,29 @@ async def keyed(store: Store) -> None:
     await store.append(fill)
 
 
+async def keyed_and_looked_up(store: Store) -> None:
+    """The fill is in a run of keys, and the disk has to be asked."""
+    fill = Fill(fill_id="f", amount=7)
+    await store.append(fill)
+    await store.snapshot()
+    await asyncio.gather(store.append(fill), store.append(fill))
+
+
+async def read_only(store: Store) -> None:
+    """Another store, opened on the same files, follows this one."""
+    disk = store.log.disk
+    assert disk is not None
+    async with EventStore.open("", sum_registry(), disk=reopened(disk), read_only=True) as reader:
+        options: dict[str, Any] = {"slow": "error", "max_lag": 5, "cursor": "beside"}
+        async with reader.subscribe(after=0, **options) as events_beside:
+            await store.append(Add(amount=1))
+            for _ in range(4):
+                await anext(events_beside)
+            await events_beside.save()
+        await events(reader)
+        await reader.find("f")
+
+
 async def find(store: Store) -> None:
     await store.append(Fill(fill_id="f", amount=7))
     await store.snapshot()
@@ -194,6 +217,8 @@ SCENARIOS: dict[str, Scenario] = {
     "Subscription.close": subscription_closed,
     "Subscription.save": cursor_saved,
     "EventStore.append, keyed": keyed,
+    "EventStore.append, looked up": keyed_and_looked_up,
+    "EventStore.open, read-only": read_only,
     "EventStore.find": find,
     "EventStore.intend": intend,
     "Doubt.settle": intend,
