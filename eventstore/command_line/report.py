@@ -38,7 +38,7 @@ class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click
             rate = Decimal(number)
         except InvalidOperation:
             rate = Decimal("NaN")
-        if not currency or not rate.is_finite():
+        if not currency or not rate.is_finite() or rate <= 0:
             self.fail(f"{value!r} is no rate: give CURRENCY=NUMBER, such as EUR=1.08", param, ctx)
         return currency, rate
 

@@ -161,6 +161,11 @@ class TestTrading:
         write_report(tmp_path / "store", tmp_path / "page.html", trading_registry(), rates=rates)
         assert values(figures(tmp_path / "page.html"), "equity")[-1] == 115
 
+    @pytest.mark.parametrize("rates", [{"EUR": 0}, {"EUR": -1.5}, {"EUR": True}, {978: 1.5}])
+    def test_a_rate_is_a_number_above_zero(self, tmp_path: Path, rates: dict[Any, Any]) -> None:
+        with pytest.raises(ConfigError, match="rates"):
+            write_report(tmp_path / "none", tmp_path / "page", trading_registry(), rates=rates)
+
     def test_only_the_books_of_an_engine_are_books(self) -> None:
         assert is_books(EngineState())
         assert not is_books(5)

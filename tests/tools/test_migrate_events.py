@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from eventstore import ConfigError, EventStore, StoreNotFoundError, read_events, state_at
+from eventstore import (
+    ConfigError,
+    EventStore,
+    StoreAccessError,
+    StoreNotFoundError,
+    read_events,
+    state_at,
+)
 from eventstore.model.operation import OPERATION_FIELD
 from eventstore.tools.migration.event_files import FileMigration, load_mapping, migrate_events
 from handlers import trading_registry
@@ -153,6 +163,22 @@ async def test_what_cannot_begin(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     with pytest.raises(ConfigError):
         await migrate_events(tmp_path / "a.csv", tmp_path / "new", trading_registry())
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text("{}\n")
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    registry = trading_registry()
+    monkeypatch.setattr(type(file), "open", refuse)
+    with pytest.raises(StoreAccessError) as caught:
+        await migrate_events(file, tmp_path / "new", registry)
+    assert caught.value.path == str(file)
     assert not (tmp_path / "new").exists()
 
 

@@ -177,12 +177,14 @@ def make_report(
 
 
 def _check_rates(rates: Any) -> None:
-    """Raise `ConfigError` unless each currency has a finite number."""
+    """Raise `ConfigError` unless each currency has a finite number above zero."""
     if rates is not None and not isinstance(rates, Mapping):
         raise argument_error("rates", rates, "expected a number for each currency")
     for currency, rate in (rates or {}).items():
-        if not isinstance(rate, Decimal | int | float) or not Decimal(rate).is_finite():
-            raise argument_error(f"rates[{currency!r}]", rate, "expected a number")
+        checked_text("rates", currency)
+        number = isinstance(rate, Decimal | int | float) and not isinstance(rate, bool)
+        if not number or not Decimal(rate).is_finite() or rate <= 0:
+            raise argument_error(f"rates[{currency!r}]", rate, "expected a number above zero")
 
 
 def _refuse_inside(path: Path, output: Path) -> None:

@@ -25,6 +25,7 @@ JSON lines as `eventstore events --json` prints them need no mapping.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -128,8 +129,9 @@ async def migrate_events(
     A line that is no event, and one that a handler refuses, is set aside with its number.
     `advance` is told of the events so far, and of the number of lines.
 
-    Raises `StoreNotFoundError` where there is no file, `ConfigError` for a CSV file without a
-    mapping, and what `write_new_store` raises. Then no store is there.
+    Raises `StoreNotFoundError` where there is no file, `StoreAccessError` or `ReadFailedError`
+    where the file cannot be read, `ConfigError` for a CSV file without a mapping, and the errors of
+    `write_new_store`. Then no store is there.
     """
     if mapping is not None and not isinstance(mapping, EventMapping):
         raise argument_error("mapping", mapping, "expected the result of load_mapping(path)")
@@ -147,8 +149,16 @@ async def migrate_events(
     return FileMigration(file=path, lines=lines.count, bad=tuple(lines.bad), written=written)
 
 
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise read_error(error, str(path)) from error
+
+
 def _count_lines(path: Path) -> int:
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
@@ -173,7 +183,10 @@ class _Lines:
 
     def __iter__(self) -> Iterator[ForeignEvent]:
         # Spreadsheets begin a file with a byte order mark, which is no part of the first name.
-        with self._path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
+        with (
+            _reading(self._path),
+            self._path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file,
+        ):
             for number, read in self._rows(file):
                 self.count += 1
                 place = f"{self._path.name}, line {number}"
