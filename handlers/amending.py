@@ -16,14 +16,25 @@ from typing import Any
 import msgspec
 from immutables import Map
 
+from eventstore import Event
 from handlers.amounts import exact
-from handlers.booking import book_fill, rebook
+from handlers.booking import book_fill, on_every_side, rebook
 from handlers.errors import ConflictError, TradingError
 from handlers.instrument import Instrument
 from handlers.position import PositionKey
 from handlers.state import EngineState, balance_key
 from handlers.sums import added
-from handlers.told import Amendment, Fill, Identity, Memory, Message, Terms, Told
+from handlers.told import (
+    Amendment,
+    Effect,
+    Fill,
+    Identity,
+    Memory,
+    Message,
+    Terms,
+    Told,
+    message_identity,
+)
 
 __all__ = [
     "amend",
@@ -31,6 +42,7 @@ __all__ = [
     "fill_told_again",
     "is_known",
     "same_text",
+    "take_effect_once",
     "text",
 ]
 
@@ -63,6 +75,32 @@ def is_known(memory: Memory, identity: Identity, message: Message, payload: Any)
     if difference:
         raise ConflictError(told, payload, difference)
     return True
+
+
+def take_effect_once(
+    state: EngineState, event: Event[Any], content: tuple[tuple[str, str], ...], effect: Effect
+) -> EngineState:
+    """Return the state after a split or a settlement of every side of a symbol.
+
+    Returns `state` where the message was told before. Raises as `is_known` does.
+    """
+    data = event.data
+    message = Message(
+        state.memory.count + 1,
+        event.time,
+        content,
+        data.account,
+        data.symbol,
+        None,
+        effect,
+        time=data.time,
+    )
+    operation = event.operation
+    identity = message_identity(operation, data.venue, data.account, data.reference)
+    if is_known(state.memory, identity, message, data):
+        return state
+    state = replace(state, memory=state.memory.add(identity, message))
+    return on_every_side(state, effect, data.symbol, data.account, event.time)
 
 
 def fill_told_again(

@@ -9,17 +9,14 @@ The identity is venue, account and reference. Every side of the symbol in the ac
 
 from __future__ import annotations
 
-import msgspec
-
 from eventstore import Event, Operation, handler
-from handlers.amending import is_known, text
+from handlers.amending import take_effect_once, text
 from handlers.amounts import Number, exact, exact_arithmetic
-from handlers.booking import on_every_side
 from handlers.errors import TradingError
 from handlers.instrument import Account, Identifier, Symbol
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import Message, SettledAt, message_identity
+from handlers.told import SettledAt
 
 __all__ = ["Settle", "settle"]
 
@@ -60,18 +57,4 @@ def settle(state: EngineState, event: Event[Settle]) -> EngineState:
         ("price", text(data.price, "settle", "price")),
         ("final", str(data.final)),
     )
-    message = Message(
-        state.memory.count + 1,
-        event.time,
-        content,
-        data.account,
-        data.symbol,
-        None,
-        effect,
-        time=data.time,
-    )
-    identity = message_identity("settle", data.venue, data.account, data.reference)
-    if is_known(state.memory, identity, message, data):
-        return state
-    state = msgspec.structs.replace(state, memory=state.memory.add(identity, message))
-    return on_every_side(state, effect, data.symbol, data.account, event.time)
+    return take_effect_once(state, event, content, effect)

@@ -14,13 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from eventstore import Event, Operation, handler
-from handlers.amending import is_known
+from handlers.amending import take_effect_once
 from handlers.amounts import exact_arithmetic
-from handlers.booking import on_every_side
 from handlers.instrument import Account, Identifier, Symbol
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import Message, SplitBy, message_identity
+from handlers.told import SplitBy
 
 __all__ = ["Split", "split"]
 
@@ -53,22 +52,10 @@ def split(state: EngineState, event: Event[Split]) -> EngineState:
         ("numerator", str(data.numerator)),
         ("denominator", str(data.denominator)),
     )
-    message = Message(
-        state.memory.count + 1,
-        event.time,
-        content,
-        data.account,
-        data.symbol,
-        None,
-        effect,
-        time=data.time,
-    )
-    identity = message_identity("split", data.venue, data.account, data.reference)
-    if is_known(state.memory, identity, message, data):
-        return state
-    state = msgspec.structs.replace(state, memory=state.memory.add(identity, message))
-    state = on_every_side(state, effect, data.symbol, data.account, event.time)
-    mark = state.marks.get(data.symbol)
-    if mark is None or (data.time is not None and mark.time is not None and mark.time >= data.time):
-        return state
-    return msgspec.structs.replace(state, marks=state.marks.delete(data.symbol))
+    after = take_effect_once(state, event, content, effect)
+    mark = after.marks.get(data.symbol)
+    if after is state or mark is None:
+        return after
+    if data.time is not None and mark.time is not None and mark.time >= data.time:
+        return after
+    return msgspec.structs.replace(after, marks=after.marks.delete(data.symbol))
