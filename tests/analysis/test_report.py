@@ -26,6 +26,7 @@ from eventstore import (
     state_at,
 )
 from eventstore.analysis import write_report
+from eventstore.analysis.report import books
 from eventstore.analysis.report.books import is_books
 from eventstore.analysis.report.chart_data import Chart, Figures, Section, series
 from eventstore.analysis.report.page import render
@@ -34,7 +35,7 @@ from eventstore.analysis.state_columns import Column
 from eventstore.errors import EventStoreError, UnknownOperationError
 from eventstore.history import branch
 from eventstore.snapshot import keyframes
-from handlers import EngineState, trading_registry
+from handlers import EngineState, UpdatePosition, trading_registry
 from tests.analysis.report_stores import (
     HOSTILE,
     chart,
@@ -160,6 +161,30 @@ class TestTrading:
         rates = {"EUR": Decimal("1.5")}
         write_report(tmp_path / "store", tmp_path / "page.html", trading_registry(), rates=rates)
         assert values(figures(tmp_path / "page.html"), "equity")[-1] == 115
+
+    def test_positions_without_a_chart_are_counted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(books, "_MOST_POSITIONS", 30)
+
+        async def record() -> None:
+            async with EventStore.open(tmp_path / "store", trading_registry()) as store:
+                for shares in (1, 2):
+                    held = [
+                        UpdatePosition(symbol=f"S{number}", shares=shares, price=10)
+                        for number in range(33)
+                    ]
+                    await store.append(*held)
+
+        asyncio.run(record())
+        write_report(tmp_path / "store", tmp_path / "page.html", trading_registry())
+        found = figures(tmp_path / "page.html")
+        (section,) = [one for one in found["sections"] if one["id"] == "positions"]
+        (told,) = [one["empty"] for one in section["tables"]]
+        assert told == (
+            f"{30 - len(section['charts'])} more positions changed less often, and have no chart. "
+            "3 positions that came later were not followed."
+        )
 
     @pytest.mark.parametrize("rates", [{"EUR": 0}, {"EUR": -1.5}, {"EUR": True}, {978: 1.5}])
     def test_a_rate_is_a_number_above_zero(self, tmp_path: Path, rates: dict[Any, Any]) -> None:

@@ -166,6 +166,7 @@ class Books:
         drawdown: Distance of the equity from the highest value before, as a negative number.
         realised: Realised profit by currency, gross and less fees of the same currency.
         positions: Quantity of each position, by account, symbol and side.
+        unfollowed: The positions that came after so many that no more are followed.
         marks: The fills on the equity curve.
         last_fills: The last fills.
         totals: The fills by symbol.
@@ -193,7 +194,7 @@ class Books:
         self.made = Decimal(0)
         self.worst: tuple[Decimal, Decimal, int] = (Decimal(0), Decimal(0), 0)
         self.unpriced, self.unpriced_reason = 0, ""
-        self.positions_left_out = 0
+        self.unfollowed: set[Any] = set()
         self._registry = registry
         self._currency = currency
         self._rates = dict(rates or {})
@@ -294,7 +295,7 @@ class Books:
         curve = self.positions.get(key)
         if curve is None:
             if len(self.positions) == _MOST_POSITIONS:
-                self.positions_left_out += 1
+                self.unfollowed.add(key)
                 return
             curve = self.positions[key] = Curve(200)
         curve.add(time, shares)

@@ -173,11 +173,14 @@ def _positions(books: Books) -> Section:
     if not charts:
         empty = "No position was held."
         charts = [Chart(id="position-1", title="Positions", about="", unit="units", empty=empty)]
-    more = [] if not left_out else [
-        Table(title="Positions left out", columns=[], rows=[], empty=f"{left_out:,} more positions "
-              "changed less often, and have no chart.")
-    ]  # fmt: skip
-    return Section(id="positions", title="Positions", charts=charts, tables=more)
+    told = []
+    if left_out:
+        told.append(f"{left_out:,} more positions changed less often, and have no chart.")
+    if books.unfollowed:
+        told.append(f"{len(books.unfollowed):,} positions that came later were not followed.")
+    more = [Table(title="Positions left out", columns=[], rows=[], empty=" ".join(told))]
+    tables = more if told else []
+    return Section(id="positions", title="Positions", charts=charts, tables=tables)
 
 
 def _position_name(key: Any) -> str:
