@@ -286,7 +286,7 @@ class DurableLog:
 
         Cancelling cancels the waiting. The closing goes on.
         """
-        if self._group is not None:
+        if self._group is not None or self._loop.is_running():
             ensure_own_loop(self._loop, self.path)
             self.guard.check()
         self.stop()

@@ -82,7 +82,7 @@ class Closing:
         if os.getpid() != self._pid:
             self._inherited = True  # pragma: no cover - no tracer follows a fork: TestFork does
             return  # pragma: no cover - as above
-        if self._keeper is not None:
+        if self._keeper is not None or self._loop.is_running():
             ensure_own_loop(self._loop, self._log.path)
             self._log.guard.check()
         await self._work.wait(functools.partial(self._begin, store))

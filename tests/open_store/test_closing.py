@@ -778,3 +778,37 @@ class TestDetachedWork:
         assert "refused" in repr(calls)
         with pytest.raises(StoreClosedError):
             await calls.run(os.getpid)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["in memory", "read-only", "log", "read-only log"])
+async def test_a_running_store_is_closed_on_its_own_loop(kind: str, tmp_path: Path) -> None:
+    """Another thread would end its waits where nobody is woken."""
+    path, registry = tmp_path / "store", bank_registry()
+    read_only = kind.startswith("read-only")
+    opening: Any
+    if kind.endswith("log"):
+        async with EventLog.open(path) as log:
+            await log.append(1)
+        opening = EventLog.open(path, read_only=read_only)
+    elif read_only:
+        await (await EventStore.open(path, registry)).close()
+        opening = EventStore.open(path, registry, read_only=True)
+    else:
+        opening = EventStore.in_memory(registry)
+    store = await opening
+    with pytest.raises(StoreClosedError, match="is another one: close the store there"):
+        await asyncio.to_thread(lambda: asyncio.run(store.close()))
+    if not read_only:
+        await store.append(1 if kind == "log" else pay(1))
+    await store.close()
+
+
+def test_what_needs_no_loop_is_closed_on_any_loop_once_its_own_has_ended() -> None:
+    store = asyncio.run(_in_memory())
+    asyncio.run(store.close())
+    assert "closed" in repr(store)
+
+
+async def _in_memory() -> EventStore[Bank]:
+    return await EventStore.in_memory(bank_registry())
