@@ -49,7 +49,7 @@ __all__ = ["KeyRecovery", "keys_at"]
 
 _ATTEMPTS = 10
 _key = operator.attrgetter("key")
-_PRINTS_AT_OPENING = 256 << 10  # bytes: read in a quarter of a millisecond, for 50,000 keys
+_PRINTS_AT_OPENING = 1 << 20  # bytes: read in a quarter of a millisecond, for 200,000 keys
 
 
 class KeyRecovery:
