@@ -18,7 +18,7 @@ from eventstore.command_line.output import Output, time_text
 from eventstore.command_line.progress import progress
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
-from eventstore.tools.first_differing_event import Parting, first_difference
+from eventstore.tools.first_differing_event import EventComparison, first_difference
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.moment_state import MomentState
 from eventstore.tools.plain_state import PlainDifference, plain_differences, plain_state
@@ -58,10 +58,10 @@ def diff(
 
     Exits with status 1 if there is a difference.
     """
-    first, second, parting = _sides(one, other, start, to), None, None
+    first, second, compared = _sides(one, other, start, to), None, None
     (path, at), (other_path, other_at) = first
     if path != other_path:
-        parting = _parting(path, other_path, only_events=only_events)
+        compared = _compare_events(path, other_path, only_events=only_events)
     elif only_events:
         raise click.UsageError("--events compares two stores: give a second path")
     rows: list[PlainDifference] = []
@@ -72,8 +72,8 @@ def diff(
         states: tuple[MomentState, ...] = (left, second)
     else:
         states = ()
-    _show(out, (path, other_path), states, rows, parting)
-    if rows or (parting is not None and parting.seq is not None):
+    _show(out, (path, other_path), states, rows, compared)
+    if rows or (compared is not None and compared.seq is not None):
         raise click.exceptions.Exit(FINDINGS)
 
 
@@ -100,7 +100,7 @@ def _side(text: str) -> tuple[Path, NamedMoment | None]:
         raise click.UsageError(f"{text}: {error}") from error
 
 
-def _parting(one: Path, other: Path, *, only_events: bool) -> Parting | None:
+def _compare_events(one: Path, other: Path, *, only_events: bool) -> EventComparison | None:
     """Find the first event that differs. A store without a log has no event to compare."""
     disks = LocalDisk(one, read_only=True), LocalDisk(other, read_only=True)
     try:
@@ -120,27 +120,27 @@ def _show(
     paths: tuple[Path, Path],
     states: tuple[MomentState, ...],
     rows: list[PlainDifference],
-    parting: Parting | None,
+    compared: EventComparison | None,
 ) -> None:
     if out.json:
-        out.object(_object(paths, states, rows, parting))
+        out.object(_object(paths, states, rows, compared))
         return
-    if parting is not None:
-        out.facts(_told(paths, parting))
-    if states and (rows or parting is None):
+    if compared is not None:
+        out.facts(_event_facts(paths, compared))
+    if states and (rows or compared is None):
         columns = ("field", "one", "other", "difference")
         shown = ([row.path, *map(_number, row[1:])] for row in rows)
         out.rows(columns, shown, right=columns[1:])
 
 
-def _told(paths: tuple[Path, Path], parting: Parting) -> Iterator[tuple[Any, ...]]:
-    if parting.seq is None:
-        yield "events", f"the same from {parting.compared_from} to {parting.one_last}"
+def _event_facts(paths: tuple[Path, Path], compared: EventComparison) -> Iterator[tuple[Any, ...]]:
+    if compared.seq is None:
+        yield "events", f"the same from {compared.compared_from} to {compared.one_last}"
         return
-    yield "events", f"the same up to {parting.seq - 1}; they differ from event {parting.seq} on"
-    for path, event in zip(paths, (parting.one, parting.other), strict=True):
+    yield "events", f"the same up to {compared.seq - 1}; they differ from event {compared.seq} on"
+    for path, event in zip(paths, (compared.one, compared.other), strict=True):
         if event is None:
-            yield str(path), f"ends with event {parting.seq - 1}"
+            yield str(path), f"ends with event {compared.seq - 1}"
         else:
             key = "" if event.key is None else f" key={event.key}"
             name = event_members(event)["operation"]
@@ -160,7 +160,7 @@ def _object(
     paths: tuple[Path, Path],
     states: tuple[MomentState, ...],
     rows: list[PlainDifference],
-    parting: Parting | None,
+    compared: EventComparison | None,
 ) -> dict[str, Any]:
     members: dict[str, Any] = {
         "paths": [str(path) for path in paths],
@@ -171,12 +171,12 @@ def _object(
             for row in rows
         ],
     }
-    if parting is not None:
+    if compared is not None:
         members["events"] = {
-            "compared_from": parting.compared_from,
-            "differ_from": parting.seq,
-            "one": None if parting.one is None else event_members(parting.one),
-            "other": None if parting.other is None else event_members(parting.other),
+            "compared_from": compared.compared_from,
+            "differ_from": compared.seq,
+            "one": None if compared.one is None else event_members(compared.one),
+            "other": None if compared.other is None else event_members(compared.other),
         }
     return members
 

@@ -10,7 +10,7 @@ from eventstore.disk.base import Disk, open_to_read
 from eventstore.disk.layout import ARCHIVE_FOLDER, LOG_FOLDER, SNAPSHOT_FOLDER
 from eventstore.errors import EventStoreError
 
-__all__ = ["READING", "WRITING", "Advance", "ToldDisk", "no_advance"]
+__all__ = ["READING", "WRITING", "Advance", "ProgressDisk", "no_advance"]
 
 Advance = Callable[[str, int, int | None], None]
 """Is told the task, how much of the task is done, and how much there is, `None` if unknown.
@@ -26,7 +26,7 @@ def no_advance(task: str, done: int, total: int | None) -> None:
     """Tell nobody."""
 
 
-class ToldDisk:
+class ProgressDisk:
     """A view of a disk that tells how much of the store's files was read."""
 
     def __init__(self, disk: Any, advance: Advance) -> None:
@@ -39,7 +39,7 @@ class ToldDisk:
         return getattr(self._disk, name)
 
     def open(self, name: str, *, writable: bool = False) -> Any:
-        return _ToldFile(self._disk.open(name, writable=writable), self._add)
+        return _ProgressFile(self._disk.open(name, writable=writable), self._add)
 
     def _add(self, count: int) -> None:
         self._read += count
@@ -47,7 +47,9 @@ class ToldDisk:
         self._advance(READING, self._read // 1000, total // 1000)
 
 
-class _ToldFile:
+class _ProgressFile:
+    """A file of a `ProgressDisk`."""
+
     def __init__(self, file: Any, add: Callable[[int], None]) -> None:
         self._file = file
         self._add = add

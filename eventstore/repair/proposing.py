@@ -41,7 +41,7 @@ from eventstore.repair.prices import (
     price_of,
     prices_of,
 )
-from eventstore.repair.progress import Advance, ToldDisk, no_advance
+from eventstore.repair.progress import Advance, ProgressDisk, no_advance
 from eventstore.repair.salvage import History, events_of
 from eventstore.repair.two_bits import with_confirmed_pairs
 from eventstore.snapshot.vault import Rejected, SnapshotVault
@@ -183,8 +183,8 @@ def full_diagnosis(
     advance: Advance = no_advance,
 ) -> Diagnosis:
     """Diagnose, and add all findings that need neighbours, handlers or a fold."""
-    told: Any = ToldDisk(disk, advance)
-    diagnosis = _with_neighbours(disk, with_files_of_backup(_diagnosed(told), backup))
+    watched: Any = ProgressDisk(disk, advance)
+    diagnosis = _with_neighbours(disk, with_files_of_backup(_diagnosed(watched), backup))
     diagnosis = with_confirmed_pairs(disk, diagnosis, registry)
     return _with_poison(disk, diagnosis, registry, backup, functools.partial(advance, "folding"))
 

@@ -13,14 +13,14 @@ from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.reading.replay import recorded_batches
 
-__all__ = ["Parting", "first_difference"]
+__all__ = ["EventComparison", "first_difference"]
 
 
 _TOLD = 10_000
 
 
-class Parting(msgspec.Struct, frozen=True, kw_only=True):
-    """Where two histories part.
+class EventComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Two histories compared event by event, up to the first difference.
 
     Attributes:
         compared_from: The first event that both stores still have.
@@ -42,8 +42,8 @@ class Parting(msgspec.Struct, frozen=True, kw_only=True):
 
 def first_difference(
     one: Disk, other: Disk, advance: Callable[[int], None] = lambda seq: None
-) -> Parting:
-    """Read two histories side by side until they part. Raises the errors of reading.
+) -> EventComparison:
+    """Read two histories side by side up to the first difference. Raises the errors of reading.
 
     Two events are the same if number, time, payload, key and metadata are. `advance` is told of the
     last event compared, now and then.
@@ -54,9 +54,9 @@ def first_difference(
     while True:
         mine, theirs = next(left, None), next(right, None)
         if mine is None and theirs is None:
-            return Parting(compared_from=start, one_last=seq, other_last=seq)
+            return EventComparison(compared_from=start, one_last=seq, other_last=seq)
         if mine != theirs:
-            return Parting(
+            return EventComparison(
                 compared_from=start,
                 seq=seq + 1,
                 one=mine,
