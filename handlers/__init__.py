@@ -27,7 +27,7 @@ from handlers.errors import (
 from handlers.full_state import FullState, full_state
 from handlers.instrument import Instrument
 from handlers.mark import Mark, mark
-from handlers.new_or_told import outcome_of
+from handlers.new_or_duplicate import outcome_of
 from handlers.order import Order
 from handlers.order_closed import OrderClosed, order_closed
 from handlers.order_sent import OrderSent, order_sent

@@ -26,10 +26,10 @@ from handlers.amounts import Number, exact, exact_arithmetic
 from handlers.booking import effect_changes
 from handlers.errors import TradingError
 from handlers.instrument import Account, Identifier, Side
+from handlers.message_memory import Effect, InKind, Message, SettledFor, message_identity
 from handlers.position import MAIN, NET, position_key
 from handlers.state import EngineState, balance_key
 from handlers.sums import added
-from handlers.told import Effect, InKind, Message, SettledFor, message_identity
 
 __all__ = ["AdjustCash", "adjust_cash"]
 

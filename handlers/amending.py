@@ -21,10 +21,7 @@ from handlers.amounts import exact
 from handlers.booking import book_fill, on_every_side, rebook
 from handlers.errors import ConflictError, TradingError
 from handlers.instrument import Instrument
-from handlers.position import PositionKey
-from handlers.state import EngineState, balance_key
-from handlers.sums import added
-from handlers.told import (
+from handlers.message_memory import (
     Amendment,
     Effect,
     Fill,
@@ -35,6 +32,9 @@ from handlers.told import (
     Told,
     message_identity,
 )
+from handlers.position import PositionKey
+from handlers.state import EngineState, balance_key
+from handlers.sums import added
 
 __all__ = [
     "amend",

@@ -19,6 +19,16 @@ from immutables import Map
 
 from handlers.amounts import ZERO
 from handlers.instrument import Instrument
+from handlers.message_memory import (
+    Effect,
+    Fill,
+    Identity,
+    InKind,
+    Memory,
+    SettledFor,
+    SplitBy,
+    Told,
+)
 from handlers.order import Order, OrderKey
 from handlers.order_lookup import order_of
 from handlers.position import (
@@ -35,16 +45,6 @@ from handlers.position import (
 )
 from handlers.state import EngineState, balance_key, drop_unknown_keys
 from handlers.sums import added, minus, plus
-from handlers.told import (
-    Effect,
-    Fill,
-    Identity,
-    InKind,
-    Memory,
-    SettledFor,
-    SplitBy,
-    Told,
-)
 
 __all__ = ["book_fill", "effect_changes", "on_every_side", "position_changes", "rebook"]
 

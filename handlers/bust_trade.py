@@ -12,10 +12,10 @@ from eventstore import Event, Operation, handler
 from handlers.amending import amend
 from handlers.amounts import exact_arithmetic
 from handlers.instrument import Account, Identifier, Symbol
+from handlers.message_memory import Amendment, Message, amendment_identity, fill_identity
 from handlers.order import TradeSide
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import Amendment, Message, amendment_identity, fill_identity
 
 __all__ = ["BustTrade", "bust_trade"]
 

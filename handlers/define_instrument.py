@@ -13,8 +13,8 @@ from eventstore import Event, Operation, handler
 from handlers.amounts import Quantity, exact_arithmetic, positive
 from handlers.errors import TradingError
 from handlers.instrument import Instrument, InstrumentKind, Symbol, share_in
+from handlers.message_memory import Fill
 from handlers.state import EngineState
-from handlers.told import Fill
 
 __all__ = ["DefineInstrument", "define_instrument"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from eventstore import Event, Operation, handler
 from handlers.instrument import Account, Identifier
+from handlers.message_memory import Message
 from handlers.order_lookup import close_order, is_closed, order_of
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import Message
 
 __all__ = ["OrderClosed", "order_closed"]
 

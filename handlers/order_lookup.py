@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from handlers.amounts import ZERO
 from handlers.instrument import is_older
+from handlers.message_memory import Fill, Identity, Memory, Message, message_identity
 from handlers.order import Order
 from handlers.state import EngineState
-from handlers.told import Fill, Identity, Memory, Message, message_identity
 
 __all__ = [
     "close_order",

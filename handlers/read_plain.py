@@ -17,9 +17,9 @@ from immutables import Map
 from handlers.amounts import ONE, ZERO, exactly
 from handlers.frozen import freeze_map
 from handlers.instrument import Instrument, LastPrice
+from handlers.message_memory import Amendment, Identity, Memory, Told
 from handlers.order import Order, OrderKey, OrderName
 from handlers.position import MAIN, Position, cost_at, position_label
-from handlers.told import Amendment, Identity, Memory, Told
 from handlers.write_plain import KNOWN_KEYS, POSITION_KEYS
 
 __all__ = ["read_fields"]

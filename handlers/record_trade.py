@@ -24,10 +24,10 @@ from handlers.amounts import RECENT, Number, Quantity, exact, exact_arithmetic, 
 from handlers.booking import book_fill
 from handlers.errors import AmountError
 from handlers.instrument import Account, Identifier, Instrument, Side, Symbol
+from handlers.message_memory import Fill, Terms
 from handlers.order import TradeSide
 from handlers.position import MAIN, NET
 from handlers.state import EngineState
-from handlers.told import Fill, Terms
 
 __all__ = ["RecordTrade", "record_trade", "told_terms"]
 

@@ -14,9 +14,9 @@ from handlers.amending import take_effect_once, text
 from handlers.amounts import Number, exact, exact_arithmetic
 from handlers.errors import TradingError
 from handlers.instrument import Account, Identifier, Symbol
+from handlers.message_memory import SettledAt
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import SettledAt
 
 __all__ = ["Settle", "settle"]
 

@@ -17,9 +17,9 @@ from eventstore import Event, Operation, handler
 from handlers.amending import take_effect_once
 from handlers.amounts import exact_arithmetic
 from handlers.instrument import Account, Identifier, Symbol
+from handlers.message_memory import SplitBy
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import SplitBy
 
 __all__ = ["Split", "split"]
 

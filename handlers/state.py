@@ -43,6 +43,7 @@ from msgspec.structs import replace
 from handlers.amounts import ONE, ZERO, Number, exact, exactly
 from handlers.errors import AmountError, MissingPriceError, UnknownSymbolError
 from handlers.instrument import Currency, Instrument, LastPrice, Side, share_in
+from handlers.message_memory import Memory
 from handlers.order import Order, OrderKey, OrderName
 from handlers.position import (
     MAIN,
@@ -54,7 +55,6 @@ from handlers.position import (
 )
 from handlers.read_plain import read_fields
 from handlers.sums import nested, totals
-from handlers.told import Memory
 from handlers.write_plain import write_plain
 
 __all__ = ["BalanceKey", "EngineState", "balance_key", "drop_unknown_keys"]

@@ -11,10 +11,10 @@ from eventstore import Event, Operation, handler
 from handlers.amending import amend, text
 from handlers.amounts import ONE, Number, exact, exact_arithmetic
 from handlers.instrument import Account, Identifier, Symbol
+from handlers.message_memory import Amendment, Message, Terms, amendment_identity, fill_identity
 from handlers.order import TradeSide
 from handlers.position import MAIN
 from handlers.state import EngineState
-from handlers.told import Amendment, Message, Terms, amendment_identity, fill_identity
 
 __all__ = ["TradeFee", "trade_fee"]
 

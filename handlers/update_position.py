@@ -18,9 +18,9 @@ from handlers.amounts import ZERO, Number, exact, exact_arithmetic
 from handlers.booking import position_changes
 from handlers.errors import AmountError
 from handlers.instrument import Account, Side, Symbol
+from handlers.message_memory import Message, message_identity
 from handlers.position import MAIN, NET, Position, position_key
 from handlers.state import EngineState
-from handlers.told import Message, message_identity
 
 __all__ = ["UpdatePosition", "update_position"]
 

@@ -33,9 +33,9 @@ from immutables import Map
 
 from handlers.amounts import ONE, exactly
 from handlers.frozen import thaw
+from handlers.message_memory import Identity, Memory, Told
 from handlers.position import MAIN, Position, cost_at, position_label
 from handlers.sums import nested
-from handlers.told import Identity, Memory, Told
 
 __all__ = ["KNOWN_KEYS", "POSITION_KEYS", "check_extra", "write_plain"]
 

@@ -28,7 +28,7 @@ TRADING: tuple[Sabotage, ...] = (
                 '    identity = ("fill", venue, account, symbol, data.trade_id, "")\n',
             ),
             edit(
-                "told.py",
+                "message_memory.py",
                 '    return ("fill", venue, account, symbol, trade_id, side)\n',
                 '    return ("fill", venue, account, symbol, trade_id, "")\n',
             ),
@@ -134,7 +134,11 @@ TRADING: tuple[Sabotage, ...] = (
     Sabotage(
         name="a forgotten time taken for a new one",
         breaks="what may be a second telling is refused",
-        edits=(edit("told.py", "if forgotten is not None and time <= forgotten:", "if False:"),),
+        edits=(
+            edit(
+                "message_memory.py", "if forgotten is not None and time <= forgotten:", "if False:"
+            ),
+        ),
         caught_by=(TOLD_AGAIN,),
     ),
     Sabotage(

@@ -10,11 +10,11 @@ from handlers.adjust_cash import AdjustCash, adjust_cash
 from handlers.bust_trade import BustTrade, bust_trade
 from handlers.correct_trade import CorrectTrade, correct_trade
 from handlers.errors import ConflictError
+from handlers.message_memory import fill_identity
 from handlers.record_trade import RecordTrade, record_trade
 from handlers.settle import Settle, settle
 from handlers.split import Split, split
 from handlers.state import EngineState
-from handlers.told import fill_identity
 from handlers.trade_fee import TradeFee, trade_fee
 from handlers.update_position import UpdatePosition, update_position
 
