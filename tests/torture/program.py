@@ -285,9 +285,8 @@ class Program:
         if not receipt.seq <= store.seq:
             raise OracleError(f"event {receipt.seq} was acknowledged, {store.seq} published")
         self.record.keep(store)
-        if key is not None and group % 2 and isinstance(store, EventStore):  # as after a time-out
-            if receipt.first_seq < store.stats().keys_since:
-                return
+        known = isinstance(store, EventStore) and self.config.keys.remember.events is None
+        if key is not None and group % 2 and known:  # as after a time-out
             options = self.options(None)
             again = await store.append(*operations, key=key, **options)
             if (again.seq, again.duplicate) != (receipt.seq, True):
