@@ -38,8 +38,10 @@ from eventstore import (
     state_at,
 )
 from eventstore.disk.layout import MANIFEST_TEMPORARY, SEGMENT_TEMPORARY, segment_name
+from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
 from eventstore.log import runner
+from eventstore.log.archive import compact
 from eventstore.log.base import Chunk
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.reader import CACHED_BYTES, LogReader
@@ -437,6 +439,22 @@ class TestMemory:
             assert await taken(lambda: store.append(pay(account=value))) < 4.75
             group = [pay(account="x" * 1024)] * 1024
             assert await taken(lambda: store.append(*group)) < 4.75
+
+    @pytest.mark.asyncio
+    async def test_a_segment_is_in_memory_once_while_it_is_archived(self, tmp_path: Path) -> None:
+        async with EventLog.open(
+            tmp_path / "log", config={**QUIET, "segment_size": 4 * MIB}
+        ) as log:
+            for _ in range(60):
+                await log.append(*[b"x" * 1024] * 100)
+        disk = LocalDisk(tmp_path / "log")
+        manifest = load_manifest(disk)
+
+        async def archives() -> None:
+            assert len(compact(disk, manifest, 6000, "archive").archived) == 1
+
+        assert await taken(archives) < 4.75
+        disk.close()
 
 
 # ---- opening ---------------------------------------------------------------------------------

@@ -25,10 +25,11 @@ does not count is made again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -90,6 +91,7 @@ _FEW_RECORDS = 200
 _TAIL_GUESS = 8 << 10
 """Bytes read from the end of an archive: index and seek table of about 290 blocks."""
 _Run = tuple[int, int, bytes]
+_Pack = Callable[[], Iterable[_Run]]
 _decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
@@ -169,7 +171,7 @@ def decompress_archive(disk: Disk, name: str, content: bytes) -> bytes:
     index = read_archive_index(disk, name, content)
     last = len(index.firsts) - 1
     frames = memoryview(content)[: index.frames[-1]]
-    whole = io.BytesIO()  # grows with each block: one join of new memory takes some milliseconds
+    whole = io.BytesIO(bytes(index.offsets[-1]))  # no join, and no copy as it grows: either is slow
     for block in _decompress_blocks(disk, name, index, frames, 0, last):
         whole.write(block)
         give_way(disk)
@@ -330,18 +332,18 @@ def _compress_segment(
     name = segment_name(first)
     header, data = read_header(disk, name, manifest.store), read_whole(disk, name)
     records = _finished_records(disk, name, data, header, successor)
-    runs = _repack_events(disk, data, records, first)
-    return compress_runs(disk, header, runs, successor), _events_digest(disk, data, records)
+    pack = functools.partial(_repack, disk, data, records, first)
+    return compress_runs(disk, header, pack, successor), _events_digest(disk, data, records)
 
 
-def compress_runs(disk: Disk, header: SegmentHeader, runs: list[_Run], successor: int) -> bytes:
+def compress_runs(disk: Disk, header: SegmentHeader, pack: _Pack, successor: int) -> bytes:
     """Make the content of an archive from records: first number, count, and bytes of each.
 
-    The uncompressed segment is never in memory as a whole.
+    `pack` is called twice, at first for the size alone: all records would be a second segment.
     """
-    data_size = sum(record_size(len(body)) for _, _, body in runs)
+    data_size = sum(record_size(len(body)) for _, _, body in pack())
     builder = ArchiveBuilder(header, fresh_salt(disk), data_size)
-    for first, count, body in runs:
+    for first, count, body in pack():
         builder.add(first, count, body, latest_time(body, count))
         give_way(disk)
     return builder.finish(successor)
@@ -369,9 +371,8 @@ def _events_digest(disk: Disk, data: bytes, records: Iterable[Record]) -> bytes:
     return digest.digest()
 
 
-def _repack_events(disk: Disk, data: bytes, records: Iterable[Record], first: int) -> list[_Run]:
+def _repack(disk: Disk, data: bytes, records: Iterable[Record], first: int) -> Iterator[_Run]:
     """Repack the events of a finished segment into records of even size: number, count, bytes."""
-    runs: list[_Run] = []
     bodies: list[bytes] = []
     seq, size = first, 0
     for record in records:
@@ -379,12 +380,11 @@ def _repack_events(disk: Disk, data: bytes, records: Iterable[Record], first: in
             bodies.append(body)
             seq, size = seq + count, size + len(body)
             if size >= _RECORD_BYTES or seq - first >= _RECORD_EVENTS:
-                runs.append((first, seq - first, b"".join(bodies)))
+                yield first, seq - first, b"".join(bodies)
                 first, bodies, size = seq, [], 0
                 give_way(disk)
     if bodies:
-        runs.append((first, seq - first, b"".join(bodies)))
-    return runs
+        yield first, seq - first, b"".join(bodies)
 
 
 def _pieces(count: int, body: bytes) -> Iterator[tuple[int, bytes]]:

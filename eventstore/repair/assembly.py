@@ -114,7 +114,7 @@ class Assembly:
         runs = list(self._filled(part, last))
         header = self._template(part, None)
         packed = [(run.first, run.events, run.body) for run in runs]
-        content = compress_runs(self._disk, header, packed, last + 1)
+        content = compress_runs(self._disk, header, lambda: packed, last + 1)
         self._archived.append((part.first, last, self._latest))
         return NewFile(archive_name(part.first), content, part.source)
 

@@ -216,6 +216,19 @@ READING = (
         caught_by=(TEST_ARCHIVE,),
     ),
     Sabotage(
+        name="all packed records of a segment held at once",
+        breaks="a segment is in memory once while it is archived",
+        edits=(
+            edit(
+                "log/archive.py",
+                "    pack = functools.partial(_repack, disk, data, records, first)\n",
+                "    packed = list(_repack(disk, data, records, first))\n"
+                "    pack = functools.partial(list, packed)\n",
+            ),
+        ),
+        caught_by=("tests/test_costs.py -k archived",),
+    ),
+    Sabotage(
         name="a record found by search is not verified",
         breaks="a flipped bit is never given as an event",
         edits=(
