@@ -26,6 +26,7 @@ __all__ = [
     "SimulatedClock",
     "SystemClock",
     "checked_clock",
+    "elapsed_time",
     "to_datetime",
     "to_ns",
     "unusable_time_error",
@@ -201,6 +202,18 @@ def wall_time(clock: Clock) -> int:
     if type(now) is not int or now not in _POSSIBLE:
         raise unusable_time_error(now)
     return now
+
+
+def elapsed_time(clock: Clock) -> int:
+    """Read the monotonic time of `clock`, or 0 where the reading fails.
+
+    The clock is code of the user's. Only the moment of a snapshot depends on this reading, so
+    neither a commit nor a snapshot fails for it.
+    """
+    try:
+        return int(clock.monotonic_ns())
+    except Exception:  # noqa: BLE001  as above: the time of an event says what is wrong
+        return 0
 
 
 def unusable_time_error(now: Any) -> ConfigError:

@@ -1,8 +1,11 @@
-"""Configuration files: YAML and TOML, as plain data."""
+"""Files that a caller names: read whole, or parsed as YAML or TOML to plain data."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import msgspec
 
 from eventstore.errors import ConfigError
 
-__all__ = ["parse_file"]
+__all__ = ["parse_file", "read_regular_file"]
 
 _PARSER_ERRORS = (
     ValueError,
@@ -61,11 +64,29 @@ def parse_file(file: Path) -> Any:
     if parse is None:
         raise ConfigError(f"{file}: a configuration file ends in {', '.join(_PARSERS)}")
     try:
-        return parse(file.read_bytes())
+        return parse(read_regular_file(file))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
     except (msgspec.DecodeError, *_PARSER_ERRORS) as error:
         raise ConfigError(f"{file} is malformed: {_on_one_line(error)}") from error
+
+
+def read_regular_file(file: Path) -> bytes:
+    """Read a file. A pipe or a device is refused at once: to wait for its other end has no bound.
+
+    Raises `OSError`.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.ELOOP, "it is a pipe or a device, not a regular file", str(file))
+        with open(descriptor, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(descriptor)
 
 
 def _on_one_line(error: Exception) -> str:

@@ -211,8 +211,8 @@ class UnknownOperationError(EventStoreError, LookupError):
         self.seq = seq
 
 
-class NotAwaitedError(EventStoreError, AttributeError):
-    """A word is missing: `await` before a call, or `async` before `with` or `for`."""
+class NotAwaitedError(EventStoreError, AttributeError, TypeError):
+    """A word is missing: `await` before a call, `async` before `with` or `for`, or a method."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

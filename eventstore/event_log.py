@@ -30,7 +30,7 @@ from eventstore.log.base import Chunk, Submission, check_record_size
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING
 from eventstore.log.durable import DurableLog
 from eventstore.log.recovery import ExaminedLog, RecoveredLog, examine_log, repair_log
-from eventstore.missing_await import AsyncContext, AsyncEvents, Opening, awaited
+from eventstore.missing_await import AsyncEvents, Opened, Opening, awaited
 from eventstore.model.codec import EventCodec, unrecordable_reason
 from eventstore.model.operation import Event, Receipt
 from eventstore.model.user_code import fold_context
@@ -57,7 +57,7 @@ class LogParts(NamedTuple):
     value_type: Any
 
 
-class EventLog(AsyncContext, Generic[ValueT]):
+class EventLog(Opened, Generic[ValueT]):
     """An append-only log of bytes or of any values that msgspec can encode.
 
     >>> import asyncio, tempfile
@@ -75,6 +75,7 @@ class EventLog(AsyncContext, Generic[ValueT]):
     path: str
     recovery: RecoveryReport
 
+    _reads = "log.read()"
     _whole = False  # until __init__ has come to its end
 
     def __init__(self, parts: LogParts | None = None) -> None:

@@ -2,7 +2,11 @@
 
 After a forgotten `await`, the next line asks a coroutine for an attribute of a receipt or a store.
 A plain `with` finds no context manager. Python's own messages name types that no caller knows. The
-classes here raise `NotAwaitedError`, which names the missing word.
+classes here raise `NotAwaitedError`, which names the missing word. A call whose result is dropped
+unused did nothing, and a `RuntimeWarning` says so.
+
+An open store has no `__await__` and no `__len__`. Frameworks await whatever can be awaited, and a
+length would decide whether a store is true.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import warnings
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -20,11 +25,11 @@ from collections.abc import (
     Iterator,
 )
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
-from eventstore.errors import NotAwaitedError
+from eventstore.errors import NotAwaitedError, StoreUsageError
 
 __all__ = [
     "AsyncContext",
@@ -33,7 +38,9 @@ __all__ = [
     "BlockingEvents",
     "BlockingStream",
     "Call",
+    "Opened",
     "Opening",
+    "Unstarted",
     "awaited",
 ]
 
@@ -55,6 +62,81 @@ class AsyncContext:
             """Do nothing: `with` looks for this method before the block is entered."""
 
 
+class Opened(AsyncContext):
+    """Base of a store and the like, once open. `async with` closes the store at its end.
+
+    `path` names the store in errors. `_reads` is the expression for the events.
+    """
+
+    path: str
+    _reads = "store.events()"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await _close_after(self, error)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse `copy` and `pickle`: a forgotten copy would close the log of the original."""
+        raise StoreUsageError(
+            f"{self.path} is open in this place alone, and neither copied nor pickled: pass the "
+            "path, and open the store there with read_only=True",
+            path=self.path,
+        )
+
+    if not TYPE_CHECKING:  # as above
+
+        def __iter__(self) -> NoReturn:
+            raise NotAwaitedError(
+                f"{type(self).__name__}: use `async for event in {self._reads}` for the events"
+            )
+
+        __aiter__ = __iter__
+
+
+async def _close_after(opened: _Closable, error: BaseException | None) -> None:
+    """Close what is open at the end of a block, which `error` has ended, or nothing."""
+    try:
+        await opened.close()
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):  # logged, as below
+            await opened.close()
+        raise
+    except Exception:  # the body's says more, and a failed commit was logged when it failed
+        if error is None:
+            raise
+
+
+class Unstarted(AsyncContext):
+    """Base of results that do nothing until they are awaited or entered with `async with`.
+
+    `_warning` is the text for a result that was dropped instead.
+    """
+
+    _warning: str
+    _started = False
+
+    if not TYPE_CHECKING:  # as above
+
+        def __enter__(self) -> NoReturn:
+            self._started = True  # as far as the error is concerned, all is said
+            super().__enter__()
+
+    def __del__(self) -> None:
+        if not self._started:
+            warnings.warn(self._warning, RuntimeWarning, source=self, stacklevel=1)
+
+
 class AsyncIterated:
     """Base of the classes for `async for`."""
 
@@ -64,6 +146,9 @@ class AsyncIterated:
 
         def __iter__(self) -> NoReturn:
             raise NotAwaitedError(f"{type(self).__name__}: use `async for` instead of `for`")
+
+        def __next__(self) -> NoReturn:
+            raise NotAwaitedError(f"{type(self).__name__}: use `await anext(...)`, and no `next`")
 
         def __await__(self) -> NoReturn:
             raise NotAwaitedError(f"{type(self).__name__}: use `async for`, and no `await`")
@@ -84,10 +169,10 @@ class BlockingStream:
 
         def __aiter__(self) -> NoReturn:
             raise NotAwaitedError(
-                f"{type(self).__name__} blocks: use `for` and `with`, or follow() on an event loop"
+                f"{type(self).__name__} blocks: use `for`, or follow() on an event loop"
             )
 
-        __aenter__ = __aexit__ = __await__ = __aiter__
+        __aenter__ = __aexit__ = __anext__ = __await__ = __aiter__
 
 
 class AsyncEvents(AsyncIterated, AsyncGenerator[T, None]):
@@ -113,6 +198,13 @@ class AsyncEvents(AsyncIterated, AsyncGenerator[T, None]):
     def aclose(self) -> Coroutine[Any, Any, None]:
         return self._events.aclose()
 
+    if not TYPE_CHECKING:  # as above
+
+        def __enter__(self) -> NoReturn:
+            raise NotAwaitedError(f"{type(self).__name__}: use `async for`, and no `with`")
+
+        __exit__ = __aenter__ = __aexit__ = __enter__
+
 
 class BlockingEvents(BlockingStream, Iterator[T]):
     """The events of an iterator. `for` runs the iterator itself."""
@@ -127,6 +219,13 @@ class BlockingEvents(BlockingStream, Iterator[T]):
 
     def __next__(self) -> T:
         return next(self._events)
+
+    if not TYPE_CHECKING:  # as above
+
+        def __enter__(self) -> NoReturn:
+            raise NotAwaitedError(f"{type(self).__name__}: use `for`, and no `with`")
+
+        __exit__ = __enter__
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):
@@ -188,13 +287,15 @@ class _Closable(Protocol):
 OpenedT = TypeVar("OpenedT", bound=_Closable)
 
 
-class Opening(AsyncContext, Generic[OpenedT]):
+class Opening(Unstarted, Generic[OpenedT]):
     """The result of `open`: await it and close the store yourself, or use `async with`.
 
     Leaving the block closes the store, also when the body raised. The body's exception then wins
     over an exception from closing. The log has recorded the exception from closing. A cancellation
     while the store is being closed waits for the end of the closing. A second one does not.
     """
+
+    _warning = "open() was never awaited, so nothing was opened: use `async with`, or `await`"
 
     def __init__(self, opens: Callable[[], Awaitable[OpenedT]]) -> None:
         self._opens = opens
@@ -206,15 +307,18 @@ class Opening(AsyncContext, Generic[OpenedT]):
     if not TYPE_CHECKING:  # pragma: no branch - else a checker accepts every attribute
 
         def __getattr__(self, name: str) -> NoReturn:
+            self._started = True  # as above
             raise NotAwaitedError(
                 f"open() was not awaited, so there is no {name!r} yet: write `await "
                 "EventStore.open(...)`, or `async with EventStore.open(...) as store:`",
             )
 
     def __await__(self) -> Generator[Any, None, OpenedT]:
+        self._started = True
         return self._opens().__await__()
 
     async def __aenter__(self) -> OpenedT:
+        self._started = True
         self._opened = await self._opens()
         return self._opened
 
@@ -225,14 +329,5 @@ class Opening(AsyncContext, Generic[OpenedT]):
         traceback: TracebackType | None,
     ) -> None:
         opened, self._opened = self._opened, None
-        if opened is None:
-            return
-        try:
-            await opened.close()
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):  # logged, as below
-                await opened.close()
-            raise
-        except Exception:  # the body's says more, and a failed commit was logged when it failed
-            if error is None:
-                raise
+        if opened is not None:
+            await _close_after(opened, error)

@@ -46,6 +46,8 @@ TIMES_FROM = 10**15
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?\s?([Zz]|[+-]\d\d:?\d\d)?"
 )
+_DIGITS = 6
+"""Digits of a second that a `datetime` has."""
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {
     "ms": 10**6,
@@ -59,8 +61,9 @@ _UNITS = {
 class AtTime(NamedTuple):
     """A moment named by a time: every nanosecond from `first` to `last` since the epoch.
 
-    A `datetime` covers the whole of its microsecond, because a `datetime` cannot say more. An
-    integer, a text and a pandas `Timestamp` cover one nanosecond.
+    A `datetime` covers the whole of its microsecond, because a `datetime` cannot say more, and so
+    does a text of at most six digits: `datetime.isoformat()` gives such a text. An integer, a text
+    of more digits and a pandas `Timestamp` cover one nanosecond.
     """
 
     first: int
@@ -140,7 +143,7 @@ def parse_time(text: str) -> AtTime | None:
     Raises `ValueError` with a message for the user where the offset is missing or there is no such
     time.
 
-    >>> parse_time("2026-03-02T19:21:20.5+02:00")
+    >>> parse_time("2026-03-02T19:21:20.500000000+02:00")
     AtTime(first=1772472080500000000, last=1772472080500000000)
     """
     found = _TIME.fullmatch(text)
@@ -156,7 +159,7 @@ def parse_time(text: str) -> AtTime | None:
         raise ValueError(f"{text!r} is no time: {error}") from None
     seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution * 10**6)
     time = seconds * 10**9 + int((fraction or "").ljust(9, "0"))
-    return AtTime(time, time)
+    return AtTime(time, time if len(fraction or "") > _DIGITS else time + 999)
 
 
 def parse_span(text: str) -> int | None:

@@ -24,7 +24,7 @@ from eventstore.disk.base import Disk, check_location
 from eventstore.error_base import fresh_error
 from eventstore.intents.store_methods import IntentMethods
 from eventstore.log.base import Log
-from eventstore.missing_await import AsyncContext, Opening, awaited
+from eventstore.missing_await import Opened, Opening, awaited
 from eventstore.model.operation import Payload, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
@@ -41,7 +41,7 @@ StateT = TypeVar("StateT")
 OpenedT = TypeVar("OpenedT")  # of a store that is being opened: there is no `StateT` yet
 
 
-class EventStore(AsyncContext, StoreReading[StateT], IntentMethods):
+class EventStore(Opened, StoreReading[StateT], IntentMethods):
     """A store, open for one writer and bound to the event loop of its opening.
 
     `open` and `in_memory` make a store. All methods are called on the thread of that event loop.

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import os
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -44,8 +45,8 @@ from eventstore import (
 )
 from eventstore.history import branch, compare
 from eventstore.testing import SimulatedDisk
-from eventstore.tools import verify
-from tests.support.bad_values import Hostile
+from eventstore.tools import list_copies, load_mapping, migrate_plan0d, open_place, verify
+from tests.support.bad_values import Hostile, tried
 from tests.support.bank import Bank, Deposit, bank_registry, deposit, pay
 
 REGISTRY = bank_registry()
@@ -409,6 +410,25 @@ class TestWhatIsSaid:
                 call()
             assert caught.value.key == "path"
         assert "ignored" not in capfd.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("name", "reads"),
+        [
+            ("a.yaml", StoreConfig.load),
+            ("a.toml", StoreConfig.load),
+            ("a.toml", load_mapping),
+            ("a.tar.zst", lambda path: list_copies(open_place(str(path)))),
+            ("engine_state.json", lambda path: migrate_plan0d(path, f"{path}-new", REGISTRY)),
+        ],
+        ids=["yaml", "toml", "mapping", "backup", "plan 0D"],
+    )
+    def test_of_a_pipe_in_place_of_a_file(
+        self, name: str, reads: Callable[[Path], Any], tmp_path: Path
+    ) -> None:
+        """Nobody may ever write into the pipe, so nobody waits for that."""
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(EventStoreError, match="regular file"):
+            tried(reads(tmp_path / name))
 
     @pytest.mark.parametrize(
         "now", [1.5e18, True, None, "now", 10**30, Decimal(1), dt.datetime(2026, 3, 2)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import pickle
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from eventstore import (
     EventStore,
     EventStoreError,
     NotAwaitedError,
+    StoreClosedError,
+    StoreUsageError,
     follow,
     follow_sync,
     read_events,
@@ -62,7 +66,13 @@ def misuses(store: EventStore[Any], path: Path) -> dict[str, Callable[[], Any]]:
         for _ in value:
             pass
 
+    async def entered_plainly(value: Any) -> None:
+        with value:
+            pass
+
     intend: Any = store.intend
+    events: Any = store.events()
+    subscription: Any = store.subscribe()
     sync: Any = follow_sync(path)
     read: Any = read_events(path)
     return {
@@ -70,6 +80,15 @@ def misuses(store: EventStore[Any], path: Path) -> dict[str, Callable[[], Any]]:
         "follow, awaited": lambda: awaited(follow(path)),
         "events, awaited": lambda: awaited(store.events()),
         "events, plain for": lambda: plain(store.events()),
+        "events, next": lambda: plain(iter(lambda: next(events), None)),
+        "events, with": lambda: entered_plainly(events),
+        "events, async with": lambda: entered(events),
+        "the store, plain for": lambda: plain(store),
+        "the store, async for": lambda: iterated(store),
+        "read_events, with": lambda: entered_plainly(read),
+        "read_events, async with": lambda: entered(read),
+        "read_events, anext": lambda: awaited(anext(read)),
+        "subscribe, next": lambda: plain(iter(lambda: next(subscription), None)),
         "read_events, awaited": lambda: awaited(read),
         "read_events, async for": lambda: iterated(read),
         "replay, async for": lambda: iterated(replay(path, order_registry())),
@@ -88,7 +107,7 @@ class TestTheLiveLoop:
         async with EventStore.open(tmp_path, order_registry()) as store:
             await store.append(Mark(price=1))
             for use in misuses(store, tmp_path).values():
-                with pytest.raises(NotAwaitedError, match=r"`(async )?(with|for)"):
+                with pytest.raises(NotAwaitedError, match=r"`(async )?(with|for)|`(await a)?next"):
                     await use()
             assert store.seq == 1
 
@@ -171,6 +190,40 @@ class TestOpen:
     def test_a_forgotten_await_is_named(self, kind: str) -> None:
         with pytest.raises(NotAwaitedError, match=r"async with EventStore\.open"):
             _ = opening(kind).append
+
+    def test_what_was_dropped_unused_did_nothing_and_warns(self, kind: str) -> None:
+        with pytest.warns(RuntimeWarning, match="never awaited, so nothing was opened"):
+            opening(kind)  # forgotten, and so freed at once
+
+    @pytest.mark.asyncio
+    async def test_an_intent_that_was_never_opened_warns(self) -> None:
+        async with EventStore.in_memory(order_registry()) as store:
+            with pytest.warns(RuntimeWarning, match="nothing was recorded.*`async with"):
+                store.intend(PlaceOrder(decision=1))
+            assert store.seq == 0
+
+    @pytest.mark.asyncio
+    async def test_what_is_open_is_closed_by_a_block_of_its_own(self, kind: str) -> None:
+        async with await opening(kind) as opened:
+            assert (await opened.append(value(kind))).seq == 1
+        with pytest.raises(StoreClosedError):
+            await opened.append(value(kind))
+
+    @pytest.mark.asyncio
+    async def test_the_method_for_the_events_is_named(self) -> None:
+        async with EventLog.open(disk=SimulatedDisk()) as log:
+            nothing_to_iterate: Any = log
+            with pytest.raises(NotAwaitedError, match=r"log\.read\(\)"):
+                list(nothing_to_iterate)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+    async def test_a_copy_is_refused(self, kind: str, way: Callable[[Any], Any]) -> None:
+        """A copy that was dropped closed the log of the original."""
+        async with opening(kind) as opened:
+            with pytest.raises(StoreUsageError, match="neither copied nor pickled"):
+                way(opened)
+            assert (await opened.append(value(kind))).seq == 1
 
     def test_with_for_async_with(self, kind: str) -> None:
         with pytest.raises(NotAwaitedError, match="`async with` instead of `with`"):

@@ -23,7 +23,7 @@ from eventstore import (
     replay,
     state_at,
 )
-from eventstore.clock import EARLIEST, LATEST
+from eventstore.clock import EARLIEST, LATEST, to_ns
 from eventstore.history import branch
 from eventstore.moment import AtTime, place_of, seq_of
 from tests.support.bank import bank_registry, pay
@@ -86,6 +86,17 @@ class TestATimeIsATime:
             assert [e.seq async for e in other.events(start)] == [2]
             async with other.subscribe(after=start) as subscription:
                 assert (await anext(subscription)).seq == 2
+
+    def test_a_text_says_as_much_as_a_datetime_of_so_many_digits(self) -> None:
+        """The datetime of an event is cut to microseconds, and so is its text."""
+        moment = datetime(2026, 3, 2, 14, 30, 0, 5, tzinfo=UTC)
+        assert place_of(moment.isoformat(), "at") == place_of(moment, "at")
+        assert place_of("2026-03-02T14:30:00Z", "at") == place_of(
+            moment.replace(microsecond=0), "at"
+        )
+        exact = place_of("2026-03-02T14:30:00.000005001Z", "at")
+        assert isinstance(exact, AtTime)
+        assert exact.first == exact.last == to_ns(moment) + 1
 
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -282,13 +293,13 @@ class TestClocksOutOfRange:
         self, kind: str, beyond: int, tmp_path: Path
     ) -> None:
         clock = SimulatedClock(beyond)
-        openings: dict[str, Any] = {
-            "store": EventStore.open(tmp_path, REGISTRY, clock=clock),
-            "memory": EventStore.in_memory(REGISTRY, clock=clock),
-            "log": EventLog.open(tmp_path, clock=clock),
+        openings: dict[str, Callable[[], Any]] = {
+            "store": lambda: EventStore.open(tmp_path, REGISTRY, clock=clock),
+            "memory": lambda: EventStore.in_memory(REGISTRY, clock=clock),
+            "log": lambda: EventLog.open(tmp_path, clock=clock),
         }
         value: Any = pay() if kind != "log" else b"value"
-        async with openings[kind] as opened:
+        async with openings[kind]() as opened:
             for group in ([value], [value, value]):
                 with pytest.raises(ConfigError, match="64 bits") as caught:
                     await opened.append(*group)

@@ -29,7 +29,7 @@ from eventstore.intents.doubt import Doubt, IntentOwner
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.time_limits import UNKNOWN, Terms
 from eventstore.log.base import Log
-from eventstore.missing_await import AsyncContext
+from eventstore.missing_await import Unstarted
 from eventstore.model.intent_settled import OPENS
 from eventstore.model.operation import Event, Operation, Payload, Receipt
 from eventstore.model.operation_traits import traits_of
@@ -112,8 +112,10 @@ async def settle(
         return await doubt.receipt
 
 
-class Intending(AsyncContext, Generic[OperationT]):
+class Intending(Unstarted, Generic[OperationT]):
     """The result of `EventStore.intend`, for one `async with`."""
+
+    _warning = f"the result of intend() was never entered, so nothing was recorded: {_ENTER}"
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class Intending(AsyncContext, Generic[OperationT]):
                 "intent: call intend() again for another",
                 path=path.log.path,
             )
-        self._entered = True
+        self._entered = self._started = True
         try:
             receipt = await _submitted(path, self._operations, self._submit)
             await receipt
@@ -166,9 +168,11 @@ class Intending(AsyncContext, Generic[OperationT]):
     if not TYPE_CHECKING:  # else a checker accepts every attribute
 
         def __await__(self) -> NoReturn:
+            self._started = True
             raise NotAwaitedError(_ENTER)
 
         def __getattr__(self, name: str) -> NoReturn:
+            self._started = True
             raise NotAwaitedError(f"there is no {name!r} yet: {_ENTER}")
 
     def _submit(self, payloads: Sequence[Operation]) -> Receipt:

@@ -34,7 +34,7 @@ from eventstore.model.differences import parts_of, path_of, walk_differences
 from eventstore.model.hidden_package import remedy_for
 from eventstore.model.intent_settled import IntentSettled, settlement_hook, without_order_id
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation
-from eventstore.model.user_code import fold_context
+from eventstore.model.user_code import fold_context, in_fold_context
 from eventstore.model.value_types import unsupported_part
 
 __all__ = [
@@ -92,6 +92,7 @@ class EventCodec:
         """Return the bytes of one event."""
         return self._encode(event)
 
+    @in_fold_context
     def canonical(self, payload: Any) -> bytes:
         """Return bytes that equal payloads share, whatever the order of their sets and maps.
 

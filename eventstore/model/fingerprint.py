@@ -44,6 +44,7 @@ from eventstore.model.type_tree import (
     UnionNode,
     type_tree,
 )
+from eventstore.model.user_code import fold_context
 
 __all__ = ["changes_no_state", "fingerprint_of", "type_fingerprint"]
 
@@ -147,7 +148,7 @@ def _value(value: Any) -> list[Any]:
     if value is msgspec.UNSET:
         return ["unset"]
     try:
-        return ["default", type(value).__name__, canonical_bytes(value).hex()]
+        return ["default", type(value).__name__, fold_context().run(canonical_bytes, value).hex()]
     except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError):
         return ["default", type(value).__name__]
 

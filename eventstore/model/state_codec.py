@@ -18,6 +18,7 @@ from eventstore.model.state_assembly import SliceReader
 from eventstore.model.state_checks import check_of
 from eventstore.model.state_slices import StateSlices
 from eventstore.model.type_tree import type_tree
+from eventstore.model.user_code import in_fold_context
 
 __all__ = ["StateAt", "StateCodec", "state_digest", "state_refused_error"]
 
@@ -66,6 +67,7 @@ class StateCodec(Generic[StateT]):
         """Return the digest that a snapshot of `state` carries: 64 hexadecimal digits."""
         return state_digest(state)
 
+    @in_fold_context  # the class of a state may have code of its own
     def load(self, slices: Iterable[bytes]) -> StateT:
         """Put slices together to a state.
 
@@ -75,6 +77,7 @@ class StateCodec(Generic[StateT]):
         state: StateT = self._reader.state(slices)
         return state
 
+    @in_fold_context
     def load_with_digest(self, slices: Iterable[bytes]) -> tuple[StateT, str]:
         """Put slices together to a state, and return the state and its digest.
 
@@ -84,6 +87,7 @@ class StateCodec(Generic[StateT]):
         state, digest = self._reader.state_and_digest(slices)
         return state, digest
 
+    @in_fold_context
     def digest_as_read(self, slices: Iterable[bytes]) -> str:
         """Return the digest of the state that `load` would build from slices.
 

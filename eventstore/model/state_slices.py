@@ -43,6 +43,7 @@ import msgspec
 
 from eventstore.model.canonical import PAIR, Tally, canonical_bytes, encode
 from eventstore.model.codec import array_header
+from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import UNIONS, fields_of, plain_type
 
 __all__ = [
@@ -94,6 +95,11 @@ class StateSlices:
         self.digest: str = ""
 
     def __iter__(self) -> Iterator[bytes]:
+        run, cuts = fold_context().run, self._cuts()
+        while (cut := run(next, cuts, None)) is not None:
+            yield cut
+
+    def _cuts(self) -> Iterator[bytes]:
         state = self._state
         if _weight(state) > SLICE:
             made = yield from self._large(state, ())

@@ -20,8 +20,14 @@ from __future__ import annotations
 
 import contextvars
 import decimal
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
-__all__ = ["fold_context"]
+__all__ = ["fold_context", "in_fold_context"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DECIMAL = decimal.Context(
     prec=34,
@@ -40,3 +46,16 @@ def fold_context() -> contextvars.Context:
     context = contextvars.Context()
     context.run(decimal.setcontext, _DECIMAL.copy())
     return context
+
+
+def in_fold_context(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function run in surroundings of its own, whatever the caller has set.
+
+    Encoding needs them as well: the text of a `Decimal` has `e` or `E` as the context says.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return fold_context().run(function, *args, **kwargs)
+
+    return run

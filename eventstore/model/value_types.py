@@ -34,6 +34,8 @@ from typing import Annotated, Any, TypeVar
 import immutables
 import msgspec
 
+from eventstore.errors import InvalidPayloadError
+
 __all__ = [
     "UNIONS",
     "copier",
@@ -210,7 +212,14 @@ def copy_value(value: ValueT) -> ValueT:
     make = _copier_of_class(kind)
     if make is None:
         return value
-    copied: ValueT = make(value)
+    try:
+        copied: ValueT = make(value)
+    except RecursionError as error:  # where the stack has no room for this error, further out
+        raise InvalidPayloadError(
+            f"a value is nested too deeply to be copied from here: {error}; read it from fewer "
+            "calls deep, or with read_events, which shares nothing and so copies nothing",
+            operation="",
+        ) from error
     return copied
 
 

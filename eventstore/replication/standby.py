@@ -44,7 +44,7 @@ from eventstore.errors import (
     StoreLockedError,
     StreamMismatchError,
 )
-from eventstore.missing_await import AsyncContext, Opening
+from eventstore.missing_await import Opened, Opening
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import seq_of
 from eventstore.reading.arguments import checked_registry
@@ -86,12 +86,14 @@ class StandbyLag(NamedTuple):
     seconds: float
 
 
-class Standby(AsyncContext, Generic[StateT]):
+class Standby(Opened, Generic[StateT]):
     """A store that follows the stream of a writer on another machine.
 
     `open` makes a standby. All methods are called on the thread of the event loop of the opening.
     `failure` is the error that ended the following, `None` while the standby follows.
     """
+
+    _reads = "standby.store.events()"
 
     def __init__(
         self,

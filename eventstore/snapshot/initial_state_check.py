@@ -25,6 +25,7 @@ from eventstore.errors import InitialStateError
 from eventstore.model.canonical import canonical_bytes
 from eventstore.model.conversion import decode_hook
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import fields_of
 
 __all__ = ["InitialState", "compare_initial", "initial_state"]
@@ -51,7 +52,7 @@ def initial_state(registry: HandlerRegistry[StateT]) -> InitialState[StateT]:
     fingerprint = registry.fingerprint()
     state = registry.initial()
     registry.check_state(state)
-    encoded = canonical_bytes(state)  # under every hash seed the same
+    encoded = fold_context().run(canonical_bytes, state)  # under every hash seed the same
     record = InitialStateRecord(
         digest=registry.states.digest(state),
         type=fingerprint[""],

@@ -36,7 +36,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.clock import Clock, wall_time
+from eventstore.clock import Clock, elapsed_time, wall_time
 from eventstore.config import StoreConfig
 from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
@@ -144,11 +144,13 @@ class SnapshotKeeper:
         """Begin a snapshot if one is due, now that the store is durable up to `seq`."""
         if self.keys.index.recent_keys:
             self.keys.changed()
-        if (
-            self._work is None
-            and self._policy.due(seq, self._clock.monotonic_ns())
-            and not self._stopped
-        ):
+        if self._work is not None or self._stopped:
+            return
+        try:
+            due = self._policy.due(seq, self._clock.monotonic_ns())
+        except Exception:  # noqa: BLE001  a clock of the user: no commit fails for that
+            due = self._policy.due(seq, 0)
+        if due:
             self._begin()
 
     def timer_over(self) -> None:
@@ -193,10 +195,10 @@ class SnapshotKeeper:
         seq = at.seq
         if seq == self._seq:
             return seq
-        self._policy.taken(seq, self._clock.monotonic_ns())
+        self._policy.taken(seq, elapsed_time(self._clock))
         fingerprint = self._vault.fingerprint()  # now: handlers may be registered at any time
         await self._log.sync()
-        began, written = self._clock.monotonic_ns(), wall_time(self._clock)
+        began, written = elapsed_time(self._clock), self._time_of_writing(at)
         try:
             await self.keys.write()
             keys = min(self.keys.index.covered, at.seq)
@@ -207,12 +209,22 @@ class SnapshotKeeper:
             self._refusal = str(error)
             raise
         self._seq, self._written = seq, written
-        self._seconds = (self._clock.monotonic_ns() - began) / 1e9
+        self._seconds = max(elapsed_time(self._clock) - began, 0) / 1e9
         self._taken += 1
         self._warning = self._refusal = None
         self._log.warnings.end("snapshot", f"a snapshot of event {seq} was taken")
         await self._run_tidy()
         return seq
+
+    def _time_of_writing(self, at: StateAt[Any]) -> int:
+        """Return the time now, or that of the latest event where the clock gives no time.
+
+        The snapshot may be the only place of acknowledged events (`use_wal=False`).
+        """
+        try:
+            return wall_time(self._clock)
+        except Exception:  # noqa: BLE001  as above
+            return at.latest
 
     def _write(
         self, at: StateAt[Any], created: int, fingerprint: Mapping[str, str], keys: int

@@ -23,10 +23,12 @@ from eventstore import (
     read_events,
     replay,
     state_at,
+    state_digest,
     upcaster,
 )
 from eventstore.history import branch, compare
 from eventstore.model.user_code import fold_context
+from eventstore.testing import SimulatedDisk
 from eventstore.tools import verify
 
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="nobody's")
@@ -117,6 +119,44 @@ class TestTheContext:
         assert decimal.getcontext() is caller
         assert (caller.prec, NAME.get()) == (before, "the caller's")
         assert fold_context().run(lambda: decimal.getcontext().prec) == 34
+
+
+class TestTheTextOfADecimal:
+    """`str` of a `Decimal` has `e` or `E` as the context says, and MessagePack has the text."""
+
+    LARGE = Decimal("1E+30")
+
+    def test_a_digest_does_not_follow_the_caller(self) -> None:
+        expected = fold_context().run(state_digest, {"a": self.LARGE})
+        decimal.getcontext().capitals = 0
+        assert state_digest({"a": self.LARGE}) == expected
+
+    @pytest.mark.asyncio
+    async def test_nor_do_snapshots_initial_states_and_keys(self) -> None:
+        registry = HandlerRegistry(told, initial=lambda: Told(self.LARGE))
+        disk = SimulatedDisk()
+        for capitals in (1, 0):
+            decimal.getcontext().capitals = capitals
+            async with EventStore.open("", registry, disk=disk, **QUIET) as store:
+                receipt = await store.append(Tell(amount=self.LARGE))
+                assert (receipt.seq, receipt.duplicate) == (1, capitals == 0)
+                assert store.recovery.snapshots_rejected == ()
+                assert store.recovery.snapshot_seq == (0 if capitals else 1)
+                await store.snapshot()
+            disk = disk.reopen()
+
+
+class Tell(Operation, tag="tell", key="amount"):
+    amount: Decimal
+
+
+class Told(msgspec.Struct, frozen=True):
+    amount: Decimal
+
+
+@handler
+def told(state: Told, event: Event[Tell]) -> Told:
+    return Told(event.data.amount)
 
 
 class TestEveryWayToAState:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from immutables import Map
 
+from eventstore import InvalidPayloadError
 from eventstore.model.value_types import (
     copier,
     copy_value,
@@ -131,6 +132,13 @@ class TestCopies:
         copied = copy_value(value)
         assert copied == value
         assert type(copied) is type(value)
+
+    def test_nesting_without_end_is_said(self) -> None:
+        nested: list[Any] = []
+        for _ in range(100_000):
+            nested = [nested]
+        with pytest.raises(InvalidPayloadError, match="nested too deeply to be copied"):
+            copy_value(nested)
 
     def test_what_can_change_is_not_shared(self) -> None:
         value = {"a": [Open(1)], "b": (Point(1, ["x"]),), "c": Slotted(["y"])}

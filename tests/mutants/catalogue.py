@@ -1187,7 +1187,11 @@ SABOTAGES = (
         name="a snapshot begun by a store that closes",
         breaks="closing waits for whatever it has begun",
         edits=(
-            edit(KEEPER, "            and not self._stopped\n", ""),
+            edit(
+                KEEPER,
+                " is not None or self._stopped:\n            return\n",
+                " is not None:\n            return\n",
+            ),
             edit(
                 CLOSING,
                 "            self._log.drain,\n            self._end_snapshots,\n",

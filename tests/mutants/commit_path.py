@@ -275,10 +275,10 @@ COMMIT_PATH = (
         edits=(
             edit(
                 "missing_await.py",
-                "            with contextlib.suppress(Exception):  # logged, as below\n"
-                "                await opened.close()\n"
-                "            raise\n",
-                "            raise\n",
+                "        with contextlib.suppress(Exception):  # logged, as below\n"
+                "            await opened.close()\n"
+                "        raise\n",
+                "        raise\n",
             ),
         ),
         caught_by=("tests/shutdown/test_cancelling.py -k opening_and_leaving",),

@@ -17,6 +17,7 @@ from eventstore import (
     EventStoreError,
     HandlerRegistry,
     HistoryUnavailableError,
+    SimulatedClock,
     SnapshotMismatchError,
     StoreClosedError,
     StoreFailedError,
@@ -49,6 +50,22 @@ def opened(disk: SimulatedDisk, **options: Any) -> Any:
     return EventStore.open("", bank_registry(), disk=disk, **{**ONLY, **options})
 
 
+class FailingClock(SimulatedClock):
+    """A clock whose readings can be made to fail."""
+
+    fails = False
+
+    def time_ns(self) -> int:
+        if self.fails:
+            raise ZeroDivisionError
+        return super().time_ns()
+
+    def monotonic_ns(self) -> int:
+        if self.fails:
+            raise ZeroDivisionError
+        return super().monotonic_ns()
+
+
 async def made(*amounts: int, snapshot_after: tuple[int, ...] = ()) -> SimulatedDisk:
     """A closed store without a log."""
     disk = SimulatedDisk()
@@ -68,6 +85,14 @@ class TestWhatIsKept:
             assert (store.seq, store.state) == (3, bank_after(1, 2, 3))
             assert store.recovery.snapshot_seq == 3
             assert (await store.append(pay(4))).seq == 4
+
+    async def test_also_where_the_clock_fails_then(self) -> None:
+        disk, clock = SimulatedDisk(), FailingClock(10**18)
+        async with opened(disk, clock=clock) as store:
+            await store.append(pay())
+            clock.fails = True
+        async with opened(disk.reopen()) as store:
+            assert (store.seq, store.state) == (1, bank_after(1))
 
     async def test_nothing_new_is_no_new_snapshot(self) -> None:
         disk = await made(1, 2, 3)

@@ -30,7 +30,7 @@ async def settled(found: Any) -> Any:
     """Await what a call gave, take one item of an iteration, and close what can be closed."""
     if isinstance(found, Awaitable) and not isinstance(found, AsyncIterated | BlockingStream):
         found = await asyncio.wait_for(found, 10)
-    if hasattr(found, "__anext__"):
+    if hasattr(found, "__anext__") and not isinstance(found, BlockingStream):
         await asyncio.wait_for(anext(found, None), 10)
     elif hasattr(found, "__next__"):
         next(found, None)

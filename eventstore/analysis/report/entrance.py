@@ -24,6 +24,7 @@ from eventstore.arguments import (
 )
 from eventstore.clock import SystemClock
 from eventstore.model.registry import HandlerRegistry
+from eventstore.model.user_code import in_fold_context
 from eventstore.os_errors import write_error
 from eventstore.reading.arguments import checked_registry
 from eventstore.recovery_and_stats import StoreStats
@@ -123,6 +124,7 @@ def write_report(
     return msgspec.structs.replace(written, output=str(target))
 
 
+@in_fold_context
 def make_report(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None,

@@ -62,6 +62,8 @@ class SingleFilePlace:
 
     def _read_index(self) -> dict[str, _Member]:
         try:
+            if self._path.exists() and not self._path.is_file():  # a pipe would be waited for
+                raise CorruptStoreError(f"{self.name} is no regular file", path=self.name)
             with self._path.open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 size = file.tell()

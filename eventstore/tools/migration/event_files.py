@@ -41,6 +41,7 @@ import msgspec
 
 from eventstore.arguments import argument_error, checked_function, checked_path
 from eventstore.clock import to_ns
+from eventstore.config_file import read_regular_file
 from eventstore.errors import ConfigError, StoreNotFoundError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import read_error
@@ -101,7 +102,7 @@ def load_mapping(path: str | os.PathLike[str]) -> EventMapping:
     """Read a mapping. Raises `ConfigError` with the key of a mistake, and `StoreNotFoundError`."""
     path = checked_path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_regular_file(Path(path)).decode()
         mapping = msgspec.convert(tomllib.loads(text), EventMapping)
     except FileNotFoundError:
         raise StoreNotFoundError(f"there is no mapping at {path}", path=str(path)) from None

@@ -42,6 +42,7 @@ import msgspec
 
 from eventstore.arguments import argument_error, checked_text
 from eventstore.clock import to_ns
+from eventstore.config_file import read_regular_file
 from eventstore.errors import ConfigError, CorruptStoreError, StoreNotFoundError
 from eventstore.os_errors import read_error
 from eventstore.recovery_and_stats import printable
@@ -156,7 +157,7 @@ def read_legacy(old: str | os.PathLike[str]) -> LegacyFolder:
     try:
         files = tuple(map(_read_state, _state_files(folder, stem)))
         wal = folder / f"{stem}.wal"
-        lines = wal.read_bytes().splitlines() if wal.exists() else None
+        lines = read_regular_file(wal).splitlines() if wal.exists() else None
     except OSError as error:
         raise read_error(error, str(error.filename or folder)) from error
     if not files and lines is None:
@@ -200,7 +201,7 @@ def _state_files(folder: Path, stem: str) -> list[Path]:
 
 def _read_state(path: Path) -> LegacyFile:
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_regular_file(path))
     except (ValueError, RecursionError) as error:
         return LegacyFile(path=path, damage=f"no valid JSON ({printable(str(error))})")
     if not isinstance(data, dict):
