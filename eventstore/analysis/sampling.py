@@ -85,7 +85,7 @@ def sample(
         wanted = events_between(disk, registry, start, stop)
         places = [StatePath(one, "columns") for one in given.values() if isinstance(one, str)]
         check_shown(places, nearest_base(disk, registry, upto=wanted.last).state)
-        sides = [_Side(disk, one, named.values(), wanted) for one in registries]
+        sides = [_Side(disk, one, named.values(), wanted, advance) for one in registries]
         sampler = _Sampler(wanted.first - 1, sides, advance)
         if isinstance(step, _Nanoseconds):
             begin, end = _time_of(start), _time_of(stop)
@@ -137,10 +137,11 @@ class _Side:
         registry: HandlerRegistry[Any],
         columns: Iterable[Callable[[Any], Any]],
         wanted: Interval,
+        advance: Callable[[int], None],
     ) -> None:
         self._registry = registry
         self._columns = tuple(columns)
-        self._state = state_before(disk, registry, wanted.first).state
+        self._state = state_before(disk, registry, wanted.first, advance).state
         self.batches = recorded_batches(disk, registry.codec, wanted.first, wanted.last + 1)
         self._held: Sequence[Event[Any]] = ()
 

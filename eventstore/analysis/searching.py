@@ -101,7 +101,7 @@ def first(
             return None
         check_shown(places_of(predicate), nearest_base(disk, registry, upto=wanted.last).state)
         seq = _first_in(disk, registry, predicate, wanted, jobs, advance)
-        return None if seq is None else _found(disk, registry, seq)
+        return None if seq is None else _found(disk, registry, seq, advance)
     finally:
         disk.close()
 
@@ -158,19 +158,31 @@ def first_in_part(
 ) -> int | None:
     """Return the first event of a part after which the predicate holds. Work for a crew."""
     holds, interval = holds_in(part.predicate), part.interval
-    before, told = state_before(disk, registry, interval.first), interval.first - 1
-    for event, state in states_from(disk, registry, before, interval.last):
+    before = state_before(disk, registry, interval.first, advance)
+    for event, state in _telling(states_from(disk, registry, before, interval.last), advance):
         if holds(state):
             return event.seq
-        if event.seq - told >= _PERIOD:
-            advance(event.seq - told)
-            told = event.seq
-    advance(interval.last - told)
     return None
 
 
-def _found(disk: Disk, registry: HandlerRegistry[StateT], seq: int) -> Found[StateT]:
-    before = state_before(disk, registry, seq)
+def _telling(
+    steps: Iterator[tuple[Event[Any], StateT]], advance: Advance
+) -> Iterator[tuple[Event[Any], StateT]]:
+    """Yield the steps, and tell of them now and then. No step is taken early: it may raise."""
+    count = 0
+    for step in steps:
+        yield step
+        count += 1
+        if count == _PERIOD:
+            advance(count)
+            count = 0
+    advance(count)
+
+
+def _found(
+    disk: Disk, registry: HandlerRegistry[StateT], seq: int, advance: Advance
+) -> Found[StateT]:
+    before = state_before(disk, registry, seq, advance)
     (step,) = states_from(disk, registry, before, seq)
     return Found(*step)
 
@@ -182,6 +194,7 @@ def bisect(
     *,
     start: AnyMoment = 1,
     stop: AnyMoment | None = None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Found[StateT] | None:
     """Find the event from which on a predicate holds, by bisection. Takes no lock.
 
@@ -199,6 +212,7 @@ def bisect(
         predicate: A condition, several, or a function of the state, as of `first`.
         start: The first event to look at.
         stop: The event to stop before, by default the end.
+        advance: Called with the number of events that were folded since the last call.
 
     Returns:
         The event and the state, `None` if the predicate does not hold at the end. If the predicate
@@ -212,20 +226,21 @@ def bisect(
     """
     checked_registry(registry)
     holds = holds_in(predicate)
+    checked_function("advance", advance)
     disk = LocalDisk(path, read_only=True)
     try:
         wanted = events_between(disk, registry, start, stop)
         if wanted.first > wanted.last:
             return None
-        at_the_end = state_before(disk, registry, wanted.last + 1).state
+        at_the_end = state_before(disk, registry, wanted.last + 1, advance).state
         check_shown(places_of(predicate), at_the_end)
         if not holds(at_the_end):
             return None
-        before = state_before(disk, registry, wanted.first)
+        before = state_before(disk, registry, wanted.first, advance)
         if holds(before.state):
-            return _found(disk, registry, wanted.first)
+            return _found(disk, registry, wanted.first, advance)
         before, last = _halved(disk, registry, holds, before, wanted.last)
-        return _turn(holds, states_from(disk, registry, before, last))
+        return _turn(holds, _telling(states_from(disk, registry, before, last), advance))
     finally:
         disk.close()
 

@@ -121,8 +121,16 @@ class SelectedHistory:
             return 0
         return durable_end(self._disk, self.manifest, event.seq) if durable else event.seq
 
-    def events(self, codec: EventCodec, first: int | None = None) -> Iterator[Sequence[Event[Any]]]:
-        """Iterate over batches of the events, from number `first` on, decoded by `codec`."""
+    def events(
+        self,
+        codec: EventCodec,
+        first: int | None = None,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Sequence[Event[Any]]]:
+        """Iterate over batches of the events, from number `first` on, decoded by `codec`.
+
+        `advance` is called with the number of events looked at since the last call.
+        """
         start = self.first if first is None else first
         stop = None if self._open else self.last + 1  # behind the damaged end as well: a gap
         wanted = msgspec.structs.replace(self._wanted, start=start, stop=stop)
@@ -130,28 +138,36 @@ class SelectedHistory:
         if start > self.last and not self._open:
             return
         read = start - 1
-        for part in self._parts(codec, wanted):
+        for part in self._parts(codec, wanted, advance):
             if isinstance(part, Gap):
                 self.gaps.append(part)
             elif part:
                 yield part
                 read = part[-1].seq
+                if not self._filtered:
+                    advance(len(part))
         if self._open:
             self.last = max(read, self.first - 1)
 
-    def _parts(self, codec: EventCodec, wanted: Selection) -> Iterator[Sequence[Event[Any]] | Gap]:
+    @property
+    def _filtered(self) -> bool:
+        return self._wanted.key is not None or bool(self._wanted.conditions)
+
+    def _parts(
+        self, codec: EventCodec, wanted: Selection, advance: Callable[[int], None]
+    ) -> Iterator[Sequence[Event[Any]] | Gap]:
         start, stop = selected_numbers(self._disk, wanted)
-        if wanted.key is not None or wanted.conditions:
-            return self._selected(codec, wanted)
+        if self._filtered:
+            return self._selected(codec, wanted, advance)
         if wanted.skip_damage:
             return read_around_damage(self._disk, start, None if self._open else stop, codec)
         return recorded_batches(self._disk, codec, start, stop)
 
     def _selected(
-        self, codec: EventCodec, wanted: Selection
+        self, codec: EventCodec, wanted: Selection, advance: Callable[[int], None]
     ) -> Iterator[Sequence[Event[Any]] | Gap]:
         chosen: list[Event[Any]] = []
-        for part in select_events(self._disk, wanted):
+        for part in select_events(self._disk, wanted, advance):
             if isinstance(part, Gap):
                 yield part
                 continue
@@ -167,22 +183,19 @@ class SelectedHistory:
         registry: HandlerRegistry[Any],
         wide: Mapping[str, Collection[str]],
         first: int | None = None,
-        advance: Callable[[int], None] | None = None,
+        advance: Callable[[int], None] = lambda count: None,
     ) -> Survey:
         """Look at the events once, for operations without a handler and for large integers.
 
         `wide` are the fields of operations with a handler that may have integers from 2**63 on.
-        `first` is the number of the first event to look at. `advance` is called with the number of
-        the last event so far.
+        `first` is the number of the first event to look at. `advance` is that of `events`.
         """
         kinds = {tag_of(kind): kind for kind in (*registry.payload_types, *registry.functions)}
         fields = {tag: wide.get(operation_name(kind), ()) for tag, kind in kinds.items()}
         survey = Survey()
-        for batch in self.events(SurveyCodec(fields), first):
+        for batch in self.events(SurveyCodec(fields), first, advance):
             for tag, payloads in _by_tag([event.data for event in batch]).items():
                 survey.look(tag, payloads, fields.get(tag))
-            if advance is not None:
-                advance(batch[-1].seq)
         return survey
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class TableStream:
     ) -> None:
         self.history = history
         self._advance = advance
-        self._looked_at = 0
+        self._looked_at = self._read = 0
         self._rows = batch_rows
         self._wanted = frozenset(operations)
         self._catalog: Catalog | AllEvents = AllEvents()
@@ -61,7 +61,7 @@ class TableStream:
         if not self._wanted or self._wanted - known.keys() or any(wide.values()):
             begin = history.first if survey_from is None else survey_from
             self._looked_at = max(history.last - begin + 1, 0)
-            survey = history.survey(registry, wide, begin, lambda seq: self._tell(seq - begin + 1))
+            survey = history.survey(registry, wide, begin, self._tell)
             self._looked_at = max(history.last - begin + 1, 0)  # known now at a damaged end, too
         self._catalog = Catalog(registry, survey.found, survey.large)
         for name in sorted(self._wanted):
@@ -85,17 +85,17 @@ class TableStream:
         assert found is not None  # checked at the beginning
         return found
 
-    def _tell(self, read: int) -> None:
+    def _tell(self, count: int) -> None:
+        self._read += count
         if self._advance is not None:
             history = self.history
             total = self._looked_at + history.last - history.first + 1
-            self._advance(read, None if history.last == UNKNOWN else total)
+            self._advance(self._read, None if history.last == UNKNOWN else total)
 
     def batches(self) -> Iterator[tuple[Table, Sequence[Event[Any]]]]:
         """Iterate over the batches of rows, each with the table."""
-        history, before = self.history, self._looked_at
         waiting: dict[Table, list[Event[Any]]] = {}
-        for batch in history.events(self._catalog.codec):
+        for batch in self.history.events(self._catalog.codec, advance=self._tell):
             for table, events in self._catalog.sorted(batch):
                 if self._wanted and table.name not in self._wanted:
                     continue
@@ -103,7 +103,6 @@ class TableStream:
                 rows += events
                 if len(rows) >= self._rows:
                     yield table, waiting.pop(table)
-            self._tell(before + batch[-1].seq - history.first + 1)
         yield from waiting.items()
 
     def metadata(self, table: Table) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ import click
 from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output, time_text
-from eventstore.command_line.progress import progress
+from eventstore.command_line.progress import progress_of_tasks
 from eventstore.command_line.registries import registry_or_none
 from eventstore.errors import CorruptStoreError, StoreNotFoundError
 from eventstore.tools.backup.catalog import Catalog, catalog_facts
@@ -86,7 +86,7 @@ def backup(
     registry = None if no_fold else registry_or_none(registry_name, "states are not compared")
     if not follow:
         begun = time.perf_counter()
-        with progress("copying", "kB") as advance:
+        with progress_of_tasks({"copying": "kB", "packing": "kB"}, "copying") as advance:
             copy = make_backup(path, to, registry, keep=keep, advance=advance)
         _tell(out, to, copy, time.perf_counter() - begun)
         return

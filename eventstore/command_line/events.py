@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from eventstore.command_line.command_declaration import command, path_argument
 from eventstore.command_line.exits import FINDINGS, NOT_FOUND
 from eventstore.command_line.moments import MOMENT, NamedMoment, parse_moment, settle_moment
 from eventstore.command_line.output import Output, json_text, name_text, time_text, value_text
+from eventstore.command_line.progress import progress_of_tasks
 from eventstore.command_line.selecting import CONDITION, settle_range
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_snapshots
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
+from eventstore.errors import EventStoreError
 from eventstore.following import follow_sync
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import OPERATION_FIELD, Event
@@ -28,7 +32,13 @@ from eventstore.recovery_and_stats import printable
 from eventstore.tools.events_around_damage import Gap
 from eventstore.tools.intents import open_events
 from eventstore.tools.log_end import last_event_of
-from eventstore.tools.selection import Condition, Selection, number_of, select_events
+from eventstore.tools.selection import (
+    Condition,
+    Selection,
+    number_of,
+    select_events,
+    selected_numbers,
+)
 
 __all__ = ["dump", "event_members", "events", "fields_text", "recorded_event"]
 
@@ -110,8 +120,13 @@ def events(
             **asked,
         )
         begun_at = last_event_of(disk) if following else None
-        printer = _Printer(out, one=wanted.key is not None or around is not None)
-        printer.print(_open_intents(disk, wanted) if only_open else select_events(disk, wanted))
+        with progress_of_tasks() as shown:
+            one = wanted.key is not None or around is not None
+            printer = _Printer(out, shown.hide, one=one)
+            if only_open:
+                printer.print(_open_intents(disk, wanted, shown))
+            else:
+                printer.print(select_events(disk, wanted, _counting(disk, wanted, shown)))
     finally:
         disk.close()
     if following:
@@ -152,9 +167,32 @@ def _around(disk: Disk, path: Path, around: str) -> tuple[int, int]:
     return max(seq - int(count), load_manifest(disk).history_start), seq + int(count) + 1
 
 
-def _open_intents(disk: Disk, wanted: Selection) -> Iterator[Event[Any]]:
+def _counting(
+    disk: Disk, wanted: Selection, advance: Callable[[str, int, int | None], None]
+) -> Callable[[int], None]:
+    """Return a function to be told of more events that were looked at, of those asked for."""
+    done, total = 0, None
+    with contextlib.suppress(EventStoreError):  # the reading tells of it
+        start, stop = selected_numbers(disk, wanted)
+        last = last_event_of(disk)
+        total = 0 if last is None else max(min(stop, last.seq + 1) - start, 0)
+
+    def looked_at(count: int) -> None:
+        nonlocal done
+        done += count
+        advance("reading", done, total)
+
+    return looked_at
+
+
+def _open_intents(
+    disk: Disk, wanted: Selection, advance: Callable[[str, int, int | None], None]
+) -> Iterator[Event[Any]]:
     with translating_read_errors(disk.path):
-        opened = open_events(disk, load_manifest(disk), list_snapshots(disk))
+        snapshots = list_snapshots(disk)
+        behind = msgspec.structs.replace(wanted, start=max(snapshots, default=0) + 1)
+        told = _counting(disk, behind, advance)
+        opened = open_events(disk, load_manifest(disk), snapshots, told)
     return (event for _, event in opened if wanted.keeps(event))
 
 
@@ -162,10 +200,12 @@ class _Printer:
     """Prints events one after the other: as JSON, as rows of a pipe, or aligned on a terminal.
 
     `one` says that a certain event is asked for. Where there is none, no header is printed either.
+    `hide` takes the progress away before a line.
     """
 
-    def __init__(self, out: Output, *, one: bool = False) -> None:
+    def __init__(self, out: Output, hide: Callable[[], None], *, one: bool = False) -> None:
         self._one = one
+        self._hide = hide
         self.count = self.gaps = self.last_seq = 0
         self._out = out
         self._widths: tuple[int, ...] = ()
@@ -203,6 +243,7 @@ class _Printer:
     def _each(self, parts: Iterable[Event[Any] | Gap]) -> None:
         out = self._out
         for part in parts:
+            self._hide()
             if isinstance(part, Gap):
                 self.gaps += 1
                 self._gap(part)

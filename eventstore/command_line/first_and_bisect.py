@@ -97,8 +97,8 @@ def bisect(
     Exits with status 4 if the conditions do not hold at the end.
     """
     begin, stop = _range(path, start, to)
-    with analysing(path, registry_name) as (registry, _):
-        found = bisect_history(path, registry, conditions, start=begin, stop=stop)
+    with analysing(path, registry_name) as (registry, advance):
+        found = bisect_history(path, registry, conditions, start=begin, stop=stop, advance=advance)
     _show(out, path, conditions, found)
     if found is not None:
         out.say("right only if the condition, once true, stays true; `first` looks at every event")

@@ -55,7 +55,8 @@ def info(out: Output, path: Path, count: bool, files: bool, registry_name: str |
     format are in the way. Being in use is no finding.
     """
     registry = None if registry_name is None else load_registry(registry_name)
-    found = _with_registry(inspect_store(path, registry), registry_name)
+    with progress("folding") as advance:
+        found = _with_registry(inspect_store(path, registry, advance), registry_name)
     counted = _count(path) if count and found.overview is not None else None
     if out.json:
         out.object(_object(found, counted))

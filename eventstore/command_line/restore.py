@@ -13,7 +13,7 @@ from eventstore.command_line.command_declaration import command, registry_option
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, Back, NamedMoment
 from eventstore.command_line.output import Output, time_text
-from eventstore.command_line.progress import progress
+from eventstore.command_line.progress import progress_of_tasks
 from eventstore.command_line.registries import registry_or_none
 from eventstore.errors import StoreNotFoundError
 from eventstore.moment import AtTime
@@ -66,10 +66,11 @@ def restore(
     refuse_existing(new)
     place = open_place(backup)
     registry = registry_or_none(registry_name, "the state is not folded")
-    plan = plan_restore(place, _moment(place, at, copy), registry, copy=copy)
     restored = None
-    if not dry_run:
-        with progress("restoring", "kB") as advance:
+    with progress_of_tasks({"restoring": "kB"}) as advance:
+        moment = _moment(place, at, copy)
+        plan = plan_restore(place, moment, registry, copy=copy, advance=advance)
+        if not dry_run:
             restored = restore_store(plan, new, registry, advance=advance)
     if out.json:
         out.object(_members(new, plan, restored))

@@ -41,7 +41,9 @@ def compact(out: Output, path: Path) -> None:
 @registry_option
 def snapshot(out: Output, path: Path, registry_name: str | None) -> None:
     """Recover the state and write a snapshot of the last event. Takes the writer's lock."""
-    found = asyncio.run(snapshot_store(path, load_registry(registry_name)))
+    registry = load_registry(registry_name)
+    with progress("reading", "kB") as advance:
+        found = asyncio.run(snapshot_store(path, registry, advance))
     if out.json:
         out.object({"path": str(path), **found._asdict()})
     elif found.new:

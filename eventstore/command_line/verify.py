@@ -35,12 +35,17 @@ MOST_DIFFERENCES = 10
     examples=[
         "eventstore verify engine-state",
         "eventstore verify engine-state --no-refold",
+        "eventstore verify engine-state --refold --jobs 4",
         "eventstore verify engine-state --from 4000 --to 4500",
         "eventstore verify engine-state --registry bot:registry",
     ],
 )
 @path_argument
-@click.option("--no-refold", is_flag=True, help="Check the bytes only; needs no handler.")
+@click.option(
+    "--refold/--no-refold",
+    default=True,
+    help="Fold again and compare, or check the bytes only, without a handler.  [default: fold]",
+)
 @click.option("--from", "start", type=MOMENT, help="Fold from here, or the snapshot before.")
 @click.option("--to", "stop", type=MOMENT, help="Fold up to here.")
 @click.option(
@@ -52,7 +57,7 @@ MOST_DIFFERENCES = 10
 def verify(
     out: Output,
     path: Path,
-    no_refold: bool,
+    refold: bool,
     start: NamedMoment | None,
     stop: NamedMoment | None,
     jobs: int | None,
@@ -63,7 +68,7 @@ def verify(
     The state's digest is compared at every snapshot, with the handlers installed here. Exits with
     status 1 if anything is damaged or differs.
     """
-    registry = None if no_refold else load_registry(registry_name)
+    registry = load_registry(registry_name) if refold else None
     first = 1 if start is None else _number(path, start)
     end = None if stop is None else _number(path, stop) + 1
     with progress_of_tasks() as advance:

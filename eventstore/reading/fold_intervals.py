@@ -8,7 +8,7 @@ by itself: one part alone, or all parts at the same time (`fold_crew.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from eventstore.disk.base import Disk
@@ -68,12 +68,21 @@ def cut_at(
             yield events, False
 
 
-def state_before(disk: Disk, registry: HandlerRegistry[StateT], first: int) -> StateAt[StateT]:
-    """Return the state before event `first`. Raises the errors of `replay`."""
+def state_before(
+    disk: Disk,
+    registry: HandlerRegistry[StateT],
+    first: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> StateAt[StateT]:
+    """Return the state before event `first`. Raises the errors of `replay`.
+
+    `advance` is called with the number of events that were folded since the last call.
+    """
     base = nearest_base(disk, registry, upto=first - 1)
     state = base.state
     for events in recorded_batches(disk, registry.codec, base.seq + 1, first):
         state = registry.fold(state, registry.upcast(events))
+        advance(len(events))
     return StateAt(state, first - 1, base.latest)
 
 

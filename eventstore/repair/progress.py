@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eventstore.disk.base import Disk, open_to_read
@@ -27,13 +27,18 @@ def no_advance(task: str, done: int, total: int | None) -> None:
 
 
 class ProgressDisk:
-    """A view of a disk that tells how much of the store's files was read."""
+    """A view of a disk that tells how much of the store's files was read.
 
-    def __init__(self, disk: Any, advance: Advance) -> None:
+    `folders` are those to be read, and `passes` says how many times.
+    """
+
+    def __init__(
+        self, disk: Any, advance: Advance, *, folders: Sequence[str] = _FOLDERS, passes: int = 1
+    ) -> None:
         self._disk = disk
         self._advance = advance
         self._read = 0
-        self._total = sum(_size(disk, name) for name in _names(disk))
+        self._total = passes * sum(_size(disk, name) for name in _names(disk, folders))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._disk, name)
@@ -63,8 +68,8 @@ class _ProgressFile:
         return data
 
 
-def _names(disk: Disk) -> list[str]:
-    return [f"{folder}/{base}" for folder in _FOLDERS for base in disk.list(folder)]
+def _names(disk: Disk, folders: Sequence[str]) -> list[str]:
+    return [f"{folder}/{base}" for folder in folders for base in disk.list(folder)]
 
 
 def _size(disk: Disk, name: str) -> int:

@@ -11,6 +11,7 @@ from eventstore.disk.manifest import load_manifest
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.reading.replay import recorded_name
+from eventstore.tools.log_end import last_event_of
 
 __all__ = ["Counted", "OperationCount", "count_events"]
 
@@ -51,12 +52,15 @@ def count_events(
 ) -> Counted:
     """Count all events of the store on `disk`. Memory is flat.
 
-    `advance` is called with the events counted so far, and `None`. Raises the errors of reading.
+    `advance` is called with the events counted so far, and the number of all. Raises the errors of
+    reading.
     """
     manifest, codec, found = load_manifest(disk), EventCodec(), Counted()
     if not manifest.logged:
         return found
     operations, hours = found.operations, found.hours
+    last = last_event_of(disk)
+    total = 0 if last is None else last.seq - manifest.history_start + 1
     for chunk in LogReader(disk, manifest.store, CACHED_BYTES).chunks(manifest.history_start):
         each = len(chunk.array) / max(chunk.events, 1)
         for event in codec.decode(chunk.array, chunk.events, chunk.first_seq):
@@ -71,5 +75,5 @@ def count_events(
             hours[hour] = hours.get(hour, 0) + 1
             found.keys += event.key is not None
         found.events += chunk.events
-        advance(found.events, None)
+        advance(found.events, max(found.events, total))  # a writer may be at work
     return found

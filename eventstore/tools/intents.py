@@ -7,7 +7,7 @@ open then. So the events behind that snapshot are enough, as plain data.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,11 +53,15 @@ def open_intents(
 
 
 def open_events(
-    disk: Disk, manifest: Manifest, snapshots: Sequence[int]
+    disk: Disk,
+    manifest: Manifest,
+    snapshots: Sequence[int],
+    advance: Callable[[int], None] = lambda count: None,
 ) -> list[tuple[str, Event[Any]]]:
     """Return the ids and events of the open intents, oldest first, as plain data.
 
-    Raises `CorruptLogError` and the other errors of reading.
+    `advance` is called with the number of events looked at since the last call. Raises
+    `CorruptLogError` and the other errors of reading.
     """
     seq, intents = _newest(disk, manifest.store, snapshots)
     if manifest.logged and manifest.kind == "store":
@@ -65,6 +69,7 @@ def open_events(
             if holds_marks(chunk.array):
                 events = _PLAIN.decode(chunk.array, chunk.events, chunk.first_seq)
                 intents = intents.after(event for event in events if event.seq > seq)
+            advance(chunk.events)
     return intents.by_age()
 
 

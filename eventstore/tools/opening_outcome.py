@@ -48,6 +48,7 @@ from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import fold_to, recorded_batches, recorded_name
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.tools.access_problems import access_problems
+from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.read_limit import first_read
 
 __all__ = ["Opening", "opening_of"]
@@ -95,11 +96,14 @@ class _Bytes(msgspec.Struct, frozen=True):
     """Whether every byte behind the snapshot was read."""
 
 
-def opening_of(disk: Disk, registry: HandlerRegistry[Any] | None = None) -> Opening:
+def opening_of(
+    disk: Disk, registry: HandlerRegistry[Any] | None = None, advance: Advance = no_advance
+) -> Opening:
     """Decide the outcome of opening the store on `disk` for writing. Write nothing.
 
     With a `registry`, the events behind the snapshot are folded. Without one, the installed
-    plugins are tried where they know every operation.
+    plugins are tried where they know every operation. `advance` is called with the number of events
+    folded so far, and of all to be folded.
 
     Raises `StoreNotFoundError` for a directory without a store.
     """
@@ -109,7 +113,8 @@ def opening_of(disk: Disk, registry: HandlerRegistry[Any] | None = None) -> Open
             return Opening(verdict=False, text=f"no: {'; '.join(problems)}", unreachable=True)
         with translating_read_errors(disk.path):
             found = read_beside_writer(disk, lambda listing: _look(disk, listing))
-            return _with_handlers(disk, registry, found, _without_handlers(disk, found))
+            opening = _without_handlers(disk, found)
+            return _with_handlers(disk, registry, found, opening, advance)
     except StoreNotFoundError:
         raise
     except StoreFormatError as error:
@@ -273,7 +278,11 @@ def _mount_of(path: str) -> str:
 
 
 def _with_handlers(
-    disk: Disk, registry: HandlerRegistry[Any] | None, found: _Bytes, opening: Opening
+    disk: Disk,
+    registry: HandlerRegistry[Any] | None,
+    found: _Bytes,
+    opening: Opening,
+    advance: Advance,
 ) -> Opening:
     """Try the handlers, where the bytes alone let the store open."""
     if not opening.verdict or found.manifest.kind == "log":
@@ -287,7 +296,7 @@ def _with_handlers(
             more = f"{opening.folds:,} events were not folded (--registry folds them)"
             return msgspec.structs.replace(opening, text=f"{opening.text}; {more}")
     try:
-        fold_to(disk, registry, None)
+        fold_to(disk, registry, None, lambda seq: advance(seq - opening.snapshot, opening.folds))
     except EventStoreError as error:
         return msgspec.structs.replace(
             opening,

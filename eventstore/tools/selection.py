@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -144,19 +144,23 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def select_events(disk: Disk, wanted: Selection) -> Iterator[Event[Any] | Gap]:
+def select_events(
+    disk: Disk, wanted: Selection, advance: Callable[[int], None] = lambda count: None
+) -> Iterator[Event[Any] | Gap]:
     """Iterate over the events of the store on `disk` that are asked for.
 
-    Memory is flat: backwards, one file of the history is held at a time. Raises the errors of
-    `read_events`. A store that begins later than 1 is read from its first event.
+    Memory is flat: backwards, one file of the history is held at a time. `advance` is called with
+    the number of events looked at since the last call. Raises the errors of `read_events`. A store
+    that begins later than 1 is read from its first event.
     """
     start, stop = selected_numbers(disk, wanted)
-    parts = _parts(disk, wanted, start, stop)
+    reading = _Reading(disk, wanted, advance)
+    parts = reading.forwards(start, stop)
     if wanted.tail is not None:
-        last = list(itertools.islice(_backwards(disk, wanted, start, stop), wanted.tail))
+        last = list(itertools.islice(reading.backwards(start, stop), wanted.tail))
         parts = iter(last if wanted.reverse else reversed(last))
     elif wanted.reverse:
-        parts = _backwards(disk, wanted, start, stop)
+        parts = reading.backwards(start, stop)
     return itertools.islice(parts, wanted.limit)
 
 
@@ -183,28 +187,35 @@ def selected_numbers(disk: Disk, wanted: Selection) -> tuple[int, int]:
     return start, _END if wanted.stop is None else number_of(disk, wanted.stop)
 
 
-def _parts(disk: Disk, wanted: Selection, start: int, stop: int) -> Iterator[Event[Any] | Gap]:
-    """Iterate forwards over what is asked for, from number `start` to `stop` (exclusive)."""
-    if start >= stop:
-        return
-    found: Iterator[Sequence[Event[Any]] | Gap]
-    if wanted.skip_damage:
-        found = read_around_damage(disk, start, None if stop == _END else stop)
-    else:
-        found = recorded_batches(disk, EventCodec(), start, stop)
-    for part in found:
-        if isinstance(part, Gap):
-            yield part
+class _Reading(NamedTuple):
+    """One reading of a history, forwards or backwards."""
+
+    disk: Disk
+    wanted: Selection
+    advance: Callable[[int], None]
+
+    def forwards(self, start: int, stop: int) -> Iterator[Event[Any] | Gap]:
+        """Iterate over what is asked for, from number `start` to `stop` (exclusive)."""
+        if start >= stop:
+            return
+        found: Iterator[Sequence[Event[Any]] | Gap]
+        if self.wanted.skip_damage:
+            found = read_around_damage(self.disk, start, None if stop == _END else stop)
         else:
-            yield from filter(wanted.keeps, part)
+            found = recorded_batches(self.disk, EventCodec(), start, stop)
+        for part in found:
+            if isinstance(part, Gap):
+                yield part
+            else:
+                yield from filter(self.wanted.keeps, part)
+                self.advance(len(part))
 
-
-def _backwards(disk: Disk, wanted: Selection, start: int, stop: int) -> Iterator[Event[Any] | Gap]:
-    """Iterate backwards, one file of the history after the other."""
-    manifest, listing = load_manifest(disk), Listing.read(disk)
-    firsts = {first for first, _, _ in manifest.archived}
-    firsts.update(first for first in listing.segments if first >= manifest.log_start)
-    begins = sorted({start, *(first for first in firsts if start < first < stop)}, reverse=True)
-    for first in begins:
-        yield from reversed(list(_parts(disk, wanted, first, stop)))
-        stop = first
+    def backwards(self, start: int, stop: int) -> Iterator[Event[Any] | Gap]:
+        """Iterate backwards, one file of the history after the other."""
+        manifest, listing = load_manifest(self.disk), Listing.read(self.disk)
+        firsts = {first for first, _, _ in manifest.archived}
+        firsts.update(first for first in listing.segments if first >= manifest.log_start)
+        begins = sorted({start, *(first for first in firsts if start < first < stop)}, reverse=True)
+        for first in begins:
+            yield from reversed(list(self.forwards(first, stop)))
+            stop = first

@@ -19,6 +19,7 @@ from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
+from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.file_survey import Overview, overview
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.opening_outcome import Opening, opening_of
@@ -58,16 +59,20 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_store(
-    path: str | os.PathLike[str], registry: HandlerRegistry[Any] | None = None
+    path: str | os.PathLike[str],
+    registry: HandlerRegistry[Any] | None = None,
+    advance: Advance = no_advance,
 ) -> Inspection:
     """Inspect the store at `path`. Nothing is written, and no lock is taken.
+
+    `advance` is called with the number of events folded so far, and of all to be folded.
 
     Raises `StoreNotFoundError` where there is no store, and `StoreAccessError` or
     `ReadFailedError` where the directory cannot be looked into.
     """
     disk = LocalDisk(path, read_only=True)
     try:
-        opening = opening_of(disk, registry)
+        opening = opening_of(disk, registry, advance)
         owner = read_owner(disk)
         found = Inspection(
             path=disk.path,

@@ -38,6 +38,7 @@ from eventstore.log.archive import compact
 from eventstore.log.recovery import examine_log
 from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors, write_error
+from eventstore.repair.progress import ProgressDisk
 from eventstore.store import EventStore
 from eventstore.tools.backup.places import Advance, no_advance
 from eventstore.tools.staging import refuse_existing, staged
@@ -133,23 +134,32 @@ def _nothing_to_archive(path: str, manifest: Manifest) -> HistoryUnavailableErro
 
 
 async def snapshot_store(
-    path: str | os.PathLike[str], registry: HandlerRegistry[Any]
+    path: str | os.PathLike[str], registry: HandlerRegistry[Any], advance: Advance = no_advance
 ) -> TakenSnapshot:
     """Open a store, recover its state, and write a snapshot. Older snapshots and the log stay.
 
-    A store without a log stays without one. Raises what opening raises: `StoreLockedError`
+    A store without a log stays without one. `advance` is told how many kilobytes were read, of how
+    many, by another thread. Raises what opening raises: `StoreLockedError`
     foremost.
     """
+    checked_function("advance", advance)
     disk = LocalDisk(path, read_only=True)
     try:
         with translating_read_errors(disk.path):
             logged = load_manifest(disk).logged
     finally:
         disk.close()
+    told = ProgressDisk(  # an opening checks the log, and then folds it
+        LocalDisk(path),
+        lambda task, done, total: advance(done, total),
+        folders=(LOG_FOLDER,),
+        passes=2,
+    )
     async with EventStore.open(
         path,
         registry,
         create=False,
+        disk=told,
         use_wal=logged,
         history="keep",
         backup_count=1_000_000,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import random
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,14 +187,27 @@ class TestMoments:
         assert settled == AtTime(1772481795 * 10**9, 1772481795 * 10**9)
 
 
+@pytest.mark.parametrize("module", ["eventstore_command", "eventstore"])
 @pytest.mark.parametrize("package", ["msgspec", "click", "rich"])
-def test_ctrl_c_before_the_command_begins(package: str, tmp_path: Path) -> None:
+def test_ctrl_c_before_the_command_begins(package: str, module: str, tmp_path: Path) -> None:
     """The signal comes in the middle of an import, and the status is all that is told."""
     (tmp_path / f"{package}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    program = [sys.executable, "-m", "eventstore_command", "info", "nowhere"]
+    program = [sys.executable, "-m", module, "info", "nowhere"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_a_program_keeps_its_own_end(tmp_path: Path) -> None:
+    """Only the command itself ends quietly: Python tells of all that a program raises."""
+    (tmp_path / "bot").mkdir()
+    (tmp_path / "bot" / "__init__.py").write_text(
+        "import sys, eventstore\nassert sys.excepthook is sys.__excepthook__\n"
+    )
+    (tmp_path / "bot" / "__main__.py").write_text("raise KeyboardInterrupt\n")
+    program = [sys.executable, "-m", "bot", "-m", "eventstore"]
+    ended = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" in ended.stderr
 
 
 @pytest.fixture
@@ -205,7 +220,7 @@ def told(
     def update(self: Progress, task: TaskID, **given: Any) -> None:
         found.append((self.tasks[0].description, given["completed"], given["total"]))
 
-    terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
+    terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True), stdout=sys.stdout)
     monkeypatch.setattr(progress, "sys", terminal)
     monkeypatch.setattr(progress, "_AFTER", -1.0)
     monkeypatch.setattr(Progress, "update", update)
@@ -259,15 +274,84 @@ class TestTerminal:
             ("compact day", {"archiving"}),
             ("diff day hurt --events", {"comparing"}),
             ("migrate --events events.jsonl migrated", {"writing"}),
+            ("info day --count", {"counting"}),
+            ("info day --registry handlers:trading_registry", {"folding"}),
+            ("events day --key nobody", {"reading"}),
+            ("events day --where symbol=NONE --tail 3", {"reading"}),
+            ("events day --open", {"reading"}),
+            ("export day out --format jsonl --where symbol=NONE", {"exporting"}),
+            ("state day --at 2026-03-02T15:30:00Z", {"folding"}),
+            ("first day trade_count>=1290", {"folding"}),
+            ("bisect day trade_count>=1290", {"folding"}),
+            ("stats day", {"counting"}),
+            ("snapshot day", {"reading"}),
+            ("backup day kept", {"copying", "folding", "folding the copy"}),
+            ("backup day kept.tar.zst", {"copying", "packing"}),
         ],
     )
     def test_long_work_tells_how_far_it_is(
         self, line: str, tasks: set[str], told: list[tuple[str, float, float]]
     ) -> None:
         result = CliRunner().invoke(commands, line.split())
-        assert result.exit_code in (0, 1), result.output
+        assert result.exit_code in (0, 1, 4), result.output
         assert tasks <= {task for task, _, _ in told}
         assert all(0 < done <= total for _, done, total in told if done)
+
+    def test_a_restore_tells_how_far_it_is(self, told: list[tuple[str, float, float]]) -> None:
+        assert eventstore("backup", "day", "kept").exit_code == 0
+        told.clear()
+        assert eventstore("restore", "kept", "new").exit_code == 0
+        tasks = ["folding the copy", "restoring", "reading back", "folding"]
+        assert list(dict.fromkeys(task for task, _, _ in told)) == tasks
+
+    def test_silence_is_shown_after_a_second_as_well(
+        self, told: list[tuple[str, float, float]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = threading.Event()
+        monkeypatch.setattr(Progress, "start", lambda self: begun.set())
+        with progress.progress("searching"):
+            assert begun.wait(30), "nothing was told, and nothing was shown"
+
+    @pytest.mark.parametrize(
+        ("answer", "left"), [("terminal", True), ("pipe", False), ("file", True)]
+    )
+    def test_the_answer_comes_first_and_the_progress_perhaps_again(
+        self, answer: str, left: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A pager behind the pipe has the terminal for itself once it has a line to show."""
+        shown: list[str] = []
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        monkeypatch.setattr(progress, "_standard_output", lambda: answer)
+        monkeypatch.setattr(progress, "_AFTER", 0.0)
+        monkeypatch.setattr(Progress, "start", lambda self: shown.append("start"))
+        monkeypatch.setattr(threading.Timer, "start", lambda self: None)
+        with progress.progress_of_tasks() as told:
+            told("reading", 10, 30)
+            assert shown
+            told.hide()
+            shown.clear()
+            told("reading", 20, 30)
+        assert bool(shown) is left
+
+    def test_the_answer_goes_where_it_was_sent(self, day_store: Path, tmp_path: Path) -> None:
+        """Progress on the terminal takes no line of the answer with it."""
+        script = (
+            "from eventstore.command_line import progress\n"
+            "from eventstore.cli import main\n"
+            "progress._AFTER = 0.0\n"
+            "main()\n"
+        )
+        leader, follower = pty.openpty()
+        file = tmp_path / "answer"
+        program = [sys.executable, "-c", script, *f"events {day_store} --json --limit 300".split()]
+        with file.open("wb") as stdout:
+            subprocess.run(program, stdout=stdout, stderr=follower, check=True)
+        os.close(follower)
+        told = os.read(leader, 1 << 20).decode()
+        os.close(leader)
+        assert len(file.read_text().splitlines()) == 300
+        assert "reading" in told
+        assert "seq" not in told
 
     def test_no_progress_in_a_pipe(self, capsys: pytest.CaptureFixture[str]) -> None:
         with progress.progress("folding") as advance:

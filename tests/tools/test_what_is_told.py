@@ -322,6 +322,20 @@ class TestToATerminal:
         assert events[0]["operation"] == events[0]["key"] == HOSTILE
         assert events[0]["data"] == {HOSTILE: HOSTILE}
 
+    @pytest.mark.parametrize("command", ["info", "verify", "stats", "events"])
+    def test_a_name_that_is_no_utf_8_is_escaped_in_json(
+        self, sound: Path, tmp_path: Path, command: str
+    ) -> None:
+        path = tmp_path / os.fsdecode(b"no utf-8 \xff")
+        shutil.copytree(sound, path)
+        for given in (path, path / "nowhere"):
+            result = eventstore(command, given, "--json")
+            assert result.exit_code == (0 if given is path else 4), result.output
+            for line in result.stdout.splitlines():
+                found = msgspec.json.decode(line)
+            if command != "events" or given is not path:
+                assert "no utf-8 \\udcff" in found["path"]
+
     def test_a_key_cannot_be_taken_for_two(self, hostile: Path) -> None:
         assert "'a=1 key'={" in eventstore("dump", hostile).output
 

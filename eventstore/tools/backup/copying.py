@@ -18,6 +18,7 @@ The steps are ordered, so that a failure at any point leaves the earlier copies 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ from eventstore.tools.backup.catalog import (
     pack_part,
     unpack_part,
 )
-from eventstore.tools.backup.places import Advance, Place, no_advance
+from eventstore.tools.backup.places import Place, TaskAdvance, no_task_advance
 from eventstore.tools.backup.rightful_store import check_goes_on
 from eventstore.tools.backup.source import Collected, SourceFile, collect
 
@@ -97,13 +98,13 @@ def backup(
     *,
     keep: int | None = None,
     clock: Callable[[], int] = time.time_ns,
-    advance: Advance = no_advance,
+    advance: TaskAdvance = no_task_advance,
 ) -> Copy:
     """Copy the store on `disk` to `place`, beside a writer and without the lock.
 
     `registry` is for the comparison of states, and `None` leaves the comparison out. `keep` is the
-    number of copies that stay, all by default. `advance` is told how many kB were looked at, of how
-    many.
+    number of copies that stay, all by default. `advance` is told of each task
+    in turn: kilobytes copied, then events folded.
 
     Raises:
         HistoryForkedError: the store does not go on from the newest copy. Nothing was written.
@@ -141,7 +142,7 @@ def copy_anew(
     registry: HandlerRegistry[Any] | None,
     previous: Catalog | None,
     clock: Callable[[], int] = time.time_ns,
-    advance: Advance = no_advance,
+    advance: TaskAdvance = no_task_advance,
 ) -> Copy:
     """Copy the whole store to an empty place. `previous` is a copy elsewhere, to go on from.
 
@@ -163,7 +164,7 @@ class _Copying:
         registry: HandlerRegistry[Any] | None,
         previous: Catalog | None,
         clock: Callable[[], int],
-        advance: Advance,
+        advance: TaskAdvance,
         *,
         anew: bool = False,
     ) -> None:
@@ -239,7 +240,7 @@ class _Copying:
         for file in found.files:
             yield file.name, self._copy(found, file)
             done += file.length
-            self._advance(done // 1000, total // 1000)
+            self._advance("copying", done // 1000, total // 1000)
 
     def _copy(self, found: Collected, file: SourceFile) -> CopiedFile:
         """Copy the bytes of a file that are not at the place yet."""
@@ -303,12 +304,14 @@ class _Copying:
             return None, None, "an EventLog has no state"
         at = found.last if found.manifest.logged else None
         try:
-            digest = state_digest(fold_to(self._disk, self._registry, at).state)
+            told = functools.partial(self._folding, "folding", found.last)
+            digest = state_digest(fold_to(self._disk, self._registry, at, told).state)
         except CorruptStoreError:
             raise
         except EventStoreError as error:
             return None, None, str(error)
-        state = fold_to(BackupDisk(self._place, catalog), self._registry, at).state
+        told = functools.partial(self._folding, "folding the copy", found.last)
+        state = fold_to(BackupDisk(self._place, catalog), self._registry, at, told).state
         if state_digest(state) != digest:
             raise CorruptStoreError(
                 f"{self._place.name}: the state folded from the copy is another one than the "
@@ -317,6 +320,9 @@ class _Copying:
                 path=self._place.name,
             )
         return state, digest, None
+
+    def _folding(self, task: str, last: int, seq: int) -> None:
+        self._advance(task, seq, last)
 
     # ---- retention -------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -29,11 +30,11 @@ from eventstore.tools.backup.catalog import CATALOGS, DATA, Catalog, catalog_num
 from eventstore.tools.backup.copying import Copy, backup, copy_anew, newest_catalog
 from eventstore.tools.backup.object_store import open_object_store
 from eventstore.tools.backup.places import (
-    Advance,
     DirectoryPlace,
     Place,
+    TaskAdvance,
     checked_place,
-    no_advance,
+    no_task_advance,
 )
 from eventstore.tools.backup.single_file import (
     SUFFIX,
@@ -79,7 +80,7 @@ def make_backup(
     registry: HandlerRegistry[Any] | None = None,
     *,
     keep: int | None = None,
-    advance: Advance = no_advance,
+    advance: TaskAdvance = no_task_advance,
 ) -> Copy:
     """Copy the store at `path` to the place `to`, beside a writer and without the lock.
 
@@ -105,7 +106,8 @@ def make_backup(
             place = DirectoryPlace(scratch, to)
             copy = copy_anew(disk, place, registry, newest_catalog(before), advance=advance)
             if copy.new:
-                pack_directory(place, Path(to), before)
+                packing = functools.partial(advance, "packing")
+                pack_directory(place, Path(to), before, packing)
         return copy
     finally:
         disk.close()

@@ -18,10 +18,21 @@ from eventstore.arguments import argument_error
 from eventstore.errors import StoreNotFoundError
 from eventstore.os_errors import read_error, write_error
 
-__all__ = ["Advance", "DirectoryPlace", "Place", "checked_place", "no_advance"]
+__all__ = [
+    "Advance",
+    "DirectoryPlace",
+    "Place",
+    "TaskAdvance",
+    "checked_place",
+    "no_advance",
+    "no_task_advance",
+]
 
 Advance = Callable[[int, int | None], None]
 """A function that is told how much is done, and how much there is."""
+
+TaskAdvance = Callable[[str, int, int | None], None]
+"""The same for several tasks in turn, each with a name. Kilobytes are counted, or events."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -54,6 +65,10 @@ def checked_place(place: Any) -> Place:
 
 
 def no_advance(done: int, total: int | None) -> None:
+    """Tell nobody."""
+
+
+def no_task_advance(task: str, done: int, total: int | None) -> None:
     """Tell nobody."""
 
 

@@ -13,6 +13,7 @@ there are handlers. At the end of a copy, the state must have the digest that th
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,6 @@ from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
 from eventstore.errors import (
     CorruptStoreError,
-    EventStoreError,
     HistoryUnavailableError,
     StoreNotFoundError,
 )
@@ -54,16 +54,16 @@ from eventstore.log.segment import build_segment, corrupt_segment_error
 from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec, array_header
 from eventstore.model.registry import HandlerRegistry
-from eventstore.model.state_codec import state_digest
 from eventstore.moment import AtTime, Moment, place_of
 from eventstore.reading.arguments import checked_registry
 from eventstore.reading.cursor_check import checksum_in, confirm
-from eventstore.reading.replay import fold_to, recorded_batches
+from eventstore.reading.replay import recorded_batches
 from eventstore.reading.time_search import seq_lower_bound
 from eventstore.timelines import next_timeline
 from eventstore.tools.backup.backup_disk import BackupDisk
 from eventstore.tools.backup.catalog import DATA, Catalog, catalog_numbers, load_catalog
-from eventstore.tools.backup.places import Advance, Place, checked_place, no_advance
+from eventstore.tools.backup.places import Place, TaskAdvance, checked_place, no_task_advance
+from eventstore.tools.backup.read_back import folded_state, read_all
 from eventstore.tools.intents import OpenIntent, open_intents
 from eventstore.tools.staging import refuse_existing, staged
 
@@ -121,11 +121,13 @@ def plan_restore(
     registry: HandlerRegistry[Any] | None = None,
     *,
     copy: int | None = None,
+    advance: TaskAdvance = no_task_advance,
 ) -> RestorePlan:
     """Find the copy for a moment, and check that all of its objects are there. Write nothing.
 
     A time stands for the state before the first later event, and `None` for the end of the copy.
-    `copy` is the copy's number, by default that of the newest one with the moment.
+    `copy` is the copy's number, by default that of the newest one with the moment. `advance` is
+    told of the events folded.
 
     Raises `StoreNotFoundError` where there is no copy, `HistoryUnavailableError` where no copy has
     the moment, `HistoryForkedError` for a cursor of another history, and the errors of the place.
@@ -135,6 +137,7 @@ def plan_restore(
         checked_registry(registry)
     if copy is not None:
         checked_count("copy", copy, "the number of a copy")
+    checked_function("advance", advance)
     numbers = catalog_numbers(checked_place(place))
     if not numbers:
         hint = ""
@@ -167,8 +170,11 @@ def plan_restore(
         name for name, part in catalog.parts.items() if present.get(name) != part.stored
     )
     state, digest, not_folded = None, None, None
+    told = functools.partial(advance, "folding the copy")
     if not missing:
-        state, digest, not_folded = _folded(BackupDisk(place, catalog), catalog, registry, last)
+        state, digest, not_folded = folded_state(
+            BackupDisk(place, catalog), catalog, registry, last, told
+        )
     manifest = load_manifest(BackupDisk(place, catalog))
     return RestorePlan(
         place=place,
@@ -188,9 +194,11 @@ def restore(
     new: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
     *,
-    advance: Advance = no_advance,
+    advance: TaskAdvance = no_task_advance,
 ) -> Restored:
     """Make a store at `new` as planned. `new` must not exist.
+
+    `advance` is told of each task in turn: kilobytes written, events read back, events folded.
 
     Raises `StoreExistsError`, `CorruptStoreError` where the copy is not complete or does not give
     the recorded state, and the errors of an opening that cannot write. Then no store is there.
@@ -215,8 +223,10 @@ def restore(
         disk = LocalDisk(staging)
         try:
             _Restoring(source, disk, plan, advance).run()
-            _read_all(disk, plan)
-            _, digest, _ = _folded(disk, catalog, registry, plan.last)
+            advancing = functools.partial(advance, "reading back")
+            read_all(disk, plan.place.name, plan.last, advancing)
+            advancing = functools.partial(advance, "folding")
+            _, digest, _ = folded_state(disk, catalog, registry, plan.last, advancing)
             if digest and plan.digest and digest != plan.digest:
                 raise CorruptStoreError(
                     f"{path}: the state of the restored store is another one than the copy's, and "
@@ -246,47 +256,12 @@ def _event_at(disk: BackupDisk, catalog: Catalog, at: int | AtTime | Cursor | No
     return last
 
 
-def _folded(
-    disk: Disk, catalog: Catalog, registry: HandlerRegistry[Any] | None, last: int
-) -> tuple[Any, str | None, str | None]:
-    """Fold the state. Returns state and digest, or the reason why nothing was folded."""
-    if registry is None:
-        return None, None, "no handlers were given"
-    if catalog.kind == "log":
-        return None, None, "an EventLog has no state"
-    logged = load_manifest(disk).logged
-    try:
-        state = fold_to(disk, registry, last if logged else None).state
-        digest = state_digest(state)
-    except CorruptStoreError:
-        raise
-    except EventStoreError as error:
-        return None, None, str(error)
-    if last == catalog.last and catalog.digest not in (None, digest):
-        return None, None, "other handlers recorded the digest of this copy"
-    return state, digest, None
-
-
-def _read_all(disk: Disk, plan: RestorePlan) -> None:
-    """Read every event of the restored store, and count."""
-    manifest = load_manifest(disk)
-    if not manifest.logged:
-        return
-    seq = manifest.history_start - 1
-    for batch in recorded_batches(disk, EventCodec(), manifest.history_start, None):
-        seq = batch[-1].seq
-    if seq != plan.last:
-        raise CorruptStoreError(
-            f"{plan.place.name}: the restored store ends with event {seq}, not {plan.last}, and is "
-            "not kept: restore another copy with --copy N (eventstore backup --list names them)",
-            path=plan.place.name,
-        )
-
-
 class _Restoring:
     """One restored directory, which has all files but `store.json` until the end."""
 
-    def __init__(self, source: BackupDisk, disk: Disk, plan: RestorePlan, advance: Advance) -> None:
+    def __init__(
+        self, source: BackupDisk, disk: Disk, plan: RestorePlan, advance: TaskAdvance
+    ) -> None:
         self._source = source
         self._disk = disk
         self._last = plan.last
@@ -393,4 +368,4 @@ class _Restoring:
         temporary = _TEMPORARIES.get(folder, f"{name}.tmp")
         write_atomically(self._disk, name, temporary, data)
         self._done += len(data)
-        self._advance(self._done // 1000, self._total // 1000)
+        self._advance("restoring", self._done // 1000, self._total // 1000)

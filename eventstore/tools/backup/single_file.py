@@ -22,7 +22,7 @@ import msgspec
 from eventstore.errors import CorruptStoreError, HistoryForkedError, StoreReadOnlyError
 from eventstore.os_errors import read_error, write_error
 from eventstore.tools.backup.catalog import CATALOGS
-from eventstore.tools.backup.places import DirectoryPlace, Place, sync_directory
+from eventstore.tools.backup.places import Advance, DirectoryPlace, Place, sync_directory
 
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover - only one of the two is there
@@ -111,10 +111,13 @@ class SingleFilePlace:
         raise StoreReadOnlyError(f"{self.name} is written as a whole only", path=self.name)
 
 
-def pack_directory(source: DirectoryPlace, path: Path, replaced: Place | None) -> None:
+def pack_directory(
+    source: DirectoryPlace, path: Path, replaced: Place | None, advance: Advance
+) -> None:
     """Write the objects of a directory to one file at `path`, durably and under the name last.
 
-    `replaced` is the file's content before, `None` where there was no file. Raises
+    `replaced` is the file's content before, `None` where there was no file. `advance` is told of
+    the packed kilobytes. Raises
     `HistoryForkedError` where another writer replaced the file meanwhile, and `CorruptStoreError`
     where the file does not read back. Then the file is as before.
     """
@@ -123,7 +126,7 @@ def pack_directory(source: DirectoryPlace, path: Path, replaced: Place | None) -
         try:
             with aside.open("xb") as file:
                 os.fchmod(file.fileno(), 0o600)
-                _write_members(source, file)
+                _write_members(source, file, advance)
                 file.flush()
                 os.fsync(file.fileno())
             written = SingleFilePlace(aside)
@@ -157,9 +160,11 @@ def scratch_directory(path: Path) -> tempfile.TemporaryDirectory[str]:
         raise write_error(error, str(path)) from error
 
 
-def _write_members(source: DirectoryPlace, file: IO[bytes]) -> None:
-    members, offset = {}, 0
-    for name in sorted(source.list("")):
+def _write_members(source: DirectoryPlace, file: IO[bytes], advance: Advance) -> None:
+    members, offset, done = {}, 0, 0
+    sizes = source.list("")
+    total = sum(sizes.values())
+    for name in sorted(sizes):
         data = source.get(name)
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(data), 0o600
@@ -168,6 +173,8 @@ def _write_members(source: DirectoryPlace, file: IO[bytes]) -> None:
         file.write(frame)
         members[name] = _Member(offset, len(frame), len(header), len(data))
         offset += len(frame)
+        done += len(data)
+        advance(done // 1000, total // 1000)
     file.write(zstd.compress(_END_OF_TAR))
     index = msgspec.json.encode(members)
     file.write(_FRAME.pack(_SKIPPABLE, len(index) + _END.size) + index)
