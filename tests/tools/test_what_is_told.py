@@ -330,7 +330,7 @@ class TestToATerminal:
         shutil.copytree(sound, path)
         for given in (path, path / "nowhere"):
             result = eventstore(command, given, "--json")
-            assert result.exit_code == (0 if given is path else 4), result.output
+            assert (result.exit_code == 4) is (given is not path), result.output
             for line in result.stdout.splitlines():
                 found = msgspec.json.decode(line)
             if command != "events" or given is not path:
