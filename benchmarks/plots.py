@@ -131,7 +131,7 @@ def _sizes(rounds: Rounds, path: Path) -> None:
         across, up = zip(*sorted(points), strict=True)
         place.plot(across, [value * scale for value in up], "o-", color=OURS)
         place.set_xscale("log")
-        place.set_ylim(bottom=0)
+        place.set_ylim(0, 1.1 * max(up) * scale)
         place.set_xlabel("events recorded before", fontsize=8)
         place.set_ylabel(f"{figure}, {unit}", fontsize=8)
         place.tick_params(labelsize=8)
