@@ -3,7 +3,8 @@
 `tests/test_bad_arguments.py` says what the messages are, and asks an open store. Here nothing may
 be left out: a public function without an entry in the table fails
 `test_every_public_function_is_in_the_table`. An error of the caller's own function, which is called
-with other arguments than it takes, is the caller's own.
+with other arguments than it takes, is the caller's own. `tests/test_every_method.py` asks for the public
+methods.
 """
 
 from __future__ import annotations
@@ -223,7 +224,9 @@ class Table:
                  handlers=deposit, initial=None, state_type=Bank)  # fmt: skip
         self.add("HandlerRegistry.discover", HandlerRegistry.discover, state_type=Bank,
                  initial=None, group="x")  # fmt: skip
-        self.add("HandlerRegistry.register", HandlerRegistry().register, item=deposit)
+        self.add(
+            "HandlerRegistry.register", HandlerRegistry().register, item=deposit, replace=False
+        )
         self.add("HandlerRegistry.payload", REGISTRY.payload, operation="deposit", data={})
         self.add("HandlerRegistry.same_as", REGISTRY.same_as, other=REGISTRY)
         self.add("StoreConfig", lambda **keys: StoreConfig(**keys),
