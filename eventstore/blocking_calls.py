@@ -24,6 +24,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import aiofiles.os
+
 from eventstore.detached_work import wake
 from eventstore.disk.base import Disk
 from eventstore.error_base import fresh_error
@@ -251,10 +253,9 @@ async def run_blocking(
         await asyncio.sleep(0)  # gives other tasks a turn, as a thread would
         return made
     claim: list[Callable[[], T]] = [functools.partial(call, *args, **kwargs)]
-    loop = asyncio.get_running_loop()
-    made_on_thread: Callable[..., Any] = _make_claimed
+    wrapped: Callable[..., Any] = aiofiles.os.wrap(_make_claimed)
     try:
-        result: T = await loop.run_in_executor(executor, made_on_thread, claim)
+        result: T = await wrapped(claim, executor=executor)
     except RuntimeError as error:
         # The executor queues the call before the thread: a later thread could find the call.
         if _take(claim) is None:

@@ -30,7 +30,7 @@ OTHERS = [
     if version != f"{sys.version_info.major}.{sys.version_info.minor}"
 ]
 NEEDED = """
-import sys, immutables, msgspec, yaml
+import sys, aiofiles, immutables, msgspec, yaml
 if sys.version_info < (3, 14):
     import backports.zstd
 """

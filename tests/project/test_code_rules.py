@@ -77,7 +77,7 @@ def file_calls(parsed: ast.AST) -> Iterator[tuple[int, str]]:
             called = ast.unparse(node.func)
             base, _, name = called.rpartition(".")
             if (
-                called in ("open", "io.open")
+                called in ("open", "io.open", "aiofiles.open")
                 or (base == "os" and name in OS_FILE_CALLS)
                 or base in ("os.path", "shutil", "tempfile")
                 or (base and name in PATH_FILE_CALLS)
