@@ -150,7 +150,7 @@ def opening_executor(disk: Disk | None) -> Executor | None:
 class _OpeningCall(Generic[T]):
     """The call of one opening. `release` closes the result where nobody takes the result.
 
-    `path` is the directory to open, `None` for a disk that the caller has made.
+    `path` is the directory to open, `None` for a disk in memory.
     """
 
     def __init__(
@@ -230,7 +230,8 @@ async def run_opening(
     Cancelling gives the opening up: `release` closes the result as soon as there is one. Raises
     `StoreResourceError` as `run_blocking` does.
     """
-    opening = _OpeningCall(path if disk is None else None, call, release)
+    directory = path if disk is None else disk.path if disk.blocking else None
+    opening = _OpeningCall(directory, call, release)
     try:
         result = await run_blocking(opening_executor(disk), opening.make)
     except BaseException:  # nobody has a store to close

@@ -13,6 +13,7 @@ import pytest
 
 from eventstore import Clock, EventLog, EventStore, StoreLockedError, SystemClock
 from eventstore.blocking_calls import run_opening, wait_for_given_up
+from eventstore.disk.local import LocalDisk
 from tests.support.bank import Bank, bank_registry, pay
 from tests.support.gates import PATIENCE
 
@@ -50,7 +51,11 @@ def opened_log(path: Path) -> Any:
     return EventLog.open(path)
 
 
-@pytest.mark.parametrize("opening", [opened_store, opened_log])
+def opened_disk(path: Path) -> Any:
+    return EventStore.open("", bank_registry(), disk=LocalDisk(path, create=True))
+
+
+@pytest.mark.parametrize("opening", [opened_store, opened_log, opened_disk])
 async def test_it_is_opened_again_at_once(opening: Callable[[Path], Any], tmp_path: Path) -> None:
     async def opens() -> None:
         await opening(tmp_path / "store")
