@@ -3,8 +3,8 @@
 `tests/test_bad_arguments.py` says what the messages are, and asks an open store. Here nothing may
 be left out: a public function without an entry in the table fails
 `test_every_public_function_is_in_the_table`. An error of the caller's own function, which is called
-with other arguments than it takes, is the caller's own. `tests/test_every_method.py` asks for the public
-methods.
+with other arguments than it takes, is the caller's own. `tests/test_every_method.py` asks for the
+public methods.
 """
 
 from __future__ import annotations
