@@ -200,6 +200,25 @@ class DirectoryEntries:
             if "/" not in name or isinstance(left.get(folder_of(name)), Folder)
         }
 
+    def identity(self) -> tuple[object, ...]:
+        """Return a value that is equal for equal names of equal files, with equal doubts."""
+        numbers: dict[Inode, int] = {}
+
+        def number(node: Node | None) -> int | None:
+            if isinstance(node, Inode):
+                return numbers.setdefault(node, len(numbers))
+            return None if node is None else -1
+
+        live, durable = (
+            tuple((name, number(names[name])) for name in sorted(names))
+            for names in (self.live, self.durable)
+        )
+        pending = tuple(
+            (change.lost, *((name, number(node)) for name, node in change.entries))
+            for change in self.pending
+        )
+        return (self.named, live, durable, pending, *(inode.identity() for inode in numbers))
+
     def copy(self, inodes: dict[Inode, Inode]) -> DirectoryEntries:
         """Copy the names for copies of the inodes. `inodes` maps each inode to its copy."""
 

@@ -73,6 +73,17 @@ class Inode:
         """
         return id(self._buffer) if self._shared else bytes(self._buffer)
 
+    def identity(self) -> tuple[object, ...]:
+        """Return a value that is equal for files with equal content and equal things in doubt."""
+        content = bytes(self._buffer)
+        if not self.volatile:
+            return (content,)
+        doubts = (
+            tuple((sector, *(version[:3] for version in doubt[sector])) for sector in sorted(doubt))
+            for doubt in (self.dirty, self.lost)
+        )
+        return (content, *doubts, *self.sizes, self._size_lost)
+
     def read(self, offset: int, length: int) -> bytes:
         return bytes(memoryview(self._buffer)[offset : offset + length])
 

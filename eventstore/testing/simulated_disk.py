@@ -310,12 +310,12 @@ class SimulatedDisk:
     @property
     def in_doubt(self) -> bool:
         """Whether a power cut could change anything."""
-        names = self._machine.names
-        return (
-            bool(names.pending)
-            or not names.named
-            or any(inode.volatile for inode in self._machine.files())
-        )
+        names, files = self._machine.names, self._machine.files()
+        return bool(names.pending or not names.named or any(file.volatile for file in files))
+
+    def identity(self) -> tuple[object, ...]:
+        """Return what is equal for disks with equal files, and with equal things in doubt."""
+        return self._machine.identity()
 
     def images(self, limit: int | None = None) -> Iterator[SimulatedDisk]:
         """Yield the images that programs most often get wrong: no two alike, at most `limit`.

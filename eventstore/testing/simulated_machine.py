@@ -167,6 +167,14 @@ class Machine:
             if name not in without
         )
 
+    def identity(self) -> tuple[object, ...]:
+        """Return a value that is equal for machines with equal files, and with equal doubts.
+
+        The entropy of the future is no part of the value.
+        """
+        hints = tuple((name, *contents) for name, contents in sorted(self.hints.items()))
+        return (hints, *self.names.identity())
+
     def copy(self) -> Machine:
         other = Machine(self.seed, self.names.copy({}), self._drawn, self.writes)
         other.hints = {name: contents.copy() for name, contents in self.hints.items()}

@@ -56,6 +56,7 @@ from tests.torture.oracle import (
     Claim,
     OracleError,
     Record,
+    Served,
     history_as_claimed,
     open_after,
     recovered_as_claimed,
@@ -361,7 +362,7 @@ class Session:
         opening = EventStore.open(PATH, _READERS, disk=cut, clock=SimulatedClock(), read_only=True)
         try:
             async with opening as reader:
-                state_as_claimed(reader, claim, claim.after_power_cut)
+                state_as_claimed(Served.by(reader), claim, claim.after_power_cut)
                 if reader.recovery.snapshots_rejected:
                     raise OracleError(f"a crash is no reason for {reader.recovery}")
         except StoreNotFoundError as error:
@@ -378,7 +379,7 @@ class Session:
         if reader is None:
             return
         try:
-            state_as_claimed(reader, claim, claim.after_kill)
+            state_as_claimed(Served.by(reader), claim, claim.after_kill)
             await self.attempt(history_as_claimed(reader, claim))
         finally:
             await reader.close()

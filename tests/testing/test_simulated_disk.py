@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -564,6 +565,44 @@ class TestImages:
         for name in "abc":
             disk.create(name)
         assert {"".join(image.files()) for image in disk.images()} >= {"", "abc", "bc", "ac", "ab"}
+
+
+class TestIdentity:
+    """Equal for disks with equal files and equal things in doubt, and for no others."""
+
+    def written(self, *, last: bytes = NEW, sync: bool = False, name: str = "f") -> SimulatedDisk:
+        disk, file = synced_file(OLD * 2)
+        file.write(SECTOR, last)
+        if sync:
+            file.sync()
+        disk.create("g")
+        disk.rename("g", "h" if name == "f" else name)
+        return disk
+
+    def test_the_same_calls_and_copies(self) -> None:
+        disk = self.written()
+        assert disk.identity() == self.written().identity() == disk.clone().identity()
+        assert hash(disk.identity()) == hash(disk.clone().identity())
+
+    def test_a_way_there_does_not_matter(self) -> None:
+        kept = next(image for number, image in enumerate(self.written().images()) if number)
+        assert kept.contents() == self.written().contents()
+        assert kept.identity() != self.written().identity()  # nothing is in doubt any more
+        other = self.written()
+        other.sync_folder()
+        other.open("f", writable=True).sync()
+        assert other.identity() == kept.identity()
+
+    @pytest.mark.parametrize("changed", [{"last": OLD[:9]}, {"sync": True}, {"name": "i"}])
+    def test_other_bytes_doubts_or_names(self, changed: dict[str, Any]) -> None:
+        assert self.written(**changed).identity() != self.written().identity()
+
+    def test_what_is_left_of_a_hint(self) -> None:
+        disk, other = self.written(), self.written()
+        for told, of in ((b"1", disk), (b"2", disk), (b"2", other)):
+            of.overwrite("frontier", told)
+        assert disk.contents() == other.contents()
+        assert disk.identity() != other.identity()
 
 
 class TestRepeating:

@@ -19,7 +19,7 @@ only grow. Where the record has to shorten a list, the record begins another lis
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eventstore import (
@@ -40,6 +40,7 @@ __all__ = [
     "Kept",
     "OracleError",
     "Record",
+    "Served",
     "Submitted",
     "cursor_as_claimed",
     "history_as_claimed",
@@ -90,6 +91,21 @@ class Claim(NamedTuple):
         if count in (0, self.length):
             return True
         return self.submitted[count - 1].group != self.submitted[count].group
+
+
+class Served(NamedTuple):
+    """What an opened store, or log, has: `open` are its open intents. A log has no state."""
+
+    seq: int
+    state: Ledger | None = None
+    open: Mapping[str, int] = {}
+
+    @classmethod
+    def by(cls, store: Opened) -> Served:
+        """Return what `store` has now."""
+        if not isinstance(store, EventStore):
+            return cls(store.seq)
+        return cls(store.seq, store.state, {doubt.id: doubt.seq for doubt in store.in_doubt})
 
 
 class Record:
@@ -187,7 +203,7 @@ async def recovered_as_claimed(store: Opened, claim: Claim, required: int) -> No
 
     Raises `OracleError`.
     """
-    state_as_claimed(store, claim, required)
+    state_as_claimed(Served.by(store), claim, required)
     await history_as_claimed(store, claim)
     if isinstance(store, EventStore):
         await keys_as_claimed(store, claim)
@@ -270,24 +286,24 @@ def _saved_as_claimed(store: EventStore[Any], name: str, seq: int) -> None:
         raise OracleError(f"the cursor {name} was saved behind event {seq}, and now is {found}")
 
 
-def state_as_claimed(store: Opened, claim: Claim, required: int) -> None:
-    """Check that the store has a prefix of the claim, of whole groups, and the state of this
+def state_as_claimed(served: Served, claim: Claim, required: int) -> None:
+    """Check that a store has a prefix of the claim, of whole groups, and the state of this
     prefix.
     """
-    count = store.seq
+    count = served.seq
     if count < required:
         raise OracleError(f"events {count + 1} to {required} are lost")
     if count > claim.length:
         raise OracleError(f"{count} events were recovered, but only {claim.length} submitted")
     if not claim.ends_between_groups(count):
         raise OracleError(f"event {count} was recovered without the rest of its group")
-    if isinstance(store, EventStore) and store.state != claim.states[count]:  # a log has none
-        raise OracleError(f"the state is not that of {count} events: {store.state}")
-    if isinstance(store, EventStore):
-        expected = open_after(claim.submitted[:count])
-        found = {doubt.id: doubt.seq for doubt in store.in_doubt}
-        if list(found.items()) != list(expected.items()):
-            raise OracleError(f"intents {found} are open after {count} events, not {expected}")
+    if served.state is None:
+        return
+    if served.state != claim.states[count]:
+        raise OracleError(f"the state is not that of {count} events: {served.state}")
+    expected = open_after(claim.submitted[:count])
+    if list(served.open.items()) != list(expected.items()):
+        raise OracleError(f"intents {served.open} are open after {count} events, not {expected}")
 
 
 def open_after(submitted: Sequence[Submitted]) -> dict[str, int]:

@@ -47,6 +47,7 @@ from tests.torture.oracle import (
     Claim,
     OracleError,
     Record,
+    Served,
     history_as_claimed,
     recovered_as_claimed,
     state_as_claimed,
@@ -385,7 +386,7 @@ class Program:
         try:
             reader = await self.subject(other, self.config, read_only=True)
             try:
-                state_as_claimed(reader, self.claim(), required)
+                state_as_claimed(Served.by(reader), self.claim(), required)
                 if not self.record.discards:
                     await history_as_claimed(reader, self.claim())
             finally:

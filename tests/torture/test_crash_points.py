@@ -17,7 +17,9 @@ from eventstore.testing.simulated_disk import SimulatedDisk
 from eventstore.testing.simulated_machine import SimulatedFile
 from eventstore.testing.virtual_time import run_in_virtual_time
 from tests.torture.cli import CrashError, explore, main, replay
-from tests.torture.crash_points import Crashes
+from tests.torture.crash_points import Crashes, Reopened
+from tests.torture.ledger import Ledger
+from tests.torture.oracle import Claim
 from tests.torture.workload import Workload
 from tests.torture.workload_kinds import KINDS
 
@@ -97,6 +99,50 @@ def test_an_exploration_is_decided_by_its_seed() -> None:
     first, second = (explore(200, 3) for _ in range(2))
     first.seconds = second.seconds = 0.0
     assert first == second
+
+
+def test_no_state_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    check, reopen = Crashes.check, Crashes._reopen
+    states: list[object] = []
+    opened: list[object] = []
+
+    async def seen(crashes: Crashes, image: SimulatedDisk, claim: Claim, required: int) -> None:
+        states.append((image.identity(), required, claim.states[claim.length], claim.kept))
+        await check(crashes, image, claim, required)
+
+    async def seen_again(crashes: Crashes, disk: SimulatedDisk) -> Reopened:
+        opened.append(tuple(disk.contents().items()))
+        return await reopen(crashes, disk)
+
+    monkeypatch.setattr(Crashes, "check", seen)
+    monkeypatch.setattr(Crashes, "_reopen", seen_again)
+    report = Crashes(17).explore(4, 0.02)
+    assert report.states == len(states) == len(set(states))
+    assert report.repeated > 0
+    assert len(opened) == len(set(opened))
+    assert report.shared > 0
+    assert len(opened) + report.shared >= report.states  # each state has a second opening
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda again: again._replace(served=again.served._replace(seq=0)), "are lost"),
+        (lambda again: again._replace(served=again.served._replace(state=Ledger(9))), "the state"),
+        (lambda again: again._replace(left={}), "a second time changed it"),
+    ],
+)
+def test_a_second_opening_that_is_shared_is_held_against_each_claim(
+    wrong: Callable[[Reopened], Reopened], told: str
+) -> None:
+    crashes = Crashes(17)
+    crashes.explore(2, 0.0, 100)
+    before = crashes.report.shared
+    known: dict[object, Reopened] = vars(crashes)["_reopened"]
+    known.update({files: wrong(again) for files, again in known.items() if again.served.seq})
+    with pytest.raises(CrashError, match=told):
+        crashes.explore(2, 0.0)
+    assert crashes.report.shared > before
 
 
 def explored(names: Iterable[str]) -> None:
