@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from eventstore.arguments import describe
+from eventstore.arguments import checked_flag, describe
 from eventstore.errors import RegistrationError
 from eventstore.model.append_arguments import (
     build_payload,
@@ -152,7 +152,7 @@ class HandlerRegistry(Generic[StateT]):
         cell of a notebook is run again. Raises `RegistrationError` as the constructor does. Items
         before the refused one stay, and with `replace` every earlier item does.
         """
-        if not replace:
+        if not checked_flag("replace", replace):
             for member in handlers_in(item):
                 self._add(member, None)
             return
