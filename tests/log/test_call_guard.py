@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -294,6 +295,11 @@ class TestFromSignalHandlers:
             assert store.state == 101
 
 
+async def _waited(waits: Callable[[], Awaitable[object]]) -> object:
+    """Wait for so long that waiting for nothing ends, too."""
+    return await asyncio.wait_for(waits(), PATIENCE)
+
+
 def in_thread(call: Callable[[], object]) -> object:
     """Return the result of `call` on another thread, or the error that `call` raised."""
     results: list[object] = []
@@ -361,19 +367,20 @@ class TestFromOtherThreadsAndLoops:
     async def test_waiting_in_a_loop_of_another_thread(self) -> None:
         """A commit wakes the loop of its store, and nobody would wake the other one."""
         async with EventStore.open("", REGISTRY, disk=SimulatedDisk(), **QUIET) as store:
-            subscription, receipt = store.subscribe(), store.submit(Add(amount=1))
+            await store.append(Add(amount=1))
+            live, late = store.subscribe(), store.subscribe(after=0)
+            receipt = store.submit(Add(amount=1))
 
-            async def awaits() -> None:
-                await receipt
+            async def awaited() -> object:
+                return await receipt
 
-            async def iterates() -> None:
-                await anext(subscription)
-
-            assert isinstance(in_thread(lambda: asyncio.run(awaits())), StoreUsageError)
-            assert isinstance(in_thread(lambda: asyncio.run(iterates())), StoreUsageError)
-            assert (await receipt).seq == 1
-            assert (await anext(subscription)).seq == 1
-            await subscription.close()
+            for waits in (awaited, lambda: anext(live), lambda: anext(late)):
+                told = in_thread(functools.partial(asyncio.run, _waited(waits)))
+                assert isinstance(told, StoreUsageError)
+            assert (await receipt).seq == 2
+            for subscription, first in ((live, 2), (late, 1)):
+                assert (await anext(subscription)).seq == first
+                await subscription.close()
 
     @pytest.mark.asyncio
     async def test_in_the_middle_of_a_fold(self, tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ RECORD_QUEUE = "log/record_queue.py"
 RUNNER = "log/runner.py"
 MAP_CHANGES = "model/map_changes.py"
 STANDING = "standing_warnings.py"
+SUBSCRIPTION = "reading/live_subscription.py"
 TIMERS = "log/timers.py"
 TRAITS = "model/operation_traits.py"
 WATCH = "log/stall_watch.py"
 WRITER = "log/writer.py"
 
+TEST_GUARD = "tests/log/test_call_guard.py"
 TEST_LEVELS = "tests/log/test_levels.py"
 TEST_LOW_SPACE = "tests/log/test_low_space.py"
 TEST_RECORD_QUEUE = "tests/log/test_record_queue.py"
@@ -300,5 +302,53 @@ COMMIT_PATH = (
         breaks="the first SIGTERM drains and seals",
         edits=(edit("shutdown.py", "        self._task.cancel(", "        raise SystemExit("),),
         caught_by=("tests/shutdown/test_signals.py",),
+    ),
+    Sabotage(
+        name="a receipt awaited in any event loop",
+        breaks="waiting that nothing would end is refused",
+        edits=(
+            edit(
+                "model/operation.py",
+                "            if outcome.loop not in (None, loop):",
+                "            if outcome.loop is outcome:",
+            ),
+        ),
+        caught_by=(f"{TEST_GUARD} -k waiting_in_a_loop",),
+    ),
+    Sabotage(
+        name="a subscription awaited in any event loop",
+        breaks="waiting that nothing would end is refused",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "        self._log.guard.check()  # a commit wakes its own event loop alone\n",
+                "",
+            ),
+        ),
+        caught_by=(f"{TEST_GUARD} -k waiting_in_a_loop",),
+    ),
+    Sabotage(
+        name="earlier events read in any event loop",
+        breaks="waiting that nothing would end is refused",
+        edits=(
+            edit(
+                SUBSCRIPTION,
+                "        self._log.guard.check()\n        fetching = self._fetching\n",
+                "        fetching = self._fetching\n",
+            ),
+        ),
+        caught_by=(f"{TEST_GUARD} -k waiting_in_a_loop",),
+    ),
+    Sabotage(
+        name="an idle timer that is late, and believed for a second",
+        breaks="two signals within a second leave nobody waiting",
+        edits=(
+            edit(
+                TIMERS,
+                "        self._idle_lost_at = now + delay\n",
+                "        self._idle_lost_at = now + delay + _LOST\n",
+            ),
+        ),
+        caught_by=("tests/log/test_interruptions.py -k a_moment_before",),
     ),
 )
