@@ -200,8 +200,11 @@ class DirectoryEntries:
             if "/" not in name or isinstance(left.get(folder_of(name)), Folder)
         }
 
-    def identity(self) -> tuple[object, ...]:
-        """Return a value that is equal for equal names of equal files, with equal doubts."""
+    def identity(self, without: str) -> tuple[object, ...]:
+        """Return a value that is equal for equal names of equal files, with equal doubts.
+
+        The file `without` is left out.
+        """
         numbers: dict[Inode, int] = {}
 
         def number(node: Node | None) -> int | None:
@@ -210,12 +213,13 @@ class DirectoryEntries:
             return None if node is None else -1
 
         live, durable = (
-            tuple((name, number(names[name])) for name in sorted(names))
+            tuple((name, number(names[name])) for name in sorted(names) if name != without)
             for names in (self.live, self.durable)
         )
         pending = tuple(
             (change.lost, *((name, number(node)) for name, node in change.entries))
             for change in self.pending
+            if without not in change.names
         )
         return (self.named, live, durable, pending, *(inode.identity() for inode in numbers))
 

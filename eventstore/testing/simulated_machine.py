@@ -21,6 +21,7 @@ from random import Random
 from typing import TypeVar, cast
 
 from eventstore.disk.base import Bytes
+from eventstore.disk.layout import WRITER_PID
 from eventstore.errors import StoreLockedError
 from eventstore.os_errors import GoneError
 from eventstore.testing.directory_entries import FOLDER, DirectoryEntries
@@ -170,10 +171,10 @@ class Machine:
     def identity(self) -> tuple[object, ...]:
         """Return a value that is equal for machines with equal files, and with equal doubts.
 
-        The entropy of the future is no part of the value.
+        The entropy of the future is no part of the value, nor is the process id of a writer.
         """
         hints = tuple((name, *contents) for name, contents in sorted(self.hints.items()))
-        return (hints, *self.names.identity())
+        return (hints, *self.names.identity(WRITER_PID))
 
     def copy(self) -> Machine:
         other = Machine(self.seed, self.names.copy({}), self._drawn, self.writes)

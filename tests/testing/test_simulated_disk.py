@@ -597,6 +597,12 @@ class TestIdentity:
     def test_other_bytes_doubts_or_names(self, changed: dict[str, Any]) -> None:
         assert self.written(**changed).identity() != self.written().identity()
 
+    def test_a_process_id_is_no_difference(self) -> None:
+        """Two processes come to equal figures therefore."""
+        disk = self.written()
+        disk.lock()
+        assert disk.identity() == self.written().identity()
+
     def test_what_is_left_of_a_hint(self) -> None:
         disk, other = self.written(), self.written()
         for told, of in ((b"1", disk), (b"2", disk), (b"2", other)):
