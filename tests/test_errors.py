@@ -49,6 +49,7 @@ FACTS: dict[str, Any] = {
     "last_shared": 5,
     "name": "risk",
     "last": 6,
+    "ahead": True,
     "lag": 7,
     "max_lag": 6,
     "recorded": "0a" * 32,
