@@ -15,7 +15,12 @@ from nats.aio.client import Client
 
 from eventstore.arguments import argument_error
 from eventstore.config import StoreConfig
-from eventstore.errors import ConfigError, ReplicationError, ReplicationUnavailableError
+from eventstore.errors import (
+    ConfigError,
+    EventStoreError,
+    ReplicationError,
+    ReplicationUnavailableError,
+)
 from eventstore.replication.connection import Connection, close_client, connection_error
 from eventstore.replication_config import ReplicationConfig
 
@@ -78,6 +83,13 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await close_client(client)
         raise _connect_error(path, config, [*errors, error]) from None
+    except Exception as error:
+        await close_client(client)
+        if config.credentials is None or isinstance(error, EventStoreError):
+            raise
+        # The library reads the file as a server asks, and every fault of the content is another
+        # kind of error there. The error may hold a part of the content.
+        raise _unusable_credentials(path, config) from None
     except BaseException:  # cancelled: nobody else knows of the socket
         await close_client(client)
         raise
@@ -140,6 +152,11 @@ def _is_encrypted(client: Client) -> bool:
     return bool(client._server_info.get("tls_required"))  # noqa: SLF001  see above
 
 
+def _unusable_credentials(path: str, config: ReplicationConfig) -> ReplicationError:
+    reason = f"the file of credentials {config.credentials} cannot be used"
+    return connection_error(ReplicationError, path, config, reason)
+
+
 def _connect_error(
     path: str, config: ReplicationConfig, errors: list[Exception]
 ) -> ReplicationError:
@@ -150,8 +167,7 @@ def _connect_error(
             reason = "the server refuses the credentials: check replicate.credentials"
             return connection_error(ReplicationError, path, config, reason)
         if isinstance(error, nats.errors.InvalidUserCredentialsError | FileNotFoundError):
-            reason = f"the file of credentials {config.credentials} cannot be used"
-            return connection_error(ReplicationError, path, config, reason)
+            return _unusable_credentials(path, config)
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"the server's certificate is not trusted: {error.verify_message}"
             return connection_error(ReplicationError, path, config, reason)

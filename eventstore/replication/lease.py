@@ -110,6 +110,9 @@ class Lease:
     async def acquire(self, *, by_force: bool = False) -> None:
         """Take the lease, from this directory's earlier life, or from anybody (`by_force`).
 
+        Another connection of this directory may renew the lease in the same moment: a promotion
+        does so while the store is opened. Then this directory has the lease.
+
         Raises `LeaseHeldError` where another machine has the lease.
         """
         for _ in range(_ATTEMPTS):
@@ -121,7 +124,7 @@ class Lease:
                     f"{self._connection.config.lease:g} s ago. Stop that writer, or promote a "
                     "standby",
                 )
-            if await self._write():
+            if await self._write() or await self._is_ours():
                 return
         raise self._connection.error(
             LeaseHeldError, "other machines took the lease in the same moment: try again"
@@ -132,10 +135,12 @@ class Lease:
 
         A lease that has run out is not taken again here: another machine may have written since.
         """
-        if await self._write():
-            return True
-        found = await self.current()  # an answer may have been lost
-        return found is not None and found.id == self.holder.id and await self._write()
+        # An answer may have been lost.
+        return await self._write() or (await self._is_ours() and await self._write())
+
+    async def _is_ours(self) -> bool:
+        found = await self.current()
+        return found is not None and found.id == self.holder.id
 
     async def keep(self) -> None:
         """Renew the lease three times in its span, until another machine has the lease.

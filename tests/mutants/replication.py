@@ -143,6 +143,12 @@ REPLICATION = (
         caught_by=(TEST_ADOPTING, TEST_SENT),
     ),
     Sabotage(
+        name="a standby that is just opened takes the place of the writer",
+        breaks="no two machines hold different events under one number and timeline",
+        edits=(edit(SHIPPING, "error.ahead = adopts", "error.ahead = True"),),
+        caught_by=(TEST_FAILOVER, TEST_SHIPPING),
+    ),
+    Sabotage(
         name="a record sent before it is written",
         breaks="a record that was refused is nowhere",
         edits=(

@@ -41,6 +41,9 @@ from tests.replication.power_cut import lose_events
 __all__ = ["Checker", "Violation"]
 
 LEASE = 2.0
+_LEVEL_SECONDS = 30.0
+"""Seconds in which a standby has to get on."""
+_CLOSINGS = 5
 
 
 class Violation(AssertionError):
@@ -287,27 +290,40 @@ class Checker:
 
     def _heal(self) -> None:
         self._mend_nodes()
-        writer = self.writer
         self._listen(1.0)
-        assert writer.child is not None
-        writer.child.tell("stop")
-        seq = 0
-        for report in writer.child.reports():
-            self._take(writer, report)
-            if report[0] == "closed":
-                seq = report[1]
-        self.last = seq
-        end = time.monotonic() + 30
-        standby = self.standby
+        self.last = seq = self._stop_writer()
+        standby, before = self.standby, 0
+        end = time.monotonic() + _LEVEL_SECONDS
         while time.monotonic() < end:
             with contextlib.suppress(EventStoreError):  # a standby may be opening
-                if _last(standby.path) >= seq:
+                last = _last(standby.path)
+                if last >= seq:
                     break
+                if last > before:  # it gets on
+                    before, end = last, time.monotonic() + _LEVEL_SECONDS
             time.sleep(0.2)
         assert standby.child is not None
         for report in standby.child.reports(0.0):
             self._take(standby, report)
         standby.child.kill()
+
+    def _stop_writer(self) -> int:
+        """Stop the writer, and return its last event. Where it closed without a quorum, try again.
+
+        The servers may still elect when they are asked.
+        """
+        writer = self.writer
+        for _ in range(_CLOSINGS):
+            assert writer.child is not None
+            writer.child.tell("stop")
+            for report in writer.child.reports():
+                self._take(writer, report)
+                if report[0] == "closed":
+                    return int(report[1])
+            self._drain_and_kill(writer)
+            writer.start(self.replicate, writes=True)
+            self._hear_until("writes", writer)
+        raise Violation(f"{writer.name} does not close; {self}")
 
     def _compare(self) -> None:
         histories = {

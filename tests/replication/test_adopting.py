@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,8 @@ class Syncs:
 
 
 @pytest.fixture
-def syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Syncs]:
-    made = Syncs(monkeypatch)
-    yield made
-    made.free.set()
+def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
+    return Syncs(monkeypatch)
 
 
 async def dies_in_its_sync(
@@ -86,12 +83,14 @@ class TestBesideTheSync:
         async with opened(tmp_path, replicate) as store:
             await store.append(pay(1))
             syncs.free.clear()
-            receipt = store.submit(pay(2))
-            async with asyncio.timeout(20):
-                while await in_stream(replicate) != [1, 2]:  # noqa: ASYNC110  nobody tells of it
-                    await asyncio.sleep(0.01)
-            assert (store.seq, store.state.balances["a"]) == (1, 1)
-            syncs.free.set()
+            try:
+                receipt = store.submit(pay(2))
+                async with asyncio.timeout(20):
+                    while await in_stream(replicate) != [1, 2]:  # noqa: ASYNC110  nobody tells
+                        await asyncio.sleep(0.01)
+                assert (store.seq, store.state.balances["a"]) == (1, 1)
+            finally:
+                syncs.free.set()
             assert (await receipt).seq == 2
             assert (store.seq, store.state.balances["a"]) == (2, 3)
 
@@ -174,6 +173,28 @@ class TestAdopting:
             await store.append(pay(43))
         assert await in_stream(replicate) == list(range(1, 44))
 
+    async def test_snapshots_and_archives_in_between(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        async with opened(one, replicate, wal_max_entries=10) as store:
+            for number in range(1, 36):
+                await store.append(pay(number), key=f"k{number}")
+            await store.snapshot()
+            for number in range(36, 40):
+                await store.append(pay(number), key=f"k{number}")
+            state, cursor, at = store.state, str(store.cursor), store.stats().snapshot_seq
+        assert 30 < at < 39
+        lose_events(one, at)
+        async with opened(one, replicate, wal_max_entries=10) as store:
+            assert store.recovery.adopted == 39 - at
+            assert (store.recovery.snapshot_seq, store.recovery.events_folded) == (at, 39 - at)
+            assert (store.state, str(store.cursor)) == (state, cursor)
+            assert (await store.append(pay(39), key="k39")).duplicate
+            async with followed(other, replicate) as standby:
+                await standby.wait_for(39)
+                assert standby.state == store.state
+
     async def test_a_disk_that_is_full_adopts_at_the_next_opening(
         self,
         tmp_path: Path,
@@ -235,6 +256,26 @@ class TestForks:
             await store.append(pay(5))
             await standby.wait_for(5)
             assert str(store.cursor) == str(standby.store.cursor)
+
+    async def test_a_machine_that_was_promoted_meanwhile_has_the_event_too(
+        self, directories: list[Path], replicate: dict[str, Any], syncs: Syncs
+    ) -> None:
+        """The timelines part behind event 4, and the events part before."""
+        one, other = directories
+        await dies_in_its_sync(one, replicate, syncs)
+        async with EventStore.open(one, bank_registry()) as store:
+            await store.append(pay(70), key="k70")
+        standby = await followed(other, replicate)
+        await standby.wait_for(4)
+        async with standby.promote() as new:
+            await new.append(pay(5))
+            with pytest.raises(FencedError):
+                await opened(one, replicate)
+            found = await rejoin(one, StoreConfig.of(None, replicate=replicate))
+            assert (found.last_shared, [event.key for event in found.set_aside]) == (3, ["k70"])
+            async with followed(one, replicate) as back:
+                await back.wait_for(5)
+                assert str(back.store.cursor) == str(new.cursor)
 
     async def test_a_shorter_store_whose_last_event_is_another_one(
         self, tmp_path: Path, replicate: dict[str, Any]

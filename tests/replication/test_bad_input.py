@@ -16,6 +16,7 @@ from eventstore.replication import Standby
 from tests.replication.cluster import Cluster, Node, free_ports
 from tests.support.bank import bank_registry, pay
 
+NKEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"  # a public key
 STREAM = {"servers": ["nats://127.0.0.1:4222"], "stream": "bot"}
 
 
@@ -118,6 +119,28 @@ class TestServers:
             tmp_path / "s", servers=[node.url], credentials=str(tmp_path / "none.creds")
         )
         assert "none.creds" in str(error)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"SECRET",
+            bytes(range(128, 256)),
+            b"-----BEGIN NATS USER JWT-----\nSECRET\n------END NATS USER JWT------\n",
+            b"-----BEGIN NATS USER JWT-----\na\n------END NATS USER JWT------\n"
+            b"-----BEGIN USER NKEY SEED-----\nSUSECRET\n------END USER NKEY SEED------\n",
+        ],
+    )
+    async def test_credentials_with_another_content(
+        self, tmp_path: Path, server: Any, content: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        node = server(f"authorization {{ users = [{{ nkey: {NKEY} }}] }}\n")
+        (tmp_path / "x.creds").write_bytes(content)
+        error = await self.refused(
+            tmp_path / "s", servers=[node.url], credentials=str(tmp_path / "x.creds")
+        )
+        assert "x.creds cannot be used" in str(error)
+        assert "SECRET" not in str(error) + caplog.text
 
     async def test_tls_that_the_server_does_not_offer(self, tmp_path: Path, server: Any) -> None:
         node = server("jetstream { store_dir: %s }\n" % (tmp_path / "js"))

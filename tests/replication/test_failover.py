@@ -272,6 +272,32 @@ class TestLease:
         with pytest.raises(StreamMismatchError, match="ends with event 2"):
             await opened(other, replicate)  # a standby is promoted, and never just opened
 
+    async def test_a_renewal_of_the_same_directory_takes_the_lease_from_nobody(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A promotion renews the lease while the store is opened."""
+        settings = config(replicate).replicate
+        assert settings is not None
+        async with opened(directories[0], replicate) as store:
+            await store.append(pay(1))
+        connection = await connect("one", settings)
+        one, other = [await Lease.of(connection, Holder(id="a", host="h", pid=1)) for _ in range(2)]
+        await one.acquire()
+        await other.acquire()
+        read = one.current
+
+        async def reads() -> Holder | None:
+            found = await read()
+            assert await other.renew()
+            return found
+
+        monkeypatch.setattr(one, "current", reads)
+        await one.acquire()
+        await connection.close()
+
     async def test_a_lease_that_was_given_back_is_not_taken_again_by_a_renewal(
         self, directories: list[Path], replicate: dict[str, Any]
     ) -> None:
