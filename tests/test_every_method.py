@@ -127,7 +127,10 @@ NAMES = [
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", NAMES)
-async def test_no_exception_of_python_comes_out(name: str, tmp_path: Path) -> None:
+async def test_no_exception_of_python_comes_out(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some values name a directory, and a store is made there
     async with (
         EventStore.open(tmp_path, REGISTRY) as store,
         EventLog.open(disk=SimulatedDisk()) as log,
