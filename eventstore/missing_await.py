@@ -84,7 +84,7 @@ class Opened(AsyncContext):
 
     async def close(self) -> None:
         """Close what is open."""
-        raise NotImplementedError
+        raise NotImplementedError  # each class has its own
 
     def __reduce__(self) -> NoReturn:
         """Refuse `copy` and `pickle`: a forgotten copy would close the log of the original."""

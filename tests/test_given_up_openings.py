@@ -63,7 +63,7 @@ async def test_it_is_opened_again_at_once(opening: Callable[[Path], Any], tmp_pa
     for turns in range(1, 12):
         task = asyncio.ensure_future(opens())
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop
         task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():  # the opening ended in fewer turns
@@ -82,7 +82,7 @@ async def test_the_next_opening_waits_for_one_under_way(tmp_path: Path) -> None:
     second = asyncio.ensure_future(_opened(tmp_path / "other" / ".." / "store"))
     elsewhere = await _opened(tmp_path / "elsewhere")
     await elsewhere.close()
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # an opening that did not wait would be done
     assert not second.done()
     held.let_go.set()
     store = await second
@@ -103,7 +103,7 @@ async def test_one_that_waits_may_be_given_up_too(tmp_path: Path) -> None:
     await held.reached()
     await cancelled(first)
     second = asyncio.ensure_future(_opened(tmp_path / "store"))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # it waits on a thread by then, or has not begun: both are right
     await cancelled(second)
     held.let_go.set()
     async with opened_store(tmp_path / "store") as store:
@@ -117,7 +117,7 @@ async def test_one_that_never_began_makes_nothing(tmp_path: Path) -> None:
         loop.set_default_executor(executor)
         waiting = loop.run_in_executor(None, busy.wait, PATIENCE)
         opening = asyncio.ensure_future(_opened(tmp_path / "store"))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # it is queued behind the busy thread, and nobody tells of it
         await cancelled(opening)
         busy.set()
         await waiting

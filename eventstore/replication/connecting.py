@@ -83,7 +83,7 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await close_client(client)
         raise _connect_error(path, config, [*errors, error]) from None
-    except Exception as error:
+    except Exception as error:  # any: the library lets every fault of the credentials out
         await close_client(client)
         if config.credentials is None or isinstance(error, EventStoreError):
             raise

@@ -223,7 +223,7 @@ class SnapshotKeeper:
         """
         try:
             return wall_time(self._clock)
-        except Exception:  # noqa: BLE001  as above
+        except Exception:  # noqa: BLE001  a clock of the user, as above: the snapshot counts more
             return at.latest
 
     def _write(

@@ -175,7 +175,7 @@ class TestALargeRun:
         store = await opened(disk, read_only=read_only)
         assert key_reads(disk, before) == [HEADER_SIZE] * len(runs(disk))
         assert await store.find("nobody's") is None
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn for the reading that the miss has begun
         before = len(disk.calls)
         for number in range(100, 200):
             assert await store.find(str(number)) is None

@@ -87,7 +87,7 @@ class TestBesideTheSync:
                 receipt = store.submit(pay(2))
                 async with asyncio.timeout(20):
                     while await in_stream(replicate) != [1, 2]:  # noqa: ASYNC110  nobody tells
-                        await asyncio.sleep(0.01)
+                        await asyncio.sleep(0.01)  # as above
                 assert (store.seq, store.state.balances["a"]) == (1, 1)
             finally:
                 syncs.free.set()
