@@ -83,8 +83,8 @@ class Opened(AsyncContext):
         await _close_after(self, error)
 
     async def close(self) -> None:
-        """Close what is open."""
-        raise NotImplementedError  # each class has its own
+        """Close the store."""
+        raise NotImplementedError  # stores, logs and standbys close differently
 
     def __reduce__(self) -> NoReturn:
         """Refuse `copy` and `pickle`: a forgotten copy would close the log of the original."""
