@@ -66,7 +66,12 @@ class EventStorePeer(Peer):
         self.seq = self._store.seq
 
     async def open_for_reading(self) -> None:
-        """Open nothing: readers take the directory as it is, beside any writer."""
+        """Open nothing: readers take the directory as it is, beside any writer.
+
+        The types of the state are made ready, once for each process, as the decoders of others are.
+        """
+        REGISTRY.fingerprint()
+        REGISTRY.check_state(EMPTY)
 
     async def close(self) -> None:
         if hasattr(self, "_store"):

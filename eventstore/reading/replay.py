@@ -11,14 +11,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from eventstore.arguments import checked_flag
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, check_location
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import load_manifest
-from eventstore.errors import HistoryUnavailableError
+from eventstore.errors import HistoryUnavailableError, ReplayError
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.runs import narrowed
 from eventstore.missing_await import BlockingEvents
@@ -49,6 +49,12 @@ __all__ = [
 
 StateT = TypeVar("StateT")
 _END = 1 << 62
+_STEPS = 8
+"""Events that `replay` folds at a time.
+
+To go from the fold to the caller and back for each event costs half a microsecond. With a hundred
+events at a time, their states are out of the processor's cache before the caller has them.
+"""
 
 
 def read_events(
@@ -119,7 +125,7 @@ def replay(
         None if stop is None else place_of(stop, "stop"),
         checked_operations(operations, registry.operations),
     )
-    return BlockingEvents(steps)
+    return BlockingEvents(itertools.chain.from_iterable(steps))
 
 
 def _replay(
@@ -128,24 +134,50 @@ def _replay(
     start: NamedPlace,
     stop: NamedPlace | None,
     operations: Collection[str] | None,
-) -> Iterator[tuple[Event[Any], StateT]]:
+) -> Iterator[Sequence[tuple[Event[Any], StateT]]]:
     state, batches = _from_start(disk, registry, start, stop)
-    functions, copy = registry.functions, copier(registry.state_type)
-    run = fold_context().run
-    changeable = {kind for kind in functions if not is_immutable(kind)}
-    for event in itertools.chain.from_iterable(batches):
-        kind = type(event.data)
-        try:  # `fold_each` would be resumed for each event, too
-            folded = run(functions[kind], state, event)
-        except Exception as error:  # a handler may raise anything
-            raise replay_error(event, error) from error
-        if folded is None and state is not None:
-            raise replay_error(event, TypeError("it returned None instead of a state"))
-        state = folded
-        if kind is not EventsLost and (operations is None or event.operation in operations):
-            shared = kind in changeable or event.metadata is not None  # perhaps with the state
-            handed_over = copy_value(event) if shared else event
-            yield handed_over, state if copy is None else copy(state)
+    stepper, run = _Stepper(registry, state, operations), fold_context().run
+    for batch in batches:
+        for at in range(0, len(batch), _STEPS):
+            steps: list[tuple[Event[Any], StateT]] = []
+            try:
+                run(stepper.fold, batch[at : at + _STEPS], steps)
+            except ReplayError:
+                yield steps  # the events before the one at fault
+                raise
+            yield steps
+
+
+class _Stepper(Generic[StateT]):
+    """Folds a few events at a time, and keeps a pair of each chosen event and its state."""
+
+    def __init__(
+        self, registry: HandlerRegistry[StateT], state: StateT, operations: Collection[str] | None
+    ) -> None:
+        self._functions = registry.functions
+        self._state = state
+        self._operations = operations
+        self._copy = copier(registry.state_type)
+        self._changeable = {kind for kind in registry.functions if not is_immutable(kind)}
+
+    def fold(self, events: Sequence[Event[Any]], steps: list[tuple[Event[Any], StateT]]) -> None:
+        """Fold events inside a `fold_context`, and add their pairs. Raises `ReplayError`."""
+        state, functions, copy = self._state, self._functions, self._copy
+        operations, changeable = self._operations, self._changeable
+        for event in events:
+            kind = type(event.data)
+            try:
+                folded = functions[kind](state, event)
+            except Exception as error:  # a handler may raise anything
+                raise replay_error(event, error) from error
+            if folded is None and state is not None:
+                raise replay_error(event, TypeError("it returned None instead of a state"))
+            state = folded
+            if kind is not EventsLost and (operations is None or event.operation in operations):
+                shared = kind in changeable or event.metadata is not None  # perhaps with the state
+                handed_over = copy_value(event) if shared else event
+                steps.append((handed_over, state if copy is None else copy(state)))
+        self._state = state
 
 
 def _from_start(

@@ -1479,11 +1479,24 @@ SABOTAGES = (
         edits=(
             edit(
                 REPLAY,
-                "            handed_over = copy_value(event) if shared else event\n",
-                "            handed_over = event\n",
+                "                handed_over = copy_value(event) if shared else event\n",
+                "                handed_over = event\n",
             ),
         ),
         caught_by=("tests/reading/test_replay.py -k consumer",),
+    ),
+    Sabotage(
+        name="events folded together with a faulty one",
+        breaks="replay hands over every event before the one that a handler refuses",
+        edits=(
+            edit(
+                REPLAY,
+                "                yield steps  # the events before the one at fault\n"
+                "                raise\n",
+                "                raise\n",
+            ),
+        ),
+        caught_by=("tests/reading/test_replay.py -k named_with_the_event",),
     ),
     Sabotage(
         name="a StopIteration handed to a future",
