@@ -34,7 +34,7 @@ from typing import Annotated, Any, NamedTuple
 import immutables
 import msgspec
 
-from eventstore.model.value_types import UNIONS
+from eventstore.model.value_types import UNIONS, struct_fields
 
 __all__ = [
     "REQUIRED",
@@ -292,7 +292,7 @@ def _declared(
 def _struct_fields(kind: Any) -> list[_Field]:
     return [
         _Field(field.name, field.encode_name, field.type, field.default, field.default_factory)
-        for field in msgspec.structs.fields(kind)
+        for field in struct_fields(kind)
     ]
 
 
