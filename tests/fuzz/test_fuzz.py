@@ -32,7 +32,7 @@ _USUAL = {
     "archive": 200,
     "names": 40,
     "config": 300,
-    "store": 120,
+    "store": 60,
 }
 """Inputs of each target: one or two seconds each, and more for whole stores."""
 

@@ -153,11 +153,12 @@ def child_of(pid: int) -> int:
 
 
 def test_failing_calls_are_played_in_the_same_way(tmp_path: Path) -> None:
+    """Seed 47 has few calls: 181 failures, where others have thousands."""
     path = tmp_path / "progress.json"
-    done = torture(path, "--failures=1", "--seed=42", *KIND)
+    done = torture(path, "--failures=1", "--seed=47", *KIND)
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 of 1 workloads, " in done.stdout
-    assert "workloads snapshots:42 to snapshots:42\n" in done.stdout
+    assert "workloads snapshots:47 to snapshots:47\n" in done.stdout
     assert figures(path)[0] == 1
 
 
