@@ -13,6 +13,8 @@ from tests.real.lives import Witness, busy_config, live
 
 STORES = 10
 LIVES = 10
+MOST_LIVES = 50
+"""On a busy machine ten lives may be too short for a snapshot."""
 
 
 @pytest.mark.asyncio
@@ -24,15 +26,22 @@ async def test_whatever_was_acknowledged_survives_being_killed(
     durability = (*(Durability.COMMIT,) * 3, Durability.INTERVAL, Durability.NONE)[seed % 5]
     config = busy_config(seed, durability)
     witness = Witness(tmp_path / "store", seed, config)
-    for _ in range(LIVES):
+    for life in range(MOST_LIVES):
         child = start(live, str(witness.path), seed, witness.time, config)
         witness.hear(child, random.uniform(0.02, 0.06), once_open=random.random() < 0.8)
         child.kill()
         witness.hear(child)
         await witness.examine(tmp_path / "copy")
-    # The kills were worth the time: there were events to lose, and the store was in the middle of
-    # work.
-    assert witness.acknowledged > 4 * LIVES
-    assert sum(not report.clean for report in witness.reports) > LIVES / 3
-    assert any(report.snapshot for report in witness.reports)
-    assert any(report.segments > 1 for report in witness.reports)
+        if life + 1 >= LIVES and _worth_the_time(witness):
+            return
+    pytest.fail(f"the kills proved nothing: {witness.acknowledged} events, {witness.reports}")
+
+
+def _worth_the_time(witness: Witness) -> bool:
+    """Whether there were events to lose, and the store was in the middle of work."""
+    return (
+        witness.acknowledged > 4 * LIVES
+        and sum(not report.clean for report in witness.reports) > LIVES / 3
+        and any(report.snapshot for report in witness.reports)
+        and any(report.segments > 1 for report in witness.reports)
+    )

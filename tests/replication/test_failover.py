@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,9 +53,11 @@ async def fenced_pair(
 
 
 async def append_on(store: EventStore[Any]) -> None:
-    for number in range(1000):
-        await store.append(pay(number + 1))
-        await asyncio.sleep(0.005)
+    """Append until an error. A busy machine takes seconds to connect anew and to be refused."""
+    async with asyncio.timeout(60):
+        for number in itertools.count(1):
+            await store.append(pay(number))
+            await asyncio.sleep(0.005)
 
 
 class TestFencing:
