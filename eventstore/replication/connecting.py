@@ -7,10 +7,12 @@ credentials never stands in a text.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 from typing import Any
 
 import nats.errors
+import nkeys
 from nats.aio.client import Client
 
 from eventstore.arguments import argument_error
@@ -28,6 +30,7 @@ __all__ = ["connect", "settings_in"]
 
 CONNECT_SECONDS = 5.0
 
+_LARGEST_CREDENTIALS = 1024 * 1024
 _SERVER_WAIT = 0.1  # seconds until a server that did not answer is tried once more
 _CLIENT_NAME = "eventstore"
 _NO_TLS = "the server offers no TLS, and replicate.tls asks for it"
@@ -83,13 +86,14 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await close_client(client)
         raise _connect_error(path, config, [*errors, error]) from None
-    except Exception as error:  # any: the library lets every fault of the credentials out
+    except Exception as error:  # any: a fault of the library, of which a caller knows no kind
         await close_client(client)
         if config.credentials is None or isinstance(error, EventStoreError):
             raise
-        # The library reads the file as a server asks, and every fault of the content is another
-        # kind of error there. The error may hold a part of the content.
-        raise _unusable_credentials(path, config) from None
+        # The library read the file of credentials, and the error may hold a part of the content.
+        name = type(error).__name__
+        reason = f"connecting failed ({name}; its text is left out, for it may hold a secret)"
+        raise connection_error(ReplicationUnavailableError, path, config, reason) from None
     except BaseException:  # cancelled: nobody else knows of the socket
         await close_client(client)
         raise
@@ -115,17 +119,42 @@ async def _within(task: asyncio.Future[None], seconds: float) -> None:
 
 
 async def _check_credentials(path: str, config: ReplicationConfig) -> None:
-    """Raise for an unreadable file: the library reads the file only when a server asks."""
+    """Raise for a file that cannot be read or used.
 
-    def read() -> None:
+    The library reads the file only when a server asks, raises another kind of error for each fault
+    of the content, and reads on for ever where there is no token.
+    """
+
+    def read() -> bytes:
         with open(config.credentials or "", "rb") as file:
-            file.read(1)
+            return file.read(_LARGEST_CREDENTIALS)
 
     try:
-        await asyncio.to_thread(read)
+        content = await asyncio.to_thread(read)
     except OSError as error:
         reason = f"the file of credentials {config.credentials} cannot be read: {error.strerror}"
         raise connection_error(ReplicationError, path, config, reason) from error
+    fault = _fault_of_credentials(content)
+    if fault is not None:
+        reason = f"the file of credentials {config.credentials} cannot be used: {fault}"
+        raise connection_error(ReplicationError, path, config, reason)
+
+
+def _fault_of_credentials(content: bytes) -> str | None:
+    """Return why the library cannot use the content of a file of credentials, `None` if it can."""
+    lines = content.splitlines(keepends=True)
+    found = dict(itertools.pairwise(lines))
+    token, seed = (
+        next((line[:-1] for mark, line in found.items() if title in mark), None)
+        for title in (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
+    )
+    if not token or not token.isascii():
+        return "there is no token of a user (JWT)"
+    try:
+        nkeys.from_seed(bytearray(seed or b"")).wipe()
+    except Exception:  # noqa: BLE001  any: each kind of damage is another error there
+        return "there is no seed of a user's key"
+    return None
 
 
 async def _tls_context(path: str, config: ReplicationConfig) -> ssl.SSLContext:
@@ -152,11 +181,6 @@ def _is_encrypted(client: Client) -> bool:
     return bool(client._server_info.get("tls_required"))  # noqa: SLF001  see above
 
 
-def _unusable_credentials(path: str, config: ReplicationConfig) -> ReplicationError:
-    reason = f"the file of credentials {config.credentials} cannot be used"
-    return connection_error(ReplicationError, path, config, reason)
-
-
 def _connect_error(
     path: str, config: ReplicationConfig, errors: list[Exception]
 ) -> ReplicationError:
@@ -167,7 +191,8 @@ def _connect_error(
             reason = "the server refuses the credentials: check replicate.credentials"
             return connection_error(ReplicationError, path, config, reason)
         if isinstance(error, nats.errors.InvalidUserCredentialsError | FileNotFoundError):
-            return _unusable_credentials(path, config)
+            reason = f"the file of credentials {config.credentials} cannot be used"
+            return connection_error(ReplicationError, path, config, reason)
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"the server's certificate is not trusted: {error.verify_message}"
             return connection_error(ReplicationError, path, config, reason)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nkeys
 import pytest
+from nats.aio.client import Client
 
 from eventstore import ConfigError, EventLog, EventStore, StoreConfig
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
@@ -16,6 +18,7 @@ from eventstore.replication import Standby
 from tests.replication.cluster import Cluster, Node, free_ports
 from tests.support.bank import bank_registry, pay
 
+SEED = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER)
 NKEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"  # a public key
 STREAM = {"servers": ["nats://127.0.0.1:4222"], "stream": "bot"}
 
@@ -129,6 +132,7 @@ class TestServers:
             b"-----BEGIN NATS USER JWT-----\nSECRET\n------END NATS USER JWT------\n",
             b"-----BEGIN NATS USER JWT-----\na\n------END NATS USER JWT------\n"
             b"-----BEGIN USER NKEY SEED-----\nSUSECRET\n------END USER NKEY SEED------\n",
+            b"-----BEGIN USER NKEY SEED-----\n" + SEED + b"\n------END USER NKEY SEED------\n",
         ],
     )
     async def test_credentials_with_another_content(
@@ -141,6 +145,23 @@ class TestServers:
         )
         assert "x.creds cannot be used" in str(error)
         assert "SECRET" not in str(error) + caplog.text
+
+    async def test_a_fault_of_the_library_is_no_fault_of_the_credentials(
+        self, tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: Any, **__: Any) -> None:
+            raise RuntimeError("SECRET")
+
+        monkeypatch.setattr(Client, "connect", fails)
+        (tmp_path / "x.creds").write_bytes(
+            b"-----BEGIN NATS USER JWT-----\na\n------END NATS USER JWT------\n"
+            b"-----BEGIN USER NKEY SEED-----\n" + SEED + b"\n------END USER NKEY SEED------\n"
+        )
+        error = await self.refused(
+            tmp_path / "s", servers=["nats://127.0.0.1:1"], credentials=str(tmp_path / "x.creds")
+        )
+        assert "connecting failed (RuntimeError" in str(error)
+        assert "SECRET" not in str(error)
 
     async def test_tls_that_the_server_does_not_offer(self, tmp_path: Path, server: Any) -> None:
         node = server("jetstream { store_dir: %s }\n" % (tmp_path / "js"))
