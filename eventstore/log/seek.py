@@ -5,8 +5,9 @@ Theory of operation
 A segment needs no index. Every record begins with the segment's salt, and the checksum of a
 record's header is started from the record's own offset. So a record is recognised from anywhere in
 the file: the first salt at or behind a place, at a multiple of 8, with a right checksum. The place
-of an event is guessed from the bytes that an event took so far, and every third time the middle is
-taken. So records of even size take few looks, and any others hardly more than bisection.
+of an event is guessed from the bytes that an event took between the last two records found, and
+every third time the middle is taken. So records of even size take few looks, and any others hardly
+more than bisection.
 
 Between the last look and the event, headers are passed by their lengths alone. The records that are
 handed over are verified as a whole, header and body, and their numbers follow one another.
@@ -51,7 +52,7 @@ __all__ = ["SHORT", "read_short"]
 SHORT = 16_384
 """Events that are worth a search: whoever reads more reads the file through."""
 _FEW = 16
-_LOOK = 4096
+_LOOK = 16 << 10
 _WIDE = 64 << 10
 _WINDOW = 256 << 10
 _NEAR = 4096
@@ -59,9 +60,10 @@ _LOOKS = 100
 
 
 class _Found(NamedTuple):
-    """A record header: its offset, its first event, and the number behind its last event."""
+    """A record header: where the record begins and ends, its first event, and the number behind."""
 
     offset: int
+    end: int
     first: int
     behind: int
 
@@ -132,37 +134,33 @@ def _next_records(
 
 def _find(file: File, header: SegmentHeader, seq: int) -> int:
     """Return the offset of a record at or before event `seq`, and near the event."""
-    low = _Found(HEADER_SIZE, header.first_seq, header.first_seq)
-    high, rate = file.size(), 0.0
-    for look in range(_LOOKS):
-        if high - low.offset <= _NEAR or low.first <= seq < low.behind:
-            break
-        if 0 < (seq - low.first) * rate <= _NEAR:
-            break  # a few records further, where lengths lead to
-        place = (low.offset + high) // 2
-        if not look:
-            place = low.offset
-        elif look % 3 and rate:
-            place = min(int(low.offset + (seq - low.first) * rate) - _NEAR // 2, high - _NEAR // 2)
-        place = max(place & -ALIGNMENT, low.offset + bool(look) * ALIGNMENT)
-        found = _next_record(file, header.salt, place, high)
+    low = _Found(HEADER_SIZE, HEADER_SIZE, header.first_seq, header.first_seq)
+    place, high = HEADER_SIZE, file.size()
+    rate, length = 0.0, _NEAR  # bytes of an event, and of a record
+    for look in range(1, _LOOKS):
+        found = _next_record(file, header.salt, place, high, length)
+        if found is not None and found.behind > low.first:
+            rate = (found.end - low.offset) / (found.behind - low.first)
+            length = max(_NEAR, min(found.end - found.offset, _WIDE))
         if found is None or found.first > seq:
             high = place
         else:
             low = found
-        if found is not None and found.behind > header.first_seq:
-            rate = _rate(found, header.first_seq, rate)
+        ahead = int((seq - low.first) * rate)
+        if high - low.offset <= _NEAR or seq < low.behind or 0 < ahead <= length:
+            break  # lengths lead there, over a few records
+        place = (low.offset + high) // 2
+        if look % 3 and rate:
+            place = min(low.offset + ahead - length // 2, high - _NEAR // 2)
+        place = max(place & -ALIGNMENT, low.offset + ALIGNMENT)
     return low.offset
 
 
-def _rate(found: _Found, first: int, rate: float) -> float:
-    """Return how many bytes an event took up to a record, as far as there were events."""
-    return (found.offset - HEADER_SIZE) / (found.first - first) if found.first > first else rate
+def _next_record(file: File, salt: bytes, offset: int, end: int, length: int) -> _Found | None:
+    """Find the first record that begins at `offset` or behind, and before `end`.
 
-
-def _next_record(file: File, salt: bytes, offset: int, end: int) -> _Found | None:
-    """Find the first record that begins at `offset` or behind, and before `end`."""
-    length = _LOOK
+    `length` is the number of bytes to look through at first.
+    """
     while offset < end:
         data = file.read(offset, length + RECORD_HEADER_SIZE)
         at = data.find(salt)
@@ -170,8 +168,9 @@ def _next_record(file: File, salt: bytes, offset: int, end: int) -> _Found | Non
             if not at % ALIGNMENT:
                 with contextlib.suppress(InvalidBytesError):
                     read_synced_end(data, at, salt, offset + at)
-                    first, events, _ = read_lengths(data, at + LENGTHS_AT)
-                    return _Found(offset + at, first, first + events)
+                    first, events, size = read_lengths(data, at + LENGTHS_AT)
+                    begin = offset + at
+                    return _Found(begin, begin + record_size(size), first, first + events)
             at = data.find(salt, at + 1)
         if not data.strip(b"\0"):
             return None  # probably behind the last record
