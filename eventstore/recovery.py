@@ -197,8 +197,8 @@ def recovered_with_tail(
     `found` is the result of `recover` on the same disk, which is locked. Raises the errors of
     `recover`, `StreamMismatchError`, and the other errors of replication.
     """
-    adopting: Any = importlib.import_module("eventstore.replication.adopting")
-    adopting.adopt(disk, found.manifest, found.opened, config, found.checksum)
+    tail_adoption: Any = importlib.import_module("eventstore.replication.tail_adoption")
+    tail_adoption.adopt(disk, found.manifest, found.opened, config, found.checksum)
     again = recover(disk, registry, initial, config, clock, read_only=False, create=False)
     intents = bool(found.at.intents)
     report = report_with_tail(disk.path, found.report, again.report, intents=intents)

@@ -42,11 +42,11 @@ from eventstore.keys.decision import (
     partial_error,
     units_of,
 )
+from eventstore.keys.fingerprint_loading import FingerprintLoading
 from eventstore.keys.format import Row
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
 from eventstore.keys.key_text import key_text
-from eventstore.keys.print_loading import PrintLoading
 from eventstore.log.base import Log
 from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Outcome, Receipt, operation_name
@@ -109,7 +109,7 @@ class KeyedAppends:
         self._log = log
         self._clock = clock
         self._looking_up: set[DetachedWork[None]] = set()
-        self._prints = PrintLoading(index, log)
+        self._prints = FingerprintLoading(index, log)
 
     def submit(
         self,

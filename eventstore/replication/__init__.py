@@ -9,8 +9,8 @@
   the stream to a standby.
 - `retention.py`, `backup_place.py`, `standby_progress.py`: a copy in the cluster, and what
   the stream keeps.
-- `adopting.py`: events that the stream has and this disk lost, at an opening.
-- `forks.py`, `rejoining.py`: where two histories parted, and a writer that becomes a standby.
+- `tail_adoption.py`: events that the stream has and this disk lost, at an opening.
+- `fork_point.py`, `rejoining.py`: where two histories parted, and a writer that becomes a standby.
 - `server_fsync.py`, `status.py`: the servers' settings; stream and directory side by side.
 
 Nothing here is imported unless `replicate` is configured. The extra `nats` has the client library.

@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 The random identity tells the holder of the lease from all other directories. `writes` names the
 timeline that the directory writes, and stands in the file before the first event is sent. Only the
-writer's own directory takes events over at an opening (`adopting.py`). A standby that is behind is
-promoted instead, and begins a timeline, because the old writer may have further events.
+writer's own directory takes events over at an opening (`tail_adoption.py`). A standby that is
+behind is promoted instead, and begins a timeline, because the old writer may have further events.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The old writer may have events beyond the stream's. Nobody can put such events i
 because the new writer gave the same numbers to other events. So the tail is set aside, event by
 event in words and byte by byte as files, and the store is cut behind the last shared event. The
 timelines tell the event, or the events themselves where the store went on without a timeline of its
-own (`forks.py`).
+own (`fork_point.py`).
 
 The new directory is made beside the old one: a backup of the store is restored as of the last
 shared event, and takes the timelines of the stream. Then the old directory is moved into the new
@@ -44,7 +44,7 @@ from eventstore.os_errors import write_error
 from eventstore.reading.replay import recorded_batches
 from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
-from eventstore.replication.forks import checksums_of, first_difference
+from eventstore.replication.fork_point import checksums_of, first_difference
 from eventstore.replication.history_bucket import history_of
 from eventstore.replication.messages import History
 from eventstore.replication.shipping import last_shared

@@ -7,7 +7,7 @@ Theory of operation
 - The stream ends in a timeline of the store, at an event that the store has: shipping goes on
   behind the event.
 - The stream goes on behind the store's last event: a power cut took events that had been sent. The
-  opening takes the events over (`adopting.py`). An open store is refused.
+  opening takes the events over (`tail_adoption.py`). An open store is refused.
 - The stream's timeline is none of the store's, and goes on from a place in the store's history:
   another machine was promoted. The store is fenced.
 - Anything else is another store's stream, or a history that parted: nothing is sent.
@@ -37,7 +37,7 @@ from eventstore.errors import (
 )
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connection import Connection
-from eventstore.replication.forks import fork_error
+from eventstore.replication.fork_point import fork_error
 from eventstore.replication.history_bucket import kept_history, known_history
 from eventstore.replication.json_events import announce
 from eventstore.replication.messages import (

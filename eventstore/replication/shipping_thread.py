@@ -47,7 +47,7 @@ from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
-from eventstore.replication.forks import checksums_of
+from eventstore.replication.fork_point import checksums_of
 from eventstore.replication.history_bucket import keep_history
 from eventstore.replication.identity import identity_of, note_writing
 from eventstore.replication.lease import Lease, holder_of

@@ -16,7 +16,7 @@ STANDBY = "replication/standby.py"
 STREAM_COPY = "replication/standby_copy.py"
 WRITER = "log/writer.py"
 
-TEST_ADOPTING = "tests/replication/test_adopting.py"
+TEST_ADOPTING = "tests/replication/test_tail_adoption.py"
 TEST_FAILOVER = "tests/replication/test_failover.py"
 TEST_FAULTS = "tests/replication/test_faults.py"
 TEST_MESSAGES = "tests/replication/test_messages.py"
@@ -135,7 +135,7 @@ REPLICATION = (
         breaks="a store whose history parted from the stream is refused",
         edits=(
             edit(
-                "replication/adopting.py",
+                "replication/tail_adoption.py",
                 "if self._checksum not in (None, theirs):",
                 "if self._checksum not in (None, theirs, self._checksum):",
             ),

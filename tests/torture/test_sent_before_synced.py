@@ -22,9 +22,9 @@ from eventstore.errors import StoreFailedError, StoreFullError
 from eventstore.log.reader import LogReader
 from eventstore.log.replica_interface import Lag
 from eventstore.log.writer import LogWriter
-from eventstore.replication.adopting import PartedError, TailAdoption
-from eventstore.replication.forks import checksums_of
+from eventstore.replication.fork_point import checksums_of
 from eventstore.replication.messages import Record
+from eventstore.replication.tail_adoption import PartedError, TailAdoption
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.testing import SimulatedCrash, SimulatedDisk
 from tests.log.samples import STORE, body, new_log, open_on, writer_on

@@ -36,7 +36,7 @@ from eventstore.log.recovery import RecoveredLog
 from eventstore.log.writer import LogWriter
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
-from eventstore.replication.forks import checksums_of, fork_error
+from eventstore.replication.fork_point import checksums_of, fork_error
 from eventstore.replication.messages import Record
 from eventstore.replication.stream_reader import StreamReader
 

@@ -17,12 +17,12 @@ from eventstore.errors import StoreClosedError
 from eventstore.keys.index import KeyIndex
 from eventstore.log.base import Log
 
-__all__ = ["PrintLoading"]
+__all__ = ["FingerprintLoading"]
 
 _logger = logging.getLogger("eventstore.store")
 
 
-class PrintLoading:
+class FingerprintLoading:
     """The reading of the remaining prints of one open store, at most once."""
 
     def __init__(self, index: KeyIndex, log: Log) -> None:
@@ -32,7 +32,7 @@ class PrintLoading:
 
     def __repr__(self) -> str:
         state = "not begun" if self._work is None else "over" if self._work.done else "under way"
-        return f"<PrintLoading of {self._log.path!r}: {state}>"
+        return f"<FingerprintLoading of {self._log.path!r}: {state}>"
 
     def begin(self) -> None:
         """Begin to read the prints, unless they are in memory or were asked for before."""
