@@ -146,13 +146,23 @@ def fill_told_again(
     return _rebooked(state, root, fill, now)
 
 
-def amend(state: EngineState, amendment: Amendment, message: Message, payload: Any) -> EngineState:
+def amend(
+    state: EngineState,
+    event: Event[Any],
+    amendment: Amendment,
+    content: tuple[tuple[str, str], ...],
+) -> EngineState:
     """Return the state after a fill was busted, corrected, or given a fee.
+
+    `content` is remembered, and compared with the content of the same message told again.
 
     Raises `ConflictError` for a known identity with another content, and for a fee unlike the known
     one. Raises `TradingError` for a fill from before the last `full_state`.
     """
-    memory = state.memory
+    memory, payload = state.memory, event.data
+    message = Message(
+        memory.count + 1, event.time, content, payload.account, payload.symbol, time=payload.time
+    )
     if is_known(memory, amendment.identity, message, payload) or memory.waits(amendment):
         return state
     found = memory.fill_of(amendment.fill)

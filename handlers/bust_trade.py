@@ -12,7 +12,7 @@ from eventstore import Event, Operation, handler
 from handlers.amending import amend
 from handlers.amounts import exact_arithmetic
 from handlers.instrument import Account, Identifier, Symbol
-from handlers.message_memory import Amendment, Message, amendment_identity, fill_identity
+from handlers.message_memory import Amendment, amendment_identity, fill_identity
 from handlers.order import TradeSide
 from handlers.position import MAIN
 from handlers.state import EngineState
@@ -46,7 +46,4 @@ def bust_trade(state: EngineState, event: Event[BustTrade]) -> EngineState:
     identity = amendment_identity("bust_trade", fill, data.reference)
     content = (("trade_id", data.trade_id), ("symbol", data.symbol), ("side", data.side))
     amendment = Amendment(identity, fill, None, time=data.time)
-    message = Message(
-        state.memory.count + 1, event.time, content, data.account, data.symbol, time=data.time
-    )
-    return amend(state, amendment, message, data)
+    return amend(state, event, amendment, content)

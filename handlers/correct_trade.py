@@ -11,7 +11,7 @@ from eventstore import Event, Operation, handler
 from handlers.amending import amend, text
 from handlers.amounts import Number, Quantity, exact_arithmetic
 from handlers.instrument import Account, Identifier, Symbol
-from handlers.message_memory import Amendment, Message, Terms, amendment_identity, fill_identity
+from handlers.message_memory import Amendment, Terms, amendment_identity, fill_identity
 from handlers.order import TradeSide
 from handlers.position import MAIN
 from handlers.record_trade import told_terms
@@ -67,7 +67,4 @@ def correct_trade(state: EngineState, event: Event[CorrectTrade]) -> EngineState
         ("fee_currency", told[3]),
     )
     amendment = Amendment(identity, fill, Terms(*told), renamed=renamed, time=data.time)
-    message = Message(
-        state.memory.count + 1, event.time, content, data.account, data.symbol, time=data.time
-    )
-    return amend(state, amendment, message, data)
+    return amend(state, event, amendment, content)

@@ -11,7 +11,7 @@ from eventstore import Event, Operation, handler
 from handlers.amending import amend, text
 from handlers.amounts import ONE, Number, exact, exact_arithmetic
 from handlers.instrument import Account, Identifier, Symbol
-from handlers.message_memory import Amendment, Message, Terms, amendment_identity, fill_identity
+from handlers.message_memory import Amendment, Terms, amendment_identity, fill_identity
 from handlers.order import TradeSide
 from handlers.position import MAIN
 from handlers.state import EngineState
@@ -55,7 +55,4 @@ def trade_fee(state: EngineState, event: Event[TradeFee]) -> EngineState:
     )
     terms = Terms(ONE, ONE, fee, currency)
     amendment = Amendment(identity, fill, terms, only_fee=True, time=data.time)
-    message = Message(
-        state.memory.count + 1, event.time, content, data.account, data.symbol, time=data.time
-    )
-    return amend(state, amendment, message, data)
+    return amend(state, event, amendment, content)
