@@ -25,8 +25,6 @@ from decimal import Decimal
 from typing import Literal
 
 from eventstore import Operation
-from handlers.order_closed import OrderClosed
-from handlers.order_updated import OrderUpdated
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import (
     MAKER_TAKER,
@@ -37,14 +35,19 @@ from handlers.venues.adapter import (
     negated,
     with_fees,
 )
-from handlers.venues.reading import Fields, Side, names
+from handlers.venues.binance_messages import (
+    SIDES,
+    acknowledges,
+    commission,
+    order_told,
+    unwrapped,
+)
+from handlers.venues.reading import Fields, names
 from handlers.venues.times import milliseconds_or_microseconds, utc_text
 
 __all__ = ["BinanceSpot"]
 
 WithdrawalFee = Literal["refuse", "beside", "within"]
-
-_SIDES: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
 
 _EXECUTION_REPORT = names(
     "e E s c S o f q p P F g C x X r i l z L n N T t I w m M O Z Y Q W V "
@@ -161,35 +164,14 @@ class BinanceSpot(VenueAdapter):
         if event.text("e") != "executionReport":
             return []
         event.only(_EXECUTION_REPORT)
-        state = event.text("X")
-        client_order_id = event.optional_text("C") or event.optional_text("c")
-        time = event.time("T", milliseconds_or_microseconds)
-        if state in _CLOSED:
-            return [
-                OrderClosed(
-                    order_id=event.identifier("i"),
-                    client_order_id=client_order_id,
-                    reason=state.lower(),
-                    venue=self.venue,
-                    account=self.account,
-                    time=time,
-                )
-            ]
-        if state not in _OPEN:
-            raise event.refusal(f"is an unknown state of an order: {state[:80]!r}", "X")
-        return [
-            OrderUpdated(
-                order_id=event.identifier("i"),
-                symbol=self.symbol(event.text("s")),
-                side=event.choice("S", _SIDES),
-                shares=event.positive("q"),
-                price=event.number("p") or None,
-                client_order_id=client_order_id,
-                venue=self.venue,
-                account=self.account,
-                time=time,
-            )
-        ]
+        return order_told(
+            self,
+            event,
+            opened=_OPEN,
+            closed=_CLOSED,
+            client_order_id=event.optional_text("C") or event.optional_text("c"),
+            time=event.time("T", milliseconds_or_microseconds),
+        )
 
     def _fill(self, event: Fields) -> list[Operation]:
         if "k" in event:
@@ -198,7 +180,7 @@ class BinanceSpot(VenueAdapter):
         fill = RecordTrade(
             trade_id=self._allocation(event) if allocated else event.identifier("t"),
             symbol=self.symbol(event.text("s")),
-            side=event.choice("S", _SIDES),
+            side=event.choice("S", SIDES),
             shares=event.positive("l"),
             price=event.positive("L"),
             venue=self.venue,
@@ -307,38 +289,8 @@ def _is_of_spot_wallet(entry: Fields) -> bool:
     return "walletType" not in entry or _is(entry, "walletType", _SPOT_WALLET)
 
 
-def acknowledges(message: Fields) -> bool:
-    """Return whether a message is the answer to a subscription or a logon, and tells nothing else.
-
-    `{"result": null, "id": 1}` answers a subscription to streams. The other interface answers with
-    the number of the subscription, or with the key that logged on.
-    """
-    if "id" not in message or "result" not in message or "e" in message:
-        return False
-    result = message.raw("result")
-    return result is None or (
-        isinstance(result, Mapping) and ("subscriptionId" in result or "apiKey" in result)
-    )
-
-
 def _event(message: Fields) -> Fields:
     """Return the event without the envelope of newer and of combined connections."""
     if "event" in message and "e" not in message:
         return message.only({"subscriptionId", "event"}).fields("event")
     return unwrapped(message)
-
-
-def unwrapped(message: Fields) -> Fields:
-    """Return the event of a combined stream, `{"stream": ..., "data": {...}}`, or the event."""
-    if "data" in message and "stream" in message:
-        return message.only({"stream", "data"}).fields("data")
-    return message
-
-
-def commission(event: Fields, amount: str, asset: str) -> list[tuple[str | None, Decimal]]:
-    """Return a commission and its asset.
-
-    A commission of zero has no asset, since the stream and the list differ in the asset.
-    """
-    fee = event.number(amount)
-    return [(event.text(asset) if fee else None, fee)]

@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from eventstore import Operation
-from handlers.order_closed import OrderClosed
-from handlers.order_updated import OrderUpdated
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import (
     MAKER_TAKER,
@@ -30,8 +28,14 @@ from handlers.venues.adapter import (
     VenueAdapter,
     with_fees,
 )
-from handlers.venues.binance_spot import acknowledges, commission, unwrapped
-from handlers.venues.reading import Fields, PositionSide, Side, names
+from handlers.venues.binance_messages import (
+    SIDES,
+    acknowledges,
+    commission,
+    order_told,
+    unwrapped,
+)
+from handlers.venues.reading import Fields, PositionSide, names
 from handlers.venues.times import milliseconds
 
 __all__ = ["INCOME", "BinanceUsdm"]
@@ -58,8 +62,6 @@ INCOME: Mapping[str, CashKind] = {
 _BARE_REFERENCE = frozenset({"TRANSFER", "FUNDING_FEE"})
 """Income types with the bare `tranId` as reference. Two other types may share one type of cash
 movement, so each of the other references begins with the income type."""
-
-_SIDES: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
 
 _POSITION_SIDES: dict[str, PositionSide] = {"BOTH": "net", "LONG": "long", "SHORT": "short"}
 
@@ -141,41 +143,21 @@ class BinanceUsdm(VenueAdapter):
         if event.text("e") != "ORDER_TRADE_UPDATE":
             return []
         order = _order(event)
-        state = order.text("X")
-        time = order.time("T", milliseconds)
-        if state in _CLOSED:
-            return [
-                OrderClosed(
-                    order_id=order.identifier("i"),
-                    client_order_id=order.optional_text("c"),
-                    reason=state.lower(),
-                    venue=self.venue,
-                    account=self.account,
-                    time=time,
-                )
-            ]
-        if state not in _OPEN:
-            raise order.refusal(f"is an unknown state of an order: {state[:80]!r}", "X")
-        return [
-            OrderUpdated(
-                order_id=order.identifier("i"),
-                symbol=self.symbol(order.text("s")),
-                side=order.choice("S", _SIDES),
-                shares=order.positive("q"),
-                price=order.number("p") or None,
-                client_order_id=order.optional_text("c"),
-                position_side=order.choice("ps", _POSITION_SIDES),
-                venue=self.venue,
-                account=self.account,
-                time=time,
-            )
-        ]
+        return order_told(
+            self,
+            order,
+            opened=_OPEN,
+            closed=_CLOSED,
+            client_order_id=order.optional_text("c"),
+            time=order.time("T", milliseconds),
+            position_sides=_POSITION_SIDES,
+        )
 
     def _fill(self, order: Fields) -> list[Operation]:
         fill = RecordTrade(
             trade_id=order.identifier("t"),
             symbol=self.symbol(order.text("s")),
-            side=order.choice("S", _SIDES),
+            side=order.choice("S", SIDES),
             shares=order.positive("l"),
             price=order.positive("L"),
             venue=self.venue,
@@ -197,7 +179,7 @@ class BinanceUsdm(VenueAdapter):
             RecordTrade(
                 trade_id=event.identifier("t"),
                 symbol=self.symbol(event.text("s")),
-                side=event.choice("S", _SIDES),
+                side=event.choice("S", SIDES),
                 shares=event.positive("l"),
                 price=event.positive("L"),
                 venue=self.venue,
@@ -220,7 +202,7 @@ class BinanceUsdm(VenueAdapter):
         fill = RecordTrade(
             trade_id=entry.identifier("id"),
             symbol=self.symbol(entry.text("symbol")),
-            side=entry.choice("side", _SIDES),
+            side=entry.choice("side", SIDES),
             shares=entry.positive("qty"),
             price=entry.positive("price"),
             venue=self.venue,
