@@ -10,6 +10,7 @@ import pytest
 from eventstore.reading.live_subscription import LiveSubscription
 from eventstore.testing.virtual_time import run_in_virtual_time
 from eventstore.timelines import Lineage
+from tests.torture.cli import replay
 from tests.torture.crash_points import Crashes
 from tests.torture.cursor_workload import CursorWorkload
 from tests.torture.oracle import OracleError
@@ -63,6 +64,10 @@ def test_its_consumers_are_given_events_and_meet_forks(monkeypatch: pytest.Monke
 def test_crashes_are_explored() -> None:
     report = Crashes("cursors:1").explore(1, 0.02, 150)
     assert report.states > 50
+
+
+def test_a_commit_that_ends_while_a_cursor_is_read_is_no_fault() -> None:
+    replay("workload=cursors:70553")
 
 
 def test_another_history_that_is_served_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
