@@ -41,7 +41,7 @@ from eventstore.replication.messages import (
     record_subject,
     subjects,
 )
-from eventstore.replication.pipeline import Pipeline
+from eventstore.replication.pipeline import Answered, Pipeline
 from eventstore.replication_config import ReplicationConfig
 
 __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", "end_tasks"]
@@ -165,21 +165,6 @@ class Connection:
             )
         return int(info.state.last_seq)
 
-    async def end(self) -> StreamEnd | None:
-        """Return the end of the stream, `None` for an empty stream.
-
-        The last message that is there counts: somebody may have deleted the one behind.
-
-        Raises `StreamMismatchError` for a message of no store.
-        """
-        name = self.config.stream
-        with self.translating("reading the end of the stream"):
-            try:
-                last = await self.stream.get_last_msg(name, any_subject(name))
-            except nats.js.errors.NotFoundError:
-                return None
-        return self.end_of(last.headers, last.seq or 0)
-
     def end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd:
         """Read the headers of message `number`. Raises `StreamMismatchError`."""
         try:
@@ -191,6 +176,14 @@ class Connection:
         """Return the error for a message of the stream that is none of a store's."""
         reason = f"message {number} of the stream was not written by a store: {error}"
         return self.error(StreamMismatchError, reason)
+
+    async def message_at(self, number: int) -> RawStreamMsg | None:
+        """Return message `number`, `None` where it is gone."""
+        with self.translating("searching the stream"):
+            try:
+                return await self.stream.get_msg(self.config.stream, seq=number)
+            except nats.js.errors.NotFoundError:
+                return None
 
     async def message_from(self, number: int, *, records: bool = False) -> RawStreamMsg | None:
         """Return the first message at or behind a number, `None` where there is none.
@@ -223,12 +216,20 @@ class Connection:
 
     async def last_message(self) -> int:
         """Return the number of the last message that is there, 0 where there is none."""
+        last = await self.last()
+        return 0 if last is None else int(last.seq or 0)
+
+    async def last(self) -> RawStreamMsg | None:
+        """Return the last message that is there, `None` where there is none.
+
+        Somebody may have deleted the one behind.
+        """
         name = self.config.stream
         with self.translating("reading the end of the stream"):
             try:
-                return int((await self.stream.get_last_msg(name, any_subject(name))).seq or 0)
+                return await self.stream.get_last_msg(name, any_subject(name))
             except nats.js.errors.NotFoundError:
-                return 0
+                return None
 
     async def last_history(self) -> History | None:
         """Return the content of the last history message, `None` where there is none.
@@ -246,8 +247,8 @@ class Connection:
         except MessageError as error:
             raise self.damaged(last.seq or 0, error) from error
 
-    async def send(self, message: Outgoing, expected: int) -> asyncio.Future[int]:
-        """Send a message, to be stored behind message `expected`. Return the answer to come.
+    async def send(self, message: Outgoing, expected: int, answered: Answered) -> None:
+        """Send a message, to be stored behind message `expected`. `answered` takes the answer.
 
         Messages are stored in the order of the calls. Where one is refused, every later one is
         refused too, since each expects the one before.
@@ -258,24 +259,32 @@ class Connection:
             "Nats-Expected-Last-Sequence": str(expected),
         }
         with self.translating("publishing"):
-            return await self._pipeline.send(message.subject, message.data, headers)
+            await self._pipeline.send(message.subject, message.data, headers, answered)
 
-    async def stored(self, answer: asyncio.Future[int]) -> int:
-        """Wait for the answer to a message, and return the number of the message.
+    def stored(self, answer: int | Exception) -> int:
+        """Return the number of a message by the answer to it.
 
         Raises `WrongSequenceError`, and `ReplicationUnavailableError` where nobody knows whether
         the message was stored.
         """
+        if isinstance(answer, int):
+            return answer
         with self.translating("publishing"):
-            try:
-                return await answer
-            except nats.js.errors.APIError as error:
-                text = f"the stream refuses a message: {error.description}"
-                raise self.error(ReplicationUnavailableError, text) from error
+            if isinstance(answer, nats.js.errors.APIError):
+                text = f"the stream refuses a message: {answer.description}"
+                raise self.error(ReplicationUnavailableError, text) from answer
+            raise answer
 
     async def publish(self, message: Outgoing, expected: int) -> int:
         """Store a message behind message `expected`, and return the number: `send` and `stored`."""
-        return await self.stored(await self.send(message, expected))
+        answer: asyncio.Future[int | Exception] = asyncio.get_running_loop().create_future()
+
+        def answered(found: int | Exception) -> None:
+            if not answer.done():  # else cancelled
+                answer.set_result(found)
+
+        await self.send(message, expected, answered)
+        return self.stored(await answer)
 
     async def first_ended(self, *works: Coroutine[Any, Any, None]) -> None:
         """Do works beside each other until one of them ends, or the connection is lost.

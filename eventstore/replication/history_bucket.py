@@ -23,7 +23,7 @@ from eventstore.errors import ReplicationError, ReplicationUnavailableError
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import History, MessageError
 
-__all__ = ["history_of", "keep_history", "kept_history", "known_history"]
+__all__ = ["history_of", "keep_history", "kept_history", "known_history", "later_history"]
 
 _KEY = "writer"
 _ATTEMPTS = 3
@@ -55,10 +55,14 @@ async def known_history(connection: Connection) -> History | None:
         if found is None or isinstance(error, ReplicationUnavailableError):
             raise
         return found
-    if found is None or kept is None:
-        return found or kept
-    is_later = kept.timelines[-1].number > found.timelines[-1].number
-    return kept if is_later and kept.store == found.store else found
+    return kept if found is None else later_history(found, kept)
+
+
+def later_history(found: History, other: History | None) -> History:
+    """Return the later one of two histories, `found` where the other one is of another store."""
+    if other is None or other.store != found.store:
+        return found
+    return other if other.timelines[-1].number > found.timelines[-1].number else found
 
 
 async def kept_history(connection: Connection) -> History | None:

@@ -13,13 +13,18 @@ record larger than the server takes is divided into parts, one behind the other.
 the record whole. Where a writer died between two parts, the next one begins with the first part
 again, and a reader drops what was begun.
 
-Every message has the same headers, so that the last message alone tells where the stream ends.
+Every message has the same headers, so that a message alone tells where the stream ends.
+
+*Void records.* A writer sends several messages without an answer, each to the number behind the one
+before. The history message of a promotion may take the first of these numbers. Then that message is
+refused, and later ones fit. So a record counts for nothing that goes on in a timeline behind the
+place where a later timeline left. The new writer and every reader pass such records over.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -109,6 +114,10 @@ class StreamEnd(NamedTuple):
     def whole(self) -> bool:
         """Whether the message ends a record."""
         return self.part == self.parts
+
+    def is_void(self, timelines: Sequence[Timeline]) -> bool:
+        """Whether the record of the message counts for nothing, by the timelines of the stream."""
+        return any(one.number > self.timeline and one.left_at < self.first for one in timelines)
 
     @classmethod
     def of(cls, headers: Mapping[str, str] | None) -> StreamEnd:

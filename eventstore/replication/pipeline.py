@@ -3,8 +3,10 @@
 Theory of operation
 -------------------
 All answers come to one subscription, and each has a subject of its own. So a publish costs no task
-and no subscription. Messages are stored in the order of the calls. The client library's own
-`publish_async` never tells of a refusal: the library's handler raises instead of answering.
+and no subscription. An answer is handed over by a call and not by a future, whose waiter comes a
+turn of the loop later: an append waits for the answer. Messages are stored in the order of the
+calls. The client library's own `publish_async` never tells of a refusal: the library's handler
+raises instead of answering.
 
 One timer at a time looks for answers that do not come. A timer for each message would cost a tenth
 of the message.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,9 +24,13 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-__all__ = ["Pipeline", "WrongSequenceError"]
+__all__ = ["Answered", "Pipeline", "WrongSequenceError"]
 
 _WRONG_LAST_SEQUENCE = 10071
+
+
+Answered = Callable[[int | Exception], None]
+"""Takes the answer to a message: the number of the stored message, or why nobody knows of one."""
 
 
 class WrongSequenceError(Exception):
@@ -56,67 +63,64 @@ class Pipeline:
         self._timer: asyncio.TimerHandle | None = None
         self._inbox = ""
         self._numbers = itertools.count()
-        self._answers: dict[str, tuple[asyncio.Future[int], float]] = {}  # the oldest first
+        self._answers: dict[str, tuple[Answered, float]] = {}  # the oldest first
 
     def __repr__(self) -> str:
         return f"<Pipeline with {len(self._answers)} messages on the way>"
 
-    async def send(self, subject: str, data: bytes, headers: dict[str, Any]) -> asyncio.Future[int]:
-        """Send a message. The answer to come is the number of the stored message.
+    async def send(
+        self, subject: str, data: bytes, headers: dict[str, Any], answered: Answered
+    ) -> None:
+        """Send a message, and have `answered` called once with the answer.
 
-        The answer raises `WrongSequenceError`, `TimeoutError`, and errors of the client library.
+        The error is a `WrongSequenceError`, a `TimeoutError`, or one of the client library.
         """
         if not self._inbox:
             self._inbox = self._client.new_inbox()
             await self._client.subscribe(f"{self._inbox}.*", cb=self._take)
         reply = f"{self._inbox}.{next(self._numbers)}"
-        answer: asyncio.Future[int] = self._loop.create_future()
-        self._answers[reply] = answer, self._loop.time()
+        self._answers[reply] = answered, self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._give_up_old)
         await self._client.publish(subject, data, reply=reply, headers=headers)
-        return answer
 
     def _give_up_old(self) -> None:
         """Give up the answers that are overdue, and look again when the next one may be."""
         self._timer, now = None, self._loop.time()
         while self._answers:
-            reply, (answer, sent_at) = next(iter(self._answers.items()))
+            reply, (answered, sent_at) = next(iter(self._answers.items()))
             left = sent_at + self._seconds - now
-            if left > 0 and not answer.done():
+            if left > 0:
                 self._timer = self._loop.call_later(left, self._give_up_old)
                 return
             del self._answers[reply]
-            if not answer.done():
-                answer.set_exception(TimeoutError(f"no answer within {self._seconds:g} s"))
+            answered(TimeoutError(f"no answer within {self._seconds:g} s"))
 
     def close(self) -> None:
         """Wait for nothing any more."""
+        self._answers.clear()
         if self._timer is not None:
             self._timer.cancel()
 
     async def _take(self, message: Msg) -> None:
-        answer, _ = self._answers.pop(message.subject, (None, 0.0))
-        if answer is None or answer.done():
-            return
-        if not message.data:
-            answer.set_exception(nats.js.errors.NoStreamResponseError())
-            return
-        try:
-            found = _decode(message.data)
-        except msgspec.DecodeError as error:
-            answer.set_exception(nats.js.errors.Error(f"no answer of a stream: {error}"))
-            return
-        refusal = found.error
-        if refusal is None:
-            answer.set_result(found.seq)
-        elif refusal.err_code == _WRONG_LAST_SEQUENCE:
-            answer.set_exception(WrongSequenceError(refusal.description))
-        else:
-            answer.set_exception(
-                nats.js.errors.APIError(
-                    code=refusal.code,
-                    err_code=refusal.err_code,
-                    description=refusal.description,
-                )
-            )
+        answered, _ = self._answers.pop(message.subject, (None, 0.0))
+        if answered is not None:
+            answered(_answer_in(message.data))
+
+
+def _answer_in(data: bytes) -> int | Exception:
+    """Return the number of the stored message, or the error that the stream answers with."""
+    if not data:
+        return nats.js.errors.NoStreamResponseError()
+    try:
+        found = _decode(data)
+    except msgspec.DecodeError as error:
+        return nats.js.errors.Error(f"no answer of a stream: {error}")
+    refusal = found.error
+    if refusal is None:
+        return found.seq
+    if refusal.err_code == _WRONG_LAST_SEQUENCE:
+        return WrongSequenceError(refusal.description)
+    return nats.js.errors.APIError(
+        code=refusal.code, err_code=refusal.err_code, description=refusal.description
+    )

@@ -105,14 +105,14 @@ async def _cut(store: Path, connection: Connection, history: History) -> Rejoine
         kept = history.timelines[0].number  # of a long history, the oldest timelines are gone
         theirs = {(one.number, one.id) for one in history.timelines}
         ours = [one for one in manifest.timelines if one.number >= kept]
-        if any((one.number, one.id) not in theirs for one in ours):
+        own = [one.left_at for one in ours if (one.number, one.id) not in theirs]
+        if ours and len(own) == len(ours):
             raise connection.error(
-                StreamMismatchError,
-                "this store has begun a timeline that the stream does not know (a repair, a "
-                "restore): the stream cannot be joined",
+                StreamMismatchError, "the stream has none of this store's timelines"
             )
         last = _last_event(disk)
-        shared = await _shared(connection, disk, manifest, history, last)
+        shared = min([last, *own])  # a crash with relaxed durability, or a restore, begins one
+        shared = await _shared(connection, disk, manifest, history, shared)
         if shared >= last:
             return Rejoined(last, (), None)
         tail = tuple(_events(disk, shared + 1))

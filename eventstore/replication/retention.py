@@ -31,7 +31,7 @@ from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import StreamEnd
 from eventstore.replication.replica_directory import manifest_of
-from eventstore.replication.searching import find_message
+from eventstore.replication.searching import find_message, stream_end
 from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.tools.backup.catalog import Catalog
@@ -110,7 +110,7 @@ async def keep_small(connection: Connection, warnings: StandingWarnings) -> None
 
 
 async def _trimmed(connection: Connection) -> Trimmed:
-    last, end = await connection.last_number(), await connection.end()
+    last, end = await connection.last_number(), await stream_end(connection)
     if end is None:
         raise connection.error(ReplicationError, "the stream is empty: there is nothing to trim")
     place = await ClusterPlace.of(connection)

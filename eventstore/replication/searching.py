@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 The events grow with the numbers of the messages, and so do the timelines. So a few requests find
 the first message with some property. Numbers without a message (trimmed, or removed by hand) are
-passed over.
+passed over, and void records (`messages.py`), which break the growth.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from eventstore.replication.connection import Connection
-from eventstore.replication.messages import StreamEnd
+from eventstore.replication.messages import StreamEnd, history_subject
+from eventstore.timelines import Timeline
 
-__all__ = ["Found", "find_message"]
+__all__ = ["Found", "find_message", "stream_end"]
 
 
 class Found(NamedTuple):
@@ -37,17 +38,52 @@ async def find_message(connection: Connection, wanted: Callable[[StreamEnd], boo
 
     Raises `StreamMismatchError` for a message of no store, and `ReplicationUnavailableError`.
     """
+    history = await connection.last_history()
+    timelines = () if history is None else history.timelines
     low, high = 1, await connection.last_number() + 1
     found = None
     while low < high:
         middle = (low + high) // 2
-        message = await connection.message_from(middle)
-        if message is None or message.seq is None:
+        here = await _good_from(connection, middle, timelines)
+        if here is None:
             high = middle
-            continue
-        end = connection.end_of(message.headers, message.seq)
-        if wanted(end):
-            found, high = Found(message.seq, end), middle
+        elif wanted(here.end):
+            found, high = here, middle
         else:
-            low = message.seq + 1
+            low = here.number + 1
     return found
+
+
+async def _good_from(
+    connection: Connection, number: int, timelines: tuple[Timeline, ...]
+) -> Found | None:
+    """Return the first message at or behind a number that is not void, `None` for none."""
+    while True:
+        message = await connection.message_from(number)
+        if message is None or message.seq is None:
+            return None
+        end = connection.end_of(message.headers, message.seq)
+        if not end.is_void(timelines):
+            return Found(message.seq, end)
+        number = message.seq + 1
+
+
+async def stream_end(connection: Connection) -> StreamEnd | None:
+    """Return the end of the stream, `None` for an empty stream. Void records are passed over.
+
+    Raises `StreamMismatchError` for a message of no store, and `ReplicationUnavailableError`.
+    """
+    last = await connection.last()
+    if last is None:
+        return None
+    number = last.seq or 0
+    end = connection.end_of(last.headers, number)
+    if last.subject == history_subject(connection.config.stream):
+        return end
+    history = await connection.last_history()
+    while history is not None and end.is_void(history.timelines):  # a few, behind the history
+        number -= 1
+        found = await connection.message_at(number)
+        if found is not None:
+            end = connection.end_of(found.headers, number)
+    return end

@@ -16,8 +16,8 @@ Somebody may have removed messages. The writer of the stream's last timeline sen
 again, and what is missing at the end. Another writer learns of a promotion from the history that is
 kept beside the stream (`history_bucket.py`).
 
-Then history messages and records are published in order, up to `WINDOW` without an answer. Each
-expects the number of the one before. So either all up to some message are stored, or the ones
+Then history messages and records are published in order, up to `WINDOW` records without an answer.
+Each expects the number of the one before. So either all up to some message are stored, or the ones
 behind a lost message are refused. After any doubt the connection is made anew, and `position` says
 what was stored.
 """
@@ -25,6 +25,7 @@ what was stored.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -49,12 +50,13 @@ from eventstore.replication.messages import (
     record_messages,
 )
 from eventstore.replication.pipeline import WrongSequenceError
+from eventstore.replication.searching import stream_end
 from eventstore.timelines import Timeline
 
 __all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
 
 WINDOW = 64
-"""Messages without an answer at most."""
+"""Messages of records without an answer at most."""
 LINGER = 0.005
 """Seconds between two looks for records where nobody waits for the cluster.
 
@@ -93,7 +95,9 @@ class Shipping:
         self._checksum = checksum
         self._told = told
         self._place = Place(1, 0, 0)
-        self._in_flight: deque[tuple[asyncio.Future[int], int, Record | None]] = deque()
+        self._in_flight: deque[tuple[int, Record | None]] = deque()  # by number, the oldest first
+        self._doubt: Exception | None = None  # the first answer that is no number
+        self._to_announce: deque[Record] = deque()
         self.wake = asyncio.Event()
         self._linger = LINGER if connection.config.acknowledge == "local" else 0.0
 
@@ -110,7 +114,7 @@ class Shipping:
         Raises `FencedError`, `StreamMismatchError` and `ReplicationUnavailableError`.
         """
         number = await self._connection.ensure_stream()
-        end = await self._connection.end()
+        end = await stream_end(self._connection)
         timelines = self._history.timelines
         if end is None:
             await self._check_kept_history()
@@ -126,11 +130,11 @@ class Shipping:
             raise self._fenced_or_foreign(history, end.timeline, end.last)
         later = [one.left_at for one in timelines[index + 1 :]]
         if later and min(later) < end.last:
-            raise self._mismatch(
-                f"this store went back to event {min(later)}, and the stream goes on to {end.last}",
-                min(later),
-                end.last,
+            reason = (
+                f"this store went back to event {min(later)}, and the stream goes on to {end.last}."
+                f" To follow the stream: eventstore replication rejoin {self._connection.path}"
             )
+            raise self._mismatch(reason, min(later), end.last)
         known = None
         if end.last and end.whole:  # the parts of a record have the checksum of its last event
             known = await asyncio.to_thread(self._checksum, end.last)
@@ -209,35 +213,55 @@ class Shipping:
         try:
             while True:
                 self.wake.clear()
-                while await self._send_next():
-                    if len(self._in_flight) >= WINDOW:
-                        await self._settle_first()
-                while self._in_flight and not self.wake.is_set():
-                    await self._settle_first()
-                if self._linger:
-                    await asyncio.sleep(self._linger)  # see `LINGER`
-                if not self._in_flight:
-                    await self._sleep()
+                while len(self._in_flight) < WINDOW and await self._send_next():
+                    pass
+                while self._to_announce:
+                    await announce(self._connection, self._to_announce.popleft())
+                if self._doubt is not None:
+                    self._connection.stored(self._doubt)
+                await self._wait()
         finally:
-            for answer, _, _ in self._in_flight:
-                answer.cancel()
+            self._in_flight.clear()
 
-    async def _sleep(self) -> None:
-        """Wait until there may be something to send: see `Backlog` on waking."""
-        if not self._linger:  # the writer's thread runs this loop, and sets `wake` by itself
-            await self.wake.wait()
+    async def _wait(self) -> None:
+        """Wait until there may be something to do: see `Backlog` on waking."""
+        if not self._linger or len(self._in_flight) >= WINDOW:
+            await self.wake.wait()  # with `quorum`, the writer's thread runs this loop
             return
+        await asyncio.sleep(self._linger)  # see `LINGER`
         self._backlog.idle = True
-        if self._backlog.sendable >= self._place.next_seq:
-            self._backlog.idle = False
+        if self._backlog.sendable < self._place.next_seq:
+            await self.wake.wait()
+            await asyncio.sleep(self._linger)  # the sync of this disk goes on
+        self._backlog.idle = False
+
+    def _take_answer(self, number: int, answer: int | Exception) -> None:
+        """Take the answer to message `number`, which has to be the oldest one without an answer.
+
+        An answer vouches for no message before: see `messages.py` on void records.
+        """
+        if not self._in_flight or self._doubt is not None:
+            return  # behind the first doubt, nothing is certain
+        oldest, record = self._in_flight[0]
+        if answer != number or oldest != number:
+            error = answer if isinstance(answer, Exception) else _moved(oldest, answer)
+            self._doubt = error
+            self.wake.set()
             return
-        await self.wake.wait()
-        await asyncio.sleep(self._linger)  # the sync of this disk goes on
+        if len(self._in_flight) >= WINDOW:
+            self.wake.set()
+        self._in_flight.popleft()
+        if record is not None:
+            self._backlog.sent(record.last_seq)
+            self._told(record.last_seq)
+            if self._connection.config.publish_events is not None:
+                self._to_announce.append(record)
+                self.wake.set()
 
     async def tell_history(self) -> None:
         """Send the history messages that stand before the next event, so that others can follow."""
         while await self._tell_next_timeline():
-            await self._settle_first()
+            pass
 
     async def _tell_next_timeline(self) -> bool:
         """Send the history message of the next timeline, if the next event is in that timeline."""
@@ -293,27 +317,24 @@ class Shipping:
             initial=self._history.initial,
         )
         stream = self._connection.config.stream
-        await self._publish(history_message(stream, history, timeline, last, checksum or 0), None)
-        self._place = self._place._replace(timelines_told=told)
+        message = history_message(stream, history, timeline, last, checksum or 0)
+        number = self._place.expected + 1
+        stored = await self._connection.publish(message, number - 1)
+        if stored != number:
+            raise _moved(number, stored)
+        self._place = self._place._replace(timelines_told=told, expected=number)
 
     async def _publish(self, message: Outgoing, record: Record | None) -> None:
         expected = self._place.expected
-        answer = await self._connection.send(message, expected)
-        self._in_flight.append((answer, expected + 1, record))
-        self._place = self._place._replace(expected=expected + 1)
+        number = expected + 1
+        self._in_flight.append((number, record))
+        self._place = self._place._replace(expected=number)
+        answered = functools.partial(self._take_answer, number)
+        await self._connection.send(message, expected, answered)
 
-    async def _settle_first(self) -> None:
-        """Wait for the oldest answer. Raises for a message that is not stored, or perhaps not."""
-        answer, number, record = self._in_flight[0]
-        stored = await self._connection.stored(answer)
-        self._in_flight.popleft()
-        if stored != number:
-            raise WrongSequenceError(f"message {number} was stored as {stored}")
-        if record is not None:
-            self._backlog.sent(record.last_seq)
-            self._told(record.last_seq)
-            if self._connection.config.publish_events is not None:
-                await announce(self._connection, record)
+
+def _moved(number: int, stored: int) -> WrongSequenceError:
+    return WrongSequenceError(f"of message {number} the answer is {stored}")
 
 
 def _index_of(timelines: tuple[Timeline, ...], end: StreamEnd) -> int | None:

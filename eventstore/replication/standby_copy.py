@@ -149,12 +149,10 @@ class StreamCopy(Generic[StateT]):
             async for message in messages:
                 self.behind = message.pending
                 content = message.content
-                if content is None:  # a part of a record
-                    continue
                 if isinstance(content, History):
                     await _settle(receipts)
                     await self._adopt(connection, content, message.end.last)
-                else:
+                elif content is not None:
                     if not self._knows(message.end):
                         await _settle(receipts)
                         await self._adopt_missing(connection, message.end)

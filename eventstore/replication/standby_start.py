@@ -18,6 +18,7 @@ from eventstore.replication.connection import Connection
 from eventstore.replication.history_bucket import history_of
 from eventstore.replication.lease import Holder
 from eventstore.replication.replica_directory import ensure_replica
+from eventstore.replication.searching import stream_end
 from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.replication_config import ReplicationConfig
 from eventstore.tools.backup.entrance import open_place
@@ -85,5 +86,5 @@ async def _begins_with_event_1(connection: Connection) -> bool:
     first = await connection.message_from(1, records=True)
     if first is not None:
         return connection.end_of(first.headers, first.seq or 0).first == 1
-    end = await connection.end()
+    end = await stream_end(connection)
     return end is None or end.last == 0

@@ -15,6 +15,7 @@ from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
 from eventstore.replication.lease import read_holder
+from eventstore.replication.searching import stream_end
 from eventstore.replication.standby_progress import standby_places
 from eventstore.tools.backup.copying import newest_catalog
 
@@ -78,7 +79,7 @@ async def stream_status(path: str | os.PathLike[str], config: StoreConfig) -> St
     connection = await connect(where, settings)
     try:
         await connection.ensure_stream(create=False)
-        end = await connection.end()
+        end = await stream_end(connection)
         info = await connection.stream.stream_info(settings.stream)
         holder = await read_holder(connection)
         copied, standbys = await _copied(connection), await standby_places(connection)

@@ -7,7 +7,8 @@ messages behind the event are read, too, even where the event itself is gone fro
 
 An ordered consumer of the cluster pushes the messages. A hole in the numbers ends the reading with
 an error, and a new connection begins behind the last message. Numbers that the stream has lost
-(a purge) are passed over: whether events are missing, the numbers of the events tell.
+(a purge) are passed over: whether events are missing, the numbers of the events tell. So are void
+records (`messages.py`): the last history of the stream, and each one read, tell which are void.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from eventstore.errors import ReplicationUnavailableError
 from eventstore.replication.connection import Connection
+from eventstore.replication.history_bucket import known_history, later_history
 from eventstore.replication.messages import (
     History,
     MessageError,
@@ -41,7 +43,7 @@ _HEARTBEAT = 1.0
 
 
 class Message(NamedTuple):
-    """A message of the stream. `content` is `None` for a part that completes no record.
+    """A message of the stream. `content` is `None` for a void record, and for a part of a record.
 
     `end` is the place behind the message. `pending` is the number of messages behind this one, as
     of the sending.
@@ -75,6 +77,7 @@ class StreamReader:
             stop = min(stop, await connection.last_message())
             if first > stop:
                 return
+        newest = await known_history(connection)
         assembler: RecordAssembler | None = None
         with connection.translating("reading the stream"):
             subscription = await connection.stream.subscribe(
@@ -97,6 +100,10 @@ class StreamReader:
                     if assembler is None:
                         assembler = RecordAssembler(end.store)
                     content = self._content(found, number, assembler)
+                    if isinstance(content, History):
+                        newest = later_history(content, newest)
+                    elif newest is not None and end.is_void(newest.timelines):
+                        content = None
                     yield Message(end, content, found.metadata.num_pending)
                     if stop is not None and number >= stop:
                         return

@@ -38,6 +38,7 @@ from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection
 from eventstore.replication.fork_point import checksums_of, fork_error
 from eventstore.replication.messages import Record
+from eventstore.replication.searching import stream_end
 from eventstore.replication.stream_reader import StreamReader
 
 __all__ = ["PartedError", "TailAdoption", "adopt"]
@@ -129,7 +130,7 @@ async def _adopt(
                     if missing is not None:
                         raise _gap_error(connection, missing, message.content)
     except PartedError:
-        end = await connection.end()
+        end = await stream_end(connection)
         checksum = checksums_of(LogReader(disk, manifest.store))
         last = next_seq - 1 if end is None else end.last
         raise await fork_error(connection, checksum, next_seq - 1, last) from None

@@ -20,14 +20,16 @@ async def read_stream(servers: list[str], stream: str) -> list[list[Any]]:
     events: list[list[Any]] = []
     parts: list[bytes] = []
     source = client.jetstream()
-    number, subject = 0, f"eventstore.{stream}.record"
+    number, newest, subject = 0, 0, f"eventstore.{stream}.*"
     last = (await source.get_last_msg(stream, subject)).seq or 0
     while number < last:
         message = await source.get_msg(stream, seq=number + 1, subject=subject, next=True)
         number, headers = message.seq or last, message.headers or {}
+        timeline = int(headers["Eventstore-Timeline"].partition("-")[0])
+        newest = max(newest, timeline)
         part, _, of = headers.get("Eventstore-Part", "1/1").partition("/")
         parts = [message.data or b""] if part == "1" else [*parts, message.data or b""]
-        if part != of:
+        if part != of or timeline < newest or (message.subject or "").endswith(".history"):
             continue
         record = b"".join(parts)
         salt, first, count, length, _, body_crc, crc = RECORD.unpack_from(record)

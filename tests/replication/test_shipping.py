@@ -33,7 +33,6 @@ from eventstore.errors import (
 )
 from eventstore.replication import Standby
 from eventstore.replication.connection import Connection
-from eventstore.replication.messages import Outgoing
 from tests.replication.cluster import Cluster
 from tests.replication.plain_reader import read_stream
 from tests.support.bank import bank_registry, pay
@@ -243,10 +242,10 @@ class TestUnforeseen:
         monkeypatch.setattr("eventstore.replication.shipping_thread._FAULT_RETRY", 0.1)
         faults: list[Exception] = []
 
-        async def sends(connection: Connection, message: Outgoing, expected: int) -> Any:
+        async def sends(connection: Connection, *given: Any) -> None:
             if faults:
                 raise faults.pop()
-            return await send(connection, message, expected)
+            await send(connection, *given)
 
         send = Connection.send
         monkeypatch.setattr(Connection, "send", sends)

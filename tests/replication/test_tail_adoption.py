@@ -257,6 +257,21 @@ class TestForks:
             await standby.wait_for(5)
             assert str(store.cursor) == str(standby.store.cursor)
 
+    async def test_a_store_that_went_on_in_a_timeline_of_its_own_rejoins(
+        self, tmp_path: Path, replicate: dict[str, Any], syncs: Syncs
+    ) -> None:
+        """Behind a crash, an opening with relaxed durability begins a timeline."""
+        await dies_in_its_sync(tmp_path, replicate, syncs)
+        async with EventStore.open(tmp_path, bank_registry(), durability="interval") as store:
+            await store.append(pay(70), key="k70")
+        with pytest.raises(StreamMismatchError, match=r"went back to event 3.*rejoin") as caught:
+            await opened(tmp_path, replicate)
+        assert (caught.value.last_shared, caught.value.last) == (3, 4)
+        found = await rejoin(tmp_path, StoreConfig.of(None, replicate=replicate))
+        assert (found.last_shared, [event.key for event in found.set_aside]) == (3, ["k70"])
+        async with opened(tmp_path, replicate) as store:
+            assert (store.seq, store.recovery.adopted) == (4, 1)
+
     async def test_a_machine_that_was_promoted_meanwhile_has_the_event_too(
         self, directories: list[Path], replicate: dict[str, Any], syncs: Syncs
     ) -> None:
