@@ -30,7 +30,13 @@ import msgspec
 from eventstore.arguments import argument_error
 from eventstore.cursor import Cursor
 from eventstore.disk.base import Disk, read_whole, sync, sync_folder, write_fully
-from eventstore.disk.layout import CURSOR_FOLDER, cursor_name, cursor_temporary, name_of_cursor
+from eventstore.disk.layout import (
+    CURSOR_FOLDER,
+    cursor_name,
+    cursor_temporary,
+    is_cursor_temporary,
+    name_of_cursor,
+)
 from eventstore.errors import (
     ConfigError,
     CorruptStoreError,
@@ -81,10 +87,10 @@ def load_cursor(disk: Disk, name: str) -> Cursor | None:
     """
     with translating_read_errors(disk.path):
         bases = disk.list(CURSOR_FOLDER)
-    own = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.tmp")
-    for base in filter(own.fullmatch, bases):
-        with contextlib.suppress(OSError):  # gone already, or not ours to remove
-            disk.remove(f"{CURSOR_FOLDER}/{base}")
+    for base in bases:
+        if is_cursor_temporary(base, name):
+            with contextlib.suppress(OSError):  # gone already, or not ours to remove
+                disk.remove(f"{CURSOR_FOLDER}/{base}")
     try:
         return _read(disk, name)
     except FileNotFoundError:

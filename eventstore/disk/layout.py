@@ -38,6 +38,8 @@ __all__ = [
     "MANIFEST_TEMPORARY",
     "QUARANTINE_FOLDER",
     "QUARANTINE_TEMPORARY",
+    "REPAIR_ACCOUNT",
+    "REPAIR_TEMPORARY",
     "REPLICA",
     "REPLICA_TEMPORARY",
     "REWRITE_TEMPORARY",
@@ -48,11 +50,13 @@ __all__ = [
     "SNAPSHOT_TEMPORARY",
     "SPARE_SEGMENT",
     "TEMPORARIES",
+    "TEMPORARY_SUFFIX",
     "WRITER_PID",
     "archive_name",
     "archive_seq",
     "cursor_name",
     "cursor_temporary",
+    "is_cursor_temporary",
     "keyframe_name",
     "keyframe_seq",
     "name_of_cursor",
@@ -89,6 +93,10 @@ QUARANTINE_TEMPORARY = f"{QUARANTINE_FOLDER}/torn.tmp"
 KEYS_TEMPORARY = f"{KEYS_FOLDER}/new.tmp"
 KEYS_MERGE_TEMPORARY = f"{KEYS_FOLDER}/merged.tmp"
 
+REPAIR_TEMPORARY = "repair.tmp"
+REPAIR_ACCOUNT = "repair.json"
+"""The account of a repair, in a folder of the quarantine."""
+
 BRANCH_MARK = "branch.tmp"
 """First file of a directory in which a branch is made. Without `store.json` there is no branch."""
 
@@ -102,14 +110,18 @@ TEMPORARIES = (
     SNAPSHOT_TEMPORARY,
     MANIFEST_TEMPORARY,
     REPLICA_TEMPORARY,
+    REPAIR_TEMPORARY,
     BRANCH_MARK,
 )
 """Temporary files removed by the next writer."""
+
+TEMPORARY_SUFFIX = ".tmp"
 
 ROOT_NAMES = frozenset(
     {
         MANIFEST,
         MANIFEST_TEMPORARY,
+        REPAIR_TEMPORARY,
         BRANCH_MARK,
         WRITER_PID,
         FRONTIER,
@@ -199,6 +211,11 @@ def cursor_name(name: str) -> str:
 def cursor_temporary(name: str, token: str) -> str:
     """Name the temporary file of one save of the cursor called `name`."""
     return f"{CURSOR_FOLDER}/{name}.{token}.tmp"
+
+
+def is_cursor_temporary(base: str, name: str) -> bool:
+    """Tell whether a save of the cursor called `name` left the file called `base`."""
+    return re.fullmatch(re.escape(name) + r"\.[0-9a-f]{8}\.tmp", base) is not None
 
 
 def name_of_cursor(base: str) -> str | None:

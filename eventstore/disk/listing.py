@@ -30,6 +30,7 @@ from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     SPARE_SEGMENT,
     TEMPORARIES,
+    TEMPORARY_SUFFIX,
     archive_seq,
     keyframe_seq,
     run_range,
@@ -78,7 +79,7 @@ class Listing(NamedTuple):
             (LOG_FOLDER, self.log),
             (SNAPSHOT_FOLDER, self.snapshots),
         ):
-            found.update(f"{folder}/{base}" for base in names if base.endswith(".tmp"))
+            found.update(f"{folder}/{base}" for base in names if base.endswith(TEMPORARY_SUFFIX))
         return [name for name in TEMPORARIES if name in found]
 
     @property

@@ -36,6 +36,8 @@ from eventstore.disk.layout import (
     LOG_FOLDER,
     MANIFEST,
     QUARANTINE_FOLDER,
+    REPAIR_ACCOUNT,
+    REPAIR_TEMPORARY,
     SNAPSHOT_FOLDER,
     keyframe_name,
     segment_seq,
@@ -66,7 +68,6 @@ from eventstore.repair.salvage import History
 
 __all__ = ["repair"]
 
-_TEMPORARY = "repair.tmp"
 _COUNTED = 16 << 20  # bytes of the largest file whose differing bytes are counted
 
 
@@ -207,7 +208,7 @@ class _Repairing:
             if content is not None:
                 if origin in old and not self._same(name, content):  # before it is overwritten
                     self._taken.append(origin or name)
-                write_atomically(target, name, _TEMPORARY, content)
+                write_atomically(target, name, REPAIR_TEMPORARY, content)
         gone = [name for name in old if name not in written]
         self._taken += gone
         if fresh:
@@ -303,9 +304,9 @@ class _Repairing:
                     aside.make_folder(folder)
                     sync_folder(aside)
                 with contextlib.suppress(FileNotFoundError):
-                    write_atomically(aside, name, _TEMPORARY, read_whole(self._disk, name))
+                    write_atomically(aside, name, REPAIR_TEMPORARY, read_whole(self._disk, name))
             account = msgspec.json.format(msgspec.json.encode(self._account()))
-            write_atomically(aside, "repair.json", _TEMPORARY, account + b"\n")
+            write_atomically(aside, REPAIR_ACCOUNT, REPAIR_TEMPORARY, account + b"\n")
         finally:
             aside.close()
         sync_folder(target, QUARANTINE_FOLDER)
@@ -319,7 +320,7 @@ class _Repairing:
                 target.make_folder(folder)
             for name in names:
                 with contextlib.suppress(FileNotFoundError, EventStoreError):
-                    write_atomically(target, name, _TEMPORARY, read_whole(self._disk, name))
+                    write_atomically(target, name, REPAIR_TEMPORARY, read_whole(self._disk, name))
 
     def _stale(self) -> list[str]:
         """Name the side files that go: frontier and runs of keys, and keyframes of no timeline."""

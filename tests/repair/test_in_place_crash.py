@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from eventstore import read_events, state_at, state_digest
+from eventstore import EventLog, read_events, state_at, state_digest
+from eventstore.disk.layout import REPAIR_TEMPORARY
 from eventstore.disk.local import LocalDisk
 from eventstore.repair import propose, repair, repairing
 from eventstore.testing import SimulatedDisk
@@ -233,3 +234,13 @@ def judge(
 
 def _numbers(ranges: Any) -> set[int]:
     return {seq for first, last in ranges for seq in range(first, last + 1)}
+
+
+@pytest.mark.asyncio
+async def test_the_next_writer_removes_the_unfinished_file_of_a_repair(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    async with EventLog.open(path):
+        pass
+    (path / REPAIR_TEMPORARY).write_bytes(b"half of a segment")
+    async with EventLog.open(path, create=False):
+        assert not (path / REPAIR_TEMPORARY).exists()
