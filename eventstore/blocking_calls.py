@@ -38,6 +38,7 @@ __all__ = [
     "opening_executor",
     "run_blocking",
     "run_opening",
+    "undo_given_up",
     "wait_for_given_up",
 ]
 
@@ -164,7 +165,7 @@ class _OpeningCall(Generic[T]):
         self._release = release
         self._result: list[T] = []
         self._begun = self._over = self._given_up = False
-        self.ended = threading.Event()
+        self._ended = threading.Event()
 
     def make(self) -> T:
         """Make the call, on a thread, behind the openings of this path that were given up."""
@@ -186,8 +187,8 @@ class _OpeningCall(Generic[T]):
         finally:
             with _lock:
                 self._over = True
-                _given_up.discard(self)
-            self.ended.set()
+                _given_up.pop(self._ended, None)
+            self._ended.set()
 
     def take(self) -> None:
         """Note that the caller has the result."""
@@ -197,26 +198,52 @@ class _OpeningCall(Generic[T]):
         """Close the result, now or at the end of the call."""
         with _lock:
             self._given_up = True
-            if self._begun and not self._over:
-                _given_up.add(self)
+            if self.path is not None and self._begun and not self._over:
+                _given_up[self._ended] = self.path
         while self._result:
             self._release(self._result.pop())
 
 
 _lock = threading.Lock()
-_given_up: set[_OpeningCall[Any]] = set()
-"""The openings under way that nobody waits for. Their threads do not exist in a forked child."""
+_given_up: dict[threading.Event, str | os.PathLike[str]] = {}
+"""The end and the path of each opening under way, or to be undone, that nobody waits for.
+
+Their threads do not exist in a forked child.
+"""
 
 os.register_at_fork(after_in_child=_given_up.clear)
 
 
 def wait_for_given_up(path: str | os.PathLike[str]) -> None:
     """Wait until no opening of `path` is under way that was given up. Blocks the thread."""
+    here = os.path.realpath(path)
+    while True:
+        with _lock:
+            found = list(_given_up.items())
+        waits_for = [ended for ended, opened in found if os.path.realpath(opened) == here]
+        if not waits_for:
+            return
+        waits_for[0].wait()
+
+
+def undo_given_up(path: str | os.PathLike[str], undo: Callable[[], None]) -> None:
+    """Undo an opening of `path` on a thread: `undo` may block. The next opening waits for it."""
+    ended = threading.Event()
+
+    def undone() -> None:
+        try:
+            undo()
+        finally:
+            with _lock:
+                del _given_up[ended]
+            ended.set()
+
     with _lock:
-        found = [opening for opening in _given_up if opening.path is not None]
-    for opening in found:
-        if os.path.realpath(opening.path or "") == os.path.realpath(path):
-            opening.ended.wait()
+        _given_up[ended] = path
+    try:
+        threading.Thread(target=undone, name="eventstore-undo").start()
+    except RuntimeError:  # the operating system gives no thread
+        undone()
 
 
 async def run_opening(

@@ -7,7 +7,6 @@ A log without replication has no `Replica`, and costs the commit path one compar
 from __future__ import annotations
 
 import importlib
-import threading
 from typing import Any, NamedTuple, Protocol
 
 from eventstore.config import Durability, StoreConfig
@@ -16,7 +15,7 @@ from eventstore.disk.manifest import Manifest
 from eventstore.errors import ConfigError, StoreFailedError
 from eventstore.standing_warnings import StandingWarnings
 
-__all__ = ["Lag", "Replica", "ReplicaClaim", "begin_replica"]
+__all__ = ["Lag", "Replica", "begin_replica"]
 
 _IMPLEMENTATION = "eventstore.replication.shipping_thread"
 
@@ -68,38 +67,6 @@ class Replica(Protocol):
 
     def close(self) -> None:
         """End the copying. The next opening sends the rest."""
-
-
-class ReplicaClaim:
-    """The claim of an opening to its replica. A cancelled opening gives the claim up."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._replica: Replica | None = None
-        self._given_up = False
-
-    def begin(
-        self, disk: Disk, manifest: Manifest, config: StoreConfig, last_seq: int
-    ) -> Replica | None:
-        """Begin a replica, off the event loop, or end it at once where nobody waits any more.
-
-        Raises what `begin_replica` raises.
-        """
-        replica = begin_replica(disk, manifest, config, last_seq)
-        with self._lock:
-            self._replica = replica
-            late = self._given_up
-        if late and replica is not None:
-            replica.close()
-        return replica
-
-    def give_up(self) -> None:
-        """End the replica, or have it ended once it has begun. Never waits."""
-        with self._lock:
-            self._given_up = True
-            replica = self._replica
-        if replica is not None:
-            threading.Thread(target=replica.close, name="eventstore-replication-end").start()
 
 
 def begin_replica(

@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from eventstore.blocking_calls import BackgroundCalls, run_opening
+from eventstore.blocking_calls import BackgroundCalls, run_opening, undo_given_up
 from eventstore.clock import Clock
 from eventstore.config import StoreConfig
 from eventstore.directory import Create
@@ -36,7 +36,7 @@ from eventstore.log.base import Log, Submission
 from eventstore.log.durable import DurableLog
 from eventstore.log.memory import MemoryLog
 from eventstore.log.reader import LogReader
-from eventstore.log.replica_interface import Replica, ReplicaClaim
+from eventstore.log.replica_interface import Replica, begin_replica
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
@@ -218,8 +218,6 @@ async def recover_parts(
     of `EventStore.open`.
     """
 
-    claim = ReplicaClaim()
-
     def open_here() -> DiskParts[StateT]:
         settings = config()
         initial = initial_state(registry)  # raises before the directory is touched
@@ -234,33 +232,36 @@ async def recover_parts(
             settings = msgspec.structs.replace(settings, commit_timeout=QUORUM_SECONDS)
         try:
             try:
-                replica = claim.begin(where, recovered.manifest, settings, recovered.at.seq)
+                replica = begin_replica(where, recovered.manifest, settings, recovered.at.seq)
             except StreamMismatchError as error:
                 if not error.ahead:
                     raise
                 recovered = recovered_with_tail(
                     where, registry, initial, settings, clock, recovered
                 )
-                replica = claim.begin(where, recovered.manifest, settings, recovered.at.seq)
+                replica = begin_replica(where, recovered.manifest, settings, recovered.at.seq)
         except BaseException:
             where.close()
             raise
         return DiskParts(where, settings, recovered, read_only, replica)
 
-    try:
-        return await run_opening(path, disk, open_here, _give_back)
-    except BaseException:  # cancelled: nobody has a store to close
-        claim.give_up()
-        raise
+    return await run_opening(path, disk, open_here, _give_back)
 
 
 def _give_back(parts: DiskParts[Any]) -> None:
-    """Close the disk of a store that nobody has. A replica reads the disk until the replica ends.
+    """Close the disk of a store that nobody has. A replica reads the disk, and is ended before."""
+    disk, replica = parts.disk, parts.replica
+    if replica is None:
+        disk.close()
+        return
 
-    The disk is then closed with the last reference.
-    """
-    if parts.replica is None:
-        parts.disk.close()
+    def close_both() -> None:
+        try:
+            replica.close()
+        finally:
+            disk.close()
+
+    undo_given_up(disk.path, close_both)
 
 
 class SharedHistory(NamedTuple):

@@ -24,7 +24,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -271,25 +271,38 @@ class Standby(Opened, Generic[StateT]):
             return await self._promoted_alone(by_force=by_force)
 
     async def _promoted_alone(self, *, by_force: bool) -> EventStore[StateT]:
+        stopped, store = False, None
+        try:
+            async with self._leased(by_force=by_force) as connection:
+                stopped = True
+                await self._stop()
+                await self._begin_timeline(connection)
+                store = await EventStore.open(
+                    self.path, self._copy.registry, self._config, create=False, clock=self._clock
+                )
+                with contextlib.suppress(ReplicationError):  # the entry runs out by itself, too
+                    await (await StandbyPlaces.of(connection)).forget(self._holder.id)
+        except BaseException:  # whatever became of the timeline, the stream will tell
+            if store is not None:  # nobody else knows of the store, which holds the lock
+                with contextlib.suppress(EventStoreError):  # logged by the store
+                    await store.close()
+            if stopped:
+                self._start()
+            raise
+        return store
+
+    @contextlib.asynccontextmanager
+    async def _leased(self, *, by_force: bool) -> AsyncIterator[Connection]:
+        """Give a connection, and keep the lease meanwhile."""
         connection = await connect(self.path, self._replicate)
         try:
             lease = await Lease.of(connection, self._holder)
             await lease.acquire(by_force=by_force)
             renewing = asyncio.ensure_future(lease.keep())
             try:
-                await self._stop()
-                await self._begin_timeline(connection)
-                store = await EventStore.open(
-                    self.path, self._copy.registry, self._config, create=False, clock=self._clock
-                )
-            except BaseException:  # whatever became of the timeline, the stream will tell
-                self._start()
-                raise
+                yield connection
             finally:
                 await end_tasks(renewing)
-            with contextlib.suppress(ReplicationError):  # the entry runs out by itself, too
-                await (await StandbyPlaces.of(connection)).forget(self._holder.id)
-            return store
         finally:
             await connection.close()
 

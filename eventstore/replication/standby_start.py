@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 
-from eventstore.blocking_calls import run_blocking
+from eventstore.blocking_calls import run_opening
 from eventstore.config import StoreConfig
 from eventstore.errors import ReplicationError
 from eventstore.replication.backup_place import ClusterPlace
@@ -45,8 +45,8 @@ async def prepare_replica(
         await places.tell(newcomer, 0)  # nobody trims the stream meanwhile
         try:
             async with _beginning(connection, path, backup) as place:
-                holder = await run_blocking(
-                    None, lambda: ensure_replica(path, history, config, place)
+                holder = await run_opening(
+                    path, None, lambda: ensure_replica(path, history, config, place), _keep
                 )
             await places.tell(holder.id, 0)
         finally:
@@ -55,6 +55,10 @@ async def prepare_replica(
         return holder
     finally:
         await connection.close()
+
+
+def _keep(holder: Holder) -> None:
+    """Leave the directory of an opening that was given up: the next one goes on from there."""
 
 
 def _newcomer(path: str) -> str:

@@ -17,6 +17,7 @@ STREAM_COPY = "replication/standby_copy.py"
 WRITER = "log/writer.py"
 
 TEST_ADOPTING = "tests/replication/test_tail_adoption.py"
+TEST_CANCELLING = "tests/replication/test_cancelling.py"
 TEST_FAILOVER = "tests/replication/test_failover.py"
 TEST_FAULTS = "tests/replication/test_faults.py"
 TEST_MESSAGES = "tests/replication/test_messages.py"
@@ -326,5 +327,41 @@ REPLICATION = (
             ),
         ),
         caught_by=(TEST_FAILOVER,),
+    ),
+    Sabotage(
+        name="a promotion that leaves its store open",
+        breaks="a cancelled promotion can be made again",
+        edits=(
+            edit(
+                STANDBY, "                    await store.close()\n", "                    pass\n"
+            ),
+        ),
+        caught_by=(TEST_CANCELLING,),
+    ),
+    Sabotage(
+        name="a standby that does not wait for one that was given up",
+        breaks="a cancelled opening can be made again at once",
+        edits=(
+            edit(
+                "replication/standby_start.py",
+                "await run_opening(\n                    path, None, lambda: "
+                "ensure_replica(path, history, config, place), _keep\n",
+                "_keep(None) or await asyncio.to_thread(\n                    "
+                "ensure_replica, path, history, config, place\n",
+            ),
+        ),
+        caught_by=(TEST_CANCELLING,),
+    ),
+    Sabotage(
+        name="a replica that nobody has keeps its disk",
+        breaks="a cancelled opening can be made again at once",
+        edits=(
+            edit(
+                "open_store/parts.py",
+                "            replica.close()\n        finally:\n            disk.close()\n",
+                "            replica.close()\n        finally:\n            pass\n",
+            ),
+        ),
+        caught_by=(TEST_CANCELLING,),
     ),
 )
