@@ -210,6 +210,9 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
     if history == "keep":
         return manifest
     listing = Listing.read(disk)
+    if archived_segments(disk, manifest, listing):
+        # If an earlier sync of store.json failed, only the page cache says that these may go.
+        manifest = save_manifest(disk, manifest)
     firsts = [first for first in listing.segments if first >= manifest.log_start]
     if firsts[:1] != [manifest.log_start]:
         raise _missing(disk, manifest.log_start, "the segment is missing")
