@@ -190,16 +190,13 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
     `CONTINUED` seal.
 
     The segments must follow one another from `manifest.log_start` on. Only `store.json` knows of a
-    first segment that is missing, so a hole must not move `log_start`.
+    first segment that is missing, so a hole must not move `log_start`. Returns the manifest as
+    `store.json` then holds it.
 
     Args:
-        disk: The store's disk.
         manifest: The manifest as `store.json` holds it.
         horizon: Number of the last event that may leave the log.
         history: `archive`, `discard`, or `keep`, which does nothing.
-
-    Returns:
-        The manifest as `store.json` then holds it.
 
     Raises:
         CorruptLogError: A segment is missing or damaged, or an archive does not read back as
