@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -53,7 +54,7 @@ class _Shown(Silent):
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, no_color=_without_colour()),
             transient=True,
             redirect_stdout=False,  # the answer goes where it was sent
         )
@@ -94,6 +95,13 @@ class _Shown(Silent):
         with self._changing:
             self._ended = True
             self._line.stop()
+
+
+def _without_colour() -> bool | None:
+    """Tell what `--color` of the running command says, `None` where NO_COLOR decides."""
+    context = click.get_current_context(silent=True)
+    chosen = "auto" if context is None else context.params.get("color", "auto")
+    return {"always": False, "never": True}.get(chosen)
 
 
 def _standard_output() -> str:

@@ -97,13 +97,18 @@ class _Bytes(msgspec.Struct, frozen=True):
 
 
 def opening_of(
-    disk: Disk, registry: HandlerRegistry[Any] | None = None, advance: Advance = no_advance
+    disk: Disk,
+    registry: HandlerRegistry[Any] | None = None,
+    advance: Advance = no_advance,
+    *,
+    folded: bool = False,
 ) -> Opening:
     """Decide the outcome of opening the store on `disk` for writing. Write nothing.
 
     With a `registry`, the events behind the snapshot are folded. Without one, the installed
     plugins are tried where they know every operation. `advance` is called with the number of events
-    folded so far, and of all to be folded.
+    folded so far, and of all to be folded. With `folded`, the caller has folded every event with
+    `registry`, so only the snapshot is loaded.
 
     Raises `StoreNotFoundError` for a directory without a store.
     """
@@ -114,7 +119,8 @@ def opening_of(
         with translating_read_errors(disk.path):
             found = read_beside_writer(disk, lambda listing: _look(disk, listing))
             opening = _without_handlers(disk, found)
-            return _with_handlers(disk, registry, found, opening, advance)
+            upto = found.snapshot if folded else None
+            return _with_handlers(disk, registry, found, opening, advance, upto)
     except StoreNotFoundError:
         raise
     except StoreFormatError as error:
@@ -283,8 +289,9 @@ def _with_handlers(
     found: _Bytes,
     opening: Opening,
     advance: Advance,
+    upto: int | None,
 ) -> Opening:
-    """Try the handlers, where the bytes alone let the store open."""
+    """Try the handlers up to an event, where the bytes alone let the store open."""
     if not opening.verdict or found.manifest.kind == "log":
         return opening
     after = f"eventstore repair {shlex.quote(disk.path)}"
@@ -296,7 +303,7 @@ def _with_handlers(
             more = f"{opening.folds:,} events were not folded (--registry folds them)"
             return msgspec.structs.replace(opening, text=f"{opening.text}; {more}")
     try:
-        fold_to(disk, registry, None, lambda seq: advance(seq - opening.snapshot, opening.folds))
+        fold_to(disk, registry, upto, lambda seq: advance(seq - opening.snapshot, opening.folds))
     except EventStoreError as error:
         return msgspec.structs.replace(
             opening,

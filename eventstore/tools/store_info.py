@@ -62,17 +62,20 @@ def inspect_store(
     path: str | os.PathLike[str],
     registry: HandlerRegistry[Any] | None = None,
     advance: Advance = no_advance,
+    *,
+    folded: bool = False,
 ) -> Inspection:
     """Inspect the store at `path`. Nothing is written, and no lock is taken.
 
-    `advance` is called with the number of events folded so far, and of all to be folded.
+    `advance` is called with the number of events folded so far, and of all to be folded. `folded`
+    says that the caller has folded them with `registry`.
 
     Raises `StoreNotFoundError` where there is no store, and `StoreAccessError` or
     `ReadFailedError` where the directory cannot be looked into.
     """
     disk = LocalDisk(path, read_only=True)
     try:
-        opening = opening_of(disk, registry, advance)
+        opening = opening_of(disk, registry, advance, folded=folded)
         owner = read_owner(disk)
         found = Inspection(
             path=disk.path,

@@ -18,10 +18,12 @@ import pytest
 
 from eventstore import (
     ConfigError,
+    Event,
     EventLog,
     EventStore,
     HandlerRegistry,
     StoreNotFoundError,
+    handler,
     replay,
     state_at,
 )
@@ -47,6 +49,7 @@ from tests.analysis.report_stores import (
     with_repair,
 )
 from tests.support.bank import bank_registry, pay
+from tests.support.counting import Count
 from tests.support.counting import registry as counting
 from tests.support.day import flip
 
@@ -355,6 +358,25 @@ class TestAnyStore:
         assert any("Events before 201 are not in this store" in one for one in found["notes"])
         state = state_at(tmp_path / "branch", trading_registry())
         assert values(found, "equity") == [float(state.equity())]
+
+    def test_every_event_is_folded_once(self, tmp_path: Path) -> None:
+        seen = []
+
+        @handler
+        def noted(state: int, event: Event[Count]) -> int:
+            seen.append(event.seq)
+            return state + event.data.n
+
+        registry = HandlerRegistry(noted)
+
+        async def make() -> None:
+            async with EventStore.open(tmp_path / "store", registry) as opened:
+                await opened.append(*[Count(n=number) for number in range(20)])
+
+        asyncio.run(make())
+        seen.clear()
+        assert write_report(tmp_path / "store", tmp_path / "page.html", registry).folded == 20
+        assert seen == list(range(1, 21))
 
     def test_events_before_the_first_state_that_is_left(self, store: Path, tmp_path: Path) -> None:
         mark = {"symbol": "AAPL", "price": 90}

@@ -69,6 +69,18 @@ REPORTING = (
         caught_by=(f"{TEST} -k first_state",),
     ),
     Sabotage(
+        name="every event folded once more for the line on the next opening",
+        breaks=TRUE,
+        edits=(edit(GATHER, "if folded else None, folded=folded)", "if folded else None)"),),
+        caught_by=(f"{TEST} -k folded_once",),
+    ),
+    Sabotage(
+        name="fees of the event before taken from the profit",
+        breaks=TRUE,
+        edits=(edit(BOOKS, "        if charged:\n", "        if charged and profited:\n"),),
+        caught_by=(f"{TEST} -k gross_and_less_fees",),
+    ),
+    Sabotage(
         name="a bracket in a text ends the data",
         breaks=TEXT,
         edits=(edit(PAGE, 'for char in ("<", ">",', 'for char in (">",'),),

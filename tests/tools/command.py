@@ -8,6 +8,7 @@ import pty
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def rows(result: Result) -> list[list[str]]:
 def in_terminal(
     *arguments: str | int | Path, width: int = 120, keep: tuple[str, ...] = ()
 ) -> tuple[int, str]:
-    """Run a command as a process on a terminal. Returns its status, and all output.
+    """Run a command as a process on a terminal. Returns its status, and the answer, then errors.
 
+    Standard error is a file, so a busy machine shows no progress between the lines of the answer.
     Variables that would decide in the terminal's place are taken away, but those in `keep`.
     """
     leader, follower = pty.openpty()
@@ -41,13 +43,16 @@ def in_terminal(
     for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the terminal decides
         if name not in keep:
             environment.pop(name, None)
-    with subprocess.Popen(
-        [sys.executable, "-m", "eventstore", *map(str, arguments)],
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env=environment,
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", "eventstore", *map(str, arguments)],
+            stdin=follower,
+            stdout=follower,
+            stderr=errors,
+            env=environment,
+        ) as process,
+    ):
         os.close(follower)
         output = b""
         while True:
@@ -58,5 +63,8 @@ def in_terminal(
             if not piece:
                 break
             output += piece
+        process.wait()
+        errors.seek(0)
+        output += errors.read()
     os.close(leader)
     return process.returncode, output.decode().replace("\r\n", "\n")

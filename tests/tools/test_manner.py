@@ -342,17 +342,20 @@ class TestTerminal:
             "progress._AFTER = 0.0\n"
             "main()\n"
         )
+        words = f"events {day_store} --json --limit 300 --color never"
         leader, follower = pty.openpty()
         file = tmp_path / "answer"
-        program = [sys.executable, "-c", script, *f"events {day_store} --json --limit 300".split()]
+        program = [sys.executable, "-c", script, *words.split()]
         with file.open("wb") as stdout:
-            subprocess.run(program, stdout=stdout, stderr=follower, check=True)
+            colours = {**os.environ, "TERM": "xterm-256color"}
+            subprocess.run(program, stdout=stdout, stderr=follower, env=colours, check=True)
         os.close(follower)
         told = os.read(leader, 1 << 20).decode()
         os.close(leader)
         assert len(file.read_text().splitlines()) == 300
         assert "reading" in told
         assert "seq" not in told
+        assert "\x1b[38;" not in told, "the bar has colours"
 
     def test_no_progress_in_a_pipe(self, capsys: pytest.CaptureFixture[str]) -> None:
         with progress.progress("folding") as advance:

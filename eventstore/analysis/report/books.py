@@ -199,6 +199,8 @@ class Books:
         self._currency = currency
         self._rates = dict(rates or {})
         self._fill_prices: dict[str, Any] = {}
+        self._profits: dict[str, Decimal] = {}
+        self._fees: dict[str, Decimal] = {}
         self._outside = Decimal(0)
         self._first_made: Decimal | None = None
         self._highest: Decimal | None = None
@@ -254,16 +256,18 @@ class Books:
         return marked.marks[fill.symbol]
 
     def _see_sums(self, time: int, before: TradingState | None, state: TradingState) -> None:
-        if (
-            before is None
-            or state.profit_sums is not before.profit_sums
-            or state.fee_sums is not before.fee_sums
-        ):
-            fees = state.fees
-            for currency, profit in state.realized_pnl.items():
+        profited = before is None or state.profit_sums is not before.profit_sums
+        charged = before is None or state.fee_sums is not before.fee_sums
+        if profited:
+            self._profits = state.realized_pnl
+        if charged:
+            self._fees = state.fees
+        if profited or charged:
+            profits, fees = self._profits, self._fees
+            for currency, profit in profits.items():
                 self._realised(f"{currency}, gross", time, profit)
                 self._realised(f"{currency}, less fees", time, profit - fees.get(currency, 0))
-            for currency in fees.keys() - state.realized_pnl.keys():
+            for currency in fees.keys() - profits.keys():
                 self._realised(f"{currency}, less fees", time, -fees[currency])
         if before is None or state.flow_sums is not before.flow_sums:
             flows = state.flows

@@ -180,8 +180,8 @@ def gather(
         damage = str(error)
         refusal = None if isinstance(refusal, _DAMAGE) else refusal  # the same, told once
     unfolded = "" if refusal is None else str(refusal)
-    folded = registry if watch.folded == watch.last and refusal is None else None
-    found = inspect_store(path, folded)
+    folded = watch.folded == watch.last and refusal is None
+    found = inspect_store(path, registry if folded else None, folded=folded)
     return Gathered(disk.path, manifest, found, files, commits, watch, unfolded, damage)
 
 
