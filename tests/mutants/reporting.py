@@ -75,12 +75,6 @@ REPORTING = (
         caught_by=(f"{TEST} -k folded_once",),
     ),
     Sabotage(
-        name="fees of the event before taken from the profit",
-        breaks=TRUE,
-        edits=(edit(BOOKS, "        if charged:\n", "        if charged and profited:\n"),),
-        caught_by=(f"{TEST} -k gross_and_less_fees",),
-    ),
-    Sabotage(
         name="a bracket in a text ends the data",
         breaks=TEXT,
         edits=(edit(PAGE, 'for char in ("<", ">",', 'for char in (">",'),),
