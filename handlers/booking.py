@@ -29,8 +29,8 @@ from handlers.message_memory import (
     SplitBy,
     Told,
 )
-from handlers.order import Order, OrderKey
-from handlers.order_lookup import order_of
+from handlers.order import Closing
+from handlers.order_lookup import orders_filled
 from handlers.position import (
     MAIN,
     SIDES,
@@ -85,6 +85,9 @@ def book_fill(
             balances = added(balances, balance_key(currency, account), -fee)
     if profit:
         profit_sums = added(profit_sums, (symbol, settlement), profit)
+    orders, order_names = state.orders, state.order_names
+    if orders:
+        orders, order_names = orders_filled(state, fill, fill.counted, memory)
     extra = state.extra
     if extra and held is not None and not _goes_on(held, position):
         extra = drop_unknown_keys(extra, key)
@@ -99,7 +102,8 @@ def book_fill(
         profit_sums=profit_sums,
         fee_sums=fee_sums,
         trade_count=state.trade_count + 1,
-        orders=_orders_filled(state, fill, fill.counted) if state.orders else state.orders,
+        orders=orders,
+        order_names=order_names,
         memory=memory,
         extra=extra,
     )
@@ -201,14 +205,6 @@ def _with_position(
     return positions.delete(key) if key in positions else positions
 
 
-def _orders_filled(state: EngineState, fill: Fill, quantity: Decimal) -> Map[OrderKey, Order]:
-    """The open orders, with `quantity` added to the filled part of the order of a fill."""
-    order = order_of(state, fill.venue, fill.account, fill.client_order_id, fill.order_id)
-    if order is None:
-        return state.orders
-    return state.orders.set(order.key, replace(order, filled=order.filled + quantity))
-
-
 # ---- booking again -------------------------------------------------------------------------
 
 
@@ -251,20 +247,23 @@ def rebook(state: EngineState, identity: Identity, fill: Fill) -> EngineState:
     changes: dict[str, Any] = {}
     if not counted:
         changes = position_changes(state, was.key, position, new.positions.get(was.key))
+    memory = state.memory.change(changed)
+    orders, order_names = orders_filled(state, fill, fill.counted - was.counted, memory)
     changes |= {
         "balances": plus(minus(state.balances, old.balances), new.balances),
         "profit_sums": plus(minus(state.profit_sums, old.profit_sums), new.profit_sums),
         "fee_sums": plus(minus(state.fee_sums, old.fee_sums), new.fee_sums),
         "trade_count": state.trade_count + new.trade_count - old.trade_count,
-        "memory": state.memory.change(changed),
-        "orders": _orders_filled(state, fill, fill.counted - was.counted),
+        "memory": memory,
+        "orders": orders,
+        "order_names": order_names,
     }
     return replace(state, **changes)
 
 
 def _changes_position(told: Told, fill: Fill) -> bool:
     """Whether a fill or message changed the position of a fill."""
-    if told.account != fill.account or told.symbol != fill.symbol:
+    if isinstance(told, Closing) or told.account != fill.account or told.symbol != fill.symbol:
         return False
     if isinstance(told, Fill):
         return told.side == fill.side
@@ -275,7 +274,7 @@ def _booked(state: EngineState, told: Told, key: PositionKey) -> EngineState:
     """Book a fill or message of the position `key` again."""
     if isinstance(told, Fill):
         return book_fill(state, told, key, state.instrument(told.symbol), state.memory)
-    if told.effect is None:
+    if isinstance(told, Closing) or told.effect is None:
         return state
     changes = effect_changes(state, key, told.effect, told.symbol, told.recorded)
     return replace(state, **changes)

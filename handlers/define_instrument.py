@@ -14,6 +14,7 @@ from handlers.amounts import Quantity, exact_arithmetic, positive
 from handlers.errors import TradingError
 from handlers.instrument import Instrument, InstrumentKind, Symbol, share_in
 from handlers.message_memory import Fill
+from handlers.order import Closing
 from handlers.state import EngineState
 
 __all__ = ["DefineInstrument", "define_instrument"]
@@ -99,6 +100,8 @@ def _means_the_same(one: Instrument, other: Instrument) -> bool:
 def _traded(state: EngineState, symbol: str) -> bool:
     """Whether a position or anything remembered depends on the meaning of the symbol."""
     return any(position.symbol == symbol for position in state.positions.values()) or any(
-        told.symbol == symbol and (isinstance(told, Fill) or told.effect is not None)
+        not isinstance(told, Closing)
+        and told.symbol == symbol
+        and (isinstance(told, Fill) or told.effect is not None)
         for _, told in state.memory.told()
     )

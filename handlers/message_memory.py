@@ -32,6 +32,7 @@ from msgspec.structs import replace
 from handlers.amounts import ZERO
 from handlers.errors import TooLateError, TradingError
 from handlers.instrument import Side
+from handlers.order import Closing
 from handlers.position import Position, PositionKey, position_key
 
 __all__ = [
@@ -208,7 +209,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, tag="message"):
         )
 
 
-Told = Fill | Message
+Told = Fill | Message | Closing
 
 
 class Amendment(msgspec.Struct, frozen=True, gc=False):

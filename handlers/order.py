@@ -1,4 +1,4 @@
-"""Open orders: the knowledge of an order needed between a crash and the next poll."""
+"""Open orders, and ends of orders: what is needed between a crash and the next poll."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handlers.amounts import ZERO
 from handlers.instrument import Side
 from handlers.position import MAIN, NET
 
-__all__ = ["Order", "OrderKey", "OrderName", "TradeSide"]
+__all__ = ["Closing", "Order", "OrderKey", "OrderName", "TradeSide"]
 
 TradeSide = Literal["buy", "sell"]
 OrderKey = tuple[str, str, str, str]
@@ -73,3 +73,25 @@ class Order(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
             order_id="" if self.order_id == name else self.order_id,
             former_ids=tuple(former for former in self.former_ids if former != name),
         )
+
+
+class Closing(msgspec.Struct, frozen=True, gc=False, tag="closing"):
+    """The remembered end of an order.
+
+    A venue may open a closed order again, as after a bust. Such an order is open while its fills
+    are less than its quantity.
+
+    Attributes:
+        number: The place in the order of telling.
+        recorded: The time of the event, nanoseconds since the epoch.
+        reason: The venue's reason.
+        time: The latest venue time of a closing, nanoseconds since the epoch. With `None`, of a
+            closing without a time, no word of the venue is later.
+        opened: The order by the newest word of the venue later than `time`. `None` for no word.
+    """
+
+    number: int
+    recorded: int
+    reason: str = ""
+    time: int | None = None
+    opened: Order | None = None

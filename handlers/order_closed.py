@@ -1,15 +1,19 @@
 """`order_closed`: an order without further fills: filled, cancelled, rejected, or expired.
 
 A late fill is booked all the same. Later messages about the order change nothing, unless the venue
-opened the order again at a later time of its own (`order_updated`).
+opened the order again at a later time of its own (`order_updated`), which may be told before the
+closing. A closing without a venue time is final.
 """
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from eventstore import Event, Operation, handler
-from handlers.instrument import Account, Identifier
-from handlers.message_memory import Message
-from handlers.order_lookup import close_order, is_closed, order_of
+from handlers.amounts import ZERO
+from handlers.instrument import Account, Identifier, is_older
+from handlers.order import Closing
+from handlers.order_lookup import close_order, closing_of, order_of
 from handlers.position import MAIN
 from handlers.state import EngineState
 
@@ -39,10 +43,10 @@ def order_closed(state: EngineState, event: Event[OrderClosed]) -> EngineState:
     order = order_of(state, *place, own, data.order_id)
     if order is None and not own:
         order = order_of(state, *place, data.order_id, "")
-        if order is not None or is_closed(state.memory, *place, data.order_id, ""):
+        closed = closing_of(state.memory, *place, data.order_id, ()) is not None
+        if order is not None or closed:
             own, ids = data.order_id, set()
-    message = Message(
-        state.memory.count + 1, event.time, (("reason", data.reason),), data.account,
-        time=data.time,
-    )  # fmt: skip
-    return close_order(state, order, place, own, ids, message)
+    later = order is not None and is_older(data.time, order.time)
+    opened = replace(order, filled=ZERO) if order is not None and later else None
+    closing = Closing(state.memory.count + 1, event.time, data.reason, data.time, opened)
+    return close_order(state, order, place, own, ids, closing)

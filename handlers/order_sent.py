@@ -14,7 +14,7 @@ from eventstore import Event, Operation, handler
 from handlers.amounts import Number, Quantity, exact, exact_arithmetic, positive
 from handlers.instrument import Account, Identifier, Side, Symbol
 from handlers.order import Order, TradeSide
-from handlers.order_lookup import filled_by, is_closed, order_of, with_order
+from handlers.order_lookup import closing_of, filled_by, order_of, with_order
 from handlers.position import MAIN, NET
 from handlers.state import EngineState
 
@@ -48,14 +48,14 @@ def order_sent(state: EngineState, event: Event[OrderSent]) -> EngineState:
     shares = positive(data.shares, "order_sent", "shares")
     price = None if data.price is None else exact(data.price, "order_sent", "price")
     client_order_id = data.client_order_id
-    if is_closed(state.memory, data.venue, data.account, client_order_id, ""):
-        return state
     known = order_of(state, data.venue, data.account, client_order_id, "")
     if known is not None:
         side = data.position_side if known.position_side == NET else known.position_side
         time = data.time if known.sent is None else known.sent
         order = replace(known, position_side=side, sent=time)
         return state if order == known else replace(state, **with_order(state, order))
+    if closing_of(state.memory, data.venue, data.account, client_order_id, ()) is not None:
+        return state
     order = Order(
         "", client_order_id, data.symbol, data.side, shares, price, venue=data.venue,
         account=data.account, position_side=data.position_side, sent=data.time,

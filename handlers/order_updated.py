@@ -9,7 +9,8 @@ of the earlier one.
 Updates may come in any order. An update of an earlier venue time than the known one tells an
 earlier id of the order, and changes nothing else. An update of a closed order opens nothing, and
 closes the order under the ids in the update. Only an update of a later venue time than the closing
-opens the order again, and only where the fills are less than the order, as after a bust.
+opens the order again, as after a bust. Such an order is open while its fills are less than its
+quantity. The closing remembers the update, so the order of telling does not count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from handlers.order_lookup import (
     close_order,
     closing_of,
     filled_by,
-    open_again,
+    is_open_again,
     order_of,
     with_order,
     without_order,
@@ -70,16 +71,18 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
         venue=data.venue, account=data.account, position_side=data.position_side or NET,
         time=data.time,
     )  # fmt: skip
-    closed = closing_of(state.memory, *place, *ids)
+    closed = closing_of(state.memory, *place, data.client_order_id, [data.order_id])
     if closed is not None:
-        later = is_older(closed.time, data.time)
-        if later and filled_by(state.memory, order, None) < shares:
-            memory = open_again(state.memory, *place, *ids, data.time)
-            state = replace(state, memory=memory)
-        elif known is not None and known.order_id not in ("", data.order_id):
-            return state  # the closed id is one that the order had before
-        else:
+        if closed.opened is not None:
+            order = _joined(order, closed.opened, data.position_side)
+        elif not is_older(closed.time, data.time):
+            if known is not None and known.order_id not in ("", data.order_id):
+                return state  # the closed id is one that the order had before
             return close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
+        closed = replace(closed, opened=order)
+        state = close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
+        if not is_open_again(state.memory, closed):
+            return state
     if known is None:
         order = replace(order, filled=filled_by(state.memory, order, None))
         return replace(state, **with_order(state, order))

@@ -197,6 +197,12 @@ TRADING: tuple[Sabotage, ...] = (
         caught_by=(BY_HAND,),
     ),
     Sabotage(
+        name="a bust that opens no order again",
+        breaks="the same orders are open in any order of telling",
+        edits=(edit("order_lookup.py", "    elif quantity.is_signed():\n", "    elif False:\n"),),
+        caught_by=("tests/handlers/test_orders_opened_again.py",),
+    ),
+    Sabotage(
         name="coins corrected twice",
         breaks="the position of a pair outside the report is no difference",
         edits=(
