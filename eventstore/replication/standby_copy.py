@@ -187,8 +187,10 @@ class StreamCopy(Generic[StateT]):
         Raises `StreamMismatchError` where the events differ.
         """
         last = self.store.cursor
+        if last.seq != self.store.head_seq:
+            return  # what is being written came from the stream
         theirs = checksum_at(record.chunk.array, last.seq - record.first_seq)
-        if last.seq == self.store.head_seq and last.checksum not in (None, theirs):
+        if last.checksum not in (None, theirs):
             reason = (
                 f"event {last.seq} of the stream is another one than here: this store was written "
                 "elsewhere. Move the directory away, and begin the standby anew"

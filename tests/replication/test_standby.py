@@ -226,3 +226,24 @@ class TestFaults:
             async with followed(other, replicate) as standby:
                 with pytest.raises(StreamMismatchError, match="another one than here"):
                     await standby.wait_for(3)
+
+    async def test_a_record_that_comes_again_while_it_is_written_is_passed_over(
+        self,
+        store: EventStore[Bank],
+        directories: list[Path],
+        replicate: dict[str, Any],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        for number in range(1, 6):
+            await store.append(pay(number))
+        client = await nats.connect(replicate["servers"])
+        stream = client.jetstream()
+        last = await stream.get_last_msg(
+            replicate["stream"], f"eventstore.{replicate['stream']}.record"
+        )
+        own = {name: text for name, text in (last.headers or {}).items() if name[:4] != "Nats"}
+        await stream.publish(last.subject or "", last.data or b"", headers=own)
+        await client.close()
+        async with followed(directories[1], replicate) as standby:
+            await standby.wait_for(5)
+        assert not [record for record in caplog.records if record.exc_info]
