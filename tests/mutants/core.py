@@ -220,7 +220,11 @@ CORE = (
         name="an opening that does not wait for one given up",
         breaks="a cancelled opening leaves a store that can be opened",
         edits=(
-            edit("blocking_calls.py", "            opening.ended.wait()\n", "            pass\n"),
+            edit(
+                "blocking_calls.py",
+                "            wait_for_given_up(self.path)\n",
+                "            pass\n",
+            ),
         ),
         caught_by=("tests/test_given_up_openings.py",),
     ),
