@@ -52,7 +52,6 @@ __all__ = ["DurableLog"]
 
 _logger = logging.getLogger(__name__)
 
-_VISIT = 1 << 20  # body bytes after which a visit to a thread ends
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare, after one that failed
 
 P = ParamSpec("P")
@@ -226,8 +225,8 @@ class DurableLog:
         """
         chunks = self._reader.chunks(start, stop)
 
-        def take(most: int) -> tuple[list[Chunk], bool | Exception]:
-            """Read chunks of `most` bytes in one visit to a thread, and tell how reading ended."""
+        def take() -> tuple[list[Chunk], bool | Exception]:
+            """Read as many chunks as a visit to a thread is worth, and tell how reading ended."""
             taken, size = list[Chunk](), 0
             try:
                 for chunk in chunks:
@@ -236,17 +235,15 @@ class DurableLog:
                     if chunk.first_seq + chunk.events >= stop:
                         chunks.close()
                         break
-                    if size >= most:
+                    if size >= CHUNK_BYTES:
                         return taken, False
             except Exception as error:  # noqa: BLE001  raised behind the chunks that could be read
                 return taken, error
             return taken, True
 
-        most = CHUNK_BYTES  # the first event comes soon
         ends: bool | Exception = False
         while not ends:
-            taken, ends = await self.run(take, most)
-            most = min(2 * most, _VISIT)
+            taken, ends = await self.run(take)
             for chunk in taken:
                 yield make(chunk)
         if isinstance(ends, Exception):

@@ -8,15 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventstore import (
-    CorruptLogError,
-    EventLog,
-    EventStore,
-    SimulatedClock,
-    read_events,
-    state_at,
-)
-from eventstore.blocking_calls import BackgroundCalls
+from eventstore import CorruptLogError, EventStore, SimulatedClock, read_events, state_at
 from eventstore.disk.layout import segment_seq
 from eventstore.snapshot import keyframes
 from eventstore.testing import Call, SimulatedDisk
@@ -95,23 +87,6 @@ class TestTheWholeHistory:
                 found = counts(disk.calls[since:])
                 assert found["list"] == 2
                 assert found["open"] <= segments + 2
-
-    @pytest.mark.asyncio
-    async def test_a_visit_to_a_thread_reads_more_than_the_one_before(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        visits, made = list[str](), BackgroundCalls.run
-
-        async def run(calls: BackgroundCalls, call: Any, *args: Any) -> Any:
-            visits.append(call.__name__)
-            return await made(calls, call, *args)
-
-        async with EventLog.open("", disk=SimulatedDisk()) as log:
-            for _ in range(40):
-                await log.append(bytes(64 << 10))
-            monkeypatch.setattr(BackgroundCalls, "run", run)
-            assert len([event async for event in log.read()]) == 40
-            assert visits == ["take"] * 4  # 4 events, 8, 16, and the rest
 
     @pytest.mark.asyncio
     async def test_what_was_read_before_damage_in_one_visit_is_given(self) -> None:
