@@ -255,7 +255,7 @@ class TestCrashes:
 
     @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
     def test_at_every_call_that_fails(self, code: int) -> None:
-        """The next compaction finishes the work. After a failed sync only the next opening may."""
+        """The next compaction finishes the work, also that of a closing after a failed sync."""
         start, values = several_segments()
         for number, call in enumerate(calls_of_compaction(start), 1):
             disk = start.clone()
@@ -263,6 +263,10 @@ class TestCrashes:
             if call.kind in ("sync", "sync_folder"):
                 with pytest.raises(SyncFailedError):
                     compact(disk, load_manifest(disk), 6, "archive")
+                disk.heal()
+                compact(disk, load_manifest(disk), 6, "archive")
+                for image in range(8):
+                    assert values_on(disk.after_power_cut(image)) == values, call
                 continue
             with contextlib.suppress(OSError, EventStoreError):
                 compact(disk, load_manifest(disk), 6, "archive")

@@ -549,6 +549,18 @@ SABOTAGES = (
         caught_by=("tests/log/test_archive.py -k GivingWay",),
     ),
     Sabotage(
+        name="segment removed by a store.json whose sync failed",
+        breaks="a segment goes only when its archive is durable and counted",
+        edits=(
+            edit(
+                ARCHIVE,
+                "    if archived_segments(disk, manifest, listing):\n",
+                "    if False:\n",
+            ),
+        ),
+        caught_by=("tests/log/test_archive.py -k every_call_that_fails",),
+    ),
+    Sabotage(
         name="segment removed before store.json",
         breaks="a segment goes only when its archive is durable and counted",
         edits=(
