@@ -47,6 +47,7 @@ DUTIES = {
     "config": "settings",
     "config_file": "settings from a file",
     "shutdown": "an orderly end on SIGTERM",
+    "operator_log": "messages that no handler makes fail",
     "standing_warnings": "trouble told once, its end once",
     "key_config": "settings of identity keys",
     "replication_config": "settings of replication",

@@ -43,11 +43,11 @@ _PANDAS = {
 
 def describe(value: Any) -> str:
     """Return a short text for any object, also where its `repr` raises."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
     try:
+        if isinstance(value, type):
+            return f"the class {value.__name__}"
         return f"{reprlib.repr(value)} ({type(value).__name__})"
-    except Exception:  # noqa: BLE001  a repr may raise anything, as of an int with 5,000 digits
+    except Exception:  # noqa: BLE001  of any object, or of a repr, as of an int with 5,000 digits
         return f"a {type(value).__name__} that cannot be shown"
 
 
@@ -58,6 +58,13 @@ def cure_for(value: Any) -> str:
     >>> cure_for(Price(1.5)), cure_for(1.5)
     ('float(value)', '')
     """
+    try:
+        return _cure(value)
+    except Exception:  # noqa: BLE001  of an object whose own code raises when it is asked anything
+        return ""
+
+
+def _cure(value: Any) -> str:
     kind = type(value)
     if kind.__module__.partition(".")[0] not in _FOREIGN:
         for plain in (str, int, float, bytes):

@@ -147,6 +147,10 @@ def _of_datetime(moment: datetime, argument: str) -> int:
         aware = moment.utcoffset() is not None
     except (ValueError, TypeError):  # an offset of a day or more, or of another type
         aware = False
+    except Exception as error:  # a time zone of the caller's may raise anything
+        raise argument_error(
+            argument, moment, f"its time zone raised {type(error).__name__}; convert it to UTC"
+        ) from error
     if not aware:
         raise argument_error(
             argument, moment, "has no time zone: expected an aware datetime, such as UTC's"
@@ -154,7 +158,7 @@ def _of_datetime(moment: datetime, argument: str) -> int:
     try:
         # A pandas Timestamp is a datetime that has nanoseconds as well.
         return (moment - _EPOCH) // _MICROSECOND * 1000 + getattr(moment, "nanosecond", 0)
-    except (OverflowError, ValueError, TypeError) as error:  # of a subclass with other limits
+    except Exception as error:  # of a subclass with other limits, or of its time zone
         raise argument_error(argument, moment, "expected an aware datetime") from error
 
 

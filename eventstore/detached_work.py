@@ -34,7 +34,8 @@ def wake(waiter: asyncio.Future[None]) -> None:
 class DetachedWork(Generic[T]):
     """A coroutine that goes on to the end, also when every task is cancelled.
 
-    The coroutine begins in the loop's next turn, and awaits futures of the running loop only.
+    The coroutine begins in the next turn of `loop`, by default the running one, and awaits futures
+    of this loop only.
     `ended` is called with the error that ended the coroutine, if any, before a waiter is woken, and
     once more where an exception of a signal handler cut the call off. An error without `ended` and
     without a waiter goes to the loop's exception handler.
@@ -44,10 +45,11 @@ class DetachedWork(Generic[T]):
         self,
         work: Coroutine[Any, Any, T],
         ended: Callable[[BaseException | None], None] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._work = work
         self._ended = ended
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop() if loop is None else loop
         self._outcome: asyncio.Future[T] = self._loop.create_future()
         self._waiters: dict[asyncio.Future[None], None] = {}  # each leaves in constant time
         self._loop.call_soon(self._step)

@@ -15,7 +15,6 @@ exists, a log without segments has lost its segments.
 from __future__ import annotations
 
 import contextlib
-import logging
 import uuid
 from typing import Any, Literal, NamedTuple
 
@@ -58,6 +57,7 @@ from eventstore.log.archive import archived_segments, remove_archived_segments
 from eventstore.log.format import InvalidBytesError, SegmentHeader
 from eventstore.log.segment import build_segment, fresh_salt, read_header
 from eventstore.log.tail_verdict import Clean, classify_tail
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import SyncFailedError, translating_recovery_errors
 from eventstore.recovery_and_stats import printable
 from eventstore.timelines import first_timeline, next_timeline
@@ -74,7 +74,7 @@ __all__ = [
     "refuse_orphans",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 
 Create = Literal["new"] | bool
 """Whether an opening may make a store: `True`, `False`, or `new` for an opening that has to."""

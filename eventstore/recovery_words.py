@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,12 +12,13 @@ from eventstore.disk.manifest import Manifest
 from eventstore.intents.warning import in_doubt_warning
 from eventstore.log.recovery import RecoveredLog
 from eventstore.model.state_codec import StateAt
+from eventstore.operator_log import operator_log
 from eventstore.recovery_and_stats import RecoveryReport, printable
 from eventstore.snapshot.vault import LoadedSnapshot, Rejected
 
 __all__ = ["recovery_report", "report_with_tail", "tell"]
 
-_logger = logging.getLogger("eventstore.recovery")
+_logger = operator_log("eventstore.recovery")
 
 
 def recovery_report(

@@ -13,12 +13,14 @@ import logging
 import threading
 from typing import NamedTuple
 
+from eventstore.operator_log import OperatorLog
+
 __all__ = ["StandingWarnings"]
 
 
 class _Warning(NamedTuple):
     text: str
-    logger: logging.Logger
+    logger: OperatorLog
     level: int
 
 
@@ -31,7 +33,7 @@ class StandingWarnings:
         self._lock = threading.RLock()  # a signal handler may ask for `stats()` at any instruction
 
     def begin(
-        self, kind: str, text: str, logger: logging.Logger, *, level: int = logging.WARNING
+        self, kind: str, text: str, logger: OperatorLog, *, level: int = logging.WARNING
     ) -> None:
         """Let a warning stand. Log the text with `logger` unless a warning of the kind stands."""
         with self._lock:

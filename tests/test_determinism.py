@@ -66,6 +66,8 @@ def elsewhere(python: str, path: Path, seed: str) -> dict[str, str]:
         env={
             **os.environ,
             "PYTHONHASHSEED": seed,
+            "LC_ALL": "C",
+            "TZ": "Pacific/Kiritimati",
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
         },

@@ -220,7 +220,26 @@ class Nowhere(tzinfo):
         return None
 
 
+class Broken(Nowhere):
+    """A time zone of the caller's with a fault."""
+
+    def __repr__(self) -> str:
+        return "Broken()"
+
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
+        raise LookupError("no such rule")
+
+
+class BrokenTime(datetime):
+    """A time whose own arithmetic has a fault."""
+
+    def __sub__(self, other: Any) -> Any:
+        raise LookupError("no such rule")
+
+
 NO_MOMENTS: list[Any] = [
+    datetime(2026, 3, 2, tzinfo=Broken()),
+    BrokenTime(2026, 3, 2, tzinfo=UTC),
     datetime(2026, 3, 2),
     datetime(1970, 1, 1),
     datetime(2026, 3, 2, tzinfo=Nowhere()),

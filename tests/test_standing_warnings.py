@@ -10,13 +10,14 @@ import pytest
 
 from eventstore import EventStore, SimulatedClock, StoreFullError
 from eventstore.log.slow_syncs import SlowSyncs
+from eventstore.operator_log import operator_log
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.testing import SimulatedDisk
 from eventstore.testing.faults import Fault
 from tests.support.bank import bank_registry, pay
 from tests.support.gates import PATIENCE
 
-logger = logging.getLogger("eventstore.test")
+logger = operator_log("eventstore.test")
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:

@@ -30,7 +30,6 @@ seal attests. This takes a pass over the last segment, and is done seldom.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -47,12 +46,13 @@ from eventstore.log.frontier_file import FRONTIER_SIZE, Frontier, WriterState
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.segment import read_header
 from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import GoneError, translating_read_errors
 from eventstore.reading.cursor_check import confirm
 
 __all__ = ["Found", "LogFollower"]
 
-_logger = logging.getLogger("eventstore.following")
+_logger = operator_log("eventstore.following")
 
 _TORN_READS = 5
 """Reads of the frontier in a row that may fall into a write."""

@@ -10,16 +10,15 @@ its answer at once. The first such look-up begins to read the prints, as detache
 
 from __future__ import annotations
 
-import logging
-
 from eventstore.detached_work import DetachedWork
 from eventstore.errors import StoreClosedError
 from eventstore.keys.index import KeyIndex
 from eventstore.log.base import Log
+from eventstore.operator_log import operator_log
 
 __all__ = ["FingerprintLoading"]
 
-_logger = logging.getLogger("eventstore.store")
+_logger = operator_log("eventstore.store")
 
 
 class FingerprintLoading:

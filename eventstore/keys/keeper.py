@@ -26,7 +26,6 @@ everywhere.
 from __future__ import annotations
 
 import contextlib
-import logging
 import uuid
 from collections.abc import Callable
 
@@ -47,11 +46,12 @@ from eventstore.keys.run_writing import (
     writing_run,
 )
 from eventstore.log.base import Log
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error
 
 __all__ = ["KeyKeeper"]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 
 MOST_RECENT = 65_536
 """Number of keys in memory for a new run."""

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from eventstore.arguments import cure_for
-from eventstore.errors import InvalidPayloadError
+from eventstore.errors import EventStoreError, InvalidPayloadError
 
 __all__ = ["key_text"]
 
@@ -38,6 +38,16 @@ def key_text(value: Any, operation: str) -> str | None:
         return None
     if type(value) is str and value:
         return value
+    try:
+        return _text(value, operation)
+    except EventStoreError:
+        raise
+    except Exception as error:  # the value's own code, as of a time zone
+        reason = f"a {type(value).__name__} that raised {type(error).__name__}"
+        raise _unusable_error(reason, operation) from error
+
+
+def _text(value: Any, operation: str) -> str:
     if isinstance(value, tuple | list):
         parts = [_part(part, operation) for part in value]
         if not parts:

@@ -37,7 +37,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,10 +57,11 @@ from eventstore.log.timers import CommitTimers
 from eventstore.log.unretrieved import UnretrievedFailures
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Event, Receipt
+from eventstore.operator_log import operator_log
 
 __all__ = ["GroupCommit"]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 _ATTEMPTS = 4  # to tell the end of a job
 
 

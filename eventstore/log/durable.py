@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import errno
 import functools
-import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
@@ -45,12 +44,13 @@ from eventstore.log.replica_interface import Lag, Replica
 from eventstore.log.runs import CHUNK_BYTES, narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
+from eventstore.operator_log import operator_log
 from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["DurableLog"]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare, after one that failed
 

@@ -35,7 +35,6 @@ until the next opening. The log goes on, and one warning says so.
 from __future__ import annotations
 
 import enum
-import logging
 import struct
 import uuid
 import zlib
@@ -44,10 +43,11 @@ from typing import NamedTuple
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import FRONTIER
 from eventstore.log.format import CRC32, InvalidBytesError
+from eventstore.operator_log import operator_log
 
 __all__ = ["FRONTIER_SIZE", "Frontier", "FrontierWriter", "WriterState"]
 
-_logger = logging.getLogger("eventstore.log.writer")
+_logger = operator_log("eventstore.log.writer")
 
 MAGIC = b"EVSTFRN\n"
 VERSION = 1

@@ -40,9 +40,11 @@ def checked_durability(value: Durability | str, name: str = "durability") -> Dur
     >>> checked_durability("interval")
     <Durability.INTERVAL: 'interval'>
     """
-    if isinstance(value, Durability | str):
+    if isinstance(value, Durability):
+        return value
+    if isinstance(value, str):
         with contextlib.suppress(ValueError):
-            return Durability(value)
+            return Durability(str.__str__(value))  # a subclass could call the store to compare
     names = ", ".join(repr(member.value) for member in Durability)
     raise argument_error(name, value, f"expected a Durability, or one of {names}")
 

@@ -9,7 +9,6 @@ store's files.
 from __future__ import annotations
 
 import bisect
-import logging
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -31,13 +30,14 @@ from eventstore.log.reader import LogReader
 from eventstore.log.runs import narrowed
 from eventstore.model.codec import array_header
 from eventstore.model.operation import Event, Outcome, Receipt
+from eventstore.operator_log import operator_log
 from eventstore.recovery_and_stats import StoreStats
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.timelines import Lineage
 
 __all__ = ["MemoryLog"]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -98,7 +98,9 @@ def _run_job(writer: LogWriter, job: Job) -> Exception | None:
                 raise writer.order_error(first, f"{numbered} events are numbered up to {last}")
             writer.commit(first, numbered, body, sync=job.record.level == SYNCED)
     except EventStoreError as error:
-        return error
+        if isinstance(error, StoreFailedError) or job.record is None or writer.next_seq == first:
+            return error
+        return _unexpected_failure(writer, error)  # the record is there: it was not refused
     except Exception as error:  # noqa: BLE001  every waiter must be told
         return _unexpected_failure(writer, error)
     return None

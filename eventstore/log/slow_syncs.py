@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
+from eventstore.operator_log import operator_log
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["SlowSyncs"]
 
-_logger = logging.getLogger("eventstore.log.writer")
+_logger = operator_log("eventstore.log.writer")
 
 _CALM = 60_000_000_000  # nanoseconds without a slow sync, after which the disk is well
 

@@ -18,7 +18,6 @@ that touches the file, `ready` or `size` is made under `lock`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 
 from eventstore.disk.base import Disk, File, sync, sync_folder
@@ -30,12 +29,13 @@ from eventstore.disk.layout import (
 )
 from eventstore.log.format import HEADER_SIZE
 from eventstore.log.segment import zero_fill
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import NO_ACCESS, SHORTAGE, SyncFailedError, shortage_words
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["SpareSegment", "give_up_spare_files"]
 
-_logger = logging.getLogger("eventstore.log.writer")
+_logger = operator_log("eventstore.log.writer")
 
 FIRST_SIZE = 64 << 10
 """Bytes of the first segment of a writer whose segments grow."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -31,11 +30,12 @@ from eventstore.errors import OutcomeUnknownError
 from eventstore.log.backpressure import Room
 from eventstore.log.base import Numbers, Record
 from eventstore.model.operation import Receipt
+from eventstore.operator_log import operator_log
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["CommitWatch"]
 
-_logger = logging.getLogger("eventstore.log.writer")
+_logger = operator_log("eventstore.log.writer")
 
 _SHORTEST = 0.01  # seconds between two ticks, at least
 _LOOKS = 4  # ticks in a `commit_timeout`, at least

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from eventstore.log.base import Record
+from eventstore.operator_log import operator_log
 
 __all__ = ["UnretrievedFailures"]
 
-_logger = logging.getLogger("eventstore.log.commit")
+_logger = operator_log("eventstore.log.commit")
 
 
 class UnretrievedFailures:

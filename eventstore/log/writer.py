@@ -35,7 +35,6 @@ work.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import uuid
 from typing import NamedTuple
@@ -59,12 +58,13 @@ from eventstore.log.segment import RESERVED, ActiveSegment, SegmentEnd, write_se
 from eventstore.log.slow_syncs import SlowSyncs
 from eventstore.log.spare import SpareSegment
 from eventstore.log.write_counts import WriteCounts
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["LogWriter"]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 
 _LOOK = 5_000_000  # nanoseconds between the looks of commits whether the segment is in place
 

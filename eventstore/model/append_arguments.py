@@ -32,17 +32,27 @@ Current = Mapping[str, type[Operation]]
 def checked_metadata(metadata: Any, data: Operation) -> dict[str, Any]:
     """Return metadata as a plain dictionary. `data` is a payload beside the metadata.
 
-    Raises `InvalidPayloadError` for anything but a mapping, and for a key that only the store
+    Raises `InvalidPayloadError` for anything but a mapping, and for a key that the store alone
     writes.
     """
-    if not isinstance(metadata, Mapping):
+    if not issubclass(type(metadata), Mapping):
         raise InvalidPayloadError(
             f"{operation_name(type(data))}, field `$metadata`: a mapping is expected, not "
             f"{type(metadata).__name__}; nothing was written",
             operation=operation_name(type(data)),
             field="$metadata",
         )
-    found: dict[str, Any] = metadata if type(metadata) is dict else dict(metadata)
+    try:
+        found: dict[str, Any] = metadata if type(metadata) is dict else dict(metadata)
+    except EventStoreError:  # a mapping that calls the store is told so
+        raise
+    except Exception as error:  # of the mapping
+        raise InvalidPayloadError(
+            f"{operation_name(type(data))}, field `$metadata`: {type(metadata).__name__} cannot be "
+            f"read ({type(error).__name__}: {error}); nothing was written",
+            operation=operation_name(type(data)),
+            field="$metadata",
+        ) from error
     if not RESERVED.isdisjoint(found):
         name = next(name for name in found if name in RESERVED)
         raise InvalidPayloadError(
@@ -74,12 +84,13 @@ def build_payload(current: Current, operation: Any, data: Any) -> Operation:
 
     Raises `UnknownOperationError`, and `InvalidPayloadError` with the path of the field.
     """
-    if not isinstance(operation, str):
+    if not issubclass(type(operation), str):
         raise InvalidPayloadError(
             f"{describe(operation)} is no name of an operation (known: "
             f"{_known_operations(current)}); nothing was written",
             operation="append",
         )
+    operation = str.__str__(operation)
     if operation not in current:
         remedy = remedy_for(operation, "register one, or install its plugin")
         raise UnknownOperationError(
@@ -118,19 +129,22 @@ def build_payloads(current: Current, operations: tuple[Any, ...]) -> list[Operat
     """
     if not operations:
         raise InvalidPayloadError("nothing to append: pass operations", operation="append")
-    if isinstance(operations[0], str):
+    if issubclass(type(operations[0]), str):
+        name = str.__str__(operations[0])
         if len(operations) != 2:
             raise InvalidPayloadError(
-                f"{operations[0]}: a name goes with one mapping; for several operations pass "
+                f"{name}: a name goes with one mapping; for several operations pass "
                 "(name, mapping) pairs; nothing was written",
-                operation=operations[0],
+                operation=name,
             )
-        return [build_payload(current, operations[0], operations[1])]
-    return [_from_pair(current, item) if isinstance(item, tuple) else item for item in operations]
+        return [build_payload(current, name, operations[1])]
+    return [
+        _from_pair(current, item) if issubclass(type(item), tuple) else item for item in operations
+    ]
 
 
 def _from_pair(current: Current, pair: tuple[Any, ...]) -> Operation:
-    if len(pair) != 2 or not isinstance(pair[0], str):
+    if len(pair) != 2 or not issubclass(type(pair[0]), str):
         raise InvalidPayloadError(
             f"{describe(pair)} is no (name, mapping) pair; nothing was written", operation="append"
         )
@@ -138,17 +152,17 @@ def _from_pair(current: Current, pair: tuple[Any, ...]) -> Operation:
 
 
 def refused_payload_error(data: Any, current: Current, *, old: bool) -> EventStoreError:
-    """Make the error for an object that no handler takes.
+    """Make the error for an object without a handler.
 
-    `old` says that an upcaster takes the object, which is then a payload of an older version.
+    `old` says that an upcaster takes the object: a payload of an older version.
     """
-    if isinstance(data, type) and issubclass(data, Operation):
+    if issubclass(type(data), type) and issubclass(data, Operation):
         return InvalidPayloadError(
             f"{data.__name__} is a class: append a payload, {data.__name__}(...); nothing was "
             "written",
             operation=operation_name(data) if data is not Operation else "append",
         )
-    if not isinstance(data, Operation):
+    if not issubclass(type(data), Operation):
         hint = _HINTS.get(type(data).__name__, "append an Operation, or a name and a mapping")
         return InvalidPayloadError(
             f"{type(data).__name__} is no operation: {hint}; nothing was written",

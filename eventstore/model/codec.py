@@ -204,10 +204,11 @@ class EventCodec:
         except RecursionError:
             return path
         except Exception:  # noqa: BLE001  the reason is known, and the place is looked for
-            for step, part in parts_of(value):
-                found = self._unencodable(part, path + path_of((step,)))
-                if found is not None:
-                    return found
+            with contextlib.suppress(Exception):  # a value's own code, asked for its parts
+                for step, part in parts_of(value):
+                    found = self._unencodable(part, path + path_of((step,)))
+                    if found is not None:
+                        return found
             return path
         return None
 
@@ -370,26 +371,30 @@ def field_of(reason: str) -> str:
 def _incomparable_part(value: Any, path: str) -> str | None:
     """Return the path of the first part whose comparison raises, such as a signalling NaN."""
     parts: Iterable[tuple[Any, str]]
-    if isinstance(value, msgspec.Struct):
-        parts = ((getattr(value, name), f"{path}.{name}") for name in value.__struct_fields__)
-    elif isinstance(value, Mapping):
-        parts = ((part, f"{path}[{key!r}]") for key, part in value.items())
-    elif isinstance(value, list | tuple):
-        parts = ((part, f"{path}[{index}]") for index, part in enumerate(value))
-    else:
-        try:
+    try:
+        if isinstance(value, msgspec.Struct):
+            parts = ((getattr(value, name), f"{path}.{name}") for name in value.__struct_fields__)
+        elif isinstance(value, Mapping):
+            parts = ((part, f"{path}[{key!r}]") for key, part in value.items())
+        elif isinstance(value, list | tuple):
+            parts = ((part, f"{path}[{index}]") for index, part in enumerate(value))
+        else:
             value == value  # noqa: B015, PLR0124  whether the comparison raises is the question
-        except Exception:  # noqa: BLE001  a value's own code may raise anything
-            return path
-        return None
-    found = (_incomparable_part(part, name) for part, name in parts)
-    return next((name for name in found if name is not None), None)
+            return None
+        found = (_incomparable_part(part, name) for part, name in parts)
+        return next((name for name in found if name is not None), None)
+    except Exception:  # noqa: BLE001  a value's own code may raise anything
+        return path
 
 
 def _first_difference(before: Any, after: Any, root: str) -> str | None:
     """Say how the first part changes that is not equal after a round trip."""
-    for steps, was, now in walk_differences(before, after, exact=False):
-        given, read = describe(was), describe(now)
-        change = "" if given == read else f": {given} is read back as {read}"
-        return f"the value does not survive being recorded{change} - at `{root}{path_of(steps)}`"
+    try:
+        for steps, was, now in walk_differences(before, after, exact=False):
+            given, read = describe(was), describe(now)
+            change = "" if given == read else f": {given} is read back as {read}"
+            path = f"{root}{path_of(steps)}"
+            return f"the value does not survive being recorded{change} - at `{path}`"
+    except Exception:  # noqa: BLE001  a value's own code may raise anything
+        return f"the value does not survive being recorded - at `{root}`"
     return None

@@ -130,14 +130,20 @@ def refuse_unknown_fields(data: Iterable[Any], kind: type[Any], path: str = "$")
 
 
 def foreign_cure(data: Any) -> str:
-    """Return the cure for the first value in plain data that is of another library, or a text."""
-    if isinstance(data, Mapping):
-        found = (foreign_cure(part) for item in data.items() for part in item)
-    elif isinstance(data, list | tuple | set | frozenset):
-        found = (foreign_cure(part) for part in data)
-    else:
-        return cure_for(data)
-    return next(filter(None, found), "")
+    """Return the cure for the first value in plain data that is of another library, or a text.
+
+    Data that cannot be looked through, such as a list within itself, has no cure.
+    """
+    try:
+        if isinstance(data, Mapping):
+            found = (foreign_cure(part) for item in data.items() for part in item)
+        elif isinstance(data, list | tuple | set | frozenset):
+            found = (foreign_cure(part) for part in data)
+        else:
+            return cure_for(data)
+        return next(filter(None, found), "")
+    except Exception:  # noqa: BLE001  the data's own code, or the depth of the data
+        return ""
 
 
 def are_unchanged(given: Sequence[Any], read: Sequence[Any]) -> bool:

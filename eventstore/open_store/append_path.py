@@ -18,7 +18,6 @@ events, receipts are resolved. Snapshots are taken of the published state (`snap
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -43,11 +42,12 @@ from eventstore.model.value_types import copier
 from eventstore.open_store.folding import encode_and_fold
 from eventstore.open_store.keyed_appends import KeyedAppends, keys_in_flight
 from eventstore.open_store.parts import StoreParts
+from eventstore.operator_log import operator_log
 from eventstore.reading.subscriptions import Subscriptions
 
 __all__ = ["AppendOptions", "AppendPath"]
 
-_logger = logging.getLogger("eventstore.store")
+_logger = operator_log("eventstore.store")
 
 StateT = TypeVar("StateT")
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -52,13 +51,14 @@ from eventstore.log.format import MAX_SEQ
 from eventstore.model.operation import Event, KeyTexts, Operation, Outcome, Receipt, operation_name
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.user_code import fold_context
+from eventstore.operator_log import operator_log
 from eventstore.reading.arguments import operation_names
 from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.recovery_and_stats import StoreStats
 
 __all__ = ["KeyedAppends", "keys_in_flight"]
 
-_logger = logging.getLogger("eventstore.store")
+_logger = operator_log("eventstore.store")
 _FEW_EVENTS = 16
 """Events read at first to find those of one append. Most appends have fewer."""
 
@@ -108,6 +108,7 @@ class KeyedAppends:
         self._registry = registry
         self._log = log
         self._clock = clock
+        self._loop = asyncio.get_running_loop()  # `submit` may be called while no loop runs
         self._looking_up: set[DetachedWork[None]] = set()
         self._prints = FingerprintLoading(index, log)
 
@@ -175,14 +176,15 @@ class KeyedAppends:
 
     def _looked_up(self, request: _Request, decision: Decision) -> Receipt:
         """Return the pending receipt of a group with keys to be looked up."""
-        outcome = Outcome(loop=asyncio.get_running_loop())
+        outcome = Outcome(loop=self._loop)
         receipt, room = Receipt(0, 0, 0, outcome), self._log.appender.room
 
         def ended(_: BaseException | None) -> None:
             self._looking_up.discard(work)
             room.release(work)
 
-        work = DetachedWork(self._look_up_and_go_on(request, decision, receipt), ended)
+        looking_up = self._look_up_and_go_on(request, decision, receipt)
+        work = DetachedWork(looking_up, ended, self._loop)
         self._looking_up.add(work)
         room.hold(work, len(request.payloads))
         return receipt

@@ -26,7 +26,6 @@ Several tasks may wait on one subscription. Each event goes to one task.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -43,6 +42,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.model.value_types import copy_value
 from eventstore.moment import AtTime
 from eventstore.named_cursors import load_cursor, save_cursor
+from eventstore.operator_log import operator_log
 from eventstore.reading.cursor_check import confirm_live
 from eventstore.reading.open_store_events import Batch, durable_batches, first_seq_to_read
 from eventstore.reading.recent_events import Group, LiveEvents
@@ -50,7 +50,7 @@ from eventstore.reading.subscription import Asked, Subscription, checked_to_save
 
 __all__ = ["LiveSubscription"]
 
-_logger = logging.getLogger("eventstore.reading.subscription")
+_logger = operator_log("eventstore.reading.subscription")
 
 
 class LiveSubscription(Subscription):

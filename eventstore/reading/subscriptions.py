@@ -34,6 +34,7 @@ class Subscriptions(LiveEvents[LiveSubscription]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._loop = asyncio.get_running_loop()  # a log in memory commits while no loop runs, too
         self._made = 0
         self._followed: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._stopped = False
@@ -81,7 +82,7 @@ class Subscriptions(LiveEvents[LiveSubscription]):
         super()._overflow(newest)
         if not self._checks_lag:
             self._checks_lag = True
-            asyncio.get_running_loop().call_soon(self._check_lag)  # after the commit was told
+            self._loop.call_soon(self._check_lag)  # after the commit was told
 
     def _check_lag(self) -> None:
         self._checks_lag = False

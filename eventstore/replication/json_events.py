@@ -7,7 +7,6 @@ or a server cannot carry, is passed over: a convenience holds no event up.
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
@@ -15,12 +14,13 @@ import msgspec
 
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import OPERATION_FIELD
+from eventstore.operator_log import operator_log
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import Record
 
 __all__ = ["announce"]
 
-_logger = logging.getLogger("eventstore.replication")
+_logger = operator_log("eventstore.replication")
 
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
 _decode = EventCodec().decode

@@ -17,7 +17,6 @@ The engine's process makes the copy in a thread, once the stream has grown beyon
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from eventstore.blocking_calls import run_blocking
 from eventstore.config import StoreConfig
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import EventStoreError, ReplicationError, StreamMismatchError
+from eventstore.operator_log import operator_log
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
@@ -40,7 +40,7 @@ from eventstore.tools.backup.restore import plan_restore
 
 __all__ = ["Trimmed", "keep_small", "trim"]
 
-_logger = logging.getLogger("eventstore.replication")
+_logger = operator_log("eventstore.replication")
 
 _COPIES = 2
 _WARNING = "replication-trim"

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import urllib.request
 from typing import Any
 
+from eventstore.operator_log import operator_log
 from eventstore.replication_config import ReplicationConfig
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["watch_syncs"]
 
-_logger = logging.getLogger("eventstore.replication")
+_logger = operator_log("eventstore.replication")
 
 _WARNING = "replication-sync"
 _EVERY = 300.0

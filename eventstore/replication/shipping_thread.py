@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 
@@ -43,6 +42,7 @@ from eventstore.errors import (
 )
 from eventstore.log.reader import LogReader
 from eventstore.log.replica_interface import Lag
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.connecting import connect
@@ -63,7 +63,7 @@ from eventstore.timelines import Timeline
 
 __all__ = ["Shipper"]
 
-_logger = logging.getLogger("eventstore.replication")
+_logger = operator_log("eventstore.replication")
 
 OPENING_SECONDS = 10.0
 """How long an opening waits for the cluster at most, and with `quorum` for the last events."""

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -47,6 +46,7 @@ from eventstore.errors import (
 from eventstore.missing_await import Opened, Opening
 from eventstore.model.registry import HandlerRegistry
 from eventstore.moment import seq_of
+from eventstore.operator_log import operator_log
 from eventstore.reading.arguments import checked_registry
 from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection, end_tasks
@@ -63,7 +63,7 @@ from eventstore.timelines import next_timeline
 
 __all__ = ["Standby", "StandbyLag"]
 
-_logger = logging.getLogger("eventstore.replication")
+_logger = operator_log("eventstore.replication")
 
 _LOOKS = 3
 """Looks at the lease in the span of one lease."""

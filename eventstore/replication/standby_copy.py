@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
@@ -35,6 +34,7 @@ from eventstore.errors import (
 from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.open_store.parts import recover_parts
+from eventstore.operator_log import operator_log
 from eventstore.replication.connection import Connection
 from eventstore.replication.history_bucket import known_history
 from eventstore.replication.messages import History, Record, StreamEnd
@@ -44,7 +44,7 @@ from eventstore.replication.stream_reader import StreamReader
 
 __all__ = ["StreamCopy"]
 
-_logger = logging.getLogger("eventstore.replication")
+_logger = operator_log("eventstore.replication")
 
 _FULL = "standby-disk"
 _UNSETTLED = 256

@@ -55,6 +55,7 @@ from eventstore.keys.keeper import KeyKeeper
 from eventstore.log.archive import compact
 from eventstore.log.base import Log
 from eventstore.model.state_codec import StateAt
+from eventstore.operator_log import operator_log
 from eventstore.os_errors import (
     SHORTAGE,
     SyncFailedError,
@@ -70,7 +71,7 @@ from eventstore.snapshot.vault import SnapshotVault
 
 __all__ = ["SnapshotKeeper"]
 
-_logger = logging.getLogger(__name__)
+_logger = operator_log(__name__)
 
 
 class SnapshotKeeper:

@@ -39,6 +39,7 @@ from eventstore.keys.run import Run
 from eventstore.open_store import keyed_appends
 from eventstore.open_store.keyed_appends import KeyedAppends
 from eventstore.testing import SimulatedDisk
+from tests.log.test_call_guard import in_thread
 from tests.support.gates import PATIENCE
 from tests.test_head import failing_once
 
@@ -592,6 +593,20 @@ class TestLookUps:
         assert all(receipt.duplicate for receipt in await asyncio.gather(*waiting))
         assert store.stats().pending == 0
 
+    async def test_are_awaited_in_their_own_event_loop_alone(
+        self, with_a_run: EventStore[int]
+    ) -> None:
+        """The look-up wakes the loop of the store, and nobody would wake the other one."""
+        receipt = with_a_run.submit(Fill(fill_id="1"))
+
+        async def awaited() -> object:
+            return await receipt
+
+        told = in_thread(lambda: asyncio.run(asyncio.wait_for(awaited(), PATIENCE)))
+        assert isinstance(told, StoreUsageError)
+        assert "another event loop" in str(told)
+        assert (await receipt).duplicate
+
     async def test_of_a_group_beyond_the_limit(self, with_a_run: EventStore[int]) -> None:
         group = [Fill(fill_id=str(number)) for number in range(3, 13)]
         receipt = with_a_run.submit(*group)
@@ -671,6 +686,24 @@ class TestLookUps:
             assert all([(await receipt).duplicate for receipt in receipts])
             assert store.stats().pending == 0
             await store.append(Note())
+
+
+def test_a_key_is_looked_up_for_a_submit_between_two_runs_of_the_loop() -> None:
+    """Every other `submit` is taken there, so this one is, too."""
+    loop = asyncio.new_event_loop()
+    store = loop.run_until_complete(opened(SimulatedDisk()))
+    loop.run_until_complete(_filled(store))
+    receipt, fresh = store.submit(Fill(fill_id="1")), store.submit(Fill(fill_id="3"))
+    assert store.stats().pending == 2
+    loop.run_until_complete(store.close())
+    loop.close()
+    assert (receipt.seq, receipt.duplicate, receipt.error) == (1, True, None)
+    assert (fresh.seq, fresh.duplicate, fresh.error) == (3, False, None)
+
+
+async def _filled(store: EventStore[int]) -> None:
+    await store.append(Fill(fill_id="1"), Fill(fill_id="2"))
+    await store.snapshot()
 
 
 @pytest.mark.asyncio

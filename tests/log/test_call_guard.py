@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import inspect
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +30,7 @@ from eventstore import (
     read_events,
 )
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING, CallGuard
+from eventstore.reading.recent_events import BUFFER
 from eventstore.testing import SimulatedDisk
 from tests.log.samples import open_on
 
@@ -239,6 +243,26 @@ class TestFromInside:
             assert [event.data async for event in log.read()] == ["outer", "next"]
 
     @pytest.mark.asyncio
+    async def test_a_text_of_a_class_of_its_own_is_not_asked(self) -> None:
+        """Between the look at `expected_seq` and the pass, its comparison would take a number."""
+
+        class SlyText(str):
+            __slots__ = ()
+
+            def __eq__(self, other: object) -> bool:
+                store.submit(Add(amount=100))
+                return str.__eq__(self, other)
+
+            def __hash__(self) -> int:
+                store.submit(Add(amount=100))
+                return str.__hash__(self)
+
+        async with EventStore.in_memory(REGISTRY) as store:
+            options: Any = {"durability": SlyText("commit"), "expected_seq": 0}
+            receipt = await store.append(Add(amount=1), **options)
+            assert (receipt.seq, store.head_seq, store.state) == (1, 1, 1)
+
+    @pytest.mark.asyncio
     async def test_another_store_may_be_called(self) -> None:
         """A handler that keeps a second store is not pure, but it breaks no order."""
         other = await EventLog.open(disk=SimulatedDisk())
@@ -420,9 +444,39 @@ class TestFromOtherThreadsAndLoops:
         loop.run_until_complete(log.close())
         loop.close()
 
+    def test_there_with_a_subscriber_that_falls_far_behind(self) -> None:
+        """A store in memory commits at once, and has the loop look at the subscriber later."""
+        loop = asyncio.new_event_loop()
+        store = loop.run_until_complete(EventStore.in_memory(REGISTRY).__aenter__())
+        late = store.subscribe()
+        for _ in range(3):
+            store.submit(*[Add(amount=1)] * BUFFER)
+        assert late.lag == store.seq == 3 * BUFFER
+        assert loop.run_until_complete(anext(late)).seq == 1
+        loop.run_until_complete(store.close())
+        loop.close()
+
 
 class TestTheOrderOfNumbers:
     """The last check, for faults of the library: it stands before the bytes."""
+
+    @pytest.mark.asyncio
+    async def test_from_every_depth_of_the_stack(self, tmp_path: Path) -> None:
+        """Close to the limit of recursion, an append is refused or written, and never halfway."""
+        around, written = 100, 0
+
+        def from_depth(depth: int, call: Callable[[], object]) -> object:
+            return call() if depth <= 0 else from_depth(depth - 1, call)
+
+        async with EventStore.open(tmp_path / "store", REGISTRY, **QUIET) as store:
+            limit = sys.getrecursionlimit() - len(inspect.stack(0))
+            for depth in range(limit - around, limit):
+                with contextlib.suppress(RecursionError, EventStoreError):
+                    from_depth(depth, lambda: store.submit(Add(amount=1)))
+                    written += 1
+            await store.append(Add(amount=1))
+            assert 1 < written + 1 < around
+            assert store.seq == store.head_seq == store.state == written + 1
 
     @pytest.mark.asyncio
     async def test_a_number_that_does_not_continue_the_log_fails_it(self) -> None:

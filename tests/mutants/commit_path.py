@@ -13,6 +13,7 @@ LEVELS = "log/levels.py"
 RECORD_QUEUE = "log/record_queue.py"
 RUNNER = "log/runner.py"
 MAP_CHANGES = "model/map_changes.py"
+OPERATOR_LOG = "operator_log.py"
 STANDING = "standing_warnings.py"
 SUBSCRIPTION = "reading/live_subscription.py"
 TIMERS = "log/timers.py"
@@ -302,6 +303,18 @@ COMMIT_PATH = (
         breaks="the first SIGTERM drains and seals",
         edits=(edit("shutdown.py", "        self._task.cancel(", "        raise SystemExit("),),
         caught_by=("tests/shutdown/test_signals.py",),
+    ),
+    Sabotage(
+        name="a message whose handler ends the commit",
+        breaks="a handler of logging harms no store",
+        edits=(edit(OPERATOR_LOG, "        except Exception:", "        except OSError:"),),
+        caught_by=("tests/test_operator_log.py",),
+    ),
+    Sabotage(
+        name="a text of a class of its own compared in mid-append",
+        breaks="numbers are given out in one pass",
+        edits=(edit(LEVELS, "Durability(str.__str__(value))", "Durability(value)"),),
+        caught_by=(f"{TEST_GUARD} -k text_of_a_class",),
     ),
     Sabotage(
         name="a receipt awaited in any event loop",

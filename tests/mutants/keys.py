@@ -46,6 +46,18 @@ KEYS = (
         caught_by=(TEST_APPENDS,),
     ),
     Sabotage(
+        name="the pending receipt of a look-up awaited in any event loop",
+        breaks="waiting that nothing would end is refused",
+        edits=(edit(KEYED_APPENDS, "Outcome(loop=self._loop)", "Outcome()"),),
+        caught_by=(f"{TEST_APPENDS} -k own_event_loop_alone",),
+    ),
+    Sabotage(
+        name="a look-up that asks for the running event loop",
+        breaks="`submit` is taken between two runs of the loop",
+        edits=(edit(KEYED_APPENDS, "ended, self._loop)", "ended)"),),
+        caught_by=(f"{TEST_APPENDS} -k between_two_runs",),
+    ),
+    Sabotage(
         name="the keys of a refused commit kept",
         breaks="a refused commit takes its keys back",
         edits=(edit(APPEND_PATH, "            self._keys.dropped_after(left)\n", ""),),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from eventstore.errors import (
     StoreFullError,
     StreamMismatchError,
 )
+from eventstore.operator_log import operator_log
 from eventstore.replication import rejoin
 from eventstore.replication.server_fsync import watch_syncs
 from eventstore.replication_config import ReplicationConfig
@@ -435,7 +435,7 @@ class TestSyncs:
             node.configure("2m", "always")
             node.start()
             warnings = StandingWarnings("here")
-            warnings.begin("replication-sync", "as told before", logging.getLogger("eventstore"))
+            warnings.begin("replication-sync", "as told before", operator_log("eventstore"))
             while warnings.texts:  # the port does not listen yet
                 watching = asyncio.ensure_future(watch_syncs(self.settings(url), warnings))
                 await asyncio.sleep(0.1)
