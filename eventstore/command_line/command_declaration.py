@@ -51,7 +51,7 @@ def command(
 
 def path_argument(function: FunctionT) -> FunctionT:
     """Add the argument `PATH`: the store's directory."""
-    return click.argument("path", type=click.Path(path_type=Path))(function)
+    return click.argument("path", type=click.Path(readable=False, path_type=Path))(function)
 
 
 def registry_option(function: FunctionT) -> FunctionT:

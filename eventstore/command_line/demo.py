@@ -33,7 +33,7 @@ __all__ = ["demo"]
 @click.option("--seed", type=int, help="What the moments of the kills are drawn from.")
 @click.option(
     "--store",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(readable=False, file_okay=False, path_type=Path),
     help="The store's directory, which is kept.  [default: a temporary one]",
 )
 @click.option("--keep", is_flag=True, help="Keep a temporary store.")

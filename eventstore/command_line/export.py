@@ -36,7 +36,7 @@ __all__ = ["export"]
     ],
 )
 @path_argument
-@click.argument("to", type=click.Path(path_type=Path))
+@click.argument("to", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="Of the files.  [default: parquet]"
 )

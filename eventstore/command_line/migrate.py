@@ -32,17 +32,19 @@ USED, SET_ASIDE = "used", "set aside"
         "eventstore migrate --events fills.csv --map map.toml engine-state",
     ],
 )
-@click.argument("paths", nargs=-1, metavar="[OLD] NEW", type=click.Path(path_type=Path))
+@click.argument(
+    "paths", nargs=-1, metavar="[OLD] NEW", type=click.Path(readable=False, path_type=Path)
+)
 @click.option(
     "--events",
     "file",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="A file of events in place of OLD: JSON lines, or CSV with a header.",
 )
 @click.option(
     "--map",
     "mapping",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="TOML file with the columns of time, operation, key and fields.",
 )
 @registry_option

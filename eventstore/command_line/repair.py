@@ -65,7 +65,7 @@ __all__ = ["repair"]
 @click.option("--set-aside", is_flag=True, help="Move files out that are no part of the log.")
 @click.option("--choose", metavar="1=mend,2=skip", help="A remedy for each place, by its number.")
 @click.option("--reason", default="", help="A reason, for the event that records the repair.")
-@click.option("--to", type=click.Path(path_type=Path), help="The new directory.")
+@click.option("--to", type=click.Path(readable=False, path_type=Path), help="The new directory.")
 @click.option("--in-place", is_flag=True, help="Change the store itself. Takes the lock.")
 @click.option("--apply", "applying", is_flag=True, help="Write. Without it nothing is written.")
 @registry_option

@@ -42,7 +42,11 @@ _DISTRIBUTION = "pip install 'asyncio-eventstore[nats]'"
     "--lease", type=float, default=10.0, show_default=True, help="Seconds, as the writer's."
 )
 @click.option("--replicas", type=click.Choice(["1", "3", "5"]), default="3", show_default=True)
-@click.option("--credentials", type=click.Path(path_type=Path), help="NATS's file of credentials.")
+@click.option(
+    "--credentials",
+    type=click.Path(readable=False, path_type=Path),
+    help="NATS's file of credentials.",
+)
 @click.option("--backup", metavar="BACKUP", help="Begin a new PATH with the newest copy there.")
 def standby(
     out: Output,

@@ -53,11 +53,13 @@ class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click
     ],
 )
 @path_argument
-@click.argument("page", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "page", required=False, type=click.Path(readable=False, path_type=Path, dir_okay=False)
+)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(readable=False, path_type=Path, dir_okay=False),
     help="The same as PAGE.",
 )
 @click.option(

@@ -41,7 +41,7 @@ _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
     ],
 )
 @click.argument("backup", metavar="BACKUP")
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(readable=False, path_type=Path))
 @click.option("--at", type=MOMENT, help="The last moment in the new store.  [default: the newest]")
 @click.option(
     "--copy", type=click.IntRange(1), metavar="N", help="The copy.  [default: the newest]"

@@ -52,7 +52,12 @@ __all__ = ["sample"]
 @click.option(
     "--format", "form", type=click.Choice(["csv", "parquet"]), help="In place of a table."
 )
-@click.option("--out", "file", type=click.Path(path_type=Path, dir_okay=False), help="A new file.")
+@click.option(
+    "--out",
+    "file",
+    type=click.Path(readable=False, path_type=Path, dir_okay=False),
+    help="A new file.",
+)
 @registry_option
 def sample(
     out: Output,

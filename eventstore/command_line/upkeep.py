@@ -56,7 +56,7 @@ def snapshot(out: Output, path: Path, registry_name: str | None) -> None:
 
 @command("copy", examples=["eventstore copy engine-state /new-disk/engine-state"])
 @path_argument
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(readable=False, path_type=Path))
 def copy(out: Output, path: Path, new: Path) -> None:
     """Copy the closed store at PATH to NEW, byte for byte, and read the copy back.
 

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -197,6 +198,18 @@ def test_130_for_ctrl_c(here: Path) -> None:
         told = process.stderr.read()
     assert process.returncode == exits.INTERRUPTED, told
     assert b"Traceback" not in told
+
+
+def test_permissions_are_found_out_by_the_command_itself() -> None:
+    """Not by click, whose refusal of another user's store would end as wrong usage."""
+    context = click.Context(commands)
+    for name in commands.list_commands(context):
+        command = commands.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            kind = parameter.type
+            if isinstance(kind, click.Path) and not kind.exists:
+                assert not kind.readable, f"{name}: {parameter.name}"
 
 
 def test_info_names_the_release_that_made_the_store(here: Path) -> None:
