@@ -71,7 +71,7 @@ def test_only_the_disk_touches_files(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name not in LOGGERS])
 def test_messages_go_through_loggers_that_cannot_raise(module: str) -> None:
-    """A handler of logging may raise in the middle of a commit: see `eventstore/operator_log.py`."""
+    """A handler of logging may raise amid a commit: see `eventstore/operator_log.py`."""
     text = (ROOT / module).read_text(encoding="utf-8")
     assert "getLogger(" not in text
 
