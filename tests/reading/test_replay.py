@@ -444,6 +444,9 @@ class TestMemory:
         ) as store:
             for _ in range(groups):
                 await store.append(*[pay(1, ACCOUNT) for _ in range(100)])
+            for _ in range(2):  # the log goes up to the older one
+                await store.snapshot()
+                await store.append(pay(1, ACCOUNT))
         assert len(os.listdir(path / "archive")) > groups // 4
         return path
 
