@@ -187,11 +187,14 @@ class EventCodec:
             and are_unchanged(_shared(events[0]), _shared(decoded[0]))
         ):
             for event, read in zip(events, decoded, strict=True):
-                change = (
-                    first_change(event.data, read.data, "$")
-                    or first_change(event.metadata, read.metadata, "$metadata")
-                    or first_change(event.key, read.key, "$key")
-                )
+                try:
+                    change = (
+                        first_change(event.data, read.data, "$")
+                        or first_change(event.metadata, read.metadata, "$metadata")
+                        or first_change(event.key, read.key, "$key")
+                    )
+                except RecursionError as error:  # msgspec goes deeper than Python
+                    raise self._invalid(event, f"a value is nested too deeply: {error}") from error
                 if change is not None:
                     raise self._invalid(event, change)
         del decoded  # a copy of every value
@@ -337,10 +340,7 @@ def latest_time(body: bytes, count: int) -> int:
 
 
 def unrecordable_reason(kind: Any) -> str | None:
-    """Say why values of a payload class or a state's type cannot be recorded.
-
-    Returns `None` for a type whose values can be recorded.
-    """
+    """Say why values of a payload's or a state's type cannot be recorded, `None` if they can."""
     try:
         msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
         found = unsupported_part(kind)
