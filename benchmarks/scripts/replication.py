@@ -81,7 +81,7 @@ async def _lead(client: Client, stream: str, server: str) -> None:
             if info.cluster is not None and info.cluster.leader == server:
                 return
             await client.request(subject, wish, timeout=5)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # an election tells nobody of its end
 
 
 async def _bare_publish(client: Client, like: str) -> Appending:

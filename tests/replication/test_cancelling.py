@@ -213,14 +213,7 @@ async def cut(machine: Machine, scenario: Scenario, number: int, way: str) -> Ca
     """Cancel a scenario at an await point, and check what is left."""
     async with scenario(machine) as coroutine:
         run = CancelledAt(coroutine, number, way)
-
-        async def awaits() -> None:
-            await run
-
-        task = asyncio.ensure_future(awaits())
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        await run.to_its_end()
     await machine.check_usable()
     return run
 

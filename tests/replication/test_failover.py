@@ -57,7 +57,7 @@ async def append_on(store: EventStore[Any]) -> None:
     async with asyncio.timeout(60):
         for number in itertools.count(1):
             await store.append(pay(number))
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # the writer's pace: it need not fill a disk meanwhile
 
 
 class TestFencing:

@@ -38,6 +38,17 @@ class CancelledAt:
         """Whether the await point was reached, and the task cancelled."""
         return self.points >= self._number
 
+    async def to_its_end(self) -> None:
+        """Await in a task of its own. Raises what the coroutine raises, but no cancellation."""
+
+        async def awaits() -> None:
+            await self
+
+        task = asyncio.ensure_future(awaits())
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self._coroutine.__await__()
         answer: Any = None

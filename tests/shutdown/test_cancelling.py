@@ -230,14 +230,7 @@ SCENARIOS: dict[str, Scenario] = {
 async def cancelled(store: Store, scenario: Scenario, number: int, way: str) -> bool:
     """Cancel a scenario at an await point. Returns whether there was a point of that number."""
     run = CancelledAt(scenario(store), number, way)
-
-    async def awaits() -> None:
-        await run
-
-    task = asyncio.ensure_future(awaits())
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
+    await run.to_its_end()
     return run.reached
 
 
