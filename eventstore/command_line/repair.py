@@ -13,7 +13,7 @@ from eventstore.command_line.command_declaration import command, path_argument, 
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.progress import progress_of_tasks
-from eventstore.command_line.registries import registry_or_none
+from eventstore.command_line.registries import REGISTRY_HINT, registry_or_none
 from eventstore.command_line.remedy_choices import (
     asks_for_something,
     chosen_remedies,
@@ -95,6 +95,8 @@ def repair(
     more = edits_of(path, asked)
     if proposal.healthy and not more and not (asked["mend"] and proposal.diagnosis.places):
         _show_healthy(out, path, proposal)
+        if proposal.diagnosis.unfolded and registry_name is not None:
+            raise click.exceptions.Exit(FINDINGS)
         return
     if not applying:
         prices = None
@@ -131,11 +133,17 @@ def _show_healthy(out: Output, path: Path, proposal: Proposal) -> None:
         out.object(_object(proposal))
         return
     out.line(f"{path}: nothing to repair")
+    _show_unfolded(out, proposal)
     for place in proposal.diagnosis.places:
         out.line(
             f"{place.name}: {place.reason}: events {place.first:,} … {place.last:,}. "
             f"eventstore repair {shlex.quote(str(path))} --mend --apply puts them back"
         )
+
+
+def _show_unfolded(out: Output, proposal: Proposal) -> None:
+    if proposal.diagnosis.unfolded:
+        out.line(f"states were not folded: {proposal.diagnosis.unfolded}. Or {REGISTRY_HINT}")
 
 
 def _show(out: Output, path: Path, proposal: Proposal, asked: tuple[Price, Price] | None) -> None:
@@ -153,6 +161,7 @@ def _show(out: Output, path: Path, proposal: Proposal, asked: tuple[Price, Price
             f"handlers refuse more than {MOST_POISON} events, and these are the first: with the "
             "handlers that recorded these events, nothing is lost"
         )
+    _show_unfolded(out, proposal)
     if count > 1:
         out.line("a price counts what the first remedies of the other places lose, too")
     for index in range(count):
@@ -205,6 +214,7 @@ def _object(proposal: Proposal, asked: tuple[Price, Price] | None = None) -> dic
         "readable": diagnosis.readable,
         "unknown": diagnosis.unknown,
         "more_poison": diagnosis.more_poison,
+        "unfolded": diagnosis.unfolded,
         "together": None if proposal.total is None else price_object(proposal.total),
         "asked": None if asked is None else price_object(asked[1]),
         "places": [

@@ -15,7 +15,7 @@ from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
 from eventstore.command_line.output import Output
 from eventstore.command_line.progress import progress_of_tasks
-from eventstore.command_line.registries import load_registry
+from eventstore.command_line.registries import REGISTRY_HINT, load_registry
 from eventstore.cursor import Cursor
 from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import EventCodec
@@ -86,6 +86,8 @@ def verify(
     tell_damage(found.damage, path, found.first_seq, found.intact_up_to)
     if found.refolded is not None and found.refolded.refusal is not None:
         out.say(f"NOT FOLDED: {found.refolded.refusal}")
+        if registry_name is None:
+            out.say(f"{REGISTRY_HINT}, or leave the states alone with --no-refold")
     if found.divergence is not None:
         for line in _divergence(found.divergence):
             out.say(line)

@@ -132,6 +132,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         snapshots: The snapshots, ascending.
         places: The damaged places, in the order of events.
         more_poison: Whether handlers refuse more events than have a place.
+        unfolded: The reason why the rest of a sound history was not folded, or empty: an operation
+            without a handler. Such an event is no damage.
     """
 
     path: str
@@ -141,6 +143,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: tuple[SnapshotFacts, ...] = ()
     places: tuple[Place, ...] = ()
     more_poison: bool = False
+    unfolded: str = ""
 
     @property
     def damage(self) -> tuple[Place, ...]:

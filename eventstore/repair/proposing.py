@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 MOST_POISON = 10
-"""The most poisonous events with a place and a price each. Many more mean a missing handler."""
+"""The most poisonous events with a place and a price each. Many more mean other handlers."""
 _PASSES = 5
 _NO_PLACE = Place(name="", kind=Kind.POISON, reason="")
 
@@ -227,7 +227,8 @@ def _with_poison(
 ) -> Diagnosis:
     """Fold to the end, and add each event that is refused to the places.
 
-    The fold behind such an event is the fold of a repair that drops the event.
+    The fold behind such an event is the fold of a repair that drops the event. The fold ends at an
+    operation without a handler: the handlers are wrong there, and not the store.
     """
     manifest = diagnosis.manifest
     if registry is None or not manifest.logged or manifest.kind == "log":
@@ -236,6 +237,9 @@ def _with_poison(
     history = history_of(disk, diagnosis, choices, backup)
     refused: dict[int, Exception] = {}
     while (error := _refusal(history, registry, advance)) is not None:
+        if isinstance(error, UnknownOperationError):
+            diagnosis = msgspec.structs.replace(diagnosis, unfolded=str(error))
+            break
         if len(refused) == MOST_POISON:
             diagnosis = msgspec.structs.replace(diagnosis, more_poison=True)
             break

@@ -13,7 +13,6 @@ All events are decoded, and the numbers must have no gap.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,7 +198,8 @@ def _checked(disk: Disk, extent: Extent, crew: FoldCrew) -> Verification:
         if not found.damage:
             break
     for one in found.damage:
-        _refuse_unreadable(disk, one.name)
+        if one.name != SNAPSHOT_FOLDER:  # all of them are gone
+            _refuse_unreadable(disk, one.name)
     return found
 
 
@@ -207,9 +207,8 @@ def _refuse_unreadable(disk: Disk, name: str) -> None:
     """Raise `StoreAccessError` for a file that may not be read, and so is not known as damaged."""
     try:
         read_whole(disk, name)
-    except StoreAccessError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise
+    except StoreAccessError:
+        raise
     except (EventStoreError, OSError):  # the check has told of it
         return
 

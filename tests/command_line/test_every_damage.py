@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from eventstore import Event, EventStore, EventStoreError, Operation, handler
+from eventstore import Event, EventStore, EventStoreError, HandlerRegistry, Operation, handler
 from eventstore.command_line.all_commands import commands
 from handlers import EngineState, RecordTrade, trading_registry
 from tests.repair import test_repair as damages
@@ -401,6 +401,10 @@ def picky_thrice() -> Any:
     return damages.raising_at(240, 250, 260)
 
 
+def no_trades() -> Any:
+    return HandlerRegistry(dividend, initial=EngineState)
+
+
 def refuser() -> Any:
     return damages.raising_at(*range(226, 300))
 
@@ -432,8 +436,23 @@ class TestAClearWordWhyNot:
         error = refused(path)
         assert "install the plugin that recorded it" in str(error)
         told = run(f"eventstore repair {path}")
-        assert "no handler is registered" in told.stdout
-        assert next_of(told) == f"eventstore repair {path} --drop 2 --apply"
+        assert (told.exit_code, told.stdout.splitlines()[0]) == (0, f"{path}: nothing to repair")
+        assert "event 2 is a 'dividend'" in told.stdout
+        assert "--registry module:name" in told.stdout
+        checked = run(f"eventstore verify {path}")
+        assert (checked.exit_code, "--registry module:name" in checked.stderr) == (1, True)
+        assert run(f"eventstore verify {path} --no-refold").exit_code == 0
+        named = " --registry handlers:trading_registry"
+        assert run(f"eventstore repair {path}{named}").exit_code == 1
+        assert run(f"eventstore repair {path} --drop 2 --apply").exit_code == 0
+        (repaired,) = path.parent.glob("s.repaired-*")
+        assert facts(repaired, named)[1]["opens"]["verdict"] is True
+
+    def test_handlers_of_another_store_find_no_damage(self, hurt: Path) -> None:
+        other = " --registry tests.command_line.test_every_damage:no_trades"
+        found = msgspec.json.decode(run(f"eventstore repair {hurt} --json{other}").stdout)
+        assert (found["healthy"], found["places"]) == (True, [])
+        assert "event 1 is a 'full_state'" in found["unfolded"]
 
     def test_a_newer_format(self, hurt: Path) -> None:
         manifest = hurt / "store.json"
@@ -476,6 +495,23 @@ class TestAClearWordWhyNot:
         link = hurt.with_name("link")
         link.symlink_to(hurt)
         assert "is a symbolic link" in str(refused(link))
+
+    @pytest.mark.parametrize("stand_in", ["link", "folder", "pipe"])
+    def test_no_file_where_a_segment_belongs(self, stand_in: str, hurt: Path) -> None:
+        """What stands behind the name is not known as damaged, in whatever command."""
+        segment = segments(hurt)[0]
+        segment.rename(hurt.with_name("moved"))
+        match stand_in:
+            case "link":
+                segment.symlink_to(hurt.with_name("moved"))
+            case "folder":
+                segment.mkdir()
+            case _:
+                os.mkfifo(segment)
+        for command in ("info", "verify", "stats", "repair"):
+            told = run(f"eventstore {command} {hurt}")
+            assert told.exit_code == 5, told.output
+            assert f"{segment.name} at offset 0 may not be used (ELOOP)" in told.stderr
 
     def test_a_second_writer(self, hurt: Path) -> None:
         async def beside() -> None:
