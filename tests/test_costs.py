@@ -18,6 +18,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,6 +51,7 @@ from eventstore.model.map_changes import ABSENT
 from eventstore.model.state_codec import StateCodec
 from eventstore.shared_threads import Crew
 from eventstore.testing import Call, SimulatedDisk
+from handlers import Position
 from tests.real.children import Child, Parent
 from tests.real.tracing import disk_calls, read_trace, traced
 from tests.support.bank import Bank, bank_registry, pay
@@ -396,6 +398,20 @@ class TestTheCheckOfAState:
 # ---- memory ----------------------------------------------------------------------------------
 
 MIB = 1 << 20
+
+
+def positions(count: int) -> dict[str, Position]:
+    return {f"S{number}": Position(f"S{number}", Decimal(1), Decimal(2)) for number in range(count)}
+
+
+class TestTheCutOfAState:
+    def test_texts_and_literals_of_an_object_are_weighed_without_a_call(self, calls: Calls) -> None:
+        codec = StateCodec[dict[str, Position]](dict[str, Position])
+        list(codec.slices(positions(1)))  # looks at the fields, once for each class
+        held = positions(500)
+        with counting(calls):
+            list(codec.slices(held))
+        assert calls.product["loop"] <= 500 * 4 + 100
 
 
 async def taken(append: Callable[[], Awaitable[Any]]) -> float:

@@ -206,8 +206,8 @@ def value_digest(canonical: bytes) -> str:
 def _weight(value: Any) -> int:
     """About the number of values within `value`. Beyond `SLICE` the figure is not exact."""
     kind: Any = type(value)
-    if kind in _PLAIN and kind is not str:
-        return 1
+    if kind in _PLAIN:
+        return 1 + len(value) // 64 if kind is str else 1
     weigh: Callable[[Any], int] = _weigher(kind)
     return weigh(value)
 
@@ -228,7 +228,8 @@ def _weigher(kind: type[Any]) -> Callable[[Any], int]:
     def weigh(value: Any) -> int:
         weight = own
         for name in heavy:
-            weight += _weight(getattr(value, name, None))
+            part = getattr(value, name, None)
+            weight += 1 + len(part) // 64 if type(part) is str else _weight(part)
         return weight
 
     return weigh
@@ -265,6 +266,8 @@ def _is_scalar(hint: Any) -> bool:
     hint = plain_type(hint)
     if typing.get_origin(hint) in UNIONS:
         return all(map(_is_scalar, typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Literal:
+        return True
     return hint is None or (isinstance(hint, type) and issubclass(hint, _SCALARS))
 
 
