@@ -281,9 +281,8 @@ async def run_blocking(
         await asyncio.sleep(0)  # gives other tasks a turn, as a thread would
         return made
     claim: list[Callable[[], T]] = [functools.partial(call, *args, **kwargs)]
-    wrapped: Callable[..., Any] = aiofiles.os.wrap(_make_claimed)
     try:
-        result: T = await wrapped(claim, executor=executor)
+        result: T = await _make_on_thread(claim, executor=executor)
     except RuntimeError as error:
         # The executor queues the call before the thread: a later thread could find the call.
         if _take(claim) is None:
@@ -303,6 +302,9 @@ def _make_claimed(claim: list[Callable[[], T]]) -> T | None:
     """Make the call in `claim`, on a thread, unless the caller gave the call up."""
     call = _take(claim)
     return None if call is None else call()
+
+
+_make_on_thread: Callable[..., Any] = aiofiles.os.wrap(_make_claimed)
 
 
 def no_thread_error(cause: Exception) -> StoreResourceError:

@@ -72,7 +72,8 @@ class _History(NamedTuple):
     """The files of a history at one moment, in the order of events.
 
     `firsts` are the first events of `files`. The listing stays valid until one of the files is
-    gone, or until the last file was read: the writer only adds files at the end.
+    gone, or until the last file was read: the writer only adds files at the end. So a reader keeps
+    the listing from one reading to the next.
     """
 
     manifest: Manifest
@@ -93,6 +94,7 @@ class LogReader:
         self._disk = disk
         self._given_store = store
         self._chunk_bytes = chunk_bytes
+        self._history: _History | None = None
 
     def chunks(self, start: int = 1, stop: int | None = None) -> Generator[Chunk, None, None]:
         """Read events from number `start` on, up to `stop` (exclusive) or the end of the log.
@@ -109,7 +111,7 @@ class LogReader:
             yield from self._chunks(max(start, 1), _NO_STOP if stop is None else stop)
 
     def _chunks(self, start: int, stop: int) -> Iterator[Chunk]:
-        history = self._list_files()
+        history = self._history or self._list_files()
         self._store = self._given_store or history.manifest.store
         self._check_available(history.manifest, start)
         seq, attempts = start, 0
@@ -202,7 +204,8 @@ class LogReader:
         files = [HistoryFile(first, True) for first in present]
         files += [HistoryFile(first, False) for first in segments if first >= manifest.log_start]
         files.sort()
-        return _History(manifest, files, [file.first_seq for file in files])
+        self._history = _History(manifest, files, [file.first_seq for file in files])
+        return self._history
 
     def _read(self, file: HistoryFile, wanted: ReadRange, following: list[int]) -> Iterator[Chunk]:
         """Read one file of the history, and verify that the file ends where the next one begins.

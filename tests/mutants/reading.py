@@ -14,6 +14,7 @@ KEYFRAMES = "snapshot/keyframes.py"
 VAULT = "snapshot/vault.py"
 VERIFY = "tools/verify.py"
 DURABLE_LOG = "log/durable.py"
+READER = "log/reader.py"
 SEEK = "log/seek.py"
 SEGMENT_READER = "log/segment_reader.py"
 MENDING = "repair/archives.py"
@@ -32,6 +33,30 @@ NO_LIE = "an index with a right checksum is not believed"
 NO_FALSE_STATE = "a moment has the state of this history, whatever lies beside the archive"
 
 READING = (
+    Sabotage(
+        name="segments begun after the kept listing not looked for",
+        breaks="an open store reads every durable event, however long ago its files were listed",
+        edits=(
+            edit(
+                READER,
+                "                if self._newest_segment() <= file.first_seq:\n",
+                "                if True:\n",
+            ),
+        ),
+        caught_by=(f"{TEST_READ_COSTS} -k since",),
+    ),
+    Sabotage(
+        name="a kept listing not made again where a file is gone",
+        breaks="events that were archived since are read, and discarded ones are refused",
+        edits=(
+            edit(
+                READER,
+                "                history = self._list_files()\n                continue\n",
+                "                continue\n",
+            ),
+        ),
+        caught_by=(f"{TEST_READ_COSTS} -k since", f"{TEST_READ_COSTS} -k discarded"),
+    ),
     Sabotage(
         name="damage taken for the end of the events",
         breaks="damage is never taken for the end of the log",
