@@ -11,8 +11,10 @@ Format: the manual of ccxt, "Trade structure", and "Personal trades".
 - A unified trade does not tell the side of a position. In hedge mode, `info` does: `positionSide`,
   `ps` and `posSide` of Binance and OKX. Without these, a trade is of the net position.
 - An order has most fields of a trade, and `filled` or `remaining` beside them. It is refused.
-- `info` is the venue's own entry. Two venues put cash or adjusted fills into the shape of a trade:
-  Bybit's `execType` and Coinbase's `trade_type` in `info` tell, and such entries are refused.
+- `info` is the venue's own entry. Some venues put cash, conversions or adjusted fills into the
+  shape of a trade: Bybit's `execType`, Coinbase's `trade_type` and OKX's `subType` in `info` tell,
+  and such entries are refused. So is a trade of Kraken on margin, which moves no coins.
+- The trade id of a liquidation of OKX identifies nothing. `billId` in `info` does, where told.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Literal
 from eventstore import Operation
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import VenueAdapter, with_fees
+from handlers.venues.okx import FILLED, identifies
 from handlers.venues.reading import BUY_SELL, Fields, PositionSide, names
 from handlers.venues.times import milliseconds, rfc3339
 
@@ -43,6 +46,7 @@ _TRADES_OF_VENUES = {
         ["Trade", "AdlTrade", "BustTrade", "Delivery", "Settle", "BlockTrade", "T", "M", "", None]
     ),
     "trade_type": frozenset(["FILL", "", None]),
+    "subType": FILLED | {"", None},
 }
 _LIQUIDITY: Mapping[str, Literal["maker", "taker"]] = {"maker": "maker", "taker": "taker"}
 
@@ -78,12 +82,15 @@ class Ccxt(VenueAdapter):
                 raise trade.refusal("is of an order, and no trade has it", name)
         trade.only(_TRADE)
         position_side: PositionSide = "net"
+        trade_id = trade.identifier("id")
         if isinstance(trade.optional_raw("info"), Mapping):
             info = trade.fields("info")
             _check_venue(info)
             position_side = _position_side(info)
+            if "instId" in info and not identifies(trade_id):  # of OKX
+                trade_id = info.text("billId")
         fill = RecordTrade(
-            trade_id=trade.identifier("id"),
+            trade_id=trade_id,
             symbol=self.symbol(trade.text("symbol")),
             side=trade.choice("side", BUY_SELL),
             shares=trade.positive("amount"),
@@ -112,6 +119,8 @@ def _check_venue(info: Fields) -> None:
         kind = info.optional_raw(name)
         if not isinstance(kind, str | None) or kind not in trades:
             raise info.refusal(f"tells that the entry is no trade: {kind!r:.80}", name)
+    if "ordertxid" in info and info.optional_number("margin"):  # of Kraken
+        raise info.refusal("tells a trade on margin", "margin")
 
 
 def _position_side(info: Fields) -> PositionSide:

@@ -34,7 +34,7 @@ from handlers.venues.adapter import CashKind, VenueAdapter, negated, with_fees
 from handlers.venues.reading import BUY_SELL, Fields, PositionSide, names
 from handlers.venues.times import milliseconds
 
-__all__ = ["BILLS", "Okx"]
+__all__ = ["BILLS", "FILLED", "Okx", "identifies"]
 
 BILLS: Mapping[str, CashKind] = {
     "1": "in_or_out",
@@ -60,7 +60,7 @@ _QUIET_CHANNELS = frozenset(
 _QUIET_EVENTS = frozenset(
     "login subscribe unsubscribe channel-conn-count channel-conn-count-error notice".split()
 )
-_FILLED = frozenset(
+FILLED = frozenset(
     str(number)
     for first, last in ((1, 6), (100, 107), (112, 113), (125, 128), (204, 209), (270, 275))
     for number in range(first, last + 1)
@@ -195,7 +195,7 @@ class Okx(VenueAdapter):
     def _fill(self, entry: Fields) -> list[Operation]:
         if entry.text("instType") not in _TYPES:
             raise entry.refusal("is unknown", "instType")
-        if not entry.absent("subType") and (kind := entry.text("subType")) not in _FILLED:
+        if not entry.absent("subType") and (kind := entry.text("subType")) not in FILLED:
             raise entry.refusal(f"is no trade, or unknown: {kind[:80]!r}", "subType")
         fill = RecordTrade(
             trade_id=_trade_id(entry) or entry.text("billId"),
@@ -261,7 +261,12 @@ def _trade_id(entry: Fields) -> str | None:
     if entry.raw("tradeId") == "":
         return None
     trade_id = entry.text("tradeId")
-    return None if re.fullmatch(r"-.*|0+", trade_id) else trade_id
+    return trade_id if identifies(trade_id) else None
+
+
+def identifies(trade_id: str) -> bool:
+    """Return whether a trade id identifies a fill. That of a liquidation is negative or zero."""
+    return not re.fullmatch(r"-.*|0+", trade_id)
 
 
 def _price(entry: Fields) -> Decimal:
