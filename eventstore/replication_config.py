@@ -10,7 +10,7 @@ import msgspec
 
 __all__ = ["ReplicationConfig"]
 
-_SCHEMES = frozenset(("nats", "tls", "ws", "wss"))
+_SCHEMES = frozenset(("nats", "tls"))
 _STREAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -24,7 +24,8 @@ class ReplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         acknowledge: `local`: an append waits for this disk alone, and the copy follows. `quorum`:
             an append waits until a quorum of the cluster has the events, too.
         credentials: Path of NATS's own file of credentials. `None` for a cluster without.
-        tls: Whether the connection has to be encrypted. A server without TLS is refused.
+        tls: Whether the connection has to be encrypted. A server without TLS is refused. One URL
+            with the scheme `tls` implies it.
         tls_ca: Path of the certificates that vouch for the servers, in PEM. `None`: the system's.
             Implies `tls`.
         tls_certificate: Path of the certificate of this machine, in PEM, for servers that ask for
@@ -71,7 +72,8 @@ class ReplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     @property
     def encrypted(self) -> bool:
         """Whether a connection without TLS is refused."""
-        return self.tls or self.tls_ca is not None or self.tls_certificate is not None
+        named = self.tls_ca is not None or self.tls_certificate is not None
+        return self.tls or named or any(urlsplit(url).scheme == "tls" for url in self.servers)
 
     @property
     def shown(self) -> str:

@@ -30,6 +30,7 @@ class TestConfiguration:
             ({"servers": []}, "at least one URL"),
             ({"servers": ["127.0.0.1:4222"]}, "expected URLs"),
             ({"servers": ["http://127.0.0.1"]}, "expected URLs"),
+            ({"servers": ["wss://127.0.0.1"]}, "expected URLs"),
             ({"servers": ["nats://127.0.0.1:port"]}, "expected URLs"),
             ({"servers": ["nats://bob:secret@10.0.0.1"]}, "file of credentials"),
             ({"stream": "a b"}, "no name of a stream"),
@@ -167,9 +168,14 @@ class TestServers:
         node = server("jetstream { store_dir: %s }\n" % (tmp_path / "js"))
         key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
         make_certificate(key, certificate)
-        kinds: list[dict[str, Any]] = [{"tls": True}, {"tls_ca": str(certificate)}]
+        by_scheme = [node.url.replace("nats:", "tls:")]
+        kinds: list[dict[str, Any]] = [
+            {"tls": True},
+            {"tls_ca": str(certificate)},
+            {"servers": by_scheme},
+        ]
         for asked in kinds:
-            error = await self.refused(tmp_path / "s", servers=[node.url], **asked)
+            error = await self.refused(tmp_path / "s", **{"servers": [node.url], **asked})
             assert "offers no TLS" in str(error)
 
     async def test_tls_that_the_server_asks_for(self, tmp_path: Path, server: Any) -> None:
