@@ -23,7 +23,13 @@ from eventstore.errors import (
     ReplicationError,
     ReplicationUnavailableError,
 )
-from eventstore.replication.connection import Connection, close_client, connection_error
+from eventstore.replication.connection import (
+    REQUEST_SECONDS,
+    Connection,
+    close_client,
+    connection_error,
+)
+from eventstore.replication.pipeline import Pipeline
 from eventstore.replication_config import ReplicationConfig
 
 __all__ = ["connect", "settings_in"]
@@ -69,6 +75,7 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
             lost.set_result(None)
 
     client = Client()
+    pipeline = Pipeline(client, REQUEST_SECONDS)
     try:
         connecting = asyncio.ensure_future(
             client.connect(
@@ -83,6 +90,7 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
             )
         )
         await _within(connecting, CONNECT_SECONDS)
+        await pipeline.begin()
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await close_client(client)
         raise _connect_error(path, config, [*errors, error]) from None
@@ -100,7 +108,7 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     if config.encrypted and not _is_encrypted(client):
         await close_client(client)
         raise connection_error(ReplicationError, path, config, _NO_TLS)
-    return Connection(path, config, client, lost)
+    return Connection(path, config, client, pipeline, lost)
 
 
 async def _within(task: asyncio.Future[None], seconds: float) -> None:

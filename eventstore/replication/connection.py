@@ -60,13 +60,18 @@ class Connection:
     """
 
     def __init__(
-        self, path: str, config: ReplicationConfig, client: Client, lost: asyncio.Future[None]
+        self,
+        path: str,
+        config: ReplicationConfig,
+        client: Client,
+        pipeline: Pipeline,
+        lost: asyncio.Future[None],
     ) -> None:
         self.path = path
         self.config = config
         self.client = client
         self.lost = lost
-        self._pipeline = Pipeline(client, REQUEST_SECONDS)
+        self._pipeline = pipeline
         self.stream: JetStreamContext = client.jetstream(timeout=REQUEST_SECONDS)
 
     def __repr__(self) -> str:
@@ -247,7 +252,7 @@ class Connection:
         except MessageError as error:
             raise self.damaged(last.seq or 0, error) from error
 
-    async def send(self, message: Outgoing, expected: int, answered: Answered) -> None:
+    def send(self, message: Outgoing, expected: int, answered: Answered) -> None:
         """Send a message, to be stored behind message `expected`. `answered` takes the answer.
 
         Messages are stored in the order of the calls. Where one is refused, every later one is
@@ -259,7 +264,7 @@ class Connection:
             "Nats-Expected-Last-Sequence": str(expected),
         }
         with self.translating("publishing"):
-            await self._pipeline.send(message.subject, message.data, headers, answered)
+            self._pipeline.send(message.subject, message.data, headers, answered)
 
     def stored(self, answer: int | Exception) -> int:
         """Return the number of a message by the answer to it.
@@ -283,7 +288,7 @@ class Connection:
             if not answer.done():  # else cancelled
                 answer.set_result(found)
 
-        await self.send(message, expected, answered)
+        self.send(message, expected, answered)
         return self.stored(await answer)
 
     async def first_ended(self, *works: Coroutine[Any, Any, None]) -> None:

@@ -10,9 +10,12 @@ One thread runs the loop at a time, the one with the turn. Tasks and callbacks n
 The own thread comes back once nobody has run the loop for `_REST` seconds. So a thread that borrows
 the loop again and again wakes no other thread.
 
-A borrower comes twice for each piece of work. `set_off` begins the work and returns, and
-`run_until` waits for the end. Where the own thread is in the loop, it takes the beginning over, and
-leaves the loop before the borrower needs the turn.
+A borrower comes twice for each piece of work. `set_off` begins the work in one call, without a turn
+of the loop, and `run_until` waits for the end. Where the own thread is in the loop, it takes the
+beginning over, and leaves the loop before the borrower needs the turn.
+
+The loop is one of the standard library: there a transport writes to its socket at once. The loops
+of others may write in a later turn.
 
 *No turn is waited for in vain.* The own thread sets `_at_home`, and then looks for a borrower. A
 borrower sets `_borrowed`, and then looks whether the own thread is in the loop. So the own thread
@@ -22,7 +25,6 @@ gives way, however late the borrower takes the turn.
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -33,16 +35,13 @@ from eventstore.blocking_calls import no_thread_error
 __all__ = ["LentLoop"]
 
 _REST = 0.002
-_TURNS = 2
-"""Turns of the loop that bring a message on its way: a task hands it over, and another one writes
-to the socket."""
 
 
 class LentLoop:
     """A loop that runs `work` on a thread with the name `name`. Both end with the work."""
 
     def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = asyncio.SelectorEventLoop()
         self._turn = threading.Lock()
         self._at_home = self._borrowed = False
         self._lent_at = float("-inf")
@@ -87,28 +86,20 @@ class LentLoop:
     # ---- a borrower's thread ---------------------------------------------------------------
 
     def set_off(self, begin: Callable[[], None]) -> None:
-        """Have the loop call `begin`, and run what follows for a moment. Waits for nothing."""
+        """Call `begin` in the place of the loop. Waits for nothing."""
         assert self._work is not None
         self._borrowed = True
         try:
             if self._at_home:
-                self.call(lambda: self._run_briefly(begin))
+                self.call(begin)
+                self.call(self.loop.stop)
                 return
             with self._turn:
                 if not self._work.done():
-                    self._run_briefly(begin)
-                    self.loop.run_forever()
+                    begin()
         finally:
             self._lent_at = time.monotonic()
             self._borrowed = False
-
-    def _run_briefly(self, begin: Callable[[], None]) -> None:
-        """Call `begin`, and stop the loop `_TURNS` turns later."""
-        begin()
-        stop: Callable[[], object] = self.loop.stop
-        for _ in range(_TURNS - 1):
-            stop = functools.partial(self.loop.call_soon, stop)
-        self.loop.call_soon(stop)
 
     def run_until(
         self, over: Callable[[], bool], begin: Callable[[], None], limit: Callable[[], float]

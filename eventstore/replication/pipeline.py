@@ -3,10 +3,12 @@
 Theory of operation
 -------------------
 All answers come to one subscription, and each has a subject of its own. So a publish costs no task
-and no subscription. An answer is handed over by a call and not by a future, whose waiter comes a
-turn of the loop later: an append waits for the answer. Messages are stored in the order of the
-calls. The client library's own `publish_async` never tells of a refusal: the library's handler
-raises instead of answering.
+and no subscription. Messages are stored in the order of the calls.
+
+An append waits for each turn of the loop. So a message is written to the socket in the call of
+`send`, and an answer is taken in the turn that read the answer. The client library's `publish`
+hands the bytes to a task, and a subscription with a callback has a task of its own. The library's
+`publish_async` never tells of a refusal: the library's handler raises instead of answering.
 
 One timer at a time looks for answers that do not come. A timer for each message would cost a tenth
 of the message.
@@ -16,16 +18,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
+import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 __all__ = ["Answered", "Pipeline", "WrongSequenceError"]
 
+_SUBSCRIBE_SECONDS = 2
 _WRONG_LAST_SEQUENCE = 10071
 
 
@@ -53,6 +56,20 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
+class _Taker(asyncio.Future[Msg]):
+    """What the client library hands each message of a subscription to, in the turn of its arrival.
+
+    Never done, so the library goes on to hand messages over.
+    """
+
+    def __init__(self, take: Callable[[Msg], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def set_result(self, message: Msg, /) -> None:
+        self._take(message)
+
+
 class Pipeline:
     """The messages of one connection that wait for an answer, `seconds` long at most."""
 
@@ -61,28 +78,37 @@ class Pipeline:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._inbox = ""
+        self._inbox = client.new_inbox()
         self._numbers = itertools.count()
         self._answers: dict[str, tuple[Answered, float]] = {}  # the oldest first
 
     def __repr__(self) -> str:
         return f"<Pipeline with {len(self._answers)} messages on the way>"
 
-    async def send(
-        self, subject: str, data: bytes, headers: dict[str, Any], answered: Answered
+    async def begin(self) -> None:
+        """Have the server send answers here. Raises the errors of the client library."""
+        await self._client.subscribe(f"{self._inbox}.*", future=_Taker(self._take))
+        await self._client.flush(_SUBSCRIBE_SECONDS)  # else a message could overtake this
+
+    def send(
+        self, subject: str, data: bytes, headers: Mapping[str, str], answered: Answered
     ) -> None:
         """Send a message, and have `answered` called once with the answer.
 
-        The error is a `WrongSequenceError`, a `TimeoutError`, or one of the client library.
+        The answer is a `WrongSequenceError`, a `TimeoutError`, or one of the client library where
+        no message is known to be stored. Raises `nats.errors.ConnectionClosedError`.
         """
-        if not self._inbox:
-            self._inbox = self._client.new_inbox()
-            await self._client.subscribe(f"{self._inbox}.*", cb=self._take)
+        transport = self._client._transport  # noqa: SLF001  see above on `publish`
+        if transport is None or not self._client.is_connected:
+            raise nats.errors.ConnectionClosedError
         reply = f"{self._inbox}.{next(self._numbers)}"
         self._answers[reply] = answered, self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._give_up_old)
-        await self._client.publish(subject, data, reply=reply, headers=headers)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"NATS/1.0\r\n{lines}\r\n".encode()
+        line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(data)}\r\n".encode()
+        transport.write(b"%b%b%b\r\n" % (line, head, data))
 
     def _give_up_old(self) -> None:
         """Give up the answers that are overdue, and look again when the next one may be."""
@@ -102,7 +128,7 @@ class Pipeline:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def _take(self, message: Msg) -> None:
+    def _take(self, message: Msg) -> None:
         answered, _ = self._answers.pop(message.subject, (None, 0.0))
         if answered is not None:
             answered(_answer_in(message.data))

@@ -98,7 +98,8 @@ class Shipping:
         self._in_flight: deque[tuple[int, Record | None]] = deque()  # by number, the oldest first
         self._doubt: Exception | None = None  # the first answer that is no number
         self._to_announce: deque[Record] = deque()
-        self.wake = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._waiting = False  # whether `run` waits, so that `go_on` may send
         self._linger = LINGER if connection.config.acknowledge == "local" else 0.0
 
     def __repr__(self) -> str:
@@ -204,6 +205,19 @@ class Shipping:
 
     # ---- sending ---------------------------------------------------------------------------
 
+    def go_on(self) -> None:
+        """Send what can be sent: in this call where `run` waits for it, and else in `run`.
+
+        From the thread that has the loop, whether the loop runs or not.
+        """
+        if self._waiting and self._doubt is None:
+            try:
+                if self._send_ready():
+                    return
+            except Exception as error:  # noqa: BLE001  `run` raises the error
+                self._doubt = error
+        self._wake.set()
+
     async def run(self) -> None:
         """Send all that the stream lacks, and wait for more, without an end.
 
@@ -212,9 +226,9 @@ class Shipping:
         """
         try:
             while True:
-                self.wake.clear()
-                while len(self._in_flight) < WINDOW and await self._send_next():
-                    pass
+                self._wake.clear()
+                while not self._send_ready():
+                    await self.tell_history()
                 while self._to_announce:
                     await announce(self._connection, self._to_announce.popleft())
                 if self._doubt is not None:
@@ -226,12 +240,16 @@ class Shipping:
     async def _wait(self) -> None:
         """Wait until there may be something to do: see `Backlog` on waking."""
         if not self._linger or len(self._in_flight) >= WINDOW:
-            await self.wake.wait()  # with `quorum`, the writer's thread runs this loop
+            self._waiting = not self._linger
+            try:
+                await self._wake.wait()
+            finally:
+                self._waiting = False
             return
         await asyncio.sleep(self._linger)  # see `LINGER`
         self._backlog.idle = True
         if self._backlog.sendable < self._place.next_seq:
-            await self.wake.wait()
+            await self._wake.wait()
             await asyncio.sleep(self._linger)  # the sync of this disk goes on
         self._backlog.idle = False
 
@@ -246,38 +264,44 @@ class Shipping:
         if answer != number or oldest != number:
             error = answer if isinstance(answer, Exception) else _moved(oldest, answer)
             self._doubt = error
-            self.wake.set()
+            self._wake.set()
             return
         if len(self._in_flight) >= WINDOW:
-            self.wake.set()
+            self._wake.set()
         self._in_flight.popleft()
         if record is not None:
             self._backlog.sent(record.last_seq)
             self._told(record.last_seq)
             if self._connection.config.publish_events is not None:
                 self._to_announce.append(record)
-                self.wake.set()
+                self._wake.set()
 
     async def tell_history(self) -> None:
         """Send the history messages that stand before the next event, so that others can follow."""
-        while await self._tell_next_timeline():
-            pass
+        while (timeline := self._timeline_to_tell()) is not None:
+            await self._send_history(timeline)
 
-    async def _tell_next_timeline(self) -> bool:
-        """Send the history message of the next timeline, if the next event is in that timeline."""
+    def _timeline_to_tell(self) -> Timeline | None:
+        """Return the timeline whose history message stands before the next event, if any."""
         place, timelines = self._place, self._history.timelines
         if place.timelines_told == len(timelines):
-            return False
+            return None
         following = timelines[place.timelines_told]
         if place.timelines_told and following.left_at >= place.next_seq:
-            return False  # of a long history, the oldest timelines are gone: the first one is told
-        await self._send_history(following)
+            return None  # of a long history, the oldest timelines are gone: the first one is told
+        return following
+
+    def _send_ready(self) -> bool:
+        """Send the records up to the window. Return `False` where a history message comes first."""
+        while len(self._in_flight) < WINDOW:
+            if self._timeline_to_tell() is not None:
+                return False
+            if not self._send_next():
+                break
         return True
 
-    async def _send_next(self) -> bool:
-        """Send the next message, or the parts of the next record. Returns whether there was one."""
-        if await self._tell_next_timeline():
-            return True
+    def _send_next(self) -> bool:
+        """Send the message of the next record, or its parts. Return whether there was a record."""
         place, timelines = self._place, self._history.timelines
         before = _NEVER
         if place.timelines_told < len(timelines):
@@ -300,8 +324,8 @@ class Shipping:
             self._connection.largest,
         )
         for message in messages[:-1]:
-            await self._publish(message, None)
-        await self._publish(messages[-1], record)
+            self._publish(message, None)
+        self._publish(messages[-1], record)
         self._place = self._place._replace(next_seq=record.last_seq + 1)
         return True
 
@@ -324,13 +348,13 @@ class Shipping:
             raise _moved(number, stored)
         self._place = self._place._replace(timelines_told=told, expected=number)
 
-    async def _publish(self, message: Outgoing, record: Record | None) -> None:
+    def _publish(self, message: Outgoing, record: Record | None) -> None:
         expected = self._place.expected
         number = expected + 1
         self._in_flight.append((number, record))
         self._place = self._place._replace(expected=number)
         answered = functools.partial(self._take_answer, number)
-        await self._connection.send(message, expected, answered)
+        self._connection.send(message, expected, answered)
 
 
 def _moved(number: int, stored: int) -> WrongSequenceError:

@@ -166,7 +166,7 @@ class Shipper:
         if seq > backlog.sendable:
             backlog.sendable = seq
             if self._shipping is not None:
-                self._lent.set_off(self._wake)
+                self._lent.set_off(self._go_on)
 
     def synced(self, seq: int) -> None:
         if self._quorum:
@@ -187,7 +187,7 @@ class Shipper:
 
         self._awaited = seq
         try:
-            self._lent.run_until(over, self._wake, lambda: self._give_up_at)
+            self._lent.run_until(over, self._go_on, lambda: self._give_up_at)
         finally:
             self._awaited = _NOBODY_WAITS
         if self._acknowledged < seq and self.failure is None:
@@ -224,11 +224,11 @@ class Shipper:
     # ---- the shipping thread ---------------------------------------------------------------
 
     def _rouse(self) -> None:
-        self._lent.call(self._wake)
+        self._lent.call(self._go_on)
 
-    def _wake(self) -> None:
+    def _go_on(self) -> None:
         if self._shipping is not None:
-            self._shipping.wake.set()
+            self._shipping.go_on()
 
     async def _keep_shipping(self) -> None:
         while True:

@@ -288,6 +288,24 @@ REPLICATION = (
         caught_by=("tests/replication/test_shipping_order.py",),
     ),
     Sabotage(
+        name="a message sent behind a doubt",
+        breaks="no record counts that stands behind a refused one",
+        edits=(edit(SHIPPING, "if self._waiting and self._doubt is None:", "if self._waiting:"),),
+        caught_by=("tests/replication/test_shipping_order.py",),
+    ),
+    Sabotage(
+        name="a message sent by a shipping that has ended",
+        breaks="after a doubt, nothing is sent before the stream's end is looked at",
+        edits=(
+            edit(
+                SHIPPING,
+                "            finally:\n                self._waiting = False\n",
+                "            finally:\n                pass\n",
+            ),
+        ),
+        caught_by=("tests/replication/test_shipping_order.py",),
+    ),
+    Sabotage(
         name="a standby that ends on a full disk",
         breaks="a standby goes on once there is room",
         edits=(edit(STANDBY, "except StoreFullError:", "except MemoryError:"),),

@@ -242,10 +242,10 @@ class TestUnforeseen:
         monkeypatch.setattr("eventstore.replication.shipping_thread._FAULT_RETRY", 0.1)
         faults: list[Exception] = []
 
-        async def sends(connection: Connection, *given: Any) -> None:
+        def sends(connection: Connection, *given: Any) -> None:
             if faults:
                 raise faults.pop()
-            await send(connection, *given)
+            send(connection, *given)
 
         send = Connection.send
         monkeypatch.setattr(Connection, "send", sends)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,12 @@ async def test_messages_behind_a_refused_one_are_void(
     send = Connection.send
     held.set()
 
-    async def sends(connection: Connection, *given: Any) -> None:
-        if connection.path == str(one):
+    def sends(connection: Connection, *given: Any) -> None:
+        if connection.path == str(one):  # the loop of its own thread
             arrived.set()
-            await asyncio.to_thread(held.wait)
+            held.wait()
             sent.append(given)
-        await send(connection, *given)
+        send(connection, *given)
 
     monkeypatch.setattr(Connection, "send", sends)
     replicate["lease"] = 60.0  # else the old writer may know that it is fenced before it sends
