@@ -49,6 +49,7 @@ __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", 
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2
 _BUCKET_RETRY = 0.05
+_PERMISSIONS = "permissions violation"
 _NO_PEERS = 10005  # the code of the server where too few others are there, or not yet
 REQUEST_SECONDS = 5.0
 
@@ -95,6 +96,10 @@ class Connection:
             text = f"{doing}: JetStream does not answer: is it enabled, and is there a quorum?"
             raise self.error(ReplicationUnavailableError, text) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
+            refused = str(self.client.last_error)  # of the connection: no answer tells it
+            if _PERMISSIONS in refused:
+                text = f"{doing}: the server refuses it to this user: {refused}"
+                raise self.error(ReplicationError, text) from error
             reason = f"{doing}: {type(error).__name__} {error}".rstrip()
             raise self.error(ReplicationUnavailableError, reason) from error
 

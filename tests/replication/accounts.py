@@ -62,13 +62,15 @@ class Accounts:
             f"{self._account.public}: {account} }}\n"
         )
 
-    def write_credentials(self, file: Path, **claims: Any) -> str:
+    def write_credentials(
+        self, file: Path, may: dict[str, Any] | None = None, **claims: Any
+    ) -> str:
         """Write the file of credentials of a new user, and return the user's public key.
 
-        `claims` are of the token, as `exp`.
+        `may` is the user's part of the token: `pub` and `sub`. `claims` are the rest, as `exp`.
         """
         user = _Key(nkeys.PREFIX_BYTE_USER)
-        limits = {"pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
+        limits = {"pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, **(may or {})}
         token = self._account.token(user.public, "user", limits, **claims)
         file.write_text(
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
