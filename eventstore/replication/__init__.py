@@ -1,7 +1,7 @@
 """Replication over NATS JetStream: the log of one writer on a cluster, and standbys that follow.
 
 - `messages.py`: what stands in a stream.
-- `connecting.py`, `connection.py`, `pipeline.py`, `searching.py`: the cluster.
+- `connecting.py`, `connection.py`, `client_errors.py`, `pipeline.py`, `searching.py`: the cluster.
 - `identity.py`, `lease.py`, `history_bucket.py`: who may write, and who was the last to write.
 - `backlog.py`, `shipping.py`, `lent_loop.py`, `shipping_thread.py`: from the writer's log to the
   stream.

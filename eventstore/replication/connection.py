@@ -31,6 +31,7 @@ from nats.js.api import (
 )
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
+from eventstore.replication.client_errors import is_transient, meaning_of
 from eventstore.replication.messages import (
     History,
     MessageError,
@@ -49,8 +50,6 @@ __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", 
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2
 _BUCKET_RETRY = 0.05
-_PERMISSIONS = "permissions violation"
-_NO_PEERS = 10005  # the code of the server where too few others are there, or not yet
 REQUEST_SECONDS = 5.0
 
 
@@ -92,16 +91,9 @@ class Connection:
         """Raise errors of this package for those of the client library."""
         try:
             yield
-        except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError) as error:
-            text = f"{doing}: JetStream does not answer: is it enabled, and is there a quorum?"
-            raise self.error(ReplicationUnavailableError, text) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            refused = str(self.client.last_error)  # of the connection: no answer tells it
-            if _PERMISSIONS in refused:
-                text = f"{doing}: the server refuses it to this user: {refused}"
-                raise self.error(ReplicationError, text) from error
-            reason = f"{doing}: {type(error).__name__} {error}".rstrip()
-            raise self.error(ReplicationUnavailableError, reason) from error
+            kind, reason = meaning_of(self.client, error)
+            raise self.error(kind, f"{doing}: {reason}") from error
 
     @contextlib.contextmanager
     def making(self, what: str) -> Iterator[None]:
@@ -113,7 +105,7 @@ class Connection:
             try:
                 yield
             except nats.js.errors.APIError as error:
-                if _is_transient(error):
+                if is_transient(error):
                     raise
                 text = f"{what} cannot be used: {error.description}"
                 raise self.error(ReplicationError, text) from error
@@ -155,13 +147,13 @@ class Connection:
                 try:
                     info = await self.stream.add_stream(wanted)
                 except nats.js.errors.APIError as error:
-                    if _is_transient(error):
+                    if is_transient(error):
                         raise
                     raise self.error(
                         ReplicationError, f"the stream cannot be made: {error.description}"
                     ) from error
             except nats.js.errors.APIError as error:
-                if _is_transient(error):
+                if is_transient(error):
                     raise
                 raise self.error(
                     ReplicationError, f"JetStream refuses: {error.description}"
@@ -353,12 +345,6 @@ def connection_error(
     """Return an error about a store and its cluster."""
     message = f"{path}: replication to {config.shown}, stream {config.stream!r}: {reason}"
     return kind(message, path=path, servers=config.shown, stream=config.stream)
-
-
-def _is_transient(error: nats.js.errors.APIError) -> bool:
-    """Tell whether the servers may answer otherwise later: no quorum, an election, a full disk."""
-    unavailable = isinstance(error, nats.js.errors.ServiceUnavailableError)  # perhaps without code
-    return unavailable or (error.code or 0) >= 500 or error.err_code == _NO_PEERS
 
 
 def _stream_config(config: ReplicationConfig) -> StreamConfig:

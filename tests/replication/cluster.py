@@ -73,6 +73,18 @@ class Node:
                 [server_path(), "-c", str(self._file)], stdout=log, stderr=log
             )
 
+    def wait_for_port(self) -> None:
+        """Wait until the server listens. Raises `OSError` after a minute."""
+        end = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+
     def _signal(self, number: signal.Signals) -> None:
         self.disturbed = True
         if self.alive:

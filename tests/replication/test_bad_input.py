@@ -92,6 +92,7 @@ class TestServers:
             node = Node(tmp_path, f"x{len(nodes)}", free_ports(1)[0], settings)
             nodes.append(node)
             node.start()
+            node.wait_for_port()
             return node
 
         yield started
@@ -100,16 +101,27 @@ class TestServers:
 
     async def refused(self, path: Path, **replicate: Any) -> ReplicationError:
         settings = {"stream": "bot", "replicas": 1, "acknowledge": "quorum", **replicate}
-        for _ in range(20):  # the server may not listen yet
-            with pytest.raises(ReplicationError) as caught:
-                await EventStore.open(path, bank_registry(), replicate=settings)
-            if "no server answers" not in str(caught.value):
-                break
+        with pytest.raises(ReplicationError) as caught:
+            await EventStore.open(path, bank_registry(), replicate=settings)
         return caught.value
 
-    async def test_no_jetstream(self, tmp_path: Path, server: Any) -> None:
-        error = await self.refused(tmp_path / "s", servers=[server("").url])
-        assert "JetStream" in str(error)
+    @pytest.mark.parametrize("acknowledge", ["local", "quorum"])
+    async def test_no_jetstream(self, tmp_path: Path, server: Any, acknowledge: str) -> None:
+        jetstream = f"jetstream {{ store_dir: {tmp_path / 'js'} }}\n"
+        of_another = "accounts { A { users: [{ user: a, password: a }] } }\nno_auth_user: a\n"
+        for settings in ("", jetstream + of_another):
+            url = server(settings).url
+            error = await self.refused(tmp_path / "s", servers=[url], acknowledge=acknowledge)
+            assert "no JetStream, or none for this account" in str(error)
+
+    @pytest.mark.parametrize("acknowledge", ["local", "quorum"])
+    async def test_several_replicas_on_a_server_that_stands_alone(
+        self, tmp_path: Path, server: Any, acknowledge: str
+    ) -> None:
+        url = server(f"jetstream {{ store_dir: {tmp_path / 'js'} }}\n").url
+        asked = {"servers": [url], "acknowledge": acknowledge, "replicas": 3}
+        error = await self.refused(tmp_path / "s", **asked)
+        assert "replicas > 1 not supported" in str(error)
 
     async def test_refused_credentials(self, tmp_path: Path, server: Any) -> None:
         node = server('authorization { user: bob, password: "right" }\n')

@@ -50,18 +50,9 @@ class Server:
 def server(tmp_path: Path, accounts: Accounts) -> Iterator[Server]:
     made = Server(tmp_path, accounts)
     made.node.start()
+    made.node.wait_for_port()
     yield made
     made.node.kill()
-
-
-async def opened(path: Path, config: str) -> EventStore[Bank]:
-    """Open a store once the server listens."""
-    while True:
-        try:
-            return await EventStore.open(path, bank_registry(), config)
-        except ReplicationError as error:
-            if "no server answers" not in str(error):
-                raise
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -76,7 +67,7 @@ async def test_a_user_with_the_permissions_of_the_page_writes_follows_and_is_pro
     page = (ROOT / "docs" / "replication.md").read_text()
     may = json.loads(page.split("```json\n")[1].split("```")[0])
     accounts.write_credentials(server.credentials, may)
-    async with await opened(tmp_path / "one", server.config) as store:
+    async with EventStore.open(tmp_path / "one", bank_registry(), server.config) as store:
         await store.append(pay(1))
         assert store.stats().unreplicated == 0
     async with Standby.open(tmp_path / "two", bank_registry(), server.config) as standby:
@@ -104,7 +95,7 @@ async def test_credentials_that_the_server_refuses(
     else:
         accounts.write_credentials(file, exp=int(time.time()) - 60)
     with pytest.raises(ReplicationError, match="refuses the credentials") as caught:
-        await opened(tmp_path / "one", server.config)
+        await EventStore.open(tmp_path / "one", bank_registry(), server.config)
     for secret in file.read_text().splitlines()[1:6:4]:
         assert secret not in str(caught.value) + caplog.text
 
@@ -126,14 +117,14 @@ async def test_a_user_who_may_not_do_it_is_told_what(
     server.configure(acknowledge)
     told = re.escape(f'violation for publish to "{denied.lower()[:-1]}')
     with pytest.raises(ReplicationError, match=told):
-        await opened(tmp_path / "one", server.config)
+        await EventStore.open(tmp_path / "one", bank_registry(), server.config)
 
 
 async def test_credentials_that_are_revoked_under_an_open_store_and_renewed(
     tmp_path: Path, server: Server, accounts: Accounts
 ) -> None:
     """The next connection reads the file again, so the engine goes on without an opening."""
-    async with await opened(tmp_path / "one", server.config) as store:
+    async with EventStore.open(tmp_path / "one", bank_registry(), server.config) as store:
         await store.append(pay(1))
         server.node.kill()
         server.node.configure(server.settings, accounts.settings(server.user))

@@ -1,0 +1,44 @@
+"""What an error of the client library says: a fault that stays, or trouble that may pass.
+
+A fault that stays is told at the opening, also with `acknowledge: local`. Trouble that may pass is
+waited for.
+"""
+
+from __future__ import annotations
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from eventstore.errors import ReplicationError, ReplicationUnavailableError
+
+__all__ = ["is_transient", "meaning_of"]
+
+# Codes of the server.
+_NO_PEERS = 10005  # too few others are there, or not yet
+_NO_JETSTREAM = frozenset((10039, 10076))  # none for this account, none at all
+_STANDS_ALONE = 10074  # several replicas, on a server that is in no cluster
+_PERMISSIONS = "permissions violation"
+
+
+def is_transient(error: nats.js.errors.APIError) -> bool:
+    """Tell whether the servers may answer otherwise later: no quorum, an election, a full disk."""
+    if error.err_code == _STANDS_ALONE:
+        return False
+    unavailable = isinstance(error, nats.js.errors.ServiceUnavailableError)  # perhaps without code
+    return unavailable or (error.code or 0) >= 500 or error.err_code == _NO_PEERS
+
+
+def meaning_of(client: Client, error: Exception) -> tuple[type[ReplicationError], str]:
+    """Return the kind of the package's error for one of the client library, and the reason."""
+    nobody = nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError
+    if isinstance(error, nobody):
+        # What the server said of itself at the beginning: the library has no other way to it.
+        offers = client._server_info.get("jetstream")  # noqa: SLF001  see above
+        if not offers or getattr(error, "err_code", None) in _NO_JETSTREAM:
+            return ReplicationError, "the server has no JetStream, or none for this account"
+        return ReplicationUnavailableError, "JetStream does not answer: is there a quorum?"
+    refused = str(client.last_error)  # told to the connection: the request gets no answer
+    if _PERMISSIONS in refused:
+        return ReplicationError, f"the server refuses it to this user: {refused}"
+    return ReplicationUnavailableError, f"{type(error).__name__} {error}".rstrip()
