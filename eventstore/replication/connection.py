@@ -206,6 +206,11 @@ class Connection:
         with self.translating("trimming the stream"):
             await self.stream.purge_stream(name, seq=before, subject=record_subject(name))
 
+    async def remove(self, number: int) -> None:
+        """Remove message `number` from the stream."""
+        with self.translating("removing a message behind a refused one"):
+            await self.stream.delete_msg(self.config.stream, number)
+
     async def size(self) -> int:
         """Return the bytes of the stream on one server."""
         with self.translating("asking for the stream"):
@@ -252,8 +257,8 @@ class Connection:
     def send(self, message: Outgoing, expected: int, answered: Answered) -> None:
         """Send a message, to be stored behind message `expected`. `answered` takes the answer.
 
-        Messages are stored in the order of the calls. Where one is refused, every later one is
-        refused too, since each expects the one before.
+        Messages are stored in the order of the calls. Where one is refused, a later one may fit all
+        the same: see `messages.py` on void records.
         """
         headers = {
             **message.headers,

@@ -16,9 +16,16 @@ again, and a reader drops what was begun.
 Every message has the same headers, so that a message alone tells where the stream ends.
 
 *Void records.* A writer sends several messages without an answer, each to the number behind the one
-before. The history message of a promotion may take the first of these numbers. Then that message is
-refused, and later ones fit. So a record counts for nothing that goes on in a timeline behind the
-place where a later timeline left. The new writer and every reader pass such records over.
+before. Another message may take the first of these numbers. Then that message is refused, and later
+ones fit.
+
+- The history message of a promotion took the number: a record counts for nothing that goes on in a
+  timeline behind the place where a later timeline left.
+- Any other message took the number, as an old message that comes twice: a record counts for nothing
+  that leaves a gap right behind the record before. The writer removes such records, and sends the
+  events again.
+
+The new writer and every reader pass such records over.
 """
 
 from __future__ import annotations
@@ -114,6 +121,12 @@ class StreamEnd(NamedTuple):
     def whole(self) -> bool:
         """Whether the message ends a record."""
         return self.part == self.parts
+
+    def connects(self, before: StreamEnd) -> bool:
+        """Whether the record of the message goes on, or begins again, behind message `before`."""
+        if self.part == 1:
+            return self.first <= before.last + 1
+        return (self.first, self.part, self.parts) == (before.first, before.part + 1, before.parts)
 
     def is_void(self, timelines: Sequence[Timeline]) -> bool:
         """Whether the record of the message counts for nothing, by the timelines of the stream."""

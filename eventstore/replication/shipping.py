@@ -17,9 +17,8 @@ again, and what is missing at the end. Another writer learns of a promotion from
 kept beside the stream (`history_bucket.py`).
 
 Then history messages and records are published in order, up to `WINDOW` records without an answer.
-Each expects the number of the one before. So either all up to some message are stored, or the ones
-behind a lost message are refused. After any doubt the connection is made anew, and `position` says
-what was stored.
+Each expects the number of the one before. After any doubt the connection is made anew, what fitted
+behind a refused message is removed (`tail_mending.py`), and `position` says what was stored.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ from eventstore.replication.pipeline import WrongSequenceError
 from eventstore.replication.searching import stream_end
 from eventstore.timelines import Timeline
 
-__all__ = ["Place", "Shipping", "fenced_error", "last_shared"]
+__all__ = ["WINDOW", "Place", "Shipping", "fenced_error", "last_shared"]
 
 WINDOW = 64
 """Messages of records without an answer at most."""

@@ -56,7 +56,8 @@ from eventstore.replication.messages import History
 from eventstore.replication.pipeline import WrongSequenceError
 from eventstore.replication.retention import keep_small
 from eventstore.replication.server_fsync import watch_syncs
-from eventstore.replication.shipping import Shipping
+from eventstore.replication.shipping import WINDOW, Shipping
+from eventstore.replication.tail_mending import mend
 from eventstore.replication_config import ReplicationConfig
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.timelines import Timeline
@@ -277,10 +278,11 @@ class Shipper:
         shipping = Shipping(
             connection, self._history, self._backlog, self._checksum, self._take_stored
         )
-        end = await shipping.position()
+        await shipping.position()
         await lease.acquire()
         try:
-            end = max(end, await shipping.position())  # nobody else had the lease since
+            await mend(connection, WINDOW)
+            end = await shipping.position()  # nobody else had the lease since
             timeline = self._history.timelines[-1]
             shipping.ensure_level(end, adopts=self._identity.writes_timeline(timeline))
         except (FencedError, StreamMismatchError) as error:

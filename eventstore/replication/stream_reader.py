@@ -60,7 +60,7 @@ class StreamReader:
     def __init__(self, connection: Connection, seq: int) -> None:
         self._connection = connection
         self._seq = seq
-        self._has_read = False
+        self._read: StreamEnd | None = None  # the place behind the last message
 
     def __repr__(self) -> str:
         return f"<StreamReader of {self._connection!r} from event {self._seq}>"
@@ -90,20 +90,23 @@ class StreamReader:
                 idle_heartbeat=_HEARTBEAT,
             )
             number = first - 1
+            before: StreamEnd | None = None  # of the last message that counts
             try:
                 while True:
                     found = await self._next(subscription, number)
                     if found is None:
                         continue
-                    number, self._has_read = found.metadata.sequence.stream, True
-                    end = connection.end_of(found.headers, number)
+                    seen, number = number, found.metadata.sequence.stream
+                    self._read = end = connection.end_of(found.headers, number)
                     if assembler is None:
                         assembler = RecordAssembler(end.store)
                     content = self._content(found, number, assembler)
                     if isinstance(content, History):
-                        newest = later_history(content, newest)
-                    elif newest is not None and end.is_void(newest.timelines):
+                        newest, before = later_history(content, newest), None
+                    elif _is_void(end, newest, before if number == seen + 1 else None):
                         content = None
+                    else:
+                        before = end
                     yield Message(end, content, found.metadata.num_pending)
                     if stop is not None and number >= stop:
                         return
@@ -119,12 +122,15 @@ class StreamReader:
         with contextlib.suppress(nats.errors.TimeoutError):
             return await subscription.next_msg(timeout=_SILENCE)
         connection = self._connection
-        last = await connection.last_message()
+        found = await connection.last()
+        last = 0 if found is None else found.seq or 0
         if last > seen and subscription.pending_msgs == 0:
             raise connection.error(
                 ReplicationUnavailableError, "the cluster sends nothing, though there is more"
             )
-        if last < seen and self._has_read:
+        if self._read is None or last > seen:
+            return None
+        if found is None or last < seen or connection.end_of(found.headers, last) != self._read:
             raise connection.error(
                 ReplicationUnavailableError, "the stream was deleted, or purged by hand"
             )
@@ -149,3 +155,13 @@ class StreamReader:
             return 1
         found = await find_message(self._connection, lambda end: end.last >= self._seq)
         return await self._connection.last_number() + 1 if found is None else found.begin
+
+
+def _is_void(end: StreamEnd, newest: History | None, before: StreamEnd | None) -> bool:
+    """Tell whether a record counts for nothing (`messages.py`).
+
+    `before` is the place that the record stands right behind, without a number between.
+    """
+    if newest is not None and end.is_void(newest.timelines):
+        return True
+    return before is not None and not end.connects(before)

@@ -11,6 +11,7 @@ from tests.mutants.following import FOLLOWING
 from tests.mutants.intents import INTENTS
 from tests.mutants.keys import KEYS
 from tests.mutants.moving import MOVING
+from tests.mutants.on_the_way import ON_THE_WAY
 from tests.mutants.reading import READING
 from tests.mutants.repair import REPAIR
 from tests.mutants.replication import REPLICATION
@@ -106,6 +107,7 @@ SABOTAGES = (
     *REPAIR,
     *ANALYSING,
     *EXPORTING,
+    *ON_THE_WAY,
     *REPLICATION,
     *REPORTING,
     # ---- who calls, from where, and in which surroundings --------------------------------------

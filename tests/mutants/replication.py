@@ -270,42 +270,6 @@ REPLICATION = (
         caught_by=("tests/replication/test_history_bucket.py",),
     ),
     Sabotage(
-        name="a record of an old timeline that counts behind a promotion",
-        breaks="the old writer is refused from the promotion on",
-        edits=(
-            edit(
-                ASSEMBLY,
-                "return any(one.number > self.timeline and one.left_at < self.first for",
-                "return any(one.number > self.timeline and self.first < 0 for",
-            ),
-        ),
-        caught_by=("tests/replication/test_void_records.py",),
-    ),
-    Sabotage(
-        name="an acknowledgement of a later message that counts for the ones before",
-        breaks="an acknowledged event is in the stream",
-        edits=(edit(SHIPPING, "if answer != number or oldest != number:", "if answer != number:"),),
-        caught_by=("tests/replication/test_shipping_order.py",),
-    ),
-    Sabotage(
-        name="a message sent behind a doubt",
-        breaks="no record counts that stands behind a refused one",
-        edits=(edit(SHIPPING, "if self._waiting and self._doubt is None:", "if self._waiting:"),),
-        caught_by=("tests/replication/test_shipping_order.py",),
-    ),
-    Sabotage(
-        name="a message sent by a shipping that has ended",
-        breaks="after a doubt, nothing is sent before the stream's end is looked at",
-        edits=(
-            edit(
-                SHIPPING,
-                "            finally:\n                self._waiting = False\n",
-                "            finally:\n                pass\n",
-            ),
-        ),
-        caught_by=("tests/replication/test_shipping_order.py",),
-    ),
-    Sabotage(
         name="a standby that ends on a full disk",
         breaks="a standby goes on once there is room",
         edits=(edit(STANDBY, "except StoreFullError:", "except MemoryError:"),),

@@ -103,3 +103,33 @@ class TestHistories:
         for headers in (None, {}, {"Eventstore-Store": "x"}):
             with pytest.raises(MessageError, match="none of a store's"):
                 StreamEnd.of(headers)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "connects"),
+    [
+        ((4, 5, 1, 1), (6, 6, 1, 1), True),
+        ((4, 5, 1, 1), (4, 5, 1, 1), True),  # a message that comes twice
+        ((4, 5, 1, 1), (7, 7, 1, 1), False),
+        ((4, 5, 1, 1), (6, 9, 1, 2), True),
+        ((4, 5, 1, 1), (6, 9, 2, 2), False),  # the first part was refused
+        ((6, 9, 1, 3), (6, 9, 2, 3), True),
+        ((6, 9, 1, 3), (6, 9, 3, 3), False),
+        ((6, 9, 2, 3), (6, 9, 1, 3), True),  # the writer began the record again
+        ((6, 9, 1, 2), (10, 10, 1, 1), False),  # the last part was refused
+    ],
+)
+def test_a_record_goes_on_behind_another_or_leaves_a_gap(
+    before: tuple[int, ...], behind: tuple[int, ...], connects: bool
+) -> None:
+    def end(first: int, last: int, part: int, parts: int) -> StreamEnd:
+        headers = {
+            "Eventstore-Store": str(STORE),
+            "Eventstore-Timeline": "1-00010203",
+            "Eventstore-First": str(first),
+            "Eventstore-Last": str(last),
+            PART: f"{part}/{parts}",
+        }
+        return StreamEnd.of(headers)
+
+    assert end(*behind).connects(end(*before)) is connects

@@ -1,0 +1,78 @@
+"""Sabotages of what is on the way to a stream: refused messages, and what fits behind them."""
+
+from __future__ import annotations
+
+from tests.mutants.sabotage import Sabotage, edit
+
+__all__ = ["ON_THE_WAY"]
+
+ASSEMBLY = "replication/messages.py"
+SHIPPER = "replication/shipping_thread.py"
+SHIPPING = "replication/shipping.py"
+
+TEST_MENDING = "tests/replication/test_tail_mending.py"
+TEST_MESSAGES = "tests/replication/test_messages.py"
+TEST_ORDER = "tests/replication/test_shipping_order.py"
+
+ON_THE_WAY = (
+    Sabotage(
+        name="a message that fitted behind a refused one stays",
+        breaks="an acknowledged event is in the stream",
+        edits=(edit(SHIPPER, "            await mend(connection, WINDOW)\n", ""),),
+        caught_by=(TEST_MENDING,),
+    ),
+    Sabotage(
+        name="a record behind a refused one ends a standby",
+        breaks="a standby can be promoted whatever the writer had on the way",
+        edits=(
+            edit(
+                "replication/stream_reader.py",
+                "    return before is not None and not end.connects(before)\n",
+                "    return False\n",
+            ),
+        ),
+        caught_by=(TEST_MENDING,),
+    ),
+    Sabotage(
+        name="the end of a record taken for the record",
+        breaks="a record in parts is whole or absent",
+        edits=(edit(ASSEMBLY, "        if self.part == 1:\n", "        if self.part:\n"),),
+        caught_by=(TEST_MENDING, TEST_MESSAGES),
+    ),
+    Sabotage(
+        name="a message sent behind a doubt",
+        breaks="no record counts that stands behind a refused one",
+        edits=(edit(SHIPPING, "if self._waiting and self._doubt is None:", "if self._waiting:"),),
+        caught_by=(TEST_ORDER,),
+    ),
+    Sabotage(
+        name="a message sent by a shipping that has ended",
+        breaks="after a doubt, nothing is sent before the stream's end is looked at",
+        edits=(
+            edit(
+                SHIPPING,
+                "            finally:\n                self._waiting = False\n",
+                "            finally:\n                pass\n",
+            ),
+        ),
+        caught_by=(TEST_ORDER,),
+    ),
+    Sabotage(
+        name="a record of an old timeline that counts behind a promotion",
+        breaks="the old writer is refused from the promotion on",
+        edits=(
+            edit(
+                ASSEMBLY,
+                "return any(one.number > self.timeline and one.left_at < self.first for",
+                "return any(one.number > self.timeline and self.first < 0 for",
+            ),
+        ),
+        caught_by=("tests/replication/test_void_records.py",),
+    ),
+    Sabotage(
+        name="an acknowledgement of a later message that counts for the ones before",
+        breaks="an acknowledged event is in the stream",
+        edits=(edit(SHIPPING, "if answer != number or oldest != number:", "if answer != number:"),),
+        caught_by=(TEST_ORDER,),
+    ),
+)
