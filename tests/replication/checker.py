@@ -29,13 +29,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import nats.errors
+
 from eventstore import StoreConfig, read_events
 from eventstore.errors import EventStoreError, ReplicationError, ReplicationUnavailableError
 from eventstore.replication import rejoin, trim
 from tests.real.children import PATIENCE, Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import follow, write
-from tests.replication.plain_reader import read_stream
+from tests.replication.plain_reader import read_stream, repeat_last, without_repeats
 from tests.replication.power_cut import lose_events
 
 __all__ = ["Checker", "Violation"]
@@ -116,6 +118,7 @@ class Checker:
             self._partition_writer,
             self._trim,
             self._begin_standby_anew,
+            self._repeat_message,
         ]
         while time.monotonic() < end:
             self._listen(self.random.uniform(0.1, 0.6))
@@ -235,6 +238,10 @@ class Checker:
             node.kill()
         self._listen(self.random.uniform(0.0, 0.5))
 
+    def _repeat_message(self) -> None:
+        with contextlib.suppress(nats.errors.Error):
+            asyncio.run(repeat_last(self.cluster.urls, self.replicate["stream"]))
+
     def _mend_nodes(self) -> None:
         for node in self.cluster.nodes:
             node.thaw()
@@ -326,8 +333,9 @@ class Checker:
         raise Violation(f"{writer.name} does not close; {self}")
 
     def _compare(self) -> None:
+        stream = asyncio.run(read_stream(self.cluster.urls, self.replicate["stream"]))
         histories = {
-            "the stream": asyncio.run(read_stream(self.cluster.urls, self.replicate["stream"])),
+            "the stream": without_repeats(stream),
             **{machine.name: _history(machine.path) for machine in self.machines},
         }
         for name, history in histories.items():
@@ -365,10 +373,7 @@ def _history(path: Path) -> list[list[Any]]:
 
 
 def _last(path: Path) -> int:
-    last = 0
-    for event in read_events(path):
-        last = event.seq
-    return last
+    return max((event.seq for event in read_events(path)), default=0)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -97,8 +98,14 @@ class Node:
             self._process.wait()
 
     def freeze(self) -> None:
-        """Stop the process as a partition does: nobody hears from it."""
+        """Stop the process as a partition does: nobody hears from it.
+
+        Each thread stops once the system runs it again, so on a busy machine it may go on a while.
+        """
         self._signal(signal.SIGSTOP)
+        if self.alive:
+            assert self._process is not None
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

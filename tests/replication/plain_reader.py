@@ -1,7 +1,8 @@
-"""A reader of a stream that uses nothing of this package, as `docs/format.md` has it."""
+"""A client of a stream that uses nothing of this package, as `docs/format.md` has it."""
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 import nats
 
-__all__ = ["read_stream"]
+__all__ = ["read_stream", "repeat_last", "without_repeats"]
 
 RECORD = struct.Struct("<8sQIIQII")
 
@@ -41,3 +42,21 @@ async def read_stream(servers: list[str], stream: str) -> list[list[Any]]:
         assert events[-1][0] == int(headers["Eventstore-Last"]) == first + count - 1
     await client.close()
     return events
+
+
+def without_repeats(events: list[list[Any]]) -> list[list[Any]]:
+    """Leave out what a message that comes twice has again."""
+    last = itertools.accumulate((event[0] for event in events), max, initial=0)
+    return [event for event, before in zip(events, last, strict=False) if event[0] > before]
+
+
+async def repeat_last(servers: list[str], stream: str) -> None:
+    """Store the last record a second time, as a client may that expects no number."""
+    client = await nats.connect(servers)
+    try:
+        subject = f"eventstore.{stream}.record"
+        last = await client.jetstream().get_last_msg(stream, subject)
+        own = {key: value for key, value in (last.headers or {}).items() if key.startswith("Event")}
+        await client.jetstream().publish(subject, last.data or b"", headers=own)
+    finally:
+        await client.close()

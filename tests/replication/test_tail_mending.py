@@ -7,35 +7,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
-import pytest_asyncio
-from nats.js import JetStreamContext
 
 from eventstore import EventStore, StoreConfig, read_events
 from eventstore.errors import ReplicationUnavailableError
 from eventstore.replication import rejoin
 from eventstore.replication.connection import Connection
-from tests.replication.cluster import Cluster
+from tests.replication.plain_reader import repeat_last
 from tests.replication.test_shipping import in_stream, opened, until
 from tests.replication.test_standby import followed
 from tests.support.bank import Bank, pay
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def jetstream(cluster: Cluster) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(cluster.urls)
-    yield client.jetstream()
-    await client.close()
-
-
-async def repeat_last(stream: JetStreamContext, name: str) -> None:
-    """Store the last message a second time, as a client may that expects no number."""
-    last = await stream.get_last_msg(name, f"eventstore.{name}.record")
-    own = {key: value for key, value in (last.headers or {}).items() if key.startswith("Event")}
-    await stream.publish(f"eventstore.{name}.record", last.data or b"", headers=own)
 
 
 @contextlib.asynccontextmanager
@@ -57,7 +40,6 @@ async def follows_all(path: Path, replicate: dict[str, Any], last: int) -> None:
 class TestMending:
     async def test_events_behind_a_refused_one_are_sent_again_in_order(
         self,
-        jetstream: JetStreamContext,
         directories: list[Path],
         replicate: dict[str, Any],
         monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +50,7 @@ class TestMending:
         one, other = directories
         async with begun(one, replicate) as store, followed(other, replicate) as standby:
             await standby.wait_for(3)
-            await repeat_last(jetstream, replicate["stream"])
+            await repeat_last(replicate["servers"], replicate["stream"])
             for number in range(4, 9):
                 await store.append(pay(number))
             await until(lambda: store.stats().unreplicated == 0)
@@ -78,12 +60,12 @@ class TestMending:
         await follows_all(one.with_name("new"), replicate, 8)
 
     async def test_the_end_of_a_record_without_its_beginning_is_no_record(
-        self, jetstream: JetStreamContext, directories: list[Path], replicate: dict[str, Any]
+        self, directories: list[Path], replicate: dict[str, Any]
     ) -> None:
         """The repeated message takes the number of the first part, and the second one fits."""
         one, other = directories
         async with begun(one, replicate) as store:
-            await repeat_last(jetstream, replicate["stream"])
+            await repeat_last(replicate["servers"], replicate["stream"])
             await store.append(pay(4), metadata={"note": "x" * 1_500_000})
             assert await in_stream(replicate) == [1, 2, 3, 3, 4]
         await follows_all(other, replicate, 4)
@@ -92,7 +74,6 @@ class TestMending:
 class TestPromotion:
     async def test_a_standby_takes_over_before_the_end_is_mended(
         self,
-        jetstream: JetStreamContext,
         directories: list[Path],
         replicate: dict[str, Any],
         monkeypatch: pytest.MonkeyPatch,
@@ -109,7 +90,7 @@ class TestPromotion:
         replicate["acknowledge"] = "local"
         async with begun(one, replicate) as store, followed(other, replicate) as standby:
             await standby.wait_for(3)
-            await repeat_last(jetstream, replicate["stream"])
+            await repeat_last(replicate["servers"], replicate["stream"])
             for number in range(4, 7):
                 await store.append(pay(number))
             await until(lambda: removed != [])
