@@ -70,7 +70,10 @@ async def first_difference(connection: Connection, checksum: Checksum, last: int
 async def _compare(
     connection: Connection, checksum: Checksum, start: int, last: int
 ) -> tuple[int, int | None]:
-    """Compare events from `start` on. Return the numbers of the first and the first different."""
+    """Compare events from `start` to `last`, and read no message behind event `last`.
+
+    Return the numbers of the first event compared and of the first different one.
+    """
     first = 0
     stop = await connection.last_message()
     async with contextlib.aclosing(StreamReader(connection, start).messages(stop)) as messages:
@@ -81,6 +84,8 @@ async def _compare(
                         first = first or seq
                         if checksum(seq) not in (None, theirs):
                             return first, seq
+                if message.end.last >= last:
+                    break
     return first, None
 
 

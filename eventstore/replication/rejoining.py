@@ -35,7 +35,7 @@ from eventstore.disk.layout import (
     REPLICA_TEMPORARY,
 )
 from eventstore.disk.local import LocalDisk
-from eventstore.disk.manifest import Manifest, load_manifest, save_manifest
+from eventstore.disk.manifest import load_manifest, save_manifest
 from eventstore.errors import StoreNotFoundError, StreamMismatchError
 from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
@@ -74,7 +74,8 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
     """Cut the store at `path` behind the last event in common with the stream.
 
     The store is a standby's directory then: `Standby.open` follows from there. Needs no handlers.
-    Cancelling before the end leaves the store as it was.
+    The store is replaced in one turn of the event loop, and the result is returned in the same
+    turn. So a cancelled call leaves the store as it was.
 
     Raises `ReplicationError` and its kinds, `StoreLockedError` while an engine has the store open,
     `StoreNotFoundError`, and the errors of reading and writing.
@@ -82,54 +83,44 @@ async def rejoin(path: str | os.PathLike[str], config: StoreConfig) -> Rejoined:
     settings = settings_in(config, "to rejoin a stream")
     store = Path(checked_path(path))
     _finish_interrupted(store)
-    connection = await connect(str(store), settings)
-    try:
-        await connection.ensure_stream(create=False)
-        history = await history_of(connection)
-        return await _cut(store, connection, history)
-    finally:
-        await connection.close()
-
-
-async def _cut(store: Path, connection: Connection, history: History) -> Rejoined:
     disk = LocalDisk(store)
     try:
         disk.lock()
-        manifest = load_manifest(disk)
-        if manifest.store != history.store:
-            raise connection.error(
-                StreamMismatchError,
-                f"the stream is of the store {history.store}, and this is the store "
-                f"{manifest.store}",
-            )
-        kept = history.timelines[0].number  # of a long history, the oldest timelines are gone
-        theirs = {(one.number, one.id) for one in history.timelines}
-        ours = [one for one in manifest.timelines if one.number >= kept]
-        own = [one.left_at for one in ours if (one.number, one.id) not in theirs]
-        if ours and len(own) == len(ours):
-            raise connection.error(
-                StreamMismatchError, "the stream has none of this store's timelines"
-            )
         last = _last_event(disk)
-        shared = min([last, *own])  # a crash with relaxed durability, or a restore, begins one
-        shared = await _shared(connection, disk, manifest, history, shared)
+        connection = await connect(str(store), settings)
+        try:
+            await connection.ensure_stream(create=False)
+            history = await history_of(connection)
+            shared = await _shared(connection, disk, history, last)
+        finally:
+            await connection.close()
         if shared >= last:
             return Rejoined(last, (), None)
         tail = tuple(_events(disk, shared + 1))
-        aside = _replace(store, disk, shared, history, tail)
+        return Rejoined(shared, tail, _replace(store, disk, shared, history, tail))
     finally:
         disk.close()
-    return Rejoined(shared, tail, aside)
 
 
-async def _shared(
-    connection: Connection, disk: LocalDisk, manifest: Manifest, history: History, last: int
-) -> int:
+async def _shared(connection: Connection, disk: LocalDisk, history: History, last: int) -> int:
     """Return the last event of the store that is no other one in the stream's history.
 
     Events behind the end of the stream, in its last timeline, are to be sent yet. Raises the errors
-    of `first_difference`.
+    of `first_difference`, and `StreamMismatchError` for the stream of another store.
     """
+    manifest = load_manifest(disk)
+    if manifest.store != history.store:
+        raise connection.error(
+            StreamMismatchError,
+            f"the stream is of the store {history.store}, and this is the store {manifest.store}",
+        )
+    kept = history.timelines[0].number  # of a long history, the oldest timelines are gone
+    theirs = {(one.number, one.id) for one in history.timelines}
+    ours = [one for one in manifest.timelines if one.number >= kept]
+    own = [one.left_at for one in ours if (one.number, one.id) not in theirs]
+    if ours and len(own) == len(ours):
+        raise connection.error(StreamMismatchError, "the stream has none of this store's timelines")
+    last = min([last, *own])  # a crash with relaxed durability, or a restore, begins one
     shared = last_shared(manifest.timelines, history.timelines)
     shared = last if shared is None else min(shared, last)
     checksum = checksums_of(LogReader(disk, manifest.store))

@@ -12,6 +12,7 @@ from typing import Any
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 
 from eventstore import EventStore, StoreConfig
 from eventstore.disk.local_file import LocalFile
@@ -22,6 +23,7 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication import rejoin
+from eventstore.replication.stream_reader import StreamReader
 from tests.replication.cluster import Cluster
 from tests.replication.power_cut import lose_events
 from tests.replication.proxy import Proxy
@@ -314,6 +316,31 @@ class TestForks:
         assert (found.last_shared, len(found.set_aside)) == (2, 1)
         async with opened(copy, replicate) as store:
             assert (store.seq, store.recovery.adopted) == (99, 97)
+
+    async def test_a_rejoining_reads_no_message_behind_the_last_shared_event(
+        self, directories: list[Path], replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = []
+        content = StreamReader._content
+
+        def counted(reader: StreamReader, found: Msg, number: int, *given: Any) -> Any:
+            read.append(number)
+            return content(reader, found, number, *given)
+
+        one, other = directories
+        async with opened(one, replicate) as store:
+            await store.append(pay(1))
+        standby = await followed(other, replicate)
+        await standby.wait_for(1)
+        async with standby.promote() as new:
+            for _ in range(20):
+                await new.append(pay(1))
+            async with EventStore.open(one, bank_registry()) as old:  # nothing replicates
+                await old.append(pay(70))
+            monkeypatch.setattr(StreamReader, "_content", counted)
+            found = await rejoin(one, StoreConfig.of(None, replicate=replicate))
+        assert (found.last_shared, len(found.set_aside)) == (1, 1)
+        assert read == [1, 2]  # the history of the first writer, and its record
 
     async def test_events_that_the_stream_has_trimmed_leave_a_gap(
         self, cluster: Cluster, tmp_path: Path, replicate: dict[str, Any]
