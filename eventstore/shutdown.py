@@ -8,7 +8,9 @@ opened: a store drains the queue and seals the log. When the block is left, `Sys
 program, with the status of a process that the signal has ended (143 for SIGTERM).
 
 *The second signal* finds the default action of the operating system again. So a program whose disk
-hangs can be stopped, too. The end is as safe as any kill.
+hangs can be stopped, too, and so can a program that blocks its event loop. For the sake of the
+latter, the handlers are Python's. A loop's own handlers run only between two turns of the loop. The
+end is as safe as any kill.
 """
 
 from __future__ import annotations
@@ -83,10 +85,9 @@ class _Signals:
 
     def __enter__(self) -> None:
         for number in self._numbers:
-            before = signal.getsignal(number)
             try:
-                self._loop.add_signal_handler(number, self._on_signal, number)
-            except (RuntimeError, ValueError) as error:
+                self._before[number] = signal.signal(number, self._on_signal)
+            except (OSError, ValueError) as error:
                 self.__exit__()  # nobody leaves a block that was not entered
                 raise StoreUsageError(
                     f"{signal.Signals(number).name} cannot be handled here ({error}): use "
@@ -94,22 +95,16 @@ class _Signals:
                     "the main thread call loop.call_soon_threadsafe(task.cancel)",
                     path="",
                 ) from error
-            self._before[number] = before
 
     def __exit__(self, *raised: object) -> None:
         if self.received is None:
-            self._remove()
             for number, before in self._before.items():
                 if before is not None:  # else a handler of C code, which Python cannot set
                     signal.signal(number, before)
 
-    def _on_signal(self, number: int) -> None:
-        self.received = number
-        self._remove()
-        self._task.cancel(f"{signal.Signals(number).name} arrived")
-
-    def _remove(self) -> None:
-        """Put the default action in force."""
-        for number in self._before:
-            self._loop.remove_signal_handler(number)
+    def _on_signal(self, received: int, _: object) -> None:
+        self.received = received
+        for number in self._numbers:
             signal.signal(number, signal.SIG_DFL)
+        arrived = f"{signal.Signals(received).name} arrived"
+        self._loop.call_soon_threadsafe(self._task.cancel, arrived)

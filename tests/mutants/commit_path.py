@@ -292,8 +292,8 @@ COMMIT_PATH = (
         edits=(
             edit(
                 "shutdown.py",
-                "        self.received = number\n        self._remove()\n",
-                "        self.received = number\n",
+                "            signal.signal(number, signal.SIG_DFL)\n",
+                "            signal.getsignal(number)\n",
             ),
         ),
         caught_by=("tests/shutdown/test_signals.py",),
@@ -301,7 +301,13 @@ COMMIT_PATH = (
     Sabotage(
         name="a signal that ends the program and not its block",
         breaks="the first SIGTERM drains and seals",
-        edits=(edit("shutdown.py", "        self._task.cancel(", "        raise SystemExit("),),
+        edits=(
+            edit(
+                "shutdown.py",
+                "        self._loop.call_soon_threadsafe(self._task.cancel, arrived)",
+                "        raise SystemExit(arrived)",
+            ),
+        ),
         caught_by=("tests/shutdown/test_signals.py",),
     ),
     Sabotage(

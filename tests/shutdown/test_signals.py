@@ -48,6 +48,17 @@ async def hanging(parent: Parent, path: str) -> None:
                 parent.report("closing")
 
 
+async def blocking(parent: Parent, path: str) -> None:
+    """Get both signals in one turn of the loop."""
+    with shutdown_on_signals():
+        async with EventStore.open(path, bank_registry(), **QUIET) as store:
+            await store.append(pay())
+            parent.report(store.seq)
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+
+
 async def closing(parent: Parent, path: str) -> None:
     """Get the signal while the store is being closed at the end of the block."""
     with shutdown_on_signals():
@@ -82,6 +93,13 @@ def test_the_second_kills_a_program_that_hangs(tmp_path: Path) -> None:
     seq, clean = asyncio.run(found(tmp_path))
     assert seq >= acknowledged == 1
     assert not clean
+
+
+def test_the_second_kills_a_program_that_blocks_its_loop(tmp_path: Path) -> None:
+    child = Child(blocking, str(tmp_path))
+    assert child.report() == (1,)
+    assert child.wait() == -signal.SIGTERM
+    assert asyncio.run(found(tmp_path)) == (1, False)
 
 
 def test_one_while_the_store_is_being_closed(tmp_path: Path) -> None:
@@ -201,19 +219,19 @@ class TestInThisProcess:
     def test_a_block_that_cannot_be_entered_leaves_no_handler(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        handle = signal.signal
+
+        def refuse(number: int, handler: Any) -> Any:
+            if number == signal.SIGUSR2:
+                raise OSError("refused")
+            return handle(number, handler)
+
         async def bot() -> None:
-            loop = asyncio.get_running_loop()
-            adds = loop.add_signal_handler
-
-            def add(number: int, *handler: Any) -> None:
-                if number == signal.SIGUSR2:
-                    raise RuntimeError("refused")
-                adds(number, *handler)
-
-            monkeypatch.setattr(loop, "add_signal_handler", add)
+            monkeypatch.setattr(signal, "signal", refuse)
             with pytest.raises(StoreUsageError, match="refused"):  # noqa: SIM117  the block is inside
                 with shutdown_on_signals(signal.SIGUSR1, signal.SIGUSR2):
                     pass
+            monkeypatch.undo()
 
         before = signal.getsignal(signal.SIGUSR1)
         asyncio.run(bot())
