@@ -210,12 +210,8 @@ class EventStore(Opened, StoreReading[StateT], IntentMethods):
         payloads = appender.guard.run(self.registry.payloads, operations)
         count, given = len(payloads), (payloads, key, metadata, expected_seq, durability, essential)
         if room.fits(count):
-            receipt = await self._append_path.submit(*given)
-        else:
-            receipt = await (await room.submit_when_fits(count, self._append_path.submit, *given))
-        if receipt.duplicate:
-            await self._append_path.sync_duplicate(payloads, durability)
-        return receipt
+            return await self._append_path.submit(*given)
+        return await (await room.submit_when_fits(count, self._append_path.submit, *given))
 
     @overload
     def submit(self, *operations: Payload, **options: Unpack[AppendOptions]) -> Receipt: ...

@@ -109,7 +109,9 @@ async def settle(
         return await (await _submitted(path, operations, submit))
     except _SettledError:
         assert doubt.receipt is not None  # known to `check`
-        return await doubt.receipt
+        first = await doubt.receipt
+        await path.log.sync()  # the first settlement did not wait for the disk, perhaps
+        return first
 
 
 class Intending(Unstarted, Generic[OperationT]):

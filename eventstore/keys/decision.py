@@ -30,7 +30,18 @@ from eventstore.model.operation import Event, Operation, operation_name
 from eventstore.model.operation_traits import OperationTraits, traits_of
 from eventstore.model.value_types import copy_value
 
-__all__ = ["Decision", "Differences", "Evidence", "Unit", "compare", "decide", "units_of"]
+__all__ = [
+    "Decision",
+    "Differences",
+    "Evidence",
+    "Match",
+    "Unit",
+    "compare",
+    "decide",
+    "keys_in_flight",
+    "partial_error",
+    "units_of",
+]
 
 
 Differences = Mapping[str, tuple[Any, Any]]
@@ -151,6 +162,29 @@ def units_of(
             lenient = traits.on_conflict == "first"
             units.append(Unit(text, (place,), (data,), hashes, lenient, False))
     return units
+
+
+def keys_in_flight(
+    units: Sequence[Unit],
+    events: Sequence[Event[Any]],
+    hasher: KeyHasher,
+    canonical: Callable[[Any], bytes],
+) -> list[InFlight]:
+    """Return the keys taken by a group of decoded events."""
+    keys = []
+    numbers = iter(range(len(events)))
+    for unit in units:
+        if unit.whole:
+            own = events
+        else:  # the units come in the order of events, and events without a key stand between
+            own = [events[next(at for at in numbers if events[at].key == unit.text)]]
+        payloads = [event.data for event in own]
+        if unit.digest < 0:
+            unit.digest = hasher.digest(unit.text, map(canonical, payloads))
+        for index in range(len(unit.hashes)):
+            row = unit.row(own[0].seq, own[0].time, index)
+            keys.append(InFlight(row, own[-1].seq, payloads))
+    return keys
 
 
 def _made(function: Callable[[Any], Any], data: Operation, name: str) -> Any:

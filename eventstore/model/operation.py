@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
@@ -294,6 +294,7 @@ class Receipt(msgspec.Struct, eq=False):
     duplicate: bool = False
     differences: Mapping[str, tuple[Any, Any]] | None = None
     _warned: bool = False
+    _sync: Callable[[], Awaitable[None]] | None = None
 
     def __await__(self) -> Generator[Any, None, Receipt]:
         outcome = self._outcome
@@ -311,16 +312,14 @@ class Receipt(msgspec.Struct, eq=False):
         if outcome.error is not None:
             outcome.retrieved.add(self.seq)
             raise fresh_error(outcome.error)
+        if self._sync is not None:  # a duplicate of events that did not wait for the disk, perhaps
+            yield from self._sync().__await__()
         return self
 
     def __repr__(self) -> str:
-        outcome = self._outcome
-        if not outcome.done:
-            state = "pending"
-        elif outcome.error is None:
-            state = "durable"
-        else:
-            state = f"failed: {type(outcome.error).__name__}"
+        error = self._outcome.error
+        known = "durable" if error is None else f"failed: {type(error).__name__}"
+        state = known if self._outcome.done else "pending"
         first = "" if self.first_seq == self.seq else f"{self.first_seq}.."
         again = ", duplicate" if self.duplicate else ""
         return f"<Receipt seq={first}{self.seq} {state}{again}>"
@@ -383,6 +382,7 @@ class Receipt(msgspec.Struct, eq=False):
         self.first_seq, self.seq, self.time = other.first_seq, other.seq, other.time
         self._events, self._state, self._copy = other._events, other._state, other._copy
         self.differences, self.duplicate = other.differences, other.duplicate
+        self._sync = other._sync
         self.follow(other)
 
     def follow(self, first: Receipt) -> None:

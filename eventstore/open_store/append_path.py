@@ -29,7 +29,7 @@ from eventstore.intents.doubt import Doubt
 from eventstore.intents.intending import settle
 from eventstore.intents.live_intents import LiveIntents
 from eventstore.intents.time_limits import UNKNOWN, Terms
-from eventstore.keys.decision import Unit
+from eventstore.keys.decision import Unit, keys_in_flight
 from eventstore.log.base import Log, Submission
 from eventstore.log.call_guard import FOLDING, IDLE, INTERRUPTED, QUEUEING, CallGuard
 from eventstore.log.levels import SYNCED
@@ -40,7 +40,7 @@ from eventstore.model.state_codec import StateAt
 from eventstore.model.user_code import fold_context
 from eventstore.model.value_types import copier
 from eventstore.open_store.folding import encode_and_fold
-from eventstore.open_store.keyed_appends import KeyedAppends, keys_in_flight
+from eventstore.open_store.keyed_appends import KeyedAppends
 from eventstore.open_store.parts import StoreParts
 from eventstore.operator_log import operator_log
 from eventstore.reading.subscriptions import Subscriptions
@@ -121,14 +121,17 @@ class AppendPath(Generic[StateT]):
         turn. `None` stands for a group that may have keys and be known. Raises the errors of
         `EventStore.append` that come before the write.
         """
-        registry = self.registry
+        registry, appender = self.registry, self.log.appender
         keyed, leveled = registry.traits.keyed, registry.traits.leveled
+        level = appender.levels.default
+        if durability is not None or (leveled and not leveled.isdisjoint(map(type, payloads))):
+            level = self._level(payloads, durability)
         if units is None and (
             key is not None or (keyed and not keyed.isdisjoint(map(type, payloads)))
         ):
-            asked = durability, essential, terms, self.submit
-            return self.keyed.submit(payloads, key, metadata, expected, *asked)
-        appender = self.log.appender
+            asked = durability, essential, terms
+            sync = self.log.sync if level == SYNCED else None
+            return self.keyed.submit(payloads, key, metadata, expected, *asked, self.submit, sync)
         guard = appender.guard
         if guard.phase:  # a call was cut off while this append waited for room
             guard.check()
@@ -136,9 +139,6 @@ class AppendPath(Generic[StateT]):
             appender.numbers.expect(expected)
         if appender.room.reserved is not None or essential is not None:
             self._check_space(payloads, essential)
-        level = appender.levels.default
-        if durability is not None or (leveled and not leveled.isdisjoint(map(type, payloads))):
-            level = self._level(payloads, durability)
         try:
             guard.phase = FOLDING
             first, time = appender.numbers.head + 1, self.clock.time_ns()
@@ -228,13 +228,6 @@ class AppendPath(Generic[StateT]):
         guard.phase = QUEUEING
         self.intents.submitted(intents, first + len(events) - 1)
         return events, body, state
-
-    async def sync_duplicate(
-        self, payloads: Sequence[Operation], durability: Durability | str | None
-    ) -> None:
-        """Wait for the disk where a group asks for a sync and is a duplicate of a relaxed one."""
-        if self.log.appender.unsynced and self._level(payloads, durability) == SYNCED:
-            await self.log.sync()
 
     async def make_durable(self) -> None:
         """Put every acknowledged event on stable storage, or into a snapshot where there is no log.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -28,7 +28,7 @@ from eventstore.arguments import argument_error
 from eventstore.clock import Clock
 from eventstore.config import Durability
 from eventstore.detached_work import DetachedWork
-from eventstore.errors import HistoryUnavailableError
+from eventstore.errors import HistoryUnavailableError, KeyConflictError
 from eventstore.intents.time_limits import Terms
 from eventstore.keys.decision import (
     Decision,
@@ -43,8 +43,7 @@ from eventstore.keys.decision import (
 )
 from eventstore.keys.fingerprint_loading import FingerprintLoading
 from eventstore.keys.format import Row
-from eventstore.keys.hashing import KeyHasher
-from eventstore.keys.index import InFlight, KeyIndex, find_in_runs
+from eventstore.keys.index import KeyIndex, find_in_runs
 from eventstore.keys.key_text import key_text
 from eventstore.log.base import Log
 from eventstore.log.format import MAX_SEQ
@@ -56,7 +55,7 @@ from eventstore.reading.arguments import operation_names
 from eventstore.reading.chunk_decoding import decode_chunk
 from eventstore.recovery_and_stats import StoreStats
 
-__all__ = ["KeyedAppends", "keys_in_flight"]
+__all__ = ["KeyedAppends"]
 
 _logger = operator_log("eventstore.store")
 _FEW_EVENTS = 16
@@ -90,6 +89,7 @@ class _Request(msgspec.Struct, eq=False):
     essential: bool | None
     terms: Terms
     queue: Queue
+    sync: Callable[[], Awaitable[None]] | None
     units: Sequence[Unit]
     evidence: dict[int, Evidence] = msgspec.field(default_factory=dict)
 
@@ -122,8 +122,12 @@ class KeyedAppends:
         essential: bool | None,
         terms: Terms,
         queue: Queue,
+        sync: Callable[[], Awaitable[None]] | None,
     ) -> Receipt:
-        """Queue the new operations of a group, in the turn of the loop that found room."""
+        """Queue the new operations of a group, in the turn of the loop that found room.
+
+        Whoever awaits the receipt of a duplicate waits for `sync`, too.
+        """
         registry, hasher = self._registry, self.index.hasher
 
         def units(payloads: Sequence[Operation]) -> list[Unit]:
@@ -132,7 +136,7 @@ class KeyedAppends:
         found = self._log.appender.guard.run(units, payloads)
         assert not isinstance(key, list)  # only this class passes a list on
         request = _Request(
-            payloads, key, metadata, expected, durability, essential, terms, queue, found
+            payloads, key, metadata, expected, durability, essential, terms, queue, sync, found
         )
         queued = self._queued(request)
         return self._looked_up(request, queued) if isinstance(queued, Decision) else queued
@@ -204,17 +208,22 @@ class KeyedAppends:
                 raise partial_error(known, request.payloads, min(without))
         if decision.new:
             return None
-        return _receipt([match for _, match in known], decision.differences)
+        return _receipt([match for _, match in known], decision.differences, request.sync)
 
     def _queued(self, request: _Request) -> Receipt | Decision:
         """Decide, and queue the new operations, in the turn of the loop that found room.
 
         Returns the decision alone where keys have to be looked up first.
         """
-        decision = self._decide(request)
-        if decision.missing:
-            return decision
-        known = self._duplicate(request, decision)
+        try:
+            decision = self._decide(request)
+            if decision.missing:
+                return decision
+            known = self._duplicate(request, decision)
+        except KeyConflictError:
+            if request.expected is not None:  # only a duplicate wins over `expected_seq`
+                self._log.appender.numbers.expect(request.expected)
+            raise
         if known is not None:
             return known
         if request.key is not None:
@@ -357,30 +366,11 @@ class KeyedAppends:
         return None
 
 
-def keys_in_flight(
-    units: Sequence[Unit],
-    events: Sequence[Event[Any]],
-    hasher: KeyHasher,
-    canonical: Callable[[Any], bytes],
-) -> list[InFlight]:
-    """Return the keys taken by a group of decoded events."""
-    keys = []
-    numbers = iter(range(len(events)))
-    for unit in units:
-        if unit.whole:
-            own = events
-        else:  # the units come in the order of events, and events without a key stand between
-            own = [events[next(at for at in numbers if events[at].key == unit.text)]]
-        payloads = [event.data for event in own]
-        if unit.digest < 0:
-            unit.digest = hasher.digest(unit.text, map(canonical, payloads))
-        for index in range(len(unit.hashes)):
-            row = unit.row(own[0].seq, own[0].time, index)
-            keys.append(InFlight(row, own[-1].seq, payloads))
-    return keys
-
-
-def _receipt(matches: Sequence[Match], differences: Differences | None) -> Receipt:
+def _receipt(
+    matches: Sequence[Match],
+    differences: Differences | None,
+    sync: Callable[[], Awaitable[None]] | None,
+) -> Receipt:
     """Return the receipt of a group recorded before, pending for a key in flight."""
     receipt = Receipt(
         min([match.row.seq for match in matches]),
@@ -388,6 +378,7 @@ def _receipt(matches: Sequence[Match], differences: Differences | None) -> Recei
         matches[0].row.time,
         duplicate=True,
         differences=differences,
+        _sync=sync,
     )
     flying = [match.first for match in matches if match.first is not None]
     if flying:

@@ -124,6 +124,17 @@ class TestSettle:
 
         run(body)
 
+    def test_the_second_time_waits_for_a_disk_that_the_first_did_not_wait_for(self) -> None:
+        async def body(store: EventStore[Book]) -> None:
+            order = await intent(store)
+            fill = RecordFill(client_order_id=order.id, qty=1)
+            first = await store.append(fill, durability="none")
+            assert store.stats().synced_seq < first.seq
+            assert await order.settle("accepted") is first
+            assert store.stats().synced_seq == first.seq
+
+        run(body)
+
     @pytest.mark.parametrize("max_pending", [1, 1000])
     def test_twice_at_once(self, max_pending: int) -> None:
         """Also where both wait for room, and the second gets its turn after the first."""

@@ -409,6 +409,16 @@ class TestExpectedSeq:
         with pytest.raises(SequenceConflictError):
             await store.append(Note(), expected_seq=0)
 
+    async def test_it_wins_over_a_conflict(self, store: EventStore[int]) -> None:
+        fill, other = Fill(fill_id="1"), Fill(fill_id="1", qty=5.0)
+        await store.append(fill)
+        again = [Fill(fill_id="2"), Fill(fill_id="2", qty=5.0)]
+        for group in ([other], [fill, Note()], again):
+            with pytest.raises(SequenceConflictError):
+                await store.append(*group, expected_seq=0)
+            with pytest.raises(KeyConflictError):
+                await store.append(*group, expected_seq=1)
+
 
 @pytest.mark.asyncio
 class TestFind:

@@ -426,6 +426,9 @@ class TestTheStore:
                 again = await opened.append(Told(told_id="b"), durability="commit")
                 assert (again.duplicate, opened.stats().synced_seq) == (True, 2)
                 assert in_flight[0].done
+                await opened.append(Told(told_id="c"), durability="none")
+                again = await opened.submit(Told(told_id="c"), durability="commit")
+                assert (again.duplicate, opened.stats().synced_seq) == (True, 3)
 
         virtually(session())
 

@@ -165,7 +165,9 @@ COMMIT_PATH = (
     Sabotage(
         name="a duplicate acknowledged before the sync that it asks for",
         breaks="whoever waits for the disk is acknowledged after the sync",
-        edits=(edit("store.py", "        if receipt.duplicate:\n", "        if False:\n"),),
+        edits=(
+            edit(APPEND_PATH, "sync = self.log.sync if level == SYNCED else None", "sync = None"),
+        ),
         caught_by=(TEST_LEVELS,),
     ),
     Sabotage(

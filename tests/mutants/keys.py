@@ -46,6 +46,18 @@ KEYS = (
         caught_by=(TEST_APPENDS,),
     ),
     Sabotage(
+        name="a conflict of keys told to a decision that was overtaken",
+        breaks="only a duplicate wins over `expected_seq`",
+        edits=(
+            edit(
+                KEYED_APPENDS,
+                "            if request.expected is not None:  # only",
+                "            if False:  # only",
+            ),
+        ),
+        caught_by=(f"{TEST_APPENDS} -k wins_over_a_conflict",),
+    ),
+    Sabotage(
         name="the pending receipt of a look-up awaited in any event loop",
         breaks="waiting that nothing would end is refused",
         edits=(edit(KEYED_APPENDS, "Outcome(loop=self._loop)", "Outcome()"),),
