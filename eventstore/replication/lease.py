@@ -169,4 +169,6 @@ class Lease:
                 self._revision = await self._connection.put(write)
             except nats.js.errors.KeyWrongLastSequenceError:
                 return False
+            except nats.js.errors.KeyNotFoundError:  # refused, and then the other entry ran out
+                return False
         return True

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.js.kv import KeyValue
 
 from eventstore import EventStore, StoreConfig, read_events
 from eventstore.errors import (
@@ -299,6 +300,39 @@ class TestLease:
 
         monkeypatch.setattr(one, "current", reads)
         await one.acquire()
+        await connection.close()
+
+    async def test_a_lease_that_runs_out_in_the_same_moment_is_taken(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The client library looks at the entry for which the cluster refused a new one."""
+        settings = config(replicate).replicate
+        assert settings is not None
+        async with opened(directories[0], replicate) as store:
+            await store.append(pay(1))
+        connection = await connect("one", settings)
+        one = await Lease.of(connection, Holder(id="a", host="h", pid=1))
+        other = await Lease.of(connection, Holder(id="b", host="h", pid=1))
+        read, look = one.current, KeyValue._get
+
+        async def reads() -> Holder | None:
+            found = await read()
+            await other.acquire()
+            monkeypatch.setattr(one, "current", read)
+            monkeypatch.setattr(KeyValue, "_get", looks)
+            return found
+
+        async def looks(bucket: KeyValue, *given: Any) -> Any:
+            monkeypatch.setattr(KeyValue, "_get", look)
+            await connection.stream.purge_stream(f"KV_{settings.stream}-lease")
+            return await look(bucket, *given)
+
+        monkeypatch.setattr(one, "current", reads)
+        await one.acquire()
+        assert await one.current() == one.holder
         await connection.close()
 
     async def test_a_lease_that_was_given_back_is_not_taken_again_by_a_renewal(
