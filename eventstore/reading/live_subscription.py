@@ -80,7 +80,7 @@ class LiveSubscription(Subscription):
         self._begins = asked.name is not None or isinstance(asked.after, Cursor | AtTime)
         self._later_than: int | None = None
         # Whether the subscriber has ever been up to date:
-        self._current = asked.after is None and asked.name is None
+        self._current = asked.name is None and given.seq >= log.durable_seq
         self._given: Cursor | Chunk | Group = given
         self._given_seq = given.seq
         self._next_seq = given.seq + 1
@@ -141,7 +141,7 @@ class LiveSubscription(Subscription):
     def warn_of_lag(self, limit: int) -> None:
         """Warn, once, of a subscriber that was up to date and is more than `limit` events behind.
 
-        `_wait` says when the subscriber is up to date again.
+        `_note_if_current` says when the subscriber is up to date again.
         """
         if self._current and not self._warned and self.lag > limit:
             self._warned = True
@@ -159,13 +159,18 @@ class LiveSubscription(Subscription):
                 await self._end_too_slow(max_lag)
                 break
             if self._batch:
-                return self._batch.popleft()
+                event = self._batch.popleft()
+                if not self._batch:
+                    self._note_if_current()
+                return event
             if self._begins:
                 await self._catch_up()
                 continue
-            event = self._recent_event()
-            if event is not None:
-                return copy_value(event)  # others get the same event
+            recent = self._recent_event()
+            if recent is not None:
+                if not self._current or self._warned:
+                    self._note_if_current()
+                return copy_value(recent)  # others get the same event
             if self._next_seq <= self._log.durable_seq:
                 await self._catch_up()
             elif self._shared.ended:
@@ -217,12 +222,18 @@ class LiveSubscription(Subscription):
         self._later_than = None
         return False
 
-    async def _wait(self) -> None:
-        self._log.guard.check()  # a commit wakes its own event loop alone
+    def _note_if_current(self) -> None:
+        """Note that the subscriber is up to date, where no durable event is left to be given."""
+        if self._next_seq <= self._log.durable_seq:
+            return
         self._current = True
         if self._warned:
             self._warned = False
             _logger.info("%s: a subscriber that was behind is up to date again", self._log.path)
+
+    async def _wait(self) -> None:
+        self._log.guard.check()  # a commit wakes its own event loop alone
+        self._note_if_current()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None
         self._shared.hold(self)
@@ -262,6 +273,7 @@ class LiveSubscription(Subscription):
         elif after is not None:
             self._stand_behind(max(after, 0), None)
         self._begins = False
+        self._note_if_current()
 
     async def _saved_cursor(self, name: str) -> Cursor | None:
         """Return the cursor saved under `name`. Without a log on disk, names live in memory."""

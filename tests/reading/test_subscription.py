@@ -810,6 +810,24 @@ class TestTooSlow:
                 with pytest.raises(SubscriberTooSlowError):
                     await waiting
 
+    @pytest.mark.parametrize("begin", ["first", "last", "cursor", "name"])
+    async def test_one_that_never_waits_is_too_slow_once_it_was_up_to_date(
+        self, begin: str
+    ) -> None:
+        async with simulated() as store:
+            await store.append(*[pay()] * 50)
+            places: dict[str, Any] = {
+                "first": {"after": 0},
+                "last": {"after": 50},
+                "cursor": {"after": store.cursor},
+                "name": {"after": 0, "cursor": "risk"},
+            }
+            async with store.subscribe(slow="error", max_lag=5, **places[begin]) as events:
+                assert len(await take(events, events.lag)) in (0, 50)
+                await store.append(*[pay()] * 7)
+                with pytest.raises(SubscriberTooSlowError):
+                    await anext(events)
+
     async def test_one_warning_and_its_end(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", logger="eventstore.reading.subscription")
         async with simulated() as store, store.subscribe() as events:
