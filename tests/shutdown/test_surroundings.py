@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from eventstore import EventStore, StoreUsageError, read_events, shutdown_on_signals
 from eventstore.testing import SimulatedDisk
@@ -137,16 +140,17 @@ async def _appended(store: EventStore[Bank]) -> None:
 
 
 def test_uvloop(tmp_path: Path) -> None:
-    uvloop = pytest.importorskip("uvloop")
-
     async def bot() -> None:
-        with shutdown_on_signals():
+        with shutdown_on_signals(signal.SIGUSR1):
             async with opening(tmp_path) as store:
                 await asyncio.gather(*(store.append(pay()) for _ in range(100)))
                 await store.snapshot()
+                os.kill(os.getpid(), signal.SIGUSR1)
+                await asyncio.Event().wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(bot())
+        with pytest.raises(SystemExit):
+            runner.run(bot())
         assert runner.run(clean(tmp_path)) == 100
 
 
