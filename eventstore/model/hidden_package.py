@@ -50,12 +50,15 @@ def hiding_file() -> str | None:
 
 
 def is_hidden(point: EntryPoint) -> bool:
-    """Return whether an entry point belongs to the trading handlers while `handlers` is hidden."""
+    """Return whether an entry point belongs to the trading handlers while `handlers` is hidden.
+
+    The name of the distribution is asked for last: reading the metadata takes a millisecond.
+    """
     return (
-        point.dist is not None
-        and point.dist.name == DISTRIBUTION
-        and _is_in_package(point)
+        _is_in_package(point)
         and hiding_file() is not None
+        and point.dist is not None
+        and point.dist.name == DISTRIBUTION
     )
 
 

@@ -217,6 +217,12 @@ class TestHidden:
         monkeypatch.setattr("sys.path", [])
         assert hiding_file() is None
 
+    def test_no_metadata_is_read_where_nothing_hides(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each reading parses a long text, once for each handler of each registry."""
+        (point,) = distribution(DISTRIBUTION).entry_points.select(name="record_trade")
+        monkeypatch.setattr(type(point.dist), "metadata", property(_refused))
+        assert not is_hidden(point)
+
     def test_only_entry_points_of_this_distribution_are_passed_over(
         self, user_package: str
     ) -> None:
@@ -242,6 +248,10 @@ class TestHidden:
     def test_the_demonstration_says_what_to_do(self, user_package: str) -> None:
         with pytest.raises(DemoError, match=f"{user_package} hides"):
             demo_registry()
+
+
+def _refused(distribution: object) -> None:
+    raise AssertionError(f"the metadata of {distribution} was read")
 
 
 def test_the_operations_are_those_of_the_package() -> None:
