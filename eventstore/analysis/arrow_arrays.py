@@ -34,6 +34,7 @@ UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticErro
 """What a value raises that does not fit the type of its column."""
 
 _NO_TAGS = pa.array([], pa.string())
+_FIRST = pa.scalar(0, pa.int32())
 
 _TYPES: dict[str, pa.DataType] = {
     "int": pa.int64(),
@@ -89,6 +90,8 @@ class ArrowColumns:
     def array(self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
         """Build the column at `path` of a table. Raises one of `UNFIT` for an unfit value."""
         kind = shape.kind
+        if kind in ("text", "tag") and len(values) > 1 and values.count(values[0]) == len(values):
+            return self.array(shape, values[:1], path).take(pa.repeat(_FIRST, len(values)))
         if kind == "tag":
             return self._tags(values, path)
         if kind == "decimal":

@@ -30,7 +30,7 @@ PRECISION: Final = 38
 """Digits of every decimal, the most for 128 bits."""
 _EXACT = Context(prec=PRECISION, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
 _DIGITS = 8  # behind the point, of floats that are converted through integers
-_LARGEST = 1e15
+_PRECISION = 15  # digits of such floats
 
 
 def decimal_array(values: Sequence[Any], scale: int) -> pa.Array:
@@ -53,7 +53,7 @@ def decimal_array(values: Sequence[Any], scale: int) -> pa.Array:
             return texts.cast(wanted)
         except pa.ArrowInvalid:  # too many digits behind the point, perhaps only zeros
             pass
-    step = Decimal(1).scaleb(-scale)
+    step = Decimal((0, (1,), -scale))
     exact = [
         None if one is None else _EXACT.quantize(Decimal(number_text(one)), step) for one in values
     ]
@@ -63,17 +63,24 @@ def decimal_array(values: Sequence[Any], scale: int) -> pa.Array:
 def _through_integers(floats: pa.Array, scale: int) -> pa.Array | None:
     """Convert floats of few digits, and return `None` for others."""
     digits = min(scale, _DIGITS)
+    missing = scale - digits
+    precision = min(_PRECISION, PRECISION - missing - 2)  # of factors whose product has 38 digits
     factor = 10.0**digits
-    largest = min(_LARGEST, 10.0 ** (PRECISION - scale + digits))  # else 38 digits are too few
     scaled = pc.round(pc.multiply(floats, factor))
-    same = pc.and_(pc.equal(pc.divide(scaled, factor), floats), pc.less(pc.abs(scaled), largest))
-    if not pc.all(same, min_count=0).as_py():
+    fits = pc.less(pc.abs(scaled), 10.0**precision)
+    if not pc.all(pc.and_(pc.equal(pc.divide(scaled, factor), floats), fits), min_count=0).as_py():
         return None
-    whole = scaled.cast(pa.int64()).cast(pa.decimal128(PRECISION, 0))
-    moved = pa.Array.from_buffers(  # the same integers, with the point moved
-        pa.decimal128(PRECISION, digits), len(whole), whole.buffers(), offset=whole.offset
+    whole = scaled.cast(pa.int64()).cast(pa.decimal128(19, 0))
+    one = pa.scalar(
+        Decimal((0, (1, *[0] * missing), -missing)), pa.decimal128(missing + 1, missing)
     )
-    return moved.cast(pa.decimal128(PRECISION, scale))
+    product = pc.multiply(_with_type(whole, pa.decimal128(precision, digits)), one)
+    return _with_type(product, pa.decimal128(PRECISION, scale))
+
+
+def _with_type(numbers: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Return the same integers with another precision, or with the point at another place."""
+    return pa.Array.from_buffers(wanted, len(numbers), numbers.buffers(), offset=numbers.offset)
 
 
 def _has_exponent(texts: pa.Array) -> bool:

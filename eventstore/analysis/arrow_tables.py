@@ -9,9 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from eventstore.analysis.arrow_arrays import UNFIT, ArrowColumns, arrow_type
-from eventstore.analysis.event_tables import Table
+from eventstore.analysis.event_tables import Columns, Table
 from eventstore.errors import InexactValueError
-from eventstore.model.operation import Event
 
 __all__ = ["ArrowBatches"]
 
@@ -35,10 +34,9 @@ class ArrowBatches:
             metadata=dict(metadata),
         )
 
-    def batch(self, events: Sequence[Event[Any]]) -> pa.RecordBatch:
-        """Return the rows of events. Raises `InexactValueError` for a value that does not fit."""
+    def batch(self, columns: Columns) -> pa.RecordBatch:
+        """Return the rows. Raises `InexactValueError` for a value that does not fit."""
         arrays: list[pa.Array] = []
-        columns = self._table.values(events)
         for (name, shape), values in zip(self._table.columns.items(), columns, strict=True):
             try:
                 arrays.append(self._columns.array(shape, values, (name,)))

@@ -86,8 +86,8 @@ def _read(
     history: SelectedHistory, stream: TableStream, made: ArrowBatches
 ) -> Iterator[pa.RecordBatch]:
     try:
-        for _, events in stream.batches():
-            yield made.batch(events)
+        for _, columns in stream.batches():
+            yield made.batch(columns)
     finally:
         history.close()
 
@@ -155,8 +155,8 @@ def write_parquet(
         stream = TableStream(history, _handlers(registry), wanted, advance=advance)
         table = stream.table()
         with new_file(target, "parquet", table, form, stream.metadata(table)) as file:
-            for _, events in stream.batches():
-                file.write(events)
+            for _, columns in stream.batches():
+                file.write(columns)
         return file.rows
     finally:
         history.close()

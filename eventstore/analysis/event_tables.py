@@ -1,17 +1,17 @@
 """The tables of a store: which columns each operation has, and which events go into it.
 
-A `Table` says the columns and gives the values of events, a column at a time. A `Catalog` has the
-table of each operation by the payload classes of the handlers, and by made classes where the shape
-was found from the data. `AllEvents` is the table of every event, with the payload as JSON.
+A `Table` says the columns and takes events apart into the values of each column. A `Catalog` has
+the table of each operation by the payload classes of the handlers, and by made classes where the
+shape was found from the data. `AllEvents` is the table of every event, with the payload as JSON.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from eventstore.analysis.found_shapes import FoundPayload, version_of
 from eventstore.analysis.lenient_codec import PayloadCodec, found_classes
@@ -22,10 +22,13 @@ from eventstore.model.handler import Upcaster
 from eventstore.model.operation import OPERATION_FIELD, Event, Operation, operation_name, tag_of
 from eventstore.model.registry import HandlerRegistry
 
-__all__ = ["ALL", "AllEvents", "Catalog", "Table"]
+__all__ = ["ALL", "AllEvents", "Catalog", "Columns", "Table"]
 
 ALL = "all"
 """In place of an operation's name: one table of all events."""
+
+Columns = Sequence[list[Any]]
+"""The values of each column of a table. All columns have the same number of rows."""
 
 _SEQ, _TIME, _KEY = Shape("int"), Shape("nanoseconds"), Shape("text", nullable=True)
 
@@ -45,7 +48,6 @@ class Table:
         self,
         name: str,
         fields: Mapping[str, Shape],
-        attributes: Sequence[str],
         *,
         version: int = 1,
         splits: bool = False,
@@ -53,7 +55,6 @@ class Table:
         self.name = name
         self.version = version
         self.splits = splits
-        self._getters = [operator.attrgetter(name) for name in attributes]
         self.columns = {"seq": _SEQ, "time": _TIME, "key": _KEY}
         if splits:
             self.columns["part"] = _SEQ
@@ -65,18 +66,17 @@ class Table:
     def __repr__(self) -> str:
         return f"<Table {self.name}: {', '.join(self.columns)}>"
 
-    def values(self, events: Sequence[Event[Any]]) -> list[Sequence[Any]]:
-        """Return the values of each column."""
-        found: list[Sequence[Any]] = [
-            [event.seq for event in events],
-            [event.time for event in events],
-            [event.key for event in events],
-        ]
+    def no_rows(self) -> Columns:
+        """Return columns without values."""
+        return [[] for _ in self.columns]
+
+    def values(self, events: Sequence[Event[Any]]) -> list[Iterable[Any]]:
+        """Return the values of each column. `events` is not empty."""
+        numbers, times, payloads, keys, _ = zip(*map(astuple, events), strict=True)
+        found: list[Iterable[Any]] = [numbers, times, keys]
         if self.splits:
-            found.append(_parts(found[0]))
-        payloads = [event.data for event in events]  # rows as tuples would keep the collector busy
-        found += [list(map(get, payloads)) for get in self._getters]
-        return found
+            found.append(_parts(numbers))
+        return [*found, *zip(*map(astuple, payloads), strict=True)]
 
 
 def _parts(numbers: Sequence[int]) -> list[int]:
@@ -94,20 +94,16 @@ class AllEvents(Table):
 
     def __init__(self) -> None:
         self.codec = EventCodec()
-        super().__init__("events", {}, ())
+        super().__init__("events", {})
         operation = Shape("tag", nullable=True)  # the value of an `EventLog` may have none
         self.columns = {
             "seq": _SEQ, "time": _TIME, "operation": operation, "key": _KEY, "payload": JSON,
         }  # fmt: skip
 
-    def values(self, events: Sequence[Event[Any]]) -> list[Sequence[Any]]:
-        return [
-            [event.seq for event in events],
-            [event.time for event in events],
-            [_recorded_operation(event.data) for event in events],
-            [event.key for event in events],
-            [_without_operation(event.data) for event in events],
-        ]
+    def values(self, events: Sequence[Event[Any]]) -> list[Iterable[Any]]:
+        numbers, times, payloads, keys, _ = zip(*map(astuple, events), strict=True)
+        operations = map(_recorded_operation, payloads)
+        return [numbers, times, operations, keys, map(_without_operation, payloads)]
 
     def sorted(self, events: Sequence[Event[Any]]) -> list[tuple[Table, Sequence[Event[Any]]]]:
         """Give all events to this table."""
@@ -148,11 +144,10 @@ class Catalog:
                 fields[field] = msgspec.structs.replace(fields[field], kind="unsigned")
             version = version_of(tag_of(kind))
             splits = split is None or name in split
-            attributes = kind.__struct_fields__
-            self._tables[kind] = Table(name, fields, attributes, version=version, splits=splits)
+            self._tables[kind] = Table(name, fields, version=version, splits=splits)
         for name, payload in found.items():
             made, version = found_classes(payload), version_of(payload.tags[-1])
-            table = Table(name, payload.fields(), made[0].__struct_fields__, version=version)
+            table = Table(name, payload.fields(), version=version)
             self._tables |= dict.fromkeys(made, table)
             classes += made
         self.codec = PayloadCodec(classes)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from eventstore.analysis.event_tables import Table
+from eventstore.analysis.event_tables import Columns, Table
 from eventstore.analysis.export_settings import ExportSettings
 from eventstore.analysis.table_files import TableFile, begun_file
 from eventstore.analysis.table_stream import TableStream
 from eventstore.clock import to_datetime
-from eventstore.model.operation import Event
 
 __all__ = ["Parts"]
 
@@ -48,14 +45,19 @@ class Parts:
             with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
                 file.close()
 
-    def write(self, table: Table, events: Sequence[Event[Any]]) -> None:
+    def write(self, table: Table, columns: Columns) -> None:
         """Write some more rows of a table."""
-        self.rows[table] = self.rows.get(table, 0) + len(events)
+        self.rows[table] = self.rows.get(table, 0) + len(columns[0])
         if not self._settings.partition:
-            self._file(table, "").write(events)
+            self._file(table, "").write(columns)
             return
-        for day, of_day in itertools.groupby(events, key=lambda event: event.time // _DAY):
-            self._file(table, f"{to_datetime(day * _DAY):%Y-%m-%d}").write(list(of_day))
+        times = columns[list(table.columns).index("time")]
+        begin = 0
+        for day, of_day in itertools.groupby(times, key=lambda time: time // _DAY):
+            end = begin + sum(1 for _ in of_day)
+            file = self._file(table, f"{to_datetime(day * _DAY):%Y-%m-%d}")
+            file.write([column[begin:end] for column in columns])
+            begin = end
 
     def _file(self, table: Table, day: str) -> TableFile:
         if table in self._open:

@@ -230,8 +230,8 @@ class _Export:
         table, form, decimals = self._stream.table(), self._settings.format, self._settings.decimals
         metadata = self._stream.metadata(table)
         with new_file(target, form, table, decimals, metadata) as file:
-            for _, events in self._stream.batches():
-                file.write(events)
+            for _, columns in self._stream.batches():
+                file.write(columns)
         return self._summary({table.name: _described(table, file.rows, [target.name])})
 
     def directory(self, target: Path) -> Exported:
@@ -262,10 +262,10 @@ class _Export:
             for name in self._settings.operations:
                 table = self._stream.named(name)
                 if table.name not in tables and not self._settings.partition:
-                    parts.write(table, [])  # a file without rows
-            for table, events in self._stream.batches():
+                    parts.write(table, table.no_rows())  # a file without rows
+            for table, columns in self._stream.batches():
                 _check_columns(table, tables.get(table.name))
-                parts.write(table, events)
+                parts.write(table, columns)
         for table, rows in parts.rows.items():
             found = _described(table, rows, parts.files[table])
             if (before := tables.get(table.name)) is not None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eventstore.analysis.arrow_tables import ArrowBatches
-from eventstore.analysis.event_tables import Table
-from eventstore.model.operation import Event
+from eventstore.analysis.event_tables import Columns, Table
 
 __all__ = ["ParquetRows"]
 
@@ -34,11 +32,11 @@ class ParquetRows:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 
-    def write(self, events: Sequence[Event[Any]]) -> None:
-        """Write the rows of some more events. Raises `InexactValueError` for an unfit value."""
-        self._waiting.append(self._batches.batch(events))
-        self._waiting_rows += len(events)
-        self.rows += len(events)
+    def write(self, columns: Columns) -> None:
+        """Write some more rows. Raises `InexactValueError` for an unfit value."""
+        self._waiting.append(self._batches.batch(columns))
+        self._waiting_rows += len(columns[0])
+        self.rows += len(columns[0])
         if self._waiting_rows >= _GROUP_ROWS:
             self._write_group()
 

@@ -16,12 +16,11 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
-from eventstore.analysis.event_tables import Table
+from eventstore.analysis.event_tables import Columns, Table
 from eventstore.analysis.plain_values import json_text, number_text, tag_text
 from eventstore.analysis.shapes import Shape
 from eventstore.clock import to_datetime
 from eventstore.errors import ConfigError, StoreExistsError
-from eventstore.model.operation import Event
 from eventstore.os_errors import write_error
 
 __all__ = ["TableFile", "new_file"]
@@ -34,8 +33,8 @@ class TableFile(Protocol):
 
     rows: int
 
-    def write(self, events: Sequence[Event[Any]]) -> None:
-        """Write the rows of some more events."""
+    def write(self, columns: Columns) -> None:
+        """Write some more rows."""
 
     def close(self) -> None:
         """Write what is left, and make the file durable."""
@@ -103,15 +102,12 @@ class _TextRows:
     def _begin(self) -> None:
         """Write what stands before the rows."""
 
-    def write(self, events: Sequence[Event[Any]]) -> None:
-        """Write the rows of some more events."""
+    def write(self, columns: Columns) -> None:
+        """Write some more rows."""
         shapes = self._table.columns.values()
-        columns = [
-            self._cells(shape, values)
-            for shape, values in zip(shapes, self._table.values(events), strict=True)
-        ]
-        self._file.write("".join(map(self._line, zip(*columns, strict=True))).encode())
-        self.rows += len(events)
+        cells = map(self._cells, shapes, columns)
+        self._file.write("".join(map(self._line, zip(*cells, strict=True))).encode())
+        self.rows += len(columns[0])
 
     def _cells(self, shape: Shape, values: Sequence[Any]) -> Sequence[Any]:
         raise NotImplementedError  # each format has one

@@ -1,19 +1,20 @@
 """Tables of a store as a stream of batches, in the order of the events.
 
-Rows wait until a batch of the table is full, so memory holds one batch for each table. A table
-outside the request costs no more than the decoding.
+Events are taken apart into columns as soon as they are decoded, while the processor's cache holds
+them. The values wait until a batch of the table is full, so memory holds one batch for each table.
+A table outside the request costs no more than the decoding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from eventstore.analysis.event_tables import ALL, AllEvents, Catalog, Table
+from eventstore.analysis.event_tables import ALL, AllEvents, Catalog, Columns, Table
 from eventstore.analysis.selected_history import UNKNOWN, SelectedHistory, Survey
 from eventstore.analysis.shapes import fields_of
 from eventstore.errors import UnknownOperationError
-from eventstore.model.operation import Event, operation_name
+from eventstore.model.operation import operation_name
 from eventstore.model.registry import HandlerRegistry
 
 __all__ = ["BATCH_ROWS", "TableStream"]
@@ -92,16 +93,19 @@ class TableStream:
             total = self._looked_at + history.last - history.first + 1
             self._advance(self._read, None if history.last == UNKNOWN else total)
 
-    def batches(self) -> Iterator[tuple[Table, Sequence[Event[Any]]]]:
+    def batches(self) -> Iterator[tuple[Table, Columns]]:
         """Iterate over the batches of rows, each with the table."""
-        waiting: dict[Table, list[Event[Any]]] = {}
+        waiting: dict[Table, Columns] = {}
         for batch in self.history.events(self._catalog.codec, advance=self._tell):
             for table, events in self._catalog.sorted(batch):
                 if self._wanted and table.name not in self._wanted:
                     continue
-                rows = waiting.setdefault(table, [])
-                rows += events
-                if len(rows) >= self._rows:
+                columns = waiting.get(table)
+                if columns is None:
+                    columns = waiting[table] = table.no_rows()
+                for column, values in zip(columns, table.values(events), strict=True):
+                    column.extend(values)
+                if len(columns[0]) >= self._rows:
                     yield table, waiting.pop(table)
         yield from waiting.items()
 

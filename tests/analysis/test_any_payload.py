@@ -90,7 +90,11 @@ def test_a_row_holds_the_payload(kind: type[Operation]) -> None:
             for seq, data in enumerate(drawn, 1)
         ]
         try:
-            rows = ArrowBatches(table, "string", {}).batch(events).to_pylist()
+            rows = (
+                ArrowBatches(table, "string", {})
+                .batch([*map(list, table.values(events))])
+                .to_pylist()
+            )
         except InexactValueError as error:
             value = getattr(drawn[error.seq - 1], error.field.removeprefix("payload_"))
             assert not isinstance(value, str | Decimal | bool | None)  # a large integer inside

@@ -40,10 +40,11 @@ from eventstore import (
     read_events,
 )
 from eventstore.analysis import parquet_file, to_arrow, to_pandas, to_polars, write_parquet
+from eventstore.analysis.arrow_arrays import ArrowColumns
 from eventstore.analysis.event_tables import Table
 from eventstore.analysis.shapes import Shape
 from tests.support.bank import Deposit, bank_registry
-from tests.support.desk import NEW, NONE, Fill, Quote, quote
+from tests.support.desk import NEW, NONE, Fill, Mood, Quote, quote
 
 
 def plain(value: Any) -> Any:
@@ -98,6 +99,22 @@ def in_duckdb(query: str) -> list[Any]:
     relation = duckdb.sql(query)
     assert relation is not None
     return relation.fetchall()
+
+
+@pytest.mark.parametrize("kind", ["text", "tag"])
+@pytest.mark.parametrize(
+    "values",
+    [["a", "b", "a"], ["", "", ""], [None, None], ["a", None, "a"], ["b"], [Mood.BULL] * 2],
+)
+def test_texts_that_come_again(kind: str, values: list[Any]) -> None:
+    columns, shape = ArrowColumns("decimal128"), Shape(kind, nullable=True)
+    before = columns.array(shape, ["z", "a", "z"], ("x",))
+    texts = [one.value if isinstance(one, Mood) else one for one in values]
+    found = columns.array(shape, values, ("x",))
+    found.validate(full=True)
+    assert (found.type, found.to_pylist()) == (before.type, texts)
+    if kind == "tag":
+        assert found.dictionary.to_pylist()[:2] == ["z", "a"]
 
 
 class TestEveryType:
@@ -571,7 +588,7 @@ def test_importing_the_package_imports_no_extra() -> None:
 
 
 def test_the_repr_of_a_table() -> None:
-    table = Table("fill", {"symbol": Shape("tag"), "time": Shape("int")}, ("symbol", "time"))
+    table = Table("fill", {"symbol": Shape("tag"), "time": Shape("int")})
     assert repr(table) == "<Table fill: seq, time, key, symbol, payload_time>"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, localcontext
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -68,6 +69,13 @@ def test_decimals_are_exact(values: list[Decimal], scale: int) -> None:
 @given(st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=3), scales)
 def test_integers_are_exact(values: list[int], scale: int) -> None:
     check(values, scale)
+
+
+@pytest.mark.parametrize("values", [[0.1, 64000.25], [1e-7, 0.30000000000000004], [Decimal(2)]])
+def test_the_context_of_the_caller_has_no_effect(values: list[Any]) -> None:
+    with localcontext(Context(prec=1, Emin=-1, Emax=1)):
+        found = decimal_array(values, 18).to_pylist()
+    assert found == [Decimal(str(one)) for one in values]
 
 
 def test_numbers_of_all_types_in_one_column() -> None:

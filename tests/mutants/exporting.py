@@ -63,6 +63,12 @@ EXPORTING: tuple[Sabotage, ...] = (
         caught_by=(TEST_TABLES,),
     ),
     Sabotage(
+        name="a column filled with its first text",
+        breaks="a column of one text is recognised by all of its values",
+        edits=(edit(ARRAYS, "values.count(values[0]) == len(values)", "values[0] == values[-1]"),),
+        caught_by=(TEST_TABLES,),
+    ),
+    Sabotage(
         name="a missing name taken for present",
         breaks="a column found from the data is nullable where a name is missing",
         edits=(edit(FOUND, "                if self._count:\n", "                if False:\n"),),
