@@ -41,6 +41,7 @@ from eventstore.log.reader import LogReader
 from eventstore.log.recovery import ExaminedLog, examine_log
 from eventstore.log.tail_verdict import TornTail
 from eventstore.model.codec import EventCodec
+from eventstore.model.fingerprint import changes_no_state
 from eventstore.model.operation import tag_of
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.repair_notes import REPAIR_NOTES
@@ -325,7 +326,8 @@ def _installed(disk: Disk, found: _Bytes, opening: Opening) -> HandlerRegistry[A
     if found.snapshot:
         with contextlib.suppress(InvalidSnapshotError, FileNotFoundError):
             _, about, _, _ = parse(read_whole(disk, snapshot_name(found.snapshot)))
-            if not set(about.fingerprint) - {""} <= known:
+            folded = [one for one in about.fingerprint.items() if not changes_no_state(*one)]
+            if not dict(folded).keys() - {""} <= known:
                 return None
     if found.manifest.logged and opening.folds <= _FOLDED:
         for events in recorded_batches(disk, EventCodec(), found.snapshot + 1, None):

@@ -131,6 +131,10 @@ def test_every_chart_is_drawn(opened: Opened, pages: Pages, scheme: str, width: 
         box = found[name].bounding_box()
         assert box["x"] >= 0, name
         assert box["x"] + box["width"] <= width, name
+    captions = [one.bounding_box() for one in page.query_selector_all("caption .about")]
+    visible = [one for one in captions if one is not None]
+    assert visible
+    assert all(one["x"] + one["width"] <= width for one in visible), "text that is cut off"
     assert "No state has a number at marks['nowhere'].price." in found["column-2"].inner_text()
 
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from eventstore import EventStore, StoreFormatError
+from eventstore.demo.registry import trading_registry as demo_registry
 from eventstore.disk.layout import segment_name
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.processes import this_process
@@ -203,6 +204,18 @@ class TestOpens:
             status, found = facts(tmp_path / "store", "--registry", option)
             assert found["opens"]["text"].startswith(expected), name
             assert status == code
+
+    def test_intents_of_another_registry(self, tmp_path: Path) -> None:
+        """The snapshot of a registry with intents, such as the demonstration's, opens as well."""
+
+        async def record() -> None:
+            async with EventStore.open(tmp_path / "store", demo_registry()) as store:
+                await store.append("full_state", {"cash": 1})
+                await store.snapshot()
+
+        asyncio.run(record())
+        status, found = facts(tmp_path / "store")
+        assert (status, found["opens"]["text"]) == (0, "yes")
 
     @pytest.mark.parametrize(
         "name", ["nowhere:x", "tests.support.counting:nothing", "no colon", "os:sep"]
