@@ -194,7 +194,8 @@ def _files_lines(found: Inspection, shown: Overview) -> Iterator[tuple[str, str]
     seqs = [one.seq for one in shown.snapshots if one.seq is not None]
     if seqs:
         named = " and ".join(f"{seq:,}" for seq in seqs[-2:])
-        folds = f"; opening folds {found.opening.folds:,} events"
+        opening = found.opening
+        folds = "" if opening.error else f"; opening folds {opening.folds:,} events"
         yield "snapshots", f"{len(seqs)}  events {named}{folds}"
     if shown.keyframes:
         size = size_text(sum(one.size for one in shown.keyframes))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -36,6 +38,11 @@ __all__ = [
     "time_text",
     "value_text",
 ]
+
+
+_WORD = re.compile(r"^\s*\S+|\S+")
+_LONGEST_WORD = 40
+"""Columns of a terminal that a word in a table may have before the word is broken."""
 
 
 class _PipedConsole(Console):
@@ -103,14 +110,17 @@ class Output:
                 self.write("\t".join(printable(str(part)) for part in row))
             return
         table, numbers = Table(box=None, pad_edge=False, header_style="bold"), frozenset(right)
-        for column in columns:
+        shown = [[printable(str(part)) for part in row] for row in rows]
+        for column, *cells in zip(columns, *shown, strict=True):
             if column in numbers:
                 table.add_column(column, justify="right", no_wrap=True)
-            else:
-                table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(printable(str(part))) for part in row))
-        self.console.print(table)
+            else:  # a number or the name of a file is not broken
+                words = [word for cell in (column, *cells) for word in _WORD.findall(cell)]
+                longest = max(map(cell_len, words), default=0)
+                table.add_column(column, overflow="fold", min_width=min(longest, _LONGEST_WORD))
+        for row in shown:
+            table.add_row(*map(escape, row))
+        self.console.print(table, crop=False)
 
     def flush(self) -> None:
         """Write out what waits in the buffer, for a reader that follows."""

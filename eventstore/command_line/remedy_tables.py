@@ -17,7 +17,6 @@ __all__ = [
     "mended_object",
     "place_lines",
     "price_object",
-    "remedy_rows",
     "show_place",
     "show_prices",
     "state_columns",
@@ -104,9 +103,11 @@ def _shares(state: Any, symbol: str) -> str:
     return "0" if position is None else f"{position.shares:+}"
 
 
-def remedy_rows(prices: Sequence[Price], best: Price | None) -> tuple[list[str], list[list[str]]]:
-    """Return the table of remedies for one place: columns, and a row for each remedy."""
+def _show_rows(out: Output, prices: Sequence[Price], best: Price | None) -> None:
+    """Print a row for each remedy. On a terminal, a day that all of them share is left out."""
     names, values = state_columns(prices)
+    times = [time_text(price.last_time) for price in prices if price.last_time is not None]
+    short = out.terminal and len({time.partition("T")[0] for time in times}) == 1
     rows = []
     for price, row in zip(prices, values, strict=True):
         mark = "* " if price is best else "  "
@@ -114,8 +115,10 @@ def remedy_rows(prices: Sequence[Price], best: Price | None) -> tuple[list[str],
             f"{first:,}" if first == last else f"{first:,} … {last:,}" for first, last in price.lost
         )
         time = "" if price.last_time is None else time_text(price.last_time)
+        time = time.partition("T")[2] if short else time
         rows.append([f"{mark}{price.choice}", ranges or "none", str(price.lost_events), time, *row])
-    return ["remedy", "events lost", "number", "last event", *names], rows
+    columns = ["remedy", "events lost", "number", "last event", *names]
+    out.rows(columns, rows, right=columns[2:3] + columns[4:])
 
 
 def price_object(price: Price) -> dict[str, Any]:
@@ -146,8 +149,7 @@ def show_place(out: Output, proposal: Proposal, index: int) -> None:
         return
     chosen = proposal.recommended.get(index)
     best = next((price for price in prices if price.choice == chosen), None)
-    columns, rows = remedy_rows(prices, best)
-    out.rows(columns, rows, right=columns[2:3] + columns[4:])
+    _show_rows(out, prices, best)
     for price in prices:
         for line in _remarks(place, price):
             out.line(line)
@@ -164,8 +166,7 @@ def show_place(out: Output, proposal: Proposal, index: int) -> None:
 
 def show_prices(out: Output, prices: Sequence[Price]) -> None:
     """Print prices that are of no single place."""
-    columns, rows = remedy_rows(prices, None)
-    out.rows(columns, rows, right=columns[2:3] + columns[4:])
+    _show_rows(out, prices, None)
     for price in prices:
         if price.note:
             out.line(f"{price.choice}: {price.note}")

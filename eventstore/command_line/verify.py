@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ from eventstore.command_line.command_declaration import command, path_argument, 
 from eventstore.command_line.damage import tell_damage
 from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.moments import MOMENT, NamedMoment, settle_moment
-from eventstore.command_line.output import Output
+from eventstore.command_line.output import Output, size_text, time_text
 from eventstore.command_line.progress import progress_of_tasks
 from eventstore.command_line.registries import REGISTRY_HINT, load_registry
+from eventstore.command_line.remedy_tables import place_lines
 from eventstore.cursor import Cursor
+from eventstore.disk.layout import ARCHIVE_FOLDER, KEYS_FOLDER, LOG_FOLDER, SNAPSHOT_FOLDER
 from eventstore.disk.local import LocalDisk
 from eventstore.model.codec import EventCodec
 from eventstore.reading.replay import recorded_batches
 from eventstore.repair.damaged_places import place_object
+from eventstore.tools.store_figures import file_figures
 from eventstore.tools.verify import Divergence, Extent, Refold, Verification
 from eventstore.tools.verify import verify as verify_store
 
 __all__ = ["verify"]
 
+CHECKED = (LOG_FOLDER, ARCHIVE_FOLDER, SNAPSHOT_FOLDER, KEYS_FOLDER)
 MOST_DIFFERENCES = 10
 """The limit of differences that are shown for a state folded again."""
 
@@ -71,15 +76,19 @@ def verify(
     registry = load_registry(registry_name) if refold else None
     first = 1 if start is None else _number(path, start)
     end = None if stop is None else _number(path, stop) + 1
+    begun = time.perf_counter()
     with progress_of_tasks() as advance:
         extent = Extent(first, end, jobs, advance)
         found = verify_store(path, registry, extent=extent)
+    seconds = time.perf_counter() - begun
+    files = file_figures(LocalDisk(path, read_only=True)).files
+    size = sum(files[name][1] for name in CHECKED if name in files)
     if out.json:
-        out.object(_object(found))
+        out.object({**_object(found), "bytes": size})
         if not found.passed:
             raise click.exceptions.Exit(FINDINGS)
         return
-    for line in _verified(found):
+    for line in _verified(found, f"{size_text(size)} in {seconds:.1f} s"):
         out.line(line)
     if found.places:
         _show_places(out, found)
@@ -143,7 +152,11 @@ def _object(found: Verification) -> dict[str, Any]:
 
 def _show_places(out: Output, found: Verification) -> None:
     """Print each damaged place with the events that cannot be read."""
-    columns = ("path", "offset", "kind", "reason", "first", "last", "lost")
+    if out.terminal:
+        for line in [line for one in found.places for line in place_lines(one, found.last_seq)]:
+            out.line(line)
+        return
+    columns = ("path", "offset", "kind", "reason", "first", "last", "lost", "after", "before")
     rows = [
         (
             place.name,
@@ -153,14 +166,15 @@ def _show_places(out: Output, found: Verification) -> None:
             place.first if place.lost else "",
             place.last if place.lost else "",
             place.lost,
+            *("" if one is None else time_text(one) for one in (place.before, place.after)),
         )
         for place in found.places
     ]
-    out.rows(columns, rows, right=("offset", "first", "last", "lost"))
+    out.rows(columns, rows)
 
 
-def _verified(found: Verification) -> Iterator[str]:
-    """Yield the checked parts of a store, one fact a line."""
+def _verified(found: Verification, work: str) -> Iterator[str]:
+    """Yield the checked parts of a store, one fact a line. `work` says how much was read."""
     events = f"events {found.first_seq:,} to {found.last_seq:,}"
     yield (
         f"{found.path}: {events if found.last_seq >= found.first_seq else 'no events'} checked in "
@@ -172,15 +186,19 @@ def _verified(found: Verification) -> Iterator[str]:
         total = found.last_seq - found.first_seq + 1
         yield (
             f"{len(found.places)} damaged {many}; {found.readable:,} of {total:,} events are "
-            "readable"
+            f"readable; {work}"
         )
+    elif not found.damage:
+        yield f"every checksum, seal and link is right; {work}"
     folded = found.refolded
     if folded is None:
         yield "not folded again"
         return
     begun = f"event {folded.begun_at:,}" if folded.begun_at else "the beginning"
     by = f" by {folded.jobs} processes" if folded.jobs > 1 else ""
-    yield f"folded again from {begun}{by}: {len(folded.agreeing)} snapshots agree"
+    numbers = [f"{seq:,}" for seq in folded.agreeing]
+    named = f" ({' … '.join(numbers[:1] + numbers[1:][-1:])})" if numbers else ""
+    yield f"folded again from {begun}{by}: {len(numbers)} snapshots agree{named}"
     if folded.alone is not None:
         yield f"folded by one process: {folded.alone}"
     missed = list(_not_folded(found, folded))

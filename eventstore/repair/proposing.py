@@ -42,7 +42,7 @@ from eventstore.repair.prices import (
     prices_of,
 )
 from eventstore.repair.progress import Advance, ProgressDisk, no_advance
-from eventstore.repair.salvage import History, events_of
+from eventstore.repair.salvage import History, with_neighbours
 from eventstore.repair.two_bits import with_confirmed_pairs
 from eventstore.snapshot.vault import Rejected, SnapshotVault
 
@@ -184,28 +184,9 @@ def full_diagnosis(
 ) -> Diagnosis:
     """Diagnose, and add all findings that need neighbours, handlers or a fold."""
     watched: Any = ProgressDisk(disk, advance)
-    diagnosis = _with_neighbours(disk, with_files_of_backup(_diagnosed(watched), backup))
+    diagnosis = with_neighbours(disk, with_files_of_backup(_diagnosed(watched), backup))
     diagnosis = with_confirmed_pairs(disk, diagnosis, registry)
     return _with_poison(disk, diagnosis, registry, backup, functools.partial(advance, "folding"))
-
-
-def _with_neighbours(disk: Disk, diagnosis: Diagnosis) -> Diagnosis:
-    """Note times and keys of the events around each gap, for whoever asks a venue for the gap."""
-    history = History(disk=disk, diagnosis=diagnosis)
-    places = []
-    for place in diagnosis.places:
-        if place.lost:
-            before = events_of(history, place.first - 1, place.first)
-            after = events_of(history, place.last + 1, place.last + 2)
-            place = msgspec.structs.replace(
-                place,
-                before=before[0].time if before else None,
-                after=after[0].time if after else None,
-                key_before=before[0].key if before else None,
-                key_after=after[0].key if after else None,
-            )
-        places.append(place)
-    return msgspec.structs.replace(diagnosis, places=tuple(places))
 
 
 def _diagnosed(disk: Disk) -> Diagnosis:

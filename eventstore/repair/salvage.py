@@ -26,7 +26,7 @@ from eventstore.model.operation import Event
 from eventstore.repair.damaged_places import Diagnosis, Part
 from eventstore.repair.segment_scan import scan_segment
 
-__all__ = ["History", "LoadedPart", "Run", "events_of", "history_of_file"]
+__all__ = ["History", "LoadedPart", "Run", "events_of", "history_of_file", "with_neighbours"]
 
 
 class Run(NamedTuple):
@@ -198,3 +198,22 @@ def events_of(history: History, start: int, stop: int) -> list[Event[object]]:
             if start <= event.seq < stop:
                 found.append(event)
     return found
+
+
+def with_neighbours(disk: Disk, diagnosis: Diagnosis) -> Diagnosis:
+    """Note times and keys of the events around each gap, for whoever asks a venue for the gap."""
+    history = History(disk=disk, diagnosis=diagnosis)
+    places = []
+    for place in diagnosis.places:
+        if place.lost:
+            before = events_of(history, place.first - 1, place.first)
+            after = events_of(history, place.last + 1, place.last + 2)
+            place = msgspec.structs.replace(
+                place,
+                before=before[0].time if before else None,
+                after=after[0].time if after else None,
+                key_before=before[0].key if before else None,
+                key_after=after[0].key if after else None,
+            )
+        places.append(place)
+    return msgspec.structs.replace(diagnosis, places=tuple(places))

@@ -54,7 +54,7 @@ from eventstore.reading.arguments import checked_registry
 from eventstore.reading.fold_crew import FoldCrew, processors
 from eventstore.repair.damaged_places import Diagnosis, Place
 from eventstore.repair.diagnosis import diagnose_disk
-from eventstore.repair.salvage import History
+from eventstore.repair.salvage import History, with_neighbours
 from eventstore.snapshot.format import InvalidSnapshotError, parse
 from eventstore.snapshot.keyframes import decompress_keyframe
 from eventstore.snapshot.snapshot_search import OTHER_TIMELINE, is_of
@@ -170,7 +170,7 @@ def _crew(disk: Disk, registry: HandlerRegistry[Any] | None, extent: Extent) -> 
 def _diagnosed(disk: Disk) -> History | None:
     """Find out which events of a damaged store can be read. `None` where there is no telling."""
     try:
-        diagnosis = diagnose_disk(disk, Listing.read(disk))
+        diagnosis = with_neighbours(disk, diagnose_disk(disk, Listing.read(disk)))
     except (EventStoreError, FileNotFoundError):  # a file that cannot be read is told as damage
         return None
     return History(disk=disk, diagnosis=diagnosis)

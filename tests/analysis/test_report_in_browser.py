@@ -66,7 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
     async def begin() -> None:
         async with EventStore.open(folder / "one", trading_registry()) as store:
-            await store.append(FullState(cash=5.0))
+            await store.append(FullState(cash=1_234_567_890.12))
 
     asyncio.run(begin())
     stats = asyncio.run(counted(20))
@@ -136,6 +136,22 @@ def test_every_chart_is_drawn(opened: Opened, pages: Pages, scheme: str, width: 
     assert visible
     assert all(one["x"] + one["width"] <= width for one in visible), "text that is cut off"
     assert "No state has a number at marks['nowhere'].price." in found["column-2"].inner_text()
+
+
+TOO_WIDE = """() => {
+    const ctx = document.createElement("canvas").getContext("2d");
+    ctx.font = "12px system-ui, 'DejaVu Sans', sans-serif";
+    return Charts.drawn.flatMap(({ plot }) => plot.axes[1]._values.filter((text) =>
+        ctx.measureText(text ?? "").width > plot.axes[1]._size - 10));
+}"""
+
+
+@pytest.mark.parametrize("width", [1400, 380])
+def test_the_texts_of_an_axis_have_room(opened: Opened, pages: Pages, width: int) -> None:
+    for file in (pages.engine, pages.one):
+        page = opened(file, width)
+        assert page.evaluate(TOO_WIDE) == []
+        assert page.evaluate("Charts.drawn.length") > 0
 
 
 def test_the_keyboard_reaches_everything(opened: Opened, pages: Pages) -> None:

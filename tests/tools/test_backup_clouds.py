@@ -2,10 +2,12 @@
 
 - Azure: Azurite, the emulator of the provider, a package of npm. `.ci/azurite FOLDER` installs it,
   and `FOLDER/node_modules/.bin` belongs on the path.
-- Google: `obstore` speaks the XML API. The emulator of PyPI (fake-gcs-server) lists and removes by
-  that API, and refuses its uploads. Google's own testbench takes an upload on condition and refuses
-  the second one (tried by hand), but neither lists nor removes. That API is the one of S3 but for
-  some headers. So the S3 server of the other tests stands in, with those translated.
+- Google: `obstore` speaks the XML API. No emulator has all of that API (each tried by hand). The
+  one in Go (fake-gcs-server) lists and removes, and refuses uploads. The one in Python
+  (gcp-storage-emulator) takes every upload whatever the condition, answers without `ETag` and
+  `Last-Modified`, and neither lists nor removes. Google's own testbench takes an upload on
+  condition and refuses the second one, but neither lists nor removes. That API is the one of S3 but
+  for some headers. So the S3 server of the other tests stands in, with those translated.
 """
 
 from __future__ import annotations

@@ -117,6 +117,7 @@ class TestOpens:
         assert re.match(r"opens\tno: CorruptLogError: .*log/\d{20}\.log ", line)
         assert line.endswith(f"next: eventstore repair {hurt_store}")
         assert f"next\teventstore repair {hurt_store}\n" in result.stdout
+        assert "opening folds" not in in_terminal("info", hurt_store)[1]
 
     @pytest.mark.parametrize("missing", ["segment", "last segment", "archive", "log", "store.json"])
     def test_what_is_missing(self, day_store: Path, tmp_path: Path, missing: str) -> None:

@@ -244,6 +244,15 @@ class TestTerminal:
         _, output = in_terminal("info", day_store)
         assert "\x1b[1m" in output
 
+    def test_narrow_terminals_break_no_number_or_name(self, hurt_store: Path) -> None:
+        _, output = in_terminal("repair", hurt_store, "--color", "never", width=60)
+        for whole in ("snapshot", "20:03:16Z", "2,077,331.01", "+16.970", "BTC-USDT"):
+            assert whole in output
+        status, output = in_terminal("verify", hurt_store, "--color", "never", width=40)
+        assert status == 1
+        assert "log/00000000000000004127.log, at " in output
+        assert " of 5,000; after 2026-03-02 19:" in output
+
     def test_narrow_terminals_cut_nothing(self, day_store: Path) -> None:
         _, output = in_terminal("events", day_store, "--limit", 3, "--color", "never", width=40)
         assert "trade_id=T00002" in re.sub(r"\s", "", output)

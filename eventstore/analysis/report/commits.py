@@ -36,6 +36,7 @@ from eventstore.recovery_and_stats import StoreStats
 __all__ = ["Commits", "commits_section", "read_commits"]
 
 _READ_AT_MOST = 32 << 20
+_EARLIER = "Archives are repacked, and older segments are not read for this. "
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
@@ -135,7 +136,7 @@ def commits_section(found: Commits, stats: StoreStats | None) -> Section:
         Chart(
             id="records",
             title="Events of a commit",
-            about=f"From the {where}. Archives were repacked, so their commits are not known. "
+            about=f"From the {where}. {_EARLIER if found.first > 1 else ''}"
             f"The largest commit has {found.most_events:,} events.",
             unit="events",
             kind="points",

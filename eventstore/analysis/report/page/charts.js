@@ -36,12 +36,15 @@ const Charts = (() => {
     const digits = size >= 1000 || size === 0 ? 2 : size >= 1 ? 4 : 8;
     return `${trimmed(value, digits)}${unit && unit !== "units" ? ` ${unit}` : ""}`;
   }
-  /* The ticks of an axis, of one unit and short enough for the room there. */
-  function axisTexts(ticks, unit) {
+  /* The ticks of an axis, all of one unit: the first one whose texts have room, else the shortest. */
+  function axisTexts(ticks, unit, room) {
+    if (unit) return ticks.map((tick) => figureText(tick, unit));
     const most = Math.max(...ticks.map(Math.abs));
-    if (unit || most < (innerWidth < 600 ? 1e5 : 1e8)) return ticks.map((tick) => figureText(tick, unit));
-    const [scale, name] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find((one) => most >= one[0]);
-    return ticks.map((tick) => `${trimmed(tick / scale, 6)}${tick ? name : ""}`);
+    const made = [[1e3, "k"], [1e6, "M"], [1e9, "G"], [1e12, "T"]].filter((one) => most >= one[0])
+      .map(([scale, name]) => ticks.map((tick) => `${trimmed(tick / scale, 6)}${tick ? name : ""}`));
+    const length = (texts) => Math.max(...texts.map((text) => text.length));
+    const all = [ticks.map((tick) => figureText(tick, "")), ...made];
+    return all.find((texts) => length(texts) <= room) ?? all.sort((a, b) => length(a) - length(b))[0];
   }
   const trimmed = (value, digits) =>
     value.toLocaleString("en-US", { maximumFractionDigits: digits });
@@ -108,10 +111,10 @@ const Charts = (() => {
     else if (chart.x === "event") below.values = (_, ticks) => ticks.map((tick) => Number.isInteger(tick) ? trimmed(tick, 0) : "");
     else below.values = (_, ticks) => ticks.map((tick) => Number.isInteger(tick) && chart.series[0].x[tick] ? `${boundText(chart.series[0].x[tick])}` : "");
     const unit = chart.unit === "bytes" || chart.unit === "s" ? chart.unit : "";
+    const size = chart.small ? 58 : innerWidth < 600 ? 72 : 84;   // equal, so that charts of time align
     return [below, {
-      ...shared,
-      values: (_, ticks) => axisTexts(ticks, unit),
-      size: chart.small ? 58 : innerWidth < 600 ? 66 : 84,   // equal, so that charts of time align
+      ...shared, size,
+      values: (_, ticks) => axisTexts(ticks, unit, (size - 14) / 6.6),
       space: chart.small ? 28 : 36,
     }];
   }

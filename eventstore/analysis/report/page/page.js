@@ -97,7 +97,7 @@
   byId("name").textContent = report.name;
   byId("notes").append(...report.notes.map((text) => el("p", { class: "note", role: "note" }, text)));
   byId("facts").append(...report.facts.map((fact) => el("div", {},
-    el("dt", {}, fact.name), el("dd", { class: "value" }, fact.value),
+    el("dt", {}, fact.name), el("dd", { class: fact.value.length > 13 ? "value long" : "value" }, fact.value),
     ...(fact.note ? [el("dd", { class: `aside ${fact.tone}` }, fact.note)] : []))));
   byId("about").append(...report.about.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
   Charts.begin(report.sections.flatMap((one) => one.charts));
