@@ -236,10 +236,14 @@ def _show_result(out: Output, path: Path, result: Repaired, in_place: bool) -> N
         fields = msgspec.structs.asdict(result)
         out.object({**fields, "price": price_object(result.price)})
         return
+    opens = "" if result.price.state is None else ", opens"  # every event was folded
     out.line(
         f"wrote {result.path}: events {result.first_seq:,} … {result.last_seq:,}, timeline "
-        f"{result.timeline} (from timeline {result.timeline - 1} at {result.left_at:,}), verified"
+        f"{result.timeline} (from timeline {result.timeline - 1} at {result.left_at:,}), "
+        f"verified{opens}"
     )
+    if result.noted:
+        out.line(f"  event {result.noted:,} store_repaired says so")
     for name in result.changed:
         count = result.differing.get(name, 0)
         many = f" ({count:,} byte{'s' if count > 1 else ''})" if count else ""

@@ -101,6 +101,7 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
         lost: The ranges of lost events.
         timeline: Number of the timeline that began.
         left_at: The last event shared with the timeline before.
+        noted: The event that records the repair, 0 in a store that keeps no events of the store.
         changed: The files with other bytes than before, removed ones included.
         kept: The folder with the bytes of before.
         price: The price as folded before.
@@ -113,6 +114,7 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
     lost: tuple[tuple[int, int], ...]
     timeline: int
     left_at: int
+    noted: int
     changed: tuple[str, ...]
     kept: str
     price: Price

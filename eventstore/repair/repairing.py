@@ -374,18 +374,19 @@ class _Repairing:
 
     def _result(self, path: str) -> Repaired:
         timeline = self._manifest.timelines[-1]
-        taken = set(self._taken)
-        noted = self._history.diagnosis.manifest.kind == "store" and self._manifest.logged
+        last, note = self._history.last_seq, self._manifest.logged and self._note()
+        noted = last + 1 if note else 0
         return Repaired(
             path=path,
             first_seq=self._manifest.history_start,
-            last_seq=self._history.last_seq + (1 if noted else 0),
+            last_seq=max(last, noted),
             lost=lost_in(self._history),
             timeline=timeline.number,
             left_at=timeline.left_at,
+            noted=noted,
             changed=tuple(sorted(set(self._taken))),
             kept=self._kept_folder,
-            differing={name: self._differing[name] for name in self._differing if name in taken},
+            differing={one: self._differing[one] for one in self._differing if one in self._taken},
             price=self._price,
         )
 

@@ -474,7 +474,9 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert contents(hurt) == before
         assert (
-            f"events 1 … {EVENTS + 1:,}, timeline 2 (from timeline 1 at {EVENTS})" in result.stdout
+            f"events 1 … {EVENTS + 1:,}, timeline 2 (from timeline 1 at {EVENTS}), verified, "
+            "opens\n"
+            f"  event {EVENTS + 1:,} store_repaired says so\n" in result.stdout
         )
         assert f"changed   log/{behind_snapshots(hurt).name} (1 byte)" in result.stdout
         assert verify(tmp_path / "to", REGISTRY).passed
