@@ -8,6 +8,7 @@ one object, with the member `schema`.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -104,20 +105,21 @@ class Output:
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()
     ) -> None:
         """Print rows under a header. The columns in `right` are numbers, on a terminal aligned."""
+        names = [printable(name) for name in columns]
+        lines = ([printable(str(part)) for part in row] for row in rows)
         if not self.terminal:
-            self.write("\t".join(columns))
-            for row in rows:
-                self.write("\t".join(printable(str(part)) for part in row))
+            for row in itertools.chain([names], lines):
+                self.write("\t".join(row))
             return
+        shown = list(lines)
         table, numbers = Table(box=None, pad_edge=False, header_style="bold"), frozenset(right)
-        shown = [[printable(str(part)) for part in row] for row in rows]
-        for column, *cells in zip(columns, *shown, strict=True):
+        for column, name, *cells in zip(columns, names, *shown, strict=True):
             if column in numbers:
-                table.add_column(column, justify="right", no_wrap=True)
+                table.add_column(escape(name), justify="right", no_wrap=True)
             else:  # a number or the name of a file is not broken
-                words = [word for cell in (column, *cells) for word in _WORD.findall(cell)]
-                longest = max(map(cell_len, words), default=0)
-                table.add_column(column, overflow="fold", min_width=min(longest, _LONGEST_WORD))
+                words = [word for cell in (name, *cells) for word in _WORD.findall(cell)]
+                longest = min(max(map(cell_len, words), default=0), _LONGEST_WORD)
+                table.add_column(escape(name), overflow="fold", min_width=longest)
         for row in shown:
             table.add_row(*map(escape, row))
         self.console.print(table, crop=False)

@@ -20,6 +20,7 @@ from eventstore.command_line.all_commands import commands
 from eventstore.recovery_and_stats import printable
 from eventstore.tools import verify
 from eventstore.tools.file_survey import overview
+from handlers import UpdatePosition, trading_registry
 from tests.support.till import Pay, pay, sell
 
 REGISTRY = HandlerRegistry(pay, sell)
@@ -315,6 +316,35 @@ class TestToATerminal:
         for line in (ended.stdout + ended.stderr).split("\n"):
             assert line.replace("\t", "").isprintable(), line
             assert not line.startswith("EVENT 3")
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "repair",
+            "state",
+            "diff --from 1 --to 3",
+            "blame positions",
+            "sample --every 1 --columns positions",
+        ],
+    )
+    def test_no_control_character_of_a_state_reaches_it(self, tmp_path: Path, command: str) -> None:
+        """Names in a state become columns of a table."""
+
+        async def record() -> None:
+            async with EventStore.open(tmp_path / "store", trading_registry()) as store:
+                for shares in (1, 2, 3):
+                    await store.append(UpdatePosition(symbol=HOSTILE, shares=shares, price=1))
+
+        asyncio.run(record())
+        name, *options = command.split()
+        if name == "repair":
+            (segment,) = (tmp_path / "store" / "log").glob("0*.log")
+            flip(segment, segment.read_bytes().rindex(b"update_position"))
+        result = eventstore(name, tmp_path / "store", *options)
+        assert result.exit_code in (0, 1), result.output
+        assert "c\\nEVENT 3" in result.output
+        for line in result.output.split("\n"):
+            assert line.replace("\t", "").isprintable(), line
 
     def test_json_still_says_the_same(self, hostile: Path) -> None:
         lines = eventstore("dump", hostile, "--json").output.splitlines()
