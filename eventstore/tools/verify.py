@@ -13,6 +13,7 @@ All events are decoded, and the numbers must have no gap.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,17 +199,21 @@ def _checked(disk: Disk, extent: Extent, crew: FoldCrew) -> Verification:
         if not found.damage:
             break
     for one in found.damage:
-        if one.name != SNAPSHOT_FOLDER:  # all of them are gone
-            _refuse_unreadable(disk, one.name)
+        _refuse_unreadable(disk, one.name)
     return found
 
 
 def _refuse_unreadable(disk: Disk, name: str) -> None:
-    """Raise `StoreAccessError` for a file that may not be read, and so is not known as damaged."""
+    """Raise `StoreAccessError` for a file that may not be read, and so is not known as damaged.
+
+    What is no file is in the way of the history, and a snapshot can be made again.
+    """
     try:
         read_whole(disk, name)
-    except StoreAccessError:
-        raise
+    except StoreAccessError as error:
+        in_history = not name.startswith(SNAPSHOT_FOLDER)
+        if in_history or error.errno in (errno.EACCES, errno.EPERM):
+            raise
     except (EventStoreError, OSError):  # the check has told of it
         return
 
