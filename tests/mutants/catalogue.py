@@ -171,7 +171,7 @@ SABOTAGES = (
         edits=(
             edit(
                 "model/hidden_package.py",
-                "        and _is_in_package(point)\n        and hiding_file() is not None\n",
+                "        and hiding_file() is not None\n",
                 "        and False\n",
             ),
         ),
