@@ -359,7 +359,7 @@ class Receipt(msgspec.Struct, eq=False):
 
     @property
     def done(self) -> bool:
-        """Whether the outcome is known."""
+        """Whether the outcome is known. Awaiting a duplicate may wait for the disk even then."""
         return self._outcome.done
 
     @property
