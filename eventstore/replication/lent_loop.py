@@ -34,7 +34,9 @@ from eventstore.blocking_calls import no_thread_error
 
 __all__ = ["LentLoop"]
 
-_REST = 0.002
+_REST = 0.02
+"""Seconds. An engine that appends less often finds the own thread in the loop, which costs two
+changes of threads. Meanwhile a timer of the loop may come late by so much."""
 
 
 class LentLoop:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from eventstore.errors import StoreResourceError
-from eventstore.replication.lent_loop import LentLoop
+from eventstore.replication.lent_loop import _REST, LentLoop
 
 NAME = "eventstore-lent"
 NEVER = float("inf")
@@ -98,7 +98,7 @@ def test_no_turn_is_waited_for_in_vain(work: Work) -> None:
         if not number % 3:
             work.lent.set_off(lambda: None)
         if not number % 20:
-            time.sleep(0.0048 + number % 7 * 0.0001)  # about the time at which it comes back
+            time.sleep(_REST + number % 7 * 0.0002)  # about the time at which it comes back
         work.ask()
     assert work.answers == 300
     assert set(work.threads) == {threading.current_thread().name}
@@ -112,7 +112,7 @@ def test_a_borrower_that_takes_the_turn_late(work: Work, monkeypatch: pytest.Mon
     class Turn:
         def __enter__(self) -> None:
             if threading.current_thread() is me:
-                time.sleep(0.03)
+                time.sleep(2 * _REST)
             assert turn.acquire(timeout=5), "the own thread has come back"
 
         def __exit__(self, *error: object) -> None:
