@@ -193,12 +193,13 @@ class _Scan:
         """Judge the bytes behind the last valid record."""
         data, until = self._data, self._until
         if until is not None:
-            if self._seq < until or self._seal is not SealKind.CONTINUED:
-                behind = max(end_of_data(data), offset)
-                lost = self._seq < until
-                if lost or behind > offset:
-                    cause = reason if behind > offset else "the file is cut short"
-                    self._add_hole(offset, behind, until, cause)
+            behind = max(end_of_data(data), offset)
+            if behind > offset:
+                whole = self._seq == until and self._seal is SealKind.CONTINUED
+                cause = "bytes follow the last seal" if whole else reason
+                self._add_hole(offset, behind, until, cause)
+            elif self._seq < until:
+                self._add_hole(offset, offset, until, "the file is cut short")
             return
         header = self._header
         if header is None:

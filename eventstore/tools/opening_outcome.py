@@ -1,7 +1,7 @@
 """The outcome of opening a store for writing, decided without writing: `opening_of`.
 
 The decision reads the same bytes as an opening: the manifest, the newest snapshot, the chain of
-headers, the segments behind the snapshot, and the end of the log. Of a long log behind the snapshot
+headers, the segments behind the oldest kept snapshot, and the end of the log. Of a long log there
 only the end is read (`read_limit.py`), and the words say so. The owner of the directory is the user
 in question.
 """
@@ -157,7 +157,9 @@ def _look(disk: Disk, listing: Listing) -> _Bytes:
     log: ExaminedLog | None = None
     whole = True
     if manifest.logged:
-        needed, begin = max(snapshot + 1, manifest.log_start), first_read(disk, listing)
+        kept = [seq for seq in listing.snapshot_seqs if seq >= manifest.history_start]
+        oldest = min(kept[0] if kept else 0, snapshot)  # of those that retention keeps
+        needed, begin = max(oldest + 1, manifest.log_start), first_read(disk, listing)
         log = examine_log(
             disk,
             manifest.store,

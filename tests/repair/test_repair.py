@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from eventstore import (
     ConfigError,
+    CorruptLogError,
     EventsLost,
     EventStore,
     HandlerRegistry,
@@ -358,6 +359,26 @@ def test_in_place_keeps_every_byte_of_before(damage: Callable[[Path], None], hur
             assert after[f"{result.kept}/{name}"] == data, name
     assert propose(hurt, REGISTRY).diagnosis.places == ()
     assert asyncio.run(opened(hurt))[0] == result.last_seq + 1
+
+
+@pytest.mark.parametrize("size", [1, 100, 9000])
+def test_bytes_behind_a_segment_are_left_out(size: int, hurt: Path, tmp_path: Path) -> None:
+    """Opening refuses them, so a repair must find them, beside other damage, too."""
+    segment, other = segments(hurt)[:2]
+    segment.write_bytes(segment.read_bytes() + b"x" * size)
+    with pytest.raises(CorruptLogError, match="bytes follow the last seal"):
+        asyncio.run(opened(hurt))
+    flip(other, 2000)
+    proposal = propose(hurt, REGISTRY)
+    stray, bit = proposal.diagnosis.places
+    assert (stray.name, stray.reason) == (f"log/{segment.name}", "bytes follow the last seal")
+    assert (stray.lost, bit.lost) == (0, 5)
+    assert {price.choice.remedy: price.lost_events for price in proposal.prices[0]}["skip"] == 0
+    choices = {0: Choice("skip"), 1: Choice("mend")}
+    result = repair(hurt, choices, REGISTRY, to=tmp_path / "to")
+    assert result.lost == ()
+    assert propose(tmp_path / "to", REGISTRY).diagnosis.places == ()
+    assert asyncio.run(opened(tmp_path / "to"))[0] == EVENTS + 2
 
 
 def test_a_cut_in_place_keeps_what_is_behind(hurt: Path) -> None:
