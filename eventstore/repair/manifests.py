@@ -36,6 +36,10 @@ _MOST_TRIED = 2 << 10
 """Bytes of the largest `store.json` that is searched for a wrong character by trial."""
 
 
+_Archived = tuple[int, int, int]
+"""An archive: first and last event, and the latest time of any event up to there."""
+
+
 class RebuiltManifest(NamedTuple):
     """A manifest, the unknown facts in words, and the wrong bits of `store.json` if few."""
 
@@ -107,20 +111,23 @@ def _mended(data: bytes, identities: set[uuid.UUID]) -> RebuiltManifest | None:
 
 
 def _from_files(disk: Disk, listing: Listing, store: uuid.UUID) -> RebuiltManifest:
-    archived: list[tuple[int, int, int]] = []
+    archived: list[_Archived] = []
+    damaged: list[int] = []
     latest = 0
     for first in listing.archives:
         found = _archive_header(disk, first)
-        if found is None or found[0].store != store:
+        if found is not None and found[0].store != store:
             continue
-        tail = classify_tail(found[1], found[0])
-        if isinstance(tail, Corrupt):
+        tail = None if found is None else classify_tail(found[1], found[0])
+        if found is None or tail is None or isinstance(tail, Corrupt):
+            damaged.append(first)
             continue
         for record in tail.records:
             latest = max(latest, latest_time(found[1][record.body], record.events))
         archived.append((first, tail.next_seq - 1, latest))
     segments = listing.segments
     log_start = _log_start(archived, segments)
+    archived = _without_gaps(archived, damaged, log_start)
     history_start = min([first for first, _, _ in archived] + [log_start])
     logged = bool(segments or archived)
     if not logged:
@@ -143,7 +150,22 @@ def _from_files(disk: Disk, listing: Listing, store: uuid.UUID) -> RebuiltManife
     return RebuiltManifest(manifest, tuple(unknown))
 
 
-def _log_start(archived: list[tuple[int, int, int]], segments: list[int]) -> int:
+def _without_gaps(archived: list[_Archived], damaged: list[int], log_start: int) -> list[_Archived]:
+    """Add the archives that are damaged or gone: the events in front of a file were in a file."""
+    found: list[_Archived] = []
+    seq = min([first for first, _, _ in archived[:1]] + damaged + [log_start])
+    for first, last, latest in [*archived, (log_start, log_start - 1, 0)]:
+        begins = [seq, *(one for one in damaged if seq < one < first)]
+        for begin, end in zip(begins, [*begins[1:], first], strict=True):
+            if begin < end:
+                found.append((begin, end - 1, found[-1][2] if found else 0))
+        if first <= last:
+            found.append((first, last, latest))
+        seq = max(seq, last + 1)
+    return found
+
+
+def _log_start(archived: list[_Archived], segments: list[int]) -> int:
     """Return the first event of the log: the one behind the archives."""
     behind = archived[-1][1] + 1 if archived else 0
     later = [first for first in segments if first >= behind]

@@ -381,6 +381,29 @@ def test_bytes_behind_a_segment_are_left_out(size: int, hurt: Path, tmp_path: Pa
     assert asyncio.run(opened(tmp_path / "to"))[0] == EVENTS + 2
 
 
+@pytest.mark.parametrize("gone", [True, False])
+@pytest.mark.parametrize("number", [0, 1, -1])
+def test_an_archive_beside_a_lost_manifest_is_missed(
+    number: int, gone: bool, hurt: Path, tmp_path: Path
+) -> None:
+    """Only store.json counts the archives. Without it, the files around tell of the hole."""
+    (hurt / "store.json").unlink()
+    archive = archives(hurt)[number]
+    behind = [*map(first_of, archives(hurt)), first_of(segments(hurt)[0])]
+    lost = (first_of(archive), behind[behind.index(first_of(archive)) + 1] - 1)
+    archive.unlink() if gone else archive.write_bytes(b"")
+    proposal = propose(hurt, REGISTRY)
+    if number == 0 and gone:  # as if the beginning was discarded
+        assert proposal.diagnosis.first_seq == lost[1] + 1
+        return
+    holes = [(one.name, one.first, one.last) for one in proposal.diagnosis.places if one.lost]
+    assert holes == [(f"archive/{archive.name}", *lost)]
+    result = repair(hurt, proposal.recommended, REGISTRY, to=tmp_path / "to")
+    assert result.lost == (lost,)
+    assert verify(tmp_path / "to", REGISTRY).passed
+    assert propose(tmp_path / "to", REGISTRY).diagnosis.places == ()
+
+
 def test_a_cut_in_place_keeps_what_is_behind(hurt: Path) -> None:
     archive_missing(hurt)
     before = contents(hurt)
