@@ -125,10 +125,10 @@ ROWS: dict[str, Row] = {
         damages.flipped_behind, {"mend": 0, "skip": 5, "cut": None, "snapshot": None}
     ),
     "bit before the newest snapshot": Row(
-        damages.flipped_before, {"mend": 0, "skip": 5, "cut": None}, opens=True
+        damages.flipped_before, {"mend": 0, "skip": 5, "cut": None}
     ),
     "bit before it, skipped": Row(
-        damages.flipped_before, {"mend": 0, "skip": 5, "cut": None}, take="skip", opens=True
+        damages.flipped_before, {"mend": 0, "skip": 5, "cut": None}, take="skip"
     ),
     "bit in the closed last segment": Row(
         damages.flipped_in_the_last, {"mend": 0, "skip": 5, "cut": None, "snapshot": None}
@@ -172,6 +172,8 @@ def test_from_the_error_to_trading_again(name: str, hurt: Path) -> None:
     status, found = facts(hurt)
     if row.opens:
         assert found["opens"]["verdict"] is True, found["opens"]
+        shutil.copytree(hurt, hurt.with_name("opened"))
+        assert refused(hurt.with_name("opened")) is None
     else:  # the error of opening, and the next command
         assert (status, found["opens"]["verdict"]) == (1, False), found["opens"]
         assert found["opens"]["next"] == f"eventstore repair {hurt}"
