@@ -49,7 +49,6 @@ __all__ = ["KeyRecovery", "keys_at"]
 
 _ATTEMPTS = 10
 _key = operator.attrgetter("key")
-_PRINTS_AT_OPENING = 1 << 20  # bytes: read in a quarter of a millisecond, for 200,000 keys
 
 
 class KeyRecovery:
@@ -162,11 +161,6 @@ class KeyRecovery:
         )
         for row in self._later:
             index.note(row)
-        left = _PRINTS_AT_OPENING
-        for run in index.runs:  # the rest is read behind the opening
-            left -= run.prints_size
-            if left >= 0:
-                run.load_prints()
         return index
 
 

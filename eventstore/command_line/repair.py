@@ -27,7 +27,7 @@ from eventstore.command_line.remedy_tables import (
 )
 from eventstore.repair import Price, Proposal, Repaired, propose
 from eventstore.repair import repair as repair_store
-from eventstore.repair.damaged_places import place_object
+from eventstore.repair.damaged_places import Kind, place_object
 from eventstore.repair.progress import READING, WRITING
 from eventstore.repair.proposing import MOST_POISON, price_choices
 from eventstore.tools.backup.entrance import open_copy
@@ -61,7 +61,7 @@ __all__ = ["repair"]
     metavar="SEQ JSON",
     help="Put another event in the place of one. JSON has `op` and the fields.",
 )
-@click.option("--rebuild", is_flag=True, help="Make store.json and snapshots anew.")
+@click.option("--rebuild", is_flag=True, help="Make store.json, snapshots and keys anew.")
 @click.option("--set-aside", is_flag=True, help="Move files out that are no part of the log.")
 @click.option("--choose", metavar="1=mend,2=skip", help="A remedy for each place, by its number.")
 @click.option("--reason", default="", help="A reason, for the event that records the repair.")
@@ -180,9 +180,9 @@ def _next(proposal: Proposal, asked: dict[str, Any]) -> str:
     typed = click.get_current_context().obj
     for index, place in enumerate(proposal.diagnosis.places):
         if not proposal.prices[index] and not place.harmless:
-            return (
-                f"{place.name}: no repair gives a state back; next: eventstore restore BACKUP NEW"
-            )
+            keys = place.kind is Kind.KEYS
+            word = "no repair gives these keys back" if keys else "no repair gives a state back"
+            return f"{place.name}: {word}; next: eventstore restore BACKUP NEW"
     if asks_for_something(asked):
         try:
             chosen_remedies(proposal, asked)

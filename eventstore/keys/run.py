@@ -34,9 +34,18 @@ from eventstore.keys.format import (
 )
 from eventstore.os_errors import translating_read_errors
 
-__all__ = ["Run"]
+__all__ = ["Run", "damaged_run_error"]
 
 _BLOCKS_PER_READ = 64
+
+
+def damaged_run_error(path: str, reason: str) -> CorruptStoreError:
+    """Return the error for a damaged run, which says what to do."""
+    return CorruptStoreError(
+        f"{path}: {reason}. Nothing was written. The log has these keys, too, as far as it reaches "
+        "back: close the store, and `eventstore repair` makes the file again",
+        path=path,
+    )
 
 
 class Run:
@@ -83,13 +92,20 @@ class Run:
 
     def load_prints(self) -> None:
         """Read the prints into memory. Raises `CorruptStoreError` and `ReadFailedError`."""
+        try:
+            self.read_prints()
+        except InvalidRunError as error:
+            raise damaged_run_error(self._path, str(error)) from error
+
+    def read_prints(self) -> None:
+        """Read the prints into memory. Raises `InvalidRunError` and `ReadFailedError`."""
         if self._prints is not None:
             return
         header = self.header
         with translating_read_errors(self._path):
             prints = self._file.read(header.prints_offset, self.prints_size)
         if len(prints) != self.prints_size or zlib.crc32(prints) != header.prints_crc:
-            raise self._damaged("the checksum of the prints does not match")
+            raise InvalidRunError("the checksum of the prints does not match")
         self._prints = prints
 
     def may_hold(self, key_hash: int) -> bool:
@@ -149,15 +165,7 @@ class Run:
         try:
             return block_rows(data, block, self.header.seed)
         except InvalidRunError as error:
-            raise self._damaged(str(error)) from error
-
-    def _damaged(self, reason: str) -> CorruptStoreError:
-        return CorruptStoreError(
-            f"{self._path}: {reason}. Nothing was written. Close the store, move the file away and "
-            "open the store again: the keys are then found again in the log, as far as it reaches "
-            "back",
-            path=self._path,
-        )
+            raise damaged_run_error(self._path, str(error)) from error
 
     def close(self) -> None:
         """Close the file. The file of a run that nobody refers to is closed by itself."""

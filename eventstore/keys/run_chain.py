@@ -40,6 +40,7 @@ from eventstore.log.base import Chunk
 
 __all__ = ["FoundRuns", "copy_keys", "find_runs", "lost_keys_error", "rebuild_runs", "repair_runs"]
 
+_PRINTS_AT_OPENING = 1 << 20  # bytes: read in a quarter of a millisecond, for 200,000 keys
 _ROWS_PER_RUN = 1 << 18
 
 
@@ -84,9 +85,12 @@ def find_runs(disk: Disk, store: uuid.UUID, names: Iterable[str], vouched: int) 
 def _chain(
     disk: Disk, store: uuid.UUID, ranges: list[tuple[tuple[int, int], str]], vouched: int
 ) -> FoundRuns:
-    """Open the chain of the first whole runs among `ranges`, in their order."""
+    """Open the chain of the first whole runs among `ranges`, in their order.
+
+    The prints of small runs are read. The damaged prints of a large run are found later.
+    """
     found = FoundRuns([], 0, [], [])
-    covered = 0
+    covered, left = 0, _PRINTS_AT_OPENING
     for (first, last), base in ranges:
         name = f"{KEYS_FOLDER}/{base}"
         if first != covered + 1 or first > vouched:
@@ -95,6 +99,9 @@ def _chain(
         try:
             run = Run.open(disk, name)
             reason = _fault(run, store, first, last, found.runs)
+            if reason is None and run.prints_size <= left:  # the rest is read behind the opening
+                left -= run.prints_size
+                run.read_prints()
         except InvalidRunError as error:
             reason = str(error)
         if reason is not None:

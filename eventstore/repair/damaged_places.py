@@ -33,6 +33,8 @@ class Kind(enum.StrEnum):
     """A segment under a wrong name, while the right name is free."""
     SNAPSHOT = "snapshot"
     """A damaged snapshot."""
+    KEYS = "keys"
+    """A damaged run of identity keys. Its events are not lost."""
     MANIFEST = "manifest"
     """`store.json`, damaged or gone."""
     POISON = "poison"

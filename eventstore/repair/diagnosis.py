@@ -20,6 +20,8 @@ from eventstore.disk.layout import (
     SNAPSHOT_FOLDER,
     archive_name,
     keyframe_name,
+    run_name,
+    run_range,
     segment_name,
     snapshot_name,
     torn_offset,
@@ -33,6 +35,7 @@ from eventstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
+from eventstore.keys.run_check import check_run
 from eventstore.log.archive import read_archive
 from eventstore.log.flipped_bits import Flip, mended_records
 from eventstore.log.format import InvalidBytesError, SealKind, SegmentHeader
@@ -74,6 +77,7 @@ class _Diagnosing:
             self._log(manifest, max((one.seq for one in snapshots if not one.damage), default=0))
             self._quarantined()
             self._torn_places(self._parts[-1].last + 1 if self._parts else manifest.log_start)
+        self._runs_of_keys(manifest)
         start = manifest.history_start
         needed = start - 1 if manifest.logged else 0
         usable = [one.seq for one in snapshots if one.damage is None or one.flips]
@@ -158,6 +162,25 @@ class _Diagnosing:
             return mend_snapshot(read_whole(self._disk, name))
         except (EventStoreError, FileNotFoundError):
             return None
+
+    # ---- keys ---------------------------------------------------------------------------------
+
+    def _runs_of_keys(self, manifest: Manifest) -> None:
+        for base in self._listing.keys:
+            covered = run_range(base)
+            if covered is None:
+                continue
+            try:
+                check_run(self._disk, manifest.store, covered)
+            except CorruptStoreError as error:
+                reason = str(error).removeprefix(f"{error.path}: ").partition(". Nothing was")[0]
+                first = covered[0]
+                if not manifest.logged or first < manifest.history_start:
+                    reason += f", and the history begins with event {manifest.history_start}"
+                name = run_name(*covered)
+                self._places.append(
+                    Place(name=name, kind=Kind.KEYS, reason=reason, first=first, last=first - 1)
+                )
 
     # ---- archives -----------------------------------------------------------------------------
 

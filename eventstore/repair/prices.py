@@ -125,11 +125,8 @@ def choices_for(
     diagnosis: Diagnosis, place: Place, disk: Disk, backup: Disk | None = None
 ) -> Iterator[Choice]:
     """Yield the remedies for one place, those without a loss first."""
-    if place.kind in (Kind.SNAPSHOT, Kind.MANIFEST):
-        if place.kind is Kind.SNAPSHOT and place.flips:
-            yield Choice("mend")
-        if place.name != SNAPSHOT_FOLDER:  # else nothing gives the state back
-            yield Choice("rebuild")
+    if place.kind in (Kind.SNAPSHOT, Kind.MANIFEST, Kind.KEYS):
+        yield from _made_anew(diagnosis, place)
         return
     if place.kind in (Kind.STRAY, Kind.RENAMED):
         yield Choice("set-aside")
@@ -151,6 +148,15 @@ def choices_for(
     snapshots = snapshots_for(diagnosis, place)
     if snapshots:
         yield Choice("snapshot", snapshots[-1])
+
+
+def _made_anew(diagnosis: Diagnosis, place: Place) -> Iterator[Choice]:
+    """Yield the remedies for a file that is made from other files."""
+    if place.kind is Kind.SNAPSHOT and place.flips:
+        yield Choice("mend")
+    logged = diagnosis.manifest.logged and place.first >= diagnosis.first_seq
+    if place.name != SNAPSHOT_FOLDER and (logged or place.kind is not Kind.KEYS):
+        yield Choice("rebuild")
 
 
 def snapshots_for(diagnosis: Diagnosis, place: Place) -> list[int]:

@@ -313,9 +313,9 @@ class _Repairing:
 
     def _take_along(self, target: LocalDisk) -> None:
         """Copy the quarantine, the cursors of consumers, and the runs of keys that stay right."""
-        runs = [] if self._stale_keys() else [KEYS_FOLDER]
-        for folder in (QUARANTINE_FOLDER, CURSOR_FOLDER, *runs):
-            names = [f"{folder}/{base}" for base in self._disk.list(folder)]
+        stale = set(self._stale_keys())
+        for folder in (QUARANTINE_FOLDER, CURSOR_FOLDER, KEYS_FOLDER):
+            names = sorted({f"{folder}/{base}" for base in self._disk.list(folder)} - stale)
             if names:
                 target.make_folder(folder)
             for name in names:
@@ -329,14 +329,14 @@ class _Repairing:
         return [FRONTIER, *self._stale_keys(), *(name for name in keyframes if name not in known)]
 
     def _stale_keys(self) -> list[str]:
-        """Name the runs of keys, where keys of the kept history are lost or edited.
+        """Name the damaged runs of keys, or all where keys of the kept history are lost or edited.
 
-        Opening makes the runs again from the log. A log that lacks its beginning keeps the runs.
+        Opening makes the runs again from the log. A log that lacks its beginning keeps the others.
         """
         history = self._history
         inner = [gap for gap in lost_in(history) if gap[0] <= history.last_seq]
         if history.diagnosis.first_seq > 1 or not (inner or history.replaced):
-            return []
+            return [one.name for one in history.diagnosis.places if one.kind is Kind.KEYS]
         return [f"{KEYS_FOLDER}/{base}" for base in self._disk.list(KEYS_FOLDER)]
 
     @property

@@ -43,6 +43,7 @@ from eventstore.errors import (
     StoreAccessError,
     StoreFormatError,
 )
+from eventstore.keys.run_check import check_run
 from eventstore.log.archive import read_archive
 from eventstore.log.format import HEADER_SIZE, InvalidBytesError, SegmentHeader
 from eventstore.log.recovery import examine_log
@@ -61,7 +62,6 @@ from eventstore.snapshot.keyframes import decompress_keyframe
 from eventstore.snapshot.snapshot_search import OTHER_TIMELINE, is_of
 from eventstore.tools.event_check import check_events
 from eventstore.tools.file_survey import Damage, damaged_cursors, survey_log
-from eventstore.tools.key_check import check_run
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.refold import Divergence, Extent, Refold, checked_extent
 from eventstore.tools.refold import refold as fold_again

@@ -103,6 +103,12 @@ def one_snapshot(store: Path) -> None:
     flip(max((store / "snapshots").iterdir()), 300)
 
 
+def keys_at_the_ends(store: Path) -> None:
+    for run_of_keys in (store / "keys").iterdir():
+        flip(run_of_keys, 9)
+        flip(run_of_keys, run_of_keys.stat().st_size - 1)
+
+
 def of_another_store(store: Path) -> None:
     """Put a segment of another store with the same numbers in place."""
     other = make(store.with_name("other"))
@@ -158,6 +164,8 @@ ROWS: dict[str, Row] = {
     "bit in one snapshot": Row(one_snapshot, {"mend": 0, "rebuild": 0}, opens=True),
     "bits in both snapshots": Row(damages.flipped_snapshots, {"mend": 0, "rebuild": 0}, opens=True),
     "snapshots gone": Row(no_snapshots, {}, opens=True),
+    "bit in a run of keys": Row(damages.flipped_keys, {"rebuild": 0}, opens=True),
+    "bits at the ends of all runs of keys": Row(keys_at_the_ends, {"rebuild": 0}, opens=True),
     "store.json gone": Row(damages.no_manifest, {"rebuild": 0}),
     "store.json empty": Row(damages.empty_manifest, {"rebuild": 0}),
     "store.json one character wrong": Row(damages.wrong_character, {"rebuild": 0}),
@@ -526,6 +534,23 @@ class TestAClearWordWhyNot:
                         assert result.exit_code == 3, result.output
 
         asyncio.run(beside())
+
+    def test_damaged_keys_of_discarded_events(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"history": "discard", "segment_size": 4096, "backup_count": 1}
+
+        async def fill() -> None:
+            async with EventStore.open(tmp_path / "s", REGISTRY, **options) as store:
+                for number in range(100):
+                    await store.append(TRADE, key=str(number))
+                    if number % 10 == 9:
+                        await store.snapshot()
+
+        asyncio.run(fill())
+        flip(min((tmp_path / "s" / "keys").iterdir()), 9)
+        told = run(f"eventstore repair {tmp_path / 's'}")
+        assert told.exit_code == 1
+        assert "no repair gives these keys back; next: eventstore restore" in told.stderr
+        assert "open once with keys={'lost': 'forget'}" in str(refused(tmp_path / "s"))
 
     def test_no_sound_snapshot_of_a_store_of_snapshots(self, tmp_path: Path) -> None:
         async def fill() -> None:

@@ -20,11 +20,12 @@ from eventstore import (
     StoreFailedError,
     StoreFullError,
     handler,
-    key_recovery,
     upcaster,
 )
+from eventstore.disk.base import read_whole
 from eventstore.history import branch
 from eventstore.keys import keeper as key_keeper
+from eventstore.keys import run_chain
 from eventstore.keys.format import HEADER_SIZE
 from eventstore.testing import Call, Fault, SimulatedDisk
 
@@ -164,7 +165,7 @@ class TestALargeRun:
 
     @pytest.fixture(autouse=True)
     def large(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(key_recovery, "_PRINTS_AT_OPENING", 0)
+        monkeypatch.setattr(run_chain, "_PRINTS_AT_OPENING", 0)
 
     @pytest.mark.parametrize("read_only", [False, True])
     async def test_of_a_large_run_the_prints_are_read_once_they_are_missed(
@@ -324,7 +325,7 @@ class TestRuns:
 @pytest.mark.asyncio
 class TestLostRuns:
     @pytest.mark.parametrize("lost", ["first", "last", "all"])
-    @pytest.mark.parametrize("how", ["removed", "damaged", "cut"])
+    @pytest.mark.parametrize("how", ["removed", "damaged", "damaged at the end", "cut"])
     async def test_are_made_again_from_the_log(self, lost: str, how: str) -> None:
         disk = await filled()
         names = runs(disk)
@@ -333,6 +334,9 @@ class TestLostRuns:
                 disk.remove(name)
             elif how == "damaged":
                 disk.open(name, writable=True).write(60, b"\xff")
+            elif how == "damaged at the end":  # where the prints are
+                data = read_whole(disk, name)
+                disk.open(name, writable=True).write(len(data) - 1, bytes([data[-1] ^ 1]))
             else:
                 disk.open(name, writable=True).truncate(700)
         store = await opened(disk.reopen(), read_only=True)

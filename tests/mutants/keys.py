@@ -287,7 +287,13 @@ KEYS = (
     Sabotage(
         name="all prints read while a store is opened",
         breaks="an opening takes no longer for more keys",
-        edits=(edit(KEY_RECOVERY, "            if left >= 0:\n", "            if True:\n"),),
+        edits=(
+            edit(
+                RUN_CHAIN,
+                "            if reason is None and run.prints_size <= left:",
+                "            if reason is None:",
+            ),
+        ),
         caught_by=(f"{TEST_KEPT} -k large_run",),
     ),
 )

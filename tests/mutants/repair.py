@@ -26,6 +26,19 @@ TEST_REPAIR = "tests/repair/test_repair.py"
 
 REPAIR = (
     Sabotage(
+        name="a damaged run of keys taken along",
+        breaks="a repair leaves damaged runs of keys out, and the next opening makes them again",
+        edits=(
+            edit(
+                REPAIRING,
+                "            return [one.name for one in history.diagnosis.places "
+                "if one.kind is Kind.KEYS]\n",
+                "            return []\n",
+            ),
+        ),
+        caught_by=(f"{TEST_EVERY_DAMAGE} -k keys",),
+    ),
+    Sabotage(
         name="a mended record with another number taken",
         breaks="a mended record has the number of its place",
         edits=(

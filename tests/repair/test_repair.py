@@ -110,6 +110,11 @@ def flipped_snapshots(store: Path) -> None:
         flip(snapshot, 300)
 
 
+def flipped_keys(store: Path) -> None:
+    """Turn a bit of a row, where no opening looks."""
+    flip(max((store / "keys").iterdir()), 600)
+
+
 def no_manifest(store: Path) -> None:
     (store / "store.json").unlink()
 
@@ -345,7 +350,15 @@ def test_several_places_have_one_choice_each(hurt: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "damage",
-    [flipped_behind, last_missing, cut_short, renamed, flipped_archive, flipped_snapshots],
+    [
+        flipped_behind,
+        last_missing,
+        cut_short,
+        renamed,
+        flipped_archive,
+        flipped_snapshots,
+        flipped_keys,
+    ],
     ids=lambda one: one.__name__,
 )
 def test_in_place_keeps_every_byte_of_before(damage: Callable[[Path], None], hurt: Path) -> None:

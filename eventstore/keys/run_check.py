@@ -6,9 +6,8 @@ import uuid
 
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import run_name
-from eventstore.errors import CorruptStoreError
 from eventstore.keys.format import InvalidRunError
-from eventstore.keys.run import Run
+from eventstore.keys.run import Run, damaged_run_error
 
 __all__ = ["check_run"]
 
@@ -25,23 +24,19 @@ def check_run(disk: Disk, store: uuid.UUID, covered: tuple[int, int]) -> None:
     except FileNotFoundError:
         return
     except InvalidRunError as error:
-        raise _damaged(disk, name, str(error)) from error
+        raise damaged_run_error(f"{disk.path}/{name}", str(error)) from error
     try:
         header = run.header
         if header.store != store:
-            raise _damaged(disk, name, f"it belongs to another store ({header.store})")
+            raise damaged_run_error(
+                f"{disk.path}/{name}", f"it belongs to another store ({header.store})"
+            )
         if (header.first, header.last) != covered:
-            raise _damaged(disk, name, f"it covers events {header.first} to {header.last}")
+            raise damaged_run_error(
+                f"{disk.path}/{name}", f"it covers events {header.first} to {header.last}"
+            )
         run.load_prints()
         for _ in run.batches():
             pass
     finally:
         run.close()
-
-
-def _damaged(disk: Disk, name: str, reason: str) -> CorruptStoreError:
-    return CorruptStoreError(
-        f"{disk.path}/{name}: {reason}. An opening finds the keys again in the log, as far as it "
-        "reaches back",
-        path=f"{disk.path}/{name}",
-    )
