@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,26 @@ async def test_credentials_that_the_server_refuses(
         await EventStore.open(tmp_path / "one", bank_registry(), server.config)
     for secret in file.read_text().splitlines()[1:6:4]:
         assert secret not in str(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("acknowledge", ["local", "quorum"])
+@pytest.mark.parametrize("denied", ["$JS.API.>", "$KV.>", "eventstore.>"])
+async def test_a_user_who_may_not_do_it_is_told_what(
+    tmp_path: Path,
+    server: Server,
+    accounts: Accounts,
+    acknowledge: str,
+    denied: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server answers such a request with nothing, and tells the connection of it."""
+    monkeypatch.setattr("eventstore.replication.connection.REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr("eventstore.replication.connecting.REQUEST_SECONDS", 0.5)
+    accounts.write_credentials(server.credentials, {"pub": {"deny": [denied]}})
+    server.configure(acknowledge)
+    told = re.escape(f'violation for publish to "{denied.lower()[:-1]}')
+    with pytest.raises(ReplicationError, match=told):
+        await EventStore.open(tmp_path / "one", bank_registry(), server.config)
 
 
 async def test_credentials_that_are_revoked_under_an_open_store_and_renewed(
