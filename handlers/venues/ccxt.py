@@ -27,7 +27,7 @@ from typing import Literal
 from eventstore import Operation
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import VenueAdapter, with_fees
-from handlers.venues.okx import FILLED, identifies
+from handlers.venues.okx_messages import FILLED, identifies
 from handlers.venues.reading import BUY_SELL, Fields, PositionSide, names
 from handlers.venues.times import milliseconds, rfc3339
 

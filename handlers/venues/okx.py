@@ -20,7 +20,6 @@ Format: OKX's v5 pages "Order channel", "Get transaction details" and "Get bills
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -31,10 +30,11 @@ from handlers.order_closed import OrderClosed
 from handlers.order_updated import OrderUpdated
 from handlers.record_trade import RecordTrade
 from handlers.venues.adapter import CashKind, VenueAdapter, negated, with_fees
+from handlers.venues.okx_messages import FILLED, identifies
 from handlers.venues.reading import BUY_SELL, Fields, PositionSide, names
 from handlers.venues.times import milliseconds
 
-__all__ = ["BILLS", "FILLED", "Okx", "identifies"]
+__all__ = ["BILLS", "Okx"]
 
 BILLS: Mapping[str, CashKind] = {
     "1": "in_or_out",
@@ -60,12 +60,6 @@ _QUIET_CHANNELS = frozenset(
 _QUIET_EVENTS = frozenset(
     "login subscribe unsubscribe channel-conn-count channel-conn-count-error notice".split()
 )
-FILLED = frozenset(
-    str(number)
-    for first, last in ((1, 6), (100, 107), (112, 113), (125, 128), (204, 209), (270, 275))
-    for number in range(first, last + 1)
-)
-"""Subtypes of fills: trades, liquidations, deliveries, auto-deleveragings, blocks, and spreads."""
 _OPEN = frozenset({"live", "partially_filled"})
 _CLOSED = frozenset({"filled", "canceled", "mmp_canceled"})
 
@@ -262,11 +256,6 @@ def _trade_id(entry: Fields) -> str | None:
         return None
     trade_id = entry.text("tradeId")
     return trade_id if identifies(trade_id) else None
-
-
-def identifies(trade_id: str) -> bool:
-    """Return whether a trade id identifies a fill. That of a liquidation is negative or zero."""
-    return not re.fullmatch(r"-.*|0+", trade_id)
 
 
 def _price(entry: Fields) -> Decimal:
