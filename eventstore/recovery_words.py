@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from eventstore.disk.listing import Listing
@@ -36,7 +37,8 @@ def recovery_report(
 ) -> RecoveryReport:
     """Return the report of an opening that ended with the state `at`.
 
-    `found` are the warnings of the parts of a store. `now` is the time in nanoseconds.
+    `manifest` is that of before the opening. `found` are the warnings of the parts of a store.
+    `now` is the time in nanoseconds.
     """
     snapshot_seq = 0 if snapshot is None else snapshot.seq
     unknown = tuple(listing.unknown(manifest))
@@ -55,6 +57,8 @@ def recovery_report(
                 "anything is appended, `eventstore repair --mend --apply` puts these back"
             )
         warnings.append(warning)
+    if _went_back(manifest, at.seq):
+        warnings.append(f"events after {at.seq:,} are not in this store: reconcile before trading")
     if at.intents:
         warnings.append(in_doubt_warning(at.intents, now))
     return RecoveryReport(
@@ -74,6 +78,17 @@ def recovery_report(
         unknown_files=unknown,
         warnings=tuple(warnings),
     )
+
+
+def _went_back(manifest: Manifest, last: int) -> bool:
+    """Tell whether a restored, copied or promoted store has no event of its own yet.
+
+    The store that goes on may have had later events, which the venue knows. A branch is no such
+    store.
+    """
+    begun = manifest.timelines[-1]
+    own = begun.number == 1 or manifest.branched is not msgspec.UNSET
+    return not own and begun.left_at == last > 0
 
 
 def report_with_tail(

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from eventstore import EventStore, state_at, state_digest
 from eventstore.command_line.all_commands import commands
 from eventstore.command_line.backup import ended_by_signal
+from eventstore.history import branch
 from eventstore.tools.backup import entrance
 from eventstore.tools.backup.catalog import load_catalog
 from eventstore.tools.backup.copying import Copy
@@ -107,6 +108,31 @@ def test_intents_in_doubt_are_named(tmp_path: Path) -> None:
         done = eventstore("restore", to, new, *handlers)
         assert done.exit_code == 0, done.output
         assert re.search(r"in doubt: place_order \S+, event 1: ask the venue", done.stderr)
+
+
+def test_an_opening_says_that_later_events_are_gone_until_the_first_one(
+    store: Path, tmp_path: Path
+) -> None:
+    eventstore("backup", store, tmp_path / "backup", *BANK)
+    eventstore("restore", tmp_path / "backup", tmp_path / "new", "--at", "40", *BANK)
+
+    async def warnings(of: Path) -> tuple[str, ...]:
+        async with EventStore.open(of, bank_registry()) as opened:
+            return opened.recovery.warnings
+
+    gone = "events after 40 are not in this store: reconcile before trading"
+    assert asyncio.run(warnings(store)) == ()
+    assert asyncio.run(warnings(tmp_path / "new")) == (gone,)
+    assert asyncio.run(warnings(tmp_path / "new")) == (gone,)
+    asyncio.run(fill(tmp_path / "new", 1))
+    assert asyncio.run(warnings(tmp_path / "new")) == ()
+
+    async def branch_off() -> None:
+        async with branch(store, bank_registry(), 40, to=tmp_path / "branch"):
+            pass
+
+    asyncio.run(branch_off())
+    assert asyncio.run(warnings(tmp_path / "branch")) == ()
 
 
 def test_json(store: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a store says that does not open."""
+"""What a store says that does not open, or that opens with less than there was."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from eventstore import (
     handler,
 )
 from eventstore.testing import SimulatedDisk
+from eventstore.tools.backup.entrance import make_backup, open_place
+from eventstore.tools.backup.restore import plan_restore, restore
 from handlers import EngineState, UpdatePosition, trading_registry, update_position
-from tests.project.runbook.situations import command, failing, filled, hold, situation
+from tests.project.runbook.situations import command, failing, filled, hold, logged, situation
 
 REGISTRY = trading_registry()
 STORE = Path("engine-state")
@@ -200,3 +202,15 @@ class Stops(SystemClock):
 @situation("EventStoreError")
 async def stops() -> str:
     return await failing(opening(clock=Stops()))
+
+
+@situation("went back")
+async def went_back() -> str:
+    async with opening() as store:
+        await store.append(hold(), hold(), hold())
+    make_backup("engine-state", "backup")
+    restore(plan_restore(open_place("backup"), 2), "day2")
+    with logged() as lines:
+        async with opening("day2"):
+            pass
+    return "\n".join(lines)
