@@ -102,7 +102,7 @@ async def test_closing_is_told(
     tmp_path: Path, harm: Harm, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "above" / "store"
-    log = await log_at(path)
+    log = await log_at(path, idle_seal=3600.0)  # else it may notice first
     await first_event(log)
     harm(path)
     with pytest.raises(StoreFailedError, match="any more"), caplog.at_level(logging.CRITICAL):
