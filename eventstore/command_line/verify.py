@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Iterator
@@ -81,7 +82,8 @@ def verify(
         extent = Extent(first, end, jobs, advance)
         found = verify_store(path, registry, extent=extent)
     seconds = time.perf_counter() - begun
-    files = file_figures(LocalDisk(path, read_only=True)).files
+    with contextlib.closing(LocalDisk(path, read_only=True)) as disk:
+        files = file_figures(disk).files
     size = sum(files[name][1] for name in CHECKED if name in files)
     if out.json:
         out.object({**_object(found), "bytes": size})

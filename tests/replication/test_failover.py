@@ -61,6 +61,19 @@ async def append_on(store: EventStore[Any]) -> None:
             await asyncio.sleep(0.005)  # the writer's pace: it need not fill a disk meanwhile
 
 
+async def leases(
+    directory: Path, replicate: dict[str, Any], *holders: str
+) -> tuple[Any, Lease, Lease]:
+    """Return a connection to the stream of a new store, and the lease as two holders see it."""
+    settings = config(replicate).replicate
+    assert settings is not None
+    async with opened(directory, replicate) as store:
+        await store.append(pay(1))
+    connection = await connect("one", settings)
+    one, other = [await Lease.of(connection, Holder(id=id, host="h", pid=1)) for id in holders]
+    return connection, one, other
+
+
 class TestFencing:
     async def test_the_old_writer_is_refused_and_the_new_one_goes_on(
         self, directories: list[Path], replicate: dict[str, Any]
@@ -283,12 +296,7 @@ class TestLease:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """A promotion renews the lease while the store is opened."""
-        settings = config(replicate).replicate
-        assert settings is not None
-        async with opened(directories[0], replicate) as store:
-            await store.append(pay(1))
-        connection = await connect("one", settings)
-        one, other = [await Lease.of(connection, Holder(id="a", host="h", pid=1)) for _ in range(2)]
+        connection, one, other = await leases(directories[0], replicate, "a", "a")
         await one.acquire()
         await other.acquire()
         read = one.current
@@ -309,13 +317,7 @@ class TestLease:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The client library looks at the entry for which the cluster refused a new one."""
-        settings = config(replicate).replicate
-        assert settings is not None
-        async with opened(directories[0], replicate) as store:
-            await store.append(pay(1))
-        connection = await connect("one", settings)
-        one = await Lease.of(connection, Holder(id="a", host="h", pid=1))
-        other = await Lease.of(connection, Holder(id="b", host="h", pid=1))
+        connection, one, other = await leases(directories[0], replicate, "a", "b")
         read, look = one.current, KeyValue._get
 
         async def reads() -> Holder | None:
@@ -327,7 +329,7 @@ class TestLease:
 
         async def looks(bucket: KeyValue, *given: Any) -> Any:
             monkeypatch.setattr(KeyValue, "_get", look)
-            await connection.stream.purge_stream(f"KV_{settings.stream}-lease")
+            await connection.stream.purge_stream(f"KV_{connection.config.stream}-lease")
             return await look(bucket, *given)
 
         monkeypatch.setattr(one, "current", reads)
