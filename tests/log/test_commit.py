@@ -425,7 +425,9 @@ class TestFailing:
             await log.close()
             assert calls_on_segment(disk, since) == []
             found = await stored(disk)
-            assert found in ([0], [0, 1])  # unknown, and found out by reopening
+            # Unknown until the store is opened again: the thread may have taken all five at once.
+            assert found == list(range(len(found)))
+            assert 1 <= len(found) <= 6
 
     @pytest.mark.asyncio
     async def test_reading_goes_on_after_a_failure(self, disk: AnyDisk) -> None:
