@@ -176,10 +176,12 @@ def amend(
     now = _applied(memory, root, was, amendment, payload, aliases)
     if now == was and amendment.only_fee:
         return state
-    state = _rebooked(state, root, was, now)
+    state = _without_copies(state, aliases, payload)
+    booked = state.memory.get(root)
+    assert isinstance(booked, Fill), "taking out a copy leaves every other fill"
+    state = _rebooked(state, root, booked, replace(now, before=booked.before))
     aliases[amendment.identity] = message
-    state = replace(state, memory=_remembered(state.memory, aliases))
-    return _with_told_fee(state, amendment, was, payload)
+    return replace(state, memory=_remembered(state.memory, aliases))
 
 
 def book_with_waiting(
@@ -191,41 +193,30 @@ def book_with_waiting(
     payload: Any,
 ) -> EngineState:
     """Book a fill with the waiting amendments of the fill, in the order of telling."""
-    memory, aliases, told = state.memory, dict[Identity, Told](), fill
-    amendments = memory.waiting.get(identity, ())
-    for amendment in amendments:
+    aliases = dict[Identity, Told]()
+    for amendment in state.memory.waiting.get(identity, ()):
         try:
-            fill = _applied(memory, identity, fill, amendment, payload, aliases)
+            fill = _applied(state.memory, identity, fill, amendment, payload, aliases)
         except ConflictError as error:
             difference = f"{error.difference} (told fee=None, the fill takes the waiting fee)"
             raise ConflictError(amendment, payload, difference) from error
-    memory = _remembered(replace(memory, waiting=memory.waiting.delete(identity)), aliases)
-    state = book_fill(state, fill, key, instrument, memory.add(identity, fill))
-    for amendment in amendments:
-        state = _with_told_fee(state, amendment, told, payload)
-    return state
+    state = _without_copies(state, aliases, payload)
+    memory = replace(state.memory, waiting=state.memory.waiting.delete(identity))
+    memory = _remembered(memory, aliases)
+    fill = replace(fill, before=state.positions.get(key))
+    return book_fill(state, fill, key, instrument, memory.add(identity, fill))
 
 
-def _with_told_fee(
-    state: EngineState, amendment: Amendment, was: Fill, payload: Any
+def _without_copies(
+    state: EngineState, aliases: Mapping[Identity, Told], payload: Any
 ) -> EngineState:
-    """Give a fee to a fill that was told before, as corrected but without a fee.
-
-    The fee is that of the correction, else the known fee of the corrected fill `was`. The corrected
-    fill itself has the fee already.
-    """
-    renamed, terms = amendment.renamed, amendment.terms
-    if renamed is None or terms is None or (terms.fee is None and was.fee is None):
-        return state
-    told = state.memory.get(renamed)
-    if not isinstance(told, Fill) or told.fee is not None or told.busted:
-        return state
-    _refuse_closed_era(state.memory, told, payload)
-    if terms.fee is not None:
-        now = _with_fee(told, renamed, renamed, terms, payload)
-    else:  # of an earlier version, so that any fee of this version takes its place
-        now = replace(told, fee=was.fee, fee_currency=was.fee_currency, fee_version=-1)
-    return _rebooked(state, renamed, told, now)
+    """Return the state without fills that turned out to be a version of another fill."""
+    for identity in aliases:
+        copy = state.memory.get(identity)
+        if isinstance(copy, Fill):
+            _refuse_closed_era(state.memory, copy, payload)
+            state = rebook(state, identity, replace(copy, busted=True))
+    return state
 
 
 def _applied(
@@ -238,27 +229,54 @@ def _applied(
 ) -> Fill:
     """Apply an amendment, and the waiting amendments of the new identity of the fill.
 
-    New identities of the fill are put into `aliases`. A fill told under the new identity before
-    stands, in the place of the corrected one.
+    New identities of the fill are put into `aliases`. A fill told under the new identity before is
+    the same fill, told twice.
     """
     renamed = amendment.renamed
     if renamed is None or renamed == root or renamed in aliases:
         return _amended(fill, root, amendment, payload)
-    other = memory.get(renamed)
-    if isinstance(other, Fill):
-        first = other.told or other.terms
-        difference = "" if amendment.terms is None else first.difference(amendment.terms)
-        if difference:
-            raise ConflictError(other, payload, difference)
-        return replace(fill, busted=True)
+    copy = memory.get(renamed)
     known = {version: aliases.get(version) or memory.get(version) for version in fill.versions}
     fill = _amended(fill, root, amendment, payload, known)
     aliases[renamed] = Message(
         fill.number, fill.recorded, (), fill=root, time=amendment.time, terms=amendment.terms
     )
+    if isinstance(copy, Fill):
+        fill = _joined(memory, root, fill, amendment, copy, payload, aliases)
     for waiting in memory.waiting.get(renamed, ()):
         fill = _applied(memory, root, fill, waiting, payload, aliases)
     return fill
+
+
+def _joined(
+    memory: Memory,
+    root: Identity,
+    fill: Fill,
+    amendment: Amendment,
+    copy: Fill,
+    payload: Any,
+    aliases: dict[Identity, Told],
+) -> Fill:
+    """Return a corrected fill with all that was told of `copy`, the fill under the new identity.
+
+    Raises `ConflictError` where the correction tells other terms than the copy.
+    """
+    renamed, first = amendment.renamed or root, copy.told or copy.terms
+    difference = "" if amendment.terms is None else first.difference(amendment.terms)
+    if fill.side != copy.side:
+        difference = f"position side {copy.side} and {fill.side}"
+    if difference:
+        raise ConflictError(copy, payload, difference)
+    for version in copy.versions:
+        alias = memory.get(version)
+        if isinstance(alias, Message):
+            later = Amendment(version, renamed, alias.terms, renamed=version, time=alias.time)
+            known = {one: aliases.get(one) or memory.get(one) for one in fill.versions}
+            fill = _amended(fill, root, later, payload, known)
+    if copy.fee is not None:
+        version = (renamed, *copy.versions)[copy.fee_version]
+        fill = _with_fee(fill, root, version, copy.terms, payload)
+    return replace(fill, busted=fill.busted or copy.busted)
 
 
 def _remembered(memory: Memory, told: dict[Identity, Told]) -> Memory:
@@ -266,7 +284,10 @@ def _remembered(memory: Memory, told: dict[Identity, Told]) -> Memory:
     for identity, message in told.items():
         if identity in memory.waiting:
             memory = replace(memory, waiting=memory.waiting.delete(identity))
-        memory = memory.add(identity, message)
+        if memory.get(identity) is None:
+            memory = memory.add(identity, message)
+        else:
+            memory = memory.change({identity: message})
     return memory
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -150,6 +152,23 @@ TAPES: dict[str, tuple[str, tuple[Message, ...]]] = {
         "booked",
         (correct("1", "2", 2), fill("2", 2), fill("1")),
     ),
+    "a bust of the replaced fill, and the correction of a fill that was told as it is now": (
+        "booked",
+        (bust("1"), fill("2", 2), fill("1"), correct("1", "2", 2)),
+    ),
+    "a fill told as it is after its first correction, and corrected again, then the first one": (
+        "booked",
+        (
+            fill("1", fee=None),
+            fill("2", 2, fee=1),
+            correct("2", "3", 3, fee=None),
+            correct("1", "2", 2, fee=None),
+        ),
+    ),
+    "a fill told as it is now without its fee, which the replaced fill had": (
+        "booked",
+        (fill("2", 2, fee=None), fill("1", fee=1), correct("1", "2", 2, fee=None)),
+    ),
     "a correction that contradicts the fill under its new id": (
         "conflict",
         (fill("2", 5), fill("1"), correct("1", "2", 2)),
@@ -185,11 +204,16 @@ TAPES: dict[str, tuple[str, tuple[Message, ...]]] = {
 }
 
 
+@cache
+def trading_operations() -> HandlerRegistry[EngineState]:
+    return trading_registry()
+
+
 class Told:
     """A state, and one event after another."""
 
     def __init__(self) -> None:
-        self.registry: HandlerRegistry[EngineState] = trading_registry()
+        self.registry = trading_operations()
         self.state = self.registry.initial()
         self.seq = 0
         self.fold(define(PAIR))
@@ -220,6 +244,27 @@ def test_a_tape(name: str) -> None:
         assert expected.agrees_with(got), f"{message}: expected {expected.outcome}, got {got}"
         assert differences(ledger.books, books_of(told.state), ledger.allowed) == []
     assert expected.outcome == outcome
+
+
+def test_a_fill_and_its_versions_in_any_order() -> None:
+    """A poll tells a version by itself, before or after the correction and the bust."""
+    messages = (fill("1"), correct("1", "2", 2), fill("2", 2), correct("2", "3", 3))
+    for busts in ((), (bust("1"),), (bust("2"),)):
+        for order in permutations((*messages, *busts)):
+            ledger, told = Ledger([PAIR]), Told()
+            for message in order:
+                expected = ledger.tell(message)
+                assert expected.agrees_with(told.tell(message)), order
+            assert differences(ledger.books, books_of(told.state), ledger.allowed) == [], order
+            assert all(told.tell(message) == "duplicate" for message in order), order
+
+
+def test_a_copy_on_the_other_side_of_the_position_is_a_conflict() -> None:
+    told = Told()
+    for message in (fill("1", position_side="long"), fill("2", position_side="short")):
+        told.tell(message)
+    with pytest.raises(ConflictError, match="position side short and long"):
+        told.fold(operation_for(correct("1", "2")))
 
 
 def test_a_split_told_for_two_accounts_moves_the_last_price_as_for_one() -> None:

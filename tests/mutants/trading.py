@@ -96,6 +96,18 @@ TRADING: tuple[Sabotage, ...] = (
         caught_by=(CORRECTED,),
     ),
     Sabotage(
+        name="a bust forgotten with the copy that had it",
+        breaks="a fill told as a later version before is the same fill",
+        edits=(
+            edit(
+                "amending.py",
+                "    return replace(fill, busted=fill.busted or copy.busted)\n",
+                "    return fill\n",
+            ),
+        ),
+        caught_by=("tests/handlers/test_amended_fills.py",),
+    ),
+    Sabotage(
         name="a double taken bit by bit",
         breaks="a float stands for the shortest decimal that gives it back",
         edits=(
