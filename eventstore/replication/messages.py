@@ -22,8 +22,8 @@ ones fit.
 - The history message of a promotion took the number: a record counts for nothing that goes on in a
   timeline behind the place where a later timeline left.
 - Any other message took the number, as an old message that comes twice: a record counts for nothing
-  that leaves a gap right behind the record before. The writer removes such records, and sends the
-  events again.
+  that leaves a gap right behind the message before. The writer removes such records, and sends the
+  events again (`tail_mending.py`).
 
 The new writer and every reader pass such records over.
 """

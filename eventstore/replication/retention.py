@@ -8,7 +8,8 @@ anything is removed. The copy is older than the message that the stream ended wi
 removed that another machine wrote meanwhile.
 
 The stream keeps every record behind the last event of the copy, every record that a standby lacks
-(`standby_progress.py`), every history message, and the last message.
+(`standby_progress.py`), the message right before these, every history message, and the last
+message.
 
 The engine's process makes the copy in a thread, once the stream has grown beyond
 `replicate.trim_above`, or an operator does, with `eventstore replication trim`.

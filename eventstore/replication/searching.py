@@ -27,8 +27,11 @@ class Found(NamedTuple):
 
     @property
     def begin(self) -> int:
-        """The number of the message with the first part of the record."""
-        return self.number - self.end.part + 1
+        """The number to read from: right before the first part of the record.
+
+        The message there tells whether the record counts (`messages.py`, on void records).
+        """
+        return max(self.number - self.end.part, 1)
 
 
 async def find_message(connection: Connection, wanted: Callable[[StreamEnd], bool]) -> Found | None:

@@ -281,7 +281,7 @@ class Shipper:
         await shipping.position()
         await lease.acquire()
         try:
-            await mend(connection, WINDOW)
+            await mend(connection, WINDOW, self._backlog.sendable)
             end = await shipping.position()  # nobody else had the lease since
             timeline = self._history.timelines[-1]
             shipping.ensure_level(end, adopts=self._identity.writes_timeline(timeline))

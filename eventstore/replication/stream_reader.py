@@ -2,8 +2,9 @@
 
 Theory of operation
 -------------------
-Reading begins with the message that has the last known event, or with the first message. History
-messages behind the event are read, too, even where the event itself is gone from the stream.
+Reading begins right before the message that has the last known event, or with the first message.
+History messages behind the event are read, too, even where the event itself is gone from the
+stream.
 
 An ordered consumer of the cluster pushes the messages. A hole in the numbers ends the reading with
 an error, and a new connection begins behind the last message. Numbers that the stream has lost
@@ -102,7 +103,7 @@ class StreamReader:
                         assembler = RecordAssembler(end.store)
                     content = self._content(found, number, assembler)
                     if isinstance(content, History):
-                        newest, before = later_history(content, newest), None
+                        newest, before = later_history(content, newest), end
                     elif _is_void(end, newest, before if number == seen + 1 else None):
                         content = None
                     else:
@@ -149,7 +150,8 @@ class StreamReader:
     async def _first(self) -> int:
         """Return the number of the first message to read, by the last known event.
 
-        The record of the event is read again, for a comparison.
+        The record of the event is read again, for a comparison, and the message before the record,
+        which tells whether the record is void.
         """
         if not self._seq:
             return 1

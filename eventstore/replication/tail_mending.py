@@ -4,42 +4,64 @@ Several messages of a writer are on the way at once. Where one is refused, a lat
 its number (`messages.py`, on void records). The writer then takes the lease anew, removes such
 messages, the last one first, and sends the events again in order. No receipt has told of the
 events: an answer counts only behind the answers to all messages before.
+
+Somebody may have removed the message that took the number, or one of the writer's. Then numbers are
+missing, and what leaves a gap behind them is void for nobody. The writer removes that, too, but
+only where its own log has the events.
 """
 
 from __future__ import annotations
 
+import itertools
+
 from eventstore.replication.connection import Connection
-from eventstore.replication.messages import StreamEnd, history_subject
+from eventstore.replication.messages import history_subject
+from eventstore.replication.searching import Found
 
 __all__ = ["mend"]
 
 
-async def mend(connection: Connection, records: int) -> None:
+async def mend(connection: Connection, records: int, last: int) -> None:
     """Remove the messages behind a refused one. The last `records` records are looked at.
+
+    `last` is the last event of the writer's log.
 
     Raises `StreamMismatchError` for a message of no store, and `ReplicationUnavailableError`.
     """
-    for number in await _unconnected(connection, records):
-        await connection.remove(number)
-
-
-async def _unconnected(connection: Connection, records: int) -> list[int]:
-    """Return the numbers of the messages behind a refused one, the last one first.
-
-    Before a history message, nothing is on the way any more. Before a number without a message,
-    the end was mended already, or trimmed.
-    """
-    numbers: list[int] = []
+    found = await _last_messages(connection, records)
     refused = 0
-    later: StreamEnd | None = None
+    for index, (later, before) in enumerate(itertools.pairwise(found), 1):
+        is_void = later.number == before.number + 1
+        if not later.end.connects(before.end) and (is_void or found[0].end.last <= last):
+            refused = index
+    for message in found[:refused]:
+        await connection.remove(message.number)
+
+
+async def _last_messages(connection: Connection, records: int) -> list[Found]:
+    """Return the last messages that may count, back to a history message, the last one first.
+
+    Before a history message, nothing is on the way any more. Before the oldest record, the stream
+    was trimmed.
+    """
+    history = await connection.last_history()
+    timelines = () if history is None else history.timelines
+    messages: list[Found] = []
+    oldest = 0
     number = await connection.last_message()
-    while number and records:
+    while number >= max(oldest, 1) and records > 0:
         found = await connection.message_at(number)
-        if found is None or found.subject == history_subject(connection.config.stream):
-            break
-        end = connection.end_of(found.headers, number)
-        if later is not None and not later.connects(end):
-            refused = len(numbers)
-        numbers.append(number)
-        later, number, records = end, number - 1, records - (end.part == 1)
-    return numbers[:refused]
+        if found is None:
+            if not oldest:
+                first = await connection.message_from(1, records=True)
+                oldest = number if first is None else first.seq or 0
+            records -= 1
+        else:
+            end = connection.end_of(found.headers, number)
+            if not end.is_void(timelines):
+                messages.append(Found(number, end))
+            if found.subject == history_subject(connection.config.stream):
+                break
+            records -= end.part == 1
+        number -= 1
+    return messages

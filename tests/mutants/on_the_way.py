@@ -7,9 +7,11 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["ON_THE_WAY"]
 
 ASSEMBLY = "replication/messages.py"
+MENDING = "replication/tail_mending.py"
 SHIPPER = "replication/shipping_thread.py"
 SHIPPING = "replication/shipping.py"
 
+TEST_HOLE = "tests/replication/test_hole.py"
 TEST_MENDING = "tests/replication/test_tail_mending.py"
 TEST_MESSAGES = "tests/replication/test_messages.py"
 TEST_ORDER = "tests/replication/test_shipping_order.py"
@@ -18,7 +20,7 @@ ON_THE_WAY = (
     Sabotage(
         name="a message that fitted behind a refused one stays",
         breaks="an acknowledged event is in the stream",
-        edits=(edit(SHIPPER, "            await mend(connection, WINDOW)\n", ""),),
+        edits=(edit(SHIPPER, "await mend(connection, WINDOW, self._backlog.sendable)", "pass"),),
         caught_by=(TEST_MENDING,),
     ),
     Sabotage(
@@ -32,6 +34,36 @@ ON_THE_WAY = (
             ),
         ),
         caught_by=(TEST_MENDING,),
+    ),
+    Sabotage(
+        name="a stream that is read from a record on, and not from the message before",
+        breaks="a standby can be promoted whatever the writer had on the way",
+        edits=(
+            edit(
+                "replication/searching.py",
+                "return max(self.number - self.end.part, 1)",
+                "return self.number - self.end.part + 1",
+            ),
+        ),
+        caught_by=(TEST_HOLE,),
+    ),
+    Sabotage(
+        name="a gap behind a removed message stays",
+        breaks="an acknowledged event is in the stream",
+        edits=(
+            edit(
+                MENDING,
+                "                oldest = number if first is None else first.seq or 0\n",
+                "                oldest = number\n",
+            ),
+        ),
+        caught_by=(TEST_HOLE,),
+    ),
+    Sabotage(
+        name="events removed from the stream that the writer has not",
+        breaks="an acknowledged event is in the stream",
+        edits=(edit(MENDING, " and (is_void or found[0].end.last <= last)", ""),),
+        caught_by=(TEST_HOLE,),
     ),
     Sabotage(
         name="the end of a record taken for the record",

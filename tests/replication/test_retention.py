@@ -86,7 +86,7 @@ class TestTrimming:
             (standby_id,) = status.standbys
             assert standby_id in (other / "replica.json").read_text()
             assert f"a copy up to event 20, standby {standby_id} at event 10" in status.told
-            assert await in_stream(replicate) == list(range(11, 21))
+            assert await in_stream(replicate) == list(range(10, 21))
             async with followed(other, replicate) as standby:
                 await standby.wait_for(20)
                 assert standby.state == store.state
