@@ -4,7 +4,8 @@ Format: binance-spot-api-docs, "User Data Streams", "REST API" and "SOR FAQ". De
 `GET /sapi/v1/capital/deposit/hisrec`, withdrawals by `GET /sapi/v1/capital/withdraw/history`.
 
 - Only the execution type `TRADE` executes. `l`, `L` and `n` are of this fill, `z` and `Z` are sums
-  of the order. A prevented trade did not happen.
+  of the order. A prevented trade did not happen. But of two orders with the mode `TRANSFER`, in two
+  accounts of one trade group, the amounts move without a trade: refused.
 - A trade id is unique for a symbol only. A trade with oneself has one id for both sides, so the
   side is part of the identity.
 - A commission is in any asset and positive where paid.
@@ -97,6 +98,8 @@ _WITHDRAWAL = names(
 _SENT = {6: True, 0: False, 1: False, 2: False, 3: False, 4: False, 5: False}
 """Statuses of withdrawals: the coins have left with 6."""
 
+_NO_TRADE_GROUP = -1
+
 _SPOT_WALLET = {0: True, 1: False}
 
 _OPEN = frozenset({"NEW", "PARTIALLY_FILLED", "PENDING_NEW"})
@@ -148,7 +151,11 @@ class BinanceSpot(VenueAdapter):
         if kind != "executionReport":
             raise event.refusal(f"is an unknown event: {kind[:80]!r}", "e")
         event.only(_EXECUTION_REPORT)
-        return self._fill(event) if event.choice("x", _EXECUTES) else []
+        if event.choice("x", _EXECUTES):
+            return self._fill(event)
+        if event.text("x") == "TRADE_PREVENTION":
+            _refuse_transfer(event)
+        return []
 
     def orders(self, message: object) -> list[Operation]:
         """Return the order behind an execution report: `order_updated` or `order_closed`.
@@ -169,7 +176,7 @@ class BinanceSpot(VenueAdapter):
             event,
             opened=_OPEN,
             closed=_CLOSED,
-            client_order_id=event.optional_text("C") or event.optional_text("c"),
+            client_order_id=_client_order_id(event),
             time=event.time("T", milliseconds_or_microseconds),
         )
 
@@ -186,7 +193,7 @@ class BinanceSpot(VenueAdapter):
             venue=self.venue,
             account=self.account,
             order_id=event.identifier("i"),
-            client_order_id=event.optional_text("C") or event.optional_text("c"),
+            client_order_id=_client_order_id(event),
             liquidity=MAKER_TAKER[event.flag("m")],
             time=event.time("T", milliseconds_or_microseconds),
         )
@@ -270,6 +277,22 @@ class BinanceSpot(VenueAdapter):
                 kind, amount=negated(amount), reference=reference, currency=currency, time=time
             )
         ]
+
+
+def _client_order_id(event: Fields) -> str:
+    """Return the engine's id of an order. A cancellation has the id of its own in `c`."""
+    original = event.optional_text("C")
+    return original if original not in ("", "null") else event.optional_text("c")
+
+
+def _refuse_transfer(event: Fields) -> None:
+    """Refuse a prevented trade whose amounts may have gone from one account to another."""
+    if event.optional_raw("V") == "TRANSFER" and event.optional_raw("u") != _NO_TRADE_GROUP:
+        raise event.refusal(
+            "lets what was prevented move between two accounts of the trade group, which the event "
+            "does not tell apart. Ask for the balances, and reconcile",
+            "V",
+        )
 
 
 def _allocation_id(allocation: str) -> str:

@@ -119,7 +119,10 @@ def _check_venue(info: Fields) -> None:
         kind = info.optional_raw(name)
         if not isinstance(kind, str | None) or kind not in trades:
             raise info.refusal(f"tells that the entry is no trade: {kind!r:.80}", name)
-    if "ordertxid" in info and info.optional_number("margin"):  # of Kraken
+    # Of Kraken: a request has the amount of the margin, the stream says whether there is any.
+    fetched = "ordertxid" in info and bool(info.optional_number("margin"))
+    streamed = info.optional_raw("margin") or info.optional_raw("margin_borrow")
+    if fetched or ("exec_id" in info and streamed):
         raise info.refusal("tells a trade on margin", "margin")
 
 

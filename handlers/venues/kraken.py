@@ -6,6 +6,8 @@ Format: Kraken's pages "Executions" of websocket 2, "Get Trades History" and "Ge
   fills, and the sequence begins anew with each connection.
 - The identity is `exec_id`, which is the key of the entry in TradesHistory. `postxid` is the id of
   a position.
+- A request for TradesHistory has to say `consolidate_taker=false`. By default, several fills of a
+  taker are told as one, under one id: the stream tells each of them.
 - The stream has numbers, so its doubles are read as the shortest decimal. A request has texts.
 - Assets and pairs have several names. The stream says BTC/USD, a request XXBTZUSD or XBTUSD. All
   are names of the definition in `instruments` with this base and quote, and so have one symbol.

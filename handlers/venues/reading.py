@@ -78,7 +78,7 @@ class Fields:
         self._path = path
         self._unknown_fields = unknown_fields
         if not isinstance(values, Mapping):
-            raise VenueMessageError(f"{path} is no object", self.message)
+            raise VenueMessageError(f"{path} is {_no_object(values)}", self.message)
         self._values: Mapping[object, object] = values
 
     def __contains__(self, name: str) -> bool:
@@ -222,6 +222,12 @@ class Fields:
             Fields(one, unknown_fields, path=f"$[{index}]", message=message)
             for index, one in enumerate(message)
         ]
+
+
+def _no_object(value: object) -> str:
+    if isinstance(value, str | bytes | bytearray):
+        return "text, and no object. Read the frame first (json.loads)"
+    return "no object"
 
 
 def _shown(value: object) -> str:

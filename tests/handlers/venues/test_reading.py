@@ -37,6 +37,13 @@ def test_a_double_is_the_shortest_decimal_that_gives_it_back(number: float) -> N
     assert len(read.as_tuple().digits) <= 17
 
 
+@pytest.mark.parametrize("frame", ['{"e": "executionReport"}', b"{}", bytearray(b"{}")])
+def test_a_frame_that_nobody_read_is_refused_with_what_to_do(frame: Any) -> None:
+    with pytest.raises(VenueMessageError, match=r"is text, and no object\. .*json\.loads") as told:
+        BinanceSpot().operations(frame)
+    assert told.value.message is frame
+
+
 def test_numbers_are_decimals() -> None:
     message = {"text": "0.10", "double": 0.1, "integer": 7, "decimal": Decimal("0.30")}
     read = {name: str(fields(message).number(name)) for name in message}

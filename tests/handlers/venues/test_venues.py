@@ -143,6 +143,29 @@ class TestBinanceSpot:
         with pytest.raises(VenueMessageError, match="walletType"):
             BinanceSpot().operations([{**deposit, "walletType": 3}])
 
+    @pytest.mark.parametrize(
+        ("mode", "group", "told"),
+        [("NONE", 1, True), ("DECREMENT", 1, True), ("TRANSFER", -1, True), ("TRANSFER", 1, False)],
+    )
+    def test_a_prevented_trade_that_may_have_moved_coins_is_refused(
+        self, mode: str, group: int, told: bool
+    ) -> None:
+        """Two accounts of one trade group pass on what they did not trade."""
+        raw = recorded("binance-spot", 9)
+        raw.update(V=mode, u=group)
+        if told:
+            assert BinanceSpot().operations(raw) == []
+        else:
+            with pytest.raises(VenueMessageError, match="reconcile"):
+                BinanceSpot().operations(raw)
+
+    @pytest.mark.parametrize("original", ["", "null", None])
+    def test_a_client_id_that_is_none_is_that_of_the_order(self, original: str | None) -> None:
+        """Older connections write `null` as a text."""
+        raw = recorded("binance-spot", 1)
+        raw["event"]["C"] = original
+        assert only_fill(BinanceSpot().operations(raw)).client_order_id == raw["event"]["c"]
+
     def test_a_fill_without_a_trade_id_is_refused(self) -> None:
         raw = recorded("binance-spot", 1)
         raw["event"]["t"] = -1
@@ -614,6 +637,12 @@ class TestCcxt:
             ({"execType": 1}, False),
             ({"trade_type": "FILL"}, True),
             ({"trade_type": "REVERSAL"}, False),
+            ({"exec_id": "T-1"}, True),
+            ({"exec_id": "T-1", "margin": False}, True),
+            ({"exec_id": "T-1", "margin": True}, False),
+            ({"exec_id": "T-1", "margin_borrow": True}, False),
+            ({"ordertxid": "O-1", "margin": "0.00000"}, True),
+            ({"ordertxid": "O-1", "margin": "12.5"}, False),
             (["a", "list"], True),
             (None, True),
         ],
@@ -623,7 +652,7 @@ class TestCcxt:
         if taken:
             only_fill(Ccxt().operations(trade))
         else:
-            with pytest.raises(VenueMessageError, match="no trade"):
+            with pytest.raises(VenueMessageError, match=r"no trade|on margin"):
                 Ccxt().operations(trade)
 
     @pytest.mark.parametrize(
