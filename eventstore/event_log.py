@@ -321,7 +321,8 @@ class EventLog(Opened, Generic[ValueT]):
         """Write the queued events, seal the log and free its lock. Closing twice is harmless.
 
         Cancelling cancels the waiting, and the closing goes on. Raises the failure of a commit that
-        nobody awaited, and `StoreClosedError` in another event loop.
+        nobody awaited, or of a sync that acknowledged events never got, and `StoreClosedError` in
+        another event loop.
         """
         # A forked child leaves the log to the parent.
         if os.getpid() == self._pid:  # pragma: no branch - no tracer follows a fork: TestFork does

@@ -29,6 +29,7 @@ __all__ = [
     "SyncFailedError",
     "commit_failed_error",
     "errno_name",
+    "never_synced_error",
     "no_space_error",
     "path_in_error",
     "read_error",
@@ -105,6 +106,19 @@ def commit_failed_error(cause: OSError, doing: str, path: str) -> StoreFailedErr
         path=path,
         errno=cause.errno,
     )
+
+
+def never_synced_error(failure: StoreFailedError, first: int, last: int) -> StoreFailedError:
+    """Return the error of a closing that leaves acknowledged events without a sync."""
+    lost = f"event {last} was" if first == last else f"events {first} to {last} were"
+    error = StoreFailedError(
+        f"{lost} acknowledged before a sync, and never synced: a power cut may take what was "
+        f"acknowledged. {failure}",
+        path=failure.path,
+        errno=failure.errno,
+    )
+    error.__cause__ = failure.__cause__
+    return error
 
 
 def read_error(

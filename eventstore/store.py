@@ -329,7 +329,7 @@ class EventStore(Opened, StoreReading[StateT], IntentMethods):
 
         A snapshot under way is finished. A store without a log takes a last snapshot. Cancelling
         cancels the waiting, and the closing goes on. Raises the failure of commits that nobody
-        awaited.
+        awaited, and of a sync that acknowledged events never got.
         """
         await self._closing.close(self)
 

@@ -355,18 +355,18 @@ class GroupCommit:
     async def close(self) -> None:
         """Stop, drain the queue, seal the log and free the lock.
 
-        Called by one closing at a time, also after an interrupted one. Raises the outcome of
-        commits that nobody awaited.
+        One closing at a time calls this. Raises a failure of the closing, or one that nobody knows.
         """
         self.stop()
         await self.drain()
-        if self.ended is None:
-            self.ended = self._loop.create_future()
+        self.ended = self.ended or self._loop.create_future()
         if not self.ended.done():
             self._run_between_commits(self._writer.close, self.ended)
         await asyncio.wait([self.ended])
         self.watch.end()
         unregister_for_fork(self)
+        self.ended.exception()  # known from here on, whichever failure is raised
+        self._writer.ensure_synced(self.numbers.durable)
         self.ended.result()
         self._unretrieved.raise_first()
 

@@ -59,7 +59,13 @@ from eventstore.log.slow_syncs import SlowSyncs
 from eventstore.log.spare import SpareSegment
 from eventstore.log.write_counts import WriteCounts
 from eventstore.operator_log import operator_log
-from eventstore.os_errors import SHORTAGE, SyncFailedError, commit_failed_error, no_space_error
+from eventstore.os_errors import (
+    SHORTAGE,
+    SyncFailedError,
+    commit_failed_error,
+    never_synced_error,
+    no_space_error,
+)
 from eventstore.standing_warnings import StandingWarnings
 
 __all__ = ["LogWriter"]
@@ -256,6 +262,11 @@ class LogWriter:
                     file.close()
             if self._replica is not None:
                 self._replica.close()
+
+    def ensure_synced(self, acknowledged: int) -> None:
+        """Raise `StoreFailedError` where a failed log has not synced all up to `acknowledged`."""
+        if self.failure is not None and self.synced_seq < acknowledged:
+            raise never_synced_error(self.failure, self.synced_seq + 1, acknowledged)
 
     def _segment_for_record(self, size: int) -> ActiveSegment:
         """Return the segment for the next record: the active one, or a new one."""

@@ -318,7 +318,7 @@ class Receipt(msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:
         error = self._outcome.error
-        known = "durable" if error is None else f"failed: {type(error).__name__}"
+        known = "acknowledged" if error is None else f"failed: {type(error).__name__}"
         state = known if self._outcome.done else "pending"
         first = "" if self.first_seq == self.seq else f"{self.first_seq}.."
         again = ", duplicate" if self.duplicate else ""

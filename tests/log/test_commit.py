@@ -295,7 +295,7 @@ class TestSharing:
         local.let_go()
         await receipt
         assert receipt.done
-        assert "seq=2 durable" in repr(receipt)
+        assert "seq=2 acknowledged" in repr(receipt)
         await log.close()
 
 
@@ -428,6 +428,43 @@ class TestFailing:
             # Unknown until the store is opened again: the thread may have taken all five at once.
             assert found == list(range(len(found)))
             assert 1 <= len(found) <= 6
+
+    @pytest.mark.parametrize("durability", ["interval", "none"])
+    @pytest.mark.parametrize("when", ["before the closing", "in the closing"])
+    def test_closing_tells_of_acknowledged_events_without_a_sync(
+        self, durability: str, when: str
+    ) -> None:
+        async def session() -> None:
+            disk, pause = SimulatedDisk(), 0.5 if when.startswith("before") else 1e6
+            options: Any = {"sync_interval": pause, "idle_seal": pause}
+            log = await EventLog.open(disk=disk, durability=durability, **SMALL | options)
+            await log.append(0)
+            await log.flush()
+            disk.fail(kind="sync", name=SEGMENT, errno=errno.EIO)
+            await log.append(1)
+            await log.append(2)
+            await asyncio.sleep(2)
+            assert log.stats().failed is when.startswith("before")
+            for _ in range(2):
+                with pytest.raises(StoreFailedError, match="events 2 to 3 were ack") as raised:
+                    await log.close()
+                assert raised.value.errno == errno.EIO
+                assert isinstance(raised.value.__cause__, OSError)
+            assert await stored(disk) == [0, 1, 2]  # the system had not forgotten the bytes
+
+        run_in_virtual_time(session())
+
+    def test_closing_says_nothing_where_every_acknowledged_event_was_synced(self) -> None:
+        async def session() -> None:
+            disk = SimulatedDisk()
+            log = await EventLog.open(disk=disk, idle_seal=0.5, **SMALL)
+            disk.fail(kind="write", name=SEGMENT, errno=errno.EIO)
+            with contextlib.suppress(StoreFailedError):
+                await log.append(0)
+            assert log.stats().failed
+            await log.close()
+
+        run_in_virtual_time(session())
 
     @pytest.mark.asyncio
     async def test_reading_goes_on_after_a_failure(self, disk: AnyDisk) -> None:

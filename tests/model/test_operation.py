@@ -177,7 +177,7 @@ class TestReceipt:
         assert await receipt is receipt
         assert (receipt.first_seq, receipt.seq, receipt.time) == (3, 5, 42)
         assert (receipt.done, receipt.error) == (True, None)
-        assert repr(receipt) == "<Receipt seq=3..5 durable>"
+        assert repr(receipt) == "<Receipt seq=3..5 acknowledged>"
 
     @pytest.mark.asyncio
     async def test_cancelling_one_waiter_leaves_the_others_waiting(self) -> None:

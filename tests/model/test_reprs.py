@@ -65,7 +65,7 @@ MODULE = __name__
             "Event(seq=7, time=9, data=Moved(cents=1), key='k', metadata={'source': 'x'})",
         ),
         (Receipt(5, 5, 0), "<Receipt seq=5 pending>"),
-        (kept(Receipt(3, 5, 0)), "<Receipt seq=3..5 durable>"),
+        (kept(Receipt(3, 5, 0)), "<Receipt seq=3..5 acknowledged>"),
         (failed(Receipt(5, 5, 0)), "<Receipt seq=5 failed: OSError>"),
         (
             check_handler(deposit, examples=1, hash_seeds=()),

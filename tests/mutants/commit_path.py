@@ -372,4 +372,10 @@ COMMIT_PATH = (
         ),
         caught_by=("tests/log/test_interruptions.py -k a_moment_before",),
     ),
+    Sabotage(
+        name="a closing that is silent about acknowledged events without a sync",
+        breaks="no acknowledged event is lost in silence",
+        edits=(edit(COMMIT, "        self._writer.ensure_synced(self.numbers.durable)\n", ""),),
+        caught_by=("tests/log/test_commit.py -k closing_tells_of",),
+    ),
 )
