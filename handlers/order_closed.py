@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from eventstore import Event, Operation, handler
+from eventstore import Event, InvalidPayloadError, Operation, handler
 from handlers.amounts import ZERO
-from handlers.instrument import Account, Identifier, is_older
+from handlers.instrument import Account, is_older
 from handlers.order import Closing
 from handlers.order_lookup import close_order, closing_of, order_of
 from handlers.position import MAIN
@@ -23,11 +23,12 @@ __all__ = ["OrderClosed", "order_closed"]
 class OrderClosed(Operation, tag="order_closed", essential=True):
     """Payload: the order `order_id` is closed, for a `reason` in free words.
 
-    `order_id` is the venue's id. Of an order that is open here, the engine's id will do. `time` is
-    the venue's, in nanoseconds since the epoch.
+    `order_id` is the venue's id, empty where unknown: then `client_order_id`, the engine's id, is
+    needed. As `order_id` of an order that is open here, the engine's id will do, unless the venue
+    closed another order of this id. `time` is the venue's, in nanoseconds since the epoch.
     """
 
-    order_id: Identifier
+    order_id: str = ""
     client_order_id: str = ""
     reason: str = ""
     venue: str = ""
@@ -39,9 +40,17 @@ class OrderClosed(Operation, tag="order_closed", essential=True):
 def order_closed(state: EngineState, event: Event[OrderClosed]) -> EngineState:
     """Forget the open order, and remember the closing."""
     data = event.data
-    place, own, ids = (data.venue, data.account), data.client_order_id, {data.order_id}
+    place, own, ids = (data.venue, data.account), data.client_order_id, {data.order_id} - {""}
+    if not own and not ids:
+        raise InvalidPayloadError(
+            "order_closed, field `$.order_id`: the order has neither the venue's id nor "
+            "client_order_id; nothing was written",
+            operation="order_closed",
+            field="$.order_id",
+        )
     order = order_of(state, *place, own, data.order_id)
-    if order is None and not own:
+    told_before = closing_of(state.memory, *place, "", ids) is not None
+    if order is None and not own and not told_before:
         order = order_of(state, *place, data.order_id, "")
         closed = closing_of(state.memory, *place, data.order_id, ()) is not None
         if order is not None or closed:

@@ -384,7 +384,7 @@ def _missing_order_rows(state: EngineState, report: VenueReport) -> Iterator[Row
             note = "sent less than a minute before this report: report again"
         else:
             correction = OrderClosed(
-                order_id=name or order.client_order_id,
+                order_id=name,
                 client_order_id=order.client_order_id,
                 reason=_reference(report, "not open at the venue"),
                 venue=report.venue,

@@ -381,6 +381,16 @@ def test_refusals_name_the_field(
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("end", [closed("1"), closed("", client_order_id="1")])
+def test_the_end_of_an_order_told_again_ends_no_order_of_the_same_text(
+    fold: Fold, end: OrderClosed
+) -> None:
+    """An engine and a venue may give one text to two orders."""
+    state = fold(updated("1"), sent("1"), end)
+    assert len(state.orders) == 1
+    assert fold(end, start=state, first=4).orders == state.orders
+
+
 def test_too_large_a_number_is_an_amount_error(record: Record) -> None:
     with pytest.raises(AmountError) as caught:
         order_sent(EngineState(), record(sent(shares=D("1e101"))))

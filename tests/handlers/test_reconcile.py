@@ -192,7 +192,7 @@ def test_an_order_that_the_venue_does_not_show_is_closed() -> None:
     state = told(sent("a"), sent("b", account="other"), sent("c", venue="w"))
     plan = reconcile(state, report(orders={}))
     assert only(plan) == OrderClosed(
-        order_id="a", client_order_id="a", venue="v", time=NOON,
+        client_order_id="a", venue="v", time=NOON,
         reason=f"reconcile v main not open at the venue {NOON}",
     )  # fmt: skip
     assert set(apply(state, plan.operations).orders) == {
@@ -512,6 +512,8 @@ positive = st.decimals(Decimal("0.001"), 1000, places=3)
 accounts = st.sampled_from(["main", "sub"])
 symbols = st.sampled_from(["X", "Y", "BTC/USDT", "BTCUSD"])
 names = st.sampled_from(["1", "2", "3"])
+engine_names = names.map("c".__add__) | names
+"""An engine and a venue may give one text to two orders."""
 times = st.none() | st.just(NOON - 10**11) | st.integers(NOON - 2, NOON + 2)
 venues = st.sampled_from(["v", "w"])
 trade_sides = st.sampled_from(["buy", "sell"])
@@ -532,11 +534,11 @@ movements = built(
     account=accounts,
 )  # fmt: skip
 orders_sent = built(
-    OrderSent, client_order_id=names.map("c".__add__), symbol=symbols, side=trade_sides,
+    OrderSent, client_order_id=engine_names, symbol=symbols, side=trade_sides,
     shares=positive, price=st.none() | positive, venue=venues, account=accounts, time=times,
 )  # fmt: skip
 orders_updated = built(
-    OrderUpdated, order_id=names, client_order_id=st.just("") | names.map("c".__add__),
+    OrderUpdated, order_id=names, client_order_id=st.just("") | engine_names,
     symbol=symbols, side=trade_sides, shares=positive, price=st.none() | positive, venue=venues,
     account=accounts, time=times,
 )  # fmt: skip
@@ -566,7 +568,7 @@ reported_orders = st.dictionaries(
     names,
     st.builds(
         ReportedOrder, symbol=symbols, side=trade_sides, shares=positive,
-        price=st.none() | positive, client_order_id=st.just("") | names.map("c".__add__),
+        price=st.none() | positive, client_order_id=st.just("") | engine_names,
         filled=st.none() | positive,
     ),
 ).filter(lambda orders: one_each(order.client_order_id for order in orders.values()))  # fmt: skip
