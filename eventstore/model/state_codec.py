@@ -115,8 +115,8 @@ def state_digest(state: Any) -> str:
 
     The digest is the same on every supported Python, under every hash seed, and for every order in
     which the maps of the state grew. Numbers count as they are: `1` and `1.0` differ, and so do
-    `0.0` and `-0.0`. A Struct with `omit_defaults=True` is the exception: msgspec leaves out a field
-    whose value is the very object of the default, and keeps an equal one. Live, recovered and
+    `0.0` and `-0.0`. A Struct with `omit_defaults=True` is the exception: msgspec leaves out a
+    field whose value is the very object of the default, and keeps an equal one. Live, recovered and
     replayed states agree all the same, because each is folded from decoded events.
 
     Raises `StateRefusedError` for a value that no snapshot can carry.
