@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 from immutables import Map
 
-from handlers.amounts import ONE, ZERO, exactly
+from handlers.amounts import ZERO, exactly
 from handlers.frozen import freeze_map
-from handlers.instrument import Instrument, LastPrice
+from handlers.instrument import Instrument, LastPrice, share_in
 from handlers.message_memory import Amendment, Identity, Memory, Told
 from handlers.order import Order, OrderKey, OrderName
 from handlers.position import MAIN, Position, cost_at, position_label
@@ -43,10 +43,11 @@ def read_fields(data: Any) -> dict[str, Any]:
         raise msgspec.ValidationError(
             "Expected a currency, got an empty text - at `$.base_currency`"
         )
+    instruments = dict(_read_instruments(data.get("instruments", {})))
     positions: dict[Any, Position] = {}
     unknown: dict[str, Any] = {}
     for label, plain in _mapping(data.get("positions", {}), "$.positions").items():
-        position, rest = _read_position(label, plain)
+        position, rest = _read_position(label, plain, instruments, base)
         if not position.shares:
             continue
         if position.key in positions:
@@ -68,7 +69,7 @@ def read_fields(data: Any) -> dict[str, Any]:
         "fee_sums": Map(_read_sums(data.get("fees", {}), base, "$.fees")),
         "flow_sums": Map(_read_flows(data.get("flows", {}))),
         "trade_count": _read_count(data.get("trade_count", 0)),
-        "instruments": Map(_read_instruments(data.get("instruments", {}))),
+        "instruments": Map(instruments),
         "marks": Map(_read_marks(data.get("marks", {}))),
         "orders": Map(orders),
         "order_names": Map(_order_names(orders.values())),
@@ -198,7 +199,9 @@ def _read_memory(data: Any) -> Memory:
     )
 
 
-def _read_position(label: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
+def _read_position(
+    label: Any, plain: Any, instruments: Mapping[str, Instrument], base: str
+) -> tuple[Position, dict[str, Any]]:
     """Return a position, and the items of `plain` that no field knows."""
     path = f"$.positions[{label!r}]"
     plain = _mapping(plain, path)
@@ -211,10 +214,6 @@ def _read_position(label: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
         if plain.get(name) is not None
     }
     price = amounts.pop("price")
-    inverse = plain.get("inverse") is True
-    if (inverse and price <= 0 and amounts["shares"]) or amounts.get("multiplier", ONE) <= 0:
-        name = "price" if inverse and price <= 0 else "multiplier"
-        raise msgspec.ValidationError(f"Expected a number above zero - at `{path}.{name}`")
     fields = {
         key: value
         for key, value in plain.items()
@@ -224,6 +223,17 @@ def _read_position(label: Any, plain: Any) -> tuple[Position, dict[str, Any]]:
         fields["updated"] = _parse_time(fields["updated"], f"{path}.updated")
     fields.setdefault("symbol", label)
     position: Position = _convert({"cost": ZERO, **fields, **amounts}, Position, path)
+    instrument = instruments.get(position.symbol) or share_in(base)
+    units = {"multiplier": instrument.multiplier, "inverse": instrument.kind == "inverse"}
+    for name, unit in units.items():
+        if plain.get(name) is not None and getattr(position, name) != unit:
+            raise msgspec.ValidationError(
+                f"Expected {unit}, as the instrument of {position.symbol} in `instruments` has it, "
+                f"got {getattr(position, name)} - at `{path}.{name}`"
+            )
+    position = position.replace(**units)
+    if position.inverse and price <= 0 and position.shares:
+        raise msgspec.ValidationError(f"Expected a number above zero - at `{path}.price`")
     if "cost" not in amounts:
         position = position.replace(cost=exactly(cost_at, position, price))
     if position.symbol != label and position_label(position.key) != label:

@@ -17,8 +17,9 @@
 
 The label of a position in another account or on another side is the key as a JSON array, and
 `account`, `side` and `symbol` are inside. `price` of a position is the average price. `cost` is
-written beside the price where the price times the shares does not give the cost back. `symbol`
-repeats the label and may be left out. `updated` may be given as nanoseconds or as ISO 8601 text
+written beside the price where the price times the shares does not give the cost back. `multiplier`
+and `inverse` are those of the instrument and may be left out. `symbol` repeats the label and may be
+left out. `updated` may be given as nanoseconds or as ISO 8601 text
 with an offset, and is written as nanoseconds.
 """
 

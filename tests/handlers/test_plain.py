@@ -33,7 +33,18 @@ from handlers import (
     UpdatePosition,
     trading_registry,
 )
-from tests.handlers.telling import INVERSE, LINEAR, OPTION, SPOT, D, Fold, buy, held, position_of
+from tests.handlers.telling import (
+    INVERSE,
+    LINEAR,
+    OPTION,
+    SPOT,
+    D,
+    Fold,
+    buy,
+    held,
+    position_of,
+    sell,
+)
 
 PLAN = {"positions": {"AAPL": {"shares": 100, "price": 150.0}}, "cash": 50000.0}
 
@@ -141,9 +152,28 @@ class TestNumbers:
         assert EngineState.from_dict(state.to_dict()) == state
 
     def test_an_inverse_position_by_its_price(self, fold: Fold) -> None:
-        plain = {"shares": 6, "price": 12_000, "multiplier": 100, "inverse": True}
-        state = EngineState.from_dict({"positions": {"XBTUSD": plain}})
-        assert position_of(state, "XBTUSD").cost == D("0.05")
+        plain: dict[str, Any] = {"shares": 6, "price": 12_000}
+        instruments = {
+            "XBTUSD": {
+                "kind": "inverse", "quote": "USD", "settlement": "BTC", "base": "BTC",
+                "multiplier": 100,
+            }
+        }  # fmt: skip
+        for told in ({}, {"multiplier": 100, "inverse": True}, {"multiplier": None}):
+            state = EngineState.from_dict(
+                {"positions": {"XBTUSD": {**plain, **told}}, "instruments": instruments}
+            )
+            assert position_of(state, "XBTUSD").cost == D("0.05")
+
+    def test_a_position_is_counted_in_the_units_of_its_instrument(self, fold: Fold) -> None:
+        """Otherwise the first fill would take the difference of the units for a profit."""
+        es = {"kind": "linear", "quote": "USD", "settlement": "USD", "multiplier": 50}
+        told = FullState(
+            positions={"ES": {"shares": 2, "price": 5000}}, rest={"instruments": {"ES": es}}
+        )
+        state = fold(told, sell(1, 5010, symbol="ES", fee=0))
+        assert state.realized_pnl == {"USD": 500}
+        assert position_of(state, "ES").cost == 250_000
 
     @pytest.mark.parametrize(
         ("text", "nanoseconds"),
@@ -285,11 +315,24 @@ class TestRefusals:
             ),
             ({"positions": {"A": {"shares": 1, "price": 1, "side": "x"}}}, "$.positions['A'].side"),
             (
+                {"positions": {"A": {"shares": 1, "price": 1, "multiplier": 10}}},
+                "$.positions['A'].multiplier",
+            ),
+            (
+                {"positions": {"A": {"shares": 1, "price": 1, "inverse": True}}},
+                "$.positions['A'].inverse",
+            ),
+            (
                 {"positions": {"A": {"shares": 1, "price": 1, "multiplier": 0}}},
                 "$.positions['A'].multiplier",
             ),
             (
-                {"positions": {"A": {"shares": 1, "price": 0, "inverse": True}}},
+                {
+                    "positions": {"A": {"shares": 1, "price": 0}},
+                    "instruments": {
+                        "A": {"kind": "inverse", "quote": "USD", "settlement": "B", "base": "B"}
+                    },
+                },
                 "$.positions['A'].price",
             ),
             (
