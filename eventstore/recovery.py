@@ -122,11 +122,13 @@ def recover(
     *,
     read_only: bool,
     create: Create,
+    follows: bool = False,
 ) -> Recovered[StateT]:
     """Bring a store's state back: examine, fold, repair. Close `disk` if that fails.
 
     `initial` is the initial state of the registry. With `read_only`, the store is examined and
-    folded without the lock, and nothing is written.
+    folded without the lock, and nothing is written. `follows` says that another machine writes the
+    next events.
 
     Raises `CorruptLogError` and the other errors that `EventStore.open` lists.
     """
@@ -171,6 +173,7 @@ def recover(
         seconds=seconds,
         now=wall_time(clock),
         created=created,
+        follows=follows,
     )
     tell(disk.path, report)
     return Recovered(

@@ -34,11 +34,12 @@ def recovery_report(
     seconds: float,
     now: int,
     created: bool,
+    follows: bool,
 ) -> RecoveryReport:
     """Return the report of an opening that ended with the state `at`.
 
     `manifest` is that of before the opening. `found` are the warnings of the parts of a store.
-    `now` is the time in nanoseconds.
+    `now` is the time in nanoseconds. `follows` is that of `recover`.
     """
     snapshot_seq = 0 if snapshot is None else snapshot.seq
     unknown = tuple(listing.unknown(manifest))
@@ -57,7 +58,7 @@ def recovery_report(
                 "anything is appended, `eventstore repair --mend --apply` puts these back"
             )
         warnings.append(warning)
-    if _went_back(manifest, at.seq):
+    if _went_back(manifest, at.seq) and not follows:
         warnings.append(f"events after {at.seq:,} are not in this store: reconcile before trading")
     if at.intents:
         warnings.append(in_doubt_warning(at.intents, now))

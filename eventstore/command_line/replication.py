@@ -16,7 +16,7 @@ from eventstore.command_line.exits import FINDINGS
 from eventstore.command_line.output import Output
 from eventstore.command_line.registries import load_registry
 from eventstore.config import StoreConfig
-from eventstore.errors import ConfigError
+from eventstore.errors import ConfigError, StoreNotFoundError
 
 __all__ = ["replication", "standby"]
 
@@ -107,6 +107,8 @@ def replication(out: Output, action: str, path: Path, file: str, registry_name: 
             f"{trimmed.bytes_before:,} bytes, and has {trimmed.bytes:,}",
         )
     elif action == "promote":
+        if not path.exists():  # a standby makes its directory: not here, at a slip of the pen
+            raise StoreNotFoundError(f"there is no store at {path}", path=str(path))
         seq, timeline = asyncio.run(_promote(path, load_registry(registry_name), config))
         _answer(
             out,

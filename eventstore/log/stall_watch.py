@@ -61,8 +61,7 @@ class CommitWatch:
         self._loop = loop
         self._limit = max(config.slow_sync, _SHORTEST)
         self._timeout = config.commit_timeout
-        quorum = config.replicate is not None and config.replicate.acknowledge == "quorum"
-        self._awaited = "the disk or the cluster" if quorum else "the disk"
+        self._replicate = config.replicate
         self._period = self._limit
         if self._timeout is not None:
             self._period = min(self._limit, max(self._timeout / _LOOKS, _SHORTEST))
@@ -82,6 +81,14 @@ class CommitWatch:
     def stalled(self) -> float:
         """Seconds that the job in flight has hung for, 0.0 while no warning stands."""
         return self._loop.time() - self._since if self._stalled else 0.0
+
+    @property
+    def _awaited(self) -> str:
+        """What the job in flight waits for. The closing of a copied log waits for the cluster."""
+        replicate, closing = self._replicate, self._room.refusal is not None
+        if replicate is None or not (closing or replicate.acknowledge == "quorum"):
+            return "the disk"
+        return "the disk or the cluster"
 
     def arm(self) -> None:
         """Watch the job that is in flight now, and all later ones until none is."""

@@ -211,11 +211,12 @@ async def recover_parts(
     *,
     read_only: bool,
     create: Create,
+    follows: bool = False,
 ) -> DiskParts[StateT]:
     """Open the store on `disk`, or in the directory `path` where `disk` is `None`.
 
-    `config` may read a file, and is called off the event loop as all the rest is. Raises the errors
-    of `EventStore.open`.
+    `config` may read a file, and is called off the event loop as all the rest is. `follows` is that
+    of `recover`. Raises the errors of `EventStore.open`.
     """
 
     def open_here() -> DiskParts[StateT]:
@@ -224,7 +225,14 @@ async def recover_parts(
         making = create is not False and not read_only
         where = disk or LocalDisk(path, create=making, read_only=read_only)
         recovered = recover(
-            where, registry, initial, settings, clock, read_only=read_only, create=create
+            where,
+            registry,
+            initial,
+            settings,
+            clock,
+            read_only=read_only,
+            create=create,
+            follows=follows,
         )
         if read_only or settings.replicate is None:
             return DiskParts(where, settings, recovered, read_only)

@@ -50,6 +50,8 @@ __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", 
 CLOSE_SECONDS = 1.0
 _CANCEL_AGAIN = 0.2
 _BUCKET_RETRY = 0.05
+_OTHER_SETTINGS = 10058
+"""The server's code for a stream or bucket that is there, with other settings."""
 REQUEST_SECONDS = 5.0
 
 
@@ -108,6 +110,11 @@ class Connection:
                 if is_transient(error):
                     raise
                 text = f"{what} cannot be used: {error.description}"
+                if error.err_code == _OTHER_SETTINGS:
+                    text += (
+                        ". It was made with another replicate.lease or replicate.replicas: set "
+                        "these, or stop all machines of the stream and remove it with nats kv del"
+                    )
                 raise self.error(ReplicationError, text) from error
 
     async def put(self, put: Callable[[], Awaitable[int]]) -> int:

@@ -29,7 +29,7 @@ from eventstore.replication.identity import Identity
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]
 
 _KEY = "writer"
-_ATTEMPTS = 3
+_ATTEMPTS = 10  # a busy cluster answers slowly, and the other machine renews meanwhile
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +89,10 @@ class Lease:
 
         Raises `ReplicationError`.
         """
-        config = connection.config
-        with connection.making("the bucket of the lease"):
+        config, name = connection.config, f"{connection.config.stream}-lease"
+        with connection.making(f"the bucket {name}"):
             bucket = await connection.stream.create_key_value(
-                bucket=f"{config.stream}-lease", ttl=config.lease, replicas=config.replicas
+                bucket=name, ttl=config.lease, replicas=config.replicas
             )
         return cls(connection, bucket, holder)
 

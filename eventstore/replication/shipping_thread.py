@@ -274,11 +274,11 @@ class Shipper:
 
     async def _ship(self, connection: Connection) -> None:
         """Ship over one connection until something is in doubt."""
-        lease = await Lease.of(connection, holder_of(self._identity))
         shipping = Shipping(
             connection, self._history, self._backlog, self._checksum, self._take_stored
         )
-        await shipping.position()
+        await shipping.position()  # first, as it names the settings that differ
+        lease = await Lease.of(connection, holder_of(self._identity))
         await lease.acquire()
         try:
             await mend(connection, WINDOW, self._backlog.sendable)

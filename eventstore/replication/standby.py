@@ -241,7 +241,11 @@ class Standby(Opened, Generic[StateT]):
             await connection.ensure_stream(create=False, missing=ReplicationUnavailableError)
             places = await StandbyPlaces.of(connection)
             self._copy.store.log.warnings.end("standby-cluster", "the standby follows again")
-            await connection.first_ended(self._copy.read(connection), self._tell_place(places))
+            try:
+                await connection.first_ended(self._copy.read(connection), self._tell_place(places))
+            finally:  # of a standby that stops: `status` shows this place, and trimming heeds it
+                with contextlib.suppress(ReplicationError):
+                    await places.tell(self._holder.id, self.seq)
         finally:
             await connection.close()
 

@@ -283,6 +283,6 @@ async def _open_store(
     clock = SystemClock()
     settings = msgspec.structs.replace(config, replicate=None)
     parts = await recover_parts(
-        path, None, registry, lambda: settings, clock, read_only=False, create=False
+        path, None, registry, lambda: settings, clock, read_only=False, create=False, follows=True
     )
     return CopyStore(registry, clock, parts)

@@ -37,7 +37,7 @@ from eventstore.replication import rejoin, trim
 from tests.real.children import PATIENCE, Child
 from tests.replication.cluster import Cluster
 from tests.replication.machine import follow, write
-from tests.replication.plain_reader import read_stream, repeat_last, without_repeats
+from tests.replication.plain_reader import read_stream, repeat, without_repeats
 from tests.replication.power_cut import lose_events
 
 __all__ = ["Checker", "Violation"]
@@ -240,7 +240,8 @@ class Checker:
 
     def _repeat_message(self) -> None:
         with contextlib.suppress(nats.errors.Error):
-            asyncio.run(repeat_last(self.cluster.urls, self.replicate["stream"]))
+            back = self.random.choice([0, 0, 1, 5, 20])
+            asyncio.run(repeat(self.cluster.urls, self.replicate["stream"], back))
 
     def _mend_nodes(self) -> None:
         for node in self.cluster.nodes:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import nats
 
-__all__ = ["read_stream", "repeat_last", "without_repeats"]
+__all__ = ["read_stream", "repeat", "without_repeats"]
 
 RECORD = struct.Struct("<8sQIIQII")
 
@@ -50,13 +50,17 @@ def without_repeats(events: list[list[Any]]) -> list[list[Any]]:
     return [event for event, before in zip(events, last, strict=False) if event[0] > before]
 
 
-async def repeat_last(servers: list[str], stream: str) -> None:
-    """Store the last record a second time, as a client may that expects no number."""
+async def repeat(servers: list[str], stream: str, back: int = 0) -> None:
+    """Store a message a second time, as a client may that expects no number.
+
+    The message is the last one of the stream, or the one `back` numbers before.
+    """
     client = await nats.connect(servers)
     try:
-        subject = f"eventstore.{stream}.record"
-        last = await client.jetstream().get_last_msg(stream, subject)
-        own = {key: value for key, value in (last.headers or {}).items() if key.startswith("Event")}
-        await client.jetstream().publish(subject, last.data or b"", headers=own)
+        source, subject = client.jetstream(), f"eventstore.{stream}.*"
+        last = (await source.get_last_msg(stream, subject)).seq or 0
+        found = await source.get_msg(stream, max(1, last - back), subject=subject, next=True)
+        own = {name: text for name, text in (found.headers or {}).items() if name[:5] == "Event"}
+        await source.publish(found.subject or "", found.data or b"", headers=own)
     finally:
         await client.close()

@@ -254,6 +254,18 @@ class TestStreams:
         for told in ("num_replicas is 1, not 3", "discard is old, not new", "subjects are"):
             assert told in str(caught.value)
 
+    async def test_a_writer_of_before_with_other_settings(
+        self, tmp_path: Path, replicate: dict[str, Any]
+    ) -> None:
+        async with EventStore.open(tmp_path, bank_registry(), replicate=replicate):
+            pass
+        for changed, told in (
+            ({"replicas": 1}, "num_replicas"),
+            ({"lease": 9.0}, "replicate.lease"),
+        ):
+            with pytest.raises(ReplicationError, match=told):
+                await EventStore.open(tmp_path, bank_registry(), replicate=replicate | changed)
+
     async def test_messages_of_others_are_refused(
         self, tmp_path: Path, replicate: dict[str, Any]
     ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from typing import Any
 
 import pytest
 
-from eventstore.errors import FencedError
+from eventstore import EventStore, StoreConfig
+from eventstore.errors import FencedError, StreamMismatchError
+from eventstore.replication import stream_status
 from tests.command_line.test_json_shapes import members, section
 from tests.replication.test_failover import append_on
 from tests.replication.test_shipping import opened
-from tests.support.bank import pay
+from tests.replication.test_standby import followed
+from tests.support.bank import bank_registry, pay
 
 pytestmark = pytest.mark.asyncio
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +64,10 @@ async def test_a_failover_by_command(
         await old.append(pay(number))
     level = await run("replication", "status", one, "--config", config)
     assert (level.returncode, "event 3" in level.stdout) == (0, True), level.stderr
+    missing = await run("replication", "promote", other, "--config", config, *REGISTRY)
+    assert (missing.returncode, "no store at" in missing.stderr) == (4, True), missing.stderr
+    assert not directories[1].exists()
+    await (await followed(directories[1], replicate)).close()
     promoted = await run("replication", "promote", other, "--config", config, *REGISTRY)
     assert promoted.returncode == 0, promoted.stderr
     assert "timeline 2 begins behind event 3" in promoted.stdout
@@ -98,6 +106,7 @@ async def test_the_page_has_every_member_of_every_answer(
     told = await ask("status", one)
     assert (told["last"], told["copied"], told["standbys"]) == (3, None, {})
     assert (await ask("trim", one))["copied"] == 3
+    await (await followed(directories[1], replicate)).close()
     assert (await ask("promote", other, *REGISTRY))["timeline"] == 2
     with pytest.raises(FencedError):
         await append_on(old)
@@ -131,6 +140,28 @@ async def test_a_standby_follows_until_it_is_told_to_stop(
         said, _ = await child.communicate()
         assert child.returncode == 0
         assert b"stopped at event 1" in said
+
+
+async def test_the_same_numbers_of_another_history_are_not_level(
+    directories: list[Path], replicate: dict[str, Any]
+) -> None:
+    one, other = directories
+    settings = StoreConfig.of(None, replicate=replicate)
+    async with opened(one, replicate) as store:
+        await store.append(pay(1))
+    shutil.copytree(one, other)
+    async with opened(one, replicate) as store:
+        await store.append(pay(2))
+    async with EventStore.open(other, bank_registry()) as store:
+        await store.append(pay(3))
+    assert (await stream_status(one, settings)).level
+    apart = await stream_status(other, settings)
+    assert (apart.last, apart.timeline) == (apart.here, apart.here_timeline) == (2, 1)
+    assert (apart.level, "of another history" in apart.told) == (False, True)
+    async with EventStore.open(one.with_name("foreign"), bank_registry()):
+        pass
+    with pytest.raises(StreamMismatchError, match="this is the store"):
+        await stream_status(one.with_name("foreign"), settings)
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,7 @@ class TestRejoining:
         kept = [event.key for event in read_events(found.quarantine)]
         assert kept[-1] == "lost"
         async with followed(directories[0], replicate) as standby:
+            assert standby.store.recovery.warnings == ()  # it need not reconcile: it does not trade
             await standby.wait_for(4)
             assert standby.state == new.state
             assert str(standby.store.cursor) == str(new.cursor)

@@ -98,6 +98,22 @@ class TestFull:
             await until(lambda: not any("cluster" in one for one in store.stats().warnings))
         assert await in_stream(replicate) == [1, 2, 3]
 
+    async def test_a_closing_that_waits_for_the_cluster_says_so(
+        self,
+        jetstream: JetStreamContext,
+        tmp_path: Path,
+        replicate: dict[str, Any],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        replicate["acknowledge"] = "local"
+        async with opened(tmp_path, replicate) as store:
+            await store.append(pay(1))
+            await until(lambda: store.stats().unreplicated == 0)
+            await limit(jetstream, replicate["stream"], 1000)
+            await store.append(pay(2, "x" * 1000))
+        assert "the disk or the cluster has not answered" in caplog.text
+        assert "the disk has not answered" not in caplog.text
+
     async def test_a_standby_waits_for_room_on_its_own_disk(
         self,
         directories: list[Path],

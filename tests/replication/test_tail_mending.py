@@ -13,7 +13,7 @@ from eventstore import EventStore, StoreConfig, read_events
 from eventstore.errors import ReplicationUnavailableError
 from eventstore.replication import rejoin
 from eventstore.replication.connection import Connection
-from tests.replication.plain_reader import repeat_last
+from tests.replication.plain_reader import repeat
 from tests.replication.test_shipping import in_stream, opened, until
 from tests.replication.test_standby import followed
 from tests.support.bank import Bank, pay
@@ -50,7 +50,7 @@ class TestMending:
         one, other = directories
         async with begun(one, replicate) as store, followed(other, replicate) as standby:
             await standby.wait_for(3)
-            await repeat_last(replicate["servers"], replicate["stream"])
+            await repeat(replicate["servers"], replicate["stream"])
             for number in range(4, 9):
                 await store.append(pay(number))
             await until(lambda: store.stats().unreplicated == 0)
@@ -65,7 +65,7 @@ class TestMending:
         """The repeated message takes the number of the first part, and the second one fits."""
         one, other = directories
         async with begun(one, replicate) as store:
-            await repeat_last(replicate["servers"], replicate["stream"])
+            await repeat(replicate["servers"], replicate["stream"])
             await store.append(pay(4), metadata={"note": "x" * 1_500_000})
             assert await in_stream(replicate) == [1, 2, 3, 3, 4]
         await follows_all(other, replicate, 4)
@@ -90,7 +90,7 @@ class TestPromotion:
         replicate["acknowledge"] = "local"
         async with begun(one, replicate) as store, followed(other, replicate) as standby:
             await standby.wait_for(3)
-            await repeat_last(replicate["servers"], replicate["stream"])
+            await repeat(replicate["servers"], replicate["stream"])
             for number in range(4, 7):
                 await store.append(pay(number))
             await until(lambda: removed != [])
