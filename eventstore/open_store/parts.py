@@ -215,8 +215,8 @@ async def recover_parts(
 ) -> DiskParts[StateT]:
     """Open the store on `disk`, or in the directory `path` where `disk` is `None`.
 
-    `config` may read a file, and is called off the event loop as all the rest is. `follows` is that
-    of `recover`. Raises the errors of `EventStore.open`.
+    `config` may read a file, and is called off the event loop as all the rest is. `follows` goes to
+    `recover`. Raises the errors of `EventStore.open`.
     """
 
     def open_here() -> DiskParts[StateT]:

@@ -5,8 +5,8 @@
 - `identity.py`, `lease.py`, `history_bucket.py`: who may write, and who was the last to write.
 - `backlog.py`, `shipping.py`, `tail_mending.py`, `lent_loop.py`, `shipping_thread.py`: from the
   writer's log to the stream.
-- `stream_reader.py`, `standby_copy.py`, `standby_store.py`, `standby_start.py`, `standby.py`: from
-  the stream to a standby.
+- `stream_reader.py`, `standby_copy.py`, `standby_store.py`, `standby_start.py`, `promotion_gap.py`,
+  `standby.py`: from the stream to a standby.
 - `retention.py`, `backup_place.py`, `standby_progress.py`: a copy in the cluster, and what
   the stream keeps.
 - `tail_adoption.py`: events that the stream has and this disk lost, at an opening.

@@ -34,6 +34,7 @@ from eventstore.clock import Clock, checked_clock
 from eventstore.config import StoreConfig
 from eventstore.errors import (
     EventStoreError,
+    FencedError,
     LeaseHeldError,
     ReplicationError,
     ReplicationUnavailableError,
@@ -53,6 +54,7 @@ from eventstore.replication.connection import Connection, end_tasks
 from eventstore.replication.lease import Holder, Lease
 from eventstore.replication.messages import History, history_message
 from eventstore.replication.pipeline import WrongSequenceError
+from eventstore.replication.promotion_gap import close_gap
 from eventstore.replication.replica_directory import manifest_of
 from eventstore.replication.standby_copy import StreamCopy
 from eventstore.replication.standby_progress import StandbyPlaces
@@ -243,7 +245,7 @@ class Standby(Opened, Generic[StateT]):
             self._copy.store.log.warnings.end("standby-cluster", "the standby follows again")
             try:
                 await connection.first_ended(self._copy.read(connection), self._tell_place(places))
-            finally:  # of a standby that stops: `status` shows this place, and trimming heeds it
+            finally:  # the last place of a standby that stops, for `status` and for trimming
                 with contextlib.suppress(ReplicationError):
                     await places.tell(self._holder.id, self.seq)
         finally:
@@ -347,6 +349,11 @@ class Standby(Opened, Generic[StateT]):
             await self._copy.read(connection, end)
             manifest = await run_blocking(None, lambda: manifest_of(self.path))
             seq, entropy = self._copy.store.seq, os.urandom(4)
+            try:
+                if await close_gap(connection, manifest, seq):
+                    continue
+            except (FencedError, WrongSequenceError):
+                continue  # another machine came in between
             timelines = next_timeline(manifest.timelines, seq, entropy)
             history = msgspec.structs.replace(History.of(manifest), timelines=timelines)
             checksum = self._copy.store.cursor.checksum

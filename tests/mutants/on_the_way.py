@@ -60,6 +60,18 @@ ON_THE_WAY = (
         caught_by=(TEST_HOLE,),
     ),
     Sabotage(
+        name="a promotion behind events that the stream has not",
+        breaks="no reader of the stream finds a gap",
+        edits=(
+            edit(
+                "replication/standby.py",
+                "                if await close_gap(connection, manifest, seq):\n",
+                "                if False:\n",
+            ),
+        ),
+        caught_by=(TEST_HOLE,),
+    ),
+    Sabotage(
         name="events removed from the stream that the writer has not",
         breaks="an acknowledged event is in the stream",
         edits=(edit(MENDING, " and (is_void or found[0].end.last <= last)", ""),),

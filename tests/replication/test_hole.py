@@ -79,6 +79,16 @@ class Holed:
         found = await read_stream(self.replicate["servers"], self.replicate["stream"])
         assert [seq for seq, *_ in without_repeats(found)] == list(range(1, LAST + 1))
 
+    async def promoted(self, path: Path, last: int) -> None:
+        """Promote a directory with the events up to `last`, and see that another one follows."""
+        async with followed(path, self.replicate) as standby, standby.promote() as store:
+            assert store.seq == last
+            await store.append(pay(100))
+            await until(lambda: store.stats().unreplicated == 0)
+        async with followed(self.one.with_name("new"), self.replicate) as new:
+            await new.wait_for(last + 1)
+            assert new.state == store.state
+
 
 @pytest_asyncio.fixture
 async def holed(tmp_path: Path, replicate: dict[str, Any]) -> AsyncIterator[Holed]:
@@ -128,21 +138,13 @@ class TestBehind:
         for path in (holed.behind, holed.ahead, holed.one.with_name("new")):
             assert list(read_events(path)) == list(read_events(holed.one))
 
+    @pytest.mark.parametrize("last", [3, 4])
     async def test_a_standby_is_promoted_in_the_place_of_the_writer(
-        self, holed: Holed, repeated: int
+        self, holed: Holed, repeated: int, last: int
     ) -> None:
         await holed.repeat(repeated)
         await holed.fill()
-        async with (
-            followed(holed.behind, holed.replicate) as standby,
-            standby.promote() as store,
-        ):
-            assert store.seq == 3
-            await store.append(pay(100))
-            await until(lambda: store.stats().unreplicated == 0)
-        async with followed(holed.one.with_name("new"), holed.replicate) as new:
-            await new.wait_for(4)
-            assert new.state == store.state
+        await holed.promoted(holed.behind if last == 3 else holed.ahead, last)
 
     async def test_a_trimmed_stream_keeps_the_hole_to_be_seen(
         self, holed: Holed, repeated: int
@@ -159,6 +161,21 @@ class TestBehind:
             async with opened(holed.one, holed.replicate) as store:
                 await until(lambda: store.stats().unreplicated == 0)
             await standby.wait_for(LAST)
+
+
+class TestPromotion:
+    """The promoted directory has more than the end of the stream. No number is missing behind."""
+
+    async def test_a_directory_that_began_with_a_backup_of_later_events(self, holed: Holed) -> None:
+        await holed.promoted(holed.ahead, 4)
+
+    async def test_an_old_message_that_comes_twice_before_the_writer_is_lost(
+        self, holed: Holed
+    ) -> None:
+        async with followed(holed.behind, holed.replicate):
+            await holed.repeat(2)
+        await holed.promoted(holed.behind, 3)
+        assert await in_stream(holed.replicate) == [1, 2, 3, 1, 2, 3, 4]
 
 
 class TestTakenAwayByHand:
