@@ -75,7 +75,7 @@ class Order(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
         )
 
 
-class Closing(msgspec.Struct, frozen=True, gc=False, tag="closing"):
+class Closing(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="closing"):
     """The remembered end of an order.
 
     A venue may open a closed order again, as after a bust. Such an order is open while its fills
