@@ -69,6 +69,7 @@ _SUMS = Context(
     prec=2_000, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=[*_TRAPS, Inexact]
 )
 _BOUNDS = Context(prec=250, Emin=-100, Emax=100, traps=[*_TRAPS, Inexact, Subnormal])
+_SMALLEST, _LARGEST = 1e-100, 1e100
 _QUOTIENTS = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=_TRAPS)
 
 RECENT: dict[float, Decimal] = {}
@@ -88,21 +89,22 @@ def exact(value: float | Decimal, operation: str, field: str) -> Decimal:
     >>> exact(0.1, "record_trade", "price")
     Decimal('0.1')
     """
-    if value.__class__ is float and value in RECENT:
-        return RECENT[value]
+    if value.__class__ is float:
+        if value in RECENT:
+            return RECENT[value]
+        if not value or _SMALLEST <= abs(value) <= _LARGEST:  # 17 digits are within every bound
+            if len(RECENT) >= _KEPT:
+                RECENT.clear()
+            RECENT[value] = number = Decimal(float.__repr__(value)) if value else ZERO
+            return number
     number = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite():
         raise _amount_error(value, operation, field, "is no finite number")
     try:
-        number = _BOUNDS.plus(number) if number else ZERO
+        return _BOUNDS.plus(number) if number else ZERO
     except DecimalException:
         reason = "is beyond 1e-100 to 1e101, or has more than 250 digits"
         raise _amount_error(value, operation, field, reason) from None
-    if value.__class__ is float:
-        if len(RECENT) >= _KEPT:
-            RECENT.clear()
-        RECENT[value] = number
-    return number
 
 
 def positive(value: float | Decimal, operation: str, field: str) -> Decimal:

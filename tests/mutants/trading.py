@@ -113,7 +113,7 @@ TRADING: tuple[Sabotage, ...] = (
         edits=(
             edit(
                 "amounts.py",
-                "Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)",
+                "Decimal(float.__repr__(value)) if value else ZERO",
                 "Decimal(value)",
             ),
         ),
