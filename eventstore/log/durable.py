@@ -18,6 +18,7 @@ import contextlib
 import errno
 import functools
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
 
@@ -41,7 +42,7 @@ from eventstore.log.commit import GroupCommit
 from eventstore.log.reader import CACHED_BYTES, LogReader
 from eventstore.log.recovery import RecoveredLog
 from eventstore.log.replica_interface import Lag, Replica
-from eventstore.log.runs import CHUNK_BYTES, narrowed
+from eventstore.log.runs import narrowed
 from eventstore.log.writer import LogWriter
 from eventstore.model.operation import Receipt
 from eventstore.operator_log import operator_log
@@ -53,6 +54,7 @@ __all__ = ["DurableLog"]
 _logger = operator_log(__name__)
 
 _SPARE_RETRY = 5.0  # seconds between attempts to prepare a spare, after one that failed
+_VISIT_BYTES = 1 << 20  # of events after which a visit to a thread ends
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -225,9 +227,9 @@ class DurableLog:
         """
         chunks = self._reader.chunks(start, stop)
 
-        def take() -> tuple[list[Chunk], bool | Exception]:
+        def take() -> tuple[deque[Chunk], bool | Exception]:
             """Read as many chunks as a visit to a thread is worth, and tell how reading ended."""
-            taken, size = list[Chunk](), 0
+            taken, size = deque[Chunk](), 0
             try:
                 for chunk in chunks:
                     taken.append(narrowed(chunk, start, stop))
@@ -235,7 +237,7 @@ class DurableLog:
                     if chunk.first_seq + chunk.events >= stop:
                         chunks.close()
                         break
-                    if size >= CHUNK_BYTES:
+                    if size >= _VISIT_BYTES:
                         return taken, False
             except Exception as error:  # noqa: BLE001  raised behind the chunks that could be read
                 return taken, error
@@ -244,8 +246,8 @@ class DurableLog:
         ends: bool | Exception = False
         while not ends:
             taken, ends = await self.run(take)
-            for chunk in taken:
-                yield make(chunk)
+            while taken:
+                yield make(taken.popleft())
         if isinstance(ends, Exception):
             raise ends
 

@@ -22,7 +22,7 @@ from eventstore.model.codec import array_header
 __all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "OpenRun", "Run", "chunks_of", "gather_runs", "narrowed"]
 
 CHUNK_BYTES = 256 << 10
-"""Body bytes after which a run is full, unless told otherwise, and a visit to a thread ends."""
+"""Body bytes after which a run is full, unless told otherwise."""
 CHUNK_EVENTS = 4096
 """Events after which a run is full."""
 _LARGE = 4096

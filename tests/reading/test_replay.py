@@ -460,13 +460,13 @@ class TestMemory:
                 async for _ in store.events():
                     pass
 
-        # A store reads on a thread, and may have one chunk more in memory at a time.
+        # A store reads on a thread, up to 1 MiB in one visit, which is more than the short history.
         for read, chunk in (
             (lambda path: collections.deque(read_events(path), 0), 32 << 10),
             (lambda path: collections.deque(read_events(path, bank_registry()), 0), 32 << 10),
             (lambda path: collections.deque(replay(path, bank_registry()), 0), 32 << 10),
             (lambda path: state_at(path, bank_registry(), 1900), 32 << 10),
-            (lambda path: asyncio.run(every_event(path)), 128 << 10),
+            (lambda path: asyncio.run(every_event(path)), 1280 << 10),
         ):
             peaks = [
                 await asyncio.get_running_loop().run_in_executor(None, peak_of, read, path)
