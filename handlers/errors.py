@@ -82,5 +82,9 @@ class VenueMessageError(TradingError):
     """
 
     def __init__(self, reason: str, message: Any) -> None:
-        super().__init__(f"{reason}. The error has the message: {reprlib.repr(message)}")
+        super().__init__(
+            f"{reason}. Nothing of the message was booked: feed it again once the adapter can read "
+            "it, or append its operations by hand. The error has the message: "
+            f"{reprlib.repr(message)}"
+        )
         self.message = message

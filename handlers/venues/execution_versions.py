@@ -5,46 +5,27 @@ becomes `correct_trade` of version 1. So a correction depends neither on version
 may be told late or never, nor on the memory of the adapter, which a restart loses. A correction of
 the version before was rejected: with that version never told, the correction would wait for ever.
 
-A version changes nothing once a later version was told. After a restart, the fold decides by the
-times of the corrections. Where version 1 was never told, the fold keeps the correction until then.
+Each version is told on, also after a later one. The fold decides by the times of the corrections,
+then by their ids, and needs the earlier ones for their commissions. Where version 1 was never told,
+the fold keeps the correction until then.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 from eventstore import Operation
 from handlers.correct_trade import CorrectTrade
 from handlers.record_trade import RecordTrade
 
-__all__ = ["Versions"]
+__all__ = ["version_told"]
 
 
-@dataclass
-class Versions:
-    """The versions of one execution.
-
-    Attributes:
-        fill: The fill of any version, for symbol, side and account. `None` for a combination.
-        booked: The told versions, and whether a version gave operations.
-    """
-
-    fill: RecordTrade | None
-    booked: dict[int, bool] = field(default_factory=dict)
-
-    def operations(self, version: int, fill: RecordTrade) -> list[Operation]:
-        """Return the operations of a version, told for the first time or again."""
-        newest = version >= max(self.booked, default=version)
-        self.booked[version] = self.booked.get(version, False) or newest or version == 1
-        if version == 1:
-            return [fill]
-        return [_correction(fill)] if newest else []
-
-
-def _correction(fill: RecordTrade) -> CorrectTrade:
-    base, _, version = fill.trade_id.rpartition(".")
+def version_told(version: int, fill: RecordTrade) -> Operation:
+    """Return the operation of a version of an execution."""
+    if version == 1:
+        return fill
+    base, _, digits = fill.trade_id.rpartition(".")
     return CorrectTrade(
-        trade_id=f"{base}.{1:0{len(version)}d}",
+        trade_id=f"{base}.{1:0{len(digits)}d}",
         new_trade_id=fill.trade_id,
         symbol=fill.symbol,
         side=fill.side,

@@ -11,7 +11,7 @@ An execution and its commission come apart, in either order, and again after `re
 have the same `execId`. A commission report has neither symbol nor side. Such a report waits in the
 adapter until the execution comes. Of a known execution, it becomes `trade_fee` at once.
 
-`execution_versions` decides about later versions of an execution.
+Of a later version of an execution, `execution_versions` makes a correction.
 
 Told again, an execution gives the same operation again, and the fold drops the operation as known.
 The memory is bounded: the oldest executions are forgotten, and a waiting message never is. When too
@@ -31,7 +31,7 @@ from eventstore import Operation
 from handlers.record_trade import RecordTrade
 from handlers.trade_fee import TradeFee
 from handlers.venues.adapter import check_choice
-from handlers.venues.execution_versions import Versions
+from handlers.venues.execution_versions import version_told
 from handlers.venues.reading import Fields, Side, UnknownFields, names
 from handlers.venues.times import broker_time
 
@@ -51,7 +51,7 @@ _QUIET = frozenset(
     "positionEnd updateAccountValue updatePortfolio updateAccountTime accountDownloadEnd".split()
 )
 _UNSET_DECIMAL = float(2**127 - 1)
-_EXEC_ID = re.compile(r"(?P<base>.+)\.(?P<version>\d{1,9})", re.ASCII)
+_EXEC_ID = re.compile(r".+\.(?P<version>\d{1,9})", re.ASCII)
 
 _EXEC_DETAILS = names("callback reqId contract execution")
 _CONTRACT = names(
@@ -113,7 +113,7 @@ class InteractiveBrokers:
         self._unknown_fields = unknown_fields
         self._remembered = remembered
         self._waiting_limit = waiting_limit
-        self._executions: dict[str, Versions] = {}
+        self._executions: dict[str, RecordTrade | None] = {}
         self._waiting_fees: dict[str, tuple[Decimal, str, object]] = {}
 
     @property
@@ -142,27 +142,22 @@ class InteractiveBrokers:
     def _execution(self, details: Fields) -> list[Operation]:
         contract = details.fields("contract").only(_CONTRACT)
         execution = details.fields("execution").only(_EXECUTION)
-        base, version = _identity(execution)
+        trade_id, version = _identity(execution)
         kind = contract.text("secType")
-        if kind == _COMBINATION:
-            return self._combination(base)
+        if kind == _COMBINATION:  # the legs have executions and commissions
+            self._remember(trade_id, None)
+            self._waiting_fees.pop(trade_id, None)
+            return []
         if kind not in _BOOKED:
             raise contract.refusal(f"is not understood: {kind[:80]!r}", "secType")
         fill = self._fill(contract, execution)
-        versions = self._versions_of(base, fill)
-        operations = versions.operations(version, fill)
-        waiting = self._waiting_fees.pop(fill.trade_id, None)
-        if waiting is not None and versions.booked[version]:
+        self._remember(trade_id, fill)
+        operations = [version_told(version, fill)]
+        waiting = self._waiting_fees.pop(trade_id, None)
+        if waiting is not None:
             fee, currency, _ = waiting
-            operations.append(_trade_fee(fill, fill.trade_id, fee, currency))
+            operations.append(_trade_fee(fill, fee, currency))
         return operations
-
-    def _combination(self, base: str) -> list[Operation]:
-        """Book nothing of a combination, since the legs have executions and commissions."""
-        self._versions_of(base, None)
-        for trade_id in [one for one in self._waiting_fees if one.rpartition(".")[0] == base]:
-            del self._waiting_fees[trade_id]
-        return []
 
     def _fill(self, contract: Fields, execution: Fields) -> RecordTrade:
         shares = execution.positive("shares")
@@ -190,40 +185,32 @@ class InteractiveBrokers:
         )
 
     def _commission(self, report: Fields, amount: str) -> list[Operation]:
-        base, version = _identity(report)
+        trade_id, _ = _identity(report)
         if _is_double(report.raw(amount), float_info.max):
             return []
-        trade_id = report.text("execId")
         fee = report.number(amount)
         currency = report.text("currency")
-        versions = self._executions.get(base)
-        if versions is not None and versions.fill is None:
-            return []
-        if versions is None or version not in versions.booked:
-            full = len(self._waiting_fees) >= self._waiting_limit
-            if full and trade_id not in self._waiting_fees:
-                raise report.refusal(
-                    f"would wait for its execution, as {self._waiting_limit} others do. "
-                    "reqExecutions tells the executions again"
-                )
-            self._waiting_fees[trade_id] = (fee, currency, report.message)
-            return []
-        if versions.fill is None or not versions.booked[version]:
-            return []
-        return [_trade_fee(versions.fill, trade_id, fee, currency)]
+        if trade_id in self._executions:
+            fill = self._executions[trade_id]
+            return [] if fill is None else [_trade_fee(fill, fee, currency)]
+        full = len(self._waiting_fees) >= self._waiting_limit
+        if full and trade_id not in self._waiting_fees:
+            raise report.refusal(
+                f"would wait for its execution, as {self._waiting_limit} others do. "
+                "reqExecutions tells the executions again"
+            )
+        self._waiting_fees[trade_id] = (fee, currency, report.message)
+        return []
 
-    def _versions_of(self, base: str, fill: RecordTrade | None) -> Versions:
-        versions = self._executions.get(base)
-        if versions is None:
-            versions = self._executions[base] = Versions(fill)
-            if len(self._executions) > self._remembered:
-                del self._executions[next(iter(self._executions))]
-        return versions
+    def _remember(self, trade_id: str, fill: RecordTrade | None) -> None:
+        self._executions.setdefault(trade_id, fill)
+        if len(self._executions) > self._remembered:
+            del self._executions[next(iter(self._executions))]
 
 
-def _trade_fee(fill: RecordTrade, trade_id: str, fee: Decimal, currency: str) -> TradeFee:
+def _trade_fee(fill: RecordTrade, fee: Decimal, currency: str) -> TradeFee:
     return TradeFee(
-        trade_id=trade_id,
+        trade_id=fill.trade_id,
         symbol=fill.symbol,
         side=fill.side,
         fee=fee,
@@ -244,8 +231,9 @@ def _is_double(value: object, double: float) -> bool:
 
 
 def _identity(fields: Fields) -> tuple[str, int]:
-    """Return an `execId` up to the last period, and the version behind the period."""
-    found = _EXEC_ID.fullmatch(fields.text("execId"))
+    """Return an `execId`, and the version behind its last period."""
+    exec_id = fields.text("execId")
+    found = _EXEC_ID.fullmatch(exec_id)
     if found is None or int(found["version"]) < 1:
         raise fields.refusal("has no version behind its last period", "execId")
-    return found["base"], int(found["version"])
+    return exec_id, int(found["version"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from eventstore import Operation
+from handlers import EngineState, trading_registry
 from handlers.correct_trade import CorrectTrade
 from handlers.errors import VenueMessageError
 from handlers.record_trade import RecordTrade
@@ -155,13 +156,13 @@ def test_the_memory_of_executions_is_bounded() -> None:
         ("1 2", "fill 1, 2 for 1"),
         ("1 2 3", "fill 1, 2 for 1, 3 for 1"),
         ("1 3", "fill 1, 3 for 1"),
-        ("1 3 2", "fill 1, 3 for 1"),
+        ("1 3 2", "fill 1, 3 for 1, 2 for 1"),
         ("1 2 1 2", "fill 1, 2 for 1, fill 1, 2 for 1"),
-        ("1 2 3 2", "fill 1, 2 for 1, 3 for 1"),
+        ("1 2 3 2", "fill 1, 2 for 1, 3 for 1, 2 for 1"),
         ("2", "2 for 1"),
         ("2 1", "2 for 1, fill 1"),
         ("2 1 2", "2 for 1, fill 1, 2 for 1"),
-        ("3 1 2", "3 for 1, fill 1"),
+        ("3 1 2", "3 for 1, fill 1, 2 for 1"),
         ("2 3", "2 for 1, 3 for 1"),
     ],
 )
@@ -193,15 +194,24 @@ def test_a_correction_does_not_depend_on_the_memory() -> None:
     assert before.operations(raw) == InteractiveBrokers().operations(raw)
 
 
-def test_a_commission_of_a_version_that_was_passed_over_is_dropped() -> None:
-    adapter = InteractiveBrokers()
-    early = commission(f"{BASE}.02")
-    adapter.operations(execution(f"{BASE}.01"))
-    adapter.operations(execution(f"{BASE}.03"))
-    adapter.operations(early)
-    assert adapter.operations(execution(f"{BASE}.02")) == []
-    assert adapter.operations(early) == []
-    assert not adapter.waiting
+def test_versions_and_their_commissions_in_any_order_make_the_same_books() -> None:
+    """The last version has no commission of its own, and so that of the version before."""
+    messages = [
+        *(execution(f"{BASE}.0{version}", float(version)) for version in (1, 2, 3)),
+        commission(f"{BASE}.01", commission=1.0),
+        commission(f"{BASE}.02", commission=2.0),
+    ]
+    registry = trading_registry()
+    for order in itertools.permutations(messages):
+        adapter, state = InteractiveBrokers(accounts={"DU1234567": "main"}), EngineState()
+        operations = [one for message in order * 2 for one in adapter.operations(message)]
+        for number, operation in enumerate(operations, 1):
+            (event,), _ = registry.record(number, number, [operation], None, None)
+            state = registry.apply(state, event)
+        (position,) = state.positions.values()
+        assert position.average_price == 3
+        assert state.fees == {"USD": 2}
+        assert not adapter.waiting
 
 
 def test_of_a_combination_the_legs_are_booked() -> None:

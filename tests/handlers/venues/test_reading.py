@@ -42,6 +42,7 @@ def test_a_frame_that_nobody_read_is_refused_with_what_to_do(frame: Any) -> None
     with pytest.raises(VenueMessageError, match=r"is text, and no object\. .*json\.loads") as told:
         BinanceSpot().operations(frame)
     assert told.value.message is frame
+    assert "Nothing of the message was booked: feed it again" in str(told.value)
 
 
 def test_numbers_are_decimals() -> None:
