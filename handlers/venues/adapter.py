@@ -141,8 +141,9 @@ def with_fees(
     """Return a fill with its fees by currency, positive where paid.
 
     A fill holds the fee of one currency: of `base`, the traded coin, since such a fee changes what
-    the fill adds to the position, else the first of `fees`. The fee of each further currency is an
-    `adjust_cash` of type `fee`, with the symbol, whose reference is the fill and the currency.
+    the fill adds to the position, else the first by name, since a venue may list them in another
+    order the next time. The fee of each further currency is an `adjust_cash` of type `fee`, with
+    the symbol, whose reference is the fill and the currency.
     """
     sums: dict[str | None, Decimal] = {}
     for currency, fee in fees:
@@ -151,7 +152,7 @@ def with_fees(
         return [fill]
     # A fee of zero, whose currency is often not told, is told only where there is no other.
     told = [one for one in sums.items() if one[1]] or list(sums.items())[:1]
-    (currency, fee), *others = sorted(told, key=lambda one: one[0] is None or one[0] != base)
+    (currency, fee), *others = sorted(told, key=lambda one: (one[0] != base, one[0] or ""))
     operations: list[Operation] = [
         msgspec.structs.replace(fill, fee=fee, fee_currency=currency),
     ]

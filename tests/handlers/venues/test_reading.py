@@ -111,6 +111,8 @@ def test_a_fee_of_a_further_currency_is_cash_with_an_identity_of_its_own() -> No
 
 def test_no_fee_is_not_a_fee_of_zero() -> None:
     assert with_fees(FILL, []) == [FILL]
+    two = [("Z", Decimal(1)), ("Y", Decimal(2))]
+    assert with_fees(FILL, two) == with_fees(FILL, two[::-1])
     (fill,) = with_fees(FILL, [(None, Decimal(0))])
     assert isinstance(fill, RecordTrade)
     assert fill.fee == 0
