@@ -262,7 +262,9 @@ class Connection:
             raise self.damaged(last.seq or 0, error) from error
 
     def send(self, message: Outgoing, expected: int, answered: Answered) -> None:
-        """Send a message, to be stored behind message `expected`. `answered` takes the answer.
+        """Send a message with the next `flush`, to be stored behind message `expected`.
+
+        `answered` takes the answer.
 
         Messages are stored in the order of the calls. Where one is refused, a later one may fit all
         the same: see `messages.py` on void records.
@@ -274,6 +276,10 @@ class Connection:
         }
         with self.translating("publishing"):
             self._pipeline.send(message.subject, message.data, headers, answered)
+
+    def flush(self) -> None:
+        """Write the messages to the socket."""
+        self._pipeline.flush()
 
     def stored(self, answer: int | Exception) -> int:
         """Return the number of a message by the answer to it.
@@ -298,6 +304,7 @@ class Connection:
                 answer.set_result(found)
 
         self.send(message, expected, answered)
+        self.flush()
         return self.stored(await answer)
 
     async def first_ended(self, *works: Coroutine[Any, Any, None]) -> None:

@@ -5,10 +5,13 @@ Theory of operation
 All answers come to one subscription, and each has a subject of its own. So a publish costs no task
 and no subscription. Messages are stored in the order of the calls.
 
-An append waits for each turn of the loop. So a message is written to the socket in the call of
-`send`, and an answer is taken in the turn that read the answer. The client library's `publish`
+An append waits for each turn of the loop. So messages are written to the socket in the call of
+`flush`, and an answer is taken in the turn that read the answer. The client library's `publish`
 hands the bytes to a task, and a subscription with a callback has a task of its own. The library's
 `publish_async` never tells of a refusal: the library's handler raises instead of answering.
+
+A write to the socket costs more than all the rest of a message. So the messages of one turn share a
+write.
 
 One timer at a time looks for answers that do not come. A timer for each message would cost a tenth
 of the message.
@@ -81,6 +84,7 @@ class Pipeline:
         self._inbox = client.new_inbox()
         self._numbers = itertools.count()
         self._answers: dict[str, tuple[Answered, float]] = {}  # the oldest first
+        self._unsent: list[bytes] = []
 
     def __repr__(self) -> str:
         return f"<Pipeline with {len(self._answers)} messages on the way>"
@@ -93,13 +97,12 @@ class Pipeline:
     def send(
         self, subject: str, data: bytes, headers: Mapping[str, str], answered: Answered
     ) -> None:
-        """Send a message, and have `answered` called once with the answer.
+        """Send a message with the next `flush`, and have `answered` called once with the answer.
 
         The answer is a `WrongSequenceError`, a `TimeoutError`, or one of the client library where
         no message is known to be stored. Raises `nats.errors.ConnectionClosedError`.
         """
-        transport = self._client._transport  # noqa: SLF001  see above on `publish`
-        if transport is None or not self._client.is_connected:
+        if not self._client.is_connected:
             raise nats.errors.ConnectionClosedError
         reply = f"{self._inbox}.{next(self._numbers)}"
         self._answers[reply] = answered, self._loop.time()
@@ -108,7 +111,14 @@ class Pipeline:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = f"NATS/1.0\r\n{lines}\r\n".encode()
         line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(data)}\r\n".encode()
-        transport.write(b"%b%b%b\r\n" % (line, head, data))
+        self._unsent += line, head, data, b"\r\n"
+
+    def flush(self) -> None:
+        """Write the messages to the socket."""
+        transport = self._client._transport  # noqa: SLF001  see above on `publish`
+        if transport is not None and self._unsent:  # none: the connection is being closed
+            transport.write(b"".join(self._unsent))
+        self._unsent = []
 
     def _give_up_old(self) -> None:
         """Give up the answers that are overdue, and look again when the next one may be."""

@@ -292,12 +292,13 @@ class Shipping:
 
     def _send_ready(self) -> bool:
         """Send the records up to the window. Return `False` where a history message comes first."""
-        while len(self._in_flight) < WINDOW:
-            if self._timeline_to_tell() is not None:
-                return False
-            if not self._send_next():
+        is_told = True
+        while is_told and len(self._in_flight) < WINDOW:
+            is_told = self._timeline_to_tell() is None
+            if is_told and not self._send_next():
                 break
-        return True
+        self._connection.flush()
+        return is_told
 
     def _send_next(self) -> bool:
         """Send the message of the next record, or its parts. Return whether there was a record."""

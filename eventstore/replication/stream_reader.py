@@ -101,7 +101,7 @@ class StreamReader:
                     self._read = end = connection.end_of(found.headers, number)
                     if assembler is None:
                         assembler = RecordAssembler(end.store)
-                    content = self._content(found, number, assembler)
+                    content = self._content(found, end, assembler)
                     if isinstance(content, History):
                         newest, before = later_history(content, newest), end
                     elif _is_void(end, newest, before if number == seen + 1 else None):
@@ -138,14 +138,20 @@ class StreamReader:
         return None
 
     def _content(
-        self, found: Msg, number: int, assembler: RecordAssembler
+        self, found: Msg, end: StreamEnd, assembler: RecordAssembler
     ) -> History | Record | None:
         try:
             if found.subject == history_subject(self._connection.config.stream):
                 return History.decode(found.data)
-            return assembler.add(found.headers, found.data)
+            record = assembler.add(found.headers, found.data)
+            if record is not None and (record.first_seq, record.last_seq) != (end.first, end.last):
+                raise MessageError(
+                    f"the headers name the events {end.first} to {end.last}, and the record has "
+                    f"the events {record.first_seq} to {record.last_seq}"
+                )
         except MessageError as error:
-            raise self._connection.damaged(number, error) from error
+            raise self._connection.damaged(found.metadata.sequence.stream, error) from error
+        return record
 
     async def _first(self) -> int:
         """Return the number of the first message to read, by the last known event.

@@ -281,6 +281,26 @@ class TestStreams:
                 await standby.wait_for(2)
             assert isinstance(standby.failure, StreamMismatchError)
 
+    @pytest.mark.parametrize("header", ["First", "Last"])
+    async def test_headers_that_lie(
+        self, tmp_path: Path, replicate: dict[str, Any], header: str
+    ) -> None:
+        """By the headers alone, the records behind would be void, and a standby silently behind."""
+        async with EventStore.open(tmp_path / "a", bank_registry(), replicate=replicate) as store:
+            await store.append(pay(1))
+            await store.append(pay(2), pay(3))
+        client = await nats.connect(replicate["servers"])
+        source, subject = client.jetstream(), f"eventstore.{replicate['stream']}.record"
+        found = await source.get_last_msg(replicate["stream"], subject)
+        own = {name: text for name, text in (found.headers or {}).items() if name[:5] == "Event"}
+        headers = own | {f"Eventstore-{header}": "1"}
+        await source.delete_msg(replicate["stream"], found.seq or 0)
+        await source.publish(subject, found.data or b"", headers=headers)
+        await client.close()
+        async with Standby.open(tmp_path / "b", bank_registry(), replicate=replicate) as standby:
+            with pytest.raises(StreamMismatchError, match="not written by a store: the headers"):
+                await standby.wait_for(3)
+
     async def test_a_standby_of_no_stream(self, tmp_path: Path, replicate: dict[str, Any]) -> None:
         with pytest.raises(ReplicationError, match="no such stream"):
             await Standby.open(tmp_path, bank_registry(), replicate=replicate)

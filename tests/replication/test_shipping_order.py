@@ -28,6 +28,8 @@ class Stream:
         self.sent: list[Answered] = []
         self.fault: Exception | None = None
         self.all_sent = asyncio.Event()
+        self.writes: list[int] = []
+        """The number of messages sent by each write to the socket."""
 
     def send(self, message: Any, expected: int, answered: Answered) -> None:
         if self.fault is not None:
@@ -35,6 +37,9 @@ class Stream:
         self.sent.append(answered)
         if len(self.sent) == 4:
             self.all_sent.set()
+
+    def flush(self) -> None:
+        self.writes.append(len(self.sent) - sum(self.writes))
 
     def stored(self, answer: int | Exception) -> int:
         assert isinstance(answer, Exception)
@@ -67,6 +72,13 @@ class Shipped:
     async def answer(self, index: int, answer: int | Exception) -> None:
         await self.stream.all_sent.wait()
         self.stream.sent[index](answer)
+
+
+async def test_the_records_of_one_turn_share_a_write() -> None:
+    shipped = Shipped()
+    await shipped.stream.all_sent.wait()
+    assert shipped.stream.writes == [4]
+    shipped.running.cancel()
 
 
 async def test_each_answer_is_told_at_once() -> None:
@@ -114,6 +126,7 @@ class TestGoOn:
         shipped.write(5)
         shipped.shipping.go_on()
         assert len(shipped.stream.sent) == 5
+        assert shipped.stream.writes[-1] == 1
         shipped.running.cancel()
 
     async def test_a_doubt_is_not_sent_behind(self) -> None:

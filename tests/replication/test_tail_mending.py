@@ -79,8 +79,11 @@ class TestPromotion:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         removed: list[int] = []
+        remove = Connection.remove
 
         async def fails(connection: Connection, number: int) -> None:
+            if connection.path != str(one):
+                return await remove(connection, number)
             removed.append(number)
             raise connection.error(ReplicationUnavailableError, "lost")
 
