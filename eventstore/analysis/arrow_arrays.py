@@ -90,7 +90,7 @@ class ArrowColumns:
     def array(self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
         """Build the column at `path` of a table. Raises one of `UNFIT` for an unfit value."""
         kind = shape.kind
-        if kind in ("text", "tag") and len(values) > 1 and values.count(values[0]) == len(values):
+        if kind in ("text", "tag") and _is_one_text(values):
             return self.array(shape, values[:1], path).take(pa.repeat(_FIRST, len(values)))
         if kind == "tag":
             return self._tags(values, path)
@@ -102,18 +102,20 @@ class ArrowColumns:
             make_nested = self._records if kind == "record" else self._collections
             return make_nested(shape, values, path, mask)
         if kind == "text":
-            return _texts(values)
+            return _texts(values, pa.string())
+        if kind == "nanoseconds":
+            return pa.array(values, pa.int64()).view(_TYPES[kind])
         make = self._plain.get(kind)
         return pa.array(values if make is None else make(values), _TYPES[kind])
 
     def _tags(self, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
-        texts, known = _texts(values), self._tags_of.get(path, _NO_TAGS)
-        indices = pc.index_in(texts, value_set=known)
-        if indices.null_count > texts.null_count:
-            new = pc.unique(texts.filter(pc.and_(texts.is_valid(), indices.is_null())))
+        found, known = _texts(values, _TYPES["tag"]), self._tags_of.get(path, _NO_TAGS)
+        places = pc.index_in(found.dictionary, value_set=known)
+        if places.null_count:
+            new = found.dictionary.filter(places.is_null())
             known = self._tags_of[path] = pa.concat_arrays([known, new])
-            indices = pc.index_in(texts, value_set=known)
-        return pa.DictionaryArray.from_arrays(indices, known)
+            places = pc.index_in(found.dictionary, value_set=known)
+        return pa.DictionaryArray.from_arrays(places.take(found.indices), known)
 
     def _decimal(self, shape: Shape, values: Sequence[Any]) -> pa.Array:
         if self._decimals == "float":
@@ -185,11 +187,16 @@ def _filler(shape: Shape) -> Any:
     return tuple(map(_filler, shape.parts)) if shape.kind == "record" else _FILLERS[shape.kind]
 
 
-def _texts(values: Sequence[Any]) -> pa.Array:
+def _is_one_text(values: Sequence[Any]) -> bool:
+    """Whether all of several values are the same. Most columns of other values are told at once."""
+    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
+
+
+def _texts(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     try:
-        return pa.array(values, pa.string())
+        return pa.array(values, kind)
     except pa.ArrowTypeError:  # a UUID, or a member of an enumeration
-        return pa.array([None if one is None else tag_text(one) for one in values], pa.string())
+        return pa.array([None if one is None else tag_text(one) for one in values], kind)
 
 
 def _floats(values: Sequence[Any]) -> Sequence[Any]:

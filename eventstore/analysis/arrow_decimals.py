@@ -7,7 +7,7 @@ converted by Arrow, in two ways that are exact, and everything else value by val
 
 1. A float stands for the shortest decimal, as `repr` shows. Two decimals of 15 digits are never the
    same float. So if a float equals an integer below 10**15 over a power of ten, the quotient is the
-   shortest decimal.
+   shortest decimal. An integer up to 2**53 is a float as well, and Arrow refuses larger ones.
 2. Arrow parses text. The rescaling in Arrow overflows in silence (seen in pyarrow 26: `1E+30` with
    18 digits behind the point became 18960114910927365649.47). So only text without an exponent is
    parsed, and only text too short for an overflow.
@@ -39,14 +39,15 @@ def decimal_array(values: Sequence[Any], scale: int) -> pa.Array:
     Raises `ArithmeticError` for a number that does not fit exactly.
     """
     wanted = pa.decimal128(PRECISION, scale)
-    if set(map(type, values)) <= {float, type(None)}:
+    try:
         floats = pa.array(values, pa.float64())
+    except pa.ArrowException:  # a `Decimal`, or an integer that no float holds for certain
+        texts = pa.array([None if one is None else number_text(one) for one in values], pa.string())
+    else:
         found = _through_integers(floats, scale)
         if found is not None:
             return found
         texts = floats.cast(pa.string())  # the shortest text, as `repr`
-    else:
-        texts = pa.array([None if one is None else number_text(one) for one in values], pa.string())
     longest = pc.max(pc.binary_length(texts)).as_py() or 0
     if longest <= PRECISION - scale and not _has_exponent(texts):
         try:

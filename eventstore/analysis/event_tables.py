@@ -7,6 +7,7 @@ shape was found from the data. `AllEvents` is the table of every event, with the
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ ALL = "all"
 Columns = Sequence[list[Any]]
 """The values of each column of a table. All columns have the same number of rows."""
 
+_data = operator.attrgetter("data")
 _SEQ, _TIME, _KEY = Shape("int"), Shape("nanoseconds"), Shape("text", nullable=True)
 
 
@@ -122,10 +124,13 @@ def _without_operation(data: Any) -> msgspec.Raw:
 
 
 class Catalog:
-    """The table of each operation of a store, by payload class.
+    """The table of each wanted operation of a store, by payload class.
+
+    `wanted` are the names, all operations if empty.
 
     Attributes:
         codec: Decodes the payloads of the tables.
+        names: The operations that can have a table, sorted.
     """
 
     def __init__(
@@ -133,29 +138,31 @@ class Catalog:
         registry: HandlerRegistry[Any],
         found: Mapping[str, FoundPayload],
         large: Mapping[str, Collection[str]],
+        wanted: Collection[str] = (),
     ) -> None:
         self._registry = registry
         self._tables: dict[type[Any], Table] = {}
         classes: list[type[Operation]] = list(registry.payload_types)
         split = _split_operations(registry)
-        for kind in registry.functions:
-            name, fields = operation_name(kind), fields_of(kind)
+        known = {operation_name(kind): kind for kind in registry.functions}
+        self.names = sorted({*known, *found})
+        for name, kind in known.items():
+            if wanted and name not in wanted:
+                continue
+            fields = fields_of(kind)
             for field in large.get(name, ()):
                 fields[field] = msgspec.structs.replace(fields[field], kind="unsigned")
             version = version_of(tag_of(kind))
             splits = split is None or name in split
             self._tables[kind] = Table(name, fields, version=version, splits=splits)
         for name, payload in found.items():
+            if wanted and name not in wanted:
+                continue
             made, version = found_classes(payload), version_of(payload.tags[-1])
             table = Table(name, payload.fields(), version=version)
             self._tables |= dict.fromkeys(made, table)
             classes += made
         self.codec = PayloadCodec(classes)
-
-    @property
-    def names(self) -> list[str]:
-        """The operations with a table, sorted."""
-        return sorted({table.name for table in self._tables.values()})
 
     def named(self, operation: str) -> Table | None:
         """Return the table of an operation, `None` for an operation without one."""
@@ -164,7 +171,7 @@ class Catalog:
     def sorted(self, events: Sequence[Event[Any]]) -> list[tuple[Table, Sequence[Event[Any]]]]:
         """Upcast decoded events, and sort them by table. Events without a table are left out."""
         current = self._registry.upcast(events)
-        kinds = dict.fromkeys([type(event.data) for event in current])
+        kinds = dict.fromkeys(map(type, map(_data, current)))
         if len(kinds) == 1:
             return [(table, current) for table in map(self._tables.get, kinds) if table is not None]
         found: list[tuple[Table, Sequence[Event[Any]]]] = []

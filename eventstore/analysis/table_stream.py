@@ -19,7 +19,7 @@ from eventstore.model.registry import HandlerRegistry
 
 __all__ = ["BATCH_ROWS", "TableStream"]
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 8_192
 """Rows of a batch: enough for one call a column, and few enough for the processor's cache."""
 
 
@@ -64,7 +64,7 @@ class TableStream:
             self._looked_at = max(history.last - begin + 1, 0)
             survey = history.survey(registry, wide, begin, self._tell)
             self._looked_at = max(history.last - begin + 1, 0)  # known now at a damaged end, too
-        self._catalog = Catalog(registry, survey.found, survey.large)
+        self._catalog = Catalog(registry, survey.found, survey.large, self._wanted)
         for name in sorted(self._wanted):
             if self._catalog.named(name) is None:
                 raise UnknownOperationError(
@@ -98,8 +98,6 @@ class TableStream:
         waiting: dict[Table, Columns] = {}
         for batch in self.history.events(self._catalog.codec, advance=self._tell):
             for table, events in self._catalog.sorted(batch):
-                if self._wanted and table.name not in self._wanted:
-                    continue
                 columns = waiting.get(table)
                 if columns is None:
                     columns = waiting[table] = table.no_rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, localcontext
 from typing import Any
 
@@ -37,7 +38,7 @@ def fits(number: Decimal, scale: int) -> bool:
     return abs(shifted) < 10**38 and shifted == shifted.to_integral_value(context=WIDE)
 
 
-def check(values: list[float] | list[Decimal] | list[int], scale: int) -> None:
+def check(values: Sequence[float | Decimal], scale: int) -> None:
     wanted = [Decimal(repr(one)) if isinstance(one, float) else Decimal(one) for one in values]
     if all(fits(one, scale) for one in wanted):
         assert decimal_array([*values, None], scale).to_pylist() == [*wanted, None]
@@ -68,6 +69,14 @@ def test_decimals_are_exact(values: list[Decimal], scale: int) -> None:
 @QUICK
 @given(st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=3), scales)
 def test_integers_are_exact(values: list[int], scale: int) -> None:
+    check(values, scale)
+
+
+@QUICK
+@given(st.lists(floats | st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=4), scales)
+@example([0.5, 2**53 - 1, 1 - 2**53], 8)
+@example([0.5, 2**53 + 1], 8)  # no float equals the integer
+def test_floats_beside_integers_are_exact(values: list[float], scale: int) -> None:
     check(values, scale)
 
 
