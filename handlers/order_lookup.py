@@ -21,6 +21,7 @@ from handlers.state import EngineState
 
 __all__ = [
     "close_order",
+    "closed_ids",
     "closing_of",
     "filled_by",
     "is_closed",
@@ -74,6 +75,16 @@ def closing_of(
         if isinstance(told, Closing):
             closing = told if closing is None else _both(closing, told)
     return closing
+
+
+def closed_ids(memory: Memory, venue: str, account: str, closing: Closing) -> set[str]:
+    """Return the ids at the venue under which a closing is remembered: those of its order."""
+    kind = message_identity("order_closed", venue, account, "venue")
+    return {
+        identity[-1]
+        for identity, told in memory.told()
+        if isinstance(told, Closing) and told.number == closing.number and identity[:-1] == kind
+    }
 
 
 def is_closed(
@@ -160,7 +171,9 @@ def _both(one: Closing, other: Closing) -> Closing:
     """Return the closing after two of the same order, told in any order."""
     time = None if one.time is None or other.time is None else max(one.time, other.time)
     opened = one.opened
-    if opened is None or (other.opened is not None and is_older(opened.time, other.opened.time)):
+    if opened is None or (
+        other.opened is not None and not is_older(other.opened.time, opened.time)
+    ):  # of the same word, the one told now knows every id
         opened = other.opened
     if opened is not None and not is_older(time, opened.time):
         opened = None

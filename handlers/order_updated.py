@@ -23,6 +23,7 @@ from handlers.instrument import Account, Identifier, Side, Symbol, is_older
 from handlers.order import Order, TradeSide
 from handlers.order_lookup import (
     close_order,
+    closed_ids,
     closing_of,
     filled_by,
     is_open_again,
@@ -76,9 +77,11 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
         if closed.opened is not None:
             order = _joined(order, closed.opened, data.position_side)
         elif not is_older(closed.time, data.time):
-            if known is not None and known.order_id not in ("", data.order_id):
+            other_id = known is not None and known.order_id not in ("", data.order_id)
+            if known is not None and other_id and not is_older(known.time, data.time):
                 return state  # the closed id is one that the order had before
             return close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
+        order = _with_ids(order, known, closed_ids(state.memory, *place, closed))
         closed = replace(closed, opened=order)
         state = close_order(state, known, place, data.client_order_id, {data.order_id}, closed)
         if not is_open_again(state.memory, closed):
@@ -103,6 +106,13 @@ def order_updated(state: EngineState, event: Event[OrderUpdated]) -> EngineState
         order = replace(order, filled=order.filled + more)
     state = replace(state, **without_order(state, known))
     return replace(state, **with_order(state, order))
+
+
+def _with_ids(order: Order, known: Order | None, closed: set[str]) -> Order:
+    """Return an order that is opened again with the ids of the open one and of the closed one."""
+    names = closed if known is None else closed | {known.order_id, *known.former_ids}
+    more = sorted(names - {"", order.order_id, *order.former_ids})
+    return replace(order, former_ids=(*order.former_ids, *more))
 
 
 def _joined(told: Order, known: Order, position_side: Side | None) -> Order:

@@ -12,6 +12,7 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from eventstore import Operation
 from handlers import EngineState, OrderClosed, OrderUpdated
@@ -68,6 +69,26 @@ def test_a_later_word_under_both_ids(fold: Fold) -> None:
     ]
     for order in itertools.permutations(messages):
         assert open_orders(fold(*order)) == [("o", 0, 10)], order
+
+
+def test_an_order_with_another_id_since(fold: Fold) -> None:
+    """The closing has the new id alone. A fill under the id before counts once it is open again."""
+    new = OrderUpdated(
+        order_id="n", symbol="AAPL", side="buy", shares=10, client_order_id="c", time=6
+    )
+    life = [
+        told(5, client_order_id="c"),
+        new,
+        buy(4, 1, "1", order_id="o"),
+        buy(6, 1, "2", order_id="n"),
+        OrderClosed(order_id="n", time=10),
+    ]
+    for order in itertools.permutations(life):
+        assert open_orders(fold(*order)) == [], order
+    again = replace(new, time=20)
+    for order in itertools.permutations([*life[1:], bust("2"), again]):
+        state = fold(life[0], *order)
+        assert open_orders(state) == [("n", 4, 10)], order
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("EVENTSTORE_EXAMPLES", "4"))))
