@@ -47,8 +47,8 @@ from tests.support.endings import end_of
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEGMENT = segment_name(1)
 PATIENCE = 20.0
-SMALL: dict[str, Any] = {"segment_size": 1 << 16}
-"""Options for segments that are zero-filled in no time."""
+SMALL: dict[str, Any] = {"segment_size": 1 << 16, "idle_seal": 3600.0}
+"""Options for segments that are zero-filled in no time, and sealed idle on no slow disk."""
 
 
 class WatchedFile(LocalFile):
@@ -425,9 +425,7 @@ class TestFailing:
             await log.close()
             assert calls_on_segment(disk, since) == []
             found = await stored(disk)
-            # Unknown until the store is opened again: the thread may have taken all five at once.
-            assert found == list(range(len(found)))
-            assert 1 <= len(found) <= 6
+            assert found in ([0], [0, 1])  # unknown, and found out by reopening
 
     @pytest.mark.parametrize("durability", ["interval", "none"])
     @pytest.mark.parametrize("when", ["before the closing", "in the closing"])
@@ -457,7 +455,7 @@ class TestFailing:
     def test_closing_says_nothing_where_every_acknowledged_event_was_synced(self) -> None:
         async def session() -> None:
             disk = SimulatedDisk()
-            log = await EventLog.open(disk=disk, idle_seal=0.5, **SMALL)
+            log = await EventLog.open(disk=disk, **SMALL)
             disk.fail(kind="write", name=SEGMENT, errno=errno.EIO)
             with contextlib.suppress(StoreFailedError):
                 await log.append(0)
