@@ -210,6 +210,18 @@ REPLICATION = (
         caught_by=(TEST_RETENTION,),
     ),
     Sabotage(
+        name="a copy mixed of the segments of two machines",
+        breaks="a new standby begins with the copy",
+        edits=(
+            edit(
+                "tools/backup/copying.py",
+                " and REPLICA in self._disk.list():\n",
+                " and False:\n",
+            ),
+        ),
+        caught_by=(TEST_RETENTION,),
+    ),
+    Sabotage(
         name="a stream trimmed behind a copy with a hole",
         breaks="a new standby has every event",
         edits=(edit(RETENTION, "    if plan.missing:\n", "    if plan.missing and not copy:\n"),),

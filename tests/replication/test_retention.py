@@ -15,11 +15,12 @@ from eventstore import EventStore, StoreConfig, read_events
 from eventstore.disk.local import LocalDisk
 from eventstore.errors import (
     ConfigError,
+    FencedError,
     ReplicationError,
     ReplicationUnavailableError,
     StreamMismatchError,
 )
-from eventstore.replication import stream_status, trim
+from eventstore.replication import rejoin, stream_status, trim
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.standby_progress import StandbyPlaces
@@ -270,3 +271,33 @@ async def test_a_bucket_that_a_server_does_not_know_yet_is_tried_again(
     await places.tell("new", 7)
     assert await places.all() == {"new": 7}
     await connection.close()
+
+
+async def test_copies_from_two_machines_in_turn_are_whole(
+    directories: list[Path], replicate: dict[str, Any]
+) -> None:
+    """Their segments have the same names and events, and not the same bytes."""
+    one, other = directories
+    replicate["lease"] = 60.0  # else the old writer may know that it is fenced before it writes
+    old, new = await fenced_pair(directories, replicate)
+    with pytest.raises(FencedError):
+        await old.append(pay(9))
+    await old.close()
+    assert (await rejoin(one, config(replicate))).set_aside  # the segment was made anew
+    async with followed(one, replicate) as standby:
+        for number in range(4, 7):
+            await append(new, number, number)
+            await standby.wait_for(number)
+        await new.close()
+        async with standby.promote() as again:
+            await append(again, 7, 9)
+            assert (await rejoin(other, config(replicate))).last_shared == 6
+            async with followed(other, replicate) as follower:
+                await follower.wait_for(9)
+                await trim(one, config(replicate))
+                await append(again, 10, 10)
+                await follower.wait_for(10)
+                await trim(other, config(replicate))
+    async with followed(one.with_name("new"), replicate) as fresh:
+        await fresh.wait_for(10)
+    assert list(read_events(one.with_name("new"))) == list(read_events(one))

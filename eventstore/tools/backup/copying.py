@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from eventstore.disk.base import Disk, read_whole
-from eventstore.disk.layout import SNAPSHOT_SUFFIX
+from eventstore.disk.layout import LOG_FOLDER, REPLICA, SNAPSHOT_SUFFIX
 from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
     CorruptStoreError,
@@ -264,7 +264,13 @@ class _Copying:
         )
 
     def _is_copied(self, found: Collected, file: SourceFile, known: CopiedFile) -> bool:
-        """Whether a file need not even be read. A repair begins a timeline, and may change any."""
+        """Whether a file need not even be read. A repair begins a timeline, and may change any.
+
+        The machines of a replicated store have the same events in one timeline, and segments of
+        their own: each one names the end of the one before.
+        """
+        if file.name.startswith(f"{LOG_FOLDER}/") and REPLICA in self._disk.list():
+            return False
         return (
             file.settled
             and known.settled
