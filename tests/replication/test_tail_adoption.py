@@ -323,9 +323,9 @@ class TestForks:
         read = []
         content = StreamReader._content
 
-        def counted(reader: StreamReader, found: Msg, number: int, *given: Any) -> Any:
-            read.append(number)
-            return content(reader, found, number, *given)
+        def counted(reader: StreamReader, found: Msg, *given: Any) -> Any:
+            read.append(found.metadata.sequence.stream)
+            return content(reader, found, *given)
 
         one, other = directories
         async with opened(one, replicate) as store:
