@@ -202,8 +202,16 @@ class EngineState(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True
         A rate that is not given is taken from the mark of a spot instrument of both currencies, of
         several from the newest by venue time.
 
-        Raises `MissingPriceError`, which names every missing rate and mark.
+        Raises `MissingPriceError`, which names every missing rate and mark, and `AmountError` for a
+        rate that is no number.
         """
+        if rates is not None and not isinstance(rates, Mapping):
+            raise AmountError(
+                f"rates is a {type(rates).__name__}, and no mapping of currencies to rates; the "
+                "currency of the total is `currency=`",
+                operation="equity",
+                field="$.rates",
+            )
         return exactly(self._equity, rates or {}, currency or self.base_currency)
 
     def without(self, key: PositionKey) -> EngineState:

@@ -174,6 +174,12 @@ class TestEquity:
         with pytest.raises((AmountError, TradingError), match="EUR"):
             state.equity({"EUR": kind(rate)})
 
+    @pytest.mark.parametrize("rates", ["EUR", 1.1, [("EUR", 1)]])
+    def test_what_is_no_mapping_of_rates_is_refused(self, rates: Any) -> None:
+        with pytest.raises(AmountError, match="currency of the total is `currency=`") as caught:
+            EngineState().equity(rates)
+        assert caught.value.field == "$.rates"
+
     def test_a_truth_value_is_no_rate(self, fold: Fold) -> None:
         with pytest.raises((AmountError, TradingError, TypeError), match="EUR"):
             fold(deposit(100, "EUR")).equity({"EUR": True})
