@@ -15,6 +15,9 @@ Format: the manual of ccxt, "Trade structure", and "Personal trades".
   shape of a trade: Bybit's `execType`, Coinbase's `trade_type` and OKX's `subType` in `info` tell,
   and such entries are refused. So is a trade of Kraken on margin, which moves no coins.
 - The trade id of a liquidation of OKX identifies nothing. `billId` in `info` does, where told.
+- ccxt passes on OKX's fees of the stream with OKX's sign, negative where paid. So they are read
+  from `fillFee` in `info`. It leaves out the `extraFees` of Bybit, and of several fees of Kraken's
+  stream all but the first. Trades with such fees are refused.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Literal
 
 from eventstore import Operation
 from handlers.record_trade import RecordTrade
-from handlers.venues.adapter import VenueAdapter, with_fees
+from handlers.venues.adapter import VenueAdapter, negated, with_fees
 from handlers.venues.okx_messages import FILLED, identifies
 from handlers.venues.reading import BUY_SELL, Fields, PositionSide, names
 from handlers.venues.times import milliseconds, rfc3339
@@ -82,11 +85,13 @@ class Ccxt(VenueAdapter):
                 raise trade.refusal("is of an order, and no trade has it", name)
         trade.only(_TRADE)
         position_side: PositionSide = "net"
-        trade_id = trade.identifier("id")
+        trade_id, fees = trade.identifier("id"), _fees(trade)
         if isinstance(trade.optional_raw("info"), Mapping):
             info = trade.fields("info")
             _check_venue(info)
             position_side = _position_side(info)
+            if "instId" in info and not info.absent("fillFee"):  # of the stream of OKX
+                fees = [(currency, negated(info.number("fillFee"))) for currency, _ in fees]
             if "instId" in info and not identifies(trade_id):  # of OKX
                 trade_id = info.text("billId")
         fill = RecordTrade(
@@ -105,7 +110,7 @@ class Ccxt(VenueAdapter):
             time=_time(trade),
         )
         base, _, _ = trade.text("symbol").partition("/")
-        return with_fees(fill, _fees(trade), base)
+        return with_fees(fill, fees, base)
 
 
 def _time(trade: Fields) -> int | None:
@@ -119,6 +124,13 @@ def _check_venue(info: Fields) -> None:
         kind = info.optional_raw(name)
         if not isinstance(kind, str | None) or kind not in trades:
             raise info.refusal(f"tells that the entry is no trade: {kind!r:.80}", name)
+    left_out = info.optional_raw("extraFees") if "execId" in info else None  # of Bybit
+    if "exec_id" in info and isinstance(several := info.optional_raw("fees"), list):  # of Kraken
+        left_out = several[1:]
+    if left_out:
+        raise info.refusal(
+            "tells fees that the trade leaves out. The adapter of the venue itself reads them"
+        )
     # Of Kraken: a request has the amount of the margin, the stream says whether there is any.
     fetched = "ordertxid" in info and bool(info.optional_number("margin"))
     streamed = info.optional_raw("margin") or info.optional_raw("margin_borrow")

@@ -672,6 +672,35 @@ class TestCcxt:
         trade = {**recorded("ccxt", 0)[0], "info": info}
         assert only_fill(Ccxt().operations(trade)).position_side == side
 
+    @pytest.mark.parametrize(
+        ("told", "paid"), [("-0.1", "0.1"), ("0.1", "-0.1"), ("0", "0"), ("", "-0.1")]
+    )
+    def test_a_streamed_fee_of_okx_is_negative_where_paid(self, told: str, paid: str) -> None:
+        """ccxt passes on the sign of the stream, and turns that of a request."""
+        fee = {"cost": -0.1, "currency": "ETH"}
+        info = {"instId": "ETH-USDT", "fillFee": told, "fillFeeCcy": "ETH", "posSide": "net"}
+        trade = {**recorded("ccxt", 0)[0], "fee": fee, "info": info}
+        assert only_fill(Ccxt().operations(trade)).fee == Decimal(paid)
+
+    @pytest.mark.parametrize(
+        ("told", "taken"),
+        [
+            ({"execId": "1", "extraFees": []}, True),
+            ({"execId": "1", "extraFees": ""}, True),
+            ({"execId": "1", "extraFees": [{"feeCoin": "IDR", "fee": "1"}]}, False),
+            ({"exec_id": "1", "fees": [{"asset": "ETH", "qty": 0.1}]}, True),
+            ({"exec_id": "1", "fees": [{"asset": "ETH"}, {"asset": "USD"}]}, False),
+            ({"exec_id": "1", "fees": None}, True),
+        ],
+    )
+    def test_a_fee_that_ccxt_leaves_out_is_refused(self, told: dict[str, Any], taken: bool) -> None:
+        trade = {**recorded("ccxt", 0)[0], "info": told}
+        if taken:
+            only_fill(Ccxt().operations(trade))
+        else:
+            with pytest.raises(VenueMessageError, match="adapter of the venue itself"):
+                Ccxt().operations(trade)
+
     def test_a_trade_without_a_time_has_none(self) -> None:
         trade = {**recorded("ccxt", 0)[0], "timestamp": None}
         assert only_fill(Ccxt().operations(trade)).time == 1_772_462_341_000_000_000
