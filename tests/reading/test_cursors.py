@@ -34,7 +34,7 @@ REGISTRY = bank_registry()
 
 
 def simulated(disk: SimulatedDisk, **options: Any) -> Any:
-    return EventStore.open("", REGISTRY, disk=disk, **{**NEVER, **options})
+    return EventStore.open("", REGISTRY, disk=disk, **{**NEVER, "idle_seal": 3600.0, **options})
 
 
 async def cursors_of(store: EventStore[Any], *amounts: int) -> list[Cursor]:
