@@ -7,8 +7,8 @@
   writer's log to the stream.
 - `stream_reader.py`, `standby_copy.py`, `standby_store.py`, `standby_start.py`, `promotion_gap.py`,
   `standby.py`: from the stream to a standby.
-- `retention.py`, `backup_place.py`, `standby_progress.py`: a copy in the cluster, and what
-  the stream keeps.
+- `retention.py`, `backup_place.py`, `standby_progress.py`, `bucket_listing.py`: a copy in the
+  cluster, and what the stream keeps.
 - `tail_adoption.py`: events that the stream has and this disk lost, at an opening.
 - `fork_point.py`, `rejoining.py`: where two histories parted, and a writer that becomes a standby.
 - `server_fsync.py`, `status.py`: the servers' settings; stream and directory side by side.

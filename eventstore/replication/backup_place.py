@@ -26,6 +26,7 @@ import nats.js.errors
 from nats.js.object_store import ObjectStore
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError
+from eventstore.replication.bucket_listing import last_entry, subjects_of
 from eventstore.replication.connection import Connection
 
 __all__ = ["ClusterPlace"]
@@ -37,6 +38,13 @@ _CHUNK = 128 * 1024
 _LOOK = 1.0
 """Seconds between two looks of a waiting thread whether the place was closed."""
 _GET_SECONDS = 60.0
+
+
+class _Described(msgspec.Struct):
+    """The message under the name of an object."""
+
+    size: int = 0
+    deleted: bool = False
 
 
 class ClusterPlace:
@@ -107,12 +115,20 @@ class ClusterPlace:
         return self._wait(self._list(prefix))
 
     async def _list(self, prefix: str) -> dict[str, int]:
+        sizes: dict[str, int] = {}
         with self._connection.translating("listing the object store"):
-            try:
-                found = await self._store.list()
-            except nats.js.errors.NotFoundError:
-                return {}
-        return {one.name: one.size or 0 for one in found if one.name.startswith(prefix)}
+            about = f"$O.{self._bucket}.M."
+            for subject in await subjects_of(self._connection, self._stream, f"{about}*"):
+                name = base64.urlsafe_b64decode(subject.removeprefix(about)).decode()
+                if not name.startswith(prefix):
+                    continue
+                found = await last_entry(self._connection, self._stream, subject)
+                if found is None:
+                    continue
+                described = msgspec.json.decode(found.data or b"{}", type=_Described)
+                if not described.deleted:
+                    sizes[name] = described.size
+        return sizes
 
     def get(self, name: str) -> bytes:
         return self._wait(self._get(name))

@@ -9,9 +9,12 @@ several times in the span of a lease. The cluster removes an entry that was not 
 
 from __future__ import annotations
 
+import contextlib
+
 import nats.js.errors
 from nats.js.kv import KeyValue
 
+from eventstore.replication.bucket_listing import subjects_of
 from eventstore.replication.connection import Connection
 
 __all__ = ["ABSENCE", "StandbyPlaces", "standby_places"]
@@ -56,17 +59,13 @@ class StandbyPlaces:
 
     async def all(self) -> dict[str, int]:
         """Return the last event of each standby. Raises `ReplicationUnavailableError`."""
-        found = {}
+        found, name = {}, _bucket_name(self._connection)
         with self._connection.translating("reading the places of the standbys"):
-            try:
-                keys = await self._bucket.keys()
-            except nats.js.errors.NoKeysError:
-                return {}
-            for key in keys:
-                try:
+            before = f"$KV.{name}."
+            for subject in await subjects_of(self._connection, f"KV_{name}", f"{before}>"):
+                key = subject.removeprefix(before)
+                with contextlib.suppress(nats.js.errors.KeyNotFoundError):  # forgotten
                     found[key] = int((await self._bucket.get(key)).value or b"0")
-                except nats.js.errors.KeyNotFoundError:
-                    continue  # forgotten meanwhile
         return found
 
 

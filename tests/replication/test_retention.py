@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import nats
 import nats.js.errors
 import pytest
 from nats.js.kv import KeyValue
+from nats.js.object_store import ObjectStore
 
 from eventstore import EventStore, StoreConfig, read_events
 from eventstore.disk.local import LocalDisk
@@ -301,3 +303,34 @@ async def test_copies_from_two_machines_in_turn_are_whole(
     async with followed(one.with_name("new"), replicate) as fresh:
         await fresh.wait_for(10)
     assert list(read_events(one.with_name("new"))) == list(read_events(one))
+
+
+async def test_a_server_that_is_behind_lists_no_bucket(
+    directories: list[Path], replicate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client library asks any server, such as one that knows nothing yet."""
+
+    async def nothing(*_: Any, **__: Any) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(ObjectStore, "list", nothing)
+    monkeypatch.setattr(KeyValue, "keys", nothing)
+    one, other = directories
+    async with opened(one, replicate) as store:
+        await append(store, 1, 10)
+        async with followed(other, replicate) as standby:
+            await standby.wait_for(10)
+        await append(store, 11, 20)
+        for last in (20, 30):
+            found = await trim(one, config(replicate))
+            assert (found.copied, found.oldest_standby) == (last, 10)
+            await append(store, last + 1, last + 10)
+        shutil.rmtree(other)
+        connection = await connected(replicate)
+        places = await StandbyPlaces.of(connection)
+        for name in await places.all():
+            await places.forget(name)
+        await connection.close()
+        assert (await trim(one, config(replicate))).copied == 40
+        async with followed(other, replicate) as standby:
+            assert standby.seq == 40
