@@ -63,7 +63,7 @@ def standby(
 
     URL is the server and the name of the stream, or a file of configuration with the key
     `replicate`. With --automatic, the command ends with status 0 once this machine is the writer:
-    then start the engine on PATH.
+    then start the engine on PATH, within the seconds of the lease.
     """
     config = _config_of(url, lease, int(replicas), credentials)
     registry = load_registry(registry_name)
@@ -164,7 +164,7 @@ async def _follow(
         out.line(f"{path} follows, with the events up to {follower.seq:,}")
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(ended.wait())]
         if automatic:
-            waits.append(asyncio.ensure_future(_promoted(follower)))
+            waits.append(asyncio.ensure_future(_promoted(follower, path, config)))
         waits.append(asyncio.ensure_future(_tell(follower)))
         done, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in left:
@@ -178,9 +178,15 @@ async def _follow(
             out.line(f"{path} stopped at event {follower.seq:,}")
 
 
-async def _promoted(follower: Any) -> None:
+async def _promoted(follower: Any, path: Path, config: StoreConfig) -> None:
     store = await follower.promote_when_free()
     await store.close()
+    await _hold_lease(path, config)
+
+
+async def _hold_lease(path: Path, config: StoreConfig) -> None:
+    """Keep other standbys from a promotion until the engine is started."""
+    await importlib.import_module(f"{_room().__name__}.lease_for_engine").hold_lease(path, config)
 
 
 async def _tell(follower: Any) -> None:
@@ -201,7 +207,9 @@ async def _promote(path: Path, registry: Any, config: StoreConfig) -> tuple[int,
     follower = await _room().Standby.open(path, registry, config)
     try:
         async with follower.promote() as store:
-            return store.seq, store.log.lineage.timelines[-1].number
+            found = store.seq, store.log.lineage.timelines[-1].number
+        await _hold_lease(path, config)
+        return found
     finally:
         await follower.close()
 

@@ -2,7 +2,8 @@
 
 - `messages.py`: what stands in a stream.
 - `connecting.py`, `connection.py`, `client_errors.py`, `pipeline.py`, `searching.py`: the cluster.
-- `identity.py`, `lease.py`, `history_bucket.py`: who may write, and who was the last to write.
+- `identity.py`, `lease.py`, `lease_for_engine.py`, `history_bucket.py`: who may write, and who was
+  the last to write.
 - `backlog.py`, `shipping.py`, `tail_mending.py`, `lent_loop.py`, `shipping_thread.py`: from the
   writer's log to the stream.
 - `stream_reader.py`, `standby_copy.py`, `standby_store.py`, `standby_start.py`, `promotion_gap.py`,

@@ -71,6 +71,8 @@ async def test_a_failover_by_command(
     promoted = await run("replication", "promote", other, "--config", config, *REGISTRY)
     assert promoted.returncode == 0, promoted.stderr
     assert "timeline 2 begins behind event 3" in promoted.stdout
+    held = await stream_status(directories[1], StoreConfig.load(config))
+    assert held.holder is not None, "another standby could be promoted before the engine starts"
     with pytest.raises(FencedError):
         await append_on(old)
     await old.close()
