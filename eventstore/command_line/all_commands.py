@@ -18,7 +18,7 @@ import click
 
 from eventstore.command_line import exits
 from eventstore.command_line.output import Output, error_object, json_text
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, StoreNotFoundError
 from eventstore.recovery_and_stats import printable
 
 __all__ = ["COMMANDS", "commands"]
@@ -130,8 +130,18 @@ class CommandGroup(click.Group):
                 click.echo(json_text(error_object(error)))
             else:
                 Output.say(f"Error: {error}")
+                if isinstance(error, StoreNotFoundError) and "no store at" in str(error):
+                    _hint_about(error.path)
             return exits.exit_status(error)
         return ended if isinstance(ended, int) else exits.FINE
+
+
+def _hint_about(path: str) -> None:
+    from eventstore.command_line.missing_store import hint_about
+
+    hint = hint_about(path)
+    if hint is not None:
+        Output.say(hint)
 
 
 @contextlib.contextmanager

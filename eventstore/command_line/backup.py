@@ -146,23 +146,35 @@ def _tell(out: Output, to: str, copy: Copy, seconds: float) -> None:
             }
         )
         return
+    removed = f"; {_counted(copy.removed, 'older copy')} removed" if copy.removed else ""
     if not copy.new:
-        out.line(f"{to}: nothing new since copy {catalog.number}: {_range(catalog)}")
+        out.line(f"{to}: nothing new since copy {catalog.number}: {_range(catalog)}{removed}")
     else:
         digest = "no digest" if catalog.digest is None else f"digest {catalog.digest[:16]}…"
         verified = "restoring the state" if copy.not_folded is None else "reading back"
         out.line(
-            f"{to}: {_range(catalog)}, {digest}, {copy.written:,} new files, "
+            f"{to}: {_range(catalog)}, {digest}, {_counted(copy.written, 'new file')}, "
             f"{_size(copy.written_bytes)}, verified by {verified}; {max(seconds, 0.0):.1f} s"
+            f"{removed}"
         )
     if copy.not_folded is not None:
         Output.say(f"the state was not folded and compared: {copy.not_folded}")
     if copy.not_durable:
         Output.say(
-            f"{copy.not_durable:,} events are not on stable storage yet, and wait for the next copy"
+            "not on stable storage yet, and left for the next copy: "
+            f"{_counted(copy.not_durable, 'event')}"
         )
-    if copy.removed:
-        Output.say(f"{copy.removed:,} older copies removed")
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> _counted(1, "new file"), _counted(2, "older copy")
+    ('1 new file', '2 older copies')
+    """
+    if count != 1:
+        noun = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun}"
 
 
 def _list(out: Output, to: str) -> None:

@@ -19,10 +19,30 @@ from eventstore.disk.layout import LOG_FOLDER, MANIFEST, SNAPSHOT_FOLDER
 from eventstore.errors import ConfigError, StoreExistsError, StoreNotFoundError
 from eventstore.os_errors import write_error
 
-__all__ = ["BACKUP_FOLDERS", "is_within", "refuse_existing", "refuse_within", "staged"]
+__all__ = [
+    "BACKUP_FOLDERS",
+    "is_backup",
+    "is_store",
+    "is_within",
+    "refuse_existing",
+    "refuse_within",
+    "staged",
+]
 
 BACKUP_FOLDERS = ("catalogs", "data")
 """The folders in the directory of a backup."""
+
+
+def is_store(folder: Path) -> bool:
+    """Tell whether the directory of a store is at `folder`. Nothing is read of it."""
+    return (folder / MANIFEST).is_file() and any(
+        (folder / name).is_dir() for name in (LOG_FOLDER, SNAPSHOT_FOLDER)
+    )
+
+
+def is_backup(folder: Path) -> bool:
+    """Tell whether the directory of a backup is at `folder`. Nothing is read of it."""
+    return all((folder / name).is_dir() for name in BACKUP_FOLDERS)
 
 
 def refuse_existing(path: Path) -> None:
@@ -43,11 +63,8 @@ def refuse_within(path: Path) -> None:
     """Raise `ConfigError` for a path within a store or a backup."""
     parent = Path(os.path.realpath(path.absolute().parent))
     for folder in (parent, *parent.parents):
-        is_store = (folder / MANIFEST).is_file() and any(
-            (folder / name).is_dir() for name in (LOG_FOLDER, SNAPSHOT_FOLDER)
-        )
-        if is_store or all((folder / name).is_dir() for name in BACKUP_FOLDERS):
-            kind = "store" if is_store else "backup"
+        kind = "store" if is_store(folder) else "backup" if is_backup(folder) else None
+        if kind is not None:
             raise ConfigError(
                 f"{path} is within the {kind} {folder}: choose a path elsewhere", key="path"
             )

@@ -243,7 +243,9 @@ def test_follow_until_sigterm(store: Path, tmp_path: Path) -> None:
             assert "events 1 … 50" in process.stdout.readline()
             for count in (51, 52, 53):
                 asyncio.run(fill(store, 1))
-                assert f"events 1 … {count}" in process.stdout.readline()
+                line = process.stdout.readline()
+                assert f"events 1 … {count}" in line
+                assert line.endswith("; 1 older copy removed\n") == (count > 51)
             process.terminate()
             assert process.wait(60) == 0
         finally:

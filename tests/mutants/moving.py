@@ -9,6 +9,7 @@ __all__ = ["MOVING"]
 CATALOG = "tools/backup/catalog.py"
 COPYING = "tools/backup/copying.py"
 OBJECT_STORE = "tools/backup/object_store.py"
+NEW_STORE = "tools/migration/new_store.py"
 PLAN_0D = "tools/migration/plan0d_files.py"
 PLACES = "tools/backup/places.py"
 RESTORE = "tools/backup/restore.py"
@@ -225,5 +226,15 @@ MOVING = (
             ),
         ),
         caught_by=(TEST_MIGRATE,),
+    ),
+    Sabotage(
+        name="a key refused later taken for an event",
+        breaks="a migration names each line that became no event",
+        edits=(
+            edit(
+                NEW_STORE, "        if receipt.done and receipt.error is None:", "        if True:"
+            ),
+        ),
+        caught_by=("tests/tools/test_migrate_events.py",),
     ),
 )

@@ -211,8 +211,29 @@ class TestObjectStore:
         assert open_place(to).list("") == before
 
     def test_a_request_that_fails_is_an_error_of_ours(self, store: Path, bucket: str) -> None:
-        with pytest.raises(ReadFailedError, match="s3://nowhere/day cannot be listed"):
+        with pytest.raises(ReadFailedError, match="s3://nowhere/day cannot be listed") as caught:
             make_backup(store, "s3://nowhere/day", bank_registry())
+        assert str(caught.value).endswith("; is there such a bucket or container?")
+
+    @pytest.mark.parametrize(
+        ("answer", "advice"),
+        [
+            ("PUT http://169.254.169.254/latest/api/token in 1ms", "set AWS_ACCESS_KEY_ID"),
+            ("GET http://127.0.0.1:1/bucket in 9us - HTTP error: builder error", "AWS_ALLOW_HTTP"),
+            ("GET http://127.0.0.1:1/bucket - HTTP error: error sending request", "be reached?"),
+            ("something else", "something else"),
+        ],
+    )
+    def test_an_answer_says_what_to_do_next(
+        self, answer: str, advice: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(answer)
+
+        place = open_place(f"{bucket}/day")
+        monkeypatch.setattr("obstore.list", refuse)
+        with pytest.raises(ReadFailedError, match=advice):
+            place.list("")
 
 
 def test_a_url_of_no_object_store(store: Path) -> None:

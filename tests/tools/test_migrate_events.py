@@ -22,6 +22,7 @@ from eventstore import (
 )
 from eventstore.model.operation import OPERATION_FIELD
 from eventstore.tools.migration.event_files import FileMigration, load_mapping, migrate_events
+from eventstore.tools.migration.plan0d_files import read_legacy
 from handlers import trading_registry
 from tests.support.bank import bank_registry, pay
 from tests.tools.command import eventstore
@@ -83,6 +84,26 @@ async def test_csv_with_a_mapping(tmp_path: Path) -> None:
     assert events[0].data.venue == "binance"
     assert events[1].time == 1772479280001500000
     assert found.written.state.positions["SOL-USDT"].shares == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("recent", [65_536, 4], ids=["known", "looked up on disk"])
+async def test_a_key_told_again_otherwise_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recent: int
+) -> None:
+    """An older key is looked up on disk, and the answer comes after the submission."""
+    monkeypatch.setattr("eventstore.keys.keeper.MOST_RECENT", recent)
+    monkeypatch.setattr("eventstore.tools.migration.new_store._MANY", 4)
+    lines = [f"FILL,1772479280000,T{n},SOL-USDT,buy,1,145\n" for n in range(40)]
+    again = [lines[5], lines[1].replace("buy", "sell"), lines[2].replace("145", "146")]
+    header = FILLS.partition("\n")[0] + "\n"
+    found = await migrate(tmp_path, "fills.csv", header + "".join([*lines, *again]))
+    assert [one.place for one in found.written.refused] == [
+        f"fills.csv, line {n}" for n in (43, 44)
+    ]
+    assert "the key 'T1' is that of event 2, with other values" in found.written.refused[0].reason
+    assert not found.whole
+    assert found.written.seq == 40
 
 
 @pytest.mark.asyncio
@@ -188,6 +209,45 @@ def test_a_file_without_an_event_says_what_its_lines_are(tmp_path: Path) -> None
     assert result.exit_code == 1
     assert "names.jsonl, line 1: Expecting value" in result.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_without_an_event_says_why_handlers_refused(tmp_path: Path) -> None:
+    (tmp_path / "fills.csv").write_text(FILLS)
+    options = ("--map", mapping(tmp_path, MAPPING.replace("record_trade", "record_trad")))
+    result = eventstore("migrate", "--events", tmp_path / "fills.csv", *options, tmp_path / "new")
+    assert result.exit_code == 1
+    assert "line 5: qty: 'many' is no decimal" in result.stderr
+    assert "line 2: no handler is registered for 'record_trad'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (FILLS.replace(",", ";"), "px, which no comma divides (.tsv is for tabs). Nothing"),
+        ("", "fills.csv has no first line. Nothing was written"),
+    ],
+)
+def test_a_file_without_the_columns(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "fills.csv").write_text(content)
+    options = ("--map", mapping(tmp_path))
+    result = eventstore("migrate", "--events", tmp_path / "fills.csv", *options, tmp_path / "new")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_file_of_events_in_place_of_the_plans_folder(tmp_path: Path) -> None:
+    (tmp_path / "fills.csv").write_text(FILLS)
+    result = eventstore("migrate", tmp_path / "fills.csv", tmp_path / "new")
+    assert result.exit_code == 4
+    assert f"eventstore migrate --events {tmp_path / 'fills.csv'} NEW" in result.stderr
+
+
+@pytest.mark.asyncio
+async def test_a_store_in_place_of_the_plans_folder(tmp_path: Path) -> None:
+    async with EventStore.open(tmp_path / "old", bank_registry()) as store:
+        await store.append(pay())
+    with pytest.raises(StoreNotFoundError, match="It is a store: eventstore copy"):
+        read_legacy(tmp_path / "old")
 
 
 def test_a_file_of_a_spreadsheet(tmp_path: Path) -> None:

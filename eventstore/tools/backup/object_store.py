@@ -75,7 +75,7 @@ class ObjectPlace:
             return error
         kinds = self._obstore.exceptions
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
-        message = f"{self.name} cannot {what}: {reason}"
+        message = f"{self.name} cannot {what}: {reason}{_advice(reason)}"
         if isinstance(error, kinds.PermissionDeniedError | kinds.UnauthenticatedError):
             return StoreAccessError(f"{message}; check the credentials", path=self.name)
         if writing:
@@ -83,6 +83,21 @@ class ObjectPlace:
                 f"{message}; the earlier copies are as they were", path=self.name
             )
         return ReadFailedError(message, path=self.name)
+
+
+_NO_CREDENTIALS = "; the environment has no credentials: set AWS_ACCESS_KEY_ID and the like"
+_ADVICE = {
+    "169.254.169.254": _NO_CREDENTIALS,  # the service that gives a machine in a cloud its role
+    "metadata.google.internal": _NO_CREDENTIALS,
+    "404 Not Found": "; is there such a bucket or container?",
+    "builder error": "; for an endpoint of http:// set AWS_ALLOW_HTTP=true",
+    "error sending request": "; is the endpoint right (AWS_ENDPOINT_URL), and can it be reached?",
+}
+"""What to do next, by a piece of the provider's or the library's answer."""
+
+
+def _advice(reason: str) -> str:
+    return next((advice for piece, advice in _ADVICE.items() if piece in reason), "")
 
 
 def open_object_store(url: str) -> ObjectPlace:

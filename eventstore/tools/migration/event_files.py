@@ -251,9 +251,11 @@ def _check_columns(path: Path, mapping: EventMapping, names: Sequence[str]) -> N
         wanted += [one if isinstance(one, str) else one.source for one in fields.values()]
     for name in wanted:
         if name is not None and name not in names:
+            has = f"the columns {printable(', '.join(names))}" if names else "no first line"
+            if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+                has += ", which no comma divides (.tsv is for tabs)"
             raise ConfigError(
-                f"the mapping names the column {name!r}, and {path} has the columns "
-                f"{printable(', '.join(names))}. Nothing was written",
+                f"the mapping names the column {name!r}, and {path} has {has}. Nothing was written",
                 key="map",
             )
 

@@ -19,10 +19,12 @@ from eventstore.errors import (
     CorruptStoreError,
     EventStoreError,
     InvalidPayloadError,
+    KeyConflictError,
     StateRefusedError,
     StoreFullError,
     UnknownOperationError,
 )
+from eventstore.model.operation import Receipt
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import state_digest
 from eventstore.reading.replay import state_at
@@ -36,6 +38,13 @@ __all__ = ["ForeignEvent", "WrittenStore", "write_new_store"]
 UNKNOWN_KEYS = "unknown_keys"
 """The key of an event's metadata with the keys of the payload that its operation does not know."""
 
+_ABOUT_THE_EVENT = (
+    ConfigError,
+    InvalidPayloadError,
+    KeyConflictError,
+    StateRefusedError,
+    UnknownOperationError,
+)
 _MANY = 4096  # events in the queue: then the queue is emptied
 
 
@@ -94,12 +103,11 @@ async def write_new_store(
         ) as store:
             try:
                 await _append_all(store, clock, events, refused, advance)
-                await store.flush()
             except StoreFullError as error:
                 raise _full_error(new, error) from error
             seq, state, operations = store.seq, store.state, store.stats().operations
             if not seq:
-                unused = [*unread, *refused][:3]
+                unused = [*unread[:2], *refused[:2]]
                 reasons = "; ".join(f"{one.place}: {one.reason}" for one in unused)
                 raise CorruptStoreError(
                     f"{new}: no event was accepted, and no store was made ({reasons or 'none'})",
@@ -139,28 +147,44 @@ async def _append_all(
     refused: list[SetAside],
     advance: Callable[[int], None],
 ) -> None:
+    waiting: list[tuple[ForeignEvent, Receipt]] = []
     for count, event in enumerate(events, 1):
         try:
             clock.set(event.time)
-            _submit(store, event)
-        except (
-            ConfigError,
-            InvalidPayloadError,
-            StateRefusedError,
-            UnknownOperationError,
-        ) as error:
-            _set_aside(event, refused, str(error), error)
-        except (EventStoreError, OSError):
-            raise
+            waiting.append((event, _submit(store, event)))
         except Exception as error:  # noqa: BLE001  a handler refuses with any error of its own
-            reason = f"{event.operation} refused it: {type(error).__name__}: {error}"
-            _set_aside(event, refused, reason, error)
+            _set_aside(event, refused, error)
         if not count % _MANY:
-            await store.flush()
+            await _settle(store, waiting, refused)
+            waiting.clear()
             advance(count)
+    await _settle(store, waiting, refused)
 
 
-def _set_aside(event: ForeignEvent, refused: list[SetAside], reason: str, error: Exception) -> None:
+async def _settle(
+    store: EventStore[Any],
+    waiting: Iterable[tuple[ForeignEvent, Receipt]],
+    refused: list[SetAside],
+) -> None:
+    """Set aside the events that were refused later: an older key is looked up on disk first."""
+    await store.flush()
+    for event, receipt in waiting:
+        if receipt.done and receipt.error is None:
+            continue
+        try:
+            await receipt
+        except Exception as error:  # noqa: BLE001  as of the submission
+            _set_aside(event, refused, error)
+
+
+def _set_aside(event: ForeignEvent, refused: list[SetAside], error: Exception) -> None:
+    """Set an event aside with the reason. Raises an error that is not about the event."""
+    if isinstance(error, _ABOUT_THE_EVENT):
+        reason = str(error)
+    elif isinstance(error, EventStoreError | OSError):
+        raise error
+    else:
+        reason = f"{event.operation} refused it: {type(error).__name__}: {error}"
     reason = printable(reason)
     if event.required:
         raise CorruptStoreError(
@@ -170,14 +194,13 @@ def _set_aside(event: ForeignEvent, refused: list[SetAside], reason: str, error:
     refused.append(SetAside(event.place, reason))
 
 
-def _submit(store: EventStore[Any], event: ForeignEvent) -> None:
+def _submit(store: EventStore[Any], event: ForeignEvent) -> Receipt:
     """Submit an event. Keys that the operation does not know go into the event's metadata."""
     data, unknown = dict(event.data), dict[str, Any]()
     while True:
         metadata = {**(event.metadata or {}), **({UNKNOWN_KEYS: unknown} if unknown else {})}
         try:
-            store.submit((event.operation, data), key=event.key, metadata=metadata or None)
-            return
+            return store.submit((event.operation, data), key=event.key, metadata=metadata or None)
         except InvalidPayloadError as error:
             name = error.field.removeprefix("$.")
             if "unknown field" not in str(error) or name not in data:

@@ -33,6 +33,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ from eventstore.config_file import read_regular_file
 from eventstore.errors import ConfigError, CorruptStoreError, StoreNotFoundError
 from eventstore.os_errors import read_error
 from eventstore.recovery_and_stats import printable
+from eventstore.tools.staging import is_store
 
 __all__ = [
     "FULL_STATE",
@@ -161,9 +163,15 @@ def read_legacy(old: str | os.PathLike[str]) -> LegacyFolder:
     except OSError as error:
         raise read_error(error, str(error.filename or folder)) from error
     if not files and lines is None:
+        hint = ""
+        if place.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+            file = shlex.quote(str(old))
+            hint = f". A file of events: eventstore migrate --events {file} NEW"
+        elif is_store(place):
+            hint = ". It is a store: eventstore copy"
         raise StoreNotFoundError(
             f"{folder} has no {stem}.json, no backup of it and no {stem}.wal: name the folder of "
-            "plan 0D's files, or the path of the saved state",
+            f"plan 0D's files, or the path of the saved state{hint}",
             path=str(folder),
         )
     entries, bad = _read_log(f"{stem}.wal", lines or ())

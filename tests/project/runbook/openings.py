@@ -40,7 +40,8 @@ def flip(file: Path, at: int) -> None:
 
 
 @situation("StoreNotFoundError")
-def not_found() -> str:
+async def not_found() -> str:
+    await filled()
     return command("eventstore info engine-stat")
 
 
