@@ -210,6 +210,30 @@ REPLICATION = (
         caught_by=(TEST_RETENTION,),
     ),
     Sabotage(
+        name="the places of standbys as any server knows them",
+        breaks="a standby that was away goes on",
+        edits=(
+            edit(
+                "replication/standby_progress.py",
+                'for subject in await subjects_of(self._connection, f"KV_{name}", f"{before}>"):',
+                "for subject in [before + key for key in await self._bucket.keys()]:",
+            ),
+        ),
+        caught_by=(TEST_RETENTION,),
+    ),
+    Sabotage(
+        name="a lease given back before the engine is started",
+        breaks="of several standbys one is promoted",
+        edits=(
+            edit(
+                "command_line/replication.py",
+                "        await _hold_lease(path, config)\n        return found\n",
+                "        return found\n",
+            ),
+        ),
+        caught_by=("tests/replication/test_commands.py",),
+    ),
+    Sabotage(
         name="a copy mixed of the segments of two machines",
         breaks="a new standby begins with the copy",
         edits=(
