@@ -34,14 +34,14 @@ BACKUP_FOLDERS = ("catalogs", "data")
 
 
 def is_store(folder: Path) -> bool:
-    """Tell whether the directory of a store is at `folder`. Nothing is read of it."""
+    """Tell whether `folder` is the directory of a store, by the names of files alone."""
     return (folder / MANIFEST).is_file() and any(
         (folder / name).is_dir() for name in (LOG_FOLDER, SNAPSHOT_FOLDER)
     )
 
 
 def is_backup(folder: Path) -> bool:
-    """Tell whether the directory of a backup is at `folder`. Nothing is read of it."""
+    """Tell whether `folder` is the directory of a backup, by the names of files alone."""
     return all((folder / name).is_dir() for name in BACKUP_FOLDERS)
 
 
