@@ -441,7 +441,7 @@ class TestFailing:
             disk.fail(kind="sync", name=SEGMENT, errno=errno.EIO)
             await log.append(1)
             await log.append(2)
-            await asyncio.sleep(2)
+            await asyncio.sleep(2)  # of virtual time
             assert log.stats().failed is when.startswith("before")
             for _ in range(2):
                 with pytest.raises(StoreFailedError, match="events 2 to 3 were ack") as raised:

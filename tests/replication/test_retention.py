@@ -50,6 +50,16 @@ async def append(store: EventStore[Any], first: int, last: int) -> None:
         await store.append(pay(number), key=f"k{number}")
 
 
+async def append_past_standby(
+    store: EventStore[Any], other: Path, replicate: dict[str, Any]
+) -> None:
+    """Append 20 events. The standby in `other` has ten of them, and is gone."""
+    await append(store, 1, 10)
+    async with followed(other, replicate) as standby:
+        await standby.wait_for(10)
+    await append(store, 11, 20)
+
+
 class TestTrimming:
     async def test_a_new_standby_begins_with_the_copy_and_has_every_event(
         self, directories: list[Path], replicate: dict[str, Any]
@@ -77,10 +87,7 @@ class TestTrimming:
     ) -> None:
         one, other = directories
         async with opened(one, replicate) as store:
-            await append(store, 1, 10)
-            async with followed(other, replicate) as standby:
-                await standby.wait_for(10)
-            await append(store, 11, 20)
+            await append_past_standby(store, other, replicate)
             found = await trim(one, config(replicate))
             assert (found.copied, found.oldest_standby) == (20, 10)
             status = await stream_status(one, config(replicate))
@@ -317,10 +324,7 @@ async def test_a_server_that_is_behind_lists_no_bucket(
     monkeypatch.setattr(KeyValue, "keys", nothing)
     one, other = directories
     async with opened(one, replicate) as store:
-        await append(store, 1, 10)
-        async with followed(other, replicate) as standby:
-            await standby.wait_for(10)
-        await append(store, 11, 20)
+        await append_past_standby(store, other, replicate)
         for last in (20, 30):
             found = await trim(one, config(replicate))
             assert (found.copied, found.oldest_standby) == (last, 10)

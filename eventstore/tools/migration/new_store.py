@@ -173,7 +173,7 @@ async def _settle(
             continue
         try:
             await receipt
-        except Exception as error:  # noqa: BLE001  as of the submission
+        except Exception as error:  # noqa: BLE001  of a handler's own code, too
             _set_aside(event, refused, error)
 
 
