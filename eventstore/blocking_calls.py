@@ -34,6 +34,7 @@ from eventstore.shared_threads import Crew, CrewExecutor
 
 __all__ = [
     "BackgroundCalls",
+    "is_given_up",
     "no_thread_error",
     "opening_executor",
     "run_blocking",
@@ -175,6 +176,7 @@ class _OpeningCall(Generic[T]):
             if self._given_up:
                 raise asyncio.CancelledError  # nobody is told
             self._begun = True
+        _making.opening = self
         try:
             result = self._call()
             with _lock:
@@ -185,10 +187,16 @@ class _OpeningCall(Generic[T]):
                 self._release(result)
             return result
         finally:
+            del _making.opening
             with _lock:
                 self._over = True
                 _given_up.pop(self._ended, None)
             self._ended.set()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for the call any more."""
+        return self._given_up
 
     def take(self) -> None:
         """Note that the caller has the result."""
@@ -204,6 +212,7 @@ class _OpeningCall(Generic[T]):
             self._release(self._result.pop())
 
 
+_making = threading.local()
 _lock = threading.Lock()
 _given_up: dict[threading.Event, str | os.PathLike[str]] = {}
 """The end and the path of each opening under way, or to be undone, that nobody waits for.
@@ -212,6 +221,15 @@ Their threads do not exist in a forked child.
 """
 
 os.register_at_fork(after_in_child=_given_up.clear)
+
+
+def is_given_up() -> bool:
+    """Return whether nobody waits any more for the opening that this thread makes.
+
+    A call that takes long looks now and then, and raises whatever it likes: nobody is told.
+    """
+    opening: _OpeningCall[Any] | None = getattr(_making, "opening", None)
+    return opening is not None and opening.given_up
 
 
 def wait_for_given_up(path: str | os.PathLike[str]) -> None:

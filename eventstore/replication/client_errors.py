@@ -1,7 +1,6 @@
-"""What an error of the client library says: a fault that stays, or trouble that may pass.
+"""The meaning of an error of the client library: a lasting fault, or trouble that may pass.
 
-A fault that stays is told at the opening, also with `acknowledge: local`. Trouble that may pass is
-waited for.
+A lasting fault is told at the opening, also with `acknowledge: local`. Trouble is waited for.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from eventstore.errors import ReplicationError, ReplicationUnavailableError
+from eventstore.errors import EventStoreError, ReplicationError, ReplicationUnavailableError
 
-__all__ = ["is_transient", "meaning_of"]
+__all__ = ["is_transient", "may_pass", "meaning_of"]
 
 # Codes of the server.
-_NO_PEERS = 10005  # too few others are there, or not yet
-_NO_JETSTREAM = frozenset((10039, 10076))  # none for this account, none at all
+_NO_PEERS = 10005  # too few servers are there, or not yet
+_NO_JETSTREAM = frozenset((10039, 10076))  # for this account, or at all
 _STANDS_ALONE = 10074  # several replicas, on a server that is in no cluster
 _PERMISSIONS = "permissions violation"
 
@@ -30,10 +29,10 @@ def is_transient(error: nats.js.errors.APIError) -> bool:
 
 
 def meaning_of(client: Client, error: Exception) -> tuple[type[ReplicationError], str]:
-    """Return the kind of the package's error for one of the client library, and the reason."""
+    """Return the kind of the package's error for an error of the client library, and the reason."""
     nobody = nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError
     if isinstance(error, nobody):
-        # What the server said of itself at the beginning: the library has no other way to it.
+        # The words of the server at the beginning: the library gives these to nobody.
         offers = client._server_info.get("jetstream")  # noqa: SLF001  see above
         if not offers or getattr(error, "err_code", None) in _NO_JETSTREAM:
             return ReplicationError, "the server has no JetStream, or none for this account"
@@ -42,3 +41,13 @@ def meaning_of(client: Client, error: Exception) -> tuple[type[ReplicationError]
     if _PERMISSIONS in refused:
         return ReplicationError, f"the server refuses it to this user: {refused}"
     return ReplicationUnavailableError, f"{type(error).__name__} {error}".rstrip()
+
+
+def may_pass(error: EventStoreError) -> bool:
+    """Tell whether a connected server may answer otherwise in a moment, behind an election.
+
+    An unreachable server, or one without JetStream, is told at once.
+    """
+    cause = error.__cause__  # none where no server answers
+    told = nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError
+    return cause is not None and not isinstance(cause, told)

@@ -14,21 +14,25 @@ expects a wrong sequence number (`connection.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
+import time
 
 import msgspec
 import nats.js.errors
 from nats.js.kv import KeyValue
 
 from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
-from eventstore.replication.connection import Connection
+from eventstore.replication.connection import Connection, end_tasks
 from eventstore.replication.identity import Identity
 
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]
 
 _KEY = "writer"
+_OTHER_REVISION = (10071, 10164)
+"""The server's codes for an entry that another one has replaced."""
 _ATTEMPTS = 10  # a busy cluster answers slowly, and the other machine renews meanwhile
 
 
@@ -155,9 +159,30 @@ class Lease:
 
     async def release(self) -> None:
         """Give the lease back, so that the next writer need not wait."""
+        # A renewal that was cancelled is perhaps stored.
+        if self._revision and not await self._delete() and await self._is_ours():
+            await self._delete()
+
+    async def release_within(self, seconds: float) -> None:
+        """Give the lease back, however often the caller is cancelled meanwhile. Raises nothing.
+
+        An error, and a longer time, leave the lease to run out.
+        """
+        releasing, end = asyncio.ensure_future(self.release()), time.monotonic() + seconds
+        while not releasing.done() and (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([releasing], timeout=left)
+        await end_tasks(releasing)
+
+    async def _delete(self) -> bool:
         with self._connection.translating("giving the lease back"):
-            if self._revision:
+            try:
                 await self._bucket.delete(_KEY, last=self._revision)
+            except nats.js.errors.APIError as error:
+                if error.err_code in _OTHER_REVISION:
+                    return False
+                raise
+        return True
 
     async def _write(self) -> bool:
         value = msgspec.json.encode(self.holder)

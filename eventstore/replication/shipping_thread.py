@@ -20,13 +20,11 @@ and every later one raise `FencedError`. The store is then read-only.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
+from collections.abc import Callable
 
-import nats.errors
-import nats.js.errors
-
+from eventstore.blocking_calls import is_given_up
 from eventstore.disk.base import Disk
 from eventstore.disk.layout import REPLICA
 from eventstore.disk.manifest import Manifest
@@ -45,8 +43,9 @@ from eventstore.log.replica_interface import Lag
 from eventstore.operator_log import operator_log
 from eventstore.os_errors import recovery_write_error
 from eventstore.replication.backlog import Backlog
+from eventstore.replication.client_errors import may_pass
 from eventstore.replication.connecting import connect
-from eventstore.replication.connection import Connection
+from eventstore.replication.connection import Connection, connection_error
 from eventstore.replication.fork_point import checksums_of
 from eventstore.replication.history_bucket import keep_history
 from eventstore.replication.identity import identity_of, note_writing
@@ -67,9 +66,14 @@ __all__ = ["Shipper"]
 _logger = operator_log("eventstore.replication")
 
 OPENING_SECONDS = 10.0
-"""How long an opening waits for the cluster at most, and with `quorum` for the last events."""
+"""How long an opening waits for the cluster at most, and with `quorum` for the next event of those
+that the stream lacks."""
 CLOSING_SECONDS = 2.0
 """How long a closing waits for the last events at most."""
+RELEASE_SECONDS = 1.0
+"""How long a closing waits at most until the lease is given back."""
+_LOOK = 0.2
+"""Seconds between two looks of an opening whether anybody still waits for it."""
 _CANCEL_AGAIN = 0.2
 """Seconds between two cancellations of the shipping thread's work."""
 _RETRY = 0.25
@@ -118,9 +122,10 @@ class Shipper:
     def begin(
         cls, disk: Disk, manifest: Manifest, config: ReplicationConfig, last_seq: int
     ) -> Shipper:
-        """Begin to copy, and wait for the first word of the cluster.
+        """Begin to copy, and wait for the first word of the cluster, with `quorum` for the lag.
 
-        An absent cluster is no error with `acknowledge: local`. A warning stands instead.
+        An absent cluster is no error with `acknowledge: local`. A warning stands instead. Waiting
+        for the lag has no limit while the cluster takes events.
         Raises `ReplicationError` and its kinds, and `FencedError`.
         """
         shipper = cls(disk, manifest, config, last_seq)
@@ -128,6 +133,7 @@ class Shipper:
         try:
             shipper._wait_for_beginning(last_seq)
         except BaseException:
+            shipper._give_up_at = time.monotonic()
             shipper.close()
             raise
         return shipper
@@ -139,7 +145,7 @@ class Shipper:
             return self._acknowledged >= wanted or self._failed() or self._refused is not None
 
         with self._changed:
-            self._changed.wait_for(begun, OPENING_SECONDS)
+            self._wait_while_taken(begun, last_seq)
             if self.failure is not None:
                 raise fresh_error(self.failure)
             refused = self._refused
@@ -149,8 +155,34 @@ class Shipper:
                 if self._config.acknowledge == "local":
                     self._begun = True
                     return
-                raise refused or self._trouble or _silent_error(self._path, self._config)
+                raise refused or self._trouble or self._silent_error(last_seq)
             raise refused
+
+    def _wait_while_taken(self, begun: Callable[[], bool], last_seq: int) -> None:
+        """Wait until an opening has `begun`, or the cluster took no event for `OPENING_SECONDS`."""
+        reached, reached_at = -1, time.monotonic()
+        told_at = reached_at
+        while not begun():
+            self._changed.wait(_LOOK)
+            now = time.monotonic()
+            if self._acknowledged > reached:
+                reached, reached_at = self._acknowledged, now
+                self._trouble = None
+            if is_given_up() or now - reached_at > OPENING_SECONDS:
+                return
+            if now - told_at > OPENING_SECONDS:
+                told_at = now
+                _logger.warning(
+                    "%s: the store opens once the cluster has event %d, and has event %d by now",
+                    self._path,
+                    last_seq,
+                    reached,
+                )
+
+    def _silent_error(self, last_seq: int) -> ReplicationError:
+        missing = f"{max(self._acknowledged, 0) + 1} to {last_seq}"
+        reason = f"the cluster took none of the events {missing} within {OPENING_SECONDS:g} s"
+        return connection_error(ReplicationUnavailableError, self._path, self._config, reason)
 
     def _failed(self) -> bool:
         return self.failure is not None
@@ -251,7 +283,10 @@ class Shipper:
                 return
             except Exception as error:  # whatever it is, the engine goes on
                 _logger.exception("%s: replication begins anew", self._path)
-                self._tell_away(_unforeseen_error(self._path, self._config, error))
+                reason = f"{type(error).__name__}: {error}"
+                self._tell_away(
+                    connection_error(ReplicationUnavailableError, self._path, self._config, reason)
+                )
                 pause = _FAULT_RETRY
             await asyncio.sleep(pause)  # nobody tells of a returning cluster
 
@@ -302,10 +337,8 @@ class Shipper:
         try:
             await connection.first_ended(lease.keep(), shipping.run(), *beside)
         finally:
-            with contextlib.suppress(ReplicationError, TimeoutError):
-                if self._closed:
-                    async with asyncio.timeout(1):
-                        await lease.release()
+            if self._closed:
+                await lease.release_within(RELEASE_SECONDS)
 
     def _note_writing(self, timeline: Timeline) -> None:
         if not self._identity.writes_timeline(timeline):
@@ -345,7 +378,8 @@ class Shipper:
         self.warnings.begin("replication", text, _logger)
         if isinstance(error, EventStoreError):
             self._trouble = error
-            if not self._quorum or not _may_pass(error):
+            waits = self._acknowledged >= 0 or may_pass(error)
+            if not self._quorum or not waits:
                 self._refuse(error)
 
     def _refuse(self, error: EventStoreError) -> None:
@@ -359,35 +393,3 @@ class Shipper:
             self.failure = error
             self._changed.notify_all()
         self._lent.loop.stop()
-
-
-def _may_pass(error: EventStoreError) -> bool:
-    """Tell whether a connected server may answer otherwise in a moment: it elects, a peer starts.
-
-    A server that cannot be reached, or has no JetStream, is told at once.
-    """
-    cause = error.__cause__  # none where no server answers
-    told = nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError
-    return cause is not None and not isinstance(cause, told)
-
-
-def _silent_error(path: str, config: ReplicationConfig) -> ReplicationUnavailableError:
-    return ReplicationUnavailableError(
-        f"{path}: the cluster {config.shown} did not take the last events within "
-        f"{OPENING_SECONDS:g} s",
-        path=path,
-        servers=config.shown,
-        stream=config.stream,
-    )
-
-
-def _unforeseen_error(
-    path: str, config: ReplicationConfig, error: Exception
-) -> ReplicationUnavailableError:
-    return ReplicationUnavailableError(
-        f"{path}: replication to {config.shown}, stream {config.stream!r}: "
-        f"{type(error).__name__}: {error}",
-        path=path,
-        servers=config.shown,
-        stream=config.stream,
-    )
