@@ -21,6 +21,7 @@ from tests.fuzz.fuzzing import FuzzError, as_text, check, fuzz, input_of, of_tex
 from tests.fuzz.limits import EndlessError, GreedyError, limited
 from tests.fuzz.targets import TARGETS, Target
 from tests.stateful.profile import examples
+from tests.support.share import share
 
 _ASKED = os.environ.get("EVENTSTORE_EXAMPLES")
 _USUAL = {
@@ -39,7 +40,7 @@ _USUAL = {
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_any_bytes_are_taken(target: str) -> None:
-    fuzz(target, int(_ASKED or _USUAL[target]), time.time_ns() if _ASKED else 0)
+    fuzz(target, int(_ASKED or share(_USUAL[target])), time.time_ns() if _ASKED else 0)
 
 
 @pytest.mark.parametrize("target", ["header", "segment", "events", "snapshot", "manifest"])

@@ -18,6 +18,7 @@ from tests.handlers.messages import Cash, Fill, Mark, Message, Order, Settlement
 from tests.handlers.tape_steps import INSTRUMENTS, Tape, tapes
 from tests.handlers.teller import Teller
 from tests.stateful.profile import examples
+from tests.support.share import SHARE
 
 
 def told(tape: Tape) -> Ledger:
@@ -126,7 +127,7 @@ def test_tapes_reach_every_outcome_and_kind() -> None:
     """A generator that never makes a bust proves nothing about busts."""
     seen: set[str] = set()
 
-    @examples(150)
+    @examples(400 * SHARE)
     @given(tapes())
     def look(tape: Tape) -> None:
         ledger = Ledger(INSTRUMENTS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,13 +15,14 @@ import pytest
 from eventstore.testing import Faults, SimulationError, SimulationReport, simulate
 from eventstore.testing.simulation.report import table
 from tests.project.test_docs import blocks
+from tests.support.share import share
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "bot"
 PAGE = ROOT / "docs" / "test-your-bot.md"
 STEPS = ("naive", "polling", "keyed", "hasty", "resending", "right")
 SEEDS = range(60)
-ALL = int(os.environ.get("EVENTSTORE_SIMULATED_SEEDS", "2000"))
+ALL = share(2000)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ from eventstore.testing import Call, SimulatedDisk
 from eventstore.tools import verify
 from tests.support.bank import Bank, bank_after, bank_registry, pay
 from tests.support.gates import PATIENCE
+from tests.support.share import share
 
 REGISTRY = bank_registry()
 ACCOUNT = "a" * 200
@@ -56,7 +57,7 @@ OPTIONS: dict[str, Any] = {
     "backup_count": 2,
 }
 COMPLETE = os.environ.get("EVENTSTORE_COMPLETE") == "1"
-SCHEDULES = 600 if COMPLETE else 40
+SCHEDULES = 600 if COMPLETE else share(40)
 DAMAGE = CorruptLogError("it is damaged", path="simulated")
 TWO_SNAPSHOTS = 60
 """The writer makes more calls than this from one snapshot to the next but one."""

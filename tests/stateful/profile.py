@@ -12,6 +12,8 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.support.share import share
+
 __all__ = ["PATIENCE", "examples"]
 
 PATIENCE = 50_000.0
@@ -22,11 +24,11 @@ _ASKED = os.environ.get("EVENTSTORE_EXAMPLES")
 
 
 def examples(usual: int, *, steps: int = 50) -> settings:
-    """Return settings for `usual` examples, or as many as were asked for, of up to `steps`
-    steps.
+    """Return settings for the run's share of `usual` examples, or as many as were asked for, of
+    up to `steps` steps.
     """
     return settings(
-        max_examples=int(_ASKED) if _ASKED else usual,
+        max_examples=int(_ASKED) if _ASKED else share(usual),
         stateful_step_count=steps,
         derandomize=_ASKED is None,
         database=None,

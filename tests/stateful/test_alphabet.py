@@ -21,6 +21,7 @@ from tests.stateful.profile import examples
 from tests.stateful.test_log import LogMachine
 from tests.stateful.test_snapshots_only import SnapshotsOnlyMachine
 from tests.stateful.test_store import StoreMachine
+from tests.support.share import SHARE
 
 Machine = type[RuleBasedStateMachine]
 Sabotage = Callable[[pytest.MonkeyPatch], None]
@@ -99,5 +100,5 @@ def test_a_broken_promise_is_noticed(
     sabotage(monkeypatch)
     with pytest.raises((AssertionError, EventStoreError)):
         run_state_machine_as_test(
-            machine, settings=settings(examples(400), phases=[Phase.generate])
+            machine, settings=settings(examples(400 * SHARE), phases=[Phase.generate])
         )

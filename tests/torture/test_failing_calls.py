@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 import pytest
 
@@ -19,6 +18,7 @@ from eventstore.os_errors import SyncFailedError
 from eventstore.testing.faults import Call, Fault
 from eventstore.testing.simulated_disk import SimulatedDisk
 from eventstore.testing.virtual_time import run_in_virtual_time
+from tests.support.share import SHARE
 from tests.torture.cli import CrashError, main
 from tests.torture.failing_calls import (
     NOTHING,
@@ -33,8 +33,6 @@ from tests.torture.ledger import Deposit, ledger_registry
 
 LIFE_CYCLE = 10
 PARTS = 6
-SPARSE = int(os.environ.get("EVENTSTORE_FAILING_CALLS", "1"))
-"""One of so many failures is played. `.ci/run` asks for fewer, for the sake of its time."""
 
 
 def test_the_life_cycle_is_a_full_one() -> None:
@@ -54,13 +52,13 @@ def test_the_life_cycle_is_a_full_one() -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_each_failure_ends_as_it_should_and_the_store_opens_afterwards(part: int) -> None:
-    report = fail_every_call(LIFE_CYCLE, every=PARTS * SPARSE, first=part)
-    assert report.states > 300 // SPARSE
+    report = fail_every_call(LIFE_CYCLE, every=PARTS * SHARE, first=part)
+    assert report.states > 300 // SHARE
 
 
 @pytest.mark.parametrize("workload", range(12))
 def test_failures_in_other_lives(workload: int) -> None:
-    fail_every_call(workload, every=53, first=workload)
+    fail_every_call(workload, every=53 * SHARE, first=workload)
 
 
 def test_all_faults_are_played() -> None:
@@ -88,7 +86,7 @@ def test_all_faults_are_played() -> None:
 def test_failures_of_other_kinds_of_programs(kind: str) -> None:
     """A log alone, a store without one, and a store with subscribers and other processes."""
     for number in range(3):
-        report = fail_every_call(f"{kind}:{number}", every=29, first=number)
+        report = fail_every_call(f"{kind}:{number}", every=29 * SHARE, first=number)
         assert report.states > 0
 
 
