@@ -1,7 +1,8 @@
 """Run the benchmarks: `python -m benchmarks --quick`, or in full without the option.
 
-Needs the extra `bench` and a Linux machine with a disk worth measuring. The results go to
-`benchmarks/results`: `table.md`, `results.json` and the plots.
+Needs the extra `bench` and a Linux machine with a disk worth measuring. The results are `table.md`,
+`results.json` and the plots. Those of the full run with every case and peer go to
+`benchmarks/results`, which the documentation shows, and others to `benchmarks/results/partial`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ QUICK_SECONDS = 165.0
 """Seconds after which a quick run begins no further round."""
 
 RESULTS = Path(__file__).resolve().parent / "results"
+PARTIAL = RESULTS / "partial"
 
 
 def stop(number: int, frame: object) -> None:
@@ -51,8 +53,8 @@ def stop(number: int, frame: object) -> None:
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    default=RESULTS,
-    help="Where table, JSON and plots go. Default: benchmarks/results.",
+    help="Where table, JSON and plots go. Default: benchmarks/results, or its folder 'partial' for "
+    "a run that is not of everything.",
 )
 @click.option("--seed", type=int, default=1, help="Of the order within rounds.")
 def main(
@@ -61,11 +63,13 @@ def main(
     cases: str | None,
     peers: str | None,
     where: Path,
-    output: Path,
+    output: Path | None,
     seed: int,
 ) -> None:
     """Measure, and write the results."""
     profile: Profile = "quick" if quick else "full"
+    if output is None:
+        output = PARTIAL if quick or cases or peers else RESULTS
     chosen = [case for name, case in CASES.items() if _wanted(name, case.title, cases)]
     if not chosen:
         raise click.BadParameter(f"no case is called {cases!r}", param_hint="--cases")
