@@ -22,13 +22,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import (
-    DiscardPolicy,
-    RawStreamMsg,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-)
+from nats.js.api import RawStreamMsg
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
 from eventstore.replication.client_errors import is_transient, meaning_of
@@ -39,10 +33,11 @@ from eventstore.replication.messages import (
     StreamEnd,
     any_subject,
     history_subject,
+    is_foreign,
     record_subject,
-    subjects,
 )
 from eventstore.replication.pipeline import Answered, Pipeline
+from eventstore.replication.stream_settings import differences, wanted_settings
 from eventstore.replication_config import ReplicationConfig
 
 __all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", "end_tasks"]
@@ -58,7 +53,8 @@ REQUEST_SECONDS = 5.0
 class Connection:
     """One connection, and the stream of the configuration. `path` is the store's directory.
 
-    `lost` is done once the connection is closed, by whomever.
+    `lost` is done once the connection is closed, by whomever. `foreign` is the number of the last
+    foreign message that was met, 0 for none.
     """
 
     def __init__(
@@ -73,6 +69,7 @@ class Connection:
         self.config = config
         self.client = client
         self.lost = lost
+        self.foreign: int = 0
         self._pipeline = pipeline
         self.stream: JetStreamContext = client.jetstream(timeout=REQUEST_SECONDS)
 
@@ -142,7 +139,7 @@ class Connection:
         Raises `ReplicationError` where there is no JetStream, `StreamMismatchError` for other
         settings, and `ReplicationUnavailableError`.
         """
-        wanted = _stream_config(self.config)
+        wanted = wanted_settings(self.config)
         with self.translating("asking for the stream"):
             try:
                 info = await self.stream.stream_info(self.config.stream)
@@ -165,17 +162,23 @@ class Connection:
                 raise self.error(
                     ReplicationError, f"JetStream refuses: {error.description}"
                 ) from error
-        differences = _differences(info.config, wanted)
-        if differences:
+        different = differences(info.config, wanted)
+        if different:
             raise self.error(
                 StreamMismatchError,
-                "the stream has other settings: " + "; ".join(differences) + ". Change the stream "
+                "the stream has other settings: " + "; ".join(different) + ". Change the stream "
                 "or the configuration",
             )
         return int(info.state.last_seq)
 
-    def end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd:
-        """Read the headers of message `number`. Raises `StreamMismatchError`."""
+    def end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd | None:
+        """Read the headers of message `number`, `None` for a foreign message.
+
+        Raises `StreamMismatchError`.
+        """
+        if is_foreign(headers):
+            self.foreign = max(self.foreign, number)
+            return None
         try:
             return StreamEnd.of(headers)
         except MessageError as error:
@@ -183,7 +186,10 @@ class Connection:
 
     def damaged(self, number: int, error: MessageError) -> ReplicationError:
         """Return the error for a message of the stream that is none of a store's."""
-        reason = f"message {number} of the stream was not written by a store: {error}"
+        reason = (
+            f"message {number} of the stream was not written by a store: {error}. To go on: nats "
+            f"stream rmm {self.config.stream} {number}, and restart the writer"
+        )
         return self.error(StreamMismatchError, reason)
 
     async def message_at(self, number: int) -> RawStreamMsg | None:
@@ -194,18 +200,23 @@ class Connection:
             except nats.js.errors.NotFoundError:
                 return None
 
-    async def message_from(self, number: int, *, records: bool = False) -> RawStreamMsg | None:
-        """Return the first message at or behind a number, `None` where there is none.
-
-        With `records`, history messages are passed over.
-        """
+    async def message_from(
+        self, number: int, subject: Callable[[str], str] = any_subject
+    ) -> RawStreamMsg | None:
+        """Return the first message of a subject at or behind a number, `None` for none."""
         name = self.config.stream
-        subject = record_subject(name) if records else any_subject(name)
         with self.translating("searching the stream"):
             try:
-                return await self.stream.get_msg(name, seq=number, subject=subject, next=True)
+                return await self.stream.get_msg(name, seq=number, subject=subject(name), next=True)
             except nats.js.errors.NotFoundError:
                 return None
+
+    async def first_record(self) -> RawStreamMsg | None:
+        """Return the first message of a record, `None` where there is none."""
+        found = await self.message_from(1, record_subject)
+        while found is not None and self.end_of(found.headers, found.seq or 0) is None:
+            found = await self.message_from((found.seq or 0) + 1, record_subject)
+        return found
 
     async def purge_records(self, before: int) -> None:
         """Remove the records before message `before` from the stream."""
@@ -256,10 +267,24 @@ class Connection:
                 last = await self.stream.get_last_msg(name, history_subject(name))
             except nats.js.errors.NotFoundError:
                 return None
+        if is_foreign(last.headers):
+            found = await self._last_own_history()
+            if found is None:
+                return None
+            last = found
         try:
             return History.decode(last.data or b"")
         except MessageError as error:
             raise self.damaged(last.seq or 0, error) from error
+
+    async def _last_own_history(self) -> RawStreamMsg | None:
+        """Return the last history message of a store. The messages are searched forward alone."""
+        number, last = 0, None
+        while (found := await self.message_from(number + 1, history_subject)) is not None:
+            number = found.seq or 0
+            if self.end_of(found.headers, number) is not None:
+                last = found
+        return last
 
     def send(self, message: Outgoing, expected: int, answered: Answered) -> None:
         """Send a message with the next `flush`, to be stored behind message `expected`.
@@ -364,36 +389,3 @@ def connection_error(
     """Return an error about a store and its cluster."""
     message = f"{path}: replication to {config.shown}, stream {config.stream!r}: {reason}"
     return kind(message, path=path, servers=config.shown, stream=config.stream)
-
-
-def _stream_config(config: ReplicationConfig) -> StreamConfig:
-    """Return the settings of a new stream. A full stream refuses, and never drops the oldest."""
-    return StreamConfig(
-        name=config.stream,
-        subjects=subjects(config.stream),
-        num_replicas=config.replicas,
-        storage=StorageType.FILE,
-        retention=RetentionPolicy.LIMITS,
-        discard=DiscardPolicy.NEW,
-        allow_direct=False,
-    )
-
-
-def _differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
-    """Name the settings in which a stream differs from the wanted ones."""
-    told = []
-    for name in ("num_replicas", "storage", "retention", "discard"):
-        one, other = getattr(found, name), getattr(wanted, name)
-        if one != other:
-            told.append(f"{name} is {_shown(one)}, not {_shown(other)}")
-    if sorted(found.subjects or ()) != sorted(wanted.subjects or ()):
-        told.append(f"subjects are {found.subjects}, not {wanted.subjects}")
-    if found.mirror or found.sources or found.sealed:
-        told.append("the stream is sealed, or a copy of other streams")
-    if found.no_ack:
-        told.append("no_ack is set, so nothing is acknowledged")
-    return told
-
-
-def _shown(value: Any) -> str:
-    return str(getattr(value, "value", value))

@@ -26,6 +26,10 @@ ones fit.
   events again (`tail_mending.py`).
 
 The new writer and every reader pass such records over.
+
+*Foreign messages.* Any client of the cluster that may can publish to the subjects. A message
+without the header of the store is evidently none of a store's. Such a message takes a number, and
+everybody passes it over. A message with the header has to be whole: it may be a damaged record.
 """
 
 from __future__ import annotations
@@ -58,6 +62,7 @@ __all__ = [
     "any_subject",
     "history_message",
     "history_subject",
+    "is_foreign",
     "record_messages",
     "record_subject",
     "subjects",
@@ -99,6 +104,11 @@ def any_subject(stream: str) -> str:
 def subjects(stream: str) -> list[str]:
     """Return the subjects of a stream."""
     return [history_subject(stream), record_subject(stream)]
+
+
+def is_foreign(headers: Mapping[str, str] | None) -> bool:
+    """Return whether a message with such headers is evidently none of a store's."""
+    return STORE not in (headers or {})
 
 
 class StreamEnd(NamedTuple):

@@ -32,7 +32,7 @@ from eventstore.replication.connecting import connect, settings_in
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import StreamEnd
 from eventstore.replication.replica_directory import manifest_of
-from eventstore.replication.searching import find_message, stream_end
+from eventstore.replication.searching import find_message, own_message, stream_end
 from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.standing_warnings import StandingWarnings
 from eventstore.tools.backup.catalog import Catalog
@@ -124,7 +124,8 @@ async def _trimmed(connection: Connection) -> Trimmed:
     safe = catalog.last if oldest is None else min(catalog.last, oldest)
     found = await find_message(connection, lambda one: one.last > safe)
     before = await connection.size()
-    await connection.purge_records(last if found is None else min(last, found.begin))
+    begin = last if found is None else await own_message(connection, found.begin)
+    await connection.purge_records(min(last, begin))
     return Trimmed(catalog.last, oldest, before, await connection.size())
 
 

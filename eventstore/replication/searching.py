@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 The events grow with the numbers of the messages, and so do the timelines. So a few requests find
 the first message with some property. Numbers without a message (trimmed, or removed by hand) are
-passed over, and void records (`messages.py`), which break the growth.
+passed over, and so are void records and foreign messages (`messages.py`), which break the growth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from eventstore.replication.connection import Connection
 from eventstore.replication.messages import StreamEnd, history_subject
 from eventstore.timelines import Timeline
 
-__all__ = ["Found", "find_message", "stream_end"]
+__all__ = ["Found", "find_message", "own_message", "stream_end"]
 
 
 class Found(NamedTuple):
@@ -66,27 +66,38 @@ async def _good_from(
         if message is None or message.seq is None:
             return None
         end = connection.end_of(message.headers, message.seq)
-        if not end.is_void(timelines):
+        if end is not None and not end.is_void(timelines):
             return Found(message.seq, end)
         number = message.seq + 1
 
 
+async def own_message(connection: Connection, number: int) -> int:
+    """Return the number of the first message at or before a number that is no foreign one."""
+    while number > 1:
+        found = await connection.message_at(number)
+        if found is None or connection.end_of(found.headers, number) is not None:
+            break
+        number -= 1
+    return number
+
+
 async def stream_end(connection: Connection) -> StreamEnd | None:
-    """Return the end of the stream, `None` for an empty stream. Void records are passed over.
+    """Return the end of the stream, `None` for an empty one.
+
+    Void records and foreign messages are passed over.
 
     Raises `StreamMismatchError` for a message of no store, and `ReplicationUnavailableError`.
     """
     last = await connection.last()
     if last is None:
         return None
-    number = last.seq or 0
-    end = connection.end_of(last.headers, number)
-    if last.subject == history_subject(connection.config.stream):
+    number, end = last.seq or 0, connection.end_of(last.headers, last.seq or 0)
+    if end is not None and last.subject == history_subject(connection.config.stream):
         return end
     history = await connection.last_history()
-    while history is not None and end.is_void(history.timelines):  # a few, behind the history
+    timelines = () if history is None else history.timelines
+    while number > 1 and (end is None or end.is_void(timelines)):  # a few
         number -= 1
         found = await connection.message_at(number)
-        if found is not None:
-            end = connection.end_of(found.headers, number)
+        end = None if found is None else connection.end_of(found.headers, number)
     return end

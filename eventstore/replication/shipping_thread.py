@@ -46,6 +46,7 @@ from eventstore.replication.backlog import Backlog
 from eventstore.replication.client_errors import may_pass
 from eventstore.replication.connecting import connect
 from eventstore.replication.connection import Connection, connection_error
+from eventstore.replication.foreign_messages import tell_foreign
 from eventstore.replication.fork_point import checksums_of
 from eventstore.replication.history_bucket import keep_history
 from eventstore.replication.identity import identity_of, note_writing
@@ -318,6 +319,7 @@ class Shipper:
         try:
             await mend(connection, WINDOW, self._backlog.sendable)
             end = await shipping.position()  # nobody else had the lease since
+            tell_foreign(connection, self.warnings)
             timeline = self._history.timelines[-1]
             shipping.ensure_level(end, adopts=self._identity.writes_timeline(timeline))
         except (FencedError, StreamMismatchError) as error:

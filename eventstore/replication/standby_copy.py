@@ -36,6 +36,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.open_store.parts import recover_parts
 from eventstore.operator_log import operator_log
 from eventstore.replication.connection import Connection
+from eventstore.replication.foreign_messages import tell_foreign
 from eventstore.replication.history_bucket import known_history
 from eventstore.replication.messages import History, Record, StreamEnd
 from eventstore.replication.replica_directory import adopt_history
@@ -160,6 +161,7 @@ class StreamCopy(Generic[StateT]):
                 if not message.pending or len(receipts) >= _UNSETTLED:
                     await _settle(receipts)
                     self.store.log.warnings.end(_FULL, "the standby goes on")
+                    tell_foreign(connection, self.store.log.warnings)
                     if not message.pending:
                         self.level_at = time.monotonic()
                     self.changed.set()

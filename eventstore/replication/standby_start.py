@@ -87,8 +87,9 @@ async def _beginning(
 
 
 async def _begins_with_event_1(connection: Connection) -> bool:
-    first = await connection.message_from(1, records=True)
-    if first is not None:
-        return connection.end_of(first.headers, first.seq or 0).first == 1
+    first = await connection.first_record()
+    begin = None if first is None else connection.end_of(first.headers, first.seq or 0)
+    if begin is not None:
+        return begin.first == 1
     end = await stream_end(connection)
     return end is None or end.last == 0

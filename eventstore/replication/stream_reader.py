@@ -8,8 +8,9 @@ stream.
 
 An ordered consumer of the cluster pushes the messages. A hole in the numbers ends the reading with
 an error, and a new connection begins behind the last message. Numbers that the stream has lost
-(a purge) are passed over: whether events are missing, the numbers of the events tell. So are void
-records (`messages.py`): the last history of the stream, and each one read, tell which are void.
+(a purge) are passed over: whether events are missing, the numbers of the events tell. So are
+foreign messages and void records (`messages.py`): the last history of the stream, and each one
+read, tell which are void.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from eventstore.replication.messages import (
     StreamEnd,
     history_subject,
 )
-from eventstore.replication.searching import find_message
+from eventstore.replication.searching import find_message, own_message
 
 __all__ = ["Message", "StreamReader"]
 
@@ -44,10 +45,11 @@ _HEARTBEAT = 1.0
 
 
 class Message(NamedTuple):
-    """A message of the stream. `content` is `None` for a void record, and for a part of a record.
+    """A message of the stream.
 
-    `end` is the place behind the message. `pending` is the number of messages behind this one, as
-    of the sending.
+    `content` is `None` for a void record, a foreign message, and a part of a record. `end` is the
+    place behind the message, or behind the one before a foreign message. `pending` is the number of
+    messages behind this one, as of the sending.
     """
 
     end: StreamEnd
@@ -61,7 +63,12 @@ class StreamReader:
     def __init__(self, connection: Connection, seq: int) -> None:
         self._connection = connection
         self._seq = seq
-        self._read: StreamEnd | None = None  # the place behind the last message
+        self._number = 0  # of the last message
+        self._read: StreamEnd | None = None  # the place behind the last message of a store
+        # The place that the next message stands right behind, by the last one that counts.
+        self._before: StreamEnd | None = None
+        self._newest: History | None = None
+        self._assembler: RecordAssembler | None = None
 
     def __repr__(self) -> str:
         return f"<StreamReader of {self._connection!r} from event {self._seq}>"
@@ -78,8 +85,7 @@ class StreamReader:
             stop = min(stop, await connection.last_message())
             if first > stop:
                 return
-        newest = await known_history(connection)
-        assembler: RecordAssembler | None = None
+        self._newest = await known_history(connection)
         with connection.translating("reading the stream"):
             subscription = await connection.stream.subscribe(
                 "",
@@ -90,39 +96,46 @@ class StreamReader:
                 ),
                 idle_heartbeat=_HEARTBEAT,
             )
-            number = first - 1
-            before: StreamEnd | None = None  # of the last message that counts
+            self._number = first - 1
             try:
-                while True:
-                    found = await self._next(subscription, number)
-                    if found is None:
-                        continue
-                    seen, number = number, found.metadata.sequence.stream
-                    self._read = end = connection.end_of(found.headers, number)
-                    if assembler is None:
-                        assembler = RecordAssembler(end.store)
-                    content = self._content(found, end, assembler)
-                    if isinstance(content, History):
-                        newest, before = later_history(content, newest), end
-                    elif _is_void(end, newest, before if number == seen + 1 else None):
-                        content = None
-                    else:
-                        before = end
-                    yield Message(end, content, found.metadata.num_pending)
-                    if stop is not None and number >= stop:
-                        return
+                while stop is None or self._number < stop:
+                    found = await self._next(subscription)
+                    message = None if found is None else self._message(found)
+                    if message is not None:
+                        yield message
             finally:
                 await subscription.unsubscribe()
 
-    async def _next(self, subscription: JetStreamContext.PushSubscription, seen: int) -> Msg | None:
-        """Return the message behind `seen`, `None` where the stream has none yet.
+    def _message(self, found: Msg) -> Message | None:
+        """Take the next message, `None` for a foreign one before any other."""
+        seen, self._number = self._number, found.metadata.sequence.stream
+        if self._number != seen + 1:
+            self._before = None
+        pending, end = (
+            found.metadata.num_pending,
+            self._connection.end_of(found.headers, self._number),
+        )
+        if end is None:
+            return None if self._read is None else Message(self._read, None, pending)
+        self._read = end
+        content = self._content(found, end)
+        if isinstance(content, History):
+            self._newest, self._before = later_history(content, self._newest), end
+        elif self._is_void(end):
+            content = None
+        else:
+            self._before = end
+        return Message(end, content, pending)
+
+    async def _next(self, subscription: JetStreamContext.PushSubscription) -> Msg | None:
+        """Return the message behind the last one, `None` where the stream has none yet.
 
         A consumer can vanish in silence, with the server. So after a silence the stream is asked
         for the last message.
         """
         with contextlib.suppress(nats.errors.TimeoutError):
             return await subscription.next_msg(timeout=_SILENCE)
-        connection = self._connection
+        connection, seen = self._connection, self._number
         found = await connection.last()
         last = 0 if found is None else found.seq or 0
         if last > seen and subscription.pending_msgs == 0:
@@ -131,19 +144,20 @@ class StreamReader:
             )
         if self._read is None or last > seen:
             return None
-        if found is None or last < seen or connection.end_of(found.headers, last) != self._read:
+        end = None if found is None else connection.end_of(found.headers, last)
+        if last < seen or end not in (None, self._read):
             raise connection.error(
                 ReplicationUnavailableError, "the stream was deleted, or purged by hand"
             )
         return None
 
-    def _content(
-        self, found: Msg, end: StreamEnd, assembler: RecordAssembler
-    ) -> History | Record | None:
+    def _content(self, found: Msg, end: StreamEnd) -> History | Record | None:
+        if self._assembler is None:
+            self._assembler = RecordAssembler(end.store)
         try:
             if found.subject == history_subject(self._connection.config.stream):
                 return History.decode(found.data)
-            record = assembler.add(found.headers, found.data)
+            record = self._assembler.add(found.headers, found.data)
             if record is not None and (record.first_seq, record.last_seq) != (end.first, end.last):
                 raise MessageError(
                     f"the headers name the events {end.first} to {end.last}, and the record has "
@@ -162,14 +176,12 @@ class StreamReader:
         if not self._seq:
             return 1
         found = await find_message(self._connection, lambda end: end.last >= self._seq)
-        return await self._connection.last_number() + 1 if found is None else found.begin
+        if found is None:
+            return await self._connection.last_number() + 1
+        return await own_message(self._connection, found.begin)
 
-
-def _is_void(end: StreamEnd, newest: History | None, before: StreamEnd | None) -> bool:
-    """Tell whether a record counts for nothing (`messages.py`).
-
-    `before` is the place that the record stands right behind, without a number between.
-    """
-    if newest is not None and end.is_void(newest.timelines):
-        return True
-    return before is not None and not end.connects(before)
+    def _is_void(self, end: StreamEnd) -> bool:
+        """Tell whether a record counts for nothing (`messages.py`)."""
+        if self._newest is not None and end.is_void(self._newest.timelines):
+            return True
+        return self._before is not None and not end.connects(self._before)

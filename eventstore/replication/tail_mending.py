@@ -13,10 +13,10 @@ only where its own log has the events.
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 from eventstore.replication.connection import Connection
-from eventstore.replication.messages import history_subject
-from eventstore.replication.searching import Found
+from eventstore.replication.messages import StreamEnd, history_subject
 
 __all__ = ["mend"]
 
@@ -31,14 +31,22 @@ async def mend(connection: Connection, records: int, last: int) -> None:
     found = await _last_messages(connection, records)
     refused = 0
     for index, (later, before) in enumerate(itertools.pairwise(found), 1):
-        is_void = later.number == before.number + 1
+        is_void = later.behind == before.number
         if not later.end.connects(before.end) and (is_void or found[0].end.last <= last):
             refused = index
     for message in found[:refused]:
         await connection.remove(message.number)
 
 
-async def _last_messages(connection: Connection, records: int) -> list[Found]:
+class _Late(NamedTuple):
+    """A message near the end. `behind` is the number before, where foreign ones are passed over."""
+
+    number: int
+    end: StreamEnd
+    behind: int
+
+
+async def _last_messages(connection: Connection, records: int) -> list[_Late]:
     """Return the last messages that may count, back to a history message, the last one first.
 
     Before a history message, nothing is on the way any more. Before the oldest record, the stream
@@ -46,22 +54,26 @@ async def _last_messages(connection: Connection, records: int) -> list[Found]:
     """
     history = await connection.last_history()
     timelines = () if history is None else history.timelines
-    messages: list[Found] = []
+    messages: list[_Late] = []
     oldest = 0
     number = await connection.last_message()
     while number >= max(oldest, 1) and records > 0:
         found = await connection.message_at(number)
         if found is None:
             if not oldest:
-                first = await connection.message_from(1, records=True)
+                first = await connection.first_record()
                 oldest = number if first is None else first.seq or 0
             records -= 1
         else:
             end = connection.end_of(found.headers, number)
-            if not end.is_void(timelines):
-                messages.append(Found(number, end))
-            if found.subject == history_subject(connection.config.stream):
-                break
-            records -= end.part == 1
+            if end is None:
+                if messages and messages[-1].behind == number:
+                    messages[-1] = messages[-1]._replace(behind=number - 1)
+            else:
+                if not end.is_void(timelines):
+                    messages.append(_Late(number, end, number - 1))
+                if found.subject == history_subject(connection.config.stream):
+                    break
+                records -= end.part == 1
         number -= 1
     return messages

@@ -29,8 +29,8 @@ ON_THE_WAY = (
         edits=(
             edit(
                 "replication/stream_reader.py",
-                "    return before is not None and not end.connects(before)\n",
-                "    return False\n",
+                "        return self._before is not None and not end.connects(self._before)\n",
+                "        return False\n",
             ),
         ),
         caught_by=(TEST_MENDING,),
@@ -43,6 +43,42 @@ ON_THE_WAY = (
                 "replication/searching.py",
                 "return max(self.number - self.end.part, 1)",
                 "return self.number - self.end.part + 1",
+            ),
+        ),
+        caught_by=(TEST_HOLE,),
+    ),
+    Sabotage(
+        name="a foreign message that hides a gap from a reader",
+        breaks="a standby can be promoted whatever the writer had on the way",
+        edits=(
+            edit(
+                "replication/stream_reader.py",
+                "            return None if self._read is",
+                "            self._before = None\n            return None if self._read is",
+            ),
+        ),
+        caught_by=(TEST_HOLE,),
+    ),
+    Sabotage(
+        name="a foreign message that hides a gap from a promotion",
+        breaks="no reader of the stream finds a gap",
+        edits=(
+            edit(
+                MENDING,
+                "            if end is None:\n                if messages and",
+                "            if end is None:\n                if not messages and",
+            ),
+        ),
+        caught_by=(TEST_HOLE,),
+    ),
+    Sabotage(
+        name="a stream that is read from a foreign message on",
+        breaks="a standby can be promoted whatever the writer had on the way",
+        edits=(
+            edit(
+                "replication/searching.py",
+                "if found is None or connection.end_of(found.headers, number) is not None:",
+                "if found is None or number:",
             ),
         ),
         caught_by=(TEST_HOLE,),

@@ -26,7 +26,7 @@ async def read_stream(servers: list[str], stream: str) -> list[list[Any]]:
     while number < last:
         message = await source.get_msg(stream, seq=number + 1, subject=subject, next=True)
         number, headers = message.seq or last, message.headers or {}
-        timeline = int(headers["Eventstore-Timeline"].partition("-")[0])
+        timeline = int(headers.get("Eventstore-Timeline", "0").partition("-")[0])  # 0: foreign
         newest = max(newest, timeline)
         part, _, of = headers.get("Eventstore-Part", "1/1").partition("/")
         parts = [message.data or b""] if part == "1" else [*parts, message.data or b""]

@@ -13,9 +13,15 @@ import pytest
 from nats.aio.client import Client
 
 from eventstore import ConfigError, EventLog, EventStore, StoreConfig
-from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
-from eventstore.replication import Standby
+from eventstore.errors import (
+    FencedError,
+    ReplicationError,
+    ReplicationUnavailableError,
+    StreamMismatchError,
+)
+from eventstore.replication import Standby, rejoin
 from tests.replication.cluster import Cluster, Node, free_ports
+from tests.replication.test_shipping import in_stream, until
 from tests.support.bank import bank_registry, pay
 
 SEED = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER)
@@ -266,13 +272,49 @@ class TestStreams:
             with pytest.raises(ReplicationError, match=told):
                 await EventStore.open(tmp_path, bank_registry(), replicate=replicate | changed)
 
-    async def test_messages_of_others_are_refused(
+    async def test_messages_of_others_are_passed_over(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        client = await nats.connect(replicate["servers"])
+
+        async def disturb() -> None:
+            for subject in ("record", "history"):
+                name = f"eventstore.{replicate['stream']}.{subject}"
+                await client.jetstream().publish(name, b"hello", headers={"Other": "1"})
+
+        async with EventStore.open(one, bank_registry(), replicate=replicate) as store:
+            await store.append(pay(1))
+            await disturb()
+            await store.append(pay(2))
+            assert any("message 4 of the stream" in text for text in store.stats().warnings)
+        await disturb()
+        async with EventStore.open(one, bank_registry(), replicate=replicate) as store:
+            await store.append(pay(3))
+        await disturb()
+        async with Standby.open(other, bank_registry(), replicate=replicate) as standby:
+            await standby.wait_for(3)
+            await until(lambda: standby.lag.messages == 0)
+            assert any("another client" in text for text in standby.store.stats().warnings)
+            async with standby.promote() as store:
+                await disturb()
+                await store.append(pay(4))
+        await client.close()
+        assert await in_stream(replicate) == [1, 2, 3, 4]
+        with pytest.raises(FencedError):
+            await EventStore.open(one, bank_registry(), replicate=replicate)
+        assert (await rejoin(one, StoreConfig.of(None, replicate=replicate))).set_aside == ()
+        async with Standby.open(one, bank_registry(), replicate=replicate) as standby:
+            await standby.wait_for(4)
+
+    async def test_damaged_messages_are_refused(
         self, tmp_path: Path, replicate: dict[str, Any]
     ) -> None:
         async with EventStore.open(tmp_path, bank_registry(), replicate=replicate) as store:
             await store.append(pay(1))
         client = await nats.connect(replicate["servers"])
-        await client.jetstream().publish(f"eventstore.{replicate['stream']}.record", b"hello")
+        subject, headers = f"eventstore.{replicate['stream']}.record", {"Eventstore-Store": "x"}
+        await client.jetstream().publish(subject, b"hello", headers=headers)
         await client.close()
         with pytest.raises(StreamMismatchError, match="not written by a store"):
             await EventStore.open(tmp_path, bank_registry(), replicate=replicate)

@@ -49,8 +49,14 @@ class Holed:
     def subject(self) -> str:
         return f"eventstore.{self.replicate['stream']}"
 
-    async def repeat(self, number: int) -> None:
-        """Store message `number` once more, as a client may that expects no number."""
+    async def repeat(self, number: int | str) -> None:
+        """Store message `number` once more, as a client may that expects no number.
+
+        Or store a message of another client, to the subject of that name.
+        """
+        if isinstance(number, str):
+            await self.stream.publish(f"{self.subject}.{number}", b"hello")
+            return
         found = await self.stream.get_msg(self.replicate["stream"], seq=number)
         own = {key: value for key, value in (found.headers or {}).items() if key[:5] == "Event"}
         await self.stream.publish(found.subject or "", found.data or b"", headers=own)
@@ -114,12 +120,16 @@ async def holed(tmp_path: Path, replicate: dict[str, Any]) -> AsyncIterator[Hole
         await client.close()
 
 
-@pytest.mark.parametrize("repeated", [1, 2, 3, 4], ids=["history", "1", "2", "3"])
+@pytest.mark.parametrize(
+    "repeated",
+    [1, 2, 3, 4, "record", "history"],
+    ids=["history", "1", "2", "3", "foreign record", "foreign history"],
+)
 class TestBehind:
     """Message 1 is the history, and message N the record of event N - 1."""
 
     async def test_a_standby_passes_the_records_behind_over(
-        self, holed: Holed, repeated: int
+        self, holed: Holed, repeated: int | str
     ) -> None:
         await holed.repeat(repeated)
         await holed.fill()
@@ -140,14 +150,14 @@ class TestBehind:
 
     @pytest.mark.parametrize("last", [3, 4])
     async def test_a_standby_is_promoted_in_the_place_of_the_writer(
-        self, holed: Holed, repeated: int, last: int
+        self, holed: Holed, repeated: int | str, last: int
     ) -> None:
         await holed.repeat(repeated)
         await holed.fill()
         await holed.promoted(holed.behind if last == 3 else holed.ahead, last)
 
     async def test_a_trimmed_stream_keeps_the_hole_to_be_seen(
-        self, holed: Holed, repeated: int
+        self, holed: Holed, repeated: int | str
     ) -> None:
         """The place of the standby is event 3: what is behind stays."""
         async with followed(holed.behind, holed.replicate):
@@ -179,12 +189,13 @@ class TestPromotion:
 
 
 class TestTakenAwayByHand:
-    async def test_a_foreign_message_that_somebody_removed(self, holed: Holed) -> None:
+    async def test_a_damaged_message_that_somebody_removed(self, holed: Holed) -> None:
         """What fitted behind stands there alone, and the writer sends the event before again."""
         name = holed.replicate["stream"]
-        await holed.stream.publish(f"{holed.subject}.record", b"hello")
+        headers = {"Eventstore-Store": "damaged"}
+        await holed.stream.publish(f"{holed.subject}.record", b"hello", headers=headers)
         await holed.fill()
-        with pytest.raises(StreamMismatchError, match="not written by a store"):
+        with pytest.raises(StreamMismatchError, match=f"nats stream rmm {name} 5"):
             await opened(holed.one, holed.replicate)
         await holed.stream.delete_msg(name, 5)
         await holed.mended()
