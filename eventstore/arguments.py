@@ -1,4 +1,4 @@
-"""Refused arguments: a description, the cure for a value of another library, and the error.
+"""Refused arguments: a description, and the error with the cure.
 
 The error of a public function names the argument, describes the given object, and says what to pass
 instead. A description never fails, because an argument may be any object.
@@ -13,6 +13,7 @@ import reprlib
 from typing import Any
 
 from eventstore.errors import ConfigError
+from eventstore.foreign_values import cure_for
 
 __all__ = [
     "argument_error",
@@ -22,23 +23,8 @@ __all__ = [
     "checked_number",
     "checked_path",
     "checked_text",
-    "cure_for",
     "describe",
 ]
-
-_PLAIN = {"f": "float", "i": "int", "u": "int", "b": "bool", "U": "str", "S": "bytes"}
-"""The plain type for each kind of a numpy `dtype`."""
-
-_FOREIGN = frozenset(("numpy", "pandas", "polars", "pyarrow", "torch"))
-"""Packages whose scalars look like plain values and are none."""
-
-_PANDAS = {
-    "Timestamp": "value.to_pydatetime()",
-    "Timedelta": "value.to_pytimedelta()",
-    "NaTType": "None",
-    "NAType": "None",
-    "DataFrame": 'value.to_dict("records")',
-}
 
 
 def describe(value: Any) -> str:
@@ -49,40 +35,6 @@ def describe(value: Any) -> str:
         return f"{reprlib.repr(value)} ({type(value).__name__})"
     except Exception:  # noqa: BLE001  of any object, or of a repr, as of an int with 5,000 digits
         return f"a {type(value).__name__} that cannot be shown"
-
-
-def cure_for(value: Any) -> str:
-    """Return the expression that makes a plain value of `value`, an empty text where none is known.
-
-    >>> class Price(float): ...
-    >>> cure_for(Price(1.5)), cure_for(1.5)
-    ('float(value)', '')
-    """
-    try:
-        return _cure(value)
-    except Exception:  # noqa: BLE001  of an object whose own code raises when it is asked anything
-        return ""
-
-
-def _cure(value: Any) -> str:
-    kind = type(value)
-    if kind.__module__.partition(".")[0] not in _FOREIGN:
-        for plain in (str, int, float, bytes):
-            if isinstance(value, plain) and kind is not plain and kind is not bool:
-                return f"{plain.__name__}(value)"
-        return ""
-    if kind.__name__ in _PANDAS:
-        return _PANDAS[kind.__name__]
-    if getattr(value, "ndim", 0):
-        return "value.tolist()"
-    code = getattr(getattr(value, "dtype", None), "kind", "")
-    if code == "M":
-        return 'value.astype("datetime64[us]").item().replace(tzinfo=datetime.UTC)'
-    if code == "m":
-        return 'value.astype("timedelta64[us]").item()'
-    if code in _PLAIN:
-        return f"{_PLAIN[code]}(value)"
-    return "value.as_py()" if hasattr(value, "as_py") else "value.item()"
 
 
 def argument_error(argument: str, value: Any, expected: str) -> ConfigError:

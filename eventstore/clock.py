@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from eventstore.arguments import argument_error
 from eventstore.errors import ConfigError
+from eventstore.foreign_values import nanosecond_of, plain_scalar
 
 __all__ = [
     "EARLIEST",
@@ -128,6 +129,9 @@ def to_ns(moment: Any, argument: str = "moment") -> int:
     errors. Raises `ConfigError` for any other value, for a time outside the years 1 to 9999, and
     for a naive `datetime`, because a naive one names no moment.
     """
+    if not isinstance(moment, int | datetime):
+        exact = nanosecond_of(moment)
+        moment = plain_scalar(moment) if exact is None else exact
     if isinstance(moment, datetime):
         return _of_datetime(moment, argument)
     if not isinstance(moment, int) or isinstance(moment, bool):

@@ -26,9 +26,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from eventstore.arguments import checked_path, cure_for, describe
+from eventstore.arguments import checked_path, describe
 from eventstore.config_file import parse_file
 from eventstore.errors import ConfigError
+from eventstore.foreign_values import cure_for
 from eventstore.key_config import KeyConfig
 from eventstore.replication_config import ReplicationConfig
 

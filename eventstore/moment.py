@@ -1,7 +1,8 @@
 """Moments of a history: the number of an event, a time, or a cursor.
 
 A caller names a moment by a sequence number, by an aware `datetime`, by a text with an offset such
-as `2026-03-02T14:30:00Z`, by nanoseconds since the epoch, or by a `Cursor`. The kind is decided
+as `2026-03-02T14:30:00Z`, by nanoseconds since the epoch, or by a `Cursor`. An integer of numpy is
+one of these integers, and a `datetime64` of numpy is a time in UTC. The kind is decided
 once, where the moment enters the library, and the type says the kind from then on. A number stays
 an `int`. A time becomes an `AtTime`, of whatever year the time is. A cursor stays a `Cursor` until
 the history is at hand: then the cursor is compared with the history, and becomes a number
@@ -22,6 +23,7 @@ from eventstore.arguments import argument_error
 from eventstore.clock import to_ns
 from eventstore.cursor import Cursor
 from eventstore.errors import ConfigError
+from eventstore.foreign_values import nanosecond_of, plain_scalar
 
 __all__ = [
     "AnyMoment",
@@ -63,7 +65,7 @@ class AtTime(NamedTuple):
 
     A `datetime` covers the whole of its microsecond, because a `datetime` cannot say more, and so
     does a text of at most six digits: `datetime.isoformat()` gives such a text. An integer, a text
-    of more digits and a pandas `Timestamp` cover one nanosecond.
+    of more digits, a pandas `Timestamp` and a `datetime64[ns]` of numpy cover one nanosecond.
     """
 
     first: int
@@ -94,6 +96,11 @@ def place_of(moment: Any, argument: str) -> NamedPlace:
         time = _time_of(moment, argument)
         if time is not None:
             return time
+    if not isinstance(moment, int | datetime):
+        exact = nanosecond_of(moment)
+        if exact is not None:
+            return AtTime(exact, exact)
+        moment = plain_scalar(moment)
     if isinstance(moment, datetime):
         first = to_ns(moment, argument)
         return AtTime(first, first if hasattr(moment, "nanosecond") else first + 999)
@@ -127,8 +134,9 @@ def as_of(moment: Any) -> NamedPlace | None:
 
 def seq_of(number: Any, argument: str) -> int:
     """Return a sequence number where no time is taken. Raises `ConfigError` for anything else."""
-    if isinstance(number, int) and not isinstance(number, bool) and number < TIMES_FROM:
-        return int(number)
+    plain = plain_scalar(number)
+    if isinstance(plain, int) and not isinstance(plain, bool) and plain < TIMES_FROM:
+        return int(plain)
     raise argument_error(
         argument,
         number,

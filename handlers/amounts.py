@@ -19,6 +19,8 @@ between 1e-100 and 1e101, and has at most 250 digits. No instrument comes near.
 from __future__ import annotations
 
 import functools
+import math
+import numbers
 from collections.abc import Callable
 from decimal import (
     ROUND_HALF_EVEN,
@@ -97,7 +99,7 @@ def exact(value: float | Decimal, operation: str, field: str) -> Decimal:
                 RECENT.clear()
             RECENT[value] = number = Decimal(float.__repr__(value)) if value else ZERO
             return number
-    number = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
+    number = _decimal_of(value)
     if not number.is_finite():
         raise _amount_error(value, operation, field, "is no finite number")
     try:
@@ -105,6 +107,16 @@ def exact(value: float | Decimal, operation: str, field: str) -> Decimal:
     except DecimalException:
         reason = "is beyond 1e-100 to 1e101, or has more than 250 digits"
         raise _amount_error(value, operation, field, reason) from None
+
+
+def _decimal_of(value: Any) -> Decimal:
+    """Return a number as a decimal. A number of numpy is read as recorded: as an int or a float."""
+    if isinstance(value, numbers.Integral):
+        return Decimal(int(value))
+    number = float(value) if isinstance(value, numbers.Real) else None
+    if number is not None and (number == value or math.isnan(number)):
+        return Decimal(float.__repr__(number))
+    return Decimal(value)
 
 
 def positive(value: float | Decimal, operation: str, field: str) -> Decimal:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventstore.arguments import cure_for, describe
+from eventstore.arguments import describe
 from eventstore.errors import InvalidPayloadError, KeyConflictError, PartialDuplicateError
+from eventstore.foreign_values import cure_for
 from eventstore.keys.format import Row
 from eventstore.keys.hashing import KeyHasher
 from eventstore.keys.index import InFlight, KeyIndex

@@ -14,8 +14,8 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from eventstore.arguments import cure_for
 from eventstore.errors import EventStoreError, InvalidPayloadError
+from eventstore.foreign_values import cure_for, plain_scalar
 
 __all__ = ["key_text"]
 
@@ -61,8 +61,7 @@ def _text(value: Any, operation: str) -> str:
 def _part(value: Any, operation: str) -> str:
     if type(value) is str and value:
         return value
-    if isinstance(value, enum.Enum):
-        value = value.value
+    value = plain_scalar(value.value if isinstance(value, enum.Enum) else value)
     if isinstance(value, str):
         if value:
             return str(value)

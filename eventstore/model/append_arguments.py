@@ -12,6 +12,7 @@ import msgspec
 
 from eventstore.arguments import describe
 from eventstore.errors import EventStoreError, InvalidPayloadError, UnknownOperationError
+from eventstore.foreign_values import with_plain_scalars
 from eventstore.model.codec import field_of
 from eventstore.model.conversion import foreign_cure
 from eventstore.model.hidden_package import remedy_for
@@ -99,12 +100,12 @@ def build_payload(current: Current, operation: Any, data: Any) -> Operation:
             operation=operation,
         )
     try:
-        payload: Operation = current[operation].from_mapping(data)
+        payload = _from_mapping(current[operation], data)
     except Exception as error:  # the payload class may check itself, and raise anything
         reason = str(error)
         if not isinstance(error, msgspec.ValidationError | ValueError | TypeError):
             reason = f"{type(error).__name__}: {error}"
-        field, cure = field_of(reason), foreign_cure(data)
+        field, cure = field_of(reason), foreign_cure(with_plain_scalars(data))
         raise InvalidPayloadError(
             f"{operation}, field `{field}`: {reason}; {f'pass {cure}; ' if cure else ''}nothing "
             "was written",
@@ -118,6 +119,17 @@ def build_payload(current: Current, operation: Any, data: Any) -> Operation:
             operation=operation,
         )
     return payload
+
+
+def _from_mapping(payload_type: type[Operation], data: Any) -> Operation:
+    """Build a payload, from plain copies of the scalars of numpy and pandas where need be."""
+    try:
+        made: Operation = payload_type.from_mapping(data)
+    except Exception:
+        if not foreign_cure(data):
+            raise
+        made = payload_type.from_mapping(with_plain_scalars(data))
+    return made
 
 
 def build_payloads(current: Current, operations: tuple[Any, ...]) -> list[Operation]:

@@ -33,13 +33,15 @@ from typing import Any
 import immutables
 import msgspec
 
-from eventstore.arguments import cure_for, describe
+from eventstore.arguments import describe
+from eventstore.foreign_values import cure_for, plain_scalar
 
 __all__ = [
     "are_unchanged",
     "convert_exactly",
     "decode_hook",
     "encode_hook",
+    "event_hook",
     "first_change",
     "foreign_cure",
     "freeze",
@@ -63,9 +65,18 @@ def encode_hook(value: Any) -> Any:
         return dict(value)
     cure = cure_for(value)
     raise NotImplementedError(
-        f"objects of type {type(value).__name__} cannot be recorded"
-        + (f"; pass {cure}" if cure else "")
+        f"{describe(value)} cannot be recorded" + (f"; pass {cure}" if cure else "")
     )
+
+
+def event_hook(value: Any) -> Any:
+    """Turn a persistent map, or a scalar of numpy or pandas, into the plain value to record.
+
+    Raises `NotImplementedError` as `encode_hook` does, also for a scalar without an equal plain
+    value. A state takes no such scalar: it would change at the next opening.
+    """
+    plain = value if isinstance(value, immutables.Map) else plain_scalar(value)
+    return encode_hook(value) if plain is value else plain
 
 
 def freeze(value: Any) -> Any:
@@ -209,7 +220,7 @@ def first_change(given: Any, read: Any, path: str) -> str | None:
     plain data back. There an object of a class with fields may be read as a map of the fields, and
     a persistent map as a plain one.
     """
-    given, read = _in_one_order(given, read)
+    given, read = _in_one_order(plain_scalar(given), read)
     kind = type(given)
     names = _encoded_names(kind)
     if names is not None and type(read) is dict:

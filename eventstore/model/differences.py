@@ -19,11 +19,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["ABSENT", "Field", "Steps", "parts_of", "path_of", "value_at", "walk_differences"]
+from eventstore.arguments import describe
+from eventstore.foreign_values import plain_scalar
+
+__all__ = [
+    "ABSENT",
+    "Field",
+    "Steps",
+    "first_loss",
+    "parts_of",
+    "path_of",
+    "value_at",
+    "walk_differences",
+]
 
 
 class _Absent:
@@ -44,6 +57,8 @@ class Field(NamedTuple):
 
 
 Steps = tuple[Any, ...]
+
+_ROOTS: dict[Steps, str] = {(Field("key"),): "$key", (Field("metadata"),): "$metadata"}
 
 
 def walk_differences(
@@ -92,6 +107,29 @@ def path_of(steps: Steps) -> str:
     ".positions['AAPL'].shares"
     """
     return "".join(f".{step.name}" if isinstance(step, Field) else f"[{step!r}]" for step in steps)
+
+
+def first_loss(given: Any, read: Any) -> str | None:
+    """Say how the first part of an event changes that is not equal when read back.
+
+    `None` where nothing but scalars of numpy differ from the plain values that they stand for. A
+    `datetime64` equals no aware `datetime`, though both name one moment.
+    """
+    found = False
+    try:
+        for steps, was, now in walk_differences(given, read, exact=False):
+            plain = plain_scalar(was)
+            found = True
+            if plain is was or plain != now:
+                one, other = describe(was), describe(now)
+                change = "" if one == other else f": {one} is read back as {other}"
+                if isinstance(plain, datetime) and plain.tzinfo is None:
+                    change += ", because it has no time zone"
+                place = _ROOTS.get(steps[:1], "$") + path_of(steps[1:])
+                return f"the value does not survive being recorded{change} - at `{place}`"
+    except Exception:  # noqa: BLE001  a value's own code may raise anything
+        return "the value does not survive being recorded - at `$`"
+    return None if found else "the event does not survive being recorded"
 
 
 def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:

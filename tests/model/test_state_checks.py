@@ -151,7 +151,7 @@ REFUSED: list[tuple[Any, Any, str, str]] = [
     (Side, "buy", "$", "a snapshot gives <Side.BUY"),
     (int, Size.ONE, "$", "Size"),
     (Literal["a"], "b", "$", "Invalid enum value"),
-    (Literal["a"], Name("a"), "$", "Name cannot be recorded"),
+    (Literal["a"], Name("a"), "$", "(Name) cannot be recorded"),
     (Annotated[int, Meta(ge=0)], -1, "$", "Expected `int` >= 0"),
     (Annotated[int, Meta(gt=0, lt=9)], 9, "$", "Expected `int` <= 8"),
     (Annotated[float, Meta(gt=0)], 0.0, "$", "Expected `float` > 0"),

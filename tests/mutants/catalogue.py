@@ -35,6 +35,7 @@ COMMIT = "log/commit.py"
 BLOCKING_CALLS = "blocking_calls.py"
 DETACHED_WORK = "detached_work.py"
 CONVERSION = "model/conversion.py"
+FOREIGN_VALUES = "foreign_values.py"
 DIRECTORY = "directory.py"
 DISK_BASE = "disk/base.py"
 DURABLE_LOG = "log/durable.py"
@@ -83,6 +84,7 @@ TEST_ARGUMENTS = "tests/test_bad_arguments.py"
 TEST_BITS = "tests/damage/test_bits.py"
 TEST_BESIDE_A_WRITER = "tests/reading/test_beside_a_writer.py"
 TEST_CONVERSION = "tests/model/test_conversion.py"
+TEST_FOREIGN_VALUES = "tests/test_foreign_values.py"
 TEST_COSTS = "tests/test_costs.py"
 TEST_CRASH_POINTS = "tests/torture/test_crash_points.py"
 TEST_FILES = "tests/damage/test_files.py"
@@ -1441,6 +1443,24 @@ SABOTAGES = (
         breaks="a mapping stores what the typed payload stores, or is refused",
         edits=(edit(CONVERSION, '    _refuse_losses(data, made, "$")\n', ""),),
         caught_by=(TEST_CONVERSION,),
+    ),
+    Sabotage(
+        name="a long double recorded though digits are lost",
+        breaks="a scalar of numpy is recorded as an equal value, or refused",
+        edits=(
+            edit(
+                FOREIGN_VALUES,
+                "if plain == value or value != value:",
+                "if code:",
+            ),
+        ),
+        caught_by=(f"{TEST_FOREIGN_VALUES} -k refused_with_the_cure",),
+    ),
+    Sabotage(
+        name="a changed value passed over beside a scalar",
+        breaks="an event comes back as it was appended",
+        edits=(edit("model/differences.py", "if plain is was or plain != now:", "if False:"),),
+        caught_by=("tests/model/test_codec.py",),
     ),
     Sabotage(
         name="a number rounded to a float",

@@ -218,8 +218,8 @@ KEYS = (
         edits=(
             edit(
                 "model/codec.py",
-                'enc_hook=encode_hook, order="deterministic"',
-                "enc_hook=encode_hook",
+                'enc_hook=event_hook, order="deterministic"',
+                "enc_hook=event_hook",
             ),
         ),
         caught_by=(TEST_APPENDS,),
