@@ -125,6 +125,8 @@ def first_loss(given: Any, read: Any) -> str | None:
                 change = "" if one == other else f": {one} is read back as {other}"
                 if isinstance(plain, datetime) and plain.tzinfo is None:
                     change += ", because it has no time zone"
+                elif isinstance(was, tuple) and isinstance(now, list):
+                    change += ": pass a list"
                 place = _ROOTS.get(steps[:1], "$") + path_of(steps[1:])
                 return f"the value does not survive being recorded{change} - at `{place}`"
     except Exception:  # noqa: BLE001  a value's own code may raise anything

@@ -218,7 +218,7 @@ class TestRefusedObjects:
     @pytest.mark.parametrize(
         ("note", "change"),
         [
-            ({"legs": (1, 2)}, "recorded: (1, 2) (tuple) is read back as [1, 2] (list) - at"),
+            ({"legs": (1, 2)}, "(1, 2) (tuple) is read back as [1, 2] (list): pass a list - at"),
             (date(2026, 3, 2), "is read back as '2026-03-02' (str) - at"),
             (NAN, "does not survive being recorded - at"),  # reads as it was, and equals nothing
         ],
