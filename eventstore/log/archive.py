@@ -8,7 +8,8 @@ repacked into large records, and the records are compressed in blocks with an in
 speed, and one event costs one block.
 
 Archiving runs on a background thread of an engine. The thread works in slices of a fraction of a
-millisecond, and gives way to the event loop in between.
+millisecond, and calls `pause` in between. There the thread gives way to the event loop, and to a
+snapshot that is due meanwhile.
 
 The order of steps makes a crash harmless at any point:
 
@@ -29,7 +30,7 @@ import functools
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -55,7 +56,6 @@ from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import Manifest, save_manifest
 from eventstore.errors import CorruptLogError
 from eventstore.log.archive_format import (
-    ArchiveBuilder,
     ArchiveIndex,
     decompress_block,
     read_index,
@@ -67,17 +67,16 @@ from eventstore.log.format import (
     Record,
     SealKind,
     SegmentHeader,
-    record_size,
 )
-from eventstore.log.segment import MOVE_OUT, corrupt_segment_error, fresh_salt, read_header
+from eventstore.log.repacking import Pause, compress_runs, no_pause, repack
+from eventstore.log.segment import MOVE_OUT, corrupt_segment_error, read_header
 from eventstore.log.tail_verdict import Clean, Corrupt, classify_tail
-from eventstore.model.codec import array_header, latest_time
+from eventstore.model.codec import array_header
 
 __all__ = [
     "OpenedArchive",
     "archived_segments",
     "compact",
-    "compress_runs",
     "decompress_archive",
     "open_archive",
     "read_archive",
@@ -85,14 +84,9 @@ __all__ = [
     "remove_archived_segments",
 ]
 
-_RECORD_EVENTS = 4096
-_RECORD_BYTES = 32 << 10
 _FEW_RECORDS = 200
 _TAIL_GUESS = 8 << 10
 """Bytes read from the end of an archive: index and seek table of about 290 blocks."""
-_Run = tuple[int, int, bytes]
-_Pack = Callable[[], Iterable[_Run]]
-_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class OpenedArchive(NamedTuple):
@@ -160,10 +154,10 @@ def read_archive(disk: Disk, name: str) -> bytes:
 
     Raises `FileNotFoundError`, `ReadFailedError`, and `CorruptLogError` for a damaged archive.
     """
-    return decompress_archive(disk, name, read_whole(disk, name))
+    return decompress_archive(disk, name, read_whole(disk, name), lambda: give_way(disk))
 
 
-def decompress_archive(disk: Disk, name: str, content: bytes) -> bytes:
+def decompress_archive(disk: Disk, name: str, content: bytes, pause: Pause = no_pause) -> bytes:
     """Decompress an archive whose bytes are in memory. `name` stands in errors.
 
     Raises `CorruptLogError` for a damaged archive.
@@ -174,16 +168,18 @@ def decompress_archive(disk: Disk, name: str, content: bytes) -> bytes:
     whole = io.BytesIO(bytes(index.offsets[-1]))  # no join, and no copy as it grows: either is slow
     for block in _decompress_blocks(disk, name, index, frames, 0, last):
         whole.write(block)
-        give_way(disk)
+        pause()
     data = whole.getvalue()  # without a copy
     try:
-        index.check_segment(data, lambda: give_way(disk))
+        index.check_segment(data, pause)
     except InvalidBytesError as error:
         raise _corrupt_archive_error(disk, name, str(error)) from error
     return data
 
 
-def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manifest:
+def compact(
+    disk: Disk, manifest: Manifest, horizon: int, history: str, pause: Pause = no_pause
+) -> Manifest:
     """Archive or discard every finished segment whose last event is `horizon` or earlier.
 
     The last segment always stays. The last segment but one stays until the writer has written its
@@ -197,6 +193,7 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         manifest: The manifest as `store.json` holds it.
         horizon: Number of the last event that may leave the log.
         history: `archive`, `discard`, or `keep`, which does nothing.
+        pause: Called between slices of the work, with nothing half made on the disk.
 
     Raises:
         CorruptLogError: A segment is missing or damaged, or an archive does not read back as
@@ -221,10 +218,10 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
         if previous != first:
             reason = f"the segment before {name} is missing, or does not belong here"
             raise _missing(disk, previous, reason)
-        if successor == firsts[-1] and not _is_continued(disk, manifest, first):
+        if successor == firsts[-1] and not _is_continued(disk, manifest, first, pause):
             break  # the writer still has to open and seal this segment
         if history == "archive":
-            latest = _archive_segment(disk, manifest, first, successor)
+            latest = _archive_segment(disk, manifest, first, successor, pause)
             if manifest.archived:
                 latest = max(latest, manifest.archived[-1][2])
             manifest = msgspec.structs.replace(
@@ -238,7 +235,7 @@ def compact(disk: Disk, manifest: Manifest, horizon: int, history: str) -> Manif
                 log_start=successor,
                 history_start=successor,
                 archived=(),
-                checksum_before=_last_checksum(disk, manifest, first, successor),
+                checksum_before=_last_checksum(disk, manifest, first, successor, pause),
             )
         manifest = save_manifest(disk, manifest)
     remove_archived_segments(disk, manifest, listing)
@@ -249,16 +246,16 @@ def _missing(disk: Disk, seq: int, reason: str) -> CorruptLogError:
     return corrupt_segment_error(disk, segment_name(seq), 0, seq, reason)
 
 
-def _is_continued(disk: Disk, manifest: Manifest, first: int) -> bool:
+def _is_continued(disk: Disk, manifest: Manifest, first: int, pause: Pause) -> bool:
     """Whether a segment ends with a `CONTINUED` seal."""
     name = segment_name(first)
     header = read_header(disk, name, manifest.store)
-    tail = classify_tail(read_whole(disk, name), header, lambda: give_way(disk))
+    tail = classify_tail(read_whole(disk, name), header, pause)
     return isinstance(tail, Clean) and tail.sealed is SealKind.CONTINUED
 
 
 def _last_checksum(
-    disk: Disk, manifest: Manifest, first: int, successor: int
+    disk: Disk, manifest: Manifest, first: int, successor: int, pause: Pause
 ) -> int | msgspec.UnsetType:
     """Return the checksum of the last event of a finished segment that is to be discarded.
 
@@ -267,7 +264,7 @@ def _last_checksum(
     name = segment_name(first)
     data = read_whole(disk, name)
     header = read_header(disk, name, manifest.store)
-    tail = classify_tail(data, header, lambda: give_way(disk))
+    tail = classify_tail(data, header, pause)
     if isinstance(tail, Corrupt) or tail.next_seq != successor or not tail.records:
         return msgspec.UNSET
     last = tail.records[-1]
@@ -307,18 +304,20 @@ def remove_archived_segments(disk: Disk, manifest: Manifest, listing: Listing) -
         sync_folder(disk, ARCHIVE_FOLDER)
 
 
-def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int) -> int:
+def _archive_segment(
+    disk: Disk, manifest: Manifest, first: int, successor: int, pause: Pause
+) -> int:
     """Archive one segment. Returns the latest time of its events."""
-    compressed, digest = _compress_segment(disk, manifest, first, successor)
+    compressed, digest = _compress_segment(disk, manifest, first, successor, pause)
     disk.make_folder(ARCHIVE_FOLDER)
     sync_folder(disk)
     target = archive_name(first)
     write_atomically(disk, target, ARCHIVE_TEMPORARY, compressed)
     content = read_whole(disk, target)
-    kept = decompress_archive(disk, target, content)
+    kept = decompress_archive(disk, target, content, pause)
     header = SegmentHeader.decode(kept[:HEADER_SIZE])
-    found = _finished_records(disk, target, kept, header, successor)
-    if _events_digest(disk, kept, found) != digest:
+    found = _finished_records(disk, target, kept, header, successor, pause)
+    if _events_digest(kept, found, pause) != digest:
         with contextlib.suppress(OSError):
             disk.remove(target)
         raise _corrupt_archive_error(disk, target, "it does not hold what was written to it")
@@ -326,34 +325,22 @@ def _archive_segment(disk: Disk, manifest: Manifest, first: int, successor: int)
 
 
 def _compress_segment(
-    disk: Disk, manifest: Manifest, first: int, successor: int
+    disk: Disk, manifest: Manifest, first: int, successor: int, pause: Pause
 ) -> tuple[bytes, bytes]:
     """Make the content of an archive, and the digest of its events. The segment is given up."""
     name = segment_name(first)
     header, data = read_header(disk, name, manifest.store), read_whole(disk, name)
-    records = _finished_records(disk, name, data, header, successor)
-    pack = functools.partial(_repack, disk, data, records, first)
-    return compress_runs(disk, header, pack, successor), _events_digest(disk, data, records)
-
-
-def compress_runs(disk: Disk, header: SegmentHeader, pack: _Pack, successor: int) -> bytes:
-    """Make the content of an archive from records: first number, count, and bytes of each.
-
-    `pack` is called twice, at first for the size alone: all records would be a second segment.
-    """
-    data_size = sum(record_size(len(body)) for _, _, body in pack())
-    builder = ArchiveBuilder(header, fresh_salt(disk), data_size)
-    for first, count, body in pack():
-        builder.add(first, count, body, latest_time(body, count))
-        give_way(disk)
-    return builder.finish(successor)
+    records = _finished_records(disk, name, data, header, successor, pause)
+    pack = functools.partial(repack, data, records, first, pause)
+    archive = compress_runs(disk, header, pack, successor, pause)
+    return archive, _events_digest(data, records, pause)
 
 
 def _finished_records(
-    disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int
+    disk: Disk, name: str, data: bytes, header: SegmentHeader, successor: int, pause: Pause
 ) -> tuple[Record, ...]:
     """Verify a finished segment, and return its records with events."""
-    tail = classify_tail(data, header, lambda: give_way(disk))
+    tail = classify_tail(data, header, pause)
     if isinstance(tail, Corrupt):
         raise corrupt_segment_error(disk, name, tail.offset, tail.expected_seq, tail.reason)
     if tail.next_seq != successor:
@@ -361,39 +348,14 @@ def _finished_records(
     return tuple(tail.records)
 
 
-def _events_digest(disk: Disk, data: bytes, records: Iterable[Record]) -> bytes:
+def _events_digest(data: bytes, records: Iterable[Record], pause: Pause) -> bytes:
     """Return a digest of the encoded events, however they are divided into records."""
     digest, view = hashlib.blake2b(), memoryview(data)
     for number, record in enumerate(records, 1):
         digest.update(view[record.body])
         if not number % _FEW_RECORDS:
-            give_way(disk)
+            pause()
     return digest.digest()
-
-
-def _repack(disk: Disk, data: bytes, records: Iterable[Record], first: int) -> Iterator[_Run]:
-    """Repack the events of a finished segment into records of even size: number, count, bytes."""
-    bodies: list[bytes] = []
-    seq, size = first, 0
-    for record in records:
-        for count, body in _pieces(record.events, data[record.body]):
-            bodies.append(body)
-            seq, size = seq + count, size + len(body)
-            if size >= _RECORD_BYTES or seq - first >= _RECORD_EVENTS:
-                yield first, seq - first, b"".join(bodies)
-                first, bodies, size = seq, [], 0
-                give_way(disk)
-    if bodies:
-        yield first, seq - first, b"".join(bodies)
-
-
-def _pieces(count: int, body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Take a large record apart into events, so that one is read without thousands of others."""
-    if count == 1 or len(body) < _RECORD_BYTES:
-        yield count, body
-        return
-    for event in _decode_raw(array_header(count) + body):
-        yield 1, bytes(event)
 
 
 def _corrupt_archive_error(disk: Disk, name: str, reason: str) -> CorruptLogError:

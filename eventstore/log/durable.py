@@ -83,7 +83,7 @@ class DurableLog:
         self.lineage = manifest.lineage(disk.path)
         self._replica = replica
         self.warnings = StandingWarnings(disk.path) if replica is None else replica.warnings
-        self._background = BackgroundCalls(disk, 2)
+        self._background = BackgroundCalls(disk, 3)
         self._reader = LogReader(disk, manifest.store, CACHED_BYTES)
         self._on_commit = weakref.WeakMethod(on_commit)
         self._on_reset = weakref.WeakMethod(on_reset)

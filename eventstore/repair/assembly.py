@@ -23,7 +23,6 @@ import msgspec
 from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import Manifest
-from eventstore.log.archive import compress_runs
 from eventstore.log.format import (
     HEADER_SIZE,
     InvalidBytesError,
@@ -31,6 +30,7 @@ from eventstore.log.format import (
     SegmentHeader,
     encode_seal,
 )
+from eventstore.log.repacking import compress_runs
 from eventstore.log.segment import SegmentEnd, build_segment
 from eventstore.log.tail_verdict import Corrupt, classify_tail
 from eventstore.model.codec import EventCodec, latest_time

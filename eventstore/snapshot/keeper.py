@@ -1,4 +1,4 @@
-"""Take snapshots of a running store: decide when, take one at a time, and archive afterwards.
+"""Take snapshots of a running store: decide when, and take one at a time.
 
 Theory of operation
 -------------------
@@ -15,21 +15,18 @@ The steps run off the event loop, in this order:
 1. The log is synced up to the snapshot. Only the weaker durability modes wait here.
 2. A run of the recent identity keys is written (`keys/keeper.py`).
 3. The snapshot is written.
-4. The oldest snapshots are removed, or kept as keyframes (`keyframes.py`).
-5. Segments that no kept snapshot needs are archived.
+
+Then the oldest snapshots are removed, and segments are archived (`tidying.py`). The next snapshot
+need not wait for that.
 
 Without space the store goes on without the snapshot, says so, and tries again when the next one is
-due. Retention and archiving may fail too, for instance at a damaged segment. The snapshot was taken
-all the same. The failure is logged once, stands in `stats()` as long as the failure lasts, and
-another attempt follows the next snapshot. A failed sync of any file makes the store read-only until
-the store is reopened.
+due. A failed sync of any file makes the store read-only until the store is reopened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,33 +37,22 @@ from eventstore.clock import Clock, elapsed_time, wall_time
 from eventstore.config import StoreConfig
 from eventstore.detached_work import DetachedWork
 from eventstore.disk.base import Disk
-from eventstore.disk.layout import ARCHIVE_FOLDER, SNAPSHOT_FOLDER
-from eventstore.disk.manifest import Manifest, load_manifest, note_first_snapshot
+from eventstore.disk.layout import SNAPSHOT_FOLDER
+from eventstore.disk.manifest import Manifest
 from eventstore.errors import (
-    CorruptStoreError,
     EventStoreError,
     StateRefusedError,
     StoreClosedError,
-    StoreFailedError,
-    StoreFullError,
 )
 from eventstore.keys.index import KeyIndex
 from eventstore.keys.keeper import KeyKeeper
-from eventstore.log.archive import compact
 from eventstore.log.base import Log
 from eventstore.model.state_codec import StateAt
 from eventstore.operator_log import operator_log
-from eventstore.os_errors import (
-    SHORTAGE,
-    SyncFailedError,
-    commit_failed_error,
-    errno_name,
-    path_in_error,
-    shortage_words,
-)
 from eventstore.recovery_and_stats import StoreStats
-from eventstore.snapshot.keyframes import remove_keyframes
+from eventstore.snapshot.failures import Failures
 from eventstore.snapshot.policy import SnapshotPolicy
+from eventstore.snapshot.tidying import Tidying
 from eventstore.snapshot.vault import SnapshotVault
 
 __all__ = ["SnapshotKeeper"]
@@ -101,10 +87,13 @@ class SnapshotKeeper:
         self._log = log
         self._vault = vault
         self.logged: bool = manifest.logged
-        self._drops_events = not manifest.logged or config.history == "discard"
-        earliest = 0 if self._drops_events else None
+        earliest = 0 if not manifest.logged or config.history == "discard" else None
         self.keys: KeyKeeper = KeyKeeper(
             disk, log, manifest.store, index, clock, earliest_moment=earliest
+        )
+        self._failures = Failures(log)
+        self._tidying = Tidying(
+            disk, log, vault, config, self.keys, self._failures, logged=manifest.logged
         )
         self._config = config
         self._clock = clock
@@ -113,12 +102,8 @@ class SnapshotKeeper:
         self._written = written
         self._seconds = 0.0
         self._taken = 0
-        self._archived = 0
-        self._warning: str | None = None
         self._refusal: str | None = None
-        self._history_warning: str | None = None
         self._work: DetachedWork[int] | None = None
-        self._on_disk = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -176,15 +161,17 @@ class SnapshotKeeper:
 
         Raises `StoreClosedError` where the store is closed before the snapshot has begun.
         """
-        wanted = self._durable().seq
-        while self._seq < wanted:
+        wanted, covered = self._durable().seq, self._seq
+        while covered < wanted:
             if self._work is None and self._stopped:
                 path = self._log.path
                 raise StoreClosedError(f"{path} is closed: no snapshot was taken", path=path)
             work = self._work or self._begin()
             if await work.settled():
                 await work.wait()
-        return self._seq
+            covered = self._seq
+            await self._tidying.settled(covered)
+        return covered
 
     def _durable(self) -> StateAt[Any]:
         """Return the published state. Once the store is gone, return that of the last snapshot."""
@@ -212,9 +199,9 @@ class SnapshotKeeper:
         self._seq, self._written = seq, written
         self._seconds = max(elapsed_time(self._clock) - began, 0) / 1e9
         self._taken += 1
-        self._warning = self._refusal = None
+        self._failures.space_warning = self._refusal = None
         self._log.warnings.end("snapshot", f"a snapshot of event {seq} was taken")
-        await self._run_tidy()
+        self._tidying.begin(seq)
         return seq
 
     def _time_of_writing(self, at: StateAt[Any]) -> int:
@@ -231,7 +218,7 @@ class SnapshotKeeper:
         self, at: StateAt[Any], created: int, fingerprint: Mapping[str, str], keys: int
     ) -> None:
         state, seq, latest, intents = at
-        with self._on_disk:
+        with self._tidying.turn:
             self._vault.write(
                 state,
                 seq,
@@ -243,79 +230,11 @@ class SnapshotKeeper:
                 timeline=self._log.lineage.cursor(seq, None).timeline_id,
             )
 
-    async def _run_tidy(self) -> None:
-        """Do what follows a snapshot. A failure there is told as its own: the snapshot is taken."""
-        self._history_warning = None
-        try:
-            await self._log.run(self._tidy)
-        except FileNotFoundError as error:
-            missing = path_in_error(error, self._log.path)
-            self._history_warning = f"archiving stands still: {missing} is missing"
-        except OSError as error:
-            self._history_warning = f"archiving failed: {self._tidy_failure(error)}"
-        except CorruptStoreError as error:
-            self._history_warning = f"archiving stands still, and the log grows: {error}"
-        except EventStoreError as error:
-            self._history_warning = f"archiving failed, and is tried again: {error}"
-        if self._history_warning is None:
-            self._log.warnings.end("history", "archiving works again")
-        else:
-            text = self._history_warning
-            self._log.warnings.begin("history", text, _logger, level=logging.ERROR)
-
-    def _tidy_failure(self, error: OSError) -> EventStoreError:
-        effect = "they stay in the log and appending goes on"
-        return self._judged(error, ARCHIVE_FOLDER, "archiving", "to archive segments in", effect)
-
-    def _tidy(self) -> None:
-        """Remove the oldest snapshots, and archive the segments that no kept snapshot needs."""
-        with self._on_disk:
-            self._retain_and_archive()
-
-    def _retain_and_archive(self) -> None:
-        # Read again: the last compaction may have failed after saving the manifest.
-        manifest = load_manifest(self._disk)
-        # What is archived or kept is folded from the snapshot that the history begins with.
-        has_base = self.logged and self._config.history != "discard"
-        base = manifest.history_start - 1 if has_base else 0
-        wanted = self._config.keyframe_events if has_base else None
-        kept = self._vault.retain(self._config.backup_count, base=base, keyframe_events=wanted)
-        if self.logged and wanted is None:
-            remove_keyframes(self._disk)
-        if not kept:
-            return  # somebody removed the snapshot a moment ago
-        if self._drops_events:
-            self.keys.earliest_moment = kept[0]
-        enough = len(kept) >= min(2, self._config.backup_count)
-        if not self.logged:
-            note_first_snapshot(self._disk, manifest, kept[0])
-        elif enough or self._config.history == "archive":
-            before = len(manifest.archived)
-            manifest = compact(self._disk, manifest, kept[0], self._config.history)
-            self._archived += len(manifest.archived) - before
-
     def _translated(self, error: OSError) -> EventStoreError:
         effect = self._without_it()
-        return self._judged(
+        return self._failures.translated(
             error, SNAPSHOT_FOLDER, "writing a snapshot", "for a snapshot in", effect
         )
-
-    def _judged(
-        self, error: OSError, folder: str, work: str, purpose: str, effect: str
-    ) -> EventStoreError:
-        """Translate an `OSError` of `work` in `folder`.
-
-        Only lack of space leaves the store open for writing, and `effect` says how. A failed sync,
-        and a failure that nobody can explain, fail the store as everywhere.
-        """
-        path = f"{self._log.path}/{folder}"
-        if not isinstance(error, SyncFailedError) and error.errno in SHORTAGE:
-            lacking, remedy = shortage_words(error)
-            self._warning = f"{lacking} {purpose} {path} ({errno_name(error)}): {effect}; {remedy}"
-            return StoreFullError(self._warning, path=path, errno=error.errno)
-        failure: StoreFailedError = commit_failed_error(error, f"{work} to", path)
-        self._log.fail(failure)
-        return failure
 
     def _without_it(self) -> str:
         """Return the consequence of a snapshot that lack of space has prevented."""
@@ -342,6 +261,7 @@ class SnapshotKeeper:
             await self._work.settled()
         if not self._config.use_wal and self._durable().seq > self._seq:
             await self._begin().wait()
+        await self._tidying.settled(self._seq)
         await self.keys.close()
 
     def add_snapshot_stats(self, stats: StoreStats) -> StoreStats:
@@ -352,9 +272,9 @@ class SnapshotKeeper:
             snapshot_seq=self._seq,
             snapshot_age=(wall_time(self._clock) - self._written) / 1e9 if self._written else None,
             snapshot_seconds=self._seconds,
-            segments_archived=self._archived,
-            space_warning=stats.space_warning or self._warning,
-            history_warning=self._history_warning,
+            segments_archived=self._tidying.archived,
+            space_warning=stats.space_warning or self._failures.space_warning,
+            history_warning=self._tidying.warning,
             snapshot_warning=self._refusal,
         )
 

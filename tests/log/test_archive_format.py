@@ -13,7 +13,7 @@ from eventstore.disk.layout import archive_name
 from eventstore.disk.listing import Listing
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError
-from eventstore.log import archive, archive_format
+from eventstore.log import archive_format, repacking
 from eventstore.log.archive import compact, read_archive
 from eventstore.log.archive_format import ArchiveIndex, encode_index, read_index
 from eventstore.log.flipped_bits import Flip, flipped
@@ -35,7 +35,7 @@ EVENTS = 40
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make records and blocks so small that an archive has many."""
-    monkeypatch.setattr(archive, "_RECORD_BYTES", 100)
+    monkeypatch.setattr(repacking, "RECORD_BYTES", 100)
     monkeypatch.setattr(archive_format, "BLOCK_BYTES", 300)
 
 

@@ -10,7 +10,7 @@ import pytest
 from eventstore.disk.layout import archive_name, segment_name
 from eventstore.disk.manifest import load_manifest
 from eventstore.errors import CorruptLogError
-from eventstore.log import archive, archive_format
+from eventstore.log import archive_format, repacking
 from eventstore.log import segment_reader as source
 from eventstore.log.archive import compact
 from eventstore.log.format import HEADER_SIZE, RECORD_HEADER_SIZE, SealKind
@@ -35,7 +35,7 @@ WINDOWS = (SMALLEST, SMALLEST + 1, 600, 777, 1024, 3000)
 
 def windows_of(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(source, "WINDOW", size)
-    monkeypatch.setattr(archive, "_RECORD_BYTES", size // 3)
+    monkeypatch.setattr(repacking, "RECORD_BYTES", size // 3)
     monkeypatch.setattr(archive_format, "BLOCK_BYTES", size)
 
 

@@ -48,6 +48,7 @@ FILE_SURVEY = "tools/file_survey.py"
 REPORT = "recovery_and_stats.py"
 VERIFY = "tools/verify.py"
 KEEPER = "snapshot/keeper.py"
+TIDYING = "snapshot/tidying.py"
 USER_CODE = "model/user_code.py"
 LISTING = "disk/listing.py"
 LOCAL_DISK = "disk/local.py"
@@ -212,12 +213,36 @@ SABOTAGES = (
         edits=(
             edit(
                 KEEPER,
-                "        with self._on_disk:\n            self._vault.write(",
+                "        with self._tidying.turn:\n            self._vault.write(",
                 "        if True:\n            self._vault.write(",
             ),
             edit(KEEPER, "work = self._work or self._begin()", "work = self._begin()"),
         ),
         caught_by=("tests/snapshot/test_snapshots.py",),
+    ),
+    Sabotage(
+        name="a snapshot that waits for archiving",
+        breaks="a snapshot that is due goes before archiving",
+        edits=(edit(TIDYING, "if self._let_by >= _MOST_SNAPSHOTS:", "if True:"),),
+        caught_by=("tests/snapshot/test_tidying.py",),
+    ),
+    Sabotage(
+        name="archiving that every snapshot goes before",
+        breaks="archiving keeps up with a store that is never idle",
+        edits=(edit(TIDYING, "if self._let_by >= _MOST_SNAPSHOTS:", "if False:"),),
+        caught_by=("tests/snapshot/test_tidying.py",),
+    ),
+    Sabotage(
+        name="archiving not waited for by closing",
+        breaks="closing waits for whatever it has begun",
+        edits=(
+            edit(
+                KEEPER,
+                "        await self._tidying.settled(self._seq)\n        await self.keys",
+                "        await self.keys",
+            ),
+        ),
+        caught_by=("tests/snapshot/test_tidying.py",),
     ),
     # ---- durability ------------------------------------------------------------------------
     Sabotage(
@@ -544,7 +569,7 @@ SABOTAGES = (
         edits=(
             edit(
                 ARCHIVE,
-                "    tail = classify_tail(data, header, lambda: give_way(disk))\n"
+                "    tail = classify_tail(data, header, pause)\n"
                 "    if isinstance(tail, Corrupt):\n        raise",
                 "    tail = classify_tail(data, header)\n"
                 "    if isinstance(tail, Corrupt):\n        raise",
@@ -582,7 +607,7 @@ SABOTAGES = (
         breaks="each kept snapshot is a real fallback",
         edits=(
             edit(
-                KEEPER,
+                TIDYING,
                 "compact(self._disk, manifest, kept[0],",
                 "compact(self._disk, manifest, kept[-1],",
             ),
@@ -1036,7 +1061,7 @@ SABOTAGES = (
         breaks="a snapshot that was taken is not said to have failed",
         edits=(
             edit(
-                KEEPER,
+                TIDYING,
                 "        except CorruptStoreError as error:\n",
                 "        except CorruptStoreError as error:\n            raise\n",
             ),
@@ -1049,7 +1074,7 @@ SABOTAGES = (
         edits=(
             edit(
                 KEEPER,
-                "            history_warning=self._history_warning,\n",
+                "            history_warning=self._tidying.warning,\n",
                 "            history_warning=None,\n",
             ),
         ),
@@ -1684,7 +1709,7 @@ SABOTAGES = (
         breaks="a call that changed nothing leaves the store as it was",
         edits=(
             edit(
-                KEEPER,
+                "snapshot/failures.py",
                 'folder}"\n        if not isinstance(error, SyncFailedError) and ',
                 'folder}"\n        if False and ',
             ),
@@ -1992,9 +2017,9 @@ SABOTAGES = (
                 "            pass\n",
             ),
             edit(
-                KEEPER,
-                "            note_first_snapshot(self._disk, manifest, kept[0])\n",
-                "            pass\n",
+                TIDYING,
+                "                note_first_snapshot(self._disk, manifest, kept[0])\n",
+                "                pass\n",
             ),
         ),
         caught_by=("tests/snapshot/test_snapshots_only.py",),
@@ -2004,9 +2029,9 @@ SABOTAGES = (
         breaks="a store that lost all of its snapshots is refused",
         edits=(
             edit(
-                KEEPER,
-                "            note_first_snapshot(self._disk, manifest, kept[0])\n",
-                "            pass\n",
+                TIDYING,
+                "                note_first_snapshot(self._disk, manifest, kept[0])\n",
+                "                pass\n",
             ),
         ),
         caught_by=("tests/snapshot/test_snapshots_only.py",),

@@ -111,7 +111,7 @@ CURSOR_SABOTAGES = (
         edits=(
             edit(
                 ARCHIVE,
-                "checksum_before=_last_checksum(disk, manifest, first, successor)",
+                "checksum_before=_last_checksum(disk, manifest, first, successor, pause)",
                 "checksum_before=msgspec.UNSET",
             ),
         ),

@@ -246,8 +246,8 @@ READING = (
         edits=(
             edit(
                 "log/archive.py",
-                "    pack = functools.partial(_repack, disk, data, records, first)\n",
-                "    packed = list(_repack(disk, data, records, first))\n"
+                "    pack = functools.partial(repack, data, records, first, pause)\n",
+                "    packed = list(repack(data, records, first, pause))\n"
                 "    pack = functools.partial(list, packed)\n",
             ),
         ),
