@@ -188,13 +188,15 @@ class Table:
         self.add("blame", analysis.blame, **place, field="last", at=None, n=1, advance=nothing)
         self.add("sample", analysis.sample, **place, **between, every=1, columns=["last"],
                  compare=None, advance=nothing)  # fmt: skip
-        self.add("to_arrow", analysis.to_arrow, **table, batch_rows=100)
+        self.add("to_arrow", analysis.to_arrow, **table, batch_rows=100, jobs=None)
         for name in ("to_pandas", "to_polars"):
             if importlib.util.find_spec(name[3:]) is not None:
                 self.add(name, getattr(analysis, name), **place, operation="deposit")
-        self.add("write_parquet", analysis.write_parquet, **table, to=FRESH, advance=nothing)
+        self.add("write_parquet", analysis.write_parquet, **table, to=FRESH, jobs=None,
+                 advance=nothing)  # fmt: skip
         self.add("export_store", analysis.export_store, **place, **between, to=FRESH,
-                 settings=settings, skip_damage=False, append=False, advance=nothing)  # fmt: skip
+                 settings=settings, skip_damage=False, append=False, jobs=None,
+                 advance=nothing)  # fmt: skip
         self.add("ExportSettings", lambda **fields: analysis.export_store(
             path, self.folder / f"new{next(self.names)}", REGISTRY,
             settings=msgspec.structs.replace(settings, **fields),

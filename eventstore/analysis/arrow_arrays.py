@@ -3,14 +3,13 @@
 Theory of operation
 -------------------
 A call from Python for each value would take longer than decoding the event. So every step is one
-call for a whole column: Arrow parses texts to decimals, and looks the tags up in their dictionary.
-Records, lists and maps are taken apart into the columns of
-their parts, as Arrow keeps them.
+call for a whole column: Arrow parses texts to decimals, and makes the dictionaries of tags.
+Records, lists and maps are taken apart into the columns of their parts, as Arrow keeps them.
 
 Nothing is rounded. Where Arrow refuses a column, the values are tried one by one, and the error
 names the first one.
 
-A dictionary grows from batch to batch: a later batch of one table begins with the same texts.
+The arrays of a batch depend on no other batch. `arrow_tables.py` joins the dictionaries of batches.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from typing import Any
 
 import immutables
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from eventstore.analysis.arrow_decimals import PRECISION, decimal_array
 from eventstore.analysis.plain_values import json_text, number_text, parts_of_record, tag_text
@@ -33,7 +31,6 @@ __all__ = ["UNFIT", "ArrowColumns", "arrow_type"]
 UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError)
 """What a value raises that does not fit the type of its column."""
 
-_NO_TAGS = pa.array([], pa.string())
 _FIRST = pa.scalar(0, pa.int32())
 
 _TYPES: dict[str, pa.DataType] = {
@@ -75,11 +72,10 @@ def _field(name: str, shape: Shape, decimals: str) -> pa.Field:
 
 
 class ArrowColumns:
-    """Builds the columns of one table, batch by batch, with the dictionaries so far."""
+    """Builds columns, with decimals as asked for."""
 
     def __init__(self, decimals: str) -> None:
         self._decimals = decimals
-        self._tags_of: dict[tuple[Any, ...], pa.Array] = {}
         self._plain: dict[str, Callable[[Sequence[Any]], Any]] = {
             "float": _floats,
             "bytes": lambda values: [None if one is None else bytes(one) for one in values],
@@ -87,74 +83,60 @@ class ArrowColumns:
             "instant": _instants,
         }
 
-    def array(self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
-        """Build the column at `path` of a table. Raises one of `UNFIT` for an unfit value."""
+    def array(self, shape: Shape, values: Sequence[Any]) -> pa.Array:
+        """Build a column. Raises one of `UNFIT` for an unfit value."""
         kind = shape.kind
         if kind in ("text", "tag") and _is_one_text(values):
-            return self.array(shape, values[:1], path).take(pa.repeat(_FIRST, len(values)))
-        if kind == "tag":
-            return self._tags(values, path)
+            return self.array(shape, values[:1]).take(pa.repeat(_FIRST, len(values)))
         if kind == "decimal":
             return self._decimal(shape, values)
         if kind in ("record", "list", "map"):
             absent = [one is None for one in values] if shape.nullable else []
             mask = pa.array(absent, pa.bool_()) if any(absent) else None
             make_nested = self._records if kind == "record" else self._collections
-            return make_nested(shape, values, path, mask)
-        if kind == "text":
-            return _texts(values, pa.string())
+            return make_nested(shape, values, mask)
+        if kind in ("text", "tag"):
+            return _texts(values, _TYPES[kind])
         if kind == "nanoseconds":
             return pa.array(values, pa.int64()).view(_TYPES[kind])
         make = self._plain.get(kind)
         return pa.array(values if make is None else make(values), _TYPES[kind])
 
-    def _tags(self, values: Sequence[Any], path: tuple[Any, ...]) -> pa.Array:
-        found, known = _texts(values, _TYPES["tag"]), self._tags_of.get(path, _NO_TAGS)
-        places = pc.index_in(found.dictionary, value_set=known)
-        if places.null_count:
-            new = found.dictionary.filter(places.is_null())
-            known = self._tags_of[path] = pa.concat_arrays([known, new])
-            places = pc.index_in(found.dictionary, value_set=known)
-        return pa.DictionaryArray.from_arrays(places.take(found.indices), known)
-
     def _decimal(self, shape: Shape, values: Sequence[Any]) -> pa.Array:
         if self._decimals == "float":
             return pa.array([None if one is None else float(one) for one in values], pa.float64())
         if self._decimals == "string":
-            return pa.array([None if one is None else number_text(one) for one in values])
+            return _texts(
+                [None if one is None else number_text(one) for one in values], pa.string()
+            )
         return decimal_array(values, shape.scale)
 
-    def _records(
-        self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...], mask: pa.Array | None
-    ) -> pa.Array:
+    def _records(self, shape: Shape, values: Sequence[Any], mask: pa.Array | None) -> pa.Array:
         filler = tuple(map(_filler, shape.parts)) if mask is not None else ()
         rows = [filler if one is None else parts_of_record(one, shape.names) for one in values]
         columns = list(zip(*rows, strict=True)) or [()] * len(shape.names)
         parts = [
-            self.array(part, column, (*path, name))
-            for name, part, column in zip(shape.names, shape.parts, columns, strict=True)
+            self.array(part, column) for part, column in zip(shape.parts, columns, strict=True)
         ]
         wanted = arrow_type(shape, self._decimals)
         fields = [wanted.field(place) for place in range(wanted.num_fields)]
         return pa.StructArray.from_arrays(parts, fields=fields, mask=mask)
 
-    def _collections(
-        self, shape: Shape, values: Sequence[Any], path: tuple[Any, ...], mask: pa.Array | None
-    ) -> pa.Array:
+    def _collections(self, shape: Shape, values: Sequence[Any], mask: pa.Array | None) -> pa.Array:
         wanted = arrow_type(shape, self._decimals)
         sizes = [0 if one is None else len(one) for one in values]
         offsets = pa.array([0, *itertools.accumulate(sizes)], pa.int32())
         found = [one for one in values if one is not None]
         if shape.kind == "list":
             items = list(itertools.chain.from_iterable(map(_ordered, found)))
-            inner = self.array(shape.parts[0], items, (*path, 0))
+            inner = self.array(shape.parts[0], items)
             return pa.ListArray.from_arrays(offsets, inner, type=wanted, mask=mask)
         pairs = list(itertools.chain.from_iterable(map(_pairs, found)))
         keys, entries = zip(*pairs, strict=True) if pairs else ((), ())
         return pa.MapArray.from_arrays(
             offsets,
-            self.array(shape.parts[0], keys, (*path, 0)),
-            self.array(shape.parts[1], entries, (*path, 1)),
+            self.array(shape.parts[0], keys),
+            self.array(shape.parts[1], entries),
             type=wanted,
             mask=mask,
         )

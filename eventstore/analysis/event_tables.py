@@ -94,6 +94,8 @@ def _parts(numbers: Sequence[int]) -> list[int]:
 class AllEvents(Table):
     """The table of every event as recorded, the payload as JSON. It needs no plugin."""
 
+    names = (ALL,)
+
     def __init__(self) -> None:
         self.codec = EventCodec()
         super().__init__("events", {})
@@ -107,8 +109,12 @@ class AllEvents(Table):
         operations = map(_recorded_operation, payloads)
         return [numbers, times, operations, keys, map(_without_operation, payloads)]
 
+    def named(self, operation: str) -> Table | None:
+        """Return the table, under any name."""
+        return self
+
     def sorted(self, events: Sequence[Event[Any]]) -> list[tuple[Table, Sequence[Event[Any]]]]:
-        """Give all events to this table."""
+        """Give all events to the one table."""
         return [(self, events)]
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from pathlib import Path
 from urllib.parse import quote
 
-from eventstore.analysis.event_tables import Columns, Table
+from eventstore.analysis.event_tables import Table
 from eventstore.analysis.export_settings import ExportSettings
+from eventstore.analysis.table_blocks import Block
 from eventstore.analysis.table_files import TableFile, begun_file
 from eventstore.analysis.table_stream import TableStream
-from eventstore.clock import to_datetime
 
 __all__ = ["Parts"]
-
-_DAY = 86_400 * 10**9
 
 
 class Parts:
@@ -45,19 +42,15 @@ class Parts:
             with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
                 file.close()
 
-    def write(self, table: Table, columns: Columns) -> None:
+    def write(self, table: Table, block: Block) -> None:
         """Write some more rows of a table."""
-        self.rows[table] = self.rows.get(table, 0) + len(columns[0])
-        if not self._settings.partition:
-            self._file(table, "").write(columns)
-            return
-        times = columns[list(table.columns).index("time")]
-        begin = 0
-        for day, of_day in itertools.groupby(times, key=lambda time: time // _DAY):
-            end = begin + sum(1 for _ in of_day)
-            file = self._file(table, f"{to_datetime(day * _DAY):%Y-%m-%d}")
-            file.write([column[begin:end] for column in columns])
-            begin = end
+        self.rows[table] = self.rows.get(table, 0) + block.rows
+        self._file(table, block.day).write(block.encoded, block.rows)
+
+    def begin(self, table: Table) -> None:
+        """Begin a file of a table that may get no rows."""
+        self.rows[table] = 0
+        self._file(table, "")
 
     def _file(self, table: Table, day: str) -> TableFile:
         if table in self._open:

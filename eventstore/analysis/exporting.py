@@ -99,6 +99,7 @@ def export_store(
     stop: AnyMoment | None = None,
     skip_damage: bool = False,
     append: bool = False,
+    jobs: int | None = None,
     advance: Callable[[int, int | None], None] | None = None,
 ) -> Exported:
     """Export the events of the store at `path` to the directory or the file `to`.
@@ -110,7 +111,9 @@ def export_store(
 
     `registry` are the handlers, by default the installed plugins (`to_arrow` says more). `start`
     and `stop` (exclusive) limit the events. `skip_damage` goes on behind damage, and the result
-    names each gap. `advance` is called with the events read so far, and the number of all.
+    names each gap. `jobs` is the number of processes, by default as for `to_arrow`. The files are
+    the same for any number. `advance` is called with the events read so far, and the number of all,
+    by one thread at a time.
 
     Raises `StoreExistsError` for a path in use, `StoreUsageError` for another timeline and beside
     another append, and the errors of `to_arrow` and of a write.
@@ -147,6 +150,10 @@ def export_store(
             history,
             installed_handlers() if registry is None else registry,
             asked.operations,
+            form=asked.format,
+            decimals=asked.decimals,
+            by_day=bool(asked.partition),
+            jobs=jobs,
             survey_from=None if earlier is None else earlier.first,
             advance=advance,
         )
@@ -229,9 +236,12 @@ class _Export:
         """Write the one table to the file `target`."""
         table, form, decimals = self._stream.table(), self._settings.format, self._settings.decimals
         metadata = self._stream.metadata(table)
-        with new_file(target, form, table, decimals, metadata) as file:
-            for _, columns in self._stream.batches():
-                file.write(columns)
+        with (
+            new_file(target, form, table, decimals, metadata) as file,
+            contextlib.closing(self._stream.blocks()) as blocks,
+        ):
+            for block in blocks:
+                file.write(block.encoded, block.rows)
         return self._summary({table.name: _described(table, file.rows, [target.name])})
 
     def directory(self, target: Path) -> Exported:
@@ -258,14 +268,18 @@ class _Export:
         """Write the new rows to files in `folder`, and return the summary of the whole export."""
         earlier = self._earlier
         tables = {} if earlier is None else dict(earlier.tables)
-        with Parts(folder, self._stream, self._settings, again=earlier is not None) as parts:
+        with (
+            Parts(folder, self._stream, self._settings, again=earlier is not None) as parts,
+            contextlib.closing(self._stream.blocks()) as blocks,
+        ):
             for name in self._settings.operations:
                 table = self._stream.named(name)
                 if table.name not in tables and not self._settings.partition:
-                    parts.write(table, table.no_rows())  # a file without rows
-            for table, columns in self._stream.batches():
+                    parts.begin(table)
+            for block in blocks:
+                table = self._stream.named(block.table)
                 _check_columns(table, tables.get(table.name))
-                parts.write(table, columns)
+                parts.write(table, block)
         for table, rows in parts.rows.items():
             found = _described(table, rows, parts.files[table])
             if (before := tables.get(table.name)) is not None:
@@ -277,7 +291,7 @@ class _Export:
     def _summary(self, tables: dict[str, ExportedTable]) -> Exported:
         history, earlier = self._stream.history, self._earlier
         timeline = history.manifest.timelines[-1]
-        gaps, last = list(history.gaps), history.last
+        gaps, last = list(self._stream.gaps), history.last
         if earlier is not None:
             gaps, last = [*earlier.gaps, *gaps], max(last, earlier.last)
         return Exported(

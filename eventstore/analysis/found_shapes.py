@@ -87,6 +87,23 @@ class _FoundValues:
             self._names.setdefault(name, _FoundValues()).look(found)
             self._present[name] = self._present.get(name, 0) + len(found)
 
+    def join(self, later: _FoundValues) -> None:
+        """Add the findings of later values."""
+        self._kinds |= later._kinds
+        self._nullable |= later._nullable
+        self._least, self._most = min(self._least, later._least), max(self._most, later._most)
+        self._inexact |= later._inexact
+        self._items = _joined(self._items, later._items)
+        self._keys = _joined(self._keys, later._keys)
+        self._records += later._records
+        for name, found in (later._names or {}).items():
+            if self._names is not None:
+                self._names.setdefault(name, _FoundValues()).join(found)
+        if later._names is None or len(self._names or ()) > _NAMES:
+            self._names = None
+        for name, count in later._present.items():
+            self._present[name] = self._present.get(name, 0) + count
+
     def shape(self, name: str = "") -> Shape:
         """Return the shape that holds every value."""
         found = self._shape(name)
@@ -122,6 +139,13 @@ class _FoundValues:
         return Shape("map", parts=(keys, self._items.shape()))
 
 
+def _joined(one: _FoundValues | None, later: _FoundValues | None) -> _FoundValues | None:
+    if one is None or later is None:
+        return later if one is None else one
+    one.join(later)
+    return one
+
+
 class FoundPayload:
     """The fields of one operation's payloads, over all versions of the operation."""
 
@@ -140,13 +164,29 @@ class FoundPayload:
         names = self._names.setdefault(tag, {})
         names.update(dict.fromkeys(itertools.chain.from_iterable(payloads)))
         for name in names:
-            if name not in self._fields:
-                self._fields[name] = _FoundValues()
-                if self._count:
-                    self._fields[name].look((None,))
+            self._field(name)
         for name, field in self._fields.items():
             field.look([one.get(name) for one in payloads])
         self._count += len(payloads)
+
+    def join(self, later: FoundPayload) -> None:
+        """Add the findings of later payloads."""
+        for tag, names in later._names.items():
+            self._names.setdefault(tag, {}).update(names)
+        for name in self._fields.keys() | later._fields:
+            if name in later._fields:
+                self._field(name).join(later._fields[name])
+            elif later._count:
+                self._field(name).look((None,))
+        self._count += later._count
+
+    def _field(self, name: str) -> _FoundValues:
+        """Return the findings of a field. A new field is missing in all payloads before."""
+        if name not in self._fields:
+            self._fields[name] = _FoundValues()
+            if self._count:
+                self._fields[name].look((None,))
+        return self._fields[name]
 
     def fields(self) -> dict[str, Shape]:
         """Return the shape of each field: the fields of the newest version, then of older ones."""

@@ -1,39 +1,53 @@
-"""The files of one table: Parquet, CSV or JSON lines, each renamed into place when it is whole.
-
-Text formats need no pyarrow. In CSV a missing value is an empty cell and an empty text is `""`,
-times are RFC 3339 with nine digits, and nested values are JSON. In JSON lines times are
-nanoseconds, as in the JSON of every command.
-"""
+"""The files of one table: Parquet, CSV or JSON lines, each renamed into place when it is whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import msgspec
-
 from eventstore.analysis.event_tables import Columns, Table
-from eventstore.analysis.plain_values import json_text, number_text, tag_text
-from eventstore.analysis.shapes import Shape
-from eventstore.clock import to_datetime
+from eventstore.analysis.text_rows import CsvRows, JsonRows, TextRows
 from eventstore.errors import ConfigError, StoreExistsError
 from eventstore.os_errors import write_error
 
-__all__ = ["TableFile", "new_file"]
+__all__ = ["Rows", "TableFile", "begun_file", "new_file", "rows_in"]
 
-_QUOTED = re.compile(r'[",\r\n]')
+
+class Rows(Protocol):
+    """Encodes rows of one table for a file. Earlier rows do not matter."""
+
+    def encode(self, columns: Columns) -> Any:
+        """Return the rows: a batch for Arrow and Parquet, and else lines of text."""
+
+
+def rows_in(form: str, table: Table, decimals: str) -> Rows:
+    """Return the encoding of a table for the form `arrow`, `parquet`, `csv` or `jsonl`.
+
+    Raises `ConfigError` for Parquet without pyarrow.
+    """
+    if form in ("csv", "jsonl"):
+        return (CsvRows if form == "csv" else JsonRows)(table, decimals)
+    try:
+        from eventstore.analysis.arrow_tables import ArrowRows
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"format = {form!r} needs {error.name}: pip install "
+            "'asyncio-eventstore[analysis]', or choose csv or jsonl",
+            key="format",
+        ) from error
+
+    return ArrowRows(table, decimals)
 
 
 class TableFile(Protocol):
-    """A file that takes the rows of one table. `rows` counts them."""
+    """A file that takes the encoded rows of one table. `rows` counts them."""
 
     rows: int
 
-    def write(self, columns: Columns) -> None:
+    def write(self, encoded: Any, rows: int) -> None:
         """Write some more rows."""
 
     def close(self) -> None:
@@ -75,45 +89,26 @@ def begun_file(
 
     Raises `ConfigError` for Parquet without pyarrow.
     """
-    if form == "parquet":
-        try:
-            from eventstore.analysis.parquet_file import ParquetRows
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"format = 'parquet' needs {error.name}: pip install "
-                "'asyncio-eventstore[analysis]', or choose csv or jsonl",
-                key="format",
-            ) from error
+    rows = rows_in(form, table, decimals)
+    if isinstance(rows, TextRows):
+        return _TextFile(path, rows.head)
+    from eventstore.analysis.parquet_file import ParquetFile
 
-        return ParquetRows(path, table, decimals, metadata)
-    return (_CsvRows if form == "csv" else _JsonRows)(path, table, decimals)
+    return ParquetFile(path, table, decimals, metadata)
 
 
-class _TextRows:
+class _TextFile:
     """A text file of rows."""
 
-    def __init__(self, path: Path, table: Table, decimals: str) -> None:
+    def __init__(self, path: Path, head: bytes) -> None:
         self.rows = 0
-        self._table = table
-        self._decimals = decimals
         self._file: BinaryIO = path.open("xb")
-        self._begin()
+        self._file.write(head)
 
-    def _begin(self) -> None:
-        """Write what stands before the rows."""
-
-    def write(self, columns: Columns) -> None:
+    def write(self, encoded: bytes, rows: int) -> None:
         """Write some more rows."""
-        shapes = self._table.columns.values()
-        cells = map(self._cells, shapes, columns)
-        self._file.write("".join(map(self._line, zip(*cells, strict=True))).encode())
-        self.rows += len(columns[0])
-
-    def _cells(self, shape: Shape, values: Sequence[Any]) -> Sequence[Any]:
-        raise NotImplementedError  # each format has one
-
-    def _line(self, row: tuple[Any, ...]) -> str:
-        raise NotImplementedError  # each format has one
+        self._file.write(encoded)
+        self.rows += rows
 
     def close(self) -> None:
         """Write what is left, and make the file durable."""
@@ -121,67 +116,3 @@ class _TextRows:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-
-    def _number(self, value: Any) -> Any:
-        """Return a decimal as asked for."""
-        if value is None:
-            return None
-        return float(value) if self._decimals == "float" else number_text(value)
-
-
-class _JsonRows(_TextRows):
-    def _begin(self) -> None:
-        names = {f"column_{place}": name for place, name in enumerate(self._table.columns)}
-        self._row = msgspec.defstruct("Row", list(names), rename=names)  # keeps the order
-
-    def _cells(self, shape: Shape, values: Sequence[Any]) -> Sequence[Any]:
-        return list(map(self._number, values)) if shape.kind == "decimal" else values
-
-    def _line(self, row: tuple[Any, ...]) -> str:
-        return json_text(self._row(*row)) + "\n"
-
-
-class _CsvRows(_TextRows):
-    def _begin(self) -> None:
-        self._file.write((",".join(map(_quoted, self._table.columns)) + "\n").encode())
-
-    def _cells(self, shape: Shape, values: Sequence[Any]) -> Sequence[Any]:
-        kind = shape.kind
-        if kind in ("int", "unsigned", "float"):
-            cell: Any = repr
-        elif kind == "decimal":
-            cell = self._number_text
-        elif kind == "nanoseconds":
-            cell = _time_text
-        elif kind in ("text", "tag"):
-            cell = _quoted_text
-        else:
-            cell = _json_cell
-        return ["" if value is None else cell(value) for value in values]
-
-    def _number_text(self, value: Any) -> str:
-        return number_text(self._number(value))
-
-    def _line(self, row: tuple[Any, ...]) -> str:
-        return ",".join(row) + "\n"
-
-
-def _quoted(text: str) -> str:
-    if text and _QUOTED.search(text) is None:
-        return text
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _quoted_text(value: Any) -> str:
-    return _quoted(value if value.__class__ is str else tag_text(value))
-
-
-def _json_cell(value: Any) -> str:
-    """Return JSON. Text in JSON, such as a date, stands without the quotes of JSON."""
-    text = json_text(value)
-    return _quoted(msgspec.json.decode(text, type=str) if text.startswith('"') else text)
-
-
-def _time_text(time: int) -> str:
-    seconds, rest = divmod(time, 10**9)
-    return f"{to_datetime(seconds * 10**9).isoformat()[:19]}.{rest:09}Z"

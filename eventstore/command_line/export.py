@@ -67,6 +67,11 @@ __all__ = ["export"]
 @click.option("--partition", type=click.Choice(["day"]), help="A folder for each day (UTC).")
 @click.option("--append", is_flag=True, help="Go on behind the last event of the export.")
 @click.option("--skip-damage", is_flag=True, help="Go on behind damage, and name each gap.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="Processes. The files are the same for any number.  [default: as many as are worth it]",
+)
 @registry_option
 def export(
     out: Output,
@@ -83,6 +88,7 @@ def export(
     partition: str | None,
     append: bool,
     skip_damage: bool,
+    jobs: int | None,
     registry_name: str | None,
 ) -> None:
     """Export the store at PATH to TO, beside a running engine. Changes nothing in the store.
@@ -117,6 +123,7 @@ def export(
                 stop=end,
                 skip_damage=skip_damage,
                 append=append,
+                jobs=jobs,
                 advance=advance,
             )
     except UnknownOperationError as error:

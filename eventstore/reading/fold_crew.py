@@ -1,19 +1,23 @@
-"""A crew of processes that fold parts of one store at the same time.
+"""A crew of processes that work on parts of one store at the same time: fold, check, make rows.
 
 Theory of operation
 -------------------
-Folding is work of the interpreter. Threads gain nothing, so processes are needed. A *member* is a
-fresh interpreter: a copy of this process would inherit locks that other threads hold. A member gets
-names in place of objects: the store's path, and every handler by module and name. The state before
-the first event is sent in slices.
+Folding and decoding are work of the interpreter. Threads gain nothing, so processes are needed. A
+*member* is a fresh interpreter: a copy of this process would inherit locks that other threads hold.
+A member gets names in place of objects: the store's path, and every handler by module and name. The
+state before the first event is sent in slices.
 
 Work is a function at the top of a module of this library: `work(disk, registry, part, advance)`,
 where `part` names the events. Parts and results are pickled. Members take the parts in order. A
 result may end the work, as the first found event does. Later parts then do not matter: a part not
 begun is left out, and a member busy with a later part is killed.
 
-A part without a result from a member is folded again in this process. So an error of a handler, or
-of a damaged file, is raised here with a traceback of its own, and a killed member costs time alone.
+Work may also be a generator (`stream`). Then a member sends everything that the generator gave for
+a part, and only some parts ahead of the caller are begun, so memory does not grow with the parts.
+
+A part without a result from a member is worked on again in this process. So an error of a handler,
+or of a damaged file, is raised here with a traceback of its own, and a killed member costs time
+alone.
 
 All work is done in this process where one member is enough, where the store is no directory, and
 where a handler is only in this process: in the script that was started, or inside of a function.
@@ -29,13 +33,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
+from eventstore.errors import RegistrationError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.reading.hash_seed_fold import Source, find_source, sources_of
 
@@ -55,6 +60,9 @@ WORTH = 250_000
 
 _PARTS_EACH = 4
 """Parts for each process, so that no process waits long for the last part of another."""
+
+_AHEAD = 2
+"""Parts for each process that are begun, or wait for the caller of `stream`."""
 
 _PERIOD = 0.2  # seconds between two messages about progress
 _PROGRAM = "from eventstore.reading.fold_crew import serve; serve()"
@@ -115,8 +123,12 @@ class FoldCrew:
         elif sources is None or sources_of(*functions) is None:
             self.alone = "not every handler and function is found by module and name"
         else:
-            first = registry.initial() if registry.items else None
-            initial = list(registry.states.slices(first))
+            try:
+                first = registry.initial() if registry.items else None
+                initial = list(registry.states.slices(first))
+            except RegistrationError as error:
+                self.alone = f"another process cannot be given the first state: {error}"
+                return None
             return _Setting(str(Path(self._disk.path).absolute()), sources, initial)
         return None
 
@@ -155,6 +167,24 @@ class FoldCrew:
                     break
         return results
 
+    def stream(
+        self,
+        work: Work[PartT, Iterator[ResultT]],
+        parts: Sequence[PartT],
+        advance: Advance = lambda count: None,
+    ) -> Generator[ResultT, None, None]:
+        """Do `work`, a generator, for each part, and yield what it gives in the order of the parts.
+
+        Memory holds the results of some parts for each process. To close the iterator stops the
+        work. Raises the error of the first part whose work failed, behind the results before.
+        """
+        with _Round(self, work, parts, advance, ahead=self.jobs * _AHEAD) as round_:
+            for index, part in enumerate(parts):
+                results = round_.result(index)
+                if results is _LOST:
+                    results = work(self._disk, self._registry, part, round_.advance)
+                yield from results
+
     def member(self, number: int) -> _Member:
         """Return a member, begun anew where it was stopped."""
         assert self._setting is not None
@@ -176,9 +206,12 @@ class _Round(Generic[PartT, ResultT]):
         work: Work[PartT, ResultT],
         parts: Sequence[PartT],
         advance: Advance,
-        ends: Callable[[ResultT], bool],
+        ends: Callable[[ResultT], bool] = lambda result: False,
+        ahead: int | None = None,
     ) -> None:
+        """`ahead` is the number of parts to begin before the first result is taken, or all."""
         self._crew = crew
+        self._parts = parts
         self._advance = advance
         self._telling = threading.Lock()
         self._work = f"{work.__module__}:{work.__qualname__}"
@@ -188,11 +221,9 @@ class _Round(Generic[PartT, ResultT]):
         self._changing = threading.Lock()
         self._free = list(range(crew.jobs))
         self._threads = ThreadPoolExecutor(crew.jobs)
-        self._futures = (
-            [self._threads.submit(self._do, index, part) for index, part in enumerate(parts)]
-            if crew.jobs > 1 and len(parts) > 1
-            else []
-        )
+        self._futures: dict[int, Future[Any]] = {}
+        self._begun = 0 if crew.jobs > 1 and len(parts) > 1 else len(parts)
+        self._begin(len(parts) if ahead is None else ahead)
 
     def __enter__(self) -> _Round[PartT, ResultT]:
         return self
@@ -203,7 +234,18 @@ class _Round(Generic[PartT, ResultT]):
 
     def result(self, index: int) -> Any:
         """Return a part's result, `_LOST` where the part is left to this process."""
-        return self._futures[index].result() if self._futures else _LOST
+        future = self._futures.pop(index, None)
+        if future is None:
+            return _LOST
+        result = future.result()
+        self._begin(1)
+        return result
+
+    def _begin(self, count: int) -> None:
+        """Let the members begin some more parts."""
+        for index in range(self._begun, min(self._begun + count, len(self._parts))):
+            self._futures[index] = self._threads.submit(self._do, index, self._parts[index])
+            self._begun = index + 1
 
     def advance(self, count: int) -> None:
         """Tell the caller of progress."""
@@ -294,7 +336,7 @@ def serve() -> None:
     os.dup2(2, 1)  # prints of handlers, also from C, go to standard error
 
     def send(kind: str, content: Any) -> None:
-        pickle.dump((kind, content), output)
+        pickle.dump((kind, content), output, protocol=5)  # no copy of the bytes of Arrow
         output.flush()
 
     with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
@@ -305,16 +347,24 @@ def serve() -> None:
         disk = LocalDisk(setting.path, read_only=True)
         while True:
             work, part = pickle.load(sys.stdin.buffer)
-            module, _, name = work.partition(":")
-            function: Work[Any, Any] = getattr(importlib.import_module(module), name)
             told = _Throttle(send)
             try:
-                result = function(disk, registry, part, told)
+                result = perform(disk, registry, work, part, told)
             except Exception as error:  # noqa: BLE001  it is raised again where the part came from
                 send("failed", repr(error))
             else:
                 told.flush()
                 send("done", result)
+
+
+def perform(
+    disk: Disk, registry: HandlerRegistry[Any], work: str, part: Any, advance: Advance
+) -> Any:
+    """Do the work of a name on a part. The result can be pickled."""
+    module, _, name = work.partition(":")
+    function: Work[Any, Any] = getattr(importlib.import_module(module), name)
+    result = function(disk, registry, part, advance)
+    return list(result) if isinstance(result, Iterator) else result
 
 
 class _Throttle:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventstore import Event, HandlerRegistry, InexactValueError, IntentSettled, Operation
-from eventstore.analysis.arrow_tables import ArrowBatches
+from eventstore.analysis.arrow_tables import ArrowRows
 from eventstore.analysis.event_tables import Catalog
 from eventstore.analysis.plain_values import json_text
 from eventstore.analysis.shapes import Shape
@@ -90,11 +90,7 @@ def test_a_row_holds_the_payload(kind: type[Operation]) -> None:
             for seq, data in enumerate(drawn, 1)
         ]
         try:
-            rows = (
-                ArrowBatches(table, "string", {})
-                .batch([*map(list, table.values(events))])
-                .to_pylist()
-            )
+            rows = ArrowRows(table, "string").encode([*map(list, table.values(events))]).to_pylist()
         except InexactValueError as error:
             value = getattr(drawn[error.seq - 1], error.field.removeprefix("payload_"))
             assert not isinstance(value, str | Decimal | bool | None)  # a large integer inside

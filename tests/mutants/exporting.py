@@ -7,16 +7,19 @@ from tests.mutants.sabotage import Sabotage, edit
 __all__ = ["EXPORTING"]
 
 ARRAYS = "analysis/arrow_arrays.py"
+BATCHES = "analysis/arrow_tables.py"
 DECIMALS = "analysis/arrow_decimals.py"
 EXPORT = "analysis/exporting.py"
 FILES = "analysis/table_files.py"
 FOUND = "analysis/found_shapes.py"
 HISTORY = "analysis/selected_history.py"
 PARTS = "analysis/export_files.py"
+PIECES = "analysis/pieces.py"
 TABLES = "analysis/event_tables.py"
 
 TEST_DECIMALS = "tests/analysis/test_decimals.py"
 TEST_EXPORT = "tests/analysis/test_export.py"
+TEST_PIECES = "tests/analysis/test_pieces.py"
 TEST_TABLES = "tests/analysis/test_data_frames.py"
 
 EXPORTING: tuple[Sabotage, ...] = (
@@ -55,9 +58,9 @@ EXPORTING: tuple[Sabotage, ...] = (
         breaks="later batches of a table begin with the same texts",
         edits=(
             edit(
-                ARRAYS,
-                "self._tags_of.get(path, _NO_TAGS)",
-                "_NO_TAGS",
+                BATCHES,
+                "known, waiting, count = [known[0].slice(0, 0)], [], 0",
+                "known, waiting, count = [], [], 0",
             ),
         ),
         caught_by=(TEST_TABLES,),
@@ -69,9 +72,33 @@ EXPORTING: tuple[Sabotage, ...] = (
         caught_by=(TEST_TABLES,),
     ),
     Sabotage(
+        name="the last event of a piece left out",
+        breaks="pieces have every event once",
+        edits=(edit(PIECES, "start=begin, stop=end)", "start=begin, stop=max(begin, end - 1))"),),
+        caught_by=(TEST_PIECES,),
+    ),
+    Sabotage(
+        name="damage passed over in pieces",
+        breaks="a gap is told once",
+        edits=(edit(PIECES, "[first] if whole.skip_damage else ", ""),),
+        caught_by=(TEST_PIECES,),
+    ),
+    Sabotage(
+        name="shapes of later pieces left out",
+        breaks="a column holds the values of all pieces",
+        edits=(edit(FOUND, "        self._kinds |= later._kinds\n", ""),),
+        caught_by=(TEST_PIECES,),
+    ),
+    Sabotage(
+        name="a name missing in a later piece taken for present",
+        breaks="a column found from the data is nullable where a name is missing",
+        edits=(edit(FOUND, "            elif later._count:\n", "            elif False:\n"),),
+        caught_by=(TEST_PIECES,),
+    ),
+    Sabotage(
         name="a missing name taken for present",
         breaks="a column found from the data is nullable where a name is missing",
-        edits=(edit(FOUND, "                if self._count:\n", "                if False:\n"),),
+        edits=(edit(FOUND, "            if self._count:\n", "            if False:\n"),),
         caught_by=(TEST_TABLES,),
     ),
     Sabotage(

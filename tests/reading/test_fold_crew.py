@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,45 @@ def test_a_member_that_dies_costs_no_result(disk: LocalDisk) -> None:
 def test_an_error_is_raised_here_with_its_own_class(disk: LocalDisk) -> None:
     with crew_of(disk) as crew, pytest.raises(LookupError, match="part 1, deposit"):
         crew.each(name_process, [(0, ""), (1, "raise"), (2, "wait")])
+
+
+def count_up(
+    disk: Disk, registry: HandlerRegistry[Any], part: tuple[int, str], advance: Advance
+) -> Iterator[tuple[int, int]]:
+    """Yield three numbers of a part, and the process. `raise` comes before the third one."""
+    number, wish = part
+    for step in range(3):
+        if wish == "raise" and step == 2:
+            raise LookupError(f"part {number}")
+        yield 10 * number + step, os.getpid()
+    name_process(disk, registry, part, advance)
+
+
+class TestStream:
+    def test_results_come_in_order(self, disk: LocalDisk) -> None:
+        parts = [(0, ""), (1, "die"), (2, ""), (3, "")]
+        with crew_of(disk) as crew:
+            found = list(crew.stream(count_up, parts))
+        assert [number for number, _ in found] == [10 * n + m for n in range(4) for m in range(3)]
+        assert [process == os.getpid() for _, process in found[::3]] == [False, True, False, False]
+
+    def test_what_came_before_an_error_is_given(self, disk: LocalDisk) -> None:
+        with crew_of(disk) as crew:
+            stream = crew.stream(count_up, [(0, ""), (1, "raise"), (2, "wait")])
+            assert [next(stream)[0] for _ in range(5)] == [0, 1, 2, 10, 11]
+            with pytest.raises(LookupError, match="part 1"):
+                next(stream)
+
+    def test_closing_stops_the_work(self, disk: LocalDisk) -> None:
+        parts = [(0, ""), *((number, "wait") for number in range(1, 9))]
+        with crew_of(disk) as crew:
+            stream = crew.stream(count_up, parts)
+            assert next(stream)[0] == 0
+            stream.close()
+            assert [number for number, _ in crew.stream(count_up, [(7, ""), (8, "")])][::3] == [
+                70,
+                80,
+            ]
 
 
 @handler
