@@ -41,7 +41,8 @@ class StreamMismatchError(ReplicationError):
 
     `last_shared` is the last event that stream and store are known to share, 0 for none. `last` is
     the last event in the stream. `ahead` says that the stream only goes on behind the store's end,
-    and the next opening takes the events over.
+    and the next opening takes the events over. `other_settings` says that only the settings differ:
+    an open store, and a standby, wait until somebody changes the settings back.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class StreamMismatchError(ReplicationError):
         last_shared: int = 0,
         last: int = 0,
         ahead: bool = False,
+        other_settings: bool = False,
     ) -> None:
         super().__init__(message, path=path, servers=servers, stream=stream)
         self.last_shared = last_shared
         self.last = last
         self.ahead = ahead
+        self.other_settings = other_settings
 
 
 class FencedError(StoreFailedError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import ssl
 from typing import Any
 
@@ -26,15 +27,18 @@ from eventstore.errors import (
 from eventstore.replication.connection import (
     REQUEST_SECONDS,
     Connection,
-    close_client,
     connection_error,
 )
+from eventstore.replication.endings import close_client
 from eventstore.replication.pipeline import Pipeline
 from eventstore.replication_config import ReplicationConfig
 
 __all__ = ["connect", "settings_in"]
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
+"""How long one server has for a connection, with all first words."""
+_ANSWER_SECONDS = 2
+"""How long a server has to accept a connection, and to say each word."""
 
 _LARGEST_CREDENTIALS = 1024 * 1024
 _SERVER_WAIT = 0.1  # seconds until a server that did not answer is tried once more
@@ -54,6 +58,9 @@ def settings_in(config: Any, purpose: str) -> ReplicationConfig:
 async def connect(path: str, config: ReplicationConfig) -> Connection:
     """Connect to one server of the cluster.
 
+    The servers are tried one after the other, in an order drawn anew. A server that accepts the
+    connection and says nothing keeps the client library from the next one, so each has a client.
+
     Raises `ReplicationError` for refused credentials and missing TLS, and
     `ReplicationUnavailableError` where no server answers.
     """
@@ -64,6 +71,21 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     if config.encrypted:
         options["tls"] = await _tls_context(path, config)
     errors: list[Exception] = []
+    for server in random.sample(config.servers, len(config.servers)):
+        connection = await _connect_to(server, path, config, options, errors)
+        if connection is not None:
+            return connection
+    raise _connect_error(path, config, errors)
+
+
+async def _connect_to(
+    server: str,
+    path: str,
+    config: ReplicationConfig,
+    options: dict[str, Any],
+    errors: list[Exception],
+) -> Connection | None:
+    """Connect to a server. Returns `None` where that fails, and adds the reasons to `errors`."""
 
     async def note(error: Exception) -> None:
         errors.append(error)
@@ -79,10 +101,10 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
     try:
         connecting = asyncio.ensure_future(
             client.connect(
-                list(config.servers),
+                [server],
                 name=_CLIENT_NAME,
                 allow_reconnect=False,
-                connect_timeout=2,
+                connect_timeout=_ANSWER_SECONDS,
                 max_reconnect_attempts=1,
                 error_cb=note,
                 closed_cb=end,
@@ -93,7 +115,8 @@ async def connect(path: str, config: ReplicationConfig) -> Connection:
         await pipeline.begin()
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await close_client(client)
-        raise _connect_error(path, config, [*errors, error]) from None
+        errors.append(error)
+        return None
     except Exception as error:  # any: a fault of the library, of which a caller knows no kind
         await close_client(client)
         if config.credentials is None or isinstance(error, EventStoreError):

@@ -26,6 +26,7 @@ from nats.js.api import RawStreamMsg
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
 from eventstore.replication.client_errors import is_transient, meaning_of
+from eventstore.replication.endings import close_client, end_tasks
 from eventstore.replication.messages import (
     History,
     MessageError,
@@ -40,10 +41,8 @@ from eventstore.replication.pipeline import Answered, Pipeline
 from eventstore.replication.stream_settings import differences, wanted_settings
 from eventstore.replication_config import ReplicationConfig
 
-__all__ = ["REQUEST_SECONDS", "Connection", "close_client", "connection_error", "end_tasks"]
+__all__ = ["REQUEST_SECONDS", "Connection", "connection_error"]
 
-CLOSE_SECONDS = 1.0
-_CANCEL_AGAIN = 0.2
 _BUCKET_RETRY = 0.05
 _OTHER_SETTINGS = 10058
 """The server's code for a stream or bucket that is there, with other settings."""
@@ -70,6 +69,7 @@ class Connection:
         self.client = client
         self.lost = lost
         self.foreign: int = 0
+        self._largest = -1  # of the stream, -1 without a limit
         self._pipeline = pipeline
         self.stream: JetStreamContext = client.jetstream(timeout=REQUEST_SECONDS)
 
@@ -78,8 +78,9 @@ class Connection:
 
     @property
     def largest(self) -> int:
-        """Size in bytes of the largest message for the server."""
-        return int(self.client.max_payload)
+        """Size in bytes of the largest message for the server and the stream."""
+        server = int(self.client.max_payload)
+        return server if self._largest < 0 else min(server, self._largest)
 
     def error(self, kind: type[ReplicationError], reason: str) -> ReplicationError:
         """Return an error about this store and cluster."""
@@ -164,12 +165,27 @@ class Connection:
                 ) from error
         different = differences(info.config, wanted)
         if different:
-            raise self.error(
-                StreamMismatchError,
-                "the stream has other settings: " + "; ".join(different) + ". Change the stream "
-                "or the configuration",
-            )
+            raise self._other_settings("; ".join(different))
+        self._largest = info.config.max_msg_size or -1
         return int(info.state.last_seq)
+
+    def _other_settings(self, different: str) -> StreamMismatchError:
+        reason = (
+            f"the stream has other settings: {different}. Change the stream, or the configuration"
+        )
+        error = self.error(StreamMismatchError, reason)
+        assert isinstance(error, StreamMismatchError)
+        error.other_settings = True
+        return error
+
+    async def watch_settings(self) -> None:
+        """Look at the settings once in the span of a lease, without an end.
+
+        Raises the errors of `ensure_stream`.
+        """
+        while True:
+            await asyncio.sleep(self.config.lease)  # nobody tells of a change
+            await self.ensure_stream(create=False, missing=ReplicationUnavailableError)
 
     def end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd | None:
         """Read the headers of message `number`, `None` for a foreign message.
@@ -351,36 +367,6 @@ class Connection:
         """End the connection. A message without an acknowledgement is perhaps stored."""
         self._pipeline.close()
         await close_client(self.client)
-
-
-async def close_client(client: Client) -> None:
-    """Close a client, within a moment: the library may wait for a peer that is gone."""
-    closing = asyncio.ensure_future(client.close())
-    await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
-    if not closing.done():
-        closing.cancel()
-    elif not closing.cancelled():
-        closing.exception()  # of a connection that nobody uses any more
-
-
-async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel tasks, and wait until each has ended.
-
-    `asyncio.wait_for` of Python 3.11 swallows a cancellation that comes with an answer, so one
-    cancellation is not always enough. The caller tells of an error, so the tasks do not, also where
-    this waiting is cancelled.
-    """
-    for task in tasks:
-        task.add_done_callback(_retrieve)
-    while left := [task for task in tasks if not task.done()]:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=_CANCEL_AGAIN)
-
-
-def _retrieve(ended: asyncio.Future[Any]) -> None:
-    if not ended.cancelled():
-        ended.exception()
 
 
 def connection_error(

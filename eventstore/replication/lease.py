@@ -25,7 +25,8 @@ import nats.js.errors
 from nats.js.kv import KeyValue
 
 from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
-from eventstore.replication.connection import Connection, end_tasks
+from eventstore.replication.connection import Connection
+from eventstore.replication.endings import end_tasks
 from eventstore.replication.identity import Identity
 
 __all__ = ["Holder", "Lease", "holder_of", "read_holder"]

@@ -275,10 +275,11 @@ class Shipper:
                 self._fail(error)
                 return
             except ReplicationError as error:
-                if self._acknowledged < 0 or isinstance(error, StreamMismatchError):
+                differs = isinstance(error, StreamMismatchError) and not error.other_settings
+                if self._acknowledged < 0 or differs:
                     self._give_up(error)
                     return
-                self._tell_away(error)  # what was good may be mended: credentials, a bucket
+                self._tell_away(error)  # what was good may be mended: credentials, settings
             except EventStoreError as error:
                 self._give_up(error)
                 return
@@ -337,7 +338,8 @@ class Shipper:
         warnings = self.warnings
         beside = keep_small(connection, warnings), watch_syncs(self._config, warnings)
         try:
-            await connection.first_ended(lease.keep(), shipping.run(), *beside)
+            keeping = lease.keep(), connection.watch_settings()
+            await connection.first_ended(shipping.run(), *keeping, *beside)
         finally:
             if self._closed:
                 await lease.release_within(RELEASE_SECONDS)

@@ -50,7 +50,8 @@ from eventstore.moment import seq_of
 from eventstore.operator_log import operator_log
 from eventstore.reading.arguments import checked_registry
 from eventstore.replication.connecting import connect, settings_in
-from eventstore.replication.connection import Connection, end_tasks
+from eventstore.replication.connection import Connection
+from eventstore.replication.endings import end_tasks
 from eventstore.replication.lease import Holder, Lease
 from eventstore.replication.messages import History, history_message
 from eventstore.replication.pipeline import WrongSequenceError
@@ -217,9 +218,9 @@ class Standby(Opened, Generic[StateT]):
                         await self._follow_once()
                 except StoreFullError:
                     pause = _ROOM_RETRY
-                except StreamMismatchError:
-                    raise
                 except ReplicationError as error:  # all was good at the opening: may be mended
+                    if isinstance(error, StreamMismatchError) and not error.other_settings:
+                        raise
                     text = f"the standby waits for the cluster: {error}"
                     self._copy.store.log.warnings.begin("standby-cluster", text, _logger)
                 self._copy.behind = max(self._copy.behind, 1)  # nobody knows how far

@@ -34,8 +34,14 @@ def differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
             told.append(f"{name} is {_shown(one)}, not {_shown(other)}")
     if sorted(found.subjects or ()) != sorted(wanted.subjects or ()):
         told.append(f"subjects are {found.subjects}, not {wanted.subjects}")
-    if found.mirror or found.sources or found.sealed:
-        told.append("the stream is sealed, or a copy of other streams")
+    if found.max_age:
+        told.append(f"max_age is {found.max_age:g} s, so records vanish by themselves")
+    if (found.max_msgs_per_subject or -1) > 0:
+        told.append("max_msgs_per_subject is set, so a new record removes the oldest one")
+    if found.deny_delete or found.deny_purge:
+        told.append("deny_delete or deny_purge is set, so nobody can trim or mend the stream")
+    if found.mirror or found.sources or found.sealed or found.subject_transform:
+        told.append("the stream is sealed, transforms its subjects, or is a copy of other streams")
     if found.no_ack:
         told.append("no_ack is set, so nothing is acknowledged")
     return told

@@ -240,7 +240,7 @@ class Checker:
 
     def _repeat_message(self) -> None:
         with contextlib.suppress(nats.errors.Error):
-            back = self.random.choice([0, 0, 1, 5, 20])
+            back = self.random.choice([0, 0, 1, 5, 20, None])
             asyncio.run(repeat(self.cluster.urls, self.replicate["stream"], back))
 
     def _mend_nodes(self) -> None:

@@ -50,14 +50,18 @@ def without_repeats(events: list[list[Any]]) -> list[list[Any]]:
     return [event for event, before in zip(events, last, strict=False) if event[0] > before]
 
 
-async def repeat(servers: list[str], stream: str, back: int = 0) -> None:
+async def repeat(servers: list[str], stream: str, back: int | None = 0) -> None:
     """Store a message a second time, as a client may that expects no number.
 
-    The message is the last one of the stream, or the one `back` numbers before.
+    The message is the last one of the stream, or the one `back` numbers before. For `None` it is
+    one that no store has written.
     """
     client = await nats.connect(servers)
     try:
         source, subject = client.jetstream(), f"eventstore.{stream}.*"
+        if back is None:
+            await source.publish(f"eventstore.{stream}.record", b"hello")
+            return
         last = (await source.get_last_msg(stream, subject)).seq or 0
         found = await source.get_msg(stream, max(1, last - back), subject=subject, next=True)
         own = {name: text for name, text in (found.headers or {}).items() if name[:5] == "Event"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventstore.replication.connection import end_tasks
+from eventstore.replication.endings import end_tasks
 
 
 @pytest.mark.asyncio
