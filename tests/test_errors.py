@@ -50,6 +50,7 @@ FACTS: dict[str, Any] = {
     "name": "risk",
     "last": 6,
     "ahead": True,
+    "other_settings": True,
     "lag": 7,
     "max_lag": 6,
     "recorded": "0a" * 32,

@@ -14,6 +14,7 @@ from eventstore.errors import EventStoreError, ReplicationError, ReplicationUnav
 __all__ = ["is_transient", "may_pass", "meaning_of"]
 
 # Codes of the server.
+_ACCOUNT_FULL = 10002
 _NO_PEERS = 10005  # too few servers are there, or not yet
 _NO_JETSTREAM = frozenset((10039, 10076))  # for this account, or at all
 _STANDS_ALONE = 10074  # several replicas, on a server that is in no cluster
@@ -37,6 +38,11 @@ def meaning_of(client: Client, error: Exception) -> tuple[type[ReplicationError]
         if not offers or getattr(error, "err_code", None) in _NO_JETSTREAM:
             return ReplicationError, "the server has no JetStream, or none for this account"
         return ReplicationUnavailableError, "JetStream does not answer: is there a quorum?"
+    if isinstance(error, nats.js.errors.APIError) and error.description:
+        reason = error.description
+        if error.err_code == _ACCOUNT_FULL:
+            reason += ". Raise the account's limits, or trim the stream"
+        return ReplicationUnavailableError, reason
     refused = str(client.last_error)  # told to the connection: the request gets no answer
     if _PERMISSIONS in refused:
         return ReplicationError, f"the server refuses it to this user: {refused}"

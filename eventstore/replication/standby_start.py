@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 
-from eventstore.blocking_calls import run_opening
+from eventstore.blocking_calls import run_blocking, run_opening
 from eventstore.config import StoreConfig
 from eventstore.errors import ReplicationError
 from eventstore.replication.backup_place import ClusterPlace
@@ -21,6 +21,7 @@ from eventstore.replication.replica_directory import ensure_replica
 from eventstore.replication.searching import stream_end
 from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.replication_config import ReplicationConfig
+from eventstore.tools.backup.copying import newest_catalog
 from eventstore.tools.backup.entrance import open_place
 from eventstore.tools.backup.places import Place
 
@@ -81,6 +82,13 @@ async def _beginning(
     else:
         place = await ClusterPlace.of(connection)
         try:
+            if await run_blocking(None, lambda: newest_catalog(place)) is None:
+                raise connection.error(
+                    ReplicationError,
+                    "the stream does not reach back to event 1, and the cluster has no copy of the "
+                    "store: have the writer make one, with eventstore replication trim, or begin "
+                    "with a backup",
+                )
             yield place
         finally:
             place.close()

@@ -21,7 +21,7 @@ async def read_stream(servers: list[str], stream: str) -> list[list[Any]]:
     events: list[list[Any]] = []
     parts: list[bytes] = []
     source = client.jetstream()
-    number, newest, subject = 0, 0, f"eventstore.{stream}.*"
+    number, newest, subject = 0, 1, f"eventstore.{stream}.*"
     last = (await source.get_last_msg(stream, subject)).seq or 0
     while number < last:
         message = await source.get_msg(stream, seq=number + 1, subject=subject, next=True)

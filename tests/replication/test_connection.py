@@ -1,4 +1,4 @@
-"""The tasks of a connection end, and tell of no error by themselves."""
+"""The tasks of a connection end in silence, and an error of the client library has a meaning."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import asyncio
 import gc
 from typing import Any
 
+import nats.js.errors
 import pytest
+from nats.aio.client import Client
 
+from eventstore.errors import ReplicationUnavailableError
+from eventstore.replication.client_errors import meaning_of
 from eventstore.replication.endings import end_tasks
 
 
@@ -35,3 +39,10 @@ async def test_an_ended_task_is_silent_where_the_waiting_was_cancelled() -> None
     del task, waiting
     gc.collect()
     assert told == []
+
+
+def test_a_full_account_is_told_with_the_cure() -> None:
+    error = nats.js.errors.BadRequestError(code=400, err_code=10002, description="limits exceeded")
+    kind, reason = meaning_of(Client(), error)
+    assert kind is ReplicationUnavailableError
+    assert reason == "limits exceeded. Raise the account's limits, or trim the stream"

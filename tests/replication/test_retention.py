@@ -22,7 +22,7 @@ from eventstore.errors import (
     ReplicationUnavailableError,
     StreamMismatchError,
 )
-from eventstore.replication import rejoin, stream_status, trim
+from eventstore.replication import Standby, rejoin, stream_status, trim
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
 from eventstore.replication.standby_progress import StandbyPlaces
@@ -81,6 +81,22 @@ class TestTrimming:
                     assert (await promoted.append(pay(3), key="k3")).duplicate
                     await append(promoted, 36, 40)
                     assert (await trim(other, config(replicate))).copied == 40
+
+    async def test_without_the_copy_a_new_standby_is_told_how_to_get_one(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        async with opened(one, replicate) as store:
+            await append(store, 1, 5)
+            await trim(one, config(replicate))
+            connection = await connected(replicate)
+            await connection.stream.delete_object_store(f"{replicate['stream']}-copy")
+            await connection.close()
+            with pytest.raises(ReplicationError, match="eventstore replication trim"):
+                await Standby.open(other, bank_registry(), replicate=replicate)
+            await trim(one, config(replicate))
+            async with followed(other, replicate) as standby:
+                await standby.wait_for(5)
 
     async def test_the_stream_keeps_what_an_absent_standby_lacks(
         self, directories: list[Path], replicate: dict[str, Any]
