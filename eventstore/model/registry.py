@@ -58,7 +58,7 @@ from eventstore.model.plugins import (
     what_it_reads,
 )
 from eventstore.model.repair_notes import REPAIR_NOTES, with_notes
-from eventstore.model.state_codec import StateCodec, state_refused_error
+from eventstore.model.state_codec import StateCodec, codec_of, state_refused_error
 from eventstore.model.upcasting import Upcasters
 from eventstore.model.user_code import fold_context
 
@@ -260,7 +260,7 @@ class HandlerRegistry(Generic[StateT]):
         if self._states is None:
             kind = Any if self._state_type is None else self._state_type
             try:
-                self._states = StateCodec(kind)
+                self._states = codec_of(kind)
             except (TypeError, NameError) as error:
                 raise RegistrationError(f"a snapshot cannot carry {kind!r}: {error}") from error
         return self._states

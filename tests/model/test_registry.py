@@ -218,6 +218,13 @@ class TestHandlers:
         assert registry.operations == ("deposit", "withdraw")
         assert registry.fingerprint() == bank_registry().fingerprint()
 
+    def test_what_is_made_of_the_class_of_a_state_is_made_once(self) -> None:
+        """A test suite makes a registry for each test. Making the checks takes most of it."""
+        one, other = bank_registry(), bank_registry()
+        assert one.states is other.states
+        untyped = HandlerRegistry(state_type=dict[str, int])
+        assert untyped.states is not HandlerRegistry(state_type=dict[str, int]).states
+
     def test_a_registry_without_handlers_has_no_state(self) -> None:
         with pytest.raises(RegistrationError, match="no handlers"):
             HandlerRegistry[Any]().initial()
