@@ -220,7 +220,7 @@ def first_change(given: Any, read: Any, path: str) -> str | None:
     plain data back. There an object of a class with fields may be read as a map of the fields, and
     a persistent map as a plain one.
     """
-    given, read = _in_one_order(plain_scalar(given), read)
+    given, read = _in_one_order(given, read)
     kind = type(given)
     names = _encoded_names(kind)
     if names is not None and type(read) is dict:
@@ -231,7 +231,8 @@ def first_change(given: Any, read: Any, path: str) -> str | None:
             if name in read or not omitted
         ]
     elif kind is not type(read):
-        return _changed(given, read, path)
+        plain = plain_scalar(given)
+        return _changed(given, read, path) if plain is given else first_change(plain, read, path)
     elif names is not None:
         parts = [
             (f"{path}.{name}", getattr(given, name, None), getattr(read, name, None))

@@ -8,6 +8,7 @@ Format: Coinbase's pages "User Channel" and "List Fills".
 - Only the trade type `FILL` is booked. How side and size of `REVERSAL`, `CORRECTION` and
   `SYNTHETIC` are to be read is not documented, so these are refused.
 - A commission is in the quote currency and positive where paid.
+- A fill of a combination, told by its legs, is refused.
 - With `size_in_quote` the size is in the quote currency, and the quantity is size / price. A
   quantity that has no finite decimal is rounded down to the quantity step of the instrument.
 """
@@ -39,8 +40,10 @@ _QUIET = frozenset({"user", "heartbeats", "subscriptions", "futures_balance_summ
 _FILL = names(
     "entry_id trade_id order_id trade_time trade_type price size commission product_id "
     "sequence_timestamp liquidity_indicator size_in_quote user_id side retail_portfolio_id "
-    "fillSource fill_source commission_detail_total"
+    "fillSource fill_source commission_detail_total order_data_source product_type realized_pl "
+    "future_legs option_legs"
 )
+_LEGS = ("future_legs", "option_legs")
 _EXACT = Context(prec=200, traps=[Inexact])
 _WHOLE = Context(prec=2_000)
 
@@ -77,7 +80,7 @@ class Coinbase(VenueAdapter):
         if "fills" not in fields:
             raise fields.refusal("is neither a message of a channel nor a list of fills")
         operations: list[Operation] = []
-        for fill in fields.only({"fills", "cursor"}).entries("fills"):
+        for fill in fields.only({"fills", "cursor", "proof_token_required"}).entries("fills"):
             operations += self._fill(fill.only(_FILL))
         return operations
 
@@ -86,6 +89,9 @@ class Coinbase(VenueAdapter):
             raise fill.refusal(
                 f"is an adjusted fill, which is not understood: {kind!r}", "trade_type"
             )
+        for name in _LEGS:
+            if fill.optional_raw(name) not in (None, []):
+                raise fill.refusal("are the legs of a combination, which is not understood", name)
         product = fill.text("product_id")
         instrument = self.instruments.get(product)
         currency = None if instrument is None else instrument.settlement or instrument.quote
