@@ -61,7 +61,8 @@ def _text(value: Any, operation: str) -> str:
 def _part(value: Any, operation: str) -> str:
     if type(value) is str and value:
         return value
-    value = plain_scalar(value.value if isinstance(value, enum.Enum) else value)
+    if isinstance(value, enum.Enum):
+        value = value.value
     if isinstance(value, str):
         if value:
             return str(value)
@@ -69,6 +70,9 @@ def _part(value: Any, operation: str) -> str:
     if isinstance(value, bool) or not isinstance(
         value, int | Decimal | uuid.UUID | datetime.date | datetime.time
     ):
+        plain = plain_scalar(value)
+        if plain is not value:
+            return _part(plain, operation)
         raise _unusable_error(f"a {type(value).__name__}", operation, cure_for(value))
     if isinstance(value, Decimal):
         return _decimal_text(value, operation)
