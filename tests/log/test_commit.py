@@ -47,8 +47,10 @@ from tests.support.endings import end_of
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEGMENT = segment_name(1)
 PATIENCE = 20.0
-SMALL: dict[str, Any] = {"segment_size": 1 << 16, "idle_seal": 3600.0}
-"""Options for segments that are zero-filled in no time, and sealed idle on no slow disk."""
+SMALL: dict[str, Any] = {"segment_size": 1 << 16, "idle_seal": 3600.0, "slow_sync": 3600.0}
+"""Options for segments that are zero-filled in no time. On a slow disk, nothing is sealed idle, and
+no warning tells of it.
+"""
 
 
 class WatchedFile(LocalFile):

@@ -362,7 +362,12 @@ class TestThreads:
     ) -> None:
         disk = GatedDisk(tmp_path / "s", snapshot_writes)
         store = await EventStore.open(
-            "", bank_registry(), disk=disk, wal_max_entries=3, auto_save_interval=None
+            "",
+            bank_registry(),
+            disk=disk,
+            wal_max_entries=3,
+            auto_save_interval=None,
+            slow_sync=3600.0,
         )
         await store.append(pay(5))
         disk.gate.shut()

@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 `live` is a child's program: several appenders side by side, single events and groups, and
 receipts without a waiter. The store rolls, takes snapshots and archives all the time. The child
-reports each submission in advance, and each acknowledgement afterwards.
+reports each submission in advance, and each acknowledgement afterwards. A power cut may take back
+an event that did not ask for a sync.
 
 The contents of event number N follow from the store's seed. So `Witness`, in the parent, knows
 from the reports exactly which events may be in the store and which must be. The witness examines a
@@ -83,7 +84,9 @@ async def live(parent: Parent, path: str, seed: int, time: int, config: StoreCon
                 await asyncio.sleep(0)
                 continue  # no waiter for this receipt
             await receipt
-            parent.report("acknowledged", receipt.seq)
+            level = config.durability if asked is None else Durability(asked)
+            told = "durable" if level is Durability.COMMIT else "acknowledged"
+            parent.report(told, receipt.seq)
             if pause and random.random() < 0.1:
                 await asyncio.sleep(0.002)  # long enough to be sealed
 
@@ -99,6 +102,7 @@ class Witness:
         self.seed = seed
         self.config = config
         self.acknowledged = 0
+        self.durable = 0
         self.time = 0
         self.reports: list[RecoveryReport] = []
         self._submitted: list[Submitted] = []
@@ -122,6 +126,8 @@ class Witness:
             self._submits(*numbers)
         else:
             self.acknowledged = max(self.acknowledged, *numbers)
+            if what == "durable":
+                self.durable = max(self.durable, *numbers)
 
     def _submits(self, first: int, count: int) -> None:
         assert first == len(self._submitted) + 1
@@ -131,29 +137,29 @@ class Witness:
             self._submitted.append(Submitted(event, first))
             self._states.append(ledger_after(self._states[-1], data))
 
-    async def examine(self, copy: Path, *, lock: bool = True) -> RecoveryReport:
+    async def examine(self, copy: Path, *, power_cut: bool = False) -> RecoveryReport:
         """Hold the store of the last child against the reports. Returns the recovery report.
 
         The next child's events are later ones.
         """
-        if lock:
-            disk = LocalDisk(self.path, create=True)
-            disk.lock()  # the lock is free
-            disk.close()
+        disk = LocalDisk(self.path, create=True)
+        disk.lock()  # the lock is free
+        disk.close()
         shutil.copytree(self.path, copy)
         claim = Claim(
             self._submitted,
             self._states,
             len(self._submitted),
             self.acknowledged,
-            self.acknowledged,
+            self.durable,
         )
+        required = claim.after_power_cut if power_cut else claim.after_kill
         async with self._open(copy) as store:
-            await recovered_as_claimed(store, claim, self.acknowledged)
+            await recovered_as_claimed(store, claim, required)
             report, state = store.recovery, store.state
         before = contents(copy)
         async with self._open(copy) as store:
-            await recovered_as_claimed(store, claim, self.acknowledged)
+            await recovered_as_claimed(store, claim, required)
             if (store.seq, store.state) != (report.seq, state) or not store.recovery.clean:
                 raise OracleError("the second opening gave another result than the first")
         if contents(copy) != before:
@@ -163,7 +169,7 @@ class Witness:
         shutil.rmtree(copy)
         del self._submitted[report.seq :]
         del self._states[report.seq + 1 :]
-        self.acknowledged = report.seq
+        self.acknowledged = self.durable = report.seq
         self.time += 1
         self.reports.append(report)
         return report

@@ -41,6 +41,8 @@ pytestmark = pytest.mark.asyncio
 
 
 def opened(path: Path, replicate: dict[str, Any], **options: Any) -> Any:
+    """Open a store that says nothing of a slow disk."""
+    options = {"slow_sync": 3600.0, **options}
     return EventStore.open(path, bank_registry(), replicate=replicate, **options)
 
 
