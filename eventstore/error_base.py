@@ -5,7 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any, Final, TypeVar
 
-__all__ = ["REPAIR", "EventStoreError", "PathError", "SystemCallError", "fresh_error"]
+__all__ = [
+    "REPAIR",
+    "EventStoreError",
+    "MissingError",
+    "PathError",
+    "SystemCallError",
+    "fresh_error",
+]
 
 REPAIR: Final = "let `eventstore repair` name the remedies and their prices"
 """The remedy in every message about damage."""
@@ -33,6 +40,14 @@ class PathError(EventStoreError):
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
         self.path = path
+
+
+class MissingError(PathError):
+    """An error about a thing that is not at a path. `what` names the thing: `store`, or another."""
+
+    def __init__(self, message: str, *, path: str, what: str = "store") -> None:
+        super().__init__(message, path=path)
+        self.what = what
 
 
 class SystemCallError(PathError):

@@ -58,6 +58,7 @@ What to catch::
 from __future__ import annotations
 
 from eventstore.error_base import EventStoreError
+from eventstore.error_base import MissingError as _MissingError
 from eventstore.error_base import PathError as _PathError
 from eventstore.error_base import SystemCallError as _SystemCallError
 from eventstore.live_errors import (
@@ -263,8 +264,8 @@ class StoreReadOnlyError(_PathError):
     """The store at `path` was opened with `read_only=True`: no appends and no snapshots."""
 
 
-class StoreNotFoundError(_PathError):
-    """There is no store at `path`."""
+class StoreNotFoundError(_MissingError):
+    """There is no store at `path`, or no other thing that `what` names, such as `backup`."""
 
 
 class StoreFormatError(_PathError):

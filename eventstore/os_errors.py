@@ -201,6 +201,7 @@ def write_error(error: OSError, path: str) -> EventStoreError:
             f"{path} could not be written: {folder} is no directory, or went away: make it first, "
             "or choose another path",
             path=path,
+            what="directory",
         )
     text = f"{path} could not be written ({errno_name(error)}): nothing that was there is lost; "
     if code in SHORTAGE:

@@ -31,6 +31,7 @@ FACTS: dict[str, Any] = {
     "field": "$.amount",
     "seq": 7,
     "path": "engine-state",
+    "what": "backup",
     "owner": LockOwner(4711, host="bot-7f9c"),
     "pending": 9,
     "limit": 9,

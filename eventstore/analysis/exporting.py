@@ -205,6 +205,7 @@ def _no_export_error(target: Path) -> StoreNotFoundError:
     return StoreNotFoundError(
         f"{target} has no {SUMMARY}, and is no export to go on with: choose another path",
         path=str(target),
+        what="export",
     )
 
 

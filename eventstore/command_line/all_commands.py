@@ -130,7 +130,7 @@ class CommandGroup(click.Group):
                 click.echo(json_text(error_object(error)))
             else:
                 Output.say(f"Error: {error}")
-                if isinstance(error, StoreNotFoundError) and "no store at" in str(error):
+                if isinstance(error, StoreNotFoundError) and error.what == "store":
                     _hint_about(error.path)
             return exits.exit_status(error)
         return ended if isinstance(ended, int) else exits.FINE

@@ -181,7 +181,7 @@ def _list(out: Output, to: str) -> None:
     damaged: dict[int, CorruptStoreError] = {}
     copies = list_copies(open_place(to), damaged.__setitem__)
     if not copies and not damaged:
-        raise StoreNotFoundError(f"there is no backup at {to}", path=to)
+        raise StoreNotFoundError(f"there is no backup at {to}", path=to, what="backup")
     if out.json:
         told = [{"number": number, "reason": str(error)} for number, error in damaged.items()]
         out.object({"path": to, "copies": [*map(catalog_facts, copies)], "damaged": told})

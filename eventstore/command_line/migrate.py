@@ -92,6 +92,7 @@ def _tell(
             "last": written.seq,
             "operations": written.operations,
             "digest": written.digest,
+            "repeated": written.repeated,
             "sources": [dict(zip(("place", "found", "use"), row, strict=True)) for row in rows],
             "lacking": lacking,
         }
@@ -136,6 +137,9 @@ def _file_facts(found: LegacyFolder, file: LegacyFile) -> str:
 
 def _file_rows(found: FileMigration) -> Iterator[tuple[str, str, str]]:
     bad = (*found.bad, *found.written.refused)
-    yield found.file.name, f"{found.lines:,} lines, {len(bad):,} bad", USED
+    facts = [f"{found.lines:,} lines", f"{len(bad):,} bad"]
+    if found.written.repeated:
+        facts.append(f"{found.written.repeated:,} told again")
+    yield found.file.name, ", ".join(facts), USED
     for one in bad:
         yield one.place, one.reason, SET_ASIDE

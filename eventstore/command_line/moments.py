@@ -69,7 +69,9 @@ def settle_moment(path: str | os.PathLike[str], moment: NamedMoment) -> int | At
     event = last_event(path)
     if event is None:
         raise StoreNotFoundError(
-            f"{os.fspath(path)} has no event to count back from", path=os.fspath(path)
+            f"{os.fspath(path)} has no event to count back from",
+            path=os.fspath(path),
+            what="event",
         )
     time = event.time - moment.nanoseconds
     return AtTime(time, time)

@@ -86,7 +86,9 @@ def _moment(place: Place, at: NamedMoment | None, copy: int | None) -> Any:
         return at
     last = plan_restore(place, copy=copy).catalog.last_time
     if last is None:
-        raise StoreNotFoundError(f"{place.name} has no event to count back from", path=place.name)
+        raise StoreNotFoundError(
+            f"{place.name} has no event to count back from", path=place.name, what="event"
+        )
     moment = last - at.nanoseconds
     return AtTime(moment, moment)
 

@@ -134,8 +134,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         snapshots: The snapshots, ascending.
         places: The damaged places, in the order of events.
         more_poison: Whether handlers refuse more events than have a place.
-        unfolded: The reason why the rest of a sound history was not folded, or empty: an operation
-            without a handler. Such an event is no damage.
+        unfolded: The reason why a sound history was not folded to the end, or empty: an operation
+            without a handler, or a snapshot of other handlers. Neither is damage.
     """
 
     path: str

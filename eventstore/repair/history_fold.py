@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventstore.errors import HistoryUnavailableError
+from eventstore.errors import HistoryUnavailableError, SnapshotMismatchError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.repair.damaged_places import Place, SnapshotFacts
 from eventstore.repair.mended_disk import MendedDisk
 from eventstore.repair.salvage import History
 from eventstore.snapshot.initial_state_check import initial_state
-from eventstore.snapshot.vault import LoadedSnapshot, SnapshotVault
+from eventstore.snapshot.unusable_snapshots import unusable_error
+from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 
-__all__ = ["Folded", "confirming_snapshot", "fold", "unfollowed"]
+__all__ = ["Folded", "check_handlers", "confirming_snapshot", "fold", "unfollowed"]
 
 Folded = Callable[[int, int], None]
 """Is told how many events were folded, and of how many."""
@@ -34,14 +35,34 @@ def fold(
     `advance` is told how many events were folded, and of how many.
 
     Returns the state, and the event of the snapshot that the fold began with, 0 without one. Raises
-    what decoding and the handlers raise.
+    what decoding and the handlers raise, and the error of `check_handlers`.
     """
     edited = min((*history.dropped, *history.replaced), default=history.last_seq + 1)
     limit = min(history.last_seq, edited - 1)
-    at = _snapshot_at(history, registry, limit)
+    at, passed_over = _snapshot_at(history, registry, limit)
+    _refuse_other_handlers(history, at, passed_over)
     base = 0 if at is None else at.seq
     at = at or _beginning(history, registry)
     return _folded(history, registry, at, history.last_seq, advance), base
+
+
+def check_handlers(history: History, registry: HandlerRegistry[Any] | None) -> None:
+    """Raise `SnapshotMismatchError` where only snapshots of other handlers have the state."""
+    if registry is None or history.diagnosis.manifest.kind == "log":
+        return
+    last = history.last_seq
+    if not history.diagnosis.manifest.logged:
+        last = max((facts.seq for facts in _usable(history)), default=0)
+    _refuse_other_handlers(history, *_snapshot_at(history, registry, last))
+
+
+def _refuse_other_handlers(
+    history: History, at: StateAt[Any] | None, passed_over: Sequence[Rejected]
+) -> None:
+    manifest, seq = history.diagnosis.manifest, None if at is None else at.seq
+    error = unusable_error(history.disk.path, manifest, seq, passed_over)
+    if isinstance(error, SnapshotMismatchError):
+        raise error
 
 
 def _beginning(history: History, registry: HandlerRegistry[Any]) -> StateAt[Any]:
@@ -72,15 +93,16 @@ def _usable(history: History) -> list[SnapshotFacts]:
 
 def _snapshot_at(
     history: History, registry: HandlerRegistry[Any], limit: int
-) -> StateAt[Any] | None:
-    """Load the newest usable snapshot up to event `limit`."""
-    vault = _vault(history, registry)
+) -> tuple[StateAt[Any] | None, list[Rejected]]:
+    """Load the newest usable snapshot up to event `limit`. Returns those passed over as well."""
+    vault, passed_over = _vault(history, registry), list[Rejected]()
     for facts in reversed(_usable(history)):
         if facts.seq <= limit:
             loaded = vault.load(facts.seq)
             if isinstance(loaded, LoadedSnapshot):
-                return loaded.at
-    return None
+                return loaded.at, passed_over
+            passed_over.append(loaded)
+    return None, passed_over
 
 
 def _folded(
@@ -113,7 +135,7 @@ def confirming_snapshot(history: History, place: Place, registry: HandlerRegistr
         loaded = vault.load(facts.seq)
         if not isinstance(loaded, LoadedSnapshot):
             continue
-        begun = _snapshot_at(history, registry, place.first - 1) or _beginning(history, registry)
-        again = _folded(history, registry, begun, facts.seq)
+        begun, _ = _snapshot_at(history, registry, place.first - 1)
+        again = _folded(history, registry, begun or _beginning(history, registry), facts.seq)
         return facts.seq if registry.states.digest(again.state) == loaded.digest else 0
     return 0

@@ -21,7 +21,13 @@ from eventstore.log.format import HEADER_SIZE, SegmentHeader
 from eventstore.model.registry import HandlerRegistry
 from eventstore.repair.backups import restorable
 from eventstore.repair.damaged_places import Diagnosis, Kind, Part, Place
-from eventstore.repair.history_fold import Folded, confirming_snapshot, fold, unfollowed
+from eventstore.repair.history_fold import (
+    Folded,
+    check_handlers,
+    confirming_snapshot,
+    fold,
+    unfollowed,
+)
 from eventstore.repair.progress import Advance, no_advance
 from eventstore.repair.salvage import History, Run, events_of
 
@@ -133,7 +139,8 @@ def choices_for(
         return
     if place.kind is Kind.POISON:
         yield Choice("drop", place.first)
-        yield Choice("cut")
+        if _has_beginning(diagnosis, place.first - 1):
+            yield Choice("cut")
         return
     if backup is not None and restorable(diagnosis, place, disk, backup):
         yield Choice("restore")
@@ -144,10 +151,18 @@ def choices_for(
     values_only = diagnosis.manifest.kind == "log"  # no value stands for a lost one
     if place.lost == 0 or not (place.open or values_only):
         yield Choice("skip")
-    yield Choice("cut")
+    if _has_beginning(diagnosis, place.first - 1):
+        yield Choice("cut")
     snapshots = snapshots_for(diagnosis, place)
     if snapshots:
         yield Choice("snapshot", snapshots[-1])
+
+
+def _has_beginning(diagnosis: Diagnosis, last: int) -> bool:
+    """Whether a history that ends with event `last` has a state to begin with."""
+    if diagnosis.first_seq == 1 or diagnosis.manifest.kind == "log":
+        return True
+    return any(not one.damage and one.seq <= last for one in diagnosis.snapshots)
 
 
 def _made_anew(diagnosis: Diagnosis, place: Place) -> Iterator[Choice]:
@@ -288,16 +303,18 @@ def price_of(
         note = "states were not folded: no handlers"
     elif history.diagnosis.manifest.kind == "log":
         note = "an EventLog has no state"
-    elif not history.diagnosis.manifest.logged:
-        note = "the state is that of the newest snapshot"
     else:
         try:
-            at, base = fold(history, registry, advance)
-            state = at.state
-            inner = [gap for gap in lost if gap[1] <= history.last_seq]
-            exact = bool(inner) and all(last <= base for _, last in inner)
-            if choice.remedy == "mend":
-                confirmed = confirming_snapshot(history, place, registry)
+            if not history.diagnosis.manifest.logged:
+                check_handlers(history, registry)
+                note = "the state is that of the newest snapshot"
+            else:
+                at, base = fold(history, registry, advance)
+                state = at.state
+                inner = [gap for gap in lost if gap[1] <= history.last_seq]
+                exact = bool(inner) and all(last <= base for _, last in inner)
+                if choice.remedy == "mend":
+                    confirmed = confirming_snapshot(history, place, registry)
         except EventStoreError as error:
             note = f"states were not folded: {error}"
     return Price(

@@ -21,6 +21,7 @@ from eventstore.errors import (
     CorruptStoreError,
     HistoryUnavailableError,
     ReplayError,
+    SnapshotMismatchError,
     UnknownOperationError,
 )
 from eventstore.model.registry import HandlerRegistry
@@ -30,7 +31,7 @@ from eventstore.repair.backups import backup_disk, with_files_of_backup
 from eventstore.repair.changed_events import MendedEvent, mended_events
 from eventstore.repair.damaged_places import Diagnosis, Kind, Place
 from eventstore.repair.diagnosis import diagnose_disk
-from eventstore.repair.history_fold import Folded, fold
+from eventstore.repair.history_fold import Folded, check_handlers, fold
 from eventstore.repair.prices import (
     REMEDIES,
     Choice,
@@ -49,8 +50,8 @@ from eventstore.snapshot.vault import Rejected, SnapshotVault
 __all__ = [
     "MOST_POISON",
     "Proposal",
-    "check_choices",
     "check_helpers",
+    "chosen_history",
     "full_diagnosis",
     "price_choices",
     "propose",
@@ -157,10 +158,9 @@ def price_choices(
     disk = LocalDisk(path, read_only=True)
     try:
         with backup_disk(backup) as other, translating_read_errors(disk.path):
-            check_choices(diagnosis, choices, more)
+            after = chosen_history(disk, diagnosis, choices, more, other)
             place = diagnosis.places[0] if diagnosis.places else _NO_PLACE
             before = history_of(disk, diagnosis, proposal.recommended, other)
-            after = history_of(disk, diagnosis, choices, other, more)
             without = Choice("recommended" if diagnosis.damage else "as it is")
             return (
                 price_of(before, place, without, registry, functools.partial(advance, "folding")),
@@ -209,16 +209,16 @@ def _with_poison(
     """Fold to the end, and add each event that is refused to the places.
 
     The fold behind such an event is the fold of a repair that drops the event. The fold ends at an
-    operation without a handler: the handlers are wrong there, and not the store.
+    operation without a handler, and does not begin with the snapshot of other handlers: the
+    handlers are wrong there, and not the store.
     """
-    manifest = diagnosis.manifest
-    if registry is None or not manifest.logged or manifest.kind == "log":
+    if registry is None or diagnosis.manifest.kind == "log":
         return diagnosis
     choices = first_choices(disk, diagnosis, backup)
     history = history_of(disk, diagnosis, choices, backup)
     refused: dict[int, Exception] = {}
     while (error := _refusal(history, registry, advance)) is not None:
-        if isinstance(error, UnknownOperationError):
+        if not isinstance(error, ReplayError):
             diagnosis = msgspec.structs.replace(diagnosis, unfolded=str(error))
             break
         if len(refused) == MOST_POISON:
@@ -233,13 +233,16 @@ def _with_poison(
 
 def _refusal(
     history: History, registry: HandlerRegistry[Any], advance: Folded
-) -> ReplayError | UnknownOperationError | None:
+) -> ReplayError | UnknownOperationError | SnapshotMismatchError | None:
     """Fold a history, and return the error of the first event that is refused."""
     try:
-        fold(history, registry, advance)
+        if history.diagnosis.manifest.logged:
+            fold(history, registry, advance)
+        else:
+            check_handlers(history, registry)
     except HistoryUnavailableError:  # no snapshot to begin with: the diagnosis has a place for that
         return None
-    except (ReplayError, UnknownOperationError) as error:
+    except (ReplayError, UnknownOperationError, SnapshotMismatchError) as error:
         return error
     return None
 
@@ -270,13 +273,25 @@ def _other_handlers(disk: Disk, diagnosis: Diagnosis, registry: HandlerRegistry[
     )
 
 
-def check_choices(
-    diagnosis: Diagnosis, choices: Mapping[int, Choice], more: Sequence[Choice] = ()
-) -> None:
-    """Raise `ConfigError` for a place without a fitting choice, and for an edit of no event.
+def chosen_history(
+    disk: Disk,
+    diagnosis: Diagnosis,
+    choices: Mapping[int, Choice],
+    more: Sequence[Choice],
+    backup: Disk | None,
+) -> History:
+    """Return the history that choices lead to.
 
-    Raises `CorruptStoreError` for a store that no repair gives a state back to.
+    Raises `ConfigError` for a place without a fitting choice, and for an edit of no event. Raises
+    `CorruptStoreError` for a store that no repair gives a state back to.
     """
+    _check_choices(diagnosis, choices, more)
+    return history_of(disk, diagnosis, choices, backup, more)
+
+
+def _check_choices(
+    diagnosis: Diagnosis, choices: Mapping[int, Choice], more: Sequence[Choice]
+) -> None:
     _check_kinds(choices, more)
     _check_edits(diagnosis, more)
     for index, place in enumerate(diagnosis.places):

@@ -55,15 +55,10 @@ from eventstore.repair.assembly import Assembly
 from eventstore.repair.backups import backup_disk
 from eventstore.repair.checking import check_repaired
 from eventstore.repair.damaged_places import Kind, Place
-from eventstore.repair.prices import (
-    Choice,
-    Repaired,
-    history_of,
-    lost_in,
-    price_of,
-)
+from eventstore.repair.history_fold import check_handlers
+from eventstore.repair.prices import Choice, Repaired, lost_in, price_of
 from eventstore.repair.progress import WRITING, Advance, no_advance
-from eventstore.repair.proposing import check_choices, check_helpers, full_diagnosis
+from eventstore.repair.proposing import check_helpers, chosen_history, full_diagnosis
 from eventstore.repair.salvage import History
 
 __all__ = ["repair"]
@@ -100,6 +95,7 @@ def repair(
         StoreExistsError: The new directory exists.
         StoreLockedError: A writer has the store, and `in_place` was asked for.
         ConfigError: A place has no choice, or a choice does not fit the place.
+        SnapshotMismatchError: Other handlers made the only snapshots that have the state.
         CorruptStoreError: The repaired store did not read back. Nothing has the final name.
     """
     check_helpers(registry, advance)
@@ -111,8 +107,8 @@ def repair(
             disk.lock()
         with backup_disk(backup) as other, translating_read_errors(disk.path):
             diagnosis = full_diagnosis(disk, registry, other, advance)
-            check_choices(diagnosis, choices, more)
-            history = history_of(disk, diagnosis, choices, other, more)
+            history = chosen_history(disk, diagnosis, choices, more, other)
+            check_handlers(history, registry)
             work = _Repairing(disk, history, choices, registry, more, reason, advance)
             return work.in_place() if in_place else work.into(to)
     finally:

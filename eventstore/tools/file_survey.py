@@ -22,7 +22,7 @@ import msgspec
 
 from eventstore.clock import to_datetime
 from eventstore.cursor import Cursor
-from eventstore.disk.base import Disk, open_to_read, read_whole
+from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     MANIFEST,
@@ -50,6 +50,7 @@ from eventstore.log.segment_chain import ChainFault, chain_faults
 from eventstore.log.tail_verdict import Clean, Corrupt, TornTail, classify_tail
 from eventstore.named_cursors import list_cursors
 from eventstore.os_errors import translating_read_errors
+from eventstore.tools.file_size import size_of
 from eventstore.tools.intents import OpenIntent, open_intents
 from eventstore.tools.read_limit import first_read
 
@@ -275,7 +276,7 @@ def _survey(
 ) -> SegmentFacts:
     """Read one segment. Raises `FileNotFoundError` for a segment that is gone."""
     name = segment_name(first)
-    size = _size(disk, name)
+    size = size_of(disk, name)
     facts = SegmentFacts(name=name, size=size, first_seq=first, last_seq=first - 1)
     if name in verdicts:
         return msgspec.structs.replace(facts, damage=verdicts[name])
@@ -311,7 +312,7 @@ def _survey_header(
 ) -> SegmentFacts:
     """Look at header and length of a segment that has a successor. Raises as `_survey` does."""
     name = segment_name(first)
-    facts = SegmentFacts(name=name, size=_size(disk, name), first_seq=first, last_seq=first - 1)
+    facts = SegmentFacts(name=name, size=size_of(disk, name), first_seq=first, last_seq=first - 1)
     if name in verdicts:
         return msgspec.structs.replace(facts, damage=verdicts[name])
     assert successor is not None
@@ -353,17 +354,8 @@ def _files(disk: Disk, folder: str) -> Iterator[FileFacts]:
         found = (snapshot_seq(base), archive_seq(base), segment_seq(base), keyframe_seq(base))
         seq = next((seq for seq in found if seq is not None), None)
         with contextlib.suppress(FileNotFoundError):
-            yield FileFacts(name, _size(disk, name), seq)
+            yield FileFacts(name, size_of(disk, name), seq)
 
 
 def _base(file: FileFacts) -> str:
     return file.name.rpartition("/")[2]
-
-
-def _size(disk: Disk, name: str) -> int:
-    """Return the size of a file, 0 of anything that cannot be opened as a file."""
-    try:
-        with open_to_read(disk, name) as file:
-            return file.size()
-    except EventStoreError:
-        return 0

@@ -84,7 +84,9 @@ def staged(path: Path) -> Iterator[Path]:
     parent = path.absolute().parent
     if not parent.is_dir():
         raise StoreNotFoundError(
-            f"{parent} is no directory: make it first, or choose another path", path=str(parent)
+            f"{parent} is no directory: make it first, or choose another path",
+            path=str(parent),
+            what="directory",
         )
     try:
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=parent))

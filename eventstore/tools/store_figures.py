@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from eventstore.disk.base import Disk, open_to_read, read_whole
+from eventstore.disk.base import Disk, read_whole
 from eventstore.disk.layout import (
     ARCHIVE_FOLDER,
     CURSOR_FOLDER,
@@ -25,6 +25,7 @@ from eventstore.errors import EventStoreError
 from eventstore.os_errors import translating_read_errors
 from eventstore.snapshot.format import HEADER_SIZE, InvalidSnapshotError, SnapshotHeader
 from eventstore.tools.counting import Counted, count_events
+from eventstore.tools.file_size import size_of
 
 __all__ = ["FileFigures", "SnapshotFigures", "StoreFigures", "file_figures", "store_figures"]
 
@@ -111,17 +112,14 @@ def file_figures(disk: Disk) -> FileFigures:
 
 
 def _sizes(disk: Disk, folder: str) -> tuple[int, int]:
-    sizes = [_size(disk, f"{folder}/{base}") for base in disk.list(folder)]
-    return len(sizes), sum(sizes)
+    names = [f"{folder}/{base}" for base in disk.list(folder)]
+    return len(names), sum(_size(disk, name) for name in names)
 
 
 def _size(disk: Disk, name: str) -> int:
-    """Return the bytes of a file, 0 of anything that cannot be opened as a file."""
-    try:
-        with open_to_read(disk, name) as file:
-            return file.size()
-    except (EventStoreError, FileNotFoundError):
-        return 0
+    with contextlib.suppress(FileNotFoundError):
+        return size_of(disk, name)
+    return 0
 
 
 def _snapshots(disk: Disk) -> list[SnapshotFigures]:

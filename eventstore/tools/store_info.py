@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
 import msgspec
 
-from eventstore.disk.base import Disk, open_to_read
+from eventstore.disk.base import Disk
 from eventstore.disk.layout import SPARE_SEGMENT
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.owner_note import read_owner
@@ -20,6 +21,7 @@ from eventstore.model.registry import HandlerRegistry
 from eventstore.os_errors import translating_read_errors
 from eventstore.reading.replay import recorded_batches
 from eventstore.tools.backup.places import Advance, no_advance
+from eventstore.tools.file_size import size_of
 from eventstore.tools.file_survey import Overview, overview
 from eventstore.tools.log_end import last_event_of
 from eventstore.tools.opening_outcome import Opening, opening_of
@@ -137,8 +139,6 @@ def _last(disk: Disk, shown: Overview) -> Event[Any] | None:
 
 
 def _spare(disk: Disk) -> int:
-    try:
-        with open_to_read(disk, SPARE_SEGMENT) as file:
-            return file.size()
-    except (EventStoreError, FileNotFoundError):
-        return 0
+    with contextlib.suppress(FileNotFoundError):
+        return size_of(disk, SPARE_SEGMENT)
+    return 0

@@ -75,6 +75,14 @@ def test_a_misspelt_name(folder: Path) -> None:
     assert said_about(folder / "other") == ""
 
 
+def test_another_thing_that_is_missing_gets_no_hint(folder: Path) -> None:
+    """The hint is about a store, and the words of an error do not matter."""
+    near = folder / "engine-stat"
+    found = eventstore("export", folder / "engine-state", near / "out" / "trades.parquet")
+    assert found.exit_code == NOT_FOUND
+    assert found.stderr.count("\n") == 1
+
+
 def test_nothing_helps(tmp_path: Path) -> None:
     assert said_about(tmp_path) == ""
     assert said_about(tmp_path / "nowhere" / "store") == ""

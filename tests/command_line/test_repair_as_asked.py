@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -154,6 +155,9 @@ def test_in_place_keeps_the_side_files_too(hurt: Path) -> None:
     for name, data in before.items():
         if after.get(name) != data and name != "writer.pid":
             assert (kept / name).read_bytes() == data, name
+    size = sum(one.stat().st_size for one in kept.rglob("*") if one.is_file())
+    told = msgspec.json.decode(run(f"eventstore info {hurt} --json").stdout)
+    assert [one["size"] for one in told["quarantine"]] == [size]
 
 
 def test_values_and_snapshots_are_not_edited(tmp_path: Path) -> None:

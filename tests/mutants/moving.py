@@ -232,7 +232,9 @@ MOVING = (
         breaks="a migration names each line that became no event",
         edits=(
             edit(
-                NEW_STORE, "        if receipt.done and receipt.error is None:", "        if True:"
+                NEW_STORE,
+                "            if not (receipt.done and receipt.error is None):",
+                "            if not receipt.done:",
             ),
         ),
         caught_by=("tests/tools/test_migrate_events.py",),

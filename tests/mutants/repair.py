@@ -10,6 +10,7 @@ ASSEMBLY = "repair/assembly.py"
 BACKUPS = "repair/backups.py"
 FLIPPED_BITS = "log/flipped_bits.py"
 HISTORY_FOLD = "repair/history_fold.py"
+PRICES = "repair/prices.py"
 PROPOSING = "repair/proposing.py"
 REFOLD_PART = "tools/refold_part.py"
 REPAIRING = "repair/repairing.py"
@@ -22,9 +23,28 @@ TEST_BITS = "tests/log/test_flipped_bits.py"
 TEST_DIAGNOSIS = "tests/repair/test_diagnosis.py"
 TEST_EVERY_DAMAGE = "tests/command_line/test_every_damage.py"
 TEST_IN_PLACE = "tests/repair/test_in_place_crash.py"
+TEST_OTHER_HANDLERS = "tests/repair/test_other_handlers.py"
 TEST_REPAIR = "tests/repair/test_repair.py"
 
 REPAIR = (
+    Sabotage(
+        name="a repair begun from a snapshot of other handlers",
+        breaks="a repair that cannot give a state back is refused before anything is written",
+        edits=(edit(REPAIRING, "            check_handlers(history, registry)\n", ""),),
+        caught_by=(f"{TEST_OTHER_HANDLERS} -k nothing",),
+    ),
+    Sabotage(
+        name="a cut that leaves no state to begin with",
+        breaks="a remedy that is offered leads to a store that opens",
+        edits=(
+            edit(
+                PRICES,
+                "not one.damage and one.seq <= last for one in diagnosis.snapshots",
+                "True for _ in diagnosis.snapshots",
+            ),
+        ),
+        caught_by=(f"{TEST_OTHER_HANDLERS} -k cut",),
+    ),
     Sabotage(
         name="a damaged run of keys taken along",
         breaks="a repair leaves damaged runs of keys out, and the next opening makes them again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from datetime import UTC, datetime
@@ -271,3 +272,16 @@ def test_a_column_that_there_is_not_is_named_before_anything_is_written(tmp_path
     assert "names the column 'symbol'" in result.stdout
     assert "type, executed, id, instrument, side, qty, px" in result.stdout
     assert not (tmp_path / "new").exists()
+
+
+def test_events_told_again_are_counted(tmp_path: Path) -> None:
+    """The same key with the same payload is in the store once. With another one it is set aside."""
+    head, first, second = FILLS.splitlines()[:3]
+    other = second.replace(",145", ",146")
+    lines = "\n".join([head, first, second, first, other])
+    found = asyncio.run(migrate(tmp_path, "fills.csv", lines))
+    assert (found.written.seq, found.written.repeated) == (2, 1)
+    assert [one.place for one in found.written.refused] == ["fills.csv, line 5"]
+    file, mapped = tmp_path / "fills.csv", tmp_path / "map.toml"
+    result = eventstore("migrate", "--events", file, tmp_path / "second", "--map", mapped)
+    assert "4 lines, 1 bad, 1 told again" in result.stdout

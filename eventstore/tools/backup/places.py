@@ -89,7 +89,7 @@ class DirectoryPlace:
                 return {}
             if not root.is_dir():
                 raise StoreNotFoundError(
-                    f"{self.name} is no directory, and so no backup", path=self.name
+                    f"{self.name} is no directory, and so no backup", path=self.name, what="backup"
                 )
             files = [
                 path

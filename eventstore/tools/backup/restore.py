@@ -143,12 +143,15 @@ def plan_restore(
         hint = ""
         if (Path(place.name) / MANIFEST).is_file():
             hint = ". It is a store: eventstore copy, or open it as it is"
-        raise StoreNotFoundError(f"there is no backup at {place.name}{hint}", path=place.name)
+        raise StoreNotFoundError(
+            f"there is no backup at {place.name}{hint}", path=place.name, what="backup"
+        )
     if copy is not None:
         if copy not in numbers:
             raise StoreNotFoundError(
                 f"{place.name} has no copy {copy}: there are {numbers[0]} to {numbers[-1]}",
                 path=place.name,
+                what="backup",
             )
         numbers = [copy]
     last, catalog = 0, load_catalog(place, numbers[-1])

@@ -105,7 +105,9 @@ def load_mapping(path: str | os.PathLike[str]) -> EventMapping:
         text = read_regular_file(Path(path)).decode()
         mapping = msgspec.convert(tomllib.loads(text), EventMapping)
     except FileNotFoundError:
-        raise StoreNotFoundError(f"there is no mapping at {path}", path=str(path)) from None
+        raise StoreNotFoundError(
+            f"there is no mapping at {path}", path=str(path), what="mapping"
+        ) from None
     except OSError as error:
         raise read_error(error, str(path)) from error
     except (ValueError, msgspec.ValidationError) as error:
@@ -168,7 +170,7 @@ class _Lines:
 
     def __init__(self, path: Path, mapping: EventMapping | None) -> None:
         if not path.is_file():
-            raise StoreNotFoundError(f"there is no file {path}", path=str(path))
+            raise StoreNotFoundError(f"there is no file {path}", path=str(path), what="file")
         self.count = 0
         self.bad: list[SetAside] = []
         self._path = path

@@ -67,7 +67,11 @@ class ForeignEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WrittenStore(msgspec.Struct, frozen=True, kw_only=True):
-    """The result: the last event, the state, the events by operation, and the refused ones."""
+    """The result: the last event, the state, the events by operation, and the refused ones.
+
+    `repeated` counts the events that were told again with the same key and the same payload. Each
+    of these is in the store once.
+    """
 
     path: Path
     seq: int
@@ -75,6 +79,7 @@ class WrittenStore(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     operations: dict[str, int]
     refused: tuple[SetAside, ...]
+    repeated: int
 
 
 async def write_new_store(
@@ -102,7 +107,7 @@ async def write_new_store(
             max_pending=2 * _MANY,
         ) as store:
             try:
-                await _append_all(store, clock, events, refused, advance)
+                repeated = await _append_all(store, clock, events, refused, advance)
             except StoreFullError as error:
                 raise _full_error(new, error) from error
             seq, state, operations = store.seq, store.state, store.stats().operations
@@ -128,6 +133,7 @@ async def write_new_store(
         digest=digest,
         operations=dict(operations),
         refused=tuple(refused),
+        repeated=repeated,
     )
 
 
@@ -146,7 +152,9 @@ async def _append_all(
     events: Iterable[ForeignEvent],
     refused: list[SetAside],
     advance: Callable[[int], None],
-) -> None:
+) -> int:
+    """Append the events. Returns the number of repeated ones."""
+    repeated = 0
     waiting: list[tuple[ForeignEvent, Receipt]] = []
     for count, event in enumerate(events, 1):
         try:
@@ -155,26 +163,31 @@ async def _append_all(
         except Exception as error:  # noqa: BLE001  a handler refuses with any error of its own
             _set_aside(event, refused, error)
         if not count % _MANY:
-            await _settle(store, waiting, refused)
+            repeated += await _settle(store, waiting, refused)
             waiting.clear()
             advance(count)
-    await _settle(store, waiting, refused)
+    return repeated + await _settle(store, waiting, refused)
 
 
 async def _settle(
     store: EventStore[Any],
     waiting: Iterable[tuple[ForeignEvent, Receipt]],
     refused: list[SetAside],
-) -> None:
-    """Set aside the events that were refused later: an older key is looked up on disk first."""
+) -> int:
+    """Set aside the events that were refused later: an older key is looked up on disk first.
+
+    Returns the number of repeated events.
+    """
     await store.flush()
+    repeated = 0
     for event, receipt in waiting:
-        if receipt.done and receipt.error is None:
-            continue
         try:
-            await receipt
+            if not (receipt.done and receipt.error is None):
+                await receipt
+            repeated += receipt.duplicate
         except Exception as error:  # noqa: BLE001  of a handler's own code, too
             _set_aside(event, refused, error)
+    return repeated
 
 
 def _set_aside(event: ForeignEvent, refused: list[SetAside], error: Exception) -> None:

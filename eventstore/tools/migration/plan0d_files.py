@@ -173,6 +173,7 @@ def read_legacy(old: str | os.PathLike[str]) -> LegacyFolder:
             f"{folder} has no {stem}.json, no backup of it and no {stem}.wal: name the folder of "
             f"plan 0D's files, or the path of the saved state{hint}",
             path=str(folder),
+            what="state",
         )
     entries, bad = _read_log(f"{stem}.wal", lines or ())
     base = next((file for file in files if file.damage is None), None)
