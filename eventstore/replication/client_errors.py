@@ -46,6 +46,8 @@ def meaning_of(client: Client, error: Exception) -> tuple[type[ReplicationError]
     refused = str(client.last_error)  # told to the connection: the request gets no answer
     if _PERMISSIONS in refused:
         return ReplicationError, f"the server refuses it to this user: {refused}"
+    if isinstance(error, TimeoutError):
+        return ReplicationUnavailableError, "no answer in time: is there a quorum?"
     return ReplicationUnavailableError, f"{type(error).__name__} {error}".rstrip()
 
 

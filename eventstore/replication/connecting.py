@@ -225,7 +225,10 @@ def _connect_error(
             reason = f"the file of credentials {config.credentials} cannot be used"
             return connection_error(ReplicationError, path, config, reason)
         if isinstance(error, ssl.SSLCertVerificationError):
-            reason = f"the server's certificate is not trusted: {error.verify_message}"
+            reason = (
+                f"the server's certificate is not trusted: {error.verify_message}. Check the names "
+                "in replicate.servers, and replicate.tls_ca"
+            )
             return connection_error(ReplicationError, path, config, reason)
         if isinstance(error, ssl.SSLError):
             reason = (

@@ -7,6 +7,10 @@ the copy is read back before the copy counts, and every part of the whole copy m
 anything is removed. The copy is older than the message that the stream ended with, so nothing is
 removed that another machine wrote meanwhile.
 
+A writer may be sending events again, behind an old message that came twice. Then the last messages
+of the stream name older events than the messages before. So trimming waits until the stream ends
+with the last event of the copy, for as long as the stream goes on.
+
 The stream keeps every record behind the last event of the copy, every record that a standby lacks
 (`standby_progress.py`), the message right before these, every history message, and the last
 message.
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import NamedTuple
 
 from eventstore.arguments import checked_path
@@ -44,6 +49,8 @@ __all__ = ["Trimmed", "keep_small", "trim"]
 _logger = operator_log("eventstore.replication")
 
 _COPIES = 2
+_LOOK = 0.2
+"""Seconds between two looks at the end of the stream."""
 _WARNING = "replication-trim"
 
 
@@ -119,7 +126,14 @@ async def _trimmed(connection: Connection) -> Trimmed:
         catalog = await run_blocking(None, lambda: _copy(connection, place, end))
     finally:
         place.close()
+    reached = await _reached(connection, catalog.last)
     standbys = await (await StandbyPlaces.of(connection)).all()
+    if max(standbys.values(), default=0) > reached:
+        raise connection.error(
+            ReplicationError,
+            f"a standby has event {max(standbys.values())}, and the stream ends with event "
+            f"{reached}: the writer has to send the rest again first. Nothing was trimmed",
+        )
     oldest = min(standbys.values(), default=None)
     safe = catalog.last if oldest is None else min(catalog.last, oldest)
     found = await find_message(connection, lambda one: one.last > safe)
@@ -127,6 +141,19 @@ async def _trimmed(connection: Connection) -> Trimmed:
     begin = last if found is None else await own_message(connection, found.begin)
     await connection.purge_records(min(last, begin))
     return Trimmed(catalog.last, oldest, before, await connection.size())
+
+
+async def _reached(connection: Connection, last: int) -> int:
+    """Wait until the stream ends with event `last`, or stands still. Return its last event."""
+    reached, since = -1, time.monotonic()
+    while True:
+        end = await stream_end(connection)
+        now = 0 if end is None else end.last
+        if now > reached:
+            reached, since = now, time.monotonic()
+        if reached >= last or time.monotonic() - since > connection.config.lease:
+            return reached
+        await asyncio.sleep(_LOOK)  # nobody tells of the end
 
 
 def _copy(connection: Connection, place: ClusterPlace, end: StreamEnd) -> Catalog:

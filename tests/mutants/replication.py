@@ -210,6 +210,12 @@ REPLICATION = (
         caught_by=(TEST_RETENTION,),
     ),
     Sabotage(
+        name="a stream trimmed while the writer sends again",
+        breaks="an acknowledged event survives the loss of the machine",
+        edits=(edit(RETENTION, "if reached >= last or time", "if reached >= 0 or time"),),
+        caught_by=(TEST_RETENTION,),
+    ),
+    Sabotage(
         name="the places of standbys as any server knows them",
         breaks="a standby that was away goes on",
         edits=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication import Standby, rejoin, stream_status, trim
+from eventstore.replication.backlog import Backlog
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
+from eventstore.replication.messages import Record
 from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.tools.backup.copying import backup
+from tests.replication.plain_reader import repeat
 from tests.replication.test_failover import fenced_pair
 from tests.replication.test_shipping import in_stream, opened, until
 from tests.replication.test_standby import followed
@@ -81,6 +85,48 @@ class TestTrimming:
                     assert (await promoted.append(pay(3), key="k3")).duplicate
                     await append(promoted, 36, 40)
                     assert (await trim(other, config(replicate))).copied == 40
+
+    async def test_trimming_waits_for_a_writer_that_sends_again(
+        self,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """With the writer lost meanwhile, the standby would have to go on without the events."""
+        one, other = directories
+        async with opened(one, replicate, commit_timeout=30.0) as store:
+            await append_past_standby(store, other, replicate)
+            record_at, sent = Backlog.record_at, list[int]()
+
+            def slowly(backlog: Backlog, seq: int, before: int) -> Record | None:
+                found = record_at(backlog, seq, min(before, seq + 1))
+                if found is not None:
+                    sent.append(seq)
+                    time.sleep(0.05)
+                return found
+
+            monkeypatch.setattr(Backlog, "record_at", slowly)
+            monkeypatch.setattr("eventstore.replication.shipping.WINDOW", 1)
+            await repeat(replicate["servers"], replicate["stream"], 19)
+            appending = asyncio.ensure_future(append(store, 21, 21))
+            await until(lambda: sent[-3:-1] == [2, 3])
+            await trim(one, config(replicate))
+            found = await in_stream(replicate)
+            assert set(found) >= set(range(10, 22))
+            assert found[-11:] == list(range(11, 22))
+            await appending
+
+    async def test_a_standby_ahead_of_the_stream_stops_the_trimming(
+        self, directories: list[Path], replicate: dict[str, Any]
+    ) -> None:
+        one, other = directories
+        replicate["lease"] = 1.0
+        async with opened(one, replicate) as store:
+            await append_past_standby(store, other, replicate)
+        await repeat(replicate["servers"], replicate["stream"], 14)
+        with pytest.raises(ReplicationError, match="a standby has event 10, and the stream ends"):
+            await trim(one, config(replicate))
+        assert (await in_stream(replicate))[:20] == list(range(1, 21))
 
     async def test_without_the_copy_a_new_standby_is_told_how_to_get_one(
         self, directories: list[Path], replicate: dict[str, Any]
