@@ -30,7 +30,7 @@ import functools
 import hashlib
 import io
 import itertools
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -178,7 +178,12 @@ def decompress_archive(disk: Disk, name: str, content: bytes, pause: Pause = no_
 
 
 def compact(
-    disk: Disk, manifest: Manifest, horizon: int, history: str, pause: Pause = no_pause
+    disk: Disk,
+    manifest: Manifest,
+    horizon: int,
+    history: str,
+    pause: Pause = no_pause,
+    begins: Callable[[int], None] = lambda waiting: None,
 ) -> Manifest:
     """Archive or discard every finished segment whose last event is `horizon` or earlier.
 
@@ -194,6 +199,7 @@ def compact(
         horizon: Number of the last event that may leave the log.
         history: `archive`, `discard`, or `keep`, which does nothing.
         pause: Called between slices of the work, with nothing half made on the disk.
+        begins: Called before each segment, with the number of segments that wait.
 
     Raises:
         CorruptLogError: A segment is missing or damaged, or an archive does not read back as
@@ -210,9 +216,10 @@ def compact(
     firsts = [first for first in listing.segments if first >= manifest.log_start]
     if firsts[:1] != [manifest.log_start]:
         raise _missing(disk, manifest.log_start, "the segment is missing")
-    for first, successor in itertools.pairwise(firsts):
+    for waiting, (first, successor) in enumerate(itertools.pairwise(firsts), 1 - len(firsts)):
         if successor - 1 > horizon:
             break
+        begins(-waiting)
         name = segment_name(successor)
         previous = read_header(disk, name, manifest.store).previous_first
         if previous != first:

@@ -15,6 +15,7 @@ from eventstore.errors import StateRefusedError
 from eventstore.model.leaf_checks import Check
 from eventstore.model.open_intents import NO_INTENTS, OpenIntents
 from eventstore.model.operation import Event
+from eventstore.model.own_code import runs_own_code
 from eventstore.model.state_assembly import SliceReader
 from eventstore.model.state_checks import check_of
 from eventstore.model.state_slices import StateSlices
@@ -48,17 +49,20 @@ class StateCodec(Generic[StateT]):
     `check(state, before)` refuses a `state` that no snapshot gives back exactly. Parts shared with
     `before` are not checked again. With `ABSENT` as `before` the whole state is checked. A refusal
     is a `RefusedValueError` with the path of the part at fault.
-    `name` is the name of the type.
+    `name` is the name of the type. `runs_own_code` tells whether reading a state may call code of a
+    class.
     """
 
     check: Check
     name: str
+    runs_own_code: bool
 
     def __init__(self, state_type: Any) -> None:
         tree = type_tree(state_type)
         self.name = str(getattr(state_type, "__qualname__", state_type))
         self._reader = SliceReader(tree)
         self.check = check_of(tree)
+        self.runs_own_code = runs_own_code(tree)
 
     def slices(self, state: StateT) -> StateSlices:
         """Encode `state` one slice at a time. After the iteration the result has the digest."""

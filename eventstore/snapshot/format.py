@@ -133,7 +133,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `intents` are the encoded events that opened the intents which are open after the snapshot's
     event, oldest first. `used` are the settled ids that callers gave, with their events. `keys` is
-    the last event covered by the runs of identity keys, 0 without a run.
+    the last event covered by the runs of identity keys, 0 without a run. `reader` names the
+    programs that have read the state back, empty where code of a class had a part in that.
     """
 
     fingerprint: dict[str, str]
@@ -141,6 +142,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     intents: tuple[bytes, ...] = ()
     used: dict[str, int] = {}
     keys: int = 0
+    reader: str = ""
 
 
 class SnapshotBuilder:

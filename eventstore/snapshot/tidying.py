@@ -10,8 +10,9 @@ another pass.
 A snapshot and tidying never work at the same time, because each takes the interpreter's lock from
 the event loop. Both share a lock, `turn`. Archiving gives the lock up between slices, and goes on
 when the snapshot that waited for the lock is written. A snapshot only adds a file, so the decisions
-of tidying stay right. A pass lets `_MOST_SNAPSHOTS` go first and no more, so that archiving keeps
-up with a store that is never idle.
+of tidying stay right. The more segments wait, the fewer snapshots go before a segment: 15 with one
+segment, none with `_MOST_SNAPSHOTS` segments. So archiving keeps up with a store that is never
+idle.
 
 Tidying may fail, for instance at a damaged segment. The snapshot was taken all the same. The
 failure is logged once, stands in `stats()` as long as the failure lasts, and another attempt
@@ -85,9 +86,8 @@ class Tidying:
     def begin(self, seq: int) -> None:
         """Tidy up after the snapshot of event `seq`, or let another pass do so."""
         self._wanted = seq
-        self._let_by += 1
+        self._let_by -= 1
         if self._work is None:
-            self._let_by = 0
             self._work = DetachedWork(self._pass(), self._ended)
 
     async def settled(self, seq: int) -> None:
@@ -152,12 +152,17 @@ class Tidying:
             elif enough or self._config.history == "archive":
                 before = len(manifest.archived)
                 history = self._config.history
-                manifest = compact(self._disk, manifest, kept[0], history, self._pause)
+                manifest = compact(
+                    self._disk, manifest, kept[0], history, self._pause, self._segment_begins
+                )
                 self.archived += len(manifest.archived) - before
+
+    def _segment_begins(self, waiting: int) -> None:
+        self._let_by = _MOST_SNAPSHOTS - waiting
 
     def _pause(self) -> None:
         """Let the event loop go on, and a snapshot that waits for the lock."""
-        if self._let_by >= _MOST_SNAPSHOTS:
+        if self._let_by <= 0:
             give_way(self._disk)
             return
         self.turn.release()

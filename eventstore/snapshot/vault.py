@@ -9,8 +9,13 @@ snapshot's event first, so a snapshot is never ahead of the log.
 `SnapshotVault.load_newest` loads the newest snapshot of four properties. Every byte is whole. The
 snapshot belongs to this store. The handlers' fingerprint then equals the fingerprint now. The
 loaded state has the digest in the snapshot. Each snapshot passed over is reported with the reason.
- A snapshot that was passed over does not count as
-kept: history must not be discarded if only such a snapshot could stand in for the history.
+A snapshot that was passed over does not count as kept: history must not be discarded if only such a
+snapshot could stand in for the history.
+
+The digest of a loaded state is a third of the work of loading. The writer has read the same bytes
+back and compared the digest of the result. The same programs read the same bytes as the same state,
+as long as no code of a class has a part in that. So `load_newest` computes the digest only where
+other programs wrote the snapshot, or a class has code of its own. `load` always does, for `verify`.
 
 A vault holds no listing, since snapshots come and go while a store is open. Opening passes the
 numbers from the listing made under the lock. Each later step lists the folder again.
@@ -19,6 +24,7 @@ numbers from the listing made under the lock. Each later step lists the folder a
 from __future__ import annotations
 
 import contextlib
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -43,7 +49,7 @@ from eventstore.disk.layout import (
     snapshot_name,
 )
 from eventstore.disk.listing import list_snapshots
-from eventstore.disk.manifest import load_manifest
+from eventstore.disk.manifest import RELEASE, load_manifest
 from eventstore.disk.quarantine import quarantine
 from eventstore.errors import StateRefusedError, StoreFormatError
 from eventstore.model.codec import array_header
@@ -65,6 +71,11 @@ from eventstore.snapshot.snapshot_search import OTHER_TIMELINE, is_of
 __all__ = ["LoadedSnapshot", "Rejected", "SnapshotVault"]
 
 StateT = TypeVar("StateT")
+
+_READER = (
+    f"eventstore {RELEASE}, msgspec {msgspec.__version__}, "
+    f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}"
+)
 
 
 class LoadedSnapshot(NamedTuple, Generic[StateT]):
@@ -113,6 +124,7 @@ class SnapshotVault(Generic[StateT]):
         self._store = store
         self._registry = registry
         self._codec = registry.states
+        self._reader = "" if registry.states.runs_own_code else _READER
         self.fingerprint: Callable[[], Mapping[str, str]] = registry.fingerprint
         self._passed_over: set[int] = set()
 
@@ -171,6 +183,7 @@ class SnapshotVault(Generic[StateT]):
             intents=opened,
             used=used,
             keys=keys,
+            reader=self._reader,
         )
         file = disk.create(SNAPSHOT_TEMPORARY)
         try:
@@ -250,8 +263,11 @@ class SnapshotVault(Generic[StateT]):
         sync_folder(self._disk)  # makes the name of the folder itself durable
         write_atomically(self._disk, name, SNAPSHOT_TEMPORARY, data)
 
-    def load(self, seq: int) -> LoadedSnapshot[StateT] | Rejected:
+    def load(self, seq: int, *, compare: bool = True) -> LoadedSnapshot[StateT] | Rejected:
         """Load the snapshot or the keyframe of event `seq`, or say why the file cannot be used.
+
+        With `compare=False`, the digest is computed only where the writer's reading back does not
+        stand for the digest.
 
         Raises `ReadFailedError`, and `FileNotFoundError` where there is neither.
         """
@@ -277,7 +293,10 @@ class SnapshotVault(Generic[StateT]):
                 return Rejected(
                     name, f"it was made by other handlers of {', '.join(differing)}", differing
                 )
-            state, found = self._codec.load_with_digest(slices)
+            if compare or not self._reader or about.reader != self._reader:
+                state, found = self._codec.load_with_digest(slices)
+            else:
+                state, found = self._codec.load(slices), digest
             intents = self.decode_intents(about.intents, about.used)
         except StoreFormatError:
             raise
@@ -304,7 +323,7 @@ class SnapshotVault(Generic[StateT]):
             if upto is not None and seq > upto:
                 continue
             try:
-                loaded = self.load(seq)
+                loaded = self.load(seq, compare=False)
             except FileNotFoundError:  # a writer removed the snapshot after the listing
                 continue
             if isinstance(loaded, LoadedSnapshot):

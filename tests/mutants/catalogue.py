@@ -223,13 +223,13 @@ SABOTAGES = (
     Sabotage(
         name="a snapshot that waits for archiving",
         breaks="a snapshot that is due goes before archiving",
-        edits=(edit(TIDYING, "if self._let_by >= _MOST_SNAPSHOTS:", "if True:"),),
+        edits=(edit(TIDYING, "if self._let_by <= 0:", "if True:"),),
         caught_by=("tests/snapshot/test_tidying.py",),
     ),
     Sabotage(
         name="archiving that every snapshot goes before",
         breaks="archiving keeps up with a store that is never idle",
-        edits=(edit(TIDYING, "if self._let_by >= _MOST_SNAPSHOTS:", "if False:"),),
+        edits=(edit(TIDYING, "if self._let_by <= 0:", "if False:"),),
         caught_by=("tests/snapshot/test_tidying.py",),
     ),
     Sabotage(
@@ -608,8 +608,8 @@ SABOTAGES = (
         edits=(
             edit(
                 TIDYING,
-                "compact(self._disk, manifest, kept[0],",
-                "compact(self._disk, manifest, kept[-1],",
+                "self._disk, manifest, kept[0], history,",
+                "self._disk, manifest, kept[-1], history,",
             ),
         ),
         caught_by=(f"{TEST_BITS} -k discards_its_history", TEST_POWER),
@@ -1928,6 +1928,18 @@ SABOTAGES = (
                 "        if False:\n",
             ),
         ),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="a snapshot of other programs believed",
+        breaks="a snapshot is used only if the state in it has its digest",
+        edits=(edit(VAULT, "about.reader != self._reader", "False"),),
+        caught_by=("tests/snapshot/test_kept_states.py",),
+    ),
+    Sabotage(
+        name="a class with code of its own believed",
+        breaks="a snapshot is used only if the state in it has its digest",
+        edits=(edit(VAULT, '"" if registry.states.runs_own_code else _READER', "_READER"),),
         caught_by=("tests/snapshot/test_kept_states.py",),
     ),
     Sabotage(

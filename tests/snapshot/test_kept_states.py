@@ -23,8 +23,11 @@ from eventstore import (
     state_at,
     state_digest,
 )
+from eventstore.disk.manifest import load_manifest
 from eventstore.history import branch
+from eventstore.model.state_codec import StateCodec
 from eventstore.snapshot.format import SnapshotBuilder, parse
+from eventstore.snapshot.vault import LoadedSnapshot, Rejected, SnapshotVault
 from eventstore.testing import SimulatedDisk
 from eventstore.tools.verify import verify
 from tests.support.bank import bank_registry, deposit, pay, withdraw
@@ -278,9 +281,14 @@ class TestASnapshotIsNotKept:
             assert store.recovery.events_folded == 60
 
 
-def with_digest(data: bytes, digest: str) -> bytes:
-    """The same snapshot with right checksums and another digest of the state."""
+def with_digest(data: bytes, digest: str, reader: str | None = "other programs") -> bytes:
+    """The same snapshot with right checksums and another digest of the state.
+
+    `reader` are the programs that wrote it, `None` for those that did.
+    """
     header, about, _, slices = parse(data)
+    if reader is not None:
+        about = msgspec.structs.replace(about, reader=reader)
     builder = SnapshotBuilder()
     return (
         builder.begin(header, about)
@@ -316,6 +324,62 @@ class TestTheDigestInIt:
         disk.write_file(name, with_digest(disk.read_file(name), "00" * 32))
         with pytest.raises(CorruptSnapshotError, match="its digest is not that of the state"):
             await EventStore.open("", bank_registry(), disk=disk.reopen(), use_wal=False)
+
+    async def test_is_not_computed_again_by_the_programs_that_have_read_it_back(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a state that msgspec alone makes. `verify` computes the digest in any case."""
+        disk = SimulatedDisk()
+        async with EventStore.open("", bank_registry(), disk=disk, **NEVER) as store:
+            await store.append(pay(1))
+            await store.snapshot()
+        name = f"snapshots/{1:020d}.snap"
+        computed: list[object] = []
+        load = StateCodec.load_with_digest
+
+        def counted(codec: StateCodec[Any], slices: Any) -> Any:
+            computed.append(slices)
+            return load(codec, slices)
+
+        monkeypatch.setattr(StateCodec, "load_with_digest", counted)
+        async with EventStore.open("", bank_registry(), disk=disk.reopen()) as store:
+            assert store.recovery.snapshot_seq == 1
+        assert not computed
+        disk = disk.reopen()
+        assert isinstance(of(disk, bank_registry()).load(1), LoadedSnapshot)
+        assert len(computed) == 1
+        right = disk.read_file(name)
+        disk.write_file(name, with_digest(right, "00" * 32, reader=None))
+        assert isinstance(of(disk, bank_registry()).load(1), Rejected)
+
+    async def test_is_computed_again_for_a_class_with_code_of_its_own(self) -> None:
+        disk = SimulatedDisk()
+        registry = HandlerRegistry[Halved](halve)
+        async with EventStore.open("", registry, disk=disk, **NEVER) as store:
+            await store.append(Put(key="a", value=1))
+            await store.snapshot()
+        assert registry.states.runs_own_code
+        name = f"snapshots/{1:020d}.snap"
+        disk.write_file(name, with_digest(disk.read_file(name), "00" * 32, reader=None))
+        async with EventStore.open("", registry, disk=disk.reopen(), **NEVER) as store:
+            assert store.recovery.snapshot is None
+            assert store.recovery.events_folded == 1
+
+
+class Halved(msgspec.Struct, frozen=True):
+    whole: int = 0
+
+    def __post_init__(self) -> None:
+        """Code that a fingerprint does not show."""
+
+
+@handler
+def halve(state: Halved, event: Event[Put]) -> Halved:
+    return Halved(state.whole + 2)
+
+
+def of(disk: SimulatedDisk, registry: HandlerRegistry[Any]) -> SnapshotVault[Any]:
+    return SnapshotVault(disk, load_manifest(disk).store, registry)
 
 
 class TestHandlersRegisteredLater:
