@@ -234,10 +234,12 @@ def is_given_up() -> bool:
 
 def wait_for_given_up(path: str | os.PathLike[str]) -> None:
     """Wait until no opening of `path` is under way that was given up. Blocks the thread."""
-    here = os.path.realpath(path)
     while True:
         with _lock:
             found = list(_given_up.items())
+        if not found:
+            return
+        here = os.path.realpath(path)
         waits_for = [ended for ended, opened in found if os.path.realpath(opened) == here]
         if not waits_for:
             return

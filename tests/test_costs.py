@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import os
 import sys
 import threading
 import tracemalloc
@@ -550,6 +551,21 @@ class TestOpening:
                 ("sync_folder", ""),
             ]
             assert "remove" not in {call.kind for call in disk.calls}
+
+    @pytest.mark.asyncio
+    async def test_the_path_is_resolved_for_openings_that_were_given_up_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolved: list[object] = []
+        resolve = os.path.realpath
+
+        def counted(path: Any) -> Any:
+            resolved.append(path)
+            return resolve(path)
+
+        monkeypatch.setattr(os.path, "realpath", counted)
+        async with EventStore.open(tmp_path / "s", bank_registry(), QUIET):
+            assert not resolved
 
     @pytest.mark.asyncio
     async def test_a_closed_store_makes_one_sync_and_removes_nothing(self) -> None:
