@@ -106,7 +106,7 @@ class TestFull:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         replicate["acknowledge"] = "local"
-        async with opened(tmp_path, replicate) as store:
+        async with opened(tmp_path, replicate, slow_sync=1.0) as store:
             await store.append(pay(1))
             await until(lambda: store.stats().unreplicated == 0)
             await limit(jetstream, replicate["stream"], 1000)

@@ -136,6 +136,7 @@ async def filled(path: str = "engine-state", events: int = 3, **options: Any) ->
     clock = SimulatedClock(START)
     snapshot = options.pop("snapshot", False)
     options.setdefault("auto_save_interval", None)
+    options.setdefault("slow_sync", 3600.0)
     async with EventStore.open(path, trading_registry(), clock=clock, **options) as store:
         for number in range(store.seq + 1, store.seq + events + 1):
             await store.append(hold(number))

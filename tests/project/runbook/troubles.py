@@ -38,7 +38,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def opening(registry: Any = REGISTRY, **options: Any) -> Any:
-    return EventStore.open("engine-state", registry, **options)
+    """Open the store. A slow disk is told where the situation asks for it."""
+    return EventStore.open("engine-state", registry, **{"slow_sync": 3600.0, **options})
 
 
 class Full:
