@@ -2,7 +2,7 @@
 
 - `messages.py`, `foreign_messages.py`: what stands in a stream.
 - `connecting.py`, `connection.py`, `client_errors.py`, `pipeline.py`, `searching.py`,
-  `stream_settings.py`, `endings.py`: the cluster.
+  `stream_settings.py`, `asking.py`, `endings.py`: the cluster.
 - `identity.py`, `lease.py`, `lease_for_engine.py`, `history_bucket.py`: who may write, and who was
   the last to write.
 - `backlog.py`, `shipping.py`, `tail_mending.py`, `lent_loop.py`, `shipping_thread.py`: from the

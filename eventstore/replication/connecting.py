@@ -24,11 +24,8 @@ from eventstore.errors import (
     ReplicationError,
     ReplicationUnavailableError,
 )
-from eventstore.replication.connection import (
-    REQUEST_SECONDS,
-    Connection,
-    connection_error,
-)
+from eventstore.replication.asking import REQUEST_SECONDS
+from eventstore.replication.connection import Connection, connection_error
 from eventstore.replication.endings import close_client
 from eventstore.replication.pipeline import Pipeline
 from eventstore.replication_config import ReplicationConfig

@@ -22,9 +22,10 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import RawStreamMsg
+from nats.js.api import RawStreamMsg, StreamInfo
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError, StreamMismatchError
+from eventstore.replication.asking import REQUEST_SECONDS, asked
 from eventstore.replication.client_errors import is_transient, meaning_of
 from eventstore.replication.endings import close_client, end_tasks
 from eventstore.replication.messages import (
@@ -41,12 +42,11 @@ from eventstore.replication.pipeline import Answered, Pipeline
 from eventstore.replication.stream_settings import differences, wanted_settings
 from eventstore.replication_config import ReplicationConfig
 
-__all__ = ["REQUEST_SECONDS", "Connection", "connection_error"]
+__all__ = ["Connection", "connection_error"]
 
 _BUCKET_RETRY = 0.05
 _OTHER_SETTINGS = 10058
 """The server's code for a stream or bucket that is there, with other settings."""
-REQUEST_SECONDS = 5.0
 
 
 class Connection:
@@ -143,7 +143,7 @@ class Connection:
         wanted = wanted_settings(self.config)
         with self.translating("asking for the stream"):
             try:
-                info = await self.stream.stream_info(self.config.stream)
+                info = await self._info()
             except nats.js.errors.NotFoundError:
                 if not create:
                     raise self.error(
@@ -187,6 +187,9 @@ class Connection:
             await asyncio.sleep(self.config.lease)  # nobody tells of a change
             await self.ensure_stream(create=False, missing=ReplicationUnavailableError)
 
+    async def _info(self) -> StreamInfo:
+        return await asked(lambda: self.stream.stream_info(self.config.stream))
+
     def end_of(self, headers: dict[str, str] | None, number: int) -> StreamEnd | None:
         """Read the headers of message `number`, `None` for a foreign message.
 
@@ -212,7 +215,7 @@ class Connection:
         """Return message `number`, `None` where it is gone."""
         with self.translating("searching the stream"):
             try:
-                return await self.stream.get_msg(self.config.stream, seq=number)
+                return await asked(lambda: self.stream.get_msg(self.config.stream, seq=number))
             except nats.js.errors.NotFoundError:
                 return None
 
@@ -223,7 +226,9 @@ class Connection:
         name = self.config.stream
         with self.translating("searching the stream"):
             try:
-                return await self.stream.get_msg(name, seq=number, subject=subject(name), next=True)
+                return await asked(
+                    lambda: self.stream.get_msg(name, seq=number, subject=subject(name), next=True)
+                )
             except nats.js.errors.NotFoundError:
                 return None
 
@@ -248,12 +253,12 @@ class Connection:
     async def size(self) -> int:
         """Return the bytes of the stream on one server."""
         with self.translating("asking for the stream"):
-            return int((await self.stream.stream_info(self.config.stream)).state.bytes)
+            return int((await self._info()).state.bytes)
 
     async def last_number(self) -> int:
         """Return the number of the last message, there or not, 0 for a new stream."""
         with self.translating("asking for the stream"):
-            return int((await self.stream.stream_info(self.config.stream)).state.last_seq)
+            return int((await self._info()).state.last_seq)
 
     async def last_message(self) -> int:
         """Return the number of the last message that is there, 0 where there is none."""
@@ -268,7 +273,7 @@ class Connection:
         name = self.config.stream
         with self.translating("reading the end of the stream"):
             try:
-                return await self.stream.get_last_msg(name, any_subject(name))
+                return await asked(lambda: self.stream.get_last_msg(name, any_subject(name)))
             except nats.js.errors.NotFoundError:
                 return None
 
@@ -280,7 +285,7 @@ class Connection:
         name = self.config.stream
         with self.translating("reading the history"):
             try:
-                last = await self.stream.get_last_msg(name, history_subject(name))
+                last = await asked(lambda: self.stream.get_last_msg(name, history_subject(name)))
             except nats.js.errors.NotFoundError:
                 return None
         if is_foreign(last.headers):

@@ -20,6 +20,7 @@ import nats.js.errors
 from nats.js.kv import KeyValue
 
 from eventstore.errors import ReplicationError, ReplicationUnavailableError
+from eventstore.replication.asking import asked
 from eventstore.replication.connection import Connection
 from eventstore.replication.messages import History, MessageError
 
@@ -72,7 +73,7 @@ async def kept_history(connection: Connection) -> History | None:
     """
     with connection.translating("reading the history beside the stream"):
         try:
-            bucket = await connection.stream.key_value(_bucket_name(connection))
+            bucket = await asked(lambda: connection.stream.key_value(_bucket_name(connection)))
         except nats.js.errors.NotFoundError:
             return None
         return (await _read(connection, bucket))[0]
@@ -89,7 +90,9 @@ async def keep_history(connection: Connection, history: History) -> None:
         return
     config, name = connection.config, _bucket_name(connection)
     with connection.making(f"the bucket {name}"):
-        bucket = await connection.stream.create_key_value(bucket=name, replicas=config.replicas)
+        bucket = await asked(
+            lambda: connection.stream.create_key_value(bucket=name, replicas=config.replicas)
+        )
     with connection.translating("keeping the history"):
         for _ in range(_ATTEMPTS):
             found, revision = await _read(connection, bucket)
@@ -111,7 +114,7 @@ def _is_as_late(found: History, history: History) -> bool:
 async def _read(connection: Connection, bucket: KeyValue) -> tuple[History | None, int]:
     """Return the kept history, and the number of its message in the bucket, 0 for none."""
     try:
-        entry = await bucket.get(_KEY)
+        entry = await asked(lambda: bucket.get(_KEY))
     except nats.js.errors.KeyNotFoundError as missing:
         return None, (missing.entry.revision or 0) if missing.entry is not None else 0
     try:

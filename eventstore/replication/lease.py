@@ -25,6 +25,7 @@ import nats.js.errors
 from nats.js.kv import KeyValue
 
 from eventstore.errors import LeaseHeldError, ReplicationError, ReplicationUnavailableError
+from eventstore.replication.asking import asked
 from eventstore.replication.connection import Connection
 from eventstore.replication.endings import end_tasks
 from eventstore.replication.identity import Identity
@@ -96,8 +97,10 @@ class Lease:
         """
         config, name = connection.config, f"{connection.config.stream}-lease"
         with connection.making(f"the bucket {name}"):
-            bucket = await connection.stream.create_key_value(
-                bucket=name, ttl=config.lease, replicas=config.replicas
+            bucket = await asked(
+                lambda: connection.stream.create_key_value(
+                    bucket=name, ttl=config.lease, replicas=config.replicas
+                )
             )
         return cls(connection, bucket, holder)
 
@@ -105,7 +108,7 @@ class Lease:
         """Return the holder of the lease, `None` where nobody has renewed in time."""
         with self._connection.translating("reading the lease"):
             try:
-                entry = await self._bucket.get(_KEY)
+                entry = await asked(lambda: self._bucket.get(_KEY))
             except nats.js.errors.KeyNotFoundError:
                 self._revision = 0
                 return None

@@ -14,6 +14,7 @@ import contextlib
 import nats.js.errors
 from nats.js.kv import KeyValue
 
+from eventstore.replication.asking import asked
 from eventstore.replication.bucket_listing import subjects_of
 from eventstore.replication.connection import Connection
 
@@ -41,8 +42,10 @@ class StandbyPlaces:
         """
         config, name = connection.config, _bucket_name(connection)
         with connection.making(f"the bucket {name}"):
-            bucket = await connection.stream.create_key_value(
-                bucket=name, ttl=ABSENCE, replicas=config.replicas
+            bucket = await asked(
+                lambda: connection.stream.create_key_value(
+                    bucket=name, ttl=ABSENCE, replicas=config.replicas
+                )
             )
         return cls(connection, bucket)
 

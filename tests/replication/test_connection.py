@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from eventstore.errors import ReplicationUnavailableError
+from eventstore.replication.asking import asked
 from eventstore.replication.client_errors import meaning_of
 from eventstore.replication.endings import end_tasks
 
@@ -46,3 +47,23 @@ def test_a_full_account_is_told_with_the_cure() -> None:
     kind, reason = meaning_of(Client(), error)
     assert kind is ReplicationUnavailableError
     assert reason == "limits exceeded. Raise the account's limits, or trim the stream"
+
+
+@pytest.mark.asyncio
+async def test_a_question_that_nobody_answers_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eventstore.replication.asking._ASK_AGAIN", 0.01)
+    times: list[int] = []
+
+    async def ask() -> int:
+        times.append(0)
+        if len(times) < 3:
+            await asyncio.Event().wait()
+        return len(times)
+
+    assert await asked(ask) == 3
+    monkeypatch.setattr("eventstore.replication.asking.REQUEST_SECONDS", 0.0)
+    times.clear()
+    with pytest.raises(TimeoutError):
+        await asked(ask)

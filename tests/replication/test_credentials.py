@@ -111,7 +111,8 @@ async def test_a_user_who_may_not_do_it_is_told_what(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server answers such a request with nothing, and tells the connection of it."""
-    monkeypatch.setattr("eventstore.replication.connection.REQUEST_SECONDS", 0.5)
+    for module in ("asking", "connection"):
+        monkeypatch.setattr(f"eventstore.replication.{module}.REQUEST_SECONDS", 0.5)
     monkeypatch.setattr("eventstore.replication.connecting.REQUEST_SECONDS", 0.5)
     accounts.write_credentials(server.credentials, {"pub": {"deny": [denied]}})
     server.configure(acknowledge)

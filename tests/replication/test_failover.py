@@ -409,7 +409,11 @@ class TestLease:
             assert new.log.lineage.timelines[-1].left_at == 1
 
     async def test_no_promotion_without_a_quorum_and_the_standby_goes_on(
-        self, cluster: Cluster, directories: list[Path], replicate: dict[str, Any]
+        self,
+        cluster: Cluster,
+        directories: list[Path],
+        replicate: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         one, other = directories
         async with opened(one, replicate) as store:
@@ -418,6 +422,8 @@ class TestLease:
                 await standby.wait_for(1)
                 for node in cluster.nodes[:2]:
                     node.freeze()
+                monkeypatch.setattr("eventstore.replication.connecting._ANSWER_SECONDS", 0.3)
+                monkeypatch.setattr("eventstore.replication.asking.REQUEST_SECONDS", 0.3)
                 try:
                     with pytest.raises(ReplicationUnavailableError):
                         await standby.promote()
