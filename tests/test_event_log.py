@@ -31,6 +31,7 @@ from eventstore.errors import (
     StoreReadOnlyError,
 )
 from eventstore.event_log import EventLog
+from eventstore.reading.replay import replay, state_at
 from eventstore.store import EventStore
 from eventstore.testing import SimulatedCrash, SimulatedDisk
 from tests.support.bank import bank_registry, pay
@@ -415,6 +416,15 @@ class TestRefusals:
         assert raised.value.key == "kind"
         async with EventLog.open(disk=disk.reopen()) as log:
             assert [event.data async for event in log.read()] == ["no operation"]
+
+    @pytest.mark.asyncio
+    async def test_a_log_has_no_state_to_look_at(self, disk: SimulatedDisk) -> None:
+        async with EventLog.open(disk=disk) as log:
+            await log.append("no operation")
+        for look in (state_at, lambda *given, disk: next(replay(*given, disk=disk))):
+            with pytest.raises(ConfigError, match="whose values have no state") as raised:
+                look("", bank_registry(), disk=disk.reopen())
+            assert raised.value.key == "kind"
 
     def test_it_is_opened_and_not_made(self) -> None:
         with pytest.raises(TypeError, match=r"EventLog\.open"):

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from eventstore.disk.base import Disk
 from eventstore.disk.listing import list_keyframes, list_snapshots
 from eventstore.disk.manifest import Manifest, load_manifest
+from eventstore.errors import ConfigError
 from eventstore.model.registry import HandlerRegistry
 from eventstore.model.state_codec import StateAt
 from eventstore.os_errors import translating_read_errors
@@ -92,11 +93,18 @@ def nearest_base(
     `upto` is the last event that the state may follow. `before` is a time in nanoseconds since the
     epoch: every event up to the base is earlier. Without both, the newest base is meant.
 
-    Raises `StoreNotFoundError`, `ReadFailedError`, `InitialStateError`, and the errors of opening a
-    store whose newest state only an unusable snapshot could give.
+    Raises `StoreNotFoundError`, `ReadFailedError`, `InitialStateError`, `ConfigError` for an
+    `EventLog`, and the errors of opening a store whose newest state only an unusable snapshot could
+    give.
     """
     with translating_read_errors(disk.path):
         manifest = load_manifest(disk)
+        if manifest.kind == "log":
+            raise ConfigError(
+                f"{disk.path} was made by an EventLog, whose values have no state: read them with "
+                "read_events, or `eventstore events`",
+                key="kind",
+            )
         if before is not None:
             upto = last_base_before(disk, manifest, before)
         initial = initial_state(registry)
