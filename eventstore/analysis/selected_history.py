@@ -1,4 +1,4 @@
-"""The part of a store's history that goes into tables, and how its events are read.
+"""The part of a store's history for tables, and the reading of the selected events.
 
 The part ends where the history ends at the beginning, so all passes see the same events beside a
 live engine.
@@ -17,6 +17,7 @@ from eventstore.disk.base import Disk
 from eventstore.disk.local import LocalDisk
 from eventstore.disk.manifest import Manifest, load_manifest
 from eventstore.errors import CorruptLogError, RegistrationError
+from eventstore.log.reader import LogReader
 from eventstore.model.codec import EventCodec
 from eventstore.model.operation import Event
 from eventstore.model.registry import HandlerRegistry
@@ -53,6 +54,8 @@ class SelectedHistory:
         self.lost_end: list[Gap] = []
         with translating_read_errors(self.disk.path):
             self.manifest: Manifest = load_manifest(self.disk)
+            if not self.manifest.logged:
+                next(LogReader(self.disk).chunks(), None)  # raises the error of every reader
             self.first, stop = selected_numbers(self.disk, wanted)
             self.last = min(stop - 1, self._end(durable, wanted, stop))
         self.wanted = msgspec.structs.replace(wanted, start=self.first, stop=self.last + 1)
@@ -70,7 +73,7 @@ class SelectedHistory:
         return durable_end(self.disk, self.manifest, event.seq) if durable else event.seq
 
     def _readable_end(self, wanted: Selection, stop: int) -> int:
-        """Return the number of the last event that can be read, and note the damage behind it."""
+        """Return the number of the last readable event, and note the damage behind."""
         backwards = select_events(self.disk, Selection(reverse=True, skip_damage=True))
         last = next((one.seq for one in backwards if isinstance(one, Event)), 0)
         behind = max(last + 1, self.first)

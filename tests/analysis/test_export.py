@@ -23,6 +23,7 @@ from eventstore import (
     Event,
     EventStore,
     HandlerRegistry,
+    HistoryUnavailableError,
     InexactValueError,
     Operation,
     StoreExistsError,
@@ -409,6 +410,19 @@ class TestBesideAnEngine:
             assert export_store(store, tmp_path / "out", NEW, append=True).last == 15
         export_store(store, tmp_path / "out", NEW, append=True)
         assert numbers(tmp_path / "out" / "quote.16.parquet") == [17, 18]
+
+
+def test_a_store_without_a_log_has_no_events_to_export(tmp_path: Path) -> None:
+    async def fill() -> None:
+        async with EventStore.open(tmp_path / "store", NEW, use_wal=False) as store:
+            await store.append(quote())
+
+    asyncio.run(fill())
+    with pytest.raises(HistoryUnavailableError, match="there are snapshots of the state"):
+        export_store(tmp_path / "store", tmp_path / "out", NEW)
+    with pytest.raises(HistoryUnavailableError):
+        to_arrow(tmp_path / "store", "quote", NEW)
+    assert not (tmp_path / "out").exists()
 
 
 class TestDamage:
