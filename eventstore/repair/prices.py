@@ -38,6 +38,7 @@ __all__ = [
     "Repaired",
     "choices_for",
     "first_choices",
+    "has_beginning",
     "history_of",
     "lost_in",
     "part_of",
@@ -139,7 +140,7 @@ def choices_for(
         return
     if place.kind is Kind.POISON:
         yield Choice("drop", place.first)
-        if _has_beginning(diagnosis, place.first - 1):
+        if has_beginning(diagnosis, place.first - 1):
             yield Choice("cut")
         return
     if backup is not None and restorable(diagnosis, place, disk, backup):
@@ -151,14 +152,14 @@ def choices_for(
     values_only = diagnosis.manifest.kind == "log"  # no value stands for a lost one
     if place.lost == 0 or not (place.open or values_only):
         yield Choice("skip")
-    if _has_beginning(diagnosis, place.first - 1):
+    if has_beginning(diagnosis, place.first - 1):
         yield Choice("cut")
     snapshots = snapshots_for(diagnosis, place)
     if snapshots:
         yield Choice("snapshot", snapshots[-1])
 
 
-def _has_beginning(diagnosis: Diagnosis, last: int) -> bool:
+def has_beginning(diagnosis: Diagnosis, last: int) -> bool:
     """Whether a history that ends with event `last` has a state to begin with."""
     if diagnosis.first_seq == 1 or diagnosis.manifest.kind == "log":
         return True

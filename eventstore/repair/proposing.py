@@ -37,6 +37,7 @@ from eventstore.repair.prices import (
     Choice,
     Price,
     first_choices,
+    has_beginning,
     history_of,
     part_of,
     price_of,
@@ -303,10 +304,16 @@ def _check_choices(
             )
         if index not in choices and not place.harmless:
             raise ConfigError(f"no remedy was chosen for place {index + 1}, {place.name}", key="")
-        choice = choices.get(index)
-        if choice is not None and choice.remedy == "mend" and not place.flips:
+        remedy = choices[index].remedy if index in choices else None
+        if remedy == "mend" and not place.flips:
             raise ConfigError(
                 f"{place.name}: no single bit makes this place right; choose another remedy",
+                key="",
+            )
+        if remedy == "cut" and not has_beginning(diagnosis, place.first - 1):
+            raise ConfigError(
+                f"{place.name}: no snapshot is left to begin with in front of this place; choose "
+                "another remedy",
                 key="",
             )
 

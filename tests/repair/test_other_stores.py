@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from eventstore import (
+    ConfigError,
     CorruptLogError,
     CorruptStoreError,
     Event,
@@ -140,14 +141,14 @@ class TestADiscardedBeginning:
         repair(store, {0: cut.choice}, REGISTRY, to=tmp_path / "to")
         assert state_digest(state_at(tmp_path / "to", REGISTRY)) == state_digest(cut.state)
 
-    def test_a_cut_before_every_snapshot_is_refused(self, store: Path, tmp_path: Path) -> None:
+    def test_a_cut_before_every_snapshot_is_neither_offered_nor_made(
+        self, store: Path, tmp_path: Path
+    ) -> None:
         flip(segments(store)[0], 600)
         proposal = propose(store, REGISTRY)
-        cut = next(price for price in proposal.prices[0] if price.choice.remedy == "cut")
-        assert cut.state is None
-        assert "no usable snapshot" in cut.note
-        with pytest.raises(Exception, match="snapshot"):
-            repair(store, {0: cut.choice}, REGISTRY, to=tmp_path / "to")
+        assert "cut" not in [price.choice.remedy for price in proposal.prices[0]]
+        with pytest.raises(ConfigError, match="no snapshot is left to begin with"):
+            repair(store, {0: Choice("cut")}, REGISTRY, to=tmp_path / "to")
         assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
