@@ -55,7 +55,7 @@ UNEQUAL: list[tuple[Any, str]] = [
     (numpy.longdouble("1e400"), "pass float(value)"),
     (numpy.float64("nan"), "read back as nan"),
     (numpy.complex128(1), "pass value.item()"),
-    (numpy.datetime64("NaT"), "pass None"),
+    (numpy.datetime64("NaT", "us"), "pass None"),
     (numpy.datetime64(1, "ns"), 'pass value.astype("datetime64[us]")'),
     (numpy.datetime64("300000"), "cannot be recorded"),
     (numpy.timedelta64(1, "s"), 'pass value.astype("timedelta64[us]").item()'),
@@ -245,7 +245,7 @@ class TestMoments:
         [
             numpy.float64(3),
             numpy.bool_(True),
-            numpy.datetime64("NaT"),
+            numpy.datetime64("NaT", "us"),
             numpy.datetime64("NaT", "ns"),
             numpy.datetime64(7001, "ps"),
             numpy.datetime64("300000"),

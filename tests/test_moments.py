@@ -258,7 +258,7 @@ def from_numpy() -> list[Any]:
         return []
     numpy: Any = importlib.import_module("numpy")
     pandas: Any = importlib.import_module("pandas")
-    return [numpy.float64(3), numpy.datetime64("NaT"), pandas.NaT, numpy.array([1, 2])]
+    return [numpy.float64(3), numpy.datetime64("NaT", "us"), pandas.NaT, numpy.array([1, 2])]
 
 
 @pytest.mark.asyncio
