@@ -34,7 +34,7 @@ help:
 	@echo "make demo-failover  the tape on a primary with a standby; the primary and its server are killed"
 	@echo "make fuzz         changed and forged bytes for whatever reads a file, until stopped: SEED=1"
 	@echo "make mutants      every sabotage of a list is applied in turn, and the tests must notice it"
-	@echo "make bench        measured side by side with its peers, into benchmarks/results (25 minutes)"
+	@echo "make bench        measured side by side with its peers, into benchmarks/results (more than an hour)"
 	@echo "make bench-quick  the same in small sizes: under three minutes"
 	@echo "make check        formatting, lint, types, import rules, examples in the documentation"
 	@echo "make docs         the documentation as a site, in site/: warnings are errors, links are checked"
