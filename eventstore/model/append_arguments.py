@@ -125,7 +125,7 @@ def _from_mapping(payload_type: type[Operation], data: Any) -> Operation:
     """Build a payload, from plain copies of the scalars of numpy and pandas where need be."""
     try:
         made: Operation = payload_type.from_mapping(data)
-    except Exception:
+    except Exception:  # the payload class may raise anything: raised again, or by the second try
         if not foreign_cure(data):
             raise
         made = payload_type.from_mapping(with_plain_scalars(data))

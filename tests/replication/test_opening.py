@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from eventstore import EventStore
 from eventstore.errors import ReplicationUnavailableError
 from eventstore.replication.backlog import Backlog
 from eventstore.replication.messages import Record
+from tests.replication.slow_sending import send_slowly
 from tests.replication.test_shipping import in_stream, opened, opens, until
 from tests.support.bank import bank_registry, pay
 
@@ -27,20 +27,8 @@ PATIENCE = 1.0
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let all events take longer than the patience, and gather the numbers of the events."""
-    sent: list[int] = []
-    record_at = Backlog.record_at
-
-    def slowly(backlog: Backlog, seq: int, before: int) -> Record | None:
-        found = record_at(backlog, seq, min(before, seq + 1))
-        if found is not None:
-            sent.append(seq)
-            time.sleep(0.15)
-        return found
-
-    monkeypatch.setattr(Backlog, "record_at", slowly)
-    monkeypatch.setattr("eventstore.replication.shipping.WINDOW", 1)
     monkeypatch.setattr("eventstore.replication.shipping_thread.OPENING_SECONDS", PATIENCE)
-    return sent
+    return send_slowly(monkeypatch, 0.15)
 
 
 async def lag(path: Path) -> None:
@@ -131,7 +119,7 @@ async def test_a_closing_waits_until_the_lease_is_given_back(
     delete = KeyValue.delete
 
     async def slowly(bucket: KeyValue, *given: Any, **options: Any) -> bool:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # longer than between two cancellations of the work
         return await delete(bucket, *given, **options)
 
     monkeypatch.setattr(KeyValue, "delete", slowly)

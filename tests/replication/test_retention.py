@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from eventstore.errors import (
     StreamMismatchError,
 )
 from eventstore.replication import Standby, rejoin, stream_status, trim
-from eventstore.replication.backlog import Backlog
 from eventstore.replication.backup_place import ClusterPlace
 from eventstore.replication.connecting import connect
-from eventstore.replication.messages import Record
 from eventstore.replication.standby_progress import StandbyPlaces
 from eventstore.tools.backup.copying import backup
 from tests.replication.plain_reader import repeat
+from tests.replication.slow_sending import send_slowly
 from tests.replication.test_failover import fenced_pair
 from tests.replication.test_shipping import in_stream, opened, until
 from tests.replication.test_standby import followed
@@ -96,17 +94,7 @@ class TestTrimming:
         one, other = directories
         async with opened(one, replicate, commit_timeout=30.0) as store:
             await append_past_standby(store, other, replicate)
-            record_at, sent = Backlog.record_at, list[int]()
-
-            def slowly(backlog: Backlog, seq: int, before: int) -> Record | None:
-                found = record_at(backlog, seq, min(before, seq + 1))
-                if found is not None:
-                    sent.append(seq)
-                    time.sleep(0.05)
-                return found
-
-            monkeypatch.setattr(Backlog, "record_at", slowly)
-            monkeypatch.setattr("eventstore.replication.shipping.WINDOW", 1)
+            sent = send_slowly(monkeypatch, 0.05)
             await repeat(replicate["servers"], replicate["stream"], 19)
             appending = asyncio.ensure_future(append(store, 21, 21))
             await until(lambda: sent[-3:-1] == [2, 3])

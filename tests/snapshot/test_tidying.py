@@ -59,7 +59,7 @@ class Pauses:
 async def reached(event: threading.Event) -> None:
     async with asyncio.timeout(PATIENCE):
         while not event.is_set():  # noqa: ASYNC110  it is set on another thread
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # the thread tells the loop of nothing
 
 
 async def test_a_snapshot_goes_before_archiving_that_is_under_way(
@@ -102,10 +102,10 @@ async def test_closing_waits_for_the_pass_after_the_one_under_way(
     await store.append(pay(1))
     snapshots.append(asyncio.ensure_future(store.snapshot()))
     while store.stats().snapshots < 2:  # noqa: ASYNC110  it is archiving meanwhile
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # no call tells of a snapshot before archiving
     ending = asyncio.ensure_future(store.close())
     for _ in range(20):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the closing gets as far as it can
     closing.set()
     await ending
     assert await asyncio.gather(*snapshots) == [60, 61]
